@@ -1,0 +1,140 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every way in which a request to a vLLM server can fail, named once, with what a user can do about it."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a request failed: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
+
+    summary: str
+    cause: str
+    remedy: str
+
+
+#: Reason id -> texts. The ids are the keys under which failed requests are counted.
+REASONS: t.Final[dict[str, Reason]] = {
+    "connection_refused": Reason(
+        "connection refused",
+        "Nothing listens on this address and port.",
+        "Start vLLM, or correct base_url (host and port).",
+    ),
+    "connection_reset": Reason(
+        "connection reset",
+        "The server dropped the connection before it answered.",
+        "Look into the vLLM log: the engine or an API worker probably died.",
+    ),
+    "name_not_resolved": Reason(
+        "host name not found",
+        "The host name in base_url does not resolve on this node.",
+        "Correct base_url, or use an IP address.",
+    ),
+    "unreachable": Reason(
+        "host unreachable",
+        "No route to the address in base_url, or a firewall drops the packets.",
+        "Check base_url, the firewall and whether vLLM listens on this interface (--host).",
+    ),
+    "connect_timeout": Reason(
+        "connect timed out",
+        "The address did not accept a connection in time; often a firewall that drops packets.",
+        "Check base_url and the firewall.",
+    ),
+    "tls": Reason(
+        "TLS failed",
+        "The TLS handshake failed: wrong certificate, unknown authority, or a server that speaks plain HTTP.",
+        "Use http:// for a plain server, or give ca_path for a private authority.",
+    ),
+    "first_byte_timeout": Reason(
+        "no answer in time",
+        "The server accepted the request and then sent nothing.",
+        "Look for a hanging worker in the vLLM log (shm_broadcast, NCCL), or raise timeout if the queue is long.",
+    ),
+    "stream_timeout": Reason(
+        "stream stalled",
+        "The server stopped in the middle of its answer.",
+        "Look for a hanging or preempted worker in the vLLM log.",
+    ),
+    "closed_early": Reason(
+        "stream ended early",
+        "The server closed the connection in the middle of its answer.",
+        "Look into the vLLM log: the engine probably died during the request.",
+    ),
+    "malformed_stream": Reason(
+        "unreadable stream",
+        "The answer is not the event stream that vLLM sends.",
+        "Check that base_url points at vLLM itself and that no proxy rewrites the answer.",
+    ),
+    "not_vllm": Reason(
+        "not a vLLM answer",
+        "The server answered something that is not JSON, for example an HTML page.",
+        "Check that base_url points at vLLM itself, not at a web server or a login page.",
+    ),
+    "unauthorized": Reason(
+        "API key refused",
+        "The server asks for an API key and did not accept this one.",
+        "Set api_key to the key that vLLM was started with (--api-key or VLLM_API_KEY).",
+    ),
+    "model_not_found": Reason(
+        "model not served",
+        "The server does not serve a model of this name.",
+        "Use a name that /v1/models lists, or leave model empty for the first one.",
+    ),
+    "not_found": Reason(
+        "path not found",
+        "The server has no such path.",
+        "Check base_url: it is the root of the server, without /v1.",
+    ),
+    "bad_request": Reason(
+        "request refused",
+        "The server refused the request as invalid.",
+        "See the server's message; most often prompt and output exceed max_model_len.",
+    ),
+    "rate_limited": Reason(
+        "rate limited",
+        "The server, or a proxy before it, limits the request rate (HTTP 429).",
+        "Probe vLLM directly on the node, or lower the concurrency.",
+    ),
+    "unavailable": Reason(
+        "not ready",
+        "The server is still starting, or a proxy has no healthy backend (HTTP 503).",
+        "Wait until /health answers 200, then run again.",
+    ),
+    "server_error": Reason(
+        "server error",
+        "The server failed while it handled the request (HTTP 5xx).",
+        "Look into the vLLM log for the traceback.",
+    ),
+    "cut_short": Reason(
+        "output cut short",
+        "The server sent fewer tokens than asked for; newer vLLM cuts silently at max_model_len.",
+        "Keep prompt_tokens + output_tokens within max_model_len.",
+    ),
+}
+
+
+class RequestFailed(Exception):
+    """A request did not give what was asked for.
+
+    ``reason`` is a key of ``REASONS``; ``detail`` is what the server or the operating system said, shortened and
+    without secrets; ``status`` is the HTTP status where there was one.
+    """
+
+    def __init__(self, reason: str, detail: str = "", status: int | None = None) -> None:
+        self.reason = reason
+        self.detail = detail
+        self.status = status
+        super().__init__(f"{REASONS[reason].summary}: {detail}" if detail else REASONS[reason].summary)
+
+    @property
+    def cause(self) -> str:
+        return REASONS[self.reason].cause
+
+    @property
+    def remedy(self) -> str:
+        return REASONS[self.reason].remedy
