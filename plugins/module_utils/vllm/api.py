@@ -1,0 +1,345 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A vLLM server's HTTP API for control calls: one method per path, one exception for every way to fail.
+
+Paths and answers are those of the OpenAI-compatible server (``vllm serve``) of vLLM 0.6 and newer.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import socket
+import ssl
+import time
+import typing as t
+from urllib.parse import urlsplit
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+
+try:
+    import requests
+except ImportError:  # a node without it can still read logs and processes
+    HAS_REQUESTS = False
+else:
+    HAS_REQUESTS = True
+
+#: Longest answer that is read, in bytes; /metrics of a server with many engines is far below.
+MAX_BODY: t.Final = 32 * 1024 * 1024
+#: Longest message of a server that is passed on, in characters.
+MAX_DETAIL: t.Final = 300
+
+#: Reasons after which further requests would only wait again: nobody answers at this address.
+UNANSWERED: t.Final[frozenset[str]] = frozenset(
+    {
+        "connection_refused",
+        "name_not_resolved",
+        "unreachable",
+        "connect_timeout",
+        "tls",
+        "first_byte_timeout",
+        "stream_timeout",
+    }
+)
+
+_STATUS_REASONS: t.Final[dict[int, str]] = {
+    401: "unauthorized",
+    403: "unauthorized",
+    404: "not_found",
+    429: "rate_limited",
+    502: "unavailable",
+    503: "unavailable",
+    504: "unavailable",
+}
+
+#: requests' and urllib3's own classes, by name so that neither has to be importable here.
+_LIBRARY_REASONS: t.Final[dict[str, str]] = {
+    "ConnectTimeout": "connect_timeout",
+    "ConnectTimeoutError": "connect_timeout",
+    "ReadTimeout": "first_byte_timeout",
+    "ReadTimeoutError": "first_byte_timeout",
+    "ChunkedEncodingError": "closed_early",
+    "IncompleteRead": "closed_early",
+    "ContentDecodingError": "not_vllm",
+}
+
+_SYSTEM_REASONS: t.Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (ssl.SSLError, "tls"),
+    (socket.gaierror, "name_not_resolved"),
+    (ConnectionRefusedError, "connection_refused"),
+    (ConnectionError, "connection_reset"),
+    (EOFError, "closed_early"),
+    (http.client.IncompleteRead, "closed_early"),
+    (http.client.HTTPException, "not_vllm"),
+    (TimeoutError, "first_byte_timeout"),
+    (ValueError, "not_vllm"),
+)
+
+_ERRNO_REASONS: t.Final[dict[int, str]] = {
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EADDRNOTAVAIL: "unreachable",
+    errno.EACCES: "unreachable",
+    errno.EPERM: "unreachable",
+    errno.ETIMEDOUT: "connect_timeout",
+    errno.ECONNREFUSED: "connection_refused",
+}
+
+
+class Response(t.Protocol):
+    """What ``classify`` needs of an answer; ``requests.Response`` has it."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+
+def normalise_base_url(url: str) -> str:
+    """``url`` without trailing slash and without a trailing ``/v1``.
+
+    :raises ValueError: where it is not an ``http`` or ``https`` URL with a host, or carries a password.
+    """
+    text = url.strip().rstrip("/")
+    parts = urlsplit(text)
+    try:
+        port_is_valid = parts.port != 0
+    except ValueError:
+        port_is_valid = False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise ValueError(f"base_url {url!r} is not a server's URL; write for example http://127.0.0.1:8000")
+    if parts.username or parts.password:
+        raise ValueError("base_url must not hold a user name or password; use api_key")
+    if parts.query or parts.fragment:
+        raise ValueError(f"base_url {url!r} is the root of the server: leave out everything from '?' or '#' on")
+    return text.removesuffix("/v1").rstrip("/")
+
+
+def message_of(body: bytes | str) -> str:
+    """The server's own error message, from vLLM's error document (old and new form), FastAPI's, or plain text."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    try:
+        document = json.loads(text)
+    except ValueError:
+        # A web page says nothing in its first line that would help.
+        return "" if text.lstrip().startswith("<") else shorten(text)
+    if not isinstance(document, dict):
+        return shorten(text)
+    error = document.get("error")
+    if isinstance(error, dict):
+        document = error
+    for value in (document.get("message"), error, document.get("detail")):
+        if isinstance(value, str):
+            return shorten(value)
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """``text`` on one line, at most ``MAX_DETAIL`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_DETAIL else line[: MAX_DETAIL - 1] + "…"
+
+
+def from_status(status: int, body: bytes | str = b"") -> RequestFailed:
+    """The failure that an HTTP status other than 2xx means; ``body`` is the whole answer."""
+    message = message_of(body)
+    reason = _STATUS_REASONS.get(status)
+    if status == 404 and "model" in message and "does not exist" in message:
+        reason = "model_not_found"
+    if reason is None:
+        reason = "server_error" if status >= 500 else "bad_request" if status >= 400 else "not_vllm"
+    return RequestFailed(reason, f"HTTP {status}: {message}" if message else f"HTTP {status}", status)
+
+
+def classify(problem: BaseException | Response) -> RequestFailed:
+    """The reason why a request failed, from what the client library raised or what the server answered.
+
+    Knows the exceptions of ``requests``, ``urllib3``, ``socket``, ``ssl``, ``http.client``, ``asyncio`` and ``json``.
+    """
+    if isinstance(problem, RequestFailed):
+        return problem
+    if not isinstance(problem, BaseException):
+        return from_status(problem.status_code, problem.content)
+    chain = list(_chain(problem))
+    for inner in chain:
+        # By exact class: urllib3's NewConnectionError (refused, unknown host) is a kind of ConnectTimeoutError.
+        if type(inner).__name__ in _LIBRARY_REASONS:
+            return RequestFailed(_LIBRARY_REASONS[type(inner).__name__])
+    # The innermost exception is the operating system's; the outer ones are the library's wrapping.
+    for inner in reversed(chain):
+        for kind, reason in _SYSTEM_REASONS:
+            if isinstance(inner, kind):
+                return RequestFailed(reason, _system_detail(inner))
+        if isinstance(inner, OSError) and inner.errno in _ERRNO_REASONS:
+            return RequestFailed(_ERRNO_REASONS[inner.errno], _system_detail(inner))
+    return RequestFailed("connection_reset", type(problem).__name__)
+
+
+def _chain(problem: BaseException) -> t.Iterator[BaseException]:
+    """``problem`` and what it wraps, outermost first: causes, urllib3's ``reason``, exceptions among the arguments."""
+    seen: set[int] = set()
+    pending: list[object] = [problem]
+    while pending:
+        item = pending.pop(0)
+        if isinstance(item, BaseException) and id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            pending += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]
+
+
+def _system_detail(problem: BaseException) -> str:
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return shorten(problem.verify_message)
+    if isinstance(problem, OSError):
+        return shorten(problem.strerror or "")
+    return ""
+
+
+class VllmApi:
+    """One server. ``timeout`` is the longest wait for one answer in seconds. Every method raises ``RequestFailed``.
+
+    :raises ValueError: for a ``base_url`` that is no URL.
+    :raises RuntimeError: where the Python library ``requests`` is missing; test ``HAS_REQUESTS`` first.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        timeout: float = 10.0,
+        ca_path: str | None = None,
+        validate_certs: bool = True,
+    ) -> None:
+        if not HAS_REQUESTS:
+            raise RuntimeError("the Python library requests is missing")
+        self.base_url = normalise_base_url(base_url)
+        self.timeout = timeout
+        self._api_key = api_key
+        self._session = requests.Session()
+        # Neither proxies nor ~/.netrc: the probe measures this server, and no credentials leave by accident.
+        self._session.trust_env = False
+        self._session.verify = _authorities(ca_path) if validate_certs else False
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
+
+    def __enter__(self) -> VllmApi:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def version(self) -> str:
+        """vLLM's version, for example ``0.32.0``."""
+        return _expect(self._json("GET", "/version"), "version", str)
+
+    def models(self) -> list[dict[str, t.Any]]:
+        """Served models as the server lists them: ``id, root, max_model_len, ...``."""
+        entries = _expect(self._json("GET", "/v1/models"), "data", list)
+        return [entry for entry in entries if isinstance(entry, dict)]
+
+    def health(self) -> bool:
+        """Whether the engine is up; ``False`` while it starts and after it died (HTTP 503)."""
+        try:
+            self._request("GET", "/health")
+        except RequestFailed as failure:
+            if failure.reason == "unavailable":
+                return False
+            raise
+        return True
+
+    def metrics(self) -> metrics.MetricSet | None:
+        """Prometheus metrics; ``None`` where the server offers none."""
+        try:
+            body = self._request("GET", "/metrics")
+        except RequestFailed as failure:
+            if failure.reason == "not_found":
+                return None
+            raise
+        try:
+            return metrics.parse(body.decode("utf-8"))
+        except ValueError as problem:
+            raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format") from problem
+
+    def tokenize(self, prompt: str, model: str) -> list[int]:
+        """Token ids of ``prompt``, without special tokens added."""
+        body = {"model": model, "prompt": prompt, "add_special_tokens": False}
+        return _expect(self._json("POST", "/tokenize", body), "tokens", list)
+
+    def detokenize(self, tokens: list[int], model: str) -> str:
+        """The text that ``tokens`` stand for."""
+        return _expect(self._json("POST", "/detokenize", {"model": model, "tokens": tokens}), "prompt", str)
+
+    def completion(self, model: str, prompt: str | list[int], max_tokens: int, **options: t.Any) -> dict[str, t.Any]:
+        """One completion, not streamed: ``choices``, ``usage``, ``system_fingerprint``."""
+        body = {"model": model, "prompt": prompt, "max_tokens": max_tokens, **options}
+        answer = self._json("POST", "/v1/completions", body)
+        _expect(answer, "choices", list)
+        return answer
+
+    def _json(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        raw = self._request(method, path, body)
+        try:
+            answer = json.loads(raw)
+        except ValueError as problem:
+            raise RequestFailed("not_vllm", f"{path} answered something else than JSON") from problem
+        if not isinstance(answer, dict):
+            raise RequestFailed("not_vllm", f"{path} answered no JSON object")
+        return answer
+
+    def _request(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> bytes:
+        deadline = time.monotonic() + self.timeout
+        try:
+            with self._session.request(
+                method, self.base_url + path, json=body, timeout=self.timeout, stream=True, allow_redirects=False
+            ) as response:
+                content = self._read(response, deadline)
+                if 200 <= response.status_code < 300:
+                    return content
+                raise from_status(response.status_code, content)
+        except RequestFailed as failure:
+            raise self._without_secret(failure) from None
+        except (OSError, ValueError, http.client.HTTPException) as problem:
+            # requests' exceptions are OSErrors, those for bad URLs and bodies ValueErrors.
+            raise self._without_secret(classify(problem)) from problem
+
+    def _read(self, response: t.Any, deadline: float) -> bytes:
+        """The body; bounded in size, and in time also where the server sends it drop by drop."""
+        content = bytearray()
+        try:
+            for piece in response.iter_content(65536):
+                content += piece
+                if len(content) > MAX_BODY:
+                    raise RequestFailed("not_vllm", f"answer longer than {MAX_BODY} bytes")
+                if time.monotonic() > deadline:
+                    raise RequestFailed("stream_timeout", f"answer not complete after {self.timeout:g} s")
+        except (OSError, http.client.HTTPException) as problem:
+            failure = classify(problem)
+            # The headers came, so it is the rest of the answer that is missing.
+            reason = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}.get(failure.reason)
+            raise RequestFailed(reason or failure.reason, failure.detail) from problem
+        return bytes(content)
+
+    def _without_secret(self, failure: RequestFailed) -> RequestFailed:
+        if not self._api_key or self._api_key not in failure.detail:
+            return failure
+        return RequestFailed(failure.reason, failure.detail.replace(self._api_key, "***"), failure.status)
+
+
+def _authorities(ca_path: str | None) -> str | bool:
+    """The certificate file to trust: the given one, else the system's; requests would take its own bundle."""
+    return ca_path or ssl.get_default_verify_paths().cafile or True
+
+
+def _expect(answer: dict[str, t.Any], key: str, kind: type) -> t.Any:
+    value = answer.get(key)
+    if not isinstance(value, kind):
+        raise RequestFailed("not_vllm", f"the answer has no {key!r}")
+    return value
