@@ -1,0 +1,49 @@
+# One command each; `make` alone lists them. Everything lives in .venv and .cache, nothing in the system.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Tools run from the virtual environment and from the repository root, whatever the caller's shell has set.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
+# Lines of plugins/ that the unit tests must reach, in percent.
+COVERAGE ?= 90
+
+.PHONY: help setup demo test unit lint sanity integration molecule test-vllm changelog clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv with pinned requirements (PYTHON=python3.12 chooses one)
+	@scripts/setup.sh
+
+demo: setup ## validate the built-in fleet of simulated nodes (no GPU needed)
+	@scripts/demo.sh
+
+test: setup ## every check below except test-vllm
+	@scripts/test.sh lint unit sanity integration molecule
+
+unit: setup ## unit tests with coverage of plugins/
+	@pytest -n 2 -q --durations 5 --cov --cov-report term --cov-fail-under $(COVERAGE) $(ARGS)
+
+lint: setup ## ansible-lint (production), yamllint, ruff
+	@scripts/lint.sh
+
+sanity: setup ## ansible-test sanity
+	@scripts/sanity.sh $(ARGS)
+
+integration: setup ## the modules and playbooks through ansible-playbook
+	@scripts/integration.sh $(ARGS)
+
+molecule: setup ## the roles on real SSH hosts on this machine
+	@scripts/molecule.sh $(ARGS)
+
+test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 for the older one)
+	@tests/real_vllm/run.sh
+
+changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
+	@antsibull-changelog release --version $(VERSION)
+
+clean: ## remove everything that these commands made
+	@rm -rf .venv .cache .pytest_cache .ruff_cache .ansible .coverage .coverage.* tests/output validation-reports
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

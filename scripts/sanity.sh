@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# ansible-test sanity over a copy of the tree, because ansible-test insists on a real path that ends in
+# ansible_collections/multigpu/vllm. Further arguments go to ansible-test: scripts/sanity.sh --test pylint plugins/modules/x.py
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly CACHE=$PWD/.cache/sanity
+readonly TREE=$CACHE/ansible_collections/multigpu/vllm
+python=$(.venv/bin/python -c 'import sys; print("{}.{}".format(*sys.version_info))')
+readonly python
+
+copy_tree() {
+    rm -rf "$TREE"
+    mkdir -p "$TREE"
+    # A file can be tracked and already deleted, hence the test.
+    git ls-files -z --cached --others --exclude-standard |
+        while IFS= read -r -d '' file; do [ -e "$file" ] && printf '%s\0' "$file"; done |
+        tar --create --null --files-from=- | tar --extract --directory "$TREE"
+    # ansible-test lists the files with git; without a repository of its own it would ask the one around it.
+    git -C "$TREE" init --quiet
+    git -C "$TREE" add --all
+}
+
+# ansible-test keeps its environments under HOME and fetches pip from a host of its own. A home inside .cache leaves
+# the user's alone, and Python's own ensurepip spares the download.
+prepare_home() {
+    local home=$1 version settings
+    mkdir -p "$home/.ansible/test/cache" "$home/.config"
+    for settings in .pip .config/pip .gitconfig; do
+        [ -e "$HOME/$settings" ] && ln -sfn "$HOME/$settings" "$home/$settings"
+    done
+    for version in $(sed -n "s/.*pip='\([0-9.]*\)'.*/\1/p" .venv/lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py); do
+        printf 'import ensurepip\n\nensurepip.bootstrap(upgrade=True)\n' >"$home/.ansible/test/cache/get_pip_${version//./_}.py"
+    done
+}
+
+main() {
+    copy_tree
+    prepare_home "$CACHE/home"
+    export PIP_CACHE_DIR=${PIP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pip}
+    export HOME=$CACHE/home
+    cd "$TREE"
+    ansible-test sanity --python "$python" --color no "$@"
+}
+
+main "$@"

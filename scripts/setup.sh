@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Makes .venv with the pinned requirements and the collection importable under its name.
+# Does nothing when that is already so. PYTHON=/path/to/python3.x chooses the interpreter.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly VENV=.venv
+readonly STAMP=$VENV/.setup-stamp
+readonly LOG=$VENV/setup.log
+
+die() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+# A pyenv shim is on PATH and still fails, and Debian splits ensurepip off: so try, do not only look.
+suitable() {
+    "$1" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null
+}
+
+choose_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        suitable "$PYTHON" || die "PYTHON=$PYTHON is not a Python 3.11 to 3.14 with venv and ensurepip."
+        echo "$PYTHON"
+        return
+    fi
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11 python3.14; do
+        for candidate in $(type -ap "$candidate"); do
+            if suitable "$candidate"; then
+                echo "$candidate"
+                return
+            fi
+        done
+    done
+    die "no Python 3.11 to 3.14 with venv found on PATH." \
+        "Debian and Ubuntu: apt install python3 python3-venv. Or name one: make setup PYTHON=/path/to/python3.12"
+}
+
+# What the environment depends on. The path is part of it: scripts in a virtual environment hold absolute paths.
+fingerprint() {
+    { pwd -P; command -v cc >/dev/null && echo cc; cat requirements*.txt constraints.txt "${BASH_SOURCE[0]}"; } |
+        sha256sum | cut -d' ' -f1
+}
+
+# An interpreter that was named must be the one the environment was made with.
+same_python() {
+    local identity='import sys; print(sys.base_prefix, sys.version)'
+    [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c "$identity")" = "$("$VENV/bin/python" -c "$identity")" ]
+}
+
+pip_install() {
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt "$@" >>"$LOG" 2>&1 || {
+        grep -v '^WARNING' "$LOG" | tail -n 20 >&2
+        die "pip could not install the requirements; the whole log: $LOG"
+    }
+}
+
+# The symlink stands in for an installed collection, for Ansible and for Python alike.
+link_collection() {
+    local site
+    site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    mkdir -p "$site/ansible_collections/multigpu"
+    ln -sfn "$(pwd -P)" "$site/ansible_collections/multigpu/vllm"
+}
+
+main() {
+    local wanted
+    wanted=$(fingerprint)
+    if [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ] && [ -x "$VENV/bin/ansible-playbook" ] && same_python; then
+        return
+    fi
+    local python
+    python=$(choose_python)
+    echo "setup: $VENV with $("$python" --version) ($python)"
+    "$python" -m venv --clear "$VENV"
+    : >"$LOG"
+    pip_install --requirement requirements-test.txt
+    command -v cc >/dev/null || pip_install --requirement requirements-compiler.txt
+    link_collection
+    echo "$wanted" >"$STAMP"
+    echo "setup: ready"
+}
+
+main
