@@ -1,0 +1,102 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every way in which a node's GPUs can be out of reach, named once, with what a user can do about it."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the GPUs cannot be read: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
+
+    summary: str
+    cause: str
+    remedy: str
+
+
+REASONS: t.Final[dict[str, Reason]] = {
+    "no_driver": Reason(
+        "no NVIDIA driver on this node",
+        "Neither NVML (libnvidia-ml.so.1) nor nvidia-smi can be found.",
+        "Install the NVIDIA driver on a node that has GPUs, then reboot.",
+    ),
+    "bindings_missing": Reason(
+        "nvidia-ml-py is not installed",
+        "The Python that runs this module cannot import pynvml.",
+        "Install nvidia-ml-py for that Python, or use the nvidia_smi backend.",
+    ),
+    "driver_not_loaded": Reason(
+        "NVIDIA driver not loaded",
+        "The NVIDIA library is installed, but its kernel module is not loaded.",
+        "Reboot after an installation; after a kernel upgrade install the headers of the running kernel and "
+        "rebuild the module (dkms status), then modprobe nvidia.",
+    ),
+    "version_mismatch": Reason(
+        "NVIDIA library and kernel module differ in version",
+        "The driver was upgraded while its old kernel module stayed loaded.",
+        "Reboot, so that the new kernel module is loaded.",
+    ),
+    "no_permission": Reason(
+        "no permission to read the GPUs",
+        "The user that runs this module, or its container, may not open the NVIDIA devices.",
+        "Run with become, add the user to the group that owns /dev/nvidia*, or give the container its GPUs again.",
+    ),
+    "gpu_lost": Reason(
+        "a GPU does not answer",
+        "The GPU has fallen off the bus, or needs a reset.",
+        "Look for Xid 79 in the kernel log; stop and start the node, and report the host if it happens again.",
+    ),
+    "smi_missing": Reason(
+        "nvidia-smi not found",
+        "There is no nvidia-smi in PATH.",
+        "Install the driver's utilities (nvidia-utils), or use the nvml backend.",
+    ),
+    "smi_failed": Reason(
+        "nvidia-smi failed",
+        "nvidia-smi ended with an error.",
+        "Run nvidia-smi on the node by hand and follow its message.",
+    ),
+    "smi_timeout": Reason(
+        "nvidia-smi did not answer",
+        "nvidia-smi hung; most often a GPU or its driver hangs.",
+        "Look for Xid errors in the kernel log, then reboot the node.",
+    ),
+    "smi_unreadable": Reason(
+        "nvidia-smi answered something unreadable",
+        "The output of nvidia-smi -q -x is not the XML that it should be.",
+        "Run nvidia-smi -q -x on the node by hand; a wrapper or a broken installation may stand in its place.",
+    ),
+    "nvml_error": Reason(
+        "NVML failed",
+        "The NVIDIA library answered with an error.",
+        "Run nvidia-smi on the node by hand and follow its message.",
+    ),
+}
+
+
+class GpuUnavailable(Exception):
+    """The GPUs of this node cannot be read.
+
+    ``reason`` is a key of ``REASONS``; ``detail`` is what the library or the tool said, shortened.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{self.summary}: {detail}" if detail else self.summary)
+
+    @property
+    def summary(self) -> str:
+        return REASONS[self.reason].summary
+
+    @property
+    def cause(self) -> str:
+        return REASONS[self.reason].cause
+
+    @property
+    def remedy(self) -> str:
+        return REASONS[self.reason].remedy

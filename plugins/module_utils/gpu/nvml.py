@@ -1,0 +1,361 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads GPUs through NVML (nvidia-ml-py). The only file that knows NVML's functions and their units.
+
+Python function of nvidia-ml-py that is called here -> symbol of libnvidia-ml.so.1, where the names differ:
+
+==========================================  ============================================
+nvmlInit                                    nvmlInitWithFlags
+nvmlShutdown
+nvmlErrorString
+nvmlSystemGetDriverVersion
+nvmlSystemGetCudaDriverVersion_v2
+nvmlSystemGetProcessName
+nvmlDeviceGetCount                          nvmlDeviceGetCount_v2
+nvmlDeviceGetHandleByIndex                  nvmlDeviceGetHandleByIndex_v2
+nvmlDeviceGetUUID
+nvmlDeviceGetName
+nvmlDeviceGetPciInfo                        nvmlDeviceGetPciInfo_v3
+nvmlDeviceGetCudaComputeCapability
+nvmlDeviceGetMemoryInfo (version 2, 1)      nvmlDeviceGetMemoryInfo_v2, nvmlDeviceGetMemoryInfo
+nvmlDeviceGetMemoryBusWidth
+nvmlDeviceGetUtilizationRates
+nvmlDeviceGetTemperature (0)
+nvmlDeviceGetTemperatureThreshold (1, 3)
+nvmlDeviceGetMarginTemperature
+nvmlDeviceGetFieldValues (194)
+nvmlDeviceGetPowerUsage
+nvmlDeviceGetEnforcedPowerLimit
+nvmlDeviceGetClockInfo (1, 2)
+nvmlDeviceGetMaxClockInfo (1, 2)
+nvmlDeviceGetCurrPcieLinkGeneration
+nvmlDeviceGetMaxPcieLinkGeneration
+nvmlDeviceGetCurrPcieLinkWidth
+nvmlDeviceGetMaxPcieLinkWidth
+nvmlDeviceGetPcieReplayCounter
+nvmlDeviceGetEccMode
+nvmlDeviceGetTotalEccErrors
+nvmlDeviceGetRemappedRows
+nvmlDeviceGetCurrentClocksEventReasons      before release 535: nvmlDeviceGetCurrentClocksThrottleReasons
+nvmlDeviceGetComputeRunningProcesses        nvmlDeviceGetComputeRunningProcesses_v3
+nvmlDeviceGetMigMode
+nvmlDeviceGetTopologyCommonAncestor
+nvmlDeviceGetP2PStatus (0, 1)
+nvmlDeviceGetNvLinkState
+nvmlDeviceGetNvLinkRemoteDeviceType
+nvmlDeviceGetNvLinkRemotePciInfo            nvmlDeviceGetNvLinkRemotePciInfo_v2
+==========================================  ============================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+from collections.abc import Collection
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import topology
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
+    ECC_COUNTERS,
+    Device,
+    cuda_version,
+    empty_device,
+    memory_bandwidth,
+    sample_of,
+    throttle_reasons,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+
+# Values of nvml.h's enumerations. They are part of NVML's ABI, so they never change.
+CLOCK_SM, CLOCK_MEMORY = 1, 2
+TEMPERATURE_GPU = 0
+THRESHOLD_SLOWDOWN, THRESHOLD_GPU_MAX = 1, 3
+FIELD_SLOWDOWN_MARGIN = 194
+MEMORY_INFO_V2 = 0x02000028
+ECC_CORRECTED, ECC_UNCORRECTED = 0, 1
+ECC_VOLATILE, ECC_AGGREGATE = 0, 1
+P2P_READ, P2P_WRITE = 0, 1
+LINKS_MAX = 36
+LINK_TO_SWITCH = 2
+
+#: NVML error code -> reason why no GPU can be read.
+INIT_REASONS: t.Final[dict[int, str]] = {
+    4: "no_permission",
+    9: "driver_not_loaded",
+    12: "no_driver",
+    15: "gpu_lost",
+    18: "version_mismatch",
+}
+
+#: NVML errors after which nothing more can be read from this GPU: GPU_IS_LOST, RESET_REQUIRED.
+DEAD: t.Final[frozenset[int]] = frozenset({15, 16})
+
+
+class _DeviceLost(Exception):
+    """The GPU stopped answering while it was being read."""
+
+
+class NvmlReader:
+    """Reads every GPU of the node. ``nvml`` is the module pynvml, or in tests something that behaves like it."""
+
+    backend = "nvml"
+
+    def __init__(self, nvml: t.Any) -> None:
+        self._nvml = nvml
+        try:
+            nvml.nvmlInit()
+            self._count: int = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError as error:
+            raise GpuUnavailable(INIT_REASONS.get(error.value, "nvml_error"), str(error)) from error
+        self._handles: dict[int, t.Any] = {}
+
+    def close(self) -> None:
+        self._call("nvmlShutdown")
+
+    def count(self) -> int:
+        return self._count
+
+    def versions(self) -> dict[str, str | None]:
+        """``driver_version`` and the newest ``cuda_version`` that this driver supports."""
+        return {
+            "driver_version": _text(self._call("nvmlSystemGetDriverVersion")),
+            "cuda_version": cuda_version(self._call("nvmlSystemGetCudaDriverVersion_v2")),
+        }
+
+    def devices(self, subsets: Collection[str]) -> list[Device]:
+        """Facts of every GPU, in NVML's order; a GPU that does not answer has ``error`` set and nulls elsewhere."""
+        return [self._device(index, subsets) for index in range(self._count)]
+
+    def sample(self) -> list[dict[str, t.Any]]:
+        """What changes from moment to moment, of every GPU: see ``device.sample_of``."""
+        return [self._sample(index) for index in range(self._count)]
+
+    def topology(self) -> dict[str, t.Any]:
+        """Fact ``topology``; cells between GPUs that do not answer are null."""
+        links = [self._links(index) for index in range(self._count)]
+        bus_ids = [self._bus_id(index) for index in range(self._count)]
+
+        def connection(row: int, column: int) -> str | None:
+            switched = (links[row].count("switch"), links[column].count("switch"))
+            bonded = topology.nvlink_count(links[row], switched, bus_ids[column])
+            level = self._between("nvmlDeviceGetTopologyCommonAncestor", row, column)
+            return f"NV{bonded}" if bonded else topology.LEVELS.get(t.cast(int, level))
+
+        def access(row: int, column: int) -> str | None:
+            answers = [self._between("nvmlDeviceGetP2PStatus", row, column, kind) for kind in (P2P_READ, P2P_WRITE)]
+            known = [answer for answer in answers if answer is not None]
+            return topology.P2P_STATUS.get(max(known), "U") if known else None
+
+        return topology.as_topology(
+            topology.build_matrix(self._count, connection), topology.build_matrix(self._count, access)
+        )
+
+    def _call(self, name: str, *args: t.Any) -> t.Any:
+        """Value of one NVML function, or null where this driver, these bindings or this GPU cannot tell.
+
+        :raises _DeviceLost: where the GPU is gone.
+        """
+        function = getattr(self._nvml, name, None)
+        if function is None:
+            return None
+        try:
+            return function(*args)
+        except self._nvml.NVMLError as error:
+            if error.value in DEAD:
+                raise _DeviceLost(str(error)) from error
+            return None
+
+    def _handle(self, index: int) -> t.Any:
+        if index not in self._handles:
+            try:
+                self._handles[index] = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            except self._nvml.NVMLError as error:
+                raise _DeviceLost(str(error)) from error
+        return self._handles[index]
+
+    def _between(self, name: str, row: int, column: int, *args: t.Any) -> t.Any:
+        try:
+            return self._call(name, self._handle(row), self._handle(column), *args)
+        except _DeviceLost:
+            return None
+
+    def _device(self, index: int, subsets: Collection[str]) -> Device:
+        device = empty_device(index)
+        try:
+            handle = self._handle(index)
+            device.update(self._identity(handle))
+            device.update(self._state(handle))
+            if "health" in subsets:
+                device.update(self._health(handle))
+            if "pcie" in subsets:
+                device["pcie"] = self._pcie(handle)
+            if "processes" in subsets:
+                device["processes"] = self._processes(handle)
+        except _DeviceLost as error:
+            device["error"] = str(error)
+        return device
+
+    def _sample(self, index: int) -> dict[str, t.Any]:
+        device = empty_device(index)
+        try:
+            handle = self._handle(index)
+            device.update(self._state(handle))
+            device["throttle_reasons"] = self._throttle_reasons(handle)
+            device["pcie"] = {
+                "generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration", handle),
+                "width": self._call("nvmlDeviceGetCurrPcieLinkWidth", handle),
+            }
+        except _DeviceLost:
+            pass  # A GPU lost during the sampling shows as nulls from here on; the facts name the loss.
+        return sample_of(device)
+
+    def _identity(self, handle: t.Any) -> Device:
+        call = self._call
+        capability = call("nvmlDeviceGetCudaComputeCapability", handle)
+        clocks = {
+            "sm": call("nvmlDeviceGetMaxClockInfo", handle, CLOCK_SM),
+            "memory": call("nvmlDeviceGetMaxClockInfo", handle, CLOCK_MEMORY),
+        }
+        mig = call("nvmlDeviceGetMigMode", handle)
+        return {
+            "uuid": _text(call("nvmlDeviceGetUUID", handle)),
+            "name": _text(call("nvmlDeviceGetName", handle)),
+            "pci_bus_id": _bus_id(call("nvmlDeviceGetPciInfo", handle)),
+            "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
+            "memory_total": _field(self._memory(handle), "total"),
+            "memory_bandwidth": memory_bandwidth(clocks["memory"], call("nvmlDeviceGetMemoryBusWidth", handle)),
+            "power_limit": _watts(call("nvmlDeviceGetEnforcedPowerLimit", handle)),
+            "clocks_max": clocks,
+            "mig_mode": None if mig is None else "enabled" if mig[0] else "disabled",
+        }
+
+    def _memory(self, handle: t.Any) -> t.Any:
+        # Version 1 counts what the driver reserves as used; version 2 tells it apart, as nvidia-smi does.
+        info = self._call("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_V2)
+        return self._call("nvmlDeviceGetMemoryInfo", handle) if info is None else info
+
+    def _state(self, handle: t.Any) -> Device:
+        call = self._call
+        memory = self._memory(handle)
+        utilisation = call("nvmlDeviceGetUtilizationRates", handle)
+        return {
+            "memory_used": _field(memory, "used"),
+            "memory_free": _field(memory, "free"),
+            "utilization_gpu": _field(utilisation, "gpu"),
+            "utilization_memory": _field(utilisation, "memory"),
+            "temperature": call("nvmlDeviceGetTemperature", handle, TEMPERATURE_GPU),
+            "power_draw": _watts(call("nvmlDeviceGetPowerUsage", handle)),
+            "clocks": {
+                "sm": call("nvmlDeviceGetClockInfo", handle, CLOCK_SM),
+                "memory": call("nvmlDeviceGetClockInfo", handle, CLOCK_MEMORY),
+            },
+        }
+
+    def _pcie(self, handle: t.Any) -> Device:
+        return {
+            "generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration", handle),
+            "generation_max": self._call("nvmlDeviceGetMaxPcieLinkGeneration", handle),
+            "width": self._call("nvmlDeviceGetCurrPcieLinkWidth", handle),
+            "width_max": self._call("nvmlDeviceGetMaxPcieLinkWidth", handle),
+            "replay_counter": self._call("nvmlDeviceGetPcieReplayCounter", handle),
+        }
+
+    def _health(self, handle: t.Any) -> Device:
+        call = self._call
+        mode = call("nvmlDeviceGetEccMode", handle)
+        kinds = ((ECC_CORRECTED, ECC_VOLATILE), (ECC_UNCORRECTED, ECC_VOLATILE))
+        kinds += ((ECC_CORRECTED, ECC_AGGREGATE), (ECC_UNCORRECTED, ECC_AGGREGATE))
+        counters = [call("nvmlDeviceGetTotalEccErrors", handle, *kind) for kind in kinds]
+        rows = call("nvmlDeviceGetRemappedRows", handle) or (None, None, None, None)
+        return {
+            "ecc": {"enabled": None if mode is None else bool(mode[0]), **dict(zip(ECC_COUNTERS, counters))},
+            "remapped_rows": {
+                "correctable": rows[0],
+                "uncorrectable": rows[1],
+                "pending": None if rows[2] is None else bool(rows[2]),
+                "failure": None if rows[3] is None else bool(rows[3]),
+            },
+            "throttle_reasons": self._throttle_reasons(handle),
+            "temperature_limits": {
+                "slowdown": call("nvmlDeviceGetTemperatureThreshold", handle, THRESHOLD_SLOWDOWN),
+                "gpu_max": call("nvmlDeviceGetTemperatureThreshold", handle, THRESHOLD_GPU_MAX),
+                "margin": call("nvmlDeviceGetMarginTemperature", handle),
+                "margin_slowdown": _signed_field(call("nvmlDeviceGetFieldValues", handle, [FIELD_SLOWDOWN_MARGIN])),
+            },
+        }
+
+    def _throttle_reasons(self, handle: t.Any) -> list[str] | None:
+        mask = self._call("nvmlDeviceGetCurrentClocksEventReasons", handle)
+        if mask is None:
+            mask = self._call("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        return throttle_reasons(mask)
+
+    def _processes(self, handle: t.Any) -> list[dict[str, t.Any]] | None:
+        """Compute processes; ``name`` and ``memory_used`` are null where this namespace or user may not know them."""
+        processes = self._call("nvmlDeviceGetComputeRunningProcesses", handle)
+        if processes is None:
+            return None
+        return [
+            {
+                "pid": process.pid,
+                "name": _text(self._call("nvmlSystemGetProcessName", process.pid)),
+                "memory_used": process.usedGpuMemory,
+            }
+            for process in processes
+        ]
+
+    def _bus_id(self, index: int) -> str | None:
+        try:
+            return _bus_id(self._call("nvmlDeviceGetPciInfo", self._handle(index)))
+        except _DeviceLost:
+            return None
+
+    def _links(self, index: int) -> list[str | None]:
+        """Far ends of the active NVLinks of one GPU: a bus id, ``switch``, or null where it is not told."""
+        ends: list[str | None] = []
+        try:
+            handle = self._handle(index)
+            for link in range(LINKS_MAX):
+                if self._call("nvmlDeviceGetNvLinkState", handle, link) != 1:
+                    continue
+                if self._call("nvmlDeviceGetNvLinkRemoteDeviceType", handle, link) == LINK_TO_SWITCH:
+                    ends.append("switch")
+                else:
+                    ends.append(_bus_id(self._call("nvmlDeviceGetNvLinkRemotePciInfo", handle, link)))
+        except _DeviceLost:
+            return []
+        return ends
+
+
+def open_nvml() -> NvmlReader:
+    """Reader over nvidia-ml-py.
+
+    :raises GpuUnavailable: where the bindings, the library or the driver are missing, or access is refused.
+    """
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ImportError as error:
+        raise GpuUnavailable("bindings_missing", str(error)) from error
+    return NvmlReader(nvml)
+
+
+def _text(value: t.Any) -> str | None:
+    """Old bindings answer bytes, new ones text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _field(structure: t.Any, name: str) -> int | None:
+    return None if structure is None else int(getattr(structure, name))
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1000
+
+
+def _bus_id(pci: t.Any) -> str | None:
+    return None if pci is None else (_text(pci.busId) or "").upper() or None
+
+
+def _signed_field(values: t.Any) -> int | None:
+    """The first of ``values`` (nvmlFieldValue_t) as a signed number, or null where the GPU has no such field."""
+    return None if not values or values[0].nvmlReturn else values[0].value.siVal
