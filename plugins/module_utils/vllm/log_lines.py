@@ -1,0 +1,180 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands before the message on a log line: colours, stamps, container and process labels, log headers.
+
+Many writers share one file (vLLM processes, NCCL, torch, Ray, the kernel), each behind the labels of whatever carried
+the line (docker, Kubernetes, journald, syslog, mpirun). ``strip_prefix`` peels them off one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from dataclasses import dataclass
+
+
+@dataclass
+class Prefix:
+    """What the labels before a message say; None where they say nothing.
+
+    ``rank`` is set only where a label states it without doubt. ``device`` is NCCL's ``[n]``: a device index, not a
+    rank. ``process`` is the kind without its ranks (``EngineCore``, ``Worker``, ``RayWorkerWrapper``), ``label`` is
+    the same with them (``EngineCore_DP0``). ``level`` is upper case. ``source`` says who wrote the line: ``nccl``,
+    ``vllm``, ``torch`` or None.
+    """
+
+    rank: int | None = None
+    tp_rank: int | None = None
+    pp_rank: int | None = None
+    dp_rank: int | None = None
+    device: int | None = None
+    pid: int | None = None
+    host: str | None = None
+    process: str | None = None
+    label: str | None = None
+    level: str | None = None
+    source: str | None = None
+
+
+# The escape character gets lost when logs are pasted, and syslog writes it as #033.
+_ANSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b)\[[0-9;?]*[A-Za-z]|\[\d{1,2}(?:;\d{1,3})*m")
+_ANSI_HINT = re.compile(r"\x1b|#033|\[\d{1,2}(?:;\d{1,3})*m|\\x1b|\\u001b")
+_RAY_REPEAT = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
+
+_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
+_SYSLOG_STAMP = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
+
+_NEUTRAL = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"{_ISO} (?:stdout|stderr) [FP] ",  # CRI
+        rf"(?:{_ISO}|{_SYSLOG_STAMP}) [\w.:-]+ [\w./@()-]+(?:\[\d+\])?: ",  # syslog, journald
+        rf"{_ISO}(?:\s+|$)",
+        rf"\[{_ISO}\]\s*",
+        r"kern\s*:\s*\w+\s*:\s*",  # dmesg --decode
+        r"<\d{1,3}>(?:1 )?",
+        r"\[\s*\d+\.\d+\]\s*",  # dmesg
+        r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\]\s*",  # dmesg -T
+        r"\[pod/[^\]]+\]\s*",
+        r"[\w.-]+\s*\|\s",  # docker compose
+        r">\s+",  # a quoted log
+        r"\d{1,4}:\s+(?=\S)",  # srun --label
+        r"kernel: ",
+    )
+)
+_MPI = re.compile(r"\[\d+,(\d+)\]<std(?:out|err)>:?\s?")
+_PROCESS = re.compile(r"\((?:([A-Za-z][\w:-]*)((?: +(?:rank=\d+|[A-Z]{2,4}\d+|[a-z_]+=\w+))*) +)?pid=(\d+)(?:, *ip=[^)]*)?\)\s?")
+_LABEL_RANK = re.compile(r"(?:^|[_ ])(TP|PP|DP)(\d+)")
+_TORCH_RANK = re.compile(r"\[rank(\d+)\]:?\s?")
+_C10 = re.compile(r"\[(?:rank\d+\]:\[)?([EWIFC])(?:\d{3,4} [\d:.]+)?\s*(?:\d+ )?[\w./-]+\.(?:cpp|cc|cu|h|hpp):\d+\]\s*")
+_VLLM = re.compile(
+    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?\s+(?:\[[^\]\s]+:\d+\]|[\w./-]+:\d+\])\s?"
+)
+_NCCL = re.compile(
+    r"([\w.-]+):(\d+):(?:\d+) \[(-?\d+)\] (?:[\d:. -]{8,26} )?(?:[\w./-]+:\d+ )?(?:NCCL|RCCL) (WARN|INFO|TRACE|VERSION|ABORT)\b\s?"
+)
+_C10_LEVELS = {"E": "ERROR", "W": "WARNING", "I": "INFO", "F": "CRITICAL", "C": "CRITICAL"}
+_JSON_KEYS = ("log", "message", "MESSAGE", "msg")
+#: More labels than this on one line is not a log line any more.
+_MAX_LABELS = 12
+
+
+def clean(line: str) -> str:
+    """The line without colours, without its line end, and out of the JSON that docker and some shippers wrap it in."""
+    line = line.rstrip("\r\n")
+    if line.startswith("{"):
+        line = _unwrap_json(line)
+    if _ANSI_HINT.search(line):
+        line = _ANSI.sub("", line)
+    return line
+
+
+def _unwrap_json(line: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    texts = (record.get(key) for key in _JSON_KEYS)
+    return next((text.rstrip("\r\n") for text in texts if isinstance(text, str)), line)
+
+
+def strip_prefix(line: str) -> tuple[Prefix, str]:
+    """``(what the labels say, the message)`` of one line; the message of an unlabelled line is the line itself."""
+    prefix = Prefix()
+    text = _RAY_REPEAT.sub("", clean(line))
+    for _unused in range(_MAX_LABELS):
+        stripped = text.lstrip()
+        rest = _peel(prefix, stripped)
+        if rest is None:
+            break
+        text = rest
+    return prefix, text
+
+
+def _peel(prefix: Prefix, text: str) -> str | None:
+    """The text behind its first label, which is noted in ``prefix``; None where no label stands in front."""
+    first = text[:1]
+    if first == "(" and (match := _PROCESS.match(text)):
+        _note_process(prefix, match)
+        return text[match.end():]
+    if first == "[":
+        if match := _TORCH_RANK.match(text):
+            prefix.rank = int(match[1])
+            return text[match.end():]
+        if match := _C10.match(text):
+            prefix.level, prefix.source = _C10_LEVELS[match[1]], "torch"
+            return text[match.end():]
+        if match := _MPI.match(text):
+            prefix.rank = int(match[1])
+            return text[match.end():]
+    if match := _VLLM.match(text):
+        prefix.level, prefix.source = match[1], "vllm"
+        return text[match.end():]
+    if match := _NCCL.match(text):
+        prefix.host, prefix.pid, prefix.device = match[1], int(match[2]), int(match[3])
+        prefix.level, prefix.source = match[4], "nccl"
+        return text[match.end():]
+    for label in _NEUTRAL:
+        if match := label.match(text):
+            return text[match.end():]
+    return None
+
+
+def _note_process(prefix: Prefix, match: re.Match[str]) -> None:
+    name, middle = match[1] or "", match[2] or ""
+    label = (name + middle).strip()
+    prefix.pid = int(match[3])
+    prefix.label = label or None
+    prefix.process = re.split(r"_(?:TP|PP|DP|EP|DCP|PCP)?\d|-\d", name)[0].rstrip(":") or None
+    ranks = {kind: int(value) for kind, value in _LABEL_RANK.findall(label)}
+    prefix.tp_rank, prefix.pp_rank, prefix.dp_rank = ranks.get("TP"), ranks.get("PP"), ranks.get("DP")
+    explicit = re.search(r"rank=(\d+)|VllmWorker-(\d+)", label)
+    if explicit:
+        prefix.rank = int(explicit[1] or explicit[2])
+    elif "TP" in ranks and "PP" not in ranks and "DP" not in ranks:
+        # vLLM leaves PP and DP out of the label where their size is 1, so the TP rank is the rank.
+        prefix.rank = ranks["TP"]
+
+
+def nccl_header(line: str) -> re.Match[str] | None:
+    """NCCL's own header anywhere in a line, because processes interleave; groups: host, pid, device, level."""
+    return _NCCL.search(line)
+
+
+def is_user_text(text: str) -> bool:
+    """Whether the message only repeats what a user sent or got: its words are no statement about the server."""
+    return bool(_USER_TEXT.search(text))
+
+
+def without_user_text(text: str) -> str:
+    """The part of a message before any prompt, answer, request line or URL that users wrote."""
+    match = _USER_TEXT.search(text)
+    return text[: match.start()] if match else text
+
+
+_USER_TEXT: t.Final = re.compile(
+    r"Received request |Generated response |Added request |Generated text:|^Prompt: |\bprompt: ['\"]"
+    r"|\"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH) [^\"]* HTTP/\d"
+)
