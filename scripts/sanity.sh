@@ -3,6 +3,7 @@
 # ansible_collections/multigpu/vllm. Further arguments go to ansible-test: scripts/sanity.sh --test pylint plugins/modules/x.py
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PWD/.venv/bin:$PATH
 
 readonly CACHE=$PWD/.cache/sanity
 readonly TREE=$CACHE/ansible_collections/multigpu/vllm
@@ -24,12 +25,13 @@ copy_tree() {
 # ansible-test keeps its environments under HOME and fetches pip from a host of its own. A home inside .cache leaves
 # the user's alone, and Python's own ensurepip spares the download.
 prepare_home() {
-    local home=$1 version settings
+    local home=$1 requirements version settings
     mkdir -p "$home/.ansible/test/cache" "$home/.config"
     for settings in .pip .config/pip .gitconfig; do
-        [ -e "$HOME/$settings" ] && ln -sfn "$HOME/$settings" "$home/$settings"
+        if [ -e "$HOME/$settings" ]; then ln -sfn "$HOME/$settings" "$home/$settings"; fi
     done
-    for version in $(sed -n "s/.*pip='\([0-9.]*\)'.*/\1/p" .venv/lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py); do
+    requirements=$(echo .venv/lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py)
+    sed -n "s/.*pip='\([0-9.]*\)'.*/\1/p" "$requirements" | while IFS= read -r version; do
         printf 'import ensurepip\n\nensurepip.bootstrap(upgrade=True)\n' >"$home/.ansible/test/cache/get_pip_${version//./_}.py"
     done
 }
@@ -38,6 +40,7 @@ main() {
     copy_tree
     prepare_home "$CACHE/home"
     export PIP_CACHE_DIR=${PIP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pip}
+    export PIP_QUIET=2
     export HOME=$CACHE/home
     cd "$TREE"
     ansible-test sanity --python "$python" --color no "$@"

@@ -25,14 +25,12 @@ choose_python() {
         return
     fi
     local candidate
-    for candidate in python3 python3.13 python3.12 python3.11 python3.14; do
-        for candidate in $(type -ap "$candidate"); do
-            if suitable "$candidate"; then
-                echo "$candidate"
-                return
-            fi
-        done
-    done
+    while IFS= read -r candidate; do
+        if suitable "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done < <(type -ap python3 python3.13 python3.12 python3.11 python3.14)
     die "no Python 3.11 to 3.14 with venv found on PATH." \
         "Debian and Ubuntu: apt install python3 python3-venv. Or name one: make setup PYTHON=/path/to/python3.12"
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the given make targets one after the other, all of them even when one fails, and sums up.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+export PATH=$PWD/.venv/bin:$PATH
 
 summary=()
 failures=0
