@@ -70,11 +70,13 @@ FACT_MARKERS: t.Final[tuple[str, ...]] = (
     "in world size",
     "world_size=",
     " nranks ",
+    "Channel 00/",
     "nccl==",
     "NCCL version",
     "KV cache size",
     "# GPU blocks",
-    "set by environment to",
+    "NCCL_",
+    "VLLM_",
     "startup complete",
     "model parallel with size",
     "attention heads (",
@@ -93,6 +95,7 @@ _RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as (.*)")
 _RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
 _WORLD = re.compile(r"(?<![\w])world_size=(\d+),? (?:rank=(\d+)|local_world_size=)")
 _NRANKS = re.compile(r"\brank (\d+) nranks (\d+)")
+_NCCL_RING = re.compile(r"Channel 00/\d+ :((?:\s+\d+)+)$")
 _NCCL_TESTS = re.compile(r"# nThread (\d+) nGpus (\d+) ")
 _PYNCCL = re.compile(r"using nccl==(\d[\w.+]*)")
 _NCCL_VERSION = re.compile(r"(, )?\bNCCL version (\d+\.\d+[\w.+-]*)")
@@ -141,7 +144,7 @@ class LogFacts:
         if prefix.rank is not None and prefix.process and "Worker" in prefix.process:
             self._workers.add(prefix.rank)
         text = without_user_text(text)
-        if not any(marker in text for marker in FACT_MARKERS) and "_" not in text:
+        if not any(marker in text for marker in FACT_MARKERS):
             return
         self._boot_lines(prefix, text)
         self._parallel_lines(text)
@@ -213,6 +216,8 @@ class LogFacts:
             self._world = max(self._world or 0, int(match[1]))
         elif match := _NRANKS.search(text):
             self._nranks = max(self._nranks or 0, int(match[2]))
+        elif match := _NCCL_RING.search(text):
+            self._nranks = max(self._nranks or 0, len(match[1].split()))
         elif match := _NCCL_TESTS.search(text):
             self._nranks = max(self._nranks or 0, int(match[1]) * int(match[2]))
         elif match := _HEADS.search(text):
