@@ -1,0 +1,178 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A vLLM command line as a dictionary: option names normalised, values typed, secrets masked.
+
+Source of names and short forms: ``vllm serve --help`` and ``vllm/engine/arg_utils.py`` of vLLM 0.6 to 0.33.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+MASK: t.Final = "***"
+
+#: Short form -> option.
+SHORT: t.Final[dict[str, str]] = {
+    "tp": "tensor_parallel_size",
+    "pp": "pipeline_parallel_size",
+    "dp": "data_parallel_size",
+    "dpl": "data_parallel_size_local",
+    "dpn": "data_parallel_rank",
+    "dpr": "data_parallel_start_rank",
+    "dpa": "data_parallel_address",
+    "dpp": "data_parallel_rpc_port",
+    "dpb": "data_parallel_backend",
+    "dcp": "decode_context_parallel_size",
+    "pcp": "prefill_context_parallel_size",
+    "ep": "enable_expert_parallel",
+    "q": "quantization",
+    "n": "nnodes",
+    "r": "node_rank",
+    "asc": "api_server_count",
+    "cc": "compilation_config",
+    "ac": "attention_config",
+    "O": "optimization_level",
+}
+
+#: Options that take no value, so that a model name behind them is not swallowed. Their ``--no-`` forms give false.
+FLAGS: t.Final[frozenset[str]] = frozenset(
+    """
+    aggregate_engine_logging allow_credentials allow_deprecated_quantization async_scheduling calculate_kv_scales
+    data_parallel_external_lb data_parallel_hybrid_lb disable_access_log_for_endpoints disable_cascade_attn
+    disable_custom_all_reduce disable_fastapi_docs disable_frontend_multiprocessing disable_hybrid_kv_cache_manager
+    disable_log_requests disable_log_stats disable_mm_preprocessor_cache disable_sliding_window
+    disable_uvicorn_access_log enable_auto_tool_choice enable_chunked_prefill enable_dbo enable_eplb
+    enable_expert_parallel enable_force_include_usage enable_log_outputs enable_log_requests enable_lora
+    enable_lora_bias enable_mfu_metrics enable_prefix_caching enable_prompt_adapter enable_prompt_embeds
+    enable_prompt_tokens_details enable_reasoning enable_request_id_headers enable_response_messages
+    enable_server_load_tracking enable_sleep_mode enable_ssl_refresh enable_tokenizer_info_endpoint enforce_eager
+    fail_on_environ_validation fully_sharded_loras headless language_model_only log_error_stack multi_step_stream_outputs
+    return_tokens_as_token_ids skip_mm_profiling skip_tokenizer_init trust_remote_code trust_request_chat_template
+    use_tqdm_on_load use_v2_block_manager
+    """.split()
+)
+
+#: Options that take every word up to the next option.
+LISTS: t.Final[frozenset[str]] = frozenset(
+    "served_model_name lora_modules prompt_adapters middleware api_key allowed_local_media_domains "
+    "cudagraph_capture_sizes model_loader_extra_options logits_processors kv_cache_dtype_skip_layers".split()
+)
+
+_SECRET = re.compile(r"(^|_)(api_?key|secret|password|token|passphrase)$", re.IGNORECASE)
+_SECRET_IN_JSON = re.compile(r'("[^"]*(?:api_?key|secret|password|token)"\s*:\s*)"[^"]*"', re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"(://)[^/@\s]+@")
+_INTEGER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
+#: A value attached to the short form: -tp4, -O3.
+_ATTACHED = re.compile(r"(-[A-Za-z]+)(\d+)")
+_OPTION = re.compile(r"--?[A-Za-z]")
+
+Value = t.Union[bool, int, float, str, list[t.Any], None]
+
+
+def parse(argv: Sequence[str]) -> dict[str, Value] | None:
+    """Options of a vLLM server's command line, secrets masked.
+
+    ``argv`` may begin with an interpreter; known forms are ``vllm serve MODEL ...`` and
+    ``python -m vllm.entrypoints.openai.api_server ...``. Names have underscores and no dashes, ``model`` is also the
+    positional one, numbers are numbers, flags are booleans.
+
+    :returns: ``None`` where ``argv`` does not start a vLLM server.
+    """
+    words = arguments_of(argv)
+    return None if words is None else parse_options(words)
+
+
+def arguments_of(argv: Sequence[str]) -> list[str] | None:
+    """The words of ``argv`` behind the program; ``None`` where ``argv`` does not start a vLLM server."""
+    # Only a program that Python runs: sudo, timeout or a shell with the same words behind it is not the server.
+    is_python = re.match(r"(python|pypy)[\d.]*$", posixpath.basename(argv[0])) if argv else None
+    for index, word in enumerate(argv if is_python else argv[:1]):
+        if posixpath.basename(word) == "vllm" and argv[index + 1 : index + 2] == ["serve"]:
+            return list(argv[index + 2 :])
+        if re.search(r"vllm[./]entrypoints[./](openai[./])?api_server(\.py)?$", word):
+            return list(argv[index + 1 :])
+    return None
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Value]:
+    """Options from the ``words`` behind the program; the last one of a repeated option counts, as in vLLM."""
+    options: dict[str, Value] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not _OPTION.match(word):
+            options.setdefault("model", word)
+            continue
+        name, equals, inline = word.partition("=")
+        attached = _ATTACHED.fullmatch(name)
+        if attached and not equals:
+            name, equals, inline = attached[1], "=", attached[2]
+        key, flag_value = _key(name)
+        taken = [inline] if equals else _take(rest, key)
+        options[key] = _value(key, taken, flag_value)
+    return mask(options)
+
+
+def mask(options: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """``options`` with secrets replaced: keys and passwords by name, passwords within URLs and JSON values."""
+    return {key: _masked(key, value) for key, value in options.items()}
+
+
+def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The variables that concern vLLM, NCCL and the choice of GPUs, secrets replaced, sorted by name."""
+    prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_")
+    wanted = {key: value for key, value in pairs if key.startswith(prefixes) or key == "CUDA_VISIBLE_DEVICES"}
+    return t.cast("dict[str, str]", mask(dict(sorted(wanted.items()))))
+
+
+def _key(name: str) -> tuple[str, bool]:
+    """Normalised option name, and the value it stands for where no value follows."""
+    text = name.lstrip("-")
+    if not name.startswith("--") and text in SHORT:
+        return SHORT[text], True
+    key = text.replace("-", "_")
+    if key.startswith("no_"):
+        return key[3:], False
+    return key, True
+
+
+def _take(rest: list[str], key: str) -> list[str]:
+    """Removes from ``rest`` the values that belong to option ``key``."""
+    limit = 0 if key in FLAGS else None if key in LISTS else 1
+    taken: list[str] = []
+    while rest and (limit is None or len(taken) < limit) and not _OPTION.match(rest[0]):
+        taken.append(rest.pop(0))
+    return taken
+
+
+def _value(key: str, taken: list[str], flag_value: bool) -> Value:
+    if not taken:
+        return flag_value
+    if key in LISTS:
+        return list(taken)
+    return _typed(taken[0])
+
+
+def _typed(text: str) -> Value:
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _masked(key: str, value: t.Any) -> t.Any:
+    if _SECRET.search(key) and value is not None and not isinstance(value, bool):
+        return MASK
+    if isinstance(value, str):
+        return _PASSWORD_IN_URL.sub(rf"\1{MASK}@", _SECRET_IN_JSON.sub(rf'\1"{MASK}"', value))
+    if isinstance(value, list):
+        return [_masked("", item) for item in value]
+    if isinstance(value, Mapping):
+        return mask(value)
+    return value

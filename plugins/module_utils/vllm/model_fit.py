@@ -1,0 +1,125 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which tensor-parallel sizes a model allows.
+
+Rule: the number of attention heads must be divisible by the tensor-parallel size, or vLLM refuses to start; key/value
+heads are divided evenly while there are enough of them and replicated evenly beyond. Source: vLLM 0.33,
+``verify_with_parallel_config`` and ``get_num_kv_heads`` in vllm/config/model.py, the assertions on
+``total_num_kv_heads`` in vllm/model_executor/models/llama.py and its siblings; the same since 0.4.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+#: config.json keys by meaning, present name first. Source: transformers' ``attribute_map`` of the model types.
+_KEYS: t.Final[dict[str, tuple[str, ...]]] = {
+    "attention_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
+    "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
+    "num_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+}
+#: Multimodal models keep the language model's part under one of these.
+_NESTED: t.Final[tuple[str, ...]] = ("text_config", "llm_config", "language_config", "thinker_config")
+_HUB_ID: t.Final = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What of a model decides about parallel sizes; ``None`` where its config.json does not say."""
+
+    attention_heads: int | None = None
+    kv_heads: int | None = None
+    num_layers: int | None = None
+
+    def as_dict(self) -> dict[str, int | None]:
+        return asdict(self)
+
+
+def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
+    """Shape from the content of a model's config.json (Hugging Face format)."""
+    found = {name: _first_number(config, keys) for name, keys in _KEYS.items()}
+    if found["attention_heads"] is None:
+        for key in _NESTED:
+            if isinstance(config.get(key), Mapping):
+                return shape_of(config[key])
+    if found["kv_heads"] is None:
+        # Falcon's and GPTBigCode's switch for one shared head; without any key every head has its own.
+        shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
+        found["kv_heads"] = 1 if shared else found["attention_heads"]
+    return ModelShape(**found)
+
+
+def fits(shape: ModelShape, size: int) -> bool:
+    """Whether vLLM accepts tensor-parallel ``size`` for this model; heads that are unknown forbid nothing."""
+    heads, kv_heads = shape.attention_heads, shape.kv_heads
+    if size < 1 or (heads and heads % size):
+        return False
+    return not kv_heads or max(kv_heads, size) % min(kv_heads, size) == 0
+
+
+def neighbours(shape: ModelShape, size: int) -> tuple[int | None, int | None]:
+    """The next allowed sizes below and above ``size``; none above the number of heads."""
+    below = next((smaller for smaller in range(size - 1, 0, -1) if fits(shape, smaller)), None)
+    above = next((larger for larger in range(size + 1, (shape.attention_heads or 0) + 1) if fits(shape, larger)), None)
+    return below, above
+
+
+def best_layout(shape: ModelShape, gpus: int) -> tuple[int, int]:
+    """Tensor- and data-parallel sizes that use all of ``gpus``: the largest tensor-parallel size that allows it."""
+    size = next(size for size in range(max(gpus, 1), 0, -1) if gpus % size == 0 and (size == 1 or fits(shape, size)))
+    return size, max(gpus, 1) // size
+
+
+def kv_copies(kv_heads: int | None, size: int) -> int | None:
+    """On how many ranks each key/value head is held: 1 while there are enough, else replicated."""
+    return None if not kv_heads else max(1, size // kv_heads)
+
+
+def config_paths(model: str, environment: Mapping[str, str], revision: str | None = None) -> list[Path]:
+    """Where the config.json of ``model`` (a directory, or an id of the Hugging Face hub) can lie, likeliest first.
+
+    Follows HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME of ``environment``, as huggingface_hub does.
+    """
+    if not _HUB_ID.fullmatch(model) or model.startswith("."):
+        return [Path(model) / "config.json"]
+    home = environment.get("HOME") or os.path.expanduser("~")
+    cache = Path(environment.get("XDG_CACHE_HOME") or f"{home}/.cache")
+    hub = Path(environment.get("HF_HUB_CACHE") or Path(environment.get("HF_HOME") or cache / "huggingface") / "hub")
+    directory = hub / f"models--{model.replace('/', '--')}"
+    return [Path(model) / "config.json", *_snapshots(directory, revision or "main")]
+
+
+def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
+    """Shape from the first readable file of ``paths``, and the file's path or the reason why there is none."""
+    tried: list[str] = []
+    for path in paths:
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            tried.append(str(path))
+            continue
+        if isinstance(config, dict):
+            return shape_of(config), str(path)
+    return None, f"no readable config.json ({', '.join(tried)})" if tried else "the model's directory is unknown"
+
+
+def _snapshots(directory: Path, revision: str) -> list[Path]:
+    try:
+        revision = (directory / "refs" / revision).read_text(encoding="utf-8").strip() or revision
+    except (OSError, ValueError):
+        pass  # A revision given as a commit has no reference file.
+    named = directory / "snapshots" / revision / "config.json"
+    others = (path for path in sorted(directory.glob("snapshots/*/config.json")) if path != named)
+    return [named, *others]
+
+
+def _first_number(config: Mapping[str, t.Any], keys: tuple[str, ...]) -> int | None:
+    values = (config.get(key) for key in keys)
+    return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)
