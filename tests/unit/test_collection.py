@@ -1,0 +1,169 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Promises that the whole tree keeps: what no single file can prove about itself."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "plugins"
+MODULES = sorted((PLUGINS / "modules").glob("*.py"))
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+SOURCES = sorted(path for path in PLUGINS.rglob("*.py") if path.name != "__init__.py")
+NODE_SIDE = [path for path in SOURCES if path.relative_to(PLUGINS).parts[0] in ("modules", "module_utils")]
+PYTHON = sorted(
+    path
+    for folder in ("plugins", "roles", "tests", "scripts")
+    for path in (ROOT / folder).rglob("*.py")
+    if "output" not in path.parts and path.name != "__init__.py"
+)
+TASK_FILES = sorted(
+    path
+    for folder in ("roles", "playbooks", "extensions", "tests/integration")
+    for path in (ROOT / folder).rglob("*.yml")
+    if path.parent.name not in ("meta", "defaults", "vars", "inventory", "scenarios")
+)
+DOC_BLOCKS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
+HEADER = re.compile(
+    r"(#!.*\n)?"
+    r"# Copyright \(c\) \d{4}, multigpu\.vllm maintainers\n"
+    r"# GNU General Public License v3\.0\+ .*\n"
+    r"# SPDX-License-Identifier: GPL-3\.0-or-later\n"
+)
+
+
+def name(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def load(path: pathlib.Path) -> t.Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def parse(path: pathlib.Path) -> ast.Module:
+    """Syntax tree, refused where a node's oldest Python (3.10) would refuse it."""
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path), feature_version=(3, 10))
+
+
+def has_code(path: pathlib.Path) -> bool:
+    """Whether there is anything to test beside data and documentation."""
+    return any(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in ast.walk(parse(path)))
+
+
+def documentation(module: pathlib.Path) -> dict[str, t.Any]:
+    """The blocks ``DOC_BLOCKS`` of a module, parsed."""
+    return {
+        target.id: yaml.safe_load(ast.literal_eval(node.value))
+        for node in parse(module).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id in DOC_BLOCKS
+    }
+
+
+def return_values(values: dict[str, t.Any]) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+    """Each documented return key with its description, nested ones too."""
+    for key, value in values.items():
+        yield key, value
+        yield from return_values(value.get("contains", {}))
+
+
+def tasks(node: t.Any) -> t.Iterator[dict[str, t.Any]]:
+    """Every task, play and block of a parsed YAML file."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from tasks(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from tasks(item)
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name)
+def test_file_names_its_licence(path: pathlib.Path) -> None:
+    assert HEADER.match(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", NODE_SIDE, ids=name)
+def test_node_side_keeps_to_the_node(path: pathlib.Path) -> None:
+    imported = {
+        alias
+        for node in ast.walk(parse(path))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [item.name for item in node.names])
+    }
+    foreign = {module for module in imported if re.match(r"ansible\.(?!module_utils)|.*\.plugin_utils\b", module)}
+    assert not foreign, "a module is sent to the node without these"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_module_is_documentation_and_one_call(module: pathlib.Path) -> None:
+    (main,) = [node for node in parse(module).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+    assert main.end_lineno is not None
+    assert main.end_lineno - main.lineno + 1 <= 20
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_module_documents_itself(module: pathlib.Path) -> None:
+    blocks = documentation(module)
+    assert set(blocks) == set(DOC_BLOCKS)
+    assert blocks["DOCUMENTATION"]["module"] == module.stem
+    incomplete = [
+        key
+        for key, value in return_values(blocks["RETURN"])
+        if not {"description", "type", "returned"} <= set(value) or not {"sample", "contains"} & set(value)
+    ]
+    assert not incomplete, "each return value needs description, type, returned, and a sample (or contains)"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_module_examples_are_named_and_fully_qualified(module: pathlib.Path) -> None:
+    examples = documentation(module)["EXAMPLES"]
+    assert any(f"multigpu.vllm.{module.stem}" in task for task in tasks(examples))
+    assert all("name" in task for task in examples)
+
+
+def test_action_group_is_every_module() -> None:
+    groups = load(ROOT / "meta" / "runtime.yml")["action_groups"]
+    assert groups["all"] == [module.stem for module in MODULES]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=name)
+def test_role_defaults_are_its_argument_specification(role: pathlib.Path) -> None:
+    specification = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]
+    defaults = load(role / "defaults" / "main.yml")
+    assert set(defaults) == set(specification["options"])
+    # A default that is computed from another variable cannot stand in the specification.
+    stated = {key: option["default"] for key, option in specification["options"].items() if "default" in option}
+    assert {key: defaults[key] for key in stated} == stated
+    assert all(key.startswith(f"{role.name}_") for key in defaults)
+
+
+@pytest.mark.parametrize("path", TASK_FILES, ids=name)
+def test_tasks_hide_nothing_and_need_no_shell(path: pathlib.Path) -> None:
+    used = {key for task in tasks(load(path)) for key in task}
+    assert not used & {"ignore_errors", "shell", "ansible.builtin.shell", "raw", "ansible.builtin.raw"}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_check_is_documented(check: str) -> None:
+    assert re.search(rf"`{re.escape(check)}`", (ROOT / "docs" / "checks.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("source", [path for path in SOURCES if has_code(path)], ids=name)
+def test_source_has_a_test_of_its_own(source: pathlib.Path) -> None:
+    relative = source.relative_to(PLUGINS)
+    assert (ROOT / "tests" / "unit" / "plugins" / relative.parent / f"test_{relative.name}").is_file()
+
+
+def test_sanity_has_no_ignores() -> None:
+    assert not list((ROOT / "tests" / "sanity").glob("ignore*"))
