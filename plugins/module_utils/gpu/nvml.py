@@ -268,7 +268,10 @@ class NvmlReader:
         counters = [call("nvmlDeviceGetTotalEccErrors", handle, *kind) for kind in kinds]
         rows = call("nvmlDeviceGetRemappedRows", handle) or (None, None, None, None)
         return {
-            "ecc": {"enabled": None if mode is None else bool(mode[0]), **dict(zip(ECC_COUNTERS, counters))},
+            "ecc": {
+                "enabled": None if mode is None else bool(mode[0]),
+                **dict(zip(ECC_COUNTERS, counters, strict=True)),
+            },
             "remapped_rows": {
                 "correctable": rows[0],
                 "uncorrectable": rows[1],

@@ -36,7 +36,7 @@ P2P_LEGEND: t.Final[dict[str, str]] = {
     "U": "unknown",
 }
 
-Matrix = list[list[t.Optional[str]]]
+Matrix = list[list[str | None]]
 
 
 def build_matrix(count: int, cell: Callable[[int, int], str | None]) -> Matrix:

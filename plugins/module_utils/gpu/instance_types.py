@@ -1,0 +1,112 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many GPUs a Linode plan has, from its type id alone: the offline stand-in for the API's ``gpus``."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+GIB: t.Final[int] = 1024**3
+
+#: Plan families with GPUs: pattern of the type id, in which ``count`` is the number of GPUs. The digits of 6000 and
+#: 4000 are model names, and -s, -m, -l, -xl, -hs are sizes. Source: type ids of GET /v4/linode/types.
+GPU_FAMILIES: t.Final[tuple[re.Pattern[str], ...]] = (
+    re.compile(r"g\d+-gpu-rtx4000a(?P<count>\d+)-[a-z]+", re.ASCII),
+    re.compile(r"g\d+-gpu-rtx4000a-(?P<count>\d+)", re.ASCII),
+    re.compile(r"g\d+-gpu-rtx6000-(?P<count>\d+)", re.ASCII),
+    re.compile(r"g\d+-gpu-rtxpro6000-blackwell-(?P<count>\d+)", re.ASCII),
+)
+
+#: Plan families without a GPU. An accelerated plan carries a NETINT video processor, which runs no CUDA.
+OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
+    r"g\d+-(nanode|standard|dedicated|premium|highmem)(-[a-z]+)*(-\d+)+|g\d+-accelerated(-[a-z0-9]+)+",
+    re.ASCII,
+)
+
+
+class UnknownInstanceType(ValueError):
+    """No plan family is known that has this type id; ``type_id`` as the user wrote it."""
+
+    def __init__(self, type_id: str) -> None:
+        self.type_id = type_id
+        super().__init__(
+            f"unknown Linode type {type_id!r}: its GPU count cannot be told from its name. Known are "
+            "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and the plans without GPU "
+            "(nanode, standard, dedicated, premium, highmem, accelerated)."
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One GPU plan: ``gpu_memory`` in bytes per GPU, ``price_hourly`` in US dollars (null where not known)."""
+
+    gpus: int
+    gpu_model: str
+    gpu_memory: int
+    price_hourly: float | None
+
+
+def _plans(model: str, memory_gib: int, rows: dict[str, tuple[int, float | None]]) -> dict[str, Plan]:
+    return {type_id: Plan(gpus, model, memory_gib * GIB, price) for type_id, (gpus, price) in rows.items()}
+
+
+#: The GPU plans whose hardware and price are known. Prices differ by region and account, so the API is the authority.
+PLANS: t.Final[dict[str, Plan]] = {
+    **_plans(
+        "Quadro RTX 6000",
+        24,
+        {
+            "g1-gpu-rtx6000-1": (1, 1.5),
+            "g1-gpu-rtx6000-2": (2, 3.0),
+            "g1-gpu-rtx6000-3": (3, 4.5),
+            "g1-gpu-rtx6000-4": (4, 6.0),
+        },
+    ),
+    **_plans(
+        "NVIDIA RTX 4000 Ada Generation",
+        20,
+        {
+            "g2-gpu-rtx4000a1-s": (1, 0.52),
+            "g2-gpu-rtx4000a1-m": (1, 0.67),
+            "g2-gpu-rtx4000a1-l": (1, 0.96),
+            "g2-gpu-rtx4000a1-xl": (1, 1.53),
+            "g2-gpu-rtx4000a2-s": (2, 1.05),
+            "g2-gpu-rtx4000a2-m": (2, 1.34),
+            "g2-gpu-rtx4000a2-hs": (2, 1.49),
+            "g2-gpu-rtx4000a4-s": (4, 2.96),
+            "g2-gpu-rtx4000a4-m": (4, 3.57),
+        },
+    ),
+    **_plans(
+        "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+        96,
+        {
+            "g3-gpu-rtxpro6000-blackwell-1": (1, 3.0),
+            "g3-gpu-rtxpro6000-blackwell-2": (2, None),
+            "g3-gpu-rtxpro6000-blackwell-4": (4, None),
+        },
+    ),
+}
+
+
+def gpu_count(type_id: str) -> int:
+    """Number of GPUs of the plan ``type_id``; upper and lower case are the same.
+
+    :raises UnknownInstanceType: for an id of no known family. It is never guessed.
+    """
+    name = type_id.strip().lower()
+    for family in GPU_FAMILIES:
+        match = family.fullmatch(name)
+        if match and int(match["count"]) > 0:
+            return int(match["count"])
+    if OTHER_FAMILIES.fullmatch(name):
+        return 0
+    raise UnknownInstanceType(type_id)
+
+
+def plan(type_id: str) -> Plan | None:
+    """What is known about a GPU plan beyond its count, or null."""
+    return PLANS.get(type_id.strip().lower())

@@ -1,0 +1,34 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the PCI bus says, independent of any NVIDIA software: a GPU that the driver lost may still stand here."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+NVIDIA: t.Final[str] = "0x10de"
+
+#: PCI classes of a GPU with and without display: VGA controller and 3D controller. Source: PCI Code and ID Assignment.
+GPU_CLASSES: t.Final[tuple[str, ...]] = ("0x0300", "0x0302")
+
+
+def nvidia_gpus(root: str = "/sys/bus/pci/devices") -> list[str]:
+    """Bus ids of the NVIDIA GPUs on the PCI bus, sorted; empty where the bus cannot be read."""
+    try:
+        entries = sorted(pathlib.Path(root).iterdir())
+    except OSError:
+        return []
+    return [
+        entry.name
+        for entry in entries
+        if _read(entry / "vendor") == NVIDIA and _read(entry / "class")[:6] in GPU_CLASSES
+    ]
+
+
+def _read(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which backend reads the GPUs of this node."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Collection, Mapping
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import Device
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import open_nvml
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.smi import SmiReader
+
+
+class Reader(t.Protocol):
+    """What a backend can do; ``NvmlReader`` and ``SmiReader`` do it, and so does a test's stand-in."""
+
+    backend: str
+
+    def count(self) -> int: ...
+
+    def versions(self) -> dict[str, str | None]: ...
+
+    def devices(self, subsets: Collection[str]) -> list[Device]: ...
+
+    def topology(self) -> dict[str, t.Any]: ...
+
+    def sample(self) -> list[dict[str, t.Any]]: ...
+
+    def close(self) -> None: ...
+
+
+BACKENDS: t.Final[dict[str, Callable[[], Reader]]] = {"nvml": open_nvml, "nvidia_smi": SmiReader}
+
+
+def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] = BACKENDS) -> Reader:
+    """Reader of the named backend; ``auto`` takes NVML, and nvidia-smi where NVML's bindings or library are missing.
+
+    :raises GpuUnavailable: where the GPUs cannot be read. NVML's reason is given where both backends fail, because
+        nvidia-smi itself stands on NVML; ``no_driver`` where there is neither.
+    """
+    if backend != "auto":
+        return backends[backend]()
+    try:
+        return backends["nvml"]()
+    except GpuUnavailable as first:
+        if first.reason not in ("bindings_missing", "no_driver"):
+            raise
+        try:
+            return backends["nvidia_smi"]()
+        except GpuUnavailable as second:
+            if second.reason == "smi_missing":
+                raise GpuUnavailable("no_driver", first.detail) from second
+            raise second from first

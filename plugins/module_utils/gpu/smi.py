@@ -1,0 +1,264 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads GPUs through nvidia-smi, where the Python bindings of NVML are missing. Slower, and knows less."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import typing as t
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Collection
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import topology
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
+    THROTTLE_BITS,
+    Device,
+    empty_device,
+    sample_of,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+
+#: nvidia-smi's words for "this GPU cannot tell".
+ABSENT: t.Final[frozenset[str]] = frozenset(
+    {
+        "",
+        "N/A",
+        "[N/A]",
+        "None",
+        "Unknown",
+        "Unknown Error",
+        "[Unknown Error]",
+        "Requested functionality has been deprecated",
+    }
+)
+
+UNITS: t.Final[dict[str, int]] = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+#: Spelling of nvidia-smi -> name of NVML's bit, where they differ.
+REASON_ALIASES: t.Final[dict[str, str]] = {"display_clocks_setting": "display_clock_setting"}
+
+Run = Callable[[list[str]], str]
+
+
+def run(command: list[str]) -> str:
+    """Standard output of ``command``.
+
+    :raises GpuUnavailable: where it is missing, fails or hangs (30 s).
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except FileNotFoundError as error:
+        raise GpuUnavailable("smi_missing") from error
+    except PermissionError as error:
+        raise GpuUnavailable("no_permission", str(error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise GpuUnavailable("smi_timeout", "no answer within 30 s") from error
+    if done.returncode:
+        raise GpuUnavailable(*_why(done.stdout + done.stderr))
+    return done.stdout
+
+
+def _why(message: str) -> tuple[str, str]:
+    """Reason and detail from what nvidia-smi prints when it fails."""
+    detail = " ".join(message.split())[:300]
+    known = {
+        "couldn't communicate with the NVIDIA driver": "driver_not_loaded",
+        "Driver/library version mismatch": "version_mismatch",
+        "Insufficient Permissions": "no_permission",
+        "GPU is lost": "gpu_lost",
+        "couldn't find libnvidia-ml.so": "no_driver",
+    }
+    return next((reason for text, reason in known.items() if text in detail), "smi_failed"), detail
+
+
+class SmiReader:
+    """Reads every GPU of the node from ``nvidia-smi -q -x``. ``run`` is the seam to the operating system."""
+
+    backend = "nvidia_smi"
+
+    def __init__(self, run_command: Run = run) -> None:
+        self._run = run_command
+        self._log = self._query()
+
+    def close(self) -> None:
+        """Nothing to give back: every query is a process of its own."""
+
+    def count(self) -> int:
+        attached = _text(self._log, "attached_gpus")
+        return int(attached) if attached else len(self._log.findall("gpu"))
+
+    def versions(self) -> dict[str, str | None]:
+        """``driver_version`` and the newest ``cuda_version`` that this driver supports."""
+        return {key: _text(self._log, key) for key in ("driver_version", "cuda_version")}
+
+    def devices(self, subsets: Collection[str]) -> list[Device]:
+        """Facts of every GPU, in nvidia-smi's order, which is NVML's."""
+        return [_device(index, gpu, subsets) for index, gpu in enumerate(self._log.findall("gpu"))]
+
+    def sample(self) -> list[dict[str, t.Any]]:
+        """What changes from moment to moment, of every GPU. Each call runs nvidia-smi once."""
+        self._log = self._query()
+        return [sample_of(device) for device in self.devices(("health", "pcie"))]
+
+    def topology(self) -> dict[str, t.Any]:
+        """Fact ``topology`` from ``nvidia-smi topo``; ``p2p`` is null where that command fails."""
+        matrix = topology.parse_table(self._run(["nvidia-smi", "topo", "-m"]))
+        try:
+            p2p = topology.parse_table(self._run(["nvidia-smi", "topo", "-p2p", "r"])) or None
+        except GpuUnavailable:
+            p2p = None
+        return topology.as_topology(matrix, p2p)
+
+    def _query(self) -> ET.Element:
+        text = self._run(["nvidia-smi", "-q", "-x"])
+        try:
+            # The document names a DTD; expat does not fetch it.
+            return ET.fromstring(text)
+        except ET.ParseError as error:
+            raise GpuUnavailable("smi_unreadable", str(error)) from error
+
+
+def _device(index: int, gpu: ET.Element, subsets: Collection[str]) -> Device:
+    device = empty_device(index)
+    mig = _text(gpu, "mig_mode/current_mig")
+    device.update(
+        uuid=_text(gpu, "uuid"),
+        name=_text(gpu, "product_name"),
+        pci_bus_id=_text(gpu, "pci/pci_bus_id"),
+        memory_total=_bytes(_text(gpu, "fb_memory_usage/total")),
+        memory_used=_bytes(_text(gpu, "fb_memory_usage/used")),
+        memory_free=_bytes(_text(gpu, "fb_memory_usage/free")),
+        utilization_gpu=_int(_text(gpu, "utilization/gpu_util")),
+        utilization_memory=_int(_text(gpu, "utilization/memory_util")),
+        temperature=_int(_text(gpu, "temperature/gpu_temp")),
+        power_draw=_number(_power(gpu, "power_draw", "average_power_draw", "instant_power_draw")),
+        power_limit=_number(_power(gpu, "enforced_power_limit", "current_power_limit", "power_limit")),
+        clocks={"sm": _int(_text(gpu, "clocks/sm_clock")), "memory": _int(_text(gpu, "clocks/mem_clock"))},
+        clocks_max={"sm": _int(_text(gpu, "max_clocks/sm_clock")), "memory": _int(_text(gpu, "max_clocks/mem_clock"))},
+        mig_mode=None if mig is None else mig.lower(),
+    )
+    if "health" in subsets:
+        device.update(_health(gpu))
+    if "pcie" in subsets:
+        device["pcie"] = _pcie(gpu)
+    if "processes" in subsets:
+        device["processes"] = _processes(gpu)
+    return device
+
+
+def _health(gpu: ET.Element) -> Device:
+    mode = _text(gpu, "ecc_mode/current_ecc")
+    return {
+        "ecc": {
+            "enabled": None if mode is None else mode == "Enabled",
+            "corrected_volatile": _ecc(gpu, "volatile", "single_bit", "_correctable"),
+            "uncorrected_volatile": _ecc(gpu, "volatile", "double_bit", "_uncorrectable"),
+            "corrected_aggregate": _ecc(gpu, "aggregate", "single_bit", "_correctable"),
+            "uncorrected_aggregate": _ecc(gpu, "aggregate", "double_bit", "_uncorrectable"),
+        },
+        "remapped_rows": {
+            "correctable": _int(_text(gpu, "remapped_rows/remapped_row_corr")),
+            "uncorrectable": _int(_text(gpu, "remapped_rows/remapped_row_unc")),
+            "pending": _yes(_text(gpu, "remapped_rows/remapped_row_pending")),
+            "failure": _yes(_text(gpu, "remapped_rows/remapped_row_failure")),
+        },
+        "throttle_reasons": _throttle_reasons(gpu),
+        "temperature_limits": {
+            "slowdown": _int(_text(gpu, "temperature/gpu_temp_slow_threshold")),
+            "gpu_max": _int(_text(gpu, "temperature/gpu_temp_max_gpu_threshold")),
+            "margin": _int(_text(gpu, "temperature/gpu_temp_tlimit")),
+            "margin_slowdown": _int(_text(gpu, "temperature/gpu_temp_slow_tlimit_threshold")),
+        },
+    }
+
+
+def _pcie(gpu: ET.Element) -> Device:
+    link = "pci/pci_gpu_link_info"
+    return {
+        "generation": _int(_text(gpu, f"{link}/pcie_gen/current_link_gen")),
+        "generation_max": _int(_text(gpu, f"{link}/pcie_gen/max_link_gen")),
+        "width": _int(_text(gpu, f"{link}/link_widths/current_link_width")),
+        "width_max": _int(_text(gpu, f"{link}/link_widths/max_link_width")),
+        "replay_counter": _int(_text(gpu, "pci/replay_counter")),
+    }
+
+
+def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
+    section = gpu.find("processes")
+    if section is None or (section.text or "").strip() in ABSENT - {"", "None"}:
+        return None
+    return [
+        {
+            "pid": int(info.findtext("pid", "0")),
+            "name": _text(info, "process_name"),
+            "memory_used": _bytes(_text(info, "used_memory")),
+        }
+        for info in section.findall("process_info")
+        if "C" in info.findtext("type", "C")  # C and C+G compute; a purely graphical process is no worker.
+    ]
+
+
+def _throttle_reasons(gpu: ET.Element) -> list[str] | None:
+    """Active reasons, in the order of NVML's bits; the section was called throttle reasons before release 535."""
+    for section, prefix in (
+        ("clocks_event_reasons", "clocks_event_reason_"),
+        ("clocks_throttle_reasons", "clocks_throttle_reason_"),
+    ):
+        found = gpu.find(section)
+        if found is not None and len(found):
+            names = {item.tag.removeprefix(prefix) for item in found if (item.text or "").strip() == "Active"}
+            names = {REASON_ALIASES.get(name, name) for name in names}
+            return [name for name in THROTTLE_BITS.values() if name in names]
+    return None
+
+
+def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
+    """Sum of one kind of ECC errors. Before Ampere nvidia-smi gave a total per bit count, since then one per memory."""
+    total = _int(_text(gpu, f"ecc_errors/{counter}/{old}/total"))
+    if total is not None:
+        return total
+    section = gpu.find(f"ecc_errors/{counter}")
+    parts = [item for item in ([] if section is None else section) if re.search(f"{ending}(_|$)", f"_{item.tag}")]
+    counts = [count for item in parts if (count := _int(_known(item.text))) is not None]
+    return sum(counts) if counts else None
+
+
+def _power(gpu: ET.Element, *names: str) -> str | None:
+    """First known of ``names``; the section was called power_readings before release 535."""
+    for section in ("gpu_power_readings", "power_readings"):
+        for name in names:
+            found = _text(gpu, f"{section}/{name}")
+            if found is not None:
+                return found
+    return None
+
+
+def _known(text: str | None) -> str | None:
+    stripped = (text or "").strip()
+    return None if stripped in ABSENT else stripped
+
+
+def _text(element: ET.Element, path: str) -> str | None:
+    return _known(element.findtext(path))
+
+
+def _number(text: str | None) -> float | None:
+    """``1980 MHz`` -> 1980.0; the unit is the one that the fact has."""
+    match = re.match(r"-?\d+(\.\d+)?", text or "")
+    return float(match.group()) if match else None
+
+
+def _int(text: str | None) -> int | None:
+    number = _number(text)
+    return None if number is None else int(number)
+
+
+def _bytes(text: str | None) -> int | None:
+    number = _int(text)
+    return None if number is None or text is None else number * UNITS.get(text.split()[-1], 1)
+
+
+def _yes(text: str | None) -> bool | None:
+    return None if text is None else text.lower() in ("yes", "1")
