@@ -30,10 +30,10 @@ lint: setup ## ansible-lint (production), yamllint, ruff
 	@scripts/lint.sh
 
 sanity: setup ## ansible-test sanity
-	@scripts/sanity.sh $(ARGS)
+	@scripts/ansible_test.sh sanity $(ARGS)
 
 integration: setup ## the modules and playbooks through ansible-playbook
-	@scripts/integration.sh $(ARGS)
+	@scripts/ansible_test.sh integration $(ARGS)
 
 molecule: setup ## the roles on real SSH hosts on this machine
 	@scripts/molecule.sh $(ARGS)

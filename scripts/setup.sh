@@ -26,7 +26,8 @@ choose_python() {
     fi
     local candidate
     while IFS= read -r candidate; do
-        if suitable "$candidate"; then
+        # make puts .venv first on PATH; an environment is not made from itself.
+        if [[ $candidate != "$PWD/$VENV/"* ]] && suitable "$candidate"; then
             echo "$candidate"
             return
         fi

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# ansible-test sanity over a copy of the tree, because ansible-test insists on a real path that ends in
-# ansible_collections/multigpu/vllm. Further arguments go to ansible-test: scripts/sanity.sh --test pylint plugins/modules/x.py
+# ansible-test over a copy of the tree, because it insists on a real path that ends in ansible_collections/multigpu/vllm.
+# Arguments go to ansible-test: scripts/ansible_test.sh sanity --test pylint plugins/modules/gpu_facts.py
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
-readonly CACHE=$PWD/.cache/sanity
-readonly TREE=$CACHE/ansible_collections/multigpu/vllm
+readonly CACHE=$PWD/.cache/ansible-test
+# Each command has a copy of its own, so that two can run at the same time.
+readonly TREE=$CACHE/$1/ansible_collections/multigpu/vllm
 python=$(.venv/bin/python -c 'import sys; print("{}.{}".format(*sys.version_info))')
 readonly python
 
@@ -15,7 +16,7 @@ copy_tree() {
     mkdir -p "$TREE"
     # A file can be tracked and already deleted, hence the test.
     git ls-files -z --cached --others --exclude-standard |
-        while IFS= read -r -d '' file; do [ -e "$file" ] && printf '%s\0' "$file"; done |
+        while IFS= read -r -d '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done |
         tar --create --null --files-from=- | tar --extract --directory "$TREE"
     # ansible-test lists the files with git; without a repository of its own it would ask the one around it.
     git -C "$TREE" init --quiet
@@ -43,7 +44,7 @@ main() {
     export PIP_QUIET=2
     export HOME=$CACHE/home
     cd "$TREE"
-    ansible-test sanity --python "$python" --color no "$@"
+    ansible-test "$@" --python "$python" --color no
 }
 
 main "$@"
