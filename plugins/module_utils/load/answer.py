@@ -1,0 +1,116 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One streamed answer of vLLM: which pieces carried tokens, how many, and when.
+
+Tokens are counted from ``usage`` and never from pieces: a piece can hold several tokens (speculative decoding, several
+scheduler steps), an empty text can be a token (half a character), and a piece can hold none (role, final usage).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from array import array
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.sse import EventSplitter, MalformedStream
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import from_status, message_of
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+
+# Inside a JSON string its quotes would be escaped, so this can only match a key.
+_COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
+_CONTENT_KEYS: t.Final = ("content", "reasoning", "reasoning_content", "tool_calls", "function_call")
+
+
+class Answer:
+    """Feeds on the body of one answer.
+
+    ``arrivals`` are the times of the pieces that carried tokens (seconds on the caller's clock, ascending) and
+    ``counts`` the tokens that each brought. Where the server reports no count per piece (``continuous`` is false),
+    ``counts`` holds ones and only ``tokens``, from the last usage, is a number of tokens.
+    ``tokens`` and ``prompt_tokens`` are ``None`` as long as no usage came.
+    """
+
+    __slots__ = ("_splitter", "arrivals", "continuous", "counts", "done", "prompt_tokens", "tokens")
+
+    def __init__(self) -> None:
+        self._splitter = EventSplitter()
+        self.arrivals = array("d")
+        self.counts: list[int] = []
+        self.continuous = False
+        self.done = False
+        self.tokens: int | None = None
+        self.prompt_tokens: int | None = None
+
+    def feed(self, body: bytes, stamp: float) -> None:
+        """``body`` came at ``stamp``.
+
+        :raises RequestFailed: ``malformed_stream``, or what an error event in the stream says.
+        """
+        try:
+            events = self._splitter.feed(body)
+        except MalformedStream as problem:
+            raise RequestFailed("malformed_stream", str(problem)) from problem
+        fresh = 0
+        for event in events:
+            # JSON is decoded until the first token and then only where the count is not in its usual place.
+            if self.continuous and self.arrivals and (match := _COMPLETION_TOKENS.search(event)):
+                total = int(match[1])
+                if total > self.tokens:  # type: ignore[operator]
+                    fresh += total - self.tokens  # type: ignore[operator]
+                    self.tokens = total
+            elif event == b"[DONE]":
+                self.done = True
+            else:
+                fresh += self._decode(event)
+        if fresh:
+            self._arrived(stamp, fresh)
+
+    def _arrived(self, stamp: float, fresh: int) -> None:
+        # Events that were read together arrived together: one arrival with the tokens of all.
+        if self.arrivals and self.arrivals[-1] == stamp:
+            self.counts[-1] += fresh
+        else:
+            self.arrivals.append(stamp)
+            self.counts.append(fresh)
+
+    def _decode(self, event: bytes) -> int:
+        """Tokens (pieces, where the server gives no count per piece) that one event brings."""
+        try:
+            document = json.loads(event)
+            if not isinstance(document, dict):
+                raise ValueError("no object")
+        except ValueError as problem:
+            raise RequestFailed("malformed_stream", "an event is not JSON") from problem
+        if document.get("error"):
+            raise _stream_error(document, event)
+        choices = document.get("choices") or []
+        usage = document.get("usage")
+        carries = any(_carries_token(choice) for choice in choices)
+        if not isinstance(usage, dict) or not isinstance(usage.get("completion_tokens"), int):
+            return int(carries and not self.continuous)
+        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+        total = usage["completion_tokens"]
+        if choices and not self.arrivals:
+            self.continuous = True
+        before, self.tokens = self.tokens or 0, total
+        return max(0, total - before) if self.continuous else int(carries)
+
+
+def _carries_token(choice: dict[str, t.Any]) -> bool:
+    if "text" in choice:
+        return True
+    delta = choice.get("delta") or {}
+    if any(delta.get(key) for key in _CONTENT_KEYS):
+        return True
+    # Half a character is a token with empty content; with the role beside it, it only opens the message.
+    return "content" in delta and "role" not in delta and choice.get("finish_reason") is None
+
+
+def _stream_error(document: dict[str, t.Any], event: bytes) -> RequestFailed:
+    error = document["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, int) and code >= 400:
+        return from_status(code, event)
+    return RequestFailed("server_error", message_of(event))

@@ -1,0 +1,289 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The load client: one connection, one request after another, every byte stamped before anything looks at it.
+
+Built on ``asyncio.Protocol`` and not on an HTTP library: between the arrival of bytes and their time stamp there is
+nothing of ours. The stamp is taken once per round of the event loop, at the moment the operating system reported which
+sockets have data, so that the work on one stream does not make the streams behind it in the same round look slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import selectors
+import socket
+import ssl
+import time
+import typing as t
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.answer import Answer
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.http import (
+    MalformedResponse,
+    ResponseParser,
+    request_head,
+    with_body,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+
+#: Bytes kept of an answer that is no stream: enough for every error document.
+_MAX_ERROR_BODY: t.Final = 64 * 1024
+
+PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
+
+
+class StampingSelector(selectors.DefaultSelector):
+    """Notes when the operating system reported the events of the present round (``time.monotonic`` seconds)."""
+
+    stamp = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(timeout)
+        self.stamp = time.monotonic()
+        return events
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go: address, TLS context (``None`` for plain HTTP), and the head that all requests share."""
+
+    address: str
+    port: int
+    host: str
+    tls: ssl.SSLContext | None
+    head: bytes
+    timeout: float
+    api_key: str | None = None
+
+    def request(self, body: bytes) -> bytes:
+        return with_body(self.head, body)
+
+
+def open_target(
+    base_url: str,
+    endpoint: str,
+    timeout: float,
+    api_key: str | None = None,
+    ca_path: str | None = None,
+    validate_certs: bool = True,
+) -> Target:
+    """The streaming endpoint (``completions`` or ``chat``) of the server at ``base_url``.
+
+    :raises ValueError: for a ``base_url`` that is no URL.
+    :raises RequestFailed: where ``ca_path`` cannot be read, or the host name does not lead to a server.
+    """
+    parts = urlsplit(normalise_base_url(base_url))
+    secure = parts.scheme == "https"
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Connection": "keep-alive"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    head = request_head("POST", parts.path.rstrip("/") + PATHS[endpoint], parts.netloc, headers)
+    tls = _tls_context(ca_path, validate_certs) if secure else None
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    return Target(_address(host, port, timeout), port, host, tls, head, timeout, api_key)
+
+
+def _address(host: str, port: int, timeout: float) -> str:
+    """The address of ``host`` that accepts connections: names are resolved once and not by every stream."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        with socket.create_connection((host, port), timeout) as connection:
+            return str(connection.getpeername()[0])
+    except (OSError, UnicodeError) as problem:
+        raise classify(problem) from problem
+
+
+def _tls_context(ca_path: str | None, validate_certs: bool) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_path)
+    except OSError as problem:
+        raise RequestFailed("tls", f"cannot read {ca_path}: {problem.strerror or problem}") from problem
+    if not validate_certs:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Exchange:
+    """One request and what became of it; times in seconds of ``time.monotonic``."""
+
+    __slots__ = ("answer", "cancelled", "failure", "sent", "wanted")
+
+    def __init__(self, sent: float, wanted: int) -> None:
+        self.sent = sent
+        self.wanted = wanted
+        self.answer = Answer()
+        self.failure: RequestFailed | None = None
+        self.cancelled = False
+
+    @classmethod
+    def never_sent(cls, failure: RequestFailed, now: float) -> Exchange:
+        exchange = cls(now, 0)
+        exchange.failure = failure
+        return exchange
+
+
+class Connection(asyncio.Protocol):
+    """One connection to ``target``; ``send`` may be called again once the exchange before has ended.
+
+    :param stamp: gives the time to note for bytes that ``data_received`` hands over.
+    """
+
+    def __init__(self, target: Target, stamp: t.Callable[[], float]) -> None:
+        self._target = target
+        self._stamp = stamp
+        self._transport: asyncio.Transport | None = None
+        self._parser = ResponseParser()
+        self._error_body = b""
+        self._exchange: Exchange | None = None
+        self._ended: asyncio.Future[Exchange] | None = None
+        self._requests = 0
+        self.reusable = False
+
+    @classmethod
+    async def open(cls, target: Target, stamp: t.Callable[[], float]) -> Connection:
+        """A connection that is ready to send.
+
+        :raises RequestFailed: why there is none.
+        """
+        loop = asyncio.get_running_loop()
+        handshake = target.timeout if target.tls else None
+        opening = loop.create_connection(
+            lambda: cls(target, stamp),
+            target.address,
+            target.port,
+            ssl=target.tls,
+            server_hostname=target.host if target.tls else None,
+            ssl_handshake_timeout=handshake,
+        )
+        try:
+            _transport, protocol = await asyncio.wait_for(opening, target.timeout)
+        except (asyncio.TimeoutError, TimeoutError) as problem:
+            raise RequestFailed("connect_timeout", f"no connection within {target.timeout:g} s") from problem
+        except OSError as problem:
+            failure = classify(problem)
+            if target.tls and failure.reason in ("connection_reset", "closed_early"):
+                failure = RequestFailed("tls", "the server ended the handshake")
+            raise failure from problem
+        return protocol
+
+    def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
+        """Send one request that asks for ``wanted`` output tokens; the future always ends with a result."""
+        assert self._transport is not None and self._exchange is None
+        self._ended = asyncio.get_running_loop().create_future()
+        self._parser = ResponseParser()
+        self._error_body = b""
+        request = self._target.request(body)
+        self.reusable = False
+        self._requests += 1
+        self._exchange = Exchange(time.monotonic(), wanted)
+        self._transport.write(request)
+        return self._ended
+
+    def check(self, now: float) -> None:
+        """End the exchange where no token came for ``timeout`` seconds; a head or a keep-alive comment is none."""
+        if self._exchange is None:
+            return
+        arrivals = self._exchange.answer.arrivals
+        if now - (arrivals[-1] if arrivals else self._exchange.sent) >= self._target.timeout:
+            reason = "stream_timeout" if arrivals else "first_byte_timeout"
+            self._end(RequestFailed(reason, f"no token for {self._target.timeout:g} s"))
+
+    def cancel(self) -> None:
+        """End the exchange because the load step is over; the server aborts the request when the connection closes."""
+        if self._exchange is not None:
+            self._exchange.cancelled = True
+            self._end(None)
+
+    def close(self) -> None:
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the last request met a connection that the server had closed while it was idle."""
+        return self._requests > 1 and not self._parser.started
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = t.cast(asyncio.Transport, transport)
+        self.reusable = True
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.close()
+            return
+        stamp = self._stamp()
+        parser = self._parser
+        try:
+            body = parser.feed(data)
+            if body:
+                if parser.status == 200:
+                    exchange.answer.feed(body, stamp)
+                else:
+                    self._error_body = (self._error_body + body)[:_MAX_ERROR_BODY]
+            if parser.complete:
+                self._end(self._verdict())
+        except MalformedResponse as problem:
+            self._end(RequestFailed("not_vllm", str(problem)))
+        except RequestFailed as failure:
+            self._end(self._not_a_stream() or failure)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.reusable = False
+        if self._exchange is None:
+            return
+        if self._parser.close():
+            self._end(self._verdict())
+        elif self._parser.started:
+            self._end(RequestFailed("closed_early", "the connection closed before the end"))
+        else:
+            self._end(RequestFailed("connection_reset", "the connection closed before the answer"))
+
+    def _verdict(self) -> RequestFailed | None:
+        """What is wrong with a complete response, if anything."""
+        exchange = t.cast(Exchange, self._exchange)
+        answer = exchange.answer
+        if self._parser.status != 200:
+            return from_status(self._parser.status, self._error_body)
+        not_a_stream = self._not_a_stream()
+        if not_a_stream is not None:
+            return not_a_stream
+        if not answer.done and (answer.tokens is None or answer.tokens < exchange.wanted):
+            return RequestFailed("closed_early", "the stream ended without [DONE]")
+        if answer.tokens is not None and answer.tokens < exchange.wanted:
+            return RequestFailed("cut_short", f"{answer.tokens} of {exchange.wanted} tokens")
+        if not answer.arrivals:
+            return RequestFailed("cut_short", "the answer holds no token")
+        return None
+
+    def _not_a_stream(self) -> RequestFailed | None:
+        kind = self._parser.headers.get("content-type", "")
+        if self._parser.status != 200 or kind.startswith("text/event-stream"):
+            return None
+        reason = "not_vllm" if "html" in kind else "malformed_stream"
+        return RequestFailed(reason, f"content type {kind or 'missing'}, not text/event-stream")
+
+    def _end(self, failure: RequestFailed | None) -> None:
+        exchange, self._exchange = t.cast(Exchange, self._exchange), None
+        exchange.failure = self._without_secret(failure)
+        self.reusable = self._parser.complete and self._parser.keep_alive and not exchange.cancelled
+        if not self.reusable:
+            self.close()
+        ended = t.cast("asyncio.Future[Exchange]", self._ended)
+        if not ended.done():
+            ended.set_result(exchange)
+
+    def _without_secret(self, failure: RequestFailed | None) -> RequestFailed | None:
+        key = self._target.api_key
+        if failure is None or not key or key not in failure.detail:
+            return failure
+        return RequestFailed(failure.reason, failure.detail.replace(key, "***"), failure.status)

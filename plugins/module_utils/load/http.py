@@ -1,0 +1,175 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An incremental HTTP/1.1 client parser, as small as measuring a streaming server allows (RFC 9112).
+
+It turns the bytes of one connection into the body of one response after another. It never waits for time or sockets,
+so every way in which an answer can be broken up can be tested byte by byte.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+#: Longest head, and longest single chunk, in bytes. A server that exceeds them does not speak vLLM's protocol.
+MAX_HEAD: t.Final = 64 * 1024
+MAX_CHUNK: t.Final = 8 * 1024 * 1024
+
+_HEAD, _LENGTH, _CHUNKED, _TRAILER, _UNTIL_CLOSE, _DONE = range(6)
+
+
+class MalformedResponse(ValueError):
+    """The bytes are not an HTTP/1.1 response."""
+
+
+class ResponseParser:
+    """One response. ``feed`` takes what the socket gave and returns the part of the body that it completed.
+
+    ``status`` is 0 until the head is complete; ``complete`` is true once the last byte of the response came;
+    ``keep_alive`` says whether the connection can carry another request afterwards.
+    """
+
+    __slots__ = ("_buffer", "_remaining", "_state", "headers", "keep_alive", "status")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._remaining = 0
+        self._state = _HEAD
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.keep_alive = True
+
+    @property
+    def complete(self) -> bool:
+        return self._state == _DONE
+
+    @property
+    def started(self) -> bool:
+        """Whether any byte of the response has come."""
+        return self._state != _HEAD or bool(self._buffer)
+
+    def feed(self, data: bytes) -> bytes:
+        """Body bytes (without chunk framing) that ``data`` completes; empty where none.
+
+        :raises MalformedResponse: where the bytes break the protocol.
+        """
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        if self._state == _CHUNKED:
+            return self._feed_chunked(data)
+        if self._state == _HEAD:
+            return self._feed_head(data)
+        if self._state == _LENGTH:
+            return self._feed_length(data)
+        if self._state == _TRAILER:
+            return self._feed_trailer(data)
+        if self._state == _UNTIL_CLOSE:
+            return data
+        raise MalformedResponse("bytes after the end of the response")
+
+    def close(self) -> bool:
+        """The server closed the connection: whether the response is complete with that."""
+        if self._state == _UNTIL_CLOSE:
+            self._state = _DONE
+        return self.complete
+
+    def _feed_head(self, data: bytes) -> bytes:
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
+                raise MalformedResponse("no HTTP/1.1 response head")
+            self._buffer = data
+            return b""
+        self._read_head(data[:end])
+        rest = data[end + 4 :]
+        if 100 <= self.status < 200:
+            self.status = 0
+            return self._feed_head(rest) if rest else b""
+        if self.status in (204, 304):
+            self._state = _DONE
+        elif "chunked" in self.headers.get("transfer-encoding", "").lower():
+            self._state = _CHUNKED
+        elif "content-length" in self.headers:
+            self._remaining = _number(self.headers["content-length"].encode(), 10)
+            self._state = _LENGTH if self._remaining else _DONE
+        else:
+            self._state = _UNTIL_CLOSE
+            self.keep_alive = False
+        return self.feed(rest) if rest else b""
+
+    def _read_head(self, head: bytes) -> None:
+        first, *lines = head.decode("latin-1").split("\r\n")
+        version, _space, rest = first.partition(" ")
+        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+            raise MalformedResponse("no HTTP/1.1 status line")
+        self.status = int(rest[:3])
+        self.headers = {name.strip().lower(): value.strip() for name, _colon, value in (x.partition(":") for x in lines)}
+        connection = self.headers.get("connection", "").lower()
+        self.keep_alive = connection == "keep-alive" if version == "HTTP/1.0" else connection != "close"
+
+    def _feed_length(self, data: bytes) -> bytes:
+        if len(data) > self._remaining:
+            raise MalformedResponse("bytes after the end of the response")
+        self._remaining -= len(data)
+        if not self._remaining:
+            self._state = _DONE
+        return data
+
+    def _feed_chunked(self, data: bytes) -> bytes:
+        # A chunk that is not complete waits in the buffer: an event counts when it is complete, not before.
+        pieces = []
+        position, size = 0, len(data)
+        while position < size:
+            line_end = data.find(b"\r\n", position, position + 1024)
+            if line_end < 0:
+                if size - position > 1024:
+                    raise MalformedResponse("no chunk size")
+                break
+            length = _number(data[position:line_end].partition(b";")[0], 16)
+            start = line_end + 2
+            if length == 0:
+                self._state = _TRAILER
+                self._buffer = b""
+                tail = self._feed_trailer(data[start:])
+                return b"".join((*pieces, tail))
+            end = start + length
+            if end + 2 > size:
+                if length > MAX_CHUNK:
+                    raise MalformedResponse("chunk too long")
+                break
+            if data[end : end + 2] != b"\r\n":
+                raise MalformedResponse("no line end after a chunk")
+            pieces.append(data[start:end])
+            position = end + 2
+        self._buffer = data[position:]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _feed_trailer(self, data: bytes) -> bytes:
+        if data == b"\r\n" or data.endswith(b"\r\n\r\n"):
+            self._state = _DONE
+        elif len(data) > MAX_HEAD:
+            raise MalformedResponse("trailer too long")
+        else:
+            self._buffer = data
+        return b""
+
+
+def _number(text: bytes, base: int) -> int:
+    digits = text.strip()
+    try:
+        # int() would also take signs and underscores.
+        return int(digits if digits.isalnum() else b"", base)
+    except ValueError:
+        raise MalformedResponse(f"{text[:20]!r} is not a length") from None
+
+
+def request_head(method: str, target: str, host: str, headers: dict[str, str]) -> bytes:
+    """The head of a request up to, and without, its ``Content-Length`` line, which follows with the body."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n"
+
+
+def with_body(head: bytes, body: bytes) -> bytes:
+    """A complete request from ``request_head`` and its body."""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)

@@ -1,0 +1,63 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How busy the load client itself is, so that its own limits are not taken for the server's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import typing as t
+from array import array
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import quantile
+
+#: Seconds between two heartbeats of the event loop.
+BEAT: t.Final = 0.02
+#: Fraction of one core from which on the single-threaded client counts as full.
+CPU_LIMIT: t.Final = 0.9
+#: A lag up to this many seconds is no reason to doubt a figure.
+LAG_FLOOR: t.Final = 0.010
+#: A lag beyond this part of the median inter-token latency distorts it.
+LAG_SHARE: t.Final = 0.5
+
+
+class SelfWatch:
+    """Measures the event loop it is started in: processor time of the process, and how late heartbeats come."""
+
+    def __init__(self) -> None:
+        self._lags = array("d")
+        self._cpu = 0.0
+        self._started = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._cpu = time.process_time()
+        self._started = time.monotonic()
+        self._schedule(asyncio.get_running_loop())
+
+    def stop(self) -> dict[str, float | None]:
+        """``cpu``: processor seconds a second (1.0 is one full core); ``lag_p99``: seconds."""
+        if self._timer is not None:
+            self._timer.cancel()
+        wall = time.monotonic() - self._started
+        cpu = (time.process_time() - self._cpu) / wall if wall > 0 else None
+        return {"cpu": cpu, "lag_p99": quantile(sorted(self._lags), 0.99) if self._lags else None}
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + BEAT
+        self._timer = loop.call_at(due, self._beat, loop, due)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._lags.append(max(0.0, loop.time() - due))
+        self._schedule(loop)
+
+
+def limits(cpu: float | None, lag_p99: float | None, itl_p50: float | None) -> str | None:
+    """Why figures taken with this client are void; ``None`` where the client kept up."""
+    if cpu is not None and cpu >= CPU_LIMIT:
+        return f"the load client used {cpu:.0%} of one core"
+    allowed = max(LAG_FLOOR, LAG_SHARE * (itl_p50 or 0.0))
+    if lag_p99 is not None and lag_p99 > allowed:
+        return f"the load client was up to {lag_p99 * 1000:.0f} ms late (p99), more than {allowed * 1000:.0f} ms"
+    return None

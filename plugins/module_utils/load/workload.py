@@ -1,0 +1,199 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What load to make: steps, and prompts that no prefix cache has seen."""
+
+from __future__ import annotations
+
+import json
+import random
+import typing as t
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+#: Fewest different token ids that make prompts random enough: 16 of 64 ids (one cache block) repeat by chance once in
+#: 64**16 prompts.
+MIN_POOL: t.Final = 64
+#: Length of the ready-made random sequence from which prompts take all but their first tokens, in tokens.
+_SUPPLY: t.Final = 32768
+#: Tokens drawn anew for every prompt. vLLM caches whole blocks of 16 tokens, each together with all before it, so a
+#: different first block is a different prompt for the cache.
+_FRESH: t.Final = 32
+#: A text is sized with at most this many questions to the server.
+_MAX_SIZINGS: t.Final = 12
+
+#: Short English words: one token each in nearly every tokenizer, so that adding one adds one token.
+WORDS: t.Final = (
+    "able about above act add age air all also and any area arm art ask back bad bag ball bank base bath bear beat bed "
+    "best big bird black blood blue board boat body book born both bottom box boy bread bring brother build burn bus "
+    "business busy buy call can car card care carry case cat cause cell center chair chance change city class clear "
+    "clock close cloud coal coat cold color come common cook cool copper corn cost count country course cover cow cross "
+    "crowd cry cup current cut dance dark date day dead deal deep degree desert design die dog door down draw dream "
+    "dress drink drive drop dry dust each ear early earth east easy eat edge egg end engine even evening event every "
+    "example eye face fact fall family far farm fast father fear feel field fight find fine fire first fish flat floor "
+    "flow flower fly food foot force form forward free fresh friend front fruit full game garden gas girl give glass go "
+    "gold good grass gray great green ground group grow hair half hall hand happy hard hat head hear heart heat heavy "
+    "help high hill history hold hole home hope horse hot hour house hundred ice idea inch iron island job join jump "
+    "just keep key kind king knee knock know lake land language large last late laugh law lead learn leave left leg "
+    "letter level life lift light line list listen little live long look lost love low machine main make man map mark "
+    "market mass matter mean meat meet metal middle mile milk mind minute miss moment money month moon more morning "
+    "mother mountain mouth move much music name nation near neck need new next night nine noise north nose note nothing "
+    "number ocean off oil old one open order other paint pair paper parent part party pass past path pay people perhaps "
+    "period person phrase picture piece place plain plan plane plant play point poor power press print problem product "
+    "pull push put quick quiet race radio rain raise reach read ready real reason record red rest rich ride right ring "
+    "rise river road rock room root rope rose round row rule run safe sail salt same sand save say school science sea "
+    "season seat second seed sell send sense serve seven shape share sharp ship shoe shop short shoulder show side sign "
+    "silver simple sing sister sit six size skin sky sleep slow small smell smile snow soft soil son song soon sound "
+    "south space speak speed spell spring square stand star start state station stay steam step stick stone stop store "
+    "story strange street string strong student study sugar summer sun supply sure surface swim table tail take talk "
+    "tall teach team tell ten test thick thin thing think third thought three tie time tiny tire top total touch town "
+    "track trade train travel tree trip true try turn twenty two type under unit usual valley value view village visit "
+    "voice wait walk wall want war warm wash watch water wave way wear weather week weight well west wheel white wide "
+    "wife wild wind window wing winter wire wish woman wonder wood word work world write wrong yard year yellow young"
+).split()
+
+
+class InvalidLoad(ValueError):
+    """What the user asked for cannot be done; the message names the value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One load step: sizes in tokens, ``duration`` in seconds; exactly one of ``requests`` and ``duration`` is set."""
+
+    name: str
+    prompt_tokens: int
+    output_tokens: int
+    concurrency: int
+    requests: int | None = None
+    duration: float | None = None
+    optional: bool = False
+    repeats: int = 1
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.output_tokens
+
+
+def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[Step]:
+    """Steps from the module's ``steps`` option.
+
+    :raises InvalidLoad: for the first value that is not possible.
+    """
+    if not raw:
+        raise InvalidLoad("steps is empty; give at least one step, or leave it out for the default")
+    steps = []
+    for number, entry in enumerate(raw, 1):
+        values = {key: value for key, value in entry.items() if value is not None}
+        where = f"steps[{number}]"
+        for key in ("prompt_tokens", "output_tokens", "concurrency", "requests", "repeats"):
+            if key in values and values[key] < 1:
+                raise InvalidLoad(f"{where}: {key} is {values[key]}; allowed: 1 or more")
+        if "duration" in values and not 0 < values["duration"] < float("inf"):
+            raise InvalidLoad(f"{where}: duration is {values['duration']}; allowed: more than 0 seconds")
+        if ("requests" in values) == ("duration" in values):
+            given = "both" if "requests" in values else "neither"
+            raise InvalidLoad(f"{where}: give either requests or duration; {given} is given")
+        if values.get("concurrency", 1) > max_concurrency:
+            raise InvalidLoad(
+                f"{where}: concurrency is {values['concurrency']}; allowed: up to {max_concurrency},"
+                " the limit of open files on this host (ulimit -Hn)"
+            )
+        name = values.pop("name", None) or "{prompt_tokens}x{output_tokens}@{concurrency}".format(**values)
+        steps.append(Step(name=name, **values))
+    return steps
+
+
+def unfit(step: Step, max_model_len: int | None) -> str | None:
+    """Why ``step`` does not fit a context of ``max_model_len`` tokens; ``None`` where it does or the limit is unknown."""
+    if max_model_len is None or step.total_tokens <= max_model_len:
+        return None
+    return (
+        f"prompt_tokens + output_tokens is {step.prompt_tokens} + {step.output_tokens} = {step.total_tokens};"
+        f" the server's max_model_len allows up to {max_model_len}"
+    )
+
+
+class Prompts(t.Protocol):
+    """A supply of prompts of one size. ``take`` gives the next as JSON, different from its first token on."""
+
+    def take(self) -> bytes: ...
+
+
+class TokenPrompts:
+    """Prompts as token ids: exact in size with any tokenizer, and without the cost of tokenizing on the server.
+
+    :param pool: ids that the server's tokenizer gave for plain text, so that none is special or out of range.
+    """
+
+    def __init__(self, pool: Sequence[int], tokens: int, rng: random.Random) -> None:
+        self._pool = [b"%d" % token for token in sorted(set(pool))]
+        self._rng = rng
+        self._tokens = tokens
+        self._supply = rng.choices(self._pool, k=max(_SUPPLY, 2 * tokens))
+
+    def take(self) -> bytes:
+        fresh = min(_FRESH, self._tokens)
+        rest = self._tokens - fresh
+        start = self._rng.randrange(len(self._supply) - rest)
+        return b"[%b]" % b",".join(self._rng.choices(self._pool, k=fresh) + self._supply[start : start + rest])
+
+
+class TextPrompts:
+    """Prompts as text: the words of one text of the right size in ever new order, which keeps the size.
+
+    :param words: what ``size_text`` found.
+    """
+
+    def __init__(self, words: Sequence[str], rng: random.Random, before: bytes = b"", after: bytes = b"") -> None:
+        self._words = list(words)
+        self._rng = rng
+        self._before, self._after = before, after
+
+    def take(self) -> bytes:
+        self._rng.shuffle(self._words)
+        return self._before + json.dumps(" ".join(self._words)).encode() + self._after
+
+
+def chat_prompts(words: Sequence[str], rng: random.Random) -> TextPrompts:
+    """The same as ``TextPrompts``, as the one user message of a chat."""
+    return TextPrompts(words, rng, b'[{"role":"user","content":', b"}]")
+
+
+def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> list[str]:
+    """Random words whose text is as near to ``tokens`` tokens as the tokenizer allows, in a few questions.
+
+    :param count: the server's number of tokens for a text, with all that it adds (template, special tokens).
+    :raises InvalidLoad: where one word is already more than ``tokens``.
+    """
+    words = rng.choices(WORDS, k=tokens)
+    best: tuple[int, list[str]] | None = None
+    for _attempt in range(_MAX_SIZINGS):
+        counted = count(" ".join(words))
+        if best is None or abs(counted - tokens) < abs(best[0] - tokens):
+            best = counted, list(words)
+        if counted == tokens:
+            break
+        if counted > tokens and len(words) == 1:
+            raise InvalidLoad(f"prompt_tokens is {tokens}; with what the server adds to every prompt, allowed: {counted} or more")
+        # A word is one token or a little more: correct by the difference, at least by one word.
+        change = round((tokens - counted) * len(words) / max(counted, len(words))) or (1 if counted < tokens else -1)
+        words = words[: max(1, len(words) + change)] + rng.choices(WORDS, k=max(0, change))
+    return t.cast("tuple[int, list[str]]", best)[1]
+
+
+def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool) -> tuple[bytes, bytes]:
+    """What stands before and after the prompt in a request's JSON body.
+
+    ``ignore_eos`` makes every answer as long as asked for (vLLM's own extension); temperature 0 makes it repeatable.
+    """
+    key = "prompt" if endpoint == "completions" else "messages"
+    options: dict[str, t.Any] = {
+        "max_tokens": output_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True} | ({"continuous_usage_stats": True} if continuous else {}),
+    }
+    before = json.dumps({"model": model})[:-1] + f', "{key}": '
+    return before.encode(), b", " + json.dumps(options)[1:].encode()

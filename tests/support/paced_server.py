@@ -1,0 +1,218 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A paced streaming server that knows the truth: when it really wrote each token of each answer.
+
+It speaks vLLM's completions stream (with continuous usage) as fast as Python can, keeps a schedule free of drift, and
+records what a perfect client would measure. ``python paced_server.py --port 0`` prints its port, and its truth as JSON
+for ``GET /truth`` (which also forgets it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import selectors
+import time
+import typing as t
+
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+_TAIL = b"0\r\n\r\n"
+
+
+class Selector(selectors.DefaultSelector):
+    stamp = 0.0
+
+    def select(self, timeout: float | None = None) -> t.Any:
+        events = super().select(timeout)
+        self.stamp = time.monotonic()
+        return events
+
+
+class Pace:
+    """When tokens come: ``first`` and ``gap`` in seconds; with ``burst`` > 1, 1 to ``burst`` tokens in one chunk."""
+
+    def __init__(self, first: float = 0.2, gap: float = 0.02, burst: int = 1, jitter: float = 0.0, stall: float = 0.0) -> None:
+        self.first, self.gap, self.burst, self.jitter, self.stall = first, gap, burst, jitter, stall
+        self._rng = random.Random(7)
+
+    def next_tokens(self, left: int) -> int:
+        return 1 if self.burst == 1 else min(left, self._rng.randint(1, self.burst))
+
+    def next_gap(self, tokens: int) -> float:
+        gap = self.gap * tokens
+        if self.jitter:
+            gap *= self._rng.uniform(1 - self.jitter, 1 + self.jitter)
+        if self.stall and self._rng.random() < 0.01:
+            gap += self.stall
+        return gap
+
+
+class Truth:
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.ttft: list[float] = []
+        self.itl: list[float] = []
+        self.tokens = self.requests = 0
+        self.first_request = self.last_token = 0.0
+
+    def as_dict(self) -> dict[str, t.Any]:
+        duration = self.last_token - self.first_request
+        return {
+            "requests": self.requests,
+            "tokens": self.tokens,
+            "duration": duration,
+            "throughput": self.tokens / duration if duration else None,
+            "ttft": _summary(self.ttft),
+            "itl": _summary(self.itl),
+        }
+
+
+def _summary(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    ordered = sorted(values)
+    pick = lambda q: ordered[min(len(ordered) - 1, int(q * len(ordered)))]  # noqa: E731
+    return {"mean": sum(ordered) / len(ordered), "p50": pick(0.5), "p95": pick(0.95), "p99": pick(0.99)}
+
+
+class PacedServer(asyncio.Protocol):
+    """One connection."""
+
+    chunks: t.ClassVar[dict[tuple[int, int], bytes]] = {}
+
+    def __init__(self, pace: Pace, truth: Truth, selector: Selector) -> None:
+        self.pace, self.truth, self.selector = pace, truth, selector
+        self.loop = asyncio.get_running_loop()
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = t.cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        head, found, rest = self.buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = 0
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line[15:])
+        if len(rest) < length:
+            return
+        self.buffer = rest[length:]
+        self.answer(head.split(b" ")[1].decode(), rest[:length])
+
+    def answer(self, path: str, body: bytes) -> None:
+        if path == "/v1/completions":
+            stamp = self.selector.stamp
+            marker = body.find(b'"max_tokens":')
+            self.total = int(body[marker + 13 : body.find(b",", marker)])
+            prompt = body[body.find(b'"prompt":') : marker]
+            self.prompt = prompt.count(b",") if b"[" in prompt else len(prompt.split())
+            self.sent = 0
+            self.arrived = stamp
+            self.due = stamp + self.pace.first
+            self.last = 0.0
+            self.truth.first_request = self.truth.first_request or stamp
+            self.transport.write(_HEAD)
+            self.loop.call_at(self.due, self.emit)
+            return
+        document: t.Any = {"detail": "Not Found"}
+        if path == "/truth":
+            document = self.truth.as_dict()
+            self.truth.clear()
+        elif path == "/v1/models":
+            document = {"object": "list", "data": [{"id": "paced", "root": "paced", "max_model_len": 131072}]}
+        elif path == "/version":
+            document = {"version": "0.32.0"}
+        elif path == "/tokenize":
+            document = {"count": 500, "tokens": list(range(10, 510))}
+        status = b"404 Not Found" if "detail" in document else b"200 OK"
+        text = json.dumps(document).encode()
+        self.transport.write(
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (status, len(text), text)
+        )
+
+    def emit(self) -> None:
+        if self.transport.is_closing():
+            return
+        tokens = self.pace.next_tokens(self.total - self.sent)
+        self.sent += tokens
+        now = time.monotonic()
+        done = self.sent >= self.total
+        self.transport.write(self.chunk(self.sent) + (self.ending() if done else b""))
+        truth = self.truth
+        truth.tokens += tokens
+        if self.last:
+            truth.itl.extend([(now - self.last) / tokens] * tokens)
+        else:
+            truth.ttft.append(now - self.arrived)
+        self.last = now
+        if done:
+            truth.requests += 1
+            truth.last_token = now
+            return
+        self.due += self.pace.next_gap(1)
+        self.loop.call_at(self.due, self.emit)
+
+    def usage(self, tokens: int) -> str:
+        return f'"usage":{{"prompt_tokens":{self.prompt},"total_tokens":{self.prompt + tokens},"completion_tokens":{tokens}}}'
+
+    def chunk(self, tokens: int) -> bytes:
+        key = (self.prompt, tokens)
+        if key not in self.chunks:
+            self.chunks[key] = _chunk(
+                '{"id":"cmpl-ad488e12b8c716e9","object":"text_completion","created":1795432746,"model":"paced",'
+                '"choices":[{"index":0,"text":" that","logprobs":null,"finish_reason":null,"stop_reason":null,'
+                '"prompt_token_ids":null,"token_ids":null}],' + self.usage(tokens) + "}"
+            )
+        return self.chunks[key]
+
+    def ending(self) -> bytes:
+        last = '{"id":"cmpl-ad488e12b8c716e9","object":"text_completion","choices":[],' + self.usage(self.total) + "}"
+        return _chunk(last) + _chunk("[DONE]") + _TAIL
+
+
+def _chunk(data: str) -> bytes:
+    event = f"data: {data}\n\n".encode()
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+async def _serve(options: argparse.Namespace, selector: Selector) -> None:
+    pace = Pace(options.first, options.gap, options.burst, options.jitter, options.stall)
+    truth = Truth()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: PacedServer(pace, truth, selector), "127.0.0.1", options.port, backlog=4096
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--first", type=float, default=0.2)
+    parser.add_argument("--gap", type=float, default=0.02)
+    parser.add_argument("--burst", type=int, default=1)
+    parser.add_argument("--jitter", type=float, default=0.0)
+    parser.add_argument("--stall", type=float, default=0.0)
+    options = parser.parse_args()
+    selector = Selector()
+    loop = asyncio.SelectorEventLoop(selector)
+    import gc
+
+    gc.disable()
+    try:
+        loop.run_until_complete(_serve(options, selector))
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()
