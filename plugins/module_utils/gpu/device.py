@@ -23,6 +23,9 @@ THROTTLE_BITS: t.Final[dict[int, str]] = {
 #: What ``gather_subset`` can name. Identity, memory, utilisation, power and clocks are always read.
 SUBSETS: t.Final[tuple[str, ...]] = ("health", "pcie", "processes", "topology")
 
+#: Utilisation in percent from which a GPU counts as loaded. Below it the driver may slow clocks and PCIe to save power.
+LOADED: t.Final[int] = 10
+
 ECC_COUNTERS: t.Final[tuple[str, ...]] = (
     "corrected_volatile",
     "uncorrected_volatile",

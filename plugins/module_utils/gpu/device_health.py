@@ -1,0 +1,242 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judges the GPUs one by one: device facts in, findings out, no I/O. Every limit carries its source."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, passed, worst
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED, Device
+
+#: PCIe replays above which a link is suspect. Source: DCGM diagnostics, pcie.max_pcie_replays, default 80.
+PCIE_REPLAYS: t.Final[int] = 80
+
+#: Uncorrectable row remaps above which a GPU is worn out. Source: NVIDIA row-remapping guide, RMA criteria (512 rows).
+ROW_REMAPS: t.Final[int] = 512
+
+#: Reasons for a lower clock that are no trouble. Source: nvml.h; sw_power_cap is a GPU at its power limit, as it
+#: should be under full load.
+HARMLESS_REASONS: t.Final[frozenset[str]] = frozenset({"gpu_idle", "sw_power_cap"})
+
+#: Reasons with which the hardware itself cuts the clock, by half or more. Source: nvml.h, HwSlowdown and its two parts.
+HARDWARE_REASONS: t.Final[frozenset[str]] = frozenset({"hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"})
+
+#: Part of a throttle reason's name -> cause and remedy; the first that fits is told.
+_THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
+    "thermal": (
+        "The GPU is too hot, so its clocks are cut.",
+        "In a rented machine report the host; in your own look at fans, dust and inlet temperature.",
+    ),
+    "power_brake": (
+        "The power supply asks the GPU to draw less.",
+        "In a rented machine report the host; in your own look at the power supply.",
+    ),
+    "hw_slowdown": (
+        "The hardware cuts the clocks by half or more: heat or power supply.",
+        "Look at temperature and power; in a rented machine report the host.",
+    ),
+    "clock": (
+        "Someone fixed the clocks below their maximum.",
+        "Reset them: nvidia-smi -rgc; nvidia-smi -rac.",
+    ),
+    "sync_boost": (
+        "The GPU is in a sync boost group and waits for a slower member.",
+        "Remove the group where this is not wanted.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one GPU; ``note`` completes "GPU 3: ..."."""
+
+    status: Status
+    note: str
+    cause: str | None = None
+    remedy: str | None = None
+
+
+def pcie_link(devices: Sequence[Device]) -> Finding:
+    """Generation and width against what card and slot can do. An idle card slows its link, which is no fault."""
+
+    def judge(device: Device) -> Verdict:
+        link = device["pcie"]
+        if None in (link["generation"], link["generation_max"], link["width"], link["width_max"]):
+            return Verdict(Status.NOT_TESTED, "does not report its PCIe link")
+        now = f"gen {link['generation']} x{link['width']} of gen {link['generation_max']} x{link['width_max']}"
+        loaded = (device["utilization_gpu"] or 0) >= LOADED
+        narrow, slow = link["width"] < link["width_max"], link["generation"] < link["generation_max"]
+        faulty = {
+            "cause": "The PCIe link was trained below what card and slot can do.",
+            "remedy": "Stop and start the node so that it lands on another host, or have the card reseated.",
+        }
+        if loaded and (narrow or slow):
+            return Verdict(Status.FAIL, f"PCIe {now} under load", **faulty)
+        if narrow:
+            return Verdict(Status.WARN, f"PCIe {now}", faulty["cause"], "Measure again under load: " + faulty["remedy"])
+        if (link["replay_counter"] or 0) > PCIE_REPLAYS:
+            return Verdict(
+                Status.WARN,
+                f"{link['replay_counter']} PCIe replays",
+                "The link repeats packets: bad contact, cable or riser.",
+                "See whether the counter grows under load; if it does, have the card reseated.",
+            )
+        if slow:
+            return Verdict(Status.NOT_TESTED, f"PCIe {now}, but idle: an idle card slows its link")
+        return Verdict(Status.PASS, now)
+
+    links = {f"gen {d['pcie']['generation']} x{d['pcie']['width']}" for d in devices}
+    best = {f"gen {d['pcie']['generation_max']} x{d['pcie']['width_max']}" for d in devices}
+    return _combine(
+        "hardware.pcie_link",
+        {device["index"]: judge(device) for device in devices},
+        f"PCIe {' and '.join(sorted(links))} on all GPUs",
+        expected=", ".join(sorted(best)),
+        measured=", ".join(sorted(links)),
+        source="NVML, maximum link of card and slot; replays: DCGM default 80",
+    )
+
+
+def ecc(devices: Sequence[Device]) -> Finding:
+    """Uncorrectable errors since the last reset, and the state of row remapping."""
+
+    def judge(device: Device) -> Verdict:
+        counters, rows = device["ecc"], device["remapped_rows"]
+        replace = "Move the workload, stop and start the node, and report the host: the GPU needs to be replaced."
+        if rows["failure"]:
+            return Verdict(Status.FAIL, "row remapping failed", "The GPU has no spare memory rows left.", replace)
+        if (rows["uncorrectable"] or 0) > ROW_REMAPS:
+            return Verdict(
+                Status.FAIL, f"{rows['uncorrectable']} rows remapped", "The GPU's memory is worn out.", replace
+            )
+        if rows["pending"]:
+            return Verdict(
+                Status.FAIL,
+                "row remapping pending",
+                "A memory row was found bad; it is replaced at the next GPU reset.",
+                "Stop vLLM and reboot the node, then look whether errors come back.",
+            )
+        if counters["uncorrected_volatile"]:
+            return Verdict(
+                Status.FAIL,
+                f"{counters['uncorrected_volatile']} uncorrectable memory errors since the last reset",
+                "Memory cells gave data that could not be repaired; results may be wrong or a process was ended.",
+                "Stop vLLM and reboot the node; if errors come back, report the host.",
+            )
+        if counters["uncorrected_volatile"] is None and rows["failure"] is None:
+            return Verdict(Status.NOT_TESTED, "reports neither ECC counters nor row remapping")
+        if counters["uncorrected_volatile"] is None:
+            return Verdict(Status.NOT_TESTED, "ECC is off or not supported; row remapping is clean")
+        return Verdict(Status.PASS, "no uncorrectable error")
+
+    errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
+    return _combine(
+        "hardware.ecc",
+        {device["index"]: judge(device) for device in devices},
+        "no uncorrectable memory error, no failed or pending row remap",
+        expected=0,
+        measured=sum(errors) if errors else None,
+        unit="uncorrectable errors",
+        evidence={
+            str(device["index"]): {**device["ecc"], "remapped_rows": device["remapped_rows"]} for device in devices
+        },
+        source="NVIDIA row-remapping guide: pending or failed remap, more than 512 uncorrectable remaps",
+    )
+
+
+def throttle(devices: Sequence[Device]) -> Finding:
+    """Reasons why the clocks are lower than they could be, at this moment."""
+
+    def judge(device: Device) -> Verdict:
+        reasons = device["throttle_reasons"]
+        if reasons is None:
+            return Verdict(Status.NOT_TESTED, "does not report throttle reasons")
+        bad = [reason for reason in reasons if reason not in HARMLESS_REASONS]
+        if not bad:
+            return Verdict(Status.PASS, "not throttled")
+        status = Status.FAIL if HARDWARE_REASONS.intersection(bad) else Status.WARN
+        cause, remedy = _THROTTLE_ADVICE.get(
+            next((kind for kind in _THROTTLE_ADVICE if any(kind in reason for reason in bad)), ""), (None, None)
+        )
+        return Verdict(status, ", ".join(bad), cause, remedy)
+
+    seen = sorted({reason for device in devices for reason in device["throttle_reasons"] or []})
+    return _combine(
+        "hardware.throttle",
+        {device["index"]: judge(device) for device in devices},
+        "no GPU is slowed down",
+        expected="none",
+        measured=", ".join(reason for reason in seen if reason not in HARMLESS_REASONS) or "none",
+        evidence={str(device["index"]): device["throttle_reasons"] for device in devices},
+        source="NVML clocks event reasons; gpu_idle and sw_power_cap are normal",
+    )
+
+
+def temperature(devices: Sequence[Device]) -> Finding:
+    """Distance to the GPU's own slowdown temperature; without a limit of its own a GPU is not tested."""
+
+    def judge(device: Device) -> Verdict:
+        limits, now = device["temperature_limits"], device["temperature"]
+        hot = ("The GPU runs at the temperature at which it slows itself down.", _THROTTLE_ADVICE["thermal"][1])
+        if limits["margin"] is not None and limits["margin_slowdown"] is not None:
+            # Both are relative to the GPU's own maximum: a margin of 0 is reached first, slowdown comes below it.
+            text = f"{limits['margin']} degrees below its maximum"
+            if limits["margin"] <= limits["margin_slowdown"]:
+                return Verdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)
+            if limits["margin"] <= 0:
+                return Verdict(Status.WARN, "at its maximum temperature", *hot)
+            return Verdict(Status.PASS, text)
+        if now is None or limits["slowdown"] is None:
+            return Verdict(Status.NOT_TESTED, "does not report its slowdown temperature")
+        if now >= limits["slowdown"]:
+            return Verdict(Status.FAIL, f"{now} °C, slowdown at {limits['slowdown']} °C", *hot)
+        if limits["gpu_max"] is not None and now >= limits["gpu_max"]:
+            return Verdict(Status.WARN, f"{now} °C, maximum {limits['gpu_max']} °C", *hot)
+        return Verdict(Status.PASS, f"{now} °C")
+
+    known = [device["temperature"] for device in devices if device["temperature"] is not None]
+    slowdowns = [
+        d["temperature_limits"]["slowdown"] for d in devices if d["temperature_limits"]["slowdown"] is not None
+    ]
+    return _combine(
+        "hardware.temperature",
+        {device["index"]: judge(device) for device in devices},
+        f"at most {max(known)} °C" if known else "below the slowdown temperature",
+        expected=min(slowdowns) if slowdowns else None,
+        measured=max(known) if known else None,
+        unit="°C",
+        evidence={str(d["index"]): {"temperature": d["temperature"], **d["temperature_limits"]} for d in devices},
+        source="NVML: the GPU's own T.Limit margin or slowdown threshold",
+    )
+
+
+def _combine(check: str, verdicts: Mapping[int, Verdict], good: str, **details: t.Any) -> Finding:
+    """One finding from the verdicts of all GPUs: the worst decides, and the GPUs that have it are named."""
+    status = worst(verdict.status for verdict in verdicts.values())
+    if status is Status.PASS:
+        return passed(check, good, **details)
+    notes: dict[str, list[int]] = {}
+    for index, verdict in verdicts.items():
+        if verdict.status is status:
+            notes.setdefault(verdict.note, []).append(index)
+    everyone = len(notes) == 1 and len(next(iter(notes.values()))) == len(verdicts) > 1
+    summary = "; ".join(f"{'all GPUs' if everyone else _gpus(indexes)}: {note}" for note, indexes in notes.items())
+    first = next(verdict for verdict in verdicts.values() if verdict.status is status)
+    return Finding(check=check, status=status, summary=summary, cause=first.cause, remedy=first.remedy, **details)
+
+
+def _gpus(indexes: Collection[int]) -> str:
+    return f"GPU {', '.join(str(index) for index in sorted(indexes))}"
+
+
+#: Judge of each check, in the order of the report.
+JUDGES: t.Final[dict[str, Callable[[Sequence[Device]], Finding]]] = {
+    "hardware.pcie_link": pcie_link,
+    "hardware.ecc": ecc,
+    "hardware.throttle": throttle,
+    "hardware.temperature": temperature,
+}

@@ -1,0 +1,158 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Samples all GPUs at a steady rate while something else makes load, and says how they worked together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import threading
+import time
+import typing as t
+from collections.abc import Callable, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
+
+__all__ = ["GpuSampler", "open_reader", "sample_rate", "summarise", "synchronisation"]
+
+Sample = dict[str, t.Any]
+
+#: Key of a GPU's summary -> where the number stands in that GPU's part of a sample.
+SUMMARISED: t.Final[dict[str, tuple[str, ...]]] = {
+    "utilization_gpu": ("utilization_gpu",),
+    "memory_used": ("memory_used",),
+    "power_draw": ("power_draw",),
+    "temperature": ("temperature",),
+    "clocks_sm": ("clocks", "sm"),
+}
+
+
+class GpuSampler:
+    """Reads ``reader`` every ``interval`` seconds in a thread of its own.
+
+    The moments are fixed from the start, so a slow reading shifts none that follow; what it overruns is left out.
+    ``clock`` gives seconds; the same clock should time the load. The reader stays the caller's, who closes it.
+    """
+
+    def __init__(self, reader: Reader, interval: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._interval = interval
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="gpu-sampler", daemon=True)
+        self._origin = 0.0
+        self._samples: list[Sample] = []
+        self._error: str | None = None
+
+    def start(self, origin: float | None = None) -> None:
+        """Begin; ``origin`` is the reading of ``clock`` that is time 0 of the samples, by default now."""
+        self._origin = self._clock() if origin is None else origin
+        self._thread.start()
+
+    def stop(self) -> dict[str, t.Any]:
+        """End, and give everything: ``samples``, ``summary``, ``sample_rate``, ``synchronisation``, ``error``.
+
+        ``error`` says why the sampling ended early, else it is null. The moment of ``stop`` adds no sample.
+        """
+        self._stopped.set()
+        self._thread.join()
+        return {
+            "samples": self._samples,
+            "summary": summarise(self._samples),
+            "sample_rate": sample_rate(self._samples),
+            "synchronisation": synchronisation(self._samples),
+            "error": self._error,
+        }
+
+    def _work(self) -> None:
+        begin = self._clock()
+        delay = 0.0
+        while not self._stopped.wait(delay):
+            now = self._clock()
+            try:
+                self._samples.append({"time": now - self._origin, "gpus": self._reader.sample()})
+            except GpuUnavailable as error:
+                self._error = str(error)
+                return
+            delay = time_to_next(self._clock() - begin, self._interval)
+
+
+def time_to_next(elapsed: float, interval: float) -> float:
+    """Seconds until the next multiple of ``interval``, seen ``elapsed`` seconds after the first; never 0."""
+    return (math.floor(elapsed / interval) + 1) * interval - elapsed
+
+
+def sample_rate(samples: Sequence[Sample]) -> float | None:
+    """Samples per second that were reached; null below two samples."""
+    if len(samples) < 2 or samples[-1]["time"] <= samples[0]["time"]:
+        return None
+    return (len(samples) - 1) / (samples[-1]["time"] - samples[0]["time"])
+
+
+def summarise(samples: Sequence[Sample]) -> list[dict[str, t.Any]]:
+    """Per GPU ``index`` and, for each key of ``SUMMARISED``, ``{mean, p50, max}``; null where no sample had a value."""
+    return [
+        {"index": index, **{key: _spread_of(_values(samples, index, path)) for key, path in SUMMARISED.items()}}
+        for index in _indexes(samples)
+    ]
+
+
+def synchronisation(samples: Sequence[Sample]) -> dict[str, t.Any]:
+    """How evenly the GPUs worked.
+
+    ``spread``: mean over the samples of the largest minus the smallest utilisation, in percentage points.
+    ``correlation``: mean of Pearson's r over all pairs of GPUs; pairs with a constant utilisation have none.
+    ``busy_fraction``: per GPU, in the order of their index, the share of samples with at least 10 % utilisation.
+    Each is null where it cannot be told (fewer than two GPUs, no utilisation, nothing but constants).
+    """
+    indexes = _indexes(samples)
+    path = SUMMARISED["utilization_gpu"]
+    series = [_values(samples, index, path) for index in indexes]
+    complete = [row for row in _rows(samples) if len(row) == len(indexes)] if len(indexes) > 1 else []
+    columns = list(zip(*complete, strict=True))
+    pairs = [r for one, other in itertools.combinations(columns, 2) if (r := _pearson(one, other)) is not None]
+    busy = [sum(value >= LOADED for value in values) / len(values) if values else None for values in series]
+    return {
+        "spread": statistics.fmean(max(row) - min(row) for row in complete) if complete else None,
+        "correlation": statistics.fmean(pairs) if pairs else None,
+        "busy_fraction": busy,
+    }
+
+
+def _indexes(samples: Sequence[Sample]) -> list[int]:
+    return sorted({gpu["index"] for sample in samples for gpu in sample["gpus"]})
+
+
+def _rows(samples: Sequence[Sample]) -> list[list[float]]:
+    """Known utilisations of each sample, in the order of the GPUs."""
+    ordered = (sorted(sample["gpus"], key=lambda gpu: gpu["index"]) for sample in samples)
+    return [[gpu["utilization_gpu"] for gpu in gpus if gpu["utilization_gpu"] is not None] for gpus in ordered]
+
+
+def _values(samples: Sequence[Sample], index: int, path: tuple[str, ...]) -> list[float]:
+    found = []
+    for sample in samples:
+        for gpu in sample["gpus"]:
+            if gpu["index"] == index:
+                value: t.Any = gpu
+                for key in path:
+                    value = value[key]
+                found.append(value)
+    return [value for value in found if value is not None]
+
+
+def _spread_of(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"mean": statistics.fmean(values), "p50": statistics.median(values), "max": max(values)}
+
+
+def _pearson(one: Sequence[float], other: Sequence[float]) -> float | None:
+    try:
+        return statistics.correlation(one, other)
+    except statistics.StatisticsError:
+        return None
