@@ -1,0 +1,311 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: vllm_tp_check
+short_description: Prove which tensor parallelism a vLLM server really uses
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Looks at a vLLM server from up to ten independent sides and says which tensor-parallel size is at work,
+    whether all sides agree, whether every GPU of the node is used, and whether the model allows this size.
+  - Works with only an endpoint, only a log, or only a container; the more is given, the more can be compared.
+  - A server that is down, hangs or answers something else is a result with a reason, not a failure of the module.
+    Only wrong input fails, for example a container that does not exist.
+options:
+  base_url:
+    description:
+      - Root URL of the vLLM server, as seen from the host on which the module runs, without C(/v1).
+      - Where it is an address of this host, the server's processes and the GPUs are looked at too.
+      - Proxy settings of the environment are not used.
+  container:
+    description:
+      - Name or id of the docker or podman container in which vLLM runs.
+      - Its log is read where O(log_path) is not given.
+    type: str
+  log_path:
+    description:
+      - File to which vLLM writes its log. Where it holds several starts, the last one counts.
+    type: path
+  expected_gpu_count:
+    description:
+      - Number of GPUs that the server should use.
+      - Without it, the GPUs that the NVIDIA driver sees are expected.
+    type: int
+extends_documentation_fragment:
+  - multigpu.vllm.vllm_server
+  - multigpu.vllm.attributes
+attributes:
+  check_mode:
+    support: full
+    details: In check mode no token is generated, so the signal V(system_fingerprint) is null.
+  diff_mode:
+    support: none
+    details: There is never a difference to show, because this module only reads.
+  idempotent:
+    support: full
+    details: This module only reads. One token is generated to learn the system fingerprint.
+requirements:
+  - Python library C(requests) for O(base_url)
+  - Python library C(nvidia-ml-py), or C(nvidia-smi), to see the GPUs
+notes:
+  - Reading the environment and the sockets of another user's processes needs C(become).
+seealso:
+  - module: multigpu.vllm.gpu_facts
+  - module: multigpu.vllm.nccl_log_scan
+  - module: multigpu.vllm.throughput_probe
+"""
+
+EXAMPLES = r"""
+- name: Look at the server of this node
+  multigpu.vllm.vllm_tp_check:
+    base_url: http://127.0.0.1:8000
+  become: true
+  register: tp
+
+- name: Stop where a GPU is left idle
+  ansible.builtin.assert:
+    that: tp.findings | selectattr('status', 'equalto', 'fail') | length == 0
+    fail_msg: "{{ tp.findings | selectattr('status', 'equalto', 'fail') | map(attribute='remedy') | join(' ') }}"
+
+- name: Compare a container, its log and its processes with the four GPUs that were paid for
+  multigpu.vllm.vllm_tp_check:
+    base_url: https://127.0.0.1:8000
+    api_key: "{{ vault_vllm_api_key }}"
+    ca_path: /etc/ssl/private-authority.pem
+    container: vllm
+    expected_gpu_count: "{{ 'g2-gpu-rtx4000a4-m' | multigpu.vllm.linode_gpu_count }}"
+  become: true
+  register: tp
+
+- name: Say which signals disagree
+  ansible.builtin.debug:
+    msg: "{{ tp.agreement.agreeing }} of {{ tp.agreement.obtained }} agree, not {{ tp.agreement.dissenting }}"
+  when: tp.agreement.dissenting | length > 0
+
+- name: Find out from its log why a server refused to start
+  multigpu.vllm.vllm_tp_check:
+    log_path: /var/log/vllm.log
+  register: start
+
+- name: Show what the model's heads allow
+  ansible.builtin.debug:
+    msg: "{{ start.findings | selectattr('check', 'equalto', 'tensor_parallel.model_fit') | first }}"
+"""
+
+RETURN = r"""
+tensor_parallel_size:
+  description: Tensor-parallel size that most signals show; null where none shows it.
+  type: int
+  returned: success
+  sample: 4
+pipeline_parallel_size:
+  description: Pipeline-parallel size; null where unknown.
+  type: int
+  returned: success
+  sample: 1
+data_parallel_size:
+  description: Data-parallel size; null where unknown.
+  type: int
+  returned: success
+  sample: 1
+world_size:
+  description: Ranks of the whole server, which is TP x PP x DP; null where the tensor-parallel size is.
+  type: int
+  returned: success
+  sample: 4
+vllm_version:
+  description: Version of vLLM, from the server, else from its fingerprint, else from the log; null where unknown.
+  type: str
+  returned: success
+  sample: 0.32.0
+gpu_count:
+  description: Number of GPUs with which the size was compared; null where unknown.
+  type: int
+  returned: success
+  sample: 4
+signals:
+  description: Independent signs of the parallel size, the most trustworthy first. Each is there, obtained or not.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description:
+        - V(system_fingerprint) (of a completion), V(engine_log) (engine line), V(worker_processes) (process titles),
+          V(process_arguments), V(container_arguments), V(metrics) (labels), V(log_ranks) (rank lines),
+          V(log_workers) (worker prefixes), V(gpu_processes) (GPU process table) or V(gpu_memory).
+      type: str
+      sample: gpu_processes
+    value:
+      description: What this signal shows; null where it could not be obtained.
+      type: int
+      sample: 4
+    source:
+      description: Where exactly the value comes from.
+      type: str
+      sample: "GPU process table: GPUs 0, 1, 2, 3"
+    reason:
+      description: Why there is no value; null where there is one.
+      type: str
+      sample: null
+    measures:
+      description:
+        - What the value counts. V(tensor_parallel_size), V(engine_ranks) (TP x PP) or V(gpus) (all ranks on this node).
+      type: str
+      sample: gpus
+  sample:
+    - name: system_fingerprint
+      value: 4
+      source: system_fingerprint vllm-0.32.0-tp4-76d34e85
+      reason: null
+      measures: tensor_parallel_size
+agreement:
+  description: How many of the obtained signals agree with the sizes above, and the names of those that do not.
+  type: dict
+  returned: success
+  contains:
+    agreeing:
+      description: Number of signals that agree.
+      type: int
+      sample: 6
+    obtained:
+      description: Number of signals that have a value.
+      type: int
+      sample: 6
+    dissenting:
+      description: Names of the signals that disagree.
+      type: list
+      elements: str
+      sample: []
+  sample:
+    agreeing: 6
+    obtained: 6
+    dissenting: []
+model:
+  description: The served model; each value is null where unknown.
+  type: dict
+  returned: success
+  contains:
+    id:
+      description: Name under which the model is served.
+      type: str
+      sample: llama
+    root:
+      description: Directory or hub id that was loaded.
+      type: str
+      sample: meta-llama/Llama-3.1-8B-Instruct
+    max_model_len:
+      description: Longest prompt and output together, in tokens.
+      type: int
+      sample: 8192
+    attention_heads:
+      description: Attention heads, which the tensor-parallel size must divide.
+      type: int
+      sample: 32
+    kv_heads:
+      description: Key/value heads, which are replicated where the tensor-parallel size is larger.
+      type: int
+      sample: 8
+    num_layers:
+      description: Hidden layers.
+      type: int
+      sample: 32
+  sample:
+    id: llama
+    root: meta-llama/Llama-3.1-8B-Instruct
+    max_model_len: 8192
+    attention_heads: 32
+    kv_heads: 8
+    num_layers: 32
+arguments:
+  description:
+    - Options that vLLM was started with, from its process, else its container, else its log. Names have underscores,
+      secrets are replaced by C(***). Null where unknown.
+  type: dict
+  returned: success
+  sample:
+    model: meta-llama/Llama-3.1-8B-Instruct
+    tensor_parallel_size: 4
+    api_key: "***"
+environment:
+  description:
+    - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*) and E(CUDA_VISIBLE_DEVICES), secrets replaced by
+      C(***). Null where they may not be read.
+  type: dict
+  returned: success
+  sample:
+    NCCL_DEBUG: INFO
+server:
+  description: Whether the endpoint answered.
+  type: dict
+  returned: success
+  contains:
+    base_url:
+      description: Root URL that was asked; null where none was given.
+      type: str
+      sample: http://127.0.0.1:8000
+    answers:
+      description: Whether the server answered; null where none was asked.
+      type: bool
+      sample: true
+    failure:
+      description: Why it did not, for example V(connection_refused), V(first_byte_timeout) or V(tls).
+      type: str
+      sample: null
+  sample:
+    base_url: http://127.0.0.1:8000
+    answers: true
+    failure: null
+findings:
+  description: >-
+    Answers to the checks V(tensor_parallel.size), V(tensor_parallel.ranks) and V(tensor_parallel.model_fit), each with
+    status, summary, expected and measured value, evidence, cause and remedy.
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - check: tensor_parallel.size
+      status: fail
+      summary: vLLM uses 1 of 4 GPUs (TP 1)
+      expected: 4
+      measured: 1
+      unit: GPUs
+      cause: vLLM was started without --tensor-parallel-size, which means 1.
+      remedy: Set --tensor-parallel-size 4 (32 attention heads and 8 KV heads allow it); then restart vLLM.
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import server_options
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import InputError, Node, Target, check
+
+OPTIONS = {
+    **server_options(),
+    "container": {"type": "str"},
+    "log_path": {"type": "path"},
+    "expected_gpu_count": {"type": "int"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=OPTIONS, required_one_of=[("base_url", "container", "log_path")], supports_check_mode=True
+    )
+    if module.params["base_url"] and not HAS_REQUESTS:
+        module.fail_json(msg=missing_required_lib("requests"))
+    target = Target(**module.params, ask_completion=not module.check_mode)
+    try:
+        module.exit_json(changed=False, **check(target, Node()))
+    except InputError as problem:
+        module.fail_json(msg=str(problem))
+
+
+if __name__ == "__main__":
+    main()
