@@ -1,0 +1,169 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Linode as the user asks for it, checked before anything is sent, and the request body that creates it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import check_key, weakness
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
+
+Json = dict[str, t.Any]
+
+#: Limits of Linode's API document: label of POST /linode/instances and of /networking/firewalls, tags, user data.
+INSTANCE_LABEL: t.Final = (3, 64)
+FIREWALL_LABEL: t.Final = (3, 32)
+TAG_LENGTH: t.Final = (3, 50)
+USER_DATA_LONGEST: t.Final = 65_535
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceRequest:
+    """One Linode. ``regions`` are tried in order; ``max_hourly_price`` in USD; secrets are kept out of ``repr``."""
+
+    label: str
+    type: str
+    regions: tuple[str, ...]
+    image: str | None = None
+    root_pass: str | None = field(default=None, repr=False)
+    authorized_keys: tuple[str, ...] = ()
+    authorized_users: tuple[str, ...] = ()
+    user_data: str | None = field(default=None, repr=False)
+    firewall_id: int | None = None
+    interfaces: tuple[Json, ...] = ()
+    placement_group: int | None = None
+    tags: tuple[str, ...] = ()
+    private_ip: bool = False
+    disk_encryption: str | None = None
+    expected_gpus: int | None = None
+    max_hourly_price: float | None = None
+
+    def body(self, region: str) -> Json:
+        """JSON body of POST /linode/instances; only what was asked for."""
+        optional: Json = {
+            "image": self.image,
+            "root_pass": self.root_pass,
+            "authorized_keys": list(self.authorized_keys),
+            "authorized_users": list(self.authorized_users),
+            "metadata": {"user_data": base64.b64encode(self.user_data.encode()).decode()} if self.user_data else None,
+            "firewall_id": self.firewall_id,
+            "interfaces": list(self.interfaces),
+            "placement_group": {"id": self.placement_group} if self.placement_group else None,
+            "tags": list(self.tags),
+            "private_ip": self.private_ip or None,
+            "disk_encryption": self.disk_encryption,
+        }
+        kept = {key: value for key, value in optional.items() if value not in (None, [])}
+        return {"label": self.label, "type": self.type, "region": region, **kept}
+
+
+def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL) -> str:
+    """:raises InvalidInput: for a label that the API would refuse."""
+    shortest, longest = limits
+    well_formed = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]", label)
+    if not well_formed or not shortest <= len(label) <= longest or re.search(r"--|__|\.\.", label):
+        raise InvalidInput(
+            f"label {label!r} is not valid: {shortest} to {longest} letters, digits, '-', '_' or '.', beginning with a "
+            "letter, ending with a letter or digit, and without two '-', '_' or '.' in a row."
+        )
+    return label
+
+
+def instance_request(options: Mapping[str, t.Any], may_lock_out: bool = False) -> InstanceRequest:
+    """The checked request from a module's options.
+
+    ``may_lock_out``: accept an image without SSH key, user or password, because the caller will set a password.
+
+    :raises InvalidInput: naming the first value that cannot be right.
+    """
+    get = options.get
+    request = InstanceRequest(
+        label=check_label(options["label"]),
+        type=_check_id("type", options["type"].strip().lower(), "g2-gpu-rtx4000a4-m"),
+        regions=_check_regions(options["region"]),
+        image=get("image") or None,
+        root_pass=get("root_pass") or None,
+        authorized_keys=tuple(check_key(key) for key in get("authorized_keys") or ()),
+        authorized_users=tuple(get("authorized_users") or ()),
+        user_data=get("user_data") or None,
+        firewall_id=_check_positive("firewall_id", get("firewall_id")),
+        interfaces=_interfaces(get("interfaces"), _check_positive("vpc_subnet_id", get("vpc_subnet_id"))),
+        placement_group=_check_positive("placement_group", get("placement_group")),
+        tags=check_tags(get("tags") or ()),
+        private_ip=bool(get("private_ip")),
+        disk_encryption=get("disk_encryption"),
+        expected_gpus=get("expected_gpus"),
+        max_hourly_price=_check_positive("max_hourly_price", get("max_hourly_price")),
+    )
+    _check_access(request, may_lock_out)
+    return request
+
+
+def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """:raises InvalidInput: for a tag that the API would refuse."""
+    shortest, longest = TAG_LENGTH
+    for tag in tags:
+        if not shortest <= len(tag) <= longest or "," in tag or tag != tag.strip():
+            raise InvalidInput(f"tag {tag!r} is not valid: {shortest} to {longest} characters without commas.")
+    return tuple(dict.fromkeys(tags))
+
+
+def _check_access(request: InstanceRequest, may_lock_out: bool) -> None:
+    if request.root_pass and (reason := weakness(request.root_pass)):
+        raise InvalidInput(f"root_pass is not accepted by Linode: {reason}.")
+    size = len((request.user_data or "").encode())
+    if size > USER_DATA_LONGEST:
+        raise InvalidInput(f"user_data has {size} bytes; Linode takes {USER_DATA_LONGEST}.")
+    way_in = bool(request.authorized_keys or request.authorized_users or request.root_pass)
+    if request.image and not way_in and not may_lock_out:
+        raise InvalidInput(
+            "Nobody could log in: with image, give authorized_keys, authorized_users or root_pass, "
+            "or have a generated password returned (return_root_pass)."
+        )
+    if not request.image and (way_in or request.user_data):
+        raise InvalidInput("authorized_keys, authorized_users, root_pass and user_data need an image to go into.")
+    if request.expected_gpus is not None and request.expected_gpus < 0:
+        raise InvalidInput(f"expected_gpus is {request.expected_gpus}; it cannot be negative.")
+
+
+def _check_id(name: str, value: str, example: str) -> str:
+    if not _ID.fullmatch(value):
+        raise InvalidInput(f"{name} {value!r} is not an id of the Linode API, for example {example}.")
+    return value
+
+
+def _check_regions(regions: Sequence[str]) -> tuple[str, ...]:
+    if not regions:
+        raise InvalidInput("region is empty; give at least one, for example us-ord.")
+    return tuple(dict.fromkeys(_check_id("region", region, "us-ord") for region in regions))
+
+
+def _check_positive(name: str, value: t.Any) -> t.Any:
+    if value is not None and not value > 0:
+        raise InvalidInput(f"{name} is {value}; it must be greater than 0.")
+    return value
+
+
+def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> tuple[Json, ...]:
+    """The interfaces as given, or one interface in the VPC subnet that the public address leads to."""
+    if vpc_subnet_id:
+        return ({"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}},)
+    cleaned = tuple({key: value for key, value in item.items() if value is not None} for item in interfaces or ())
+    for item in cleaned:
+        if item["purpose"] == "vpc" and "subnet_id" not in item:
+            raise InvalidInput("An interface of purpose vpc needs subnet_id.")
+        if item["purpose"] == "vlan" and "label" not in item:
+            raise InvalidInput("An interface of purpose vlan needs label.")
+        if "ipv4" in item:
+            item["ipv4"] = {key: value for key, value in item["ipv4"].items() if value is not None}
+    if len(cleaned) > 3:
+        raise InvalidInput(f"{len(cleaned)} interfaces; a Linode has at most 3.")
+    return cleaned
