@@ -26,22 +26,26 @@ copy_tree() {
 # ansible-test keeps its environments under HOME and fetches pip from a host of its own. A home inside .cache leaves
 # the user's alone, and Python's own ensurepip spares the download.
 prepare_home() {
-    local home=$1 requirements version settings
-    mkdir -p "$home/.ansible/test/cache" "$home/.config"
-    for settings in .pip .config/pip .gitconfig; do
-        if [ -e "$HOME/$settings" ]; then ln -sfn "$HOME/$settings" "$home/$settings"; fi
-    done
+    local home=$1 requirements version
+    mkdir -p "$home/.ansible/test/cache" "$home/.config/pip"
     requirements=$(echo .venv/lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py)
     sed -n "s/.*pip='\([0-9.]*\)'.*/\1/p" "$requirements" | while IFS= read -r version; do
         printf 'import ensurepip\n\nensurepip.bootstrap(upgrade=True)\n' >"$home/.ansible/test/cache/get_pip_${version//./_}.py"
     done
+    # It hides the environment from pip too: the index and certificates that the user's pip knows are handed over.
+    {
+        echo '[global]'
+        {
+            echo "cache-dir = $(python -m pip cache dir)"
+            echo 'quiet = 2'
+            python -m pip config list | sed -nE "s/^[^.]+\.([a-z-]+)='(.*)'\$/\1 = \2/p" | sed 's/\\n/ /g'
+        } | awk '!seen[$1]++'
+    } >"$home/.config/pip/pip.conf"
 }
 
 main() {
     copy_tree
     prepare_home "$CACHE/home"
-    export PIP_CACHE_DIR=${PIP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pip}
-    export PIP_QUIET=2
     export HOME=$CACHE/home
     cd "$TREE"
     ansible-test "$@" --python "$python" --color no
