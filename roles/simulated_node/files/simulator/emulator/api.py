@@ -1,0 +1,385 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The OpenAI-compatible API: routes, and the shapes of streamed and whole answers."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+import uuid
+import zlib
+from dataclasses import dataclass
+
+from .engine import Engine, Sequence
+from .http import Connection, Request, Response
+from .metrics import Metrics
+from .requests import ApiError, Body, Dialect, Sampling
+from .tokens import Tokenizer
+
+#: Tokens a chat template adds around one message.
+TEMPLATE_TOKENS: t.Final = 9
+
+#: What a sequence says, over and over: (text, bytes held back until the next token completes the character).
+_WORDS: t.Final = (
+    "def", " value", "(", "data", "):", "\n    ", "return", " sum", "(", "item", ".", "size", " for", " item", " in",
+    " data", ")", "\n\n", "#", " größ", "", "…", " e", "", "é", "\n", "class", " Node", ":", "\n    ", "name", " =",
+)  # fmt: skip
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+#: Ready for a JSON string, for speed.
+_ESCAPED: t.Final = tuple(_json(word)[1:-1] for word in _WORDS)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the API knows about the engine behind it."""
+
+    dialect: Dialect
+    model_root: str
+    max_model_len: int
+    version: str
+    fingerprint: str
+    api_key: str | None
+    started: int
+
+
+class Api:
+    """``handle`` answers one request; streams and completions follow when the engine delivers tokens."""
+
+    def __init__(self, server: Server, engine: Engine, metrics: Metrics, tokenizer: Tokenizer) -> None:
+        self.server = server
+        self.engine = engine
+        self.metrics = metrics
+        self.tokenizer = tokenizer
+        self._routes: dict[str, dict[str, t.Callable[[Request, Connection], None]]] = {
+            "/health": {"GET": self._empty},
+            "/ping": {"GET": self._empty, "POST": self._empty},
+            "/load": {"GET": lambda _, c: self._send(c, {"server_load": self.engine.running + self.engine.waiting})},
+            "/version": {"GET": lambda _, c: self._send(c, {"version": server.version})},
+            "/v1/models": {"GET": self._models},
+            "/metrics": {"GET": self._metrics},
+            "/tokenize": {"POST": self._tokenize},
+            "/detokenize": {"POST": self._detokenize},
+            "/v1/completions": {"POST": self._completion},
+            "/v1/chat/completions": {"POST": self._chat},
+        }
+
+    def handle(self, request: Request, connection: Connection) -> None:
+        path = request.path.partition("?")[0]
+        route = self._routes.get(path)
+        if path.startswith("/v1") and not self._authorised(request):
+            connection.respond(Response(401, _json({"error": "Unauthorized"})))
+        elif route is None:
+            connection.respond(Response(404, _json({"detail": "Not Found"})))
+        elif request.method not in route:
+            allowed = ", ".join(route)
+            connection.respond(Response(405, _json({"detail": "Method Not Allowed"}), headers={"allow": allowed}))
+        else:
+            try:
+                route[request.method](request, connection)
+            except ApiError as error:
+                connection.respond(Response(error.status, _json(error.body)))
+
+    def _authorised(self, request: Request) -> bool:
+        key = self.server.api_key
+        return key is None or request.headers.get("authorization") == f"Bearer {key}"
+
+    def _send(self, connection: Connection, data: object) -> None:
+        connection.respond(Response(200, _json(data)))
+
+    def _empty(self, _request: Request, connection: Connection) -> None:
+        connection.respond(Response(200, b"", None))
+
+    def _models(self, _request: Request, connection: Connection) -> None:
+        server = self.server
+        permission = {
+            "id": f"modelperm-{uuid.uuid4().hex[:16]}",
+            "object": "model_permission",
+            "created": server.started,
+            "allow_create_engine": False,
+            "allow_sampling": True,
+            "allow_logprobs": True,
+            "allow_search_indices": False,
+            "allow_view": True,
+            "allow_fine_tuning": False,
+            "organization": "*",
+            "group": None,
+            "is_blocking": False,
+        }
+        model = {
+            "id": server.dialect.model,
+            "object": "model",
+            "created": server.started,
+            "owned_by": "vllm",
+            "root": server.model_root,
+            "parent": None,
+            "max_model_len": server.max_model_len,
+            "permission": [permission],
+        }
+        self._send(connection, {"object": "list", "data": [model]})
+
+    def _metrics(self, _request: Request, connection: Connection) -> None:
+        page = self.metrics.render(self.engine.running, self.engine.waiting, self.engine.kv_usage)
+        connection.respond(Response(200, page.encode(), "text/plain; version=1.0.0; charset=utf-8"))
+
+    # ---- tokenizer
+
+    def _tokenize(self, request: Request, connection: Connection) -> None:
+        body = self._body(request)
+        tokens = self._chat_tokens(body) if "messages" in body else self.tokenizer.encode(str(body.get("prompt", "")))
+        answer = {"count": len(tokens), "max_model_len": self.server.max_model_len, "tokens": tokens, "token_strs": None}
+        if body.get("return_token_strs"):
+            answer["token_strs"] = [self.tokenizer.decode([token]) for token in tokens]
+        self._send(connection, answer)
+
+    def _detokenize(self, request: Request, connection: Connection) -> None:
+        body = self._body(request)
+        if not isinstance(body.get("tokens"), list):
+            raise self.server.dialect.invalid("missing", ("body", "tokens"), "Field required", body)
+        self._send(connection, {"prompt": self.tokenizer.decode(self._checked(body["tokens"]))})
+
+    def _body(self, request: Request) -> Body:
+        body = self.server.dialect.parse(request.body)
+        if body.get("model") not in (None, self.server.dialect.model):
+            raise self.server.dialect.unknown_model(body["model"])
+        return body
+
+    def _checked(self, tokens: list[int]) -> list[int]:
+        for token in tokens:
+            if not 0 <= token < self.tokenizer.vocabulary:
+                raise ApiError(f"Token id {token} is out of vocabulary")
+        return tokens
+
+    def _chat_tokens(self, body: Body) -> list[int]:
+        tokens: list[int] = []
+        for message in body["messages"]:
+            content = message.get("content") or ""
+            if isinstance(content, list):
+                content = "".join(part.get("text", "") for part in content)
+            tokens += [1, *self.tokenizer.encode(str(content)), 2]
+        return [*tokens, *([1] * TEMPLATE_TOKENS)]
+
+    # ---- generation
+
+    def _prompts(self, body: Body) -> list[list[int]]:
+        prompt = body.get("prompt")
+        if not prompt:
+            text = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
+            raise ApiError(text, "prompt")
+        if isinstance(prompt, str):
+            return [self.tokenizer.encode(prompt)]
+        if isinstance(prompt[0], int):
+            return [self._checked(prompt)]
+        return [self.tokenizer.encode(item) if isinstance(item, str) else self._checked(item) for item in prompt]
+
+    def _completion(self, request: Request, connection: Connection) -> None:
+        body = self._body(request)
+        sampling = Sampling.read(self.server.dialect, body, chat=False)
+        self._generate(connection, sampling, self._prompts(body), chat=False, body=body)
+
+    def _chat(self, request: Request, connection: Connection) -> None:
+        dialect = self.server.dialect
+        body = dialect.parse(request.body)
+        if "messages" not in body:
+            raise dialect.invalid("missing", ("body", "messages"), "Field required", body)
+        if body.get("model") not in (None, dialect.model):
+            raise dialect.unknown_model(body["model"])
+        if not body["messages"]:
+            raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
+        sampling = Sampling.read(dialect, body, chat=True)
+        self._generate(connection, sampling, [self._chat_tokens(body)], chat=True, body=body)
+
+    def _generate(
+        self, connection: Connection, sampling: Sampling, prompts: list[list[int]], chat: bool, body: Body
+    ) -> None:
+        limits = [
+            self.server.dialect.limit(len(prompt), sampling.max_tokens, self.server.max_model_len, not chat)
+            for prompt in prompts
+        ]
+        answer = (StreamAnswer if sampling.stream else WholeAnswer)(self, connection, sampling, chat, prompts, body)
+        sequences = []
+        for number, (prompt, limit) in enumerate(zip(prompts, limits)):
+            for choice in range(sampling.n):
+                tokens, reason = _length(prompt, choice, limit, sampling)
+                index = number * sampling.n + choice
+                sequences.append(
+                    Sequence(
+                        len(prompt),
+                        tokens,
+                        reason,
+                        # bound now, not when called
+                        lambda position, done, index=index: answer.token(index, position, done),
+                    )
+                )
+        connection.on_close = lambda: self.engine.abort(sequences)
+        for sequence in sequences:
+            self.engine.submit(sequence)
+
+
+def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> tuple[int, str]:
+    """How many tokens come out, and why they end: the same prompt always gets the same length."""
+    if sampling.ignore_eos:
+        return limit, "length"
+    if sampling.forced_end:
+        natural = 1 + sampling.min_tokens
+    else:
+        natural = max(sampling.min_tokens + 1, 24 + zlib.crc32(repr((prompt[-64:], choice)).encode()) % 400)
+    return (natural, "stop") if natural <= limit else (limit, "length")
+
+
+class Answer:
+    """What both kinds of answer share: identity and usage."""
+
+    def __init__(
+        self, api: Api, connection: Connection, sampling: Sampling, chat: bool, prompts: list[list[int]], body: Body
+    ) -> None:
+        self.server = api.server
+        self.connection = connection
+        self.sampling = sampling
+        self.chat = chat
+        self.prompts = prompts
+        self.body = body
+        self.id = ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex[:16]
+        self.created = int(time.time())
+        self.open = len(prompts) * sampling.n
+        self.prompt_tokens = sum(len(prompt) for prompt in prompts)
+        self.completion_tokens = 0
+
+    def usage(self, completion_tokens: int, prompt_tokens: int) -> dict[str, int]:
+        return {
+            "prompt_tokens": prompt_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "completion_tokens": completion_tokens,
+        }
+
+    def token(self, index: int, position: int, done: str | None) -> None:
+        raise NotImplementedError
+
+
+class StreamAnswer(Answer):
+    """Server-sent events, one a token; the usage comes in a last event without choices."""
+
+    def __init__(self, *args: t.Any) -> None:
+        super().__init__(*args)
+        kind = "chat.completion.chunk" if self.chat else "text_completion"
+        self._head = _json({"id": self.id, "object": kind, "created": self.created, "model": self.server.dialect.model})[:-1]
+        self._fingerprint = b',"system_fingerprint":' + _json(self.server.fingerprint)
+        self.connection.start_stream()
+
+    def token(self, index: int, position: int, done: str | None) -> None:
+        self.completion_tokens += 1
+        if self.chat and position == 0:
+            self.connection.send_event(
+                b'%b,"choices":[{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,'
+                b'"finish_reason":null}],"prompt_token_ids":null,"prompt_text":null%b}'
+                % (self._head, index, self._usage(index, 0))
+            )
+        word = _ESCAPED[(position + index) % len(_ESCAPED)]
+        reason = b'"%b"' % done.encode() if done else b"null"
+        if self.chat:
+            stop = b',"stop_reason":null' if done else b""
+            choice = b'"delta":{"content":"%b"},"logprobs":null,"finish_reason":%b%b,"token_ids":null' % (word, reason, stop)
+        else:
+            choice = (
+                b'"text":"%b","logprobs":null,"finish_reason":%b,"stop_reason":null,"prompt_token_ids":null,"token_ids":null'
+                % (word, reason)
+            )
+        last = done and self.open == 1 and not self.sampling.include_usage
+        self.connection.send_event(
+            b'%b,"choices":[{"index":%d,%b}]%b%b}'
+            % (self._head, index, choice, self._usage(index, position + 1), self._fingerprint if last else b"")
+        )
+        if done:
+            self.open -= 1
+            if not self.open:
+                self._finish()
+
+    def _usage(self, index: int, tokens: int) -> bytes:
+        if not self.sampling.continuous_usage:
+            return b""
+        return b',"usage":' + _json(self.usage(tokens, len(self.prompts[index // self.sampling.n])))
+
+    def _finish(self) -> None:
+        if self.sampling.include_usage:
+            usage = _json(self.usage(self.completion_tokens, self.prompt_tokens))
+            self.connection.send_event(b'%b,"choices":[],"usage":%b%b}' % (self._head, usage, self._fingerprint))
+        self.connection.send_event(b"[DONE]")
+        self.connection.end_stream()
+
+
+class WholeAnswer(Answer):
+    """One JSON document when the last choice is complete."""
+
+    def __init__(self, *args: t.Any) -> None:
+        super().__init__(*args)
+        self._texts: dict[int, list[str]] = {}
+        self._reasons: dict[int, str] = {}
+
+    def token(self, index: int, position: int, done: str | None) -> None:
+        self.completion_tokens += 1
+        self._texts.setdefault(index, []).append(_WORDS[(position + index) % len(_WORDS)])
+        if done:
+            self._reasons[index] = done
+            self.open -= 1
+            if not self.open:
+                self.connection.respond(Response(200, _json(self._document())))
+
+    def _document(self) -> dict[str, t.Any]:
+        usage: dict[str, t.Any] = {**self.usage(self.completion_tokens, self.prompt_tokens), "prompt_tokens_details": None}
+        if self.server.dialect.recent:
+            usage["completion_tokens_details"] = None
+        tail = {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
+        if self.chat:
+            tail = {"prompt_logprobs": None, "prompt_token_ids": None, "prompt_text": None, **tail}
+        return {
+            "id": self.id,
+            "object": "chat.completion" if self.chat else "text_completion",
+            "created": self.created,
+            "model": self.server.dialect.model,
+            "choices": [self._choice(index) for index in sorted(self._texts)],
+            "service_tier": None,
+            "system_fingerprint": self.server.fingerprint,
+            "usage": usage,
+            **tail,
+        }
+
+    def _choice(self, index: int) -> dict[str, t.Any]:
+        text, reason = "".join(self._texts[index]), self._reasons[index]
+        if self.chat:
+            message = {
+                "role": "assistant",
+                "content": text,
+                "refusal": None,
+                "annotations": None,
+                "audio": None,
+                "function_call": None,
+                "reasoning": None,
+            }
+            return {
+                "index": index,
+                "message": message,
+                "logprobs": None,
+                "finish_reason": reason,
+                "stop_reason": None,
+                "token_ids": None,
+                "routed_experts": None,
+            }
+        ids = self.body.get("return_token_ids")
+        prompt = self.prompts[index // self.sampling.n]
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": None,
+            "finish_reason": reason,
+            "stop_reason": None,
+            "token_ids": list(range(300, 300 + len(self._texts[index]))) if ids else None,
+            "prompt_logprobs": None,
+            "prompt_token_ids": prompt if ids else None,
+            "routed_experts": None,
+        }

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line of ``vllm serve``: which options a version has, and how it refuses the others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing as t
+
+#: Option -> (kind, default). A kind of None is a switch, which also has a ``--no-`` form.
+OPTIONS: t.Final[dict[str, tuple[type | None, t.Any]]] = {
+    "host": (str, None),
+    "port": (int, 8000),
+    "api-key": (str, None),
+    "served-model-name": (str, None),
+    "model": (str, None),
+    "tokenizer": (str, None),
+    "dtype": (str, "auto"),
+    "quantization": (str, None),
+    "max-model-len": (int, None),
+    "seed": (int, 0),
+    "download-dir": (str, None),
+    "load-format": (str, "auto"),
+    "trust-remote-code": (None, False),
+    "tensor-parallel-size": (int, 1),
+    "pipeline-parallel-size": (int, 1),
+    "data-parallel-size": (int, 1),
+    "enable-expert-parallel": (None, False),
+    "distributed-executor-backend": (str, None),
+    "disable-custom-all-reduce": (None, False),
+    "gpu-memory-utilization": (float, 0.92),
+    "kv-cache-dtype": (str, "auto"),
+    "cpu-offload-gb": (float, 0),
+    "block-size": (int, None),
+    "max-num-seqs": (int, 256),
+    "max-num-batched-tokens": (int, 2048),
+    "enforce-eager": (None, False),
+    "enable-chunked-prefill": (None, True),
+    "enable-prefix-caching": (None, True),
+    "enable-log-requests": (None, False),
+    "disable-log-stats": (None, False),
+    "attention-backend": (str, None),
+    "async-scheduling": (None, True),
+    "fail-on-environ-validation": (None, False),
+    "uvicorn-log-level": (str, "info"),
+}
+SHORT: t.Final = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}
+KV_CACHE_DTYPES: t.Final = ("auto", "bfloat16", "float16", "fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc")
+
+COMMANDS: t.Final = "{chat,complete,serve,launch,bench,collect-env,run-batch}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Speaks as vLLM's own parser: errors come from the main program, not from the sub-command."""
+
+    def error(self, message: str) -> t.NoReturn:
+        sys.stderr.write(f"usage: vllm [-h] [-v] {COMMANDS} ...\nvllm: error: {message}\n")
+        raise SystemExit(2)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of ``serve MODEL ...``; ``non_default`` holds those that were given, as vLLM logs them.
+
+    :raises SystemExit: with status 2, after argparse's message, for anything this version does not know.
+    """
+    parser = _Parser(prog="vllm", allow_abbrev=False, add_help=False)
+    parser.add_argument("command", choices=("serve",))
+    parser.add_argument("model_tag", nargs="?")
+    for name, (kind, default) in OPTIONS.items():
+        flags = [f"--{name}"] + ([SHORT[name]] if name in SHORT else [])
+        if kind is None:
+            parser.add_argument(*flags, action=argparse.BooleanOptionalAction, default=default)
+        elif name == "kv-cache-dtype":
+            parser.add_argument(*flags, choices=KV_CACHE_DTYPES, default=default)
+        else:
+            parser.add_argument(*flags, type=kind, default=default)
+    known = parser.parse_args([_dashes(argument) for argument in arguments])
+    known.non_default = {"model_tag": known.model_tag} if known.model_tag else {}
+    for name, (_, default) in OPTIONS.items():
+        key = name.replace("-", "_")
+        if getattr(known, key) != default:
+            known.non_default[key] = [known.served_model_name] if key == "served_model_name" else getattr(known, key)
+    if known.model_tag and not known.model:
+        known.model = known.model_tag
+        known.non_default["model"] = known.model_tag
+    return known
+
+
+def _dashes(argument: str) -> str:
+    """``--max_model_len=1`` as ``--max-model-len=1``, which vLLM accepts too."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def refusal(options: argparse.Namespace, heads: int, gpus: int) -> str | None:
+    """Why the engine does not start with this tensor-parallel size, or ``None``."""
+    size = options.tensor_parallel_size
+    if heads % size:
+        return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({size})."
+    if size > gpus:
+        return (
+            f"World size ({size}) is larger than the number of available GPUs ({gpus}) in this node. If this is "
+            "intentional and you are using:\n- ray, set '--distributed-executor-backend ray'.\n- multiprocessing, "
+            "set '--nnodes' appropriately."
+        )
+    return None
+
+
+def traceback(reason: str) -> str:
+    """What the server prints before it exits with status 1."""
+    return (
+        "Traceback (most recent call last):\n"
+        '  File "/opt/vllm/bin/vllm", line 8, in <module>\n'
+        "    sys.exit(main())\n"
+        '  File "/opt/vllm/lib/python3.11/site-packages/vllm/engine/arg_utils.py", line 2838, in create_engine_config\n'
+        "    config = VllmConfig(\n"
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig\n"
+        f"  Value error, {reason} [type=value_error, input_value=ArgsKwargs((), {{'model_co... 'shutdown_timeout': 0}}), "
+        "input_type=ArgsKwargs]\n"
+        "    For further information visit https://errors.pydantic.dev/2.14/v/value_error"
+    )

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the boards do under load: utilisation, power, clocks and temperature from the engine's work.
+
+Power follows what the GPU is busy *with*: kernels that only wait for another rank keep utilisation at 100 % and draw
+little, which is how a slow interconnect looks on real boards. Temperature approaches its target with the time
+constant of a heat sink.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .engine import Load
+from .state import Record, StateFile
+
+#: Seconds a GPU keeps its clocks after its last kernel.
+CLOCK_DOWN_AFTER: t.Final = 1.5
+#: Smoothing of the reported utilisation, as the driver's own sampling period does it.
+SMOOTHING: t.Final = 0.12
+HEAT_SINK: t.Final = 12.0
+
+GPU_IDLE: t.Final = 0x1
+SW_POWER_CAP: t.Final = 0x4
+
+
+@dataclass
+class Fault:
+    """How one GPU deviates (scenario key ``gpus``).
+
+    ``clock_factor``, ``throttle_reasons`` (bit mask) and ``temperature_load`` (degrees C) apply under load.
+    ``phase`` makes the GPU work in turns with others: a square wave of ``period`` s, shifted by ``phase`` periods.
+    """
+
+    clock_factor: float = 1.0
+    throttle_reasons: int = 0
+    temperature_load: float | None = None
+    phase: float | None = None
+    period: float = 0.8
+
+
+@dataclass
+class Board:
+    """One GPU: ``facts`` is its entry in ``data/gpus.json``; ``works`` is false for a GPU without a rank."""
+
+    facts: dict[str, t.Any]
+    works: bool
+    memory_used: int
+    fault: Fault = field(default_factory=Fault)
+    utilization: float = 0.0
+    temperature: float = 0.0
+    power: float = 0.0
+    energy: float = 0.0
+    active_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.temperature = float(self.facts["temperature_idle"])
+        self.power = float(self.facts["power_idle"])
+
+    def advance(self, load: Load, now: float, seconds: float, jitter: float) -> Record:
+        """The board after ``seconds`` with the engine's ``load`` in them, as fields of the state file."""
+        facts, fault = self.facts, self.fault
+        share = lambda part: min(1.0, part / seconds) if self.works else 0.0  # noqa: E731
+        busy, memory, compute = share(load.busy), share(load.memory), share(load.compute)
+        if fault.phase is not None and math.floor(now / fault.period + 2 * fault.phase) % 2:
+            busy, memory, compute = 0.15 * busy, 0.15 * memory, 0.15 * compute
+        if busy > 0.02:
+            self.active_until = now + CLOCK_DOWN_AFTER
+        active = now < self.active_until
+        blend = 1 - math.exp(-seconds / SMOOTHING)
+        self.utilization += (100 * busy - self.utilization) * blend
+        throttled = active and fault.throttle_reasons
+        factor = fault.clock_factor if throttled else 1.0
+
+        limit = facts["power_limit"]
+        work = max(0.9 * memory, compute)
+        target = facts["power_idle"] + (limit - facts["power_idle"]) * (0.22 * busy + 0.74 * work * factor)
+        if active:
+            target = max(target, facts["power_idle"] * 2)
+        self.power += (target - self.power) * blend
+        self.energy += self.power * seconds * 1000
+        self._heat(seconds, bool(throttled))
+
+        reasons = fault.throttle_reasons if throttled else (0 if active else GPU_IDLE)
+        if active and self.power > 0.985 * limit:
+            reasons |= SW_POWER_CAP
+        clocks = facts["clocks_load"] if active else facts["clocks_idle"]
+        sm = int(clocks[0] * factor / 15) * 15
+        utilization = min(100, max(0, round(self.utilization + (jitter if self.utilization > 5 else 0))))
+        record: Record = {
+            "utilization_gpu": utilization,
+            "utilization_memory": min(100, round(100 * memory * facts["bandwidth_efficiency"])) if active else 0,
+            "temperature": round(self.temperature),
+            "power_draw": round(1000 * (self.power + (jitter * 0.2 if active else 0))),
+            "energy": round(self.energy),
+            "clocks": [sm, sm, clocks[2], clocks[3]],
+            "throttle_reasons": reasons,
+            "performance_state": 0 if active else 8,
+            "pcie_generation": facts["pcie_generation"] if active else 1,
+            "pcie_throughput": [round(2e6 * share(load.waiting)), round(2e6 * share(load.waiting))],
+        }
+        if facts["tlimit"]:
+            record["temperature_margin"] = facts["threshold"]["max"] - round(self.temperature)
+        return record
+
+    def _heat(self, seconds: float, throttled: bool) -> None:
+        target = self.facts["temperature_idle"] + self.facts["temperature_per_watt"] * (
+            self.power - self.facts["power_idle"]
+        )
+        constant = HEAT_SINK
+        if throttled and self.fault.temperature_load is not None:
+            target, constant = self.fault.temperature_load, 1.0
+        self.temperature += (target - self.temperature) * (1 - math.exp(-seconds / constant))
+
+
+class Boards:
+    """All GPUs of the node, kept in step with the state file."""
+
+    def __init__(self, boards: list[Board], file: StateFile, seed: int = 1) -> None:
+        self.boards = boards
+        self._file = file
+        self._random = random.Random(seed)
+        self._last = time.monotonic()
+
+    @property
+    def clock_factor(self) -> float:
+        """Of the slowest rank: the others wait for it."""
+        now = time.monotonic()
+        factors = [b.fault.clock_factor for b in self.boards if b.works and now < b.active_until and b.fault.throttle_reasons]
+        return min(factors, default=1.0)
+
+    def advance(self, load: Load) -> None:
+        now = time.monotonic()
+        seconds = max(1e-3, now - self._last)
+        self._last = now
+        self._file.update(
+            {
+                index: board.advance(load, now, seconds, self._random.uniform(-1.5, 0.5))
+                for index, board in enumerate(self.boards)
+            }
+        )

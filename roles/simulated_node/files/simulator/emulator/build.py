@@ -1,0 +1,55 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mock NVML: compiled once for each content of its sources, kept in a cache that all nodes share."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import typing as t
+
+SOURCES: t.Final = ("nvml.c", "state.def")
+FLAGS: t.Final = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libnvidia-ml.so.1")
+
+
+class NoCompiler(RuntimeError):
+    """Neither ``cc`` nor the Python package ``ziglang`` is there."""
+
+
+def default_cache() -> pathlib.Path:
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "multigpu.vllm"
+
+
+def compiler() -> list[str]:
+    """:raises NoCompiler: where nothing can compile C."""
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise NoCompiler("no C compiler: install gcc or clang, or the Python package ziglang")
+
+
+def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
+    """Path of the compiled library in ``cache``.
+
+    :raises NoCompiler: where it is not there yet and nothing can compile it.
+    :raises subprocess.CalledProcessError: where the compiler fails.
+    """
+    digest = hashlib.sha256(b"\0".join((root / name).read_bytes() for name in SOURCES)).hexdigest()[:16]
+    path = cache / f"libnvidia-ml-{digest}.so.1"
+    if not path.exists():
+        command = compiler()
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        subprocess.run(
+            [*command, *FLAGS, "-o", str(temporary), str(root / "nvml.c"), "-ldl"], check=True, capture_output=True, text=True
+        )
+        os.replace(temporary, path)
+    return path

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Continuous batching on a virtual GPU: every step gives one token to each running sequence.
+
+Steps end on an absolute schedule, so a busy event loop delays tokens but never slows the average down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .metrics import Metrics
+from .speed import Speed, Step
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One choice of one request. ``deliver(position, finish_reason)`` is called for each token, from 0."""
+
+    prompt_tokens: int
+    max_tokens: int
+    finish_reason: str
+    deliver: t.Callable[[int, str | None], None]
+    arrived: float = field(default_factory=time.monotonic)
+    prefilled: int = 0
+    generated: int = 0
+    scheduled: float = 0.0
+    first_token: float = 0.0
+    last_token: float = 0.0
+
+
+@dataclass
+class Load:
+    """What the GPUs did in a stretch of time: seconds in which kernels ran, and for what."""
+
+    busy: float = 0.0
+    memory: float = 0.0
+    compute: float = 0.0
+    waiting: float = 0.0
+
+    def add(self, step: Step) -> None:
+        self.busy += step.duration
+        self.memory += step.memory * step.duration
+        self.compute += step.compute * step.duration
+        self.waiting += step.waiting * step.duration
+
+
+class Engine:
+    """``max_batched`` limits tokens a step, ``max_sequences`` those running; ``kv_tokens`` is the KV cache."""
+
+    def __init__(self, speed: t.Callable[[], Speed], metrics: Metrics, max_sequences: int, max_batched: int, kv_tokens: int):
+        self._speed = speed
+        self._metrics = metrics
+        self._max_sequences = max_sequences
+        self._max_batched = max_batched
+        self._kv_tokens = kv_tokens
+        self._waiting: collections.deque[Sequence] = collections.deque()
+        self._running: list[Sequence] = []
+        self._arrival = asyncio.Event()
+        self._load = Load()
+        self._step: tuple[float, Step] | None = None
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def kv_usage(self) -> float:
+        return min(1.0, sum(s.prompt_tokens + s.generated for s in self._running) / self._kv_tokens)
+
+    def submit(self, sequence: Sequence) -> None:
+        self._waiting.append(sequence)
+        self._arrival.set()
+
+    def abort(self, sequences: t.Iterable[Sequence]) -> None:
+        for sequence in sequences:
+            for queue in (self._waiting, self._running):
+                if sequence in queue:
+                    queue.remove(sequence)
+                    self._metrics.finished("abort")
+
+    def take_load(self) -> Load:
+        """Work since the last call, the part of the present step included."""
+        if self._step:
+            started, step = self._step
+            now = time.monotonic()
+            share = Step(max(0.0, min(now - started, step.duration)), step.memory, step.compute, step.waiting)
+            self._load.add(share)
+            rest = max(0.0, step.duration - share.duration)
+            self._step = (now, Step(rest, step.memory, step.compute, step.waiting))
+        load, self._load = self._load, Load()
+        return load
+
+    async def run(self) -> None:
+        """Serves until cancelled."""
+        clock = time.monotonic()
+        while True:
+            if not self._running and not self._waiting:
+                self._step = None
+                self._arrival.clear()
+                await self._arrival.wait()
+                clock = time.monotonic()
+            prefill = self._schedule(clock)
+            decoding = [s for s in self._running if s.generated]
+            context = sum(s.prompt_tokens + s.generated for s in decoding)
+            step = self._speed().step(len(decoding), context, sum(tokens for _, tokens in prefill))
+            self._step = (time.monotonic(), step)
+            clock += step.duration
+            # Where the loop fell far behind, the schedule starts anew: a burst of late tokens helps nobody.
+            clock = max(clock, time.monotonic() - 1.0)
+            await asyncio.sleep(max(0.0, clock - time.monotonic()))
+            if self._step:
+                self._load.add(self._step[1])
+                self._step = None
+            for sequence, tokens in prefill:
+                sequence.prefilled += tokens
+            self._emit([s for s in self._running if s.prefilled >= s.prompt_tokens])
+
+    def _schedule(self, now: float) -> list[tuple[Sequence, int]]:
+        """Prompt tokens that this step computes, per sequence: what is left of the budget after decoding."""
+        budget = self._max_batched - sum(1 for s in self._running if s.generated)
+        used = sum(s.prompt_tokens + s.max_tokens for s in self._running)
+        while self._waiting and len(self._running) < self._max_sequences:
+            used += self._waiting[0].prompt_tokens + self._waiting[0].max_tokens
+            if self._running and used > self._kv_tokens:
+                break
+            sequence = self._waiting.popleft()
+            sequence.scheduled = now
+            self._running.append(sequence)
+        work = []
+        for sequence in self._running:
+            tokens = min(budget, sequence.prompt_tokens - sequence.prefilled)
+            if tokens > 0:
+                work.append((sequence, tokens))
+                budget -= tokens
+        return work
+
+    def _emit(self, ready: list[Sequence]) -> None:
+        now = time.monotonic()
+        for sequence in ready:
+            position = sequence.generated
+            sequence.generated += 1
+            done = sequence.generated >= sequence.max_tokens
+            if position == 0:
+                sequence.first_token = now
+                self._metrics.first_token(sequence.prompt_tokens, now - sequence.arrived)
+            else:
+                self._metrics.next_token(now - sequence.last_token)
+            sequence.last_token = now
+            if done:
+                self._running.remove(sequence)
+                self._metrics.request_done(sequence, now)
+            sequence.deliver(position, sequence.finish_reason if done else None)

@@ -1,0 +1,131 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``vllm.log`` as the chosen version writes it: boot lines, NCCL's own lines, access log, statistics."""
+
+from __future__ import annotations
+
+import string
+import sys
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+#: Which process says a boot line: the first word of each line in ``data/versions/boot-*.log``. ``one`` is rank 0
+#: under its TP name, ``first`` and ``each`` are workers before they know their rank, ``all`` every worker after it.
+#: ``raw`` has no prefix, ``apiraw`` and ``oneraw`` a prefix but no time.
+
+
+@dataclass
+class Log:
+    """Writes to stdout, which the server's starter has pointed at the log file."""
+
+    version: str
+    api_pid: int
+    core_pid: int
+    worker_pids: list[int] = field(default_factory=list)
+    hostname: str = "gpu-node"
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def api(self, level: str, place: str, text: str) -> None:
+        self._line(self._api_prefix, level, place, text)
+
+    def core(self, level: str, place: str, text: str) -> None:
+        self._line(f"(EngineCore pid={self.core_pid})", level, place, text)
+
+    def worker(self, rank: int, level: str, place: str, text: str) -> None:
+        self._line(self._worker_prefix(rank), level, place, text)
+
+    def access(self, peer: str, request: str, status: int) -> None:
+        phrase = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
+        line = f'INFO:     {peer} - "{request}" {status} {phrase.get(status, "")}'
+        # Up to 0.27 the access log carries the process prefix, in 0.32 it does not.
+        self.write(line if self.version >= "0.32" else f"{self._api_prefix} {line}")
+
+    def nccl(self, rank: int, text: str, level: str = "INFO") -> None:
+        pid = self.worker_pids[rank]
+        self.write(f"{self.hostname}:{pid}:{pid} [{rank}] NCCL {level} {text}")
+
+    def boot(self, template: str, facts: t.Mapping[str, object], until: str | None = None) -> None:
+        """The boot lines, up to the mark ``%until`` where a start ends early; ``%nccl`` is NCCL's own part."""
+        for line in template.splitlines():
+            if line.startswith("%"):
+                if line[1:] == until:
+                    return
+                if line == "%nccl":
+                    self._nccl_boot(facts)
+                continue
+            who, _, rest = line.partition(" ")
+            if who in ("each", "all"):
+                for rank in range(len(self.worker_pids)):
+                    self._boot_line(who, rest, {**facts, "rank": rank}, rank)
+            else:
+                self._boot_line(who, rest, facts, 0)
+
+    def _boot_line(self, who: str, rest: str, facts: t.Mapping[str, object], rank: int) -> None:
+        text = string.Template(rest).safe_substitute(facts)
+        if who == "raw":
+            self.write(text)
+        elif who == "apiraw":
+            self.write(f"{self._api_prefix} {text}")
+        elif who == "oneraw":
+            self.write(f"{self._worker_prefix(0)} {text}")
+        else:
+            level, _, rest = text.partition(" ")
+            place, _, message = rest.partition("] ")
+            prefix = {
+                "api": self._api_prefix,
+                "core": f"(EngineCore pid={self.core_pid})",
+                "first": f"(Worker pid={self.worker_pids[0]})" if self.worker_pids else "",
+                "each": f"(Worker pid={self.worker_pids[rank]})" if self.worker_pids else "",
+            }.get(who) or self._worker_prefix(rank)
+            self._line(prefix, level, place.lstrip("["), message)
+
+    def _nccl_boot(self, facts: t.Mapping[str, object]) -> None:
+        transport = str(facts["transport"])
+        ranks = len(self.worker_pids)
+        if ranks < 2:
+            return
+        for rank in range(ranks):
+            self.nccl(rank, "Bootstrap : Using eth0:192.0.2.10<0>")
+            self.nccl(rank, f"cudaDriverVersion {facts['cuda_version']}")
+        self.write(f"NCCL version {facts['nccl_version']}+cuda13.0")
+        for rank in range(ranks):
+            self.nccl(rank, "NET/Plugin: Could not find: libnccl-net.so. Using internal network plugin.")
+            for name, value in t.cast("dict[str, str]", facts["environment"]).items():
+                if name.startswith("NCCL_") and name != "NCCL_DEBUG":
+                    self.nccl(rank, f"{name} set by environment to {value}.")
+            self.nccl(rank, "NET/IB : No device found.")
+            self.nccl(rank, "NET/Socket : Using [0]eth0:192.0.2.10<0>")
+            self.nccl(rank, "Using network Socket")
+        for channel in range(2):
+            for rank in range(ranks):
+                peer = (rank + 1) % ranks
+                if transport.startswith("NET"):
+                    self.nccl(peer, f"Channel {channel:02d}/0 : {rank}[{rank}] -> {peer}[{peer}] [receive] via {transport}/0")
+                    self.nccl(rank, f"Channel {channel:02d}/0 : {rank}[{rank}] -> {peer}[{peer}] [send] via {transport}/0")
+                else:
+                    self.nccl(rank, f"Channel {channel:02d}/0 : {rank}[{rank}] -> {peer}[{peer}] via {transport}")
+        for rank in range(ranks):
+            self.nccl(rank, "Connected all rings")
+            self.nccl(rank, "threadThresholds 8/8/64 | 32/8/64 | 512 | 512")
+            bus = t.cast("list[str]", facts["bus_ids"])[rank]
+            self.nccl(
+                rank,
+                f"ncclCommInitRank comm 0x5{rank:x}a0c0de00 rank {rank} nranks {ranks} cudaDev {rank} nvmlDev {rank} "
+                f"busId {bus} commId 0x9e11c0ffee11 - Init COMPLETE",
+            )
+
+    @property
+    def _api_prefix(self) -> str:
+        return f"(APIServer pid={self.api_pid})"
+
+    def _worker_prefix(self, rank: int) -> str:
+        pid = self.worker_pids[rank] if self.worker_pids else self.core_pid
+        return f"(Worker_TP{rank} pid={pid})" if len(self.worker_pids) > 1 else f"(Worker pid={pid})"
+
+    def _line(self, prefix: str, level: str, place: str, text: str) -> None:
+        self.write(f"{prefix} {level} {time.strftime('%m-%d %H:%M:%S')} [{place}] {text}")

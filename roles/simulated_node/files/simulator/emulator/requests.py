@@ -1,0 +1,152 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checking request bodies the way a vLLM version does, with its own error texts."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import dataclass
+
+Body = dict[str, t.Any]
+
+#: From this version on, prompt + max_tokens over the limit is cut short in silence instead of being refused.
+CUTS_SHORT: t.Final = (0, 32)
+
+
+class ApiError(Exception):
+    """An answer in OpenAI's error shape."""
+
+    def __init__(self, message: str, param: str | None = None, status: int = 400, kind: str = "BadRequestError") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What differs between versions in the answers."""
+
+    version: tuple[int, ...]
+    model: str
+
+    @property
+    def recent(self) -> bool:
+        return self.version >= CUTS_SHORT
+
+    def unknown_model(self, asked: object) -> ApiError:
+        hint = f" Valid aliases: {self.model}." if self.recent else ""
+        return ApiError(f"The model `{asked}` does not exist.{hint}", "model", 404, "NotFoundError")
+
+    def invalid(self, kind: str, place: tuple[str | int, ...], message: str, value: object, **more: object) -> ApiError:
+        """One pydantic error; newer versions shorten place and input."""
+        dotted = ".".join(str(part) for part in place)
+        if self.recent and isinstance(value, dict):
+            value = f"<dict of {len(value)} items>"
+        details = {"type": kind, "loc": dotted if self.recent else place, "msg": message, "input": value, **more}
+        return ApiError(f"1 validation error:\n  {details}", dotted, 400, "Bad Request")
+
+    def parse(self, raw: bytes) -> Body:
+        """:raises ApiError: for a body that is not a JSON object."""
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            place = getattr(error, "pos", 0)
+            reason = getattr(error, "msg", "Expecting value")
+            raise self.invalid("json_invalid", ("body", place), "JSON decode error", {}, ctx={"error": reason}) from error
+        if not isinstance(body, dict):
+            message = "Input should be a valid dictionary or object to extract fields from"
+            raise self.invalid("model_attributes_type", ("body",), message, body)
+        return body
+
+    def integer(self, body: Body, name: str, default: int | None) -> int | None:
+        value = body.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            if isinstance(value, str) and not value.lstrip("-").isdigit():
+                text = "Input should be a valid integer, unable to parse string as an integer"
+                raise self.invalid("int_parsing", ("body", name), text, value)
+            return int(value)
+        return value
+
+    def limit(self, prompt: int, max_tokens: int | None, limit: int, exact: bool) -> int:
+        """``max_tokens`` that fits into the context, or the refusal. ``exact`` is false for a chat prompt.
+
+        :raises ApiError: where the prompt is too long, on old versions also where prompt and output are.
+        """
+        advice = "Please reduce the length of the input prompt"
+        head = f"This model's maximum context length is {limit} tokens. However, "
+        if self.recent:
+            if prompt >= limit:
+                count = f"{prompt}" if exact else f"at least {min(prompt, limit + 1)}"
+                value = prompt if exact else min(prompt, limit + 1)
+                raise ApiError(
+                    f"{head}your prompt contains {count} input tokens, which exceeds this limit even without any "
+                    f"output tokens. {advice}. (parameter=input_tokens, value={value})",
+                    "input_tokens",
+                )
+            return min(max_tokens or limit, limit - prompt)
+        wanted = max_tokens if max_tokens is not None else 1
+        if prompt + wanted > limit:
+            value = prompt if exact else min(prompt, limit - wanted + 1)
+            more = "" if exact else "at least "
+            raise ApiError(
+                f"{head}you requested {wanted} output tokens and your prompt contains {more}{value} input tokens, for "
+                f"a total of {more}{value + wanted} tokens. {advice} or the number of requested output tokens. "
+                f"(parameter=input_tokens, value={value})",
+                "input_tokens",
+            )
+        return max_tokens if max_tokens is not None else limit - prompt
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a request asks for, checked."""
+
+    max_tokens: int | None
+    min_tokens: int
+    ignore_eos: bool
+    n: int
+    stream: bool
+    include_usage: bool
+    continuous_usage: bool
+    forced_end: bool
+
+    @classmethod
+    def read(cls, dialect: Dialect, body: Body, chat: bool) -> Sampling:
+        """:raises ApiError: for values that vLLM refuses."""
+        default = None if chat else 16
+        max_tokens = dialect.integer(body, "max_tokens", default)
+        if chat:
+            max_tokens = dialect.integer(body, "max_completion_tokens", max_tokens)
+        min_tokens = dialect.integer(body, "min_tokens", 0) or 0
+        temperature = body.get("temperature")
+        if isinstance(temperature, (int, float)) and temperature < 0:
+            value = float(temperature)
+            text = f"temperature must be non-negative, got {value}. (parameter=temperature, value={value})"
+            raise ApiError(text, "temperature")
+        if max_tokens is not None and max_tokens < 1:
+            text = f"max_tokens must be at least 1, got {max_tokens}. (parameter=max_tokens, value={max_tokens})"
+            raise ApiError(text, "max_tokens")
+        if max_tokens is not None and min_tokens > max_tokens:
+            raise ApiError(f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.")
+        if body.get("tools") and body.get("tool_choice", "auto") == "auto":
+            raise ApiError('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+        stream = bool(body.get("stream"))
+        options = body.get("stream_options") or {}
+        if options and not stream:
+            raise dialect.invalid(
+                "value_error", ("body",), "Value error, Stream options can only be defined when `stream=True`.", body
+            )
+        return cls(
+            max_tokens=max_tokens,
+            min_tokens=min_tokens,
+            ignore_eos=bool(body.get("ignore_eos")),
+            n=dialect.integer(body, "n", 1) or 1,
+            stream=stream,
+            include_usage=bool(options.get("include_usage")),
+            continuous_usage=bool(options.get("include_usage") and options.get("continuous_usage_stats")),
+            forced_end=(body.get("logit_bias") or {}).get("2", 0) >= 100,
+        )

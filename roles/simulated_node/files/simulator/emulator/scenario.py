@@ -1,0 +1,174 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A scenario with everything it refers to: plan, boards, model, interconnect, versions."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+import uuid
+from dataclasses import dataclass, field
+
+from .boards import Fault
+from .speed import Interconnect, Model
+from .state import UNSUPPORTED, Record
+
+ROOT: t.Final = pathlib.Path(__file__).resolve().parent.parent
+DRIVER_VERSION: t.Final = "580.95.05"
+CUDA_VERSION: t.Final = 13000
+NCCL_VERSION: t.Final = "2.28.9"
+MIB: t.Final = 2**20
+GIB: t.Final = 2**30
+
+#: NVML's codes, nvml.h.
+NVML_FAULTS: t.Final = {"driver_not_loaded": 9, "no_permission": 4, "gpu_lost": 15}
+TOPOLOGY: t.Final = {"PIX": 10, "PXB": 20, "PHB": 30, "NODE": 40, "SYS": 50}
+
+
+class UnknownScenario(ValueError):
+    """No scenario of this name; the message lists those there are."""
+
+
+def load_json(name: str) -> t.Any:
+    return json.loads((ROOT / name).read_text("utf-8"))
+
+
+def scenario_names() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "scenarios").glob("*.json"))
+
+
+def versions() -> list[str]:
+    return sorted(path.name[5:-4] for path in (ROOT / "data/versions").glob("boot-*.log"))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``scenarios/NAME.json``; see the role's README for the keys."""
+
+    name: str
+    description: str
+    expected_gpu_count: int
+    gpu: dict[str, t.Any]
+    gpu_count: int
+    model: Model
+    arguments: dict[str, t.Any]
+    interconnect: Interconnect
+    plan: str | None = None
+    behaviour: str = "serve"
+    environment: dict[str, str] = field(default_factory=dict)
+    nvml: str | None = None
+    p2p: bool = True
+    topology: str = "PHB"
+    gpus: dict[int, dict[str, t.Any]] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    kernel_log: list[str] = field(default_factory=list)
+    expected: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, name: str) -> Scenario:
+        """:raises UnknownScenario: for a name without a file."""
+        if name not in scenario_names():
+            raise UnknownScenario(f"unknown scenario {name!r}; there are: {', '.join(scenario_names())}")
+        raw = load_json(f"scenarios/{name}.json")
+        plan = load_json("data/plans.json").get(raw.get("plan"), {})
+        return cls(
+            **{
+                **raw,
+                "name": name,
+                "gpu": load_json("data/gpus.json")[raw.get("gpu") or plan["gpu"]],
+                "gpu_count": raw.get("gpu_count", plan.get("count")),
+                "expected_gpu_count": raw.get("expected_gpu_count", plan.get("count")),
+                "model": Model(**load_json("data/models.json")[raw["model"]]),
+                "interconnect": Interconnect(**load_json("data/interconnects.json")[raw["interconnect"]]),
+                "gpus": {int(index): facts for index, facts in raw.get("gpus", {}).items()},
+            }
+        )
+
+    @property
+    def tensor_parallel(self) -> int:
+        return int(self.arguments.get("tensor-parallel-size", 1))
+
+    def fault(self, index: int) -> Fault:
+        known = Fault.__dataclass_fields__
+        return Fault(**{key: value for key, value in self.gpus.get(index, {}).items() if key in known})
+
+    # ---- the boards as NVML shows them
+
+    def bus_id(self, index: int) -> str:
+        """Virtual machines of the cloud show their boards from bus 0, slot 2 on."""
+        return f"00000000:00:{index + 2:02X}.0"
+
+    def node_record(self) -> Record:
+        size = 16
+        topology, p2p = [0] * size * size, [0] * size * size
+        for first in range(self.gpu_count):
+            for second in range(self.gpu_count):
+                topology[first * size + second] = 0 if first == second else TOPOLOGY[self.topology]
+                p2p[first * size + second] = 0 if self.p2p else 1
+        return {
+            "init_result": 0 if self.nvml in (None, "gpu_lost") else NVML_FAULTS[self.nvml],
+            "cuda_version": CUDA_VERSION,
+            "topology": topology,
+            "p2p": p2p,
+            "driver_version": DRIVER_VERSION,
+            "nvml_version": f"13.{DRIVER_VERSION}",
+        }
+
+    def gpu_record(self, index: int, node: str) -> Record:
+        """All fields of a GPU at rest; ``node`` makes its identity."""
+        facts, own = self.gpu, self.gpus.get(index, {})
+        identity = uuid.uuid5(uuid.NAMESPACE_DNS, f"{node}.{index}")
+        milliwatt = round(1000 * facts["power_limit"])
+        threshold = facts["threshold"]
+        record: Record = {
+            "result": NVML_FAULTS["gpu_lost"] if own.get("lost") else 0,
+            "memory_total": facts["memory_total"],
+            "memory_used": 0,
+            "memory_reserved": facts["memory_reserved"],
+            "bar1_total": facts["bar1_total"],
+            "utilization_gpu": 0,
+            "utilization_memory": 0,
+            "temperature": facts["temperature_idle"],
+            "fan_speed": facts["fan_speed"],
+            "power_draw": round(1000 * facts["power_idle"]),
+            "power_limit": round(1000 * own.get("power_limit", facts["power_limit"])),
+            "power_limit_default": milliwatt,
+            "power_limit_min": round(1000 * facts["power_limit_min"]),
+            "power_limit_max": round(1000 * facts["power_limit_max"]),
+            "energy": 0,
+            "clocks": facts["clocks_idle"],
+            "clocks_max": facts["clocks_max"],
+            "memory_bus_width": facts["memory_bus_width"],
+            "cores": facts["cores"],
+            "pcie_generation": 1,
+            "pcie_generation_max": facts["pcie_generation"],
+            "pcie_width": own.get("pcie_width", facts["pcie_width"]),
+            "pcie_width_max": facts["pcie_width"],
+            "pcie_speed": facts["pcie_speed"],
+            "pcie_replay_counter": own.get("pcie_replay_counter", 0),
+            "pcie_throughput": [0, 0],
+            "ecc_mode": facts["ecc_mode"],
+            "ecc_errors": own.get("ecc_errors", [0, 0, 0, 0]),
+            "remapped_rows": own.get("remapped_rows", facts["remapped_rows"]),
+            "throttle_reasons": 1,
+            "throttle_reasons_supported": 0x1FF,
+            "persistence_mode": 1,
+            "compute_capability": facts["compute_capability"],
+            "architecture": facts["architecture"],
+            "performance_state": 8,
+            "pci": [0, 0, index + 2, facts["device_id"], facts["subsystem_id"]],
+            "process_count": 0,
+            "name": facts["name"],
+            "uuid": f"GPU-{identity}",
+            "serial": "",
+            "vbios": facts["vbios"],
+            "pci_bus_id": self.bus_id(index),
+        }
+        if facts["thresholds_readable"]:
+            record["temperature_threshold"] = [threshold["shutdown"], threshold["slowdown"], None, threshold["max"]]
+        if facts["tlimit"]:
+            record["tlimit"] = facts["tlimit"]
+            record["temperature_margin"] = threshold["max"] - facts["temperature_idle"]
+        return {name: UNSUPPORTED if value is None else value for name, value in record.items()}
