@@ -1,0 +1,60 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin: judges one node by everything that was measured on it; runs on the controller only."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Collection
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options
+
+ARGUMENTS: t.Final[dict[str, t.Any]] = {
+    "results": {
+        "type": "dict",
+        "required": True,
+        "options": {key: {"type": "dict", "default": {}} for key in MEASUREMENTS},
+    },
+    "expected_throughput": {"type": "float"},
+    "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
+    "tags": {"type": "list", "elements": "str", "default": ["all"]},
+    "skip_tags": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
+    """Areas that ``--tags`` and ``--skip-tags`` leave; tags that are no area do not narrow the choice."""
+    wanted = set(tags) & set(judge.RULES) or set(judge.RULES)
+    return [area for area in judge.RULES if area in wanted - set(skip_tags)]
+
+
+class ActionModule(ActionBase):
+    """``multigpu.vllm.diagnose``; its documentation stands in plugins/modules/diagnose.py."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        node = NodeFacts.from_results(
+            (task_vars or {})["inventory_hostname"],
+            options["results"],
+            options=Options(expected_throughput=options["expected_throughput"]),
+            check_mode=self._task.check_mode,
+        )
+        sections = judge.judge(node, selected_areas(options["tags"], options["skip_tags"]))
+        result = document.node_document(node, sections)
+        return {
+            "changed": False,
+            "status": result["status"],
+            "headline": result["headline"],
+            "exceeds": document.exceeds(result["status"], options["fail_on"]),
+            "node": result,
+        }

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin: writes the report of a run and shows it; runs once, on the controller only."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as ansible_version
+from ansible.utils.color import stringc
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.collection import collection_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, UNICODE, Style
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import report_text
+
+ARGUMENTS: t.Final[dict[str, t.Any]] = {
+    "nodes": {"type": "dict", "required": True},
+    "directory": {"type": "path", "required": True},
+    "options": {"type": "dict", "default": {}},
+    "secrets": {"type": "list", "elements": "raw", "default": [], "no_log": True},
+}
+
+_COLOURS: t.Final = {
+    "pass": constants.COLOR_OK,
+    "warn": "yellow",
+    "fail": constants.COLOR_ERROR,
+    "not_tested": constants.COLOR_SKIP,
+}
+
+
+def terminal_style(encoding: str | None) -> Style:
+    """Symbols that ``encoding`` can show, in colour where Ansible shows colour."""
+    base = UNICODE if (encoding or "").lower().replace("-", "") == "utf8" else ASCII
+    return Style(**{**vars(base), "paint": lambda text, status: stringc(text, _COLOURS[status])})
+
+
+class ActionModule(ActionBase):
+    """``multigpu.vllm.report``; its documentation stands in plugins/modules/report.py."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        document = report_document(
+            {name: (result or {}).get("node") for name, result in options["nodes"].items()},
+            run={
+                "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "collection_version": collection_version(),
+                "ansible_version": ansible_version,
+                "check_mode": self._task.check_mode,
+                "options": options["options"],
+            },
+            secrets=[str(secret) for secret in options["secrets"] if secret],
+        )
+        files = [] if self._task.check_mode else self._write(Path(options["directory"]), document)
+        style = terminal_style(sys.stdout.encoding)
+        full = self._display.verbosity > 0 or self._task.check_mode
+        self._display.display(summary_text(document, files, style, full=full))
+        return {"changed": bool(files), "status": document["summary"]["status"], "files": files}
+
+    @staticmethod
+    def _write(directory: Path, document: dict[str, t.Any]) -> list[str]:
+        """Paths of the written reports: text first, because people read that one.
+
+        :raises AnsibleActionFail: where the directory cannot be written.
+        """
+        contents = {
+            "report.txt": report_text(document),
+            "report.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        }
+        try:
+            for name, text in contents.items():
+                write_atomically(directory / name, text)
+        except OSError as error:
+            raise AnsibleActionFail(f"cannot write the report to {directory}: {error.strerror}") from error
+        return [str(directory / name) for name in contents]

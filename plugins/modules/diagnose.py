@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: diagnose
+short_description: Judge a node by everything that was measured on it
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Takes the registered results of the measuring modules, adds what only several of them together show, and gives
+    every check of the seven areas one answer.
+  - A measurement that is missing makes its checks C(not_tested) with the reason. A node whose connection broke fails.
+  - Runs on the controller and connects to nothing.
+options:
+  results:
+    description: Registered results. One that is left out or empty counts as not run.
+    type: dict
+    required: true
+    suboptions:
+      gpu:
+        description: Result of M(multigpu.vllm.gpu_facts).
+        type: dict
+        default: {}
+      tensor_parallel:
+        description: Result of M(multigpu.vllm.vllm_tp_check).
+        type: dict
+        default: {}
+      load:
+        description: Result of M(multigpu.vllm.throughput_probe).
+        type: dict
+        default: {}
+      logs:
+        description: Result of M(multigpu.vllm.nccl_log_scan).
+        type: dict
+        default: {}
+  expected_throughput:
+    description: Output tokens per second that one stream should reach.
+    type: float
+  fail_on:
+    description: From which verdict on RV(exceeds) is true.
+    type: str
+    choices: [fail, warn, never]
+    default: fail
+  tags:
+    description: Names of areas to judge. Where none of them is an area, all are judged.
+    type: list
+    elements: str
+    default: [all]
+  skip_tags:
+    description: Names of areas to leave out.
+    type: list
+    elements: str
+    default: []
+extends_documentation_fragment:
+  - multigpu.vllm.attributes
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
+      controller.
+    support: full
+  check_mode:
+    support: full
+    details: This action only computes.
+  diff_mode:
+    support: none
+    details: There is no difference to show.
+  idempotent:
+    support: full
+    details: The same results give the same verdict.
+seealso:
+  - module: multigpu.vllm.report
+"""
+
+EXAMPLES = r"""
+- name: Read the GPUs
+  multigpu.vllm.gpu_facts:
+  register: gpus
+
+- name: Judge the hardware alone
+  multigpu.vllm.diagnose:
+    results:
+      gpu: "{{ gpus }}"
+    tags: [hardware]
+  register: verdict
+
+- name: Stop where the hardware fails
+  ansible.builtin.assert:
+    that: not verdict.exceeds
+    fail_msg: "{{ verdict.headline }}"
+"""
+
+RETURN = r"""
+status:
+  description: Verdict of the node, V(pass), V(warn), V(fail), or V(not_tested) where a whole section has no answer.
+  returned: success
+  type: str
+  sample: fail
+headline:
+  description: What is wrong in one line; empty where nothing is.
+  returned: success
+  type: str
+  sample: GPUs 1, 2, 3 hold no model memory (+2 more)
+exceeds:
+  description: Whether the verdict is as bad as O(fail_on) or worse.
+  returned: success
+  type: bool
+  sample: true
+node:
+  description: Entry of this node in the report, as docs/report.schema.json describes it under C(hosts).
+  returned: success
+  type: dict
+  sample:
+    status: fail
+    reachable: true
+    sections:
+      - number: 1
+        area: hardware
+        title: GPU hardware
+        selected: true
+        status: pass
+        findings: []
+"""

@@ -1,0 +1,248 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The result document: the one thing that every report format is rendered from.
+
+Its JSON Schema is docs/report.schema.json. Sizes are bytes, times seconds, rates per second. A report never computes:
+whatever it shows stands here.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
+    AREAS,
+    SEVERITY,
+    Finding,
+    Status,
+    as_dicts,
+    failed,
+    passed,
+    worst,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+SCHEMA_VERSION: t.Final = "1.0"
+
+#: Width of one row of the utilisation timeline in seconds.
+INTERVAL: t.Final = 1.0
+
+#: What a load step says in the report, besides its name and sizes.
+_LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
+
+_SECRET_NAME = re.compile(r"(^|[_-])(api_?key|token|secret|password|passphrase|credentials?)$", re.IGNORECASE)
+_MASK: t.Final = "***"
+
+
+def exceeds(status: str, fail_on: str) -> bool:
+    """Whether ``status`` is bad enough to fail the run: ``fail_on`` is ``fail``, ``warn`` or ``never``."""
+    if fail_on == "never":
+        return False
+    return SEVERITY.index(Status(status)) >= SEVERITY.index(Status(fail_on))
+
+
+def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
+    """The entry of one node under ``hosts``."""
+    status = Status.FAIL if node.lost else judge.node_status(sections)
+    return {
+        "status": status.value,
+        "headline": headline(node, sections),
+        "reachable": node.lost is None,
+        "errors": _errors(node),
+        "sections": [
+            {
+                "number": number,
+                "area": section.area,
+                "title": section.title,
+                "selected": section.selected,
+                "status": section.status.value,
+                "findings": as_dicts(section.findings),
+            }
+            for number, section in enumerate(sections, start=1)
+        ],
+        "facts": _facts(node),
+        "memory": _memory(node),
+        "load": [_step(step) for step in node.load.data.get("results") or ()],
+        "utilisation": _utilisation(node),
+        "diagnoses": [],
+    }
+
+
+def headline(node: NodeFacts, sections: Sequence[judge.Section]) -> str:
+    """What is wrong with the node in one line; the first and worst finding leads."""
+    if node.lost is not None:
+        return node.lost.reason or "connection lost"
+    wrong = judge.wrong(sections)
+    if not wrong:
+        untested = [section.title for section in sections if section.selected and section.status is Status.NOT_TESTED]
+        return f"not tested: {', '.join(untested)}" if untested else ""
+    more = len({item.check for item in wrong}) - 1
+    return f"{wrong[0].summary} (+{more} more)" if more > 0 else wrong[0].summary
+
+
+def _errors(node: NodeFacts) -> list[dict[str, str]]:
+    return [
+        {"module": item.module, "reason": item.reason or ""}
+        for item in node.measurements
+        if item.crashed or (item.unreachable and item is node.lost)
+    ]
+
+
+def _facts(node: NodeFacts) -> dict[str, t.Any]:
+    facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
+    model = server.get("model") or {}
+    return {
+        "gpus": {
+            "count": facts.get("count"),
+            "expected_count": facts.get("expected_count"),
+            "names": dict(Counter(device.name for device in node.devices if device.name)),
+            "driver_version": facts.get("driver_version"),
+            "cuda_version": facts.get("cuda_version"),
+            "topology": (facts.get("topology") or {}).get("matrix"),
+        },
+        "vllm": {
+            "version": server.get("vllm_version") or probed.get("version") or node.engine.get("vllm_version"),
+            "model": model.get("id") or probed.get("model") or node.engine.get("model"),
+            "max_model_len": model.get("max_model_len") or probed.get("max_model_len"),
+            "tensor_parallel_size": server.get("tensor_parallel_size"),
+            "pipeline_parallel_size": server.get("pipeline_parallel_size"),
+            "data_parallel_size": server.get("data_parallel_size"),
+            "signals": [
+                {"name": item.get("name"), "value": item.get("value"), "source": item.get("source")}
+                for item in server.get("signals") or ()
+            ],
+        },
+        "nccl": {
+            "version": node.logs.data.get("nccl_version"),
+            "transports": dict(node.logs.data.get("transports") or {}),
+        },
+        "output_throughput": max((step.get("output_throughput") or 0.0 for step in node.steps), default=None) or None,
+    }
+
+
+def _memory(node: NodeFacts) -> list[dict[str, t.Any]]:
+    used = gpus.memory_used(node)
+    totals = {device.index: device.memory_total for device in node.devices}
+    return [{"index": index, "used": int(value), "total": totals.get(index)} for index, value in used.items()]
+
+
+def _step(step: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    requests = step.get("requests") or {}
+    return {
+        "name": step.get("name"),
+        "prompt_tokens": step.get("prompt_tokens"),
+        "output_tokens": step.get("output_tokens"),
+        "concurrency": step.get("concurrency"),
+        "completed": requests.get("completed"),
+        "failed": requests.get("failed"),
+        "failures": dict(step.get("failures") or {}),
+        "duration": step.get("duration"),
+        "output_throughput": step.get("output_throughput"),
+        "request_throughput": step.get("request_throughput"),
+        **{key: dict(step[key]) if step.get(key) else None for key in _LATENCIES},
+        "token_ratio": step.get("token_ratio"),
+        "void": bool(step.get("void")),
+        "skipped": step.get("skipped"),
+    }
+
+
+def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
+    samples = node.samples
+    if not samples:
+        return None
+    means = gpus.means(samples, "utilization_gpu")
+    start = float(samples[0]["time"])
+    shifted = [{**sample, "time": sample["time"] - start} for sample in samples]
+    indices = list(means)
+    return {
+        "interval": INTERVAL,
+        "samples": len(samples),
+        "sample_rate": (node.load.data.get("gpu_samples") or {}).get("sample_rate"),
+        "gpus": indices,
+        "mean": [round(means[index], 1) for index in indices],
+        "rows": [
+            {
+                "time": window,
+                "utilization_gpu": [_rounded(row.get(index)) for index in indices],
+            }
+            for window, row in gpus.buckets(shifted, "utilization_gpu", INTERVAL)
+        ],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def lost_document(reason: str) -> dict[str, t.Any]:
+    """The entry of a node that gave no result at all."""
+    node = NodeFacts.from_results("", {"gpu": {"unreachable": True, "msg": reason}})
+    document = node_document(node, judge.judge(node))
+    return {**document, "headline": reason, "errors": [{"module": "", "reason": reason}]}
+
+
+def report_document(
+    hosts: Mapping[str, Mapping[str, t.Any] | None],
+    *,
+    run: Mapping[str, t.Any],
+    secrets: Collection[str] = (),
+) -> dict[str, t.Any]:
+    """The whole report. ``hosts`` maps every host of the play to its node document; ``None`` is a host without one.
+
+    ``run`` is passed on as it is (time, versions, options). ``secrets`` are masked wherever they stand.
+    """
+    nodes = {
+        name: dict(data) if data else lost_document("no result: the run stopped on this node before it was judged")
+        for name, data in hosts.items()
+    }
+    fleet = [_missing(nodes)]
+    counts = Counter(node["status"] for node in nodes.values())
+    status = worst([*(node["status"] for node in nodes.values()), *(item.status for item in fleet)])
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "run": dict(run),
+        "summary": {
+            "status": status.value,
+            "hosts": {item.value: counts.get(item.value, 0) for item in Status},
+        },
+        "hosts": nodes,
+        "fleet": {"title": AREAS["fleet"], "findings": as_dicts(fleet)},
+    }
+    return t.cast("dict[str, t.Any]", redact(document, secrets))
+
+
+def _missing(nodes: Mapping[str, Mapping[str, t.Any]]) -> Finding:
+    missing = {name: node["errors"] for name, node in nodes.items() if node["errors"] or not node["reachable"]}
+    figures = {"expected": len(nodes), "measured": len(nodes) - len(missing), "unit": "nodes complete"}
+    if not missing:
+        return passed("fleet.missing", "every node reported every measurement it was asked for", **figures)
+    return failed(
+        "fleet.missing",
+        f"incomplete: {', '.join(missing)}",
+        evidence={name: [error["reason"] for error in errors] for name, errors in missing.items()},
+        cause="A node was lost or a module failed on it; what was not measured there is marked as not tested.",
+        remedy="Mend the connection or the error named for the node, then run again with --limit for these nodes.",
+        source="a missing measurement is a failure, not a pass (SuperBench)",
+        **figures,
+    )
+
+
+def redact(value: t.Any, secrets: Collection[str]) -> t.Any:
+    """``value`` with every secret masked: known ones by their text, others by the name of their key."""
+    known = [secret for secret in secrets if secret]
+    if isinstance(value, Mapping):
+        return {
+            str(key): _MASK if _SECRET_NAME.search(str(key)) and isinstance(item, str) else redact(item, known)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [redact(item, known) for item in value]
+    if isinstance(value, str):
+        for secret in known:
+            value = value.replace(secret, _MASK)
+    return value

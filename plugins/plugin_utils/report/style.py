@@ -1,0 +1,89 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How text reports look: symbols with an ASCII fallback, colour by status, fitting into 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+import typing as t
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+WIDTH: t.Final = 80
+
+#: Colours a piece of text by its status; the text's visible length stays.
+Paint = Callable[[str, str], str]
+
+#: Status -> word in the report. Wrong verdicts shout, so that they are seen without colour.
+WORDS: t.Final[dict[str, str]] = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_tested": "not tested"}
+
+
+def plain(text: str, status: str) -> str:
+    """No colour."""
+    return text
+
+
+@dataclass(frozen=True)
+class Style:
+    """Symbols and colour of one output."""
+
+    symbols: dict[str, str] = field(
+        default_factory=lambda: {"pass": "✓", "warn": "!", "fail": "✗", "not_tested": "–"}
+    )
+    rule: str = "─"
+    heavy: str = "━"
+    full: str = "█"
+    empty: str = "░"
+    dot: str = " · "
+    times: str = "×"
+    ellipsis: str = "…"
+    paint: Paint = plain
+    ascii_only: bool = False
+
+    def fit(self, text: str, width: int) -> str:
+        """``text`` on one line of at most ``width`` columns."""
+        text = self.clean(" ".join(text.split()))
+        if len(text) <= width:
+            return text
+        return text[: max(0, width - len(self.ellipsis))].rstrip(" ,;:") + self.ellipsis
+
+    def clean(self, text: str) -> str:
+        return text.encode("ascii", "replace").decode() if self.ascii_only else text
+
+    def wrap(self, text: str, first: str, rest: str | None = None, width: int = WIDTH) -> list[str]:
+        """``text`` in lines of at most ``width`` columns, the first behind ``first``, the others behind ``rest``."""
+        hang = " " * len(first) if rest is None else rest
+        return textwrap.wrap(
+            self.clean(" ".join(str(text).split())), width, initial_indent=first, subsequent_indent=hang
+        ) or [first.rstrip()]
+
+    def mark(self, status: str) -> str:
+        return self.paint(self.symbols[status], status)
+
+    def bar(self, share: float | None, width: int) -> str:
+        """A bar for ``share`` (0 to 1) of ``width`` columns; blank where it is unknown."""
+        if share is None:
+            return " " * width
+        filled = round(min(max(share, 0.0), 1.0) * width)
+        return self.full * filled + self.empty * (width - filled)
+
+    def title(self, left: str, status: str, width: int = WIDTH) -> str:
+        """A line with ``left`` and, flush right, the verdict."""
+        word = f"{self.symbols[status]} {WORDS[status]}"
+        left = self.fit(left, width - len(word) - 2)
+        return f"{left}{' ' * (width - len(left) - len(word))}{self.paint(word, status)}"
+
+
+UNICODE: t.Final = Style()
+ASCII: t.Final = Style(
+    symbols={"pass": "+", "warn": "!", "fail": "x", "not_tested": "-"},
+    rule="-",
+    heavy="=",
+    full="#",
+    empty=".",
+    dot=", ",
+    times="x",
+    ellipsis="...",
+    ascii_only=True,
+)

@@ -1,0 +1,180 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables and bars of the text report, each from the result document alone."""
+
+from __future__ import annotations
+
+import statistics
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
+
+Document = Mapping[str, t.Any]
+
+GIB: t.Final = 2**30
+_INDENT: t.Final = "      "
+#: Rows of the utilisation table; a longer load is averaged into as many windows.
+_ROWS: t.Final = 10
+#: GPUs that fit side by side in 80 columns.
+_COLUMNS: t.Final = 8
+
+
+def by_trouble(document: Document) -> list[str]:
+    """Node names, the worst first: by verdict, then by how much is wrong, then by name."""
+
+    def key(name: str) -> tuple[int, int, str]:
+        node = document["hosts"][name]
+        return (-SEVERITY.index(Status(node["status"])), -len(wrong(node)), name)
+
+    return sorted(document["hosts"], key=key)
+
+
+def wrong(node: Document) -> list[dict[str, t.Any]]:
+    """Findings of a node that fail or warn, failures first, otherwise in the order of the sections."""
+    found = [
+        finding
+        for section in node["sections"]
+        for finding in section["findings"]
+        if finding["status"] in ("fail", "warn")
+    ]
+    return sorted(found, key=lambda finding: finding["status"] != "fail")
+
+
+def fleet(document: Document, style: Style) -> Iterator[str]:
+    """One line a node, sorted by trouble: verdict, GPUs, TP, speed, what is wrong."""
+    counts = document["summary"]["hosts"]
+    total = len(document["hosts"])
+    parts = [f"{count} {WORDS[status]}" for status, count in counts.items() if count]
+    yield style.heavy * WIDTH
+    yield style.title(
+        f" multigpu.vllm{style.dot}{total} node{'s' if total != 1 else ''}{style.dot}{', '.join(parts)}",
+        document["summary"]["status"],
+    )
+    yield style.heavy * WIDTH
+    names = by_trouble(document)
+    width = min(max([len("node"), *map(len, names)]), 20)
+    yield f"   {'node':<{width}}  {'verdict':<10}  {'GPUs':>4}  {'TP':>3}  {'tok/s':>7}  what is wrong"
+    for name in names:
+        yield _node_row(name, document["hosts"][name], width, style)
+    for finding in document["fleet"]["findings"]:
+        if finding["status"] in ("fail", "warn"):
+            yield from style.wrap(finding["summary"], f" {style.symbols[finding['status']]} ")
+
+
+def _node_row(name: str, node: Document, width: int, style: Style) -> str:
+    status, facts = node["status"], node["facts"]
+    speed = facts["output_throughput"]
+    cells = (
+        f"{style.fit(name, width):<{width}}",
+        style.paint(f"{WORDS[status]:<10}", status),
+        f"{_or_dash(facts['gpus']['count'], style):>4}",
+        f"{_or_dash(facts['vllm']['tensor_parallel_size'], style):>3}",
+        f"{_or_dash(None if speed is None else _speed(speed), style):>7}",
+    )
+    used = 3 + width + 2 + 10 + 2 + 4 + 2 + 3 + 2 + 7 + 2
+    return f" {style.mark(status)} {'  '.join(cells)}  {style.fit(node['headline'], WIDTH - used)}".rstrip()
+
+
+def _or_dash(value: t.Any, style: Style) -> str:
+    return style.symbols["not_tested"] if value is None else str(value)
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def memory(node: Document, style: Style) -> Iterator[str]:
+    """A bar of used memory per GPU."""
+    for gpu in node["memory"]:
+        used = gpu["used"] / GIB
+        if gpu["total"]:
+            share = gpu["used"] / gpu["total"]
+            yield (
+                f"{_INDENT}GPU {gpu['index']:<2} {style.bar(share, 30)} {used:6.1f} of {gpu['total'] / GIB:.1f} GiB"
+                f" {100 * share:4.0f} %"
+            )
+        else:
+            yield f"{_INDENT}GPU {gpu['index']:<2} {used:6.1f} GiB"
+
+
+def load(node: Document, style: Style) -> Iterator[str]:
+    """One line a load step: sizes, streams, speed, latencies in milliseconds, failures."""
+    steps = node["load"]
+    if not steps:
+        return
+    yield (
+        f"{_INDENT}{'prompt':>6} {'output':>6} {'streams':>7} {'tok/s':>8}  {'TTFT p50':>8} {'p95':>7}"
+        f"  {'ITL p50':>8} {'p95':>7} {'failed':>6}"
+    )
+    for step in steps:
+        sizes = f"{_INDENT}{_cell(step['prompt_tokens']):>6} {_cell(step['output_tokens']):>6}"
+        if step["skipped"]:
+            yield f"{sizes}   {style.fit(step['skipped'], WIDTH - len(sizes) - 3)}"
+            continue
+        speed = "-" if step["output_throughput"] is None else _speed(step["output_throughput"])
+        ttft, itl = step["ttft"] or {}, step["itl"] or {}
+        yield (
+            f"{sizes} {_cell(step['concurrency']):>7} {speed + ('?' if step['void'] else ''):>8}"
+            f"  {_ms(ttft.get('p50')):>8} {_ms(ttft.get('p95')):>7}"
+            f"  {_ms(itl.get('p50')):>8} {_ms(itl.get('p95')):>7} {_cell(step['failed']):>6}"
+        )
+    yield f"{_INDENT}TTFT and ITL in milliseconds" + (
+        "; ? = limited by the load client, not valid" if any(step["void"] for step in steps) else ""
+    )
+
+
+def _cell(value: t.Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _ms(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    value = 1000.0 * seconds
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def utilisation(node: Document, style: Style) -> Iterator[str]:
+    """Time by GPU by average, in per cent."""
+    data = node["utilisation"]
+    if data is None:
+        return
+    indices = data["gpus"]
+    shown = indices[:_COLUMNS]
+    hidden = len(indices) - len(shown)
+    yield f"{_INDENT}{'time':>5}" + "".join(f"{f'GPU {index}':>7}" for index in shown) + "  average"
+    for row in windows(data["rows"], _ROWS):
+        yield _utilisation_row(f"{row['time']:.0f} s", row["utilization_gpu"], len(shown), style)
+    yield _utilisation_row("mean", data["mean"], len(shown), style)
+    if hidden:
+        yield f"{_INDENT}and {hidden} GPUs more, in the average"
+
+
+def _utilisation_row(label: str, values: Sequence[float | None], shown: int, style: Style) -> str:
+    known = [value for value in values if value is not None]
+    average = statistics.fmean(known) if known else None
+    cells = "".join(f"{'-' if value is None else f'{value:.0f} %':>7}" for value in values[:shown])
+    text = f"{_INDENT}{label:>5}{cells}{'-' if average is None else f'{average:.0f} %':>9}"
+    room = min(WIDTH - len(text) - 1, 20)
+    if average is None or room < 5:
+        return text
+    return f"{text} {style.bar(average / 100, room)}"
+
+
+def windows(rows: Sequence[Document], count: int) -> list[dict[str, t.Any]]:
+    """At most ``count`` rows, each the mean of equally many neighbours."""
+    size = -(-len(rows) // count)
+    merged = []
+    for start in range(0, len(rows), size or 1):
+        group = rows[start : start + size]
+        columns = zip(*(row["utilization_gpu"] for row in group))
+        merged.append({"time": group[0]["time"], "utilization_gpu": [_mean(column) for column in columns]})
+    return merged
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

@@ -1,0 +1,57 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person sees at the end of a run: the fleet at a glance, the worst in short, and where the rest stands."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables, text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
+
+#: Nodes that get details on the terminal, and findings for each of them; the report has all.
+NODES: t.Final = 5
+FINDINGS: t.Final = 3
+
+
+def summary_text(document: Mapping[str, t.Any], files: Sequence[str], style: Style, *, full: bool = False) -> str:
+    """The terminal's report. ``full`` prints every section of every node; a single node is always shown in full."""
+    lines = list(_overview(document, style))
+    if full or len(document["hosts"]) == 1:
+        for name in tables.by_trouble(document):
+            lines += ["", *text.node_lines(name, document["hosts"][name], style)]
+    else:
+        lines += _details(document, style)
+    lines += ["", style.rule * WIDTH]
+    lines += _files(files)
+    return "\n".join(lines)
+
+
+def _overview(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
+    yield ""
+    yield from tables.fleet(document, style)
+
+
+def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
+    troubled = [name for name in tables.by_trouble(document) if tables.wrong(document["hosts"][name])]
+    for name in troubled[:NODES]:
+        node = document["hosts"][name]
+        found = tables.wrong(node)
+        yield ""
+        yield style.title(f" {name}", node["status"])
+        for finding in found[:FINDINGS]:
+            yield from text.problem("   ", finding, style)
+        if len(found) > FINDINGS:
+            yield f"     and {len(found) - FINDINGS} more, see the report"
+    if len(troubled) > NODES:
+        yield ""
+        yield f" and {len(troubled) - NODES} more nodes with trouble, see the report"
+
+
+def _files(files: Sequence[str]) -> Iterator[str]:
+    if not files:
+        yield " Check mode: no load was made and no report written."
+    for label, path in zip(("Report", *[""] * len(files)), files):
+        yield f" {label:<7} {path}"

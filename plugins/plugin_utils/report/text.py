@@ -1,0 +1,147 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The text report: per node seven numbered sections with one line a check, then cause and fix of what is wrong."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, WIDTH, Style
+
+Node = Mapping[str, t.Any]
+Finding = Mapping[str, t.Any]
+
+_TITLE: t.Final = max(len(check.title) for check in CHECKS.values()) + 1
+#: Units longer than this read better in the summary than behind the number.
+_SHORT_UNIT: t.Final = 6
+
+
+def report_text(document: Mapping[str, t.Any], style: Style = UNICODE) -> str:
+    """The whole report as text: fleet table, then every node, the worst first."""
+    lines = [
+        *tables.fleet(document, style),
+        "",
+        *(line for name in tables.by_trouble(document) for line in node_lines(name, document["hosts"][name], style)),
+        *_footer(document, style),
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
+    """One node: head, sections, and what is wrong."""
+    yield style.heavy * WIDTH
+    yield style.title(f" {name}", node["status"])
+    yield from (style.fit(f" {line}", WIDTH) for line in about(node, style))
+    yield style.heavy * WIDTH
+    for error in node["errors"]:
+        yield from style.wrap(error["reason"], f" {style.symbols['fail']} ")
+    for section in node["sections"]:
+        yield ""
+        yield from _section(section, node, style)
+    yield ""
+    yield from problems(node, style)
+    yield ""
+
+
+def about(node: Node, style: Style) -> list[str]:
+    """What the node is, in at most two lines: hardware, then server."""
+    gpus, vllm = node["facts"]["gpus"], node["facts"]["vllm"]
+    hardware = [f"{count} {style.times} {name}" for name, count in gpus["names"].items()]
+    if not hardware and gpus["count"] is not None:
+        hardware = [f"{gpus['count']} GPUs"]
+    hardware += [f"driver {gpus['driver_version']}"] if gpus["driver_version"] else []
+    hardware += [f"CUDA {gpus['cuda_version']}"] if gpus["cuda_version"] else []
+    server = [f"vLLM {vllm['version']}"] if vllm["version"] else []
+    server += [f"TP {vllm['tensor_parallel_size']}"] if vllm["tensor_parallel_size"] else []
+    server += [str(vllm["model"])] if vllm["model"] else []
+    return [style.dot.join(parts) for parts in (hardware, server) if parts]
+
+
+def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator[str]:
+    yield style.title(f" {section['number']}  {section['title']}", section["status"])
+    if not section["selected"]:
+        yield f"    {style.symbols['not_tested']} not selected in this run"
+        return
+    for finding in section["findings"]:
+        yield from check_lines(finding, style)
+    picture = _PICTURES.get(section["area"])
+    if picture is not None:
+        lines = list(picture(node, style))
+        yield from (["", *lines] if lines else [])
+
+
+_PICTURES: t.Final = {
+    "memory": tables.memory,
+    "performance": tables.load,
+    "utilisation": tables.utilisation,
+}
+
+
+def check_lines(finding: Finding, style: Style) -> list[str]:
+    """``✓ GPU count   4 GPUs [4, expected 4]``: one line, wrapped only where the words need more."""
+    title = CHECKS[finding["check"]].title
+    status = finding["status"]
+    text = f"not tested: {finding['summary']}" if status == "not_tested" else finding["summary"]
+    first = f"    {style.symbols[status]} {title:<{_TITLE}}"
+    lines = style.wrap(f"{text}{figure(finding)}", first)
+    return [lines[0].replace(style.symbols[status], style.mark(status), 1), *lines[1:]]
+
+
+def figure(finding: Finding) -> str:
+    """`` [measured, expected ...]`` of a finding; empty where nothing was measured against an expectation."""
+    measured, expected = finding["measured"], finding["expected"]
+    if measured is None or expected is None:
+        return ""
+    words = finding["summary"].replace(",", " ").split()
+    if str(measured) in words and str(expected) in words:
+        return ""
+    unit = finding["unit"] or ""
+    numbers = isinstance(measured, (int, float)) and isinstance(expected, (int, float))
+    suffix = f" {unit}" if numbers and unit and len(unit) <= _SHORT_UNIT else ""
+    return f" [{_number(measured)}{suffix}, expected {_number(expected)}{suffix}]"
+
+
+def _number(value: t.Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def problems(node: Node, style: Style) -> Iterator[str]:
+    """Cause and fix of everything that fails or warns, failures first."""
+    wrong = tables.wrong(node)
+    if not wrong:
+        return
+    yield " What is wrong, and what to do"
+    for number, finding in enumerate(wrong, start=1):
+        yield ""
+        yield from problem(f" {number}. ", finding, style)
+
+
+def problem(first: str, finding: Finding, style: Style) -> Iterator[str]:
+    """One finding with its cause and remedy."""
+    status = finding["status"]
+    lines = style.wrap(f"{CHECKS[finding['check']].title}: {finding['summary']}", f"{first}{style.symbols[status]} ")
+    yield lines[0].replace(style.symbols[status], style.mark(status), 1)
+    yield from lines[1:]
+    indent = " " * (len(first) + 2)
+    for label, key in (("Cause", "cause"), ("Fix", "remedy")):
+        if finding[key]:
+            yield from style.wrap(finding[key], f"{indent}{label:<7}")
+
+
+def _footer(document: Mapping[str, t.Any], style: Style) -> list[str]:
+    run = document["run"]
+    said = [
+        style.rule * WIDTH,
+        style.fit(f" {run['time']}{style.dot}multigpu.vllm {run['collection_version']}", WIDTH),
+        *style.wrap(
+            "TTFT: request sent to first token. ITL: gap between two tokens. TPOT: (end to end - TTFT) / (tokens - 1). "
+            "tok/s: output tokens of all streams per second. Not tested is never a pass.",
+            " ",
+        ),
+    ]
+    return said
+

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sums over GPU samples that several rules and the report need."""
+
+from __future__ import annotations
+
+import statistics
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+Sample = Mapping[str, t.Any]
+
+
+def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
+    """GPU index -> its readings of ``key`` in time order; null readings are left out."""
+    found: dict[int, list[float]] = {}
+    for sample in samples:
+        for gpu in sample.get("gpus") or ():
+            values = found.setdefault(int(gpu["index"]), [])
+            if gpu.get(key) is not None:
+                values.append(float(gpu[key]))
+    return dict(sorted(found.items()))
+
+
+def means(samples: Sequence[Sample], key: str) -> dict[int, float]:
+    """GPU index -> mean of ``key``; GPUs without a reading are left out."""
+    return {index: statistics.fmean(values) for index, values in series(samples, key).items() if values}
+
+
+def only(samples: Iterable[Sample], indices: Iterable[int]) -> list[dict[str, t.Any]]:
+    """The same samples with only the GPUs ``indices``."""
+    wanted = set(indices)
+    return [{**sample, "gpus": [gpu for gpu in sample["gpus"] if gpu["index"] in wanted]} for sample in samples]
+
+
+def memory_used(node: NodeFacts) -> dict[int, float]:
+    """GPU index -> bytes in use: the mean under load where there was load, else what ``gpu_facts`` saw."""
+    under_load = means(node.samples, "memory_used")
+    if under_load:
+        return under_load
+    return {device.index: float(device.memory_used) for device in node.devices if device.memory_used is not None}
+
+
+def holders(used: Mapping[int, float]) -> list[int]:
+    """GPUs that hold a part of a model, by index; empty where no GPU holds one."""
+    fullest = max(used.values(), default=0.0)
+    if fullest < limits.CONTEXT.value:
+        return []
+    return [index for index, value in used.items() if value >= fullest * limits.MODEL_MEMORY.value]
+
+
+def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[float, dict[int, float]]]:
+    """Means of ``key`` per GPU over windows of ``width`` seconds: ``[(start, {index: mean}), ...]``."""
+    windows: dict[int, list[Sample]] = {}
+    for sample in samples:
+        windows.setdefault(int(sample["time"] // width), []).append(sample)
+    return [(number * width, means(group, key)) for number, group in sorted(windows.items())]
+
+
+def gpu_list(indices: Iterable[int]) -> str:
+    """``GPU 3`` or ``GPUs 1, 2, 3``."""
+    names = [str(index) for index in indices]
+    return f"GPU{'s' if len(names) != 1 else ''} {', '.join(names)}"

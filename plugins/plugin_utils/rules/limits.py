@@ -1,0 +1,46 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every limit that a rule compares with, once, with its source."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.health import LOADED
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A number, its unit, and where it comes from."""
+
+    value: float
+    unit: str
+    source: str
+
+
+#: Below this on every GPU no model is loaded at all.
+CONTEXT: t.Final = Limit(0.75 * 2**30, "bytes", "a CUDA context without a model takes under 0.6 GiB per GPU")
+
+#: A GPU holds model memory when it uses at least this part of what the fullest GPU uses: a CUDA context alone takes
+#: 0.3 to 0.6 GiB, a shard of any model that needs several GPUs takes gigabytes.
+MODEL_MEMORY: t.Final = Limit(0.10, "share", "a CUDA context without a model takes under 0.6 GiB per GPU")
+
+BALANCE: t.Final = Limit(15, "%", "multi-GPU guide: memory within 15 % on all GPUs of a tensor-parallel group")
+
+HEADROOM: t.Final = Limit(
+    2, "%", "vLLM leaves 8 to 10 % by default (--gpu-memory-utilization 0.92, 0.9 before 0.20); below 2 % a burst runs out"
+)
+
+BUSY: t.Final = Limit(LOADED, "%", "a GPU that decodes shows far more than 10 % utilisation; a desktop or idle one less")
+
+#: Slow reading of the mean over the load: GPUs of a group do the same work, so they show the same utilisation.
+SPREAD: t.Final = Limit(20, "points", "multi-GPU guide: GPUs of a tensor-parallel group rise and fall together")
+
+SUSTAINED: t.Final = Limit(
+    10, "% of samples", "a short dip is normal; gpud warns at 0.6 hardware slowdowns a minute over ten minutes"
+)
+
+THROUGHPUT_FAIL: t.Final = Limit(50, "%", "multi-GPU guide: below half of the expected speed, investigate")
+THROUGHPUT_WARN: t.Final = Limit(80, "%", "four fifths of the expected speed leave room for model and driver versions")

@@ -1,0 +1,120 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Memory: does every GPU hold its part, alike, with room left?"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+#: Check -> the measurements it needs.
+CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
+    "memory.idle_gpu": ("gpu",),
+    "memory.balance": ("gpu",),
+    "memory.headroom": ("gpu",),
+    "memory.oom": ("logs",),
+}
+
+GIB: t.Final = 2**30
+
+
+def evaluate(node: NodeFacts) -> list[Finding]:
+    """Findings of area ``memory``: the logs' own (OOM, KV cache), and the comparison of the GPUs."""
+    return [*node.findings("memory"), *compare(node)]
+
+
+def compare(node: NodeFacts) -> list[Finding]:
+    """Idle GPUs, balance and headroom from bytes in use per GPU; empty where no GPU could be read."""
+    used = gpus.memory_used(node)
+    if not used:
+        return []
+    holding = gpus.holders(used)
+    if not holding:
+        reason = "no GPU holds a model: vLLM is not running, or runs elsewhere"
+        return [not_tested(check, reason) for check in ("memory.idle_gpu", "memory.balance", "memory.headroom")]
+    return [idle(node, used, holding), balance(used, holding), headroom(node, used, holding)]
+
+
+def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
+    """GPUs that hold no part of the model."""
+    unused = [index for index in used if index not in holding]
+    figures = {
+        "expected": len(used),
+        "measured": len(holding),
+        "unit": "GPUs with model memory",
+        "source": limits.MODEL_MEMORY.source,
+    }
+    if not unused:
+        return passed("memory.idle_gpu", f"all {len(used)} GPUs hold model memory", **figures)
+    group = node.group_size
+    if group is not None and group <= len(holding):
+        cause = f"vLLM runs on {group} of {len(used)} GPUs: that is all its parallel sizes ask for."
+        remedy = (
+            f"Serve with --tensor-parallel-size {len(used)} (vllm_tensor_parallel_size: {len(used)}), or start one "
+            "server per GPU if the model fits on one."
+        )
+    else:
+        cause = "Workers for these GPUs did not start, died, or cannot see them (CUDA_VISIBLE_DEVICES, container)."
+        remedy = (
+            "Look for the missing ranks in the vLLM log; give the container all GPUs (--gpus all) and restart the server."
+        )
+    return failed(
+        "memory.idle_gpu",
+        f"{gpus.gpu_list(unused)} hold{'s' if len(unused) == 1 else ''} no model memory",
+        evidence={"idle": unused, "memory_used": {f"GPU {index}": int(value) for index, value in used.items()}},
+        cause=cause,
+        remedy=remedy,
+        **figures,
+    )
+
+
+def balance(used: dict[int, float], holding: list[int]) -> Finding:
+    """Difference between fullest and emptiest of the GPUs in use, in per cent of the fullest."""
+    if len(holding) < 2:
+        return not_tested("memory.balance", "one GPU in use: nothing to compare it with")
+    fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
+    difference = 100.0 * (used[fullest] - used[emptiest]) / used[fullest]
+    figures = {
+        "expected": limits.BALANCE.value,
+        "measured": round(difference, 1),
+        "unit": "% difference",
+        "source": limits.BALANCE.source,
+    }
+    if difference <= limits.BALANCE.value:
+        return passed("memory.balance", f"{gpus.gpu_list(holding)} within {difference:.1f} % of each other", **figures)
+    return failed(
+        "memory.balance",
+        f"GPU {emptiest} holds {used[emptiest] / GIB:.1f} GiB, GPU {fullest} {used[fullest] / GIB:.1f} GiB",
+        evidence={"memory_used": {f"GPU {index}": int(used[index]) for index in holding}},
+        cause="A worker did not initialise completely, or another process shares one of the GPUs.",
+        remedy="Stop other processes on the GPUs (nvidia-smi lists them), then restart vLLM so that all ranks load anew.",
+        **figures,
+    )
+
+
+def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
+    """Free memory of the fullest GPU in use."""
+    totals = {device.index: device.memory_total for device in node.devices if device.memory_total}
+    free = {index: 100.0 * (totals[index] - used[index]) / totals[index] for index in holding if index in totals}
+    if not free:
+        return not_tested("memory.headroom", "the GPUs do not report their total memory")
+    tightest = min(free, key=free.__getitem__)
+    figures = {
+        "expected": limits.HEADROOM.value,
+        "measured": round(free[tightest], 1),
+        "unit": "% free at least",
+        "source": limits.HEADROOM.source,
+    }
+    if free[tightest] >= limits.HEADROOM.value:
+        return passed("memory.headroom", f"at least {free[tightest]:.0f} % free on every GPU in use", **figures)
+    return warned(
+        "memory.headroom",
+        f"GPU {tightest} has {free[tightest]:.1f} % of its memory left",
+        cause="vLLM was given nearly all memory, or another process takes part of it; a burst can end in out-of-memory.",
+        remedy="Lower --gpu-memory-utilization (vllm_gpu_memory_utilization) to 0.90, or stop the other process.",
+        **figures,
+    )

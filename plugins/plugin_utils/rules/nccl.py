@@ -1,0 +1,95 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""NCCL: errors in the logs, and whether the transport is the best that this hardware has."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+#: Check -> the measurements it needs.
+CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
+    "nccl.errors": ("logs",),
+    "nccl.transport": ("logs",),
+}
+
+#: Pairs of GPUs joined like this can use peer-to-peer in principle; PHB and beyond cross the CPU's host bridge, where
+#: NCCL itself prefers shared memory unless NCCL_P2P_LEVEL says otherwise (NCCL documentation, NCCL_P2P_LEVEL).
+_P2P_PATHS: t.Final = ("NV", "PIX", "PXB")
+
+_SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; within one node a socket is never the best"
+
+
+def evaluate(node: NodeFacts) -> list[Finding]:
+    """Findings of area ``nccl``; the transport is judged against the topology."""
+    findings = node.findings("nccl")
+    judged = transport(node)
+    if judged is not None:
+        findings = [item for item in findings if item.check != "nccl.transport"] + [judged]
+    return findings
+
+
+def families(transports: t.Mapping[str, t.Any]) -> dict[str, int]:
+    """Connections per family (``p2p``, ``shm``, ``socket``, ``ib``) from names such as ``P2P/CUMEM`` or ``NET/Socket/0``."""
+    counts: dict[str, int] = {}
+    for name, count in transports.items():
+        lowered = name.lower()
+        for family in ("socket", "ib", "shm", "p2p"):
+            if family in lowered:
+                counts[family] = counts.get(family, 0) + int(count)
+                break
+    return counts
+
+
+def transport(node: NodeFacts) -> Finding | None:
+    """Which path the GPUs of one node use; ``None`` where the logs show no connection lines."""
+    counts = families(node.logs.data.get("transports") or {})
+    if not counts:
+        return _unknown(node)
+    shown = ", ".join(f"{count} x {family}" for family, count in sorted(counts.items(), key=lambda item: -item[1]))
+    figures: dict[str, t.Any] = {"measured": shown, "unit": "connections", "source": _SOURCE, "evidence": {"transports": counts}}
+    if counts.get("socket"):
+        return failed(
+            "nccl.transport",
+            "NCCL sends between the GPUs of this node over TCP sockets",
+            expected="P2P or SHM",
+            cause="Peer access and shared memory were both unavailable or switched off, so NCCL fell back to the network.",
+            remedy=(
+                "Remove NCCL_P2P_DISABLE and NCCL_SHM_DISABLE from the server's environment; run the container with "
+                "--ipc=host (vllm_ipc_mode: host) or a large --shm-size, then restart vLLM."
+            ),
+            **figures,
+        )
+    near = p2p_possible(node)
+    if counts.get("shm") and not counts.get("p2p") and near:
+        return warned(
+            "nccl.transport",
+            "NCCL copies through host memory although the GPUs could reach each other",
+            expected="P2P",
+            cause="NCCL_P2P_DISABLE=1, a failed peer access test, or an IOMMU/ACS setting of the host keeps P2P off.",
+            remedy="Unset NCCL_P2P_DISABLE; check `nvidia-smi topo -p2p r`. On VMs prove P2P with a copy test first.",
+            **figures,
+        )
+    expected = "P2P" if near else "P2P or SHM"
+    kinds = " and ".join(family.upper() for family in ("p2p", "shm", "ib") if counts.get(family))
+    return passed("nccl.transport", f"GPUs connected over {kinds}", expected=expected, **figures)
+
+
+def p2p_possible(node: NodeFacts) -> bool:
+    """Whether some pair of GPUs has a path short enough for peer-to-peer by NCCL's own default."""
+    matrix = (node.gpu_facts.get("topology") or {}).get("matrix") or []
+    return any(str(cell or "").startswith(_P2P_PATHS) for row in matrix for cell in row)
+
+
+def _unknown(node: NodeFacts) -> Finding | None:
+    if not node.logs.taken or any(item.check == "nccl.transport" for item in node.findings("nccl")):
+        return None
+    if node.group_size == 1:
+        return not_tested("nccl.transport", "one GPU in the group: NCCL has nothing to connect")
+    return not_tested(
+        "nccl.transport",
+        "the logs name no transport: start vLLM once with NCCL_DEBUG=INFO to see it",
+    )
