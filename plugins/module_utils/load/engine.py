@@ -42,7 +42,10 @@ class Outcome:
 
     started: float = 0.0
     ended: float = 0.0
+    #: End of a ``duration`` step's measured time; requests that complete later do so in the drain.
+    deadline: float | None = None
     completed: int = 0
+    completed_in_time: int = 0
     cancelled: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
@@ -103,6 +106,7 @@ class Outcome:
     def _add_completed(self, exchange: Exchange) -> None:
         answer = exchange.answer
         self.completed += 1
+        self.completed_in_time += self.deadline is None or answer.arrivals[-1] <= self.deadline
         self.latencies.add(exchange.sent, answer.arrivals, answer.counts, answer.tokens)
         if answer.tokens is None:
             self.completed_uncounted += 1
@@ -156,6 +160,7 @@ class StepRun:
         tasks = [asyncio.create_task(self._stream(number)) for number in range(streams)]
         helpers = [asyncio.create_task(self._patrol()), asyncio.create_task(self._settle())]
         if self._step.duration is not None:
+            outcome.deadline = outcome.started + self._step.duration
             helpers.append(asyncio.create_task(self._end_on_time(self._step.duration, tasks)))
         try:
             ends = await asyncio.gather(*tasks, return_exceptions=True)
@@ -175,8 +180,8 @@ class StepRun:
         if len(self._warm) == streams:
             outcome.full_from = max(self._warm.values())
         outcome.ended = self._last_activity
-        if self._step.duration is not None and outcome.gave_up is None:
-            outcome.ended = outcome.started + self._step.duration
+        if outcome.deadline is not None and outcome.gave_up is None:
+            outcome.ended = outcome.deadline
         return outcome
 
     async def _open_all(self, streams: int) -> None:

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the server itself counts, to hold against what the client counted."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
+
+#: Longest wait for the server's counters to settle, in seconds: vLLM updates them after it has sent the tokens.
+SETTLE: t.Final = 1.5
+_PAUSE: t.Final = 0.1
+
+
+class MetricsSource(t.Protocol):
+    """The part of ``VllmApi`` that is used here."""
+
+    def metrics(self) -> MetricSet | None: ...
+
+
+@dataclass(frozen=True)
+class Counters:
+    """One reading of ``/metrics``, summed over engines; ``None`` where this server does not count it."""
+
+    generation_tokens: float | None
+    finished_requests: float | None
+    active_requests: float | None
+    cache_queries: float | None
+    cache_hits: float | None
+
+
+def read_counters(metrics: MetricSet) -> Counters:
+    running, waiting = metrics.sum("vllm:num_requests_running"), metrics.sum("vllm:num_requests_waiting")
+    return Counters(
+        generation_tokens=metrics.sum("vllm:generation_tokens_total"),
+        finished_requests=metrics.sum("vllm:request_success_total"),
+        active_requests=None if running is None else running + (waiting or 0.0),
+        cache_queries=metrics.sum("vllm:prefix_cache_queries_total"),
+        cache_hits=metrics.sum("vllm:prefix_cache_hits_total"),
+    )
+
+
+def settled_counters(
+    source: MetricsSource, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep
+) -> Counters | str:
+    """Counters once no request is active and ``at_least`` tokens are counted, or after ``SETTLE`` seconds as they are.
+
+    :returns: a reason where the server offers none.
+    """
+    waited = 0.0
+    while True:
+        try:
+            metrics = source.metrics()
+        except RequestFailed as failure:
+            return f"/metrics could not be read: {failure}"
+        if metrics is None:
+            return "the server offers no /metrics"
+        counters = read_counters(metrics)
+        if counters.generation_tokens is None:
+            return "/metrics has no vllm:generation_tokens_total"
+        if waited >= SETTLE or (not counters.active_requests and counters.generation_tokens >= at_least):
+            return counters
+        sleep(_PAUSE)
+        waited += _PAUSE
+
+
+def token_ratio(
+    before: Counters | str, after: Counters | str, client_tokens: int, client_requests: int, uncounted: int
+) -> tuple[float | None, str | None]:
+    """Tokens that the server counted for each that the client counted, or ``None`` and the reason.
+
+    :param client_requests: all that were sent; ``uncounted`` of them ended without the client knowing their tokens.
+    """
+    if isinstance(before, str):
+        return None, before
+    if isinstance(after, str):
+        return None, after
+    if before.active_requests or after.active_requests:
+        return None, "other clients use the server at the same time"
+    finished = _difference(before.finished_requests, after.finished_requests)
+    if finished is not None and finished > client_requests:
+        return None, f"the server finished {finished:.0f} requests, {client_requests} of them ours: others use it too"
+    if uncounted:
+        return None, f"{uncounted} requests ended without a token count"
+    server_tokens = _difference(before.generation_tokens, after.generation_tokens)
+    if server_tokens is None or server_tokens < 0:
+        return None, "the server's counter started anew"
+    if not client_tokens:
+        return None, "no tokens came"
+    return server_tokens / client_tokens, None
+
+
+def cache_hit_ratio(before: Counters | str, after: Counters | str) -> float | None:
+    """Part of the prompt tokens that the prefix cache already held (0 to 1); ``None`` where not counted."""
+    if isinstance(before, str) or isinstance(after, str):
+        return None
+    queries = _difference(before.cache_queries, after.cache_queries)
+    hits = _difference(before.cache_hits, after.cache_hits)
+    return hits / queries if queries and queries > 0 and hits is not None else None
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before

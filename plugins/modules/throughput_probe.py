@@ -1,0 +1,479 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: throughput_probe
+short_description: Measure what a vLLM server delivers under load
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Sends streaming requests at one or more levels of load and measures throughput and latency, while it samples the
+    GPUs of the host on which it runs.
+  - Prompts are random from their first token on, so that no prefix cache helps. With O(endpoint=completions) they are
+    token ids, exact in size. Otherwise they are words, sized once with the server's own count and then put in ever
+    new order. No tokenizer is downloaded.
+  - Tokens are counted from the server's C(usage), never from the pieces of the stream, and compared with the server's
+    own counter.
+  - The probe watches itself. A step that the load client limited is marked RV(results[].void).
+  - A server that is down, hangs, or answers something else is a finding with cause and remedy, not a failure of the
+    module. Only input that cannot be right fails, and always before any load.
+options:
+  base_url:
+    description:
+      - Root URL of the vLLM server, as seen from the host on which the module runs, without C(/v1).
+      - Proxy settings of the environment are not used.
+    required: true
+  timeout:
+    description:
+      - Longest wait, in seconds, for a connection, for the first token, and between two tokens.
+      - Under more load than the server can serve at once, the first token waits in a queue. Allow for that.
+    default: 60.0
+  model:
+    description:
+      - Name of the served model. Without it the first one that the server lists is used.
+    type: str
+  endpoint:
+    description:
+      - Which interface to load. V(completions) has no chat template in the way and needs no tokenizer call per prompt.
+    type: str
+    choices: [completions, chat]
+    default: completions
+  steps:
+    description:
+      - Load steps, run one after another. Each is a closed loop of O(steps[].concurrency) streams, of which each sends
+        its next request as soon as its last one has ended.
+      - Each step needs either O(steps[].requests) or O(steps[].duration).
+    type: list
+    elements: dict
+    default:
+      - prompt_tokens: 512
+        output_tokens: 128
+        concurrency: 8
+        duration: 10.0
+    suboptions:
+      name:
+        description: Name in the result. The default is made of sizes and concurrency, like V(512x128@8).
+        type: str
+      prompt_tokens:
+        description: Length of every prompt in tokens.
+        type: int
+        required: true
+      output_tokens:
+        description: Length of every answer in tokens.
+        type: int
+        required: true
+      concurrency:
+        description: Number of requests under way at the same time.
+        type: int
+        required: true
+      requests:
+        description: End the step after this many requests.
+        type: int
+      duration:
+        description:
+          - End the step after this many seconds.
+          - Requests under way then get O(drain_timeout) more seconds, which count for no throughput.
+        type: float
+      optional:
+        description: Skip the step where it does not fit the server's context length, instead of failing.
+        type: bool
+        default: false
+      repeats:
+        description: Run the step this many times. Latencies are pooled, RV(results[].variation) is over the repeats.
+        type: int
+        default: 1
+  warmup_requests:
+    description:
+      - Number of requests before the first step that are not measured.
+      - Where none of them completes, no load is made.
+    type: int
+    default: 4
+  drain_timeout:
+    description:
+      - How long, in seconds, requests under way may go on after the end of a step with O(steps[].duration).
+      - What is then still under way is cancelled and counted as RV(results[].requests.cancelled).
+    type: float
+    default: 5.0
+  seed:
+    description:
+      - Seed of the random prompts. Without it every run sends other prompts.
+      - With the same seed the same prompts are sent again, and a server that has run since can answer them faster from
+        its prefix cache; see RV(results[].prefix_cache_hits).
+    type: int
+  reuse_connections:
+    description:
+      - Whether a stream keeps its connection for its next request. With V(false) each request opens a new one, which is
+        not part of its time to first token.
+    type: bool
+    default: true
+  sample_gpus:
+    description: Whether to sample the GPUs of this host during the load.
+    type: bool
+    default: true
+  sample_interval:
+    description: Seconds between two samples of the GPUs.
+    type: float
+    default: 0.1
+  max_ttft:
+    description: Limit for the 95th percentile of the time to first token in seconds, for C(performance.ttft).
+    type: float
+  max_itl:
+    description: Limit for the 95th percentile of the inter-token latency in seconds, for C(performance.itl).
+    type: float
+extends_documentation_fragment:
+  - multigpu.vllm.vllm_server
+  - multigpu.vllm.attributes
+attributes:
+  check_mode:
+    support: full
+    details: In check mode no request is sent, and every finding is C(not_tested).
+  diff_mode:
+    support: none
+    details: There is never a difference to show, because this module changes nothing.
+  idempotent:
+    support: full
+    details: The load changes nothing on the server, but the figures differ from run to run.
+requirements:
+  - Python library C(requests)
+  - Python library C(nvidia-ml-py), or C(nvidia-smi), to sample the GPUs
+notes:
+  - TTFT is the arrival of the first token (content, reasoning or tool call, not the message that only opens a chat
+    answer) minus the moment the request was written to the socket. E2E is the same for the last token.
+  - TPOT is (E2E - TTFT) / (n - 1) for an answer of n tokens, one value a request.
+  - ITL is the gap between two arrivals divided by the tokens that the second one brought, one value a token.
+  - Latencies are of completed requests only. An answer that is shorter than asked for counts as failed (C(cut_short)).
+  - After as many failures in a row as there are streams (at least three) a step ends early, and where none of its
+    requests completed the steps after it are skipped.
+seealso:
+  - module: multigpu.vllm.gpu_facts
+  - module: multigpu.vllm.vllm_tp_check
+"""
+
+EXAMPLES = r"""
+- name: Load the server of this node for ten seconds
+  multigpu.vllm.throughput_probe:
+    base_url: http://127.0.0.1:8000
+  register: probe
+
+- name: Show the throughput
+  ansible.builtin.debug:
+    msg: "{{ probe.results[0].output_throughput | round }} tokens/s, TTFT {{ (probe.results[0].ttft.p50 * 1000) | round }} ms"
+  when: probe.results[0].output_throughput is not none
+
+- name: Measure several levels of load, and a long prompt where the model takes it
+  multigpu.vllm.throughput_probe:
+    base_url: https://127.0.0.1:8000
+    api_key: "{{ vault_vllm_api_key }}"
+    ca_path: /etc/ssl/private-authority.pem
+    steps:
+      - {prompt_tokens: 128, output_tokens: 128, concurrency: 1, requests: 8}
+      - {prompt_tokens: 512, output_tokens: 256, concurrency: 32, duration: 30}
+      - {name: long, prompt_tokens: 16384, output_tokens: 128, concurrency: 4, requests: 8, optional: true}
+    max_ttft: 2.0
+  register: probe
+
+- name: Stop where requests fail or tokens come late
+  ansible.builtin.assert:
+    that: failures | length == 0
+    fail_msg: "{{ failures | map(attribute='summary') | join('; ') }}"
+  vars:
+    failures: "{{ probe.findings | selectattr('status', 'equalto', 'fail') }}"
+
+- name: Measure the chat interface three times over
+  multigpu.vllm.throughput_probe:
+    base_url: http://127.0.0.1:8000
+    endpoint: chat
+    steps:
+      - {prompt_tokens: 256, output_tokens: 64, concurrency: 16, requests: 64, repeats: 3}
+    sample_gpus: false
+  register: chat
+
+- name: Say how steady it was
+  ansible.builtin.debug:
+    msg: "Throughput varies by {{ (chat.results[0].variation * 100) | round(1) }} % between the repeats"
+"""
+
+RETURN = r"""
+server:
+  description: The server that was loaded. Values are null where it did not tell.
+  type: dict
+  returned: success
+  contains:
+    version:
+      description: Version of vLLM.
+      type: str
+      returned: success
+      sample: 0.32.0
+    model:
+      description: Served name of the model.
+      type: str
+      returned: success
+      sample: meta-llama/Llama-3.1-8B-Instruct
+    max_model_len:
+      description: Longest context, prompt and output together, in tokens.
+      type: int
+      returned: success
+      sample: 8192
+results:
+  description: One entry for each step, in order. What could not be measured is null.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description: Name of the step.
+      type: str
+      returned: success
+      sample: 512x128@32
+    prompt_tokens:
+      description: Mean prompt length by the server's usage.
+      type: int
+      returned: success
+      sample: 512
+    output_tokens:
+      description: Mean length of a completed answer by the server's usage.
+      type: int
+      returned: success
+      sample: 128
+    requested:
+      description: The C(prompt_tokens) and C(output_tokens) that were asked for.
+      type: dict
+      returned: success
+      sample: {prompt_tokens: 512, output_tokens: 128}
+    concurrency:
+      description: Number of streams.
+      type: int
+      returned: success
+      sample: 32
+    skipped:
+      description: Why the step was not run, else null.
+      type: str
+      returned: success
+      sample: null
+    requests:
+      description: How many requests C(completed), C(failed), or were C(cancelled) at the end of the step.
+      type: dict
+      returned: success
+      sample: {completed: 256, failed: 0, cancelled: 0}
+    failures:
+      description: Number of failed requests by reason.
+      type: dict
+      returned: success
+      sample: {first_byte_timeout: 2}
+    failure_details:
+      description: For each reason what the server or the operating system said first.
+      type: dict
+      returned: success
+      sample: {first_byte_timeout: no token for 60 s}
+    gave_up:
+      description: The reason of the failures for which the step was ended early, else null.
+      type: str
+      returned: success
+      sample: null
+    tokens:
+      description: Output tokens of all requests by usage, also of those that failed or were cancelled.
+      type: int
+      returned: success
+      sample: 32768
+    started:
+      description: Seconds from the begin of the load, on the clock of RV(gpu_samples.samples[].time).
+      type: float
+      returned: success
+      sample: 0.002
+    ended:
+      description: When the last token came, or when the duration was over, on the same clock.
+      type: float
+      returned: success
+      sample: 18.44
+    duration:
+      description: Measured time in seconds, the sum over repeats.
+      type: float
+      returned: success
+      sample: 18.438
+    output_throughput:
+      description:
+        - Output tokens a second over the whole step.
+        - With C(requests) it is the tokens of completed requests over the time from the first request to the last
+          token, with C(duration) the tokens that arrived within it over it.
+      type: float
+      returned: success
+      sample: 1777.2
+    steady_throughput:
+      description:
+        - Output tokens a second while all streams were at work, from the first token of the last stream to start until
+          the first stream had nothing more to do.
+        - Null where that was shorter than one second.
+      type: float
+      returned: success
+      sample: 1812.5
+    request_throughput:
+      description: Completed requests a second.
+      type: float
+      returned: success
+      sample: 13.9
+    ttft:
+      description: Time to first token in seconds, as C(mean), C(p50), C(p95), C(p99).
+      type: dict
+      returned: success
+      sample: {mean: 0.212, p50: 0.201, p95: 0.333, p99: 0.351}
+    itl:
+      description: Inter-token latency in seconds, likewise.
+      type: dict
+      returned: success
+      sample: {mean: 0.0161, p50: 0.0158, p95: 0.0181, p99: 0.0233}
+    tpot:
+      description: Time per output token in seconds, likewise.
+      type: dict
+      returned: success
+      sample: {mean: 0.0161, p50: 0.0161, p95: 0.0168, p99: 0.017}
+    e2e:
+      description: Time to the last token in seconds, likewise.
+      type: dict
+      returned: success
+      sample: {mean: 2.26, p50: 2.25, p95: 2.41, p99: 2.44}
+    token_ratio:
+      description: Tokens that the server's counter gained for each token that the client counted.
+      type: float
+      returned: success
+      sample: 1.0
+    token_ratio_reason:
+      description: Why there is no ratio, else null.
+      type: str
+      returned: success
+      sample: null
+    prefix_cache_hits:
+      description: Part of the prompt tokens that the prefix cache held, from 0 to 1.
+      type: float
+      returned: success
+      sample: 0.0
+    client:
+      description:
+        - The load client itself. C(cpu) is processor seconds a second (1.0 is one core), C(lag_p99) how late its event
+          loop was in seconds, C(limited) whether that voids the step, and C(reason) why.
+      type: dict
+      returned: success
+      sample: {cpu: 0.21, lag_p99: 0.0013, limited: false, reason: null}
+    void:
+      description: Whether the load client limited the step, so that its figures say nothing about the server.
+      type: bool
+      returned: success
+      sample: false
+    repeats:
+      description: How many times the step was run.
+      type: int
+      returned: success
+      sample: 1
+    variation:
+      description:
+        - Coefficient of variation (standard deviation over mean) of the throughput over the repeats.
+        - For a step that ran once, over the whole seconds of its steady time, of which it needs three.
+      type: float
+      returned: success
+      sample: 0.012
+    timeline:
+      description: Output tokens that arrived in each second, on the clock of C(started).
+      type: list
+      elements: dict
+      returned: success
+      sample: [{time: 0.002, tokens: 1604}, {time: 1.002, tokens: 1811}]
+gpu_samples:
+  description:
+    - C(samples), C(summary) per GPU, C(sample_rate) in Hz and C(synchronisation) of the GPUs of this host from the
+      begin of the first step to the end of the last one. Null where they were not sampled.
+  type: dict
+  returned: success
+  sample:
+    sample_rate: 10.0
+    summary: [{index: 0, utilization_gpu: {mean: 96.1, p50: 98.0, max: 100.0}}]
+    synchronisation: {spread: 3.2, correlation: 0.94}
+    samples: [{time: 0.0, gpus: [{index: 0, utilization_gpu: 97, power_draw: 118.2}]}]
+gpu_samples_reason:
+  description: Why the GPUs were not sampled, else null.
+  type: str
+  returned: success
+  sample: null
+seed:
+  description: Seed of the prompts. Null where no load was made.
+  type: int
+  returned: success
+  sample: 2876540121
+msg:
+  description: Says that no load was made.
+  type: str
+  returned: in check mode
+  sample: "check mode: no load was made"
+findings:
+  description:
+    - One answer for each of C(performance.throughput), C(performance.ttft), C(performance.itl),
+      C(performance.client_limited) and C(performance.token_reconciliation).
+    - C(status) is V(pass), V(warn), V(fail) or V(not_tested), the last with its reason in C(summary).
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - check: performance.throughput
+      status: pass
+      summary: 1,777 tokens/s at 32 streams (512x128@32)
+      expected: null
+      measured: 1777.2
+      unit: tokens/s
+      evidence: {}
+      cause: null
+      remedy: null
+      source: null
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import Options, RealDriver, probe
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import server_options
+
+STEP_OPTIONS = {
+    "name": {"type": "str"},
+    "prompt_tokens": {"type": "int", "required": True},
+    "output_tokens": {"type": "int", "required": True},
+    "concurrency": {"type": "int", "required": True},
+    "requests": {"type": "int"},
+    "duration": {"type": "float"},
+    "optional": {"type": "bool", "default": False},
+    "repeats": {"type": "int", "default": 1},
+}
+
+DEFAULT_STEPS = [{"prompt_tokens": 512, "output_tokens": 128, "concurrency": 8, "duration": 10.0}]
+
+ARGUMENT_SPEC = server_options(base_url_required=True) | {
+    "timeout": {"type": "float", "default": 60.0},
+    "model": {"type": "str"},
+    "endpoint": {"type": "str", "choices": ["completions", "chat"], "default": "completions"},
+    "steps": {"type": "list", "elements": "dict", "options": STEP_OPTIONS, "default": DEFAULT_STEPS},
+    "warmup_requests": {"type": "int", "default": 4},
+    "drain_timeout": {"type": "float", "default": 5.0},
+    "seed": {"type": "int", "no_log": False},
+    "reuse_connections": {"type": "bool", "default": True},
+    "sample_gpus": {"type": "bool", "default": True},
+    "sample_interval": {"type": "float", "default": 0.1},
+    "max_ttft": {"type": "float"},
+    "max_itl": {"type": "float"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    if not HAS_REQUESTS:
+        module.fail_json(msg=missing_required_lib("requests"))
+    try:
+        result = probe(Options.from_params(module.params), RealDriver(), module.check_mode)
+    except InvalidLoad as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
