@@ -163,8 +163,10 @@ EXAMPLES = r"""
 
 - name: Show the throughput
   ansible.builtin.debug:
-    msg: "{{ probe.results[0].output_throughput | round }} tokens/s, TTFT {{ (probe.results[0].ttft.p50 * 1000) | round }} ms"
-  when: probe.results[0].output_throughput is not none
+    msg: "{{ first.output_throughput | round }} tokens/s, first token after {{ (first.ttft.p50 * 1000) | round }} ms"
+  vars:
+    first: "{{ probe.results | first }}"
+  when: probe.results | length > 0 and probe.results[0].output_throughput is not none
 
 - name: Measure several levels of load, and a long prompt where the model takes it
   multigpu.vllm.throughput_probe:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import random
 import selectors
+import sys
 import time
 import typing as t
 
@@ -34,7 +36,9 @@ class Selector(selectors.DefaultSelector):
 class Pace:
     """When tokens come: ``first`` and ``gap`` in seconds; with ``burst`` > 1, 1 to ``burst`` tokens in one chunk."""
 
-    def __init__(self, first: float = 0.2, gap: float = 0.02, burst: int = 1, jitter: float = 0.0, stall: float = 0.0) -> None:
+    def __init__(
+        self, first: float = 0.2, gap: float = 0.02, burst: int = 1, jitter: float = 0.0, stall: float = 0.0
+    ) -> None:
         self.first, self.gap, self.burst, self.jitter, self.stall = first, gap, burst, jitter, stall
         self._rng = random.Random(7)
 
@@ -161,7 +165,8 @@ class PacedServer(asyncio.Protocol):
         self.loop.call_at(self.due, self.emit)
 
     def usage(self, tokens: int) -> str:
-        return f'"usage":{{"prompt_tokens":{self.prompt},"total_tokens":{self.prompt + tokens},"completion_tokens":{tokens}}}'
+        total = self.prompt + tokens
+        return f'"usage":{{"prompt_tokens":{self.prompt},"total_tokens":{total},"completion_tokens":{tokens}}}'
 
     def chunk(self, tokens: int) -> bytes:
         key = (self.prompt, tokens)
@@ -190,7 +195,8 @@ async def _serve(options: argparse.Namespace, selector: Selector) -> None:
     server = await loop.create_server(
         lambda: PacedServer(pace, truth, selector), "127.0.0.1", options.port, backlog=4096
     )
-    print(server.sockets[0].getsockname()[1], flush=True)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
     await server.serve_forever()
 
 
@@ -205,8 +211,6 @@ def main() -> None:
     options = parser.parse_args()
     selector = Selector()
     loop = asyncio.SelectorEventLoop(selector)
-    import gc
-
     gc.disable()
     try:
         loop.run_until_complete(_serve(options, selector))

@@ -14,7 +14,12 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection, Exchange, StampingSelector, Target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import (
+    Connection,
+    Exchange,
+    StampingSelector,
+    Target,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import SelfWatch
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, Timeline
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step

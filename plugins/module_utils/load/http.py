@@ -104,7 +104,9 @@ class ResponseParser:
         if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
             raise MalformedResponse("no HTTP/1.1 status line")
         self.status = int(rest[:3])
-        self.headers = {name.strip().lower(): value.strip() for name, _colon, value in (x.partition(":") for x in lines)}
+        self.headers = {
+            name.strip().lower(): value.strip() for name, _colon, value in (x.partition(":") for x in lines)
+        }
         connection = self.headers.get("connection", "").lower()
         self.keep_alive = connection == "keep-alive" if version == "HTTP/1.0" else connection != "close"
 

@@ -128,9 +128,7 @@ class RealDriver:
     """The server, and the GPUs of the host that this runs on."""
 
     def api(self, options: Options) -> VllmApi:
-        return VllmApi(
-            options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs
-        )
+        return VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
 
     def target(self, options: Options) -> Target:
         return open_target(

@@ -102,7 +102,7 @@ def _pooled_rate(outcomes: Sequence[Outcome], rates: Sequence[float]) -> float |
     if len(rates) < len(outcomes):
         return None
     duration = sum(outcome.duration for outcome in outcomes)
-    return sum(rate * outcome.duration for rate, outcome in zip(rates, outcomes)) / duration
+    return sum(rate * outcome.duration for rate, outcome in zip(rates, outcomes, strict=True)) / duration
 
 
 def _steady_rate(outcomes: Sequence[Outcome]) -> float | None:

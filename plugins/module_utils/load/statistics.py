@@ -128,7 +128,7 @@ class Timeline:
         if scale == 1.0 and len(counts) == sum(counts):
             self._bins.update(bins)
             return
-        for index, count in zip(bins, counts):
+        for index, count in zip(bins, counts, strict=True):
             self._bins[index] += count * scale  # type: ignore[assignment]
 
     def merge(self, other: Timeline) -> None:
@@ -178,7 +178,7 @@ class Latencies:
             return
         # Without a count per piece, every piece is taken to hold the mean.
         scale = tokens / pieces
-        for gap, count in zip(gaps, later):
+        for gap, count in zip(gaps, later, strict=True):
             self.itl.add_weighted(gap / (count * scale), round(count * scale) or 1)
 
     def merge(self, other: Latencies) -> None:

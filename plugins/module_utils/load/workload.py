@@ -24,32 +24,34 @@ _MAX_SIZINGS: t.Final = 12
 
 #: Short English words: one token each in nearly every tokenizer, so that adding one adds one token.
 WORDS: t.Final = (
-    "able about above act add age air all also and any area arm art ask back bad bag ball bank base bath bear beat bed "
-    "best big bird black blood blue board boat body book born both bottom box boy bread bring brother build burn bus "
-    "business busy buy call can car card care carry case cat cause cell center chair chance change city class clear "
-    "clock close cloud coal coat cold color come common cook cool copper corn cost count country course cover cow cross "
-    "crowd cry cup current cut dance dark date day dead deal deep degree desert design die dog door down draw dream "
-    "dress drink drive drop dry dust each ear early earth east easy eat edge egg end engine even evening event every "
-    "example eye face fact fall family far farm fast father fear feel field fight find fine fire first fish flat floor "
-    "flow flower fly food foot force form forward free fresh friend front fruit full game garden gas girl give glass go "
-    "gold good grass gray great green ground group grow hair half hall hand happy hard hat head hear heart heat heavy "
-    "help high hill history hold hole home hope horse hot hour house hundred ice idea inch iron island job join jump "
-    "just keep key kind king knee knock know lake land language large last late laugh law lead learn leave left leg "
-    "letter level life lift light line list listen little live long look lost love low machine main make man map mark "
-    "market mass matter mean meat meet metal middle mile milk mind minute miss moment money month moon more morning "
-    "mother mountain mouth move much music name nation near neck need new next night nine noise north nose note nothing "
-    "number ocean off oil old one open order other paint pair paper parent part party pass past path pay people perhaps "
-    "period person phrase picture piece place plain plan plane plant play point poor power press print problem product "
-    "pull push put quick quiet race radio rain raise reach read ready real reason record red rest rich ride right ring "
-    "rise river road rock room root rope rose round row rule run safe sail salt same sand save say school science sea "
-    "season seat second seed sell send sense serve seven shape share sharp ship shoe shop short shoulder show side sign "
-    "silver simple sing sister sit six size skin sky sleep slow small smell smile snow soft soil son song soon sound "
-    "south space speak speed spell spring square stand star start state station stay steam step stick stone stop store "
-    "story strange street string strong student study sugar summer sun supply sure surface swim table tail take talk "
-    "tall teach team tell ten test thick thin thing think third thought three tie time tiny tire top total touch town "
-    "track trade train travel tree trip true try turn twenty two type under unit usual valley value view village visit "
-    "voice wait walk wall want war warm wash watch water wave way wear weather week weight well west wheel white wide "
-    "wife wild wind window wing winter wire wish woman wonder wood word work world write wrong yard year yellow young"
+    "able about above act add age air all also and any area arm art ask back bad bag ball bank base bath bear beat "
+    "bed best big bird black blood blue board boat body book born both bottom box boy bread bring brother build "
+    "burn bus business busy buy call can car card care carry case cat cause cell center chair chance change city "
+    "class clear clock close cloud coal coat cold color come common cook cool copper corn cost count country course "
+    "cover cow cross crowd cry cup current cut dance dark date day dead deal deep degree desert design die dog door "
+    "down draw dream dress drink drive drop dry dust each ear early earth east easy eat edge egg end engine even "
+    "evening event every example eye face fact fall family far farm fast father fear feel field fight find fine "
+    "fire first fish flat floor flow flower fly food foot force form forward free fresh friend front fruit full "
+    "game garden gas girl give glass go gold good grass gray great green ground group grow hair half hall hand "
+    "happy hard hat head hear heart heat heavy help high hill history hold hole home hope horse hot hour house "
+    "hundred ice idea inch iron island job join jump just keep key kind king knee knock know lake land language "
+    "large last late laugh law lead learn leave left leg letter level life lift light line list listen little live "
+    "long look lost love low machine main make man map mark market mass matter mean meat meet metal middle mile "
+    "milk mind minute miss moment money month moon more morning mother mountain mouth move much music name nation "
+    "near neck need new next night nine noise north nose note nothing number ocean off oil old one open order other "
+    "paint pair paper parent part party pass past path pay people perhaps period person phrase picture piece place "
+    "plain plan plane plant play point poor power press print problem product pull push put quick quiet race radio "
+    "rain raise reach read ready real reason record red rest rich ride right ring rise river road rock room root "
+    "rope rose round row rule run safe sail salt same sand save say school science sea season seat second seed sell "
+    "send sense serve seven shape share sharp ship shoe shop short shoulder show side sign silver simple sing "
+    "sister sit six size skin sky sleep slow small smell smile snow soft soil son song soon sound south space speak "
+    "speed spell spring square stand star start state station stay steam step stick stone stop store story strange "
+    "street string strong student study sugar summer sun supply sure surface swim table tail take talk tall teach "
+    "team tell ten test thick thin thing think third thought three tie time tiny tire top total touch town track "
+    "trade train travel tree trip true try turn twenty two type under unit usual valley value view village visit "
+    "voice wait walk wall want war warm wash watch water wave way wear weather week weight well west wheel white "
+    "wide wife wild wind window wing winter wire wish woman wonder wood word work world write wrong yard year "
+    "yellow young"
 ).split()
 
 
@@ -105,7 +107,7 @@ def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[St
 
 
 def unfit(step: Step, max_model_len: int | None) -> str | None:
-    """Why ``step`` does not fit a context of ``max_model_len`` tokens; ``None`` where it does or the limit is unknown."""
+    """Why ``step`` does not fit a context of ``max_model_len`` tokens; ``None`` where it does or no limit is known."""
     if max_model_len is None or step.total_tokens <= max_model_len:
         return None
     return (
@@ -175,7 +177,7 @@ def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> l
         if counted == tokens:
             break
         if counted > tokens and len(words) == 1:
-            raise InvalidLoad(f"prompt_tokens is {tokens}; with what the server adds to every prompt, allowed: {counted} or more")
+            raise InvalidLoad(f"prompt_tokens is {tokens}; with what the server adds, allowed: {counted} or more")
         # A word is one token or a little more: correct by the difference, at least by one word.
         change = round((tokens - counted) * len(words) / max(counted, len(words))) or (1 if counted < tokens else -1)
         words = words[: max(1, len(words) + change)] + rng.choices(WORDS, k=max(0, change))
