@@ -36,16 +36,16 @@ choose_python() {
         "Debian and Ubuntu: apt install python3 python3-venv. Or name one: make setup PYTHON=/path/to/python3.12"
 }
 
-# What the environment depends on. The path is part of it: scripts in a virtual environment hold absolute paths.
 fingerprint() {
-    { pwd -P; command -v cc >/dev/null && echo cc; cat requirements*.txt constraints.txt "${BASH_SOURCE[0]}"; } |
-        sha256sum | cut -d' ' -f1
+    { command -v cc >/dev/null && echo cc; cat requirements*.txt constraints.txt "${BASH_SOURCE[0]}"; } | sha256sum | cut -d' ' -f1
 }
 
-# An interpreter that was named must be the one the environment was made with.
-same_python() {
+# An environment is kept and brought up to date unless it was moved (its scripts hold absolute paths), is broken,
+# or was made with another interpreter than the one that PYTHON names.
+keepable() {
     local identity='import sys; print(sys.base_prefix, sys.version)'
-    [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c "$identity")" = "$("$VENV/bin/python" -c "$identity")" ]
+    [ "$(cat "$VENV/.made-for" 2>/dev/null)" = "$(pwd -P)" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 &&
+        { [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c "$identity")" = "$("$VENV/bin/python" -c "$identity")" ]; }
 }
 
 pip_install() {
@@ -64,15 +64,18 @@ link_collection() {
 }
 
 main() {
-    local wanted
+    local wanted python
     wanted=$(fingerprint)
-    if [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ] && [ -x "$VENV/bin/ansible-playbook" ] && same_python; then
+    if [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ] && keepable; then
         return
     fi
-    local python
-    python=$(choose_python)
-    echo "setup: $VENV with $("$python" --version) ($python)"
-    "$python" -m venv --clear "$VENV"
+    if ! keepable; then
+        python=$(choose_python)
+        echo "setup: $VENV with $("$python" --version) ($python)"
+        "$python" -m venv --clear "$VENV"
+        pwd -P >"$VENV/.made-for"
+    fi
+    echo "setup: installing the requirements"
     : >"$LOG"
     pip_install --requirement requirements-test.txt
     command -v cc >/dev/null || pip_install --requirement requirements-compiler.txt
