@@ -142,23 +142,28 @@ signals:
           V(process_arguments), V(container_arguments), V(metrics) (labels), V(log_ranks) (rank lines),
           V(log_workers) (worker prefixes), V(gpu_processes) (GPU process table) or V(gpu_memory).
       type: str
+      returned: success
       sample: gpu_processes
     value:
       description: What this signal shows; null where it could not be obtained.
       type: int
+      returned: success
       sample: 4
     source:
       description: Where exactly the value comes from.
       type: str
+      returned: success
       sample: "GPU process table: GPUs 0, 1, 2, 3"
     reason:
       description: Why there is no value; null where there is one.
       type: str
+      returned: success
       sample: null
     measures:
       description:
         - What the value counts. V(tensor_parallel_size), V(engine_ranks) (TP x PP) or V(gpus) (all ranks on this node).
       type: str
+      returned: success
       sample: gpus
   sample:
     - name: system_fingerprint
@@ -174,14 +179,17 @@ agreement:
     agreeing:
       description: Number of signals that agree.
       type: int
+      returned: success
       sample: 6
     obtained:
       description: Number of signals that have a value.
       type: int
+      returned: success
       sample: 6
     dissenting:
       description: Names of the signals that disagree.
       type: list
+      returned: success
       elements: str
       sample: []
   sample:
@@ -196,26 +204,32 @@ model:
     id:
       description: Name under which the model is served.
       type: str
+      returned: success
       sample: llama
     root:
       description: Directory or hub id that was loaded.
       type: str
+      returned: success
       sample: meta-llama/Llama-3.1-8B-Instruct
     max_model_len:
       description: Longest prompt and output together, in tokens.
       type: int
+      returned: success
       sample: 8192
     attention_heads:
       description: Attention heads, which the tensor-parallel size must divide.
       type: int
+      returned: success
       sample: 32
     kv_heads:
       description: Key/value heads, which are replicated where the tensor-parallel size is larger.
       type: int
+      returned: success
       sample: 8
     num_layers:
       description: Hidden layers.
       type: int
+      returned: success
       sample: 32
   sample:
     id: llama
@@ -250,14 +264,17 @@ server:
     base_url:
       description: Root URL that was asked; null where none was given.
       type: str
+      returned: success
       sample: http://127.0.0.1:8000
     answers:
       description: Whether the server answered; null where none was asked.
       type: bool
+      returned: success
       sample: true
     failure:
       description: Why it did not, for example V(connection_refused), V(first_byte_timeout) or V(tls).
       type: str
+      returned: success
       sample: null
   sample:
     base_url: http://127.0.0.1:8000

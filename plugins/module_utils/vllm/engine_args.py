@@ -51,8 +51,8 @@ FLAGS: t.Final[frozenset[str]] = frozenset(
     enable_prompt_tokens_details enable_reasoning enable_request_id_headers enable_response_messages
     enable_server_load_tracking enable_sleep_mode enable_ssl_refresh enable_tokenizer_info_endpoint enforce_eager
     fail_on_environ_validation fully_sharded_loras headless language_model_only log_error_stack
-    multi_step_stream_outputs return_tokens_as_token_ids skip_mm_profiling skip_tokenizer_init trust_remote_code trust_request_chat_template
-    use_tqdm_on_load use_v2_block_manager
+    multi_step_stream_outputs return_tokens_as_token_ids skip_mm_profiling skip_tokenizer_init trust_remote_code
+    trust_request_chat_template use_tqdm_on_load use_v2_block_manager
     """.split()
 )
 
