@@ -1,0 +1,183 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS, empty_device
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import REASONS, GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import gather
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import NvmlReader
+
+FOUR = subject.Expectation(4, "instance_type")
+UNSAID = subject.Expectation()
+
+
+def by_check(findings):
+    return {finding.check: finding for finding in findings}
+
+
+@pytest.fixture
+def facts(nvml, idle, node_of):
+    """Facts of a node of ``count`` GPUs."""
+
+    def of(count, **options):
+        return gather(NvmlReader(nvml(node_of(idle, count, **options))), UNSAID, SUBSETS)
+
+    return of
+
+
+def test_every_check_is_answered_once_and_in_order(facts):
+    found = [finding.check for finding in subject.findings(facts(4), FOUR, 4, SUBSETS)]
+    assert found == list(subject.CHECKS)
+
+
+def test_healthy_node_passes(facts):
+    assert {finding.status.value for finding in subject.findings(facts(4), FOUR, 4, SUBSETS)} == {"pass"}
+
+
+@pytest.mark.parametrize("subset", ["health", "pcie", "topology"])
+def test_what_was_not_gathered_is_not_tested(facts, subset):
+    found = subject.findings(facts(4), FOUR, 4, set(SUBSETS) - {subset})
+    untested = {finding.check for finding in found if finding.status.value == "not_tested"}
+    assert (
+        untested
+        == {
+            "health": {"hardware.ecc", "hardware.throttle", "hardware.temperature"},
+            "pcie": {"hardware.pcie_link"},
+            "topology": {"hardware.topology", "hardware.p2p"},
+        }[subset]
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "expected", "on_bus", "status", "summary"),
+    [
+        (4, 4, 4, "pass", "4 of 4 GPUs"),
+        (4, 4, 0, "pass", "4 of 4 GPUs"),
+        (0, 0, 0, "pass", "0 of 0 GPUs"),
+        (3, 4, 3, "fail", "3 of 4 GPUs"),
+        (3, 4, 0, "fail", "3 of 4 GPUs"),
+        (0, 4, 0, "fail", "0 of 4 GPUs"),
+        (8, 4, 8, "warn", "8 GPUs, 4 expected"),
+        (4, None, 0, "not_tested", "4 GPUs; no instance_type or expected_count to compare with"),
+        (3, None, 4, "fail", "3 of 4 GPUs"),
+        (0, None, 0, "fail", "the driver shows no GPU"),
+        (0, None, 2, "fail", "0 of 2 GPUs"),
+    ],
+)
+def test_gpu_count(count, expected, on_bus, status, summary):
+    finding = subject.gpu_count(count, subject.Expectation(expected, "option"), on_bus)
+    assert (finding.status.value, finding.summary) == (status, summary)
+    assert (finding.measured, finding.expected, finding.unit) == (count, expected, "GPUs")
+
+
+@pytest.mark.parametrize(
+    ("on_bus", "cause"),
+    [(4, "1 on the PCI bus, but not shown by the driver"), (3, "not even on the PCI bus"), (0, "of the plan")],
+)
+def test_missing_gpu_is_placed(on_bus, cause):
+    assert cause in subject.gpu_count(3, FOUR, on_bus).cause
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("option", "expected_count"), ("api", "Linode API, gpus of the plan"), ("instance_type", "the plan's type id")],
+)
+def test_source_of_the_expected_count(source, told):
+    assert subject.gpu_count(4, subject.Expectation(4, source), 4).source == told
+
+
+def test_node_whose_driver_shows_no_gpu():
+    facts = {
+        "count": 0,
+        "devices": [],
+        "topology": {"matrix": [], "p2p": None},
+        "driver_version": "580",
+        "cuda_version": None,
+        "backend": "nvml",
+    }
+    found = by_check(subject.findings(facts, FOUR, 0, SUBSETS))
+    assert found.pop("hardware.gpu_count").status.value == "fail"
+    assert found.pop("hardware.driver").status.value == "pass"
+    assert {finding.status.value for finding in found.values()} == {"not_tested"}
+
+
+def test_lost_gpu_fails_the_driver(facts):
+    node = facts(4)
+    node["devices"][2] = {**empty_device(2), "error": "GPU is lost"}
+    found = by_check(subject.findings(node, FOUR, 4, SUBSETS))
+    assert found["hardware.driver"].status.value == "fail"
+    assert found["hardware.driver"].summary == "GPU 2: GPU is lost"
+    assert found["hardware.driver"].measured == 3
+    assert found["hardware.gpu_count"].status.value == "pass"
+    assert found["hardware.ecc"].status.value == "not_tested"
+
+
+@pytest.mark.parametrize(
+    ("level", "status", "measured"),
+    [(10, "pass", "PIX"), (30, "pass", "PHB"), (40, "pass", "NODE"), (50, "warn", "SYS")],
+)
+def test_topology(facts, level, status, measured):
+    finding = by_check(subject.findings(facts(4, level=level), FOUR, 4, SUBSETS))["hardware.topology"]
+    assert (finding.status.value, finding.measured) == (status, measured)
+
+
+def test_mixed_topology_is_counted_by_pairs_fastest_first():
+    matrix = [["X", "NV4", "SYS"], ["NV4", "X", None], ["SYS", None, "X"]]
+    finding = subject.connection({"matrix": matrix}, 3)
+    assert finding.measured == "NV4 on 1 pairs, SYS on 1 pairs"
+
+
+@pytest.mark.parametrize("judge", [subject.connection, subject.peer_access])
+@pytest.mark.parametrize(
+    ("matrix", "count"), [([["X"]], 1), ([], 0), ([["X", None], [None, "X"]], 2)], ids=["one", "none", "unknown"]
+)
+def test_nothing_known_about_the_connection(judge, matrix, count):
+    assert judge({"matrix": matrix, "p2p": matrix}, count).status.value == "not_tested"
+
+
+def test_peer_access_that_was_not_told():
+    assert subject.peer_access({"p2p": None}, 2).status.value == "not_tested"
+
+
+@pytest.mark.parametrize(
+    ("p2p", "status", "word"),
+    [(0, "pass", "claims"), (1, "warn", "chipset"), (2, "warn", "GPU does not"), (4, "warn", "driver setting")],
+)
+def test_peer_access(facts, p2p, status, word):
+    finding = by_check(subject.findings(facts(4, p2p=p2p), FOUR, 4, SUBSETS))["hardware.p2p"]
+    assert finding.status.value == status
+    assert word in finding.summary
+    assert finding.expected == 6
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("expected", [UNSAID, FOUR, subject.Expectation(0, "api")])
+@pytest.mark.parametrize("on_bus", [0, 4])
+def test_node_whose_gpus_cannot_be_read_never_passes_a_measurement(reason, expected, on_bus):
+    found = subject.unavailable(GpuUnavailable(reason, "said"), expected, on_bus)
+    assert [finding.check for finding in found] == list(subject.CHECKS)
+    assert {finding.status.value for finding in found[2:]} == {"not_tested"}
+    assert all(finding.summary for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "on_bus", "count", "driver"),
+    [
+        ("no_driver", UNSAID, 0, "not_tested", "not_tested"),
+        ("no_driver", subject.Expectation(0, "api"), 0, "pass", "not_tested"),
+        ("no_driver", FOUR, 0, "fail", "fail"),
+        ("no_driver", UNSAID, 4, "not_tested", "fail"),
+        ("driver_not_loaded", UNSAID, 0, "not_tested", "fail"),
+        ("no_permission", FOUR, 4, "fail", "fail"),
+        ("bindings_missing", FOUR, 4, "not_tested", "not_tested"),
+        ("smi_missing", FOUR, 0, "not_tested", "not_tested"),
+    ],
+)
+def test_what_a_missing_driver_means(reason, expected, on_bus, count, driver):
+    found = by_check(subject.unavailable(GpuUnavailable(reason), expected, on_bus))
+    assert found["hardware.gpu_count"].status.value == count
+    assert found["hardware.driver"].status.value == driver
+    assert found["hardware.driver"].remedy

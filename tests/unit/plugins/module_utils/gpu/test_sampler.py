@@ -1,0 +1,157 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import threading
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import sampler as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import empty_device, sample_of
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import NvmlReader
+
+
+def sample(moment, *utilisations, **values):
+    gpus = [{**sample_of(empty_device(i)), "utilization_gpu": value, **values} for i, value in enumerate(utilisations)]
+    return {"time": moment, "gpus": gpus}
+
+
+class CountingReader:
+    """Gives ``limit`` samples, then says so; ``failure`` is raised instead of the last one."""
+
+    def __init__(self, limit, failure=None):
+        self.taken = 0
+        self.done = threading.Event()
+        self._limit = limit
+        self._failure = failure
+
+    def sample(self):
+        self.taken += 1
+        if self.taken >= self._limit:
+            self.done.set()
+            if self._failure:
+                raise self._failure
+        return [{**sample_of(empty_device(0)), "utilization_gpu": self.taken}]
+
+
+class Clock:
+    """A clock that goes on by ``step`` at each reading."""
+
+    def __init__(self, start, step):
+        self.now = start
+        self._step = step
+
+    def __call__(self):
+        self.now += self._step
+        return self.now
+
+
+def test_sampler_reads_until_it_is_stopped():
+    reader = CountingReader(3)
+    sampler = subject.GpuSampler(reader, interval=0.001, clock=Clock(100.0, 0.0001))
+    sampler.start(origin=99.0)
+    assert reader.done.wait(10)
+    result = sampler.stop()
+    assert set(result) == {"samples", "summary", "sample_rate", "synchronisation", "error"}
+    assert [entry["gpus"][0]["utilization_gpu"] for entry in result["samples"]][:3] == [1, 2, 3]
+    times = [entry["time"] for entry in result["samples"]]
+    assert times == sorted(times)
+    assert times[0] == pytest.approx(1.0, abs=0.001), "seconds on the caller's clock since the origin"
+    assert result["error"] is None
+
+
+def test_sampler_begins_at_zero_without_an_origin():
+    reader = CountingReader(1)
+    sampler = subject.GpuSampler(reader, interval=0.001, clock=Clock(50.0, 0.25))
+    sampler.start()
+    assert reader.done.wait(10)
+    assert 0 < sampler.stop()["samples"][0]["time"] < 1
+
+
+def test_sampler_says_why_it_ended_early():
+    reader = CountingReader(2, GpuUnavailable("smi_timeout", "no answer within 30 s"))
+    sampler = subject.GpuSampler(reader, interval=0.001)
+    sampler.start()
+    assert reader.done.wait(10)
+    result = sampler.stop()
+    assert len(result["samples"]) == 1
+    assert result["error"] == "nvidia-smi did not answer: no answer within 30 s"
+
+
+def test_sampler_over_nvml(nvml, loaded, node_of):
+    reader = NvmlReader(nvml(node_of(loaded, 2)))
+    summary = subject.summarise([{"time": moment, "gpus": reader.sample()} for moment in range(3)])
+    assert [gpu["index"] for gpu in summary] == [0, 1]
+    assert summary[1]["utilization_gpu"] == {"mean": 100, "p50": 100, "max": 100}
+    assert summary[1]["clocks_sm"]["max"] == 1830
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "delay"),
+    [(0.0, 0.1), (0.03, 0.07), (0.1, 0.1), (0.13, 0.07), (0.95, 0.05), (7.49, 0.01)],
+)
+def test_moments_do_not_drift(elapsed, delay):
+    assert subject.time_to_next(elapsed, 0.1) == pytest.approx(delay)
+
+
+def test_sample_rate():
+    assert subject.sample_rate([sample(0.0, 1), sample(0.1, 1), sample(0.2, 1)]) == pytest.approx(10)
+
+
+@pytest.mark.parametrize("samples", [[], [sample(1.0, 5)], [sample(1.0, 5), sample(1.0, 5)]])
+def test_sample_rate_of_too_few(samples):
+    assert subject.sample_rate(samples) is None
+
+
+def test_summary():
+    samples = [
+        sample(0, 0, 10, memory_used=5, clocks={"sm": 210, "memory": 405}),
+        sample(1, 50, 20, memory_used=7, clocks={"sm": 2100, "memory": 9001}),
+        sample(2, 100, None, memory_used=9, clocks={"sm": 2100, "memory": 9001}),
+    ]
+    first, second = subject.summarise(samples)
+    assert first["utilization_gpu"] == {"mean": 50, "p50": 50, "max": 100}
+    assert first["memory_used"] == {"mean": 7, "p50": 7, "max": 9}
+    assert first["clocks_sm"]["mean"] == pytest.approx(1470)
+    assert first["power_draw"] is None
+    assert second["utilization_gpu"] == {"mean": 15, "p50": 15, "max": 20}
+
+
+def test_nothing_sampled():
+    assert subject.summarise([]) == []
+    assert subject.synchronisation([]) == {"spread": None, "correlation": None, "busy_fraction": []}
+
+
+def test_gpus_in_step():
+    result = subject.synchronisation([sample(i, 10 * i, 10 * i) for i in range(10)])
+    assert result["spread"] == 0
+    assert result["correlation"] == pytest.approx(1)
+    assert result["busy_fraction"] == [0.9, 0.9]
+
+
+def test_gpus_by_turns():
+    result = subject.synchronisation([sample(i, 100 * (i % 2), 100 - 100 * (i % 2)) for i in range(10)])
+    assert result["spread"] == 100
+    assert result["correlation"] == pytest.approx(-1)
+    assert result["busy_fraction"] == [0.5, 0.5]
+
+
+def test_constant_utilisation_has_no_correlation():
+    result = subject.synchronisation([sample(i, 100, 0) for i in range(3)])
+    assert result == {"spread": 100, "correlation": None, "busy_fraction": [1.0, 0.0]}
+
+
+def test_only_complete_samples_are_compared():
+    result = subject.synchronisation([sample(0, 90, 80), sample(1, 90, None), sample(2, 50, 40)])
+    assert result["spread"] == 10
+
+
+def test_utilisation_that_nobody_tells():
+    result = subject.synchronisation([sample(0, None, None), sample(1, None, None)])
+    assert result == {"spread": None, "correlation": None, "busy_fraction": [None, None]}
+
+
+def test_one_gpu_has_nothing_to_be_in_step_with():
+    result = subject.synchronisation([sample(0, 90), sample(1, 80)])
+    assert result == {"spread": None, "correlation": None, "busy_fraction": [1.0]}

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import topology as subject
+
+#: As nvidia-smi prints it on a node with four GPUs and two network cards.
+FOUR_GPUS = """\t\x1b[4mGPU0\tGPU1\tGPU2\tGPU3\tNIC0\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\x1b[0m
+GPU0\t X \tNV4\tNODE\tSYS\tPIX\t0-31\t0\t\tN/A
+GPU1\tNV4\t X \tPHB\tSYS\tNODE\t0-31\t0\t\tN/A
+GPU2\tNODE\tPHB\t X \tPXB\tSYS\t32-63\t1\t\tN/A
+GPU3\tSYS\tSYS\tPXB\t X \tSYS\t32-63\t1\t\tN/A
+NIC0\tPIX\tNODE\tSYS\tSYS\t X \t\t\t\t
+
+Legend:
+
+  X    = Self
+  GPU0 = not a row of the table
+"""
+
+
+def test_table_of_connections():
+    assert subject.parse_table(FOUR_GPUS) == [
+        ["X", "NV4", "NODE", "SYS"],
+        ["NV4", "X", "PHB", "SYS"],
+        ["NODE", "PHB", "X", "PXB"],
+        ["SYS", "SYS", "PXB", "X"],
+    ]
+
+
+def test_table_of_peer_access():
+    text = " \t\x1b[4mGPU0\tGPU1\t\x1b[0m\n GPU0\tX\tCNS\t\n GPU1\t???\tX\t\n\nLegend:\n"
+    assert subject.parse_table(text) == [["X", "CNS"], [None, "X"]]
+
+
+@pytest.mark.parametrize("text", ["", "Failed to initialize NVML", "GPU 0: NVIDIA H100"])
+def test_no_table(text):
+    assert subject.parse_table(text) == []
+
+
+def test_matrix_asks_for_each_ordered_pair():
+    assert subject.build_matrix(2, lambda row, column: f"{row}{column}") == [["X", "01"], ["10", "X"]]
+
+
+@pytest.mark.parametrize(
+    ("ends", "switched", "expected"),
+    [(["B", "B", "C", None], (0, 0), 2), (["C"], (0, 0), 0), (["switch"] * 18, (18, 12), 12), ([], (0, 18), 0)],
+)
+def test_nvlinks_between_two_gpus(ends, switched, expected):
+    assert subject.nvlink_count(ends, switched, "B") == expected
+
+
+def test_unknown_bus_id_is_no_nvlink():
+    assert subject.nvlink_count([None], (0, 0), None) == 0
+
+
+@pytest.mark.parametrize(("cell", "nvlink"), [("NV18", True), ("NODE", False), (None, False)])
+def test_nvlink_of_any_pair(cell, nvlink):
+    facts = subject.as_topology([["X", cell], [cell, "X"]], None)
+    assert facts["nvlink"] is nvlink
+    assert facts["legend"]["PHB"]
+
+
+def test_pairs_are_named_once():
+    assert subject.pairs([["X", "A", "B"], ["A", "X", None], ["B", None, "X"]]) == {
+        (0, 1): "A",
+        (0, 2): "B",
+        (1, 2): None,
+    }
