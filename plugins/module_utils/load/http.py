@@ -148,7 +148,10 @@ class ResponseParser:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _feed_trailer(self, data: bytes) -> bytes:
-        if data == b"\r\n" or data.endswith(b"\r\n\r\n"):
+        end = 2 if data.startswith(b"\r\n") else data.find(b"\r\n\r\n") + 4
+        if end >= 4 or data[:end] == b"\r\n":
+            if len(data) > end:
+                raise MalformedResponse("bytes after the end of the response")
             self._state = _DONE
         elif len(data) > MAX_HEAD:
             raise MalformedResponse("trailer too long")
