@@ -298,8 +298,8 @@ findings:
       expected: 4
       measured: 3
       unit: GPUs
-      evidence: {gpus_on_pci_bus: 4}
-      cause: Missing GPUs are 1 on the PCI bus, but not shown by the driver.
+      evidence: {gpus_on_pci_bus: 4, gpus_not_answering: 0}
+      cause: 1 of 1 missing GPUs are on the PCI bus, but not shown by the driver.
       remedy: Look for Xid 79 (fallen off the bus) in the kernel log.
       source: the plan's type id
 """

@@ -89,14 +89,15 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
             return Verdict(Status.NOT_TESTED, f"PCIe {now}, but idle: an idle card slows its link")
         return Verdict(Status.PASS, now)
 
-    links = {f"gen {d['pcie']['generation']} x{d['pcie']['width']}" for d in devices}
-    best = {f"gen {d['pcie']['generation_max']} x{d['pcie']['width_max']}" for d in devices}
+    known = [d["pcie"] for d in devices if d["pcie"]["generation"] is not None and d["pcie"]["width"] is not None]
+    links = {f"gen {link['generation']} x{link['width']}" for link in known}
+    best = {f"gen {link['generation_max']} x{link['width_max']}" for link in known}
     return _combine(
         "hardware.pcie_link",
-        {device["index"]: judge(device) for device in devices},
+        _ask(judge, devices),
         f"PCIe {' and '.join(sorted(links))} on all GPUs",
-        expected=", ".join(sorted(best)),
-        measured=", ".join(sorted(links)),
+        expected=", ".join(sorted(best)) or None,
+        measured=", ".join(sorted(links)) or None,
         source="NVML, maximum link of card and slot; replays: DCGM default 80",
     )
 
@@ -136,7 +137,7 @@ def ecc(devices: Sequence[Device]) -> Finding:
     errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
     return _combine(
         "hardware.ecc",
-        {device["index"]: judge(device) for device in devices},
+        _ask(judge, devices),
         "no uncorrectable memory error, no failed or pending row remap",
         expected=0,
         measured=sum(errors) if errors else None,
@@ -167,7 +168,7 @@ def throttle(devices: Sequence[Device]) -> Finding:
     seen = sorted({reason for device in devices for reason in device["throttle_reasons"] or []})
     return _combine(
         "hardware.throttle",
-        {device["index"]: judge(device) for device in devices},
+        _ask(judge, devices),
         "no GPU is slowed down",
         expected="none",
         measured=", ".join(reason for reason in seen if reason not in HARMLESS_REASONS) or "none",
@@ -204,7 +205,7 @@ def temperature(devices: Sequence[Device]) -> Finding:
     ]
     return _combine(
         "hardware.temperature",
-        {device["index"]: judge(device) for device in devices},
+        _ask(judge, devices),
         f"at most {max(known)} °C" if known else "below the slowdown temperature",
         expected=min(slowdowns) if slowdowns else None,
         measured=max(known) if known else None,
@@ -212,6 +213,12 @@ def temperature(devices: Sequence[Device]) -> Finding:
         evidence={str(d["index"]): {"temperature": d["temperature"], **d["temperature_limits"]} for d in devices},
         source="NVML: the GPU's own T.Limit margin or slowdown threshold",
     )
+
+
+def _ask(judge: Callable[[Device], Verdict], devices: Sequence[Device]) -> dict[int, Verdict]:
+    """Verdict by index of the GPU; of one that does not answer nothing is known."""
+    silent = Verdict(Status.NOT_TESTED, "does not answer")
+    return {device["index"]: silent if device["error"] else judge(device) for device in devices}
 
 
 def _combine(check: str, verdicts: Mapping[int, Verdict], good: str, **details: t.Any) -> Finding:

@@ -54,7 +54,8 @@ def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, sub
     gathered: a check whose facts were not asked for is ``not_tested``.
     """
     devices: list[Device] = facts["devices"]
-    result = [gpu_count(facts["count"], expected, on_bus), driver(facts)]
+    lost = sum(device["error"] is not None for device in devices)
+    result = [gpu_count(facts["count"] - lost, expected, on_bus, lost), driver(facts)]
     if "topology" in subsets:
         result += [connection(facts["topology"], len(devices)), peer_access(facts["topology"], len(devices))]
     else:
@@ -85,7 +86,7 @@ def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> l
         count = gpu_count(0, expected, on_bus)
     elif expected.count and not blind:
         details = {"expected": expected.count, "measured": 0, "unit": "GPUs", "source": _source(expected), **why}
-        count = failed("hardware.gpu_count", f"0 of {expected.count} GPUs: {reason.summary}", **details)
+        count = failed("hardware.gpu_count", f"0 of {expected.count} GPUs usable: {reason.summary}", **details)
     else:
         count = not_tested("hardware.gpu_count", reason.summary, expected=expected.count, **why)
     others = (check for check in CHECKS if check not in ("hardware.gpu_count", "hardware.driver"))
@@ -96,13 +97,17 @@ def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> l
     ]
 
 
-def gpu_count(count: int, expected: Expectation, on_bus: int) -> Finding:
-    """As many GPUs as promised; a GPU on the PCI bus that the driver does not show is named."""
+def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> Finding:
+    """As many GPUs as promised.
+
+    ``count`` GPUs answer; ``lost`` more are shown by the driver but do not answer, and of the ``on_bus`` GPUs on the
+    PCI bus some may not even be shown.
+    """
     details: dict[str, t.Any] = {
         "expected": expected.count,
         "measured": count,
         "unit": "GPUs",
-        "evidence": {"gpus_on_pci_bus": on_bus},
+        "evidence": {"gpus_on_pci_bus": on_bus, "gpus_not_answering": lost},
         "source": _source(expected),
     }
     if expected.count is not None and count > expected.count:
@@ -113,14 +118,12 @@ def gpu_count(count: int, expected: Expectation, on_bus: int) -> Finding:
             remedy="Correct instance_type or expected_count.",
             **details,
         )
-    hidden = on_bus - count
-    promised = max(on_bus, 1) if expected.count is None else expected.count
-    if count < max(on_bus, promised):
-        lost = f"{hidden} on the PCI bus, but not shown by the driver" if hidden > 0 else "not even on the PCI bus"
+    promised = max(on_bus, count + lost, 1) if expected.count is None else max(on_bus, expected.count)
+    if count < promised:
         return failed(
             "hardware.gpu_count",
-            f"{count} of {max(on_bus, promised)} GPUs" if on_bus or expected.count else "the driver shows no GPU",
-            cause=f"Missing GPUs are {lost}." if on_bus else "The driver does not see all GPUs of the plan.",
+            f"{count} of {promised} GPUs" if on_bus or lost or expected.count else "the driver shows no GPU",
+            cause=_where_missing(promised - count, on_bus - count - lost, on_bus, lost),
             remedy="Look for Xid 79 (fallen off the bus) in the kernel log; stop and start the node from the Cloud "
             "Manager, and open a ticket if a GPU stays away.",
             **details,
@@ -130,6 +133,15 @@ def gpu_count(count: int, expected: Expectation, on_bus: int) -> Finding:
             "hardware.gpu_count", f"{count} GPUs; no instance_type or expected_count to compare with", **details
         )
     return passed("hardware.gpu_count", f"{count} of {expected.count} GPUs", **details)
+
+
+def _where_missing(missing: int, hidden: int, on_bus: int, lost: int) -> str:
+    """How far the missing GPUs got: to the driver, to the PCI bus, or not even there."""
+    if lost:
+        return f"{lost} of {missing} missing GPUs are shown by the driver, but do not answer."
+    if hidden > 0:
+        return f"{hidden} of {missing} missing GPUs are on the PCI bus, but not shown by the driver."
+    return "The missing GPUs are not even on the PCI bus." if on_bus else "The driver does not show them."
 
 
 def driver(facts: Mapping[str, t.Any]) -> Finding:
@@ -165,7 +177,11 @@ def connection(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
     if not known:
         return not_tested(check, "the driver does not tell how the GPUs are connected")
     tally = {kind: known.count(kind) for kind in sorted(set(known), key=_speed_rank)}
-    text = next(iter(tally)) if len(tally) == 1 else ", ".join(f"{kind} on {n} pairs" for kind, n in tally.items())
+    text = (
+        next(iter(tally))
+        if len(tally) == 1
+        else ", ".join(f"{kind} on {n} of {len(known)} pairs" for kind, n in tally.items())
+    )
     details: dict[str, t.Any] = {"measured": text, "evidence": {"pairs": tally}, "source": "nvidia-smi topo -m"}
     if "SYS" in tally:
         return warned(
@@ -205,7 +221,7 @@ def peer_access(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
             "--disable-custom-all-reduce. Otherwise look at IOMMU, ACS and the driver's settings on the host.",
             **details,
         )
-    return passed(check, f"the driver claims peer access for all {len(known)} pairs", **details)
+    return passed(check, f"{len(known)} of {len(known)} pairs of GPUs, as the driver claims", **details)
 
 
 def _speed_rank(kind: str) -> tuple[int, str]:

@@ -65,6 +65,7 @@ def test_what_was_not_gathered_is_not_tested(facts, subset):
         (3, None, 4, "fail", "3 of 4 GPUs"),
         (0, None, 0, "fail", "the driver shows no GPU"),
         (0, None, 2, "fail", "0 of 2 GPUs"),
+        (3, 3, 4, "fail", "3 of 4 GPUs"),
     ],
 )
 def test_gpu_count(count, expected, on_bus, status, summary):
@@ -75,7 +76,11 @@ def test_gpu_count(count, expected, on_bus, status, summary):
 
 @pytest.mark.parametrize(
     ("on_bus", "cause"),
-    [(4, "1 on the PCI bus, but not shown by the driver"), (3, "not even on the PCI bus"), (0, "of the plan")],
+    [
+        (4, "1 of 1 missing GPUs are on the PCI bus, but not shown"),
+        (3, "not even on the PCI bus"),
+        (0, "The driver does not show them."),
+    ],
 )
 def test_missing_gpu_is_placed(on_bus, cause):
     assert cause in subject.gpu_count(3, FOUR, on_bus).cause
@@ -111,8 +116,10 @@ def test_lost_gpu_fails_the_driver(facts):
     assert found["hardware.driver"].status.value == "fail"
     assert found["hardware.driver"].summary == "GPU 2: GPU is lost"
     assert found["hardware.driver"].measured == 3
-    assert found["hardware.gpu_count"].status.value == "pass"
-    assert found["hardware.ecc"].status.value == "not_tested"
+    assert found["hardware.gpu_count"].status.value == "fail"
+    assert found["hardware.gpu_count"].summary == "3 of 4 GPUs"
+    assert "1 of 1 missing GPUs are shown by the driver, but do not answer" in found["hardware.gpu_count"].cause
+    assert found["hardware.ecc"].summary == "GPU 2: does not answer"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def test_topology(facts, level, status, measured):
 def test_mixed_topology_is_counted_by_pairs_fastest_first():
     matrix = [["X", "NV4", "SYS"], ["NV4", "X", None], ["SYS", None, "X"]]
     finding = subject.connection({"matrix": matrix}, 3)
-    assert finding.measured == "NV4 on 1 pairs, SYS on 1 pairs"
+    assert finding.measured == "NV4 on 1 of 2 pairs, SYS on 1 of 2 pairs"
 
 
 @pytest.mark.parametrize("judge", [subject.connection, subject.peer_access])
