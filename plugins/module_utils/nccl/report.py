@@ -1,0 +1,180 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From faults to findings: what a scan of several logs says, in the one shape of every verdict."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import Fault, Scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures import (
+    CLASSES,
+    CONSEQUENCE,
+    ERROR,
+    INFO,
+    ROOT,
+    WARNING,
+    XID_CAUSES,
+)
+
+_STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
+_SEVERITIES: t.Final = (ERROR, WARNING, INFO)
+_SECRET = re.compile(r"((?:--?|\b)(?:api[-_]key|hf[-_]token|token|password)['\"]?(?:[= ]|: )+)(?:'[^']*'|\"[^\"]*\"|[^\s,'\"}]+)", re.I)
+_BEARER = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9-]{8,}|Bearer \S+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFinding(Finding):
+    """A finding from a log. ``first_line`` and ``last_line`` count from 1 in ``evidence.source``; ``line`` is its text.
+
+    ``class_`` is one of ``signatures.CLASSES``; None for a finding that sums up.
+    """
+
+    class_: str | None = None
+    severity: str | None = None
+    count: int | None = None
+    first_line: int | None = None
+    last_line: int | None = None
+    rank: int | None = None
+    device: str | None = None
+    line: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceScan:
+    """The scan of one source, by its name."""
+
+    source: str
+    scan: Scan
+
+
+def healthy(scans: Sequence[SourceScan]) -> bool | None:
+    """Whether nothing failed and nobody has to act; None where nothing was read."""
+    if not scans:
+        return None
+    faults = (fault for each in scans for fault in each.scan.faults)
+    return not any(
+        fault.severity == ERROR or (fault.severity == WARNING and CLASSES[fault.class_].harmful) for fault in faults
+    )
+
+
+def findings(scans: Sequence[SourceScan], unread: Sequence[str], kernel_asked: bool = False) -> list[LogFinding]:
+    """Every fault, root causes first, then what the logs say about the checks that no fault answers.
+
+    ``unread`` holds ``source: reason`` of each log that could not be read.
+    """
+    found = [(fault, each) for each in scans for fault in each.scan.faults]
+    found.sort(key=lambda item: _place(item[0]))
+    made = [_fault_finding(each.source, fault, _root_cause(fault, each.scan.faults)) for fault, each in found]
+    return [*made, *_summaries(scans, unread, {finding.check for finding in made}, made, kernel_asked)]
+
+
+def _place(fault: Fault) -> tuple[int, int, int]:
+    return _SEVERITIES.index(fault.severity), CLASSES[fault.class_].order, fault.first_line
+
+
+def _root_cause(fault: Fault, others: Sequence[Fault]) -> Fault | None:
+    """The fault of the same log that explains this one."""
+    if CLASSES[fault.class_].order != CONSEQUENCE:
+        return None
+    roots = [other for other in others if other.severity == ERROR and CLASSES[other.class_].order == ROOT]
+    return min(roots, key=lambda other: other.first_line, default=None)
+
+
+def _fault_finding(source: str, fault: Fault, root: Fault | None) -> LogFinding:
+    meaning = CLASSES[fault.class_]
+    cause, remedy = meaning.cause or None, meaning.remedy or None
+    title = meaning.summary
+    if fault.code is not None:
+        title = f"{title} {fault.code}"
+        if fault.class_ == "xid":
+            cause, remedy = XID_CAUSES.get(fault.code, (cause, remedy))
+    if root is not None:
+        cause = f"Probably follows from: {CLASSES[root.class_].summary.lower()} (line {root.first_line})."
+    evidence: dict[str, t.Any] = {"source": fault.source or source}
+    if fault.last_source and fault.last_source != fault.source:
+        evidence["last_source"] = fault.last_source
+    if len(fault.ranks) > 1:
+        evidence["ranks"] = sorted(fault.ranks)
+    if fault.code is not None:
+        evidence["code"] = fault.code
+    return LogFinding(
+        check=meaning.check,
+        status=_STATUS[fault.severity],
+        summary=_summary(title, fault),
+        measured=fault.count,
+        unit="lines",
+        evidence=evidence,
+        cause=cause,
+        remedy=remedy,
+        class_=fault.class_,
+        severity=fault.severity,
+        count=fault.count,
+        first_line=fault.first_line,
+        last_line=fault.last_line,
+        rank=fault.rank,
+        device=fault.device,
+        line=mask_secrets(fault.line),
+    )
+
+
+def _summary(title: str, fault: Fault) -> str:
+    where = f" on rank {fault.rank}" if fault.rank is not None else f" on GPU {fault.device}" if fault.device else ""
+    if len(fault.ranks) > 1:
+        where = f" on ranks {', '.join(map(str, sorted(fault.ranks)))}"
+    if fault.severity == INFO:
+        return title
+    often = f", {fault.count} lines from line {fault.first_line}" if fault.count > 1 else f", line {fault.first_line}"
+    return f"{title}{where}{often}"
+
+
+def mask_secrets(text: str) -> str:
+    """The text without API keys and tokens."""
+    return _BEARER.sub("***", _SECRET.sub(r"\1***", text))
+
+
+def _summaries(
+    scans: Sequence[SourceScan],
+    unread: Sequence[str],
+    answered: set[str],
+    made: Sequence[LogFinding],
+    kernel_asked: bool,
+) -> list[LogFinding]:
+    evidence: dict[str, t.Any] = {"unread": list(unread)} if unread else {}
+    reason = "; ".join(unread) or "no log was given"
+    logs = [each for each in scans if each.source != "kernel log"]
+    result = []
+    if not logs:
+        result.append(_sum("nccl.errors", Status.NOT_TESTED, f"No log was read: {reason}", evidence, _GIVE_LOG))
+    elif not any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in made):
+        earlier = {name: count for each in logs for name, count in each.scan.earlier.items()}
+        if earlier:
+            evidence = {**evidence, "earlier_starts": earlier}
+        names = ", ".join(each.source for each in logs)
+        past = "; earlier starts in it failed" if earlier else ""
+        result.append(_sum("nccl.errors", Status.PASS, f"No NCCL or worker error in {names}{past}", evidence))
+    if not any((finding.class_ or "").startswith("transport_") for finding in made):
+        why = "The logs name no transport" if logs else f"No log was read: {reason}"
+        result.append(_sum("nccl.transport", Status.NOT_TESTED, why, {}, _DEBUG if logs else _GIVE_LOG))
+    if "hardware.xid" not in answered and any(each.source == "kernel log" for each in scans):
+        result.append(_sum("hardware.xid", Status.PASS, "No Xid error in the kernel log", {}))
+    elif kernel_asked and "hardware.xid" not in answered:
+        refused = [text for text in unread if text.startswith("kernel log")]
+        why = "; ".join(refused) or "the kernel log was not read"
+        result.append(_sum("hardware.xid", Status.NOT_TESTED, why, {}, "Run the play with become: true."))
+    return result
+
+
+_GIVE_LOG = "Name vLLM's log: paths, container or journal_unit."
+_DEBUG = "Start vLLM with NCCL_DEBUG=INFO to see which transport NCCL chose."
+
+
+def _sum(
+    check: str, status: Status, summary: str, evidence: dict[str, t.Any], remedy: str | None = None
+) -> LogFinding:
+    return LogFinding(check=check, status=status, summary=summary, evidence=evidence, remedy=remedy)
