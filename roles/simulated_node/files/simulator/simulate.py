@@ -174,6 +174,7 @@ def start(arguments: argparse.Namespace) -> Result:
     port = arguments.port or free_port()
     name = arguments.name or directory.name
     prepare(directory, scenario, name, arguments.cache_dir)
+    (directory / "ready").unlink(missing_ok=True)
     settings = {"scenario": scenario.name, "vllm_version": arguments.vllm_version, "name": name}
     (directory / "settings.json").write_text(json.dumps(settings) + "\n", "utf-8")
     log = directory / "vllm.log"

@@ -1,7 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``vllm.log`` as the chosen version writes it: boot lines, NCCL's own lines, access log, statistics."""
+"""``vllm.log`` as the chosen version writes it: boot lines, NCCL's own lines, access log, statistics.
+
+Boot lines are templates (``data/versions/boot-*.log``, ``then`` in a scenario) whose first word says who speaks:
+``api``, ``core`` (``many``: only with several ranks), a worker before it knows its rank (``first``: rank 0, ``each``:
+every one) or after (``one``, ``all``), ``nccl`` (every rank, in NCCL's own format); ``raw`` has no prefix, ``apiraw``
+and ``oneraw`` a prefix but no time. ``%nccl`` stands for NCCL's start, ``%wait N`` lets N seconds pass in the log's
+time stamps, any other ``%name`` is a mark where a start can end early.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +18,6 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-#: Which process says a boot line: the first word of each line in ``data/versions/boot-*.log``. ``one`` is rank 0
-#: under its TP name, ``first`` and ``each`` are workers before they know their rank, ``all`` every worker after it.
-#: ``raw`` has no prefix, ``apiraw`` and ``oneraw`` a prefix but no time.
 
 
 @dataclass
@@ -25,6 +29,8 @@ class Log:
     core_pid: int
     worker_pids: list[int] = field(default_factory=list)
     hostname: str = "gpu-node"
+    #: Seconds by which the log's clock is behind.
+    age: float = 0.0
 
     def write(self, text: str) -> None:
         sys.stdout.write(text + "\n")
@@ -32,12 +38,6 @@ class Log:
 
     def api(self, level: str, place: str, text: str) -> None:
         self._line(self._api_prefix, level, place, text)
-
-    def core(self, level: str, place: str, text: str) -> None:
-        self._line(f"(EngineCore pid={self.core_pid})", level, place, text)
-
-    def worker(self, rank: int, level: str, place: str, text: str) -> None:
-        self._line(self._worker_prefix(rank), level, place, text)
 
     def access(self, peer: str, request: str, status: int) -> None:
         phrase = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
@@ -49,25 +49,34 @@ class Log:
         pid = self.worker_pids[rank]
         self.write(f"{self.hostname}:{pid}:{pid} [{rank}] NCCL {level} {text}")
 
-    def boot(self, template: str, facts: t.Mapping[str, object], until: str | None = None) -> None:
-        """The boot lines, up to the mark ``%until`` where a start ends early; ``%nccl`` is NCCL's own part."""
-        for line in template.splitlines():
+    def boot(self, template: t.Iterable[str], facts: t.Mapping[str, object], until: str | None = None) -> None:
+        """The lines of ``template``, up to the mark ``%until`` where a start ends early."""
+        for line in template:
             if line.startswith("%"):
                 if line[1:] == until:
                     return
-                if line == "%nccl":
-                    self._nccl_boot(facts)
+                self._mark(line[1:], facts)
                 continue
             who, _, rest = line.partition(" ")
-            if who in ("each", "all"):
-                for rank in range(len(self.worker_pids)):
-                    self._boot_line(who, rest, {**facts, "rank": rank}, rank)
-            else:
-                self._boot_line(who, rest, facts, 0)
+            if who == "many" and len(self.worker_pids) < 2:
+                continue
+            ranks = range(len(self.worker_pids)) if who in ("each", "all", "nccl") else (0,)
+            for rank in ranks:
+                self._boot_line(who, rest, {**facts, "rank": rank, "worker_pid": self.worker_pids[rank]}, rank)
+
+    def _mark(self, mark: str, facts: t.Mapping[str, object]) -> None:
+        name, _, value = mark.partition(" ")
+        if name == "nccl":
+            self._nccl_boot(facts)
+        elif name == "wait":
+            self.age -= float(value)
 
     def _boot_line(self, who: str, rest: str, facts: t.Mapping[str, object], rank: int) -> None:
         text = string.Template(rest).safe_substitute(facts)
-        if who == "raw":
+        if who == "nccl":
+            level, _, message = text.partition(" ")
+            self.nccl(rank, message, level)
+        elif who == "raw":
             self.write(text)
         elif who == "apiraw":
             self.write(f"{self._api_prefix} {text}")
@@ -76,13 +85,16 @@ class Log:
         else:
             level, _, rest = text.partition(" ")
             place, _, message = rest.partition("] ")
-            prefix = {
-                "api": self._api_prefix,
-                "core": f"(EngineCore pid={self.core_pid})",
-                "first": f"(Worker pid={self.worker_pids[0]})" if self.worker_pids else "",
-                "each": f"(Worker pid={self.worker_pids[rank]})" if self.worker_pids else "",
-            }.get(who) or self._worker_prefix(rank)
-            self._line(prefix, level, place.lstrip("["), message)
+            self._line(self._prefix(who, rank), level, place.lstrip("["), message)
+
+    def _prefix(self, who: str, rank: int) -> str:
+        if who == "api":
+            return self._api_prefix
+        if who in ("core", "many"):
+            return self._core_prefix
+        if who in ("first", "each") and len(self.worker_pids) > 1:
+            return f"(Worker pid={self.worker_pids[rank]})"
+        return self._worker_prefix(rank)
 
     def _nccl_boot(self, facts: t.Mapping[str, object]) -> None:
         transport = str(facts["transport"])
@@ -123,9 +135,16 @@ class Log:
     def _api_prefix(self) -> str:
         return f"(APIServer pid={self.api_pid})"
 
+    @property
+    def _core_prefix(self) -> str:
+        return f"(EngineCore pid={self.core_pid})"
+
     def _worker_prefix(self, rank: int) -> str:
-        pid = self.worker_pids[rank] if self.worker_pids else self.core_pid
-        return f"(Worker_TP{rank} pid={pid})" if len(self.worker_pids) > 1 else f"(Worker pid={pid})"
+        """One rank alone runs inside the engine core; several have processes of their own."""
+        return f"(Worker_TP{rank} pid={self.worker_pids[rank]})" if len(self.worker_pids) > 1 else self._core_prefix
+
+    def _now(self) -> str:
+        return time.strftime("%m-%d %H:%M:%S", time.localtime(time.time() - self.age))
 
     def _line(self, prefix: str, level: str, place: str, text: str) -> None:
-        self.write(f"{prefix} {level} {time.strftime('%m-%d %H:%M:%S')} [{place}] {text}")
+        self.write(f"{prefix} {level} {self._now()} [{place}] {text}")

@@ -9,6 +9,7 @@ import ctypes
 import os
 import pathlib
 import signal
+import typing as t
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -28,6 +29,13 @@ def start(title: str) -> int:
             signal.pause()
     finally:
         os._exit(0)
+
+
+def stop(pids: t.Iterable[int]) -> None:
+    """Ends children and collects them, so that no zombies stay behind."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def set_title(title: str, libc: ctypes.CDLL) -> None:

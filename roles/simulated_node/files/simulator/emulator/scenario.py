@@ -62,7 +62,9 @@ class Scenario:
     p2p: bool = True
     topology: str = "PHB"
     gpus: dict[int, dict[str, t.Any]] = field(default_factory=dict)
-    log: list[str] = field(default_factory=list)
+    boot_until: str | None = None
+    then: list[str] = field(default_factory=list)
+    log_age: float = 0.0
     kernel_log: list[str] = field(default_factory=list)
     expected: dict[str, list[str]] = field(default_factory=dict)
 

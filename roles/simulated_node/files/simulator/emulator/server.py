@@ -19,7 +19,7 @@ import zlib
 from . import arguments, processes
 from .api import Api, Server
 from .boards import Board, Boards
-from .engine import Engine
+from .engine import Engine, Load
 from .http import Connection
 from .logs import Log
 from .metrics import Metrics
@@ -72,7 +72,9 @@ class Node:
         self.model_length = options.max_model_len or self.scenario.model.max_position
         self.served_name = options.served_model_name or options.model
         self.memory = Memory.plan(self.scenario, options)
-        self.log = Log(self.version, os.getpid(), 0, hostname=self.name)
+        self.log = Log(self.version, os.getpid(), os.getpid() + 1, hostname=self.name, age=self.scenario.log_age)
+        # Numbers for the log of a server that ends before it has processes.
+        self.log.worker_pids = [self.log.core_pid + 1 + rank for rank in range(options.tensor_parallel_size)]
         self.others: dict[int, int] = {}
 
     @property
@@ -118,16 +120,26 @@ class Node:
     def start_processes(self) -> None:
         ranks = self.options.tensor_parallel_size
         self.log.core_pid = processes.start("VLLM::EngineCore")
-        self.log.worker_pids = [
-            processes.start(f"VLLM::Worker_TP{rank}" if ranks > 1 else "VLLM::Worker") for rank in range(ranks)
-        ]
+        # One rank alone runs inside the engine core.
+        workers = [processes.start(f"VLLM::Worker_TP{rank}") for rank in range(ranks)] if ranks > 1 else []
+        self.log.worker_pids = workers or [self.log.core_pid]
         for index, own in self.scenario.gpus.items():
             if "other_process" in own:
                 self.others[index] = processes.start(own["other_process"]["name"])
 
     def boot(self, until: str | None = None) -> None:
-        template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8")
-        self.log.boot(template, self.facts(), until)
+        """Writes the boot lines, then what the scenario adds to them."""
+        facts = self.facts()
+        template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
+        self.log.boot(template, facts, until)
+        self.log.boot(self.scenario.then, facts)
+        (self.directory / "ready").touch()
+
+    def refuse(self, reason: str) -> None:
+        """The log of a server that does not accept its own configuration."""
+        template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
+        self.log.boot(template, self.facts(), until="configured")
+        self.log.write(arguments.traceback(reason))
 
     def boards(self) -> Boards:
         """The boards with memory taken and processes listed."""
@@ -151,6 +163,15 @@ class Node:
         return Boards(boards, file, seed=zlib.crc32(self.name.encode()))
 
     # ---- serving
+
+    async def hang(self) -> None:
+        """Takes connections and never answers; the GPUs spin in a collective that does not end."""
+        boards = self.boards()
+        await asyncio.get_running_loop().create_server(asyncio.Protocol, self.options.host, self.options.port)
+        self.boot()
+        while True:
+            boards.advance(Load(busy=TICK, waiting=TICK))
+            await asyncio.sleep(TICK)
 
     async def serve(self) -> None:
         options, scenario = self.options, self.scenario
@@ -189,8 +210,6 @@ class Node:
             lambda: Connection(api.handle, self.log.access), options.host, options.port, backlog=2048, reuse_address=True
         )
         self.boot()
-        for line in scenario.log:
-            self.log.write(line)
         tasks = [
             asyncio.create_task(work) for work in (engine.run(), _tick(boards, engine), self._statistics(engine, metrics))
         ]
@@ -255,11 +274,17 @@ def main(argv: list[str], directory: pathlib.Path) -> int:
     """Runs ``vllm serve`` in ``directory`` until it is told to stop. Exit status as vLLM's."""
     options = arguments.parse(argv)
     node = Node(directory, options)
-    reason = arguments.refusal(options, node.scenario.model.heads, node.scenario.gpu_count)
+    scenario = node.scenario
+    reason = arguments.refusal(options, scenario.model.heads, scenario.gpu_count)
     if reason:
-        node.boot(until="configured")
-        node.log.write(arguments.traceback(reason))
+        node.refuse(reason)
+        return 1
+    if scenario.behaviour == "exit":
+        node.boot(until=scenario.boot_until)
         return 1
     node.start_processes()
-    asyncio.run(node.serve())
+    try:
+        asyncio.run(node.hang() if scenario.behaviour == "hang" else node.serve())
+    finally:
+        processes.stop({node.log.core_pid, *node.log.worker_pids, *node.others.values()})
     return 0
