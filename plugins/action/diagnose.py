@@ -9,7 +9,6 @@ import typing as t
 from collections.abc import Collection
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options

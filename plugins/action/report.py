@@ -16,7 +16,6 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
 from ansible.utils.color import stringc
-
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.collection import collection_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
@@ -58,7 +57,7 @@ class ActionModule(ActionBase):
         document = report_document(
             {name: (result or {}).get("node") for name, result in options["nodes"].items()},
             run={
-                "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "collection_version": collection_version(),
                 "ansible_version": ansible_version,
                 "check_mode": self._task.check_mode,

@@ -25,7 +25,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     worst,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.0"
 
@@ -48,7 +48,8 @@ def exceeds(status: str, fail_on: str) -> bool:
 
 def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
     """The entry of one node under ``hosts``."""
-    status = Status.FAIL if node.lost else judge.node_status(sections)
+    # A missing measurement is a failure, not a pass.
+    status = Status.FAIL if _errors(node) else judge.node_status(sections)
     return {
         "status": status.value,
         "headline": headline(node, sections),
@@ -75,8 +76,9 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
 
 def headline(node: NodeFacts, sections: Sequence[judge.Section]) -> str:
     """What is wrong with the node in one line; the first and worst finding leads."""
-    if node.lost is not None:
-        return node.lost.reason or "connection lost"
+    errors = _errors(node)
+    if errors:
+        return errors[0]["reason"]
     wrong = judge.wrong(sections)
     if not wrong:
         untested = [section.title for section in sections if section.selected and section.status is Status.NOT_TESTED]
@@ -132,11 +134,11 @@ def _memory(node: NodeFacts) -> list[dict[str, t.Any]]:
 
 
 def _step(step: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    requests = step.get("requests") or {}
+    requests, requested = step.get("requests") or {}, step.get("requested") or {}
     return {
         "name": step.get("name"),
-        "prompt_tokens": step.get("prompt_tokens"),
-        "output_tokens": step.get("output_tokens"),
+        "prompt_tokens": step.get("prompt_tokens") or requested.get("prompt_tokens"),
+        "output_tokens": step.get("output_tokens") or requested.get("output_tokens"),
         "concurrency": step.get("concurrency"),
         "completed": requests.get("completed"),
         "failed": requests.get("failed"),
@@ -181,9 +183,8 @@ def _rounded(value: float | None) -> float | None:
 
 def lost_document(reason: str) -> dict[str, t.Any]:
     """The entry of a node that gave no result at all."""
-    node = NodeFacts.from_results("", {"gpu": {"unreachable": True, "msg": reason}})
-    document = node_document(node, judge.judge(node))
-    return {**document, "headline": reason, "errors": [{"module": "", "reason": reason}]}
+    node = NodeFacts("", *(Measurement(module, reason=reason, unreachable=True) for module in MEASUREMENTS.values()))
+    return node_document(node, judge.judge(node))
 
 
 def report_document(

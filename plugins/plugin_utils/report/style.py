@@ -28,9 +28,7 @@ def plain(text: str, status: str) -> str:
 class Style:
     """Symbols and colour of one output."""
 
-    symbols: dict[str, str] = field(
-        default_factory=lambda: {"pass": "✓", "warn": "!", "fail": "✗", "not_tested": "–"}
-    )
+    symbols: dict[str, str] = field(default_factory=lambda: {"pass": "✓", "warn": "!", "fail": "✗", "not_tested": "–"})
     rule: str = "─"
     heavy: str = "━"
     full: str = "█"
@@ -71,7 +69,8 @@ class Style:
     def title(self, left: str, status: str, width: int = WIDTH) -> str:
         """A line with ``left`` and, flush right, the verdict."""
         word = f"{self.symbols[status]} {WORDS[status]}"
-        left = self.fit(left, width - len(word) - 2)
+        margin = left[: len(left) - len(left.lstrip())]
+        left = margin + self.fit(left, width - len(word) - len(margin) - 2)
         return f"{left}{' ' * (width - len(left) - len(word))}{self.paint(word, status)}"
 
 

@@ -56,26 +56,31 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
     yield style.heavy * WIDTH
     names = by_trouble(document)
     width = min(max([len("node"), *map(len, names)]), 20)
-    yield f"   {'node':<{width}}  {'verdict':<10}  {'GPUs':>4}  {'TP':>3}  {'tok/s':>7}  what is wrong"
+    verdict = max([len("verdict"), *(len(WORDS[node["status"]]) for node in document["hosts"].values())])
+    yield f"   {'node':<{width}}  {'verdict':<{verdict}}  GPUs   TP    tok/s  what is wrong"
     for name in names:
-        yield _node_row(name, document["hosts"][name], width, style)
+        yield from _node_row(name, document["hosts"][name], width, verdict, style)
     for finding in document["fleet"]["findings"]:
         if finding["status"] in ("fail", "warn"):
             yield from style.wrap(finding["summary"], f" {style.symbols[finding['status']]} ")
 
 
-def _node_row(name: str, node: Document, width: int, style: Style) -> str:
+def _node_row(name: str, node: Document, width: int, verdict: int, style: Style) -> Iterator[str]:
     status, facts = node["status"], node["facts"]
     speed = facts["output_throughput"]
     cells = (
         f"{style.fit(name, width):<{width}}",
-        style.paint(f"{WORDS[status]:<10}", status),
+        style.paint(f"{WORDS[status]:<{verdict}}", status),
         f"{_or_dash(facts['gpus']['count'], style):>4}",
         f"{_or_dash(facts['vllm']['tensor_parallel_size'], style):>3}",
         f"{_or_dash(None if speed is None else _speed(speed), style):>7}",
     )
-    used = 3 + width + 2 + 10 + 2 + 4 + 2 + 3 + 2 + 7 + 2
-    return f" {style.mark(status)} {'  '.join(cells)}  {style.fit(node['headline'], WIDTH - used)}".rstrip()
+    used = 3 + width + 2 + verdict + 2 + 4 + 2 + 3 + 2 + 7 + 2
+    room = WIDTH - used
+    first, *rest = style.wrap(node["headline"], "", width=room)
+    yield f" {style.mark(status)} {'  '.join(cells)}  {first}".rstrip()
+    if rest:
+        yield f"{' ' * used}{style.fit(' '.join(rest), room)}"
 
 
 def _or_dash(value: t.Any, style: Style) -> str:
@@ -170,7 +175,7 @@ def windows(rows: Sequence[Document], count: int) -> list[dict[str, t.Any]]:
     merged = []
     for start in range(0, len(rows), size or 1):
         group = rows[start : start + size]
-        columns = zip(*(row["utilization_gpu"] for row in group))
+        columns = zip(*(row["utilization_gpu"] for row in group), strict=True)
         merged.append({"time": group[0]["time"], "utilization_gpu": [_mean(column) for column in columns]})
     return merged
 

@@ -53,5 +53,5 @@ def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
 def _files(files: Sequence[str]) -> Iterator[str]:
     if not files:
         yield " Check mode: no load was made and no report written."
-    for label, path in zip(("Report", *[""] * len(files)), files):
-        yield f" {label:<7} {path}"
+    for number, path in enumerate(files):
+        yield f" {'' if number else 'Report':<7} {path}"

@@ -35,7 +35,7 @@ def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
     """One node: head, sections, and what is wrong."""
     yield style.heavy * WIDTH
     yield style.title(f" {name}", node["status"])
-    yield from (style.fit(f" {line}", WIDTH) for line in about(node, style))
+    yield from (f" {style.fit(line, WIDTH - 1)}" for line in about(node, style))
     yield style.heavy * WIDTH
     for error in node["errors"]:
         yield from style.wrap(error["reason"], f" {style.symbols['fail']} ")
@@ -66,6 +66,10 @@ def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator
     if not section["selected"]:
         yield f"    {style.symbols['not_tested']} not selected in this run"
         return
+    reasons = {finding["summary"] for finding in section["findings"]}
+    if section["status"] == "not_tested" and len(reasons) == 1:
+        yield from style.wrap(f"not tested: {reasons.pop()}", f"    {style.symbols['not_tested']} ")
+        return
     for finding in section["findings"]:
         yield from check_lines(finding, style)
     picture = _PICTURES.get(section["area"])
@@ -88,25 +92,30 @@ def check_lines(finding: Finding, style: Style) -> list[str]:
     text = f"not tested: {finding['summary']}" if status == "not_tested" else finding["summary"]
     first = f"    {style.symbols[status]} {title:<{_TITLE}}"
     lines = style.wrap(f"{text}{figure(finding)}", first)
+    if status == "pass" and len(lines) > 1:
+        lines = style.wrap(text, first)
     return [lines[0].replace(style.symbols[status], style.mark(status), 1), *lines[1:]]
 
 
 def figure(finding: Finding) -> str:
     """`` [measured, expected ...]`` of a finding; empty where nothing was measured against an expectation."""
     measured, expected = finding["measured"], finding["expected"]
-    if measured is None or expected is None:
+    if measured is None or expected is None or (isinstance(measured, str) and measured == expected):
         return ""
     words = finding["summary"].replace(",", " ").split()
     if str(measured) in words and str(expected) in words:
         return ""
     unit = finding["unit"] or ""
-    numbers = isinstance(measured, (int, float)) and isinstance(expected, (int, float))
-    suffix = f" {unit}" if numbers and unit and len(unit) <= _SHORT_UNIT else ""
-    return f" [{_number(measured)}{suffix}, expected {_number(expected)}{suffix}]"
+    bound = "" if str(expected).startswith(("at least", "at most")) else "expected "
+    return f" [{_quantity(measured, unit)}, {bound}{_quantity(expected, unit)}]"
 
 
-def _number(value: t.Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _quantity(value: t.Any, unit: str) -> str:
+    """A number with its unit where that is short; a text stands for itself."""
+    if not isinstance(value, (int, float)):
+        return str(value)
+    number = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{number} {unit}" if unit and len(unit) <= _SHORT_UNIT else number
 
 
 def problems(node: Node, style: Style) -> Iterator[str]:
@@ -134,14 +143,12 @@ def problem(first: str, finding: Finding, style: Style) -> Iterator[str]:
 
 def _footer(document: Mapping[str, t.Any], style: Style) -> list[str]:
     run = document["run"]
-    said = [
+    return [
         style.rule * WIDTH,
-        style.fit(f" {run['time']}{style.dot}multigpu.vllm {run['collection_version']}", WIDTH),
+        f" {style.fit(style.dot.join((run['time'], 'multigpu.vllm ' + run['collection_version'])), WIDTH - 1)}",
         *style.wrap(
             "TTFT: request sent to first token. ITL: gap between two tokens. TPOT: (end to end - TTFT) / (tokens - 1). "
             "tok/s: output tokens of all streams per second. Not tested is never a pass.",
             " ",
         ),
     ]
-    return said
-

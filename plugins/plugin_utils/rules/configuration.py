@@ -18,6 +18,9 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "configuration.environment": ("tensor_parallel",),
 }
 
+#: Variables that each switch off one path between the GPUs of a node.
+_PATHS: t.Final = ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE")
+
 _BLIND: t.Final = {
     "configuration.arguments": "neither a vLLM process nor its log shows the arguments",
     "configuration.environment": "the server's environment cannot be read (other user, container or host)",
@@ -35,17 +38,19 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     environment = server.get("environment")
     if environment is None:
         environment = node.engine.get("environment") or None
+    both = together(environment or {})
+    apart = environment if not both else {name: environment[name] for name in environment if name not in _PATHS}
     return [
         *findings,
         *_reviewed("configuration.arguments", arguments, knobs.ARGUMENTS, version),
-        *_reviewed("configuration.environment", environment, knobs.ENVIRONMENT, version),
-        *together(environment or {}),
+        *_reviewed("configuration.environment", apart, knobs.ENVIRONMENT, version),
+        *both,
     ]
 
 
 def together(environment: Mapping[str, t.Any]) -> list[Finding]:
     """Variables that are bearable alone and harmful together."""
-    off = [name for name in ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE") if str(environment.get(name)) in ("1", "true")]
+    off = [name for name in _PATHS if str(environment.get(name)) in ("1", "true")]
     if len(off) < 2:
         return []
     return [
@@ -77,10 +82,10 @@ def _reviewed(
         Finding(
             check=check,
             status=Status(knob.status),
-            summary=knob.consequence,
+            summary=knob.summary,
             measured=f"{knob.name}={settings[knob.name]}",
             evidence={"vllm_version": ".".join(map(str, version)) if version else None},
-            cause=f"{knob.consequence[0].upper()}{knob.consequence[1:]}.",
+            cause=knob.cause,
             remedy=knob.remedy,
             source=knob.source,
         )

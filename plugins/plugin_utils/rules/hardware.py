@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 #: Check -> the measurements it needs.

@@ -24,11 +24,12 @@ _NCCL: t.Final = "NCCL environment variables, NVIDIA documentation"
 
 @dataclass(frozen=True)
 class Knob:
-    """One row: setting ``name`` to one of ``values`` (any value if empty) is ``status`` because of ``consequence``."""
+    """One row: setting ``name`` to one of ``values`` (any value if empty) is ``status``."""
 
     name: str
     status: Status
-    consequence: str
+    summary: str
+    cause: str
     remedy: str
     values: tuple[str, ...] = ()
     since: Version | None = None
@@ -51,21 +52,24 @@ ARGUMENTS: t.Final[tuple[Knob, ...]] = (
     Knob(
         "kv_cache_dtype",
         Status.FAIL,
-        "--kv-cache-dtype fp8_e4m3fn was never a valid value; the server refuses to start with it",
+        "--kv-cache-dtype fp8_e4m3fn is not a value that vLLM knows",
+        "No version ever accepted it; the server refuses to start.",
         "Use --kv-cache-dtype fp8_e4m3 (vllm_kv_cache_dtype: fp8_e4m3), or auto.",
         values=("fp8_e4m3fn",),
     ),
     Knob(
         "disable_log_requests",
         Status.FAIL,
-        "--disable-log-requests was removed in 0.17.0; the server exits with 'unrecognized arguments'",
+        "--disable-log-requests is gone since 0.17.0",
+        "The server exits with 'unrecognized arguments'.",
         "Remove it: requests are not logged by default since 0.10.1.",
         since=(0, 17, 0),
     ),
     Knob(
         "disable_log_requests",
         Status.WARN,
-        "--disable-log-requests is deprecated and will stop the server after an upgrade to 0.17.0",
+        "--disable-log-requests is deprecated",
+        "From 0.17.0 on the server exits with 'unrecognized arguments': the next upgrade stops it.",
         "Remove it: requests are not logged by default since 0.10.1.",
         since=(0, 10, 1),
         before=(0, 17, 0),
@@ -73,23 +77,18 @@ ARGUMENTS: t.Final[tuple[Knob, ...]] = (
     Knob(
         "num_scheduler_steps",
         Status.FAIL,
-        "--num-scheduler-steps was removed in 0.10.1; the server exits with 'unrecognized arguments'",
-        "Remove it: the V1 engine schedules every step without this cost.",
+        "--num-scheduler-steps is gone since 0.10.1",
+        "The server exits with 'unrecognized arguments'.",
+        "Remove it: the V1 engine does not need it.",
         since=(0, 10, 1),
     ),
     Knob(
         "swap_space",
         Status.FAIL,
-        "--swap-space was removed in 0.18.0; the server exits with 'unrecognized arguments'",
+        "--swap-space is gone since 0.18.0",
+        "The server exits with 'unrecognized arguments'.",
         "Remove it: the V1 engine recomputes instead of swapping.",
         since=(0, 18, 0),
-    ),
-    Knob(
-        "enforce_eager",
-        Status.WARN,
-        "--enforce-eager turns CUDA graphs off; every decode step then pays Python and launch overhead",
-        "Remove it (vllm_enforce_eager: false) unless a crash in graph capture forces it.",
-        values=("true",),
     ),
 )
 
@@ -98,8 +97,9 @@ ENVIRONMENT: t.Final[tuple[Knob, ...]] = (
         Knob(
             name,
             Status.WARN,
-            f"vLLM never read {name}: it is ignored, and from 0.17 reported as unknown",
-            f"Use the flag --{name.removeprefix('VLLM_').lower().replace('_', '-')} (our role does it for you).",
+            f"{name} is set, but vLLM does not read it",
+            "It never did: the value is silently ignored, and from 0.17 reported as unknown.",
+            f"Use the flag --{name.removeprefix('VLLM_').lower().replace('_', '-')} ({name.lower()} of our role vllm).",
         )
         for name in (
             "VLLM_TENSOR_PARALLEL_SIZE",
@@ -112,36 +112,41 @@ ENVIRONMENT: t.Final[tuple[Knob, ...]] = (
     Knob(
         "VLLM_EXTRA_ARGS",
         Status.WARN,
-        "vLLM never read VLLM_EXTRA_ARGS: the arguments in it are ignored",
-        "Pass the arguments on the command line (vllm_extra_args).",
+        "VLLM_EXTRA_ARGS is set, but vLLM does not read it",
+        "It never did: the arguments in it are silently ignored.",
+        "Pass the arguments on the command line (vllm_extra_args of our role vllm).",
     ),
     Knob(
         "VLLM_USE_V1",
         Status.WARN,
-        "VLLM_USE_V1 is gone since 0.11.1: it has no effect",
-        "Remove it: V1 is the only engine.",
+        "VLLM_USE_V1 has no effect since 0.11.1",
+        "V1 is the only engine left.",
+        "Remove it.",
         since=(0, 11, 1),
     ),
     Knob(
         "VLLM_ATTENTION_BACKEND",
         Status.WARN,
-        "VLLM_ATTENTION_BACKEND is no longer read since 0.16",
-        "Use --attention-backend.",
+        "VLLM_ATTENTION_BACKEND is not read since 0.16",
+        "The choice moved to an argument; vLLM now picks a backend by itself.",
+        "Use --attention-backend, or remove it.",
         since=(0, 16, 0),
     ),
     Knob(
         "NCCL_SHM_DISABLE",
         Status.WARN,
-        "NCCL_SHM_DISABLE=1 takes away the path that NCCL falls back to where P2P is not possible",
-        "Remove it; give the container --ipc=host instead if shared memory is too small.",
+        "NCCL_SHM_DISABLE=1 takes away NCCL's second path",
+        "Where peer access is not possible, NCCL then falls to TCP sockets.",
+        "Remove it; if shared memory is too small, run the container with --ipc=host.",
         values=("1", "true"),
         source=_NCCL,
     ),
     Knob(
         "NCCL_P2P_DISABLE",
         Status.WARN,
-        "NCCL_P2P_DISABLE=1 makes GPUs talk through host memory",
-        "Remove it unless P2P is proven broken on this host.",
+        "NCCL_P2P_DISABLE=1 sends GPU traffic through host memory",
+        "Direct copies between GPUs are switched off, so every all-reduce passes the host.",
+        "Remove it, unless peer access is proven broken on this host.",
         values=("1", "true"),
         source=_NCCL,
     ),

@@ -30,10 +30,10 @@ MODEL_MEMORY: t.Final = Limit(0.10, "share", "a CUDA context without a model tak
 BALANCE: t.Final = Limit(15, "%", "multi-GPU guide: memory within 15 % on all GPUs of a tensor-parallel group")
 
 HEADROOM: t.Final = Limit(
-    2, "%", "vLLM leaves 8 to 10 % by default (--gpu-memory-utilization 0.92, 0.9 before 0.20); below 2 % a burst runs out"
+    2, "%", "vLLM leaves 8 % by default (--gpu-memory-utilization 0.92; 0.9 before 0.20); below 2 % a burst runs out"
 )
 
-BUSY: t.Final = Limit(LOADED, "%", "a GPU that decodes shows far more than 10 % utilisation; a desktop or idle one less")
+BUSY: t.Final = Limit(LOADED, "%", "a GPU that decodes shows far more than 10 % utilisation, an idle one less")
 
 #: Slow reading of the mean over the load: GPUs of a group do the same work, so they show the same utilisation.
 SPREAD: t.Final = Limit(20, "points", "multi-GPU guide: GPUs of a tensor-parallel group rise and fall together")

@@ -60,7 +60,7 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
     else:
         cause = "Workers for these GPUs did not start, died, or cannot see them (CUDA_VISIBLE_DEVICES, container)."
         remedy = (
-            "Look for the missing ranks in the vLLM log; give the container all GPUs (--gpus all) and restart the server."
+            "Look for the missing ranks in the vLLM log; give the container all GPUs (--gpus all), then restart it."
         )
     return failed(
         "memory.idle_gpu",
@@ -79,19 +79,19 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
     difference = 100.0 * (used[fullest] - used[emptiest]) / used[fullest]
     figures = {
-        "expected": limits.BALANCE.value,
+        "expected": f"at most {limits.BALANCE.value:g} %",
         "measured": round(difference, 1),
-        "unit": "% difference",
+        "unit": "%",
         "source": limits.BALANCE.source,
     }
     if difference <= limits.BALANCE.value:
-        return passed("memory.balance", f"{gpus.gpu_list(holding)} within {difference:.1f} % of each other", **figures)
+        return passed("memory.balance", f"{gpus.gpu_list(holding)} alike: {difference:.1f} % apart", **figures)
     return failed(
         "memory.balance",
         f"GPU {emptiest} holds {used[emptiest] / GIB:.1f} GiB, GPU {fullest} {used[fullest] / GIB:.1f} GiB",
         evidence={"memory_used": {f"GPU {index}": int(used[index]) for index in holding}},
         cause="A worker did not initialise completely, or another process shares one of the GPUs.",
-        remedy="Stop other processes on the GPUs (nvidia-smi lists them), then restart vLLM so that all ranks load anew.",
+        remedy="Stop other processes on the GPUs (nvidia-smi lists them), then restart vLLM: all ranks load anew.",
         **figures,
     )
 
@@ -104,17 +104,17 @@ def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Fin
         return not_tested("memory.headroom", "the GPUs do not report their total memory")
     tightest = min(free, key=free.__getitem__)
     figures = {
-        "expected": limits.HEADROOM.value,
+        "expected": f"at least {limits.HEADROOM.value:g} %",
         "measured": round(free[tightest], 1),
-        "unit": "% free at least",
+        "unit": "%",
         "source": limits.HEADROOM.source,
     }
     if free[tightest] >= limits.HEADROOM.value:
-        return passed("memory.headroom", f"at least {free[tightest]:.0f} % free on every GPU in use", **figures)
+        return passed("memory.headroom", "memory left on every GPU in use", **figures)
     return warned(
         "memory.headroom",
         f"GPU {tightest} has {free[tightest]:.1f} % of its memory left",
-        cause="vLLM was given nearly all memory, or another process takes part of it; a burst can end in out-of-memory.",
+        cause="vLLM was given nearly all memory, or another process takes part of it; a burst can run out of it.",
         remedy="Lower --gpu-memory-utilization (vllm_gpu_memory_utilization) to 0.90, or stop the other process.",
         **figures,
     )

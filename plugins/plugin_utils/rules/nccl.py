@@ -33,7 +33,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def families(transports: t.Mapping[str, t.Any]) -> dict[str, int]:
-    """Connections per family (``p2p``, ``shm``, ``socket``, ``ib``) from names such as ``P2P/CUMEM`` or ``NET/Socket/0``."""
+    """Connections per family (``p2p``, ``shm``, ``socket``, ``ib``) from names such as ``NET/Socket/0``."""
     counts: dict[str, int] = {}
     for name, count in transports.items():
         lowered = name.lower()
@@ -50,13 +50,18 @@ def transport(node: NodeFacts) -> Finding | None:
     if not counts:
         return _unknown(node)
     shown = ", ".join(f"{count} x {family}" for family, count in sorted(counts.items(), key=lambda item: -item[1]))
-    figures: dict[str, t.Any] = {"measured": shown, "unit": "connections", "source": _SOURCE, "evidence": {"transports": counts}}
+    figures: dict[str, t.Any] = {
+        "measured": shown,
+        "unit": "connections",
+        "source": _SOURCE,
+        "evidence": {"transports": counts},
+    }
     if counts.get("socket"):
         return failed(
             "nccl.transport",
             "NCCL sends between the GPUs of this node over TCP sockets",
             expected="P2P or SHM",
-            cause="Peer access and shared memory were both unavailable or switched off, so NCCL fell back to the network.",
+            cause="Peer access and shared memory were both unavailable or switched off, so NCCL fell back to TCP.",
             remedy=(
                 "Remove NCCL_P2P_DISABLE and NCCL_SHM_DISABLE from the server's environment; run the container with "
                 "--ipc=host (vllm_ipc_mode: host) or a large --shm-size, then restart vLLM."

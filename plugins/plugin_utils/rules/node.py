@@ -43,12 +43,12 @@ class Measurement:
         if not result:
             return cls(module, reason=f"{module} was not run")
         if result.get("unreachable"):
-            return cls(module, reason=f"connection lost: {_one_line(result.get('msg'))}", unreachable=True)
+            return cls(module, reason=f"connection lost: {_plain(result.get('msg'))}", unreachable=True)
         if result.get("failed"):
             return cls(module, reason=f"{module} failed: {_one_line(result.get('msg'))}", crashed=True)
         if result.get("skipped"):
-            reason = "check mode makes no load" if check_mode else _one_line(result.get("msg")) or f"{module} was skipped"
-            return cls(module, reason=reason)
+            said = "check mode makes no load" if check_mode else _one_line(result.get("msg"))
+            return cls(module, reason=said or f"{module} was skipped")
         return cls(module, data=result)
 
 
@@ -160,7 +160,7 @@ class NodeFacts:
 
     @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPU samples taken while load ran (``time`` in seconds of the probe's clock); pauses between steps left out."""
+        """GPU samples taken while load ran, without the pauses; ``time`` in seconds of the probe's clock."""
         every = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
         windows = [(step["started"], step["ended"]) for step in self.steps if step.get("ended") is not None]
         if not windows:
@@ -178,6 +178,14 @@ class NodeFacts:
                 if str(data.get("check", "")).partition(".")[0] == area:
                     found.append(Finding.from_dict(dict(data)))
         return found
+
+
+def _plain(message: t.Any) -> str:
+    """What ssh said, without the phrases that Ansible puts before it."""
+    text = _one_line(message)
+    for phrase in ("Task failed: ", "Failed to connect to the host via ssh: ", "ssh: "):
+        text = text.removeprefix(phrase)
+    return text
 
 
 def _one_line(message: t.Any, limit: int = 200) -> str:

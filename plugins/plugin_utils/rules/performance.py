@@ -51,15 +51,15 @@ def expectation(node: NodeFacts) -> Finding | None:
         "evidence": {"step": step.get("name"), "attained_percent": round(attained, 1)},
     }
     if attained >= limits.THROUGHPUT_WARN.value:
-        return passed("performance.throughput", f"{measured:.1f} tok/s, {attained:.0f} % of what is expected", **figures)
-    verdict, limit = (
-        (failed, limits.THROUGHPUT_FAIL) if attained < limits.THROUGHPUT_FAIL.value else (warned, limits.THROUGHPUT_WARN)
-    )
+        return passed("performance.throughput", f"one stream reaches {attained:.0f} % of what is expected", **figures)
+    below_half = attained < limits.THROUGHPUT_FAIL.value
+    verdict, limit = (failed, limits.THROUGHPUT_FAIL) if below_half else (warned, limits.THROUGHPUT_WARN)
     return verdict(
         "performance.throughput",
-        f"{measured:.1f} tok/s, only {attained:.0f} % of what is expected",
+        f"one stream reaches only {attained:.0f} % of what is expected",
         cause="The server is slower than this hardware should be; sections 2 to 4 and 6 usually show why.",
-        remedy="Mend what the other sections name first, then run again; without a finding there, check validate_expected_throughput.",
+        remedy="Mend what the other sections name first, then run again; if they name nothing, check "
+        "validate_expected_throughput.",
         source=limit.source,
         **figures,
     )

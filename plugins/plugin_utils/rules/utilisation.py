@@ -42,15 +42,15 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int]) -> Findin
     idle = [index for index in group if means[index] < limits.BUSY.value]
     slowest = min(group, key=means.__getitem__)
     figures = {
-        "expected": limits.BUSY.value,
+        "expected": f"at least {limits.BUSY.value:g} %",
         "measured": round(means[slowest], 1),
-        "unit": "% at least",
+        "unit": "%",
         "evidence": {"mean_utilization": {f"GPU {index}": round(value, 1) for index, value in means.items()}},
         "source": limits.BUSY.source,
     }
     if not idle:
-        of_all = f"all {len(group)} GPUs work" if len(group) == len(means) else f"{gpus.gpu_list(group)} of {len(means)} work"
-        return passed("utilisation.active", f"{of_all} under load", **figures)
+        of_all = "" if len(group) == len(means) else f" (of {len(means)} on the node)"
+        return passed("utilisation.active", f"all {len(group)} GPUs of the group work{of_all}", **figures)
     return failed(
         "utilisation.active",
         f"{gpus.gpu_list(idle)} idle while the server is under load",
@@ -73,19 +73,19 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
         return not_tested("utilisation.synchronised", "no sample shows all GPUs of the group")
     spread = statistics.fmean(spreads)
     figures = {
-        "expected": limits.SPREAD.value,
+        "expected": f"at most {limits.SPREAD.value:g}",
         "measured": round(spread, 1),
-        "unit": "points apart at most",
+        "unit": "points",
         "evidence": {"samples": len(spreads), "means": {f"GPU {index}": round(means[index], 1) for index in group}},
         "source": limits.SPREAD.source,
     }
     if spread <= limits.SPREAD.value:
-        return passed("utilisation.synchronised", f"the GPUs stay within {spread:.0f} points of each other", **figures)
+        return passed("utilisation.synchronised", "the GPUs work in step", **figures)
     return failed(
         "utilisation.synchronised",
         f"the GPUs are {spread:.0f} points of utilisation apart on average",
-        cause="The GPUs wait for each other: a slow or throttled one, or a slow interconnect, holds up every all-reduce.",
-        remedy="Compare clocks and throttling (section 1) and the transport (section 4); mend the GPU or path that is behind.",
+        cause="The GPUs wait for each other: a slow GPU or a slow interconnect holds up every all-reduce.",
+        remedy="Compare throttling (section 1) and the transport (section 4); mend the GPU or path that is behind.",
         **figures,
     )
 

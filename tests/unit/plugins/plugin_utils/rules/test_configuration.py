@@ -1,0 +1,62 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The running server's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import configuration
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+Build = Callable[..., NodeFacts]
+
+
+def judged(node: NodeFacts) -> dict[str, list[Status]]:
+    found: dict[str, list[Status]] = {}
+    for item in configuration.evaluate(node):
+        found.setdefault(item.check.partition(".")[2], []).append(item.status)
+    return found
+
+
+def test_a_clean_server_passes(node: Build, results: dict) -> None:
+    assert judged(node(results)) == {"arguments": [Status.PASS], "environment": [Status.PASS]}
+
+
+def test_dead_arguments_fail(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["arguments"]["swap_space"] = 4
+    assert judged(node(results))["arguments"] == [Status.FAIL]
+
+
+def test_both_paths_off_is_one_failure_not_three(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
+    wrong = [item for item in configuration.evaluate(node(results)) if item.status is not Status.PASS]
+    assert [(item.check, item.status) for item in wrong] == [("configuration.environment", Status.FAIL)]
+
+
+def test_one_path_off_is_a_warning(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1"}
+    assert judged(node(results))["environment"] == [Status.WARN]
+
+
+def test_the_log_stands_in_for_the_process(node: Build, results: dict) -> None:
+    results["tensor_parallel"] = {"failed": True, "msg": "boom"}
+    results["logs"]["engine"] = {"vllm_version": "0.32.0", "arguments": {"kv_cache_dtype": "fp8_e4m3fn"}}
+    assert judged(node(results)) == {"arguments": [Status.FAIL], "environment": [Status.NOT_TESTED]}
+
+
+def test_what_cannot_be_read_is_not_tested(node: Build, results: dict) -> None:
+    results["tensor_parallel"].update(arguments=None, environment=None)
+    assert judged(node(results)) == {"arguments": [Status.NOT_TESTED], "environment": [Status.NOT_TESTED]}
+
+
+def test_an_empty_environment_was_read(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["environment"] = {}
+    assert judged(node(results))["environment"] == [Status.PASS]
+
+
+def test_without_server_and_log_the_judge_gives_the_reason(node: Build, results: dict) -> None:
+    results["tensor_parallel"] = results["logs"] = {}
+    assert configuration.evaluate(node(results)) == []

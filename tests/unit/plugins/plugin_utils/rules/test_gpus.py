@@ -1,0 +1,51 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sums over GPU samples."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus
+
+GIB = 2**30
+
+
+def at(time: float, *values: float | None) -> dict:
+    return {"time": time, "gpus": [{"index": i, "utilization_gpu": value} for i, value in enumerate(values)]}
+
+
+def test_null_readings_do_not_count_as_zero() -> None:
+    assert gpus.means([at(0, 50, None), at(1, 70, None)], "utilization_gpu") == {0: 60.0}
+
+
+def test_buckets_are_means_of_windows() -> None:
+    samples = [at(0.0, 10), at(0.5, 20), at(1.0, 90)]
+    assert gpus.buckets(samples, "utilization_gpu", 1.0) == [(0.0, {0: 15.0}), (1.0, {0: 90.0})]
+
+
+def test_only_keeps_the_named_gpus() -> None:
+    assert gpus.only([at(0, 1, 2, 3)], [0, 2])[0]["gpus"] == [
+        {"index": 0, "utilization_gpu": 1},
+        {"index": 2, "utilization_gpu": 3},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("used", "holding"),
+    [
+        ({0: 18 * GIB, 1: 18 * GIB}, [0, 1]),
+        ({0: 18 * GIB, 1: 0.4 * GIB}, [0]),
+        ({0: 18 * GIB, 1: 9 * GIB}, [0, 1]),
+        ({0: 0.4 * GIB, 1: 0.4 * GIB}, []),
+        ({}, []),
+    ],
+)
+def test_holders_have_more_than_a_context(used: dict[int, float], holding: list[int]) -> None:
+    assert gpus.holders(used) == holding
+
+
+@pytest.mark.parametrize(("indices", "text"), [([3], "GPU 3"), ([1, 2], "GPUs 1, 2")])
+def test_gpu_list(indices: list[int], text: str) -> None:
+    assert gpus.gpu_list(indices) == text

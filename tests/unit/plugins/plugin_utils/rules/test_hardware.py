@@ -1,0 +1,91 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only load shows about the hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import hardware
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+Build = Callable[..., NodeFacts]
+
+
+def found(node: NodeFacts, check: str) -> list[tuple[Status, str]]:
+    return [(item.status, item.summary) for item in hardware.evaluate(node) if item.check == check]
+
+
+def change(results: dict, index: int, part: float = 1.0, **readings: object) -> None:
+    samples = results["load"]["gpu_samples"]["samples"]
+    for sample in samples[: round(len(samples) * part)]:
+        sample["gpus"][index].update(readings)
+
+
+def test_a_healthy_node_passes_under_load(node: Build, results: dict) -> None:
+    judged = {item.check: item.status for item in hardware.evaluate(node(results))}
+    for check in ("hardware.pcie_link", "hardware.throttle", "hardware.temperature"):
+        assert judged[check] is Status.PASS
+
+
+def test_the_idle_link_speed_is_not_held_against_the_card(node: Build, results: dict) -> None:
+    assert results["gpu"]["ansible_facts"]["gpu"]["devices"][0]["pcie"]["generation"] == 1
+    ((status, summary),) = found(node(results), "hardware.pcie_link")
+    assert status is Status.PASS
+    assert "under load" in summary
+
+
+def test_a_narrow_link_under_load_is_named(node: Build, results: dict) -> None:
+    change(results, 2, pcie={"generation": 4, "width": 4})
+    ((status, summary),) = found(node(results), "hardware.pcie_link")
+    assert status is Status.FAIL
+    assert "GPU 2" in summary
+
+
+def test_a_link_that_is_only_slow_while_idle_passes(node: Build, results: dict) -> None:
+    change(results, 2, part=0.5, pcie={"generation": 1, "width": 16}, utilization_gpu=0)
+    ((status, _summary),) = found(node(results), "hardware.pcie_link")
+    assert status is Status.PASS
+
+
+@pytest.mark.parametrize(("part", "status"), [(1.0, Status.FAIL), (0.5, Status.FAIL), (0.03, Status.PASS)])
+def test_lasting_throttling_counts_and_a_dip_does_not(node: Build, results: dict, part: float, status: Status) -> None:
+    change(results, 1, part=part, throttle_reasons=["hw_thermal_slowdown", "hw_slowdown"])
+    assert [item for item, _summary in found(node(results), "hardware.throttle")] == [status]
+
+
+def test_the_power_cap_is_normal(node: Build, results: dict) -> None:
+    change(results, 1, throttle_reasons=["sw_power_cap"])
+    assert [item for item, _summary in found(node(results), "hardware.throttle")] == [Status.PASS]
+
+
+def test_heat_under_load_is_seen(node: Build, results: dict) -> None:
+    change(results, 3, temperature=99)
+    assert [item for item, _summary in found(node(results), "hardware.temperature")] == [Status.FAIL]
+
+
+def test_the_margin_shrinks_with_the_heat(node: Build, results: dict) -> None:
+    device = results["gpu"]["ansible_facts"]["gpu"]["devices"][0]
+    device["temperature_limits"] = {"slowdown": None, "gpu_max": None, "margin": 20, "margin_slowdown": -2}
+    change(results, 0, temperature=device["temperature"] + 25)
+    assert [item for item, _summary in found(node(results), "hardware.temperature")] == [Status.FAIL]
+    assert device["temperature_limits"]["margin"] == 20, "the facts themselves stay as they were"
+
+
+def test_without_load_the_module_has_the_last_word(node: Build, results: dict) -> None:
+    results["load"] = {}
+    assert hardware.evaluate(node(results)) == node(results).findings("hardware")
+
+
+def test_readings_that_a_gpu_lacks_are_not_tested(node: Build, results: dict) -> None:
+    for index in range(4):
+        change(results, index, pcie={"generation": None, "width": None}, throttle_reasons=None, temperature=None)
+        device = results["gpu"]["ansible_facts"]["gpu"]["devices"][index]
+        device["throttle_reasons"] = None
+        device["pcie"]["generation"] = None
+    assert found(node(results), "hardware.throttle") == []
+    assert found(node(results), "hardware.pcie_link") == []

@@ -1,0 +1,45 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speed against the user's expectation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import performance
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+Build = Callable[..., NodeFacts]
+
+
+@pytest.mark.parametrize(
+    ("expected", "status"),
+    [(100.0, "pass"), (130.25, "pass"), (131.0, "warn"), (208.4, "warn"), (209.0, "fail")],
+)
+def test_limits(node: Build, results: dict, expected: float, status: str) -> None:
+    """The single stream of the fixture reaches 104.2 tok/s: 80 % of 130.25, 50 % of 208.4."""
+    finding = performance.expectation(node(results, expected_throughput=expected))
+    assert finding is not None
+    assert finding.status is Status(status)
+    assert finding.measured == 104.2
+
+
+def test_without_expectation_there_is_no_verdict_on_speed(node: Build, results: dict) -> None:
+    assert performance.expectation(node(results)) is None
+    assert [item.check for item in performance.evaluate(node(results))] == list(performance.CHECKS)
+
+
+def test_a_void_step_is_no_measurement(node: Build, results: dict) -> None:
+    results["load"]["results"][0]["void"] = True
+    step = performance.single_stream(node(results))
+    assert step is not None
+    assert step["name"] == "prompt-1024"
+
+
+def test_without_a_single_stream_nothing_is_compared(node: Build, results: dict) -> None:
+    results["load"]["results"] = results["load"]["results"][2:]
+    assert performance.expectation(node(results, expected_throughput=100.0)) is None

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work and step of the GPUs under load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import utilisation
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+
+GIB = 2**30
+Build = Callable[..., NodeFacts]
+
+
+def busy(results: dict, *pattern: tuple[float | None, ...], used: tuple[float, ...] = (18, 18, 18, 18)) -> None:
+    """Samples that repeat ``pattern``, one tuple of utilisations after another."""
+    for number, sample in enumerate(results["load"]["gpu_samples"]["samples"]):
+        for gpu, value, gib in zip(sample["gpus"], pattern[number % len(pattern)], used, strict=True):
+            gpu.update(utilization_gpu=value, memory_used=int(gib * GIB))
+
+
+def judged(node: NodeFacts) -> dict[str, Status]:
+    return {item.check.partition(".")[2]: item.status for item in utilisation.evaluate(node)}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "active", "synchronised"),
+    [
+        (((92, 91, 93, 90),), "pass", "pass"),
+        (((92, 0, 0, 0),), "fail", "fail"),
+        (((92, 91, 93, 5),), "fail", "fail"),
+        (((95, 60, 95, 95), (60, 95, 95, 95)), "pass", "fail"),
+        (((95, 80, 95, 95), (80, 95, 95, 95)), "pass", "pass"),
+        (((40, 40, 40, 40), (90, 90, 90, 90)), "pass", "pass"),
+    ],
+)
+def test_a_group_of_four(node: Build, results: dict, pattern: tuple, active: str, synchronised: str) -> None:
+    busy(results, *pattern)
+    assert judged(node(results)) == {"active": Status(active), "synchronised": Status(synchronised)}
+
+
+def test_only_members_of_the_group_have_to_work(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["tensor_parallel_size"] = 2
+    busy(results, (92, 91, 0, 0), used=(18, 18, 0.3, 0.3))
+    findings = utilisation.evaluate(node(results))
+    assert [item.status for item in findings] == [Status.PASS, Status.PASS]
+    assert findings[0].summary == "all 2 GPUs of the group work (of 4 on the node)"
+
+
+def test_one_gpu_has_nobody_to_wait_for(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["tensor_parallel_size"] = 1
+    busy(results, (92, 0, 0, 0), used=(18, 0.3, 0.3, 0.3))
+    assert judged(node(results)) == {"active": Status.PASS, "synchronised": Status.NOT_TESTED}
+
+
+def test_unknown_size_expects_every_gpu(node: Build, results: dict) -> None:
+    results["tensor_parallel"] = {}
+    busy(results, (92, 0, 0, 0), used=(18, 0.3, 0.3, 0.3))
+    assert judged(node(results))["active"] is Status.FAIL
+
+
+def test_without_memory_readings_the_busiest_are_the_group(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["tensor_parallel_size"] = 1
+    busy(results, (0, 92, 0, 0), used=(0, 0, 0, 0))
+    assert utilisation.members(node(results), {0: 0.0, 1: 92.0, 2: 0.0, 3: 0.0}) == [1]
+
+
+def test_without_samples_the_probe_says_why(node: Build, results: dict) -> None:
+    results["load"].update(gpu_samples=None, gpu_samples_reason="no NVIDIA driver")
+    findings = utilisation.evaluate(node(results))
+    assert [(item.status, item.summary) for item in findings] == [(Status.NOT_TESTED, "no NVIDIA driver")] * 2
+
+
+def test_samples_without_readings_are_not_tested(node: Build, results: dict) -> None:
+    busy(results, (92, 91, 93, None))
+    assert judged(node(results))["synchronised"] is Status.PASS
+    busy(results, (None, None, None, None))
+    assert judged(node(results)) == {"active": Status.NOT_TESTED, "synchronised": Status.NOT_TESTED}
