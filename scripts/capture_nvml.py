@@ -1,11 +1,10 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Record what NVML and nvidia-smi say on a node with GPUs, as a test fixture.
 
-    capture_nvml.py --out DIR                      idle only
-    capture_nvml.py --out DIR -- COMMAND ARG...    idle, then while COMMAND runs
+    python scripts/capture_nvml.py --out DIR                      idle only
+    python scripts/capture_nvml.py --out DIR -- COMMAND ARG...    idle, then while COMMAND runs
 
 Writes DIR/nvml.json and the texts of nvidia-smi. Every NVML call is stored under ``function(arguments)`` with GPUs
 written as gpu0, gpu1, ...; the value is what nvidia-ml-py returned, or {"error": code, "message": text}. The state

@@ -35,12 +35,13 @@ class Reader(t.Protocol):
 BACKENDS: t.Final[dict[str, Callable[[], Reader]]] = {"nvml": open_nvml, "nvidia_smi": SmiReader}
 
 
-def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] = BACKENDS) -> Reader:
+def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] | None = None) -> Reader:
     """Reader of the named backend; ``auto`` takes NVML, and nvidia-smi where NVML's bindings or library are missing.
 
     :raises GpuUnavailable: where the GPUs cannot be read. NVML's reason is given where both backends fail, because
         nvidia-smi itself stands on NVML; ``no_driver`` where there is neither.
     """
+    backends = BACKENDS if backends is None else backends
     if backend != "auto":
         return backends[backend]()
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.health import LOADED
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED
 
 
 @dataclass(frozen=True)

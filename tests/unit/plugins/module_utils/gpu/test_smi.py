@@ -103,8 +103,12 @@ def test_peer_access_that_cannot_be_asked_is_null(recorded_smi):
 
 
 def test_sample_reads_again(recorded_smi):
-    states = iter(["idle", "load"])
-    reader = subject.SmiReader(lambda command: recorded_smi(next(states))(command))
+    states = iter([recorded_smi("idle"), recorded_smi("load")])
+
+    def run(command):
+        return next(states)(command)
+
+    reader = subject.SmiReader(run)
     (sample,) = reader.sample()
     assert sample["utilization_gpu"] == 100
     assert sample["pcie"] == {"generation": 5, "width": 16}
