@@ -9,13 +9,11 @@ Creating is different: see ``once.py``.
 
 from __future__ import annotations
 
-import json
 import typing as t
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
-    LinodeError,
     NotFound,
     Refused,
     Transient,
@@ -26,6 +24,8 @@ Json = dict[str, t.Any]
 
 #: Largest page that the API allows for instances and firewalls.
 PAGE_SIZE: t.Final = 500
+#: Seconds that an answer may take where the budget of time is nearly used up.
+SHORTEST_WAIT: t.Final = 5.0
 
 
 class Transport(t.Protocol):
@@ -37,6 +37,7 @@ class Transport(t.Protocol):
         path: str,
         data: Mapping[str, t.Any] | None = None,
         filters: Mapping[str, t.Any] | None = None,
+        within: float | None = None,
     ) -> Json: ...
 
 
@@ -77,7 +78,7 @@ class LinodeApi:
         return self._create("/linode/instances", payload)
 
     def update_instance(self, instance_id: int, changes: Mapping[str, t.Any]) -> Json:
-        return self._patiently("PUT", f"/linode/instances/{instance_id}", changes)
+        return self._patiently("PUT", f"/linode/instances/{instance_id}", changes, needs="id")
 
     def boot_instance(self, instance_id: int) -> None:
         """Start a Linode that is powered off; one that starts already is fine."""
@@ -136,15 +137,15 @@ class LinodeApi:
         self._delete(f"/networking/firewalls/{firewall_id}")
 
     def _create(self, path: str, payload: Mapping[str, t.Any]) -> Json:
-        made = self._transport.send("POST", path, payload)
-        if not isinstance(made.get("id"), int):
-            raise Transient("unreadable", f"POST {path}: the answer has no id", may_have_happened=True)
-        self.patience.succeeded()
-        return made
+        return _with("id", "POST", path, self._send("POST", path, payload))
+
+    def _send(self, *request: t.Any) -> Json:
+        # A last attempt may use what is left of the budget, but some seconds at least: a create is not cut off early.
+        return self._transport.send(*request, within=max(SHORTEST_WAIT, self.patience.remaining))
 
     def _get_or_none(self, path: str) -> Json | None:
         try:
-            return self._patiently("GET", path)
+            return self._patiently("GET", path, needs="id")
         except NotFound:
             return None
 
@@ -162,18 +163,20 @@ class LinodeApi:
         data: Mapping[str, t.Any] | None = None,
         filters: Mapping[str, t.Any] | None = None,
         done: Callable[[], bool] | None = None,
+        needs: str | None = None,
     ) -> Json:
-        """Send until there is an answer; ``done`` tells whether a failed attempt had its effect after all."""
+        """Send until there is an answer that has the key ``needs``.
+
+        ``done`` tells whether a failed attempt had its effect after all.
+        """
+        attempts = self.patience.attempts()
         while True:
             try:
-                answer = self._transport.send(method, path, data, filters)
+                return _with(needs, method, path, self._send(method, path, data, filters))
             except Transient as fault:
-                self.patience.pause(fault)
+                attempts.pause(fault)
                 if done is not None and done():
                     return {}
-            else:
-                self.patience.succeeded()
-                return answer
 
     def _list(self, path: str, filters: Mapping[str, t.Any] | None = None, paged: bool = True) -> list[Json]:
         """All entries of a collection, each once, also where entries move between pages while they are read."""
@@ -183,16 +186,16 @@ class LinodeApi:
         page = pages = 1
         while page <= pages:
             query = f"?page={page}&page_size={PAGE_SIZE}" if paged else (f"?page={page}" if page > 1 else "")
-            answer = self._patiently("GET", f"{path}{query}", filters=wanted)
-            for entry in self._entries(path, answer):
+            answer = self._patiently("GET", f"{path}{query}", filters=wanted, needs="data")
+            for entry in answer["data"]:
                 found[entry["id"]] = entry
             pages = answer.get("pages", 1)
             page += 1
         return list(found.values())
 
-    @staticmethod
-    def _entries(path: str, answer: Json) -> list[Json]:
-        entries = answer.get("data")
-        if not isinstance(entries, list):
-            raise LinodeError(f"GET {path}: the answer has no list of data: {json.dumps(answer)[:200]}")
-        return entries
+
+def _with(needs: str | None, method: str, path: str, answer: Json) -> Json:
+    """``answer``; a page from something in between can be JSON and still not be the API's."""
+    if needs is not None and needs not in answer:
+        raise Transient("unreadable", f"{method} {path}: the answer has no {needs!r}", may_have_happened=True)
+    return answer

@@ -10,6 +10,7 @@ exactly once. Whether it is sent again is decided by the caller, who knows what 
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import traceback
 import typing as t
@@ -49,9 +50,11 @@ class _TimedAdapter(HTTPAdapter):
         super().__init__(max_retries=0)
         self.connect = connect
         self.read = read
+        self.within: float | None = None
 
     def send(self, request: t.Any, **options: t.Any) -> t.Any:
-        options["timeout"] = (self.connect, self.read)
+        left = math.inf if self.within is None else self.within
+        options["timeout"] = (min(self.connect, left), min(self.read, left))
         return super().send(request, **options)
 
 
@@ -119,6 +122,7 @@ class LinodeTransport:
 
     def mount(self, adapter: t.Any) -> None:
         """Use ``adapter`` (a ``requests`` transport adapter) for all requests."""
+        self._adapter = adapter
         self._client.session.mount("http://", adapter)
         self._client.session.mount("https://", adapter)
 
@@ -128,13 +132,15 @@ class LinodeTransport:
         path: str,
         data: Mapping[str, t.Any] | None = None,
         filters: Mapping[str, t.Any] | None = None,
+        within: float | None = None,
     ) -> dict[str, t.Any]:
-        """The JSON object of the answer (empty for 204).
+        """The JSON object of the answer (empty for 204); ``within``: seconds, where less than the timeouts are left.
 
         :raises Transient: where the same request may succeed later.
         :raises Refused: where the API said no.
         :raises GaveUp: where TLS fails, which repeating does not mend.
         """
+        self._adapter.within = within
         call = getattr(self._client, _METHODS[method])
         try:
             result = call(path, data=data, filters=filters)

@@ -212,7 +212,7 @@ class Provisioner:
 
     def _account_for(self, made: Made, request: InstanceRequest, plan: Json, password: str | None) -> Made:
         outcome = self._outcome
-        outcome.attempts = made.attempts
+        outcome.attempts = made.failures
         seen = summary(made.resource, plan)
         outcome.after = _difference(seen)
         if made.by_us is False:

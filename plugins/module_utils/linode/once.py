@@ -18,7 +18,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     LinodeError,
     OutcomeUnknown,
     OutOfStock,
-    Refused,
     Transient,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.patience import Patience
@@ -32,7 +31,7 @@ class Made:
 
     resource: Json
     by_us: bool | None
-    attempts: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 def create_once(
@@ -40,16 +39,17 @@ def create_once(
 ) -> Made:
     """Try ``offers`` (name, one attempt) in order until one is accepted; the next only where one is out of stock.
 
-    :raises OutOfStock: where no offer is available.
-    :raises OutcomeUnknown: where an attempt may have succeeded and the API does not say.
+    :raises OutcomeUnknown: where an attempt may have succeeded and nothing of that label is seen.
+    :raises OutOfStock: where no offer is available, and nothing was created.
     :raises Refused, GaveUp: where nothing was created.
     """
-    attempts: list[str] = []
+    failures: list[str] = []
+    attempts = patience.attempts()
     uncertain = False
 
-    def look() -> Made | None:
+    def look(by_us: bool | None = None) -> Made | None:
         found = find()
-        return Made(found, None if uncertain else False, attempts) if found else None
+        return Made(found, by_us, failures) if found else None
 
     try:
         for name, create in offers:
@@ -57,40 +57,36 @@ def create_once(
                 try:
                     made = create()
                 except OutOfStock as error:
-                    attempts.append(f"{name}: {error}")
+                    failures.append(f"{name}: {error}")
                     if uncertain and (found := look()):
                         return found
                     break
                 except LabelTaken as error:
-                    if found := look():
+                    if found := look(None if uncertain else False):
                         return found
-                    patience.pause(Transient("label_hidden", f"{error} The token cannot see the owner of the label"))
+                    attempts.pause(Transient("label_hidden", f"{error}; the token cannot see the owner of the label"))
                 except Transient as fault:
-                    attempts.append(f"{name}: {fault}")
+                    failures.append(f"{name}: {fault}")
                     uncertain = uncertain or fault.may_have_happened
-                    patience.pause(fault)
+                    attempts.pause(fault)
                     # Where the API lags behind, the next attempt is refused for its label: never a second object.
                     if uncertain and (found := look()):
                         return found
                 else:
-                    return Made(made, True, attempts)
-        raise OutOfStock("Not available at present: " + "; ".join(attempts))
+                    return Made(made, True, failures)
+        raise OutOfStock("Not available at present: " + "; ".join(failures))
     except LinodeError as error:
-        if not uncertain:
-            raise
-        return _last_look(look, error)
+        return _last_look(look, error, uncertain)
 
 
-def _last_look(look: Callable[[], Made | None], error: LinodeError) -> Made:
-    """What an earlier attempt without an answer has left behind, now that no further attempt is made."""
+def _last_look(look: Callable[[], Made | None], error: LinodeError, uncertain: bool) -> Made:
+    """What the attempts have left behind, now that no further one is made: even a refusal is not taken at its word."""
     try:
-        found = look()
-    except LinodeError:
-        found, seen = None, "the API could not be asked what became of it"
-    else:
+        if found := look():
+            return found
         seen = "nothing of that label was there at the last look"
-    if found:
-        return found
-    if isinstance(error, Refused) and seen.startswith("nothing"):
+    except LinodeError:
+        seen = "the API could not be asked what became of it"
+    if not uncertain:
         raise error
-    raise OutcomeUnknown(f"{error} An attempt to create may still have succeeded: {seen}.") from error
+    raise OutcomeUnknown(f"{error} An earlier attempt to create may still have succeeded: {seen}.") from error

@@ -29,20 +29,15 @@ class Clock:
 
 
 class Patience:
-    """Decides after each transient fault whether to pause and try again.
-
-    ``budget``: seconds that this and all following waits may take together. A fault kind that ``PATIENCE`` limits is
-    counted per *row* of faults: call :meth:`succeeded` after an answer that was good.
-    """
+    """One budget of time, in seconds, for all waits of a task together."""
 
     def __init__(
         self, budget: float, clock: Clock | None = None, jitter: t.Callable[[], float] = random.random
     ) -> None:
         self.clock = clock or Clock()
         self.budget = budget
+        self.jitter = jitter
         self.started = self.clock.now()
-        self._jitter = jitter
-        self._seen: Counter[str] = Counter()
 
     @property
     def elapsed(self) -> float:
@@ -53,28 +48,38 @@ class Patience:
         """Seconds left; never negative."""
         return max(0.0, self.budget - self.elapsed)
 
-    def succeeded(self) -> None:
-        self._seen.clear()
+    def attempts(self) -> Attempts:
+        """For the attempts at one request."""
+        return Attempts(self)
+
+
+class Attempts:
+    """Decides after each transient fault of one request whether to pause and try again."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._seen: Counter[str] = Counter()
 
     def pause(self, fault: Transient) -> None:
         """Wait before the next attempt.
 
-        :raises GaveUp: where the time, or the number of attempts for this kind of fault, is used up.
+        :raises GaveUp: where the time, or the number of attempts that make sense for this fault, is used up.
         """
+        patience = self._patience
         self._seen[fault.kind] += 1
         limit = PATIENCE[fault.kind]
         if limit is not None and self._seen[fault.kind] >= limit:
-            raise GaveUp(f"Gave up after {limit} attempts: {fault}") from fault
+            raise GaveUp(f"Gave up after {limit} attempts: {fault}.") from fault
         seconds = self._pause_after(fault)
-        if seconds >= self.remaining:
-            waited = f"Gave up after {self.elapsed:.0f} s of {self.budget:.0f} s"
+        if seconds >= patience.remaining:
+            waited = f"Gave up after {patience.elapsed:.0f} s of {patience.budget:.0f} s"
             asked = f" (the API asks to wait another {seconds:.0f} s)" if fault.retry_after else ""
-            raise GaveUp(f"{waited}{asked}: {fault}") from fault
-        self.clock.sleep(seconds)
+            raise GaveUp(f"{waited}{asked}: {fault}.") from fault
+        patience.clock.sleep(seconds)
 
     def _pause_after(self, fault: Transient) -> float:
         # Jitter keeps a fleet of waiting tasks from coming back all at once.
         if fault.retry_after is not None:
-            return fault.retry_after + self._jitter()
+            return fault.retry_after + self._patience.jitter()
         growing = FIRST_PAUSE * 2 ** min(sum(self._seen.values()) - 1, 10)
-        return min(growing, LONGEST_PAUSE) * (1 + 0.25 * self._jitter())
+        return min(growing, LONGEST_PAUSE) * (1 + 0.25 * self._patience.jitter())

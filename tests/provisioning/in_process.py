@@ -1,0 +1,84 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection's own client on the fake API without sockets and without waiting: thousands of faults in seconds."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from urllib.parse import urlsplit
+
+import requests
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import LinodeTransport
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.patience import Patience
+from fake_linode import FakeLinode, Reply
+from faults import Fault, FaultPlan
+
+
+class FakeClock:
+    """Time that passes only when somebody sleeps, waits for an answer, or asks."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class InProcessAdapter(requests.adapters.BaseAdapter):
+    """A ``requests`` transport that hands requests to the fake and applies a plan of faults."""
+
+    def __init__(self, fake: FakeLinode, plan: FaultPlan, clock: FakeClock, read_timeout: float = 60.0) -> None:
+        super().__init__()
+        self.within = read_timeout
+        self._fake, self._plan, self._clock, self._read_timeout = fake, plan, clock, read_timeout
+
+    def close(self) -> None:
+        pass
+
+    def send(self, request, **_options):
+        self._clock.sleep(0.2)
+        parts = urlsplit(request.url)
+        path = parts.path.removeprefix("/v4")
+        fault = self._plan.next(request.method, path) or Fault(times=0)
+        if fault.meanwhile:
+            fault.meanwhile()
+        strikes_first = not fault.after and (fault.reply or fault.drop or fault.stall)
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        target = f"{parts.path}?{parts.query}"
+        reply = Reply(200, {}) if strikes_first else self._fake.handle(request.method, target, request.headers, body)
+        self._clock.sleep(fault.slow)
+        if fault.stall:
+            self._clock.sleep(min(self._read_timeout, self.within))
+            raise requests.exceptions.ReadTimeout("Read timed out.")
+        if fault.drop:
+            raise requests.exceptions.ConnectionError("Connection aborted: Remote end closed connection")
+        if fault.truncate:
+            raise requests.exceptions.ChunkedEncodingError("Connection broken: IncompleteRead")
+        return _response(request, fault.reply or reply)
+
+
+def _response(request, reply: Reply) -> requests.Response:
+    text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+    response = requests.Response()
+    response.status_code = reply.status
+    response.headers.update(reply.headers)
+    response.raw = BytesIO(text.encode())
+    response.encoding = "utf-8"
+    response.request, response.url = request, request.url
+    return response
+
+
+def make_api(
+    fake: FakeLinode, token: str, clock: FakeClock, plan: FaultPlan | None = None, budget: float = 600.0
+) -> LinodeApi:
+    transport = LinodeTransport(token)
+    # Looking for proxies in the environment would take half of the time of thousands of requests.
+    transport._client.session.trust_env = False
+    transport.mount(InProcessAdapter(fake, plan or FaultPlan(), clock))
+    return LinodeApi(transport, Patience(budget, clock, jitter=lambda: 0.5))
