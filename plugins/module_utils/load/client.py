@@ -124,9 +124,11 @@ class Exchange:
         self.cancelled = False
 
     @classmethod
-    def never_sent(cls, failure: RequestFailed, now: float) -> Exchange:
+    def never_sent(cls, failure: RequestFailed | None, now: float) -> Exchange:
+        """An exchange that failed before it began, or was cancelled where there is no failure."""
         exchange = cls(now, 0)
         exchange.failure = failure
+        exchange.cancelled = failure is None
         return exchange
 
 

@@ -145,7 +145,9 @@ class StepRun:
         self._drain = drain
         self._reuse = reuse_connections
         self._left = step.requests
+        # No new request; and after that, no request at all.
         self._stopping = False
+        self._over = False
         self._failures_in_a_row = 0
         self._connections: dict[int, Connection] = {}
         self._unopened: dict[int, RequestFailed] = {}
@@ -239,6 +241,8 @@ class StepRun:
         except RequestFailed as failure:
             return Exchange.never_sent(failure, time.monotonic())
         self._connections[number] = connection
+        if self._over:
+            return Exchange.never_sent(None, time.monotonic())
         return await connection.send(self._body(), self._step.output_tokens)
 
     def _note(self, number: int, exchange: Exchange) -> None:
@@ -252,9 +256,12 @@ class StepRun:
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= max(GIVE_UP_AFTER, self._streams) and not self._stopping:
             self.outcome.gave_up = exchange.failure.reason
-            self._stopping = True
-            for connection in self._connections.values():
-                connection.cancel()
+            self._cancel_all()
+
+    def _cancel_all(self) -> None:
+        self._stopping = self._over = True
+        for connection in self._connections.values():
+            connection.cancel()
 
     async def _patrol(self) -> None:
         while True:
@@ -278,8 +285,7 @@ class StepRun:
         if self.outcome.full_until is None:
             self.outcome.full_until = time.monotonic()
         _done, late = await asyncio.wait(tasks, timeout=self._drain)
-        for connection in self._connections.values():
-            connection.cancel()
+        self._cancel_all()
         if late:
             # What is left now is a stream that waits for a connection.
             _done, late = await asyncio.wait(late, timeout=_PATROL)

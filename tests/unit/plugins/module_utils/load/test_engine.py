@@ -1,0 +1,147 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import itertools
+import resource
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import engine as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import open_target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
+from ansible_collections.multigpu.vllm.tests.support.scripted_server import (
+    HANG,
+    STREAM_END,
+    STREAM_HEAD,
+    ScriptedServer,
+    error,
+    event,
+    good_stream,
+    last_usage,
+    piece,
+)
+
+TOKENS = 4
+
+
+def load(
+    server: ScriptedServer, timeout: float = 0.5, drain: float = 0.2, reuse: bool = True, **step: object
+) -> subject.Outcome:
+    target = open_target(server.url, "completions", timeout)
+    return subject.run_step(target, Step("test", 2, TOKENS, **step), lambda: b"{}", drain, reuse)
+
+
+def slow_stream(pause: float = 0.03) -> list:
+    pieces = itertools.chain.from_iterable((pause, event(piece("x", n))) for n in range(1, TOKENS + 1))
+    return [STREAM_HEAD, *pieces, event(last_usage(TOKENS)), event("[DONE]"), STREAM_END]
+
+
+def test_a_step_of_requests_sends_just_these():
+    with ScriptedServer(lambda _body, _number: slow_stream(0.005)) as server:
+        outcome = load(server, concurrency=3, requests=10)
+    assert (outcome.completed, outcome.sent, len(server.requests)) == (10, 10, 10)
+    assert server.connections == 3
+    assert outcome.tokens == outcome.completed_tokens == 10 * TOKENS
+    assert outcome.timeline.tokens(0.0, outcome.duration + 1) == 10 * TOKENS
+    assert outcome.lag_p99 is not None
+    assert outcome.full_from > outcome.started
+
+
+def test_fewer_requests_than_streams():
+    with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
+        outcome = load(server, concurrency=8, requests=2)
+    assert (outcome.completed, server.connections) == (2, 2)
+
+
+def test_a_connection_for_each_request_by_choice():
+    with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
+        outcome = load(server, concurrency=1, requests=3, reuse=False)
+    assert outcome.completed == 3
+    assert server.connections >= 3
+
+
+def test_a_step_of_duration_measures_just_that_time_and_drains():
+    with ScriptedServer(lambda _body, _number: slow_stream()) as server:
+        outcome = load(server, concurrency=2, duration=0.3, drain=5.0)
+    assert outcome.duration == pytest.approx(0.3)
+    assert outcome.cancelled == outcome.failed == 0
+    assert outcome.completed == len(server.requests)
+    assert outcome.completed_in_time < outcome.completed
+
+
+def test_what_outlasts_the_drain_is_cancelled_and_not_failed():
+    with ScriptedServer(lambda _body, _number: [STREAM_HEAD, event(piece("x", 1)), HANG]) as server:
+        outcome = load(server, concurrency=2, duration=0.2, drain=0.1, timeout=60.0)
+    assert (outcome.completed, outcome.failed, outcome.cancelled) == (0, 0, 2)
+    assert outcome.tokens == 2
+
+
+def test_a_stream_that_still_waits_for_a_connection_does_not_hold_up_the_end(monkeypatch):
+    async def never(_target: object, _stamp: object) -> None:
+        await subject.asyncio.sleep(60)
+
+    with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
+        opened = subject.Connection.open
+        opens = itertools.count()
+        monkeypatch.setattr(
+            subject.Connection, "open", lambda target, stamp: (opened if next(opens) == 0 else never)(target, stamp)
+        )
+        outcome = load(server, concurrency=1, duration=0.2, drain=0.1, reuse=False)
+    assert outcome.failed == 0
+
+
+@pytest.mark.parametrize(("concurrency", "sent"), [(1, 3), (8, 8)])
+def test_a_server_that_fails_everything_is_not_hammered(concurrency, sent):
+    with ScriptedServer(lambda _body, _number: [error("429 Too Many Requests", "no")]) as server:
+        outcome = load(server, concurrency=concurrency, duration=30.0)
+    assert outcome.gave_up == "rate_limited"
+    assert sent <= outcome.failed <= 2 * sent
+    assert len(server.requests) <= 2 * sent
+
+
+def test_a_server_that_hangs_costs_the_timeout_once():
+    with ScriptedServer(lambda _body, _number: [HANG]) as server:
+        outcome = load(server, concurrency=4, requests=400)
+    assert dict(outcome.failures) == {"first_byte_timeout": 4}
+    assert outcome.duration < 400 * 0.5
+
+
+def test_single_failures_do_not_end_a_step():
+    with ScriptedServer(lambda _body, n: [error("500 Oops", "once") if n % 3 == 0 else good_stream(TOKENS)]) as server:
+        outcome = load(server, concurrency=1, requests=9)
+    assert (outcome.completed, outcome.failed, outcome.gave_up) == (6, 3, None)
+    assert outcome.details == {"server_error": "HTTP 500: once"}
+
+
+def test_an_error_of_our_own_is_not_hidden():
+    target_server = ScriptedServer(lambda _body, _number: [good_stream(TOKENS)])
+    with target_server as server, pytest.raises(ZeroDivisionError):
+        subject.run_step(
+            open_target(server.url, "completions", 1.0), Step("test", 2, TOKENS, 1, 1), lambda: b"%d" % (1 // 0)
+        )
+
+
+def test_the_steady_window_needs_a_second():
+    outcome = subject.Outcome(started=10.0, full_from=10.5, full_until=13.0)
+    assert outcome.steady_window == (0.5, 3.0)
+    outcome.full_until = 11.0
+    assert outcome.steady_window is None
+    assert subject.Outcome().steady_window is None
+
+
+def test_the_limit_of_open_files_is_raised_where_it_must(monkeypatch):
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (256, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, values: limits.append(values))
+    subject._allow_files(100)
+    assert limits == []
+    subject._allow_files(1000)
+    assert limits == [(1064, 4096)]
+    assert subject.max_concurrency() == 4032
+
+
+def test_no_limit_of_open_files(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    subject._allow_files(10**6)
+    assert subject.max_concurrency() > 1024
