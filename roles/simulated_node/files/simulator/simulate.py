@@ -143,7 +143,13 @@ def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathl
         "vocab_size": model.vocabulary,
         "max_position_embeddings": model.max_position,
         "torch_dtype": "float16",
-        "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
+        "quantization_config": {
+            "quant_method": "awq",
+            "bits": 4,
+            "group_size": 128,
+            "zero_point": True,
+            "version": "gemm",
+        },
     }
     (directory / "model" / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     lines = "".join(f"{line}\n" for line in scenario.kernel_log)

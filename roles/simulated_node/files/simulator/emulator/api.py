@@ -133,7 +133,12 @@ class Api:
     def _tokenize(self, request: Request, connection: Connection) -> None:
         body = self._body(request)
         tokens = self._chat_tokens(body) if "messages" in body else self.tokenizer.encode(str(body.get("prompt", "")))
-        answer = {"count": len(tokens), "max_model_len": self.server.max_model_len, "tokens": tokens, "token_strs": None}
+        answer = {
+            "count": len(tokens),
+            "max_model_len": self.server.max_model_len,
+            "tokens": tokens,
+            "token_strs": None,
+        }
         if body.get("return_token_strs"):
             answer["token_strs"] = [self.tokenizer.decode([token]) for token in tokens]
         self._send(connection, answer)
@@ -204,7 +209,7 @@ class Api:
         ]
         answer = (StreamAnswer if sampling.stream else WholeAnswer)(self, connection, sampling, chat, prompts, body)
         sequences = []
-        for number, (prompt, limit) in enumerate(zip(prompts, limits)):
+        for number, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
             for choice in range(sampling.n):
                 tokens, reason = _length(prompt, choice, limit, sampling)
                 index = number * sampling.n + choice
@@ -268,7 +273,8 @@ class StreamAnswer(Answer):
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
         kind = "chat.completion.chunk" if self.chat else "text_completion"
-        self._head = _json({"id": self.id, "object": kind, "created": self.created, "model": self.server.dialect.model})[:-1]
+        head = {"id": self.id, "object": kind, "created": self.created, "model": self.server.dialect.model}
+        self._head = _json(head)[:-1]
         self._fingerprint = b',"system_fingerprint":' + _json(self.server.fingerprint)
         self.connection.start_stream()
 
@@ -284,7 +290,11 @@ class StreamAnswer(Answer):
         reason = b'"%b"' % done.encode() if done else b"null"
         if self.chat:
             stop = b',"stop_reason":null' if done else b""
-            choice = b'"delta":{"content":"%b"},"logprobs":null,"finish_reason":%b%b,"token_ids":null' % (word, reason, stop)
+            choice = b'"delta":{"content":"%b"},"logprobs":null,"finish_reason":%b%b,"token_ids":null' % (
+                word,
+                reason,
+                stop,
+            )
         else:
             choice = (
                 b'"text":"%b","logprobs":null,"finish_reason":%b,"stop_reason":null,"prompt_token_ids":null,"token_ids":null'
@@ -331,7 +341,8 @@ class WholeAnswer(Answer):
                 self.connection.respond(Response(200, _json(self._document())))
 
     def _document(self) -> dict[str, t.Any]:
-        usage: dict[str, t.Any] = {**self.usage(self.completion_tokens, self.prompt_tokens), "prompt_tokens_details": None}
+        usage: dict[str, t.Any] = self.usage(self.completion_tokens, self.prompt_tokens)
+        usage["prompt_tokens_details"] = None
         if self.server.dialect.recent:
             usage["completion_tokens_details"] = None
         tail = {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}

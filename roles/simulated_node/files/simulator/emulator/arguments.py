@@ -119,7 +119,7 @@ def traceback(reason: str) -> str:
         '  File "/opt/vllm/lib/python3.11/site-packages/vllm/engine/arg_utils.py", line 2838, in create_engine_config\n'
         "    config = VllmConfig(\n"
         "pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig\n"
-        f"  Value error, {reason} [type=value_error, input_value=ArgsKwargs((), {{'model_co... 'shutdown_timeout': 0}}), "
-        "input_type=ArgsKwargs]\n"
+        f"  Value error, {reason} [type=value_error, "
+        "input_value=ArgsKwargs((), {'model_co... 'shutdown_timeout': 0}), input_type=ArgsKwargs]\n"
         "    For further information visit https://errors.pydantic.dev/2.14/v/value_error"
     )

@@ -131,8 +131,8 @@ class Boards:
     def clock_factor(self) -> float:
         """Of the slowest rank: the others wait for it."""
         now = time.monotonic()
-        factors = [b.fault.clock_factor for b in self.boards if b.works and now < b.active_until and b.fault.throttle_reasons]
-        return min(factors, default=1.0)
+        throttled = [b for b in self.boards if b.works and b.fault.throttle_reasons and now < b.active_until]
+        return min((board.fault.clock_factor for board in throttled), default=1.0)
 
     def advance(self, load: Load) -> None:
         now = time.monotonic()

@@ -49,7 +49,10 @@ def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
         cache.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         subprocess.run(
-            [*command, *FLAGS, "-o", str(temporary), str(root / "nvml.c"), "-ldl"], check=True, capture_output=True, text=True
+            [*command, *FLAGS, "-o", str(temporary), str(root / "nvml.c"), "-ldl"],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         os.replace(temporary, path)
     return path

@@ -53,7 +53,9 @@ class Load:
 class Engine:
     """``max_batched`` limits tokens a step, ``max_sequences`` those running; ``kv_tokens`` is the KV cache."""
 
-    def __init__(self, speed: t.Callable[[], Speed], metrics: Metrics, max_sequences: int, max_batched: int, kv_tokens: int):
+    def __init__(
+        self, speed: t.Callable[[], Speed], metrics: Metrics, max_sequences: int, max_batched: int, kv_tokens: int
+    ) -> None:
         self._speed = speed
         self._metrics = metrics
         self._max_sequences = max_sequences

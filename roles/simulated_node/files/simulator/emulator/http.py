@@ -122,10 +122,12 @@ class Connection(asyncio.Protocol):
         lines = self._buffer[:end].decode("latin-1").split("\r\n")
         words = lines[0].split(" ")
         if len(words) != 3:
-            self._transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\nInvalid HTTP request received.")
+            head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n"
+            self._transport.write(head + b"Invalid HTTP request received.")
             self._transport.close()
             return
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        fields = (line.partition(":") for line in lines[1:])
+        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
         body = self._body(headers, end + 4)
         if body is None:
             return

@@ -19,7 +19,6 @@ import typing as t
 from dataclasses import dataclass, field
 
 
-
 @dataclass
 class Log:
     """Writes to stdout, which the server's starter has pointed at the log file."""
@@ -116,11 +115,12 @@ class Log:
         for channel in range(2):
             for rank in range(ranks):
                 peer = (rank + 1) % ranks
+                path = f"Channel {channel:02d}/0 : {rank}[{rank}] -> {peer}[{peer}]"
                 if transport.startswith("NET"):
-                    self.nccl(peer, f"Channel {channel:02d}/0 : {rank}[{rank}] -> {peer}[{peer}] [receive] via {transport}/0")
-                    self.nccl(rank, f"Channel {channel:02d}/0 : {rank}[{rank}] -> {peer}[{peer}] [send] via {transport}/0")
+                    self.nccl(peer, f"{path} [receive] via {transport}/0")
+                    self.nccl(rank, f"{path} [send] via {transport}/0")
                 else:
-                    self.nccl(rank, f"Channel {channel:02d}/0 : {rank}[{rank}] -> {peer}[{peer}] via {transport}")
+                    self.nccl(rank, f"{path} via {transport}")
         for rank in range(ranks):
             self.nccl(rank, "Connected all rings")
             self.nccl(rank, "threadThresholds 8/8/64 | 32/8/64 | 512 | 512")

@@ -136,7 +136,7 @@ class Metrics:
     def _render_histogram(self, name: str, labels: dict[str, str]) -> t.Iterator[str]:
         histogram = self.histograms[name]
         total = 0
-        for bound, count in zip(histogram.bounds, histogram.counts):
+        for bound, count in zip(histogram.bounds, histogram.counts, strict=True):
             total += count
             le = "+Inf" if bound == float("inf") else str(bound)
             yield f"{name}_bucket{_text({**labels, 'le': le})} {float(total)}"

@@ -18,7 +18,9 @@ CUTS_SHORT: t.Final = (0, 32)
 class ApiError(Exception):
     """An answer in OpenAI's error shape."""
 
-    def __init__(self, message: str, param: str | None = None, status: int = 400, kind: str = "BadRequestError") -> None:
+    def __init__(
+        self, message: str, param: str | None = None, status: int = 400, kind: str = "BadRequestError"
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
@@ -54,7 +56,9 @@ class Dialect:
         except ValueError as error:
             place = getattr(error, "pos", 0)
             reason = getattr(error, "msg", "Expecting value")
-            raise self.invalid("json_invalid", ("body", place), "JSON decode error", {}, ctx={"error": reason}) from error
+            raise self.invalid(
+                "json_invalid", ("body", place), "JSON decode error", {}, ctx={"error": reason}
+            ) from error
         if not isinstance(body, dict):
             message = "Input should be a valid dictionary or object to extract fields from"
             raise self.invalid("model_attributes_type", ("body",), message, body)

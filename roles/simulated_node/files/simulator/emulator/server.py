@@ -207,11 +207,16 @@ class Node:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
         listener = await loop.create_server(
-            lambda: Connection(api.handle, self.log.access), options.host, options.port, backlog=2048, reuse_address=True
+            lambda: Connection(api.handle, self.log.access),
+            options.host,
+            options.port,
+            backlog=2048,
+            reuse_address=True,
         )
         self.boot()
         tasks = [
-            asyncio.create_task(work) for work in (engine.run(), _tick(boards, engine), self._statistics(engine, metrics))
+            asyncio.create_task(work)
+            for work in (engine.run(), _tick(boards, engine), self._statistics(engine, metrics))
         ]
         for task in tasks:
             task.add_done_callback(lambda done: done.cancelled() or done.exception() is None or stopped.set())
@@ -245,7 +250,7 @@ class Node:
         while True:
             await asyncio.sleep(STATISTICS)
             now = [metrics.values.get((name, ""), 0.0) for name in names]
-            prompt, generation = ((new - old) / STATISTICS for new, old in zip(now, before))
+            prompt, generation = ((new - old) / STATISTICS for new, old in zip(now, before, strict=True))
             before = now
             idle = not (prompt or generation or engine.running)
             if not (idle and quiet):
