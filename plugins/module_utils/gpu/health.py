@@ -17,9 +17,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     warned,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_health, topology
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
-    LOADED as LOADED,  # part of this file's face
-)
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import Device
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 
