@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Collection
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options
@@ -54,6 +55,7 @@ class ActionModule(ActionBase):
             "changed": False,
             "status": result["status"],
             "headline": result["headline"],
+            "failed_checks": sorted({item.check for item in judge.wrong(sections) if item.status is Status.FAIL}),
             "exceeds": document.exceeds(result["status"], options["fail_on"]),
             "node": result,
         }

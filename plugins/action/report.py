@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import sys
+import locale
 import typing as t
 from pathlib import Path
 
@@ -66,10 +66,11 @@ class ActionModule(ActionBase):
             secrets=[str(secret) for secret in options["secrets"] if secret],
         )
         files = [] if self._task.check_mode else self._write(Path(options["directory"]), document)
-        style = terminal_style(sys.stdout.encoding)
+        style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode
         self._display.display(summary_text(document, files, style, full=full))
-        return {"changed": bool(files), "status": document["summary"]["status"], "files": files}
+        # The node is as it was: a report about it changes nothing on it.
+        return {"changed": False, "status": document["summary"]["status"], "files": files}
 
     @staticmethod
     def _write(directory: Path, document: dict[str, t.Any]) -> list[str]:

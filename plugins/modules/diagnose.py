@@ -105,6 +105,12 @@ headline:
   returned: success
   type: str
   sample: GPUs 1, 2, 3 hold no model memory (+2 more)
+failed_checks:
+  description: Ids of the checks that fail, in alphabetical order.
+  returned: success
+  type: list
+  elements: str
+  sample: [memory.idle_gpu, tensor_parallel.size]
 exceeds:
   description: Whether the verdict is as bad as O(fail_on) or worse.
   returned: success

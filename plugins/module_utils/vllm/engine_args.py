@@ -92,7 +92,7 @@ def arguments_of(argv: Sequence[str]) -> list[str] | None:
     # Only a program that Python runs: sudo, timeout or a shell with the same words behind it is not the server.
     is_python = re.match(r"(python|pypy)[\d.]*$", posixpath.basename(argv[0])) if argv else None
     for index, word in enumerate(argv if is_python else argv[:1]):
-        if posixpath.basename(word) == "vllm" and argv[index + 1 : index + 2] == ["serve"]:
+        if posixpath.basename(word) == "vllm" and list(argv[index + 1 : index + 2]) == ["serve"]:
             return list(argv[index + 2 :])
         if re.search(r"vllm[./]entrypoints[./](openai[./])?api_server(\.py)?$", word):
             return list(argv[index + 1 :])

@@ -24,7 +24,13 @@ GIB: t.Final = 2**30
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Findings of area ``memory``: the logs' own (OOM, KV cache), and the comparison of the GPUs."""
-    return [*node.findings("memory"), *compare(node)]
+    return [*node.findings("memory"), *compare(node), *out_of_memory(node)]
+
+
+def out_of_memory(node: NodeFacts) -> list[Finding]:
+    """Logs that were read and show no fault answer the question; a fault found there outranks this."""
+    sources = node.logs.data.get("sources") or ()
+    return [passed("memory.oom", "no out-of-memory in the logs", evidence={"logs": list(sources)})] if sources else []
 
 
 def compare(node: NodeFacts) -> list[Finding]:

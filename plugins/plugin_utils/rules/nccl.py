@@ -20,6 +20,14 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
 #: NCCL itself prefers shared memory unless NCCL_P2P_LEVEL says otherwise (NCCL documentation, NCCL_P2P_LEVEL).
 _P2P_PATHS: t.Final = ("NV", "PIX", "PXB")
 
+#: Class of nccl_log_scan -> family.
+_FAMILIES: t.Final = {
+    "transport_p2p": "p2p",
+    "transport_shm": "shm",
+    "transport_net_socket": "socket",
+    "transport_net_ib": "ib",
+}
+
 _SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; within one node a socket is never the best"
 
 
@@ -33,15 +41,8 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def families(transports: t.Mapping[str, t.Any]) -> dict[str, int]:
-    """Connections per family (``p2p``, ``shm``, ``socket``, ``ib``) from names such as ``NET/Socket/0``."""
-    counts: dict[str, int] = {}
-    for name, count in transports.items():
-        lowered = name.lower()
-        for family in ("socket", "ib", "shm", "p2p"):
-            if family in lowered:
-                counts[family] = counts.get(family, 0) + int(count)
-                break
-    return counts
+    """Connections per family (``p2p``, ``shm``, ``socket``, ``ib``) from ``nccl_log_scan``'s transport classes."""
+    return {family: int(transports[name]) for name, family in _FAMILIES.items() if transports.get(name)}
 
 
 def transport(node: NodeFacts) -> Finding | None:

@@ -50,7 +50,8 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int]) -> Findin
     }
     if not idle:
         of_all = "" if len(group) == len(means) else f" (of {len(means)} on the node)"
-        return passed("utilisation.active", f"all {len(group)} GPUs of the group work{of_all}", **figures)
+        who = "the one GPU" if len(group) == 1 else f"all {len(group)} GPUs"
+        return passed("utilisation.active", f"{who} of the group at work{of_all}", **figures)
     return failed(
         "utilisation.active",
         f"{gpus.gpu_list(idle)} idle while the server is under load",

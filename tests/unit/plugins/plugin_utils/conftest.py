@@ -146,7 +146,7 @@ def healthy_results() -> Results:
         "logs": {
             "engine": {"vllm_version": "0.32.0", "kv_cache_tokens": 120000},
             "nccl_version": "2.27.5",
-            "transports": {"SHM/direct": 24},
+            "transports": {"transport_shm": 24},
             "healthy": True,
             "bytes_scanned": 20480,
             "findings": as_dicts(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, failed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import hardware
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -78,7 +78,28 @@ def test_the_margin_shrinks_with_the_heat(node: Build, results: dict) -> None:
 
 def test_without_load_the_module_has_the_last_word(node: Build, results: dict) -> None:
     results["load"] = {}
-    assert hardware.evaluate(node(results)) == node(results).findings("hardware")
+    assert hardware.evaluate(node(results))[1:] == node(results).findings("hardware")
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        ("/var/log/kern.log", Status.PASS),
+        ("/var/log/dmesg.1", Status.PASS),
+        ("/run/node/kernel.log", Status.PASS),
+        ("/var/log/vllm.log", Status.NOT_TESTED),
+        ("kernelized-attention/vllm.log", Status.NOT_TESTED),
+    ],
+)
+def test_a_kernel_log_may_be_a_file(node: Build, results: dict, source: str, status: Status) -> None:
+    results["logs"].update(sources=[source], findings=[])
+    assert [item for item, _summary in found(node(results), "hardware.xid")] == [status]
+
+
+def test_a_fault_in_the_kernel_log_stays(node: Build, results: dict) -> None:
+    fault = failed("hardware.xid", "Xid 79", cause="c", remedy="r")
+    results["logs"].update(sources=["/var/log/kern.log"], findings=[fault.as_dict()])
+    assert (Status.FAIL, "Xid 79") in found(node(results), "hardware.xid")
 
 
 def test_readings_that_a_gpu_lacks_are_not_tested(node: Build, results: dict) -> None:

@@ -105,5 +105,5 @@ def test_a_section_is_judged_by_what_was_tested(statuses: list[str], verdict: st
 
 def test_failures_come_before_warnings(node: Build, results: dict) -> None:
     results["logs"]["findings"].append(warned("hardware.xid", "old", cause="c", remedy="r").as_dict())
-    results["logs"]["transports"] = {"NET/Socket": 1}
+    results["logs"]["transports"] = {"transport_net_socket": 1}
     assert [item.check for item in judge.wrong(judge.judge(node(results)))] == ["nccl.transport", "hardware.xid"]

@@ -79,5 +79,12 @@ def test_without_totals_the_headroom_is_open(node: Build, results: dict) -> None
     assert judged(node(results))["headroom"] is Status.NOT_TESTED
 
 
+def test_logs_without_a_fault_answer_the_question(node: Build, results: dict) -> None:
+    results["logs"].update(sources=["/var/log/vllm.log"], findings=[])
+    assert [item.status for item in memory.out_of_memory(node(results))] == [Status.PASS]
+    results["logs"]["sources"] = []
+    assert memory.out_of_memory(node(results)) == []
+
+
 def test_findings_of_the_logs_are_kept(node: Build, results: dict) -> None:
     assert "memory.oom" in {item.check for item in memory.evaluate(node(results))}

@@ -24,17 +24,17 @@ def topology(results: dict, link: str | None) -> None:
 @pytest.mark.parametrize(
     ("transports", "link", "status"),
     [
-        ({"P2P/CUMEM": 24}, "PIX", "pass"),
-        ({"P2P/IPC": 24}, "PHB", "pass"),
-        ({"SHM/direct": 24}, "PHB", "pass"),
-        ({"SHM": 24}, "SYS", "pass"),
-        ({"SHM": 24}, None, "pass"),
-        ({"SHM": 24}, "PIX", "warn"),
-        ({"SHM": 24}, "NV12", "warn"),
-        ({"SHM": 12, "P2P/IPC": 12}, "PIX", "pass"),
-        ({"NET/Socket/0": 24}, "PHB", "fail"),
-        ({"NET/Socket": 2, "P2P": 22}, "NV4", "fail"),
-        ({"NET/IB/0": 4, "P2P": 8}, "NV4", "pass"),
+        ({"transport_p2p": 24}, "PIX", "pass"),
+        ({"transport_p2p": 24}, "PHB", "pass"),
+        ({"transport_shm": 24}, "PHB", "pass"),
+        ({"transport_shm": 24}, "SYS", "pass"),
+        ({"transport_shm": 24}, None, "pass"),
+        ({"transport_shm": 24}, "PIX", "warn"),
+        ({"transport_shm": 24}, "NV12", "warn"),
+        ({"transport_shm": 12, "transport_p2p": 12}, "PIX", "pass"),
+        ({"transport_net_socket": 24}, "PHB", "fail"),
+        ({"transport_net_socket": 2, "transport_p2p": 22}, "NV4", "fail"),
+        ({"transport_net_ib": 4, "transport_p2p": 8}, "NV4", "pass"),
     ],
 )
 def test_situations(node: Build, results: dict, transports: dict, link: str | None, status: str) -> None:
@@ -65,5 +65,6 @@ def test_without_logs_the_judge_gives_the_reason(node: Build, results: dict) -> 
     assert nccl.evaluate(node(results)) == []
 
 
-def test_unknown_names_are_not_guessed() -> None:
-    assert nccl.families({"NVLS": 3, "P2P/CUMEM/read": 2, "[send] via NET/Socket/0": 1}) == {"p2p": 2, "socket": 1}
+def test_other_classes_are_not_guessed() -> None:
+    counted = nccl.families({"transport_net_other": 3, "transport_p2p": 2, "ib_absent": 1})
+    assert counted == {"p2p": 2}

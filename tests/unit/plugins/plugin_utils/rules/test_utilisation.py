@@ -49,7 +49,7 @@ def test_only_members_of_the_group_have_to_work(node: Build, results: dict) -> N
     busy(results, (92, 91, 0, 0), used=(18, 18, 0.3, 0.3))
     findings = utilisation.evaluate(node(results))
     assert [item.status for item in findings] == [Status.PASS, Status.PASS]
-    assert findings[0].summary == "all 2 GPUs of the group work (of 4 on the node)"
+    assert findings[0].summary == "all 2 GPUs of the group at work (of 4 on the node)"
 
 
 def test_one_gpu_has_nobody_to_wait_for(node: Build, results: dict) -> None:

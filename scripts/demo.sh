@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Validates the built-in fleet of simulated nodes. Leaves nothing running, also when it is interrupted.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PWD/.venv/bin:$PATH" ANSIBLE_CONFIG="$PWD/ansible.cfg"
+nodes=.cache/demo
+child=
+
+finish() {
+  local code=$? directory
+  trap - EXIT INT TERM
+  # Ended on the way: the playbook first, so that it starts no more nodes, then the nodes themselves.
+  if [[ -n $child ]] && kill -TERM "$child" 2>/dev/null; then
+    wait "$child" 2>/dev/null || true
+  fi
+  for directory in "$nodes"/*/; do
+    [[ -e $directory/node.json ]] || continue
+    python roles/simulated_node/files/simulator/simulate.py stop --dir "$directory" >/dev/null
+  done
+  exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# In the background, because bash acts on a signal only while it waits, not while a command runs in front of it.
+ansible-playbook -i inventory/demo playbooks/demo.yml "$@" &
+child=$!
+wait "$child"
+child=
+printf '\nEach node got the verdict that its scenario deserves.\n'
