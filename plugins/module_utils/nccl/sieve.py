@@ -9,6 +9,7 @@ GNU grep does it at a gigabyte per second; where it is missing, and for what fit
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 import typing as t
@@ -115,8 +116,8 @@ class Sieve:
             yield number, block[start : found[start]]
 
     def _lines_by_grep(self, grep: str, source: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
-        # Fixed strings as one argument; the C locale makes grep compare bytes.
-        argv = [grep, "-a", "-n", "-F", "-e", b"\n".join(self._needles).decode()]
+        # The C locale makes grep compare bytes.
+        argv = [grep, "-a", "-n", "-E", "-e", _expression(self._needles)]
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}
         )
@@ -133,6 +134,15 @@ class Sieve:
             process.wait()
         if failures:
             raise failures[0]
+
+
+def _expression(needles: Sequence[bytes]) -> str:
+    """The needles as an extended regular expression.
+
+    The bracket around each first character keeps grep on its automaton: for a list of nothing but fixed strings it
+    would choose a search that is three times slower for this many.
+    """
+    return "|".join(f"[{text[0]}]" + re.sub(r"[][(){}.*+?^$|\\]", r"\\\g<0>", text[1:]) for text in map(bytes.decode, needles))
 
 
 def _chain(first: Sequence[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:

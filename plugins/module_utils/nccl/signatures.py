@@ -292,7 +292,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     + _many("sxid", ERROR, ("SXid (", rf"SXid \({_ADDRESS}\): (?P<code>\d+)"), hedged=False, kernel=True)
     + _many(
         "peermem_invalid_context",
-        ERROR,
+        WARNING,
         ("nv_get_p2p_free_callback", r"nv_get_p2p_free_callback\S* ERROR"),
         ("detected invalid context", r"peermem\S* .*detected invalid context"),
         hedged=False,
@@ -440,10 +440,10 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     + _many(
         "nccl_ib_error",
         ERROR,
-        ("NCCL WARN", r"NCCL WARN NET/IB(?:/GIN)? ?: (?!.*(?:GID table changed|on-fatal async|speed change|port active|client reregister|No device found|No IP interface|unknown event|interface found))"),
+        ("NCCL WARN", r"NCCL WARN NET/IB(?:/GIN)? ?: (?!.*(?:GID table changed|on-fatal async|speed change|port active|reregist|No device found|No IP interface|unknown event|interface found))"),
         ("ibv_", r"^(?!.*retrying ).*\bibv_\w+(?:\(\))? failed"),
         ("Got completion from peer", r"Got completion from peer \S+ with (?:status|error)"),
-        ("NCCL WARN", r"net_ib\S*:\d+ NCCL WARN (?!.*(?:GID table|on-fatal|port active|No device found|interface found|reregister|unknown event))"),
+        ("NCCL WARN", r"net_ib\S*:\d+ NCCL WARN (?!.*(?:GID table|on-fatal|port active|No device found|interface found|reregist|unknown event))"),
     )
     + _many(
         "nccl_bootstrap_network",
@@ -457,7 +457,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("retrieving ncclUniqueId", r"setting up NCCL communicator and retrieving ncclUniqueId"),
         ("client socket has", r"client socket has timed out after|client socket has failed to connect to any network address"),
         ("waiting for clients", r"Timed out after \d+ seconds waiting for clients"),
-        ("server socket has failed to", r"server socket has failed to (?:listen on any|bind)"),
+        ("server socket has failed to", r"server socket has failed to (?:listen on any|bind)(?!.*errno: 97)"),
         ("EADDRINUSE", r"EADDRINUSE"),
         ("DistStoreError", r"DistStoreError:"),
         ("DistNetworkError", r"DistNetworkError: (?:The client|The server|Timed|timed|Failed to|failed to)"),
@@ -602,6 +602,8 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "WorkerProc initialization failed",
         "WorkerProc failed to start",
         ("got fatal signal", r"Executor got fatal signal"),
+        ("died, exit code", r"[Ww]orker\S* .*died, exit code"),
+        ("A worker died or was killed", r"A worker died or was killed while executing"),
         ("died unexpectedly", r"(?:Worker|EngineCore|proc)\S*.*died unexpectedly"),
         ("EngineDeadError", r"EngineDeadError"),
         ("Engine background task failed", r"Engine background task failed"),

@@ -70,6 +70,7 @@ FACT_MARKERS: t.Final[tuple[str, ...]] = (
     "in world size",
     "world_size=",
     " nranks ",
+    " nRanks ",
     "Channel 00/",
     "nccl==",
     "NCCL version",
@@ -84,6 +85,8 @@ FACT_MARKERS: t.Final[tuple[str, ...]] = (
     "--tensor-parallel-size",
     "Using max model len",
     "larger than the available KV cache memory",
+    "Available KV cache memory",
+    "Loading weights took",
 )
 
 _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
@@ -94,7 +97,7 @@ _ARGUMENTS = re.compile(r"non-default args: (\{.*\}|.*)|\bargs: (Namespace\(.*)"
 _RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as (.*)")
 _RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
 _WORLD = re.compile(r"(?<![\w])world_size=(\d+),? (?:rank=(\d+)|local_world_size=)")
-_NRANKS = re.compile(r"\brank (\d+) nranks (\d+)")
+_NRANKS = re.compile(r"\bn[rR]anks (\d+)\b")
 _NCCL_RING = re.compile(r"Channel 00/\d+ :((?:\s+\d+)+)$")
 _NCCL_TESTS = re.compile(r"# nThread (\d+) nGpus (\d+) ")
 _PYNCCL = re.compile(r"using nccl==(\d[\w.+]*)")
@@ -215,7 +218,7 @@ class LogFacts:
         elif match := _WORLD.search(text):
             self._world = max(self._world or 0, int(match[1]))
         elif match := _NRANKS.search(text):
-            self._nranks = max(self._nranks or 0, int(match[2]))
+            self._nranks = max(self._nranks or 0, int(match[1]))
         elif match := _NCCL_RING.search(text):
             self._nranks = max(self._nranks or 0, len(match[1].split()))
         elif match := _NCCL_TESTS.search(text):

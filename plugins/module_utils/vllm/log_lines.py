@@ -58,14 +58,16 @@ _NEUTRAL = tuple(
         r"\[\s*\d+\.\d+\]\s*",  # dmesg
         r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\]\s*",  # dmesg -T
         r"\[pod/[^\]]+\]\s*",
-        r"[\w.-]+\s*\|\s",  # docker compose
+        r"(?:[\w.-]+\s*)?\|\s",  # docker compose, loguru
         r">\s+",  # a quoted log
         r"\d{1,4}:\s+(?=\S)",  # srun --label
         r"kernel: ",
     )
 )
 _MPI = re.compile(r"\[\d+,(\d+)\]<std(?:out|err)>:?\s?")
-_PROCESS = re.compile(r"\((?:([A-Za-z][\w:-]*)((?: +(?:rank=\d+|[A-Z]{2,4}\d+|[a-z_]+=\w+))*) +)?pid=(\d+)(?:, *ip=[^)]*)?\)\s?")
+_PROCESS = re.compile(
+    r"\((?:([A-Za-z][\w:-]*)((?: +(?:rank=\d+|[A-Z]{2,4}\d+|[a-z_]+=\w+))*) +)?pid=(\d+)(?:, *ip=[^)]*)?\)\s?"
+)
 _LABEL_RANK = re.compile(r"(?:^|[_ ])(TP|PP|DP)(\d+)")
 _TORCH_RANK = re.compile(r"\[rank(\d+)\]:?\s?")
 _C10 = re.compile(r"\[(?:rank\d+\]:\[)?([EWIFC])(?:\d{3,4} [\d:.]+)?\s*(?:\d+ )?[\w./-]+\.(?:cpp|cc|cu|h|hpp):\d+\]\s*")
@@ -73,7 +75,8 @@ _VLLM = re.compile(
     r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?\s+(?:\[[^\]\s]+:\d+\]|[\w./-]+:\d+\])\s?"
 )
 _NCCL = re.compile(
-    r"([\w.-]+):(\d+):(?:\d+) \[(-?\d+)\] (?:[\d:. -]{8,26} )?(?:[\w./-]+:\d+ )?(?:NCCL|RCCL) (WARN|INFO|TRACE|VERSION|ABORT)\b\s?"
+    r"([\w.-]+):(\d+):(?:\d+) \[(-?\d+)\] (?:[\d:. -]{8,26} )?(?:[\w./-]+:\d+ )?(?:NCCL|RCCL) "
+    r"(WARN|INFO|TRACE|VERSION|ABORT)\b\s?"
 )
 _C10_LEVELS = {"E": "ERROR", "W": "WARNING", "I": "INFO", "F": "CRITICAL", "C": "CRITICAL"}
 _JSON_KEYS = ("log", "message", "MESSAGE", "msg")
@@ -163,18 +166,16 @@ def nccl_header(line: str) -> re.Match[str] | None:
     return _NCCL.search(line)
 
 
-def is_user_text(text: str) -> bool:
-    """Whether the message only repeats what a user sent or got: its words are no statement about the server."""
-    return bool(_USER_TEXT.search(text))
-
-
 def without_user_text(text: str) -> str:
-    """The part of a message before any prompt, answer, request line or URL that users wrote."""
+    """The part of a message before what is no statement about this server.
+
+    That is any prompt, answer, request line or URL that users wrote, and Ray's list of everything that might be.
+    """
     match = _USER_TEXT.search(text)
     return text[: match.start()] if match else text
 
 
 _USER_TEXT: t.Final = re.compile(
     r"Received request |Generated response |Added request |Generated text:|^Prompt: |\bprompt: ['\"]"
-    r"|\"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH) [^\"]* HTTP/\d"
+    r"|Some common causes include|\"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH) [^\"]* HTTP/\d"
 )
