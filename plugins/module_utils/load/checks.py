@@ -157,7 +157,7 @@ def judge_tokens(run: Sequence[Result]) -> Finding:
         "unit": "server/client",
         "evidence": {"ratios": ratios, "tolerance": TOKEN_TOLERANCE},
     }
-    if abs(ratios[worst] - 1.0) <= TOKEN_TOLERANCE:
+    if round(abs(ratios[worst] - 1.0), 6) <= TOKEN_TOLERANCE:
         return passed(check, f"Client and server count the same tokens (ratio {ratios[worst]:.3f})", **details)
     return failed(
         check,

@@ -119,7 +119,7 @@ def _steady_rate(outcomes: Sequence[Outcome]) -> float | None:
 def _client(outcomes: Sequence[Outcome], latencies: Latencies) -> dict[str, t.Any]:
     cpu = max((outcome.cpu for outcome in outcomes if outcome.cpu is not None), default=None)
     lag = max((outcome.lag_p99 for outcome in outcomes if outcome.lag_p99 is not None), default=None)
-    reason = limits(cpu, lag, latencies.itl.quantile(0.5))
+    reason = limits(cpu, lag, latencies.itl.quantile(0.5), sum(outcome.duration for outcome in outcomes))
     return {"cpu": cpu, "lag_p99": lag, "limited": reason is not None, "reason": reason}
 
 

@@ -94,8 +94,8 @@ def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[St
         if "duration" in values and not 0 < values["duration"] < float("inf"):
             raise InvalidLoad(f"{where}: duration is {values['duration']}; allowed: more than 0 seconds")
         if ("requests" in values) == ("duration" in values):
-            given = "both" if "requests" in values else "neither"
-            raise InvalidLoad(f"{where}: give either requests or duration; {given} is given")
+            given = "both are" if "requests" in values else "neither is"
+            raise InvalidLoad(f"{where}: give either requests or duration; {given} given")
         if values.get("concurrency", 1) > max_concurrency:
             raise InvalidLoad(
                 f"{where}: concurrency is {values['concurrency']}; allowed: up to {max_concurrency},"

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import counters as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def captured(name: str) -> metrics.MetricSet:
+    return metrics.parse((FIXTURES / f"vllm-{name}.prom").read_text())
+
+
+class Source:
+    """Gives one reading after the other, the last one for ever."""
+
+    def __init__(self, *readings: metrics.MetricSet | RequestFailed | None) -> None:
+        self.readings = list(readings)
+
+    def metrics(self) -> metrics.MetricSet | None:
+        reading = self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+        if isinstance(reading, RequestFailed):
+            raise reading
+        return reading
+
+
+def scrape(tokens: float, running: float = 0.0) -> metrics.MetricSet:
+    return metrics.parse(f"vllm:generation_tokens_total {tokens}\nvllm:num_requests_running {running}\n")
+
+
+BEFORE = subject.Counters(1000.0, 10.0, 0.0, 5000.0, 0.0)
+AFTER = subject.Counters(1400.0, 14.0, 0.0, 9000.0, 1000.0)
+
+
+@pytest.mark.parametrize("version", ["0.27", "0.32"])
+def test_captured_metrics(version):
+    counters = subject.read_counters(captured(f"{version}-metrics-after"))
+    assert counters.generation_tokens > 0
+    assert counters.finished_requests > 0
+    assert counters.active_requests == 0
+    assert counters.cache_queries > 0
+    before = subject.read_counters(captured(f"{version}-metrics-before"))
+    assert counters.generation_tokens > before.generation_tokens
+
+
+def test_counters_are_awaited_until_the_server_has_caught_up():
+    pauses = []
+    source = Source(scrape(90, running=1), scrape(90), scrape(100))
+    assert subject.settled_counters(source, 100, pauses.append).generation_tokens == 100
+    assert len(pauses) == 2
+
+
+def test_counters_are_not_awaited_for_ever():
+    pauses = []
+    assert subject.settled_counters(Source(scrape(90)), 100, pauses.append).generation_tokens == 90
+    assert sum(pauses) == pytest.approx(subject.SETTLE, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        (None, "no /metrics"),
+        (RequestFailed("unauthorized", "HTTP 401", 401), "could not be read: API key refused"),
+        (metrics.parse("http_requests_total 5\n"), "no vllm:generation_tokens_total"),
+    ],
+)
+def test_no_counters(reading, words):
+    assert words in subject.settled_counters(Source(reading))
+
+
+def test_the_ratio_of_tokens():
+    assert subject.token_ratio(BEFORE, AFTER, 400, 4, 0) == (1.0, None)
+    assert subject.token_ratio(BEFORE, AFTER, 200, 4, 0) == (2.0, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tokens", "uncounted", "words"),
+    [
+        ("no metrics", AFTER, 400, 0, "no metrics"),
+        (BEFORE, "gone", 400, 0, "gone"),
+        (replace(BEFORE, active_requests=2.0), AFTER, 400, 0, "other clients"),
+        (BEFORE, replace(AFTER, active_requests=1.0), 400, 0, "other clients"),
+        (BEFORE, replace(AFTER, finished_requests=20.0), 400, 0, "finished 10 requests, 4 of them ours"),
+        (BEFORE, AFTER, 400, 3, "3 requests ended without a token count"),
+        (BEFORE, replace(AFTER, generation_tokens=5.0), 400, 0, "started anew"),
+        (BEFORE, AFTER, 0, 0, "no tokens came"),
+    ],
+)
+def test_why_there_is_no_ratio(before, after, tokens, uncounted, words):
+    ratio, reason = subject.token_ratio(before, after, tokens, 4, uncounted)
+    assert ratio is None
+    assert words in reason
+
+
+def test_a_server_that_does_not_count_requests_still_gives_a_ratio():
+    before, after = replace(BEFORE, finished_requests=None), replace(AFTER, finished_requests=None)
+    assert subject.token_ratio(before, after, 400, 4, 0) == (1.0, None)
+
+
+def test_prefix_cache_hits():
+    assert subject.cache_hit_ratio(BEFORE, AFTER) == 0.25
+    assert subject.cache_hit_ratio(BEFORE, BEFORE) is None
+    assert subject.cache_hit_ratio(BEFORE, replace(AFTER, cache_hits=None)) is None
+    assert subject.cache_hit_ratio("none", AFTER) is None

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import workload as subject
+
+GOOD = {"prompt_tokens": 128, "output_tokens": 64, "concurrency": 4, "requests": 8}
+
+
+def steps(**changes: object) -> list[dict]:
+    return [GOOD | changes]
+
+
+def test_steps_are_read_with_a_name_of_their_own():
+    (step,) = subject.read_steps(steps(name=None, duration=None), 100)
+    assert step == subject.Step("128x64@4", 128, 64, 4, requests=8)
+    assert subject.read_steps(steps(name="mine"), 100)[0].name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt_tokens": 0}, "prompt_tokens is 0; allowed: 1 or more"),
+        ({"output_tokens": -3}, "output_tokens is -3; allowed: 1 or more"),
+        ({"concurrency": 0}, "concurrency is 0"),
+        ({"requests": 0}, "requests is 0"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"requests": None, "duration": 0.0}, "duration is 0.0; allowed: more than 0 seconds"),
+        ({"requests": None, "duration": float("inf")}, "duration is inf"),
+        ({"requests": None, "duration": float("nan")}, "duration is nan"),
+        ({"requests": None}, "give either requests or duration; neither is given"),
+        ({"duration": 5.0}, "give either requests or duration; both are given"),
+        ({"concurrency": 101}, "concurrency is 101; allowed: up to 100"),
+    ],
+)
+def test_a_step_that_is_not_possible(changes, words):
+    with pytest.raises(subject.InvalidLoad) as problem:
+        subject.read_steps(steps() + steps(**changes), 100)
+    assert words in str(problem.value)
+    assert "steps[2]" in str(problem.value)
+
+
+def test_no_steps():
+    with pytest.raises(subject.InvalidLoad):
+        subject.read_steps([], 100)
+
+
+def test_what_fits_the_context():
+    step = subject.Step("x", 2000, 48, 1, 1)
+    assert subject.unfit(step, 2048) is None
+    assert subject.unfit(step, None) is None
+    assert "2000 + 48 = 2048; the server's max_model_len allows up to 2047" in subject.unfit(step, 2047)
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 33, 1000, 40_000])
+def test_token_prompts_have_their_exact_size_and_differ_from_the_first_block_on(tokens):
+    prompts = subject.TokenPrompts(range(100, 400), tokens, random.Random(1))
+    taken = [json.loads(prompts.take()) for _ in range(20)]
+    assert {len(prompt) for prompt in taken} == {tokens}
+    assert {token for prompt in taken for token in prompt} <= set(range(100, 400))
+    if tokens > 4:
+        assert len({tuple(prompt[:16]) for prompt in taken}) == 20
+
+
+def test_the_same_seed_gives_the_same_prompts():
+    one, other = (subject.TokenPrompts(range(99), 64, random.Random(5)) for _ in range(2))
+    assert one.take() == other.take()
+
+
+def count(text: str) -> int:
+    """A tokenizer: long words are two tokens, and the template takes ten."""
+    return 10 + sum(2 if len(word) > 5 else 1 for word in text.split())
+
+
+@pytest.mark.parametrize("tokens", [11, 40, 512])
+def test_text_prompts_have_the_size_that_the_server_counts(tokens):
+    rng = random.Random(3)
+    words = subject.size_text(count, tokens, rng)
+    prompts = subject.chat_prompts(words, rng)
+    taken = [json.loads(prompts.take()) for _ in range(5)]
+    assert {count(messages[0]["content"]) for messages in taken} == {tokens}
+    assert all(messages[0]["role"] == "user" for messages in taken)
+    if tokens > 40:
+        assert len({messages[0]["content"][:20] for messages in taken}) == 5
+
+
+def test_a_text_is_as_near_as_the_tokenizer_allows():
+    words = subject.size_text(lambda text: 3 * len(text.split()), 100, random.Random(3))
+    assert abs(3 * len(words) - 100) <= 2
+
+
+def test_a_text_shorter_than_what_the_server_adds():
+    with pytest.raises(subject.InvalidLoad, match="prompt_tokens is 5; .* allowed: 11 or more"):
+        subject.size_text(lambda text: 10 + len(text.split()), 5, random.Random(3))
+
+
+@pytest.mark.parametrize(("endpoint", "key"), [("completions", "prompt"), ("chat", "messages")])
+def test_a_request_body(endpoint, key):
+    before, after = subject.request_body('a "quoted" model', endpoint, 64, continuous=True)
+    assert json.loads(before + b"[1,2]" + after) == {
+        "model": 'a "quoted" model',
+        key: [1, 2],
+        "max_tokens": 64,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+    }
+    assert b"continuous" not in subject.request_body("m", endpoint, 64, continuous=False)[1]

@@ -1,0 +1,91 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.multigpu.vllm.plugins.modules import throughput_probe as subject
+from ansible_collections.multigpu.vllm.tests.support.scripted_server import ScriptedServer, good_stream
+
+STEP = {"prompt_tokens": 16, "output_tokens": 5, "concurrency": 2, "requests": 4}
+
+
+@pytest.fixture
+def play(capsys):
+    """Runs the module with these options, and gives its exit code and result."""
+
+    def run(**options):
+        with patch_module_args(options), pytest.raises(SystemExit) as ended:
+            subject.main()
+        return ended.value.code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def documented(text: str) -> dict:
+    return yaml.safe_load(text)
+
+
+def test_a_load(play):
+    with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
+        code, result = play(base_url=server.url, steps=[STEP], sample_gpus=False, timeout=5)
+    assert (code, result["changed"]) == (0, False)
+    assert result["results"][0]["requests"]["completed"] == 4
+
+
+def test_the_result_is_what_is_documented(play):
+    with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
+        _code, result = play(base_url=server.url, steps=[STEP], sample_gpus=False, timeout=5)
+    returned = documented(subject.RETURN)
+    assert set(returned) - {"msg"} == set(result) - {"changed", "invocation"}
+    assert set(returned["results"]["contains"]) == set(result["results"][0])
+    assert set(returned["server"]["contains"]) == set(result["server"])
+
+
+def test_check_mode_makes_no_load(play):
+    code, result = play(base_url="http://127.0.0.1:9", _ansible_check_mode=True)
+    assert (code, result["changed"]) == (0, False)
+    assert {finding["status"] for finding in result["findings"]} == {"not_tested"}
+
+
+def test_a_server_that_is_down_is_no_failure_of_the_module(play):
+    code, result = play(base_url="http://127.0.0.1:9", sample_gpus=False)
+    assert code == 0
+    assert result["findings"][0]["status"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": [STEP | {"output_tokens": 0}]}, "output_tokens is 0; allowed: 1 or more"),
+        ({"steps": [STEP | {"duration": 5}]}, "both are given"),
+        ({"steps": [{"prompt_tokens": 5}]}, "concurrency"),
+        ({"steps": [STEP | {"prompt_tokens": "many"}]}, "many"),
+        ({"endpoint": "responses"}, "completions"),
+        ({"base_url": "ftp://x"}, "ftp://x"),
+    ],
+)
+def test_input_that_cannot_be_right(play, options, message):
+    code, result = play(**{"base_url": "http://127.0.0.1:9"} | options)
+    assert code == 1
+    assert message in result["msg"]
+
+
+def test_a_host_without_requests(play, monkeypatch):
+    monkeypatch.setattr(subject, "HAS_REQUESTS", False)
+    code, result = play(base_url="http://127.0.0.1:9")
+    assert code == 1
+    assert "requests" in result["msg"]
+
+
+def test_every_option_is_documented():
+    options = documented(subject.DOCUMENTATION)["options"]
+    shared = {"api_key", "ca_path", "validate_certs"}
+    assert set(options) | shared == set(subject.ARGUMENT_SPEC)
+    assert set(options["steps"]["suboptions"]) == set(subject.STEP_OPTIONS)
+    for documented_step, step in zip(options["steps"]["default"], subject.DEFAULT_STEPS, strict=True):
+        assert documented_step.items() <= step.items()
