@@ -127,7 +127,7 @@ class Metrics:
                 value = self.values.get((name, labels[own_label] if own_label else ""), 0.0)
                 yield f"{name}{_text(labels)} {float(value)}"
         if name.startswith("vllm:") and family["type"] in ("counter", "histogram"):
-            created = name.removesuffix("_total") + "_created"
+            created = (name.removesuffix("_total") if family["type"] == "counter" else name) + "_created"
             yield f"# HELP {created} {family['help']}"
             yield f"# TYPE {created} gauge"
             for labels in all_labels:

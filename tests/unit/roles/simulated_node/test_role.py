@@ -1,0 +1,59 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role's contract, and its scenarios against the collection's own tables."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.multigpu.vllm.plugins.module_utils import finding
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import instance_types
+from emulator.scenario import Scenario, scenario_names, versions
+
+ROLE = pathlib.Path(__file__).parents[4] / "roles" / "simulated_node"
+
+
+def load(name: str) -> t.Any:
+    return yaml.safe_load((ROLE / name).read_text("utf-8"))
+
+
+def options(entry: str = "main") -> dict[str, t.Any]:
+    return t.cast("dict[str, t.Any]", load("meta/argument_specs.yml")["argument_specs"][entry]["options"])
+
+
+def test_argument_specs_and_defaults_are_the_same() -> None:
+    assert {name: option.get("default") for name, option in options().items()} == load("defaults/main.yml")
+
+
+def test_stop_takes_its_variables_from_main() -> None:
+    assert options("stop").items() <= options().items()
+
+
+def test_choices_are_what_the_simulator_has() -> None:
+    assert options()["simulated_node_scenario"]["choices"] == scenario_names()
+    assert options()["simulated_node_vllm_version"]["choices"] == versions()
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_a_scenario_promises_what_its_plan_does_and_expects_known_checks(name: str) -> None:
+    scenario = Scenario.load(name)
+    if scenario.plan:
+        assert instance_types.gpu_count(scenario.plan) == scenario.expected_gpu_count
+    assert set(scenario.expected) == {"fail", "warn"}
+    assert {*scenario.expected["fail"], *scenario.expected["warn"]} <= set(finding.CHECKS)
+    assert scenario.model.heads % scenario.tensor_parallel == 0
+
+
+@pytest.mark.parametrize("path", sorted((ROLE / "files/simulator").rglob("*.json")), ids=lambda path: path.name)
+def test_data_files_are_json(path: pathlib.Path) -> None:
+    assert json.loads(path.read_text("utf-8"))
+
+
+def test_readme_names_every_variable_and_scenario() -> None:
+    readme = (ROLE / "README.md").read_text("utf-8")
+    assert [name for name in (*options(), *scenario_names()) if f"`{name}`" not in readme] == []
