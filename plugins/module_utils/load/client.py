@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The load client: one connection, one request after another, every byte stamped before anything looks at it.
 
-Built on ``asyncio.Protocol`` and not on an HTTP library: between the arrival of bytes and their time stamp there is
-nothing of ours. The stamp is taken once per round of the event loop, at the moment the operating system reported which
+Built on ``asyncio.BufferedProtocol`` and not on an HTTP library: between the arrival of bytes and their time stamp
+there is nothing of ours, and a small read costs a third of what ``asyncio.Protocol`` takes, which allocates 256 KiB for
+each. The stamp is taken once per round of the event loop, at the moment the operating system reported which
 sockets have data, so that the work on one stream does not make the streams behind it in the same round look slower.
 """
 
@@ -32,6 +33,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 
 #: Bytes kept of an answer that is no stream: enough for every error document.
 _MAX_ERROR_BODY: t.Final = 64 * 1024
+
+# One for all connections: the event loop fills it and hands it over in one go. A memoryview, because the TLS layer
+# slices it, and the slice of a bytearray would be a copy.
+_RECEIVE_BUFFER: t.Final = memoryview(bytearray(64 * 1024))
 
 PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
@@ -132,7 +137,7 @@ class Exchange:
         return exchange
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection to ``target``; ``send`` may be called again once the exchange before has ended.
 
     :param stamp: gives the time to note for bytes that ``data_received`` hands over.
@@ -217,6 +222,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = t.cast(asyncio.Transport, transport)
         self.reusable = True
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _RECEIVE_BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_RECEIVE_BUFFER[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
