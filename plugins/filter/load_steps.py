@@ -27,7 +27,8 @@ def load_steps(
     """
     if not prompt_tokens:
         raise AnsibleFilterError("load_steps: give at least one prompt size, for example [128]")
-    smallest = min(prompt_tokens)
+    sizes = [int(size) for size in prompt_tokens]
+    smallest = min(sizes)
     single = [
         {
             "name": f"prompt-{size}",
@@ -37,7 +38,7 @@ def load_steps(
             "requests": requests,
             "optional": size != smallest,
         }
-        for size in prompt_tokens
+        for size in sizes
     ]
     sustained = {
         "name": "sustained",

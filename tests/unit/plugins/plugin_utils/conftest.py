@@ -9,9 +9,10 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts, passed
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import empty_device
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import node_document, report_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts, Options
 
 GIB = 2**30
@@ -174,3 +175,67 @@ def node() -> Callable[..., NodeFacts]:
         return NodeFacts.from_results("node-01", results, options=Options(**options))
 
     return build
+
+
+RUN = {
+    "time": "2026-11-23T17:00:00+00:00",
+    "collection_version": "0.1.0",
+    "ansible_version": "2.19.4",
+    "check_mode": False,
+    "options": {"fail_on": "fail"},
+}
+
+
+def judged_node(name: str, results: Results, **options: t.Any) -> dict[str, t.Any]:
+    """The entry of a node in the report."""
+    facts = NodeFacts.from_results(name, results, options=Options(**options))
+    return node_document(facts, judge(facts))
+
+
+def idle_gpus() -> Results:
+    """Four GPUs, vLLM on one of them."""
+    results = healthy_results()
+    for entry in results["gpu"]["ansible_facts"]["gpu"]["devices"][1:]:
+        entry["memory_used"] = int(0.2 * GIB)
+    for reading in results["load"]["gpu_samples"]["samples"]:
+        for gpu in reading["gpus"][1:]:
+            gpu.update(utilization_gpu=0, memory_used=int(0.2 * GIB))
+    results["tensor_parallel"]["tensor_parallel_size"] = 1
+    return results
+
+
+def socket_transport() -> Results:
+    """NCCL between the GPUs of one node over TCP."""
+    results = healthy_results()
+    results["logs"]["transports"] = {"transport_net_socket": 24}
+    return results
+
+
+def lost_halfway() -> Results:
+    """The connection broke after the GPUs had been read."""
+    lost = {"unreachable": True, "msg": "Failed to connect to the host via ssh: connect to host gpu-7: timed out"}
+    return {"gpu": healthy_results()["gpu"], "tensor_parallel": lost, "load": {"skipped": True}, "logs": {}}
+
+
+def crashed_probe() -> Results:
+    """One module failed."""
+    return {**healthy_results(), "load": {"failed": True, "msg": "Traceback: boom"}}
+
+
+@pytest.fixture
+def fleet_hosts() -> dict[str, dict[str, t.Any] | None]:
+    """Every kind of node that a report has to show."""
+    return {
+        "healthy": judged_node("healthy", healthy_results(), expected_throughput=110.0),
+        "idle-gpus": judged_node("idle-gpus", idle_gpus()),
+        "socket": judged_node("socket", socket_transport(), expected_throughput=300.0),
+        "lost": judged_node("lost", lost_halfway()),
+        "crashed": judged_node("crashed", crashed_probe()),
+        "silent": None,
+    }
+
+
+@pytest.fixture
+def fleet(fleet_hosts: dict[str, dict[str, t.Any] | None]) -> dict[str, t.Any]:
+    """The report document of ``fleet_hosts``."""
+    return report_document(fleet_hosts, run=RUN)

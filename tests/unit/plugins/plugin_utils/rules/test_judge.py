@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     AREAS,
     CHECKS,

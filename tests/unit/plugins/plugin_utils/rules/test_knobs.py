@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import knobs
 
 

@@ -1,0 +1,76 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One node's verdict through the action plugin."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule, selected_areas
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
+
+GPU_RESULT: t.Final = {
+    "ansible_facts": {"gpu": {"count": 3, "devices": []}},
+    "findings": [
+        {
+            "check": "hardware.gpu_count",
+            "status": "fail",
+            "summary": "3 of 4 GPUs",
+            "expected": 4,
+            "measured": 3,
+            "cause": "c",
+            "remedy": "r",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("tags", "skipped", "areas"),
+    [
+        (["all"], [], list(RULES)),
+        (["always"], [], list(RULES)),
+        (["memory"], [], ["memory"]),
+        (["memory", "hardware", "other"], [], ["hardware", "memory"]),
+        (["all"], ["performance", "utilisation"], [a for a in RULES if a not in ("performance", "utilisation")]),
+        (["memory", "nccl"], ["nccl"], ["memory"]),
+    ],
+)
+def test_tags_choose_areas(tags: list[str], skipped: list[str], areas: list[str]) -> None:
+    assert selected_areas(tags, skipped) == areas
+
+
+def test_a_failing_node(run_action: t.Callable[..., dict]) -> None:
+    result = run_action(ActionModule, {"results": {"gpu": GPU_RESULT}, "tags": ["hardware"]})
+    assert result["status"] == "fail"
+    assert result["exceeds"] is True
+    assert result["headline"] == "3 of 4 GPUs"
+    assert result["failed_checks"] == ["hardware.gpu_count"]
+    assert result["changed"] is False
+    assert [section["selected"] for section in result["node"]["sections"]] == [True, *[False] * 6]
+
+
+@pytest.mark.parametrize(("fail_on", "exceeds"), [("fail", True), ("warn", True), ("never", False)])
+def test_fail_on(run_action: t.Callable[..., dict], fail_on: str, exceeds: bool) -> None:
+    assert run_action(ActionModule, {"results": {"gpu": GPU_RESULT}, "fail_on": fail_on})["exceeds"] is exceeds
+
+
+def test_nothing_measured_is_not_tested_and_not_a_pass(run_action: t.Callable[..., dict]) -> None:
+    result = run_action(ActionModule, {"results": {}})
+    assert result["status"] == "not_tested"
+    assert result["headline"].startswith("not tested: GPU hardware")
+
+
+def test_check_mode_is_the_reason(run_action: t.Callable[..., dict]) -> None:
+    result = run_action(ActionModule, {"results": {"load": {"skipped": True}}}, check_mode=True)
+    performance = result["node"]["sections"][4]
+    assert {finding["summary"] for finding in performance["findings"]} == {"check mode makes no load"}
+
+
+@pytest.mark.parametrize("args", [{}, {"results": {"other": {}}}, {"results": {}, "fail_on": "sometimes"}])
+def test_wrong_options_are_refused(run_action: t.Callable[..., dict], args: dict) -> None:
+    with pytest.raises(AnsibleActionFail):
+        run_action(ActionModule, args)

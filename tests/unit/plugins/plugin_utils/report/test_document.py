@@ -1,0 +1,147 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The result document: what it says, and that it says it in the published shape."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import (
+    SCHEMA_VERSION,
+    exceeds,
+    redact,
+    report_document,
+)
+
+SCHEMA = json.loads((Path(__file__).parents[5] / "docs/report.schema.json").read_text(encoding="utf-8"))
+RUN = {
+    "time": "2026-11-23T17:00:00+00:00",
+    "collection_version": "0.1.0",
+    "ansible_version": "2.19.4",
+    "check_mode": False,
+    "options": {},
+}
+
+
+def test_the_schema_is_valid_and_of_this_version() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["properties"]["schema_version"]["const"] == SCHEMA_VERSION
+
+
+def test_every_kind_of_node_fits_the_schema(fleet: dict) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(fleet)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda report: report.pop("run"),
+        lambda report: report["hosts"]["healthy"].update(status="fine"),
+        lambda report: report["hosts"]["idle-gpus"]["sections"][2]["findings"][0].update(cause=None),
+        lambda report: report["hosts"]["healthy"]["load"][0].update(ttft="fast"),
+        lambda report: report["hosts"]["healthy"].update(extra=1),
+    ],
+)
+def test_the_schema_refuses_what_is_not_a_report(fleet: dict, damage: object) -> None:
+    report = copy.deepcopy(fleet)
+    damage(report)  # type: ignore[operator]
+    assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(report)
+
+
+def test_verdicts(fleet: dict) -> None:
+    assert {name: node["status"] for name, node in fleet["hosts"].items()} == {
+        "healthy": "pass",
+        "idle-gpus": "fail",
+        "socket": "fail",
+        "lost": "fail",
+        "crashed": "fail",
+        "silent": "fail",
+    }
+    assert fleet["summary"] == {"status": "fail", "hosts": {"pass": 1, "warn": 0, "fail": 5, "not_tested": 0}}
+
+
+def test_headlines_lead_with_the_worst(fleet: dict) -> None:
+    headlines = {name: node["headline"] for name, node in fleet["hosts"].items()}
+    assert headlines["healthy"] == ""
+    assert headlines["idle-gpus"] == "GPUs 1, 2, 3 hold no model memory"
+    assert headlines["socket"].startswith("NCCL sends between the GPUs of this node over TCP sockets (+1 more)")
+    assert headlines["lost"].startswith("connection lost: connect to host gpu-7")
+    assert headlines["crashed"] == "throughput_probe failed: Traceback: boom"
+    assert headlines["silent"].startswith("no result")
+
+
+def test_a_lost_node_keeps_what_was_measured_before(fleet: dict) -> None:
+    lost = fleet["hosts"]["lost"]
+    assert not lost["reachable"]
+    assert lost["facts"]["gpus"]["count"] == 4
+    assert lost["sections"][0]["status"] == "pass"
+    assert lost["sections"][4]["status"] == "not_tested"
+    assert lost["errors"] == [{"module": "vllm_tp_check", "reason": lost["headline"]}]
+
+
+def test_incomplete_nodes_are_named_for_the_fleet(fleet: dict) -> None:
+    (finding,) = fleet["fleet"]["findings"]
+    assert (finding["check"], finding["status"]) == ("fleet.missing", "fail")
+    assert finding["summary"] == "incomplete: lost, crashed, silent"
+    assert (finding["measured"], finding["expected"]) == (3, 6)
+
+
+def test_a_complete_fleet_misses_nothing(fleet_hosts: dict) -> None:
+    report = report_document({"healthy": fleet_hosts["healthy"]}, run=RUN)
+    assert report["summary"]["status"] == "pass"
+    assert report["fleet"]["findings"][0]["status"] == "pass"
+
+
+def test_numbers_of_the_node(fleet: dict) -> None:
+    node = fleet["hosts"]["healthy"]
+    assert node["facts"]["gpus"]["names"] == {"NVIDIA RTX 4000 Ada Generation": 4}
+    assert node["facts"]["vllm"]["tensor_parallel_size"] == 4
+    assert node["facts"]["output_throughput"] == 612.4
+    assert [step["name"] for step in node["load"]] == ["prompt-128", "prompt-1024", "sustained"]
+    assert node["utilisation"]["gpus"] == [0, 1, 2, 3]
+    assert node["utilisation"]["mean"] == [92.0, 91.0, 93.0, 90.0]
+    assert node["utilisation"]["rows"][0]["time"] == 0
+    assert [entry["index"] for entry in node["memory"]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("status", "fail_on", "result"),
+    [
+        ("fail", "fail", True),
+        ("warn", "fail", False),
+        ("warn", "warn", True),
+        ("not_tested", "warn", False),
+        ("pass", "warn", False),
+        ("fail", "never", False),
+    ],
+)
+def test_exceeds(status: str, fail_on: str, result: bool) -> None:
+    assert exceeds(status, fail_on) is result
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    document = {
+        "api_key": "anything",
+        "HF_TOKEN": "anything",
+        "list": [{"line": "curl -H 'Bearer s3cret' /v1"}],
+        "s3cret": ("s3cret", 1, None),
+        "tokens": 128,
+        "output_tokens": "128",
+    }
+    masked = redact(document, ["s3cret", ""])
+    assert masked["api_key"] == masked["HF_TOKEN"] == "***"
+    assert masked["list"] == [{"line": "curl -H 'Bearer ***' /v1"}]
+    assert masked["s3cret"] == ["***", 1, None]
+    assert masked["tokens"] == 128
+    assert masked["output_tokens"] == "128"
+
+
+def test_a_report_masks_the_secrets_it_is_told(fleet_hosts: dict) -> None:
+    fleet_hosts["healthy"]["facts"]["vllm"]["model"] = "model-with-s3cret"
+    report = report_document(fleet_hosts, run={**RUN, "options": {"base": "s3cret"}}, secrets=["s3cret"])
+    assert "s3cret" not in json.dumps(report)

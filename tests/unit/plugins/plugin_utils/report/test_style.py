@@ -1,0 +1,36 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fitting, wrapping and bars."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, UNICODE
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "fitted"),
+    [("short", 10, "short"), ("exactly ten", 11, "exactly ten"), ("one, two three", 6, "one…"), ("a\n b", 5, "a b")],
+)
+def test_fit(text: str, width: int, fitted: str) -> None:
+    assert UNICODE.fit(text, width) == fitted
+
+
+def test_wrap_hangs_under_the_first_word() -> None:
+    assert UNICODE.wrap("one two three", " 1. ", width=12) == [" 1. one two", "    three"]
+    assert UNICODE.wrap("", " 1. ") == [" 1."]
+
+
+@pytest.mark.parametrize(
+    ("share", "bar"), [(0.0, "...."), (0.5, "##.."), (1.0, "####"), (1.7, "####"), (-1.0, "...."), (None, "    ")]
+)
+def test_bar(share: float | None, bar: str) -> None:
+    assert ASCII.bar(share, 4) == bar
+
+
+def test_title_is_flush_right_and_keeps_its_margin() -> None:
+    line = UNICODE.title(" node", "fail")
+    assert len(line) == 80
+    assert line.startswith(" node ")
+    assert line.endswith("✗ FAIL")

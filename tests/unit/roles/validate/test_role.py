@@ -1,0 +1,65 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role's contract: options, steps and tags say the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS
+
+ROLE = Path(__file__).parents[4] / "roles/validate"
+
+
+def load(path: str) -> object:
+    return yaml.safe_load((ROLE / path).read_text(encoding="utf-8"))
+
+
+SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+DEFAULTS = load("defaults/main.yml")
+
+
+def test_defaults_are_the_specified_options() -> None:
+    assert list(DEFAULTS) == list(dict.fromkeys(DEFAULTS))
+    assert set(DEFAULTS) == set(SPEC)
+
+
+@pytest.mark.parametrize("name", SPEC)
+def test_a_default_is_the_documented_one(name: str) -> None:
+    assert DEFAULTS[name] == SPEC[name].get("default")
+    assert SPEC[name]["description"]
+
+
+def measuring_blocks() -> list[dict]:
+    return load("tasks/measure.yml")[0]["block"]
+
+
+def test_every_measurement_is_taken_once_and_kept() -> None:
+    modules = {block["block"][0]["register"]: block["block"][0] for block in measuring_blocks()}
+    assert len(modules) == len(MEASUREMENTS)
+    for key, module in MEASUREMENTS.items():
+        assert f"multigpu.vllm.{module}" in modules[f"__validate_{key}"]
+
+
+def test_a_measurement_carries_the_tags_of_the_checks_that_need_it() -> None:
+    tags = {block["block"][0]["register"].removeprefix("__validate_"): set(block["tags"]) for block in measuring_blocks()}
+    for area, rules in RULES.items():
+        for check, needs in rules.CHECKS.items():
+            for measurement in needs:
+                assert area in tags[measurement], f"{check} needs {measurement}"
+
+
+def test_a_lost_node_is_not_tried_again() -> None:
+    first, *others = measuring_blocks()
+    assert "when" not in first
+    assert {block["when"] for block in others} == {"not _validate_lost"}
+    assert load("tasks/measure.yml")[0]["ignore_unreachable"] is True
+
+
+def test_options_of_the_report_hold_no_secret() -> None:
+    stated = load("vars/main.yml")["_validate_options"]
+    assert not any("api_key" in value or "environment" in value for value in stated.values())
