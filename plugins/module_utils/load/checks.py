@@ -38,14 +38,14 @@ def unusable(failure: RequestFailed) -> list[Finding]:
     return [
         failed(
             THROUGHPUT,
-            f"The server cannot be used: {failure}",
+            f"The server cannot be used: {_say(failure)}",
             expected="an answer",
             measured=failure.reason,
             evidence={"status": failure.status, "detail": failure.detail},
             cause=failure.cause,
             remedy=failure.remedy,
         ),
-        *(not_tested(check, f"the server cannot be used: {failure}") for check in _OTHERS),
+        *(not_tested(check, f"the server cannot be used: {_say(failure)}") for check in _OTHERS),
     ]
 
 
@@ -57,8 +57,8 @@ def judge(results: Sequence[Result], max_ttft: float | None = None, max_itl: flo
         return nothing_sent(f"no step was run ({reasons})")
     return [
         judge_throughput(run),
-        judge_latency("performance.ttft", "ttft", "time to first token", run, max_ttft),
-        judge_latency("performance.itl", "itl", "inter-token latency", run, max_itl),
+        judge_latency("performance.ttft", "ttft", "Time to first token", run, max_ttft),
+        judge_latency("performance.itl", "itl", "Inter-token latency", run, max_itl),
         judge_client(run),
         judge_tokens(run),
     ]
@@ -107,7 +107,7 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
     steps = {result["name"]: result[key] for result in run if result[key] and not result["void"]}
     if not steps:
         void = any(result["void"] for result in run)
-        return not_tested(check, f"no {name} was measured" + (": the load client was too slow" if void else ""))
+        return not_tested(check, f"{name} was not measured" + (": the load client was too slow" if void else ""))
     slowest = max(steps, key=lambda step: steps[step]["p95"])
     value = steps[slowest]
     summary = f"{name} {_ms(value['p50'])} (p50), {_ms(value['p95'])} (p95), {_ms(value['p99'])} (p99) in {slowest}"
@@ -189,6 +189,12 @@ def _throughput_failed(bad: Sequence[Result], evidence: dict[str, t.Any]) -> Fin
         cause=REASONS[reason].cause,
         remedy=REASONS[reason].remedy,
     )
+
+
+def _say(failure: RequestFailed) -> str:
+    summary = REASONS[failure.reason].summary
+    # The operating system's words are often the same.
+    return summary if failure.detail.lower() == summary else str(failure)
 
 
 def _nothing_came(result: Result) -> bool:

@@ -143,3 +143,8 @@ def test_an_unusable_server():
     assert throughput.status is Status.FAIL
     assert throughput.remedy
     assert {finding.status for finding in others} == {Status.NOT_TESTED}
+
+
+def test_a_reason_is_not_said_twice():
+    refused = subject.unusable(RequestFailed("connection_refused", "Connection refused"))
+    assert refused[0].summary == "The server cannot be used: connection refused"
