@@ -336,7 +336,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={**API_ARGUMENTS, **ARGUMENTS},
         required_if=[("state", "present", ("type", "region"))],
-        mutually_exclusive=[("interfaces", "vpc_subnet_id"), ("root_pass", "return_root_pass")],
+        mutually_exclusive=[("interfaces", "vpc_subnet_id")],
         supports_check_mode=True,
     )
     run_instance(module)

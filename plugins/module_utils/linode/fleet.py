@@ -9,7 +9,6 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import summary
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import (
     gpu_count,
@@ -47,11 +46,21 @@ def cost(instances: Iterable[Mapping[str, t.Any]]) -> Json:
 
 def listing(api: LinodeApi, tags: Sequence[str] | None, label_prefix: str | None) -> Json:
     """``instances`` (summaries), ``cost``, and ``plans`` (GPU plans: gpus, hourly price, regional prices)."""
-    plans = {plan["id"]: plan for plan in api.plans()}
-    filters = {"tags": tags[0]} if tags else None
-    kept = members(api.instances(filters), tags, label_prefix)
-    instances = [summary(item, plans.get(item["type"])) for item in kept]
-    return {"instances": instances, "cost": cost(instances), "plans": _gpu_plans(plans.values())}
+    plans = api.plans()
+    # The API filters by one tag at a time; the rest is done here.
+    everything = _summaries(plans, api.instances({"tags": tags[0]} if tags else None))
+    instances = members(everything, tags, label_prefix)
+    return {"instances": instances, "cost": cost(instances), "plans": _gpu_plans(plans)}
+
+
+def snapshot(api: LinodeApi) -> list[Json]:
+    """Summaries of all Linodes of the account."""
+    return _summaries(api.plans(), api.instances())
+
+
+def _summaries(plans: Iterable[Json], instances: Iterable[Json]) -> list[Json]:
+    known = {plan["id"]: plan for plan in plans}
+    return [summary(item, known.get(item["type"])) for item in instances]
 
 
 def _gpu_plans(plans: Iterable[Json]) -> Json:
@@ -64,27 +73,3 @@ def _gpu_plans(plans: Iterable[Json]) -> Json:
         for plan in plans
         if gpu_count(plan)
     }
-
-
-def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str) -> list[Json]:
-    """One entry a node from groups of ``{name, count, plan, regions}``: labels are ``prefix-name-1`` and so on.
-
-    Further keys of a group go along to each of its nodes.
-
-    :raises InvalidInput: for a group without name, plan or regions, a count below 0, or a name that occurs twice.
-    """
-    nodes: list[Json] = []
-    seen: set[str] = set()
-    for group in groups:
-        lacking = [key for key in ("name", "plan", "regions") if not group.get(key)]
-        if lacking:
-            raise InvalidInput(f"Fleet group {group.get('name', group)!r} lacks {', '.join(lacking)}.")
-        name, count = group["name"], int(group.get("count", 1))
-        if name in seen:
-            raise InvalidInput(f"Fleet group {name!r} occurs twice.")
-        if count < 0:
-            raise InvalidInput(f"Fleet group {name!r} has the count {count}.")
-        seen.add(name)
-        own = {key: value for key, value in group.items() if key not in ("name", "count")}
-        nodes.extend({**own, "group": name, "label": f"{prefix}-{name}-{number}"} for number in range(1, count + 1))
-    return nodes

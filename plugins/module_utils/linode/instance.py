@@ -339,11 +339,14 @@ class Provisioner:
         if missing:
             raise Drift(f"{label} (id {found['id']}) is not deleted: it lacks the tag(s) {', '.join(missing)}.")
         self._outcome.changed, self._outcome.after = True, {"state": "absent"}
+        # Asking again for what is on its way would only be told that the Linode is busy.
+        on_its_way = found["status"] == "deleting"
         if self._check_mode:
             self._outcome.message = f"Would delete {label} (id {found['id']})."
             return
         try:
-            self._api.delete_instance(found["id"])
+            if not on_its_way:
+                self._api.delete_instance(found["id"])
             if wait:
                 self._wait_until_gone(found["id"], label)
         except GaveUp as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import firewall, fleet
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import LinodeError
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput, LinodeError
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import Outcome, Provisioner, TaskFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import open_api, require_library
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_tags, instance_request
@@ -36,6 +36,8 @@ def _instance(module: AnsibleModule) -> Outcome:
     options = module.params
     # Everything that the user typed is checked before the first request.
     wanted = None
+    if options["root_pass"] and options["return_root_pass"]:
+        raise InvalidInput("return_root_pass returns a generated password; root_pass is not returned. Give one of them.")
     if options["state"] == "present":
         wanted = instance_request(options, may_lock_out=options["return_root_pass"])
     tags = check_tags(options["tags"] or ())
