@@ -180,6 +180,8 @@ class ControlServer:
         data = b""
         while b"\r\n\r\n" not in data and (piece := connection.recv(65536)):
             data += piece
+            if data.startswith(b"\x16"):
+                return ""  # A TLS client: a plain server answers it with an HTTP error.
         head, _blank, body = data.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}

@@ -13,8 +13,9 @@ import http.client
 import json
 import socket
 import ssl
-import time
+import threading
 import typing as t
+import warnings
 from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
@@ -29,6 +30,8 @@ else:
 
 #: Longest answer that is read, in bytes; /metrics of a server with many engines is far below.
 MAX_BODY: t.Final = 32 * 1024 * 1024
+#: What a request may take beyond its timeout in seconds, so that the socket's more exact reason comes first.
+GRACE: t.Final = 0.25
 #: Longest message of a server that is passed on, in characters.
 MAX_DETAIL: t.Final = 300
 
@@ -224,6 +227,8 @@ class VllmApi:
         # Neither proxies nor ~/.netrc: the probe measures this server, and no credentials leave by accident.
         self._session.trust_env = False
         self._session.verify = _authorities(ca_path) if validate_certs else False
+        if not validate_certs:
+            warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # The user asked for it.
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 
@@ -295,37 +300,52 @@ class VllmApi:
         return answer
 
     def _request(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> bytes:
-        deadline = time.monotonic() + self.timeout
+        """The body of a 2xx answer, within ``timeout`` as a whole.
+
+        The sockets' own timeouts begin anew with every byte, and looking up a name has none; so the request runs in a
+        thread that is left behind when it takes too long.
+        """
+        begun = threading.Event()
+        outcome: list[bytes | RequestFailed] = []
+
+        def work() -> None:
+            try:
+                outcome.append(self._exchange(method, path, body, begun))
+            except RequestFailed as failure:
+                outcome.append(failure)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(self.timeout + GRACE)
+        if not outcome:
+            reason = "stream_timeout" if begun.is_set() else "first_byte_timeout"
+            raise RequestFailed(reason, f"answer not complete after {self.timeout:g} s")
+        if isinstance(outcome[0], RequestFailed):
+            raise self._without_secret(outcome[0])
+        return outcome[0]
+
+    def _exchange(self, method: str, path: str, body: dict[str, t.Any] | None, begun: threading.Event) -> bytes:
         try:
             with self._session.request(
                 method, self.base_url + path, json=body, timeout=self.timeout, stream=True, allow_redirects=False
             ) as response:
-                content = self._read(response, deadline)
+                begun.set()
+                content = bytearray()
+                for piece in response.iter_content(65536):
+                    content += piece
+                    if len(content) > MAX_BODY:
+                        raise RequestFailed("not_vllm", f"answer longer than {MAX_BODY} bytes")
                 if 200 <= response.status_code < 300:
-                    return content
-                raise from_status(response.status_code, content)
-        except RequestFailed as failure:
-            raise self._without_secret(failure) from None
+                    return bytes(content)
+                raise from_status(response.status_code, bytes(content))
         except (OSError, ValueError, http.client.HTTPException) as problem:
             # requests' exceptions are OSErrors, those for bad URLs and bodies ValueErrors.
-            raise self._without_secret(classify(problem)) from problem
-
-    def _read(self, response: t.Any, deadline: float) -> bytes:
-        """The body; bounded in size, and in time also where the server sends it drop by drop."""
-        content = bytearray()
-        try:
-            for piece in response.iter_content(65536):
-                content += piece
-                if len(content) > MAX_BODY:
-                    raise RequestFailed("not_vllm", f"answer longer than {MAX_BODY} bytes")
-                if time.monotonic() > deadline:
-                    raise RequestFailed("stream_timeout", f"answer not complete after {self.timeout:g} s")
-        except (OSError, http.client.HTTPException) as problem:
             failure = classify(problem)
-            # The headers came, so it is the rest of the answer that is missing.
-            reason = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}.get(failure.reason)
-            raise RequestFailed(reason or failure.reason, failure.detail) from problem
-        return bytes(content)
+            if begun.is_set():
+                # The headers came, so it is the rest of the answer that is missing.
+                later = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}
+                failure = RequestFailed(later.get(failure.reason, failure.reason), failure.detail)
+            raise failure from problem
 
     def _without_secret(self, failure: RequestFailed) -> RequestFailed:
         if not self._api_key or self._api_key not in failure.detail:

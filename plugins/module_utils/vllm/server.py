@@ -20,7 +20,7 @@ CHECK_MODE: t.Final = "check mode: no completion is requested"
 class ServerFacts:
     """Answers of one server; ``missing`` says for ``version, models, metrics, fingerprint`` why one is absent.
 
-    ``failure`` is the failure after which nobody was asked any more: down, unreachable, hanging.
+    ``failure`` is set where the server answered nothing at all: down, unreachable, hanging.
     """
 
     base_url: str
@@ -74,4 +74,4 @@ def read_server(api: VllmApi, ask_completion: bool = True) -> ServerFacts:
                 dead = failure if failure.reason in UNANSWERED else None
     if "metrics" in facts and facts["metrics"] is None:
         missing["metrics"] = "the server offers no /metrics"
-    return ServerFacts(base_url=api.base_url, missing=missing, failure=dead, **facts)
+    return ServerFacts(base_url=api.base_url, missing=missing, failure=None if facts else dead, **facts)

@@ -18,9 +18,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
         ("vllm serve m --tensor-parallel-size=4", {"model": "m", "tensor_parallel_size": 4}),
         ("vllm serve m --tensor_parallel_size 4", {"model": "m", "tensor_parallel_size": 4}),
         ("vllm serve m -tp 4", {"model": "m", "tensor_parallel_size": 4}),
-        ("vllm serve m -tp4 -pp=2 -dp 2", {
-            "model": "m", "tensor_parallel_size": 4, "pipeline_parallel_size": 2, "data_parallel_size": 2,
-        }),
+        (
+            "vllm serve m -tp4 -pp=2 -dp 2",
+            {
+                "model": "m",
+                "tensor_parallel_size": 4,
+                "pipeline_parallel_size": 2,
+                "data_parallel_size": 2,
+            },
+        ),
         ("/opt/v/bin/python3.11 /opt/v/bin/vllm serve m -O3", {"model": "m", "optimization_level": 3}),
         ("python3 -m vllm.entrypoints.openai.api_server --model m", {"model": "m"}),
         ("python -m vllm.entrypoints.api_server --model m", {"model": "m"}),
@@ -87,7 +93,13 @@ def test_words_that_only_contain_token_are_no_secrets() -> None:
 
 
 def test_environment_keeps_what_concerns_the_server() -> None:
-    pairs = [("VLLM_API_KEY", "sk"), ("NCCL_DEBUG", "INFO"), ("HF_TOKEN", "x"), ("CUDA_VISIBLE_DEVICES", "0,1"), ("PATH", "/")]
+    pairs = [
+        ("VLLM_API_KEY", "sk"),
+        ("NCCL_DEBUG", "INFO"),
+        ("HF_TOKEN", "x"),
+        ("CUDA_VISIBLE_DEVICES", "0,1"),
+        ("PATH", "/"),
+    ]
     assert engine_args.mask_environment(pairs) == {
         "CUDA_VISIBLE_DEVICES": "0,1",
         "NCCL_DEBUG": "INFO",

@@ -23,8 +23,10 @@ QWEN_7B = ModelShape(28, 4, 28)
         ({"num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 32}, LLAMA_8B),
         ({"n_head": 12, "n_layer": 6}, ModelShape(12, 12, 6)),
         ({"num_attention_heads": 71, "num_hidden_layers": 32, "multi_query": True}, ModelShape(71, 1, 32)),
-        ({"num_attention_heads": 8, "num_kv_heads": 2, "multi_query": True, "new_decoder_architecture": True},
-         ModelShape(8, 2, None)),
+        (
+            {"num_attention_heads": 8, "num_kv_heads": 2, "multi_query": True, "new_decoder_architecture": True},
+            ModelShape(8, 2, None),
+        ),
         ({"text_config": {"num_attention_heads": 28, "num_key_value_heads": 4, "num_hidden_layers": 28}}, QWEN_7B),
         ({"model_type": "mamba", "num_hidden_layers": 4}, ModelShape(None, None, 4)),
         ({"num_attention_heads": True}, ModelShape()),
@@ -59,8 +61,13 @@ def test_neighbours_of_a_refused_size() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "gpus", "expected"),
-    [(LLAMA_8B, 4, (4, 1)), (QWEN_7B, 8, (4, 2)), (ModelShape(25, 5), 4, (1, 4)), (ModelShape(), 4, (4, 1)),
-     (LLAMA_8B, 1, (1, 1))],
+    [
+        (LLAMA_8B, 4, (4, 1)),
+        (QWEN_7B, 8, (4, 2)),
+        (ModelShape(25, 5), 4, (1, 4)),
+        (ModelShape(), 4, (4, 1)),
+        (LLAMA_8B, 1, (1, 1)),
+    ],
 )
 def test_layout_that_uses_every_gpu(shape: ModelShape, gpus: int, expected: tuple[int, int]) -> None:
     assert model_fit.best_layout(shape, gpus) == expected
@@ -79,7 +86,12 @@ def test_a_directory_is_read_in_place(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME"])
 def test_a_hub_id_is_found_in_the_servers_own_cache(tmp_path: pathlib.Path, variable: str) -> None:
-    below = {"HF_HUB_CACHE": ".", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub", "HOME": ".cache/huggingface/hub"}
+    below = {
+        "HF_HUB_CACHE": ".",
+        "HF_HOME": "hub",
+        "XDG_CACHE_HOME": "huggingface/hub",
+        "HOME": ".cache/huggingface/hub",
+    }
     model = tmp_path / below[variable] / "models--org--name"
     for commit, heads in (("aaa", 8), ("bbb", 16)):
         (model / "snapshots" / commit).mkdir(parents=True)

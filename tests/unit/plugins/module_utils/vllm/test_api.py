@@ -1,0 +1,251 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Control calls against captured answers and against every kind of broken server."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import http.client
+import json
+import pathlib
+import socket
+import ssl
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import api
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.tests.support import control_server as servers
+
+#: Long enough for a busy machine, short enough where a server hangs on purpose.
+PATIENCE, IMPATIENCE = 10.0, 0.3
+
+
+def failure_of(call: t.Callable[[], object]) -> RequestFailed:
+    with pytest.raises(RequestFailed) as caught:
+        call()
+    return caught.value
+
+
+@pytest.mark.parametrize("version", ["0.27", "0.32"])
+def test_every_call_reads_what_a_real_server_answers(version: str) -> None:
+    with servers.ControlServer(servers.healthy(version)) as server, VllmApi(server.url, timeout=PATIENCE) as client:
+        assert client.version() == f"{version}.0"
+        assert client.models()[0]["id"] == "tiny"
+        assert client.health() is True
+        assert client.metrics().value("vllm:num_requests_running") == 0
+        assert client.tokenize("import os", "tiny") == [75, 617, 904]
+        assert client.detokenize([10, 11, 12], "tiny") == "()*"
+        answer = client.completion("tiny", "import os", 8, temperature=0)
+    assert answer["system_fingerprint"].startswith(f"vllm-{version}.0-tp2-")
+    body = json.loads(server.requests[-1][2])
+    assert body == {"model": "tiny", "prompt": "import os", "max_tokens": 8, "temperature": 0}
+
+
+def test_the_key_is_sent_and_never_told() -> None:
+    echo = servers.Answer(401, b'{"error":{"message":"sk-secret is wrong"}}')
+    with servers.ControlServer(servers.everywhere(echo)) as server:
+        failure = failure_of(VllmApi(server.url, api_key="sk-secret", timeout=PATIENCE).models)
+    assert server.requests[0][1]["authorization"] == "Bearer sk-secret"
+    assert failure.reason == "unauthorized" and "sk-secret" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (servers.HTML, "not_vllm"),
+        (servers.Answer(body=b"[1]"), "not_vllm"),
+        (servers.Answer(body=b'{"status": "ok"}'), "not_vllm"),
+        (servers.Answer(body=b'{"version": 3}'), "not_vllm"),
+        (servers.Answer(body=b"\xff\xfe", content_type="text/plain"), "not_vllm"),
+        (servers.Answer(302, headers={"location": "http://127.0.0.1:1/"}), "not_vllm"),
+        (servers.Answer(401, b'{"error":"Unauthorized"}'), "unauthorized"),
+        (servers.Answer(403), "unauthorized"),
+        (servers.captured("unknown_model.txt"), "model_not_found"),
+        (servers.captured("unknown_path.txt"), "not_found"),
+        (servers.captured("too_long_prompt.txt"), "bad_request"),
+        (servers.Answer(429, b"slow down", content_type="text/plain"), "rate_limited"),
+        (servers.Answer(500, b"Internal Server Error"), "server_error"),
+        (servers.Answer(502, b"<html>Bad Gateway</html>"), "unavailable"),
+        (servers.Answer(503), "unavailable"),
+        (servers.babble, "not_vllm"),
+        (servers.slam, "connection_reset"),
+        (servers.cut, "closed_early"),
+    ],
+)
+def test_a_server_that_answers_wrong_is_a_reason(behaviour: t.Any, reason: str) -> None:
+    with servers.ControlServer(servers.everywhere(behaviour)) as server:
+        failure = failure_of(VllmApi(server.url, timeout=PATIENCE).version)
+    assert failure.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [(servers.hang, "first_byte_timeout"), (servers.stall, "stream_timeout"), (servers.drip, "stream_timeout")],
+)
+def test_a_server_that_hangs_costs_one_timeout(behaviour: t.Any, reason: str) -> None:
+    with servers.ControlServer(servers.everywhere(behaviour)) as server:
+        assert failure_of(VllmApi(server.url, timeout=IMPATIENCE).version).reason == reason
+    assert reason in api.UNANSWERED
+
+
+def test_health_is_false_while_the_server_starts_and_an_error_where_there_is_none() -> None:
+    with servers.ControlServer({"/health": servers.Answer(503)}) as server:
+        assert VllmApi(server.url, timeout=PATIENCE).health() is False
+        server.routes.clear()
+        assert failure_of(VllmApi(server.url, timeout=PATIENCE).health).reason == "not_found"
+
+
+def test_metrics_can_be_absent_or_something_else() -> None:
+    with servers.ControlServer({}) as server:
+        assert VllmApi(server.url, timeout=PATIENCE).metrics() is None
+        server.routes["/metrics"] = servers.HTML
+        assert failure_of(VllmApi(server.url, timeout=PATIENCE).metrics).reason == "not_vllm"
+        server.routes["/metrics"] = servers.Answer(503)
+        assert failure_of(VllmApi(server.url, timeout=PATIENCE).metrics).reason == "unavailable"
+
+
+def test_an_endless_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MAX_BODY", 1000)
+    with servers.ControlServer(servers.everywhere(servers.Answer(body=b" " * 2000))) as server:
+        assert failure_of(VllmApi(server.url, timeout=PATIENCE).version).reason == "not_vllm"
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    failure = failure_of(VllmApi(f"http://127.0.0.1:{port}").version)
+    assert (failure.reason, failure.detail) == ("connection_refused", "Connection refused")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A self-signed certificate for 127.0.0.1 and its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
+    argv += " -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:TRUE"
+    key = path.with_suffix(".key")
+    subprocess.run([*argv.split(), "-keyout", str(key), "-out", str(path)], check=True, capture_output=True)
+    path.write_text(path.read_text() + key.read_text())
+    return path
+
+
+def test_tls_is_trusted_only_with_its_authority(certificate: pathlib.Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with servers.ControlServer(servers.healthy(), context) as server:
+        failure = failure_of(VllmApi(server.url, timeout=PATIENCE).version)
+        assert failure.reason == "tls" and "self-signed" in failure.detail
+        assert VllmApi(server.url, timeout=PATIENCE, ca_path=str(certificate)).version() == "0.32.0"
+        assert VllmApi(server.url, timeout=PATIENCE, validate_certs=False).version() == "0.32.0"
+
+
+def test_tls_to_a_plain_server() -> None:
+    with servers.ControlServer(servers.healthy()) as server:
+        url = server.url.replace("http:", "https:")
+        assert failure_of(VllmApi(url, timeout=PATIENCE).version).reason == "tls"
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "connection_refused"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "connection_reset"),
+        (BrokenPipeError(errno.EPIPE, "pipe"), "connection_reset"),
+        (socket.gaierror(-2, "unknown"), "name_not_resolved"),
+        (OSError(errno.EHOSTUNREACH, "no route"), "unreachable"),
+        (OSError(errno.ENETUNREACH, "no network"), "unreachable"),
+        (OSError(errno.EIO, "strange"), "connection_reset"),
+        (ssl.SSLError(1, "handshake"), "tls"),
+        (TimeoutError(), "first_byte_timeout"),
+        (asyncio.IncompleteReadError(b"", 3), "closed_early"),
+        (http.client.IncompleteRead(b""), "closed_early"),
+        (http.client.BadStatusLine("x"), "not_vllm"),
+        (json.JSONDecodeError("x", "y", 0), "not_vllm"),
+        (RequestFailed("cut_short"), "cut_short"),
+    ],
+)
+def test_classifies_what_clients_raise(problem: BaseException, reason: str) -> None:
+    assert api.classify(problem).reason == reason
+
+
+def test_classifies_the_cause_below_a_wrapping() -> None:
+    try:
+        try:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+        except OSError as inner:
+            raise RuntimeError("wrapped") from inner
+    except RuntimeError as outer:
+        assert api.classify(outer).reason == "connection_refused"
+
+
+def test_classifies_an_answer() -> None:
+    class Response:
+        status_code = 429
+        content = b'{"detail": "too many"}'
+
+    failure = api.classify(Response())
+    assert (failure.reason, failure.status, failure.detail) == ("rate_limited", 429, "HTTP 429: too many")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"error":{"message":"new form","code":400}}', "new form"),
+        (b'{"object":"error","message":"old form","code":400}', "old form"),
+        (b'{"error":"Unauthorized"}', "Unauthorized"),
+        (b'{"detail":"Not Found"}', "Not Found"),
+        (b'{"other": 1}', '{"other": 1}'),
+        (b'["list"]', '["list"]'),
+        (b"<html>login</html>", ""),
+        ("plain\ntext", "plain text"),
+    ],
+)
+def test_the_servers_own_words_are_kept(body: bytes | str, expected: str) -> None:
+    assert api.message_of(body) == expected
+
+
+def test_long_words_are_shortened() -> None:
+    assert len(api.message_of("x" * 5000)) == api.MAX_DETAIL
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        (" http://127.0.0.1:8000/ ", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000"),
+        ("https://host/prefix/v1/", "https://host/prefix"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+    ],
+)
+def test_urls_are_normalised(given: str, expected: str) -> None:
+    assert api.normalise_base_url(given) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "127.0.0.1:8000",
+        "ftp://host",
+        "http://",
+        "http://host:port",
+        "http://host:0",
+        "http://u:p@host",
+        "http://h/?a=1",
+        "",
+    ],
+)
+def test_what_is_no_url_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        api.normalise_base_url(given)
+
+
+def test_without_requests_there_is_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "HAS_REQUESTS", False)
+    with pytest.raises(RuntimeError, match="requests"):
+        VllmApi("http://127.0.0.1:8000")
