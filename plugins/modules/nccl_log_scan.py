@@ -13,14 +13,15 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads logs of vLLM and of the kernel and tells what went wrong, each fault once, root causes first, with cause and remedy.
-  - Knows the messages of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch, Gloo, Ray and the kernel, behind any container, journal
-    or worker prefix. What users sent as prompts is not read as an error.
+  - Reads logs of vLLM and of the kernel and tells what went wrong, each fault once, root causes first, with cause and
+    remedy.
+  - Knows the messages of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch, Gloo, Ray and the kernel, behind any container,
+    journal or worker prefix. What users sent as prompts is not read as an error.
   - Also tells which transport NCCL chose, and the versions and parallel sizes that the log shows.
   - Where a log holds several starts of vLLM, the last one counts.
   - Reads in blocks, so memory stays below 100 MB whatever the size of the log.
-  - A log that the node does not let you read is a finding (V(not_tested)), not a failure of the module. A file, container or
-    unit that does not exist is a failure.
+  - A log that the node does not let you read is a finding (V(not_tested)), not a failure of the module. A file,
+    container or unit that does not exist is a failure.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.info
@@ -56,8 +57,8 @@ options:
     default: false
   since:
     description:
-      - Start of the time to look at in container, journal and kernel logs. A duration such as V(30m), V(2h) or V(1d), or a time
-        such as V(2026-11-23T10:00:00).
+      - Start of the time to look at in container, journal and kernel logs. A duration such as V(30m), V(2h) or V(1d),
+        or a time such as V(2026-11-23T10:00:00).
       - Files are read whole; use O(max_bytes) for them.
     type: str
   max_bytes:
@@ -229,7 +230,6 @@ notes:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.log_scan import run
 
 ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {

@@ -27,9 +27,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts
 
 
-def collect(
-    options: Mapping[str, t.Any], commands: Commands
-) -> tuple[list[list[LogSource]], list[str]]:
+def collect(options: Mapping[str, t.Any], commands: Commands) -> tuple[list[list[LogSource]], list[str]]:
     """``(groups of sources, reasons why others cannot be read)``; a group is one log with its rotated siblings.
 
     :raises ValueError: for a file, container or unit that does not exist, and for a wrong ``since``.
@@ -97,8 +95,10 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         scan, read, reasons = scan_group(sources, grep)
         size += read
         unread += reasons
-        if scan is not None:
+        if scan is not None and (read or sources[-1].kind == "kernel"):
             scans.append(SourceScan(sources[-1].name, scan))
+        elif scan is not None:
+            unread.append(f"{sources[-1].name}: empty")
     engine = _engine(scans)
     return {
         "findings": as_dicts(findings(scans, unread, bool(options.get("kernel")))),

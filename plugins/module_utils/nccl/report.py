@@ -24,7 +24,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures impo
 
 _STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
 _SEVERITIES: t.Final = (ERROR, WARNING, INFO)
-_SECRET = re.compile(r"((?:--?|\b)(?:api[-_]key|hf[-_]token|token|password)['\"]?(?:[= ]|: )+)(?:'[^']*'|\"[^\"]*\"|[^\s,'\"}]+)", re.I)
+_SECRET = re.compile(
+    r"((?:--?|\b)(?:api[-_]key|hf[-_]token|token|password)['\"]?(?:[= ]|: )+)(?:'[^']*'|\"[^\"]*\"|[^\s,'\"}]+)", re.I
+)
 _BEARER = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9-]{8,}|Bearer \S+)")
 
 
@@ -174,7 +176,5 @@ _GIVE_LOG = "Name vLLM's log: paths, container or journal_unit."
 _DEBUG = "Start vLLM with NCCL_DEBUG=INFO to see which transport NCCL chose."
 
 
-def _sum(
-    check: str, status: Status, summary: str, evidence: dict[str, t.Any], remedy: str | None = None
-) -> LogFinding:
+def _sum(check: str, status: Status, summary: str, evidence: dict[str, t.Any], remedy: str | None = None) -> LogFinding:
     return LogFinding(check=check, status=status, summary=summary, evidence=evidence, remedy=remedy)

@@ -150,7 +150,12 @@ class Scanner:
         faults = self._match(number, without_user_text(line[:_COMPARED]), prefix)
         if not faults and not is_fact and len(self._dull) < _REMEMBERED and SHM_WAIT not in line:
             self._dull.add(key)
-        if faults and not is_fact and all(fault.count >= _SATURATED for fault in faults) and len(self._known) < _REMEMBERED:
+        if (
+            faults
+            and not is_fact
+            and all(fault.count >= _SATURATED for fault in faults)
+            and len(self._known) < _REMEMBERED
+        ):
             self._known[key] = faults
 
     def _take_facts(self, prefix: Prefix, message: str) -> None:

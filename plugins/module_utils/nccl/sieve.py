@@ -119,7 +119,11 @@ class Sieve:
         # The C locale makes grep compare bytes.
         argv = [grep, "-a", "-n", "-E", "-e", _expression(self._needles)]
         process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
         )
         failures: list[BaseException] = []
         feeder = threading.Thread(target=_feed, args=(process, source, failures), daemon=True)
@@ -142,7 +146,9 @@ def _expression(needles: Sequence[bytes]) -> str:
     The bracket around each first character keeps grep on its automaton: for a list of nothing but fixed strings it
     would choose a search that is three times slower for this many.
     """
-    return "|".join(f"[{text[0]}]" + re.sub(r"[][(){}.*+?^$|\\]", r"\\\g<0>", text[1:]) for text in map(bytes.decode, needles))
+    return "|".join(
+        f"[{text[0]}]" + re.sub(r"[][(){}.*+?^$|\\]", r"\\\g<0>", text[1:]) for text in map(bytes.decode, needles)
+    )
 
 
 def _chain(first: Sequence[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:

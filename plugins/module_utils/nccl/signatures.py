@@ -25,7 +25,7 @@ ROOT, STALL, CONSEQUENCE = range(3)
 
 @dataclass(frozen=True)
 class FaultClass:
-    """What one class means. ``order`` is ROOT, STALL or CONSEQUENCE; ``harmful``: even a warning means "not healthy"."""
+    """What one class means. ``order`` is ROOT, STALL or CONSEQUENCE; ``harmful``: a warning, too, is "not healthy"."""
 
     check: str
     summary: str
@@ -277,7 +277,11 @@ def _many(class_: str, severity: str, *wordings: str | tuple[str, str], **flags:
 _CUDA_SPECIFIC = r"(?!out of memory|peer |invalid device ordinal|CUBLAS_STATUS_ALLOC_FAILED)"
 _ADDRESS = r"(?:PCI:)?(?P<device>[0-9a-fA-F:.]+)"
 _GLOO = r"gloo/transport/\S+\.(?:cc|h):\d+\]"
-_CONFIGS = r"(?:Vllm|Model|Parallel|Cache|Scheduler|Load|LoRA|Speculative|Compilation|Device|Kernel|Attention|KVTransfer|Pooler|StructuredOutputs|MultiModal|Observability)\w*Config|EngineArgs|AsyncEngineArgs"
+_CONFIGS = (
+    r"(?:Vllm|Model|Parallel|Cache|Scheduler|Load|LoRA|Speculative|Compilation|Device|Kernel|Attention"
+    r"|KVTransfer|Pooler|StructuredOutputs|MultiModal|Observability)\w*Config|EngineArgs"
+    r"|AsyncEngineArgs"
+)
 
 SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     # --- kernel -------------------------------------------------------------------------------------------------
@@ -327,11 +331,19 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "running low on memory",
         "ray.exceptions.OutOfMemoryError",
         ("DefaultCPUAllocator", r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"),
-        ("Cannot allocate memory", r"^(?!.*ibv_).*(?:\[Errno 12\]|OSError|os error 12|error code 12|failed|fork).*Cannot allocate memory"),
+        (
+            "Cannot allocate memory",
+            r"^(?!.*ibv_).*(?:\[Errno 12\]|OSError|os error 12|error code 12|failed|fork).*Cannot "
+            r"allocate memory",
+        ),
         ("_ArrayMemoryError", r"_ArrayMemoryError: Unable to allocate"),
         ("MemoryError", r"(?<![\w.])MemoryError(?:$|:)"),
         ("exit code: -9", r"exit code: -9\b"),
-        ("SIGKILL", r"terminated by signal SIGKILL|died with <Signals\.SIGKILL|killed by signal: ?9|Signal 9 \(SIGKILL\) received"),
+        (
+            "SIGKILL",
+            r"terminated by signal SIGKILL|died with <Signals\.SIGKILL|killed by signal: ?9|Signal 9 "
+            r"\(SIGKILL\) received",
+        ),
         ("exitcode", r"exitcode\s*[:=]\s*-9\b"),
     )
     + _many("host_oom", ERROR, ("status=9/KILL", r"code=killed, status=9/KILL"), secondary=True)
@@ -395,7 +407,11 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("/dev/shm", r"/dev/shm\S*.*No space left on device|No space left on device.*/dev/shm"),
         ("shared memory segment", r"[Ee]rror while (?:creating|attaching to) shared memory segment"),
         ("NCCL WARN", r"shm(?:utils)?\.(?:cc|h):\d+ (?:\w+ )?NCCL WARN (?!unlink|munmap|.*cuda)"),
-        ("No space left on device", r"No space left on device.*(?:psm_|torch_\d+_|nccl-)|(?:posix_fallocate|shm_open|ftruncate)\S* failed.*No space left"),
+        (
+            "No space left on device",
+            r"No space left on device.*(?:psm_|torch_\d+_|nccl-)|(?:posix_fallocate|shm_open"
+            r"|ftruncate)\S* failed.*No space left",
+        ),
         "Bus error",
         "SIGBUS",
         hedged=True,
@@ -433,29 +449,53 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ERROR,
         "Failed to initialize any NET plugin",
         ("NCCL WARN", r"NCCL WARN (?:Error: )?[Nn]etwork \S+ not found"),
-        ("NCCL WARN", r"NCCL WARN NET/OFI .*(?:[Ff]ail(?:ed|ing|ure)|Unable to|Couldn't|Could not|[Nn]o eligible|error)"),
+        (
+            "NCCL WARN",
+            r"NCCL WARN NET/OFI .*(?:[Ff]ail(?:ed|ing|ure)|Unable to|Couldn't|Could not|[Nn]o eligible"
+            r"|error)",
+        ),
         ("NCCL WARN", r"NCCL WARN NET/Plugin.*(?:[Ff]ail|[Cc]ould not|error)"),
         ("NCCL WARN", r"NCCL WARN .*[Nn]etwork plugin.*(?:fail|not found|could not)"),
     )
     + _many(
         "nccl_ib_error",
         ERROR,
-        ("NCCL WARN", r"NCCL WARN NET/IB(?:/GIN)? ?: (?!.*(?:GID table changed|on-fatal async|speed change|port active|reregist|No device found|No IP interface|unknown event|interface found))"),
+        (
+            "NCCL WARN",
+            r"NCCL WARN NET/IB(?:/GIN)? ?: (?!.*(?:GID table changed|on-fatal async|speed change|port "
+            r"active|reregist|No device found|No IP interface|unknown event|interface found))",
+        ),
         ("ibv_", r"^(?!.*retrying ).*\bibv_\w+(?:\(\))? failed"),
         ("Got completion from peer", r"Got completion from peer \S+ with (?:status|error)"),
-        ("NCCL WARN", r"net_ib\S*:\d+ NCCL WARN (?!.*(?:GID table|on-fatal|port active|No device found|interface found|reregist|unknown event))"),
+        (
+            "NCCL WARN",
+            r"net_ib\S*:\d+ NCCL WARN (?!.*(?:GID table|on-fatal|port active|No device found|interface "
+            r"found|reregist|unknown event))",
+        ),
     )
     + _many(
         "nccl_bootstrap_network",
         ERROR,
         ("NCCL WARN", r"NCCL WARN .*[Nn]o (?:socket |usable listening |usable |IP |network )?interface found"),
         ("interface found", r"Bootstrap ?: no socket interface found"),
-        ("NCCL WARN", r"NCCL WARN .*(?:[Cc]onnect(?: to)?|socket\w*Connect:?)\b.* (?:failed|returned|timed out|exceeded|refused)"),
+        (
+            "NCCL WARN",
+            r"NCCL WARN .*(?:[Cc]onnect(?: to)?|socket\w*Connect:?)\b.* (?:failed|returned|timed out"
+            r"|exceeded|refused)",
+        ),
         ("NCCL_OOB_NET_IFNAME", r"no device found (?:matching|after excluding)"),
-        ("NCCL WARN", r"bootstrap\.cc:\d+ (?:\w+ )?NCCL WARN (?!.*(?:Allocat|[Cc]losed by|Call to recv|Duplicate|Cuda failure))"),
+        (
+            "NCCL WARN",
+            r"bootstrap\.cc:\d+ (?:\w+ )?NCCL WARN (?!.*(?:Allocat|[Cc]losed by|Call to recv|Duplicate"
+            r"|Cuda failure))",
+        ),
         ("NCCL WARN", r"NCCL WARN Net : error encountered when getting address info"),
         ("retrieving ncclUniqueId", r"setting up NCCL communicator and retrieving ncclUniqueId"),
-        ("client socket has", r"client socket has timed out after|client socket has failed to connect to any network address"),
+        (
+            "client socket has",
+            r"client socket has timed out after|client socket has failed to connect to any network "
+            r"address",
+        ),
         ("waiting for clients", r"Timed out after \d+ seconds waiting for clients"),
         ("server socket has failed to", r"server socket has failed to (?:listen on any|bind)(?!.*errno: 97)"),
         ("EADDRINUSE", r"EADDRINUSE"),
@@ -467,7 +507,12 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "gloo_bootstrap_network",
         ERROR,
         "connectFullMesh failed",
-        ("gloo/transport", rf"{_GLOO} .*(?:[Uu]nable to find address|ifa != nullptr|[Cc]onnection refused|[Cc]onnect(?:ion)? time|No route to host|timed out connecting|Network is unreachable|[Uu]nable to connect|no error|rv != -1)"),
+        (
+            "gloo/transport",
+            rf"{_GLOO} .*(?:[Uu]nable to find address|ifa != nullptr|[Cc]onnection refused"
+            rf"|[Cc]onnect(?:ion)? time|No route to host|timed out connecting|Network is unreachable"
+            rf"|[Uu]nable to connect|no error|rv != -1)",
+        ),
         ("Unable to find address for", r"Unable to find address for:? \S+"),
         ("makeDeviceFor", r"makeDeviceFor(?:Interface|Hostname)\(\): (?!.*unsupported gloo)"),
         ("Gloo", r"Gloo (?:rendezvous|\w+) (?:failed|timed out)"),
@@ -475,7 +520,11 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     + _many(
         "gloo_bootstrap_network",
         ERROR,
-        ("gloo/transport", rf"{_GLOO} .*(?:Connection (?:closed|reset)|Timed out waiting|Broken pipe|[Rr]ead error|[Ww]rite error)"),
+        (
+            "gloo/transport",
+            rf"{_GLOO} .*(?:Connection (?:closed|reset)|Timed out waiting|Broken pipe|[Rr]ead error"
+            rf"|[Ww]rite error)",
+        ),
         secondary=True,
     )
     # --- the NCCL result that torch or vLLM raised ----------------------------------------------------------------
@@ -554,8 +603,16 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     + _many(
         "vllm_config_error",
         ERROR,
-        ("must be divisible by", r"(?:attention heads|KV heads|[Hh]idden size|[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be divisible by"),
-        ("is not divisible by", r"\b\d+ is not divisible by \d+|is not divisible by (?:weight quantization|tensor parallel|num_|the )"),
+        (
+            "must be divisible by",
+            r"(?:attention heads|KV heads|[Hh]idden size|[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be "
+            r"divisible by",
+        ),
+        (
+            "is not divisible by",
+            r"\b\d+ is not divisible by \d+|is not divisible by (?:weight quantization|tensor parallel"
+            r"|num_|the )",
+        ),
         ("quantized weight shape", r"not aligned with the quantized weight shape"),
         ("min_thread_", r"not divisible by\s+min_thread_"),
         "error: unrecognized arguments",
@@ -565,10 +622,17 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("User-specified max_model_len", r"User-specified max_model_len \(\S+\) is greater than the derived"),
         ("Bfloat16 is only supported", r"Bfloat16 is only supported on GPUs with compute capability"),
         ("is not supported", r"ValueError: .*(?:dtype|data type) \S+ is not supported"),
-        ("uantization method", r"[Qq]uantization method .{0,60}(?:is not supported|does not match|not supported for the current GPU)"),
+        (
+            "uantization method",
+            r"[Qq]uantization method .{0,60}(?:is not supported|does not match|not supported for the "
+            r"current GPU)",
+        ),
         ("nknown quantization", r"[Uu]nknown quantization method"),
         ("odel architecture", r"Model architectures? \[?.{0,120}(?:are|is) not supported|failed to be inspected"),
-        ("larger than the number of available GPUs", r"[Ww]orld size \(\d+\) is larger than the number of available GPUs"),
+        (
+            "larger than the number of available GPUs",
+            r"[Ww]orld size \(\d+\) is larger than the number of available GPUs",
+        ),
         ("number of required GPUs exceeds", r"number of required GPUs exceeds the total number of available GPUs"),
         ("max local gpu count", r"world_size.{0,60}less than than? max local gpu count"),
         ("max_num_batched_tokens (", r"max_num_batched_tokens \(\d+\) (?:is smaller than|must be greater)"),
@@ -584,7 +648,11 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("GPU memory utilization must be", r"GPU memory utilization must be (?:less|in|between|greater)"),
         ("nknown kv cache dtype", r"[Uu]nknown kv cache dtype"),
         ("Invalid attention backend", r"Invalid attention backend"),
-        ("attention backend", r"(?:ValueError|NotImplementedError|RuntimeError).*(?:[Nn]o valid attention backend|[Ss]elected (?:attention )?backend .*not valid)"),
+        (
+            "attention backend",
+            r"(?:ValueError|NotImplementedError|RuntimeError).*(?:[Nn]o valid attention backend"
+            r"|[Ss]elected (?:attention )?backend .*not valid)",
+        ),
     )
     + _many(
         "vllm_config_error",
@@ -621,7 +689,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("ustom all", r"[Cc]ustom all-?reduce is (?:disabled|not supported)"),
     )
     + _many("transport_p2p", INFO, ("via P2P", r" via P2P\b"))
-    + _many("transport_shm", INFO, ("via SHM", r" via SHM\b"), ("via direct shared memory", r" via direct shared memory"))
+    + _many(
+        "transport_shm", INFO, ("via SHM", r" via SHM\b"), ("via direct shared memory", r" via direct shared memory")
+    )
     + _many("transport_net_socket", WARNING, ("via NET/Socket", r" via NET/Socket\b"))
     + _many("transport_net_ib", INFO, ("via NET/IB", r" via NET/IB"))
     + _many("transport_net_other", INFO, ("via NET/", r" via NET/(?!Socket|IB)"))
@@ -635,28 +705,44 @@ XID_WARNINGS: t.Final = frozenset({45, 63, 92, 121, 154, 160})
 
 #: What the frequent Xid numbers mean (NVIDIA Xid catalogue).
 XID_CAUSES: t.Final[dict[int, tuple[str, str]]] = {
-    13: ("Graphics engine exception: an application's kernel failed, seldom hardware.", "Look into the vLLM log of that time; report it if it repeats."),
-    31: ("GPU page fault: an application used a wrong address, seldom hardware.", "Look into the vLLM log of that time; update driver and vLLM if it repeats."),
+    13: (
+        "Graphics engine exception: an application's kernel failed, seldom hardware.",
+        "Look into the vLLM log of that time; report it if it repeats.",
+    ),
+    31: (
+        "GPU page fault: an application used a wrong address, seldom hardware.",
+        "Look into the vLLM log of that time; update driver and vLLM if it repeats.",
+    ),
     43: ("GPU stopped processing: the application's fault.", "Restart vLLM; look into its log of that time."),
-    45: ("Preemptive clean-up after another error or a killed process.", "Look for what came before it; alone it means that the process was killed."),
+    45: (
+        "Preemptive clean-up after another error or a killed process.",
+        "Look for what came before it; alone it means that the process was killed.",
+    ),
     48: ("Uncorrectable (double bit) ECC error.", "Drain the node and reset the GPU; replace it if it comes back."),
     61: ("Internal microcontroller breakpoint.", "Reset the GPU or restart the node."),
     62: ("Internal microcontroller halt.", "Reset the GPU or restart the node."),
     63: ("A memory row is marked for remapping.", "Reset the GPU at the next maintenance."),
     64: ("Row remapping failed.", "Reset the GPU; replace it if it comes back."),
     74: ("NVLink error.", "Reset the GPU; check the NVLink if it comes back."),
-    79: ("The GPU has fallen off the bus.", "Drain the node and restart the machine; have the hardware checked if it comes back."),
+    79: (
+        "The GPU has fallen off the bus.",
+        "Drain the node and restart the machine; have the hardware checked if it comes back.",
+    ),
     92: ("High rate of corrected ECC errors.", "Watch it; plan a replacement if it grows."),
     94: ("Contained ECC error: one application is hit.", "Restart vLLM, and reset the GPU at the next maintenance."),
     95: ("Uncontained ECC error.", "Drain the node and reset the GPU."),
     119: ("The GPU's system processor (GSP) does not answer.", "Restart the node; update the driver if it comes back."),
     120: ("The GPU's system processor (GSP) failed.", "Restart the node; update the driver if it comes back."),
-    154: ("The driver asks for a recovery action.", "Do what the message names (reset or restart), after the error before it."),
+    154: (
+        "The driver asks for a recovery action.",
+        "Do what the message names (reset or restart), after the error before it.",
+    ),
 }
 
 #: Words before a match that make it advice instead of a report.
 HEDGE: t.Final = re.compile(
-    r"\b(?:avoid|prevent|[Ii]f you|[Ii]f (?:an?|the|there)|in case|may|might|would|potential(?:ly)?|[Ss]ilence|lead to)\b[^.:]{0,60}$"
+    r"\b(?:avoid|prevent|[Ii]f you|[Ii]f (?:an?|the|there)|in case|may|might|would"
+    r"|potential(?:ly)?|[Ss]ilence|lead to)\b[^.:]{0,60}$"
 )
 
 #: The line that a waiting process repeats; alone it is harmless.

@@ -41,7 +41,7 @@ _CONTAINER_ENGINES = ("docker", "podman")
 
 @dataclass(frozen=True)
 class LogSource:
-    """One log. ``kind`` is ``file``, ``container``, ``journal``, ``kernel`` or ``text``; ``note`` says what is left out."""
+    """One log. ``kind``: ``file``, ``container``, ``journal``, ``kernel`` or ``text``; ``note`` says what is left out."""
 
     name: str
     kind: str
@@ -96,7 +96,9 @@ class Since:
             return cls(text, int(match[1]) * _SECONDS[match[2]])
         if _TIMESTAMP.match(text):
             return cls(text)
-        raise ValueError(f"since: {text!r} is neither a duration like 2h (s, m, h, d) nor a time like 2026-11-23T10:00:00")
+        raise ValueError(
+            f"since: {text!r} is neither a duration like 2h (s, m, h, d) nor a time like 2026-11-23T10:00:00"
+        )
 
     def for_container(self) -> str:
         return f"{self.seconds}s" if self.seconds is not None else self.text.replace(" ", "T")
@@ -113,7 +115,7 @@ def text_source(text: str, name: str = "text") -> LogSource:
 
 
 def file_sources(path: str, rotated: bool = False, max_bytes: int = 0) -> list[LogSource]:
-    """The log files behind a path or a shell pattern, each with its rotated siblings before it where asked, oldest first.
+    """The log files behind a path or a shell pattern, each after its rotated siblings where asked, oldest first.
 
     ``max_bytes`` keeps the last so many bytes of each plain file (0: all).
 
@@ -212,7 +214,7 @@ def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> Iterator[t.BinaryIO]:
             ring.write(block[: max_bytes - place])
             if len(block) > max_bytes - place:
                 ring.seek(0)
-                ring.write(block[max_bytes - place:])
+                ring.write(block[max_bytes - place :])
         with tempfile.TemporaryFile() as ordered:
             if total > max_bytes:
                 ring.seek(total % max_bytes)
@@ -254,7 +256,9 @@ def container_source(
             argv = [engine, "logs", *(["--since", since.for_container()] if since else []), name]
             return _command_source(f"container {name}", "container", argv, max_bytes, commands)
         answers.append(output)
-    missing = [answer for answer in answers if re.search(r"no such (?:container|object)|no container with", answer, re.I)]
+    missing = [
+        answer for answer in answers if re.search(r"no such (?:container|object)|no container with", answer, re.I)
+    ]
     if len(missing) == len(answers):
         raise UnknownLog(f"no container named {name!r} ({', '.join(engines)})")
     reason = next(answer for answer in answers if answer not in missing)

@@ -321,7 +321,11 @@ def _parse_arguments(text: str) -> dict[str, t.Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return _parse_loosely(text)
     if isinstance(node, ast.Dict):
-        pairs = [(key.value, value) for key, value in zip(node.keys, node.values) if isinstance(key, ast.Constant)]
+        pairs = [
+            (key.value, value)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if isinstance(key, ast.Constant)
+        ]
     elif isinstance(node, ast.Call):
         pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
     else:
@@ -340,7 +344,9 @@ def _literal(node: ast.expr) -> t.Any:
 def _parse_loosely(text: str) -> dict[str, t.Any]:
     """For a line that holds objects Python cannot read back: simple values only."""
     found: dict[str, t.Any] = {}
-    for match in re.finditer(r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text):
+    for match in re.finditer(
+        r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text
+    ):
         name, quoted, bare = match.groups()
         found.setdefault(name, quoted if quoted is not None else ast.literal_eval(bare))
     return found

@@ -121,27 +121,27 @@ def _peel(prefix: Prefix, text: str) -> str | None:
     first = text[:1]
     if first == "(" and (match := _PROCESS.match(text)):
         _note_process(prefix, match)
-        return text[match.end():]
+        return text[match.end() :]
     if first == "[":
         if match := _TORCH_RANK.match(text):
             prefix.rank = int(match[1])
-            return text[match.end():]
+            return text[match.end() :]
         if match := _C10.match(text):
             prefix.level, prefix.source = _C10_LEVELS[match[1]], "torch"
-            return text[match.end():]
+            return text[match.end() :]
         if match := _MPI.match(text):
             prefix.rank = int(match[1])
-            return text[match.end():]
+            return text[match.end() :]
     if match := _VLLM.match(text):
         prefix.level, prefix.source = match[1], "vllm"
-        return text[match.end():]
+        return text[match.end() :]
     if match := _NCCL.match(text):
         prefix.host, prefix.pid, prefix.device = match[1], int(match[2]), int(match[3])
         prefix.level, prefix.source = match[4], "nccl"
-        return text[match.end():]
+        return text[match.end() :]
     for label in _NEUTRAL:
         if match := label.match(text):
-            return text[match.end():]
+            return text[match.end() :]
     return None
 
 

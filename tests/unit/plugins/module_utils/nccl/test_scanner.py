@@ -10,7 +10,6 @@ import pathlib
 
 import pytest
 import yaml
-
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.report import SourceScan, healthy
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import NEEDLES, Scan, Scanner
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve
@@ -21,7 +20,10 @@ HERE = pathlib.Path(__file__).parent
 FIXTURES = HERE.parents[3] / "fixtures"
 LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
 MESSAGES = yaml.safe_load((HERE / "messages.yml").read_text())
-ENGINE = "INFO 01-01 10:00:00 [core.py:1] Initializing a V1 LLM engine (v0.11.0) with config: model='/m', tensor_parallel_size=2, x=1"
+ENGINE = (
+    "INFO 01-01 10:00:00 [core.py:1] Initializing a V1 LLM engine (v0.11.0) with config: model='/m', "
+    "tensor_parallel_size=2, x=1"
+)
 ENGINE_BYTES = ENGINE.encode() + b"\n"
 
 
@@ -46,7 +48,11 @@ def test_precision_and_recall_on_labelled_logs() -> None:
     for label in LABELS:
         expected = {finding["class"] for finding in label["findings"] if finding["severity"] != "info"}
         found = serious(labelled(label))
-        hits, missed, extra = hits + len(expected & found), missed + len(expected - found), extra + len(found - expected)
+        hits, missed, extra = (
+            hits + len(expected & found),
+            missed + len(expected - found),
+            extra + len(found - expected),
+        )
     assert hits / (hits + missed) >= 0.97
     assert hits / (hits + extra) >= 0.97
 
@@ -104,9 +110,15 @@ PREFIXES = (
 @pytest.mark.parametrize(
     ("text", "class_"),
     [
-        ("RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)", "nccl_system_error"),
+        (
+            "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
+            "nccl_system_error",
+        ),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.74 GiB.", "cuda_oom"),
-        ("kn:2563:2748 [1] misc/shmutils.cc:87 NCCL WARN Error: failed to extend /dev/shm/nccl-a to 33 bytes", "nccl_shm"),
+        (
+            "kn:2563:2748 [1] misc/shmutils.cc:87 NCCL WARN Error: failed to extend /dev/shm/nccl-a to 33 bytes",
+            "nccl_shm",
+        ),
     ],
 )
 def test_prefix_does_not_hide_a_fault(prefix: str, text: str, class_: str) -> None:
@@ -140,7 +152,9 @@ def test_one_fault_that_prints_hundreds_of_lines_is_one_finding() -> None:
 def test_the_last_start_counts_but_the_kernel_is_remembered() -> None:
     fault = "RuntimeError: CUDA error: out of memory\n"
     xid = "kernel: NVRM: Xid (PCI:0000:0b:00): 48, pid=1\n"
-    result = scan(ENGINE + "\n" + fault + xid + ENGINE.replace("size=2", "size=4") + "\nINFO: Application startup complete.\n")
+    result = scan(
+        ENGINE + "\n" + fault + xid + ENGINE.replace("size=2", "size=4") + "\nINFO: Application startup complete.\n"
+    )
     assert [each.class_ for each in result.faults] == ["xid"]
     assert result.earlier == {"cuda_oom": 1}
     assert (result.facts.tensor_parallel_size, result.facts.boots) == (4, 2)
@@ -157,20 +171,32 @@ def test_xids_are_told_apart_by_number_and_gpu() -> None:
     }
 
 
-WAIT = "(EngineCore pid=1) INFO 04-07 12:4{}:56 [shm_broadcast.py:466] No available shared memory broadcast block found in 60 seconds.\n"
+WAIT = (
+    "(EngineCore pid=1) INFO 04-07 12:4{}:56 [shm_broadcast.py:466] No available shared memory "
+    "broadcast block found in 60 seconds.\n"
+)
 
 
 def test_waiting_that_ends_in_work_is_no_hang() -> None:
     waits = "".join(WAIT.format(minute) for minute in range(4))
     assert serious(scan(ENGINE + "\n" + waits)) == {"worker_hang"}
-    assert serious(scan(ENGINE + "\n" + waits + "INFO 04-07 12:50:00 [x.py:1] GPU KV cache size: 417,520 tokens\n")) == set()
-    work = "INFO 04-07 12:50:00 [l.py:1] Engine 000: Avg prompt throughput: 9.4 tokens/s, Avg generation throughput: 31.0 tokens/s, Running: 1 reqs\n"
+    assert (
+        serious(scan(ENGINE + "\n" + waits + "INFO 04-07 12:50:00 [x.py:1] GPU KV cache size: 417,520 tokens\n"))
+        == set()
+    )
+    work = (
+        "INFO 04-07 12:50:00 [l.py:1] Engine 000: Avg prompt throughput: 9.4 tokens/s, Avg generation "
+        "throughput: 31.0 tokens/s, Running: 1 reqs\n"
+    )
     assert serious(scan(ENGINE + "\n" + waits + work)) == set()
     assert serious(scan(ENGINE + "\n" + waits + work.replace("9.4", "0.0").replace("31.0", "0.0"))) == {"worker_hang"}
 
 
 def test_running_requests_without_tokens_for_a_minute_are_a_hang() -> None:
-    line = "INFO 04-07 12:50:00 [l.py:1] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: 0.0 tokens/s, Running: {} reqs, Waiting: 0 reqs\n"
+    line = (
+        "INFO 04-07 12:50:00 [l.py:1] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation "
+        "throughput: 0.0 tokens/s, Running: {} reqs, Waiting: 0 reqs\n"
+    )
     assert serious(scan(line.format(3) * 6)) == {"worker_hang"}
     assert serious(scan(line.format(3) * 5)) == set()
     assert serious(scan(line.format(0) * 60)) == set()
@@ -179,9 +205,11 @@ def test_running_requests_without_tokens_for_a_minute_are_a_hang() -> None:
 @pytest.mark.parametrize(
     "ending",
     [
-        "INFO 11-24 11:50:10 custom_all_reduce_utils.py:202] generating GPU P2P access cache in /root/.cache/vllm/x.json",
+        "INFO 11-24 11:50:10 custom_all_reduce_utils.py:202] generating GPU P2P access cache in "
+        "/root/.cache/vllm/x.json",
         "(Worker_TP0 pid=3) INFO 11-24 11:50:10 [pynccl.py:111] vLLM is using nccl==2.27.3",
-        "h:1:9 [0] NCCL INFO ncclCommInitRank comm 0x1 rank 0 nranks 2 cudaDev 0 nvmlDev 0 busId 1b000 commId 0x9 - Init START",
+        "h:1:9 [0] NCCL INFO ncclCommInitRank comm 0x1 rank 0 nranks 2 cudaDev 0 nvmlDev 0 busId "
+        "1b000 commId 0x9 - Init START",
     ],
 )
 def test_log_that_stops_where_starts_hang(ending: str) -> None:

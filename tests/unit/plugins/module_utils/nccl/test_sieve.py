@@ -1,0 +1,90 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import io
+import pathlib
+import random
+import shutil
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import NEEDLES
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import TAIL, Sieve, gnu_grep, minimal
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import BLOCK, MAX_LINE
+from hypothesis import given
+from hypothesis import strategies as st
+
+FIXTURES = pathlib.Path(__file__).parents[4] / "fixtures"
+GREP = gnu_grep(shutil.which)
+WAYS = [None, pytest.param(GREP, marks=pytest.mark.skipif(not GREP, reason="no GNU grep here"))]
+
+
+def sieved(data: bytes, needles: tuple[str, ...], grep: str | None) -> tuple[list[tuple[int, bytes]], Sieve]:
+    sieve = Sieve(io.BytesIO(data), needles, grep)
+    return list(sieve.lines()), sieve
+
+
+def expected(data: bytes, needles: tuple[str, ...]) -> list[tuple[int, bytes]]:
+    lines = data.split(b"\n")
+    return [(n, line) for n, line in enumerate(lines, 1) if any(needle.encode() in line for needle in needles)]
+
+
+@given(st.lists(st.sampled_from([b"a Xid (", b"", b"nothing", b"NCCL WARN x", b"\x00\xff", b"Xid"]), max_size=40))
+def test_finds_the_lines_that_a_plain_search_finds(lines: list[bytes]) -> None:
+    data = b"\n".join(lines)
+    assert sieved(data, ("Xid (", "NCCL WARN"), None)[0] == expected(data, ("Xid (", "NCCL WARN"))
+
+
+@pytest.mark.parametrize("grep", WAYS)
+def test_large_log_gives_the_same_lines_both_ways(grep: str | None) -> None:
+    pool = [line for name in sorted((FIXTURES / "logs").glob("*.log")) for line in name.read_bytes().split(b"\n")]
+    chooser = random.Random(7)
+    data = b"\n".join(chooser.choices(pool, k=25000))
+    assert len(data) > 2 * BLOCK
+    found, sieve = sieved(data, NEEDLES, grep)
+    assert found == expected(data, NEEDLES)
+    assert (sieve.bytes_read, sieve.line_count) == (len(data), data.count(b"\n") + 1)
+
+
+@pytest.mark.parametrize("grep", WAYS)
+def test_a_giant_line_is_cut_and_the_next_line_keeps_its_number(grep: str | None) -> None:
+    data = b"one\n" + b"x" * (5 * MAX_LINE + 17) + b"Xid (lost\nXid (found\n" + b"y" * MAX_LINE + b"\nXid (last"
+    found, sieve = sieved(data, ("Xid (",), grep)
+    assert found == [(3, b"Xid (found"), (5, b"Xid (last")]
+    assert (sieve.bytes_read, sieve.line_count) == (len(data), 5)
+
+
+def test_tail_holds_the_last_lines_with_their_numbers() -> None:
+    data = b"".join(b"line %d\n" % number for number in range(1, 40001))
+    _found, sieve = sieved(data, ("Xid (",), None)
+    assert sieve.tail[-1] == (40000, b"line 40000")
+    assert all(line == b"line %d" % number for number, line in sieve.tail)
+    assert sum(len(line) + 1 for _number, line in sieve.tail) <= TAIL
+    assert sieved(b"a\nb", ("x",), None)[1].tail == [(1, b"a"), (2, b"b")]
+    assert sieved(b"", ("x",), None)[1].tail == []
+
+
+def test_failure_of_the_stream_reaches_the_reader() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 2 * BLOCK:
+                raise OSError("disk gone")
+            return super().read(size)
+
+    sieve = Sieve(Broken(b"Xid (\n" * BLOCK), ("nothing",), GREP)
+    with pytest.raises(OSError, match="disk gone"):
+        list(sieve.lines())
+
+
+def test_minimal_drops_needles_that_contain_another() -> None:
+    assert minimal(["NCCL WARN", "NCCL", "Xid", "NCCL"]) == ["Xid", "NCCL"]
+
+
+def test_grep_of_another_kind_is_not_used(tmp_path: pathlib.Path) -> None:
+    other = tmp_path / "grep"
+    other.write_text("#!/bin/sh\necho 'BusyBox v1.36'\n")
+    other.chmod(0o755)
+    assert gnu_grep(lambda _name: str(other)) is None
+    assert gnu_grep(lambda _name: None) is None
+    assert gnu_grep(lambda _name: str(tmp_path / "missing")) is None
