@@ -61,6 +61,9 @@ def size(seen: Observations, verdict: Verdict) -> Finding:
         cause = "A log of an earlier start, a second server on the node, or a start that did not take its options."
         remedy = "Restart vLLM and run the check again; look at the signals that disagree."
         return warned(SIZE, f"{text}, but not all signals agree: {named}", cause=cause, remedy=remedy, **details)
+    if _nothing_runs(seen, verdict):
+        reason = f"The last start was {text}, but the server does not answer: {_why_unknown(seen)}"
+        return not_tested(SIZE, reason, **details)
     return passed(SIZE, f"{text} uses all {count} GPUs" if count > 1 else f"{text} on the only GPU", **details)
 
 
@@ -68,18 +71,7 @@ def ranks(seen: Observations, verdict: Verdict) -> Finding:
     """``tensor_parallel.ranks``: as many running workers as the layout asks for, each on its own GPU."""
     server, needed = seen.server.value, verdict.layout.gpus
     on_gpus, workers = verdict.signal("gpu_processes"), verdict.signal("worker_processes")
-    if server is not None and server.failure is not None and on_gpus.value is None and workers.value is None:
-        if server.failure.reason == "connection_refused" and seen.process.value is None:
-            return failed(
-                RANKS,
-                f"No vLLM server runs at {server.base_url}",
-                expected=needed,
-                measured=0,
-                unit="ranks",
-                evidence={"process": seen.process.reason},
-                cause=server.failure.cause,
-                remedy=server.failure.remedy,
-            )
+    if server is not None and server.failure is not None and _nothing_runs(seen, verdict):
         return not_tested(RANKS, f"The server does not answer: {server.failure}")
     if needed is None:
         return not_tested(RANKS, f"The number of ranks is unknown: {_why_unknown(seen)}")
@@ -87,7 +79,8 @@ def ranks(seen: Observations, verdict: Verdict) -> Finding:
     if on_gpus.value is not None:
         details |= {"measured": on_gpus.value, "evidence": {"gpus": on_gpus.source}, "source": "GPU process table"}
         if on_gpus.value == needed:
-            return passed(RANKS, f"{_count(needed, 'rank')}, each on a GPU of its own", **details)
+            each = "1 rank on a GPU of its own" if needed == 1 else f"{needed} ranks, each on a GPU of its own"
+            return passed(RANKS, each, **details)
         if on_gpus.value < needed:
             cause = "A worker is missing, or two workers share a GPU (CUDA_VISIBLE_DEVICES names one twice)."
             remedy = "Look for the missing rank in the vLLM log, then restart vLLM."
@@ -107,6 +100,13 @@ def ranks(seen: Observations, verdict: Verdict) -> Finding:
     if workers.value is None:
         return not_tested(RANKS, unknown[0].upper() + unknown[1:], **details)
     return not_tested(RANKS, f"Workers run for TP {workers.value}, but {unknown}", **details)
+
+
+def _nothing_runs(seen: Observations, verdict: Verdict) -> bool:
+    """Whether the server was asked and did not answer, and no process of it is seen either."""
+    server = seen.server.value
+    silent = server is not None and server.failure is not None
+    return silent and seen.process.value is None and verdict.signal("gpu_processes").value is None
 
 
 def fit(seen: Observations, layout: Layout) -> Finding:

@@ -129,7 +129,9 @@ class RequestFailed(Exception):
         self.reason = reason
         self.detail = detail
         self.status = status
-        super().__init__(f"{REASONS[reason].summary}: {detail}" if detail else REASONS[reason].summary)
+        summary = REASONS[reason].summary
+        # The operating system often says just what the summary says.
+        super().__init__(f"{summary}: {detail}" if detail and detail.lower() != summary else summary)
 
     @property
     def cause(self) -> str:

@@ -107,7 +107,10 @@ def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
             continue
         if isinstance(config, dict):
             return shape_of(config), str(path)
-    return None, f"no readable config.json ({', '.join(tried)})" if tried else "the model's directory is unknown"
+    if not tried:
+        return None, "the model's directory is unknown"
+    more = f" and {len(tried) - 1} other places" if len(tried) > 1 else ""
+    return None, f"no readable config.json in {os.path.dirname(tried[0])}{more}"
 
 
 def _snapshots(directory: Path, revision: str) -> list[Path]:

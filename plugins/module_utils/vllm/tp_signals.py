@@ -319,14 +319,19 @@ def _gpu_processes(seen: Observations) -> Signal:
     name, source = "gpu_processes", "GPU process table"
     if seen.gpus.value is None:
         return Signal(name, None, source, seen.gpus.reason, "gpus")
-    lists = [gpu["processes"] for gpu in seen.gpus.value]
-    if all(processes is None for processes in lists):
-        return Signal(name, None, source, "the driver does not list processes here", "gpus")
+    silent = _silent(seen.gpus.value, "processes")
+    if silent:
+        return Signal(name, None, source, f"no processes are listed for GPUs {silent}", "gpus")
     mine = [gpu["index"] for gpu in seen.gpus.value if _holds(gpu, seen.process.value)]
     if not mine:
         reason = "no GPU lists a process of this server; in a container the driver shows no foreign processes"
         return Signal(name, None, source, reason, "gpus")
     return Signal(name, len(mine), f"{source}: GPUs {', '.join(map(str, mine))}", None, "gpus")
+
+
+def _silent(gpus: Iterable[Mapping[str, t.Any]], *keys: str) -> str:
+    """Indices of the GPUs that do not tell one of ``keys``: with them unknown, nothing can be counted."""
+    return ", ".join(str(gpu["index"]) for gpu in gpus if any(gpu[key] is None for key in keys))
 
 
 def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
@@ -342,12 +347,12 @@ def _gpu_memory(seen: Observations) -> Signal:
     source = f"GPUs with more than {MEMORY_IN_USE:.0%} of their memory in use"
     if seen.gpus.value is None:
         return Signal(name, None, source, seen.gpus.reason, "gpus")
-    known = [gpu for gpu in seen.gpus.value if gpu["memory_used"] is not None and gpu["memory_total"]]
-    if not known:
-        return Signal(name, None, source, "the driver does not tell the memory in use", "gpus")
+    silent = _silent(seen.gpus.value, "memory_used", "memory_total")
+    if silent:
+        return Signal(name, None, source, f"the memory in use of GPUs {silent} is unknown", "gpus")
     loaded = [
         gpu["index"]
-        for gpu in known
+        for gpu in seen.gpus.value
         if gpu["memory_used"] > MEMORY_IN_USE * gpu["memory_total"] and not _only_others(gpu, seen.process.value)
     ]
     if not loaded:
