@@ -97,7 +97,7 @@ options:
   drain_timeout:
     description:
       - How long, in seconds, requests under way may go on after the end of a step with O(steps[].duration).
-      - What is then still under way is cancelled and counted as RV(results[].requests.cancelled).
+      - What is then still under way is cancelled and counted as C(cancelled) in RV(results[].requests).
     type: float
     default: 5.0
   seed:
@@ -284,7 +284,7 @@ results:
       returned: success
       sample: 32768
     started:
-      description: Seconds from the begin of the load, on the clock of RV(gpu_samples.samples[].time).
+      description: Seconds from the begin of the load, on the clock of RV(gpu_samples).
       type: float
       returned: success
       sample: 0.002
@@ -439,8 +439,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import 
 
 STEP_OPTIONS = {
     "name": {"type": "str"},
-    "prompt_tokens": {"type": "int", "required": True},
-    "output_tokens": {"type": "int", "required": True},
+    # Not a secret, whatever the name.
+    "prompt_tokens": {"type": "int", "required": True, "no_log": False},
+    "output_tokens": {"type": "int", "required": True, "no_log": False},
     "concurrency": {"type": "int", "required": True},
     "requests": {"type": "int"},
     "duration": {"type": "float"},

@@ -80,8 +80,8 @@ def _summary(values: list[float]) -> dict[str, float] | None:
     if not values:
         return None
     ordered = sorted(values)
-    pick = lambda q: ordered[min(len(ordered) - 1, int(q * len(ordered)))]  # noqa: E731
-    return {"mean": sum(ordered) / len(ordered), "p50": pick(0.5), "p95": pick(0.95), "p99": pick(0.99)}
+    picked = {name: ordered[int(q * (len(ordered) - 1))] for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+    return {"mean": sum(ordered) / len(ordered)} | picked
 
 
 class PacedServer(asyncio.Protocol):

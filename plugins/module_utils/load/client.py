@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.answer import Answer
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.http import (
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import (
     MalformedResponse,
     ResponseParser,
     request_head,

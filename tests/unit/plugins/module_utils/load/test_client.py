@@ -130,14 +130,14 @@ def test_a_server_that_closes_after_each_answer():
 
 
 def test_usage_at_the_end_and_no_done():
-    script = [STREAM_HEAD, *(event(piece("x")) for _ in range(TOKENS)), event(last_usage(TOKENS)), STREAM_END]
+    script = [STREAM_HEAD, *(event(piece("x")) for _index in range(TOKENS)), event(last_usage(TOKENS)), STREAM_END]
     with ScriptedServer(lambda _body, _number: script) as server:
         outcome = load(server.url)
     assert (outcome.completed, outcome.tokens) == (1, TOKENS)
 
 
 def test_no_usage_at_all_leaves_the_tokens_unknown():
-    script = [STREAM_HEAD, *(event(piece("x")) for _ in range(TOKENS)), event("[DONE]"), STREAM_END]
+    script = [STREAM_HEAD, *(event(piece("x")) for _index in range(TOKENS)), event("[DONE]"), STREAM_END]
     with ScriptedServer(lambda _body, _number: script) as server:
         outcome = load(server.url)
     assert (outcome.completed, outcome.tokens, outcome.uncounted) == (1, 0, 1)
@@ -158,7 +158,7 @@ def test_an_address_that_does_not_accept_in_time():
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         port = full.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
+        waiting = [socket.socket() for _index in range(4)]
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))

@@ -78,15 +78,16 @@ def test_what_outlasts_the_drain_is_cancelled_and_not_failed():
 
 
 def test_a_stream_that_still_waits_for_a_connection_does_not_hold_up_the_end(monkeypatch):
-    async def never(_target: object, _stamp: object) -> None:
-        await subject.asyncio.sleep(60)
+    opened = subject.Connection.open
+    opens = itertools.count()
+
+    async def first_only(target: object, stamp: object) -> subject.Connection:
+        if next(opens):
+            await subject.asyncio.sleep(60)
+        return await opened(target, stamp)
 
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
-        opened = subject.Connection.open
-        opens = itertools.count()
-        monkeypatch.setattr(
-            subject.Connection, "open", lambda target, stamp: (opened if next(opens) == 0 else never)(target, stamp)
-        )
+        monkeypatch.setattr(subject.Connection, "open", first_only)
         outcome = load(server, concurrency=1, duration=0.2, drain=0.1, reuse=False)
     assert outcome.failed == 0
 

@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load import statisti
 
 def test_the_histogram_is_exact_to_a_tenth_of_a_percent():
     rng = random.Random(1)
-    values = [rng.lognormvariate(-4, 1) for _ in range(20_000)]
+    values = [rng.lognormvariate(-4, 1) for _index in range(20_000)]
     histogram = subject.LogHistogram()
     histogram.add(values)
     exact = subject.summarise(values)
@@ -29,7 +29,7 @@ def test_weights_count_like_repeated_values():
 
 
 def test_merging_histograms():
-    one, other, both = (subject.LogHistogram() for _ in range(3))
+    one, other, both = (subject.LogHistogram() for _index in range(3))
     one.add([0.01, 0.02])
     other.add([0.5])
     both.add([0.01, 0.02, 0.5])
@@ -46,7 +46,7 @@ def test_a_histogram_of_nothing_and_of_zero():
 
 def test_the_histogram_does_not_grow_with_the_number_of_values():
     histogram = subject.LogHistogram()
-    for _ in range(50):
+    for _index in range(50):
         histogram.add([0.001 + n * 1e-6 for n in range(1000)])
     assert len(histogram._buckets) < 1000 * math.log(2) + 2
 

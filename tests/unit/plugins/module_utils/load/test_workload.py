@@ -60,7 +60,7 @@ def test_what_fits_the_context():
 @pytest.mark.parametrize("tokens", [1, 5, 33, 1000, 40_000])
 def test_token_prompts_have_their_exact_size_and_differ_from_the_first_block_on(tokens):
     prompts = subject.TokenPrompts(range(100, 400), tokens, random.Random(1))
-    taken = [json.loads(prompts.take()) for _ in range(20)]
+    taken = [json.loads(prompts.take()) for _index in range(20)]
     assert {len(prompt) for prompt in taken} == {tokens}
     assert {token for prompt in taken for token in prompt} <= set(range(100, 400))
     if tokens > 4:
@@ -68,7 +68,7 @@ def test_token_prompts_have_their_exact_size_and_differ_from_the_first_block_on(
 
 
 def test_the_same_seed_gives_the_same_prompts():
-    one, other = (subject.TokenPrompts(range(99), 64, random.Random(5)) for _ in range(2))
+    one, other = (subject.TokenPrompts(range(99), 64, random.Random(5)) for _index in range(2))
     assert one.take() == other.take()
 
 
@@ -82,7 +82,7 @@ def test_text_prompts_have_the_size_that_the_server_counts(tokens):
     rng = random.Random(3)
     words = subject.size_text(count, tokens, rng)
     prompts = subject.chat_prompts(words, rng)
-    taken = [json.loads(prompts.take()) for _ in range(5)]
+    taken = [json.loads(prompts.take()) for _index in range(5)]
     assert {count(messages[0]["content"]) for messages in taken} == {tokens}
     assert all(messages[0]["role"] == "user" for messages in taken)
     if tokens > 40:

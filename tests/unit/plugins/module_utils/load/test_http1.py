@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.load import http as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import http1 as subject
 from hypothesis import given
 from hypothesis import strategies as st
 
