@@ -34,15 +34,24 @@ def out_of_memory(node: NodeFacts) -> list[Finding]:
 
 
 def compare(node: NodeFacts) -> list[Finding]:
-    """Idle GPUs, balance and headroom from bytes in use per GPU; empty where no GPU could be read."""
+    """Idle GPUs, balance and headroom from bytes in use per GPU; empty where the GPUs were not looked at."""
     used = gpus.memory_used(node)
     if not used:
-        return []
+        return _open(_no_reading(node)) if node.gpu.taken else []
     holding = gpus.holders(used)
     if not holding:
-        reason = "no GPU holds a model: vLLM is not running, or runs elsewhere"
-        return [not_tested(check, reason) for check in ("memory.idle_gpu", "memory.balance", "memory.headroom")]
+        return _open("no GPU holds a model: vLLM is not running, or runs elsewhere")
     return [idle(node, used, holding), balance(used, holding), headroom(node, used, holding)]
+
+
+def _open(reason: str) -> list[Finding]:
+    return [not_tested(check, reason) for check in ("memory.idle_gpu", "memory.balance", "memory.headroom")]
+
+
+def _no_reading(node: NodeFacts) -> str:
+    """What the driver check says, because that is why there is nothing to compare."""
+    said = (item.summary for item in node.findings("hardware") if item.check == "hardware.driver")
+    return "no GPU reports its memory" if node.devices else next(said, "no GPU was found")
 
 
 def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:

@@ -5,9 +5,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
+    Finding,
+    Status,
+    failed,
+    not_tested,
+    passed,
+    warned,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 #: Check -> the measurements it needs.
@@ -28,16 +36,35 @@ _FAMILIES: t.Final = {
     "transport_net_ib": "ib",
 }
 
+#: Classes of nccl_log_scan that hint at a hang.
+_HANGS: t.Final = ("worker_hang", "startup_hang")
+
 _SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; within one node a socket is never the best"
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Findings of area ``nccl``; the transport is judged against the topology."""
-    findings = node.findings("nccl")
+    findings = [_hang(item) if hangs(node, item) else item for item in node.findings("nccl")]
     judged = transport(node)
     if judged is not None:
         findings = [item for item in findings if item.check != "nccl.transport"] + [judged]
     return findings
+
+
+def hangs(node: NodeFacts, finding: Finding) -> bool:
+    """Whether this is a hang that the log only hints at, while the server under load gives no answer.
+
+    A worker that waits long is a warning by itself: compilation does that too. Without answers it is the fault.
+    """
+    if finding.status is not Status.WARN:
+        return False
+    classes = {item.get("summary"): item.get("class") for item in node.logs.data.get("findings") or ()}
+    unanswered = any(item.status is Status.FAIL for item in node.findings("performance"))
+    return classes.get(finding.summary) in _HANGS and unanswered
+
+
+def _hang(finding: Finding) -> Finding:
+    return dataclasses.replace(finding, status=Status.FAIL, summary=f"{finding.summary}, and requests get no answer")
 
 
 def families(transports: t.Mapping[str, t.Any]) -> dict[str, int]:

@@ -46,7 +46,8 @@ def test_every_measurement_is_taken_once_and_kept() -> None:
 
 
 def test_a_measurement_carries_the_tags_of_the_checks_that_need_it() -> None:
-    tags = {block["block"][0]["register"].removeprefix("__validate_"): set(block["tags"]) for block in measuring_blocks()}
+    named = {block["block"][0]["register"]: set(block["tags"]) for block in measuring_blocks()}
+    tags = {name.removeprefix("__validate_"): areas for name, areas in named.items()}
     for area, rules in RULES.items():
         for check, needs in rules.CHECKS.items():
             for measurement in needs:

@@ -72,6 +72,15 @@ def test_without_readings_there_is_no_answer(node: Build, results: dict) -> None
     assert memory.compare(node(results)) == []
 
 
+def test_without_a_driver_it_is_the_reason(node: Build, results: dict) -> None:
+    results["load"] = {}
+    results["gpu"]["ansible_facts"]["gpu"]["devices"] = []
+    results["gpu"]["findings"][1].update(status="fail", summary="NVIDIA driver not loaded")
+    assert {item.summary for item in memory.compare(node(results))} == {"NVIDIA driver not loaded"}
+    results["gpu"]["findings"] = []
+    assert {item.summary for item in memory.compare(node(results))} == {"no GPU was found"}
+
+
 def test_without_totals_the_headroom_is_open(node: Build, results: dict) -> None:
     for device in results["gpu"]["ansible_facts"]["gpu"]["devices"]:
         device["memory_total"] = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, failed, warned
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -41,6 +41,27 @@ def test_situations(node: Build, results: dict, transports: dict, link: str | No
     topology(results, link)
     judged = [item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport"]
     assert [item.status for item in judged] == [Status(status)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers", "status"),
+    [
+        ("worker_hang", False, Status.FAIL),
+        ("startup_hang", False, Status.FAIL),
+        ("worker_hang", True, Status.WARN),
+        ("nccl_p2p_unavailable", False, Status.WARN),
+    ],
+)
+def test_a_hint_at_a_hang_counts_when_nobody_answers(
+    node: Build, results: dict, kind: str, answers: bool, status: Status
+) -> None:
+    hint = warned("nccl.errors", "a worker waits", cause="c", remedy="r").as_dict()
+    results["logs"]["findings"] = [{**hint, "class": kind}]
+    if not answers:
+        slow = failed("performance.throughput", "no request completed", cause="c", remedy="r")
+        results["load"].update(results=[], findings=[slow.as_dict()])
+    (finding,) = [item for item in nccl.evaluate(node(results)) if item.check == "nccl.errors"]
+    assert finding.status is status
 
 
 def test_without_connection_lines_it_says_how_to_get_them(node: Build, results: dict) -> None:
