@@ -1,0 +1,137 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finding the server in a process table laid out like /proc."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import (
+    ProcessTable,
+    ProcessUnavailable,
+    Worker,
+    worker_of,
+)
+
+SERVE = "/opt/vllm/bin/python /opt/vllm/bin/vllm serve m"
+
+
+class Proc:
+    """A directory laid out like /proc."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.listening: list[tuple[int, int]] = []
+
+    def add(
+        self, pid: int, command: str, parent: int = 1, environment: str | None = "", sockets: tuple[int, ...] = ()
+    ) -> None:
+        here = self.root / str(pid)
+        (here / "fd").mkdir(parents=True)
+        (here / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0")
+        (here / "comm").write_text("name\n")
+        (here / "stat").write_text(f"{pid} (a (b) c) S {parent} 1 1 0")
+        if environment is not None:
+            (here / "environ").write_bytes(environment.replace(" ", "\0").encode())
+        for number, inode in enumerate(sockets):
+            os.symlink(f"socket:[{inode}]", here / "fd" / str(number))
+
+    def listen(self, port: int, inode: int, table: str = "tcp", state: str = "0A") -> None:
+        (self.root / "net").mkdir(exist_ok=True)
+        path = self.root / "net" / table
+        header = "" if path.exists() else "  sl  local_address rem_address st\n"
+        with path.open("a") as file:
+            file.write(f"{header}   0: 0100007F:{port:04X} 00000000:0000 {state} 0:0 0:0 0 0 0 {inode} 1\n")
+
+    def table(self) -> ProcessTable:
+        return ProcessTable(str(self.root))
+
+
+@pytest.fixture
+def proc(tmp_path: pathlib.Path) -> Proc:
+    return Proc(tmp_path)
+
+
+def test_the_listening_process_is_found_by_its_socket(proc: Proc) -> None:
+    proc.add(10, f"{SERVE} --port 8000 --tensor-parallel-size 4", sockets=(77,), environment="NCCL_DEBUG=INFO A=b")
+    proc.add(11, "VLLM::EngineCore", parent=10)
+    proc.add(12, "VLLM::Worker_TP0", parent=11)
+    proc.add(13, "VLLM::Worker_TP1", parent=11)
+    proc.add(20, f"{SERVE} --port 9000 --tensor-parallel-size 2", sockets=(88,))
+    proc.listen(9000, 88)
+    proc.listen(8000, 77, table="tcp6")
+    server = proc.table().server_on(8000)
+    assert (server.pid, server.found_by) == (10, "listening socket")
+    assert server.arguments["tensor_parallel_size"] == 4
+    assert server.environment == {"NCCL_DEBUG": "INFO", "A": "b"}
+    assert server.pids == {10, 11, 12, 13}
+    assert [worker.ranks for worker in server.workers] == [{"TP": 0}, {"TP": 1}]
+
+
+def test_a_connection_to_the_port_is_not_a_listener(proc: Proc) -> None:
+    proc.add(10, f"{SERVE} --port 9000", sockets=(77,))
+    proc.add(20, f"{SERVE} --port 9001")
+    proc.listen(8000, 77, state="01")
+    with pytest.raises(ProcessUnavailable, match="2 vLLM servers run here and none of them has port 8000"):
+        proc.table().server_on(8000)
+
+
+def test_without_rights_to_the_sockets_the_option_decides(proc: Proc) -> None:
+    proc.add(10, SERVE, environment=None)
+    proc.add(20, f"{SERVE} --port 9000")
+    server = proc.table().server_on(8000)
+    assert (server.pid, server.found_by, server.environment) == (10, "--port", None)
+
+
+def test_a_published_container_port_leaves_the_only_server(proc: Proc) -> None:
+    proc.add(10, f"{SERVE} --port 8000")
+    assert proc.table().server_on(18000).found_by == "only vLLM server on this node"
+
+
+def test_api_processes_of_one_command_are_one_server(proc: Proc) -> None:
+    proc.add(10, f"{SERVE} --port 8000 --data-parallel-size 2")
+    proc.add(11, f"{SERVE} --port 8000 --data-parallel-size 2", parent=10, sockets=(5,))
+    proc.add(12, f"{SERVE} --port 8000 --data-parallel-size 2", parent=10, sockets=(5,))
+    proc.listen(8000, 5)
+    assert proc.table().server_on(8000).pid == 11
+    assert proc.table().server_on(18000).pid == 10
+
+
+def test_the_server_below_a_containers_first_process(proc: Proc) -> None:
+    proc.add(5, "/bin/sh /entrypoint.sh")
+    proc.add(10, f"{SERVE} --tensor-parallel-size 2", parent=5)
+    proc.add(20, SERVE)
+    server = proc.table().server_below(5)
+    assert (server.pid, server.found_by) == (10, "container")
+    with pytest.raises(ProcessUnavailable, match="process 99 runs no vLLM server"):
+        proc.table().server_below(99)
+
+
+def test_no_server_and_no_proc(proc: Proc, tmp_path: pathlib.Path) -> None:
+    proc.add(10, "sleep 100")
+    with pytest.raises(ProcessUnavailable, match="no vLLM server process"):
+        proc.table().server_on(8000)
+    with pytest.raises(ProcessUnavailable, match="cannot be read"):
+        ProcessTable(str(tmp_path / "absent")).server_on(8000)
+
+
+def test_this_machines_own_table_can_be_walked() -> None:
+    with pytest.raises(ProcessUnavailable):
+        ProcessTable().server_below(os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("VLLM::Worker_TP3", Worker(1, "VLLM::Worker_TP3", {"TP": 3})),
+        ("VLLM::Worker_PP1_TP0", Worker(1, "VLLM::Worker_PP1_TP0", {"PP": 1, "TP": 0})),
+        ("VLLM::Worker_DP0_TP1_EP1", Worker(1, "VLLM::Worker_DP0_TP1_EP1", {"DP": 0, "TP": 1, "EP": 1})),
+        ("VLLM::EngineCore_DP0", None),
+        ("python worker.py", None),
+    ],
+)
+def test_worker_titles(title: str, expected: Worker | None) -> None:
+    assert worker_of(1, title) == expected
