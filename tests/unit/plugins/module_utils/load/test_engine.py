@@ -26,7 +26,7 @@ TOKENS = 4
 
 
 def load(
-    server: ScriptedServer, timeout: float = 0.5, drain: float = 0.2, reuse: bool = True, **step: object
+    server: ScriptedServer, timeout: float = 20.0, drain: float = 0.2, reuse: bool = True, **step: object
 ) -> subject.Outcome:
     target = open_target(server.url, "completions", timeout)
     return subject.run_step(target, Step("test", 2, TOKENS, **step), lambda: b"{}", drain, reuse)
@@ -72,7 +72,7 @@ def test_a_step_of_duration_measures_just_that_time_and_drains():
 
 def test_what_outlasts_the_drain_is_cancelled_and_not_failed():
     with ScriptedServer(lambda _body, _number: [STREAM_HEAD, event(piece("x", 1)), HANG]) as server:
-        outcome = load(server, concurrency=2, duration=0.2, drain=0.1, timeout=60.0)
+        outcome = load(server, concurrency=2, duration=1.0, drain=0.1)
     assert (outcome.completed, outcome.failed, outcome.cancelled) == (0, 0, 2)
     assert outcome.tokens == 2
 
@@ -103,9 +103,9 @@ def test_a_server_that_fails_everything_is_not_hammered(concurrency, sent):
 
 def test_a_server_that_hangs_costs_the_timeout_once():
     with ScriptedServer(lambda _body, _number: [HANG]) as server:
-        outcome = load(server, concurrency=4, requests=400)
-    assert dict(outcome.failures) == {"first_byte_timeout": 4}
-    assert outcome.duration < 400 * 0.5
+        outcome = load(server, concurrency=4, requests=400, timeout=0.3)
+    assert set(outcome.failures) == {"first_byte_timeout"}
+    assert outcome.failed + outcome.cancelled <= 2 * 4
 
 
 def test_single_failures_do_not_end_a_step():

@@ -28,7 +28,7 @@ PARAMS = {
     "api_key": None,
     "ca_path": None,
     "validate_certs": True,
-    "timeout": 1.0,
+    "timeout": 20.0,
     "model": None,
     "endpoint": "completions",
     "steps": [{"prompt_tokens": 16, "output_tokens": 5, "concurrency": 2, "requests": 6}],
