@@ -8,6 +8,7 @@ GNU grep does it at a gigabyte per second; where it is missing, and for what fit
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -125,6 +126,7 @@ class Sieve:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "LC_ALL": "C"},
         )
+        _widen(t.cast(t.BinaryIO, process.stdin))
         failures: list[BaseException] = []
         feeder = threading.Thread(target=_feed, args=(process, source, failures), daemon=True)
         feeder.start()
@@ -154,6 +156,14 @@ def _expression(needles: Sequence[bytes]) -> str:
 def _chain(first: Sequence[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from (block for block in first if block)
     yield from rest
+
+
+def _widen(pipe: t.BinaryIO) -> None:
+    """Let the pipe take a whole block, where the system can: fewer changes between the two processes."""
+    try:
+        fcntl.fcntl(pipe, getattr(fcntl, "F_SETPIPE_SZ", 1031), BLOCK)
+    except OSError:
+        pass  # a limit of this system; only slower
 
 
 def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: list[BaseException]) -> None:

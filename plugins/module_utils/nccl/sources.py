@@ -41,7 +41,7 @@ _CONTAINER_ENGINES = ("docker", "podman")
 
 @dataclass(frozen=True)
 class LogSource:
-    """One log. ``kind``: ``file``, ``container``, ``journal``, ``kernel`` or ``text``; ``note`` says what is left out."""
+    """One log. ``kind``: ``file``, ``container``, ``journal``, ``kernel``, ``text``; ``note``: what is left out."""
 
     name: str
     kind: str
@@ -170,8 +170,12 @@ def _file(path: str, max_bytes: int) -> LogSource:
             with open(path, "rb") as raw:
                 if raw.read(2) == _GZIP_MAGIC:
                     raw.seek(0)
-                    with gzip.GzipFile(fileobj=raw) as packed, _tail_of_stream(packed, max_bytes) as stream:
-                        yield stream
+                    with gzip.GzipFile(fileobj=raw) as packed:
+                        stream = _tail_of_stream(t.cast(t.BinaryIO, packed), max_bytes)
+                        try:
+                            yield stream
+                        finally:
+                            stream.close()
                 else:
                     _seek_tail(raw, max_bytes)
                     yield raw
@@ -198,12 +202,11 @@ def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
         stream.seek(0)
 
 
-@contextmanager
-def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> Iterator[t.BinaryIO]:
-    """The last ``max_bytes`` of a stream that cannot seek, kept in a ring on disk; the stream itself for 0."""
+def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> t.BinaryIO:
+    """The last ``max_bytes`` of a stream that cannot seek, in a file of its own; the stream itself for 0."""
     if not max_bytes:
-        yield stream
-        return
+        return stream
+    ordered = t.cast(t.BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  # the caller closes it
     with tempfile.TemporaryFile() as ring:
         total = 0
         while block := stream.read(BLOCK):
@@ -215,18 +218,15 @@ def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> Iterator[t.BinaryIO]:
             if len(block) > max_bytes - place:
                 ring.seek(0)
                 ring.write(block[max_bytes - place :])
-        with tempfile.TemporaryFile() as ordered:
-            if total > max_bytes:
-                ring.seek(total % max_bytes)
-                shutil.copyfileobj(ring, ordered, BLOCK)
-                ring.seek(0)
-                _copy(ring, ordered, total % max_bytes)
-                ordered.seek(0)
-                ordered.readline(MAX_LINE)
-                yield ordered
-            else:
-                ring.seek(0)
-                yield ring
+        start = total % max_bytes if total > max_bytes else 0
+        ring.seek(start)
+        shutil.copyfileobj(ring, ordered, BLOCK)
+        ring.seek(0)
+        _copy(t.cast(t.BinaryIO, ring), ordered, start)
+    ordered.seek(0)
+    if total > max_bytes:
+        ordered.readline(MAX_LINE)  # the first line of the tail is cut somewhere
+    return ordered
 
 
 def _copy(source: t.BinaryIO, target: t.BinaryIO, count: int) -> None:
@@ -326,8 +326,12 @@ def _command_source(name: str, kind: str, argv: list[str], max_bytes: int, comma
             raise LogUnavailable(name, str(error)) from error
         ended = False
         try:
-            with _tail_of_stream(t.cast(t.BinaryIO, process.stdout), max_bytes) as stream:
+            stream = _tail_of_stream(t.cast(t.BinaryIO, process.stdout), max_bytes)
+            try:
                 yield stream
+            finally:
+                if stream is not process.stdout:
+                    stream.close()
             ended = process.stdout is None or process.stdout.read(1) == b""
         finally:
             if not ended:

@@ -67,6 +67,8 @@ FACT_MARKERS: t.Final[tuple[str, ...]] = (
     "args: Namespace",
     "API server version",
     "  version ",
+    "vLLM Version",
+    "vLLM version",
     "in world size",
     "world_size=",
     " nranks ",
@@ -92,9 +94,11 @@ FACT_MARKERS: t.Final[tuple[str, ...]] = (
 _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
 _ENGINE = re.compile(rf"Initializing an? (?:V[01] )?LLM engine(?: \({_VERSION}\))? with config: ?(.*)", re.S)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
+_PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
 _BANNER = re.compile(rf"[█▀▄].*\bversion {_VERSION}")
 _ARGUMENTS = re.compile(r"non-default args: (\{.*\}|.*)|\bargs: (Namespace\(.*)", re.S)
-_RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as (.*)")
+# Two workers can write onto one line, hence the end before the next rank line.
+_RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as ((?:(?!rank \d+ in world).)*)")
 _RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
 _WORLD = re.compile(r"(?<![\w])world_size=(\d+),? (?:rank=(\d+)|local_world_size=)")
 _NRANKS = re.compile(r"\bn[rR]anks (\d+)\b")
@@ -208,14 +212,9 @@ class LogFacts:
         }
 
     def _parallel_lines(self, text: str) -> None:
-        if match := _RANK.search(text):
-            parts = {kind.lower(): int(value) for kind, value in _RANK_PART.findall(match[3])}
-            entry: dict[str, int | None] = {"rank": int(match[1]), "world_size": int(match[2])}
-            entry.update({f"{kind}_rank": parts.get(kind) for kind in ("tp", "pp", "dp")})
-            if entry not in self._facts.ranks:
-                self._facts.ranks.append(entry)
-            self._world = max(self._world or 0, int(match[2]))
-        elif match := _WORLD.search(text):
+        for match in _RANK.finditer(text):
+            self._rank_line(int(match[1]), int(match[2]), match[3])
+        if match := _WORLD.search(text):
             self._world = max(self._world or 0, int(match[1]))
         elif match := _NRANKS.search(text):
             self._nranks = max(self._nranks or 0, int(match[1]))
@@ -231,7 +230,17 @@ class LogFacts:
         elif match := _COMMAND_TP.search(text):
             self._command_tp = int(match[1])
 
+    def _rank_line(self, rank: int, world: int, places: str) -> None:
+        parts = {kind.lower(): int(value) for kind, value in _RANK_PART.findall(places)}
+        entry: dict[str, int | None] = {"rank": rank, "world_size": world}
+        entry.update({f"{kind}_rank": parts.get(kind) for kind in ("tp", "pp", "dp")})
+        if entry not in self._facts.ranks:
+            self._facts.ranks.append(entry)
+        self._world = max(self._world or 0, world)
+
     def _library_lines(self, text: str) -> None:
+        if match := _PLAIN_VERSION.search(text):
+            self._facts.vllm_version = self._facts.vllm_version or match[1]
         if match := _PYNCCL.search(text):
             self._pynccl = match[1]
         elif match := _NCCL_VERSION.search(text):

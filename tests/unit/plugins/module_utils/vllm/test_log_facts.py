@@ -119,6 +119,17 @@ def test_sizes_from_ranks_only_where_all_have_spoken() -> None:
     assert engine_facts([*every, *every]).ranks == facts.ranks
 
 
+def test_two_rank_lines_on_one_line() -> None:
+    facts = engine_facts([f"(Worker_TP0 pid=1) {rank_line(0, 2, 0, 0)}(Worker_TP1 pid=2) {rank_line(1, 2, 0, 1)}"])
+    assert [entry["tp_rank"] for entry in facts.ranks] == [0, 1]
+    assert (facts.tensor_parallel_size, facts.pipeline_parallel_size) == (2, 1)
+
+
+def test_version_from_an_environment_report() -> None:
+    assert engine_facts(["vLLM Version: 0.10.1.1"]).vllm_version == "0.10.1.1"
+    assert engine_facts(["vLLM Version: 0.10.1.1", engine("0.11.0")]).vllm_version == "0.11.0"
+
+
 @pytest.mark.parametrize(
     ("lines", "version"),
     [
