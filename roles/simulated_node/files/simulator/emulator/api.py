@@ -85,6 +85,10 @@ class Api:
                 route[request.method](request, connection)
             except ApiError as error:
                 connection.respond(Response(error.status, _json(error.body)))
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                # A field of a kind that no check above knows; vLLM's own models would name it.
+                error = ApiError("1 validation error", "body", 400, "Bad Request")
+                connection.respond(Response(error.status, _json(error.body)))
 
     def _authorised(self, request: Request) -> bool:
         key = self.server.api_key
