@@ -66,9 +66,9 @@ class Style:
         filled = round(min(max(share, 0.0), 1.0) * width)
         return self.full * filled + self.empty * (width - filled)
 
-    def title(self, left: str, status: str, width: int = WIDTH) -> str:
-        """A line with ``left`` and, flush right, the verdict."""
-        word = f"{self.symbols[status]} {WORDS[status]}"
+    def title(self, left: str, status: str, width: int = WIDTH, word: str | None = None) -> str:
+        """A line with ``left`` and, flush right, the verdict, or ``word`` in its place."""
+        word = f"{self.symbols[status]} {word or WORDS[status]}"
         margin = left[: len(left) - len(left.lstrip())]
         left = margin + self.fit(left, width - len(word) - len(margin) - 2)
         return f"{left}{' ' * (width - len(left) - len(word))}{self.paint(word, status)}"

@@ -35,12 +35,15 @@ def _overview(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
 
 
 def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
-    troubled = [name for name in tables.by_trouble(document) if tables.wrong(document["hosts"][name])]
+    nodes = document["hosts"]
+    troubled = [name for name in tables.by_trouble(document) if nodes[name]["errors"] or tables.wrong(nodes[name])]
     for name in troubled[:NODES]:
-        node = document["hosts"][name]
+        node = nodes[name]
         found = tables.wrong(node)
         yield ""
         yield style.title(f" {name}", node["status"])
+        for error in node["errors"]:
+            yield from style.wrap(error["reason"], f"   {style.symbols['fail']} ")
         for finding in found[:FINDINGS]:
             yield from text.problem("   ", finding, style)
         if len(found) > FINDINGS:

@@ -42,7 +42,6 @@ def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
     for section in node["sections"]:
         yield ""
         yield from _section(section, node, style)
-    yield ""
     yield from problems(node, style)
     yield ""
 
@@ -62,10 +61,11 @@ def about(node: Node, style: Style) -> list[str]:
 
 
 def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator[str]:
-    yield style.title(f" {section['number']}  {section['title']}", section["status"])
+    head = f" {section['number']} {section['title']}"
     if not section["selected"]:
-        yield f"    {style.symbols['not_tested']} not selected in this run"
+        yield style.title(head, "not_tested", word="not selected")
         return
+    yield style.title(head, section["status"])
     reasons = {finding["summary"] for finding in section["findings"]}
     if section["status"] == "not_tested" and len(reasons) == 1:
         yield from style.wrap(f"not tested: {reasons.pop()}", f"    {style.symbols['not_tested']} ")
@@ -91,7 +91,7 @@ def check_lines(finding: Finding, style: Style) -> list[str]:
     status = finding["status"]
     text = f"not tested: {finding['summary']}" if status == "not_tested" else finding["summary"]
     first = f"    {style.symbols[status]} {title:<{_TITLE}}"
-    lines = style.wrap(f"{text}{figure(finding)}", first)
+    lines = style.wrap(text if status == "not_tested" else f"{text}{figure(finding)}", first)
     if status == "pass" and len(lines) > 1:
         lines = style.wrap(text, first)
     return [lines[0].replace(style.symbols[status], style.mark(status), 1), *lines[1:]]
@@ -123,6 +123,7 @@ def problems(node: Node, style: Style) -> Iterator[str]:
     wrong = tables.wrong(node)
     if not wrong:
         return
+    yield ""
     yield " What is wrong, and what to do"
     for number, finding in enumerate(wrong, start=1):
         yield ""

@@ -75,8 +75,8 @@ def _reviewed(
         return [not_tested(check, _BLIND[check])]
     wrong = knobs.review(settings, table, version)
     if not wrong:
-        noun = "arguments" if check.endswith("arguments") else "variables"
-        shown = ".".join(map(str, version)) if version else "unknown version"
+        noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(settings) == 1 else "s")
+        shown = ".".join(map(str, version)) if version else "of unknown version"
         return [passed(check, f"{len(settings)} {noun} reviewed for vLLM {shown}")]
     return [
         Finding(

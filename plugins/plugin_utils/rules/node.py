@@ -181,11 +181,8 @@ class NodeFacts:
 
 
 def _plain(message: t.Any) -> str:
-    """What ssh said, without the phrases that Ansible puts before it."""
-    text = _one_line(message)
-    for phrase in ("Task failed: ", "Failed to connect to the host via ssh: ", "ssh: "):
-        text = text.removeprefix(phrase)
-    return text
+    """What ssh said, without the sentences that Ansible puts before it."""
+    return _one_line(message).removeprefix("Task failed: ").rpartition(" ssh: ")[2]
 
 
 def _one_line(message: t.Any, limit: int = 200) -> str:

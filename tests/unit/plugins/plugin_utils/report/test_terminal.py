@@ -18,6 +18,12 @@ def test_overview_details_and_files(fleet: dict) -> None:
     assert shown.splitlines()[-2:] == [" Report  reports/report.txt", "         reports/report.json"]
 
 
+def test_errors_of_a_node_are_details_too(fleet: dict) -> None:
+    shown = summary_text(fleet, [], UNICODE).splitlines()
+    assert "   ✗ throughput_probe failed: Traceback: boom" in shown
+    assert "   ✗ connection lost: connect to host gpu-7: timed out" in shown
+
+
 def test_one_node_is_shown_in_full(fleet: dict) -> None:
     single = {**fleet, "hosts": {"healthy": fleet["hosts"]["healthy"]}}
     assert " 1 GPU hardware" in summary_text(single, [], UNICODE)
