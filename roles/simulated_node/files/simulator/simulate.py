@@ -171,7 +171,8 @@ def start(arguments: argparse.Namespace) -> Result:
     scenario = Scenario.load(arguments.scenario)
     asked = {"scenario": scenario.name, "vllm_version": arguments.vllm_version, "arguments": arguments.server_argument}
     present = read_node(directory)
-    if present and running(directory, present):
+    # A server that is to be dead is as it should be without a process.
+    if present and (scenario.behaviour == "exit" or running(directory, present)):
         same = all(present.get(key) == value for key, value in asked.items())
         if same and arguments.port in (0, present["port"]):
             return {**present, "changed": False}

@@ -95,6 +95,14 @@ def test_a_dead_server_leaves_a_log_and_no_process(start_node: StartNode) -> Non
     assert "Starting vLLM server" not in log
 
 
+def test_a_dead_server_is_not_started_again(
+    simulate: Simulate, tmp_path: pathlib.Path, cache_dir: pathlib.Path
+) -> None:
+    common = ("--scenario", "dead-server", "--dir", str(tmp_path), "--cache-dir", str(cache_dir))
+    assert [json.loads(simulate("start", *common).stdout)["changed"] for _ in range(2)] == [True, False]
+    assert json.loads(simulate("stop", "--dir", str(tmp_path)).stdout)["changed"]
+
+
 def test_a_hanging_server_accepts_and_never_answers(start_node: StartNode) -> None:
     node = start_node("hanging-server")
     with socket.create_connection(("127.0.0.1", node["port"])) as client:

@@ -33,6 +33,8 @@ from .tokens import Tokenizer
 TICK: t.Final = 0.04
 #: Seconds between vLLM's statistics lines.
 STATISTICS: t.Final = 10.0
+#: Seconds between two of a hanging engine's complaints.
+COMPLAINT: t.Final = 60.0
 #: CUDA context, NCCL buffers and CUDA graphs, outside what gpu_memory_utilization counts.
 CONTEXT_BYTES: t.Final = 450 * 2**20
 #: Activations of the largest batch.
@@ -169,9 +171,13 @@ class Node:
         boards = self.boards()
         await asyncio.get_running_loop().create_server(asyncio.Protocol, self.options.host, self.options.port)
         self.boot()
+        complaint = time.monotonic() + COMPLAINT
         while True:
             boards.advance(Load(busy=TICK, waiting=TICK))
             await asyncio.sleep(TICK)
+            if time.monotonic() > complaint:
+                complaint += COMPLAINT
+                self.log.boot(self.scenario.then[-1:], self.facts())
 
     async def serve(self) -> None:
         options, scenario = self.options, self.scenario
