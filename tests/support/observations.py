@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
@@ -34,7 +35,11 @@ def process(
     command: str = "vllm serve m", ranks: int = 0, environment: dict[str, str] | None = None
 ) -> Reading[ServerProcess]:
     """A server with pid 10 whose workers, one a rank, have pids 100, 101, ..."""
-    workers = tuple(Worker(100 + rank, f"VLLM::Worker_TP{rank}", {"TP": rank}) for rank in range(ranks))
+    size = (engine_args.parse(command.split()) or {}).get("tensor_parallel_size")
+    workers = tuple(
+        Worker(100 + rank, "VLLM::Worker", {"TP": rank % size} if isinstance(size, int) else {})
+        for rank in range(ranks)
+    )
     pids = frozenset([10, *(worker.pid for worker in workers)])
     return Reading(ServerProcess(10, tuple(command.split()), environment, pids, workers, "--port"), source="process 10")
 

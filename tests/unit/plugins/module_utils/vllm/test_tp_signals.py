@@ -97,7 +97,7 @@ def test_a_container_that_starts_something_else() -> None:
 
 
 def test_worker_titles_count_the_ranks() -> None:
-    assert signal("worker_processes", make.observations(process=make.process(ranks=4))).value == 4
+    assert signal("worker_processes", make.observations(process=make.process("vllm serve m -tp 4", 4))).value == 4
     nameless = make.process()
     assert nameless.value is not None
     object.__setattr__(nameless.value, "workers", (Worker(100, "VLLM::Worker"),))
