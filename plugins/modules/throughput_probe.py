@@ -387,7 +387,8 @@ results:
 gpu_samples:
   description:
     - C(samples), C(summary) per GPU, C(sample_rate) in Hz and C(synchronisation) of the GPUs of this host from the
-      begin of the first step to the end of the last one. Null where they were not sampled.
+      begin of the first step to the end of the last one. C(error) says why it ended early, else it is null.
+    - Null where the GPUs were not sampled.
   type: dict
   returned: success
   sample:
@@ -458,7 +459,7 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
     "steps": {"type": "list", "elements": "dict", "options": STEP_OPTIONS, "default": DEFAULT_STEPS},
     "warmup_requests": {"type": "int", "default": 4},
     "drain_timeout": {"type": "float", "default": 5.0},
-    "seed": {"type": "int", "no_log": False},
+    "seed": {"type": "int"},
     "reuse_connections": {"type": "bool", "default": True},
     "sample_gpus": {"type": "bool", "default": True},
     "sample_interval": {"type": "float", "default": 0.1},
