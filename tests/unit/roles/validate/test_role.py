@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,15 @@ def test_defaults_are_the_specified_options() -> None:
 def test_a_default_is_the_documented_one(name: str) -> None:
     assert DEFAULTS[name] == SPEC[name].get("default")
     assert SPEC[name]["description"]
+
+
+@pytest.mark.parametrize("name", SPEC)
+def test_the_readme_describes_the_option(name: str) -> None:
+    option = SPEC[name]
+    default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
+    described = re.sub(r"[OCV]\(([^)]*)\)", r"`\1`", " ".join(option["description"].split()))
+    row = f"| `{name}` | {option['type']} | {default} | {described} |"
+    assert row in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def measuring_blocks() -> list[dict]:
