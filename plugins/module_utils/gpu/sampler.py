@@ -53,6 +53,18 @@ class GpuSampler:
         self._origin = self._clock() if origin is None else origin
         self._thread.start()
 
+    def wait(self, seconds: float) -> None:
+        """Until ``seconds`` are over, or the sampling has ended before."""
+        self._thread.join(seconds)
+
+    def halt(self) -> None:
+        """Take no further sample; ``stop`` gives what there is."""
+        self._stopped.set()
+
+    def recent(self, count: int) -> list[Sample]:
+        """The last samples, ``count`` at most, while the sampling goes on."""
+        return self._samples[-count:]
+
     def stop(self) -> dict[str, t.Any]:
         """End, and give everything: ``samples``, ``summary``, ``sample_rate``, ``synchronisation``, ``error``.
 

@@ -155,3 +155,15 @@ def test_utilisation_that_nobody_tells():
 def test_one_gpu_has_nothing_to_be_in_step_with():
     result = subject.synchronisation([sample(0, 90), sample(1, 80)])
     assert result == {"spread": None, "correlation": None, "busy_fraction": [1.0]}
+
+
+def test_sampler_shows_its_latest_and_ends_on_demand():
+    reader = CountingReader(5)
+    sampler = subject.GpuSampler(reader, interval=0.001)
+    sampler.start()
+    assert reader.done.wait(10)
+    sampler.halt()
+    sampler.wait(10)
+    taken = sampler.stop()["samples"]
+    assert sampler.recent(2) == taken[-2:]
+    assert sampler.recent(1000) == taken

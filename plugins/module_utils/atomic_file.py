@@ -1,0 +1,25 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing a file on the node so that a reader never sees half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+
+def replace_text(path: str, text: str, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``text`` in one step; where that fails, the old file stays.
+
+    :raises OSError: where the directory cannot be written.
+    """
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".multigpu-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

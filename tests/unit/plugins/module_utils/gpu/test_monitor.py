@@ -1,0 +1,163 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import csv
+import datetime
+import json
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import monitor as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import NvmlReader
+from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath
+
+PARAMS = {"duration": 10.0, "interval": 1.0, "backend": "auto", "output": None, "progress_path": None}
+NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def run(nvml, loaded, node_of):
+    """Runs the monitor for a moment over two loaded H100; ``reader`` stands in for them."""
+
+    def start(check_mode=False, reader=None, **params):
+        def open_backend(backend):
+            return reader or NvmlReader(nvml(node_of(loaded, 2)))
+
+        options = subject.Options(**{**PARAMS, "duration": 0.05, "interval": 0.01, **params})
+        return subject.run(options, check_mode, open_backend, list, lambda: NOON)
+
+    return start
+
+
+def test_result(run):
+    result = run()
+    assert [gpu["index"] for gpu in result["samples"][0]["gpus"]] == [0, 1]
+    assert result["summary"][1]["utilization_gpu"] == {"mean": 100, "p50": 100, "max": 100}
+    assert result["synchronisation"]["spread"] == 0
+    assert result["gpus"][0]["memory_total"] > 80_000_000_000
+    assert result["started"] == "2026-03-01T12:00:00.000+00:00"
+    assert (result["backend"], result["error"], result["changed"]) == ("nvml", None, False)
+    assert [(finding["check"], finding["status"]) for finding in result["findings"]] == [("hardware.driver", "pass")]
+    json.dumps(result)
+
+
+def test_first_sample_is_taken_at_once(run):
+    assert run()["samples"][0]["time"] < 1
+
+
+def test_node_without_driver_is_a_finding(nvml):
+    def missing(backend):
+        raise GpuUnavailable("no_driver", backend)
+
+    result = subject.run(subject.Options(1, 1, "nvml"), open_backend=missing, bus=lambda: ["0000:01:00.0"])
+    (finding,) = result["findings"]
+    assert (finding["check"], finding["status"]) == ("hardware.driver", "fail")
+    assert "no NVIDIA driver" in result["error"]
+    assert (result["samples"], result["gpus"], result["backend"], result["changed"]) == ([], [], None, False)
+
+
+class Breaking:
+    """A driver that answers twice and then fails."""
+
+    backend = "nvidia_smi"
+
+    def __init__(self):
+        self.left = 2
+        self.closed = False
+
+    def devices(self, subsets):
+        return []
+
+    def versions(self):
+        return {"driver_version": "580", "cuda_version": None}
+
+    def sample(self):
+        self.left -= 1
+        if self.left < 0:
+            raise GpuUnavailable("smi_timeout", "no answer within 30 s")
+        return []
+
+    def close(self):
+        self.closed = True
+
+
+def test_driver_that_fails_on_the_way(run):
+    reader = Breaking()
+    result = run(reader=reader, duration=600.0)
+    assert len(result["samples"]) == 2
+    assert "did not answer" in result["error"]
+    assert result["findings"][0]["status"] == "fail"
+    assert reader.closed
+
+
+@pytest.mark.parametrize("name", ["samples.csv", "samples.json"])
+def test_output(run, tmp_path, name):
+    path = tmp_path / name
+    result = run(output=str(path))
+    text = path.read_text(encoding="utf-8")
+    table = list(csv.DictReader(text.splitlines())) if name.endswith("csv") else json.loads(text)
+    assert len(table) == 2 * len(result["samples"])
+    assert float(table[0]["power_draw"]) == pytest.approx(result["samples"][0]["gpus"][0]["power_draw"])
+    assert result["changed"]
+
+
+def test_check_mode_samples_and_writes_nothing(run, tmp_path):
+    result = run(check_mode=True, output=str(tmp_path / "samples.csv"))
+    assert result["samples"]
+    assert not result["changed"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_while_it_runs(run, tmp_path, monkeypatch):
+    seen = []
+    published = subject.published
+
+    def watch(path, snapshot, on_abandoned, patience):
+        seen.append(snapshot())
+        return published(path, snapshot, on_abandoned, patience)
+
+    monkeypatch.setattr(subject, "published", watch)
+    run(progress_path=str(tmp_path / "progress.json"))
+    assert seen[0].keys() == {"elapsed", "total", "started", "gpus", "samples"}
+    assert seen[0]["total"] == 0.05
+    assert not list(tmp_path.iterdir())
+
+
+def test_monitor_ends_when_nobody_listens(run, tmp_path, monkeypatch):
+    def leave(path, snapshot, on_abandoned, patience):
+        on_abandoned()
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(subject, "published", leave)
+    assert run(duration=3600.0, progress_path=str(tmp_path / "progress.json"))["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"interval": 0.0}, "interval is 0; allowed: 0.05"),
+        ({"interval": float("nan")}, "interval is nan"),
+        ({"interval": float("inf")}, "interval is inf"),
+        ({"duration": -1.0}, "duration is -1; allowed"),
+        ({"duration": 0.5}, "duration is 0.5; allowed with an interval of 1 s: 1 to 100000"),
+        ({"duration": 200_000.0}, "duration is 200000"),
+        ({"duration": float("nan")}, "duration is nan"),
+        ({"output": "/tmp/samples.xlsx"}, r"samples.xlsx; allowed: a name that ends with .csv or .json"),
+        ({"output": "/nonexistent/samples.csv"}, "/nonexistent does not exist"),
+    ],
+)
+def test_impossible_options(params, message):
+    with pytest.raises(subject.InvalidOption, match=message):
+        subject.Options.from_params({**PARAMS, **params})
+
+
+def test_impossible_progress_path():
+    with pytest.raises(InvalidProgressPath):
+        subject.Options.from_params({**PARAMS, "progress_path": "progress.json"})
+
+
+def test_options_of_the_controller_stay_there():
+    assert subject.Options.from_params({**PARAMS, "live": True, "record": "x.csv"}) == subject.Options(10.0, 1.0)

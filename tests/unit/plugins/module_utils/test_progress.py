@@ -1,0 +1,157 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils import progress as subject
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "progress.json"
+
+
+def read(path):
+    """As a reader does: take the content, and say so by the access time."""
+    state = json.loads(path.read_text(encoding="utf-8"))
+    stamp = os.stat(path)
+    os.utime(path, ns=(stamp.st_atime_ns + 1_000_000, stamp.st_mtime_ns))
+    return state
+
+
+def test_every_version_is_whole(path, clock):
+    progress = subject.ProgressFile(str(path), 15, clock)
+    for number in range(3):
+        progress.write({"number": number})
+        assert read(path) == {"number": number}
+    assert [entry.name for entry in path.parent.iterdir()] == ["progress.json"]
+
+
+def test_without_a_reader_nothing_is_abandoned(path, clock):
+    progress = subject.ProgressFile(str(path), 15, clock)
+    for _hour in range(3):
+        progress.write({})
+        clock.now += 3600
+        assert not progress.abandoned
+
+
+def test_reader_that_stays_is_no_reason_to_end(path, clock):
+    progress = subject.ProgressFile(str(path), 15, clock)
+    for _visit in range(5):
+        progress.write({})
+        read(path)
+        clock.now += 10
+        progress.write({})
+        assert not progress.abandoned
+
+
+def test_reader_that_went_away(path, clock):
+    progress = subject.ProgressFile(str(path), 15, clock)
+    progress.write({})
+    read(path)
+    progress.write({})
+    clock.now += 14.9
+    progress.write({})
+    assert not progress.abandoned
+    clock.now += 0.2
+    progress.write({})
+    assert progress.abandoned
+
+
+def test_file_that_someone_removed_comes_back(path, clock):
+    progress = subject.ProgressFile(str(path), 15, clock)
+    progress.write({"number": 1})
+    path.unlink()
+    progress.write({"number": 2})
+    assert read(path) == {"number": 2}
+
+
+def test_remove_twice(path, clock):
+    progress = subject.ProgressFile(str(path), 15, clock)
+    progress.write({})
+    progress.remove()
+    progress.remove()
+    assert not path.exists()
+
+
+def test_published_while_the_block_runs(path):
+    asked = threading.Event()
+
+    def snapshot():
+        asked.set()
+        return {"phase": "loading"}
+
+    with subject.published(str(path), snapshot, pytest.fail, patience=60, period=0.001):
+        assert asked.wait(10)
+    assert not list(path.parent.iterdir())
+
+
+def test_published_file_is_gone_after_a_failure(path):
+    with pytest.raises(RuntimeError), subject.published(str(path), dict, pytest.fail, patience=60):
+        raise RuntimeError
+    assert not list(path.parent.iterdir())
+
+
+def test_published_calls_for_help_when_the_reader_is_gone(path):
+    written, called = threading.Event(), threading.Event()
+
+    def snapshot():
+        if path.exists():
+            written.set()
+        return {}
+
+    with subject.published(str(path), snapshot, called.set, patience=0, period=0.001):
+        assert written.wait(10)
+        # A version may be replaced between looking and touching, so the reader comes until it was noticed.
+        while not called.wait(0.01):
+            try:
+                read(path)
+            except FileNotFoundError:
+                continue
+
+
+def test_publishing_survives_a_full_disk(path, monkeypatch):
+    tried = threading.Event()
+
+    def refuse(*_args):
+        tried.set()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(subject, "replace_text", refuse)
+    with subject.published(str(path), dict, pytest.fail, patience=60, period=0.001):
+        assert tried.wait(10)
+
+
+def test_no_path_is_no_work():
+    with subject.published(None, pytest.fail, pytest.fail, patience=0):
+        pass
+
+
+@pytest.mark.parametrize("wrong", ["relative.json", "/nonexistent/progress.json"])
+def test_impossible_path(wrong):
+    with pytest.raises(subject.InvalidProgressPath, match=wrong), subject.published(wrong, dict, dict, patience=60):
+        pytest.fail("must not start")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_path_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(subject.InvalidProgressPath, match="not writable"):
+        subject.check_path(str(tmp_path / "progress.json"))

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import monitor
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.modules import gpu_monitor
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch):
+    """A node without GPU, whatever the machine that runs the tests has."""
+
+    def missing(backend):
+        raise GpuUnavailable("no_driver")
+
+    monkeypatch.setattr(gpu_monitor, "run", lambda options, check: monitor.run(options, check, missing, list))
+
+
+@pytest.fixture
+def play(capsys):
+    """Runs the module with these options, and gives its exit code and result."""
+
+    def run(**options):
+        with patch_module_args(options), pytest.raises(SystemExit) as ended:
+            gpu_monitor.main()
+        return ended.value.code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_node_without_driver_is_no_failure_of_the_module(play):
+    code, result = play()
+    assert code == 0
+    assert result["changed"] is False
+    assert result["findings"][0]["check"] == "hardware.driver"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"duration": -1}, "duration is -1"),
+        ({"interval": "often"}, "interval"),
+        ({"backend": "dcgm"}, "nvidia_smi"),
+        ({"output": "/tmp/samples.txt"}, ".csv or .json"),
+        ({"progress_path": "/nonexistent/progress.json"}, "/nonexistent/progress.json"),
+    ],
+)
+def test_bad_input_is_told(play, options, message):
+    code, result = play(**options)
+    assert code == 1
+    assert message in result["msg"]
+
+
+def test_result_is_documented(play):
+    _code, result = play()
+    documented = yaml.safe_load(gpu_monitor.RETURN)
+    assert set(documented) == set(result) - {"changed", "invocation"}
+
+
+def test_specification_is_the_one_documented():
+    documented = yaml.safe_load(gpu_monitor.DOCUMENTATION)["options"]
+    assert set(documented) == set(gpu_monitor.ARGUMENT_SPEC)
+    for name, option in gpu_monitor.ARGUMENT_SPEC.items():
+        assert documented[name]["type"] == option["type"], name
+        assert documented[name].get("choices") == option.get("choices"), name
+        assert documented[name].get("default") == option.get("default"), name
