@@ -20,6 +20,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
 #: vLLM's own default port.
 DEFAULT_PORT: t.Final = 8000
 
+#: Programs that listen on the published ports of containers, by their command name (15 characters at most).
+PORT_FORWARDERS: t.Final[frozenset[str]] = frozenset(
+    {"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"}
+)
+
 _LISTEN = "0A"  # state TCP_LISTEN in /proc/net/tcp
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 #: Titles that vLLM gives its processes, for example "VLLM::Worker_TP1" or, with PP, "VLLM::Worker_PP0_TP1".
@@ -76,9 +81,11 @@ class ProcessTable:
         self._root = Path(root)
 
     def server_on(self, port: int) -> ServerProcess:
-        """The vLLM server that listens on ``port``, else the one whose ``--port`` says so, else the only one there is.
+        """The vLLM server that listens on ``port``, else the one whose ``--port`` says so.
 
-        :raises ProcessUnavailable: where none is found, or several are and none has this port.
+        Where a container engine forwards ``port``, the port inside may be another: then the only server there is.
+
+        :raises ProcessUnavailable: where none is found.
         """
         servers = dict(self._servers())
         listening = [pid for pid in self._listeners(port) if pid in servers]
@@ -88,11 +95,10 @@ class ProcessTable:
         if by_option:
             return self._describe(self._topmost(by_option), "--port")
         roots = {self._topmost(self._line(pid, servers)) for pid in servers}
-        if len(roots) == 1:
-            # In a container the port outside is often not the port inside.
-            return self._describe(roots.pop(), "only vLLM server on this node")
+        if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in self._listeners(port)):
+            return self._describe(roots.pop(), "only vLLM server behind a published port")
         if roots:
-            raise ProcessUnavailable(f"{len(roots)} vLLM servers run here and none of them has port {port}")
+            raise ProcessUnavailable(f"none of the {len(roots)} vLLM servers on this host has port {port}")
         raise ProcessUnavailable("no vLLM server process is visible on this host")
 
     def server_below(self, pid: int) -> ServerProcess:

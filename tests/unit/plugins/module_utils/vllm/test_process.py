@@ -27,12 +27,18 @@ class Proc:
         self.listening: list[tuple[int, int]] = []
 
     def add(
-        self, pid: int, command: str, parent: int = 1, environment: str | None = "", sockets: tuple[int, ...] = ()
+        self,
+        pid: int,
+        command: str,
+        parent: int = 1,
+        environment: str | None = "",
+        sockets: tuple[int, ...] = (),
+        name: str = "python",
     ) -> None:
         here = self.root / str(pid)
         (here / "fd").mkdir(parents=True)
         (here / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0")
-        (here / "comm").write_text("name\n")
+        (here / "comm").write_text(f"{name}\n")
         (here / "stat").write_text(f"{pid} (a (b) c) S {parent} 1 1 0")
         if environment is not None:
             (here / "environ").write_bytes(environment.replace(" ", "\0").encode())
@@ -75,7 +81,7 @@ def test_a_connection_to_the_port_is_not_a_listener(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 9000", sockets=(77,))
     proc.add(20, f"{SERVE} --port 9001")
     proc.listen(8000, 77, state="01")
-    with pytest.raises(ProcessUnavailable, match="2 vLLM servers run here and none of them has port 8000"):
+    with pytest.raises(ProcessUnavailable, match="none of the 2 vLLM servers on this host has port 8000"):
         proc.table().server_on(8000)
 
 
@@ -88,7 +94,17 @@ def test_without_rights_to_the_sockets_the_option_decides(proc: Proc) -> None:
 
 def test_a_published_container_port_leaves_the_only_server(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 8000")
-    assert proc.table().server_on(18000).found_by == "only vLLM server on this node"
+    proc.add(5, "/usr/bin/docker-proxy -host-port 18000", sockets=(3,), name="docker-proxy")
+    proc.listen(18000, 3)
+    assert proc.table().server_on(18000).found_by == "only vLLM server behind a published port"
+
+
+def test_another_servers_process_is_not_taken_for_this_one(proc: Proc) -> None:
+    proc.add(10, f"{SERVE} --port 8000")
+    proc.add(20, "python emulator.py", sockets=(3,))
+    proc.listen(18000, 3)
+    with pytest.raises(ProcessUnavailable, match="none of the 1 vLLM servers"):
+        proc.table().server_on(18000)
 
 
 def test_api_processes_of_one_command_are_one_server(proc: Proc) -> None:
@@ -97,6 +113,8 @@ def test_api_processes_of_one_command_are_one_server(proc: Proc) -> None:
     proc.add(12, f"{SERVE} --port 8000 --data-parallel-size 2", parent=10, sockets=(5,))
     proc.listen(8000, 5)
     assert proc.table().server_on(8000).pid == 11
+    proc.add(5, "docker-proxy", sockets=(3,), name="docker-proxy")
+    proc.listen(18000, 3)
     assert proc.table().server_on(18000).pid == 10
 
 
