@@ -492,6 +492,13 @@ API int nvmlDeviceGetNvLinkRemotePciInfo_v2(device_t device, unsigned link, stru
   if (gpu.nvlink_peer[link] == UNSUPPORTED) return NOT_SUPPORTED;
   return nvmlDeviceGetPciInfo_v3(&shared->gpus[gpu.nvlink_peer[link]], out);
 }
+/* 0 is a GPU at the other end. */
+API int nvmlDeviceGetNvLinkRemoteDeviceType(device_t device, unsigned link, unsigned *out) {
+  unsigned state;
+  int result = nvmlDeviceGetNvLinkState(device, link, &state);
+  if (!result) *out = 0;
+  return result;
+}
 API int nvmlDeviceGetNvLinkCapability(device_t device, unsigned link, unsigned capability, unsigned *out) {
   (void)capability;
   return nvmlDeviceGetNvLinkState(device, link, out);

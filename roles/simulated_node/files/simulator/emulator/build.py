@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -44,15 +45,19 @@ def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
     """
     digest = hashlib.sha256(b"\0".join((root / name).read_bytes() for name in SOURCES)).hexdigest()[:16]
     path = cache / f"libnvidia-ml-{digest}.so.1"
-    if not path.exists():
-        command = compiler()
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        subprocess.run(
-            [*command, *FLAGS, "-o", str(temporary), str(root / "nvml.c"), "-ldl"],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        os.replace(temporary, path)
+    if path.exists():
+        return path
+    command = compiler()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "build.lock").open("w") as lock:
+        # Nodes that start together wait for the first one's library instead of compiling their own.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            temporary = path.with_name(f"{path.name}.{os.getpid()}")
+            _run([*command, *FLAGS, "-o", str(temporary), str(root / "nvml.c"), "-ldl"])
+            os.replace(temporary, path)
     return path
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)
