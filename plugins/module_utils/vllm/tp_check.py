@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import socket
 import subprocess
 import typing as t
@@ -22,6 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import sources
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable, UnknownLog
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve, gnu_grep
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import checks, engine_args, model_fit, tp_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import (
@@ -30,7 +32,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container impor
     UnknownContainer,
     inspect,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts, engine_facts
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import (
+    FACT_MARKERS,
+    EngineFacts,
+    engine_facts,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import (
     ProcessTable,
@@ -40,6 +46,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts, read_server
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_signals import Observations, Reading
 
+#: What a line holds that says something about the engine: a fact, or a worker's rank in its prefix.
+NEEDLES: t.Final[tuple[str, ...]] = (*FACT_MARKERS, "Worker_TP", "VllmWorker")
 NOT_ASKED: t.Final = "{} is not given"
 #: Longest wait for docker or podman, in seconds.
 COMMAND_TIMEOUT: t.Final = 30
@@ -101,11 +109,12 @@ class Node:
 
     def file_lines(self, path: str) -> Iterator[str]:
         """Raises ``UnknownLog`` and ``LogUnavailable``."""
-        return sources.all_lines(sources.file_sources(path))
+        for source in sources.file_sources(path):
+            yield from _telling_lines(source)
 
     def container_lines(self, name: str) -> Iterator[str]:
         """Raises ``UnknownLog`` and ``LogUnavailable``."""
-        return sources.iter_lines(sources.container_source(name))
+        yield from _telling_lines(sources.container_source(name))
 
     def gpus(self) -> list[dict[str, t.Any]]:
         """Raises ``GpuUnavailable``."""
@@ -122,6 +131,13 @@ class Node:
         except OSError:
             return False
         return any(_is_bindable(family, str(address)) for family, address in addresses)
+
+
+def _telling_lines(source: sources.LogSource) -> Iterator[str]:
+    """The lines that say something about the engine: a server that has run for long wrote a gigabyte of others."""
+    with source.open() as stream:
+        for _number, line in Sieve(stream, NEEDLES, gnu_grep(shutil.which)).lines():
+            yield from line.decode(errors="replace").split("\r")
 
 
 def check(target: Target, node: Node) -> dict[str, t.Any]:
