@@ -28,8 +28,9 @@ __all__ = ["EngineFacts", "LogFacts", "Prefix", "engine_facts", "strip_prefix"]
 class EngineFacts:
     """Facts about the last start in a log.
 
-    ``kv_cache_tokens`` is the size of the KV cache of one engine in tokens. ``arguments`` are vLLM's printed
-    arguments with secrets masked. ``ranks`` holds one ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line,
+    ``kv_cache_tokens`` is the size of the KV cache of one engine in tokens, ``kv_cache_memory`` the bytes that one
+    rank keeps for it, ``model_memory`` the bytes of weights that one rank has loaded (the fullest rank where they
+    differ). ``arguments`` are vLLM's printed arguments with secrets masked. ``ranks`` holds one ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line,
     ``worker_ranks`` the ranks that sign log lines. ``boots`` counts the starts that the log shows.
     """
 
@@ -46,6 +47,8 @@ class EngineFacts:
     kv_cache_dtype: str | None = None
     gpu_memory_utilization: float | None = None
     kv_cache_tokens: int | None = None
+    kv_cache_memory: int | None = None
+    model_memory: int | None = None
     arguments: dict[str, t.Any] = field(default_factory=dict)
     ranks: list[dict[str, int | None]] = field(default_factory=list)
     worker_ranks: list[int] = field(default_factory=list)
@@ -89,6 +92,8 @@ FACT_MARKERS: t.Final[tuple[str, ...]] = (
     "larger than the available KV cache memory",
     "Available KV cache memory",
     "Loading weights took",
+    "Loading model weights took",
+    "Model loading took",
 )
 
 _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
@@ -109,6 +114,10 @@ _NCCL_VERSION = re.compile(r"(, )?\bNCCL version (\d+\.\d+[\w.+-]*)")
 _MEGATRON = re.compile(r"initializing (tensor|pipeline) model parallel with size (\d+)")
 _KV_TOKENS = re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens")
 _KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
+_KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+# Older versions write GB and mean GiB: they divide by 2**30 (vllm/worker/model_runner.py, load_model).
+_MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
+_GIB = 2**30
 _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
 _COMMAND_TP = re.compile(r"(?:--tensor-parallel-size|(?<!\S)-tp)[= ](\d+)")
 _ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_\w+) set by environment to (.+?)\.?$")
@@ -261,6 +270,12 @@ class LogFacts:
             block_size = self._facts.arguments.get("block_size")
             size = block_size if isinstance(block_size, int) else _V0_BLOCK_SIZE
             self._facts.kv_cache_tokens = int(match[1]) * size
+        elif match := _KV_MEMORY.search(text):
+            # vLLM gives every rank as much as the one that has the least.
+            known = self._facts.kv_cache_memory
+            self._facts.kv_cache_memory = min(_bytes(match[1]), known) if known else _bytes(match[1])
+        elif match := _MODEL_MEMORY.search(text):
+            self._facts.model_memory = max(_bytes(match[1]), self._facts.model_memory or 0)
 
     def result(self) -> EngineFacts:
         """Facts so far, of the last start."""
@@ -292,6 +307,10 @@ def engine_facts(lines: Iterable[str]) -> EngineFacts:
     for line in lines:
         facts.feed(line)
     return facts.result()
+
+
+def _bytes(gib: str) -> int:
+    return round(float(gib) * _GIB)
 
 
 def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:

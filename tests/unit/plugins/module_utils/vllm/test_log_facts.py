@@ -168,6 +168,29 @@ def test_blocks_of_the_old_engine_become_tokens() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO 08-06 01:39:22 model_runner.py:1115] Loading model weights took 7.5000 GB",
+        "INFO 04-02 10:00:00 model_runner.py:1120] Model loading took 7.5000 GB and 3.141593 seconds",
+        "INFO 09-02 10:00:00 gpu_model_runner.py:2007] Model loading took 7.5000 GiB and 3.141593 seconds",
+        "(Worker_TP0 pid=7) INFO 11-06 gpu_model_runner.py:4956] Model loading took 7.50 GiB memory and 3.1 seconds",
+    ],
+)
+def test_weights_of_a_rank(line: str) -> None:
+    assert engine_facts([line]).model_memory == 7.5 * 2**30
+
+
+def test_time_to_load_is_not_memory() -> None:
+    assert engine_facts(["INFO default_loader.py:501] Loading weights took 7.50 seconds"]).model_memory is None
+
+
+def test_fullest_rank_counts_for_weights_and_the_tightest_for_the_cache() -> None:
+    load, cache = "INFO x.py:1] Model loading took {} GiB memory", "INFO x.py:1] Available KV cache memory: {} GiB"
+    facts = engine_facts([load.format(7), load.format(9), load.format(8), cache.format("3.5"), cache.format("3.25")])
+    assert (facts.model_memory, facts.kv_cache_memory) == (9 * 2**30, 3.25 * 2**30)
+
+
 def test_environment_is_noted_and_masked() -> None:
     facts = engine_facts(
         [
