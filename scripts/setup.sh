@@ -37,7 +37,7 @@ choose_python() {
 }
 
 fingerprint() {
-    { command -v cc >/dev/null && echo cc; cat requirements*.txt constraints.txt "${BASH_SOURCE[0]}"; } | sha256sum | cut -d' ' -f1
+    { command -v cc >/dev/null && echo cc; cat requirements*.txt constraints.txt scripts/collections.sh "${BASH_SOURCE[0]}"; } | sha256sum | cut -d' ' -f1
 }
 
 # An environment is kept and brought up to date unless it was moved (its scripts hold absolute paths), is broken,
@@ -80,6 +80,7 @@ main() {
     pip_install --requirement requirements-test.txt
     command -v cc >/dev/null || pip_install --requirement requirements-compiler.txt
     link_collection
+    scripts/collections.sh >>"$LOG" 2>&1 || die "the collections of galaxy.yml could not be installed; see $LOG"
     echo "$wanted" >"$STAMP"
     echo "setup: ready"
 }

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Brings the collections that galaxy.yml depends on into .venv. Users have them from Galaxy; the checks take them from
+# PyPI's package "ansible", which carries the same trees, so that one package index is all that they need.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly BUNDLE=ansible==12.3.0
+readonly TREES=(community/docker community/library_inventory_filtering_v1)
+readonly CACHE=.cache/collections
+
+site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+stamp=$site/ansible_collections/.multigpu-vllm-dependencies
+[ "$(cat "$stamp" 2>/dev/null)" = "$BUNDLE" ] && exit
+
+mkdir -p "$CACHE"
+.venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$CACHE" "$BUNDLE"
+.venv/bin/python - "$CACHE" "$site" "${TREES[@]}" <<'PYTHON'
+import pathlib
+import sys
+import zipfile
+
+cache, site, *trees = sys.argv[1:]
+prefixes = tuple(f"ansible_collections/{tree}/" for tree in trees)
+with zipfile.ZipFile(next(pathlib.Path(cache).glob("ansible-12.3.0-*.whl"))) as wheel:
+    wheel.extractall(site, [name for name in wheel.namelist() if name.startswith(prefixes)])
+PYTHON
+echo "$BUNDLE" >"$stamp"
