@@ -13,15 +13,16 @@ FLEET_CONNECTION=$([ -n "$FLEET_SSHD" ] && echo ssh || echo local)
 export FLEET_DIRECTORY FLEET_USER FLEET_SSHD FLEET_CONNECTION
 # Nothing of the run lands in the user's home.
 export MOLECULE_EPHEMERAL_DIRECTORY=$FLEET_DIRECTORY/molecule
-export ANSIBLE_CONFIG=$PWD/ansible.cfg
+export FLEET_ANSIBLE_CONFIG=$PWD/ansible.cfg
+export ANSIBLE_PIPELINING=true
+export ANSIBLE_DISPLAY_SKIPPED_HOSTS=false
 export ANSIBLE_INJECT_FACT_VARS=false
 
-# Also when the run fails or is interrupted.
+# Molecule destroys what it made, unless it was interrupted.
 stop_fleet() {
-    local pid_file
-    for pid_file in "$FLEET_DIRECTORY"/*.pid; do
-        if [ -e "$pid_file" ]; then kill "$(cat "$pid_file")" 2>/dev/null || true; fi
-    done
+    if compgen -G "$FLEET_DIRECTORY/*.pid" >/dev/null || compgen -G "$FLEET_DIRECTORY/*/node.json" >/dev/null; then
+        molecule destroy >/dev/null 2>&1 || true
+    fi
     rm -rf "$FLEET_DIRECTORY"
 }
 trap stop_fleet EXIT
