@@ -9,6 +9,7 @@ whatever it shows stands here.
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 from collections import Counter
@@ -24,13 +25,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     worst,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.0"
 
-#: Width of one row of the utilisation timeline in seconds.
+#: Width of one row of the utilisation timeline in seconds; a load too long for ``ROWS`` of them has wider ones.
 INTERVAL: t.Final = 1.0
+ROWS: t.Final = 120
+
+#: Log lines about NCCL that the report quotes.
+LINES: t.Final = 20
 
 #: What a load step says in the report, besides its name and sizes.
 _LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
@@ -68,7 +73,7 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
         ],
         "facts": _facts(node),
         "memory": _memory(node),
-        "load": [_step(step) for step in node.load.data.get("results") or ()],
+        "load": [_step(node, step) for step in node.load.data.get("results") or ()],
         "utilisation": _utilisation(node),
         "diagnoses": [],
     }
@@ -122,9 +127,26 @@ def _facts(node: NodeFacts) -> dict[str, t.Any]:
         "nccl": {
             "version": node.logs.data.get("nccl_version"),
             "transports": dict(node.logs.data.get("transports") or {}),
+            "lines": _lines(node),
         },
+        "configuration": {"arguments": node.arguments, "environment": node.environment},
         "output_throughput": max((step.get("output_throughput") or 0.0 for step in node.steps), default=None) or None,
     }
+
+
+def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
+    """The log lines that the scanner found telling, in its order: root causes first."""
+    found = [item for item in node.logs.data.get("findings") or () if item.get("line")]
+    return [
+        {
+            "source": (item.get("evidence") or {}).get("source"),
+            "line": item.get("first_line"),
+            "count": item.get("count"),
+            "severity": item.get("severity"),
+            "text": item["line"],
+        }
+        for item in found[:LINES]
+    ]
 
 
 def _memory(node: NodeFacts) -> list[dict[str, t.Any]]:
@@ -133,8 +155,9 @@ def _memory(node: NodeFacts) -> list[dict[str, t.Any]]:
     return [{"index": index, "used": int(value), "total": totals.get(index)} for index, value in used.items()]
 
 
-def _step(step: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
     requests, requested = step.get("requests") or {}, step.get("requested") or {}
+    origin = _origin(node)
     return {
         "name": step.get("name"),
         "prompt_tokens": step.get("prompt_tokens") or requested.get("prompt_tokens"),
@@ -143,14 +166,37 @@ def _step(step: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "completed": requests.get("completed"),
         "failed": requests.get("failed"),
         "failures": dict(step.get("failures") or {}),
+        **{key: None if step.get(key) is None else round(step[key] - origin, 3) for key in ("started", "ended")},
         "duration": step.get("duration"),
         "output_throughput": step.get("output_throughput"),
         "request_throughput": step.get("request_throughput"),
         **{key: dict(step[key]) if step.get(key) else None for key in _LATENCIES},
+        "expectation": _expectation(node, step),
         "token_ratio": step.get("token_ratio"),
         "void": bool(step.get("void")),
         "skipped": step.get("skipped"),
     }
+
+
+def _expectation(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What a step's figures should be; null where nothing is expected of them."""
+    expected = node.options.expected_throughput if step.get("concurrency") == 1 else None
+    return {
+        "output_throughput": None
+        if expected is None
+        else {
+            "expected": expected,
+            "warn": expected * limits.THROUGHPUT_WARN.value / 100,
+            "fail": expected * limits.THROUGHPUT_FAIL.value / 100,
+            "source": "validate_expected_throughput",
+        },
+        "itl": None,
+    }
+
+
+def _origin(node: NodeFacts) -> float:
+    """Time 0 of the report on the probe's clock: the first sample under load."""
+    return float(node.samples[0]["time"]) if node.samples else 0.0
 
 
 def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
@@ -158,11 +204,12 @@ def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
     if not samples:
         return None
     means = gpus.means(samples, "utilization_gpu")
-    start = float(samples[0]["time"])
-    shifted = [{**sample, "time": sample["time"] - start} for sample in samples]
+    origin = _origin(node)
+    shifted = [{**sample, "time": sample["time"] - origin} for sample in samples]
+    interval = max(INTERVAL, float(math.ceil(shifted[-1]["time"] / (ROWS - 1))))
     indices = list(means)
     return {
-        "interval": INTERVAL,
+        "interval": interval,
         "samples": len(samples),
         "sample_rate": (node.load.data.get("gpu_samples") or {}).get("sample_rate"),
         "gpus": indices,
@@ -172,7 +219,7 @@ def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
                 "time": window,
                 "utilization_gpu": [_rounded(row.get(index)) for index in indices],
             }
-            for window, row in gpus.buckets(shifted, "utilization_gpu", INTERVAL)
+            for window, row in gpus.buckets(shifted, "utilization_gpu", interval)
         ],
     }
 

@@ -34,10 +34,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     if not node.tensor_parallel.taken and not node.engine:
         return findings
     version = knobs.parse_version(server.get("vllm_version") or node.engine.get("vllm_version"))
-    arguments = server.get("arguments") or node.engine.get("arguments") or None
-    environment = server.get("environment")
-    if environment is None:
-        environment = node.engine.get("environment") or None
+    arguments, environment = node.arguments, node.environment
     both = together(environment or {})
     apart = environment if not both else {name: environment[name] for name in environment if name not in _PATHS}
     return [

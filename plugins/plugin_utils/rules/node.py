@@ -145,6 +145,17 @@ class NodeFacts:
         return self.logs.data.get("engine") or {}
 
     @property
+    def arguments(self) -> Mapping[str, t.Any] | None:
+        """Options of the running server, secrets masked; ``None`` where neither a process nor a log shows them."""
+        return self.tensor_parallel.data.get("arguments") or self.engine.get("arguments") or None
+
+    @property
+    def environment(self) -> Mapping[str, t.Any] | None:
+        """Variables of the running server that concern vLLM and NCCL; ``None`` where nobody can read them."""
+        seen: Mapping[str, t.Any] | None = self.tensor_parallel.data.get("environment")
+        return seen if seen is not None else self.engine.get("environment") or None
+
+    @property
     def group_size(self) -> int | None:
         """GPUs that the served model should use: TP x PP x DP of the running server; ``None`` if unknown."""
         data = self.tensor_parallel.data
