@@ -126,6 +126,18 @@ options:
   max_itl:
     description: Limit for the 95th percentile of the inter-token latency in seconds, for C(performance.itl).
     type: float
+  targets:
+    description:
+      - What makes an answer good enough. It decides RV(results[].within_targets) and RV(results[].goodput), and no
+        finding.
+    type: dict
+    suboptions:
+      ttft:
+        description: Longest time to first token of a request in seconds.
+        type: float
+      itl:
+        description: Longest mean inter-token latency of a request in seconds, which is its TPOT.
+        type: float
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
   - multigpu.vllm.attributes
@@ -319,6 +331,16 @@ results:
       type: float
       returned: success
       sample: 13.9
+    within_targets:
+      description: Completed requests that kept every one of O(targets). Null without targets.
+      type: int
+      returned: success
+      sample: 251
+    goodput:
+      description: The same a second, a request that completed after the O(steps[].duration) not counted.
+      type: float
+      returned: success
+      sample: 13.6
     ttft:
       description: Time to first token in seconds, as C(mean), C(p50), C(p95), C(p99).
       type: dict
@@ -465,6 +487,7 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
     "sample_interval": {"type": "float", "default": 0.1},
     "max_ttft": {"type": "float"},
     "max_itl": {"type": "float"},
+    "targets": {"type": "dict", "options": {"ttft": {"type": "float"}, "itl": {"type": "float"}}},
 }
 
 

@@ -22,7 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import (
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import SelfWatch
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, Timeline
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 #: Streams start in groups of this size, one group every ``GROUP_INTERVAL`` seconds. A thousand requests in one instant
@@ -51,6 +51,9 @@ class Outcome:
     deadline: float | None = None
     completed: int = 0
     completed_in_time: int = 0
+    targets: Targets | None = None
+    #: Requests that completed in time and met ``targets``.
+    within_targets: int = 0
     cancelled: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
@@ -111,8 +114,10 @@ class Outcome:
     def _add_completed(self, exchange: Exchange) -> None:
         answer = exchange.answer
         self.completed += 1
-        self.completed_in_time += self.deadline is None or answer.arrivals[-1] <= self.deadline
-        self.latencies.add(exchange.sent, answer.arrivals, answer.counts, answer.tokens)
+        in_time = self.deadline is None or answer.arrivals[-1] <= self.deadline
+        self.completed_in_time += in_time
+        ttft, tpot = self.latencies.add(exchange.sent, answer.arrivals, answer.counts, answer.tokens)
+        self.within_targets += self.targets is not None and in_time and self.targets.met(ttft, tpot)
         if answer.tokens is None:
             self.completed_uncounted += 1
         else:
@@ -156,7 +161,7 @@ class StepRun:
         self._wake = asyncio.Event()
         self._last_activity = 0.0
         self._streams = min(step.concurrency, step.requests or step.concurrency)
-        self.outcome = Outcome()
+        self.outcome = Outcome(targets=step.targets)
 
     async def run(self) -> Outcome:
         outcome, streams = self.outcome, self._streams

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 import typing as t
@@ -32,6 +33,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
     TokenPrompts,
     chat_prompts,
     read_steps,
+    read_targets,
     request_body,
     size_text,
     unfit,
@@ -109,7 +111,10 @@ class Options:
             normalise_base_url(params["base_url"])
         except ValueError as problem:
             raise InvalidLoad(str(problem)) from problem
-        return cls(**params | {"steps": tuple(read_steps(params["steps"], max_concurrency()))})
+        targets = read_targets(params["targets"])
+        steps = read_steps(params["steps"], max_concurrency())
+        own = {key: value for key, value in params.items() if key != "targets"}
+        return cls(**own | {"steps": tuple(dataclasses.replace(step, targets=targets) for step in steps)})
 
 
 class Driver(t.Protocol):

@@ -39,6 +39,7 @@ def step_result(
     duration = sum(outcome.duration for outcome in outcomes)
     rates = [rate for rate in map(output_rate, outcomes) if rate is not None]
     in_time = sum(outcome.completed_in_time for outcome in outcomes)
+    within = within_targets(outcomes)
     client = _client(outcomes, latencies)
     return _blank(step) | {
         "prompt_tokens": _mean([(o.prompt_tokens, o.prompts_counted) for o in outcomes], step.prompt_tokens),
@@ -60,6 +61,8 @@ def step_result(
         "output_throughput": _pooled_rate(outcomes, rates),
         "steady_throughput": _steady_rate(outcomes),
         "request_throughput": in_time / duration if duration else None,
+        "within_targets": within,
+        "goodput": within / duration if duration and within is not None else None,
         **latencies.summary(),
         "token_ratio": ratio[0],
         "token_ratio_reason": ratio[1],
@@ -87,6 +90,13 @@ def output_rate(outcome: Outcome) -> float | None:
     if outcome.deadline is None:
         return outcome.completed_tokens / outcome.duration if outcome.completed_tokens else None
     return outcome.timeline.tokens(0.0, outcome.duration) / outcome.duration or None
+
+
+def within_targets(outcomes: Sequence[Outcome]) -> int | None:
+    """Requests that met the targets; ``None`` without targets, or where a token count that they need is missing."""
+    if any(o.targets is None or (o.targets.itl is not None and o.completed_uncounted) for o in outcomes):
+        return None
+    return sum(outcome.within_targets for outcome in outcomes)
 
 
 def second_variation(outcome: Outcome) -> float | None:
@@ -148,6 +158,8 @@ def _blank(step: Step) -> dict[str, t.Any]:
         "output_throughput": None,
         "steady_throughput": None,
         "request_throughput": None,
+        "within_targets": None,
+        "goodput": None,
         "ttft": None,
         "itl": None,
         "tpot": None,

@@ -158,8 +158,10 @@ class Latencies:
         self.tpot = array("d")
         self.itl = LogHistogram()
 
-    def add(self, sent: float, arrivals: Sequence[float], counts: Sequence[int], tokens: int | None) -> None:
-        """One completed request.
+    def add(
+        self, sent: float, arrivals: Sequence[float], counts: Sequence[int], tokens: int | None
+    ) -> tuple[float, float | None]:
+        """One completed request; gives its TTFT and TPOT.
 
         :param sent: when it was written; ``arrivals`` and ``counts`` as in ``Answer``, at least one.
         :param tokens: output tokens by usage; ``None`` where unknown, which leaves TPOT and ITL out.
@@ -168,18 +170,20 @@ class Latencies:
         self.ttft.append(ttft)
         self.e2e.append(e2e)
         if tokens is None or tokens < 2 or len(arrivals) < 2:
-            return
-        self.tpot.append((e2e - ttft) / (tokens - 1))
+            return ttft, None
+        tpot = (e2e - ttft) / (tokens - 1)
+        self.tpot.append(tpot)
         gaps = list(map(sub, arrivals[1:], arrivals))
         later = counts[1:]
         pieces = sum(counts)
         if pieces == tokens and len(later) == sum(later):
             self.itl.add(gaps)
-            return
+            return ttft, tpot
         # Without a count per piece, every piece is taken to hold the mean.
         scale = tokens / pieces
         for gap, count in zip(gaps, later, strict=True):
             self.itl.add_weighted(gap / (count * scale), round(count * scale) or 1)
+        return ttft, tpot
 
     def merge(self, other: Latencies) -> None:
         self.ttft.extend(other.ttft)

@@ -60,6 +60,18 @@ class InvalidLoad(ValueError):
 
 
 @dataclass(frozen=True)
+class Targets:
+    """What makes an answer good enough, in seconds: its TTFT, and its mean ITL (which is its TPOT)."""
+
+    ttft: float | None = None
+    itl: float | None = None
+
+    def met(self, ttft: float, itl: float | None) -> bool:
+        """Whether an answer keeps every target; one of a single token has no ``itl`` and keeps that one."""
+        return (self.ttft is None or ttft <= self.ttft) and (self.itl is None or itl is None or itl <= self.itl)
+
+
+@dataclass(frozen=True)
 class Step:
     """One load step: sizes in tokens, ``duration`` in seconds; exactly one of ``requests`` and ``duration`` is set."""
 
@@ -71,10 +83,23 @@ class Step:
     duration: float | None = None
     optional: bool = False
     repeats: int = 1
+    targets: Targets | None = None
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.output_tokens
+
+
+def read_targets(raw: dict[str, t.Any] | None) -> Targets | None:
+    """Targets from the module's ``targets`` option; ``None`` where it names none.
+
+    :raises InvalidLoad: for a value that is not possible.
+    """
+    values = {key: value for key, value in (raw or {}).items() if value is not None}
+    for key, value in values.items():
+        if value <= 0:
+            raise InvalidLoad(f"targets: {key} is {value}; allowed: more than 0 seconds")
+    return Targets(**values) if values else None
 
 
 def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[Step]:

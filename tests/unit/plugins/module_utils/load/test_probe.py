@@ -40,6 +40,7 @@ PARAMS = {
     "reuse_connections": True,
     "max_ttft": None,
     "max_itl": None,
+    "targets": None,
 }
 STEP = PARAMS["steps"][0]
 SAMPLES = {"samples": [], "summary": [], "sample_rate": 10.0, "synchronisation": {}}
@@ -132,6 +133,14 @@ def test_a_healthy_server():
     # Two to warm up, six that count; all different, all as token ids.
     assert len(server.requests) == 8
     assert len({tuple(request["prompt"]) for request in server.requests}) == 8
+
+
+def test_goodput_for_targets():
+    with serve() as server:
+        result = run(server, targets={"ttft": 30.0, "itl": None})
+    (step,) = result["results"]
+    assert step["within_targets"] == 6
+    assert step["goodput"] == step["request_throughput"]
 
 
 def test_requests_ask_for_exact_repeatable_answers():

@@ -7,7 +7,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import results as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import Outcome
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 STEP = Step("s", 100, 5, 2, 4)
@@ -123,3 +123,38 @@ def test_a_skipped_step_has_every_key():
     assert skipped.keys() == run.keys()
     assert skipped["skipped"] == "too long"
     assert skipped["output_throughput"] is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "within"),
+    [
+        (Targets(), 3),
+        (Targets(ttft=1.5), 2),
+        (Targets(itl=1.5), 2),
+        (Targets(ttft=1.0, itl=1.0), 1),
+    ],
+)
+def test_goodput_counts_requests_that_keep_every_target(targets, within):
+    run = outcome(
+        exchange(10.0, every(11, 12, 13)),
+        exchange(10.0, every(11, 13, 15)),
+        exchange(10.0, every(12, 13, 14)),
+        exchange(10.0, every(11, 12), failure=RequestFailed("closed_early", "gone")),
+        targets=targets,
+    )
+    result = subject.step_result(STEP, [run], 10.0, RATIO, None)
+    assert (result["within_targets"], result["goodput"]) == (within, within / 4)
+
+
+def test_what_ends_after_the_duration_is_no_goodput():
+    exchanges = exchange(10.0, every(11, 12, 13)), exchange(10.0, every(11, 12, 15))
+    run = outcome(*exchanges, deadline=14.0, targets=Targets(ttft=2.0))
+    assert subject.step_result(STEP, [run], 10.0, RATIO, None)["within_targets"] == 1
+
+
+def test_goodput_is_unknown_without_targets_or_tokens():
+    assert subject.step_result(STEP, [outcome(exchange(10.0, every(11)))], 10.0, RATIO, None)["goodput"] is None
+    unknown = exchange(10.0, every(11, 12))
+    unknown.answer.tokens = None
+    run = outcome(unknown, targets=Targets(itl=1.0))
+    assert subject.step_result(STEP, [run], 10.0, RATIO, None)["within_targets"] is None

@@ -57,6 +57,22 @@ def test_what_fits_the_context():
     assert "2000 + 48 = 2048; the server's max_model_len allows up to 2047" in subject.unfit(step, 2047)
 
 
+def test_targets_that_name_none_are_none():
+    assert subject.read_targets(None) is None
+    assert subject.read_targets({"ttft": None, "itl": None}) is None
+    assert subject.read_targets({"ttft": 2.0, "itl": None}) == subject.Targets(ttft=2.0)
+
+
+def test_impossible_targets_are_refused():
+    with pytest.raises(subject.InvalidLoad, match="targets: itl is 0.0; allowed: more than 0 seconds"):
+        subject.read_targets({"ttft": 1.0, "itl": 0.0})
+
+
+def test_an_answer_of_one_token_has_no_itl_to_miss():
+    assert subject.Targets(ttft=1.0, itl=0.1).met(0.5, None)
+    assert not subject.Targets(ttft=1.0, itl=0.1).met(0.5, 0.2)
+
+
 @pytest.mark.parametrize("tokens", [1, 5, 33, 1000, 40_000])
 def test_token_prompts_have_their_exact_size_and_differ_from_the_first_block_on(tokens):
     prompts = subject.TokenPrompts(range(100, 400), tokens, random.Random(1))
