@@ -55,6 +55,9 @@ def pruned(document: dict) -> dict:
         paths["/{apiVersion}" + path] = {**kept, "parameters": parameters}
     create = paths["/{apiVersion}/linode/instances"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     create["allOf"][1]["properties"].update(NEWER_FIELDS)
+    # The document forbids in one place the policies that it requires in another: no request could satisfy both.
+    firewall = paths["/{apiVersion}/networking/firewalls"]["post"]["requestBody"]["content"]["application/json"]
+    del firewall["schema"]["properties"]["rules"]["additionalProperties"]
     # The API has refused an image without any way in since 2026-05.
     ways_in = [{"required": [way]} for way in WAYS_IN]
     create["allOf"].append({"anyOf": [{"not": {"required": ["image"]}}, *ways_in]})

@@ -37,7 +37,9 @@ def _instance(module: AnsibleModule) -> Outcome:
     # Everything that the user typed is checked before the first request.
     wanted = None
     if options["root_pass"] and options["return_root_pass"]:
-        raise InvalidInput("return_root_pass returns a generated password; root_pass is not returned. Give one of them.")
+        raise InvalidInput(
+            "return_root_pass returns a generated password; root_pass is not returned. Give one of them."
+        )
     if options["state"] == "present":
         wanted = instance_request(options, may_lock_out=options["return_root_pass"])
     tags = check_tags(options["tags"] or ())

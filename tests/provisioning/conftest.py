@@ -1,0 +1,128 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One stand-in for the Linode API per session, behind Prism where it is installed; one account per test."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import prism
+from fake_linode import Account, FakeLinode
+from faults import Fault, FaultPlan
+from front import Front, serve_fake
+from module_process import run_module
+
+ROOT = Path(__file__).parents[2]
+#: Lines for the end of the run; tests add theirs.
+FIGURES: list[str] = []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Cloud:
+    """The API as one customer sees it. ``token`` is the secret that must never show up anywhere."""
+
+    front: Front
+    account: Account
+    plan: FaultPlan
+    fake: FakeLinode
+    folder: Path
+    token: str
+    outputs: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"{self.front.url}/v4"
+
+    def strike(self, *faults: Fault) -> None:
+        self.plan.faults += faults
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        return {
+            **kept,
+            "LINODE_API_TOKEN": self.token,
+            "LINODE_API_URL": self.url,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            **more,
+        }
+
+    def module(self, name: str, **options: object) -> dict:
+        """Run a module as Ansible would, in a process of its own; its result with ``rc``."""
+        output = self.folder / f"{secrets.token_hex(4)}.out"
+        code, text = run_module(name, options, self.environment(), output)
+        self.outputs.append(text)
+        lines = [line for line in text.splitlines() if line.startswith("{")]
+        assert lines, text
+        return {**json.loads(lines[-1]), "rc": code}
+
+    def leaks(self) -> list[str]:
+        """Outputs in which the token stands."""
+        return [text for text in self.outputs if self.token in text]
+
+    def ansible(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+        tool = Path(sys.executable).parent / command[0]
+        done = subprocess.run(
+            [str(tool), *command[1:]], env=self.environment(**environment), cwd=ROOT, capture_output=True, text=True,
+            timeout=110, check=False,
+        )  # fmt: skip
+        self.outputs += [done.stdout, done.stderr]
+        return done
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory):
+    """Front and fake for all tests; at the end no request may have violated Linode's API document."""
+    fake = FakeLinode({})
+    with ExitStack() as stack:
+        upstream = stack.enter_context(serve_fake(fake))
+        url = None
+        if prism.available():
+            url = stack.enter_context(prism.Prism(upstream.url, free_port(), tmp_path_factory.mktemp("prism")))
+        front = stack.enter_context(Front(fake, url))
+        front.judged = url is not None
+        yield front, fake
+    verdict = f"{len(front.violations)} violations" if front.judged else "form not tested, Prism is not installed"
+    FIGURES.append(f"requests seen by Linode's API document: {front.requests}, {verdict}")
+
+
+def new_cloud(api, folder: Path) -> Cloud:
+    """A new customer with an empty account."""
+    front, fake = api
+    token = secrets.token_hex(32)
+    made = Cloud(front, Account(), FaultPlan(), fake, folder, token)
+    fake.accounts[token], front.plans[token] = made.account, made.plan
+    return made
+
+
+@pytest.fixture
+def cloud(api, tmp_path):
+    made = new_cloud(api, tmp_path)
+    before = len(made.front.violations)
+    yield made
+    assert made.front.violations[before:] == []
+    assert not made.leaks()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The figure that counts: how many requests Linode's document has seen."""
+    for line in FIGURES:
+        terminalreporter.write_line(line)

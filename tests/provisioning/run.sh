@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The provisioning suite: modules, inventory and playbooks against a stand-in for the Linode API, behind `prism proxy`
+# with Linode's own API document as the judge of every request. Loopback only; nothing is left running.
+# Without node and npm the same tests run, and the form of the requests is reported as not tested.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+prism=.cache/prism
+if command -v node >/dev/null && command -v npm >/dev/null; then
+  if ! cmp -s tests/provisioning/package-lock.json "$prism/package-lock.json" || [ ! -x "$prism/node_modules/.bin/prism" ]; then
+    mkdir -p "$prism"
+    cp tests/provisioning/package.json tests/provisioning/package-lock.json "$prism/"
+    npm ci --prefix "$prism" --ignore-scripts --no-audit --no-fund --loglevel error
+  fi
+else
+  echo "not tested: the form of the requests, because node and npm are not installed"
+fi
+exec .venv/bin/pytest tests/provisioning -q -p no:cacheprovider "$@"
