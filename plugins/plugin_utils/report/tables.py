@@ -10,11 +10,11 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import GIB, cell, milliseconds, speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
 
 Document = Mapping[str, t.Any]
 
-GIB: t.Final = 2**30
 _INDENT: t.Final = "      "
 #: Rows of the utilisation table; a longer load is averaged into as many windows.
 _ROWS: t.Final = 10
@@ -67,13 +67,13 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
 
 def _node_row(name: str, node: Document, width: int, verdict: int, style: Style) -> Iterator[str]:
     status, facts = node["status"], node["facts"]
-    speed = facts["output_throughput"]
+    best = facts["output_throughput"]
     cells = (
         f"{style.fit(name, width):<{width}}",
         style.paint(f"{WORDS[status]:<{verdict}}", status),
         f"{_or_dash(facts['gpus']['count'], style):>4}",
         f"{_or_dash(facts['vllm']['tensor_parallel_size'], style):>3}",
-        f"{_or_dash(None if speed is None else _speed(speed), style):>7}",
+        f"{_or_dash(None if best is None else speed(best), style):>7}",
     )
     used = 3 + width + 2 + verdict + 2 + 4 + 2 + 3 + 2 + 7 + 2
     room = WIDTH - used
@@ -85,10 +85,6 @@ def _node_row(name: str, node: Document, width: int, verdict: int, style: Style)
 
 def _or_dash(value: t.Any, style: Style) -> str:
     return style.symbols["not_tested"] if value is None else str(value)
-
-
-def _speed(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def memory(node: Document, style: Style) -> Iterator[str]:
@@ -115,31 +111,24 @@ def load(node: Document, style: Style) -> Iterator[str]:
         f"  {'ITL p50':>8} {'p95':>7} {'failed':>6}"
     )
     for step in steps:
-        sizes = f"{_INDENT}{_cell(step['prompt_tokens']):>6} {_cell(step['output_tokens']):>6}"
+        sizes = f"{_INDENT}{cell(step['prompt_tokens']):>6} {cell(step['output_tokens']):>6}"
         if step["skipped"]:
             yield f"{sizes}   {style.fit(step['skipped'], WIDTH - len(sizes) - 3)}"
             continue
-        speed = "-" if step["output_throughput"] is None else _speed(step["output_throughput"])
+        rate = "-" if step["output_throughput"] is None else speed(step["output_throughput"])
         ttft, itl = step["ttft"] or {}, step["itl"] or {}
         yield (
-            f"{sizes} {_cell(step['concurrency']):>7} {speed + ('?' if step['void'] else ''):>8}"
+            f"{sizes} {cell(step['concurrency']):>7} {rate + ('?' if step['void'] else ''):>8}"
             f"  {_ms(ttft.get('p50')):>8} {_ms(ttft.get('p95')):>7}"
-            f"  {_ms(itl.get('p50')):>8} {_ms(itl.get('p95')):>7} {_cell(step['failed']):>6}"
+            f"  {_ms(itl.get('p50')):>8} {_ms(itl.get('p95')):>7} {cell(step['failed']):>6}"
         )
     yield f"{_INDENT}TTFT and ITL in milliseconds" + (
         "; ? = limited by the load client, not valid" if any(step["void"] for step in steps) else ""
     )
 
 
-def _cell(value: t.Any) -> str:
-    return "-" if value is None else str(value)
-
-
 def _ms(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    value = 1000.0 * seconds
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return "-" if seconds is None else milliseconds(seconds)
 
 
 def utilisation(node: Document, style: Style) -> Iterator[str]:
