@@ -6,7 +6,12 @@
 Two sets of repeats are compared by an exact permutation test on the difference of their means: of all ways to deal
 the measurements into two sets of these sizes, how many differ at least this much in this direction? It assumes no
 distribution, which five repeats could not support. Source: Good, "Permutation, Parametric and Bootstrap Tests of
-Hypotheses", Springer 2005. A difference below ``MINIMUM_EFFECT`` is never called a regression, however certain.
+Hypotheses", Springer 2005. A difference below the minimum effect is never called a regression, however certain.
+
+Many figures of one run are compared together: each deal is made of whole rounds, and a figure counts only where it
+stands out among the largest differences of all figures. So the chance of one false alarm in a run stays that of a
+single test, however many figures there are. Source: Westfall and Young, "Resampling-Based Multiple Testing",
+Wiley 1993 (single-step maxT).
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import math
 import random
 import statistics
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 #: Largest chance of calling equal runs different.
@@ -29,7 +34,19 @@ MINIMUM_EFFECT: t.Final = 0.05
 MINIMUM_REPEATS: t.Final = 3
 
 #: Above this many ways to deal the measurements, a seeded sample of them is taken.
-_EXACT_LIMIT: t.Final = 20_000
+_EXACT_LIMIT: t.Final = 4_000
+
+K = t.TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Repeats of one figure (any unit), stored and new; ``minimum_effect`` is the smallest change worth a word."""
+
+    before: Sequence[float]
+    now: Sequence[float]
+    lower_is_worse: bool = True
+    minimum_effect: float = MINIMUM_EFFECT
 
 
 @dataclass(frozen=True)
@@ -59,31 +76,63 @@ def compare(before: Sequence[float], now: Sequence[float], *, lower_is_worse: bo
     :raises TooFewRepeats: below ``MINIMUM_REPEATS`` on either side.
     :raises ValueError: where the stored mean is not positive.
     """
-    if min(len(before), len(now)) < MINIMUM_REPEATS:
-        raise TooFewRepeats(len(before), len(now))
-    old, new = statistics.fmean(before), statistics.fmean(now)
+    return compare_together({"": Series(before, now, lower_is_worse)})[""]
+
+
+def compare_together(family: Mapping[K, Series]) -> dict[K, Comparison]:
+    """Compare all figures of one run at once; ``p_value`` is adjusted for their number.
+
+    The n-th value of every series was measured in the same round, so that all have the same number of rounds.
+
+    :raises TooFewRepeats: below ``MINIMUM_REPEATS`` on either side.
+    :raises ValueError: where a stored mean is not positive, or the series differ in length.
+    """
+    sizes = {(len(series.before), len(series.now)) for series in family.values()}
+    if not sizes:
+        return {}
+    if len(sizes) > 1:
+        raise ValueError(f"series of different lengths: {sorted(sizes)}")
+    (size,) = sizes
+    if min(size) < MINIMUM_REPEATS:
+        raise TooFewRepeats(*size)
+    p_values = _permutation_p([_standardised(series) for series in family.values()], size)
+    return {key: _comparison(series, p) for (key, series), p in zip(family.items(), p_values, strict=True)}
+
+
+def _comparison(series: Series, p_value: float) -> Comparison:
+    old, new = statistics.fmean(series.before), statistics.fmean(series.now)
     if old <= 0:
         raise ValueError(f"the stored mean is {old}; a speed or a time is positive")
-    worse = (old - new) if lower_is_worse else (new - old)
-    p_value = _permutation_p(before, now, worse, 1 if lower_is_worse else -1)
-    regressed = worse / old >= MINIMUM_EFFECT and p_value <= SIGNIFICANCE
-    return Comparison(old, new, (new - old) / old, p_value, regressed, (len(before), len(now)))
+    change = (new - old) / old
+    worse = -change if series.lower_is_worse else change
+    regressed = worse >= series.minimum_effect and p_value <= SIGNIFICANCE
+    return Comparison(old, new, change, p_value, regressed, (len(series.before), len(series.now)))
 
 
-def _permutation_p(before: Sequence[float], now: Sequence[float], observed: float, sign: int) -> float:
-    """One-sided p-value of a difference of means at least as large as ``observed``."""
-    pooled = [*before, *now]
-    total, size = sum(pooled), len(before)
-    if math.comb(len(pooled), size) <= _EXACT_LIMIT:
-        deals: t.Iterable[Sequence[float]] = itertools.combinations(pooled, size)
+def _standardised(series: Series) -> list[float]:
+    """All values with mean 0 and length 1, turned so that a regression makes the stored ones large.
+
+    The sum over any deal's first set is then its correlation with the values, up to a factor that all series share. It
+    grows with Student's t of that deal, so that figures of different units and noise can be held against each other.
+    """
+    pooled = [*series.before, *series.now]
+    mean = statistics.fmean(pooled)
+    length = math.sqrt(math.fsum((value - mean) ** 2 for value in pooled))
+    # What never varies tells nothing, and rounding must not make it tell something.
+    if length <= 1e-12 * abs(mean):
+        return [0.0] * len(pooled)
+    sign = 1.0 if series.lower_is_worse else -1.0
+    return [sign * (value - mean) / length for value in pooled]
+
+
+def _permutation_p(rows: Sequence[Sequence[float]], size: tuple[int, int]) -> list[float]:
+    """For every row the share of deals in which the largest sum of any row reaches the observed sum of this one."""
+    rounds, first = sum(size), size[0]
+    if math.comb(rounds, first) <= _EXACT_LIMIT:
+        deals: t.Iterable[Sequence[int]] = itertools.combinations(range(rounds), first)
     else:
         draw = random.Random(0)
-        deals = itertools.chain([before], (draw.sample(pooled, size) for _ in range(_EXACT_LIMIT)))
-    tolerance = 1e-12 * abs(total)
-    as_extreme = count = 0
-    for deal in deals:
-        first = sum(deal)
-        difference = sign * (first / size - (total - first) / (len(pooled) - size))
-        as_extreme += difference >= observed - tolerance
-        count += 1
-    return as_extreme / count
+        deals = itertools.chain([range(first)], (draw.sample(range(rounds), first) for _ in range(_EXACT_LIMIT)))
+    largest = [max(sum(row[index] for index in deal) for row in rows) for deal in deals]
+    observed = [sum(row[:first]) for row in rows]
+    return [sum(value >= reached - 1e-9 for value in largest) / len(largest) for reached in observed]

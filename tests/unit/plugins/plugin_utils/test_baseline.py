@@ -7,7 +7,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import TooFewRepeats, compare
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import (
+    Series,
+    TooFewRepeats,
+    compare,
+    compare_together,
+)
 
 
 def _repeats(mean: float, seed: int, *, count: int = 5, noise: float = 0.02) -> list[float]:
@@ -62,3 +67,51 @@ def test_too_few_repeats_say_what_is_needed() -> None:
 def test_a_stored_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         compare([0.0] * 3, [1.0] * 3)
+
+
+def _family(seed: int, slower: set[int], *, figures: int = 24, count: int = 5) -> dict[int, Series]:
+    """As many figures as a sweep has, all with the same noise; those of ``slower`` lost a tenth."""
+    return {
+        figure: Series(
+            _repeats(100, 1000 * seed + figure, count=count),
+            _repeats(90 if figure in slower else 100, 1000 * seed + 500 + figure, count=count),
+        )
+        for figure in range(figures)
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_slow_figure_is_found_among_many(seed: int) -> None:
+    found = compare_together(_family(seed, {7}))
+    assert {figure for figure, comparison in found.items() if comparison.regressed} == {7}
+
+
+def test_many_equal_figures_do_not_add_up_to_a_false_alarm() -> None:
+    alone = together = 0
+    for seed in range(100):
+        family = {
+            figure: Series(
+                _repeats(100, 1000 * seed + figure, noise=0.1), _repeats(100, 1000 * seed + 500 + figure, noise=0.1)
+            )
+            for figure in range(1, 13)
+        }
+        alone += any(compare(series.before, series.now).regressed for series in family.values())
+        together += any(comparison.regressed for comparison in compare_together(family).values())
+    # One in twenty is what SIGNIFICANCE allows; a test for each figure by itself is wrong in every third run.
+    assert together <= 8
+    assert alone > 30
+
+
+def test_a_smaller_change_than_asked_for_is_not_reported() -> None:
+    series = Series([100.0, 100.1, 99.9], [92.0, 92.1, 91.9], minimum_effect=0.1)
+    assert not compare_together({"a": series})["a"].regressed
+
+
+def test_what_never_varies_is_no_regression() -> None:
+    assert compare([5.0] * 4, [5.0] * 4).p_value == 1.0
+
+
+def test_all_series_hold_the_same_rounds() -> None:
+    with pytest.raises(ValueError, match="different lengths"):
+        compare_together({"a": Series([1.0] * 3, [1.0] * 3), "b": Series([1.0] * 4, [1.0] * 3)})
+    assert compare_together({}) == {}
