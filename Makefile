@@ -9,7 +9,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
 # Lines of plugins/ that the unit tests must reach, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration molecule test-vllm changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: setup ## validate the built-in fleet of simulated nodes (no GPU needed)
 	@scripts/demo.sh
 
 test: setup ## every check below except test-vllm
-	@scripts/test.sh lint unit sanity integration molecule
+	@scripts/test.sh lint unit sanity integration scenarios molecule
 
 unit: setup ## unit tests with coverage of plugins/
 	@pytest -n 2 -q --durations 5 --cov --cov-report term --cov-fail-under $(COVERAGE) $(ARGS)
@@ -32,8 +32,11 @@ lint: setup ## ansible-lint (production), yamllint, ruff
 sanity: setup ## ansible-test sanity
 	@scripts/ansible_test.sh sanity $(ARGS)
 
-integration: setup ## the modules and playbooks through ansible-playbook
+integration: setup ## ansible-test integration: the modules on a simulated node
 	@scripts/ansible_test.sh integration $(ARGS)
+
+scenarios: setup ## every scenario of the simulated node through validate.yml
+	@pytest -q -o faulthandler_timeout=700 --durations 3 tests/scenarios $(ARGS)
 
 molecule: setup ## the roles on real SSH hosts on this machine
 	@scripts/molecule.sh $(ARGS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the Molecule scenarios over three SSH hosts on this machine: one sshd for each, on 127.0.1.11 to 13, without
 # containers or root. Where there is no sshd the nodes are reached by the local connection.
-# Further arguments go to molecule: scripts/molecule.sh test --destroy never
+# Further arguments go to molecule: scripts/molecule.sh converge
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH:/usr/sbin
