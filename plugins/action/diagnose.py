@@ -8,8 +8,11 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils import thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options
@@ -21,10 +24,32 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
         "options": {key: {"type": "dict", "default": {}} for key in MEASUREMENTS},
     },
     "expected_throughput": {"type": "float"},
+    "model": {
+        "type": "dict",
+        "default": {},
+        "options": {"weight_bytes": {"type": "float"}, "layers": {"type": "int"}, "kv_heads": {"type": "int"}},
+    },
+    "memory_bandwidth": {"type": "float"},
+    "all_reduce_latency": {"type": "float"},
+    "speed_limits": {"type": "dict", "default": {}},
+    "speed_history": {"type": "list", "elements": "float", "default": []},
+    "fixed_seed": {"type": "bool", "default": False},
+    "thresholds": {"type": "list", "elements": "dict", "default": []},
     "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
     "tags": {"type": "list", "elements": "str", "default": ["all"]},
     "skip_tags": {"type": "list", "elements": "str", "default": []},
 }
+
+#: Options that rules read; they are called alike.
+RULE_OPTIONS: t.Final = (
+    "expected_throughput",
+    "model",
+    "memory_bandwidth",
+    "all_reduce_latency",
+    "speed_limits",
+    "speed_history",
+    "fixed_seed",
+)
 
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
@@ -46,11 +71,19 @@ class ActionModule(ActionBase):
         node = NodeFacts.from_results(
             (task_vars or {})["inventory_hostname"],
             options["results"],
-            options=Options(expected_throughput=options["expected_throughput"]),
+            options=Options(**{name: options[name] for name in RULE_OPTIONS}),
             check_mode=self._task.check_mode,
         )
-        sections = judge.judge(node, selected_areas(options["tags"], options["skip_tags"]))
+        wrong = judgement_errors(options["thresholds"], options["speed_limits"])
+        if wrong:
+            raise AnsibleActionFail("; ".join(wrong))
+        areas = selected_areas(options["tags"], options["skip_tags"])
+        sections = judge.judge(node, areas)
         result = document.node_document(node, sections)
+        if options["thresholds"] and "user" not in options["skip_tags"] and areas == list(judge.RULES):
+            # The user's queries are about the document, so they come after it and change its verdict.
+            sections.append(judge.Section("user", tuple(thresholds.evaluate(result, options["thresholds"]))))
+            result = document.node_document(node, sections)
         return {
             "changed": False,
             "status": result["status"],

@@ -45,6 +45,7 @@ AREAS: t.Final[dict[str, str]] = {
     "performance": "Live performance",
     "utilisation": "GPU utilisation under load",
     "configuration": "Configuration",
+    "user": "Your thresholds",
     "fleet": "Fleet",
     "baseline": "Baseline",
 }
@@ -81,6 +82,7 @@ CHECKS: t.Final[dict[str, Check]] = {
     "configuration.arguments": Check("Arguments", "Are vLLM's arguments valid and useful in this version?"),
     "configuration.environment": Check("Environment", "Are the environment variables valid and harmless?"),
     "configuration.profile": Check("Profile", "Do the settings match the stated aim?"),
+    "user.threshold": Check("Threshold", "Does the node keep the limits that you set yourself?"),
     "fleet.outlier": Check("Outlier", "Does the node perform like its peers?"),
     "fleet.missing": Check("Missing", "Did every node report every measurement?"),
     "baseline.regression": Check("Regression", "Is the node as fast as it was?"),

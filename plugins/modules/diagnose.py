@@ -41,6 +41,51 @@ options:
   expected_throughput:
     description: Output tokens per second that one stream should reach.
     type: float
+  model:
+    description: Facts about the model that the node does not tell, for the speed that its hardware lets expect.
+    type: dict
+    default: {}
+    suboptions:
+      weight_bytes:
+        description: Bytes of weights read for each token over all GPUs; of a mixture of experts the active part.
+        type: float
+      layers:
+        description: Number of layers.
+        type: int
+      kv_heads:
+        description: Number of key/value heads.
+        type: int
+  memory_bandwidth:
+    description: Memory bandwidth of one GPU in bytes per second, in place of what the driver reports.
+    type: float
+  all_reduce_latency:
+    description:
+      - Seconds that a small all-reduce between the GPUs takes.
+      - Without it 22.5 microseconds over PCIe and 10 over NVLink.
+    type: float
+  speed_limits:
+    description:
+      - Per cent of the expected speed below which to warn and to fail, by GPU model or C(default).
+      - Without it V(80) and V(50).
+    type: dict
+    default: {}
+  speed_history:
+    description: Tokens per second of one stream in earlier runs, for a node about which nothing else is known.
+    type: list
+    elements: float
+    default: []
+  fixed_seed:
+    description: Whether the load repeats the prompts of an earlier run.
+    type: bool
+    default: false
+  thresholds:
+    description:
+      - Limits of your own, each a JMESPath C(query) over RV(node) with C(min), C(max) or C(equals).
+      - A query that gives a list is about every element. One that gives nothing is not tested.
+      - Judged where no tags narrow the run.
+    type: list
+    elements: dict
+    default: []
   fail_on:
     description: From which verdict on RV(exceeds) is true.
     type: str
@@ -87,6 +132,15 @@ EXAMPLES = r"""
       gpu: "{{ gpus }}"
     tags: [hardware]
   register: verdict
+
+- name: Judge everything, with a limit of your own
+  multigpu.vllm.diagnose:
+    results:
+      gpu: "{{ gpus }}"
+    thresholds:
+      - query: max(memory[].used)
+        max: 19000000000
+        message: Leave room for the embedding server
 
 - name: Stop where the hardware fails
   ansible.builtin.assert:

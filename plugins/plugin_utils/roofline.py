@@ -23,8 +23,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-#: Part of the memory bandwidth that single-stream decoding of an 8B F16 model reaches, by NVML product name
-#: (lower case, without "NVIDIA" and "Generation"). Source: llama.cpp benchmark tables (see docs/checks.md).
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import normalise
+
+#: Part of the memory bandwidth that single-stream decoding of an 8B F16 model reaches, by normalised product name.
+#: Source: llama.cpp benchmark tables (see docs/checks.md).
 DECODE_EFFICIENCY: t.Final[dict[str, float]] = {
     "rtx 4000 ada": 0.93,
     "rtx 6000 ada": 0.87,
@@ -44,16 +46,11 @@ FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + 2 * L * t_
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
     """The ``eta`` for an NVML product name and where it comes from."""
-    wanted = _normalise(gpu_name)
+    wanted = normalise(gpu_name)
     for name, eta in DECODE_EFFICIENCY.items():
         if wanted == name:
             return eta, f"llama.cpp tables, {gpu_name}"
     return DEFAULT_EFFICIENCY, "no reference row for this GPU: a typical value"
-
-
-def _normalise(gpu_name: str) -> str:
-    words = gpu_name.lower().replace("-", " ").split()
-    return " ".join(word for word in words if word not in ("nvidia", "generation"))
 
 
 @dataclass(frozen=True, kw_only=True)

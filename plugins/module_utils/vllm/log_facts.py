@@ -30,8 +30,8 @@ class EngineFacts:
 
     ``kv_cache_tokens`` is the size of the KV cache of one engine in tokens, ``kv_cache_memory`` the bytes that one
     rank keeps for it, ``model_memory`` the bytes of weights that one rank has loaded (the fullest rank where they
-    differ). ``arguments`` are vLLM's printed arguments with secrets masked. ``ranks`` holds one ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line,
-    ``worker_ranks`` the ranks that sign log lines. ``boots`` counts the starts that the log shows.
+    differ). ``arguments`` are vLLM's printed arguments with secrets masked. ``ranks`` holds one
+    ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line, ``worker_ranks`` the ranks that sign log lines. ``boots`` counts the starts that the log shows.
     """
 
     vllm_version: str | None = None

@@ -44,3 +44,16 @@ SUSTAINED: t.Final = Limit(
 
 THROUGHPUT_FAIL: t.Final = Limit(50, "%", "multi-GPU guide: below half of the expected speed, investigate")
 THROUGHPUT_WARN: t.Final = Limit(80, "%", "four fifths of the expected speed leave room for model and driver versions")
+
+#: A step shorter than this says more about the host than about the GPUs' memory.
+HOST_STEP: t.Final = Limit(
+    0.003, "s", "vLLM schedules, samples and launches for about a millisecond a step, which the roofline leaves out"
+)
+
+#: Several GPUs that gain less than this over one are not sharing the work.
+NO_GAIN: t.Final = Limit(
+    1.15, "x", "70B Q4 split by layers: 17.96 tok/s on four RTX 6000 Ada, 18.36 on one (llama.cpp tables)"
+)
+
+#: How far the server may count more tokens than the client before the measurement belongs to somebody else's load.
+OTHER_LOAD: t.Final = Limit(1.10, "server/client", "client and server agree within 2 % where nobody else asks")

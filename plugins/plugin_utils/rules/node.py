@@ -54,12 +54,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU as rules need it; sizes in bytes, ``None`` where the GPU or driver does not say."""
+    """One GPU as rules need it; bytes and bytes/s, ``None`` where the GPU or driver does not say."""
 
     index: int
     name: str | None = None
     memory_total: int | None = None
     memory_used: int | None = None
+    memory_bandwidth: int | None = None
 
     @classmethod
     def from_facts(cls, data: Mapping[str, t.Any]) -> Device:
@@ -68,15 +69,27 @@ class Device:
             name=data.get("name"),
             memory_total=data.get("memory_total"),
             memory_used=data.get("memory_used"),
+            memory_bandwidth=data.get("memory_bandwidth"),
         )
 
 
 @dataclass(frozen=True)
 class Options:
-    """The role's options that a rule may read."""
+    """The role's options that a rule may read.
+
+    ``model`` may give ``weight_bytes, layers, kv_heads``; ``memory_bandwidth`` is bytes/s of one GPU,
+    ``all_reduce_latency`` seconds; ``speed_limits`` maps a GPU model (or ``default``) to ``{warn, fail}`` in per cent;
+    ``speed_history`` are tokens/s of one stream in earlier runs. ``fixed_seed``: the load repeats its prompts.
+    """
 
     expected_throughput: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, t.Any] = field(default_factory=dict)
+    memory_bandwidth: float | None = None
+    all_reduce_latency: float | None = None
+    speed_limits: Mapping[str, t.Any] = field(default_factory=dict)
+    speed_history: Sequence[float] = ()
+    fixed_seed: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Live performance: what the probe found, and its speed against what the user expects."""
+"""Live performance: what the probe found, and its speed against what the user and the hardware let expect."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, passed, warned
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation as hardware_expectation
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -18,12 +19,13 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "performance.itl": ("load",),
     "performance.client_limited": ("load",),
     "performance.token_reconciliation": ("load",),
+    **hardware_expectation.CHECKS,
 }
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Findings of area ``performance``; an expectation that the user gave joins the probe's own verdict."""
-    findings = node.findings("performance")
+    """Findings of area ``performance``: the probe's own, the user's expectation, and the hardware's."""
+    findings = [*node.findings("performance"), *hardware_expectation.evaluate(node, single_stream(node))]
     judged = expectation(node)
     return findings if judged is None else [*findings, judged]
 

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The reference table finds its rows, and only them."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import PLANS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import (
+    PUBLISHED_BANDWIDTH,
+    REFERENCE_SPEEDS,
+    normalise,
+    reference_speed,
+)
+
+ADA = "NVIDIA RTX 6000 Ada Generation"
+QWEN = "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("NVIDIA RTX 4000 Ada Generation", "rtx 4000 ada"),
+        ("RTX 4000 Ada", "rtx 4000 ada"),
+        ("Quadro RTX 6000", "rtx 6000"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx pro 6000 blackwell server"),
+    ],
+)
+def test_names(name: str, known: str) -> None:
+    assert normalise(name) == known
+
+
+@pytest.mark.parametrize(("gpus", "low", "high"), [(1, 35, 45), (2, 60, 80), (4, 100, 130)])
+def test_rows_of_the_guide(gpus: int, low: float, high: float) -> None:
+    row = reference_speed(ADA, gpus, QWEN)
+    assert row is not None
+    assert (row.low, row.high) == (low, high)
+    assert row == reference_speed(ADA, gpus, "/models/qwen2.5-coder-32b-instruct-awq/")
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "model"),
+    [
+        (ADA, 8, QWEN),
+        ("Quadro RTX 6000", 4, QWEN),
+        ("NVIDIA RTX 4000 Ada Generation", 4, QWEN),
+        (ADA, 4, "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ"),
+        (ADA, 4, "Qwen/Qwen2.5-Coder-32B-Instruct"),
+    ],
+)
+def test_no_row_for_something_else(name: str, gpus: int, model: str) -> None:
+    assert reference_speed(name, gpus, model) is None
+
+
+def test_every_gpu_of_a_plan_has_a_published_bandwidth() -> None:
+    assert {normalise(plan.gpu_model) for plan in PLANS.values()} <= set(PUBLISHED_BANDWIDTH)
+
+
+def test_rows_name_gpus_as_they_are_looked_up() -> None:
+    assert all(normalise(row.gpu) == row.gpu and row.low < row.high and row.source for row in REFERENCE_SPEEDS)
