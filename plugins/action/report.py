@@ -11,15 +11,13 @@ import locale
 import typing as t
 from pathlib import Path
 
-from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
-from ansible.utils.color import stringc
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.collection import collection_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, UNICODE, Style
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import report_text
 
@@ -29,19 +27,6 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "options": {"type": "dict", "default": {}},
     "secrets": {"type": "list", "elements": "raw", "default": [], "no_log": True},
 }
-
-_COLOURS: t.Final = {
-    "pass": constants.COLOR_OK,
-    "warn": "yellow",
-    "fail": constants.COLOR_ERROR,
-    "not_tested": constants.COLOR_SKIP,
-}
-
-
-def terminal_style(encoding: str | None) -> Style:
-    """Symbols that ``encoding`` can show, in colour where Ansible shows colour."""
-    base = UNICODE if (encoding or "").lower().replace("-", "") == "utf8" else ASCII
-    return Style(**{**vars(base), "paint": lambda text, status: stringc(text, _COLOURS[status])})
 
 
 class ActionModule(ActionBase):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import threading
 import time
 import typing as t
@@ -17,6 +18,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.atomic_file import r
 
 #: Seconds between two versions of the file.
 PERIOD: t.Final = 0.5
+#: Where a module writes its result.
+STDOUT: t.Final = 1
 
 State = dict[str, t.Any]
 
@@ -63,6 +66,16 @@ class ProgressFile:
                 self._seen = self._clock()
 
 
+def hung_up(descriptor: int) -> bool:
+    """Whether nobody is left at the other end of ``descriptor``, a pipe or socket; a file has no other end."""
+    poller = select.poll()
+    poller.register(descriptor, 0)
+    try:
+        return any(event & (select.POLLERR | select.POLLHUP) for _number, event in poller.poll(0))
+    except OSError:
+        return False
+
+
 def check_path(path: str | None) -> None:
     """Refuse a ``path`` that cannot be written; ``None`` is none.
 
@@ -88,7 +101,8 @@ def published(
     """While the block runs, keep ``snapshot()`` in ``path``, from a thread of its own; afterwards the file is gone.
 
     :param path: ``None`` writes nothing.
-    :param on_abandoned: called once, in that thread, where a reader was there and stayed away for ``patience`` seconds.
+    :param on_abandoned: called once, in that thread, where a reader was there and stayed away for ``patience`` seconds,
+        or where nobody waits for this process's output any more.
     :raises InvalidProgressPath: where ``path`` cannot be written.
     """
     check_path(path)
@@ -103,7 +117,8 @@ def published(
             # A full disk costs the display its figures, and not the measurement its result.
             with contextlib.suppress(OSError):
                 progress.write(snapshot())
-            if progress.abandoned:
+            # Who waits for the result holds the other end of the standard output, unless something like sudo is between.
+            if progress.abandoned or hung_up(STDOUT):
                 on_abandoned()
                 return
             over.wait(period)

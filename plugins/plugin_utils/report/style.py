@@ -10,6 +10,9 @@ import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ansible import constants
+from ansible.utils.color import stringc
+
 WIDTH: t.Final = 80
 
 #: Colours a piece of text by its status; the text's visible length stays.
@@ -86,3 +89,16 @@ ASCII: t.Final = Style(
     ellipsis="...",
     ascii_only=True,
 )
+
+_COLOURS: t.Final = {
+    "pass": constants.COLOR_OK,
+    "warn": "yellow",
+    "fail": constants.COLOR_ERROR,
+    "not_tested": constants.COLOR_SKIP,
+}
+
+
+def terminal_style(encoding: str | None) -> Style:
+    """Symbols that ``encoding`` can show, in colour where Ansible shows colour."""
+    base = UNICODE if (encoding or "").lower().replace("-", "") == "utf8" else ASCII
+    return Style(**{**vars(base), "paint": lambda text, status: stringc(text, _COLOURS[status])})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 
 import pytest
@@ -125,6 +126,33 @@ def test_published_calls_for_help_when_the_reader_is_gone(path):
                 read(path)
             except FileNotFoundError:
                 continue
+
+
+def test_published_calls_for_help_when_nobody_waits_for_the_result(path, monkeypatch):
+    called = threading.Event()
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr(subject, "STDOUT", write_end)
+    with subject.published(str(path), dict, called.set, patience=3600, period=0.001):
+        os.close(read_end)
+        assert called.wait(10)
+    os.close(write_end)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_other_end(kind):
+    if kind == "pipe":
+        here_end, there_end = (open(end, mode, buffering=0) for end, mode in zip(os.pipe()[::-1], ("wb", "rb")))
+    else:
+        here_end, there_end = socket.socketpair()
+    with here_end:
+        assert not subject.hung_up(here_end.fileno())
+        there_end.close()
+        assert subject.hung_up(here_end.fileno())
+
+
+def test_file_has_no_other_end(tmp_path):
+    with (tmp_path / "output").open("w", encoding="utf-8") as stream:
+        assert not subject.hung_up(stream.fileno())
 
 
 def test_publishing_survives_a_full_disk(path, monkeypatch):

@@ -1,0 +1,118 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An action that runs its module as Ansible does, and shows meanwhile how far it is."""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import json
+import shlex
+import time
+import typing as t
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ansible import constants
+from ansible.errors import AnsibleError
+from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import Board, State
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.reporter import Reporter, View, poll_interval
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import TERMINAL, Size, size_of
+
+#: With this many -v Ansible reports every poll, and a table would be torn to pieces.
+_TOO_VERBOSE: t.Final = 3
+#: Where the module keeps its progress: on every node and for every user, also where Ansible makes no directory there.
+#: The name cannot be guessed, and the module makes the file readable for its own user only.
+_DIRECTORY: t.Final = "/tmp"
+
+Result = dict[str, t.Any]
+
+
+class AnsibleOutput:
+    """Ansible's own display, which hands everything to the main process."""
+
+    def __init__(self, display: t.Any) -> None:
+        self._display = display
+
+    def size(self) -> Size | None:
+        return None if self._display.verbosity >= _TOO_VERBOSE else size_of(TERMINAL)
+
+    def say(self, lines: Sequence[str]) -> None:
+        clock = time.strftime("%H:%M:%S")
+        if lines:
+            self._display.display("\n".join(f"{clock} {line}" for line in lines))
+
+    def draw(self, text: str) -> None:
+        self._display.display(text, screen_only=True, newline=False)
+
+
+class LiveAction(NormalAction):
+    """Runs the module of its own name with ``progress_path``, and polls that file over the connection of the task.
+
+    The module runs as without this class: over the same connection, with or without become, pipelined where that is on.
+    Its file is read over a second use of the connection, which costs a multiplexed SSH session, not a new login. What
+    goes wrong with the reading costs the display its figures, and nothing else.
+    """
+
+    view: View
+    #: Shortest time between two polls in seconds.
+    shortest_poll: float = 2.0
+
+    def run_live(self, task_vars: Result, news: Callable[[State], None] = lambda _told: None) -> Result:
+        """The module's result, after showing its progress.
+
+        :param news: called with every progress and at last with the result, while no other host's process does.
+        """
+        host = str(task_vars["inventory_hostname"])
+        board = self.board()
+        given = self._task.args
+        path = given.get("progress_path") or f"{_DIRECTORY}/multigpu-vllm-{uuid.uuid4().hex}.json"
+        hosts = min(len(task_vars.get("ansible_play_batch") or [host]), int(task_vars.get("ansible_forks") or 1))
+        interval = poll_interval(hosts, self.shortest_poll)
+        output = AnsibleOutput(self._display)
+        reporter = Reporter(board, host, self.view, output, self._reader(str(path)), interval, news)
+        self._task.args = {**given, "progress_path": path}
+        reporter.start()
+        ended, closing = "interrupted", []
+        try:
+            result = super().run(None, task_vars)
+            ended = str(result.get("msg") or "failed") if result.get("failed") else "done"
+            closing = self.view.closing(host, result)
+            with board.locked():
+                news(result)
+            return result
+        except AnsibleError as error:
+            ended = str(error)
+            raise
+        finally:
+            self._task.args = given
+            reporter.stop(" ".join(ended.split()), closing)
+
+    def board(self) -> Board:
+        """The board of this task, in the directory that Ansible removes when it ends."""
+        return Board(Path(constants.DEFAULT_LOCAL_TMP) / f"live-{self._task._uuid}")
+
+    def _reader(self, path: str) -> Callable[[], State | None]:
+        """A function that reads the module's progress over its own connection; ``None`` where there is none yet."""
+        # The module is running over the task's connection: whatever a command changes in it must be a copy's.
+        twin = copy.copy(self)
+        twin._connection = copy.copy(self._connection)
+        if twin._connection.become is not None:
+            twin._connection.set_become_plugin(copy.copy(twin._connection.become))
+        context = contextvars.copy_context()
+        quoted = shlex.quote(path)
+        # Setting the access time tells the module that somebody listens.
+        command = f"cat {quoted} && touch -c -a {quoted}"
+
+        def read() -> State | None:
+            try:
+                answer = context.run(twin._low_level_execute_command, command)
+                told = json.loads(answer["stdout"]) if answer["rc"] == 0 else None
+            except (AnsibleError, OSError, ValueError):
+                return None
+            return told if isinstance(told, dict) else None
+
+        return read
