@@ -69,10 +69,10 @@ def check_url(url: str) -> str:
         _port = parts.port
     except ValueError as error:
         raise InvalidInput(f"api_url {url!r} is not an address: {error}.") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise InvalidInput(f"api_url {url!r} is not an http(s) address, for example {DEFAULT_URL}.")
     if parts.username or parts.password:
         raise InvalidInput("api_url must not contain a user name or password; the token goes into api_token.")
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidInput(f"api_url {url!r} is not an http(s) address, for example {DEFAULT_URL}.")
     if parts.scheme == "http" and not _is_loopback(host):
         raise InvalidInput(f"api_url {url!r} would send the token unencrypted; use https.")
     return url.rstrip("/")

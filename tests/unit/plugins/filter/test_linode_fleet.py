@@ -1,0 +1,61 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.multigpu.vllm.plugins.filter import linode_fleet as subject
+
+GROUP = {"name": "chat", "plan": "g2-gpu-rtx4000a4-m", "regions": ["us-ord"], "max_hourly_price": 1.0}
+EMPTY = {"instances": [], "plans": {}, "cost": {"count": 0, "gpus": 0, "hourly": 0, "unpriced": []}}
+
+
+def test_request_alone_is_checked_without_prices():
+    assert len(subject.linode_fleet_plan([GROUP], "vllm")["nodes"]) == 1
+    with pytest.raises(AnsibleFilterError, match="asks for no node"):
+        subject.linode_fleet_plan([], "vllm")
+
+
+def test_prices_are_checked_against_what_exists():
+    with pytest.raises(AnsibleFilterError, match="max_hourly_price is 1.00"):
+        subject.linode_fleet_plan([GROUP], "vllm", EMPTY, "5")
+
+
+def test_tag_of_a_fleet():
+    assert subject.linode_fleet_tag("vllm") == "multigpu-vllm"
+    with pytest.raises(AnsibleFilterError, match="is not valid"):
+        subject.linode_fleet_tag("x" * 60)
+
+
+def test_report_without_failures():
+    assert subject.linode_fleet_report(EMPTY, "vllm")["failed_because"] == ""
+
+
+def test_user_data_with_a_host_key():
+    text = subject.cloud_config(
+        {"package_upgrade": True, "runcmd": [["echo", "x"]]}, "-----BEGIN\nabc\n", "ssh-ed25519 AAA\n"
+    )
+
+    assert text.startswith("#cloud-config\n")
+    assert yaml.safe_load(text) == {
+        "package_upgrade": True,
+        "runcmd": [["echo", "x"]],
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": "-----BEGIN\nabc\n", "ed25519_public": "ssh-ed25519 AAA"},
+    }
+
+
+def test_nothing_to_say_is_no_user_data():
+    assert subject.cloud_config({}) is None
+    assert subject.cloud_config(None) is None
+
+
+def test_every_filter_is_offered():
+    assert set(subject.FilterModule().filters()) == {
+        "linode_fleet_plan",
+        "linode_fleet_tag",
+        "linode_fleet_report",
+        "cloud_config",
+    }

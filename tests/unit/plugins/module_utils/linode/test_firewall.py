@@ -1,0 +1,122 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import firewall as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput
+from faults import Fault, error
+
+SSH = {"label": "ssh", "ports": "22", "sources": ["203.0.113.7"]}
+
+
+def present(world, *rules, check_mode=False, **options):
+    return subject.present(world.api(), {"label": "fence", "inbound": rules or [SSH], **options}, check_mode)
+
+
+def test_nothing_is_let_in_but_what_is_listed(world):
+    result = present(world, SSH, {"label": "ping", "protocol": "ICMP", "sources": ["::/0", "0.0.0.0/0"]})
+
+    assert result["changed"]
+    rules = result["firewall"]["rules"]
+    assert (rules["inbound_policy"], rules["outbound_policy"]) == ("DROP", "ACCEPT")
+    assert rules["inbound"][0]["addresses"] == {"ipv4": ["203.0.113.7/32"]}
+    assert "ports" not in rules["inbound"][1]
+    assert rules["inbound"][1]["addresses"] == {"ipv4": ["0.0.0.0/0"], "ipv6": ["::/0"]}
+
+
+def test_second_run_changes_nothing(world):
+    present(world)
+    world.account.requests.clear()
+
+    assert not present(world)["changed"]
+    assert world.account.writes() == []
+
+
+def test_rules_are_put_right(world):
+    present(world)
+    wider = {**SSH, "sources": ["203.0.113.0/24"]}
+
+    assert present(world, wider, check_mode=True)["changed"]
+    assert present(world)["changed"] is False
+    result = present(world, wider)
+
+    assert result["changed"]
+    assert result["diff"]["before"] != result["diff"]["after"]
+    assert not present(world, wider)["changed"]
+
+
+def test_firewall_that_is_switched_off_is_switched_on(world):
+    present(world)
+    (found,) = world.account.firewalls.values()
+    found["status"] = "disabled"
+
+    assert present(world)["changed"]
+    assert found["status"] == "enabled"
+
+
+def test_check_mode_only_reads(world):
+    result = present(world, check_mode=True)
+
+    assert result["changed"]
+    assert result["firewall"] is None
+    assert world.account.writes() == []
+
+
+def test_lost_answer_does_not_make_a_second_firewall(world):
+    world.plan.faults.append(Fault("POST /networking/firewalls$", after=True, reply=error(502, "Bad Gateway")))
+
+    assert present(world)["firewall"]["label"] == "fence"
+    assert len(world.account.firewalls) == 1
+
+
+def test_firewall_in_use_or_of_someone_else_is_not_deleted(world):
+    number = present(world, tags=["vllm"])["firewall"]["id"]
+    linode = world.rival()["id"]
+    world.api().attach_firewall(number, linode)
+
+    with pytest.raises(Drift, match="still protects vllm-1"):
+        subject.absent(world.api(), {"label": "fence"}, False)
+    with pytest.raises(Drift, match="lacks the tag"):
+        subject.absent(world.api(), {"label": "fence", "tags": ["other"]}, False)
+
+    world.api().delete_instance(linode)
+    world.clock.sleep(10)
+    assert subject.absent(world.api(), {"label": "fence"}, True)["changed"]
+    assert subject.absent(world.api(), {"label": "fence", "tags": ["vllm"]}, False)["changed"]
+    assert not subject.absent(world.api(), {"label": "fence"}, False)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({**SSH, "sources": ["office"]}, "source 'office'"),
+        ({**SSH, "sources": []}, "0 sources"),
+        ({**SSH, "sources": ["10.0.0.1"] * 256}, "256 sources"),
+        ({**SSH, "ports": "70000"}, "ports '70000'"),
+        ({**SSH, "ports": "0"}, "ports '0'"),
+        ({**SSH, "ports": ""}, "ports ''"),
+        ({**SSH, "ports": "22;80"}, "ports '22;80'"),
+        ({**SSH, "label": "a"}, "3 to 32"),
+    ],
+)
+def test_rules_that_the_api_would_refuse(world, rule, says):
+    with pytest.raises(InvalidInput) as caught:
+        present(world, rule)
+    assert says in str(caught.value)
+    assert world.account.requests == []
+
+
+def test_too_many_rules(world):
+    with pytest.raises(InvalidInput, match="26 rules"):
+        present(world, *[SSH] * 26)
+
+
+def test_ranges_and_lists_of_ports():
+    assert subject.inbound_rule({**SSH, "ports": "22, 8000-8003"})["ports"] == "22, 8000-8003"
+
+
+def test_order_of_addresses_makes_no_difference():
+    one = subject.rule_set([{**SSH, "sources": ["10.0.0.1", "10.0.0.2"]}])
+    other = subject.rule_set([{**SSH, "sources": ["10.0.0.2", "10.0.0.1"]}])
+
+    assert subject.same_rules({**one, "fingerprint": "x", "version": 3}, other)
