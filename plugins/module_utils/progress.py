@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import threading
 import time
 import typing as t
@@ -90,17 +91,41 @@ def check_path(path: str | None) -> None:
         raise InvalidProgressPath(f"progress_path is {path}; {directory} is not writable")
 
 
+def end_main_thread() -> None:
+    """End the block of ``published`` from another thread, as a signal to end does."""
+    # To that thread itself, so that a call in which it waits comes back.
+    signal.pthread_kill(t.cast(int, threading.main_thread().ident), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A signal to end raises ``SystemExit`` in the block, so that everything is tidied up on the way out."""
+
+    def end(number: int, _frame: t.Any) -> t.NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def published(
     path: str | None,
     snapshot: Callable[[], State],
-    on_abandoned: Callable[[], None],
     patience: float,
+    on_abandoned: Callable[[], None] = end_main_thread,
     period: float = PERIOD,
 ) -> Iterator[None]:
     """While the block runs, keep ``snapshot()`` in ``path``, from a thread of its own; afterwards the file is gone.
 
-    :param path: ``None`` writes nothing.
+    :param path: ``None`` writes nothing, and the rest does not apply.
     :param on_abandoned: called once, in that thread, where a reader was there and stayed away for ``patience`` seconds,
         or where nobody waits for this process's output any more.
     :raises InvalidProgressPath: where ``path`` cannot be written.
@@ -117,7 +142,7 @@ def published(
             # A full disk costs the display its figures, and not the measurement its result.
             with contextlib.suppress(OSError):
                 progress.write(snapshot())
-            # Who waits for the result holds the other end of the standard output, unless something like sudo is between.
+            # Who waits for the result holds the other end of standard output, unless something like sudo is between.
             if progress.abandoned or hung_up(STDOUT):
                 on_abandoned()
                 return
@@ -126,7 +151,8 @@ def published(
     thread = threading.Thread(target=work, name="progress", daemon=True)
     thread.start()
     try:
-        yield
+        with _ended_by_signals():
+            yield
     finally:
         over.set()
         thread.join()

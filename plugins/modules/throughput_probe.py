@@ -138,10 +138,21 @@ options:
       itl:
         description: Longest mean inter-token latency of a request in seconds, which is its TPOT.
         type: float
+  progress_path:
+    description:
+      - File on this host in which the module keeps how far it is while it runs, as one JSON object. It is gone at the
+        end.
+      - In a playbook it gets a name of its own, and what it tells is shown meanwhile, drawn anew every second on a
+        terminal, and as plain timed lines elsewhere. If nobody reads it any more, the load ends after a minute.
+    type: path
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
   - multigpu.vllm.attributes
 attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
+      controller.
+    support: full
   check_mode:
     support: full
     details: In check mode no request is sent, and every finding is C(not_tested).
@@ -456,7 +467,9 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import Options, RealDriver, probe
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import PATIENCE, LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad
+from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath, published
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import server_options
 
@@ -487,6 +500,7 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
     "sample_interval": {"type": "float", "default": 0.1},
     "max_ttft": {"type": "float"},
     "max_itl": {"type": "float"},
+    "progress_path": {"type": "path"},
     "targets": {"type": "dict", "options": {"ttft": {"type": "float"}, "itl": {"type": "float"}}},
 }
 
@@ -496,8 +510,10 @@ def main() -> None:
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
-        result = probe(Options.from_params(module.params), RealDriver(), module.check_mode)
-    except InvalidLoad as error:
+        options, progress = Options.from_params(module.params), LoadProgress()
+        with published(module.params["progress_path"], progress.snapshot, PATIENCE):
+            result = probe(options, RealDriver(progress), module.check_mode)
+    except (InvalidLoad, InvalidProgressPath) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)
 

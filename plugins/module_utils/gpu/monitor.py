@@ -138,7 +138,7 @@ def _watch(reader: Reader, options: Options, started: str, gpus: list[Result]) -
 
     sampler.start(begin)
     try:
-        with published(options.progress_path, snapshot, sampler.halt, PATIENCE):
+        with published(options.progress_path, snapshot, PATIENCE, sampler.halt):
             sampler.wait(options.duration)
     finally:
         taken = sampler.stop()

@@ -215,6 +215,14 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     @property
+    def tokens(self) -> int:
+        """Output tokens that the exchange under way has brought until now; pieces, where the server does not count."""
+        if self._exchange is None:
+            return 0
+        answer = self._exchange.answer
+        return len(answer.counts) if answer.tokens is None else answer.tokens
+
+    @property
     def stale(self) -> bool:
         """Whether the last request met a connection that the server had closed while it was idle."""
         return self._requests > 1 and not self._parser.started

@@ -20,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import (
     StampingSelector,
     Target,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import INTERVAL
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import SelfWatch
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, Timeline
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
@@ -132,6 +133,7 @@ class StepRun:
 
     :param body: gives the next request body.
     :param drain: seconds that requests under way get after a ``duration`` step's end, before they are cancelled.
+    :param watch: is told now and then how many output tokens came, and how many requests have ended.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class StepRun:
         body: Callable[[], bytes],
         drain: float,
         reuse_connections: bool = True,
+        watch: Callable[[int, int], None] | None = None,
     ) -> None:
         self._target = target
         self._stamp = stamp
@@ -149,6 +152,7 @@ class StepRun:
         self._body = body
         self._drain = drain
         self._reuse = reuse_connections
+        self._watch = watch
         self._left = step.requests
         # No new request; and after that, no request at all.
         self._stopping = False
@@ -269,11 +273,20 @@ class StepRun:
             connection.cancel()
 
     async def _patrol(self) -> None:
+        told = self.outcome.started
         while True:
             await asyncio.sleep(_PATROL)
             now = time.monotonic()
+            if self._watch is not None and now - told >= INTERVAL:
+                told = now
+                self._tell(self._watch)
             for connection in list(self._connections.values()):
                 connection.check(now)
+
+    def _tell(self, watch: Callable[[int, int], None]) -> None:
+        under_way = sum(connection.tokens for connection in self._connections.values())
+        settling = sum(exchange.answer.tokens or 0 for exchange in self._settling)
+        watch(self.outcome.tokens + settling + under_way, self.outcome.sent + len(self._settling))
 
     async def _settle(self) -> None:
         """Adds finished exchanges to the outcome one a round, so that many ends at once do not hold up the streams."""
@@ -312,11 +325,17 @@ def _allow_files(connections: int) -> None:
 
 
 def run_step(
-    target: Target, step: Step, body: Callable[[], bytes], drain: float = 5.0, reuse_connections: bool = True
+    target: Target,
+    step: Step,
+    body: Callable[[], bytes],
+    drain: float = 5.0,
+    reuse_connections: bool = True,
+    watch: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Run ``step`` once, in an event loop of its own; ``body`` gives the next request body.
 
     :param drain: seconds that requests under way get after a ``duration`` step's end, before they are cancelled.
+    :param watch: is told every half second how many output tokens came, and how many requests have ended.
     """
     _allow_files(step.concurrency)
     selector = StampingSelector()
@@ -325,7 +344,7 @@ def run_step(
     gc.collect()
     gc.disable()
     try:
-        run = StepRun(target, lambda: selector.stamp, step, body, drain, reuse_connections)
+        run = StepRun(target, lambda: selector.stamp, step, body, drain, reuse_connections, watch)
         return loop.run_until_complete(run.run())
     finally:
         gc.enable()

@@ -22,6 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import
     token_ratio,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import Outcome, max_concurrency, run_step
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.results import skipped_result, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import (
     MIN_POOL,
@@ -113,7 +114,7 @@ class Options:
             raise InvalidLoad(str(problem)) from problem
         targets = read_targets(params["targets"])
         steps = read_steps(params["steps"], max_concurrency())
-        own = {key: value for key, value in params.items() if key != "targets"}
+        own = {key: value for key, value in params.items() if key not in ("targets", "progress_path")}
         return cls(**own | {"steps": tuple(dataclasses.replace(step, targets=targets) for step in steps)})
 
 
@@ -130,7 +131,10 @@ class Driver(t.Protocol):
 
 
 class RealDriver:
-    """The server, and the GPUs of the host that this runs on."""
+    """The server, and the GPUs of the host that this runs on; ``progress`` is told how far the load is."""
+
+    def __init__(self, progress: LoadProgress | None = None) -> None:
+        self._progress = progress or LoadProgress()
 
     def api(self, options: Options) -> VllmApi:
         return VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
@@ -146,7 +150,12 @@ class RealDriver:
         )
 
     def run(self, target: Target, step: Step, body: Callable[[], bytes], options: Options) -> Outcome:
-        return run_step(target, step, body, options.drain_timeout, options.reuse_connections)
+        self._progress.begin(step, options.steps)
+        try:
+            drain, reuse = options.drain_timeout, options.reuse_connections
+            return run_step(target, step, body, drain, reuse, self._progress.update)
+        finally:
+            self._progress.end()
 
     def sampler(self, options: Options) -> Sampler | str:
         """A GPU sampler that is not started, or the reason why there is none."""
@@ -159,7 +168,9 @@ class RealDriver:
             reader = open_reader()
         except GpuUnavailable as problem:
             return str(problem)
-        return ClosingSampler(GpuSampler(reader, options.sample_interval), reader)
+        sampler = GpuSampler(reader, options.sample_interval)
+        self._progress.watch_gpus(sampler.recent)
+        return ClosingSampler(sampler, reader)
 
 
 def probe(options: Options, driver: Driver, check_mode: bool = False) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 
@@ -99,13 +100,13 @@ def test_published_while_the_block_runs(path):
         asked.set()
         return {"phase": "loading"}
 
-    with subject.published(str(path), snapshot, pytest.fail, patience=60, period=0.001):
+    with subject.published(str(path), snapshot, patience=60, on_abandoned=pytest.fail, period=0.001):
         assert asked.wait(10)
     assert not list(path.parent.iterdir())
 
 
 def test_published_file_is_gone_after_a_failure(path):
-    with pytest.raises(RuntimeError), subject.published(str(path), dict, pytest.fail, patience=60):
+    with pytest.raises(RuntimeError), subject.published(str(path), dict, patience=60, on_abandoned=pytest.fail):
         raise RuntimeError
     assert not list(path.parent.iterdir())
 
@@ -118,7 +119,7 @@ def test_published_calls_for_help_when_the_reader_is_gone(path):
             written.set()
         return {}
 
-    with subject.published(str(path), snapshot, called.set, patience=0, period=0.001):
+    with subject.published(str(path), snapshot, patience=0, on_abandoned=called.set, period=0.001):
         assert written.wait(10)
         # A version may be replaced between looking and touching, so the reader comes until it was noticed.
         while not called.wait(0.01):
@@ -132,7 +133,7 @@ def test_published_calls_for_help_when_nobody_waits_for_the_result(path, monkeyp
     called = threading.Event()
     read_end, write_end = os.pipe()
     monkeypatch.setattr(subject, "STDOUT", write_end)
-    with subject.published(str(path), dict, called.set, patience=3600, period=0.001):
+    with subject.published(str(path), dict, patience=3600, on_abandoned=called.set, period=0.001):
         os.close(read_end)
         assert called.wait(10)
     os.close(write_end)
@@ -141,7 +142,7 @@ def test_published_calls_for_help_when_nobody_waits_for_the_result(path, monkeyp
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_other_end(kind):
     if kind == "pipe":
-        here_end, there_end = (open(end, mode, buffering=0) for end, mode in zip(os.pipe()[::-1], ("wb", "rb")))
+        there_end, here_end = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
     else:
         here_end, there_end = socket.socketpair()
     with here_end:
@@ -163,18 +164,18 @@ def test_publishing_survives_a_full_disk(path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(subject, "replace_text", refuse)
-    with subject.published(str(path), dict, pytest.fail, patience=60, period=0.001):
+    with subject.published(str(path), dict, patience=60, on_abandoned=pytest.fail, period=0.001):
         assert tried.wait(10)
 
 
 def test_no_path_is_no_work():
-    with subject.published(None, pytest.fail, pytest.fail, patience=0):
+    with subject.published(None, pytest.fail, patience=0, on_abandoned=pytest.fail):
         pass
 
 
 @pytest.mark.parametrize("wrong", ["relative.json", "/nonexistent/progress.json"])
 def test_impossible_path(wrong):
-    with pytest.raises(subject.InvalidProgressPath, match=wrong), subject.published(wrong, dict, dict, patience=60):
+    with pytest.raises(subject.InvalidProgressPath, match=wrong), subject.published(wrong, dict, patience=60):
         pytest.fail("must not start")
 
 
@@ -183,3 +184,20 @@ def test_path_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(subject.InvalidProgressPath, match="not writable"):
         subject.check_path(str(tmp_path / "progress.json"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_end_leaves_nothing(path, number):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended, subject.published(str(path), dict, patience=60):
+        signal.raise_signal(number)
+    assert ended.value.code == 128 + number
+    assert not list(path.parent.iterdir())
+    assert signal.getsignal(number) is before
+
+
+def test_abandoned_module_ends_as_by_a_signal(path, monkeypatch):
+    monkeypatch.setattr(subject, "hung_up", lambda _descriptor: True)
+    with pytest.raises(SystemExit), subject.published(str(path), dict, patience=60, period=0.001):
+        threading.Event().wait(10)
+    assert not list(path.parent.iterdir())

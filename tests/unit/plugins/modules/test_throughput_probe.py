@@ -89,3 +89,17 @@ def test_every_option_is_documented():
     assert set(options["steps"]["suboptions"]) == set(subject.STEP_OPTIONS)
     for documented_step, step in zip(options["steps"]["default"], subject.DEFAULT_STEPS, strict=True):
         assert documented_step.items() <= step.items()
+
+
+def test_progress_is_gone_at_the_end(play, tmp_path):
+    with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
+        options = {"base_url": server.url, "steps": [STEP], "sample_gpus": False, "timeout": 5}
+        code, _result = play(progress_path=str(tmp_path / "progress.json"), **options)
+    assert code == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_impossible_progress_path(play):
+    code, result = play(base_url="http://127.0.0.1:9", progress_path="/nonexistent/progress.json")
+    assert code == 1
+    assert "/nonexistent/progress.json" in result["msg"]

@@ -115,9 +115,9 @@ def test_progress_while_it_runs(run, tmp_path, monkeypatch):
     seen = []
     published = subject.published
 
-    def watch(path, snapshot, on_abandoned, patience):
+    def watch(path, snapshot, patience, on_abandoned):
         seen.append(snapshot())
-        return published(path, snapshot, on_abandoned, patience)
+        return published(path, snapshot, patience, on_abandoned)
 
     monkeypatch.setattr(subject, "published", watch)
     run(progress_path=str(tmp_path / "progress.json"))
@@ -127,7 +127,7 @@ def test_progress_while_it_runs(run, tmp_path, monkeypatch):
 
 
 def test_monitor_ends_when_nobody_listens(run, tmp_path, monkeypatch):
-    def leave(path, snapshot, on_abandoned, patience):
+    def leave(path, snapshot, patience, on_abandoned):
         on_abandoned()
         return contextlib.nullcontext()
 

@@ -146,3 +146,16 @@ def test_no_limit_of_open_files(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     subject._allow_files(10**6)
     assert subject.max_concurrency() > 1024
+
+
+def test_progress_is_told_while_the_step_runs(monkeypatch):
+    monkeypatch.setattr(subject, "_PATROL", 0.005)
+    monkeypatch.setattr(subject, "INTERVAL", 0.005)
+    told = []
+    with ScriptedServer(lambda _body, _number: slow_stream(0.03)) as server:
+        target = open_target(server.url, "completions", 20.0)
+        step = Step("test", 2, TOKENS, 2, requests=4)
+        subject.run_step(target, step, lambda: b"{}", watch=lambda tokens, finished: told.append((tokens, finished)))
+    assert told == sorted(told), "neither tokens nor requests are ever taken back"
+    assert any(tokens % TOKENS > 0 for tokens, _finished in told), "tokens of requests under way count"
+    assert all(finished * TOKENS <= tokens <= 4 * TOKENS for tokens, finished in told)

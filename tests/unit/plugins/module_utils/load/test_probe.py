@@ -62,6 +62,7 @@ class Driver(subject.RealDriver):
     """The real server side, with GPUs that are not there."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.fake = FakeSampler()
 
     def sampler(self, options: subject.Options) -> FakeSampler:
