@@ -1,0 +1,91 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: benchmark_report
+short_description: Write and show the results of a benchmark, and keep baselines
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Puts the results of all nodes into one file and shows them as tables, the worst node first.
+  - A node that has no baseline for its GPU model, model and vLLM version gets this run as its baseline. An existing one
+    stays, so that a slow decline cannot hide in it, unless O(update_baseline) is set.
+  - A run with failed requests never becomes a baseline.
+  - Runs on the controller and connects to nothing. Files are replaced whole.
+options:
+  nodes:
+    description:
+      - Result of M(multigpu.vllm.benchmark_judge) by host name.
+      - A host with an empty result is reported as lost, which fails.
+    type: dict
+    required: true
+  path:
+    description: File for the results, relative to where Ansible was started.
+    type: path
+    required: true
+  baseline_dir:
+    description: Directory for the baselines, one file for each node, GPU model, model and vLLM version.
+    type: path
+    required: true
+  update_baseline:
+    description: Whether to replace the baselines of all nodes by this run.
+    type: bool
+    default: false
+  options:
+    description: Options of the run to state in the results. It needs C(targets), as M(multigpu.vllm.benchmark_judge) does.
+    type: dict
+    required: true
+extends_documentation_fragment:
+  - multigpu.vllm.attributes
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
+      controller.
+    support: full
+  check_mode:
+    support: full
+    details: In check mode no file is written.
+  diff_mode:
+    support: none
+    details: There is no difference to show.
+  idempotent:
+    support: none
+    details: Results carry the time of their run, so every run replaces the file.
+seealso:
+  - module: multigpu.vllm.benchmark_judge
+"""
+
+EXAMPLES = r"""
+- name: Write the results of all nodes
+  multigpu.vllm.benchmark_report:
+    nodes: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'verdict'))) }}"
+    path: .benchmark-results.json
+    baseline_dir: baselines
+    options:
+      targets: {ttft: 2.0, itl: 0.1}
+  run_once: true
+  register: benchmark
+
+- name: Name the files
+  ansible.builtin.debug:
+    var: benchmark.files
+"""
+
+RETURN = r"""
+status:
+  description: Worst verdict of all nodes.
+  returned: success
+  type: str
+  sample: pass
+files:
+  description: Paths of the written results; empty in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [.benchmark-results.json]
+"""

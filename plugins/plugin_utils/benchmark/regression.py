@@ -1,0 +1,262 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""This run against the stored one: every combination's figures together, and what that means as a finding."""
+
+from __future__ import annotations
+
+import statistics
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import (
+    MINIMUM_EFFECT,
+    SIGNIFICANCE,
+    Comparison,
+    Series,
+    TooFewRepeats,
+    compare_together,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Baseline, Identity
+
+Json = dict[str, t.Any]
+
+CHECK: t.Final = "baseline.regression"
+SOURCE: t.Final = (
+    f"permutation test over rounds, adjusted for all figures of the run: p <= {SIGNIFICANCE:g}, and at least"
+    f" {100 * MINIMUM_EFFECT:g} % slower (ITL and TTFT: see smallest_change)"
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a round that is compared; ``path`` leads to it."""
+
+    name: str
+    title: str
+    path: tuple[str, ...]
+    lower_is_worse: bool
+    #: Relative change that is worth a word.
+    smallest_change: float
+    #: Absolute change, in the figure's unit, below which nobody notices.
+    smallest_step: float
+
+
+#: A first token waits for the step of the batch that is under way, so TTFT scatters by nature; a request has one of it,
+#: where it has hundreds of ITL.
+METRICS: t.Final[tuple[Metric, ...]] = (
+    Metric("output_throughput", "tok/s", ("output_throughput",), True, MINIMUM_EFFECT, 0.0),
+    Metric("itl", "ITL p50", ("itl", "p50"), False, MINIMUM_EFFECT, 0.0005),
+    Metric("ttft", "TTFT p50", ("ttft", "p50"), False, 0.2, 0.02),
+)
+_BY_NAME: t.Final = {metric.name: metric for metric in METRICS}
+
+#: Key of the geometric mean over all combinations: a slowdown of all of them is seen best there.
+_ALL: t.Final = (None, None, None)
+Key = tuple[str, tuple[t.Any, t.Any, t.Any]]
+
+
+def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
+    """What changed from ``baseline`` to the cells ``measured``.
+
+    :returns: ``rows``, one for each figure of each combination in both runs, the geometric mean of the throughput over
+        all first (its sizes are ``None``); ``left_out``, combinations that could not be compared, with the reason;
+        ``reason``, why nothing could be compared, else ``None``.
+    """
+    before, now = _by_combination(baseline.cells), _by_combination(measured)
+    usable, left_out = _comparable(before, now)
+    head = {
+        "time": baseline.time,
+        "path": str(baseline.path),
+        "vllm_version": baseline.identity.vllm_version,
+        "tensor_parallel_size": baseline.tensor_parallel_size,
+    }
+    if not usable:
+        reason = left_out[0]["reason"] if left_out else "nothing was measured"
+        return {"baseline": head, "rows": [], "left_out": left_out, "reason": reason}
+    family = _family({key: (before[key], now[key]) for key in usable})
+    try:
+        worse = compare_together(family)
+        better = compare_together({key: _turned(series) for key, series in family.items()})
+    except TooFewRepeats as error:
+        return {"baseline": head, "rows": [], "left_out": left_out, "reason": str(error)}
+    rows = [_row(key, worse[key], better[key]) for key in family]
+    return {"baseline": head, "rows": rows, "left_out": left_out, "reason": None}
+
+
+def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
+    return {(cell["prompt_tokens"], cell["output_tokens"], cell["concurrency"]): cell for cell in cells}
+
+
+def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
+    """Combinations whose every round is valid in both runs; the others with the reason."""
+    usable, left_out = [], []
+    for key, cell in now.items():
+        reason = _why_not(before.get(key), cell)
+        if reason is None:
+            usable.append(key)
+        else:
+            left_out.append({"prompt_tokens": key[0], "output_tokens": key[1], "concurrency": key[2], "reason": reason})
+    return usable, left_out
+
+
+def _why_not(before: Json | None, now: Json) -> str | None:
+    if before is None:
+        return "not in the baseline"
+    invalid = [entry["invalid"] for cell in (now, before) for entry in cell["rounds"] if entry["invalid"] is not None]
+    if invalid:
+        return str(invalid[0])
+    durations = {round(entry["duration"], 1) for cell in (now, before) for entry in cell["rounds"]}
+    # Filling and draining weigh more in a short round.
+    if max(durations) > 1.1 * min(durations):
+        return f"rounds of {min(durations):g} s and of {max(durations):g} s are not alike"
+    return None
+
+
+def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, Series]:
+    family: dict[Key, Series] = {}
+    for metric in METRICS:
+        for key, (before, now) in pairs.items():
+            old, new = _values(before, metric), _values(now, metric)
+            if old is not None and new is not None:
+                family[(metric.name, key)] = Series(old, new, metric.lower_is_worse, _smallest_change(metric, old))
+    speeds = [series for (name, _key), series in family.items() if name == METRICS[0].name]
+    overall = Series(
+        [statistics.geometric_mean(values) for values in zip(*(series.before for series in speeds), strict=True)],
+        [statistics.geometric_mean(values) for values in zip(*(series.now for series in speeds), strict=True)],
+    )
+    return {(METRICS[0].name, _ALL): overall} | family
+
+
+def _smallest_change(metric: Metric, before: Sequence[float]) -> float:
+    return max(metric.smallest_change, metric.smallest_step / statistics.fmean(before))
+
+
+def _values(cell: Json, metric: Metric) -> list[float] | None:
+    """The metric of every round; ``None`` where a round lacks it."""
+    values = []
+    for entry in cell["rounds"]:
+        value: t.Any = entry
+        for name in metric.path:
+            value = value[name] if value is not None else None
+        if value is None or value <= 0:
+            return None
+        values.append(float(value))
+    return values
+
+
+def _turned(series: Series) -> Series:
+    return Series(series.before, series.now, not series.lower_is_worse, series.minimum_effect)
+
+
+def _row(key: Key, worse: Comparison, better: Comparison) -> Json:
+    metric, (prompt, output, concurrency) = key
+    return {
+        "metric": metric,
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "concurrency": concurrency,
+        "before": worse.before,
+        "now": worse.now,
+        "change": worse.change,
+        "p_value": better.p_value if better.regressed else worse.p_value,
+        "verdict": "slower" if worse.regressed else "faster" if better.regressed else "same",
+        "rounds": list(worse.repeats),
+    }
+
+
+def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int | None, *, accept: bool) -> Finding:
+    """``baseline.regression`` for one node.
+
+    :param comparison: what ``compare_runs`` gave; ``None`` without a baseline.
+    :param accept: this run becomes the baseline, so that a slowdown is told and does not fail.
+    """
+    if comparison is None:
+        return not_tested(CHECK, "no baseline is stored for this node, GPU model, model and vLLM version")
+    stored, rows = comparison["baseline"], comparison["rows"]
+    if comparison["reason"] is not None:
+        return not_tested(CHECK, f"cannot be compared with the baseline of {stored['time']}: {comparison['reason']}")
+    slower = [row for row in rows if row["verdict"] == "slower"]
+    other_version = stored["vllm_version"] != identity.vllm_version
+    than = f"the baseline of {stored['time'][:10]}" + (f" (vLLM {stored['vllm_version']})" if other_version else "")
+    evidence = {"baseline": stored, "slower": slower, "left_out": comparison["left_out"]}
+    overall = rows[0]
+    if not slower:
+        return passed(
+            CHECK,
+            f"not slower than {than}: {say(overall)}, {count_figures(rows)} within noise or faster",
+            **_figures(overall),
+            evidence=evidence,
+            source=SOURCE,
+        )
+    worst = min(slower, key=_seriousness)
+    return (warned if other_version or accept else failed)(
+        CHECK,
+        f"slower than {than}: {say(worst)}" + _others(worst, slower),
+        **_figures(worst),
+        evidence=evidence,
+        cause=_cause(stored, identity, tensor_parallel_size),
+        remedy="Find the cause with playbooks/validate.yml on this node. If the change is wanted, make this run the"
+        " baseline with -e benchmark_update_baseline=true.",
+        source=SOURCE,
+    )
+
+
+def _figures(row: Json) -> Json:
+    return {
+        "expected": row["before"],
+        "measured": row["now"],
+        "unit": "tokens/s" if row["metric"] == METRICS[0].name else "s",
+    }
+
+
+def _cause(stored: Json, identity: Identity, tensor_parallel_size: int | None) -> str:
+    if stored["vllm_version"] != identity.vllm_version:
+        return f"vLLM changed from {stored['vllm_version']} to {identity.vllm_version} between the two runs."
+    if stored["tensor_parallel_size"] != tensor_parallel_size:
+        return (
+            f"The tensor-parallel size changed from {stored['tensor_parallel_size']} to {tensor_parallel_size}"
+            " between the two runs."
+        )
+    return "Same GPU model, model, vLLM version and tensor-parallel size: the node, its settings or its load changed."
+
+
+def _others(worst: Json, slower: Sequence[Json]) -> str:
+    others = [row for row in slower if row is not worst]
+    if not others:
+        return ""
+    if worst["concurrency"] is not None:
+        return f" (+{len(others)} more figures)"
+    return f"; most: {say(min(others, key=_seriousness))}"
+
+
+def _seriousness(row: Json) -> tuple[bool, int, float]:
+    """Sorts the rows that are slower: all combinations first, then throughput before latencies, then the largest."""
+    return row["concurrency"] is not None, list(_BY_NAME).index(row["metric"]), -abs(row["change"])
+
+
+def say(row: Json) -> str:
+    """A row in words, with its figures."""
+    title, change = _BY_NAME[row["metric"]].title, f"{100 * row['change']:+.1f} %"
+    return f"{figure(row, 'now')} instead of {figure(row, 'before')} {title} ({change}) {_where(row)}"
+
+
+def _where(row: Json) -> str:
+    streams = row["concurrency"]
+    if streams is None:
+        return "over all combinations"
+    return f"at {streams} stream{'s' if streams != 1 else ''}, {row['prompt_tokens']}-token prompts"
+
+
+def figure(row: Json, key: str) -> str:
+    """``before`` or ``now`` of a row as text: tokens a second, or milliseconds."""
+    value = row[key]
+    if row["metric"] != METRICS[0].name:
+        return f"{1000 * value:.1f} ms"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def count_figures(rows: Sequence[Json]) -> str:
+    return f"{len(rows)} figure{'s' if len(rows) != 1 else ''}"

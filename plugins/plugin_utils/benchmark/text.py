@@ -1,0 +1,171 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A benchmark on the terminal, in 80 columns, from the result document alone."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import regression
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import problem
+
+Document = Mapping[str, t.Any]
+
+_BAR: t.Final = 10
+#: Compared combinations that are listed for one node; the file has all.
+_COMPARED: t.Final = 12
+
+
+def results_text(document: Document, files: Sequence[str], style: Style) -> str:
+    """The whole run: a table for each node, the worst node first, then where the files lie."""
+    nodes = document["nodes"]
+    lines = ["", *_head(document, style)]
+    for name in sorted(nodes, key=lambda name: (-SEVERITY.index(Status(nodes[name]["status"])), name)):
+        lines += ["", *_node(name, nodes[name], document["run"]["options"]["targets"], style)]
+    lines += ["", style.rule * WIDTH]
+    lines += [f" {'' if number else 'Results':<8} {path}" for number, path in enumerate(files)]
+    if not files:
+        lines.append(" Check mode: no load was made and nothing was written.")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _head(document: Document, style: Style) -> Iterator[str]:
+    total, summary = len(document["nodes"]), document["summary"]
+    counts = ", ".join(f"{count} {WORDS[status]}" for status, count in summary["nodes"].items() if count)
+    yield style.heavy * WIDTH
+    yield style.title(
+        f" multigpu.vllm benchmark{style.dot}{total} node{'s' if total != 1 else ''}{style.dot}{counts}",
+        summary["status"],
+    )
+    yield style.heavy * WIDTH
+
+
+def _node(name: str, node: Document, targets: Document, style: Style) -> Iterator[str]:
+    yield style.title(f" {name}", node["status"])
+    yield from style.wrap(_what(node, style), "   ")
+    if node["cells"]:
+        yield from _table(node, style)
+        yield from _knees(node, targets, style)
+    yield from _compared(node, style)
+    for finding in node["findings"]:
+        if finding["status"] in ("fail", "warn"):
+            yield from problem("   ", finding, style)
+        elif finding["check"] == regression.CHECK:
+            yield from style.wrap(finding["summary"], f"   {style.symbols[finding['status']]} ")
+    if node["stored_baseline"]:
+        yield "   This run is stored as the baseline."
+
+
+def _what(node: Document, style: Style) -> str:
+    gpus = f"{node['gpus']} {style.times} {_short_gpu(node['gpu_model'])}" if node["gpus"] else None
+    size = node["tensor_parallel_size"]
+    parts = [
+        gpus,
+        f"TP {size}" if size is not None else None,
+        node["model"] and node["model"].rpartition("/")[2],
+        node["vllm_version"] and f"vLLM {node['vllm_version']}",
+    ]
+    return style.dot.join(part for part in parts if part) or "nothing was measured"
+
+
+def _short_gpu(name: str | None) -> str:
+    return (name or "GPU").removeprefix("NVIDIA ").removesuffix(" Generation")
+
+
+def _table(node: Document, style: Style) -> Iterator[str]:
+    yield (
+        f"   {'':>6} {'':>7} {'':>8} {'':>5}  {'TTFT, ms':>13}  {'ITL, ms':>11}  within\n"
+        f"   {'prompt':>6} {'streams':>7} {'tok/s':>8} {'+-':>5}  {'p50':>6} {'p95':>6}  {'p50':>5} {'p95':>5}"
+        f"  target"
+    )
+    knees = {(knee["prompt_tokens"], knee["concurrency"]) for knee in node["knees"]}
+    fastest = max((cell["output_throughput"] or 0 for cell in node["cells"]), default=0)
+    size = None
+    for cell in node["cells"]:
+        shown = "" if cell["prompt_tokens"] == size else str(cell["prompt_tokens"])
+        size = cell["prompt_tokens"]
+        left = f"   {shown:>6} {cell['concurrency']:>7}"
+        if cell["output_throughput"] is None:
+            yield f"{left}  {style.fit(str(cell['reason']), WIDTH - len(left) - 2)}"
+            continue
+        ttft, itl = cell["ttft"] or {}, cell["itl"] or {}
+        mark = " knee" if (size, cell["concurrency"]) in knees else ""
+        yield (
+            f"{left} {_speed(cell['output_throughput']):>8} {_percent(cell['variation'], 1):>5}"
+            f"  {_ms(ttft.get('p50')):>6} {_ms(ttft.get('p95')):>6}  {_ms(itl.get('p50')):>5} {_ms(itl.get('p95')):>5}"
+            f"  {_percent(cell['within_targets'], 0):>6} {style.bar(cell['output_throughput'] / fastest, _BAR)}{mark}"
+        )
+
+
+def _knees(node: Document, targets: Document, style: Style) -> Iterator[str]:
+    limits = [f"{key.upper()} {1000 * limit:g} ms" for key, limit in targets.items() if limit is not None]
+    within = f"within {' and '.join(limits)} (p95)" if limits else "(no latency target)"
+    for knee in node["knees"]:
+        if knee["concurrency"] is None:
+            yield from style.wrap(f"No knee for {knee['prompt_tokens']}-token prompts: {knee['reason']}", "   ")
+            continue
+        good = "" if knee["goodput"] is None else f", goodput {knee['goodput']:.2f} requests/s"
+        more = "; more streams were not tried" if knee["at_limit"] else ""
+        yield from style.wrap(
+            f"Knee for {knee['prompt_tokens']}-token prompts {within}: {knee['concurrency']} streams,"
+            f" {_speed(knee['output_throughput'])} tok/s{good}{more}",
+            "   ",
+            "     ",
+        )
+
+
+def _compared(node: Document, style: Style) -> Iterator[str]:
+    comparison = node["comparison"]
+    if comparison is None or not comparison["rows"]:
+        return
+    yield ""
+    version = comparison["baseline"]["vllm_version"]
+    other = f", vLLM {version}" if version != node["vllm_version"] else ""
+    yield f"   Against the baseline of {comparison['baseline']['time'][:16].replace('T', ' ')} UTC{other}"
+    yield f"   {'prompt':>6} {'streams':>7}  {'':<8} {'baseline':>9} {'now':>9} {'change':>8}  {'p':>5}"
+    shown = [row for row in comparison["rows"] if _shown(row)]
+    for row in shown[:_COMPARED]:
+        title = "tok/s" if row["metric"] == "output_throughput" else f"{row['metric'].upper()} p50"
+        sizes = f"{'all':>6} {'all':>7}" if row["concurrency"] is None else _sizes(row)
+        verdict = {"slower": style.paint(f"{style.symbols['fail']} slower", "fail"), "faster": "faster"}
+        yield (
+            f"   {sizes}  {title:<8} {regression.figure(row, 'before'):>9} {regression.figure(row, 'now'):>9}"
+            f" {100 * row['change']:>+6.1f} %  {row['p_value']:>5.3f}  {verdict.get(row['verdict'], 'same')}"
+        )
+    if len(shown) > _COMPARED:
+        yield f"   and {len(shown) - _COMPARED} rows more, in the results"
+    if comparison["left_out"]:
+        first = comparison["left_out"][0]
+        yield from style.wrap(
+            f"{len(comparison['left_out'])} not compared, for example {first['prompt_tokens']} tokens at"
+            f" {first['concurrency']} streams: {first['reason']}",
+            "   ",
+        )
+
+
+def _shown(row: Document) -> bool:
+    """Throughput always; latencies where they changed."""
+    return row["metric"] == "output_throughput" or row["verdict"] != "same"
+
+
+def _sizes(row: Document) -> str:
+    return f"{row['prompt_tokens']:>6} {row['concurrency']:>7}"
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def _ms(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    value = 1000 * seconds
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _percent(share: float | None, digits: int) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
