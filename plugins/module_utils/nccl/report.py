@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +20,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures impo
     WARNING,
     XID_CAUSES,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
 _STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
 _SEVERITIES: t.Final = (ERROR, WARNING, INFO)
-_SECRET = re.compile(
-    r"((?:--?|\b)(?:api[-_]key|hf[-_]token|token|password)['\"]?(?:[= ]|: )+)(?:'[^']*'|\"[^\"]*\"|[^\s,'\"}]+)", re.I
-)
-_BEARER = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9-]{8,}|Bearer \S+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +117,7 @@ def _fault_finding(source: str, fault: Fault, root: Fault | None) -> LogFinding:
         last_line=fault.last_line,
         rank=fault.rank,
         device=fault.device,
-        line=mask_secrets(fault.line),
+        line=mask_text(fault.line),
     )
 
 
@@ -133,11 +129,6 @@ def _summary(title: str, fault: Fault) -> str:
         return title
     often = f", {fault.count} lines from line {fault.first_line}" if fault.count > 1 else f", line {fault.first_line}"
     return f"{title}{where}{often}"
-
-
-def mask_secrets(text: str) -> str:
-    """The text without API keys and tokens."""
-    return _BEARER.sub("***", _SECRET.sub(r"\1***", text))
 
 
 def _summaries(

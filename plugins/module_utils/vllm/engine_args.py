@@ -11,9 +11,9 @@ from __future__ import annotations
 import posixpath
 import re
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-MASK: t.Final = "***"
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask
 
 #: Short form -> option.
 SHORT: t.Final[dict[str, str]] = {
@@ -62,9 +62,6 @@ LISTS: t.Final[frozenset[str]] = frozenset(
     "cudagraph_capture_sizes model_loader_extra_options logits_processors kv_cache_dtype_skip_layers".split()
 )
 
-_SECRET = re.compile(r"(^|_)(api_?key|secret|password|token|passphrase)$", re.IGNORECASE)
-_SECRET_IN_JSON = re.compile(r'("[^"]*(?:api_?key|secret|password|token)"\s*:\s*)"[^"]*"', re.IGNORECASE)
-_PASSWORD_IN_URL = re.compile(r"(://)[^/@\s]+@")
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 #: A value attached to the short form: -tp4, -O3.
@@ -118,11 +115,6 @@ def parse_options(words: Sequence[str]) -> dict[str, Value]:
     return mask(options)
 
 
-def mask(options: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """``options`` with secrets replaced: keys and passwords by name, passwords within URLs and JSON values."""
-    return {key: _masked(key, value) for key, value in options.items()}
-
-
 def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The variables that concern vLLM, NCCL and the choice of GPUs, secrets replaced, sorted by name."""
     prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_")
@@ -164,15 +156,3 @@ def _typed(text: str) -> Value:
     if _NUMBER.fullmatch(text):
         return float(text)
     return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def _masked(key: str, value: t.Any) -> t.Any:
-    if _SECRET.search(key) and value is not None and not isinstance(value, bool):
-        return MASK
-    if isinstance(value, str):
-        return _PASSWORD_IN_URL.sub(rf"\1{MASK}@", _SECRET_IN_JSON.sub(rf'\1"{MASK}"', value))
-    if isinstance(value, list):
-        return [_masked("", item) for item in value]
-    if isinstance(value, Mapping):
-        return mask(value)
-    return value

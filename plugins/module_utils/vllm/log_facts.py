@@ -15,6 +15,7 @@ import typing as t
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask, mask_value
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_lines import (
     Prefix,
     strip_prefix,
@@ -31,7 +32,8 @@ class EngineFacts:
     ``kv_cache_tokens`` is the size of the KV cache of one engine in tokens, ``kv_cache_memory`` the bytes that one
     rank keeps for it, ``model_memory`` the bytes of weights that one rank has loaded (the fullest rank where they
     differ). ``arguments`` are vLLM's printed arguments with secrets masked. ``ranks`` holds one
-    ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line, ``worker_ranks`` the ranks that sign log lines. ``boots`` counts the starts that the log shows.
+    ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line, ``worker_ranks`` the ranks that sign log lines.
+    ``boots`` counts the starts that the log shows.
     """
 
     vllm_version: str | None = None
@@ -122,7 +124,6 @@ _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor para
 _COMMAND_TP = re.compile(r"(?:--tensor-parallel-size|(?<!\S)-tp)[= ](\d+)")
 _ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_\w+) set by environment to (.+?)\.?$")
 _QUOTED_ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_[A-Z0-9_]+)='([^']*)'")
-_SECRET = re.compile(r"api_?key|token$|password|secret", re.I)
 #: V0 counts blocks; this is its default block size on CUDA (vllm/config.py, CacheConfig.block_size).
 _V0_BLOCK_SIZE = 16
 
@@ -211,9 +212,7 @@ class LogFacts:
 
     def _argument_line(self, text: str) -> None:
         arguments = _parse_arguments(text)
-        self._facts.arguments = {
-            name: "***" if value and _SECRET.search(name) else value for name, value in arguments.items()
-        }
+        self._facts.arguments = mask(arguments)
         self._argument_sizes = {
             name: value
             for name, value in arguments.items()
@@ -261,7 +260,7 @@ class LogFacts:
         if match := _ENVIRONMENT.search(text):
             pairs.append((match[1], match[2]))
         for name, value in pairs:
-            self._facts.environment[name] = "***" if _SECRET.search(name) else value
+            self._facts.environment[name] = mask_value(value, name)
 
     def _memory_lines(self, text: str) -> None:
         if match := _KV_TOKENS.search(text):

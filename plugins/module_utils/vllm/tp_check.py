@@ -339,7 +339,7 @@ def _arguments(seen: Observations) -> dict[str, t.Any] | None:
     if seen.container.value is not None and seen.container.value.arguments is not None:
         return seen.container.value.arguments
     if seen.engine.value is not None and seen.engine.value.arguments:
-        return engine_args.mask(seen.engine.value.arguments)
+        return seen.engine.value.arguments
     return None
 
 

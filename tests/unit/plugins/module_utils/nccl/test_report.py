@@ -10,7 +10,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.report import (
     SourceScan,
     findings,
     healthy,
-    mask_secrets,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import Fault, Scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures import CLASSES, SIGNATURES
@@ -68,8 +67,3 @@ def test_dictionary_has_the_extended_keys() -> None:
     keys = set(findings([], [])[0].as_dict())
     assert {"class", "severity", "count", "first_line", "last_line", "rank", "device", "line"} < keys
     assert isinstance(findings([], [])[0], LogFinding)
-
-
-def test_masking() -> None:
-    assert mask_secrets("--api-key abc 'hf_token': 'x1' Bearer zzz") == "--api-key *** 'hf_token': *** ***"
-    assert mask_secrets("tokens: 5, prompt_tokens=7") == "tokens: 5, prompt_tokens=7"
