@@ -5,15 +5,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible.errors import AnsibleParserError
-from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import LIBRARY, LIBRARY_ERROR
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import LinodeError
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.fleet import members, snapshot
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import open_api
-
 DOCUMENTATION = r"""
 name: linode_gpu
 short_description: GPU Linodes as inventory hosts
@@ -89,6 +80,15 @@ keyed_groups:
 # cache_timeout: 3600
 # cache_connection: ~/.cache/multigpu-inventory
 """
+
+import typing as t
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import LIBRARY, LIBRARY_ERROR
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import LinodeError
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.fleet import members, snapshot
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import open_api
 
 #: Summary key -> host variable. ``ansible_host`` comes from the address.
 VARIABLES: t.Final[dict[str, str]] = {

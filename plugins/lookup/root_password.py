@@ -5,16 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import typing as t
-from pathlib import Path
-
-from ansible.errors import AnsibleLookupError
-from ansible.parsing.vault import AnsibleVaultError, VaultLib, VaultSecret, is_encrypted
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import generate_password, weakness
-
 DOCUMENTATION = r"""
 name: root_password
 short_description: A root password from a file, generated where the file is not there yet
@@ -52,6 +42,16 @@ _raw:
   type: list
   elements: str
 """
+
+import os
+import secrets
+import typing as t
+from pathlib import Path
+
+from ansible.errors import AnsibleLookupError
+from ansible.parsing.vault import AnsibleVaultError, VaultLib, VaultSecret, is_encrypted
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import generate_password, weakness
 
 
 def stored_password(path: Path, vault_secret: str | None = None) -> str:

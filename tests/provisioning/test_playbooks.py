@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,16 +60,17 @@ def test_fleet_from_nothing_to_nothing(cloud):
     assert "After: 2 nodes, 8 GPUs, 7.14 USD an hour, 5212.20 USD a month" in checked
 
     cache = cloud.folder / "facts"
-    made = succeeded(
-        play(
-            cloud,
-            "provision",
-            *asked,
-            "-vvv",
-            ANSIBLE_CACHE_PLUGIN="jsonfile",
-            ANSIBLE_CACHE_PLUGIN_CONNECTION=str(cache),
+    with watched_processes() as commands:
+        made = succeeded(
+            play(
+                cloud,
+                "provision",
+                *asked,
+                "-vvv",
+                ANSIBLE_CACHE_PLUGIN="jsonfile",
+                ANSIBLE_CACHE_PLUGIN_CONNECTION=str(cache),
+            )
         )
-    )
     assert cloud.account.labels() == ["test-chat-1", "test-chat-2"]
     assert [item["tags"] for item in cloud.account.instances.values()] == [["multigpu-test"]] * 2
     (firewall,) = cloud.account.firewalls.values()
@@ -77,9 +80,12 @@ def test_fleet_from_nothing_to_nothing(cloud):
 
     secrets = [*cloud.account.passwords.values(), cloud.token, SECRET, *private_keys(cloud)]
     assert_kept(cloud)
-    everything = [made, *[path.read_text() for path in cache.rglob("*") if path.is_file()]]
+    everything = [made, *commands, *[path.read_text() for path in cache.rglob("*") if path.is_file()]]
     assert not [text for text in everything for secret in secrets if secret in text]
-    FIGURES.append(f"-vvv output {len(made)} characters: {len(secrets)} secrets, none of them found")
+    FIGURES.append(
+        f"-vvv output of {len(made)} characters, {len(commands)} command lines and the facts cache: "
+        f"{len(secrets)} secrets, none of them found"
+    )
 
     again = succeeded(play(cloud, "provision", *asked))
     assert cloud.account.writes() == []
@@ -100,6 +106,28 @@ def test_fleet_from_nothing_to_nothing(cloud):
     assert list(cloud.account.instances) == [foreign["id"]]
     assert cloud.account.firewalls == {}
     assert list((cloud.folder / "state").iterdir()) == []
+
+
+@contextmanager
+def watched_processes():
+    """Command lines of all processes of this machine that were seen meanwhile."""
+    seen, ended = set(), threading.Event()
+
+    def watch():
+        while not ended.wait(0.05):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(path.read_text(errors="replace"))
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
 
 
 def private_keys(cloud):
