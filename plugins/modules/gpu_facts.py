@@ -36,7 +36,7 @@ options:
   gather_subset:
     description:
       - What to read beside identity, memory, utilization, power and clocks, which are always read.
-      - V(health) is memory errors, row remapping, throttle reasons and temperature limits.
+      - V(health) is memory errors, replaced memory, throttle reasons and temperature limits.
       - V(all) is everything, V(min) nothing more. A name behind V(!) is left out.
       - Checks that need what was not read are C(not_tested).
     type: list
@@ -235,6 +235,11 @@ ansible_facts:
               returned: success
               type: dict
               sample: {correctable: 0, uncorrectable: 0, pending: false, failure: false}
+            retired_pages:
+              description: Memory pages that were taken out of use, and whether one waits for it; GPUs before Ampere.
+              returned: success
+              type: dict
+              sample: {correctable: null, uncorrectable: null, pending: null}
             throttle_reasons:
               description: Why the clocks are lower than they could be at this moment.
               returned: success
@@ -275,7 +280,7 @@ ansible_facts:
               elements: list
               sample: [[X, OK], [OK, X]]
             nvlink:
-              description: Whether any two GPUs are connected by NVLink.
+              description: Whether any two GPUs are connected by NVLink. Null where the driver does not tell.
               returned: success
               type: bool
               sample: false

@@ -65,6 +65,7 @@ def empty_device(index: int) -> Device:
         },
         "ecc": {"enabled": None, **dict.fromkeys(ECC_COUNTERS)},
         "remapped_rows": {"correctable": None, "uncorrectable": None, "pending": None, "failure": None},
+        "retired_pages": {"correctable": None, "uncorrectable": None, "pending": None},
         "throttle_reasons": None,
         "processes": None,
         "mig_mode": None,

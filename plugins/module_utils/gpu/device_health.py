@@ -18,6 +18,10 @@ PCIE_REPLAYS: t.Final[int] = 80
 #: Uncorrectable row remaps above which a GPU is worn out. Source: NVIDIA row-remapping guide, RMA criteria (512 rows).
 ROW_REMAPS: t.Final[int] = 512
 
+#: Pages that a GPU before Ampere can retire; then its spare memory is used up. Source: NVIDIA dynamic page retirement
+#: guide (at most 64); DCGM's DCGM_LIMIT_MAX_RETIRED_PAGES is the same.
+RETIRED_PAGES: t.Final[int] = 64
+
 #: Reasons for a lower clock that are no trouble. Source: nvml.h; sw_power_cap is a GPU at its power limit, as it
 #: should be under full load.
 HARMLESS_REASONS: t.Final[frozenset[str]] = frozenset({"gpu_idle", "sw_power_cap"})
@@ -46,6 +50,10 @@ _THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
     "sync_boost": (
         "The GPU is in a sync boost group and waits for a slower member.",
         "Remove the group where this is not wanted.",
+    ),
+    "unknown": (
+        "The driver names a reason that is newer than this collection.",
+        "See what it means: nvidia-smi -q -d PERFORMANCE.",
     ),
 }
 
@@ -103,50 +111,63 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
 
 
 def ecc(devices: Sequence[Device]) -> Finding:
-    """Uncorrectable errors since the last reset, and the state of row remapping."""
-
-    def judge(device: Device) -> Verdict:
-        counters, rows = device["ecc"], device["remapped_rows"]
-        replace = "Move the workload, stop and start the node, and report the host: the GPU needs to be replaced."
-        if rows["failure"]:
-            return Verdict(Status.FAIL, "row remapping failed", "The GPU has no spare memory rows left.", replace)
-        if (rows["uncorrectable"] or 0) > ROW_REMAPS:
-            return Verdict(
-                Status.FAIL, f"{rows['uncorrectable']} rows remapped", "The GPU's memory is worn out.", replace
-            )
-        if rows["pending"]:
-            return Verdict(
-                Status.FAIL,
-                "row remapping pending",
-                "A memory row was found bad; it is replaced at the next GPU reset.",
-                "Stop vLLM and reboot the node, then look whether errors come back.",
-            )
-        if counters["uncorrected_volatile"]:
-            return Verdict(
-                Status.FAIL,
-                f"{counters['uncorrected_volatile']} uncorrectable memory errors since the last reset",
-                "Memory cells gave data that could not be repaired; results may be wrong or a process was ended.",
-                "Stop vLLM and reboot the node; if errors come back, report the host.",
-            )
-        if counters["uncorrected_volatile"] is None and rows["failure"] is None:
-            return Verdict(Status.NOT_TESTED, "reports neither ECC counters nor row remapping")
-        if counters["uncorrected_volatile"] is None:
-            return Verdict(Status.NOT_TESTED, "ECC is off or not supported; row remapping is clean")
-        return Verdict(Status.PASS, "no uncorrectable error")
-
+    """Uncorrectable errors since the last reset, and how many spare rows or pages the memory has used up."""
     errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
     return _combine(
         "hardware.ecc",
-        _ask(judge, devices),
+        _ask(_memory, devices),
         "no uncorrectable memory error, no failed or pending row remap",
         expected=0,
         measured=sum(errors) if errors else None,
         unit="uncorrectable errors",
         evidence={
-            str(device["index"]): {**device["ecc"], "remapped_rows": device["remapped_rows"]} for device in devices
+            str(d["index"]): {**d["ecc"], "remapped_rows": d["remapped_rows"], "retired_pages": d["retired_pages"]}
+            for d in devices
         },
-        source="NVIDIA row-remapping guide: pending or failed remap, more than 512 uncorrectable remaps",
+        source="NVIDIA row-remapping guide: pending or failed remap, more than 512 uncorrectable remaps; before Ampere "
+        "NVIDIA page-retirement guide: pending retirement, 64 retired pages",
     )
+
+
+def _memory(device: Device) -> Verdict:
+    counters, rows, pages = device["ecc"], device["remapped_rows"], device["retired_pages"]
+    retired = (pages["correctable"] or 0) + (pages["uncorrectable"] or 0)
+    replace = "Move the workload, stop and start the node, and report the host: the GPU needs to be replaced."
+    worn = "The GPU's memory is worn out."
+    again = "Stop vLLM and reboot the node, then look whether errors come back."
+    faults = (
+        (rows["failure"], "row remapping failed", "The GPU has no spare memory rows left.", replace),
+        ((rows["uncorrectable"] or 0) > ROW_REMAPS, f"{rows['uncorrectable']} rows remapped", worn, replace),
+        (retired >= RETIRED_PAGES, f"{retired} memory pages retired", worn, replace),
+        (
+            rows["pending"],
+            "row remapping pending",
+            "A memory row was found bad; it is replaced at the next GPU reset.",
+            again,
+        ),
+        (
+            pages["pending"],
+            "page retirement pending",
+            "A memory page was found bad; it is taken out of use at the next reboot.",
+            again,
+        ),
+        (
+            counters["uncorrected_volatile"],
+            f"{counters['uncorrected_volatile']} uncorrectable memory errors since the last reset",
+            "Memory cells gave data that could not be repaired; results may be wrong or a process was ended.",
+            "Stop vLLM and reboot the node; if errors come back, report the host.",
+        ),
+    )
+    for found, note, cause, remedy in faults:
+        if found:
+            return Verdict(Status.FAIL, note, cause, remedy)
+    if counters["uncorrected_volatile"] is not None:
+        return Verdict(Status.PASS, "no uncorrectable error")
+    spares = {"row remapping": rows["failure"], "page retirement": pages["pending"]}
+    clean = [name for name, state in spares.items() if state is not None]
+    if not clean:
+        return Verdict(Status.NOT_TESTED, "reports no ECC counters, no row remapping and no page retirement")
+    return Verdict(Status.NOT_TESTED, f"ECC is off or not supported; {' and '.join(clean)} is clean")
 
 
 def throttle(devices: Sequence[Device]) -> Finding:
@@ -160,10 +181,8 @@ def throttle(devices: Sequence[Device]) -> Finding:
         if not bad:
             return Verdict(Status.PASS, "not throttled")
         status = Status.FAIL if HARDWARE_REASONS.intersection(bad) else Status.WARN
-        cause, remedy = _THROTTLE_ADVICE.get(
-            next((kind for kind in _THROTTLE_ADVICE if any(kind in reason for reason in bad)), ""), (None, None)
-        )
-        return Verdict(status, ", ".join(bad), cause, remedy)
+        kind = next((kind for kind in _THROTTLE_ADVICE if any(kind in reason for reason in bad)), "unknown")
+        return Verdict(status, ", ".join(bad), *_THROTTLE_ADVICE[kind])
 
     seen = sorted({reason for device in devices for reason in device["throttle_reasons"] or []})
     return _combine(

@@ -37,6 +37,8 @@ nvmlDeviceGetPcieReplayCounter
 nvmlDeviceGetEccMode
 nvmlDeviceGetTotalEccErrors
 nvmlDeviceGetRemappedRows
+nvmlDeviceGetRetiredPages (0, 1)
+nvmlDeviceGetRetiredPagesPendingStatus
 nvmlDeviceGetCurrentClocksEventReasons      before release 535: nvmlDeviceGetCurrentClocksThrottleReasons
 nvmlDeviceGetComputeRunningProcesses        nvmlDeviceGetComputeRunningProcesses_v3
 nvmlDeviceGetMigMode
@@ -50,6 +52,7 @@ nvmlDeviceGetNvLinkRemotePciInfo            nvmlDeviceGetNvLinkRemotePciInfo_v2
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import typing as t
 from collections.abc import Collection
@@ -65,6 +68,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
     throttle_reasons,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
 # Values of nvml.h's enumerations. They are part of NVML's ABI, so they never change.
 CLOCK_SM, CLOCK_MEMORY = 1, 2
@@ -74,6 +78,7 @@ FIELD_SLOWDOWN_MARGIN = 194
 MEMORY_INFO_V2 = 0x02000028
 ECC_CORRECTED, ECC_UNCORRECTED = 0, 1
 ECC_VOLATILE, ECC_AGGREGATE = 0, 1
+RETIRED_CORRECTABLE, RETIRED_UNCORRECTABLE = 0, 1
 P2P_READ, P2P_WRITE = 0, 1
 LINKS_MAX = 36
 LINK_TO_SWITCH = 2
@@ -278,6 +283,7 @@ class NvmlReader:
                 "pending": None if rows[2] is None else bool(rows[2]),
                 "failure": None if rows[3] is None else bool(rows[3]),
             },
+            "retired_pages": self._retired_pages(handle),
             "throttle_reasons": self._throttle_reasons(handle),
             "temperature_limits": {
                 "slowdown": call("nvmlDeviceGetTemperatureThreshold", handle, THRESHOLD_SLOWDOWN),
@@ -285,6 +291,20 @@ class NvmlReader:
                 "margin": call("nvmlDeviceGetMarginTemperature", handle),
                 "margin_slowdown": _signed_field(call("nvmlDeviceGetFieldValues", handle, [FIELD_SLOWDOWN_MARGIN])),
             },
+        }
+
+    def _retired_pages(self, handle: t.Any) -> Device:
+        """What GPUs before Ampere have in place of row remapping."""
+        pages = [
+            self._call("nvmlDeviceGetRetiredPages", handle, kind)
+            for kind in (RETIRED_CORRECTABLE, RETIRED_UNCORRECTABLE)
+        ]
+        counts = [None if found is None else len(found) for found in pages]
+        pending = self._call("nvmlDeviceGetRetiredPagesPendingStatus", handle)
+        return {
+            "correctable": counts[0],
+            "uncorrectable": counts[1],
+            "pending": None if pending is None else bool(pending),
         }
 
     def _throttle_reasons(self, handle: t.Any) -> list[str] | None:
@@ -301,7 +321,7 @@ class NvmlReader:
         return [
             {
                 "pid": process.pid,
-                "name": _text(self._call("nvmlSystemGetProcessName", process.pid)),
+                "name": _process_name(self._call("nvmlSystemGetProcessName", process.pid)),
                 "memory_used": process.usedGpuMemory,
             }
             for process in processes
@@ -347,6 +367,12 @@ def _text(value: t.Any) -> str | None:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
+def _process_name(value: t.Any) -> str | None:
+    """Some drivers give the whole command line, which can hold a key."""
+    name = _text(value)
+    return None if name is None else mask_text(name)
+
+
 def _field(structure: t.Any, name: str) -> int | None:
     return None if structure is None else int(getattr(structure, name))
 
@@ -361,4 +387,8 @@ def _bus_id(pci: t.Any) -> str | None:
 
 def _signed_field(values: t.Any) -> int | None:
     """The first of ``values`` (nvmlFieldValue_t) as a signed number, or null where the GPU has no such field."""
-    return None if not values or values[0].nvmlReturn else values[0].value.siVal
+    if not values or values[0].nvmlReturn:
+        return None
+    value = values[0].value
+    # Old bindings lack siVal; the same 32 bits stand in uiVal.
+    return value.siVal if hasattr(value, "siVal") else ctypes.c_int32(value.uiVal).value

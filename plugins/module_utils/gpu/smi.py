@@ -19,6 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
     sample_of,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
 #: nvidia-smi's words for "this GPU cannot tell".
 ABSENT: t.Final[frozenset[str]] = frozenset(
@@ -30,9 +31,16 @@ ABSENT: t.Final[frozenset[str]] = frozenset(
         "Unknown",
         "Unknown Error",
         "[Unknown Error]",
+        "[Not Found]",
+        "[Not Supported]",
+        "Insufficient Permissions",
+        "[Insufficient Permissions]",
         "Requested functionality has been deprecated",
     }
 )
+
+#: What nvidia-smi writes in place of a value where the GPU itself does not answer.
+DEAD: t.Final[re.Pattern[str]] = re.compile(r"GPU is lost|GPU requires reset")
 
 UNITS: t.Final[dict[str, int]] = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -103,13 +111,17 @@ class SmiReader:
         return [sample_of(device) for device in self.devices(("health", "pcie"))]
 
     def topology(self) -> dict[str, t.Any]:
-        """Fact ``topology`` from ``nvidia-smi topo``; ``p2p`` is null where that command fails."""
-        matrix = topology.parse_table(self._run(["nvidia-smi", "topo", "-m"]))
+        """Fact ``topology`` from ``nvidia-smi topo``; what that command does not tell is null."""
+        count = len(self._log.findall("gpu"))
+        unknown = topology.build_matrix(count, lambda row, column: None)
+        return topology.as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
+
+    def _table(self, *options: str) -> topology.Matrix:
+        # Virtual GPUs and some containers have no topology; the other facts hold all the same.
         try:
-            p2p = topology.parse_table(self._run(["nvidia-smi", "topo", "-p2p", "r"])) or None
+            return topology.parse_table(self._run(["nvidia-smi", "topo", *options]))
         except GpuUnavailable:
-            p2p = None
-        return topology.as_topology(matrix, p2p)
+            return []
 
     def _query(self) -> ET.Element:
         text = self._run(["nvidia-smi", "-q", "-x"])
@@ -138,6 +150,7 @@ def _device(index: int, gpu: ET.Element, subsets: Collection[str]) -> Device:
         clocks={"sm": _int(_text(gpu, "clocks/sm_clock")), "memory": _int(_text(gpu, "clocks/mem_clock"))},
         clocks_max={"sm": _int(_text(gpu, "max_clocks/sm_clock")), "memory": _int(_text(gpu, "max_clocks/mem_clock"))},
         mig_mode=None if mig is None else mig.lower(),
+        error=_lost(gpu),
     )
     if "health" in subsets:
         device.update(_health(gpu))
@@ -146,6 +159,11 @@ def _device(index: int, gpu: ET.Element, subsets: Collection[str]) -> Device:
     if "processes" in subsets:
         device["processes"] = _processes(gpu)
     return device
+
+
+def _lost(gpu: ET.Element) -> str | None:
+    """What nvidia-smi says of a GPU that does not answer, else null."""
+    return next((match[0] for text in gpu.itertext() if (match := DEAD.search(text))), None)
 
 
 def _health(gpu: ET.Element) -> Device:
@@ -163,6 +181,11 @@ def _health(gpu: ET.Element) -> Device:
             "uncorrectable": _int(_text(gpu, "remapped_rows/remapped_row_unc")),
             "pending": _yes(_text(gpu, "remapped_rows/remapped_row_pending")),
             "failure": _yes(_text(gpu, "remapped_rows/remapped_row_failure")),
+        },
+        "retired_pages": {
+            "correctable": _int(_text(gpu, "retired_pages/multiple_single_bit_retirement/retired_count")),
+            "uncorrectable": _int(_text(gpu, "retired_pages/double_bit_retirement/retired_count")),
+            "pending": _yes(_text(gpu, "retired_pages/pending_retirement")),
         },
         "throttle_reasons": _throttle_reasons(gpu),
         "temperature_limits": {
@@ -192,7 +215,8 @@ def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
     return [
         {
             "pid": int(info.findtext("pid", "0")),
-            "name": _text(info, "process_name"),
+            # Some drivers give the whole command line, which can hold a key.
+            "name": None if (name := _text(info, "process_name")) is None else mask_text(name),
             "memory_used": _bytes(_text(info, "used_memory")),
         }
         for info in section.findall("process_info")
@@ -207,8 +231,9 @@ def _throttle_reasons(gpu: ET.Element) -> list[str] | None:
         ("clocks_throttle_reasons", "clocks_throttle_reason_"),
     ):
         found = gpu.find(section)
-        if found is not None and len(found):
-            names = {item.tag.removeprefix(prefix) for item in found if (item.text or "").strip() == "Active"}
+        told = {} if found is None else {item.tag.removeprefix(prefix): _known(item.text) for item in found}
+        if any(told.values()):
+            names = {name for name, state in told.items() if state == "Active"}
             names = {REASON_ALIASES.get(name, name) for name in names}
             return [name for name in THROTTLE_BITS.values() if name in names]
     return None

@@ -55,11 +55,13 @@ def nvlink_count(peer_bus_ids: Sequence[str | None], switched: tuple[int, int], 
 
 
 def as_topology(matrix: Matrix, p2p: Matrix | None) -> dict[str, t.Any]:
-    """Fact ``topology``: ``matrix``, ``p2p`` (null where unknown), ``nvlink`` (any pair), ``legend``."""
+    """Fact ``topology``: ``matrix``, ``p2p`` (null where unknown), ``nvlink`` (any pair; null likewise), ``legend``."""
+    known = [cell for row in matrix for cell in row if cell is not None]
+    pairs_known = len(matrix) < 2 or any(cell != "X" for cell in known)
     return {
         "matrix": matrix,
         "p2p": p2p,
-        "nvlink": any(cell is not None and cell.startswith("NV") for row in matrix for cell in row),
+        "nvlink": any(cell.startswith("NV") for cell in known) if pairs_known else None,
         "legend": dict(LEGEND),
     }
 

@@ -98,6 +98,26 @@ def test_ecc(four, ecc, rows, status):
     assert status_of("hardware.ecc", four) == status
 
 
+@pytest.mark.parametrize(
+    ("pages", "status"),
+    [
+        ({"correctable": 31, "uncorrectable": 32, "pending": False}, "pass"),
+        ({"correctable": 32, "uncorrectable": 32, "pending": False}, "fail"),
+        ({"correctable": 0, "uncorrectable": 1, "pending": True}, "fail"),
+    ],
+)
+def test_retired_pages(four, pages, status):
+    four[1]["remapped_rows"] = empty_device(1)["remapped_rows"]
+    four[1]["retired_pages"] = pages
+    assert status_of("hardware.ecc", four) == status
+
+
+def test_retired_pages_without_ecc_are_told():
+    device = empty_device(0)
+    device["retired_pages"]["pending"] = False
+    assert subject.ecc([device]).summary == "GPU 0: ECC is off or not supported; page retirement is clean"
+
+
 def test_ecc_counts_over_all_gpus(four):
     four[0]["ecc"]["uncorrected_volatile"] = 2
     four[3]["ecc"]["uncorrected_volatile"] = 5
@@ -119,7 +139,7 @@ def test_ecc_counts_over_all_gpus(four):
         (["hw_slowdown"], "fail", "heat or power supply"),
         (["applications_clocks_setting"], "warn", "fixed the clocks"),
         (["sync_boost"], "warn", "slower member"),
-        (["unknown_0x200"], "warn", None),
+        (["unknown_0x200"], "warn", "newer than this collection"),
     ],
 )
 def test_throttle(four, reasons, status, cause):

@@ -46,6 +46,7 @@ def test_h100_under_load(nvml, loaded):
             "uncorrected_aggregate": 0,
         },
         "remapped_rows": {"correctable": 0, "uncorrectable": 0, "pending": False, "failure": False},
+        "retired_pages": {"correctable": None, "uncorrectable": None, "pending": None},
         "throttle_reasons": ["sw_power_cap"],
         "processes": [{"pid": 419, "name": "python3", "memory_used": 5345640448}],
         "mig_mode": "disabled",
@@ -77,7 +78,7 @@ def test_function_that_the_bindings_lack_is_null(nvml, idle):
 def test_subsets_that_were_not_asked_for_are_null(nvml, idle):
     (device,) = read(nvml, idle, ())
     empty = empty_device(0)
-    kept = ("pcie", "ecc", "remapped_rows", "throttle_reasons", "processes", "temperature_limits")
+    kept = ("pcie", "ecc", "remapped_rows", "retired_pages", "throttle_reasons", "processes", "temperature_limits")
     assert {key: device[key] for key in kept} == {key: empty[key] for key in kept}
     assert device["memory_total"] == 85520809984
 
@@ -102,6 +103,29 @@ def test_process_of_another_namespace_has_no_name_and_no_memory(nvml, loaded):
     process = {"pid": 7, "usedGpuMemory": None}
     (device,) = read(nvml, {**loaded, "nvmlDeviceGetComputeRunningProcesses(gpu0)": [process]})
     assert device["processes"] == [{"pid": 7, "name": None, "memory_used": None}]
+
+
+def test_command_line_in_place_of_a_name_keeps_its_key_to_itself(nvml, loaded):
+    name = "python3 -m vllm.entrypoints.openai.api_server --api-key hush --port 8000"
+    (device,) = read(nvml, {**loaded, "nvmlSystemGetProcessName(419)": name})
+    assert device["processes"][0]["name"] == name.replace("hush", "***")
+
+
+def test_retired_pages_of_a_turing_card(nvml, idle):
+    turing = {
+        **idle,
+        "nvmlDeviceGetRetiredPages(gpu0, 0)": [4096, 8192],
+        "nvmlDeviceGetRetiredPages(gpu0, 1)": [],
+        "nvmlDeviceGetRetiredPagesPendingStatus(gpu0)": 1,
+    }
+    (device,) = read(nvml, turing)
+    assert device["retired_pages"] == {"correctable": 2, "uncorrectable": 0, "pending": True}
+
+
+def test_margin_from_old_bindings(nvml, idle):
+    old = {**idle, "nvmlDeviceGetFieldValues(gpu0, [194])": [{"nvmlReturn": 0, "value": {"uiVal": 2**32 - 2}}]}
+    (device,) = read(nvml, old)
+    assert device["temperature_limits"]["margin_slowdown"] == -2
 
 
 @pytest.mark.parametrize("key", ["nvmlDeviceGetHandleByIndex(1)", "nvmlDeviceGetPowerUsage(gpu1)"])
@@ -160,6 +184,13 @@ def test_nvlinks_through_a_switch(nvml, idle, node_of):
 def test_topology_beside_a_lost_gpu(nvml, idle, node_of):
     calls = {**node_of(idle, 3), "nvmlDeviceGetHandleByIndex(1)": error(15)}
     assert subject.NvmlReader(nvml(calls)).topology()["matrix"][0] == ["X", None, "PHB"]
+
+
+def test_topology_that_nobody_tells_is_null(nvml, idle, node_of):
+    calls = {key: value for key, value in node_of(idle, 2).items() if "Topology" not in key}
+    facts = subject.NvmlReader(nvml(calls)).topology()
+    assert facts["matrix"] == [["X", None], [None, "X"]]
+    assert facts["nvlink"] is None
 
 
 def test_sample(nvml, loaded):

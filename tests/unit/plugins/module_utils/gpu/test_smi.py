@@ -39,6 +39,11 @@ TURING = """<?xml version="1.0" ?>
       <gpu_temp_slow_threshold>94 C</gpu_temp_slow_threshold>
       <gpu_temp_max_gpu_threshold>89 C</gpu_temp_max_gpu_threshold>
     </temperature>
+    <retired_pages>
+      <multiple_single_bit_retirement><retired_count>2</retired_count></multiple_single_bit_retirement>
+      <double_bit_retirement><retired_count>1</retired_count></double_bit_retirement>
+      <pending_retirement>Yes</pending_retirement>
+    </retired_pages>
     <remapped_rows>N/A</remapped_rows>
     <mig_mode><current_mig>N/A</current_mig></mig_mode>
     <processes>
@@ -102,6 +107,41 @@ def test_peer_access_that_cannot_be_asked_is_null(recorded_smi):
     assert subject.SmiReader(run).topology()["p2p"] is None
 
 
+def test_facts_hold_where_there_is_no_topology(recorded_smi):
+    def run(command):
+        if "topo" in command:
+            raise GpuUnavailable("smi_failed")
+        return recorded_smi("idle")(command).replace("</gpu>", "</gpu><gpu/>")
+
+    facts = subject.SmiReader(run).topology()
+    assert facts["matrix"] == [["X", None], [None, "X"]]
+    assert facts["p2p"] is None and facts["nvlink"] is None
+
+
+@pytest.mark.parametrize("text", ["GPU is lost", "[GPU requires reset]"])
+def test_gpu_that_does_not_answer_says_so(text):
+    device = device_of(f"<nvidia_smi_log><gpu><uuid>GPU-1</uuid><fan_speed>{text}</fan_speed></gpu></nvidia_smi_log>")
+    assert device["error"] == text.strip("[]")
+
+
+def test_throttle_reasons_that_the_gpu_does_not_tell_are_null():
+    gpu = "<gpu><clocks_event_reasons><clocks_event_reason_gpu_idle>N/A</clocks_event_reason_gpu_idle>"
+    assert device_of(f"<nvidia_smi_log>{gpu}</clocks_event_reasons></gpu></nvidia_smi_log>")["throttle_reasons"] is None
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("[Not Found]", None),
+        ("/usr/bin/python3 vllm serve m --api-key hush", "/usr/bin/python3 vllm serve m --api-key ***"),
+    ],
+)
+def test_names_of_processes(written, name):
+    info = f"<process_info><pid>1</pid><type>C</type><process_name>{written}</process_name></process_info>"
+    device = device_of(f"<nvidia_smi_log><gpu><processes>{info}</processes></gpu></nvidia_smi_log>")
+    assert device["processes"][0]["name"] == name
+
+
 def test_sample_reads_again(recorded_smi):
     states = iter([recorded_smi("idle"), recorded_smi("load")])
 
@@ -124,6 +164,7 @@ def test_spelling_of_old_drivers():
     assert (device["power_draw"], device["power_limit"]) == (21.3, 260.0)
     assert device["temperature_limits"] == {"slowdown": 94, "gpu_max": 89, "margin": None, "margin_slowdown": None}
     assert device["remapped_rows"] == empty_device(0)["remapped_rows"]
+    assert device["retired_pages"] == {"correctable": 2, "uncorrectable": 1, "pending": True}
     assert device["mig_mode"] is None
     assert device["processes"] == [{"pid": 12, "name": None, "memory_used": None}]
 

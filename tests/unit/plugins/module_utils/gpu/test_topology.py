@@ -56,7 +56,7 @@ def test_unknown_bus_id_is_no_nvlink():
     assert subject.nvlink_count([None], (0, 0), None) == 0
 
 
-@pytest.mark.parametrize(("cell", "nvlink"), [("NV18", True), ("NODE", False), (None, False)])
+@pytest.mark.parametrize(("cell", "nvlink"), [("NV18", True), ("NODE", False), (None, None)])
 def test_nvlink_of_any_pair(cell, nvlink):
     facts = subject.as_topology([["X", cell], [cell, "X"]], None)
     assert facts["nvlink"] is nvlink
