@@ -60,8 +60,8 @@ def has_code(path: pathlib.Path) -> bool:
 
 
 def is_action(module: pathlib.Path) -> bool:
-    """Whether the work is done by an action plugin; the module of that name then only documents it."""
-    return (PLUGINS / "action" / module.name).is_file()
+    """Whether all the work is done by an action plugin; the module of that name then only documents it."""
+    return (PLUGINS / "action" / module.name).is_file() and "def main" not in module.read_text(encoding="utf-8")
 
 
 def documentation(module: pathlib.Path) -> dict[str, t.Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextvars
 import copy
 import json
+import locale
 import shlex
 import time
 import typing as t
@@ -21,6 +22,8 @@ from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import Board, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.reporter import Reporter, View, poll_interval
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import TERMINAL, Size, size_of
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live_words import WordsView
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
 #: With this many -v Ansible reports every poll, and a table would be torn to pieces.
 _TOO_VERBOSE: t.Final = 3
@@ -36,14 +39,23 @@ class AnsibleOutput:
 
     def __init__(self, display: t.Any) -> None:
         self._display = display
+        self._spoken = Path(constants.DEFAULT_LOCAL_TMP) / "live-spoken"
 
     def size(self) -> Size | None:
         return None if self._display.verbosity >= _TOO_VERBOSE else size_of(TERMINAL)
 
+    def silence(self) -> float | None:
+        try:
+            return time.monotonic() - float(self._spoken.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
     def say(self, lines: Sequence[str]) -> None:
+        if not lines:
+            return
         clock = time.strftime("%H:%M:%S")
-        if lines:
-            self._display.display("\n".join(f"{clock} {line}" for line in lines))
+        self._display.display("\n".join(f"{clock} {line}" for line in lines))
+        self._spoken.write_text(str(time.monotonic()), encoding="utf-8")
 
     def draw(self, text: str) -> None:
         self._display.display(text, screen_only=True, newline=False)
@@ -58,8 +70,8 @@ class LiveAction(NormalAction):
     """
 
     view: View
-    #: Shortest time between two polls in seconds.
-    shortest_poll: float = 2.0
+    #: Shortest time between two polls in seconds; ``None`` where the module tells nothing on its way.
+    shortest_poll: float | None = 2.0
 
     def run_live(self, task_vars: Result, news: Callable[[State], None] = lambda _told: None) -> Result:
         """The module's result, after showing its progress.
@@ -69,16 +81,17 @@ class LiveAction(NormalAction):
         host = str(task_vars["inventory_hostname"])
         board = self.board()
         given = self._task.args
-        path = given.get("progress_path") or f"{_DIRECTORY}/multigpu-vllm-{uuid.uuid4().hex}.json"
-        hosts = min(len(task_vars.get("ansible_play_batch") or [host]), int(task_vars.get("ansible_forks") or 1))
-        interval = poll_interval(hosts, self.shortest_poll)
-        output = AnsibleOutput(self._display)
-        reporter = Reporter(board, host, self.view, output, self._reader(str(path)), interval, news)
-        self._task.args = {**given, "progress_path": path}
-        reporter.start()
+        reporter = Reporter(board, host, self.view, AnsibleOutput(self._display), news)
+        if self.shortest_poll is None:
+            reporter.start()
+        else:
+            path = given.get("progress_path") or f"{_DIRECTORY}/multigpu-vllm-{uuid.uuid4().hex}.json"
+            hosts = min(len(task_vars.get("ansible_play_batch") or [host]), int(task_vars.get("ansible_forks") or 1))
+            self._task.args = {**given, "progress_path": path}
+            reporter.start(self._reader(str(path)), poll_interval(hosts, self.shortest_poll))
         ended, closing = "interrupted", []
         try:
-            result = super().run(None, task_vars)
+            result = NormalAction.run(self, None, task_vars)
             ended = str(result.get("msg") or "failed") if result.get("failed") else "done"
             closing = self.view.closing(host, result)
             with board.locked():
@@ -116,3 +129,16 @@ class LiveAction(NormalAction):
             return told if isinstance(told, dict) else None
 
         return read
+
+
+class SpokenAction(LiveAction):
+    """Runs a module that tells nothing on its way, and says now and then what it is and on which nodes it runs."""
+
+    words: str
+    shortest_poll = None
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        if self._task.async_val:
+            return super().run(tmp, task_vars)
+        self.view = WordsView(self.words, terminal_style(locale.getpreferredencoding(False)))
+        return self.run_live(task_vars or {})

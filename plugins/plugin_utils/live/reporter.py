@@ -18,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import N
 TICK: t.Final = 0.25
 REDRAW: t.Final = 1.0
 #: Seconds between two plain reports. Nobody should wait for more than five, and a busy controller may be late.
-REPORT: t.Final = 3.5
+REPORT: t.Final = 3.0
 #: What ends within this time, in seconds, is not worth a word.
 PATIENCE: t.Final = 1.5
 #: Seconds in which the result of a host that has ended can be printed before the table comes back.
@@ -44,9 +44,14 @@ class View(t.Protocol):
 
 
 class Output(t.Protocol):
-    """Where the lines go. ``size`` is ``None`` where nothing can be drawn anew; then ``draw`` is not called."""
+    """Where the lines go. ``size`` is ``None`` where nothing can be drawn anew; then ``draw`` is not called.
+
+    ``silence`` is seconds since something was last said by any task, ``None`` where nothing was.
+    """
 
     def size(self) -> Size | None: ...
+
+    def silence(self) -> float | None: ...
 
     def say(self, lines: Sequence[str]) -> None: ...
 
@@ -58,8 +63,6 @@ class Reporter:
 
     Whoever first sees that a drawing is due makes it, so that it does not matter which host ends when.
 
-    :param poll: asks the node for its progress; ``None`` where it does not tell. It may take long, and runs in a thread
-        that nobody waits for.
     :param news: called with every answer, with the board locked.
     """
 
@@ -69,26 +72,28 @@ class Reporter:
         host: str,
         view: View,
         output: Output,
-        poll: Callable[[], State | None],
-        interval: float,
         news: Callable[[State], None] = lambda _progress: None,
     ) -> None:
         self._board = board
         self._host = host
         self._view = view
         self._output = output
-        self._poll = poll
-        self._interval = interval
         self._news = news
         self._over = threading.Event()
         self._state: State = {"started": time.monotonic(), "received": None, "progress": {}, "ended": None}
 
-    def start(self) -> None:
+    def start(self, poll: Callable[[], State | None] | None = None, interval: float = 0.0) -> None:
+        """The task begins on this host.
+
+        :param poll: asks the node for its progress, every ``interval`` seconds; ``None`` where it does not tell. It may
+            take long, and runs in a thread that nobody waits for.
+        """
         with self._board.locked():
             self._board.put(self._host, self._state)
         self._ticker = threading.Thread(target=self._tick, name="live-draw", daemon=True)
         self._ticker.start()
-        threading.Thread(target=self._listen, name="live-poll", daemon=True).start()
+        if poll is not None:
+            threading.Thread(target=self._listen, args=(poll, interval), name="live-poll", daemon=True).start()
 
     def stop(self, ended: str, closing: Sequence[str]) -> None:
         """The task has ended on this host: ``ended`` is ``done``, or why it failed; ``closing`` is said last."""
@@ -106,9 +111,9 @@ class Reporter:
             if now - self._state["started"] >= PATIENCE:
                 self._output.say(closing)
 
-    def _listen(self) -> None:
-        while not self._over.wait(self._interval):
-            progress = self._poll()
+    def _listen(self, poll: Callable[[], State | None], interval: float) -> None:
+        while not self._over.wait(interval):
+            progress = poll()
             if progress is None or self._over.is_set():
                 continue
             with self._board.locked():
@@ -124,10 +129,10 @@ class Reporter:
     def _draw_if_due(self) -> None:
         shared = self._board.shared()
         now = time.monotonic()
-        if now < shared.get("due", self._state["started"] + PATIENCE):
+        size = self._output.size()
+        if now < shared.get("due", self._first_due(now, size)):
             return
         nodes = self._nodes(self._board.states())
-        size = self._output.size()
         if size is None:
             self._output.say(self._view.plain(nodes))
             self._board.share({**shared, "lines": 0, "due": now + REPORT})
@@ -135,6 +140,11 @@ class Reporter:
         lines = self._view.table(nodes, size)
         self._output.draw(redrawn(lines, shared.get("lines", 0)))
         self._board.share({**shared, "lines": len(lines), "due": now + REDRAW})
+
+    def _first_due(self, now: float, size: Size | None) -> float:
+        """Short tasks one after another are silent one by one, and together no longer than a long one."""
+        silence = None if size else self._output.silence()
+        return float(self._state["started"]) + PATIENCE if silence is None else now - silence + REPORT
 
     @staticmethod
     def _nodes(states: Mapping[str, State]) -> dict[str, Node]:

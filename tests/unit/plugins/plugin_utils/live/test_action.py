@@ -197,6 +197,36 @@ def test_node_that_is_lost_is_said_and_raised(make, module):
     assert action._task.args == {}
 
 
+def test_module_that_tells_nothing_is_not_asked(make, module):
+    connection, seen = Connection(), {}
+    module(lambda action: seen.update(action._task.args) or {"figure": 4})
+
+    class Spoken(subject.SpokenAction):
+        words = "reading the logs"
+
+    assert make(connection, Spoken, paths=["/x"]).run(task_vars=VARS) == {"figure": 4}
+    assert seen == {"paths": ["/x"]}
+    assert connection.asked == []
+
+
+def test_in_the_background_ansible_runs_the_module_alone(make, module, shown):
+    module(lambda _action: {"figure": 5})
+
+    class Spoken(subject.SpokenAction):
+        words = "reading the logs"
+
+    action = make(plugin=Spoken)
+    action._task.async_val = 60
+    assert action.run(task_vars=VARS) == {"figure": 5}
+    assert shown == []
+
+
+def test_silence_is_measured_over_all_tasks():
+    assert subject.AnsibleOutput(mock.Mock()).silence() is None
+    subject.AnsibleOutput(mock.Mock()).say(["a word"])
+    assert 0 <= subject.AnsibleOutput(mock.Mock()).silence() < 60
+
+
 def test_output_of_a_pipeline():
     display = mock.Mock(verbosity=0)
     output = subject.AnsibleOutput(display)

@@ -26,13 +26,17 @@ class View:
 class Output:
     """Keeps what is written; ``wrote`` is set with every text."""
 
-    def __init__(self, size=None):
+    def __init__(self, size=None, silence=None):
         self.texts = []
+        self._silence = silence
         self.wrote = threading.Event()
         self._size = size
 
     def size(self):
         return self._size
+
+    def silence(self):
+        return self._silence
 
     def say(self, lines):
         self.draw(list(lines))
@@ -64,8 +68,8 @@ def seen(output, text):
 @pytest.mark.parametrize("size", [None, Size(79, 23)])
 def test_reporter_shows_what_the_node_tells(board, size):
     output = Output(size)
-    reporter = subject.Reporter(board, "node", View(), output, lambda: {"step": 7}, 0.001)
-    reporter.start()
+    reporter = subject.Reporter(board, "node", View(), output)
+    reporter.start(lambda: {"step": 7}, 0.001)
     seen(output, "node 7 None")
     reporter.stop("done", ["node took a second"])
     assert output.texts[-1] == ["node took a second"]
@@ -74,8 +78,8 @@ def test_reporter_shows_what_the_node_tells(board, size):
 
 def test_table_is_gone_before_the_result_is_printed(board):
     output = Output(Size(79, 23))
-    reporter = subject.Reporter(board, "node", View(), output, lambda: None, 0.001)
-    reporter.start()
+    reporter = subject.Reporter(board, "node", View(), output)
+    reporter.start(lambda: None, 0.001)
     seen(output, "node None None")
     reporter.stop("done", [])
     assert output.texts[-2] == redrawn([], 1)
@@ -90,8 +94,8 @@ def test_node_that_does_not_answer_is_shown_all_the_same(board):
         asked.set()
         answer.wait(10)
 
-    reporter = subject.Reporter(board, "node", View(), output, poll, 0.001)
-    reporter.start()
+    reporter = subject.Reporter(board, "node", View(), output)
+    reporter.start(poll, 0.001)
     assert asked.wait(10)
     seen(output, "node None None")
     reporter.stop("unreachable", [])
@@ -102,11 +106,10 @@ def test_node_that_does_not_answer_is_shown_all_the_same(board):
 def test_one_drawing_shows_every_host(board):
     outputs = [Output(Size(79, 23)), Output(Size(79, 23))]
     reporters = [
-        subject.Reporter(board, name, View(), output, lambda: {"step": 1}, 0.001)
-        for name, output in zip(("a", "b"), outputs, strict=True)
+        subject.Reporter(board, name, View(), output) for name, output in zip(("a", "b"), outputs, strict=True)
     ]
     for reporter in reporters:
-        reporter.start()
+        reporter.start(lambda: {"step": 1}, 0.001)
     reporters[0].stop("failed", [])
     seen(outputs[1], "a ")
     seen(outputs[1], "b 1 None")
@@ -116,8 +119,8 @@ def test_one_drawing_shows_every_host(board):
 
 def test_every_news_is_handed_on(board):
     output, heard = Output(), []
-    reporter = subject.Reporter(board, "node", View(), output, lambda: {"step": 7}, 0.001, heard.append)
-    reporter.start()
+    reporter = subject.Reporter(board, "node", View(), output, heard.append)
+    reporter.start(lambda: {"step": 7}, 0.001)
     seen(output, "node 7 None")
     reporter.stop("done", [])
     assert heard[0] == {"step": 7}
@@ -127,8 +130,8 @@ def test_what_others_share_is_kept(board):
     with board.locked():
         board.share({"recorded": True})
     output = Output(Size(79, 23))
-    reporter = subject.Reporter(board, "node", View(), output, lambda: None, 0.001)
-    reporter.start()
+    reporter = subject.Reporter(board, "node", View(), output)
+    reporter.start(lambda: None, 0.001)
     seen(output, "node")
     reporter.stop("done", [])
     assert board.shared()["recorded"] is True
@@ -137,8 +140,8 @@ def test_what_others_share_is_kept(board):
 def test_short_task_is_not_worth_a_word(board, monkeypatch):
     monkeypatch.setattr(subject, "PATIENCE", 3600)
     output = Output()
-    reporter = subject.Reporter(board, "node", View(), output, lambda: None, 3600)
-    reporter.start()
+    reporter = subject.Reporter(board, "node", View(), output)
+    reporter.start(lambda: None, 3600)
     reporter.stop("done", ["closing"])
     assert output.texts == []
 
@@ -146,3 +149,25 @@ def test_short_task_is_not_worth_a_word(board, monkeypatch):
 @pytest.mark.parametrize(("hosts", "interval"), [(1, 2), (20, 2), (60, 3), (100, 5), (1000, 5)])
 def test_large_fleet_is_asked_less_often(hosts, interval):
     assert subject.poll_interval(hosts, 2.0) == interval
+
+
+@pytest.mark.parametrize(
+    ("size", "silence", "speaks"),
+    [
+        (None, None, False),
+        (None, 1.0, False),
+        (None, 3600.0, True),
+        (Size(79, 23), 3600.0, False),
+    ],
+    ids=["first task of the run", "just spoken", "silent for long", "a table needs no words"],
+)
+def test_short_task_speaks_only_after_a_long_silence(board, monkeypatch, size, silence, speaks):
+    monkeypatch.setattr(subject, "PATIENCE", 3600)
+    monkeypatch.setattr(subject, "REPORT", 60)
+    output = Output(size, silence)
+    reporter = subject.Reporter(board, "node", View(), output)
+    reporter.start()
+    if speaks:
+        seen(output, "node None None")
+    reporter.stop("done", [])
+    assert bool(output.texts) is speaks
