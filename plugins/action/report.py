@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import locale
 import typing as t
 from pathlib import Path
@@ -15,15 +14,16 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.collection import collection_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import report_text
 
 ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "nodes": {"type": "dict", "required": True},
     "directory": {"type": "path", "required": True},
+    "formats": {"type": "list", "elements": "str", "choices": list(formats.FORMATS), "default": list(formats.DEFAULT)},
     "options": {"type": "dict", "default": {}},
     "secrets": {"type": "list", "elements": "raw", "default": [], "no_log": True},
 }
@@ -39,6 +39,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        if problems := formats.errors(options["formats"]):
+            raise AnsibleActionFail("; ".join(problems))
         document = report_document(
             {name: (result or {}).get("node") for name, result in options["nodes"].items()},
             run={
@@ -50,7 +52,8 @@ class ActionModule(ActionBase):
             },
             secrets=[str(secret) for secret in options["secrets"] if secret],
         )
-        files = [] if self._task.check_mode else self._write(Path(options["directory"]), document)
+        contents = formats.rendered(document, options["formats"])
+        files = [] if self._task.check_mode else self._write(Path(options["directory"]), contents)
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode
         self._display.display(summary_text(document, files, style, full=full))
@@ -58,15 +61,11 @@ class ActionModule(ActionBase):
         return {"changed": False, "status": document["summary"]["status"], "files": files}
 
     @staticmethod
-    def _write(directory: Path, document: dict[str, t.Any]) -> list[str]:
-        """Paths of the written reports: text first, because people read that one.
+    def _write(directory: Path, contents: dict[str, str]) -> list[str]:
+        """Paths of the written files.
 
         :raises AnsibleActionFail: where the directory cannot be written.
         """
-        contents = {
-            "report.txt": report_text(document),
-            "report.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
-        }
         try:
             for name, text in contents.items():
                 write_atomically(directory / name, text)

@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Puts the verdicts of all nodes into one document, writes it as C(report.json) and C(report.txt), and shows a summary
-    in the terminal, the worst node first. With one node, or with C(-v), it shows every section.
+  - Puts the verdicts of all nodes into one document, writes it in the wanted formats, and shows a summary in the
+    terminal, the worst node first. With one node, or with C(-v), it shows every section.
   - Runs on the controller and connects to nothing. Files are replaced whole.
 options:
   nodes:
@@ -26,6 +26,20 @@ options:
     description: Where to write, relative to where Ansible was started. It is made if it is missing.
     type: path
     required: true
+  formats:
+    description:
+      - In which formats to write the report. All say the same.
+      - V(text) writes C(validation-report.txt), the one to attach when asking for help.
+      - V(html) writes C(report.html), one file that opens offline and without a script.
+      - V(json) writes C(report.json), the document that the others are made from; its schema is
+        C(docs/report.schema.json).
+      - V(junit) writes C(report.junit.xml) for pipelines. It needs the Python package C(junitparser) on the controller.
+      - V(prometheus) writes C(report.prom) for node_exporter's textfile collector. It needs the Python package
+        C(prometheus-client) on the controller.
+    type: list
+    elements: str
+    choices: [text, html, json, junit, prometheus]
+    default: [json, text, html]
   options:
     description: Options of the run to state in the report.
     type: dict
@@ -60,6 +74,7 @@ EXAMPLES = r"""
   multigpu.vllm.report:
     nodes: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'verdict'))) }}"
     directory: validation-reports
+    formats: [text, html, json, junit]
   run_once: true
   register: report
 
@@ -79,5 +94,8 @@ files:
   returned: success
   type: list
   elements: str
-  sample: [validation-reports/report.txt, validation-reports/report.json]
+  sample:
+    - validation-reports/validation-report.txt
+    - validation-reports/report.html
+    - validation-reports/report.json
 """

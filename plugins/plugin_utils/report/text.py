@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes, tables
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, WIDTH, Style
 
 Node = Mapping[str, t.Any]
@@ -100,7 +100,7 @@ def check_lines(finding: Finding, style: Style) -> list[str]:
 def figure(finding: Finding) -> str:
     """`` [measured, expected ...]`` of a finding; empty where nothing was measured against an expectation."""
     measured, expected = finding["measured"], finding["expected"]
-    if measured is None or expected is None or (isinstance(measured, str) and measured == expected):
+    if measured is None or expected is None or measured == expected:
         return ""
     words = finding["summary"].replace(",", " ").split()
     if str(measured) in words and str(expected) in words:
@@ -119,27 +119,15 @@ def _quantity(value: t.Any, unit: str) -> str:
 
 
 def problems(node: Node, style: Style) -> Iterator[str]:
-    """Cause and fix of everything that fails or warns, failures first."""
-    wrong = tables.wrong(node)
-    if not wrong:
+    """Every cause with what it explains, then what fails or warns without a known cause."""
+    found = causes.problems(node)
+    if not found:
         return
     yield ""
     yield " What is wrong, and what to do"
-    for number, finding in enumerate(wrong, start=1):
+    for number, item in enumerate(found, start=1):
         yield ""
-        yield from problem(f" {number}. ", finding, style)
-
-
-def problem(first: str, finding: Finding, style: Style) -> Iterator[str]:
-    """One finding with its cause and remedy."""
-    status = finding["status"]
-    lines = style.wrap(f"{CHECKS[finding['check']].title}: {finding['summary']}", f"{first}{style.symbols[status]} ")
-    yield lines[0].replace(style.symbols[status], style.mark(status), 1)
-    yield from lines[1:]
-    indent = " " * (len(first) + 2)
-    for label, key in (("Cause", "cause"), ("Fix", "remedy")):
-        if finding[key]:
-            yield from style.wrap(finding[key], f"{indent}{label:<7}")
+        yield from causes.problem(f" {number}. ", item, style)
 
 
 def _footer(document: Mapping[str, t.Any], style: Style) -> list[str]:

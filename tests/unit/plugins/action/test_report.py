@@ -33,11 +33,12 @@ def arguments(run_action: t.Callable[..., dict], tmp_path: Path) -> dict[str, t.
     return {"nodes": {"a": verdict, "b": {}}, "directory": str(tmp_path / "reports"), "options": {"key": "s3cret"}}
 
 
-def test_writes_both_files_and_names_them(
+def test_writes_the_files_and_names_them(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
     result = run_action(report.ActionModule, arguments)
-    assert result["files"] == [str(tmp_path / "reports/report.txt"), str(tmp_path / "reports/report.json")]
+    names = ["validation-report.txt", "report.html", "report.json"]
+    assert result["files"] == [str(tmp_path / "reports" / name) for name in names]
     assert result["status"] == "fail"
     assert all(path in shown[0] for path in result["files"])
     document = json.loads((tmp_path / "reports/report.json").read_text(encoding="utf-8"))
@@ -49,6 +50,27 @@ def test_a_report_changes_nothing_on_the_node(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str]
 ) -> None:
     assert run_action(report.ActionModule, arguments)["changed"] is False
+
+
+def test_writes_only_the_wanted_formats(
+    run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
+) -> None:
+    result = run_action(report.ActionModule, {**arguments, "formats": ["prometheus", "junit", "junit"]})
+    assert [Path(path).name for path in result["files"]] == ["report.junit.xml", "report.prom"]
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["report.junit.xml", "report.prom"]
+
+
+def test_a_missing_library_is_named_before_anything_is_written(
+    run_action: t.Callable[..., dict],
+    arguments: dict,
+    shown: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(AnsibleActionFail, match="junit needs the Python package junitparser .*pip install"):
+        run_action(report.ActionModule, {**arguments, "formats": ["json", "junit"]})
+    assert not (tmp_path / "reports").exists()
 
 
 def test_check_mode_shows_and_writes_nothing(
@@ -67,7 +89,7 @@ def test_secrets_reach_neither_files_nor_terminal(
     arguments["nodes"]["a"]["node"]["headline"] = "refused key s3cret"
     run_action(report.ActionModule, {**arguments, "secrets": ["s3cret", None, ""]})
     written = [path.read_text(encoding="utf-8") for path in (tmp_path / "reports").iterdir()]
-    assert len(written) == 2
+    assert len(written) == 3
     assert not any("s3cret" in text for text in [*written, *shown])
     assert any("refused key ***" in text for text in shown)
 

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every format that a report can be written in; each is rendered from the one result document."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import typing as t
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.html import report_html
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.junit import report_junit
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.prometheus import report_prometheus
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import report_text
+
+Document = Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """``file`` is its name in the report directory; ``package`` what PyPI calls the library that it needs, if any."""
+
+    file: str
+    render: Callable[[Document], str]
+    package: str | None = None
+    module: str | None = None
+
+
+def _report_json(document: Document) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+#: In the order in which a summary names the files: those for people first.
+FORMATS: t.Final[dict[str, Format]] = {
+    "text": Format("validation-report.txt", report_text),
+    "html": Format("report.html", report_html),
+    "json": Format("report.json", _report_json),
+    "junit": Format("report.junit.xml", report_junit, "junitparser", "junitparser"),
+    "prometheus": Format("report.prom", report_prometheus, "prometheus-client", "prometheus_client"),
+}
+
+DEFAULT: t.Final = ("json", "text", "html")
+
+
+def errors(names: Iterable[str]) -> list[str]:
+    """Why formats cannot be written here, one sentence each; empty where all can."""
+    return [error for name in names if (error := _error(name))]
+
+
+def _error(name: str) -> str | None:
+    if name not in FORMATS:
+        return f"unknown report format {name!r}: known are {', '.join(FORMATS)}"
+    chosen = FORMATS[name]
+    if chosen.module is None or importlib.util.find_spec(chosen.module) is not None:
+        return None
+    package = chosen.package
+    return f"report format {name} needs the Python package {package} where Ansible runs: pip install {package}"
+
+
+def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
+    """File name -> content, for each of ``names`` once, in the order of ``FORMATS``."""
+    wanted = set(names)
+    return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in wanted}

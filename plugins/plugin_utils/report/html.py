@@ -1,0 +1,122 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTML report: one file that opens offline, without a script, in light and dark, on a phone and on paper.
+
+Everything that comes from a node is untrusted: the templates escape it, and the page's own content security policy
+allows neither scripts nor requests. Markup stands in templates/, geometry in load_plots.py and timeline_plot.py.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jinja2
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.topology import LEGEND
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import (
+    figures,
+    load_plots,
+    tables,
+    text,
+    timeline_plot,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE
+
+Document = Mapping[str, t.Any]
+
+#: Nodes of a fleet that are unfolded at first: the worst of those that do not pass.
+UNFOLDED: t.Final = 10
+#: A fleet this small is shown whole.
+SMALL_FLEET: t.Final = 3
+#: Rows of the table beside the utilisation picture.
+_ROWS: t.Final = 20
+
+_WORDS: t.Final = {"pass": "pass", "warn": "warning", "fail": "fail", "not_tested": "not tested"}
+
+
+def report_html(document: Document) -> str:
+    """The whole page."""
+    names = tables.by_trouble(document)
+    nodes = [_node(number, name, document, len(names)) for number, name in enumerate(names, start=1)]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=document["run"],
+            time=_time(document["run"]["time"]),
+            summary=document["summary"],
+            fleet=document["fleet"],
+            nodes=nodes,
+            fastest=max((node["data"]["facts"]["output_throughput"] or 0.0 for node in nodes), default=0.0),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        cell=figures.cell,
+        gib=lambda size: f"{size / figures.GIB:.1f}",
+        ms=lambda seconds: "-" if seconds is None else figures.milliseconds(seconds),
+        plain=figures.plain,
+        speed=lambda value: "-" if value is None else figures.speed(value),
+        percent=lambda share: "-" if share is None else f"{share:.0f} %",
+        position=lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
+    )
+    environment.globals.update(
+        checks=CHECKS,
+        measured=measured,
+        legend=topology_legend,
+        symbols=UNICODE.symbols,
+        words=_WORDS,
+    )
+    return environment
+
+
+def _time(stamp: str) -> str:
+    """``23 November 2026, 17:54 UTC`` from a time in ISO 8601; as it is where it is none."""
+    try:
+        moment = datetime.datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    return f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip()
+
+
+def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t.Any]:
+    """What the templates print about one node beside its entry in the document (``data``)."""
+    data = document["hosts"][name]
+    about = text.about(data, UNICODE)
+    return {
+        "name": name,
+        "anchor": f"node-{number}",
+        "data": data,
+        "about": about,
+        "unfolded": nodes <= SMALL_FLEET or (number <= UNFOLDED and data["status"] != "pass"),
+        "wrong": tables.wrong(data),
+        "groups": load_plots.load_groups(data["load"]),
+        "timeline": timeline_plot.timeline(data["utilisation"], data["load"]),
+        "utilisation_rows": tables.windows((data["utilisation"] or {}).get("rows") or (), _ROWS),
+    }
+
+
+def measured(finding: Mapping[str, t.Any]) -> str:
+    """``1, expected 4 (GPUs with model memory)``; empty where the summary says it or nothing was expected."""
+    shown = text.figure(finding).strip(" []")
+    unit = finding["unit"] or ""
+    return f"{shown} ({unit})" if shown and unit and unit not in shown else shown
+
+
+def topology_legend(matrix: list[list[str | None]]) -> Iterator[tuple[str, str]]:
+    """Kinds of connection that occur in ``matrix``, with their meaning, the fastest first."""
+    kinds = {"NV#" if cell.startswith("NV") else cell for row in matrix for cell in row if cell}
+    return ((kind, meaning) for kind, meaning in LEGEND.items() if kind in kinds)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report as JUnit XML, for pipelines that show test results: a suite for each node, a case for each check.
+
+Needs junitparser, which is imported only where this format is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS, worst
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables, text
+
+if t.TYPE_CHECKING:
+    from junitparser import TestCase, TestSuite
+
+Document = Mapping[str, t.Any]
+Findings = Sequence[Document]
+
+#: Characters that XML 1.0 has no way to write.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def report_junit(document: Document) -> str:
+    """JUnit XML. What fails is a failure, a lost measurement an error, what was not tested is skipped.
+
+    A warning is a case that passes and says so in its output, because JUnit knows no word for it.
+    """
+    from junitparser import JUnitXml
+
+    report = JUnitXml("multigpu.vllm")
+    for name in tables.by_trouble(document):
+        report.add_testsuite(_node_suite(name, document))
+    report.add_testsuite(_suite("fleet", document, list(_cases("fleet", document["fleet"]["findings"]))))
+    file = io.BytesIO()
+    report.write(file, pretty=True)
+    return file.getvalue().decode()
+
+
+def _node_suite(name: str, document: Document) -> TestSuite:
+    from junitparser import Error, TestCase
+
+    node = document["hosts"][name]
+    cases = []
+    for error in node["errors"]:
+        case = TestCase(error["module"], classname=_clean(f"{name}.measurement"))
+        case.result = [Error(_clean(error["reason"]))]
+        cases.append(case)
+    findings = [finding for section in node["sections"] for finding in section["findings"]]
+    return _suite(name, document, [*cases, *_cases(name, findings)])
+
+
+def _suite(name: str, document: Document, cases: Sequence[TestCase]) -> TestSuite:
+    from junitparser import TestSuite
+
+    suite = TestSuite(_clean(name))
+    suite.timestamp = document["run"]["time"]
+    suite.add_testcases(cases)
+    return suite
+
+
+def _cases(suite: str, findings: Findings) -> Iterator[TestCase]:
+    """One case a check; several findings of one check come together, the worst verdict counts."""
+    from junitparser import Failure, Skipped, TestCase
+
+    by_check: dict[str, list[Document]] = {}
+    for finding in findings:
+        by_check.setdefault(finding["check"], []).append(finding)
+    for check, group in by_check.items():
+        status = worst(item["status"] for item in group).value
+        area = check.partition(".")[0]
+        case = TestCase(CHECKS[check].title, classname=_clean(f"{suite}.{area}"))
+        message, details = _clean(group[0]["summary"]), _clean("\n\n".join(_details(item) for item in group))
+        if status == "fail":
+            case.result = [Failure(message, type_=check)]
+            case.result[0].text = details
+        elif status == "not_tested":
+            case.result = [Skipped(message)]
+        else:
+            case.system_out = f"warning: {details}" if status == "warn" else details
+        yield case
+
+
+def _details(finding: Document) -> str:
+    lines = [finding["summary"], f"Measured: {figure}" if (figure := text.figure(finding).strip(" []")) else ""]
+    lines += [f"{label}: {finding[key]}" for label, key in (("Cause", "cause"), ("Fix", "remedy")) if finding[key]]
+    return "\n".join(line for line in lines if line)
+
+
+def _clean(value: t.Any) -> str:
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", str(value))

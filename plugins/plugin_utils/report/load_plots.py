@@ -1,0 +1,265 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Throughput and latency of the load steps as lines: against prompt size and against concurrency."""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import speed
+
+#: Room beside the first and last point of a line, in per cent of the plot: for their labels.
+_MARGIN: t.Final = 9.0
+#: Marks closer than this on the x axis share one label, in per cent.
+_LABEL_ROOM: t.Final = 11.0
+#: Half the width of a limit that stands at a single point, in per cent.
+_HALF_POINT: t.Final = 5.0
+
+
+@dataclass(frozen=True)
+class Label:
+    """The value written at a point; ``x`` from the left and ``y`` from the bottom in per cent."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: its path, its dots (strokes of no length), and the area between two percentiles (may be empty)."""
+
+    name: str
+    line: str
+    dots: str
+    spread: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is expected: a path for the expected value, and areas that warn and fail; all may be empty."""
+
+    expected: str
+    warn: str
+    fail: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric against one quantity. ``summary`` says in words what the picture shows."""
+
+    title: str
+    unit: str
+    x_title: str
+    x_ticks: tuple[plot.Tick, ...]
+    y_ticks: tuple[plot.Tick, ...]
+    series: tuple[Series, ...]
+    labels: tuple[Label, ...]
+    limits: Limits | None
+    summary: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Panels that share their x axis and their lines."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    series: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a figure of a load step is drawn. ``read`` gives (middle, upper end) in ``unit``, or ``None``."""
+
+    key: str
+    title: str
+    unit: str
+    read: Callable[[plot.Document], tuple[float, float] | None]
+    scale: float = 1.0
+    lower_is_worse: bool = False
+
+
+def _latency(key: str) -> Callable[[plot.Document], tuple[float, float] | None]:
+    def read(step: plot.Document) -> tuple[float, float] | None:
+        values = step[key] or {}
+        middle, high = values.get("p50"), values.get("p95")
+        return None if middle is None else (1000.0 * middle, 1000.0 * (middle if high is None else high))
+
+    return read
+
+
+def _throughput(step: plot.Document) -> tuple[float, float]:
+    return step["output_throughput"], step["output_throughput"]
+
+
+METRICS: t.Final = (
+    Metric("output_throughput", "Throughput", "tok/s", _throughput, lower_is_worse=True),
+    Metric("ttft", "Time to first token", "ms", _latency("ttft"), 1000.0),
+    Metric("itl", "Inter-token latency", "ms", _latency("itl"), 1000.0),
+)
+
+
+def load_groups(load: Sequence[plot.Document]) -> list[Group]:
+    """Throughput and latency against prompt size and against concurrency, where more than one was measured.
+
+    Steps that were skipped, or in which the load client was the limit, are not drawn.
+    """
+    steps = [
+        step for step in load if not step["skipped"] and not step["void"] and step["output_throughput"] is not None
+    ]
+    groups = (
+        _group(steps, "prompt size", "prompt tokens", "prompt_tokens", "concurrency", _streams),
+        _group(steps, "concurrency", "streams", "concurrency", "prompt_tokens", _prompts),
+    )
+    return [group for group in groups if group is not None]
+
+
+def _streams(count: int) -> str:
+    return f"{count} stream{'' if count == 1 else 's'}"
+
+
+def _prompts(tokens: int) -> str:
+    return f"prompts of {tokens:,} tokens"
+
+
+def _group(
+    steps: Sequence[plot.Document], title: str, x_title: str, x_key: str, line_key: str, name: Callable[[int], str]
+) -> Group | None:
+    """Lines of at least two points of ``x_key``, one line for each value of ``line_key``."""
+    lines: dict[int, dict[int, plot.Document]] = {}
+    for step in steps:
+        if step[x_key] is not None and step[line_key] is not None:
+            lines.setdefault(step[line_key], {}).setdefault(step[x_key], step)
+    drawn = {name(key): dict(sorted(points.items())) for key, points in sorted(lines.items()) if len(points) > 1}
+    if not drawn:
+        return None
+    panels = [panel for metric in METRICS if (panel := _panel(metric, title, x_title, drawn)) is not None]
+    alone = f", {next(iter(drawn))}" if len(drawn) == 1 else ""
+    return Group(f"Against {title}{alone}", tuple(panels), tuple(drawn))
+
+
+def _panel(metric: Metric, title: str, x_title: str, lines: Mapping[str, Mapping[int, plot.Document]]) -> Panel | None:
+    values = {
+        name: {x: value for x, step in points.items() if (value := metric.read(step)) is not None}
+        for name, points in lines.items()
+    }
+    if not any(values.values()):
+        return None
+    wanted = {x: step["expectation"].get(metric.key) for points in lines.values() for x, step in points.items()}
+    expected = {x: data for x, data in sorted(wanted.items()) if data is not None}
+    x_at = _log_axis([x for points in lines.values() for x in points])
+    top = _top(metric, values.values(), expected.values())
+    step = plot.nice_step(top, 4)
+    top = step * math.ceil(top / step - 1e-9)
+
+    def y_at(value: float) -> float:
+        return 100.0 * value / top
+
+    return Panel(
+        title=metric.title,
+        unit=metric.unit,
+        x_title=x_title,
+        x_ticks=_x_ticks(x_at),
+        y_ticks=tuple(plot.Tick(y_at(number * step), f"{number * step:,g}") for number in range(round(top / step) + 1)),
+        series=tuple(
+            Series(
+                name,
+                plot.path((x_at[x], y_at(middle)) for x, (middle, _high) in points.items()),
+                "".join(
+                    f"M{plot.number(x_at[x])} {plot.number(100 - y_at(middle))}h0" for x, (middle, _h) in points.items()
+                ),
+                _spread([(x_at[x], y_at(middle), y_at(high)) for x, (middle, high) in points.items()]),
+            )
+            for name, points in values.items()
+            if points
+        ),
+        labels=_labels(values, x_at, y_at),
+        limits=_limits(metric, expected, x_at, y_at),
+        summary=_summary(metric, title, values),
+    )
+
+
+def _log_axis(values: Iterable[int]) -> dict[int, float]:
+    """Positions in per cent on a logarithmic axis: sizes and streams are usually doubled, not added to."""
+    known = sorted(set(values))
+    low, high = math.log(max(known[0], 1)), math.log(max(known[-1], 2))
+    room = 100 - 2 * _MARGIN
+    return {value: _MARGIN + room * (math.log(max(value, 1)) - low) / ((high - low) or 1) for value in known}
+
+
+def _x_ticks(positions: Mapping[int, float]) -> tuple[plot.Tick, ...]:
+    """A label at every value that has room for one."""
+    ticks: list[plot.Tick] = []
+    for value, at in positions.items():
+        if not ticks or at - ticks[-1].at >= _LABEL_ROOM:
+            ticks.append(plot.Tick(at, f"{value:,}"))
+    return tuple(ticks)
+
+
+def _top(
+    metric: Metric, lines: Iterable[Mapping[int, tuple[float, float]]], expected: Iterable[plot.Document]
+) -> float:
+    """Upper end of the y axis: room above the highest value for its label."""
+    measured = [high for points in lines for _middle, high in points.values()]
+    limits = [metric.scale * data["expected" if metric.lower_is_worse else "fail"] for data in expected]
+    return max([*(1.15 * value for value in measured), *(1.08 * value for value in limits)]) or 1.0
+
+
+def _spread(points: Sequence[tuple[float, float, float]]) -> str:
+    if len(points) < 2 or all(middle == high for _x, middle, high in points):
+        return ""
+    return plot.area([(x, high) for x, _middle, high in points], [(x, middle) for x, middle, _high in points])
+
+
+def _labels(
+    values: Mapping[str, Mapping[int, tuple[float, float]]], x_at: Mapping[int, float], y_at: Callable[[float], float]
+) -> tuple[Label, ...]:
+    """Values at the points of a single line; several lines would write over each other, the table has them."""
+    if len(values) != 1:
+        return ()
+    (points,) = values.values()
+    return tuple(Label(x_at[x], y_at(middle), short(middle)) for x, (middle, _high) in points.items())
+
+
+def short(value: float) -> str:
+    """A value beside its dot: three digits are enough there."""
+    return f"{value:,.0f}" if value >= 100 else speed(value)
+
+
+def _limits(
+    metric: Metric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
+) -> Limits | None:
+    """Expected value and the areas beyond the limits; a single point gets a short piece around it."""
+    if not expected:
+        return None
+    reach = [(x_at[x], data) for x, data in expected.items()]
+    if len(reach) == 1:
+        ((at, data),) = reach
+        reach = [(at - _HALF_POINT, data), (at + _HALF_POINT, data)]
+
+    def edge(key: str) -> list[tuple[float, float]]:
+        return [(at, min(y_at(metric.scale * data[key]), 100.0)) for at, data in reach]
+
+    far = [(at, 0.0 if metric.lower_is_worse else 100.0) for at, _data in reach]
+    return Limits(
+        expected=plot.path(edge("expected")),
+        warn=plot.area(edge("warn"), edge("fail")),
+        fail=plot.area(edge("fail"), far),
+        source=", ".join(dict.fromkeys(data["source"] for data in expected.values())),
+    )
+
+
+def _summary(metric: Metric, title: str, values: Mapping[str, Mapping[int, tuple[float, float]]]) -> str:
+    parts = [
+        f"{name}: " + ", ".join(f"{short(middle)} {metric.unit} at {x:,}" for x, (middle, _high) in points.items())
+        for name, points in values.items()
+        if points
+    ]
+    return f"{metric.title} against {title}. {'; '.join(parts)}."

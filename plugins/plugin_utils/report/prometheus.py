@@ -1,0 +1,106 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report as Prometheus metrics, for node_exporter's textfile collector: verdicts and figures of the last run.
+
+Needs prometheus-client, which is imported only where this format is asked for. Names and units follow
+https://prometheus.io/docs/practices/naming/.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, worst
+
+Document = Mapping[str, t.Any]
+
+_PREFIX: t.Final = "multigpu_validation_"
+_QUANTILES: t.Final = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
+_LATENCIES: t.Final = {
+    "ttft": "Time to first token in a load step",
+    "itl": "Time between two tokens in a load step",
+    "e2e": "Time from request to last token in a load step",
+}
+
+
+class _Metrics:
+    """Gauges by name, made when they are first set."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry
+
+        self.registry = CollectorRegistry()
+        self._gauges: dict[str, t.Any] = {}
+
+    def set(self, name: str, help_text: str, value: float | None, **labels: str) -> None:
+        """Sets one value; what is not known has no value, rather than a zero."""
+        from prometheus_client import Gauge
+
+        if value is None:
+            return
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(_PREFIX + name, help_text, list(labels), registry=self.registry)
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+
+def report_prometheus(document: Document) -> str:
+    """Metrics in the text format; labels are node, area, check, status, step, gpu and quantile."""
+    from prometheus_client import generate_latest
+
+    metrics = _Metrics()
+    moment = datetime.datetime.fromisoformat(document["run"]["time"]).timestamp()
+    metrics.set("timestamp_seconds", "When the validation ran", moment)
+    for name, node in document["hosts"].items():
+        _verdicts(metrics, name, node)
+        _speeds(metrics, name, node)
+        _gpus(metrics, name, node)
+    return str(generate_latest(metrics.registry).decode())
+
+
+def _verdicts(metrics: _Metrics, name: str, node: Document) -> None:
+    for status in Status:
+        value = float(node["status"] == status.value)
+        metrics.set("node_status", "1 for the verdict of the node", value, node=name, status=status.value)
+    by_check: dict[str, list[str]] = {}
+    for section in node["sections"]:
+        for finding in section["findings"]:
+            by_check.setdefault(finding["check"], []).append(finding["status"])
+    for check, statuses in by_check.items():
+        labels = {"node": name, "area": check.partition(".")[0], "check": check, "status": worst(statuses).value}
+        metrics.set("check_status", "1 for the verdict of the check, in label status", 1.0, **labels)
+
+
+def _speeds(metrics: _Metrics, name: str, node: Document) -> None:
+    for step in node["load"]:
+        if step["skipped"] or step["void"]:
+            continue
+        labels = {
+            "node": name,
+            "step": str(step["name"]),
+            "prompt_tokens": str(step["prompt_tokens"]),
+            "concurrency": str(step["concurrency"]),
+        }
+        value = step["output_throughput"]
+        metrics.set("output_tokens_per_second", "Output tokens of all streams per second", value, **labels)
+        for key, help_text in _LATENCIES.items():
+            for percentile, quantile in _QUANTILES.items():
+                value = (step[key] or {}).get(percentile)
+                metrics.set(f"{key}_seconds", help_text, value, **labels, quantile=quantile)
+
+
+def _gpus(metrics: _Metrics, name: str, node: Document) -> None:
+    gpus = node["facts"]["gpus"]
+    metrics.set("gpus", "GPUs that the driver shows", gpus["count"], node=name)
+    metrics.set("expected_gpus", "GPUs that the plan promises", gpus["expected_count"], node=name)
+    for gpu in node["memory"]:
+        labels = {"node": name, "gpu": str(gpu["index"])}
+        metrics.set("gpu_memory_used_bytes", "GPU memory in use under load", gpu["used"], **labels)
+        metrics.set("gpu_memory_total_bytes", "GPU memory", gpu["total"], **labels)
+    utilisation = node["utilisation"] or {"gpus": (), "mean": ()}
+    for index, mean in zip(utilisation["gpus"], utilisation["mean"], strict=True):
+        share = None if mean is None else mean / 100
+        metrics.set("gpu_utilization_ratio", "Mean utilisation under load", share, node=name, gpu=str(index))

@@ -1,0 +1,95 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GPU utilisation over time: one strip a GPU on a common axis, so that an idle or lagging GPU stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One GPU over time: area and outline of its utilisation."""
+
+    index: int
+    area: str
+    line: str
+    mean: float | None
+    summary: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A load step on the time axis, in per cent."""
+
+    name: str
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Utilisation of all GPUs on one time axis."""
+
+    strips: tuple[Strip, ...]
+    spans: tuple[Span, ...]
+    ticks: tuple[plot.Tick, ...]
+
+
+def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -> Timeline | None:
+    """One strip a GPU on a common time axis; ``None`` where nothing was sampled."""
+    if utilisation is None or not utilisation["rows"]:
+        return None
+    rows, interval = utilisation["rows"], utilisation["interval"]
+    spans = [
+        (step["name"], step["started"], step["ended"]) for step in load if None not in (step["started"], step["ended"])
+    ]
+    end = max([rows[-1]["time"] + interval, *(ended for _name, _started, ended in spans)])
+
+    def at(seconds: float) -> float:
+        return 100.0 * min(max(seconds, 0.0), end) / end
+
+    step = plot.nice_step(end, 6)
+    return Timeline(
+        strips=tuple(
+            _strip(
+                gpu, column, [(row["time"], row["utilization_gpu"][column]) for row in rows], interval, utilisation, at
+            )
+            for column, gpu in enumerate(utilisation["gpus"])
+        ),
+        spans=tuple(Span(name or "load", at(started), at(ended) - at(started)) for name, started, ended in spans),
+        ticks=tuple(plot.Tick(at(number * step), f"{number * step:g}") for number in range(int(end / step + 1e-9) + 1)),
+    )
+
+
+def _strip(
+    gpu: int,
+    column: int,
+    readings: Sequence[tuple[float, float | None]],
+    interval: float,
+    utilisation: plot.Document,
+    at: Callable[[float], float],
+) -> Strip:
+    """Steps, not slopes: each window shows its mean, and a window without a reading shows nothing."""
+    area, line, before = [], [], None
+    for time, value in readings:
+        if value is None:
+            before = None
+            continue
+        left, right, height = plot.number(at(time)), plot.number(at(time + interval)), plot.number(100 - value)
+        joined = before is not None and abs(before - time) < 1e-6
+        area.append(f"V{height}H{right}" if joined else f"{'V100' if area else ''}M{left} 100V{height}H{right}")
+        line.append(f"V{height}H{right}" if joined else f"M{left} {height}H{right}")
+        before = time + interval
+    mean = utilisation["mean"][column]
+    known = [value for _time, value in readings if value is not None]
+    seen = "no reading"
+    if known and mean is not None:
+        seen = f"mean {mean:.0f} %, from {min(known):.0f} to {max(known):.0f} %"
+    return Strip(
+        gpu, "".join(area) + ("V100" if area else ""), "".join(line), mean, f"Utilisation of GPU {gpu}: {seen}"
+    )

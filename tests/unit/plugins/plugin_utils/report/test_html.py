@@ -1,0 +1,205 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTML report: whole, offline, escaped, and usable without seeing it. Looks are checked by tests/accessibility."""
+
+from __future__ import annotations
+
+import copy
+import html.parser
+import re
+import typing as t
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.html import UNFOLDED, report_html, topology_legend
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+class Page(html.parser.HTMLParser):
+    """Elements in order, each as (tag, attributes); fails on tags that do not match."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def attributes(self, name: str) -> list[str]:
+        return [attributes[name] for _tag, attributes in self.elements if attributes.get(name) is not None]
+
+    def tags(self, *names: str) -> list[tuple[str, dict[str, str | None]]]:
+        return [element for element in self.elements if element[0] in names]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture
+def page(fleet: dict) -> Page:
+    return Page(report_html(fleet))
+
+
+def test_nothing_runs_and_nothing_is_fetched(fleet: dict, page: Page) -> None:
+    assert page.tags("script", "link", "iframe", "object", "img") == []
+    assert all(href.startswith("#") for href in page.attributes("href"))
+    assert not [name for _tag, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert "default-src 'none'" in "".join(page.attributes("content"))
+    assert not re.search(r"https?://|@import|url\((?!#)", report_html(fleet))
+
+
+def test_every_link_has_its_target_and_no_id_comes_twice(page: Page) -> None:
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+    assert {href.removeprefix("#") for href in page.attributes("href")} <= set(ids)
+    assert set(page.attributes("aria-labelledby")) <= set(ids)
+
+
+def test_headings_leave_no_level_out(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _attributes in page.tags("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_every_picture_says_what_it_shows(page: Page) -> None:
+    hidden_or_named = [
+        attributes.get("aria-hidden") == "true" or attributes.get("aria-label") for _tag, attributes in page.tags("svg")
+    ]
+    assert hidden_or_named
+    assert all(hidden_or_named)
+    labels = page.attributes("aria-label")
+    assert "Utilisation of GPU 0: mean 92 %, from 92 to 92 %" in labels
+    assert "Throughput against prompt size. 1 stream: 104 tok/s at 128, 99.0 tok/s at 1,024." in labels, (
+        "numbers of a chart stand in its label"
+    )
+
+
+def test_nodes_come_by_trouble_with_their_verdict(fleet: dict, page: Page) -> None:
+    named = [name for name in page.texts if name in fleet["hosts"]]
+    order = ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
+    assert named[-12:] == [*order, *order], "once in the table, once as a head"
+    assert "5 ✗ fail" in page.text
+    assert "1 ✓ pass" in page.text
+
+
+def test_seven_numbered_sections_for_each_node(fleet: dict, page: Page) -> None:
+    numbers = [text for text in page.texts if re.fullmatch("[1-7]", text)]
+    assert numbers.count("7") >= len(fleet["hosts"])
+    for title in ("GPU hardware", "GPU utilisation under load", "Configuration"):
+        assert page.texts.count(f" {title} ") >= len(fleet["hosts"])
+
+
+def test_cause_fix_evidence_and_settings(page: Page) -> None:
+    assert "Cause vLLM runs on 1 of 4 GPUs: that is all its parallel sizes ask for." in page.text
+    assert "Fix Serve with --tensor-parallel-size 4" in page.text
+    assert "gpu_memory_utilization 0.92" in page.text
+    assert "NCCL_DEBUG INFO" in page.text
+
+
+def test_what_went_wrong_on_the_way_is_said(page: Page) -> None:
+    assert "throughput_probe failed: Traceback: boom" in page.text
+    assert "connection lost: connect to host gpu-7: timed out" in page.text
+
+
+def test_diagnoses_come_before_findings(fleet: dict) -> None:
+    fleet["hosts"]["socket"]["diagnoses"] = [
+        {
+            "cause": "NCCL fell back to sockets",
+            "confidence": "high",
+            "evidence": ["16 socket connections"],
+            "remedy": "unset NCCL_P2P_DISABLE",
+            "findings": ["nccl.transport", "from.elsewhere"],
+        }
+    ]
+    text = Page(report_html(fleet)).text
+    assert "NCCL fell back to sockets Fix unset NCCL_P2P_DISABLE Confidence high" in text
+    assert "Explains NCCL transport, from.elsewhere" in text
+    assert text.index("NCCL fell back to sockets Fix") < text.index("What is wrong, and what to do")
+
+
+def damage(value: t.Any) -> t.Any:
+    """Every text that a node could have sent, with an attack in it; words that our own code chose stay."""
+    if isinstance(value, dict):
+        own = ("status", "check", "area", "time")
+        return {key: item if key in own else damage(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [damage(item) for item in value]
+    return value + ATTACK if isinstance(value, str) else value
+
+
+def test_what_nodes_send_is_text_wherever_it_stands(fleet: dict) -> None:
+    attacked = damage(fleet)
+    attacked["hosts"] = {name + ATTACK: node for name, node in attacked["hosts"].items()}
+    for node in attacked["hosts"].values():
+        facts = node["facts"]
+        facts["gpus"]["names"] = {f"GPU {ATTACK}": 4}
+        facts["nccl"]["transports"] = {ATTACK: 4}
+        facts["configuration"] = {"arguments": {ATTACK: ATTACK}, "environment": {ATTACK: ATTACK}}
+        facts["nccl"]["lines"] = [{"source": ATTACK, "line": 1, "count": 2, "severity": "error", "text": ATTACK}]
+    page = Page(report_html(attacked))
+    assert page.tags("script", "img") == []
+    assert not [name for _tag, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert page.text.count("<script>alert(1)</script>") > 100
+
+
+def test_odd_documents_are_shown(fleet: dict) -> None:
+    node = fleet["hosts"]["healthy"]
+    node["memory"][0]["total"] = None
+    node["load"][0].update(void=True, ttft=None, itl=None)
+    node["load"][1].update(skipped="does not fit into max_model_len 1024")
+    node["utilisation"]["rows"][0]["utilization_gpu"][2] = None
+    node["utilisation"]["mean"][2] = None
+    node["facts"]["gpus"]["topology"][0][1] = None
+    node["facts"]["gpus"]["expected_count"] = 8
+    node["sections"][4].update(selected=False, status="not_tested")
+    text = Page(report_html(fleet)).text
+    assert "4 of 8" in text
+    assert "not selected" in text
+    assert "does not fit" not in text, "the section that was not selected shows nothing"
+
+
+def test_a_fleet_of_none_is_a_page(fleet: dict) -> None:
+    assert "0 nodes" in Page(report_html(report_document({}, run=fleet["run"]))).text
+
+
+def test_only_the_worst_of_a_large_fleet_are_unfolded(fleet: dict) -> None:
+    many = {f"node-{number:03}": copy.deepcopy(fleet["hosts"]["socket"]) for number in range(30)}
+    page = Page(report_html(report_document(many, run=fleet["run"])))
+    nodes = [
+        attributes for _tag, attributes in page.tags("details") if "node" in (attributes.get("class") or "").split()
+    ]
+    assert len(nodes) == 30
+    assert ["open" in attributes for attributes in nodes] == [True] * UNFOLDED + [False] * (30 - UNFOLDED)
+
+
+def test_a_small_fleet_is_shown_whole(fleet: dict) -> None:
+    healthy = {"healthy": fleet["hosts"]["healthy"]}
+    page = Page(report_html(report_document(healthy, run=fleet["run"])))
+    (node,) = [attributes for _tag, attributes in page.tags("details") if attributes.get("class") == "node pass"]
+    assert "open" in node
+
+
+def test_the_legend_names_only_what_occurs() -> None:
+    legend = list(topology_legend([["X", "NV4", None], ["NV4", "X", "SYS"], [None, "SYS", "X"]]))
+    assert [kind for kind, _meaning in legend] == ["X", "NV#", "SYS"]
