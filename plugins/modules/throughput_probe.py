@@ -117,7 +117,7 @@ options:
     type: bool
     default: true
   sample_interval:
-    description: Seconds between two samples of the GPUs.
+    description: Seconds between two samples of the GPUs, at least 0.05.
     type: float
     default: 0.1
   max_ttft:

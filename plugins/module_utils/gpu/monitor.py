@@ -19,6 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, p
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import (
+    MIN_INTERVAL,
     GpuSampler,
     sample_rate,
     summarise,
@@ -26,8 +27,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import (
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import check_path, published
 
-#: Shortest interval in seconds: reading eight GPUs through NVML takes some milliseconds.
-MIN_INTERVAL: t.Final = 0.05
 #: More samples than these would make a result of hundreds of megabytes.
 MAX_SAMPLES: t.Final = 100_000
 #: Seconds of samples that the progress file keeps, so that a reader that comes late misses none.

@@ -17,9 +17,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LO
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
 
-__all__ = ["GpuSampler", "open_reader", "sample_rate", "summarise", "synchronisation"]
+__all__ = ["MIN_INTERVAL", "GpuSampler", "open_reader", "sample_rate", "summarise", "synchronisation"]
 
 Sample = dict[str, t.Any]
+
+#: Shortest interval in seconds: reading eight GPUs through NVML takes some milliseconds.
+MIN_INTERVAL: t.Final = 0.05
 
 #: Key of a GPU's summary -> where the number stands in that GPU's part of a sample.
 SUMMARISED: t.Final[dict[str, tuple[str, ...]]] = {

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import time
 import typing as t
@@ -13,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import checks
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Target, open_target
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import (
@@ -39,8 +42,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
     size_text,
     unfit,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi, normalise_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 
 #: Reasons for which the text is sized by usage instead of ``/tokenize``: the server, or a proxy, has no such path.
 _NO_TOKENIZER: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
@@ -102,14 +106,18 @@ class Options:
 
         :raises InvalidLoad: for a value that is not possible.
         """
-        for name in ("timeout", "sample_interval"):
-            if params[name] <= 0:
-                raise InvalidLoad(f"{name} is {params[name]}; allowed: more than 0 seconds")
+        if not MIN_INTERVAL <= params["sample_interval"] < math.inf:
+            raise InvalidLoad(
+                f"sample_interval is {params['sample_interval']:g}; allowed: {MIN_INTERVAL:g} seconds or more"
+            )
         for name in ("warmup_requests", "drain_timeout"):
-            if params[name] < 0:
+            if not 0 <= params[name] < math.inf:
                 raise InvalidLoad(f"{name} is {params[name]}; allowed: 0 or more")
+        for name in ("max_ttft", "max_itl"):
+            if params[name] is not None and not 0 < params[name] < math.inf:
+                raise InvalidLoad(f"{name} is {params[name]}; allowed: more than 0 seconds")
         try:
-            normalise_base_url(params["base_url"])
+            checked_base_url(*(params[name] for name in ("base_url", "api_key", "ca_path", "timeout")))
         except ValueError as problem:
             raise InvalidLoad(str(problem)) from problem
         targets = read_targets(params["targets"])
@@ -160,11 +168,6 @@ class RealDriver:
     def sampler(self, options: Options) -> Sampler | str:
         """A GPU sampler that is not started, or the reason why there is none."""
         try:
-            from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
-            from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import GpuSampler, open_reader
-        except ImportError as problem:
-            return f"the GPU sampler is not available: {problem}"
-        try:
             reader = open_reader()
         except GpuUnavailable as problem:
             return str(problem)
@@ -210,7 +213,9 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
         if failure.reason not in _NO_TOKENIZER:
             raise
         version = None
-    length = chosen.get("max_model_len")
+    # An adapter has its base model's length and does not say so.
+    base = next((model for model in models if model.get("id") == chosen.get("parent")), {})
+    length = chosen.get("max_model_len") or base.get("max_model_len")
     return {
         "version": version,
         "model": str(chosen.get("id")),

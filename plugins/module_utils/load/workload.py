@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import typing as t
 from collections.abc import Callable, Sequence
@@ -97,7 +98,7 @@ def read_targets(raw: dict[str, t.Any] | None) -> Targets | None:
     """
     values = {key: value for key, value in (raw or {}).items() if value is not None}
     for key, value in values.items():
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise InvalidLoad(f"targets: {key} is {value}; allowed: more than 0 seconds")
     return Targets(**values) if values else None
 
@@ -116,7 +117,7 @@ def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[St
         for key in ("prompt_tokens", "output_tokens", "concurrency", "requests", "repeats"):
             if key in values and values[key] < 1:
                 raise InvalidLoad(f"{where}: {key} is {values[key]}; allowed: 1 or more")
-        if "duration" in values and not 0 < values["duration"] < float("inf"):
+        if "duration" in values and not 0 < values["duration"] < math.inf:
             raise InvalidLoad(f"{where}: duration is {values['duration']}; allowed: more than 0 seconds")
         if ("requests" in values) == ("duration" in values):
             given = "both are" if "requests" in values else "neither is"

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import typing as t
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
 
 #: Argument specification. ``base_url`` is optional here: a module that needs it adds ``required`` in both places.
 SERVER_OPTIONS: t.Final[dict[str, dict[str, t.Any]]] = {
@@ -23,3 +27,19 @@ def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any
     if base_url_required:
         options["base_url"]["required"] = True
     return options
+
+
+def checked_base_url(
+    base_url: str | None, api_key: str | None = None, ca_path: str | None = None, timeout: float = 1.0
+) -> str | None:
+    """``base_url`` normalised, once all values of ``SERVER_OPTIONS`` can be.
+
+    :raises ValueError: for the first value that cannot be; a key is never named.
+    """
+    if not 0 < timeout < math.inf:
+        raise ValueError(f"timeout is {timeout:g}; allowed: more than 0 seconds")
+    if ca_path and not os.path.isfile(ca_path):
+        raise ValueError(f"ca_path {ca_path!r} is not a file on this host")
+    if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
+        raise ValueError("api_key holds a line end, an outer blank or another character that no HTTP header can carry")
+    return base_url and normalise_base_url(base_url)

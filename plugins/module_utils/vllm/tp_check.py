@@ -25,7 +25,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import sources
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable, UnknownLog
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve, gnu_grep
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import checks, engine_args, model_fit, tp_signals
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi, normalise_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import (
     ContainerFacts,
     ContainerUnavailable,
@@ -38,6 +38,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts impor
     engine_facts,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import (
     ProcessTable,
     ProcessUnavailable,
@@ -76,14 +77,10 @@ class Target:
 
         :raises InputError: for values that cannot be.
         """
-        if self.timeout <= 0:
-            raise InputError(f"timeout must be more than 0 seconds, not {self.timeout:g}")
         if self.expected_gpu_count is not None and self.expected_gpu_count < 1:
             raise InputError(f"expected_gpu_count must be at least 1, not {self.expected_gpu_count}")
-        if self.ca_path and not Path(self.ca_path).is_file():
-            raise InputError(f"ca_path {self.ca_path!r} is not a file on this host")
         try:
-            return replace(self, base_url=self.base_url and normalise_base_url(self.base_url))
+            return replace(self, base_url=checked_base_url(self.base_url, self.api_key, self.ca_path, self.timeout))
         except ValueError as problem:
             raise InputError(str(problem)) from problem
 

@@ -342,18 +342,14 @@ def test_gpus_are_not_sampled_where_not_asked_for():
 
 
 def test_a_host_without_gpus_says_why(monkeypatch):
-    from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import sampler
-
     def missing() -> None:
         raise GpuUnavailable("no_driver")
 
-    monkeypatch.setattr(sampler, "open_reader", missing)
+    monkeypatch.setattr(subject, "open_reader", missing)
     assert "no NVIDIA driver" in subject.RealDriver().sampler(options())
 
 
 def test_a_reader_is_closed_when_the_sampling_ends(monkeypatch):
-    from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import sampler
-
     class Reader:
         closed = False
 
@@ -364,7 +360,7 @@ def test_a_reader_is_closed_when_the_sampling_ends(monkeypatch):
             self.closed = True
 
     reader = Reader()
-    monkeypatch.setattr(sampler, "open_reader", lambda: reader)
+    monkeypatch.setattr(subject, "open_reader", lambda: reader)
     sampling = subject.RealDriver().sampler(options())
     sampling.start(0.0)
     assert "samples" in sampling.stop()
@@ -374,8 +370,14 @@ def test_a_reader_is_closed_when_the_sampling_ends(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"timeout": 0.0}, "timeout is 0.0; allowed: more than 0 seconds"),
-        ({"sample_interval": -1.0}, "sample_interval is -1.0"),
+        ({"timeout": 0.0}, "timeout is 0; allowed: more than 0 seconds"),
+        ({"timeout": float("nan")}, "timeout is nan"),
+        ({"sample_interval": 0.01}, "sample_interval is 0.01; allowed: 0.05 seconds or more"),
+        ({"max_ttft": float("nan")}, "max_ttft is nan"),
+        ({"max_itl": 0.0}, "max_itl is 0.0; allowed: more than 0 seconds"),
+        ({"ca_path": "/no/such.pem"}, "ca_path '/no/such.pem' is not a file"),
+        ({"api_key": "hush\n"}, "api_key holds a line end"),
+        ({"targets": {"ttft": float("nan"), "itl": None}}, "targets: ttft is nan"),
         ({"warmup_requests": -1}, "warmup_requests is -1; allowed: 0 or more"),
         ({"drain_timeout": -1.0}, "drain_timeout is -1.0"),
         ({"base_url": "localhost:8000"}, "localhost:8000"),
@@ -391,3 +393,17 @@ def test_options_that_are_not_possible(changes, words):
 @pytest.fixture(autouse=True)
 def _short_settling(monkeypatch):
     monkeypatch.setattr(counters, "SETTLE", 0.2)
+
+
+def test_an_adapter_has_the_length_of_its_base_model():
+    class Served:
+        def models(self) -> list:
+            return [
+                {"id": "llama", "parent": None, "max_model_len": 4096},
+                {"id": "adapter", "parent": "llama", "max_model_len": None},
+            ]
+
+        def version(self) -> str:
+            return "0.32.0"
+
+    assert subject.describe_server(Served(), "adapter")["max_model_len"] == 4096

@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.doc_fragments.vllm_server import ModuleDocFragment
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import SERVER_OPTIONS, server_options
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import (
+    SERVER_OPTIONS,
+    checked_base_url,
+    server_options,
+)
 
 
 def test_documentation_says_what_the_specification_does() -> None:
@@ -30,3 +35,28 @@ def test_the_key_is_kept_out_of_logs() -> None:
 def test_a_module_can_require_the_url_without_changing_the_shared_options() -> None:
     assert server_options(base_url_required=True)["base_url"] == {"type": "str", "required": True}
     assert server_options()["base_url"] == {"type": "str"}
+
+
+def test_values_that_can_be_give_the_normalised_url(tmp_path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    assert checked_base_url("http://h:8000/v1/", "sk-1 2", str(authority), 0.5) == "http://h:8000"
+    assert checked_base_url(None) is None
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_is_a_time(timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout is .*; allowed: more than 0 seconds"):
+        checked_base_url("http://h", timeout=timeout)
+
+
+@pytest.mark.parametrize("key", ["hush\n", " hush", "hush\r\nX: 1", "hüsh"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_named(key: str) -> None:
+    with pytest.raises(ValueError, match="api_key holds") as caught:
+        checked_base_url("http://h", key)
+    assert key.strip() not in str(caught.value)
+
+
+def test_authorities_that_are_no_file() -> None:
+    with pytest.raises(ValueError, match="ca_path '/no/such.pem' is not a file"):
+        checked_base_url("https://h", ca_path="/no/such.pem")

@@ -212,7 +212,7 @@ def test_a_log_without_vllm_in_it(node: FakeNode, tmp_path: pathlib.Path) -> Non
         ({"base_url": "localhost:8000"}, "base_url 'localhost:8000' is not a server's URL"),
         ({"log_path": "/does/not/exist.log"}, "/does/not/exist.log"),
         ({"container": "nope"}, "no container 'nope'"),
-        ({"base_url": "http://h", "timeout": 0.0}, "timeout must be more than 0 seconds, not 0"),
+        ({"base_url": "http://h", "timeout": 0.0}, "timeout is 0; allowed: more than 0 seconds"),
         ({"base_url": "http://h", "expected_gpu_count": 0}, "expected_gpu_count must be at least 1, not 0"),
         ({"base_url": "https://h", "ca_path": "/no/such.pem"}, "ca_path '/no/such.pem' is not a file"),
     ],
