@@ -1,0 +1,57 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action ``multigpu.vllm.vllm_wait``: asks the module again and again, and tells each stage as it is reached.
+
+Each call of the module is short, so that a connection that breaks costs one call and not the deployment.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.wait import STARTING, label
+
+#: Longest time in seconds that one call of the module waits.
+SLICE: t.Final = 20.0
+MODULE: t.Final = "multigpu.vllm.vllm_wait"
+
+
+class ActionModule(ActionBase):
+    """Runs the module in slices."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        if self._task.check_mode or "known_stage" in arguments:
+            return self._call(arguments, task_vars)
+        try:
+            timeout = float(arguments.get("timeout", 1800.0))
+        except (TypeError, ValueError) as error:
+            raise AnsibleActionFail(f"timeout {arguments['timeout']!r} is no number of seconds") from error
+        started, known, host = time.monotonic(), "", (task_vars or {}).get("inventory_hostname")
+        while True:
+            left = timeout - (time.monotonic() - started)
+            if left <= 0:
+                # Without a known stage the module gathers why it is not ready.
+                return self._timed(self._call({**arguments, "timeout": 0.0}, task_vars), started)
+            result = self._call({**arguments, "timeout": min(left, SLICE), "known_stage": known}, task_vars)
+            if result.get("failed") or result.get("unreachable"):
+                return result
+            if label(result) != known:
+                known = label(result)
+                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {known}")
+            if result["state"] != STARTING:
+                return self._timed(result, started)
+
+    def _call(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        return t.cast("dict[str, t.Any]", self._execute_module(MODULE, module_args=arguments, task_vars=task_vars))
+
+    def _timed(self, result: dict[str, t.Any], started: float) -> dict[str, t.Any]:
+        return {**result, "elapsed": round(time.monotonic() - started, 1)}

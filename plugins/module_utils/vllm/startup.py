@@ -1,0 +1,89 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A vLLM start seen through its log: how far it is, and which line says why it died. Pure: lines in, words out."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import log_scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_lines import clean, strip_prefix
+
+READY: t.Final = "ready"
+
+#: Stage -> what its log lines contain, in the order of a start; vLLM 0.6 to 0.33.
+STAGES: t.Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
+    ("starting", re.compile(r"vLLM API server version|non-default args|\bversion \d|LLM engine")),
+    ("downloading the model", re.compile(r"Fetching \d+ files|Downloading|\.safetensors: +\d+%|downloading weights")),
+    (
+        "loading the weights",
+        re.compile(r"Starting to load model|Loading (?:safetensors|pt) checkpoint|Loading weights took"),
+    ),
+    ("compiling", re.compile(r"Dynamo bytecode transform|torch\.compile takes|Compiling a graph|Model loading took")),
+    ("reserving the KV cache", re.compile(r"KV cache memory|KV cache size|# (?:GPU|CUDA) blocks")),
+    ("capturing CUDA graphs", re.compile(r"Capturing CUDA graph|Graph capturing|Capturing the model for CUDA")),
+    ("opening the API", re.compile(r"init engine \(|Starting vLLM (?:API )?server|Available routes")),
+    (READY, re.compile(r"Application startup complete")),
+)
+#: The number that a stage is worth waiting for.
+_DETAIL: t.Final = re.compile(r"(\d+)% Completed|(?:Fetching|safetensors:).*?(\d+)%|KV cache size: ([\d,]+ tokens)")
+
+#: How a start that failed says so, most telling first; the first match of the first pattern that matches counts.
+REASONS: t.Final[tuple[re.Pattern[str], ...]] = (
+    re.compile(r"^\S+: error: .+"),
+    re.compile(r"Value error, .+|^ValueError: .+"),
+    re.compile(r"(?:GatedRepoError|RepositoryNotFoundError|401 Client Error|403 Client Error)\b.*"),
+    re.compile(r"No space left on device.*"),
+    re.compile(r"^(?:[\w.]+\.)?(?!RuntimeError: Engine core init)[A-Z]\w*(?:Error|Exception): .+"),
+    re.compile(r"(?:exec|stat|open) [^:]*: no such file or directory.*|executable file not found.*"),
+    re.compile(r"\bERROR\b.+"),
+)
+#: Characters of a line that are shown.
+_SHOWN: t.Final = 500
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a start died: the log's own ``line``, and where the fault is a known one its ``summary`` and ``remedy``."""
+
+    line: str
+    summary: str | None = None
+    remedy: str | None = None
+
+
+def stage_of(lines: Sequence[str]) -> tuple[str, str | None]:
+    """``(stage, detail)``: the farthest stage that the lines of one start show, with its latest number."""
+    farthest, detail = 0, None
+    for line in lines:
+        for part in line.split("\r"):
+            reached = next((i for i in range(len(STAGES) - 1, -1, -1) if STAGES[i][1].search(part)), None)
+            if reached is None or reached < farthest:
+                continue
+            if reached > farthest:
+                farthest, detail = reached, None
+            if match := _DETAIL.search(part):
+                detail = match[3] or f"{match[1] or match[2]} %"
+    return STAGES[farthest][0], detail
+
+
+def root_cause(lines: Sequence[str]) -> Cause | None:
+    """The line that says why the server died; ``None`` for an empty log."""
+    scan = log_scan.run({"text": "\n".join(lines)})
+    for finding in scan["findings"]:
+        if finding["status"] == "fail" and finding.get("line"):
+            return Cause(finding["line"], finding["summary"], finding["remedy"])
+    texts = [text for text in (strip_prefix(clean(line))[1].strip() for line in lines) if text]
+    for pattern in REASONS:
+        for text in texts:
+            if match := pattern.search(text):
+                return Cause(_shown(match[0]))
+    return Cause(_shown(texts[-1])) if texts else None
+
+
+def _shown(text: str) -> str:
+    return engine_args.mask({"line": text})["line"][:_SHOWN]

@@ -1,0 +1,118 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: the shape of a model before it is served."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_model_facts
+short_description: Tell the heads and layers of a model before it is served
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Reads the C(config.json) of a model from its directory, from the node's cache, or from the Hugging Face hub. Its
+    number of attention heads decides which tensor-parallel sizes are possible.
+  - A model whose configuration cannot be read gives nulls and the reason, not a failure.
+extends_documentation_fragment:
+  - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.info
+options:
+  model:
+    description: Id of the model on the hub, or its directory as the container sees it.
+    type: str
+    required: true
+  revision:
+    description: Branch, tag or commit of the model.
+    type: str
+  cache_dir:
+    description: Directory on the node that the container uses as E(HF_HOME).
+    type: path
+    required: true
+  volumes:
+    description: Mounts of the container, as C(DIRECTORY_ON_NODE:DIRECTORY_IN_CONTAINER).
+    type: list
+    elements: str
+    default: []
+  hub_url:
+    description: Root URL of the hub.
+    type: str
+    default: https://huggingface.co
+  offline:
+    description: Whether to ask the hub for nothing.
+    type: bool
+    default: false
+  token:
+    description: Token for models that are not public.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Read the model's shape
+  multigpu.vllm.vllm_model_facts:
+    model: Qwen/Qwen2.5-Coder-32B-Instruct-AWQ
+    cache_dir: /var/cache/multigpu-vllm
+  register: model
+
+- name: Show which sizes divide its heads
+  ansible.builtin.debug:
+    msg: "{{ model.attention_heads }} attention heads, from {{ model.source }}"
+"""
+
+RETURN = r"""
+attention_heads:
+  description: Number of attention heads; null where unknown.
+  returned: success
+  type: int
+  sample: 40
+kv_heads:
+  description: Number of key/value heads; null where unknown.
+  returned: success
+  type: int
+  sample: 8
+num_layers:
+  description: Number of layers; null where unknown.
+  returned: success
+  type: int
+  sample: 64
+source:
+  description: Where the configuration was read, or why it could not be read.
+  returned: success
+  type: str
+  sample: https://huggingface.co/Qwen/Qwen2.5-Coder-32B-Instruct-AWQ/resolve/main/config.json
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_source import HUB, find_shape
+
+ARGUMENT_SPEC = {
+    "model": {"type": "str", "required": True},
+    "revision": {"type": "str"},
+    "cache_dir": {"type": "path", "required": True},
+    "volumes": {"type": "list", "elements": "str", "default": []},
+    "hub_url": {"type": "str", "default": HUB},
+    "offline": {"type": "bool", "default": False},
+    "token": {"type": "str", "no_log": True},
+}
+
+
+def fetch(url: str, headers: dict[str, str]) -> bytes:
+    return open_url(url, headers=headers, timeout=15).read(1 << 20)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    given = module.params
+    hub = None if given["offline"] else given["hub_url"]
+    shape, source = find_shape(
+        given["model"], given["revision"], given["cache_dir"], given["volumes"], hub, given["token"], fetch
+    )
+    module.exit_json(changed=False, source=source, **(shape or ModelShape()).as_dict())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An image that stands in for ``vllm/vllm-openai``: this host's Python, a shell, and the emulator as ``vllm``.
+
+No registry is needed: the file tree is packed from this host's own files and imported.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+SIMULATOR = Path(__file__).resolve().parents[2] / "roles/simulated_node/files/simulator"
+PROGRAMS = ("/bin/sh", "/bin/cat", "/bin/sleep", "/usr/bin/env")
+
+#: ``vllm`` of the image. ``SIMULATED_NODE`` is the node's directory, mounted from the host, where its GPUs are too.
+VLLM = """#!/usr/bin/python3
+import json, os, pathlib, sys
+sys.path.insert(0, "/opt/simulator")
+sys.argv[0] = "/usr/local/bin/vllm"
+from emulator.server import main
+node = pathlib.Path(os.environ["SIMULATED_NODE"])
+settings = json.loads((node / "settings.json").read_text())
+(node / "settings.json").write_text(json.dumps({**settings, "vllm_version": "@VERSION@"}))
+sys.exit(main(sys.argv[1:], node))
+"""
+
+
+def tree(version: str) -> bytes:
+    """The image's file system as a tar archive."""
+    packed = io.BytesIO()
+    python = Path("/usr/bin/python3").resolve()
+    library = Path(f"/usr/lib/{python.name}")
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        binaries = [python, *map(Path, PROGRAMS), *library.glob("lib-dynload/*.so")]
+        for path in sorted({Path("/usr/bin/python3"), *map(Path, PROGRAMS), *_libraries(binaries)}):
+            archive.add(path.resolve(), str(path).lstrip("/"))
+        archive.add(library, str(library).lstrip("/"), filter=_without_ballast)
+        archive.add(SIMULATOR, "opt/simulator", filter=_without_ballast)
+        _file(archive, "usr/local/bin/vllm", VLLM.replace("@VERSION@", version), 0o755)
+        _file(archive, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+        for directory in ("tmp", "root", "run", "proc", "sys", "dev"):
+            entry = tarfile.TarInfo(directory)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if directory == "tmp" else 0o755
+            archive.addfile(entry)
+    return packed.getvalue()
+
+
+def _libraries(binaries: list[Path]) -> set[Path]:
+    found: set[Path] = set()
+    for path in binaries:
+        listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False).stdout
+        found |= {Path(name) for name in re.findall(r"(/\S+) \(0x", listed)}
+    return found
+
+
+def _without_ballast(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    ballast = re.search(r"/(test|idlelib|tkinter|turtledemo|lib2to3|config-[^/]*|ensurepip)(/|$)|\.pyc$", entry.name)
+    return None if ballast else entry
+
+
+def _file(archive: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(text.encode()), mode
+    archive.addfile(entry, io.BytesIO(text.encode()))

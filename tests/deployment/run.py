@@ -1,0 +1,278 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deploys with the role vllm on a real Docker Engine, onto an image in which the emulator stands in for vLLM.
+
+Needs root and Debian's docker.io; leaves nothing behind. What it does not prove: the NVIDIA runtime (a hook that grants
+every request stands in for it) and vLLM's own start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(ROOT / "roles/simulated_node/files/simulator"))
+
+import image  # noqa: E402
+import simulate  # noqa: E402
+from emulator import build  # noqa: E402
+from emulator.scenario import Scenario  # noqa: E402
+from engine import Engine  # noqa: E402
+
+VERSION = "0.32.0"
+SCENARIO = "healthy-tp4"
+KEY = "sk-deployment-test-0123456789"
+TOKEN = "hf_deployment_test_9876543210"
+
+
+@dataclass
+class Played:
+    """What a playbook run said."""
+
+    code: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        return sum(int(number) for number in re.findall(r"changed=(\d+)", self.output))
+
+
+class Site:
+    """One node: its directory with the GPUs, its inventory, and the playbooks run against it."""
+
+    def __init__(self, home: Path, engine: Engine) -> None:
+        self.home, self.engine = home, engine
+        self.node, self.port = home / "node", simulate.free_port()
+        self.scenario = Scenario.load(SCENARIO)
+        simulate.prepare(self.node, self.scenario, "node", build.default_cache())
+        settings = {"scenario": SCENARIO, "vllm_version": VERSION, "name": "node"}
+        (self.node / "settings.json").write_text(json.dumps(settings), "utf-8")
+        # As if the model had been downloaded before.
+        folder = self.scenario.model.id.replace("/", "--")
+        cached = home / "cache/hub" / f"models--{folder}" / "snapshots/main"
+        cached.mkdir(parents=True)
+        shutil.copy(self.node / "model/config.json", cached)
+        self.inventory = home / "hosts.json"
+        self.inventory.write_text(json.dumps({"all": {"hosts": {"node": self.variables()}}}), "utf-8")
+
+    def variables(self) -> dict[str, object]:
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": str(ROOT / ".venv/bin/python"),
+            "vllm_docker_host": self.engine.url,
+            "vllm_model": self.scenario.model.id,
+            "vllm_version": VERSION,
+            "vllm_pull": "never",
+            "vllm_offline": True,
+            "vllm_instance_type": self.scenario.plan,
+            "vllm_port": self.port,
+            "vllm_config_dir": str(self.home / "etc"),
+            "vllm_cache_dir": str(self.home / "cache"),
+            "vllm_volumes": [f"{self.node}:{self.node}"],
+            "vllm_environment": {"SIMULATED_NODE": str(self.node)},
+            "vllm_module_environment": {"LD_LIBRARY_PATH": str(self.node / "lib")},
+            # Not every machine that runs this lets a container lock all memory.
+            "vllm_ulimits": ["nofile:1024:1024"],
+            "vllm_start_timeout": 60,
+            "vllm_stop_timeout": 5,
+        }
+
+    def play(self, *options: str, playbook: str = "deploy", **variables: object) -> Played:
+        command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory)]
+        command += [str(ROOT / f"playbooks/{playbook}.yml"), *options]
+        extra = self.home / "extra.json"
+        extra.write_text(json.dumps(variables), "utf-8")
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "DOCKER_HOST": self.engine.url}
+        done = subprocess.run(
+            [*command, "-e", f"@{extra}"], cwd=self.home, env=environment, capture_output=True, text=True, check=False
+        )
+        return Played(done.returncode, done.stdout + done.stderr)
+
+    def inspect(self) -> str:
+        return self.engine.docker("inspect", "vllm")
+
+    def container_id(self) -> str:
+        return json.loads(self.inspect())[0]["Id"]
+
+    def get(self, path: str, key: str | None = None) -> int:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        if key:
+            request.add_header("Authorization", f"Bearer {key}")
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=2) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+
+class Downtime:
+    """Asks for /health twenty times a second while a block runs; ``seconds`` is how long nobody answered."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._over = site, threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self.seconds = 0.0
+
+    def __enter__(self) -> Downtime:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        last = time.monotonic()
+        while not self._over.wait(0.05):
+            served, now = self._site.get("/health") == 200, time.monotonic()
+            self.seconds += 0.0 if served else now - last
+            last = now
+
+
+def check(what: str, holds: bool, shown: str = "") -> None:
+    """One line for each claim; the first that does not hold ends the test with what was seen."""
+    sys.stdout.write(f"{'ok  ' if holds else 'FAIL'}  {what}\n")
+    sys.stdout.flush()
+    if not holds:
+        sys.exit(shown or 1)
+
+
+def first_deployment(site: Site) -> None:
+    played = site.play("--check", "--diff")
+    check("a first --check --diff changes nothing", played.code == 0 and not site.get("/health"), played.output)
+    played = site.play()
+    check("deploy serves", played.code == 0 and site.get("/health") == 200, played.output)
+    check(
+        "  with tensor parallel 4, and says why", "tensor parallel 4 (4 of 4 GPUs, 40" in played.output, played.output
+    )
+    played = site.play()
+    check("the second run changes nothing", played.code == 0 and played.changed == 0, played.output)
+
+
+def change(site: Site) -> None:
+    before = site.container_id()
+    played = site.play("--check", "--diff", vllm_max_num_seqs=64)
+    foretold = played.changed > 0 and "max-num-seqs" in played.output
+    check(
+        "--check --diff foretells a change and does not make it",
+        foretold and site.container_id() == before,
+        played.output,
+    )
+    with Downtime(site) as down:
+        played = site.play(vllm_max_num_seqs=64)
+    after = site.container_id()
+    check(
+        f"a changed setting restarts once ({down.seconds:.1f} s not served)",
+        played.code == 0 and after != before,
+        played.output,
+    )
+    played = site.play(vllm_max_num_seqs=64)
+    check("  and the next run changes nothing", played.changed == 0 and site.container_id() == after, played.output)
+
+
+def mistakes(site: Site) -> None:
+    before = site.container_id()
+    with Downtime(site) as down:
+        played = site.play(vllm_max_num_seqs=64, vllm_kv_cache_dtype="fp8_e4m3fn")
+    refused = played.code != 0 and "fp8_e4m3" in played.output and played.changed == 0
+    check(
+        f"a dead setting is refused before the start ({down.seconds:.1f} s not served)",
+        refused and site.container_id() == before,
+        played.output,
+    )
+    check("  and nothing was interrupted", down.seconds == 0)
+    played = site.play(vllm_max_num_seqs=64, vllm_bind_address="0.0.0.0")
+    check(
+        "an open server without a key is refused", played.code != 0 and "vllm_api_key" in played.output, played.output
+    )
+    with Downtime(site) as down:
+        played = site.play(vllm_max_num_seqs=64, vllm_extra_args="--no-such-option 1")
+    told = played.code != 0 and "unrecognized arguments: --no-such-option" in played.output
+    check("a start that fails names the line of the log", told, played.output)
+    check(f"  and rolls back ({down.seconds:.1f} s not served)", site.get("/health") == 200, played.output)
+    played = site.play(vllm_max_num_seqs=64)
+    check("  after which the last settings are no change", played.code == 0 and played.changed == 0, played.output)
+
+
+def secrets(site: Site) -> None:
+    played = site.play("-vvv", "--diff", vllm_api_key=KEY, vllm_hf_token=TOKEN)
+    check("an API key restarts the server with it", played.code == 0 and site.get("/v1/models") == 401, played.output)
+    check("  and the key opens it", site.get("/v1/models", KEY) == 200)
+    check("no secret in the output of -vvv --diff", KEY not in played.output and TOKEN not in played.output)
+    check("no secret in docker inspect", KEY not in site.inspect() and TOKEN not in site.inspect())
+    check("no secret in docker logs", KEY not in site.engine.docker("logs", "vllm"))
+    processes = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True).stdout
+    check("no secret in the process list", KEY not in processes and TOKEN not in processes)
+    holders = [
+        path
+        for path in (site.home / "etc").rglob("*")
+        if path.is_file() and any(secret in path.read_text("utf-8") for secret in (KEY, TOKEN))
+    ]
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in holders}
+    check("secrets only in files of mode 0600", modes == {"api_key": "0o600", "hf_token": "0o600"}, str(modes))
+    played = site.play(vllm_api_key=KEY, vllm_hf_token=TOKEN)
+    check("  and the next run changes nothing", played.code == 0 and played.changed == 0, played.output)
+
+
+def life(site: Site) -> None:
+    played = site.play("--tags", "restart", vllm_api_key=KEY)
+    check(
+        "--tags restart restarts",
+        played.code == 0 and played.changed == 1 and site.get("/health") == 200,
+        played.output,
+    )
+    report = site.home / "report"
+    played = site.play(
+        "--tags",
+        "hardware,tensor_parallel,memory,nccl,configuration",
+        playbook="validate",
+        validate_base_url=f"http://127.0.0.1:{site.port}",
+        validate_api_key=KEY,
+        validate_container="vllm",
+        validate_kernel_log=False,
+        validate_instance_type=site.scenario.plan,
+        validate_environment={"LD_LIBRARY_PATH": str(site.node / "lib")},
+        validate_report_dir=str(report),
+    )
+    check("validate passes what was deployed", played.code == 0, played.output)
+    played = site.play("--tags", "stop", vllm_api_key=KEY)
+    check("--tags stop stops", played.code == 0 and site.get("/health") == 0, played.output)
+    played = site.play("--tags", "stop", vllm_api_key=KEY)
+    check("  and the second time changes nothing", played.code == 0 and played.changed == 0, played.output)
+
+
+def main() -> None:
+    home = Path(tempfile.mkdtemp(prefix="multigpu-vllm-deployment-"))
+    try:
+        with Engine(home / "engine") as engine:
+            change_entry = 'ENTRYPOINT ["vllm","serve"]'
+            engine.docker(
+                "import", "--change", change_entry, "-", f"vllm/vllm-openai:v{VERSION}", stdin=image.tree(VERSION)
+            )
+            site = Site(home, engine)
+            for part in (first_deployment, change, mistakes, secrets, life):
+                if len(sys.argv) < 2 or part.__name__ in sys.argv[1:] or part is first_deployment:
+                    part(site)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From variables, GPUs and model to what is started, or to why it is not."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import (
+    Plan,
+    choose_parallel,
+    command_line,
+    fingerprint,
+    plan,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_setting import Setting
+
+SETTINGS: dict[str, t.Any] = {
+    "version": "0.32.0",
+    "image": "vllm/vllm-openai:v0.32.0",
+    "model": "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ",
+    "bind_address": "127.0.0.1",
+    "port": 8000,
+    "cache_dir": "/var/cache/models",
+    "directory": "/etc/multigpu-vllm/vllm",
+    "log_max_size": "100m",
+    "log_max_files": 5,
+}
+MODEL = {"attention_heads": 40, "kv_heads": 8, "num_layers": 64}
+
+
+def gpus(count: int, expected: int | None = None, name: str = "NVIDIA RTX 4000 Ada Generation") -> dict[str, t.Any]:
+    square = [["X" if row == column else "PHB" for column in range(count)] for row in range(count)]
+    return {
+        "count": count,
+        "expected_count": expected,
+        "devices": [{"name": name}] * count,
+        "topology": {"matrix": square, "p2p": None},
+    }
+
+
+def planned(gpu: dict[str, t.Any] | None = None, model: dict[str, t.Any] | None = None, **changes: t.Any) -> Plan:
+    return plan({**SETTINGS, **changes}, gpus(4) if gpu is None else gpu, MODEL if model is None else model)
+
+
+def served(found: Plan) -> dict[str, t.Any]:
+    return engine_args.parse(["vllm", *found.container["command"]]) or {}
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv", "count", "expected"),
+    [(40, 8, 1, 1), (40, 8, 2, 2), (40, 8, 4, 4), (40, 8, 8, 8), (14, 2, 4, 2), (12, 4, 4, 4), (9, 3, 4, 3),
+     (7, 7, 4, 1), (28, 4, 8, 4), (None, None, 4, 4), (40, 8, 0, 1)],
+)  # fmt: skip
+def test_the_largest_size_that_divides_the_heads(heads: int | None, kv: int | None, count: int, expected: int) -> None:
+    assert choose_parallel(ModelShape(heads, kv), count).tensor == expected
+
+
+def test_gpus_that_stay_idle_are_named_with_what_would_use_them() -> None:
+    chosen = choose_parallel(ModelShape(14, 2), 4)
+    assert chosen.refused is None
+    for words in ("2 of 4 GPUs stay idle", "vllm_data_parallel_size: 2", "vllm_pipeline_parallel_size: 2"):
+        assert words in (chosen.offer or "")
+    assert choose_parallel(ModelShape(9, 3), 4).offer == "1 of 4 GPUs stay idle"
+    assert choose_parallel(ModelShape(40, 8), 4).offer is None
+
+
+def test_pipeline_and_copies_share_the_gpus_with_tensor_parallelism() -> None:
+    assert choose_parallel(ModelShape(14, 2), 4, pipeline=2).tensor == 2
+    assert choose_parallel(ModelShape(40, 8), 8, pipeline=2, data=2).tensor == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [((3, None, None), "does not divide 40 attention heads; 2 or 4 would"),
+     ((8, None, None), "is 8 GPUs, the node has 4"), ((4, 2, None), "is 8 GPUs, the node has 4"), ((2, None, 4), "is 8 GPUs, the node has 4")],
+)  # fmt: skip
+def test_sizes_that_cannot_work_are_refused(sizes: tuple[int | None, int | None, int | None], words: str) -> None:
+    assert words in (choose_parallel(ModelShape(40, 8), 4, *sizes).refused or "")
+
+
+def test_a_plain_plan_serves_the_model_on_all_gpus() -> None:
+    found = planned()
+    assert found.refused == []
+    assert found.warnings == []
+    assert served(found) == {
+        "model": SETTINGS["model"],
+        "host": "0.0.0.0",
+        "port": 8000,
+        "tensor_parallel_size": 4,
+    }
+    assert found.container["device_requests"] == [{"driver": "nvidia", "capabilities": [["gpu"]], "count": -1}]
+    assert found.container["ports"] == ["127.0.0.1:8000:8000"]
+
+
+def test_variables_go_before_the_profile_and_extra_arguments_before_both() -> None:
+    found = planned(profile="throughput", max_num_seqs=48, extra_args="--max-num-batched-tokens 512 --enforce-eager")
+    arguments = served(found)
+    assert (arguments["max_num_seqs"], arguments["max_num_batched_tokens"]) == (48, 512)
+    assert (arguments["enforce_eager"], arguments["gpu_memory_utilization"]) == (True, 0.95)
+    assert found.container["command"].count("--max-num-batched-tokens") == 1
+
+
+def test_extra_arguments_keep_their_quotes() -> None:
+    found = planned(extra_args="""--hf-overrides '{"rope_scaling": {"factor": 2}}'""")
+    assert found.container["command"][-1] == '{"rope_scaling": {"factor": 2}}'
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kv_cache_dtype": "fp8_e4m3fn"}, "fp8_e4m3 "),
+        ({"extra_args": "--disable-log-requests"}, "Remove it"),
+        ({"extra_args": "--swap-space 4"}, "--swap-space"),
+        ({"extra_args": "--api-key sk-1"}, "use vllm_api_key"),
+        ({"environment": {"HF_TOKEN": "hf_1"}}, "use vllm_hf_token"),
+        ({"bind_address": "0.0.0.0"}, "set vllm_api_key"),
+        ({"bind_address": "192.0.2.7"}, "set vllm_api_key"),
+        ({"environment": {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}}, "TCP sockets"),
+        ({"version": "latest"}, "'latest' is no version"),
+        ({"tensor_parallel_size": 3}, "2 or 4 would"),
+    ],
+)
+def test_what_would_not_start_or_do_harm_is_refused(changes: dict[str, t.Any], words: str) -> None:
+    assert any(words in reason for reason in planned(**changes).refused)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bind_address": "127.0.0.1"},
+        {"bind_address": "::1"},
+        {"bind_address": "0.0.0.0", "api_key_file": True},
+        {"kv_cache_dtype": "fp8_e4m3"},
+        {"version": "0.10.0", "extra_args": "--swap-space 4"},
+    ],
+)
+def test_what_works_is_not_refused(changes: dict[str, t.Any]) -> None:
+    assert planned(**changes).refused == []
+
+
+def test_a_secret_that_is_refused_is_not_repeated() -> None:
+    found = planned(extra_args="--api-key sk-secret", environment={"HF_TOKEN": "hf_secret"})
+    assert "secret" not in " ".join(found.refused)
+
+
+def test_missing_gpus_stop_the_deployment() -> None:
+    assert any("3 GPUs and should have 4" in reason for reason in planned(gpus(3, expected=4)).refused)
+    assert any("shows no GPU" in reason for reason in planned(gpus(0)).refused)
+
+
+def test_a_server_on_the_cpu_asks_for_no_gpu() -> None:
+    found = planned(gpus(0), gpus="none")
+    assert (found.refused, found.container["device_requests"], found.environment) == ([], [], [])
+
+
+def test_chosen_gpus_are_asked_for_by_index() -> None:
+    found = planned(gpus="0,2")
+    assert found.parallel.tensor == 2
+    assert found.container["device_requests"][0]["device_ids"] == ["0", "2"]
+
+
+def test_what_the_topology_asks_for_is_no_reason_for_a_warning() -> None:
+    gpu = gpus(2)
+    gpu["topology"]["p2p"] = [["X", "NS"], ["NS", "X"]]
+    found = planned(gpu)
+    assert found.container["env"]["NCCL_P2P_DISABLE"] == "1"
+    assert found.warnings == []
+
+
+def test_a_variable_of_the_user_goes_before_that_of_the_topology() -> None:
+    assert planned(environment={"NCCL_DEBUG": "WARN"}).container["env"]["NCCL_DEBUG"] == "WARN"
+
+
+def test_the_plan_is_plain_data_and_every_setting_says_why() -> None:
+    found = planned(profile="context").as_dict()
+    assert json.loads(json.dumps(found)) == found
+    assert all(setting["why"] for setting in [*found["arguments"], *found["environment"]])
+
+
+def test_the_fingerprint_follows_every_change_that_needs_a_restart() -> None:
+    plain = fingerprint(planned().container)
+    assert plain == fingerprint(planned().container)
+    for changes in ({"max_num_seqs": 4}, {"shm_size": "1g"}, {"secrets_changed": [1.5, 0]}, {"volumes": ["/a:/b"]}):
+        assert fingerprint(planned(**changes).container) != plain
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(True, ["--x-y"]), (False, ["--no-x-y"]), (0.9, ["--x-y", "0.9"]), (["a", "b"], ["--x-y", "a", "b"]),
+     ({"b": 1, "a": 2}, ["--x-y", '{"a": 2, "b": 1}'])],
+)  # fmt: skip
+def test_a_value_becomes_words(value: t.Any, words: list[str]) -> None:
+    assert command_line([Setting("x_y", value, "")]) == words

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role's contract: options, defaults, plan and README say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import ENTRYPOINT, INNER_FILES, OPTIONS
+
+ROLE = Path(__file__).parents[4] / "roles/vllm"
+
+
+def load(path: str) -> t.Any:
+    return yaml.safe_load((ROLE / path).read_text(encoding="utf-8"))
+
+
+SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+DEFAULTS = load("defaults/main.yml")
+SETTINGS = load("vars/main.yml")["_vllm_settings"]
+
+
+def test_defaults_are_the_specified_options() -> None:
+    assert {name: option.get("default") for name, option in SPEC.items()} == DEFAULTS
+
+
+@pytest.mark.parametrize("name", SPEC)
+def test_the_readme_describes_the_option(name: str) -> None:
+    option = SPEC[name]
+    default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
+    described = re.sub(r"[OCVE]\(([^)]*)\)", r"`\1`", " ".join(option["description"].split()))
+    row = f"| `{name}` | {option['type']} | {default} | {described} |"
+    assert row in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_option_of_the_server_reaches_the_plan() -> None:
+    renamed = {"revision": "vllm_model_revision"}
+    for name in OPTIONS:
+        assert renamed.get(name, f"vllm_{name}") in SETTINGS[name]
+
+
+def test_no_secret_reaches_the_plan() -> None:
+    for key in ("api_key", "hf_token"):
+        assert SPEC[f"vllm_{key}"]["no_log"] is True
+        users = [name for name, value in SETTINGS.items() if f"vllm_{key}" in str(value)]
+        assert users == [f"{key}_file"]
+        assert "is truthy" in SETTINGS[f"{key}_file"]
+
+
+def test_tasks_that_touch_secrets_are_silent() -> None:
+    tasks = load("tasks/configure.yml")
+    silent = [task for task in tasks if "_vllm_secrets" in str(task.get("loop", ""))]
+    assert len(silent) == 3
+    assert all(task["no_log"] is True for task in silent)
+
+
+def test_the_entry_point_is_where_the_container_looks_for_it() -> None:
+    (container,) = load("tasks/container.yml")
+    assert container["community.docker.docker_container"]["entrypoint"] == [ENTRYPOINT]
+    assert f"{INNER_FILES}/secrets/api_key" in (ROLE / "files/vllm").read_text("utf-8")
+
+
+def test_every_task_with_an_engine_names_the_engine() -> None:
+    for path in sorted((ROLE / "tasks").glob("*.yml")):
+        for task in load(f"tasks/{path.name}"):
+            for module, options in task.items():
+                if module.startswith("community.docker."):
+                    assert options["docker_host"] == "{{ vllm_docker_host }}", (path.name, task["name"])
