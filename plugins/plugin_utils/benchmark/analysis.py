@@ -59,12 +59,14 @@ def _cell(key: tuple[int, int, int], results: Sequence[Mapping[str, t.Any]]) -> 
 
 
 def _round(result: Mapping[str, t.Any]) -> Json:
+    invalid = _why_invalid(result)
     latencies = {key: _percentiles(result.get(key)) for key in TARGETS}
     in_time = result["request_throughput"] * result["duration"] if result["request_throughput"] is not None else 0
     return {
-        "invalid": _why_invalid(result),
+        "invalid": invalid,
         "duration": result["duration"],
-        "output_throughput": result["output_throughput"],
+        # A server from which nothing came within the round is slow, not unmeasured.
+        "output_throughput": result["output_throughput"] if invalid else result["output_throughput"] or 0.0,
         "request_throughput": result["request_throughput"],
         "goodput": result.get("goodput"),
         "within_targets": result.get("within_targets"),
@@ -81,8 +83,8 @@ def _why_invalid(result: Mapping[str, t.Any]) -> str | None:
         return str((result.get("client") or {}).get("reason") or "the load client was too slow")
     if result.get("gave_up"):
         return f"ended early: {result['gave_up']}"
-    if result["output_throughput"] is None:
-        return "no token was counted"
+    if result["output_throughput"] is None and result["tokens"]:
+        return "the server sends no usage, so its tokens cannot be counted"
     return None
 
 
@@ -144,7 +146,11 @@ def _no_knee(tried: Sequence[Json], usable: Sequence[Json], targets: Mapping[str
         for key, limit in targets.items()
         if limit is not None and not meets(least, {key: limit})
     ]
-    return f"no load is within the targets; at {least['concurrency']} streams: {', '.join(missed) or 'other targets'}"
+    return f"no load is within the targets; at {streams(least['concurrency'])}: {', '.join(missed)}"
+
+
+def streams(count: int) -> str:
+    return f"{count} stream{'s' if count != 1 else ''}"
 
 
 def _seconds(summary: Mapping[str, float] | None) -> str:

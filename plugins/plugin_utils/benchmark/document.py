@@ -86,7 +86,12 @@ def _compare(
     except UnreadableBaseline as error:
         if update:
             return None, not_tested(regression.CHECK, f"not compared: {error}")
-        return None, failed(regression.CHECK, str(error), cause="The file was changed, or written by another version.")
+        return None, failed(
+            regression.CHECK,
+            str(error),
+            cause="The file was changed, or written by another version of the collection.",
+            remedy="Delete the file, or replace it with -e benchmark_update_baseline=true.",
+        )
     comparison = None if baseline is None else regression.compare_runs(cells, baseline)
     size = node.tensor_parallel.data.get("tensor_parallel_size")
     return comparison, regression.judge(comparison, identity, size, accept=update)
@@ -94,10 +99,20 @@ def _compare(
 
 def _probe_findings(node: NodeFacts) -> list[Finding]:
     if not node.load.taken:
-        reason = str(node.load.reason)
-        answer = not_tested if node.check_mode else failed
-        return [answer("performance.throughput", reason)]
+        return [_not_measured(str(node.load.reason), tested=not node.check_mode)]
     return [item for item in node.findings("performance") if item.check not in _RESULTS_NOT_FAULTS]
+
+
+def _not_measured(reason: str, *, tested: bool) -> Finding:
+    """No load was made: as intended in check mode, else a failure, because a missing figure is no good figure."""
+    if not tested:
+        return not_tested("performance.throughput", reason)
+    return failed(
+        "performance.throughput",
+        reason,
+        cause="Nothing was measured on this node.",
+        remedy="See the task that failed on it, or run playbooks/validate.yml on it.",
+    )
 
 
 def _headline(findings: Sequence[Finding]) -> str:
@@ -154,5 +169,5 @@ def _lost() -> Json:
         "knees": [],
         "comparison": None,
         "stored_baseline": None,
-        "findings": as_dicts([failed("performance.throughput", summary)]),
+        "findings": as_dicts([_not_measured(summary, tested=True)]),
     }

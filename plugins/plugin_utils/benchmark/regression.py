@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import (
     TooFewRepeats,
     compare_together,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Baseline, Identity
 
 Json = dict[str, t.Any]
@@ -120,14 +122,19 @@ def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, Series]:
     for metric in METRICS:
         for key, (before, now) in pairs.items():
             old, new = _values(before, metric), _values(now, metric)
-            if old is not None and new is not None:
+            if old is not None and new is not None and any(old):
                 family[(metric.name, key)] = Series(old, new, metric.lower_is_worse, _smallest_change(metric, old))
     speeds = [series for (name, _key), series in family.items() if name == METRICS[0].name]
     overall = Series(
-        [statistics.geometric_mean(values) for values in zip(*(series.before for series in speeds), strict=True)],
-        [statistics.geometric_mean(values) for values in zip(*(series.now for series in speeds), strict=True)],
+        [_geometric_mean(values) for values in zip(*(series.before for series in speeds), strict=True)],
+        [_geometric_mean(values) for values in zip(*(series.now for series in speeds), strict=True)],
     )
     return {(METRICS[0].name, _ALL): overall} | family
+
+
+def _geometric_mean(speeds: Sequence[float]) -> float:
+    """Tokens a second; less than one in a thousand seconds counts as that one, so that a standstill has a logarithm."""
+    return math.exp(statistics.fmean(math.log(max(speed, 0.001)) for speed in speeds))
 
 
 def _smallest_change(metric: Metric, before: Sequence[float]) -> float:
@@ -141,7 +148,7 @@ def _values(cell: Json, metric: Metric) -> list[float] | None:
         value: t.Any = entry
         for name in metric.path:
             value = value[name] if value is not None else None
-        if value is None or value <= 0:
+        if value is None:
             return None
         values.append(float(value))
     return values
@@ -244,10 +251,9 @@ def say(row: Json) -> str:
 
 
 def _where(row: Json) -> str:
-    streams = row["concurrency"]
-    if streams is None:
+    if row["concurrency"] is None:
         return "over all combinations"
-    return f"at {streams} stream{'s' if streams != 1 else ''}, {row['prompt_tokens']}-token prompts"
+    return f"at {streams(row['concurrency'])}, {row['prompt_tokens']}-token prompts"
 
 
 def figure(row: Json, key: str) -> str:

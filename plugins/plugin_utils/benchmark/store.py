@@ -102,10 +102,7 @@ def read(path: Path) -> Baseline:
         raise UnreadableBaseline(f"baseline {path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UnreadableBaseline(
-            f"baseline {path} cannot be used ({said}); delete it, or replace it by a run with"
-            " benchmark_update_baseline=true"
-        ) from error
+        raise UnreadableBaseline(f"baseline {path} cannot be used: {said}") from error
 
 
 def _slug(text: str) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import regression
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import milliseconds, speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import problem
 
 Document = Mapping[str, t.Any]
 
-_BAR: t.Final = 10
+_BAR: t.Final = 7
 #: Compared combinations that are listed for one node; the file has all.
 _COMPARED: t.Final = 12
 
@@ -77,10 +79,9 @@ def _short_gpu(name: str | None) -> str:
 
 
 def _table(node: Document, style: Style) -> Iterator[str]:
+    yield f"   {'':>6} {'':>7} {'':>8} {'':>6} {'TTFT, ms':>13}  {'ITL, ms':>11} within"
     yield (
-        f"   {'':>6} {'':>7} {'':>8} {'':>5}  {'TTFT, ms':>13}  {'ITL, ms':>11}  within\n"
-        f"   {'prompt':>6} {'streams':>7} {'tok/s':>8} {'+-':>5}  {'p50':>6} {'p95':>6}  {'p50':>5} {'p95':>5}"
-        f"  target"
+        f"   {'prompt':>6} {'streams':>7} {'tok/s':>8} {'noise':>6} {'p50':>6} {'p95':>6}  {'p50':>5} {'p95':>5} target"
     )
     knees = {(knee["prompt_tokens"], knee["concurrency"]) for knee in node["knees"]}
     fastest = max((cell["output_throughput"] or 0 for cell in node["cells"]), default=0)
@@ -95,9 +96,9 @@ def _table(node: Document, style: Style) -> Iterator[str]:
         ttft, itl = cell["ttft"] or {}, cell["itl"] or {}
         mark = " knee" if (size, cell["concurrency"]) in knees else ""
         yield (
-            f"{left} {_speed(cell['output_throughput']):>8} {_percent(cell['variation'], 1):>5}"
-            f"  {_ms(ttft.get('p50')):>6} {_ms(ttft.get('p95')):>6}  {_ms(itl.get('p50')):>5} {_ms(itl.get('p95')):>5}"
-            f"  {_percent(cell['within_targets'], 0):>6} {style.bar(cell['output_throughput'] / fastest, _BAR)}{mark}"
+            f"{left} {speed(cell['output_throughput']):>8} {_percent(cell['variation'], 1):>6}"
+            f" {_ms(ttft.get('p50')):>6} {_ms(ttft.get('p95')):>6}  {_ms(itl.get('p50')):>5} {_ms(itl.get('p95')):>5}"
+            f" {_percent(cell['within_targets'], 0):>6} {style.bar(cell['output_throughput'] / fastest, _BAR)}{mark}"
         )
 
 
@@ -111,8 +112,8 @@ def _knees(node: Document, targets: Document, style: Style) -> Iterator[str]:
         good = "" if knee["goodput"] is None else f", goodput {knee['goodput']:.2f} requests/s"
         more = "; more streams were not tried" if knee["at_limit"] else ""
         yield from style.wrap(
-            f"Knee for {knee['prompt_tokens']}-token prompts {within}: {knee['concurrency']} streams,"
-            f" {_speed(knee['output_throughput'])} tok/s{good}{more}",
+            f"Knee for {knee['prompt_tokens']}-token prompts {within}: {streams(knee['concurrency'])},"
+            f" {speed(knee['output_throughput'])} tok/s{good}{more}",
             "   ",
             "     ",
         )
@@ -142,7 +143,7 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
         first = comparison["left_out"][0]
         yield from style.wrap(
             f"{len(comparison['left_out'])} not compared, for example {first['prompt_tokens']} tokens at"
-            f" {first['concurrency']} streams: {first['reason']}",
+            f" {streams(first['concurrency'])}: {first['reason']}",
             "   ",
         )
 
@@ -156,15 +157,8 @@ def _sizes(row: Document) -> str:
     return f"{row['prompt_tokens']:>6} {row['concurrency']:>7}"
 
 
-def _speed(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
-
-
 def _ms(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    value = 1000 * seconds
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return "-" if seconds is None else milliseconds(seconds)
 
 
 def _percent(share: float | None, digits: int) -> str:

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role's contract: options and README say the same, and every measurement is judged."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.multigpu.vllm.plugins.action.benchmark_judge import MEASUREMENTS as JUDGED
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS
+
+ROLE = Path(__file__).parents[4] / "roles/benchmark"
+
+
+def load(path: str) -> object:
+    return yaml.safe_load((ROLE / path).read_text(encoding="utf-8"))
+
+
+SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+DEFAULTS = load("defaults/main.yml")
+
+
+@pytest.mark.parametrize("name", SPEC)
+def test_a_default_is_the_documented_one_or_that_of_validate(name: str) -> None:
+    validate = f"validate_{name.removeprefix('benchmark_')}"
+    if "default" in SPEC[name]:
+        assert DEFAULTS[name] == SPEC[name]["default"]
+    else:
+        assert f"{validate} | default(" in DEFAULTS[name]
+        assert f"C({validate})" in " ".join(SPEC[name]["description"].split())
+
+
+@pytest.mark.parametrize("name", SPEC)
+def test_the_readme_describes_the_option(name: str) -> None:
+    option = SPEC[name]
+    default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
+    described = re.sub(r"[OCV]\(([^)]*)\)", r"`\1`", " ".join(option["description"].split()))
+    row = f"| `{name}` | {option['type']} | {default} | {described} |"
+    assert row in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_measurement_is_taken_once_and_judged() -> None:
+    tasks = {task["register"]: task for task in load("tasks/measure.yml")[0]["block"]}
+    assert set(tasks) == {f"__benchmark_{key}" for key in JUDGED}
+    for key in JUDGED:
+        assert f"multigpu.vllm.{MEASUREMENTS[key]}" in tasks[f"__benchmark_{key}"]
+        assert f"__benchmark_{key} |" in load("vars/main.yml")["_benchmark_results"][key]
