@@ -25,7 +25,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     worst,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge, limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.0"
@@ -171,26 +172,10 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "output_throughput": step.get("output_throughput"),
         "request_throughput": step.get("request_throughput"),
         **{key: dict(step[key]) if step.get(key) else None for key in _LATENCIES},
-        "expectation": _expectation(node, step),
+        "expectation": step_expectation(node, step),
         "token_ratio": step.get("token_ratio"),
         "void": bool(step.get("void")),
         "skipped": step.get("skipped"),
-    }
-
-
-def _expectation(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What a step's figures should be; null where nothing is expected of them."""
-    expected = node.options.expected_throughput if step.get("concurrency") == 1 else None
-    return {
-        "output_throughput": None
-        if expected is None
-        else {
-            "expected": expected,
-            "warn": expected * limits.THROUGHPUT_WARN.value / 100,
-            "fail": expected * limits.THROUGHPUT_FAIL.value / 100,
-            "source": "validate_expected_throughput",
-        },
-        "itl": None,
     }
 
 

@@ -10,6 +10,7 @@ allows neither scripts nor requests. Markup stands in templates/, geometry in lo
 from __future__ import annotations
 
 import datetime
+import functools
 import typing as t
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import jinja2
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.topology import LEGEND
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import (
+    causes,
     figures,
     load_plots,
     tables,
@@ -50,12 +52,14 @@ def report_html(document: Document) -> str:
             time=_time(document["run"]["time"]),
             summary=document["summary"],
             fleet=document["fleet"],
+            fleet_problems=causes.problems({"sections": [document["fleet"]], "diagnoses": []}),
             nodes=nodes,
             fastest=max((node["data"]["facts"]["output_throughput"] or 0.0 for node in nodes), default=0.0),
         )
     )
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -102,7 +106,7 @@ def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t
         "data": data,
         "about": about,
         "unfolded": nodes <= SMALL_FLEET or (number <= UNFOLDED and data["status"] != "pass"),
-        "wrong": tables.wrong(data),
+        "problems": causes.problems(data),
         "groups": load_plots.load_groups(data["load"]),
         "timeline": timeline_plot.timeline(data["utilisation"], data["load"]),
         "utilisation_rows": tables.windows((data["utilisation"] or {}).get("rows") or (), _ROWS),

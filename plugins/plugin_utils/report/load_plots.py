@@ -208,8 +208,13 @@ def _top(
 ) -> float:
     """Upper end of the y axis: room above the highest value for its label."""
     measured = [high for points in lines for _middle, high in points.values()]
-    limits = [metric.scale * data["expected" if metric.lower_is_worse else "fail"] for data in expected]
+    limits = [metric.scale * (data["expected"] if metric.lower_is_worse else _worst(data)) for data in expected]
     return max([*(1.15 * value for value in measured), *(1.08 * value for value in limits)]) or 1.0
+
+
+def _worst(limits: plot.Document) -> float:
+    """The highest limit of a latency; one that is switched off does not count."""
+    return max(value for value in (limits["expected"], limits["warn"], limits["fail"]) if value is not None)
 
 
 def _spread(points: Sequence[tuple[float, float, float]]) -> str:
@@ -244,10 +249,12 @@ def _limits(
         ((at, data),) = reach
         reach = [(at - _HALF_POINT, data), (at + _HALF_POINT, data)]
 
-    def edge(key: str) -> list[tuple[float, float]]:
-        return [(at, min(y_at(metric.scale * data[key]), 100.0)) for at, data in reach]
+    end = 0.0 if metric.lower_is_worse else 100.0
 
-    far = [(at, 0.0 if metric.lower_is_worse else 100.0) for at, _data in reach]
+    def edge(key: str) -> list[tuple[float, float]]:
+        return [(at, end if data[key] is None else min(y_at(metric.scale * data[key]), 100.0)) for at, data in reach]
+
+    far = [(at, end) for at, _data in reach]
     return Limits(
         expected=plot.path(edge("expected")),
         warn=plot.area(edge("warn"), edge("fail")),

@@ -11,6 +11,7 @@ import re
 import typing as t
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.html import UNFOLDED, report_html, topology_legend
 
@@ -110,9 +111,13 @@ def test_seven_numbered_sections_for_each_node(fleet: dict, page: Page) -> None:
         assert page.texts.count(f" {title} ") >= len(fleet["hosts"])
 
 
-def test_cause_fix_evidence_and_settings(page: Page) -> None:
-    assert "Cause vLLM runs on 1 of 4 GPUs: that is all its parallel sizes ask for." in page.text
-    assert "Fix Serve with --tensor-parallel-size 4" in page.text
+def test_cause_fix_evidence_and_settings(fleet: dict, page: Page) -> None:
+    problems = causes.problems(fleet["hosts"]["idle-gpus"])
+    assert problems
+    for item in problems:
+        assert f"{item.title} Cause {item.cause}" in page.text
+        assert f"Fix {item.remedy}" in page.text
+    assert "Evidence for Idle GPUs" in page.text
     assert "gpu_memory_utilization 0.92" in page.text
     assert "NCCL_DEBUG INFO" in page.text
 
@@ -122,20 +127,22 @@ def test_what_went_wrong_on_the_way_is_said(page: Page) -> None:
     assert "connection lost: connect to host gpu-7: timed out" in page.text
 
 
-def test_diagnoses_come_before_findings(fleet: dict) -> None:
+def test_a_cause_comes_with_what_it_explains(fleet: dict) -> None:
     fleet["hosts"]["socket"]["diagnoses"] = [
         {
-            "cause": "NCCL fell back to sockets",
-            "confidence": "high",
+            "id": "interconnect.sockets",
+            "title": "NCCL fell back to sockets",
+            "cause": "both paths are off",
+            "confidence": "medium",
             "evidence": ["16 socket connections"],
             "remedy": "unset NCCL_P2P_DISABLE",
-            "findings": ["nccl.transport", "from.elsewhere"],
+            "expected_gain": "about three times",
+            "findings": ["nccl.transport"],
         }
     ]
     text = Page(report_html(fleet)).text
-    assert "NCCL fell back to sockets Fix unset NCCL_P2P_DISABLE Confidence high" in text
-    assert "Explains NCCL transport, from.elsewhere" in text
-    assert text.index("NCCL fell back to sockets Fix") < text.index("What is wrong, and what to do")
+    assert "NCCL fell back to sockets Cause both paths are off (medium confidence) Seen NCCL transport: " in text
+    assert "16 socket connections Fix unset NCCL_P2P_DISABLE Gain about three times" in text
 
 
 def damage(value: t.Any) -> t.Any:
