@@ -36,7 +36,8 @@ options:
   expected_gpu_count:
     description:
       - Number of GPUs that the server should use.
-      - Without it, the GPUs that the NVIDIA driver sees are expected.
+      - Without it, the GPUs that the NVIDIA driver sees are expected. Set it where the node is shared with other
+        programs, for example a second server.
     type: int
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server

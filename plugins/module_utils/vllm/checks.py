@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, tp_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_signals import Layout, Observations, Verdict
 
@@ -50,6 +50,12 @@ def size(seen: Observations, verdict: Verdict) -> Finding:
     }
     if layout.gpus < count:
         summary = f"vLLM uses {layout.gpus} of {count} GPUs ({text})"
+        taken = tp_signals.foreign_gpus(seen)
+        if layout.gpus + len(taken) == count:
+            summary += f"; other processes run on GPU {', '.join(map(str, taken))}"
+            cause = "The node is shared, for example by two vLLM servers."
+            remedy = f"Where that is intended, set expected_gpu_count: {layout.gpus}; else stop the other processes."
+            return warned(SIZE, summary, cause=cause, remedy=remedy, **details)
         return failed(SIZE, summary, cause=_cause(seen), remedy=_remedy(seen, layout, count), **details)
     if layout.gpus > count:
         cause = f"{text} needs {layout.gpus} GPUs and the node has {count}."
@@ -64,7 +70,8 @@ def size(seen: Observations, verdict: Verdict) -> Finding:
     if _nothing_runs(seen, verdict):
         reason = f"The last start was {text}, but the server does not answer: {_why_unknown(seen)}"
         return not_tested(SIZE, reason, **details)
-    return passed(SIZE, f"{text} uses all {count} GPUs" if count > 1 else f"{text} on the only GPU", **details)
+    here = f" of this node, one of {layout.nodes}" if layout.nodes > 1 else ""
+    return passed(SIZE, f"{text} uses all {count} GPUs{here}" if count > 1 else f"{text} on the only GPU", **details)
 
 
 def ranks(seen: Observations, verdict: Verdict) -> Finding:
@@ -203,15 +210,18 @@ def _cause(seen: Observations) -> str:
         causes.append("VLLM_TENSOR_PARALLEL_SIZE is set, but vLLM does not read it.")
     hidden = _hidden(seen)
     if hidden is not None:
-        causes.append(f"CUDA_VISIBLE_DEVICES={hidden} hides the other GPUs from it.")
+        causes.append(f"{hidden} hides the other GPUs from it.")
     return " ".join(causes)
 
 
 def _hidden(seen: Observations) -> str | None:
-    """The value of CUDA_VISIBLE_DEVICES where it shows the server fewer GPUs than there are."""
+    """The variable that shows the server fewer GPUs than there are, with its value."""
     process, container = seen.process.value, seen.container.value
     environment = (process and process.environment) or (container and container.environment) or {}
-    value = environment.get("CUDA_VISIBLE_DEVICES")
-    if value is None or value == "all" or seen.gpu_count is None:
-        return None
-    return value if len([item for item in value.split(",") if item.strip()]) < seen.gpu_count else None
+    for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        value = environment.get(name)
+        if value is None or value in ("all", "void") or seen.gpu_count is None:
+            continue
+        if len([item for item in value.split(",") if item.strip()]) < seen.gpu_count:
+            return f"{name}={value}"
+    return None

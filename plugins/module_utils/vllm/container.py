@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 import shlex
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,9 @@ from pathlib import Path
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 
 ENGINES: t.Final[tuple[str, ...]] = ("docker", "podman")
+
+#: The option behind which a shell takes its script: -c, -lc, -ec.
+_SHELL_SCRIPT = re.compile(r"-[a-z]*c")
 
 #: Runs a command: exit status, standard output, standard error. Raises ``FileNotFoundError`` where it is not installed.
 Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
@@ -46,7 +50,7 @@ class ContainerFacts:
     def arguments(self) -> dict[str, t.Any] | None:
         """Options of vLLM's command line, secrets masked; ``None`` where the command is some other program."""
         parsed = engine_args.parse(self.argv)
-        if parsed is None and self.argv[1:2] and self.argv[1] in ("-c", "-lc"):
+        if parsed is None and self.argv[1:2] and _SHELL_SCRIPT.fullmatch(self.argv[1]):
             return _from_shell(self.argv[2:3])
         return parsed
 
@@ -62,11 +66,11 @@ class ContainerFacts:
 def inspect(name: str, run: Run) -> ContainerFacts:
     """Facts of container ``name`` from the first installed engine that knows it.
 
-    :raises UnknownContainer: where an engine answers and none has such a container.
-    :raises ContainerUnavailable: where no engine is installed, or none answers.
+    :raises UnknownContainer: where every installed engine says that it has no such container.
+    :raises ContainerUnavailable: where no engine is installed, or one does not answer.
     """
     problems: list[str] = []
-    unknown = False
+    answers: list[bool] = []  # of each installed engine: whether it says that there is no such container
     for engine in ENGINES:
         try:
             status, output, error = run([engine, "inspect", "--type", "container", name])
@@ -75,9 +79,9 @@ def inspect(name: str, run: Run) -> ContainerFacts:
             continue
         if status == 0:
             return parse(name, output)
-        unknown = unknown or "no such" in error.lower()
+        answers.append("no such" in error.lower())
         problems.append(f"{engine}: {' '.join(error.split())[:200]}")
-    if unknown:
+    if answers and all(answers):
         raise UnknownContainer(f"no container {name!r} on this host")
     raise ContainerUnavailable("; ".join(problems))
 

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _KEYS: t.Final[dict[str, tuple[str, ...]]] = {
 }
 #: Multimodal models keep the language model's part under one of these.
 _NESTED: t.Final[tuple[str, ...]] = ("text_config", "llm_config", "language_config", "thinker_config")
+#: Where a path as the server sees it lies for this process; ``None`` where it cannot be reached.
+View = Callable[[Path], "Path | None"]
 _HUB_ID: t.Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -82,18 +84,23 @@ def kv_copies(kv_heads: int | None, size: int) -> int | None:
     return None if not kv_heads else max(1, size // kv_heads)
 
 
-def config_paths(model: str, environment: Mapping[str, str], revision: str | None = None) -> list[Path]:
+def config_paths(
+    model: str, environment: Mapping[str, str], revision: str | None = None, view: View = lambda path: path
+) -> list[Path]:
     """Where the config.json of ``model`` (a directory, or an id of the Hugging Face hub) can lie, likeliest first.
 
-    Follows HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME of ``environment``, as huggingface_hub does.
+    Follows HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME of ``environment``, as huggingface_hub does. ``view`` says where a
+    path of the server is found from here, or ``None``.
     """
+    direct = view(Path(model) / "config.json")
+    found = [] if direct is None else [direct]
     if not _HUB_ID.fullmatch(model) or model.startswith("."):
-        return [Path(model) / "config.json"]
+        return found
     home = environment.get("HOME") or os.path.expanduser("~")
     cache = Path(environment.get("XDG_CACHE_HOME") or f"{home}/.cache")
     hub = Path(environment.get("HF_HUB_CACHE") or Path(environment.get("HF_HOME") or cache / "huggingface") / "hub")
-    directory = hub / f"models--{model.replace('/', '--')}"
-    return [Path(model) / "config.json", *_snapshots(directory, revision or "main")]
+    directory = view(hub / f"models--{model.replace('/', '--')}")
+    return found if directory is None else [*found, *_snapshots(directory, revision or "main")]
 
 
 def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:

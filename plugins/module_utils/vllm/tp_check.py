@@ -293,16 +293,22 @@ def _shape(seen: Observations) -> Reading[ModelShape]:
 def _config_paths(seen: Observations) -> Iterator[Path]:
     process, container = seen.process.value, seen.container.value
     environment: Mapping[str, str] = (process and process.environment) or (container and container.environment) or {}
+    if container is not None:
+        environment = {"HOME": "/root", **environment}  # vLLM's images run as root, and inspect does not tell HOME
     revision = (_arguments(seen) or {}).get("revision")
     for model in _model_names(seen):
-        for path in model_fit.config_paths(model, environment, revision if isinstance(revision, str) else None):
-            on_host = container.on_host(str(path)) if container is not None else None
-            yield from [on_host] if on_host is not None else []
-            if process is not None:
-                # The server's own view of the file system, which is another one in a container.
-                root = Path(f"/proc/{process.pid}/root") if path.is_absolute() else Path(f"/proc/{process.pid}/cwd")
-                yield root / str(path).lstrip("/")
-            yield path
+        for view in _views(process, container):
+            yield from model_fit.config_paths(model, environment, revision if isinstance(revision, str) else None, view)
+
+
+def _views(process: ServerProcess | None, container: ContainerFacts | None) -> Iterator[model_fit.View]:
+    """The server's file system as seen from here: its mounts, its own view of it, and this host's."""
+    if container is not None:
+        yield lambda path: container.on_host(str(path))
+    if process is not None:
+        own = Path("/proc") / str(process.pid)
+        yield lambda path: own / ("root" if path.is_absolute() else "cwd") / str(path).lstrip("/")
+    yield lambda path: path
 
 
 def _model_names(seen: Observations) -> Iterable[str]:

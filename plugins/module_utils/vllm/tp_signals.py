@@ -13,7 +13,7 @@ import re
 import typing as t
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts
@@ -189,14 +189,23 @@ def _layout(seen: Observations, signals: Sequence[Signal]) -> Layout:
     if tensor is None:
         tensor = _most_common(signal.value for signal in sizes)
     sources = list(_size_sources(seen))
-    local = _first(sources, "data_parallel_size_local")
-    return Layout(
+    layout = Layout(
         tensor=tensor,
         pipeline=_first(sources, "pipeline_parallel_size"),
         data=_first(sources, "data_parallel_size"),
-        local_data=local or None,
+        local_data=_first(sources, "data_parallel_size_local") or None,
         nodes=_first(sources, "nnodes") or 1,
     )
+    if layout.nodes == 1 and _is_spread_by_ray(sources, layout, seen.gpu_count):
+        return replace(layout, nodes=-(-(layout.world_size or 1) // (seen.gpu_count or 1)))
+    return layout
+
+
+def _is_spread_by_ray(sources: Iterable[Mapping[str, t.Any]], layout: Layout, gpus: int | None) -> bool:
+    """Whether Ray runs more ranks than this node has GPUs: the others are on nodes of which vLLM says nothing."""
+    if not gpus or layout.local_data is not None or (layout.world_size or 0) <= gpus:
+        return False
+    return any(source.get("distributed_executor_backend") == "ray" for source in sources)
 
 
 def _size_sources(seen: Observations) -> t.Iterator[Mapping[str, t.Any]]:
@@ -298,6 +307,8 @@ def _worker_processes(seen: Observations) -> Signal:
     source = f"titles of {len(process.value.workers)} worker processes below process {process.value.pid}"
     if not ranks:
         return Signal(name, None, source, "no worker process names its rank in its title")
+    if process.value.arguments.get("nnodes", 1) != 1:
+        return Signal(name, None, source, "other ranks run on other nodes")
     return Signal(name, max(ranks) + 1, source)
 
 
@@ -358,6 +369,11 @@ def _gpu_memory(seen: Observations) -> Signal:
     if not loaded:
         return Signal(name, None, source, "no GPU holds a model", "gpus")
     return Signal(name, len(loaded), f"{source}: {', '.join(map(str, loaded))}", None, "gpus")
+
+
+def foreign_gpus(seen: Observations) -> list[int]:
+    """Indices of the GPUs on which only processes run that are not the server's; needs the server's process."""
+    return [gpu["index"] for gpu in seen.gpus.value or () if _only_others(gpu, seen.process.value)]
 
 
 def _only_others(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:

@@ -186,3 +186,38 @@ def test_unknown_heads_are_not_tested() -> None:
     found = judged(engine=make.engine(tensor_parallel_size=4), shape=Reading(reason="no readable config.json"))
     assert found[checks.MODEL_FIT].status.value == "not_tested"
     assert "no readable config.json" in found[checks.MODEL_FIT].summary
+
+
+def test_a_node_that_two_servers_share_is_a_warning_that_says_so() -> None:
+    devices = [make.gpu(i, [100 + i] if i < 2 else [900 + i]) for i in range(4)]
+    found = judged(process=make.process("vllm serve m -tp 2", 2), gpus=make.gpus(*devices))[checks.SIZE]
+    assert found.status.value == "warn"
+    assert found.summary == "vLLM uses 2 of 4 GPUs (TP 2); other processes run on GPU 2, 3"
+    assert "expected_gpu_count: 2" in (found.remedy or "")
+
+
+def test_a_server_that_leaves_a_shared_gpu_idle_still_fails() -> None:
+    devices = [make.gpu(0, [100]), make.gpu(1, [900]), make.gpu(2, [], 0), make.gpu(3, [], 0)]
+    assert judged(process=make.process("vllm serve m", 1), gpus=make.gpus(*devices))[checks.SIZE].status.value == "fail"
+
+
+@pytest.mark.parametrize("options", ["--distributed-executor-backend ray", "--nnodes 2"])
+def test_ranks_on_other_nodes_are_not_missing_here(options: str) -> None:
+    devices = make.gpus(*(make.gpu(index, [10]) for index in range(4)))
+    ranks = 0 if "ray" in options else 4
+    found = judged(process=make.process(f"vllm serve m -tp 8 {options}", ranks), gpus=devices)
+    assert found[checks.SIZE].summary == "TP 8 uses all 4 GPUs of this node, one of 2"
+    assert found[checks.RANKS].status.value == "pass"
+
+
+def test_more_ranks_than_gpus_fail_where_ray_is_not_at_work() -> None:
+    found = judged(process=make.process("vllm serve m -tp 8"), gpus=make.gpus(*(make.gpu(i, [10]) for i in range(4))))
+    assert found[checks.SIZE].status.value == "fail"
+
+
+def test_a_container_that_sees_fewer_gpus_is_named() -> None:
+    found = node("vllm serve m", 1, environment={"NVIDIA_VISIBLE_DEVICES": "0"})[checks.SIZE]
+    assert "NVIDIA_VISIBLE_DEVICES=0 hides the other GPUs" in (found.cause or "")
+    assert "hides" not in (
+        node("vllm serve m", 1, environment={"NVIDIA_VISIBLE_DEVICES": "all"})[checks.SIZE].cause or ""
+    )

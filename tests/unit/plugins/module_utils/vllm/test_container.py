@@ -53,6 +53,7 @@ def test_a_stopped_container_has_no_process() -> None:
     ("argv", "expected"),
     [
         (("/bin/bash", "-c", "exec vllm serve m -tp 2"), {"model": "m", "tensor_parallel_size": 2}),
+        (("/bin/sh", "-ec", "export A=b; vllm serve m -tp 2"), {"model": "m", "tensor_parallel_size": 2}),
         (("/bin/sh", "-c", "sleep 3"), None),
         (("/bin/sh", "-c", "it's broken"), None),
         (("/entrypoint.sh",), None),
@@ -65,6 +66,12 @@ def test_commands_that_are_wrapped(argv: tuple[str, ...], expected: object) -> N
 def test_an_unknown_name_is_an_error_of_the_user() -> None:
     with pytest.raises(container.UnknownContainer, match="'nope'"):
         container.inspect("nope", answering({"docker": (1, "[]", "Error: No such container: nope")}))
+
+
+def test_a_name_that_only_one_of_two_engines_denies_is_no_error_of_the_user() -> None:
+    answers = {"docker": (1, "", "permission denied"), "podman": (125, "", "Error: no such container vllm")}
+    with pytest.raises(container.ContainerUnavailable, match="permission denied"):
+        container.inspect("vllm", answering(answers))
 
 
 def test_engines_that_cannot_answer_are_a_state_of_the_node() -> None:

@@ -113,6 +113,18 @@ def test_only_a_log(node: FakeNode, name: str, sizes: tuple[int, ...], signals: 
     assert statuses(result)["size"] == ("fail" if sizes[3] == 1 else "pass")
 
 
+def test_the_model_of_a_container_is_found_in_the_cache_that_is_mounted_into_it(
+    node: FakeNode, tmp_path: pathlib.Path
+) -> None:
+    snapshot = tmp_path / "cache" / "hub" / "models--org--name" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps({"num_attention_heads": 32}))
+    mount = {"Source": str(tmp_path / "cache"), "Destination": "/root/.cache/huggingface"}
+    node.container = {**INSPECT, "Args": ["serve", "org/name"], "Config": {"Env": []}, "Mounts": [mount]}
+    node.log_problem = LogUnavailable("container vllm", "not now")
+    assert tp_check.check(Target(container="vllm"), node)["model"]["attention_heads"] == 32
+
+
 def test_a_log_of_a_refused_start(node: FakeNode) -> None:
     result = tp_check.check(Target(log_path=str(CAPTURES / "vllm-0.32-tp3-indivisible.log")), node)
     assert result["tensor_parallel_size"] == 3 and result["model"]["attention_heads"] == 4
