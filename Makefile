@@ -9,7 +9,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
 # Lines of plugins/ that the unit tests must reach, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm demo-provision provisioning changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ molecule: setup ## the roles on real SSH hosts on this machine
 
 test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 for the older one)
 	@tests/real_vllm/run.sh
+
+demo-provision: setup ## provision, find and tear down a fleet against a stand-in for the Linode API (no account needed)
+	@python scripts/demo_provision.py $(ARGS)
+
+provisioning: setup ## the provisioning suite, each request judged by Linode's own API document (needs node and npm)
+	@tests/provisioning/run.sh $(ARGS)
 
 changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
 	@antsibull-changelog release --version $(VERSION)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
-from conftest import FIGURES
+from cloud import FIGURES
 
 PLAN = "g2-gpu-rtx4000a4-m"
 SECRET = "vault-secret-of-this-test"

@@ -36,6 +36,8 @@ Json = dict[str, t.Any]
 POLL_INTERVAL: t.Final = 5.0
 #: Seconds that a Linode may be seen powered off before it is started: on its way up it is "offline" for a moment.
 OFFLINE_GRACE: t.Final = 20.0
+#: Looks in a row that must not find a Linode until it counts as deleted.
+LOOKS_UNTIL_GONE: t.Final = 3
 #: Statuses that no waiting changes, and what to do.
 DEAD_ENDS: t.Final[dict[str, str]] = {
     "billing_suspension": "The account is suspended for an unpaid bill.",
@@ -277,8 +279,14 @@ class Provisioner:
         """Poll until the status is ``wanted`` (None: until it is no longer being made)."""
         patience, outcome = self._api.patience, self._outcome
         offline_since: float | None = None
+        missing = 0
         while True:
             found = self._look(instance_id)
+            if found is None:
+                missing += 1
+                self._pause_unless_gone(instance_id, missing)
+                continue
+            missing = 0
             status = found["status"]
             outcome.instance = summary(found, plan)
             if not outcome.history or outcome.history[-1]["status"] != status:
@@ -301,17 +309,25 @@ class Provisioner:
                     offline_since = None
             else:
                 offline_since = None
-            if patience.remaining <= POLL_INTERVAL:
-                raise self._too_slow()
-            patience.clock.sleep(POLL_INTERVAL)
+            self._pause()
 
-    def _look(self, instance_id: int) -> Json:
+    def _pause(self) -> None:
+        patience = self._api.patience
+        if patience.remaining <= POLL_INTERVAL:
+            raise self._too_slow()
+        patience.clock.sleep(POLL_INTERVAL)
+
+    def _pause_unless_gone(self, instance_id: int, missing: int) -> None:
+        """A Linode that the API has just made may be unknown to it for a moment; believe that it is gone at last."""
+        if missing >= LOOKS_UNTIL_GONE:
+            raise NotReady(f"Linode {instance_id} was deleted by someone else while this task waited for it.")
+        self._pause()
+
+    def _look(self, instance_id: int) -> Json | None:
         try:
             found = self._api.instance(instance_id)
         except GaveUp as error:
             raise NotReady(f"{error} {self._standing()}") from error
-        if found is None:
-            raise NotReady(f"Linode {instance_id} was deleted by someone else while this task waited for it.")
         return found
 
     def _too_slow(self) -> NotReady:

@@ -479,3 +479,9 @@ def test_image_that_the_api_forgot_is_no_drift():
     found = {"type": "g2-gpu-rtx4000a4-m", "region": "us-ord", "image": None}
 
     assert drift(found, asked()) == []
+
+
+def test_linode_that_is_unknown_for_a_moment_after_its_creation(world):
+    world.plan.faults.append(Fault(POLL, times=2, reply=error(404, "Not found")))
+
+    assert present(world).instance["status"] == "running"

@@ -61,7 +61,7 @@ def run_fleet(world, budget):
 def make_trouble(world, seed):
     dice = random.Random(seed)
     world.account.lag = dice.choice((0.0, 0.0, 3.0, 40.0))
-    world.account.boot_seconds = dice.choice((0.0, 40.0, None))
+    world.account.boot_seconds = dice.choice((0.0, 12.0, None))
     world.account.no_stock = {(region, PLAN) for region in REGIONS if dice.random() < 0.15}
     for _count in range(dice.randint(1, 6)):
         effect = dice.choice(TROUBLE)
@@ -77,7 +77,7 @@ def make_trouble(world, seed):
     if dice.random() < 0.2:
         label = dice.choice(FLEET)
         world.plan.faults.insert(0, Fault(WHERE[0], meanwhile=lambda: add_unless_there(world, label)))
-    return dice.choice((30.0, 120.0, 600.0))
+    return dice.choice((30.0, 60.0, 200.0))
 
 
 def refuses(effect):
@@ -104,7 +104,7 @@ def test_random_faults_then_a_second_run_give_exactly_the_fleet(world):
         unreported += [(seed, label) for label in ours if label not in told[label]]
         world.plan.faults.clear()
         world.account.no_stock, world.account.lag = set(), 0.0
-        world.account.boot_seconds = 40.0
+        world.account.boot_seconds = 0.0
         again = run_fleet(world, 600.0)
         assert world.account.labels() == list(FLEET), (seed, again)
         assert all(words.startswith("ok") for words in again.values()), (seed, again)

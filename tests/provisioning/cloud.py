@@ -1,0 +1,91 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One customer of the stand-in API, and the tools that a test uses on its behalf."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fake_linode import Account, FakeLinode
+from faults import Fault, FaultPlan
+from front import Front
+from module_process import run_module
+
+ROOT = Path(__file__).parents[2]
+#: Lines for the end of the run; tests add theirs.
+FIGURES: list[str] = []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Cloud:
+    """The API as one customer sees it. ``token`` is the secret that must never show up anywhere."""
+
+    front: Front
+    account: Account
+    plan: FaultPlan
+    fake: FakeLinode
+    folder: Path
+    token: str
+    outputs: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"{self.front.url}/v4"
+
+    def strike(self, *faults: Fault) -> None:
+        self.plan.faults += faults
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        return {
+            **kept,
+            "LINODE_API_TOKEN": self.token,
+            "LINODE_API_URL": self.url,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            **more,
+        }
+
+    def module(self, name: str, **options: object) -> dict:
+        """Run a module as Ansible would, in a process of its own; its result with ``rc``."""
+        output = self.folder / f"{secrets.token_hex(4)}.out"
+        code, text = run_module(name, options, self.environment(), output)
+        self.outputs.append(text)
+        lines = [line for line in text.splitlines() if line.startswith("{")]
+        assert lines, text
+        return {**json.loads(lines[-1]), "rc": code}
+
+    def leaks(self) -> list[str]:
+        """Outputs in which the token stands."""
+        return [text for text in self.outputs if self.token in text]
+
+    def ansible(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+        tool = Path(sys.executable).parent / command[0]
+        done = subprocess.run(
+            [str(tool), *command[1:]], env=self.environment(**environment), cwd=ROOT, capture_output=True, text=True,
+            timeout=110, check=False,
+        )  # fmt: skip
+        self.outputs += [done.stdout, done.stderr]
+        return done
+
+
+def new_cloud(api, folder: Path) -> Cloud:
+    """A new customer with an empty account."""
+    front, fake = api
+    token = secrets.token_hex(32)
+    made = Cloud(front, Account(), FaultPlan(), fake, folder, token)
+    fake.accounts[token], front.plans[token] = made.account, made.plan
+    return made
