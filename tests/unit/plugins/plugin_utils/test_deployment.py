@@ -78,7 +78,9 @@ def test_pipeline_and_copies_share_the_gpus_with_tensor_parallelism() -> None:
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [((3, None, None), "does not divide 40 attention heads; 2 or 4 would"),
-     ((8, None, None), "is 8 GPUs, the node has 4"), ((4, 2, None), "is 8 GPUs, the node has 4"), ((2, None, 4), "is 8 GPUs, the node has 4")],
+     ((8, None, None), "is 8 GPUs, the node has 4"),
+     ((4, 2, None), "is 8 GPUs, the node has 4"),
+     ((2, None, 4), "is 8 GPUs, the node has 4")],
 )  # fmt: skip
 def test_sizes_that_cannot_work_are_refused(sizes: tuple[int | None, int | None, int | None], words: str) -> None:
     assert words in (choose_parallel(ModelShape(40, 8), 4, *sizes).refused or "")
