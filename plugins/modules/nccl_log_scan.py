@@ -32,6 +32,13 @@ options:
     type: list
     elements: path
     default: []
+  kernel_paths:
+    description:
+      - Files that hold the kernel's messages, such as C(/var/log/kern.log), plain or gzipped. Shell patterns are
+        expanded. They answer C(hardware.xid), and say nothing about C(nccl.errors).
+    type: list
+    elements: path
+    default: []
   rotated:
     description:
       - Whether to read the rotated siblings of each file too, such as C(vllm.log.1) and C(vllm.log.2.gz), oldest first.
@@ -52,7 +59,7 @@ options:
   kernel:
     description:
       - Whether to scan the kernel log of this boot for GPU errors (Xid, SXid) and killed processes.
-      - Most systems let only root read it.
+      - Most systems let only root read it. See O(kernel_paths) for one that is kept in a file.
     type: bool
     default: false
   since:
@@ -121,12 +128,12 @@ findings:
       type: str
       sample: Shared memory too small on rank 1, 2 lines from line 6
     class:
-      description: Kind of fault; null for a finding that sums up.
+      description: Kind of fault; null for a finding that sums up, or whose cause the log does not show.
       returned: always
       type: str
       sample: nccl_shm
     severity:
-      description: V(error), V(warning) or V(info); null for a finding that sums up.
+      description: V(error), V(warning) or V(info); null where RV(findings[].class) is.
       returned: always
       type: str
       sample: error
@@ -195,14 +202,124 @@ engine:
     - What the log says about the last start of vLLM. Null is what it does not say.
   returned: success
   type: dict
-  sample:
-    vllm_version: 0.32.0
-    tensor_parallel_size: 4
-    pipeline_parallel_size: 1
-    world_size: 4
-    model: /models/tiny
-    ready: true
-    boots: 1
+  contains:
+    vllm_version:
+      description: Version of vLLM.
+      returned: success
+      type: str
+      sample: 0.32.0
+    tensor_parallel_size:
+      description: Tensor-parallel size.
+      returned: success
+      type: int
+      sample: 4
+    pipeline_parallel_size:
+      description: Pipeline-parallel size.
+      returned: success
+      type: int
+      sample: 1
+    data_parallel_size:
+      description: Data-parallel size.
+      returned: success
+      type: int
+      sample: 1
+    world_size:
+      description: Ranks of one engine.
+      returned: success
+      type: int
+      sample: 4
+    nccl_version:
+      description: NCCL version that vLLM loaded, else torch's own.
+      returned: success
+      type: str
+      sample: 2.27.3
+    model:
+      description: Directory or hub id that was loaded.
+      returned: success
+      type: str
+      sample: /models/tiny
+    max_model_len:
+      description: Longest prompt and output together, in tokens.
+      returned: success
+      type: int
+      sample: 8192
+    dtype:
+      description: Type of the weights.
+      returned: success
+      type: str
+      sample: torch.bfloat16
+    quantization:
+      description: Quantisation method.
+      returned: success
+      type: str
+      sample: awq_marlin
+    kv_cache_dtype:
+      description: Type of the KV cache.
+      returned: success
+      type: str
+      sample: auto
+    gpu_memory_utilization:
+      description: Part of each GPU's memory that vLLM may take, where it was given.
+      returned: success
+      type: float
+      sample: 0.9
+    kv_cache_tokens:
+      description: Size of the KV cache of one engine in tokens.
+      returned: success
+      type: int
+      sample: 417520
+    kv_cache_memory:
+      description: Bytes that one rank keeps for the KV cache.
+      returned: success
+      type: int
+      sample: 11972171366
+    model_memory:
+      description: Bytes of weights of the fullest rank.
+      returned: success
+      type: int
+      sample: 4939212390
+    arguments:
+      description: Options that vLLM printed, secrets masked.
+      returned: success
+      type: dict
+      sample: {tensor_parallel_size: 4}
+    ranks:
+      description: Place of each rank that the log names.
+      returned: success
+      type: list
+      elements: dict
+      sample: [{rank: 0, world_size: 4, tp_rank: 0, pp_rank: 0, dp_rank: 0}]
+    worker_ranks:
+      description: Ranks that sign log lines.
+      returned: success
+      type: list
+      elements: int
+      sample: [0, 1, 2, 3]
+    attention_heads:
+      description: Attention heads, where a refused start names them.
+      returned: success
+      type: int
+      sample: 32
+    enforce_eager:
+      description: Whether CUDA graphs are off.
+      returned: success
+      type: bool
+      sample: false
+    environment:
+      description: Variables E(NCCL_*) and E(VLLM_*) that the log shows, secrets masked.
+      returned: success
+      type: dict
+      sample: {NCCL_DEBUG: INFO}
+    ready:
+      description: Whether the API server came up.
+      returned: success
+      type: bool
+      sample: true
+    boots:
+      description: Number of starts that the log shows.
+      returned: success
+      type: int
+      sample: 1
 bytes_scanned:
   description: Bytes read from all logs.
   returned: success
@@ -234,6 +351,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.log_scan import
 
 ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "paths": {"type": "list", "elements": "path", "default": []},
+    "kernel_paths": {"type": "list", "elements": "path", "default": []},
     "rotated": {"type": "bool", "default": False},
     "text": {"type": "str"},
     "container": {"type": "str"},

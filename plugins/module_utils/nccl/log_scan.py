@@ -8,10 +8,16 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.report import SourceScan, findings, healthy
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.report import (
+    SourceScan,
+    Unread,
+    findings,
+    healthy,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import NEEDLES, Scan, Scanner
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve, gnu_grep
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import (
@@ -27,35 +33,46 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts
 
 
-def collect(options: Mapping[str, t.Any], commands: Commands) -> tuple[list[list[LogSource]], list[str]]:
-    """``(groups of sources, reasons why others cannot be read)``; a group is one log with its rotated siblings.
+@dataclass
+class Log:
+    """One log with its rotated siblings, or the reason why it cannot be read. ``kernel``: it is the kernel's."""
+
+    sources: list[LogSource]
+    kernel: bool = False
+    refused: str | None = None
+
+
+def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
+    """Every log that ``options`` name.
 
     :raises ValueError: for a file, container or unit that does not exist, and for a wrong ``since``.
     """
     since, limit = Since.parse(options.get("since")), options.get("max_bytes") or 0
     if limit < 0:
         raise ValueError(f"max_bytes: {limit} is negative; 0 means the whole log")
-    groups: list[list[LogSource]] = []
-    unread: list[str] = []
-    for path in options.get("paths") or []:
-        sources = file_sources(path, options.get("rotated", False), limit)
-        # Rotated siblings belong to one log; a pattern names several logs.
-        groups += [sources] if options.get("rotated") else [[source] for source in sources]
+    logs: list[Log] = []
+    for name in ("paths", "kernel_paths"):
+        for path in options.get(name) or []:
+            sources = file_sources(path, options.get("rotated", False), limit)
+            # Rotated siblings belong to one log; a pattern names several logs.
+            groups = [sources] if options.get("rotated") else [[source] for source in sources]
+            logs += [Log(group, kernel=name == "kernel_paths") for group in groups]
     if options.get("text") is not None:
-        groups.append([text_source(options["text"])])
-    asked: list[Callable[[], LogSource]] = []
+        logs.append(Log([text_source(options["text"])]))
     if name := options.get("container"):
-        asked.append(lambda: container_source(name, since, limit, commands))
+        logs.append(_asked(lambda: container_source(name, since, limit, commands)))
     if unit := options.get("journal_unit"):
-        asked.append(lambda: journal_source(unit, since, limit, commands))
+        logs.append(_asked(lambda: journal_source(unit, since, limit, commands)))
     if options.get("kernel"):
-        asked.append(lambda: kernel_source(since, limit, commands))
-    for make in asked:
-        try:
-            groups.append([make()])
-        except LogUnavailable as error:
-            unread.append(str(error))
-    return groups, unread
+        logs.append(_asked(lambda: kernel_source(since, limit, commands), kernel=True))
+    return logs
+
+
+def _asked(make: Callable[[], LogSource], kernel: bool = False) -> Log:
+    try:
+        return Log([make()], kernel)
+    except LogUnavailable as error:
+        return Log([], kernel, str(error))
 
 
 def scan_group(sources: Sequence[LogSource], grep: str | None) -> tuple[Scan | None, int, list[str]]:
@@ -87,29 +104,40 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
     """
     commands = commands or Commands()
     started = time.monotonic()
-    groups, unread = collect(options, commands)
-    grep = gnu_grep(commands.which) if groups else None
+    logs = collect(options, commands)
+    grep = gnu_grep(commands.which) if logs else None
     scans: list[SourceScan] = []
+    unread = Unread()
+    empty: list[str] = []
     size = 0
-    for sources in groups:
-        scan, read, reasons = scan_group(sources, grep)
+    for log in logs:
+        if log.refused is not None:
+            unread.add(log.refused, log.kernel)
+            continue
+        scan, read, reasons = scan_group(log.sources, grep)
         size += read
-        unread += reasons
-        if scan is not None and (read or sources[-1].kind == "kernel"):
-            scans.append(SourceScan(sources[-1].name, scan))
+        for reason in reasons:
+            unread.add(reason, log.kernel)
+        last = log.sources[-1]
+        # A kernel that had nothing to say since then is fine; a file without a line may be the wrong one.
+        if scan is not None and (read or last.kind == "kernel"):
+            scans.append(SourceScan(last.name, scan, log.kernel))
         elif scan is not None:
-            unread.append(f"{sources[-1].name}: empty")
+            empty.append(f"{last.name}: empty")
+    if not scans:
+        unread.logs += empty
     engine = _engine(scans)
+    sources = [source for log in logs for source in log.sources]
     return {
-        "findings": as_dicts(findings(scans, unread, bool(options.get("kernel")))),
+        "findings": as_dicts(findings(scans, unread, kernel_asked=any(log.kernel for log in logs))),
         "healthy": healthy(scans),
         "nccl_version": engine.nccl_version,
         "transports": _transports(scans),
         "engine": engine.as_dict(),
         "bytes_scanned": size,
         "duration": round(time.monotonic() - started, 3),
-        "sources": [source.name for sources in groups for source in sources],
-        "notes": [f"{source.name}: {source.note}" for sources in groups for source in sources if source.note],
+        "sources": [source.name for source in sources],
+        "notes": [*(f"{source.name}: {source.note}" for source in sources if source.note), *empty],
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import Fault, Scan
@@ -30,7 +30,7 @@ _SEVERITIES: t.Final = (ERROR, WARNING, INFO)
 class LogFinding(Finding):
     """A finding from a log. ``first_line`` and ``last_line`` count from 1 in ``evidence.source``; ``line`` is its text.
 
-    ``class_`` is one of ``signatures.CLASSES``; None for a finding that sums up.
+    ``class_`` is one of ``signatures.CLASSES``; None for a finding that sums up, or whose cause the log does not show.
     """
 
     class_: str | None = None
@@ -45,10 +45,22 @@ class LogFinding(Finding):
 
 @dataclass(frozen=True)
 class SourceScan:
-    """The scan of one source, by its name."""
+    """The scan of one source, by its name; ``kernel``: it is the kernel's log."""
 
     source: str
     scan: Scan
+    kernel: bool = False
+
+
+@dataclass
+class Unread:
+    """What could not be read, as ``source: reason``: of vLLM's logs, and of the kernel's."""
+
+    logs: list[str] = field(default_factory=list)
+    kernel: list[str] = field(default_factory=list)
+
+    def add(self, reason: str, kernel: bool) -> None:
+        (self.kernel if kernel else self.logs).append(reason)
 
 
 def healthy(scans: Sequence[SourceScan]) -> bool | None:
@@ -61,15 +73,14 @@ def healthy(scans: Sequence[SourceScan]) -> bool | None:
     )
 
 
-def findings(scans: Sequence[SourceScan], unread: Sequence[str], kernel_asked: bool = False) -> list[LogFinding]:
-    """Every fault, root causes first, then what the logs say about the checks that no fault answers.
-
-    ``unread`` holds ``source: reason`` of each log that could not be read.
-    """
+def findings(scans: Sequence[SourceScan], unread: Unread, kernel_asked: bool = False) -> list[LogFinding]:
+    """Every fault, root causes first, then what the logs say about the checks that no fault answers."""
     found = [(fault, each) for each in scans for fault in each.scan.faults]
     found.sort(key=lambda item: _place(item[0]))
     made = [_fault_finding(each.source, fault, _root_cause(fault, each.scan.faults)) for fault, each in found]
-    return [*made, *_summaries(scans, unread, {finding.check for finding in made}, made, kernel_asked)]
+    logs = [each for each in scans if not each.kernel]
+    made += [*_errors(made, logs, unread), *_transport(made, logs, unread)]
+    return [*made, *_xid(made, [each.source for each in scans if each.kernel], unread)] if kernel_asked else made
 
 
 def _place(fault: Fault) -> tuple[int, int, int]:
@@ -110,8 +121,8 @@ def _fault_finding(source: str, fault: Fault, root: Fault | None) -> LogFinding:
         evidence=evidence,
         cause=cause,
         remedy=remedy,
-        class_=fault.class_,
-        severity=fault.severity,
+        class_=None if meaning.unnamed else fault.class_,
+        severity=None if meaning.unnamed else fault.severity,
         count=fault.count,
         first_line=fault.first_line,
         last_line=fault.last_line,
@@ -131,38 +142,47 @@ def _summary(title: str, fault: Fault) -> str:
     return f"{title}{where}{often}"
 
 
-def _summaries(
-    scans: Sequence[SourceScan],
-    unread: Sequence[str],
-    answered: set[str],
-    made: Sequence[LogFinding],
-    kernel_asked: bool,
-) -> list[LogFinding]:
-    evidence: dict[str, t.Any] = {"unread": list(unread)} if unread else {}
-    reason = "; ".join(unread) or "no log was given"
-    logs = [each for each in scans if each.source != "kernel log"]
-    result = []
+def _errors(made: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
+    """``nccl.errors`` where no fault answers it; a log that was not read as a whole is no pass."""
+    if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in made):
+        return []
+    evidence: dict[str, t.Any] = {"unread": list(unread.logs)} if unread.logs else {}
     if not logs:
-        result.append(_sum("nccl.errors", Status.NOT_TESTED, f"No log was read: {reason}", evidence, _GIVE_LOG))
-    elif not any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in made):
-        earlier = {name: count for each in logs for name, count in each.scan.earlier.items()}
-        if earlier:
-            evidence = {**evidence, "earlier_starts": earlier}
-        names = ", ".join(each.source for each in logs)
-        past = "; earlier starts in it failed" if earlier else ""
-        result.append(_sum("nccl.errors", Status.PASS, f"No NCCL or worker error in {names}{past}", evidence))
-    if not any((finding.class_ or "").startswith("transport_") for finding in made):
-        why = "The logs name no transport" if logs else f"No log was read: {reason}"
-        result.append(_sum("nccl.transport", Status.NOT_TESTED, why, {}, _DEBUG if logs else _GIVE_LOG))
-    if "hardware.xid" not in answered and any(each.source == "kernel log" for each in scans):
-        result.append(_sum("hardware.xid", Status.PASS, "No Xid error in the kernel log", {}))
-    elif kernel_asked and "hardware.xid" not in answered:
-        refused = [text for text in unread if text.startswith("kernel log")]
-        why = "; ".join(refused) or "the kernel log was not read"
-        result.append(_sum("hardware.xid", Status.NOT_TESTED, why, {}, "Run the play with become: true."))
-    return result
+        return [_sum("nccl.errors", Status.NOT_TESTED, _nothing_read(unread), evidence, _GIVE_LOG)]
+    earlier = {name: count for each in logs for name, count in each.scan.earlier.items()}
+    if earlier:
+        evidence["earlier_starts"] = earlier
+    said = f"No NCCL or worker error in {', '.join(each.source for each in logs)}"
+    said += "; earlier starts in it failed" if earlier else ""
+    if unread.logs:
+        reason = f"{said}, but not all could be read: {'; '.join(unread.logs)}"
+        return [_sum("nccl.errors", Status.NOT_TESTED, reason, evidence, _MAKE_READABLE)]
+    return [_sum("nccl.errors", Status.PASS, said, evidence)]
 
 
+def _transport(made: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
+    if any((finding.class_ or "").startswith("transport_") for finding in made):
+        return []
+    why = "The logs name no transport" if logs else _nothing_read(unread)
+    return [_sum("nccl.transport", Status.NOT_TESTED, why, {}, _DEBUG if logs else _GIVE_LOG)]
+
+
+def _xid(made: Sequence[LogFinding], kernel_logs: Sequence[str], unread: Unread) -> list[LogFinding]:
+    if any(finding.check == "hardware.xid" for finding in made):
+        return []
+    if kernel_logs:
+        names = ", ".join(name if name == "kernel log" else f"kernel log {name}" for name in kernel_logs)
+        evidence: dict[str, t.Any] = {"unread": list(unread.kernel)} if unread.kernel else {}
+        return [_sum("hardware.xid", Status.PASS, f"No Xid error in the {names}", evidence)]
+    why = "; ".join(unread.kernel) or "the kernel log is empty"
+    return [_sum("hardware.xid", Status.NOT_TESTED, why, {}, "Run the play with become: true.")]
+
+
+def _nothing_read(unread: Unread) -> str:
+    return f"No log was read: {'; '.join(unread.logs) or 'no log was given'}"
+
+
+_MAKE_READABLE = "Run the play with become: true; replace damaged files, or leave them out."
 _GIVE_LOG = "Name vLLM's log: paths, container or journal_unit."
 _DEBUG = "Start vLLM with NCCL_DEBUG=INFO to see which transport NCCL chose."
 

@@ -17,6 +17,7 @@ import typing as t
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import BLOCK, MAX_LINE, blocks
 
 #: Bytes at the end of a log that are kept, to see how it ends.
@@ -137,9 +138,12 @@ class Sieve:
         finally:
             process.stdout.close()  # type: ignore[union-attr]
             feeder.join(timeout=60)
-            process.wait()
+            status = process.wait()
         if failures:
             raise failures[0]
+        if status not in (0, 1):
+            # What it did not look at must not pass for clean.
+            raise LogUnavailable(grep, f"ended with status {status}")
 
 
 def _expression(needles: Sequence[bytes]) -> str:

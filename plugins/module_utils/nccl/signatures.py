@@ -25,7 +25,10 @@ ROOT, STALL, CONSEQUENCE = range(3)
 
 @dataclass(frozen=True)
 class FaultClass:
-    """What one class means. ``order`` is ROOT, STALL or CONSEQUENCE; ``harmful``: a warning, too, is "not healthy"."""
+    """What one class means. ``order`` is ROOT, STALL or CONSEQUENCE; ``harmful``: a warning, too, is "not healthy".
+
+    ``unnamed``: no kind of fault, only that something failed; it is told without a class.
+    """
 
     check: str
     summary: str
@@ -33,6 +36,7 @@ class FaultClass:
     remedy: str
     order: int = ROOT
     harmful: bool = False
+    unnamed: bool = False
 
 
 CLASSES: t.Final[dict[str, FaultClass]] = {
@@ -215,6 +219,7 @@ CLASSES: t.Final[dict[str, FaultClass]] = {
         "The engine or a worker ended, and the log does not show a cause that we know.",
         "Read the first traceback of this start in the log.",
         CONSEQUENCE,
+        unnamed=True,
     ),
     "custom_allreduce_disabled": FaultClass(
         "nccl.transport",
@@ -233,8 +238,8 @@ CLASSES: t.Final[dict[str, FaultClass]] = {
         "nccl.transport",
         "GPUs talk over TCP sockets",
         "NCCL found neither P2P, shared memory nor InfiniBand between these ranks.",
-        "Between nodes with InfiniBand: expose /dev/infiniband to the container with IPC_LOCK. On one node: unset "
-        "NCCL_P2P_DISABLE and NCCL_SHM_DISABLE.",
+        "On one node: unset NCCL_P2P_DISABLE and NCCL_SHM_DISABLE. Between nodes without InfiniBand it is the only "
+        "way; with InfiniBand: expose /dev/infiniband to the container with IPC_LOCK.",
     ),
     "transport_net_ib": FaultClass("nccl.transport", "GPUs talk over InfiniBand", "", ""),
     "transport_net_other": FaultClass("nccl.transport", "GPUs talk over a network plugin", "", ""),

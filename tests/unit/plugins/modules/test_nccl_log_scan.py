@@ -25,6 +25,7 @@ def test_result_has_every_documented_key(capsys: pytest.CaptureFixture[str]) -> 
     documented = yaml.safe_load(nccl_log_scan.RETURN)
     assert set(documented) == set(result) - {"changed", "invocation"}
     assert set(documented["findings"]["contains"]) <= set(result["findings"][0])
+    assert set(documented["engine"]["contains"]) == set(result["engine"])
     assert result["changed"] is False
 
 

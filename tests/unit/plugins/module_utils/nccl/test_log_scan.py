@@ -83,6 +83,35 @@ def test_kernel_log_without_xid_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["findings"][0]["summary"] == "Xid error 79 on GPU 0000:0b:00, line 1"
 
 
+def test_kernel_log_in_a_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "node.log"
+    path.write_text("[1.0] boot\n")
+    result = run({"kernel_paths": [str(path)]})
+    assert checks(result) == {"nccl.errors": "not_tested", "nccl.transport": "not_tested", "hardware.xid": "pass"}
+    path.write_text("[1.0] NVRM: Xid (PCI:0000:0b:00): 79, pid=1\n")
+    assert checks(run({"kernel_paths": [str(path)], "text": "fine\n"})) == {
+        "hardware.xid": "fail",
+        "nccl.errors": "pass",
+        "nccl.transport": "not_tested",
+    }
+    path.write_text("")
+    assert checks(run({"kernel_paths": [str(path)]}))["hardware.xid"] == "not_tested"
+
+
+def test_a_log_that_cannot_be_read_beside_a_clean_one_is_no_pass() -> None:
+    result = run({"text": "fine\n", "container": "vllm"}, BareNode())
+    assert checks(result)["nccl.errors"] == "not_tested"
+    assert "neither docker nor podman" in result["findings"][0]["summary"]
+
+
+def test_an_empty_log_beside_a_clean_one_is_noted(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "empty.log"
+    path.touch()
+    result = run({"text": "fine\n", "paths": [str(path)]})
+    assert checks(result)["nccl.errors"] == "pass"
+    assert result["notes"] == [f"{path}: empty"]
+
+
 def test_empty_text_and_empty_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty.log").touch()
     for options in ({"text": ""}, {"paths": [str(tmp_path / "empty.log")]}):
@@ -96,7 +125,7 @@ def test_damaged_file_keeps_what_was_read_before(tmp_path: pathlib.Path) -> None
     path.write_text("fine\n")
     (tmp_path / "v.log.1.gz").write_bytes(gzip.compress(OOM.encode())[:-6])
     result = run({"paths": [str(path)], "rotated": True})
-    assert checks(result)["nccl.errors"] == "pass"
+    assert checks(result)["nccl.errors"] == "not_tested"
     assert any(
         "damaged gzip" in text for finding in result["findings"] for text in finding["evidence"].get("unread", [])
     )

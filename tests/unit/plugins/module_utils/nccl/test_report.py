@@ -8,6 +8,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECK
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.report import (
     LogFinding,
     SourceScan,
+    Unread,
     findings,
     healthy,
 )
@@ -50,20 +51,28 @@ def test_healthy_without_a_log_is_unknown() -> None:
 
 def test_all_ranks_are_named() -> None:
     fault = Fault("cuda_oom", "error", "x", 4, 9, count=2, rank=1, ranks={0, 1})
-    first = findings([scanned(fault)], [])[0]
+    first = findings([scanned(fault)], Unread())[0]
     assert first.summary == "GPU out of memory on ranks 0, 1, 2 lines from line 4"
     assert first.evidence["ranks"] == [0, 1]
 
 
 def test_xid_with_and_without_an_entry() -> None:
     known, unknown = findings(
-        [scanned(Fault("xid", "error", "x", 1, 1, code=79), Fault("xid", "error", "x", 2, 2, code=7777))], []
+        [scanned(Fault("xid", "error", "x", 1, 1, code=79), Fault("xid", "error", "x", 2, 2, code=7777))], Unread()
     )[:2]
     assert known.cause == "The GPU has fallen off the bus."
     assert unknown.remedy == CLASSES["xid"].remedy
 
 
 def test_dictionary_has_the_extended_keys() -> None:
-    keys = set(findings([], [])[0].as_dict())
+    keys = set(findings([], Unread())[0].as_dict())
     assert {"class", "severity", "count", "first_line", "last_line", "rank", "device", "line"} < keys
-    assert isinstance(findings([], [])[0], LogFinding)
+    assert isinstance(findings([], Unread())[0], LogFinding)
+
+
+def test_a_failure_without_a_known_cause_fails_but_names_no_class() -> None:
+    end = scanned(Fault("engine_failed", "error", "x", 3, 3))
+    (first, *_others) = findings([end], Unread())
+    assert (first.status.value, first.check, first.class_, first.severity) == ("fail", "nccl.errors", None, None)
+    assert (first.first_line, first.cause) == (3, CLASSES["engine_failed"].cause)
+    assert healthy([end]) is False

@@ -9,6 +9,7 @@ import random
 import shutil
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import NEEDLES
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import TAIL, Sieve, gnu_grep, minimal
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import BLOCK, MAX_LINE
@@ -75,6 +76,14 @@ def test_failure_of_the_stream_reaches_the_reader() -> None:
     sieve = Sieve(Broken(b"Xid (\n" * BLOCK), ("nothing",), GREP)
     with pytest.raises(OSError, match="disk gone"):
         list(sieve.lines())
+
+
+def test_a_grep_that_fails_is_not_taken_for_a_clean_log(tmp_path: pathlib.Path) -> None:
+    broken = tmp_path / "grep"
+    broken.write_text("#!/bin/sh\ncat >/dev/null; exit 2\n")
+    broken.chmod(0o755)
+    with pytest.raises(LogUnavailable, match="ended with status 2"):
+        sieved(b"Xid (\n" * BLOCK, ("Xid (",), str(broken))
 
 
 def test_minimal_drops_needles_that_contain_another() -> None:
