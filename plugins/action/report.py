@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
                 "check_mode": self._task.check_mode,
                 "options": options["options"],
             },
-            secrets=[str(secret) for secret in options["secrets"] if secret],
+            secrets=options["secrets"],
         )
         contents = formats.rendered(document, options["formats"])
         files = [] if self._task.check_mode else self._write(Path(options["directory"]), contents)

@@ -45,7 +45,9 @@ options:
     type: dict
     default: {}
   secrets:
-    description: Texts that must not appear in the report; they are masked wherever they stand.
+    description:
+      - Texts that must not appear in the report; they are masked wherever they stand.
+      - Of a mapping, such as an environment, these are the values that its names call a key, token or password.
     type: list
     elements: raw
     default: []

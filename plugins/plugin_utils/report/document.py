@@ -10,7 +10,6 @@ whatever it shows stands here.
 from __future__ import annotations
 
 import math
-import re
 import typing as t
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     worst,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
@@ -40,9 +40,6 @@ LINES: t.Final = 20
 
 #: What a load step says in the report, besides its name and sizes.
 _LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
-
-_SECRET_NAME = re.compile(r"(^|[_-])(api_?key|token|secret|password|passphrase|credentials?)$", re.IGNORECASE)
-_MASK: t.Final = "***"
 
 
 def exceeds(status: str, fail_on: str) -> bool:
@@ -223,11 +220,12 @@ def report_document(
     hosts: Mapping[str, Mapping[str, t.Any] | None],
     *,
     run: Mapping[str, t.Any],
-    secrets: Collection[str] = (),
+    secrets: Collection[t.Any] = (),
 ) -> dict[str, t.Any]:
     """The whole report. ``hosts`` maps every host of the play to its node document; ``None`` is a host without one.
 
-    ``run`` is passed on as it is (time, versions, options). ``secrets`` are masked wherever they stand.
+    ``run`` is passed on as it is (time, versions, options). ``secrets`` are masked wherever they stand; of a mapping
+    (an environment) the values that its names call secret.
     """
     nodes = {
         name: dict(data) if data else lost_document("no result: the run stopped on this node before it was judged")
@@ -246,7 +244,7 @@ def report_document(
         "hosts": nodes,
         "fleet": {"title": AREAS["fleet"], "findings": as_dicts(fleet)},
     }
-    return t.cast("dict[str, t.Any]", redact(document, secrets))
+    return t.cast("dict[str, t.Any]", redact(document, known_secrets(secrets)))
 
 
 def _missing(nodes: Mapping[str, Mapping[str, t.Any]]) -> Finding:
@@ -263,19 +261,3 @@ def _missing(nodes: Mapping[str, Mapping[str, t.Any]]) -> Finding:
         source="a missing measurement is a failure, not a pass (SuperBench)",
         **figures,
     )
-
-
-def redact(value: t.Any, secrets: Collection[str]) -> t.Any:
-    """``value`` with every secret masked: known ones by their text, others by the name of their key."""
-    known = [secret for secret in secrets if secret]
-    if isinstance(value, Mapping):
-        return {
-            str(key): _MASK if _SECRET_NAME.search(str(key)) and isinstance(item, str) else redact(item, known)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [redact(item, known) for item in value]
-    if isinstance(value, str):
-        for secret in known:
-            value = value.replace(secret, _MASK)
-    return value

@@ -14,7 +14,6 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import (
     SCHEMA_VERSION,
     exceeds,
-    redact,
     report_document,
 )
 
@@ -122,23 +121,6 @@ def test_numbers_of_the_node(fleet: dict) -> None:
 )
 def test_exceeds(status: str, fail_on: str, result: bool) -> None:
     assert exceeds(status, fail_on) is result
-
-
-def test_secrets_are_masked_wherever_they_stand() -> None:
-    document = {
-        "api_key": "anything",
-        "HF_TOKEN": "anything",
-        "list": [{"line": "curl -H 'Bearer s3cret' /v1"}],
-        "s3cret": ("s3cret", 1, None),
-        "tokens": 128,
-        "output_tokens": "128",
-    }
-    masked = redact(document, ["s3cret", ""])
-    assert masked["api_key"] == masked["HF_TOKEN"] == "***"
-    assert masked["list"] == [{"line": "curl -H 'Bearer ***' /v1"}]
-    assert masked["s3cret"] == ["***", 1, None]
-    assert masked["tokens"] == 128
-    assert masked["output_tokens"] == "128"
 
 
 def test_a_report_masks_the_secrets_it_is_told(fleet_hosts: dict) -> None:

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last gate before a report is written. Modules mask what they read; this catches what a text still carries."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import quote
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_text, mask_value
+
+#: Keys whose values are words of our own; a password like "pass" must not break the document.
+_OWN: t.Final = frozenset({"schema_version", "status", "check", "area", "time"})
+
+
+def known_secrets(given: Iterable[t.Any]) -> list[str]:
+    """Texts to mask, the longest first: texts as they are, and of a mapping the values that its names call secret."""
+    found: set[str] = set()
+    for item in given:
+        if isinstance(item, Mapping):
+            found |= {str(value) for name, value in item.items() if value and mask_value(value, str(name)) == MASK}
+        elif item:
+            found.add(str(item))
+    # As they stand in an address or in JSON, too.
+    forms = {form for text in found for form in (text, quote(text, safe=""), json.dumps(text)[1:-1])}
+    return sorted(forms, key=len, reverse=True)
+
+
+def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
+    """``value`` with every secret masked: known ones by their text, others by their name or their form."""
+    if isinstance(value, Mapping):
+        return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        masked = mask_value(list(value), name)
+        return masked if masked == MASK else [redact(item, secrets) for item in value]
+    if not isinstance(value, str) or name in _OWN:
+        return value
+    for secret in secrets:
+        value = value.replace(secret, MASK)
+    return mask_text(t.cast(str, mask_value(value, name)))
