@@ -85,7 +85,7 @@ class LiveAction(NormalAction):
         if self.shortest_poll is None:
             reporter.start()
         else:
-            path = given.get("progress_path") or f"{_DIRECTORY}/multigpu-vllm-{uuid.uuid4().hex}.json"
+            path = given.get("progress_path") or f"{_DIRECTORY}/multigpu-progress-{uuid.uuid4().hex}.json"
             hosts = min(len(task_vars.get("ansible_play_batch") or [host]), int(task_vars.get("ansible_forks") or 1))
             self._task.args = {**given, "progress_path": path}
             reporter.start(self._reader(str(path)), poll_interval(hosts, self.shortest_poll))

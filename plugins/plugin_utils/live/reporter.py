@@ -18,9 +18,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import N
 TICK: t.Final = 0.25
 REDRAW: t.Final = 1.0
 #: Seconds between two plain reports. Nobody should wait for more than five, and a busy controller may be late.
-REPORT: t.Final = 3.0
+REPORT: t.Final = 2.5
 #: What ends within this time, in seconds, is not worth a word.
-PATIENCE: t.Final = 1.5
+PATIENCE: t.Final = 1.0
 #: Seconds in which the result of a host that has ended can be printed before the table comes back.
 PAUSE: t.Final = 0.6
 #: Polls a second over all hosts, and the longest time between two polls of one host.
