@@ -63,7 +63,7 @@ def pruned(document: dict) -> dict:
     create["allOf"].append({"anyOf": [{"not": {"required": ["image"]}}, *ways_in]})
     return {
         "openapi": document["openapi"],
-        "info": {key: document["info"][key] for key in ("title", "version")},
+        "info": {key: document["info"][key] for key in ("title", "version", "license")},
         "servers": document["servers"],
         "paths": paths,
         "components": {"securitySchemes": document.get("components", {}).get("securitySchemes", {})},
