@@ -37,7 +37,7 @@ options:
     type: bool
     default: false
   options:
-    description: Options of the run to state in the results. It needs C(targets), as M(multigpu.vllm.benchmark_judge) does.
+    description: Options of the run to state in the results. C(targets) must be among them.
     type: dict
     required: true
 extends_documentation_fragment:

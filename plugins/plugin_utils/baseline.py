@@ -132,7 +132,7 @@ def _permutation_p(rows: Sequence[Sequence[float]], size: tuple[int, int]) -> li
         deals: t.Iterable[Sequence[int]] = itertools.combinations(range(rounds), first)
     else:
         draw = random.Random(0)
-        deals = itertools.chain([range(first)], (draw.sample(range(rounds), first) for _ in range(_EXACT_LIMIT)))
+        deals = itertools.chain([range(first)], (draw.sample(range(rounds), first) for _deal in range(_EXACT_LIMIT)))
     largest = [max(sum(row[index] for index in deal) for row in rows) for deal in deals]
     observed = [sum(row[:first]) for row in rows]
     return [sum(value >= reached - 1e-9 for value in largest) / len(largest) for reached in observed]
