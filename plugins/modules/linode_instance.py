@@ -278,6 +278,11 @@ root_pass:
   type: str
   returned: when O(return_root_pass) is set and this task created the Linode, or may have created it
   sample: kR7w-uYf2mXe9_aQ4.tBn6hZcVd3sGjLpSxMyEwU
+message:
+  description: What was done, in words, with the cost.
+  type: str
+  returned: when something was created or deleted, or there was nothing to delete
+  sample: Created vllm-1 (id 71235014) in us-ord, 3.57 USD an hour.
 history:
   description: Statuses that were seen on the way, with the seconds since the task began.
   type: list
