@@ -45,7 +45,7 @@ def test_the_readme_describes_the_option(name: str) -> None:
 
 
 def test_every_measurement_is_taken_once_and_judged() -> None:
-    tasks = {task["register"]: task for task in load("tasks/measure.yml")[0]["block"]}
+    tasks = {block["block"][0]["register"]: block["block"][0] for block in load("tasks/measure.yml")[0]["block"]}
     assert set(tasks) == {f"__benchmark_{key}" for key in JUDGED}
     for key in JUDGED:
         assert f"multigpu.vllm.{MEASUREMENTS[key]}" in tasks[f"__benchmark_{key}"]
