@@ -47,7 +47,7 @@ def node_document(
     identity = identify(node)
     cells = analysis.cells(node.load.data.get("results") or ())
     comparison, regressed = _compare(cells, identity, node, directory, update=update)
-    findings = settle([*_probe_findings(node), regressed])
+    findings = sorted(settle([*_probe_findings(node), regressed]), key=_seriousness, reverse=True)
     return {
         "status": verdict(item.status for item in findings).value,
         "headline": _headline(findings),
@@ -119,7 +119,11 @@ def _headline(findings: Sequence[Finding]) -> str:
     """What is wrong, else how it compares."""
     wrong = [item for item in findings if item.status in (Status.FAIL, Status.WARN)]
     told = wrong or [item for item in findings if item.check == regression.CHECK]
-    return max(told, key=lambda item: SEVERITY.index(item.status)).summary
+    return max(told, key=_seriousness).summary
+
+
+def _seriousness(finding: Finding) -> int:
+    return SEVERITY.index(finding.status)
 
 
 def worth_keeping(node: Mapping[str, t.Any], *, update: bool) -> bool:
