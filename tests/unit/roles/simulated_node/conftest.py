@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -48,8 +49,9 @@ def start_node(tmp_path_factory: pytest.TempPathFactory, cache_dir: pathlib.Path
         return t.cast(Node, json.loads(done.stdout))
 
     yield start
-    for directory in started:
-        assert simulate("stop", "--dir", str(directory)).returncode == 0
+    with concurrent.futures.ThreadPoolExecutor() as several:
+        for done in several.map(lambda directory: simulate("stop", "--dir", str(directory)), started):
+            assert done.returncode == 0, done.stderr
 
 
 def nvml(lib_dir: str, code: str) -> t.Any:

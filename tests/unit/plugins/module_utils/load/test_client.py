@@ -206,7 +206,7 @@ def test_tls_unchecked(secure_server):
 
 def test_tls_to_a_plain_server():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
-        outcome = load(server.url.replace("http:", "https:"), timeout=2.0)
+        outcome = load(server.url.replace("http:", "https:"), timeout=0.5)
     assert outcome.failed == 1
     assert set(outcome.failures) <= {"tls", "connect_timeout"}
 

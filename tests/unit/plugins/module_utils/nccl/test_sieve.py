@@ -15,8 +15,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import TA
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import BLOCK, MAX_LINE
 from hypothesis import given
 from hypothesis import strategies as st
+from ansible_collections.multigpu.vllm.tests.support.recorded import LOGS
 
-FIXTURES = pathlib.Path(__file__).parents[4] / "fixtures"
 GREP = gnu_grep(shutil.which)
 WAYS = [None, pytest.param(GREP, marks=pytest.mark.skipif(not GREP, reason="no GNU grep here"))]
 
@@ -37,14 +37,22 @@ def test_finds_the_lines_that_a_plain_search_finds(lines: list[bytes]) -> None:
     assert sieved(data, ("Xid (", "NCCL WARN"), None)[0] == expected(data, ("Xid (", "NCCL WARN"))
 
 
-@pytest.mark.parametrize("grep", WAYS)
-def test_large_log_gives_the_same_lines_both_ways(grep: str | None) -> None:
-    pool = [line for name in sorted((FIXTURES / "logs").glob("*.log")) for line in name.read_bytes().split(b"\n")]
-    chooser = random.Random(7)
-    data = b"\n".join(chooser.choices(pool, k=25000))
+@pytest.fixture(scope="module")
+def large_log() -> tuple[bytes, list[tuple[int, bytes]]]:
+    """A log of several blocks, and the lines that a plain search finds in it."""
+    pool = [line for name in sorted(LOGS.glob("*.log")) for line in name.read_bytes().split(b"\n")]
+    data = b"\n".join(random.Random(7).choices(pool, k=25000))
     assert len(data) > 2 * BLOCK
+    return data, expected(data, NEEDLES)
+
+
+@pytest.mark.parametrize("grep", WAYS)
+def test_large_log_gives_the_same_lines_both_ways(
+    large_log: tuple[bytes, list[tuple[int, bytes]]], grep: str | None
+) -> None:
+    data, lines = large_log
     found, sieve = sieved(data, NEEDLES, grep)
-    assert found == expected(data, NEEDLES)
+    assert found == lines
     assert (sieve.bytes_read, sieve.line_count) == (len(data), data.count(b"\n") + 1)
 
 
