@@ -10,7 +10,8 @@ import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import InvalidOption, check_times
+from ansible_collections.multigpu.vllm.plugins.modules.gpu_monitor import ARGUMENT_SPEC
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import record
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import LiveAction
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import State
@@ -35,18 +36,19 @@ class ActionModule(LiveAction):
         return self._run_recorded(path, task_vars or {})
 
     def _options(self) -> tuple[bool, Path | None]:
-        """``live`` and ``record``.
+        """``live`` and ``record``, after a look at all options: nothing is replaced for a run that cannot begin.
 
-        :raises AnsibleActionFail: where no table can be written to ``record``.
+        :raises AnsibleActionFail: for an option that is not possible.
         """
-        path = self._task.args.get("record")
+        _result, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+        path = None if options["record"] is None else Path(options["record"])
         try:
-            live = boolean(self._task.args.get("live", False))
+            check_times(options["duration"], options["interval"])
             if path is not None:
-                record.check_record(Path(path).expanduser())
-        except (TypeError, record.InvalidRecord) as error:
+                record.check_record(path)
+        except (InvalidOption, record.InvalidRecord) as error:
             raise AnsibleActionFail(str(error)) from error
-        return live, None if path is None else Path(path).expanduser()
+        return options["live"], path
 
     def _run_recorded(self, path: Path, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         recorder = record.Recorder(path, task_vars["inventory_hostname"])

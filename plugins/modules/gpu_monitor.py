@@ -167,6 +167,11 @@ backend:
   returned: success
   type: str
   sample: nvml
+record:
+  description: The file on the controller.
+  returned: with O(record), outside check mode
+  type: str
+  sample: gpu-samples.csv
 error:
   description: Why there are no samples, or why they end early, else null.
   returned: success

@@ -62,16 +62,24 @@ class Options:
         :raises InvalidProgressPath: where ``progress_path`` cannot be written.
         """
         duration, interval = params["duration"], params["interval"]
-        if not MIN_INTERVAL <= interval < math.inf:
-            raise InvalidOption(f"interval is {interval:g}; allowed: {MIN_INTERVAL:g} seconds or more")
-        if not interval <= duration <= interval * MAX_SAMPLES:
-            raise InvalidOption(
-                f"duration is {duration:g}; allowed with an interval of {interval:g} s:"
-                f" {interval:g} to {interval * MAX_SAMPLES:g} seconds"
-            )
+        check_times(duration, interval)
         check_output(params["output"])
         check_path(params["progress_path"])
         return cls(duration, interval, params["backend"], params["output"], params["progress_path"])
+
+
+def check_times(duration: float, interval: float) -> None:
+    """Refuse times, in seconds, that are not possible.
+
+    :raises InvalidOption: says why.
+    """
+    if not MIN_INTERVAL <= interval < math.inf:
+        raise InvalidOption(f"interval is {interval:g}; allowed: {MIN_INTERVAL:g} seconds or more")
+    if not interval <= duration <= interval * MAX_SAMPLES:
+        raise InvalidOption(
+            f"duration is {duration:g}; allowed with an interval of {interval:g} s:"
+            f" {interval:g} to {interval * MAX_SAMPLES:g} seconds"
+        )
 
 
 def check_output(path: str | None) -> None:

@@ -84,7 +84,11 @@ def test_check_mode_writes_nothing(run_action, tmp_path):
     [
         ({"record": "samples.xlsx"}, "allowed: a name that ends with .csv or .json"),
         ({"record": "/nonexistent/samples.csv"}, "does not exist"),
-        ({"live": "perhaps"}, "perhaps"),
+        ({"live": "perhaps"}, "live"),
+        ({"duration": -5, "record": "samples.csv"}, "duration is -5"),
+        ({"interval": "often"}, "interval"),
+        ({"backend": "dcgm"}, "nvidia_smi"),
+        ({"durations": 5}, "durations"),
     ],
 )
 def test_impossible_options_start_nothing(run_action, arguments, options, message):
