@@ -1,0 +1,82 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action ``multigpu.vllm.vllm_logs``; documented in ``plugins/modules/vllm_logs.py``."""
+
+from __future__ import annotations
+
+import shlex
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_logs import (
+    PARTS,
+    newer_than,
+    part_of,
+    split_stamped,
+)
+
+#: Seconds between two looks at a log that is followed.
+PERIOD: t.Final = 2.0
+ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
+    "container": {"type": "str", "required": True},
+    "part": {"type": "str", "choices": list(PARTS), "default": "all"},
+    "follow": {"type": "float", "default": 0.0},
+    "lines": {"type": "int", "default": 20000},
+    "directory": {"type": "str", "default": "vllm-logs"},
+    "docker_host": {"type": "str", "default": "unix:///var/run/docker.sock"},
+}
+
+
+class ActionModule(ActionBase):
+    """Reads the log over the task's connection and writes it on the controller."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        _spec, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        host = str((task_vars or {}).get("inventory_hostname"))
+        stamped = self._read(options, "--tail", str(options["lines"]))
+        lines = part_of([split_stamped(line)[1] for line in newer_than(stamped, "")], options["part"])
+        path = Path(options["directory"]).expanduser() / f"{host}.log"
+        if not self._task.check_mode:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+            lines += self._follow(options, host, path, max(map(stamp_of, stamped), default=""))
+        return {"changed": False, "path": str(path), "lines": len(lines)}
+
+    def _follow(self, options: dict[str, t.Any], host: str, path: Path, last: str) -> list[str]:
+        """New lines for ``follow`` seconds: shown with the host's name, and added to the file."""
+        end, followed = time.monotonic() + options["follow"], []
+        while time.monotonic() < end:
+            time.sleep(PERIOD)
+            stamped = newer_than(self._read(options, *(["--since", last] if last else [])), last)
+            if not stamped:
+                continue
+            last = stamp_of(stamped[-1])
+            new = part_of([split_stamped(line)[1] for line in stamped], options["part"])
+            self._display.display("\n".join(f"{host}: {line}" for line in new))
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in new)
+            followed += new
+        return followed
+
+    def _read(self, options: dict[str, t.Any], *more: str) -> list[str]:
+        """Lines of ``docker logs`` with time stamps.
+
+        :raises AnsibleActionFail: with Docker's reason.
+        """
+        words = ["docker", "--host", options["docker_host"], "logs", "--timestamps", *more, options["container"]]
+        answer = self._low_level_execute_command(f"{shlex.join(words)} 2>&1")
+        if answer["rc"]:
+            raise AnsibleActionFail(f"no log of container {options['container']!r}: {answer['stdout'].strip()}")
+        return t.cast("list[str]", answer["stdout"].replace("\r\n", "\n").splitlines())
+
+
+def stamp_of(line: str) -> str:
+    return split_stamped(line)[0]

@@ -1,0 +1,72 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.multigpu.vllm.plugins.action import vllm_logs
+
+
+class Task:
+    check_mode = False
+
+
+@pytest.fixture
+def action(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> vllm_logs.ActionModule:
+    """The action over a container whose log is ``action.log``; ``action.commands`` is what it ran."""
+    made = object.__new__(vllm_logs.ActionModule)
+    made._task, made.log, made.commands, made.shown, made.code = Task(), [], [], [], 0
+    made.options = {"container": "vllm", "part": "all", "follow": 0.0, "lines": 5, "directory": str(tmp_path / "logs"),
+                    "docker_host": "unix:///x y"}  # fmt: skip
+    made._display = type("Display", (), {"display": lambda _self, text: made.shown.append(text)})()
+
+    def execute(command: str) -> dict[str, t.Any]:
+        made.commands.append(command)
+        return {"rc": made.code, "stdout": "\n".join(made.log)}
+
+    monkeypatch.setattr(made, "_low_level_execute_command", execute, raising=False)
+    monkeypatch.setattr(made, "validate_argument_spec", lambda argument_spec: (None, made.options), raising=False)
+    monkeypatch.setattr(vllm_logs.ActionBase, "run", lambda *_: {})
+    return made
+
+
+def test_the_log_is_written_under_the_nodes_name(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
+    action.log = ["2026-11-23T10:00:02Z second", "2026-11-23T10:00:01Z first"]
+    result = action.run(task_vars={"inventory_hostname": "gpu-1"})
+    assert result == {"changed": False, "path": str(tmp_path / "logs/gpu-1.log"), "lines": 2}
+    assert (tmp_path / "logs/gpu-1.log").read_text("utf-8") == "first\nsecond\n"
+    assert action.commands == ["docker --host 'unix:///x y' logs --timestamps --tail 5 vllm 2>&1"]
+
+
+def test_what_comes_is_shown_once_and_added(
+    action: vllm_logs.ActionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    action.log, action.options["follow"] = ["2026-11-23T10:00:01Z first"], 5.0
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        action.log = ["2026-11-23T10:00:01Z first", "2026-11-23T10:00:02Z second"]
+
+    monkeypatch.setattr(vllm_logs.time, "sleep", sleep)
+    monkeypatch.setattr(vllm_logs.time, "monotonic", lambda: now[0])
+    assert action.run(task_vars={"inventory_hostname": "gpu-1"})["lines"] == 2
+    assert action.shown == ["gpu-1: second"]
+    assert (tmp_path / "logs/gpu-1.log").read_text("utf-8") == "first\nsecond\n"
+    assert "--since 2026-11-23T10:00:01Z" in action.commands[1]
+
+
+def test_check_mode_writes_nothing(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
+    action._task.check_mode = True
+    action.run(task_vars={"inventory_hostname": "gpu-1"})
+    assert not (tmp_path / "logs").exists()
+
+
+def test_dockers_reason_is_told(action: vllm_logs.ActionModule) -> None:
+    action.code, action.log = 1, ["Error: No such container: vllm"]
+    with pytest.raises(AnsibleActionFail, match="'vllm': Error: No such container"):
+        action.run(task_vars={"inventory_hostname": "gpu-1"})
