@@ -9,7 +9,6 @@ Answers are captured ones (``captured``) or made up (``Answer``); anything else 
 from __future__ import annotations
 
 import json
-import pathlib
 import socket
 import ssl
 import threading
@@ -17,7 +16,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-CAPTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures" / "captures"
+from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
 Misbehaviour = Callable[["ControlServer", socket.socket], None]
 

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import json
-import pathlib
 
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.multigpu.vllm.plugins.modules import nccl_log_scan
-
-FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures"
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 
 def call(capsys: pytest.CaptureFixture[str], **options: object) -> dict:

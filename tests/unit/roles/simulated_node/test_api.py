@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import http.client
 import json
-import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
-FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 VERSIONS = ("0.27", "0.32")
 #: Refused because of the tiny model's vocabulary of 1,000 tokens; tested on its own below.
 OTHER_VOCABULARY = "token_out_of_vocab"
 #: The captures do not hold the whole of these long requests: (prompt tokens, max_tokens).
 LONG = {"too_long_prompt": (3000, 4), "prompt_plus_max_too_long": (2000, 400)}
-PROBES = sorted(p.stem for p in (FIXTURES / "0.32").glob("*.txt") if p.stem != OTHER_VOCABULARY)
+#: What the emulator does not play: long chats, embeddings, sampling options, structured output.
+NOT_PLAYED = set(
+    """
+    chat_too_long chat_too_long_stream completion-default-max-tokens embeddings empty_prompt ignore_eos
+    logit_bias_eos logit_bias_eos_ignore logit_bias_eos_min_tokens prompt_token_ids
+    prompt_token_ids_return structured unknown_field unknown_model_chat
+    """.split()
+)
+PROBES = sorted(
+    {path.stem for path in (CAPTURES / "vllm-0.32-tp2-http").glob("*.txt")} - NOT_PLAYED - {OTHER_VOCABULARY}
+)
 
 
 class Answer(t.NamedTuple):
@@ -29,7 +38,7 @@ class Answer(t.NamedTuple):
 
 def captured(version: str, probe: str) -> tuple[str, str, str | None, Answer]:
     """Method, path, request body and answer of a capture."""
-    text = (FIXTURES / version / f"{probe}.txt").read_text("utf-8")
+    text = (CAPTURES / f"vllm-{version}-tp2-http" / f"{probe}.txt").read_text("utf-8")
     head, _, body = text.partition("\n\n")
     lines = head.splitlines()
     method, path = lines.pop(0).removeprefix("### ").split()
@@ -142,7 +151,7 @@ def exposition(text: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_metrics_have_the_names_and_labels_of_the_version(ports: dict[str, int], version: str) -> None:
-    real = exposition((FIXTURES / version / "metrics-after.prom").read_text("utf-8"))
+    real = exposition((CAPTURES / f"vllm-{version}-tp2-http" / "metrics-after.prom").read_text("utf-8"))
     assert exposition(ask(ports[version], "GET", "/metrics", None).body) == real
 
 

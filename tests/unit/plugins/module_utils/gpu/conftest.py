@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import types
 import typing as t
 from collections.abc import Callable
 
 import pytest
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
-FIXTURES = pathlib.Path(__file__).resolve().parents[4] / "fixtures" / "nvml"
+NVML = FIXTURES / "nvml"
 Calls = dict[str, t.Any]
 
 
@@ -74,7 +74,7 @@ def _structure(value: t.Any, key: str) -> t.Any:
 
 def recording(state: str, gpu: str = "h100") -> Calls:
     """What NVML said on a real GPU; ``state`` is idle or load."""
-    return json.loads((FIXTURES / gpu / state / "nvml.json").read_text(encoding="utf-8"))
+    return json.loads((NVML / gpu / state / "nvml.json").read_text(encoding="utf-8"))
 
 
 def several(calls: Calls, count: int, level: int = 30, p2p: int = 0) -> Calls:
@@ -125,7 +125,7 @@ def recorded_smi() -> Callable[..., Callable[[list[str]], str]]:
     def of(state: str, gpu: str = "h100") -> Callable[[list[str]], str]:
         def run(command: list[str]) -> str:
             name = next(file for option, file in names.items() if option in command)
-            return (FIXTURES / gpu / state / name).read_text(encoding="utf-8")
+            return (NVML / gpu / state / name).read_text(encoding="utf-8")
 
         return run
 

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.answer import Answer
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
-FIXTURES = Path(__file__).parent / "fixtures"
 VERSIONS = ("0.27", "0.32")
 
 
-def captured(name: str) -> bytes:
-    return (FIXTURES / f"vllm-{name}.txt").read_bytes().partition(b"\r\n\r\n")[2]
+def captured(version: str, probe: str) -> bytes:
+    return (CAPTURES / f"vllm-{version}-tp2-http" / f"{probe}.txt").read_bytes().partition(b"\r\n\r\n")[2]
 
 
 def events_of(body: bytes) -> list[bytes]:
@@ -46,7 +45,7 @@ def text(tokens: int | None, value: str = "x") -> dict:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_captured_continuous_stream(version):
-    answer = play(events_of(captured(f"{version}-completion-stream-continuous")))
+    answer = play(events_of(captured(version, "completion-stream-continuous")))
     assert answer.continuous
     assert answer.done
     assert (answer.tokens, answer.prompt_tokens) == (4, 3)
@@ -56,7 +55,7 @@ def test_a_captured_continuous_stream(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_captured_stream_with_usage_at_its_end(version):
-    answer = play(events_of(captured(f"{version}-completion-stream")))
+    answer = play(events_of(captured(version, "completion-stream")))
     assert not answer.continuous
     assert answer.done
     assert (answer.tokens, answer.prompt_tokens) == (5, 3)
@@ -66,7 +65,7 @@ def test_a_captured_stream_with_usage_at_its_end(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_captured_stream_without_usage_has_no_number_of_tokens(version):
-    answer = play(events_of(captured(f"{version}-completion-stream-nousage")))
+    answer = play(events_of(captured(version, "completion-stream-nousage")))
     assert answer.done
     assert answer.tokens is None
     assert len(answer.arrivals) > 0
@@ -74,7 +73,7 @@ def test_a_captured_stream_without_usage_has_no_number_of_tokens(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_first_token_of_a_captured_chat_is_not_the_role(version):
-    answer = play(events_of(captured(f"{version}-chat-stream")))
+    answer = play(events_of(captured(version, "chat-stream")))
     assert answer.arrivals[0] == 2.0
     assert (answer.tokens, answer.prompt_tokens) == (5, 16)
     assert len(answer.arrivals) == 5
@@ -83,7 +82,7 @@ def test_the_first_token_of_a_captured_chat_is_not_the_role(version):
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_a_captured_stream_cut_anywhere(version, size):
-    body = captured(f"{version}-completion-stream-continuous")
+    body = captured(version, "completion-stream-continuous")
     answer = play([body[n : n + size] for n in range(0, len(body), size)])
     assert (answer.tokens, sum(answer.counts), answer.done) == (4, 4, True)
 

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import counters as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
-FIXTURES = Path(__file__).parent / "fixtures"
 
-
-def captured(name: str) -> metrics.MetricSet:
-    return metrics.parse((FIXTURES / f"vllm-{name}.prom").read_text())
+def captured(version: str, moment: str) -> metrics.MetricSet:
+    return metrics.parse((CAPTURES / f"vllm-{version}-tp2-http" / f"metrics-{moment}.prom").read_text())
 
 
 class Source:
@@ -41,12 +39,12 @@ AFTER = subject.Counters(1400.0, 14.0, 0.0, 9000.0, 1000.0)
 
 @pytest.mark.parametrize("version", ["0.27", "0.32"])
 def test_captured_metrics(version):
-    counters = subject.read_counters(captured(f"{version}-metrics-after"))
+    counters = subject.read_counters(captured(version, "after"))
     assert counters.generation_tokens > 0
     assert counters.finished_requests > 0
     assert counters.active_requests == 0
     assert counters.cache_queries > 0
-    before = subject.read_counters(captured(f"{version}-metrics-before"))
+    before = subject.read_counters(captured(version, "before"))
     assert counters.generation_tokens > before.generation_tokens
 
 

@@ -13,8 +13,8 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import log_scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.log_scan import run
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
-FIXTURES = pathlib.Path(__file__).parents[4] / "fixtures"
 OOM = "RuntimeError: CUDA error: out of memory\n"
 
 

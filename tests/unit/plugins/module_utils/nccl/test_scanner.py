@@ -15,9 +15,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures import SIGNATURES
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_lines import clean
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 HERE = pathlib.Path(__file__).parent
-FIXTURES = HERE.parents[3] / "fixtures"
 LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
 MESSAGES = yaml.safe_load((HERE / "messages.yml").read_text())
 ENGINE = (

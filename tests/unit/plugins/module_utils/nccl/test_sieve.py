@@ -13,9 +13,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import L
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import NEEDLES
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import TAIL, Sieve, gnu_grep, minimal
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import BLOCK, MAX_LINE
+from ansible_collections.multigpu.vllm.tests.support.recorded import LOGS
 from hypothesis import given
 from hypothesis import strategies as st
-from ansible_collections.multigpu.vllm.tests.support.recorded import LOGS
 
 GREP = gnu_grep(shutil.which)
 WAYS = [None, pytest.param(GREP, marks=pytest.mark.skipif(not GREP, reason="no GNU grep here"))]

@@ -9,8 +9,8 @@ import pathlib
 import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts, LogFacts, engine_facts
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
-FIXTURES = pathlib.Path(__file__).parents[4] / "fixtures"
 LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
 LABELLED = ("vllm_version", "tensor_parallel_size", "pipeline_parallel_size", "world_size", "nccl_version")
 

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import math
-import pathlib
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
-
-CAPTURES = pathlib.Path(__file__).resolve().parents[4] / "fixtures" / "captures"
+from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
 
 def scrape(version: str, moment: str = "after") -> metrics.MetricSet:
