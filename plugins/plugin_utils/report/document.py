@@ -24,6 +24,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     worst,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import diagnose
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge
@@ -53,9 +55,10 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
     """The entry of one node under ``hosts``."""
     # A missing measurement is a failure, not a pass.
     status = Status.FAIL if _errors(node) else judge.node_status(sections)
+    diagnoses = diagnose(node, sections)
     return {
         "status": status.value,
-        "headline": headline(node, sections),
+        "headline": headline(node, sections, diagnoses),
         "reachable": node.lost is None,
         "errors": _errors(node),
         "sections": [
@@ -73,12 +76,12 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
         "memory": _memory(node),
         "load": [_step(node, step) for step in node.load.data.get("results") or ()],
         "utilisation": _utilisation(node),
-        "diagnoses": [],
+        "diagnoses": [item.as_dict() for item in diagnoses],
     }
 
 
-def headline(node: NodeFacts, sections: Sequence[judge.Section]) -> str:
-    """What is wrong with the node in one line; the first and worst finding leads."""
+def headline(node: NodeFacts, sections: Sequence[judge.Section], diagnoses: Sequence[Diagnosis] = ()) -> str:
+    """What is wrong with the node in one line: the worst cause, or the worst finding where no cause is known."""
     errors = _errors(node)
     if errors:
         return errors[0]["reason"]
@@ -86,8 +89,10 @@ def headline(node: NodeFacts, sections: Sequence[judge.Section]) -> str:
     if not wrong:
         untested = [section.title for section in sections if section.selected and section.status is Status.NOT_TESTED]
         return f"not tested: {', '.join(untested)}" if untested else ""
-    more = len({item.check for item in wrong}) - 1
-    return f"{wrong[0].summary} (+{more} more)" if more > 0 else wrong[0].summary
+    explained = {check for item in diagnoses for check in item.findings}
+    open_findings = {item.check: item.summary for item in reversed(wrong) if item.check not in explained}
+    named = [item.title for item in diagnoses] + list(open_findings.values())[::-1]
+    return f"{named[0]} (+{len(named) - 1} more)" if len(named) > 1 else named[0]
 
 
 def _errors(node: NodeFacts) -> list[dict[str, str]]:

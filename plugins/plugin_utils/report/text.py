@@ -79,9 +79,12 @@ def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator
 
 
 _PICTURES: t.Final = {
+    "hardware": tables.topology,
     "memory": tables.memory,
+    "nccl": tables.nccl,
     "performance": tables.load,
     "utilisation": tables.utilisation,
+    "configuration": tables.settings,
 }
 
 
@@ -128,6 +131,11 @@ def problems(node: Node, style: Style) -> Iterator[str]:
     for number, item in enumerate(found, start=1):
         yield ""
         yield from causes.problem(f" {number}. ", item, style)
+
+
+def problem(first: str, finding: Finding, style: Style) -> Iterator[str]:
+    """One finding with its cause and remedy."""
+    yield from causes.problem(first, causes.of_finding(finding), style)
 
 
 def _footer(document: Mapping[str, t.Any], style: Style) -> list[str]:

@@ -139,7 +139,7 @@ def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
         "measured": round(measured, 1),
         "unit": "tok/s",
         "evidence": {
-            "attained_percent": round(attained, 1),
+            "attained_percent": round(attained, 2),
             "kind": expected.kind,
             "step": step.get("name"),
             "warn_below_percent": warn,

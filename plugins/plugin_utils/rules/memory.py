@@ -24,7 +24,35 @@ GIB: t.Final = 2**30
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Findings of area ``memory``: the logs' own (OOM, KV cache), and the comparison of the GPUs."""
-    return [*node.findings("memory"), *compare(node), *out_of_memory(node)]
+    return [*node.findings("memory"), *compare(node), *cache(node), *out_of_memory(node)]
+
+
+def cache(node: NodeFacts) -> list[Finding]:
+    """A warning where the KV cache does not hold the tokens of a load step at once; else nothing."""
+    fits = node.engine.get("kv_cache_tokens")
+    if not fits:
+        return []
+    fits *= int(node.tensor_parallel.data.get("data_parallel_size") or 1)
+    sizes = {str(step.get("name")): _tokens_at_once(step) for step in node.steps}
+    largest = max(sizes, key=sizes.__getitem__, default=None)
+    if largest is None or sizes[largest] <= fits:
+        return []
+    return [
+        warned(
+            "memory.headroom",
+            f"{largest} needs {sizes[largest]:,} tokens of KV cache at once, {fits:,} fit",
+            expected=sizes[largest],
+            measured=fits,
+            unit="tokens",
+            cause="The KV cache is smaller than the load: requests wait for each other or are preempted.",
+            remedy="Raise --gpu-memory-utilization (vllm_gpu_memory_utilization), or send fewer streams.",
+            source="streams x (prompt + output tokens), against the size that vLLM logs",
+        )
+    ]
+
+
+def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
+    return int(step.get("concurrency") or 0) * int((step.get("prompt_tokens") or 0) + (step.get("output_tokens") or 0))
 
 
 def out_of_memory(node: NodeFacts) -> list[Finding]:

@@ -84,6 +84,8 @@ def transport(node: NodeFacts) -> Finding | None:
         "source": _SOURCE,
         "evidence": {"transports": counts},
     }
+    if counts.get("socket") and node.spans_nodes:
+        return passed("nccl.transport", f"the group spans nodes, with TCP sockets between them: {shown}", **figures)
     if counts.get("socket"):
         return failed(
             "nccl.transport",

@@ -178,6 +178,12 @@ class NodeFacts:
         return int(size) * int(data.get("pipeline_parallel_size") or 1) * int(data.get("data_parallel_size") or 1)
 
     @property
+    def spans_nodes(self) -> bool:
+        """Whether the group is larger than the node, so that a network between its GPUs is as it should be."""
+        here = max(len(self.raw_devices), self.gpu_facts.get("expected_count") or 0)
+        return self.group_size is not None and self.group_size > here > 0
+
+    @property
     def steps(self) -> Sequence[Mapping[str, t.Any]]:
         """Load steps that ran."""
         return [step for step in self.load.data.get("results") or () if not step.get("skipped")]

@@ -11,11 +11,16 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils import finding
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import (
     SCHEMA_VERSION,
     exceeds,
+    headline,
     report_document,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 SCHEMA = json.loads((Path(__file__).parents[5] / "docs/report.schema.json").read_text(encoding="utf-8"))
 RUN = {
@@ -67,11 +72,22 @@ def test_verdicts(fleet: dict) -> None:
 def test_headlines_lead_with_the_worst(fleet: dict) -> None:
     headlines = {name: node["headline"] for name, node in fleet["hosts"].items()}
     assert headlines["healthy"] == ""
-    assert headlines["idle-gpus"] == "GPUs 1, 2, 3 hold no model memory"
-    assert headlines["socket"].startswith("NCCL sends between the GPUs of this node over TCP sockets (+1 more)")
+    assert headlines["idle-gpus"] == "vLLM uses 1 of 4 GPUs"
+    assert headlines["socket"] == "The GPUs of this node talk over TCP sockets"
     assert headlines["lost"].startswith("connection lost: connect to host gpu-7")
     assert headlines["crashed"] == "throughput_probe failed: Traceback: boom"
     assert headlines["silent"].startswith("no result")
+
+
+def test_headlines_count_causes_and_findings_without_a_cause(fleet: dict) -> None:
+    item = finding.failed("memory.oom", "GPU out of memory", cause="c", remedy="r")
+    node = NodeFacts.from_results("n", {})
+    known = Diagnosis(id="a.b", title="T", cause="c", confidence="high", remedy="r", findings=("nccl.errors",))
+    other = finding.failed("nccl.errors", "Worker hangs", cause="c", remedy="r")
+    sections = [Section("memory", (item,)), Section("nccl", (other,))]
+    assert headline(node, sections, [known]) == "T (+1 more)"
+    assert headline(node, sections) == "GPU out of memory (+1 more)"
+    assert headline(node, sections[1:], [known]) == "T"
 
 
 def test_a_lost_node_keeps_what_was_measured_before(fleet: dict) -> None:

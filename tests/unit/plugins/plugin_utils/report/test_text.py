@@ -70,8 +70,9 @@ def test_a_healthy_node_has_one_line_a_check_and_nothing_to_mend(fleet: dict) ->
 def test_cause_and_fix_of_what_is_wrong(fleet: dict) -> None:
     report = "\n".join(text.node_lines("idle-gpus", fleet["hosts"]["idle-gpus"]))
     wrong = report[report.index("What is wrong") :]
-    assert "1. ✗ Idle GPUs: GPUs 1, 2, 3 hold no model memory" in wrong
-    assert "Cause  vLLM runs on 1 of 4 GPUs" in wrong
+    assert "1. ✗ vLLM uses 1 of 4 GPUs" in wrong
+    assert "Seen   Idle GPUs: GPUs 1, 2, 3 hold no model memory" in wrong
+    assert "Cause  It was started with --tensor-parallel-size 4" in wrong
     assert "Fix    Serve with --tensor-parallel-size 4" in wrong
 
 

@@ -96,3 +96,16 @@ def test_logs_without_a_fault_answer_the_question(node: Build, results: dict) ->
 
 def test_findings_of_the_logs_are_kept(node: Build, results: dict) -> None:
     assert "memory.oom" in {item.check for item in memory.evaluate(node(results))}
+
+
+@pytest.mark.parametrize(("tokens", "replicas", "warns"), [(2048, 1, False), (2047, 1, True), (1024, 2, False)])
+def test_a_cache_that_does_not_hold_the_load(
+    node: Build, results: dict, tokens: int, replicas: int, warns: bool
+) -> None:
+    """The sustained step of the fixture: 8 streams of 128 + 128 tokens."""
+    results["logs"]["engine"]["kv_cache_tokens"] = tokens
+    results["tensor_parallel"]["data_parallel_size"] = replicas
+    found = memory.cache(node(results))
+    assert [(item.check, item.measured, item.expected) for item in found] == (
+        [("memory.headroom", tokens, 2048)] if warns else []
+    )

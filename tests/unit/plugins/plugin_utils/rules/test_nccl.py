@@ -88,3 +88,15 @@ def test_without_logs_the_judge_gives_the_reason(node: Build, results: dict) -> 
 def test_other_classes_are_not_guessed() -> None:
     counted = nccl.families({"transport_net_other": 3, "transport_p2p": 2, "ib_absent": 1})
     assert counted == {"p2p": 2}
+
+
+def test_sockets_between_nodes_are_as_they_should_be(node: Build, results: dict) -> None:
+    results["logs"]["transports"] = {"transport_net_socket": 8, "transport_p2p": 24}
+    results["tensor_parallel"]["pipeline_parallel_size"] = 2
+    finding = nccl.transport(node(results))
+    assert finding is not None
+    assert finding.status is Status.PASS
+    assert "spans nodes" in finding.summary
+    # A node that lost a GPU is no node of a larger group.
+    results["gpu"]["ansible_facts"]["gpu"]["expected_count"] = 8
+    assert nccl.transport(node(results)).status is Status.FAIL
