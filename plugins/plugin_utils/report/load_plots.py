@@ -15,8 +15,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures impor
 
 #: Room beside the first and last point of a line, in per cent of the plot: for their labels.
 _MARGIN: t.Final = 9.0
-#: Marks closer than this on the x axis share one label, in per cent.
-_LABEL_ROOM: t.Final = 11.0
+#: Room that a character of a label on the x axis takes, and the gap between two labels, in per cent of a narrow plot.
+_CHARACTER: t.Final = 4.2
+_GAP: t.Final = 3.0
 #: Half the width of a limit that stands at a single point, in per cent.
 _HALF_POINT: t.Final = 5.0
 
@@ -198,8 +199,9 @@ def _x_ticks(positions: Mapping[int, float]) -> tuple[plot.Tick, ...]:
     """A label at every value that has room for one."""
     ticks: list[plot.Tick] = []
     for value, at in positions.items():
-        if not ticks or at - ticks[-1].at >= _LABEL_ROOM:
-            ticks.append(plot.Tick(at, f"{value:,}"))
+        label = f"{value:,}"
+        if not ticks or at - ticks[-1].at >= _CHARACTER * (len(label) + len(ticks[-1].label)) / 2 + _GAP:
+            ticks.append(plot.Tick(at, label))
     return tuple(ticks)
 
 

@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import GIB, cell, milliseconds, speed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import GIB, cell, milliseconds, plain, speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
 
 Document = Mapping[str, t.Any]
@@ -85,6 +85,41 @@ def _node_row(name: str, node: Document, width: int, verdict: int, style: Style)
 
 def _or_dash(value: t.Any, style: Style) -> str:
     return style.symbols["not_tested"] if value is None else str(value)
+
+
+def topology(node: Document, style: Style) -> Iterator[str]:
+    """How each GPU is connected to each other, as ``nvidia-smi topo -m`` prints it."""
+    matrix = node["facts"]["gpus"]["topology"] or []
+    if len(matrix) < 2:
+        return
+    width = max(6, *(len(cell or "") + 1 for row in matrix for cell in row))
+    if len(_INDENT) + 6 + width * len(matrix) > WIDTH:
+        return
+    yield f"{_INDENT}      " + "".join(f"{f'GPU {column}':>{width}}" for column in range(len(matrix)))
+    for number, row in enumerate(matrix):
+        yield f"{_INDENT}GPU {number:<2}" + "".join(f"{cell or '-':>{width}}" for cell in row)
+
+
+def nccl(node: Document, style: Style) -> Iterator[str]:
+    """Version, transports, and the log lines worth reading."""
+    facts = node["facts"]["nccl"]
+    said = [f"NCCL {facts['version']}"] if facts["version"] else []
+    kinds = {kind.removeprefix("transport_").replace("_", " "): count for kind, count in facts["transports"].items()}
+    said += [f"{count} {style.times} {kind}" for kind, count in kinds.items()]
+    if said:
+        yield from style.wrap(style.dot.join(said), _INDENT)
+    for line in facts["lines"]:
+        place = f"line {line['line']}: " if line["line"] else ""
+        yield from style.wrap(f"{place}{line['text']}", _INDENT, f"{_INDENT}  ")
+
+
+def settings(node: Document, style: Style) -> Iterator[str]:
+    """Arguments and environment of the running server."""
+    found = node["facts"]["configuration"]
+    for title, values in (("Arguments", found["arguments"]), ("Environment", found["environment"])):
+        for number, (key, value) in enumerate((values or {}).items()):
+            head = f"{_INDENT}{'' if number else title:<12}"
+            yield from style.wrap(f"{key}: {plain(value)}", head, " " * (len(head) + 2))
 
 
 def memory(node: Document, style: Style) -> Iterator[str]:

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import ROWS, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.html import UNFOLDED, report_html, topology_legend
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -188,6 +188,31 @@ def test_odd_documents_are_shown(fleet: dict) -> None:
 
 def test_a_fleet_of_none_is_a_page(fleet: dict) -> None:
     assert "0 nodes" in Page(report_html(report_document({}, run=fleet["run"]))).text
+
+
+def long_run(node: dict) -> dict:
+    """The node as large as it can get: eight GPUs, as many windows as the document has, a sweep of 24 steps."""
+    gpus = range(8)
+    rows = [
+        {"time": float(time), "utilization_gpu": [round(97.3 - time % 7 * gpu, 1) for gpu in gpus]}
+        for time in range(ROWS)
+    ]
+    utilisation = {**node["utilisation"], "gpus": list(gpus), "mean": [90.1] * 8, "rows": rows}
+    facts = {**node["facts"], "gpus": {**node["facts"]["gpus"], "topology": [["NV18"] * 8] * 8}}
+    load = [
+        {**node["load"][0], "prompt_tokens": prompt, "concurrency": streams}
+        for prompt in (128, 512, 1024, 4096)
+        for streams in (1, 2, 4, 8, 16, 32)
+    ]
+    memory = [{**node["memory"][0], "index": gpu} for gpu in gpus]
+    return {**node, "utilisation": utilisation, "facts": facts, "load": load, "memory": memory}
+
+
+@pytest.mark.parametrize(("nodes", "megabytes"), [(8, 3), (100, 10)])
+def test_a_page_stays_small_enough_to_send(fleet: dict, nodes: int, megabytes: int) -> None:
+    node = long_run(fleet["hosts"]["socket"])
+    report = {**fleet, "hosts": {f"gpu-{number:03}.example.com": node for number in range(nodes)}}
+    assert len(report_html(report).encode()) < megabytes * 1e6
 
 
 def test_only_the_worst_of_a_large_fleet_are_unfolded(fleet: dict) -> None:

@@ -42,6 +42,50 @@ def test_memory_without_total_has_no_bar(fleet: dict) -> None:
     assert list(tables.memory(node, UNICODE)) == ["      GPU 0     1.0 GiB"]
 
 
+def test_topology_matrix(fleet: dict) -> None:
+    head, first, *rest = tables.topology(fleet["hosts"]["healthy"], UNICODE)
+    assert head.split() == ["GPU", "0", "GPU", "1", "GPU", "2", "GPU", "3"]
+    assert first.split() == ["GPU", "0", "X", "PHB", "PHB", "PHB"]
+    assert len(rest) == 3
+
+
+@pytest.mark.parametrize("matrix", [None, [], [["X"]], [["X"] * 16] * 16])
+def test_no_matrix_where_there_is_none_or_it_is_too_wide(fleet: dict, matrix: list | None) -> None:
+    node = fleet["hosts"]["healthy"]
+    node["facts"]["gpus"]["topology"] = matrix
+    assert list(tables.topology(node, UNICODE)) == []
+
+
+def test_an_unknown_connection_is_a_dash(fleet: dict) -> None:
+    node = fleet["hosts"]["healthy"]
+    node["facts"]["gpus"]["topology"] = [["X", None], ["NV12", "X"]]
+    assert list(tables.topology(node, UNICODE))[1].split() == ["GPU", "0", "X", "-"]
+
+
+def test_nccl_transports_and_lines(fleet: dict) -> None:
+    node = fleet["hosts"]["socket"]
+    node["facts"]["nccl"]["lines"] = [
+        {"source": "a.log", "line": 7, "count": 2, "severity": "error", "text": "NCCL WARN " + "very " * 30 + "long"},
+        {"source": None, "line": None, "count": None, "severity": None, "text": "NCCL INFO short"},
+    ]
+    lines = list(tables.nccl(node, UNICODE))
+    assert lines[0] == "      NCCL 2.27.5 · 24 × net socket"
+    assert lines[1].startswith("      line 7: NCCL WARN very")
+    assert lines[-1] == "      NCCL INFO short"
+    assert max(map(len, lines)) <= 80
+
+
+def test_settings_of_the_server(fleet: dict) -> None:
+    node = fleet["hosts"]["healthy"]
+    assert list(tables.settings(node, UNICODE)) == [
+        "      Arguments   tensor_parallel_size: 4",
+        "                  gpu_memory_utilization: 0.92",
+        "      Environment NCCL_DEBUG: INFO",
+    ]
+    node["facts"]["configuration"] = {"arguments": None, "environment": None}
+    assert list(tables.settings(node, UNICODE)) == []
+
+
 def test_load_table(fleet: dict) -> None:
     head, first, *_rest, legend = tables.load(fleet["hosts"]["healthy"], UNICODE)
     assert head.split() == ["prompt", "output", "streams", "tok/s", "TTFT", "p50", "p95", "ITL", "p50", "p95", "failed"]
