@@ -51,7 +51,9 @@ _SHOWN = 500
 _REMEMBERED = 4096
 _SATURATED = 1000
 
-_CONFIGURATION = ("LLM engine", "non-default args", "args: Namespace")
+#: Classes that vLLM tells in the same words when it only warns: then it went on.
+_REFUSALS = frozenset({"vllm_config_error", "engine_failed"})
+_CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
 _DIGITS = str.maketrans("", "", "0123456789")
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
 _TEXT_DEVICE = re.compile(r"\bcuda:(\d+)\b|\bGPU (\d+) has a total capacity")
@@ -145,7 +147,7 @@ class Scanner:
             self._waits.clear()
         if SHM_WAIT in line and SHM_WAIT_PATTERN.search(line):
             self._waits.setdefault(prefix.label, []).append((number, line))
-        if any(mark in line for mark in _CONFIGURATION):
+        if is_fact and _CONFIGURATION.search(line):
             return
         faults = self._match(number, without_user_text(line[:_COMPARED]), prefix)
         if not faults and not is_fact and len(self._dull) < _REMEMBERED and SHM_WAIT not in line:
@@ -184,8 +186,9 @@ class Scanner:
 
     def _match(self, number: int, line: str, prefix: Prefix) -> list[Fault]:
         faults: list[Fault] = []
+        mild = prefix.source == "vllm" and prefix.level in ("DEBUG", "INFO", "WARNING")
         for signature in SIGNATURES:
-            if signature.needle not in line:
+            if signature.needle not in line or (mild and signature.class_ in _REFUSALS):
                 continue
             match = signature.pattern.search(line)
             if not match or (signature.hedged and HEDGE.search(line[max(0, match.start() - 80) : match.start()])):

@@ -221,6 +221,27 @@ CLASSES: t.Final[dict[str, FaultClass]] = {
         CONSEQUENCE,
         unnamed=True,
     ),
+    "port_in_use": FaultClass(
+        "configuration.arguments",
+        "Port already in use",
+        "Another process listens on the port that vLLM was given.",
+        "Find it (ss -ltnp) and stop it, or set another --port.",
+        unnamed=True,
+    ),
+    "model_unavailable": FaultClass(
+        "configuration.arguments",
+        "Model cannot be downloaded",
+        "The model's repository does not exist, or is gated and the token (HF_TOKEN) may not read it.",
+        "Correct the model's name; accept its licence at the hub and give vLLM the HF_TOKEN of that account.",
+        unnamed=True,
+    ),
+    "gpu_not_initialised": FaultClass(
+        "hardware.xid",
+        "Driver could not start a GPU",
+        "The NVIDIA kernel module found the GPU, but could not initialise it.",
+        "Stop and start the node, so that it lands on another host; report the host if it comes back.",
+        unnamed=True,
+    ),
     "custom_allreduce_disabled": FaultClass(
         "nccl.transport",
         "Custom all-reduce is off",
@@ -417,7 +438,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             r"No space left on device.*(?:psm_|torch_\d+_|nccl-)|(?:posix_fallocate|shm_open"
             r"|ftruncate)\S* failed.*No space left",
         ),
-        "Bus error",
+        ("us error", r"\b[Bb]us error\b"),
         "SIGBUS",
         hedged=True,
     )
@@ -447,6 +468,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("DP adjusted local rank", r"DP adjusted local rank \d+ is out of bounds"),
         ("device < num_gpus", r"device >= 0 && device < num_gpus"),
         "Invalid device id",
+        "Current node has no GPU available",
         "cudaErrorInvalidDevice",
     )
     + _many(
@@ -538,6 +560,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ERROR,
         "unhandled system error",
         ("ncclSystemError", r"ncclSystemError\b"),
+        ("Too many open files", r"NCCL WARN .*Too many open files"),
     )
     + _many(
         "nccl_cuda_error",
@@ -548,6 +571,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("CUDA error: ", rf"CUDA error: {_CUDA_SPECIFIC}"),
         ("CUDA driver error: ", rf"CUDA driver error: {_CUDA_SPECIFIC}"),
         "CUDA driver version is insufficient",
+        "NVIDIA driver on your system is too old",
+        "Found no NVIDIA driver on your system",
+        "CUDA driver initialization failed",
         "uncorrectable ECC error encountered",
         "illegal memory access was encountered",
     )
@@ -564,6 +590,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ERROR,
         ("ncclInternalError", r"ncclInternalError\b"),
         ("NCCL error", r"NCCL error.*\binternal error\b"),
+        ("NCCL Error", r"NCCL Error \d+: internal error"),
         "internal error - please report this issue to the NCCL",
     )
     + _many(
@@ -578,6 +605,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ERROR,
         ("ncclInvalid", r"ncclInvalid(?:Usage|Argument)\b"),
         ("NCCL error", r"NCCL error.*\binvalid (?:usage|argument)\b"),
+        ("NCCL Error", r"NCCL Error \d+: invalid (?:usage|argument)"),
         "Mismatched NCCL version detected",
         "NCCL version mismatch with remote peer",
         ("NCCL WARN", r"NCCL WARN Message truncated"),
@@ -604,6 +632,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("eartbeat", r"(?:worker|engine|Worker|Engine)\S* .{0,30}missed heartbeat"),
         ("timed out after", r"(?:execute_model|sample_tokens|collective_rpc) .{0,40}timed out after"),
     )
+    + _many("startup_hang", ERROR, "Timed out waiting for engine core processes to start")
     # --- vLLM's refusals ------------------------------------------------------------------------------------------
     + _many(
         "vllm_config_error",
@@ -639,7 +668,8 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             r"[Ww]orld size \(\d+\) is larger than the number of available GPUs",
         ),
         ("number of required GPUs exceeds", r"number of required GPUs exceeds the total number of available GPUs"),
-        ("max local gpu count", r"world_size.{0,60}less than than? max local gpu count"),
+        ("max local gpu count", r"(?:world_size|parallel_size).{0,60}less than (?:than )?max local gpu count"),
+        "exceeds available Mamba cache blocks",
         ("max_num_batched_tokens (", r"max_num_batched_tokens \(\d+\) (?:is smaller than|must be greater)"),
         ("Failed to infer device type", r"Failed to infer device type"),
         ("valid model identifier", r"is not a local folder and is not a valid model identifier"),
@@ -684,8 +714,32 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("Exception in worker", r"Exception in worker \w+ while processing method"),
         ("rror executing method", r"Error executing method"),
         ("actor died", r"actor died because of an error raised in its creation task"),
+        "RuntimeError: Cannot re-initialize CUDA in forked subprocess",
+        ("communicator was aborted", r"NCCL communicator was aborted on rank"),
+        ("Too many open files", r"Error.*Too many open files"),
         secondary=True,
         hedged=False,
+    )
+    # --- what keeps a server from starting, and is no kind of fault with a name of its own --------------------------
+    + _many(
+        "port_in_use",
+        ERROR,
+        ("ddress already in use", r"\[Errno 98\].*[Aa]ddress already in use"),
+        secondary=True,
+    )
+    + _many(
+        "model_unavailable",
+        ERROR,
+        ("gated repo", r"(?:OSError|GatedRepoError).*gated repo|trying to access a gated repo"),
+        ("RepositoryNotFoundError", r"RepositoryNotFoundError: "),
+        secondary=True,
+    )
+    + _many(
+        "gpu_not_initialised",
+        ERROR,
+        ("RmInitAdapter failed", r"NVRM: GPU \S+ RmInitAdapter failed"),
+        hedged=False,
+        kernel=True,
     )
     # --- facts ------------------------------------------------------------------------------------------------------
     + _many(
