@@ -1,0 +1,145 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: all-reduce bandwidth between the GPUs of a node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nccl_bandwidth
+short_description: Measure how fast the GPUs of a node reduce together
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Runs C(all_reduce_perf) of NVIDIA's nccl-tests with NCCL's own choice of path, and with paths switched off one at a
+    time. What it finds is what O(multigpu.vllm.vllm#role:vllm_nccl_bandwidth) takes.
+  - A path that hangs or gives wrong sums is a result. A node without the program is a finding V(not_tested).
+  - It needs GPUs that nobody else uses, so stop vLLM first.
+extends_documentation_fragment:
+  - multigpu.vllm.attributes
+attributes:
+  check_mode:
+    support: partial
+    details: In check mode nothing is measured.
+  diff_mode:
+    support: none
+    details: There is never a difference to show.
+  idempotent:
+    support: none
+    details: Every run measures anew.
+options:
+  gpus:
+    description: How many GPUs reduce together.
+    type: int
+    required: true
+  program:
+    description: C(all_reduce_perf), as a path or a name to be found.
+    type: str
+    default: all_reduce_perf
+  image:
+    description: Container image that has O(program). Without it the program of the node is run.
+    type: str
+  variants:
+    description: What to measure beside NCCL's own choice.
+    type: list
+    elements: str
+    choices: [default, p2p_off, shm_off, cumem_off]
+    default: [p2p_off]
+  size:
+    description: Largest message in bytes.
+    type: int
+    default: 268435456
+  timeout:
+    description: Longest time for one measurement in seconds. A broken path hangs for as long as this.
+    type: float
+    default: 120.0
+  interconnect:
+    description: How the GPUs are connected, for the expected bandwidth. Without it the measurement is not judged.
+    type: str
+    choices: [nvlink, pcie]
+  expected_bandwidth:
+    description: Bus bandwidth in bytes per second to expect. It goes before O(interconnect).
+    type: float
+requirements:
+  - C(all_reduce_perf) of nccl-tests 2.17 or newer, or Docker and an image that has it
+seealso:
+  - name: nccl-tests
+    description: The program, and what bus bandwidth is.
+    link: https://github.com/NVIDIA/nccl-tests
+"""
+
+EXAMPLES = r"""
+- name: Measure with NCCL's own choice and without peer access
+  multigpu.vllm.nccl_bandwidth:
+    gpus: "{{ ansible_facts.gpu.count }}"
+    interconnect: "{{ 'nvlink' if ansible_facts.gpu.topology.nvlink else 'pcie' }}"
+  register: nccl
+
+- name: Deploy with what was measured
+  ansible.builtin.include_role:
+    name: multigpu.vllm.vllm
+  vars:
+    vllm_nccl_bandwidth: "{{ nccl.bandwidth }}"
+"""
+
+RETURN = r"""
+bandwidth:
+  description: Best bus bandwidth in bytes per second by variant; null where the variant failed.
+  returned: success
+  type: dict
+  sample: {"default": 21400000000.0, "p2p_off": 13900000000.0}
+errors:
+  description: Why a variant failed.
+  returned: success
+  type: dict
+  sample: {}
+findings:
+  description: The answer of the check C(nccl.bandwidth).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - check: nccl.bandwidth
+      status: pass
+      summary: all-reduce reaches 21.4 GB/s of 15.0 GB/s expected
+      expected: 15000000000.0
+      measured: 21400000000.0
+      unit: B/s
+      evidence: {}
+      cause: null
+      remedy: null
+      source: "all_reduce_perf over PCIe 4.0 x16"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import not_tested
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import CHECK, EXPECTED, VARIANTS, run
+
+ARGUMENT_SPEC = {
+    "gpus": {"type": "int", "required": True},
+    "program": {"type": "str", "default": "all_reduce_perf"},
+    "image": {"type": "str"},
+    "variants": {"type": "list", "elements": "str", "choices": list(VARIANTS), "default": ["p2p_off"]},
+    "size": {"type": "int", "default": 268435456},
+    "timeout": {"type": "float", "default": 120.0},
+    "interconnect": {"type": "str", "choices": list(EXPECTED)},
+    "expected_bandwidth": {"type": "float"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    if module.check_mode:
+        finding = not_tested(CHECK, "check mode: nothing is measured").as_dict()
+        module.exit_json(changed=False, findings=[finding], bandwidth={}, errors={})
+    try:
+        result = run(module.params)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
