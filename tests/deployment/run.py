@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "roles/simulated_node/files/simulator"))
 
 import image  # noqa: E402
 import simulate  # noqa: E402
+from balancer import Balancer, Load  # noqa: E402
 from emulator import build  # noqa: E402
 from emulator.scenario import Scenario  # noqa: E402
 from engine import Engine  # noqa: E402
@@ -55,26 +56,27 @@ class Played:
 class Site:
     """One node: its directory with the GPUs, its inventory, and the playbooks run against it."""
 
-    def __init__(self, home: Path, engine: Engine) -> None:
-        self.home, self.engine = home, engine
-        self.node, self.port = home / "node", simulate.free_port()
+    def __init__(self, home: Path, engine: Engine, name: str = "node", container: str = "vllm") -> None:
+        self.home, self.engine, self.container = home, engine, container
+        self.node, self.port = home / name, simulate.free_port()
         self.scenario = Scenario.load(SCENARIO)
-        simulate.prepare(self.node, self.scenario, "node", build.default_cache())
-        settings = {"scenario": SCENARIO, "vllm_version": VERSION, "name": "node"}
+        simulate.prepare(self.node, self.scenario, name, build.default_cache())
+        settings = {"scenario": SCENARIO, "vllm_version": VERSION, "name": name}
         (self.node / "settings.json").write_text(json.dumps(settings), "utf-8")
         # As if the model had been downloaded before.
         folder = self.scenario.model.id.replace("/", "--")
         cached = home / "cache/hub" / f"models--{folder}" / "snapshots/main"
-        cached.mkdir(parents=True)
+        cached.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.node / "model/config.json", cached)
         self.inventory = home / "hosts.json"
-        self.inventory.write_text(json.dumps({"all": {"hosts": {"node": self.variables()}}}), "utf-8")
+        self.inventory.write_text(json.dumps({"all": {"hosts": {name: self.variables()}}}), "utf-8")
 
     def variables(self) -> dict[str, object]:
         return {
             "ansible_connection": "local",
             "ansible_python_interpreter": str(ROOT / ".venv/bin/python"),
             "vllm_docker_host": self.engine.url,
+            "vllm_container_name": self.container,
             "vllm_model": self.scenario.model.id,
             "vllm_version": VERSION,
             "vllm_pull": "never",
@@ -97,14 +99,19 @@ class Site:
         command += [str(ROOT / f"playbooks/{playbook}.yml"), *options]
         extra = self.home / "extra.json"
         extra.write_text(json.dumps(variables), "utf-8")
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "DOCKER_HOST": self.engine.url}
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_ROLES_PATH": str(HERE / "roles"),
+            "DOCKER_HOST": self.engine.url,
+        }
         done = subprocess.run(
             [*command, "-e", f"@{extra}"], cwd=self.home, env=environment, capture_output=True, text=True, check=False
         )
         return Played(done.returncode, done.stdout + done.stderr)
 
     def inspect(self) -> str:
-        return self.engine.docker("inspect", "vllm")
+        return self.engine.docker("inspect", self.container)
 
     def container_id(self) -> str:
         return json.loads(self.inspect())[0]["Id"]
@@ -159,9 +166,8 @@ def first_deployment(site: Site) -> None:
     check("a first --check --diff changes nothing", played.code == 0 and not site.get("/health"), played.output)
     played = site.play()
     check("deploy serves", played.code == 0 and site.get("/health") == 200, played.output)
-    check(
-        "  with tensor parallel 4, and says why", "tensor parallel 4 (4 of 4 GPUs, 40" in played.output, played.output
-    )
+    reasoned = "tensor parallel 4 (4 of 4 GPUs, 40" in played.output
+    check("  with tensor parallel 4, and says why", reasoned, played.output)
     played = site.play()
     check("the second run changes nothing", played.code == 0 and played.changed == 0, played.output)
 
@@ -170,38 +176,28 @@ def change(site: Site) -> None:
     before = site.container_id()
     played = site.play("--check", "--diff", vllm_max_num_seqs=64)
     foretold = played.changed > 0 and "max-num-seqs" in played.output
-    check(
-        "--check --diff foretells a change and does not make it",
-        foretold and site.container_id() == before,
-        played.output,
-    )
+    kept = site.container_id() == before
+    check("--check --diff foretells a change and does not make it", foretold and kept, played.output)
     with Downtime(site) as down:
         played = site.play(vllm_max_num_seqs=64)
     after = site.container_id()
-    check(
-        f"a changed setting restarts once ({down.seconds:.1f} s not served)",
-        played.code == 0 and after != before,
-        played.output,
-    )
+    once = played.code == 0 and after != before
+    check(f"a changed setting restarts once ({down.seconds:.1f} s not served)", once, played.output)
     played = site.play(vllm_max_num_seqs=64)
     check("  and the next run changes nothing", played.changed == 0 and site.container_id() == after, played.output)
 
 
 def mistakes(site: Site) -> None:
+    site.play(vllm_max_num_seqs=64)
     before = site.container_id()
     with Downtime(site) as down:
         played = site.play(vllm_max_num_seqs=64, vllm_kv_cache_dtype="fp8_e4m3fn")
     refused = played.code != 0 and "fp8_e4m3" in played.output and played.changed == 0
-    check(
-        f"a dead setting is refused before the start ({down.seconds:.1f} s not served)",
-        refused and site.container_id() == before,
-        played.output,
-    )
-    check("  and nothing was interrupted", down.seconds == 0)
+    refused = refused and site.container_id() == before and down.seconds == 0
+    check("a dead setting is refused before the start, and nothing is interrupted", refused, played.output)
     played = site.play(vllm_max_num_seqs=64, vllm_bind_address="0.0.0.0")
-    check(
-        "an open server without a key is refused", played.code != 0 and "vllm_api_key" in played.output, played.output
-    )
+    refused = played.code != 0 and "vllm_api_key" in played.output
+    check("an open server without a key is refused", refused, played.output)
     with Downtime(site) as down:
         played = site.play(vllm_max_num_seqs=64, vllm_extra_args="--no-such-option 1")
     told = played.code != 0 and "unrecognized arguments: --no-such-option" in played.output
@@ -232,13 +228,13 @@ def secrets(site: Site) -> None:
 
 
 def life(site: Site) -> None:
+    site.play(vllm_api_key=KEY)
     played = site.play("--tags", "restart", vllm_api_key=KEY)
-    check(
-        "--tags restart restarts",
-        played.code == 0 and played.changed == 1 and site.get("/health") == 200,
-        played.output,
-    )
-    report = site.home / "report"
+    restarted = played.code == 0 and played.changed == 1 and site.get("/health") == 200
+    check("--tags restart restarts", restarted, played.output)
+    played = site.play(playbook="logs", vllm_logs_part="start", vllm_logs_dir=str(site.home / "logs"))
+    log = (site.home / "logs/node.log").read_text("utf-8") if played.code == 0 else ""
+    check("logs brings the start-up part", log.rstrip().endswith("startup complete."), played.output)
     played = site.play(
         "--tags",
         "hardware,tensor_parallel,memory,nccl,configuration",
@@ -249,7 +245,7 @@ def life(site: Site) -> None:
         validate_kernel_log=False,
         validate_instance_type=site.scenario.plan,
         validate_environment={"LD_LIBRARY_PATH": str(site.node / "lib")},
-        validate_report_dir=str(report),
+        validate_report_dir=str(site.home / "report"),
     )
     check("validate passes what was deployed", played.code == 0, played.output)
     played = site.play("--tags", "stop", vllm_api_key=KEY)
@@ -258,18 +254,49 @@ def life(site: Site) -> None:
     check("  and the second time changes nothing", played.code == 0 and played.changed == 0, played.output)
 
 
+def fleet(site: Site) -> None:
+    """A rolling change over six nodes behind a balancer, with load on all of them."""
+    sites = [Site(site.home, site.engine, f"node-{number}", f"vllm-{number}") for number in range(6)]
+    with Balancer({each.node.name: each.port for each in sites}) as balancer:
+        hooks = {
+            "vllm_before_change": {"role": "balancer", "tasks_from": "drain"},
+            "vllm_after_change": {"role": "balancer", "tasks_from": "enable"},
+            "balancer_url": balancer.url,
+        }
+        hosts = {each.node.name: {**each.variables(), **hooks} for each in sites}
+        site.inventory.write_text(json.dumps({"all": {"hosts": hosts}}), "utf-8")
+        played = site.play(vllm_max_unavailable="100%")
+        served = all(each.get("/health") == 200 for each in sites)
+        check("six nodes serve", played.code == 0 and served, played.output)
+        balancer.most_drained = 0
+        body = {"model": site.scenario.model.id, "prompt": "count", "max_tokens": 16}
+        with Load(balancer.url, body, streams=12) as load:
+            played = site.play(vllm_max_num_seqs=64, vllm_max_unavailable=1)
+        changed = sum('"64"' in each.inspect() for each in sites)
+        figures = f"{load.completed} requests, {load.failed} failed, at most {balancer.most_drained} node out"
+        rolled = played.code == 0 and changed == 6 and load.failed == 0 and balancer.most_drained == 1
+        check(f"a rolling change of six nodes under load: {figures}", rolled and load.completed > 0, played.output)
+        others = [each.container_id() for each in sites[1:]]
+        played = site.play(vllm_max_num_seqs=64, vllm_max_unavailable=1, vllm_extra_args="--no-such-option")
+        kept = others == [each.container_id() for each in sites[1:]]
+        check("a bad change ends at the first node", played.code != 0 and kept, played.output)
+        back = sites[0].get("/health") == 200 and not balancer.drained
+        check("  which serves again and is back in the balancer", back, played.output)
+
+
+PARTS = (first_deployment, change, mistakes, secrets, life, fleet)
+
+
 def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="multigpu-vllm-deployment-"))
+    chosen = [part for part in PARTS if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]]
     try:
         with Engine(home / "engine") as engine:
-            change_entry = 'ENTRYPOINT ["vllm","serve"]'
-            engine.docker(
-                "import", "--change", change_entry, "-", f"vllm/vllm-openai:v{VERSION}", stdin=image.tree(VERSION)
-            )
+            entry, name = 'ENTRYPOINT ["vllm","serve"]', f"vllm/vllm-openai:v{VERSION}"
+            engine.docker("import", "--change", entry, "-", name, stdin=image.tree(VERSION))
             site = Site(home, engine)
-            for part in (first_deployment, change, mistakes, secrets, life):
-                if len(sys.argv) < 2 or part.__name__ in sys.argv[1:] or part is first_deployment:
-                    part(site)
+            for part in chosen:
+                part(site)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
