@@ -42,6 +42,8 @@ NEEDLES: t.Final[tuple[str, ...]] = (
     SHM_WAIT,
 )
 
+_BY_NEEDLE: t.Final = tuple((signature.needle, signature) for signature in SIGNATURES)
+
 #: Characters of one message that are compared, and that are kept of a fact line.
 _COMPARED = 8192
 _FACT_LENGTH = 1 << 16
@@ -54,7 +56,9 @@ _SATURATED = 1000
 #: Classes that vLLM tells in the same words when it only warns: then it went on.
 _REFUSALS = frozenset({"vllm_config_error", "engine_failed"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
-_DIGITS = str.maketrans("", "", "0123456789")
+_DIGITS = b"0123456789"
+#: What is left of each marker of a fact without its numbers: a kind with one of them can hold a fact.
+_FACT_KINDS = tuple(marker.encode().translate(None, _DIGITS) for marker in FACT_MARKERS)
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
 _TEXT_DEVICE = re.compile(r"\bcuda:(\d+)\b|\bGPU (\d+) has a total capacity")
 _COMM = re.compile(r"\brank (\d+) nranks (\d+) cudaDev")
@@ -110,8 +114,8 @@ class Scanner:
         self._faults: dict[tuple[str, int | None, str | None], Fault] = {}
         self._earlier: dict[str, int] = {}
         self._transports: dict[str, int] = {}
-        self._dull: set[str] = set()
-        self._known: dict[str, list[Fault]] = {}
+        self._dull: set[bytes] = set()
+        self._known: dict[bytes, list[Fault]] = {}
         self._rank_of: dict[tuple[str | None, int | None], int] = {}
         self._hosts: set[str] = set()
         self._waits: dict[str | None, list[tuple[int, str]]] = {}
@@ -120,25 +124,21 @@ class Scanner:
 
     def feed(self, number: int, raw: bytes) -> None:
         """One line of the log with its number; carriage returns of progress bars part it into several messages."""
-        text = raw.decode(errors="replace")
-        if "\r" in text:
-            for piece in text.split("\r"):
-                if piece:
-                    self._feed(number, piece)
-        else:
-            self._feed(number, text)
+        for piece in raw.split(b"\r") if b"\r" in raw else (raw,):
+            if piece:
+                self._feed(number, piece)
 
-    def _feed(self, number: int, text: str) -> None:
-        key = text[:_COMPARED].translate(_DIGITS)
+    def _feed(self, number: int, raw: bytes) -> None:
+        # Lines that differ in numbers only are of one kind; most lines of a flood are told from their kind alone.
+        kind = raw[:_COMPARED].translate(None, _DIGITS)
+        if kind in self._dull:
+            return
+        if (known := self._known.get(kind)) is not None:
+            for fault in known:
+                self._again(fault, number)
+            return
+        text = raw.decode(errors="replace")
         is_fact = any(marker in text for marker in FACT_MARKERS)
-        if not is_fact:
-            if key in self._dull:
-                return
-            known = self._known.get(key)
-            if known is not None:
-                for fault in known:
-                    self._again(fault, number)
-                return
         line = clean(text[:_FACT_LENGTH])
         prefix, message = strip_prefix(line)
         if is_fact:
@@ -150,15 +150,16 @@ class Scanner:
         if is_fact and _CONFIGURATION.search(line):
             return
         faults = self._match(number, without_user_text(line[:_COMPARED]), prefix)
-        if not faults and not is_fact and len(self._dull) < _REMEMBERED and SHM_WAIT not in line:
-            self._dull.add(key)
-        if (
-            faults
-            and not is_fact
-            and all(fault.count >= _SATURATED for fault in faults)
-            and len(self._known) < _REMEMBERED
-        ):
-            self._known[key] = faults
+        if not any(marker in kind for marker in _FACT_KINDS):
+            self._remember(kind, faults, line)
+
+    def _remember(self, kind: bytes, faults: list[Fault], line: str) -> None:
+        """Note what further lines of this kind would say, where that is nothing, or has been said often enough."""
+        if not faults:
+            if len(self._dull) < _REMEMBERED and not any(mark in line for mark in (SHM_WAIT, *PROGRESS)):
+                self._dull.add(kind)
+        elif len(self._known) < _REMEMBERED and all(fault.count >= _SATURATED for fault in faults):
+            self._known[kind] = faults
 
     def _take_facts(self, prefix: Prefix, message: str) -> None:
         boots = self._facts.boots
@@ -187,8 +188,8 @@ class Scanner:
     def _match(self, number: int, line: str, prefix: Prefix) -> list[Fault]:
         faults: list[Fault] = []
         mild = prefix.source == "vllm" and prefix.level in ("DEBUG", "INFO", "WARNING")
-        for signature in SIGNATURES:
-            if signature.needle not in line or (mild and signature.class_ in _REFUSALS):
+        for signature in [signature for needle, signature in _BY_NEEDLE if needle in line]:
+            if mild and signature.class_ in _REFUSALS:
                 continue
             match = signature.pattern.search(line)
             if not match or (signature.hedged and HEDGE.search(line[max(0, match.start() - 80) : match.start()])):

@@ -193,6 +193,13 @@ def test_waiting_that_ends_in_work_is_no_hang() -> None:
     assert serious(scan(ENGINE + "\n" + waits + work.replace("9.4", "0.0").replace("31.0", "0.0"))) == {"worker_hang"}
 
 
+def test_every_sign_of_progress_ends_a_wait_not_only_the_first_of_its_kind() -> None:
+    waits = "".join(WAIT.format(minute) for minute in range(3))
+    progress = "(EngineCore pid=1) INFO 04-07 12:4{}:58 [x.py:1] Graph capturing finished in {} secs\n"
+    log = ENGINE + "\n" + progress.format(0, 9) + waits + progress.format(9, 31)
+    assert serious(scan(log)) == set()
+
+
 def test_running_requests_without_tokens_for_a_minute_are_a_hang() -> None:
     line = (
         "INFO 04-07 12:50:00 [l.py:1] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation "
