@@ -149,11 +149,15 @@ def published(
             over.wait(period)
 
     thread = threading.Thread(target=work, name="progress", daemon=True)
-    thread.start()
-    try:
-        with _ended_by_signals():
+    # Before the thread begins, which may send such a signal at once.
+    with _ended_by_signals():
+        try:
+            thread.start()
             yield
-    finally:
-        over.set()
-        thread.join()
-        progress.remove()
+        finally:
+            over.set()
+            try:
+                if thread.ident is not None:
+                    thread.join()
+            finally:
+                progress.remove()
