@@ -257,6 +257,22 @@ environment:
   returned: success
   sample:
     NCCL_DEBUG: INFO
+container:
+  description:
+    - Shared memory of the server's container, which its ranks need. Null without a container.
+  type: dict
+  returned: success
+  contains:
+    ipc_mode:
+      description: C(host), C(private), C(shareable) or the name of another container.
+      type: str
+      returned: success
+      sample: private
+    shm_size:
+      description: Size of C(/dev/shm) in bytes.
+      type: int
+      returned: success
+      sample: 67108864
 server:
   description: Whether the endpoint answered.
   type: dict

@@ -37,7 +37,7 @@ class UnknownContainer(Exception):
 class ContainerFacts:
     """``argv`` is the command line as it is, secrets included: never return it. ``pid`` is ``None`` when it is stopped.
 
-    ``mounts`` are pairs of a directory in the container and the same one on the host.
+    ``mounts`` are pairs of a directory in the container and the same one on the host; ``shm_size`` is bytes.
     """
 
     name: str
@@ -45,6 +45,8 @@ class ContainerFacts:
     environment: Mapping[str, str] | None = None
     pid: int | None = None
     mounts: tuple[tuple[str, str], ...] = ()
+    ipc_mode: str | None = None
+    shm_size: int | None = None
 
     @property
     def arguments(self) -> dict[str, t.Any] | None:
@@ -93,7 +95,7 @@ def parse(name: str, output: str) -> ContainerFacts:
     """
     try:
         document = json.loads(output)[0]
-        config, state = document["Config"], document["State"]
+        config, state, host = document["Config"], document["State"], document.get("HostConfig") or {}
         program = document.get("Path") or ""
         return ContainerFacts(
             name=name,
@@ -101,6 +103,8 @@ def parse(name: str, output: str) -> ContainerFacts:
             environment=dict(item.partition("=")[::2] for item in config.get("Env") or ()),
             pid=state.get("Pid") or None,
             mounts=tuple((item["Destination"], item["Source"]) for item in document.get("Mounts") or ()),
+            ipc_mode=host.get("IpcMode") or None,
+            shm_size=host.get("ShmSize") or None,
         )
     except (ValueError, LookupError, TypeError, AttributeError) as problem:
         raise ContainerUnavailable("inspect answered something unreadable") from problem

@@ -185,6 +185,7 @@ def describe(seen: Observations) -> dict[str, t.Any]:
         "model": _model(seen),
         "arguments": _arguments(seen),
         "environment": _environment(seen),
+        "container": _shared_memory(seen.container.value),
         "server": {
             "base_url": server and server.base_url,
             "answers": None if server is None else server.failure is None,
@@ -344,6 +345,10 @@ def _arguments(seen: Observations) -> dict[str, t.Any] | None:
     if seen.engine.value is not None and seen.engine.value.arguments:
         return seen.engine.value.arguments
     return None
+
+
+def _shared_memory(container: ContainerFacts | None) -> dict[str, t.Any] | None:
+    return container and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size}
 
 
 def _environment(seen: Observations) -> dict[str, str] | None:

@@ -32,7 +32,10 @@ def sockets(case: Case) -> Diagnosis | None:
         remedy = f"Remove it (vllm_environment) and {SHARED_MEMORY}, then restart vLLM."
     else:
         cause = "Peer access and shared memory both failed: most often a container with its own, small /dev/shm."
-        confidence = "medium"
+        # The container's own figure is proof.
+        small = any(str(item.measured).startswith("shm_size") for item in case.all("configuration.environment"))
+        confidence = "high" if small else "medium"
+        off = ["shared memory"] if small else []
         remedy = f"Make shared memory usable: {SHARED_MEMORY}, then restart vLLM."
     return Diagnosis(
         id="interconnect.sockets",
@@ -41,7 +44,7 @@ def sockets(case: Case) -> Diagnosis | None:
         confidence=confidence,
         evidence=(
             f"NCCL: {case.transports['socket']} connections over NET/Socket",
-            *(f"environment: {name}={case.environment[name]}" for name in off),
+            *(f"environment: {name}={case.environment[name]}" for name in off if name in case.environment),
             *case.speed_words(),
         ),
         remedy=remedy,

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, not_tested, passed
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import knobs
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.knob import show_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 #: Check -> the measurements it needs.
@@ -18,13 +19,15 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "configuration.environment": ("tensor_parallel",),
 }
 
-#: Variables that each switch off one path between the GPUs of a node.
-_PATHS: t.Final = ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE")
-
 _BLIND: t.Final = {
     "configuration.arguments": "neither a vLLM process nor its log shows the arguments",
     "configuration.environment": "the server's environment cannot be read (other user, container or host)",
 }
+
+#: First version that caches prefixes by itself. Source: vLLM, V1 engine.
+_PREFIX_CACHING_SINCE: t.Final = (0, 8, 0)
+
+Settings = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
@@ -34,57 +37,84 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     if not node.tensor_parallel.taken and not node.engine:
         return findings
     version = knobs.parse_version(server.get("vllm_version") or node.engine.get("vllm_version"))
-    arguments, environment = node.arguments, node.environment
-    both = together(environment or {})
-    apart = environment if not both else {name: environment[name] for name in environment if name not in _PATHS}
+    arguments = server.get("arguments") or node.engine.get("arguments") or None
+    environment = server.get("environment")
+    if environment is None:
+        environment = node.engine.get("environment") or None
+    combined = knobs.together(arguments or {}, environment or {}, version)
+    replaced = {name for row in combined for name in row.instead_of}
+    apart = None if environment is None else {k: v for k, v in environment.items() if k not in replaced}
+    both = [row.knob for row in combined]
+    said = [*repeated_prompts(node, arguments or {}, version), *shared_memory(node)]
     return [
         *findings,
-        *_reviewed("configuration.arguments", arguments, knobs.ARGUMENTS, version),
-        *_reviewed("configuration.environment", apart, knobs.ENVIRONMENT, version),
-        *both,
+        *_reviewed("configuration.arguments", arguments, knobs.ARGUMENTS, both, version),
+        *_reviewed("configuration.environment", apart, knobs.ENVIRONMENT, both, version),
+        *said,
     ]
 
 
-def together(environment: Mapping[str, t.Any]) -> list[Finding]:
-    """Variables that are bearable alone and harmful together."""
-    off = [name for name in _PATHS if str(environment.get(name)) in ("1", "true")]
-    if len(off) < 2:
+def repeated_prompts(node: NodeFacts, arguments: Settings, version: knobs.Version | None) -> list[Finding]:
+    """A load with fixed prompts on a server that keeps what it has computed: the second run measures the cache."""
+    given = arguments.get("enable_prefix_caching")
+    caching = given is not False and (given or (version or ()) >= _PREFIX_CACHING_SINCE)
+    if not node.options.fixed_seed or not caching:
         return []
     return [
-        failed(
-            "configuration.environment",
-            "NCCL_P2P_DISABLE and NCCL_SHM_DISABLE are both set",
-            evidence={"variables": off},
-            cause="With both paths off, every all-reduce between the GPUs goes through TCP sockets.",
-            remedy="Remove both; keep at most NCCL_P2P_DISABLE=1, and only where P2P is proven broken.",
-            source="NCCL environment variables, NVIDIA documentation",
+        warned(
+            "configuration.arguments",
+            "the load repeats its prompts, and prefix caching is on",
+            measured="validate_seed",
+            cause="With a fixed seed a second run is answered from the prefix cache and looks too fast.",
+            remedy="Leave validate_seed empty, or restart vLLM between runs, or start it with "
+            "--no-enable-prefix-caching.",
+            source="vLLM: prefix caching is on by default since 0.8.0",
         )
     ]
+
+
+def shared_memory(node: NodeFacts) -> list[Finding]:
+    """Shared memory of the server's container, for the ranks on this node."""
+    found = node.tensor_parallel.data.get("container") or {}
+    knob = knobs.container(node.group_size or 1, found.get("ipc_mode"), found.get("shm_size"))
+    return [_finding("configuration.environment", knob, found.get("shm_size"), None)] if knob else []
 
 
 def _reviewed(
     check: str,
-    settings: Mapping[str, t.Any] | None,
+    settings: Settings | None,
     table: tuple[knobs.Knob, ...],
+    combined: Sequence[knobs.Knob],
     version: knobs.Version | None,
 ) -> list[Finding]:
-    if settings is None:
+    # A combination belongs to the check of the setting that it is named after.
+    mine = [knob for knob in combined if any(row.name == knob.name for row in table) or knob.name in (settings or {})]
+    mine = [knob for knob in mine if (knob.name.isupper()) == (check == "configuration.environment")]
+    bad = [knob for knob in mine if knob.verdict is not knobs.Verdict.REDUNDANT]
+    if settings is None and not bad:
         return [not_tested(check, _BLIND[check])]
-    wrong = knobs.review(settings, table, version)
-    if not wrong:
-        noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(settings) == 1 else "s")
-        shown = ".".join(map(str, version)) if version else "of unknown version"
-        return [passed(check, f"{len(settings)} {noun} reviewed for vLLM {shown}")]
+    wrong = [*bad, *knobs.review(settings or {}, table, version)]
+    if wrong:
+        return [_finding(check, knob, (settings or {}).get(knob.name), version) for knob in wrong]
+    idle = [knob for knob in mine if knob not in bad] + knobs.redundant(settings or {}, table, version)
+    noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(settings or {}) == 1 else "s")
     return [
-        Finding(
-            check=check,
-            status=Status(knob.status),
-            summary=knob.summary,
-            measured=f"{knob.name}={settings[knob.name]}",
-            evidence={"vllm_version": ".".join(map(str, version)) if version else None},
-            cause=knob.cause,
-            remedy=knob.remedy,
-            source=knob.source,
+        passed(
+            check,
+            f"{len(settings or {})} {noun} reviewed for vLLM {show_version(version)}",
+            evidence={"redundant": [knob.summary for knob in idle]} if idle else {},
         )
-        for knob in wrong
     ]
+
+
+def _finding(check: str, knob: knobs.Knob, value: t.Any, version: knobs.Version | None) -> Finding:
+    return Finding(
+        check=check,
+        status=Status(knob.status),
+        summary=knob.summary,
+        measured=knob.name if value is None else f"{knob.name}={value}",
+        evidence={"verdict": knob.verdict.value, "vllm_version": show_version(version) if version else None},
+        cause=knob.cause,
+        remedy=knob.remedy,
+        source=knob.source,
+    )

@@ -85,3 +85,16 @@ def test_engines_that_cannot_answer_are_a_state_of_the_node() -> None:
 def test_unreadable_answers(output: str) -> None:
     with pytest.raises(container.ContainerUnavailable, match="unreadable"):
         container.parse("vllm", output)
+
+
+@pytest.mark.parametrize(
+    ("host", "ipc_mode", "shm_size"),
+    [
+        ({"IpcMode": "private", "ShmSize": 67108864}, "private", 67108864),
+        ({"IpcMode": "host"}, "host", None),
+        (None, None, None),
+    ],
+)
+def test_shared_memory(host: dict | None, ipc_mode: str | None, shm_size: int | None) -> None:
+    found = container.parse("vllm", json.dumps([{**DOCUMENT[0], "HostConfig": host}]))
+    assert (found.ipc_mode, found.shm_size) == (ipc_mode, shm_size)

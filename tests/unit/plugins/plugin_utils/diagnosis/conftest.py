@@ -77,6 +77,7 @@ class Situation:
     arguments: dict[str, t.Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=lambda: {"NCCL_DEBUG": "INFO"})
     workers: int | None = None
+    container: dict[str, t.Any] | None = None
 
     used: list[float] | None = None
     utilisation: list[float] | None = None
@@ -220,7 +221,7 @@ class Situation:
             gpus=Reading(reason="no driver") if self.unavailable else Reading(self._devices(), source="NVIDIA driver"),
             shape=Reading(ModelShape(self.heads, 8, LAYERS), source="/models/qwen/config.json"),
         )
-        return tp_check.describe(seen)
+        return {**tp_check.describe(seen), "container": self.container}
 
     def _process(self) -> ServerProcess:
         options = {"tensor_parallel_size": self.tp, "pipeline_parallel_size": self.pp, "data_parallel_size": self.dp}

@@ -31,6 +31,15 @@ def test_why_sockets(situation: Build, environment: dict, confidence: str, remed
     assert ("configuration.environment" in found.findings) is bool(environment)
 
 
+def test_a_container_with_little_shared_memory_is_proof(situation: Build) -> None:
+    container = {"ipc_mode": "private", "shm_size": 64 * 2**20}
+    node = situation(transport="NET/Socket/0", container=container, speed=0.29)
+    found = node.diagnosis("interconnect.sockets")
+    assert found.confidence == "high"
+    assert "configuration.environment" in found.findings
+    assert node.ids() == {"interconnect.sockets"}
+
+
 @pytest.mark.parametrize(
     ("facts", "confidence", "cause"),
     [

@@ -60,3 +60,40 @@ def test_an_empty_environment_was_read(node: Build, results: dict) -> None:
 def test_without_server_and_log_the_judge_gives_the_reason(node: Build, results: dict) -> None:
     results["tensor_parallel"] = results["logs"] = {}
     assert configuration.evaluate(node(results)) == []
+
+
+def found(node: NodeFacts, check: str) -> list:
+    return [item for item in configuration.evaluate(node) if item.check == f"configuration.{check}"]
+
+
+def test_what_is_so_by_itself_is_noted_and_passes(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["arguments"] |= {"enable_chunked_prefill": True, "disable_custom_all_reduce": True}
+    (finding,) = found(node(results), "arguments")
+    assert finding.status is Status.PASS
+    assert len(finding.evidence["redundant"]) == 2
+
+
+def test_a_combination_belongs_to_the_setting_that_it_is_named_after(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["arguments"] = {"fail_on_environ_validation": True}
+    results["tensor_parallel"]["environment"] = {"VLLM_EXTRA_ARGS": "x"}
+    assert judged(node(results)) == {"arguments": [Status.FAIL], "environment": [Status.PASS]}
+
+
+def test_repeated_prompts_measure_the_cache(node: Build, results: dict) -> None:
+    assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS, Status.WARN]
+    results["tensor_parallel"]["arguments"]["enable_prefix_caching"] = False
+    assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS]
+
+
+def test_old_versions_cache_only_where_told_to(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["vllm_version"] = "0.7.3"
+    assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS]
+    results["tensor_parallel"]["arguments"]["enable_prefix_caching"] = True
+    assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS, Status.WARN]
+
+
+def test_a_container_with_little_shared_memory(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["container"] = {"ipc_mode": "private", "shm_size": 64 * 2**20}
+    assert judged(node(results))["environment"] == [Status.PASS, Status.WARN]
+    results["tensor_parallel"]["container"]["ipc_mode"] = "host"
+    assert judged(node(results))["environment"] == [Status.PASS]

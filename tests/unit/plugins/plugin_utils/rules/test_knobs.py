@@ -1,60 +1,161 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows of the settings table by version."""
+"""The table of settings by version: argument, version, verdict."""
 
 from __future__ import annotations
+
+import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import knobs
 
+#: Setting, value, version, verdict ("" is none).
+CASES: t.Final[list[tuple[str, t.Any, str | None, str]]] = [
+    # --- arguments --------------------------------------------------------------------------------------------------
+    ("kv_cache_dtype", "fp8_e4m3fn", "0.6.3", "invalid"),
+    ("kv_cache_dtype", "fp8_e4m3fn", "0.33.0", "invalid"),
+    ("kv_cache_dtype", "fp8_e4m3fn", None, "invalid"),
+    ("kv_cache_dtype", "fp8_e4m3", "0.6.3", ""),
+    ("kv_cache_dtype", "fp8", "0.32.0", ""),
+    ("kv_cache_dtype", "auto", "0.6.3", ""),
+    ("kv_cache_dtype", "fp8_inc", "0.9.2", "too_new"),
+    ("kv_cache_dtype", "fp8_inc", "0.10.0", ""),
+    ("kv_cache_dtype", "bfloat16", "0.10.2", "too_new"),
+    ("kv_cache_dtype", "bfloat16", "0.11.0", ""),
+    ("kv_cache_dtype", "int4", "0.21.9", "invalid"),
+    ("kv_cache_dtype", "nvfp4", "0.22.0", ""),
+    ("disable_log_requests", True, "0.10.0", ""),
+    ("disable_log_requests", True, "0.10.1", "deprecated"),
+    ("disable_log_requests", True, "0.16.9", "deprecated"),
+    ("disable_log_requests", True, "0.17.0", "gone"),
+    ("disable_log_requests", True, None, ""),
+    ("enable_log_requests", True, "0.10.0", "too_new"),
+    ("enable_log_requests", True, "0.10.1", ""),
+    ("num_scheduler_steps", 8, "0.10.0", ""),
+    ("num_scheduler_steps", 8, "0.10.1", "gone"),
+    ("swap_space", 4, "0.17.9", ""),
+    ("swap_space", 4, "0.18.0", "gone"),
+    ("enable_chunked_prefill", True, "0.7.3", ""),
+    ("enable_chunked_prefill", True, "0.8.0", "redundant"),
+    ("enable_chunked_prefill", False, "0.8.0", "ignored"),
+    ("enable_chunked_prefill", False, "0.12.0", ""),
+    ("enable_prefix_caching", True, "0.7.3", ""),
+    ("enable_prefix_caching", True, "0.8.0", "redundant"),
+    ("enable_prefix_caching", False, "0.32.0", ""),
+    ("attention_backend", "FLASHINFER", "0.12.0", "too_new"),
+    ("attention_backend", "FLASHINFER", "0.13.0", ""),
+    ("enable_expert_parallel", True, "0.7.3", "too_new"),
+    ("enable_expert_parallel", True, "0.8.0", ""),
+    ("data_parallel_size", 2, "0.7.3", "too_new"),
+    ("data_parallel_size", 2, "0.8.5", ""),
+    ("fail_on_environ_validation", True, "0.16.0", "too_new"),
+    ("fail_on_environ_validation", True, "0.17.0", ""),
+    ("gpu_memory_utilization", 0.95, "0.32.0", ""),
+    ("gpu_memory_utilization", 0.99, "0.32.0", "harmful"),
+    ("gpu_memory_utilization", 0.9, None, ""),
+    ("gpu_memory_utilization", 0, None, "invalid"),
+    ("tensor_parallel_size", 4, "0.32.0", ""),
+    ("max_num_seqs", 1024, "0.6.3", ""),
+    # --- environment ------------------------------------------------------------------------------------------------
+    ("VLLM_TENSOR_PARALLEL_SIZE", "4", "0.9.0", "ignored"),
+    ("VLLM_MAX_NUM_SEQS", "64", None, "ignored"),
+    ("VLLM_GPU_MEMORY_UTILIZATION", "0.9", "0.17.0", "ignored"),
+    ("VLLM_MAX_MODEL_LEN", "8192", "0.32.0", "ignored"),
+    ("VLLM_KV_CACHE_DTYPE", "fp8", "0.32.0", "ignored"),
+    ("VLLM_EXTRA_ARGS", "--foo", "0.32.0", "ignored"),
+    ("VLLM_USE_V1", "1", "0.7.3", ""),
+    ("VLLM_USE_V1", "1", "0.8.0", "redundant"),
+    ("VLLM_USE_V1", "0", "0.8.0", "harmful"),
+    ("VLLM_USE_V1", "0", "0.11.0", "harmful"),
+    ("VLLM_USE_V1", "1", "0.11.1", "ignored"),
+    ("VLLM_ATTENTION_BACKEND", "FLASHINFER", "0.12.0", ""),
+    ("VLLM_ATTENTION_BACKEND", "FLASHINFER", "0.13.0", "deprecated"),
+    ("VLLM_ATTENTION_BACKEND", "FLASHINFER", "0.16.0", "ignored"),
+    ("VLLM_SKIP_P2P_CHECK", "1", "0.10.0", "harmful"),
+    ("VLLM_SKIP_P2P_CHECK", "1", "0.10.1", "redundant"),
+    ("VLLM_SKIP_P2P_CHECK", "0", "0.32.0", ""),
+    ("NCCL_CUMEM_ENABLE", "1", "0.10.1", "ignored"),
+    ("NCCL_CUMEM_ENABLE", "0", "0.10.1", "redundant"),
+    ("NCCL_CUMEM_ENABLE", "1", "0.10.2", ""),
+    ("NCCL_P2P_DISABLE", "1", "0.32.0", "harmful"),
+    ("NCCL_P2P_DISABLE", "0", "0.32.0", ""),
+    ("NCCL_SHM_DISABLE", "1", None, "harmful"),
+    ("NCCL_P2P_LEVEL", "LOC", "0.32.0", "harmful"),
+    ("NCCL_P2P_LEVEL", "PHB", "0.32.0", ""),
+    ("NCCL_P2P_LEVEL", "NEAR", "0.32.0", "ignored"),
+    ("NCCL_IB_DISABLE", "1", "0.32.0", ""),
+    ("NCCL_DEBUG", "INFO", "0.32.0", ""),
+    ("NCCL_DEBUG", "info", "0.32.0", ""),
+    ("NCCL_DEBUG", "TRACE", "0.32.0", "harmful"),
+    ("NCCL_DEBUG", "VERBOSE", "0.32.0", "ignored"),
+]
+
+TABLES: t.Final = {True: knobs.ENVIRONMENT, False: knobs.ARGUMENTS}
+
+
+@pytest.mark.parametrize(("name", "value", "version", "verdict"), CASES)
+def test_argument_version_verdict(name: str, value: object, version: str | None, verdict: str) -> None:
+    table, parsed = TABLES[name.isupper()], knobs.parse_version(version)
+    rows = [*knobs.review({name: value}, table, parsed), *knobs.redundant({name: value}, table, parsed)]
+    assert [row.verdict.value for row in rows] == ([verdict] if verdict else [])
+
+
+def test_there_are_enough_cases_and_every_row_has_one() -> None:
+    assert len(CASES) >= 60
+    drawn = set()
+    for name, value, version, _verdict in CASES:
+        for row in TABLES[name.isupper()]:
+            if row.applies({name: value}, knobs.parse_version(version)):
+                drawn.add(row)
+    assert drawn == {*knobs.ARGUMENTS, *knobs.ENVIRONMENT}
+
 
 @pytest.mark.parametrize(
-    ("text", "version"),
-    [("0.32.0", (0, 32, 0)), ("0.32.0+cpu", (0, 32, 0)), ("v0.8", (0, 8, 0)), ("dev", None), (None, None)],
-)
-def test_versions(text: str | None, version: tuple | None) -> None:
-    assert knobs.parse_version(text) == version
-
-
-@pytest.mark.parametrize(
-    ("settings", "version", "verdicts"),
+    ("arguments", "environment", "version", "verdicts"),
     [
-        ({"disable_log_requests": True}, (0, 10, 0), []),
-        ({"disable_log_requests": True}, (0, 10, 1), ["warn"]),
-        ({"disable_log_requests": True}, (0, 16, 9), ["warn"]),
-        ({"disable_log_requests": True}, (0, 17, 0), ["fail"]),
-        ({"disable_log_requests": True}, None, []),
-        ({"kv_cache_dtype": "fp8_e4m3fn"}, None, ["fail"]),
-        ({"kv_cache_dtype": "fp8_e4m3"}, (0, 32, 0), []),
-        ({"swap_space": 4}, (0, 17, 9), []),
-        ({"swap_space": 4}, (0, 18, 0), ["fail"]),
-        ({"num_scheduler_steps": 8}, (0, 10, 1), ["fail"]),
-        ({"tensor_parallel_size": 4}, (0, 32, 0), []),
+        ({}, {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}, None, ["conflict"]),
+        ({}, {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "0"}, None, ["harmful"]),
+        ({"nnodes": 2}, {"NCCL_IB_DISABLE": "1"}, None, ["harmful"]),
+        ({"nnodes": 1}, {"NCCL_IB_DISABLE": "1"}, None, []),
+        ({"fail_on_environ_validation": True}, {"VLLM_EXTRA_ARGS": "x"}, (0, 17, 0), ["conflict"]),
+        ({"fail_on_environ_validation": True}, {"VLLM_EXTRA_ARGS": "x"}, (0, 16, 0), ["too_new", "ignored"]),
+        ({"fail_on_environ_validation": True}, {"NCCL_DEBUG": "INFO"}, (0, 17, 0), []),
+        ({"disable_custom_all_reduce": True, "tensor_parallel_size": 4}, {}, None, []),
+        ({"swap_space": 4}, {"VLLM_USE_V1": "1"}, (0, 32, 0), ["gone", "ignored"]),
+        ({}, {}, None, []),
     ],
 )
-def test_arguments(settings: dict, version: tuple | None, verdicts: list[str]) -> None:
-    assert [knob.status for knob in knobs.review(settings, knobs.ARGUMENTS, version)] == verdicts
+def test_settings_as_a_whole(arguments: dict, environment: dict, version: tuple | None, verdicts: list[str]) -> None:
+    assert [row.verdict.value for row in knobs.review_all(arguments, environment, version)] == verdicts
+
+
+@pytest.mark.parametrize(("size", "redundant"), [(2, False), (4, True)])
+def test_custom_all_reduce_matters_with_two_gpus(size: int, redundant: bool) -> None:
+    rows = knobs.together({"disable_custom_all_reduce": True, "tensor_parallel_size": size}, {}, None)
+    assert bool(rows) is redundant
 
 
 @pytest.mark.parametrize(
-    ("settings", "version", "count"),
+    ("ranks", "ipc_mode", "shm_size", "short"),
     [
-        ({"VLLM_TENSOR_PARALLEL_SIZE": "4"}, (0, 9, 0), 1),
-        ({"VLLM_USE_V1": "1"}, (0, 11, 0), 0),
-        ({"VLLM_USE_V1": "1"}, (0, 11, 1), 1),
-        ({"VLLM_ATTENTION_BACKEND": "FLASHINFER"}, (0, 32, 0), 1),
-        ({"NCCL_P2P_DISABLE": "0"}, (0, 32, 0), 0),
-        ({"NCCL_P2P_DISABLE": "1"}, (0, 32, 0), 1),
-        ({"NCCL_DEBUG": "INFO"}, (0, 32, 0), 0),
+        (4, "private", 64 * 2**20, True),
+        (4, "host", 64 * 2**20, False),
+        (4, "private", 16 * 2**30, False),
+        (1, "private", 64 * 2**20, False),
+        (4, None, None, False),
     ],
 )
-def test_environment(settings: dict, version: tuple, count: int) -> None:
-    assert len(knobs.review(settings, knobs.ENVIRONMENT, version)) == count
+def test_shared_memory_of_a_container(ranks: int, ipc_mode: str | None, shm_size: int | None, short: bool) -> None:
+    assert (knobs.container(ranks, ipc_mode, shm_size) is not None) is short
 
 
-@pytest.mark.parametrize("knob", [*knobs.ARGUMENTS, *knobs.ENVIRONMENT], ids=lambda knob: knob.name)
+ROWS: t.Final = [*knobs.ARGUMENTS, *knobs.ENVIRONMENT, *(row.knob for row in knobs.TOGETHER)]
+
+
+@pytest.mark.parametrize("knob", ROWS, ids=lambda knob: f"{knob.name}-{knob.verdict.value}")
 def test_every_row_says_what_to_do(knob: knobs.Knob) -> None:
     assert knob.summary
     assert knob.cause.endswith(".")
     assert knob.remedy.endswith(".")
+    assert knob.source
