@@ -31,7 +31,7 @@ def part_of(lines: Sequence[str], part: str) -> list[str]:
 
 def split_stamped(line: str) -> tuple[str, str]:
     """``(time stamp, text)`` of a line of ``docker logs --timestamps``."""
-    stamp, _, text = line.partition(" ")
+    stamp, _unused, text = line.partition(" ")
     return stamp, text
 
 

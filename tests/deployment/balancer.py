@@ -28,7 +28,7 @@ class Balancer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                action, _, name = self.path.lstrip("/_").partition("/")
+                action, _unused, name = self.path.lstrip("/_").partition("/")
                 getattr(balancer, action)(name)
                 self._answer(200, b"{}")
 
@@ -90,7 +90,7 @@ class Load:
     def __init__(self, url: str, body: dict[str, object], streams: int) -> None:
         self._url, self._body = f"{url}/v1/completions", json.dumps(body).encode()
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._work) for _ in range(streams)]
+        self._threads = [threading.Thread(target=self._work) for _unused in range(streams)]
         self._lock = threading.Lock()
         self.completed = self.failed = 0
 

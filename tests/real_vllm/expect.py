@@ -16,7 +16,7 @@ TOKEN_TOLERANCE = 0.02
 
 def problems(report: dict[str, t.Any], version: str, size: int = 2) -> Iterator[str]:
     """Everything in ``report`` that is not as it must be, one line each."""
-    host = next(iter(report["hosts"].values()))
+    (host,) = report["hosts"].values()
     vllm = host["facts"]["vllm"]
     if vllm["tensor_parallel_size"] != size:
         yield f"TP {vllm['tensor_parallel_size']} was found, not {size}"
@@ -50,7 +50,7 @@ def _load_problems(steps: list[dict[str, t.Any]]) -> Iterator[str]:
 
 def lines(report: dict[str, t.Any]) -> Iterator[str]:
     """The figures of ``report``, for people."""
-    host = next(iter(report["hosts"].values()))
+    (host,) = report["hosts"].values()
     vllm = host["facts"]["vllm"]
     shown = [f"{signal['name']}={signal['value']}" for signal in vllm["signals"] if signal["value"] is not None]
     yield f"vLLM {vllm['version']}, TP {vllm['tensor_parallel_size']} by {len(shown)} signals: {', '.join(shown)}"

@@ -183,7 +183,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
         """Send one request that asks for ``wanted`` output tokens; the future always ends with a result."""
-        assert self._transport is not None and self._exchange is None
+        if self._transport is None or self._exchange is not None:
+            raise RuntimeError("send needs an open connection without a request under way")
         self._ended = asyncio.get_running_loop().create_future()
         self._parser = ResponseParser()
         self._error_body = b""

@@ -68,7 +68,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 _ATTACHED = re.compile(r"(-[A-Za-z]+)(\d+)")
 _OPTION = re.compile(r"--?[A-Za-z]")
 
-Value = bool | int | float | str | list[t.Any] | None
+Value: t.TypeAlias = "bool | int | float | str | list[t.Any] | None"
 
 
 def parse(argv: Sequence[str]) -> dict[str, Value] | None:

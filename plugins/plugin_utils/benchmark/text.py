@@ -98,7 +98,7 @@ def _table(node: Document, style: Style) -> Iterator[str]:
         yield (
             f"{left} {speed(cell['output_throughput']):>8} {_percent(cell['variation'], 1):>6}"
             f" {_ms(ttft.get('p50')):>6} {_ms(ttft.get('p95')):>6}  {_ms(itl.get('p50')):>5} {_ms(itl.get('p95')):>5}"
-            f" {_percent(cell['within_targets'], 0):>6} {style.bar(cell['output_throughput'] / fastest, _BAR)}{mark}"
+            f" {_percent(cell['within_targets'], 0):>6} {style.gauge(cell['output_throughput'] / fastest, _BAR)}{mark}"
         )
 
 

@@ -20,9 +20,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.tables import
 Gpu = Mapping[str, t.Any]
 Nodes = Mapping[str, Node]
 
-#: Columns of a row beside the node's name, the bar and the note.
+#: Columns of a row beside the node's name, the gauge and the note.
 _FIXED: t.Final = 51
-#: Widest name, bar and note.
+#: Widest name, gauge and note.
 _NAME: t.Final = 24
 _BAR: t.Final = 40
 _NOTE: t.Final = 24
@@ -90,19 +90,19 @@ class GpuView:
         return [" " + self.style.fit(f"! slowed by {', '.join(slowed)}", width - 1)] if slowed else []
 
     def _room(self, nodes: Nodes, width: int) -> tuple[int, int, int]:
-        """Columns for name, bar and note."""
+        """Columns for name, gauge and note."""
         note = min(_NOTE, width - _WIDE + _NOTE // 2) if width >= _WIDE else 0
         free = width - _FIXED - (note + 2 if note else 0)
         name = name_width({"node": Node(0.0), **nodes}, min(_NAME, free // 2))
         return name, max(1, min(_BAR, free - name)), note
 
     def _head(self, nodes: Nodes, width: int) -> str:
-        name, bar, note = self._room(nodes, width)
-        head = f" {'node':<{name}}  GPU  {'utilisation':<{bar + 6}}   memory GiB     W   °C   MHz   PCIe"
+        name, gauge, note = self._room(nodes, width)
+        head = f" {'node':<{name}}  GPU  {'utilisation':<{gauge + 6}}   memory GiB     W   °C   MHz   PCIe"
         return (head + ("  slowed by" if note else ""))[:width]
 
     def _gpu_rows(self, name: str, node: Node, nodes: Nodes, width: int) -> Iterator[str]:
-        room, bar, note = self._room(nodes, width)
+        room, gauge, note = self._room(nodes, width)
         label = f" {self.style.fit(name, room):<{room}}"
         latest = _latest(node)
         if words := _words(node):
@@ -110,15 +110,15 @@ class GpuView:
             return
         totals = _totals(node)
         for gpu in latest:
-            yield f"{label}  {self._gpu(gpu, totals, bar, note)}"
+            yield f"{label}  {self._gpu(gpu, totals, gauge, note)}"
             label = " " * len(label)
 
-    def _gpu(self, gpu: Gpu, totals: Mapping[int, int | None], bar: int, note: int) -> str:
+    def _gpu(self, gpu: Gpu, totals: Mapping[int, int | None], gauge: int, note: int) -> str:
         busy, slowed = gpu["utilization_gpu"], slowed_by(gpu)
         text = "  ".join(
             (
                 f"{gpu['index']:>3}",
-                f"{self.style.bar(None if busy is None else busy / 100, bar)} {cell(busy, 3)} %",
+                f"{self.style.gauge(None if busy is None else busy / 100, gauge)} {cell(busy, 3)} %",
                 f"{_memory(gpu['memory_used'], totals.get(gpu['index'])):>11}",
                 cell(gpu["power_draw"], 4),
                 cell(gpu["temperature"], 3),
@@ -131,12 +131,12 @@ class GpuView:
         return self.style.paint(text, "warn") if slowed else text
 
     def _node_head(self, nodes: Nodes, width: int) -> str:
-        name, bar, _note = self._room(nodes, width)
-        head = f" {'node':<{name}} GPUs  {'utilisation':<{bar + 6}}  least  most  memory      W   °C"
+        name, gauge, _note = self._room(nodes, width)
+        head = f" {'node':<{name}} GPUs  {'utilisation':<{gauge + 6}}  least  most  memory      W   °C"
         return head[:width]
 
     def _node_row(self, name: str, node: Node, nodes: Nodes, width: int) -> str:
-        room, bar, _note = self._room(nodes, width)
+        room, gauge, _note = self._room(nodes, width)
         label = f" {self.style.fit(name, room):<{room}}"
         latest = _latest(node)
         if words := _words(node):
@@ -146,7 +146,7 @@ class GpuView:
         used, totals = _known(latest, "memory_used"), [total for total in _totals(node).values() if total]
         share = 100 * sum(used) / sum(totals) if used and totals else None
         text = (
-            f" {len(latest):>4}  {self.style.bar(None if mean is None else mean / 100, bar)} {cell(mean, 3)} %"
+            f" {len(latest):>4}  {self.style.gauge(None if mean is None else mean / 100, gauge)} {cell(mean, 3)} %"
             f"  {cell(min(busy, default=None), 3)} % {cell(max(busy, default=None), 3)} %  {cell(share, 4)} %"
             f"  {cell(sum(_known(latest, 'power_draw')) or None, 5)}"
             f"  {cell(max(_known(latest, 'temperature'), default=None), 3)}"

@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 Nodes = Mapping[str, Node]
 
-#: Columns of a row beside the node's name, the phase and the bar.
+#: Columns of a row beside the node's name, the phase and the gauge.
 _FIXED: t.Final = 38
 _TIME: t.Final = 14
 _NAME: t.Final = 24
@@ -37,10 +37,10 @@ class LoadView:
         width = min(size.columns, 140)
         room = name_width({"node": Node(0.0), **nodes}, min(_NAME, (width - _FIXED) // 3))
         phase = min(_PHASE, (width - _FIXED - room) * 3 // 5, max(5, *(len(_short(node)) for node in nodes.values())))
-        bar = max(1, min(_BAR, width - _FIXED - room - phase))
-        head = f" {'node':<{room}}  {'phase':<{phase}}  {'time':<{_TIME}}   tokens/s  {'GPU utilisation':<{bar}}"
+        gauge = max(1, min(_BAR, width - _FIXED - room - phase))
+        head = f" {'node':<{room}}  {'phase':<{phase}}  {'time':<{_TIME}}   tokens/s  {'GPU utilisation':<{gauge}}"
         ordered = sorted(nodes, key=lambda name: nodes[name].ended is not None)
-        rows = [self._row(name, nodes[name], (room, phase, bar), width) for name in ordered]
+        rows = [self._row(name, nodes[name], (room, phase, gauge), width) for name in ordered]
         title = " " + self.style.fit(self._title(nodes), width - 1)
         lines = [title, head[:width].rstrip(), *cut(rows, size.rows - 2, self.style)]
         return [self.style.clean(line) for line in lines[: size.rows]]
@@ -70,7 +70,7 @@ class LoadView:
         return self.style.dot.join([*parts, *([f"{ended} done"] if ended else [])])
 
     def _row(self, name: str, node: Node, rooms: tuple[int, int, int], width: int) -> str:
-        room, phase, bar = rooms
+        room, phase, gauge = rooms
         label = f" {self.style.fit(name, room):<{room}}"
         words = node.quiet or node.ended
         if words:
@@ -79,7 +79,7 @@ class LoadView:
         told = node.progress
         busy = _busy(node)
         mean = statistics.fmean(busy) if busy else None
-        utilisation = "" if mean is None else f"{self.style.bar(mean / 100, bar)} {cell(mean, 3)} %"
+        utilisation = "" if mean is None else f"{self.style.gauge(mean / 100, gauge)} {cell(mean, 3)} %"
         return (
             f"{label}  {self.style.fit(_short(node), phase):<{phase}}  {self.style.fit(_time(node), _TIME):<{_TIME}}"
             f"  {cell(rate(told), 9, ',.0f')}  {utilisation}"

@@ -62,7 +62,7 @@ class Style:
     def mark(self, status: str) -> str:
         return self.paint(self.symbols[status], status)
 
-    def bar(self, share: float | None, width: int) -> str:
+    def gauge(self, share: float | None, width: int) -> str:
         """A bar for ``share`` (0 to 1) of ``width`` columns; blank where it is unknown."""
         if share is None:
             return " " * width

@@ -129,7 +129,7 @@ def memory(node: Document, style: Style) -> Iterator[str]:
         if gpu["total"]:
             share = gpu["used"] / gpu["total"]
             yield (
-                f"{_INDENT}GPU {gpu['index']:<2} {style.bar(share, 30)} {used:6.1f} of {gpu['total'] / GIB:.1f} GiB"
+                f"{_INDENT}GPU {gpu['index']:<2} {style.gauge(share, 30)} {used:6.1f} of {gpu['total'] / GIB:.1f} GiB"
                 f" {100 * share:4.0f} %"
             )
         else:
@@ -190,7 +190,7 @@ def _utilisation_row(label: str, values: Sequence[float | None], shown: int, sty
     room = min(WIDTH - len(text) - 1, 20)
     if average is None or room < 5:
         return text
-    return f"{text} {style.bar(average / 100, room)}"
+    return f"{text} {style.gauge(average / 100, room)}"
 
 
 def windows(rows: Sequence[Document], count: int) -> list[dict[str, t.Any]]:

@@ -44,7 +44,7 @@ def members(group: int) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            state, _, pgrp = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()[:3]
+            state, _unused, pgrp = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()[:3]
         except (OSError, ValueError):
             continue
         if int(pgrp) == group and state not in "ZX":

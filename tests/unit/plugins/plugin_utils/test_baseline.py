@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import (
 
 def _repeats(mean: float, seed: int, *, count: int = 5, noise: float = 0.02) -> list[float]:
     draw = random.Random(seed)
-    return [draw.gauss(mean, noise * mean) for _ in range(count)]
+    return [draw.gauss(mean, noise * mean) for _unused in range(count)]
 
 
 @pytest.mark.parametrize("seed", range(20))

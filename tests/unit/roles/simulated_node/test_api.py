@@ -39,7 +39,7 @@ class Answer(t.NamedTuple):
 def captured(version: str, probe: str) -> tuple[str, str, str | None, Answer]:
     """Method, path, request body and answer of a capture."""
     text = (CAPTURES / f"vllm-{version}-tp2-http" / f"{probe}.txt").read_text("utf-8")
-    head, _, body = text.partition("\n\n")
+    head, _unused, body = text.partition("\n\n")
     lines = head.splitlines()
     method, path = lines.pop(0).removeprefix("### ").split()
     sent = lines.pop(0).removeprefix("### body: ") if lines[0].startswith("### body: ") else None
@@ -54,7 +54,7 @@ def ask(port: int, method: str, path: str, body: str | None, headers: dict[str, 
         connection.request(method, path, sent, {"content-type": "application/json", **(headers or {})})
         response = connection.getresponse()
         return Answer(
-            response.status, [name.lower() for name, _ in response.getheaders()], response.read().decode().strip()
+            response.status, [name.lower() for name, _unused in response.getheaders()], response.read().decode().strip()
         )
     finally:
         connection.close()
@@ -143,7 +143,7 @@ def exposition(text: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         if line.startswith("vllm:"):
-            name, _, labels = line.rpartition(" ")[0].partition("{")
+            name, _unused, labels = line.rpartition(" ")[0].partition("{")
             keys = {part.partition("=")[0] for part in labels.rstrip("}").split('",')} - {""}
             found.setdefault(name, set()).update(keys)
     return found

@@ -51,25 +51,25 @@ def run(
 
 
 def test_every_token_is_delivered_once_and_the_last_one_says_why() -> None:
-    _, _, delivered, _ = run([(10, 3), (10, 2)])
+    _unused, _unused, delivered, _unused = run([(10, 3), (10, 2)])
     assert [item[1:] for item in delivered if item[0] == 0] == [(0, None), (1, None), (2, "length")]
     assert [item[1:] for item in delivered if item[0] == 1] == [(0, None), (1, "length")]
 
 
 def test_long_prompts_are_prefilled_in_chunks() -> None:
-    gpu, _, delivered, _ = run([(250, 1)], max_batched=100)
-    assert [prefill for _, prefill in gpu.steps] == [100, 100, 50]
+    gpu, _unused, delivered, _unused = run([(250, 1)], max_batched=100)
+    assert [prefill for _unused, prefill in gpu.steps] == [100, 100, 50]
     assert delivered == [(0, 0, "length")]
 
 
 @pytest.mark.parametrize("limits", [{"max_sequences": 1}, {"kv_tokens": 15}])
 def test_what_does_not_fit_waits(limits: dict[str, int]) -> None:
-    _, _, delivered, _ = run([(10, 2), (10, 2)], **limits)
-    assert [number for number, _, _ in delivered] == [0, 0, 1, 1]
+    _unused, _unused, delivered, _unused = run([(10, 2), (10, 2)], **limits)
+    assert [number for number, _unused, _unused in delivered] == [0, 0, 1, 1]
 
 
 def test_metrics_count_prompt_and_output_tokens() -> None:
-    _, metrics, _, _ = run([(10, 3), (20, 4)])
+    _unused, metrics, _unused, _unused = run([(10, 3), (20, 4)])
     assert metrics.values["vllm:prompt_tokens_total", ""] == 30
     assert metrics.values["vllm:generation_tokens_total", ""] == 7
     assert metrics.values["vllm:request_success_total", "length"] == 2
@@ -78,7 +78,7 @@ def test_metrics_count_prompt_and_output_tokens() -> None:
 
 
 def test_load_adds_up_and_is_taken_once() -> None:
-    gpu, _, _, engine = run([(10, 3)])
+    gpu, _unused, _unused, engine = run([(10, 3)])
     load = engine.take_load()
     assert load.busy == pytest.approx(1e-4 * len(gpu.steps))
     assert (load.memory, load.compute, load.waiting) == pytest.approx((load.busy / 2, load.busy / 4, load.busy / 4))

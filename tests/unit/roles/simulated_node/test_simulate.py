@@ -25,7 +25,7 @@ def processes(group: int) -> list[str]:
         if not entry.name.isdigit():
             continue
         try:
-            state, _, pgrp = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()[:3]
+            state, _unused, pgrp = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()[:3]
             if int(pgrp) == group and state not in "ZX":
                 found.append((entry / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode())
         except OSError:
@@ -99,7 +99,7 @@ def test_a_dead_server_is_not_started_again(
     simulate: Simulate, tmp_path: pathlib.Path, cache_dir: pathlib.Path
 ) -> None:
     common = ("--scenario", "dead-server", "--dir", str(tmp_path), "--cache-dir", str(cache_dir))
-    assert [json.loads(simulate("start", *common).stdout)["changed"] for _ in range(2)] == [True, False]
+    assert [json.loads(simulate("start", *common).stdout)["changed"] for _unused in range(2)] == [True, False]
     assert json.loads(simulate("stop", "--dir", str(tmp_path)).stdout)["changed"]
 
 

@@ -78,7 +78,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             parser.add_argument(*flags, type=kind, default=default)
     known = parser.parse_args([_dashes(argument) for argument in arguments])
     known.non_default = {"model_tag": known.model_tag} if known.model_tag else {}
-    for name, (_, default) in OPTIONS.items():
+    for name, (_unused, default) in OPTIONS.items():
         key = name.replace("-", "_")
         if getattr(known, key) != default:
             known.non_default[key] = [known.served_model_name] if key == "served_model_name" else getattr(known, key)

@@ -65,8 +65,8 @@ class Board:
     def advance(self, load: Load, now: float, seconds: float, jitter: float) -> Record:
         """The board after ``seconds`` with the engine's ``load`` in them, as fields of the state file."""
         facts, fault = self.facts, self.fault
-        share = lambda part: min(1.0, part / seconds) if self.works else 0.0  # noqa: E731
-        busy, memory, compute = share(load.busy), share(load.memory), share(load.compute)
+        parts = (load.busy, load.memory, load.compute, load.waiting)
+        busy, memory, compute, waiting = (min(1.0, part / seconds) if self.works else 0.0 for part in parts)
         if fault.phase is not None and math.floor(now / fault.period + 2 * fault.phase) % 2:
             busy, memory, compute = 0.15 * busy, 0.15 * memory, 0.15 * compute
         if busy > 0.02:
@@ -102,7 +102,7 @@ class Board:
             "throttle_reasons": reasons,
             "performance_state": 0 if active else 8,
             "pcie_generation": facts["pcie_generation"] if active else 1,
-            "pcie_throughput": [round(2e6 * share(load.waiting)), round(2e6 * share(load.waiting))],
+            "pcie_throughput": [round(2e6 * waiting), round(2e6 * waiting)],
         }
         if facts["tlimit"]:
             record["temperature_margin"] = facts["threshold"]["max"] - round(self.temperature)

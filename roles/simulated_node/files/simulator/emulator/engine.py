@@ -114,7 +114,7 @@ class Engine:
             prefill = self._schedule(clock)
             decoding = [s for s in self._running if s.generated]
             context = sum(s.prompt_tokens + s.generated for s in decoding)
-            prompt_tokens = sum(tokens for _, tokens in prefill)
+            prompt_tokens = sum(tokens for _unused, tokens in prefill)
             self._metrics.observe("vllm:iteration_tokens_total", len(decoding) + prompt_tokens)
             step = self._speed().step(len(decoding), context, prompt_tokens)
             self._step = (time.monotonic(), step)

@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         fields = (line.partition(":") for line in lines[1:])
-        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        headers = {name.strip().lower(): value.strip() for name, _unused, value in fields}
         body = self._body(headers, end + 4)
         if body is None:
             return

@@ -56,7 +56,7 @@ class Log:
                     return
                 self._mark(line[1:], facts)
                 continue
-            who, _, rest = line.partition(" ")
+            who, _unused, rest = line.partition(" ")
             if who == "many" and len(self.worker_pids) < 2:
                 continue
             ranks = range(len(self.worker_pids)) if who in ("each", "all", "nccl") else (0,)
@@ -64,7 +64,7 @@ class Log:
                 self._boot_line(who, rest, {**facts, "rank": rank, "worker_pid": self.worker_pids[rank]}, rank)
 
     def _mark(self, mark: str, facts: t.Mapping[str, object]) -> None:
-        name, _, value = mark.partition(" ")
+        name, _unused, value = mark.partition(" ")
         if name == "nccl":
             self._nccl_boot(facts)
         elif name == "wait":
@@ -73,7 +73,7 @@ class Log:
     def _boot_line(self, who: str, rest: str, facts: t.Mapping[str, object], rank: int) -> None:
         text = string.Template(rest).safe_substitute(facts)
         if who == "nccl":
-            level, _, message = text.partition(" ")
+            level, _unused, message = text.partition(" ")
             self.nccl(rank, message, level)
         elif who == "raw":
             self.write(text)
@@ -82,8 +82,8 @@ class Log:
         elif who == "oneraw":
             self.write(f"{self._worker_prefix(0)} {text}")
         else:
-            level, _, rest = text.partition(" ")
-            place, _, message = rest.partition("] ")
+            level, _unused, rest = text.partition(" ")
+            place, _unused, message = rest.partition("] ")
             self._line(self._prefix(who, rank), level, place.lstrip("["), message)
 
     def _prefix(self, who: str, rank: int) -> str:

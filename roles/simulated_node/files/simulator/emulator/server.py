@@ -153,13 +153,13 @@ class Node:
             holders = [(self.log.worker_pids[index], self.memory.total)] if works else []
             if index in self.others:
                 holders.append((self.others[index], scenario.gpus[index]["other_process"]["memory"]))
-            used = sum(memory for _, memory in holders) + scenario.gpus.get(index, {}).get("extra_memory", 0)
+            used = sum(memory for _unused, memory in holders) + scenario.gpus.get(index, {}).get("extra_memory", 0)
             boards.append(Board(scenario.gpu, works, used, scenario.fault(index)))
             changes[index] = {
                 "memory_used": used,
                 "process_count": len(holders),
-                "process_pid": [pid for pid, _ in holders],
-                "process_memory": [memory for _, memory in holders],
+                "process_pid": [pid for pid, _unused in holders],
+                "process_memory": [memory for _unused, memory in holders],
             }
         file.update(changes)
         return Boards(boards, file, seed=zlib.crc32(self.name.encode()))

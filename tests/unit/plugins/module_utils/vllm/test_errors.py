@@ -22,4 +22,4 @@ def test_without_detail_the_summary_stands_alone() -> None:
 
 def test_unknown_reason_is_a_programming_error() -> None:
     with pytest.raises(KeyError):
-        RequestFailed("no_such_reason")
+        str(RequestFailed("no_such_reason"))

@@ -23,10 +23,10 @@ def test_wrap_hangs_under_the_first_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "bar"), [(0.0, "...."), (0.5, "##.."), (1.0, "####"), (1.7, "####"), (-1.0, "...."), (None, "    ")]
+    ("share", "gauge"), [(0.0, "...."), (0.5, "##.."), (1.0, "####"), (1.7, "####"), (-1.0, "...."), (None, "    ")]
 )
-def test_bar(share: float | None, bar: str) -> None:
-    assert ASCII.bar(share, 4) == bar
+def test_gauge(share: float | None, gauge: str) -> None:
+    assert ASCII.gauge(share, 4) == gauge
 
 
 def test_title_is_flush_right_and_keeps_its_margin() -> None:
