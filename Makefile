@@ -9,7 +9,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
 # Lines of plugins/ that the unit tests must reach, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm demo-provision provisioning changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm demo-provision provisioning accessibility changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: setup ## validate the built-in fleet of simulated nodes (no GPU needed)
 	@scripts/demo.sh
 
 test: setup ## every check below except test-vllm
-	@scripts/test.sh lint unit sanity integration provisioning scenarios molecule
+	@scripts/test.sh lint unit sanity integration provisioning accessibility scenarios molecule
 
 unit: setup ## unit tests with coverage of plugins/
 	@pytest -n 2 -q --durations 5 --cov --cov-report term --cov-fail-under $(COVERAGE) $(ARGS)
@@ -49,6 +49,9 @@ demo-provision: setup ## provision, find and tear down a fleet against a stand-i
 
 provisioning: setup ## the provisioning suite, each request judged by Linode's own API document (needs node and npm)
 	@tests/provisioning/run.sh $(ARGS)
+
+accessibility: setup ## the HTML report in Chromium: offline, dark, on a phone, judged by axe-core (needs Chromium, node and npm)
+	@tests/accessibility/run.sh $(ARGS)
 
 changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
 	@antsibull-changelog release --version $(VERSION)

@@ -1,0 +1,81 @@
+// Opens HTML reports in Chromium as people do (wide, on a phone, dark, on paper) and fails on anything that
+// is wrong there: a request, an error on the console, a page wider than the screen, an accessibility violation.
+// Usage: node check.mjs [--pictures DIR] REPORT.html...
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const installed = createRequire(join(process.env.NODE_MODULES ?? process.cwd(), "/"));
+const { default: puppeteer } = await import(pathToFileURL(installed.resolve("puppeteer-core")));
+const axe = readFileSync(installed.resolve("axe-core/axe.min.js"), "utf8");
+
+const VIEWS = {
+  desktop: { width: 1280, height: 900, scheme: "light" },
+  dark: { width: 1280, height: 900, scheme: "dark" },
+  phone: { width: 390, height: 844, scheme: "light" },
+  narrow: { width: 320, height: 640, scheme: "dark" },
+};
+
+async function examine(browser, file, name, view, pictures) {
+  const wrong = [];
+  const page = await browser.newPage();
+  page.on("console", (message) => ["error", "warn"].includes(message.type()) && wrong.push(`console: ${message.text()}`));
+  page.on("pageerror", (error) => wrong.push(`page: ${error}`));
+  page.on("dialog", async (dialog) => {
+    wrong.push(`a script ran: ${dialog.message()}`);
+    await dialog.dismiss();
+  });
+  const address = pathToFileURL(resolve(file)).href;
+  page.on("request", (request) => request.url() !== address && wrong.push(`request: ${request.url()}`));
+  await page.setOfflineMode(true);
+  await page.setViewport({ width: view.width, height: view.height });
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: view.scheme }]);
+  await page.goto(address, { waitUntil: "load" });
+  const picture = (suffix, options) =>
+    pictures && page.screenshot({ path: join(pictures, `${basename(file, ".html")}-${suffix}.png`), ...options });
+  await picture(name, {});
+  // What is folded is hidden from axe, so everything is unfolded; then folded again for a picture of the whole.
+  const open = await page.evaluate(() => [...document.querySelectorAll("details")].map((part) => part.open));
+  await page.evaluate(() => document.querySelectorAll("details").forEach((part) => (part.open = true)));
+  const widest = await page.evaluate(() => document.scrollingElement.scrollWidth);
+  if (widest > view.width) wrong.push(`${widest} pixels wide on a screen of ${view.width}`);
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  for (const { id, impact, help, nodes } of violations) {
+    wrong.push(`${impact}: ${id}: ${help} (${nodes.length}), first: ${nodes[0].html.slice(0, 160)}`);
+  }
+  await page.evaluate(
+    (states) => document.querySelectorAll("details").forEach((part, index) => (part.open = states[index])),
+    open,
+  );
+  await picture(`${name}-whole`, { fullPage: true, captureBeyondViewport: true });
+  if (pictures && name === "desktop") await page.pdf({ path: join(pictures, `${basename(file, ".html")}.pdf`) });
+  await page.close();
+  return wrong;
+}
+
+const files = process.argv.slice(2);
+const pictures = files[0] === "--pictures" ? files.splice(0, 2)[1] : undefined;
+const profile = mkdtempSync(join(tmpdir(), "report-"));
+const browser = await puppeteer.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  userDataDir: profile,
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+  ],
+});
+let failures = 0;
+for (const file of files) {
+  for (const [name, view] of Object.entries(VIEWS)) {
+    const wrong = await examine(browser, file, name, view, pictures);
+    failures += wrong.length;
+    console.log(`${wrong.length ? "FAIL" : "ok  "} ${basename(file)} ${name}`);
+    for (const line of new Set(wrong)) console.log(`     ${line}`);
+  }
+}
+await browser.close();
+rmSync(profile, { recursive: true, force: true });
+process.exit(failures ? 1 : 0);
