@@ -284,7 +284,83 @@ def fleet(site: Site) -> None:
         check("  which serves again and is back in the balancer", back, played.output)
 
 
-PARTS = (first_deployment, change, mistakes, secrets, life, fleet)
+def found_in(part: object) -> list[dict[str, str]]:
+    """Every finding within a part of the report."""
+    if isinstance(part, dict) and "check" in part and "status" in part:
+        return [part]
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return [finding for each in inner for finding in found_in(each)]
+
+
+def real_vllm(site: Site) -> None:
+    """The real vLLM on CPU in a container, two ranks: this host's system and the environment of `make test-vllm`."""
+    home = ROOT / f".cache/vllm-{VERSION}"
+    if not (home / "complete").exists():
+        sys.stdout.write("skip  the real vLLM: make test-vllm installs it\n")
+        return
+    base = Path(os.readlink(home / "venv/bin/python3.11")).parents[1]
+    mounts = ["/usr", "/usr/lib/x86_64-linux-gnu:/lib/x86_64-linux-gnu", str(home), *({str(base)} - {"/usr"})]
+    variables = {
+        **site.variables(),
+        "vllm_container_name": "vllm-real",
+        "vllm_model": str(home / "model"),
+        "vllm_served_model_name": "small",
+        "vllm_gpus": "none",
+        "vllm_instance_type": None,
+        "vllm_tensor_parallel_size": 2,
+        "vllm_max_model_len": 2048,
+        "vllm_extra_args": "--distributed-executor-backend mp --enforce-eager",
+        "vllm_volumes": [f"{mount if ':' in mount else f'{mount}:{mount}'}:ro" for mount in mounts],
+        "vllm_environment": {
+            "PATH": f"{home}/venv/bin:/usr/bin:/bin",
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "0|1",
+        },
+        "vllm_api_key": KEY,
+        "vllm_start_timeout": 400,
+    }
+    site.inventory.write_text(json.dumps({"all": {"hosts": {"real": variables}}}), "utf-8")
+    played = site.play()
+    serves = played.code == 0 and site.get("/v1/models") == 401 and site.get("/v1/models", KEY) == 200
+    check("the real vLLM serves with two ranks and asks for the key", serves, played.output)
+    stages = [
+        line.split("s  ")[1] for line in played.output.splitlines() if line.startswith("real: ") and "s  " in line
+    ]
+    check(f"  its start was told: {'; '.join(stages)}", "loading the weights" in " ".join(stages), played.output)
+    log = site.engine.docker("logs", "vllm-real")
+    check("  no secret in its log, or in docker inspect", KEY not in log + site.engine.docker("inspect", "vllm-real"))
+    played = site.play()
+    check("  the second run changes nothing", played.code == 0 and played.changed == 0, played.output)
+    played = site.play(vllm_tensor_parallel_size=3)
+    check(
+        "  a size that its heads forbid is refused",
+        played.code != 0 and "does not divide" in played.output,
+        played.output,
+    )
+    played = site.play(
+        playbook="validate",
+        validate_base_url=f"http://127.0.0.1:{site.port}",
+        validate_api_key=KEY,
+        validate_container="vllm-real",
+        validate_kernel_log=False,
+        validate_prompt_tokens=[64],
+        validate_output_tokens=16,
+        validate_concurrency=2,
+        validate_load_duration=5,
+        validate_fail_on="never",
+        validate_report_dir=str(site.home / "report"),
+    )
+    report = json.loads((site.home / "report/report.json").read_text("utf-8")) if played.code == 0 else {}
+    findings = [finding for host in report.get("hosts", []) for finding in found_in(host)]
+    statuses = {finding["check"]: finding["status"] for finding in findings}
+    shown = ("tensor_parallel.size", "tensor_parallel.model_fit", "nccl.errors", "performance.token_reconciliation")
+    found = {check_id: statuses.get(check_id) for check_id in shown}
+    check(f"  validate: {found}", set(found.values()) <= {"pass", "not_tested"} and bool(report), played.output)
+
+
+PARTS = (first_deployment, change, mistakes, secrets, life, fleet, real_vllm)
 
 
 def main() -> None:
