@@ -29,6 +29,12 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
 }
 
 
+def outliers(findings: list[dict[str, t.Any]]) -> list[str]:
+    """Nodes that are slower than their peers, by name."""
+    slow = (item["evidence"].get("slow", {}) for item in findings if item["check"] == "fleet.outlier")
+    return sorted(name for nodes in slow for name in nodes)
+
+
 class ActionModule(ActionBase):
     """``multigpu.vllm.report``; its documentation stands in plugins/modules/report.py."""
 
@@ -58,7 +64,8 @@ class ActionModule(ActionBase):
         full = self._display.verbosity > 0 or self._task.check_mode
         self._display.display(summary_text(document, files, style, full=full))
         # The node is as it was: a report about it changes nothing on it.
-        return {"changed": False, "status": document["summary"]["status"], "files": files}
+        status = document["summary"]["status"]
+        return {"changed": False, "status": status, "outliers": outliers(document["fleet"]["findings"]), "files": files}
 
     @staticmethod
     def _write(directory: Path, contents: dict[str, str]) -> list[str]:

@@ -91,6 +91,12 @@ status:
   returned: success
   type: str
   sample: fail
+outliers:
+  description: Nodes that are slower than their peers, by name.
+  returned: success
+  type: list
+  elements: str
+  sample: [gpu-7]
 files:
   description: Paths of the written files; empty in check mode.
   returned: success

@@ -17,18 +17,15 @@ from collections.abc import Collection, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     AREAS,
     SEVERITY,
-    Finding,
     Status,
     as_dicts,
-    failed,
-    passed,
     worst,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import diagnose
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import fleet, gpus, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.0"
@@ -236,9 +233,10 @@ def report_document(
         name: dict(data) if data else lost_document("no result: the run stopped on this node before it was judged")
         for name, data in hosts.items()
     }
-    fleet = [_missing(nodes)]
+    found = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
-    status = worst([*(node["status"] for node in nodes.values()), *(item.status for item in fleet)])
+    # A fleet of one has nothing to compare, which takes nothing from its verdict.
+    status = worst([*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in found)])
     document = {
         "schema_version": SCHEMA_VERSION,
         "run": dict(run),
@@ -247,22 +245,6 @@ def report_document(
             "hosts": {item.value: counts.get(item.value, 0) for item in Status},
         },
         "hosts": nodes,
-        "fleet": {"title": AREAS["fleet"], "findings": as_dicts(fleet)},
+        "fleet": {"title": AREAS["fleet"], "findings": as_dicts(found)},
     }
     return t.cast("dict[str, t.Any]", redact(document, known_secrets(secrets)))
-
-
-def _missing(nodes: Mapping[str, Mapping[str, t.Any]]) -> Finding:
-    missing = {name: node["errors"] for name, node in nodes.items() if node["errors"] or not node["reachable"]}
-    figures = {"expected": len(nodes), "measured": len(nodes) - len(missing), "unit": "nodes complete"}
-    if not missing:
-        return passed("fleet.missing", "every node reported every measurement it was asked for", **figures)
-    return failed(
-        "fleet.missing",
-        f"incomplete: {', '.join(missing)}",
-        evidence={name: [error["reason"] for error in errors] for name, errors in missing.items()},
-        cause="A node was lost or a module failed on it; what was not measured there is marked as not tested.",
-        remedy="Mend the connection or the error named for the node, then run again with --limit for these nodes.",
-        source="a missing measurement is a failure, not a pass (SuperBench)",
-        **figures,
-    )

@@ -100,10 +100,21 @@ def test_a_lost_node_keeps_what_was_measured_before(fleet: dict) -> None:
 
 
 def test_incomplete_nodes_are_named_for_the_fleet(fleet: dict) -> None:
-    (finding,) = fleet["fleet"]["findings"]
+    finding = fleet["fleet"]["findings"][0]
     assert (finding["check"], finding["status"]) == ("fleet.missing", "fail")
     assert finding["summary"] == "incomplete: lost, crashed, silent"
     assert (finding["measured"], finding["expected"]) == (3, 6)
+
+
+def test_comparable_nodes_are_compared(fleet: dict) -> None:
+    (finding,) = [item for item in fleet["fleet"]["findings"] if item["check"] == "fleet.outlier"]
+    assert finding["summary"].startswith("3 comparable nodes, fewer than 5")
+
+
+def test_a_fleet_of_one_has_the_verdict_of_its_node(fleet: dict) -> None:
+    alone = report_document({"healthy": fleet["hosts"]["healthy"]}, run=RUN)
+    assert alone["summary"]["status"] == "pass"
+    assert alone["fleet"]["findings"][1]["status"] == "not_tested"
 
 
 def test_a_complete_fleet_misses_nothing(fleet_hosts: dict) -> None:
