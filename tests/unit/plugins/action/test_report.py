@@ -110,3 +110,12 @@ def test_symbols_that_the_terminal_can_show(encoding: str | None, symbol: str) -
 def test_wrong_options_are_refused(run_action: t.Callable[..., dict]) -> None:
     with pytest.raises(AnsibleActionFail, match="missing required arguments"):
         run_action(report.ActionModule, {"nodes": {}})
+
+
+def test_outliers_are_named_for_the_play() -> None:
+    findings = [
+        {"check": "fleet.missing", "evidence": {"node-9": ["lost"]}},
+        {"check": "fleet.outlier", "evidence": {"slow": {"node-7": {}, "node-2": {}}}},
+        {"check": "fleet.outlier", "evidence": {"group": "others"}},
+    ]
+    assert report.outliers(findings) == ["node-2", "node-7"]
