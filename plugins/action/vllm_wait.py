@@ -35,7 +35,8 @@ class ActionModule(ActionBase):
             timeout = float(arguments.get("timeout", 1800.0))
         except (TypeError, ValueError) as error:
             raise AnsibleActionFail(f"timeout {arguments['timeout']!r} is no number of seconds") from error
-        started, known, host = time.monotonic(), "", (task_vars or {}).get("inventory_hostname")
+        started, host = time.monotonic(), (task_vars or {}).get("inventory_hostname")
+        known, told = "", ""
         while True:
             left = timeout - (time.monotonic() - started)
             if left <= 0:
@@ -44,9 +45,10 @@ class ActionModule(ActionBase):
             result = self._call({**arguments, "timeout": min(left, SLICE), "known_stage": known}, task_vars)
             if result.get("failed") or result.get("unreachable"):
                 return result
-            if label(result) != known:
-                known = label(result)
-                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {known}")
+            known = result["stage"]
+            if label(result) != told:
+                told = label(result)
+                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {told}")
             if result["state"] != STARTING:
                 return self._timed(result, started)
 

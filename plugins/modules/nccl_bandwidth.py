@@ -14,7 +14,7 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Runs C(all_reduce_perf) of NVIDIA's nccl-tests with NCCL's own choice of path, and with paths switched off one at a
-    time. What it finds is what O(multigpu.vllm.vllm#role:vllm_nccl_bandwidth) takes.
+    time. What it finds is what O(multigpu.vllm.vllm#role:main:vllm_nccl_bandwidth) takes.
   - A path that hangs or gives wrong sums is a result. A node without the program is a finding V(not_tested).
   - It needs GPUs that nobody else uses, so stop vLLM first.
 extends_documentation_fragment:

@@ -54,6 +54,7 @@ SECRET_VARIABLES: t.Final = {
     "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
 }
 _LOOPBACK: t.Final = ("127.", "::1", "localhost")
+_EVERYWHERE: t.Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
@@ -308,6 +309,7 @@ def _container(
     settings: Mapping[str, t.Any], arguments: Sequence[Setting], extra: Sequence[str], environment: Sequence[Setting]
 ) -> dict[str, t.Any]:
     """What ``community.docker.docker_container`` is to start; holds no secret."""
+    address = str(settings["bind_address"])
     wanted = str(settings.get("gpus") or "all").strip().lower()
     devices: list[dict[str, t.Any]] = []
     if wanted != "none":
@@ -318,6 +320,8 @@ def _container(
         "command": ["serve", settings["model"], *command_line(arguments), *extra],
         "env": _pairs(environment),
         "ports": [f"{_bracketed(settings['bind_address'])}:{settings['port']}:{INNER_PORT}"],
+        # Where the node itself reaches what is published; an address that listens everywhere listens on loopback too.
+        "base_url": f"http://{_bracketed(_EVERYWHERE.get(address, address))}:{settings['port']}",
         "volumes": [
             f"{settings['cache_dir']}:{INNER_CACHE}",
             f"{settings['directory']}/files:{INNER_FILES}:ro",

@@ -112,7 +112,7 @@ class Repositories:
     def index(folder: Path) -> None:
         entries = []
         for path in sorted(folder.glob("*.deb")):
-            name, version, _ = path.name.split("_")
+            name, version = path.name.split("_")[:2]
             digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
             entries.append(
                 f"{Repositories.control(name, version)}Filename: ./{path.name}\nSize: {size}\nSHA256: {digest}\n"

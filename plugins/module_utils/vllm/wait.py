@@ -79,7 +79,7 @@ class Watch:
         end = self._clock() + seconds
         while True:
             found = self.look()
-            new = known is not None and label(found) != known
+            new = known is not None and found["stage"] != known
             if found["state"] != STARTING or new or self._clock() + PERIOD > end:
                 return found
             self._sleep(PERIOD)

@@ -199,3 +199,17 @@ def test_the_fingerprint_follows_every_change_that_needs_a_restart() -> None:
 )  # fmt: skip
 def test_a_value_becomes_words(value: t.Any, words: list[str]) -> None:
     assert command_line([Setting("x_y", value, "")]) == words
+
+
+@pytest.mark.parametrize(
+    ("address", "base_url", "port"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000", "127.0.0.1:8000:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000", "0.0.0.0:8000:8000"),
+        ("::", "http://[::1]:8000", "[::]:8000:8000"),
+        ("192.0.2.7", "http://192.0.2.7:8000", "192.0.2.7:8000:8000"),
+    ],
+)
+def test_the_node_knows_where_it_reaches_its_own_server(address: str, base_url: str, port: str) -> None:
+    container = planned(bind_address=address, api_key_file=True).container
+    assert (container["base_url"], container["ports"]) == (base_url, [port])
