@@ -18,13 +18,9 @@ from dataclasses import dataclass, field
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape, fits, neighbours
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import profiles
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_knobs import review
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_knobs import review, review_memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_setting import Setting
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import (
-    NoPathLeft,
-    check_paths,
-    nccl_settings,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import nccl_settings
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.knobs import parse_version
 
 #: Port of the server within its container; the published port is the user's.
@@ -169,9 +165,13 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
     )
     arguments = _arguments(settings, version or (), gpu, parallel, nccl.arguments, given)
     environment = _environment(settings, nccl.environment)
-    refused += _refused(settings, given, environment)
-    # What the topology asked for is not reviewed: its condition holds on this node.
-    verdicts = review(_effective(arguments, given), settings.get("environment") or {}, settings["version"])
+    refused += _refused(settings, given)
+    own = {*given, *(settings.get("environment") or {})}
+    measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - own
+    verdicts = [
+        *review(_effective(arguments, given), _pairs(environment), settings["version"], measured),
+        *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
+    ]
     return Plan(
         parallel=parallel,
         arguments=arguments,
@@ -282,7 +282,7 @@ def _effective(arguments: Sequence[Setting], given: Mapping[str, t.Any]) -> dict
     return {**{setting.name: setting.value for setting in arguments}, **given}
 
 
-def _refused(settings: Mapping[str, t.Any], given: Mapping[str, t.Any], environment: Sequence[Setting]) -> list[str]:
+def _refused(settings: Mapping[str, t.Any], given: Mapping[str, t.Any]) -> list[str]:
     """What no version is to be started with."""
     problems = [
         f"--{name.replace('_', '-')} in vllm_extra_args would show in the process list; use {variable}"
@@ -298,10 +298,6 @@ def _refused(settings: Mapping[str, t.Any], given: Mapping[str, t.Any], environm
         problems.append(
             f"vllm_bind_address {settings['bind_address']} is reachable by others: set vllm_api_key, or bind 127.0.0.1"
         )
-    try:
-        check_paths(_pairs(environment))
-    except NoPathLeft as problem:
-        problems.append(str(problem))
     return problems
 
 

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import knobs
+
+#: Docker's size of /dev/shm where nothing is said.
+DOCKER_SHM: t.Final = 64 * 2**20
+_UNITS: t.Final = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,40 @@ class Verdict:
     text: str
 
 
-def review(arguments: Mapping[str, t.Any], environment: Mapping[str, t.Any], version: str) -> list[Verdict]:
-    """What the knob table says about ``arguments`` and ``environment`` under vLLM ``version``."""
-    parsed = knobs.parse_version(version)
-    rows = [
-        *knobs.review(arguments, knobs.ARGUMENTS, parsed),
-        *knobs.review(environment, knobs.ENVIRONMENT, parsed),
-    ]
-    return [Verdict(row.status is Status.FAIL, f"{row.summary}. {row.cause} {row.remedy}") for row in rows]
+def review(
+    arguments: Mapping[str, t.Any],
+    environment: Mapping[str, t.Any],
+    version: str,
+    measured: Collection[str] = (),
+) -> list[Verdict]:
+    """What the knob table says about ``arguments`` and ``environment`` under vLLM ``version``.
+
+    :param measured: names of settings whose condition was found to hold on this node: a warning about one of them
+        would contradict the measurement.
+    """
+    rows = knobs.review_all(arguments, environment, knobs.parse_version(version))
+    return [_verdict(row) for row in rows if row.status is Status.FAIL or row.name not in measured]
+
+
+def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | None) -> list[Verdict]:
+    """What is to be said about the shared memory of a container for ``ranks`` ranks; ``shm_size`` as Docker takes it.
+
+    :raises ValueError: for a size that Docker does not know.
+    """
+    row = knobs.container(ranks, ipc_mode, DOCKER_SHM if shm_size is None else size_in_bytes(shm_size))
+    return [_verdict(row)] if row else []
+
+
+def size_in_bytes(text: str) -> int:
+    """``16g`` -> 17179869184.
+
+    :raises ValueError: for what is no size.
+    """
+    match = re.fullmatch(r"(\d+)\s*([bkmgt]?)b?", text.strip().lower())
+    if not match:
+        raise ValueError(f"{text!r} is no size; write it as 16g")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _verdict(row: knobs.Knob) -> Verdict:
+    return Verdict(row.status is Status.FAIL, f"{row.summary}. {row.cause} {row.remedy}")

@@ -27,12 +27,6 @@ _TRUSTS_DRIVER: t.Final = (0, 10, 1)
 #: Up to here vLLM itself sets NCCL_CUMEM_ENABLE=0.
 _CUMEM_IS_NCCLS: t.Final = (0, 10, 2)
 
-_ON: t.Final = ("1", "true", "yes")
-
-
-class NoPathLeft(ValueError):
-    """Peer access and shared memory would both be off, so that GPU traffic went through TCP sockets."""
-
 
 @dataclass(frozen=True)
 class Link:
@@ -116,17 +110,6 @@ def nccl_settings(
             Setting("NCCL_CUMEM_ENABLE", "0", "Measured: all-reduce fails with CUDA's cuMem API and works without it.")
         )
     return NcclSettings(tuple(environment), tuple(arguments), _note(link))
-
-
-def check_paths(environment: Mapping[str, t.Any]) -> None:
-    """Refuse an environment that leaves NCCL only sockets.
-
-    :raises NoPathLeft: says what to remove.
-    """
-    if all(str(environment.get(name, "")).lower() in _ON for name in ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE")):
-        raise NoPathLeft(
-            "NCCL_P2P_DISABLE and NCCL_SHM_DISABLE are both set: GPU traffic would go through TCP sockets. Remove one."
-        )
 
 
 def _debug(level: str) -> Setting:

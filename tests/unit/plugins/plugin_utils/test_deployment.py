@@ -30,6 +30,7 @@ SETTINGS: dict[str, t.Any] = {
     "directory": "/etc/multigpu-vllm/vllm",
     "log_max_size": "100m",
     "log_max_files": 5,
+    "ipc_mode": "host",
 }
 MODEL = {"attention_heads": 40, "kv_heads": 8, "num_layers": 64}
 
@@ -123,7 +124,7 @@ def test_extra_arguments_keep_their_quotes() -> None:
         ({"environment": {"HF_TOKEN": "hf_1"}}, "use vllm_hf_token"),
         ({"bind_address": "0.0.0.0"}, "set vllm_api_key"),
         ({"bind_address": "192.0.2.7"}, "set vllm_api_key"),
-        ({"environment": {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}}, "TCP sockets"),
+        ({"environment": {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}}, "sockets"),
         ({"version": "latest"}, "'latest' is no version"),
         ({"tensor_parallel_size": 3}, "2 or 4 would"),
     ],
@@ -173,6 +174,21 @@ def test_what_the_topology_asks_for_is_no_reason_for_a_warning() -> None:
     found = planned(gpu)
     assert found.container["env"]["NCCL_P2P_DISABLE"] == "1"
     assert found.warnings == []
+
+
+def test_the_users_variable_and_the_topologys_are_judged_together() -> None:
+    gpu = gpus(2)
+    gpu["topology"]["p2p"] = [["X", "NS"], ["NS", "X"]]
+    assert any("sockets" in reason for reason in planned(gpu, environment={"NCCL_SHM_DISABLE": "1"}).refused)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [({"ipc_mode": "private"}, True), ({"ipc_mode": "private", "shm_size": "512m"}, True),
+     ({"ipc_mode": "private", "shm_size": "16g"}, False), ({"ipc_mode": "private", "tensor_parallel_size": 1}, False)],
+)  # fmt: skip
+def test_too_little_shared_memory_is_told(changes: dict[str, t.Any], warned: bool) -> None:
+    assert any("shared memory" in warning for warning in planned(**changes).warnings) is warned
 
 
 def test_a_variable_of_the_user_goes_before_that_of_the_topology() -> None:

@@ -11,8 +11,6 @@ import typing as t
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import (
     Link,
-    NoPathLeft,
-    check_paths,
     link_of,
     nccl_settings,
 )
@@ -90,7 +88,7 @@ def test_peer_access_and_shared_memory_are_never_both_off() -> None:
     links = (NVLINK, SWITCH, SOCKET, SOCKETS, VM, UNKNOWN, None)
     for link, values in itertools.product(links, itertools.product(speeds, repeat=4)):
         found = nccl_settings(link, 4, V33, dict(zip(variants, values, strict=True)))
-        check_paths({setting.name: setting.value for setting in found.environment})
+        assert not {"NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE"} <= {setting.name for setting in found.environment}
 
 
 def test_one_gpu_needs_no_nccl() -> None:
@@ -139,9 +137,3 @@ def test_the_farthest_pair_in_use_decides(measured_topology: dict[str, t.Any], s
 )
 def test_the_note_names_the_interconnect(measured_topology: dict[str, t.Any] | None, words: str) -> None:
     assert words in nccl_settings(measured_topology, 4, V33).note
-
-
-def test_what_leaves_only_sockets_is_refused() -> None:
-    with pytest.raises(NoPathLeft, match="TCP sockets"):
-        check_paths({"NCCL_P2P_DISABLE": 1, "NCCL_SHM_DISABLE": "true"})
-    check_paths({"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "0"})
