@@ -21,7 +21,7 @@ import subprocess
 import tempfile
 import typing as t
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -369,24 +369,3 @@ def blocks(stream: t.BinaryIO) -> Iterator[bytes]:
             column = len(block) - block.rfind(b"\n") - 1
         if block:
             yield block
-
-
-def iter_lines(source: LogSource) -> Iterator[str]:
-    """Every line of a source as text, without its line end; bytes that are no UTF-8 become replacement characters.
-
-    :raises LogUnavailable: when the node does not give the log.
-    """
-    with source.open() as stream:
-        rest = b""
-        for block in blocks(stream):
-            *lines, rest = (rest + block).split(b"\n") if b"\n" in block else (rest + block,)
-            for line in lines:
-                yield line.decode(errors="replace").rstrip("\r")
-        if rest:
-            yield rest.decode(errors="replace").rstrip("\r")
-
-
-def all_lines(sources: Iterable[LogSource]) -> Iterator[str]:
-    """The lines of several sources, one after the other."""
-    for source in sources:
-        yield from iter_lines(source)

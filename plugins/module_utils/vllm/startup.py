@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import log_scan
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_lines import clean, strip_prefix
 
 READY: t.Final = "ready"
@@ -86,4 +86,4 @@ def root_cause(lines: Sequence[str]) -> Cause | None:
 
 
 def _shown(text: str) -> str:
-    return engine_args.mask({"line": text})["line"][:_SHOWN]
+    return mask_text(text)[:_SHOWN]

@@ -185,13 +185,14 @@ def test_wrong_input_is_refused(options: dict, message: str) -> None:
         run(options)
 
 
+# VmHWM and not ru_maxrss of the process itself, which begins with the memory of the process that started it.
 MEASURE = """
-import resource, sys
+import re, resource, sys
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.log_scan import run
 result = run({"paths": [sys.argv[1]]})
 assert result["findings"][0]["class"] == "xid", result["findings"]
-usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-print(usage * 1024, result["bytes_scanned"])
+own = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+print(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024, result["bytes_scanned"])
 """
 
 

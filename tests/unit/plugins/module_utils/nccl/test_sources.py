@@ -15,15 +15,26 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import sources
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable, UnknownLog
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import (
     Commands,
+    LogSource,
     Since,
-    all_lines,
+    blocks,
     container_source,
     file_sources,
-    iter_lines,
     journal_source,
     kernel_source,
     text_source,
 )
+
+
+def iter_lines(source: LogSource) -> list[str]:
+    """Every line of a source, without its line end."""
+    with source.open() as stream:
+        lines = b"".join(blocks(stream)).decode(errors="replace").split("\n")
+    return [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def all_lines(sources: list[LogSource]) -> list[str]:
+    return [line for source in sources for line in iter_lines(source)]
 
 
 class FakeCommands(Commands):
@@ -181,9 +192,8 @@ def test_container_log_that_breaks_off(tmp_path: pathlib.Path) -> None:
 
 def test_reader_that_leaves_early_ends_the_command(tmp_path: pathlib.Path) -> None:
     commands = FakeCommands(tmp_path, {"docker": 'case "$1" in logs) while :; do echo line; done;; esac'})
-    lines = iter_lines(container_source("vllm", None, 0, commands))
-    assert next(lines) == "line"
-    lines.close()
+    with container_source("vllm", None, 0, commands).open() as stream:
+        assert stream.readline() == b"line\n"
 
 
 def test_tail_of_a_command(tmp_path: pathlib.Path) -> None:

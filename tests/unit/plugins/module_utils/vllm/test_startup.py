@@ -59,7 +59,7 @@ def test_a_late_line_of_an_early_stage_does_not_lead_back() -> None:
                 "huggingface_hub.errors.GatedRepoError: 403 Client Error. Cannot access gated repo for url x",
                 "OSError: You are trying to access a gated repo.",
             ],
-            "GatedRepoError: 403 Client Error. Cannot access gated repo for url x",
+            "huggingface_hub.errors.GatedRepoError: 403 Client Error. Cannot access gated repo for url x",
         ),
         (["OSError: [Errno 28] No space left on device: '/root/.cache'"], "No space left on device: '/root/.cache'"),
         (
