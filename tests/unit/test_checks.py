@@ -1,0 +1,83 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/checks.md says of every check and cause what the code says."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import AREAS, CHECKS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils import roofline
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.fleet import MINIMUM_NODES, SCORE_LIMIT
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import REFERENCE_SCALING, REFERENCE_SPEEDS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
+
+ROOT = pathlib.Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+SECTIONS = {
+    match[1]: match[0]
+    for match in re.finditer(r"^### `([a-z_]+\.[a-z0-9_]+)` .*?(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+}
+
+
+def test_every_check_stands_in_the_order_of_the_report() -> None:
+    assert list(SECTIONS) == list(CHECKS)
+    assert [area for area in re.findall(r"^## (.+)$", TEXT, re.MULTILINE) if area != "Causes"] == list(AREAS.values())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
+    lines = SECTIONS[check].splitlines()
+    assert lines[0] == f"### `{check}` {CHECKS[check].title}"
+    assert lines[1] == CHECKS[check].question
+    parts = re.findall(r"^- \*\*(\w+):\*\* (.+)$", SECTIONS[check], re.MULTILINE)
+    assert [name for name, _text in parts] == ["Method", "Limit", "Causes", "Fixes"]
+    assert all(text.endswith(".") for _name, text in parts)
+
+
+@pytest.mark.parametrize(
+    ("check", "values"),
+    [
+        ("memory.balance", [f"{limits.BALANCE.value:g} %"]),
+        ("memory.headroom", [f"{limits.HEADROOM.value:g} % free"]),
+        ("memory.idle_gpu", [f"{100 * limits.MODEL_MEMORY.value:g} %", f"{limits.CONTEXT.value / 2**30:g} GiB"]),
+        ("utilisation.active", [f"{limits.BUSY.value:g} %"]),
+        ("utilisation.synchronised", [f"{limits.SPREAD.value:g} points"]),
+        ("hardware.throttle", [f"{limits.SUSTAINED.value:g} % of the samples"]),
+        ("performance.throughput", [f"{limits.THROUGHPUT_WARN.value:g} %", f"{limits.THROUGHPUT_FAIL.value:g} %"]),
+        (
+            "performance.scaling",
+            [f"{limits.NO_GAIN.value:g}", *(f"{low:g} with" for low, _ in REFERENCE_SCALING.values())],
+        ),
+        (
+            "performance.roofline",
+            [
+                roofline.FORMULA,
+                f"under {1000 * limits.HOST_STEP.value:g} ms",
+                *(f"{row.low:g} to {row.high:g}" for row in REFERENCE_SPEEDS),
+                *(f"{eta:g}" for eta in roofline.DECODE_EFFICIENCY.values()),
+                *(f"{1e6 * latency:g} µs" for latency in roofline.ALL_REDUCE_LATENCY.values()),
+            ],
+        ),
+        ("fleet.outlier", [f"{SCORE_LIMIT:g}", f"Below {MINIMUM_NODES} comparable nodes"]),
+    ],
+)
+def test_limits_are_those_of_the_code(check: str, values: list[str]) -> None:
+    assert [value for value in values if value not in SECTIONS[check]] == []
+
+
+def test_every_cause_is_listed_and_none_beside() -> None:
+    sources = (ROOT / "plugins" / "plugin_utils" / "diagnosis").glob("*.py")
+    named = {
+        name
+        for source in sources
+        for name in re.findall(r'(?:id=|^\s+)"([a-z_]+\.[a-z_]+)"', source.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    # Written within expressions.
+    named |= {"gpu.application_error", "gpu.xid", "gpu.slowed_down"}
+    causes = TEXT[TEXT.index("## Causes") :]
+    listed = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", causes))
+    assert listed == {name for name in named if name not in CHECKS}
