@@ -236,7 +236,10 @@ class NvmlReader:
 
     def _memory(self, handle: t.Any) -> t.Any:
         # Version 1 counts what the driver reserves as used; version 2 tells it apart, as nvidia-smi does.
-        info = self._call("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_V2)
+        try:
+            info = self._call("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_V2)
+        except TypeError:
+            info = None  # old bindings know no versions
         return self._call("nvmlDeviceGetMemoryInfo", handle) if info is None else info
 
     def _state(self, handle: t.Any) -> Device:

@@ -56,7 +56,7 @@ def run(command: list[str]) -> str:
     :raises GpuUnavailable: where it is missing, fails or hangs (30 s).
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=False)
     except FileNotFoundError as error:
         raise GpuUnavailable("smi_missing") from error
     except PermissionError as error:

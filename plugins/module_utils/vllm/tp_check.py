@@ -99,7 +99,9 @@ class Node:
     def run(self, argv: Sequence[str]) -> tuple[int, str, str]:
         """Exit status, standard output and standard error of a short command; raises ``OSError``."""
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False)
+            done = subprocess.run(
+                argv, capture_output=True, encoding="utf-8", errors="replace", timeout=COMMAND_TIMEOUT, check=False
+            )
         except subprocess.TimeoutExpired:
             return 124, "", f"no answer within {COMMAND_TIMEOUT} s"
         return done.returncode, done.stdout, done.stderr

@@ -94,6 +94,14 @@ def test_old_driver_without_memory_version_2_and_event_reasons(nvml, loaded):
     assert device["throttle_reasons"] == ["sw_power_cap"]
 
 
+def test_old_bindings_know_one_version_of_memory(nvml, loaded):
+    module = nvml(loaded)
+    answer = module.nvmlDeviceGetMemoryInfo
+    module.nvmlDeviceGetMemoryInfo = lambda handle: answer(handle)
+    (device,) = subject.NvmlReader(module).devices(())
+    assert device["memory_used"] == 5860294656
+
+
 def test_old_bindings_answer_bytes(nvml, idle):
     (device,) = read(nvml, {**idle, "nvmlDeviceGetName(gpu0)": b"Quadro RTX 6000"})
     assert device["name"] == "Quadro RTX 6000"
