@@ -10,11 +10,15 @@ import copy
 import json
 import locale
 import shlex
+import signal
+import threading
 import time
 import typing as t
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from ansible import constants
 from ansible.errors import AnsibleError
@@ -30,15 +34,47 @@ _TOO_VERBOSE: t.Final = 3
 #: Where the module keeps its progress: on every node and for every user, also where Ansible makes no directory there.
 #: The name cannot be guessed, and the module makes the file readable for its own user only.
 _DIRECTORY: t.Final = "/tmp"
+#: Longest time that a message may take, in seconds, before a signal to end does not wait for it.
+_SEND: t.Final = 2.0
 
 Result = dict[str, t.Any]
 
 
+@contextmanager
+def ended_between_messages(sending: t.Any) -> Iterator[None]:
+    """Let a signal that ends this process wait for the lock ``sending``.
+
+    A worker that dies in the midst of a message leaves the queue to the main process locked, and Ansible, when it is
+    interrupted, waits for that queue for ever.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Only the main thread may say what a signal does, and what has no handler cannot be put off.
+    here = threading.current_thread() is threading.main_thread()
+    put_off = {number: handler for number, handler in before.items() if here and callable(handler)}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        taken = sending.acquire(timeout=_SEND)
+        t.cast("Callable[..., t.Any]", put_off[signal.Signals(number)])(number, frame)
+        # Not reached where the handler ends the process.
+        if taken:
+            sending.release()
+
+    for number in put_off:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in put_off.items():
+            signal.signal(number, handler)
+
+
 class AnsibleOutput:
-    """Ansible's own display, which hands everything to the main process."""
+    """Ansible's own display, which hands everything to the main process; ``sending`` is locked meanwhile."""
 
     def __init__(self, display: t.Any) -> None:
         self._display = display
+        # The thread that gets the signal may be the one that sends.
+        self.sending = threading.RLock()
         self._spoken = Path(constants.DEFAULT_LOCAL_TMP) / "live-spoken"
 
     def size(self) -> Size | None:
@@ -54,11 +90,13 @@ class AnsibleOutput:
         if not lines:
             return
         clock = time.strftime("%H:%M:%S")
-        self._display.display("\n".join(f"{clock} {line}" for line in lines))
+        with self.sending:
+            self._display.display("\n".join(f"{clock} {line}" for line in lines))
         self._spoken.write_text(str(time.monotonic()), encoding="utf-8")
 
     def draw(self, text: str) -> None:
-        self._display.display(text, screen_only=True, newline=False)
+        with self.sending:
+            self._display.display(text, screen_only=True, newline=False)
 
 
 class LiveAction(NormalAction):
@@ -81,7 +119,8 @@ class LiveAction(NormalAction):
         host = str(task_vars["inventory_hostname"])
         board = self.board()
         given = self._task.args
-        reporter = Reporter(board, host, self.view, AnsibleOutput(self._display), news)
+        output = AnsibleOutput(self._display)
+        reporter = Reporter(board, host, self.view, output, news)
         if self.shortest_poll is None:
             reporter.start()
         else:
@@ -90,19 +129,20 @@ class LiveAction(NormalAction):
             self._task.args = {**given, "progress_path": path}
             reporter.start(self._reader(str(path)), poll_interval(hosts, self.shortest_poll))
         ended, closing = "interrupted", []
-        try:
-            result = NormalAction.run(self, None, task_vars)
-            ended = str(result.get("msg") or "failed") if result.get("failed") else "done"
-            closing = self.view.closing(host, result)
-            with board.locked():
-                news(result)
-            return result
-        except AnsibleError as error:
-            ended = str(error)
-            raise
-        finally:
-            self._task.args = given
-            reporter.stop(" ".join(ended.split()), closing)
+        with ended_between_messages(output.sending):
+            try:
+                result = NormalAction.run(self, None, task_vars)
+                ended = str(result.get("msg") or "failed") if result.get("failed") else "done"
+                closing = self.view.closing(host, result)
+                with board.locked():
+                    news(result)
+                return result
+            except AnsibleError as error:
+                ended = str(error)
+                raise
+            finally:
+                self._task.args = given
+                reporter.stop(" ".join(ended.split()), closing)
 
     def board(self) -> Board:
         """The board of this task, in the directory that Ansible removes when it ends."""

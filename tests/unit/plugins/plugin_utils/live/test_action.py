@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from unittest import mock
 
@@ -252,3 +253,53 @@ def test_no_table_where_every_poll_is_reported(monkeypatch):
 def test_progress_is_json_from_the_node(make):
     read = make(Connection((0, json.dumps({"phase": "loading"}).encode(), b"")))._reader("/tmp/with space")
     assert read() == {"phase": "loading"}
+
+
+def test_signal_to_end_waits_for_a_message(monkeypatch):
+    ended, sending, seen = threading.Event(), threading.RLock(), []
+    monkeypatch.setattr(subject, "_SEND", 3600)
+
+    def handler(_number, _frame):
+        ended.set()
+
+    def send():
+        with sending:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+            # Time enough for a handler that does not wait.
+            seen.append(ended.wait(0.1))
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with subject.ended_between_messages(sending):
+            thread = threading.Thread(target=send)
+            thread.start()
+            thread.join()
+            assert ended.wait(10)
+        assert seen == [False]
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_signal_does_not_wait_for_ever(monkeypatch):
+    ended, sending, release = threading.Event(), threading.RLock(), threading.Event()
+    monkeypatch.setattr(subject, "_SEND", 0.001)
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    held = threading.Event()
+
+    def hold():
+        with sending:
+            held.set()
+            release.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    try:
+        with subject.ended_between_messages(sending):
+            signal.raise_signal(signal.SIGTERM)
+        assert ended.is_set()
+    finally:
+        release.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
