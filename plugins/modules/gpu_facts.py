@@ -304,7 +304,7 @@ findings:
       measured: 3
       unit: GPUs
       evidence: {gpus_on_pci_bus: 4, gpus_not_answering: 0}
-      cause: 1 of 1 missing GPUs are on the PCI bus, but not shown by the driver.
+      cause: The missing GPU is on the PCI bus, but not shown by the driver.
       remedy: Look for Xid 79 (fallen off the bus) in the kernel log.
       source: the plan's type id
 """

@@ -134,11 +134,16 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
 
 def _where_missing(missing: int, hidden: int, on_bus: int, lost: int) -> str:
     """How far the missing GPUs got: to the driver, to the PCI bus, or not even there."""
+    one = missing == 1
     if lost:
-        return f"{lost} of {missing} missing GPUs are shown by the driver, but do not answer."
+        known = "The missing GPU is shown" if one else f"{lost} of {missing} missing GPUs are shown"
+        return f"{known} by the driver, but {'does' if one else 'do'} not answer."
     if hidden > 0:
-        return f"{hidden} of {missing} missing GPUs are on the PCI bus, but not shown by the driver."
-    return "The missing GPUs are not even on the PCI bus." if on_bus else "The driver does not show them."
+        known = "The missing GPU is" if one else f"{hidden} of {missing} missing GPUs are"
+        return f"{known} on the PCI bus, but not shown by the driver."
+    if not on_bus:
+        return "The driver does not show it." if one else "The driver does not show them."
+    return f"The missing {'GPU is' if one else 'GPUs are'} not even on the PCI bus."
 
 
 def driver(facts: Mapping[str, t.Any]) -> Finding:

@@ -132,8 +132,14 @@ def _fault_finding(source: str, fault: Fault, root: Fault | None) -> LogFinding:
     )
 
 
+def _on_device(fault: Fault) -> str:
+    if not fault.device:
+        return ""
+    return f" on switch {fault.device}" if fault.class_ == "sxid" else f" on GPU {fault.device}"
+
+
 def _summary(title: str, fault: Fault) -> str:
-    where = f" on rank {fault.rank}" if fault.rank is not None else f" on GPU {fault.device}" if fault.device else ""
+    where = f" on rank {fault.rank}" if fault.rank is not None else _on_device(fault)
     if len(fault.ranks) > 1:
         where = f" on ranks {', '.join(map(str, sorted(fault.ranks)))}"
     if fault.severity == INFO:

@@ -77,9 +77,9 @@ def test_gpu_count(count, expected, on_bus, status, summary):
 @pytest.mark.parametrize(
     ("on_bus", "cause"),
     [
-        (4, "1 of 1 missing GPUs are on the PCI bus, but not shown"),
+        (4, "The missing GPU is on the PCI bus, but not shown"),
         (3, "not even on the PCI bus"),
-        (0, "The driver does not show them."),
+        (0, "The driver does not show it."),
     ],
 )
 def test_missing_gpu_is_placed(on_bus, cause):
@@ -118,7 +118,7 @@ def test_lost_gpu_fails_the_driver(facts):
     assert found["hardware.driver"].measured == 3
     assert found["hardware.gpu_count"].status.value == "fail"
     assert found["hardware.gpu_count"].summary == "3 of 4 GPUs"
-    assert "1 of 1 missing GPUs are shown by the driver, but do not answer" in found["hardware.gpu_count"].cause
+    assert "The missing GPU is shown by the driver, but does not answer" in found["hardware.gpu_count"].cause
     assert found["hardware.ecc"].summary == "GPU 2: does not answer"
 
 
@@ -188,3 +188,16 @@ def test_what_a_missing_driver_means(reason, expected, on_bus, count, driver):
     assert found["hardware.gpu_count"].status.value == count
     assert found["hardware.driver"].status.value == driver
     assert found["hardware.driver"].remedy
+
+
+@pytest.mark.parametrize(
+    ("on_bus", "lost", "cause"),
+    [
+        (4, 1, "1 of 2 missing GPUs are shown by the driver, but do not answer."),
+        (3, 0, "1 of 2 missing GPUs are on the PCI bus, but not shown by the driver."),
+        (2, 0, "The missing GPUs are not even on the PCI bus."),
+        (0, 0, "The driver does not show them."),
+    ],
+)
+def test_several_missing_gpus_are_placed(on_bus, lost, cause):
+    assert subject.gpu_count(2, subject.Expectation(4, "option"), on_bus, lost).cause == cause
