@@ -180,8 +180,11 @@ def _xid(made: Sequence[LogFinding], kernel_logs: Sequence[str], unread: Unread)
         names = ", ".join(name if name == "kernel log" else f"kernel log {name}" for name in kernel_logs)
         evidence: dict[str, t.Any] = {"unread": list(unread.kernel)} if unread.kernel else {}
         return [_sum("hardware.xid", Status.PASS, f"No Xid error in the {names}", evidence)]
-    why = "; ".join(unread.kernel) or "the kernel log is empty"
-    return [_sum("hardware.xid", Status.NOT_TESTED, why, {}, "Run the play with become: true.")]
+    if unread.kernel:
+        return [
+            _sum("hardware.xid", Status.NOT_TESTED, "; ".join(unread.kernel), {}, "Run the play with become: true.")
+        ]
+    return [_sum("hardware.xid", Status.NOT_TESTED, "The kernel log is empty", {}, "Name the file that has it.")]
 
 
 def _nothing_read(unread: Unread) -> str:
