@@ -226,7 +226,7 @@ def temperature(devices: Sequence[Device]) -> Finding:
         "hardware.temperature",
         _ask(judge, devices),
         f"at most {max(known)} °C" if known else "below the slowdown temperature",
-        expected=min(slowdowns) if slowdowns else None,
+        expected=f"below {min(slowdowns)} °C" if slowdowns else None,
         measured=max(known) if known else None,
         unit="°C",
         evidence={str(d["index"]): {"temperature": d["temperature"], **d["temperature_limits"]} for d in devices},

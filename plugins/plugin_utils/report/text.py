@@ -109,7 +109,7 @@ def figure(finding: Finding) -> str:
     if str(measured) in words and str(expected) in words:
         return ""
     unit = finding["unit"] or ""
-    bound = "" if str(expected).startswith(("at least", "at most")) else "expected "
+    bound = "" if str(expected).startswith(("at least", "at most", "below")) else "expected "
     return f" [{_quantity(measured, unit)}, {bound}{_quantity(expected, unit)}]"
 
 

@@ -186,5 +186,5 @@ def test_temperature_by_threshold(now, limits, status):
 def test_hottest_gpu_is_told(four):
     four[2]["temperature"] = 71
     finding = subject.temperature(four)
-    assert (finding.measured, finding.unit, finding.expected) == (71, "°C", 89)
+    assert (finding.measured, finding.unit, finding.expected) == (71, "°C", "below 89 °C")
     assert finding.summary == "at most 71 °C"
