@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,7 @@ from engine import Engine  # noqa: E402
 
 VERSION = "0.32.0"
 SCENARIO = "healthy-tp4"
+OPTUNA = ROOT / ".cache/deployment/optuna"
 KEY = "sk-deployment-test-0123456789"
 TOKEN = "hf_deployment_test_9876543210"
 
@@ -95,20 +98,31 @@ class Site:
         }
 
     def play(self, *options: str, playbook: str = "deploy", **variables: object) -> Played:
+        with self.start(*options, playbook=playbook, **variables) as running:
+            output, _none = running.communicate()
+        return Played(running.returncode, output)
+
+    def start(self, *options: str, playbook: str, **variables: object) -> subprocess.Popen[str]:
         command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory)]
         command += [str(ROOT / f"playbooks/{playbook}.yml"), *options]
         extra = self.home / "extra.json"
         extra.write_text(json.dumps(variables), "utf-8")
         environment = {
             **os.environ,
+            "PYTHONPATH": str(OPTUNA),
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_ROLES_PATH": str(HERE / "roles"),
             "DOCKER_HOST": self.engine.url,
         }
-        done = subprocess.run(
-            [*command, "-e", f"@{extra}"], cwd=self.home, env=environment, capture_output=True, text=True, check=False
+        return subprocess.Popen(
+            [*command, "-e", f"@{extra}"],
+            cwd=self.home,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
-        return Played(done.returncode, done.stdout + done.stderr)
 
     def inspect(self) -> str:
         return self.engine.docker("inspect", self.container)
@@ -359,7 +373,60 @@ def real_vllm(site: Site) -> None:
     check(f"  validate: {found}", set(found.values()) <= {"pass", "not_tested"} and bool(report), played.output)
 
 
-PARTS = (first_deployment, change, mistakes, secrets, life, fleet, real_vllm)
+def install_optuna() -> None:
+    """What tuning needs on the controller, beside the environment of the checks."""
+    if not (OPTUNA / "optuna").exists():
+        pip = [str(ROOT / ".venv/bin/python"), "-m", "pip", "install", "--quiet", "--target", str(OPTUNA)]
+        subprocess.run([*pip, "optuna==5.0.0"], check=True, capture_output=True)
+
+
+def tuning(site: Site) -> None:
+    """A search from poor settings, and one whose controller is killed."""
+    install_optuna()
+    poor = {"vllm_max_num_seqs": 2}
+    played = site.play(**poor)
+    check("a server with poor settings serves", played.code == 0, played.output)
+    before = site.container_id()
+    search = {
+        **poor,
+        "tune_space": {"max_num_seqs": [2, 8, 32], "max_num_batched_tokens": [1024, 4096]},
+        "tune_first": [{"max_num_seqs": 2, "max_num_batched_tokens": 1024}],
+        "tune_trials": 4,
+        "tune_concurrency": 8,
+        "tune_prompt_tokens": 64,
+        "tune_output_tokens": 32,
+        "tune_duration": 3,
+        "tune_start_timeout": 20,
+        "tune_dir": str(site.home / "tuning"),
+    }
+    played = site.play(playbook="tune", **search)
+    check("tune ends well", played.code == 0, played.output)
+    ledger = json.loads((site.home / "tuning/node.json").read_text("utf-8"))
+    tried = [json.dumps(entry["settings"], sort_keys=True) for entry in ledger]
+    values = [entry["value"] for entry in ledger]
+    check(f"  its ledger has four different trials: {values}", len(set(tried)) == 4 and values[0] is not None)
+    best = max((entry for entry in ledger if entry["value"] is not None), key=lambda entry: entry["value"])
+    named = f"vllm_max_num_seqs: {best['settings']['max_num_seqs']}" in played.output
+    check(f"  the best is named: {best['settings']}", named and best["value"] > values[0], played.output)
+    same = site.container_id() == before and site.get("/health") == 200
+    check("  and the original server runs again", same and "vllm-trial" not in site.engine.docker("ps", "-a"))
+    running = site.start(playbook="tune", **{**search, "tune_dir": str(site.home / "again")})
+    wait_until(lambda: "vllm-trial" in site.engine.docker("ps"), 120)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    killed = time.monotonic()
+    wait_until(lambda: "vllm-trial" not in site.engine.docker("ps", "-a") and site.get("/health") == 200, 180)
+    restored = site.container_id() == before and site.get("/health") == 200
+    check(f"a killed controller: the node restores itself ({time.monotonic() - killed:.0f} s)", restored)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+PARTS = (first_deployment, change, mistakes, secrets, life, fleet, real_vllm, tuning)
 
 
 def main() -> None:
