@@ -9,7 +9,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
 # Lines of plugins/ that the unit tests must reach, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm demo-provision provisioning accessibility changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment demo-provision provisioning accessibility changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ molecule: setup ## the roles on real SSH hosts on this machine
 
 test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 for the older one)
 	@tests/real_vllm/run.sh
+
+test-deployment: setup ## prepare, deploy and tune on a real Docker Engine (root, Debian's docker.io)
+	@tests/deployment/run.sh $(ARGS)
 
 demo-provision: setup ## provision, find and tear down a fleet against a stand-in for the Linode API (no account needed)
 	@python scripts/demo_provision.py $(ARGS)

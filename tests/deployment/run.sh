@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The roles gpu_host, vllm and tune on a real Docker Engine, which runs only for the time of the test.
+# Names of parts choose some: tests/deployment/run.sh change mistakes
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export PATH=$PATH:/usr/sbin:/sbin
+
+missing=()
+for program in dockerd docker iptables ip debootstrap dpkg-deb gpg cc; do
+    command -v "$program" >/dev/null || missing+=("$program")
+done
+if [ "$(id -u)" -ne 0 ] || [ "${#missing[@]}" -gt 0 ]; then
+    echo "deployment: this test needs root, and on Debian: apt install --no-install-recommends" \
+        "docker.io containerd runc iptables iproute2 debootstrap gpg gcc libc6-dev (missing: ${missing[*]:-nothing})" >&2
+    exit 1
+fi
+
+.venv/bin/python tests/deployment/run.py "$@"
+[ "$#" -gt 0 ] || .venv/bin/python tests/deployment/host.py
