@@ -31,8 +31,8 @@ options:
       - In which formats to write the report. All say the same.
       - V(text) writes C(validation-report.txt), the one to attach when asking for help.
       - V(html) writes C(report.html), one file that opens offline and without a script.
-      - V(json) writes C(report.json), the document that the others are made from; its schema is
-        C(docs/report.schema.json).
+      - V(json) is C(report.json), the document that the others are made from. It is written for every run, whatever
+        is chosen; its schema is C(docs/report.schema.json).
       - V(junit) writes C(report.junit.xml) for pipelines. It needs the Python package C(junitparser) on the controller.
       - V(prometheus) writes C(report.prom) for node_exporter's textfile collector. It needs the Python package
         C(prometheus-client) on the controller.

@@ -61,6 +61,6 @@ def _error(name: str) -> str | None:
 
 
 def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
-    """File name -> content, for each of ``names`` once, in the order of ``FORMATS``."""
-    wanted = set(names)
+    """File name -> content, for each of ``names`` once, in the order of ``FORMATS``; the document itself always."""
+    wanted = {"json", *names}
     return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in wanted}
