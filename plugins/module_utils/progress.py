@@ -15,6 +15,7 @@ import time
 import typing as t
 from collections.abc import Callable, Iterator
 
+from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.module_utils.atomic_file import replace_text
 
 #: Seconds between two versions of the file.
@@ -152,7 +153,7 @@ def published(
     # Before the thread begins, which may send such a signal at once.
     with _ended_by_signals():
         try:
-            thread.start()
+            background.start(thread)
             yield
         finally:
             over.set()

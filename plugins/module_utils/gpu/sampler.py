@@ -13,6 +13,7 @@ import time
 import typing as t
 from collections.abc import Callable, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
@@ -54,7 +55,7 @@ class GpuSampler:
     def start(self, origin: float | None = None) -> None:
         """Begin; ``origin`` is the reading of ``clock`` that is time 0 of the samples, by default now."""
         self._origin = self._clock() if origin is None else origin
-        self._thread.start()
+        background.start(self._thread)
 
     def wait(self, seconds: float) -> None:
         """Until ``seconds`` are over, or the sampling has ended before."""

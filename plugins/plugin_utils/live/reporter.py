@@ -10,6 +10,7 @@ import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import Board, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size, redrawn
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import Node
@@ -91,9 +92,10 @@ class Reporter:
         with self._board.locked():
             self._board.put(self._host, self._state)
         self._ticker = threading.Thread(target=self._tick, name="live-draw", daemon=True)
-        self._ticker.start()
+        background.start(self._ticker)
         if poll is not None:
-            threading.Thread(target=self._listen, args=(poll, interval), name="live-poll", daemon=True).start()
+            listener = threading.Thread(target=self._listen, args=(poll, interval), name="live-poll", daemon=True)
+            background.start(listener)
 
     def stop(self, ended: str, closing: Sequence[str]) -> None:
         """The task has ended on this host: ``ended`` is ``done``, or why it failed; ``closing`` is said last."""

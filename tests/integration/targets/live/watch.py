@@ -145,7 +145,11 @@ def interrupted(playbook: str, inventory: Path, number: int, until: str, **varia
     chunks = read(source, lambda text: until in text)
     check(until in text_of(chunks), f"{playbook} is at work")
     process.send_signal(number)
-    process.wait()
+    try:
+        process.wait(timeout=2 * GONE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     os.close(source)
     limit = time.monotonic() + GONE
     while (left := leftovers(inventory.parent)) and time.monotonic() < limit:
