@@ -182,10 +182,10 @@ def _by_peers(label: str, group: Nodes) -> Finding:
         return passed("fleet.outlier", alike, evidence={"group": label, "nodes": list(group)}, **figures)
     worst = {name: min(steps.values(), key=lambda item: item.deviation) for name, steps in slow.items()}
     named = sorted(worst, key=lambda name: worst[name].deviation)
-    shown = [f"{name} {-worst[name].deviation:.0%}" for name in named]
+    shown = [f"{name} by {-worst[name].deviation:.0%}" for name in named]
     return failed(
         "fleet.outlier",
-        f"slower than {len(group)} comparable nodes: {', '.join(shown)}",
+        f"slower than their peers: {', '.join(shown)} (of {len(group)} comparable nodes)",
         evidence={
             "group": label,
             "slow": {
