@@ -404,7 +404,11 @@ def tuning(site: Site) -> None:
     ledger = json.loads((site.home / "tuning/node.json").read_text("utf-8"))
     tried = [json.dumps(entry["settings"], sort_keys=True) for entry in ledger]
     values = [entry["value"] for entry in ledger]
-    check(f"  its ledger has four different trials: {values}", len(set(tried)) == 4 and values[0] is not None)
+    check(
+        f"  its ledger has four different trials: {values}",
+        len(set(tried)) == 4 and values[0] is not None,
+        played.output,
+    )
     best = max((entry for entry in ledger if entry["value"] is not None), key=lambda entry: entry["value"])
     named = f"vllm_max_num_seqs: {best['settings']['max_num_seqs']}" in played.output
     check(f"  the best is named: {best['settings']}", named and best["value"] > values[0], played.output)

@@ -1,0 +1,41 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.modules import vllm_guard
+
+
+def play(capsys: pytest.CaptureFixture[str], heartbeat: Path, **options: t.Any) -> dict[str, t.Any]:
+    given = {"heartbeat": str(heartbeat), "patience": -1.0, "trial": "vllm-trial", "original": "vllm", **options}
+    with patch_module_args(given), pytest.raises(SystemExit):
+        vllm_guard.main()
+    return json.loads(capsys.readouterr().out)
+
+
+def test_it_restores_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Commands, "run", lambda _self, argv: (0, argv[-1]))
+    heart = tmp_path / "heartbeat"
+    heart.touch()
+    result = play(capsys, heart)
+    assert (result["changed"], result["restored"], result["answers"]) == (True, True, ["vllm-trial", "vllm"])
+
+
+def test_without_a_heartbeat_there_is_nothing_to_guard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert play(capsys, tmp_path / "none")["changed"] is False
+
+
+def test_check_mode_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heart = tmp_path / "heartbeat"
+    heart.touch()
+    assert play(capsys, heart, _ansible_check_mode=True)["restored"] is False
+    assert heart.exists()
