@@ -87,7 +87,8 @@ def write_inventory(folder: pathlib.Path) -> pathlib.Path:
             "validate_base_url": f"http://127.0.0.1:{port}",
             "validate_instance_type": listed[name]["plan"],
             "validate_expected_gpu_count": listed[name]["expected_gpu_count"],
-            "validate_log_paths": [str(node / "vllm.log"), str(node / "kernel.log")],
+            "validate_log_paths": [str(node / "vllm.log")],
+            "validate_kernel_log_paths": [str(node / "kernel.log")],
             "validate_environment": {"LD_LIBRARY_PATH": str(node / "lib")},
         }
     variables = {

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import posixpath
 import typing as t
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested, passed
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
@@ -30,9 +29,6 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "hardware.xid": ("logs",),
 }
 
-#: How files are called that hold the kernel's messages.
-_KERNEL_LOGS: t.Final = ("kern", "dmesg", "messages", "syslog")
-
 #: Checks that an idle GPU answers only in part; the module's own verdict is asked again with readings under load.
 _UNDER_LOAD: t.Final[dict[str, Callable[[Sequence[dict[str, t.Any]]], Finding]]] = {
     "hardware.pcie_link": health.pcie_link,
@@ -43,7 +39,10 @@ _UNDER_LOAD: t.Final[dict[str, Callable[[Sequence[dict[str, t.Any]]], Finding]]]
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Findings of area ``hardware``; where GPUs were seen under load, that verdict joins or replaces the idle one."""
-    findings = [*xid(node), *node.findings("hardware")]
+    findings = node.findings("hardware")
+    if node.logs.taken and not any(item.check == "hardware.xid" for item in findings):
+        why = "no kernel log was read (validate_kernel_log, validate_kernel_log_paths)"
+        findings.append(not_tested("hardware.xid", why))
     devices = loaded_devices(node)
     if not devices:
         return findings
@@ -54,17 +53,6 @@ def evaluate(node: NodeFacts) -> list[Finding]:
             findings = [item for item in findings if item.check != check]
             findings += idle_failures or [_said(judged)]
     return findings
-
-
-def xid(node: NodeFacts) -> list[Finding]:
-    """Kernel logs that were given as files and show no fault; a fault found there outranks this."""
-    sources = [str(source) for source in node.logs.data.get("sources") or ()]
-    kernel = [source for source in sources if posixpath.basename(source).startswith(_KERNEL_LOGS)]
-    if kernel:
-        return [passed("hardware.xid", "no Xid error in the kernel log", evidence={"logs": kernel})]
-    if node.logs.taken:
-        return [not_tested("hardware.xid", "no kernel log was read (validate_kernel_log, or its file)")]
-    return []
 
 
 def loaded_devices(node: NodeFacts) -> list[dict[str, t.Any]]:

@@ -27,6 +27,8 @@ DEFAULT_VERSION: t.Final = "0.32.0"
 #: Seconds until the API must answer; a busy machine needs more than the second that an idle one takes.
 START_TIMEOUT: t.Final = 30.0
 STOP_TIMEOUT: t.Final = 5.0
+#: What every kernel log begins with.
+BOOT_LINE: t.Final = "[    0.000000] Linux version 6.8.0-60-generic (buildd@simulated) #63-Ubuntu SMP PREEMPT_DYNAMIC"
 #: Behaviours that end in a server that answers.
 ANSWERING: t.Final = ("serve",)
 
@@ -151,7 +153,7 @@ def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathl
         },
     }
     (directory / "model" / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    lines = "".join(f"{line}\n" for line in scenario.kernel_log)
+    lines = "".join(f"{line}\n" for line in (BOOT_LINE, *scenario.kernel_log))
     (directory / "kernel.log").write_text(lines, "utf-8")
 
 

@@ -27,8 +27,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT: t.Final = Path(__file__).resolve().parents[4]
-SIMULATE: t.Final = ROOT / "roles/simulated_node/files/simulator/simulate.py"
+SIMULATE: t.Final = "roles/simulated_node/files/simulator/simulate.py"
 SCENARIOS: t.Final = ("healthy-tp4", "slow-interconnect", "throttling")
 #: Longest time without a word, in seconds.
 SILENCE: t.Final = 5.0
@@ -41,6 +40,13 @@ PERIOD: t.Final = 0.5
 Chunk = tuple[float, str]
 
 
+def collection() -> Path:
+    """Where the collection is: ansible-test runs a copy of this directory alone, and says where the rest is."""
+    places = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(":")
+    known = [Path(place) / "ansible_collections/multigpu/vllm" for place in places]
+    return next((path for path in known if path.is_dir()), Path(__file__).resolve().parents[4])
+
+
 def check(condition: bool, what: str) -> None:
     if not condition:
         raise AssertionError(what)
@@ -51,16 +57,18 @@ def check(condition: bool, what: str) -> None:
 def fleet(directory: Path) -> Iterator[Path]:
     """Inventory of simulated nodes, which are stopped afterwards."""
     hosts = {}
+    simulate = collection() / SIMULATE
     try:
         for scenario in SCENARIOS:
             node = directory / scenario
-            command = [sys.executable, SIMULATE, "start", "--scenario", scenario, "--dir", node, "--port", "0"]
+            command = [sys.executable, simulate, "start", "--scenario", scenario, "--dir", node, "--port", "0"]
             told = json.loads(
                 subprocess.run([*command, "--cache-dir", directory], check=True, capture_output=True).stdout
             )
             hosts[scenario] = {
                 "validate_base_url": told["base_url"],
-                "validate_log_paths": [told["log_path"], told["kernel_log_path"]],
+                "validate_log_paths": [told["log_path"]],
+                "validate_kernel_log_paths": [told["kernel_log_path"]],
                 "validate_environment": {"LD_LIBRARY_PATH": told["lib_dir"]},
             }
         variables = {
@@ -80,7 +88,7 @@ def fleet(directory: Path) -> Iterator[Path]:
         yield inventory
     finally:
         for scenario in SCENARIOS:
-            command = [sys.executable, SIMULATE, "stop", "--dir", directory / scenario]
+            command = [sys.executable, simulate, "stop", "--dir", directory / scenario]
             subprocess.run(command, check=False, capture_output=True)
 
 
