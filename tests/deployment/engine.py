@@ -39,6 +39,8 @@ class Engine:
         return {**os.environ, "DOCKER_HOST": self.url}
 
     def __enter__(self) -> Engine:
+        if Path(f"/sys/class/net/{BRIDGE}").exists():
+            raise RuntimeError(f"another run of this test is under way; after a killed one: ip link delete {BRIDGE}")
         self.home.mkdir(parents=True, exist_ok=True)
         self._rules = _save_rules()
         _run("ip", "link", "add", BRIDGE, "type", "bridge")
