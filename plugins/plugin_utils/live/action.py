@@ -9,6 +9,7 @@ import contextvars
 import copy
 import json
 import locale
+import os
 import shlex
 import signal
 import threading
@@ -23,6 +24,7 @@ from types import FrameType
 from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import Board, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.reporter import Reporter, View, poll_interval
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import TERMINAL, Size, size_of
@@ -36,6 +38,8 @@ _TOO_VERBOSE: t.Final = 3
 _DIRECTORY: t.Final = "/tmp"
 #: Longest time that a message may take, in seconds, before a signal to end does not wait for it.
 _SEND: t.Final = 2.0
+#: Seconds between two looks whether the main process is there.
+_LOOK: t.Final = 1.0
 
 Result = dict[str, t.Any]
 
@@ -66,6 +70,17 @@ def ended_between_messages(sending: t.Any) -> Iterator[None]:
     finally:
         for number, handler in put_off.items():
             signal.signal(number, handler)
+
+
+def end_with(parent: int, look: Callable[[], int] = os.getppid) -> None:
+    """End this process when its parent, the process ``parent``, is gone.
+
+    Where Ansible's main process dies at once (its terminal is closed, it is killed), nobody ends its workers, and they
+    would go on, and wait for ever for someone who takes their result.
+    """
+    while look() == parent:
+        time.sleep(_LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class AnsibleOutput:
@@ -128,6 +143,8 @@ class LiveAction(NormalAction):
             hosts = min(len(task_vars.get("ansible_play_batch") or [host]), int(task_vars.get("ansible_forks") or 1))
             self._task.args = {**given, "progress_path": path}
             reporter.start(self._reader(str(path)), poll_interval(hosts, self.shortest_poll))
+        watch = threading.Thread(target=end_with, args=(os.getppid(),), name="live-parent", daemon=True)
+        background.start(watch)
         ended, closing = "interrupted", []
         with ended_between_messages(output.sending):
             try:

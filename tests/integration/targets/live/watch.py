@@ -171,8 +171,11 @@ def leftovers(directory: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             ours = str(directory).encode() in (process / "environ").read_bytes()
-            if ours and b"AnsiballZ" in (process / "cmdline").read_bytes():
-                found.append((process / "cmdline").read_bytes().decode("utf-8", "replace"))
+            command = (process / "cmdline").read_bytes()
+            if (ours and b"AnsiballZ" in command) or (
+                b"ansible-playbook" in command and str(directory).encode() in command
+            ):
+                found.append(command.decode("utf-8", "replace"))
     return found
 
 
@@ -223,6 +226,7 @@ def main(directory: Path) -> None:
         variables = {"monitor_duration": 300, "monitor_output": str(record)}
         interrupted("monitor", inventory, signal.SIGINT, figures, **variables)
         check(len(json.loads(record.read_text(encoding="utf-8"))) > 0, "the record of an interrupted run can be read")
+        interrupted("monitor", inventory, signal.SIGKILL, figures, monitor_duration=300)
         interrupted("validate", inventory, signal.SIGTERM, "sustained", validate_load_duration=300)
         limit = time.monotonic() + GONE
         while (running := requests_running(inventory)) and time.monotonic() < limit:

@@ -303,3 +303,13 @@ def test_signal_does_not_wait_for_ever(monkeypatch):
         release.set()
         thread.join()
         signal.signal(signal.SIGTERM, before)
+
+
+def test_worker_ends_with_the_main_process(monkeypatch):
+    monkeypatch.setattr(subject, "_LOOK", 0.001)
+    parents, killed = iter([7, 7, 1]), []
+    monkeypatch.setattr(
+        subject.os, "kill", lambda process, number: killed.append((process, number, next(parents, None)))
+    )
+    subject.end_with(7, lambda: next(parents))
+    assert killed == [(subject.os.getpid(), signal.SIGTERM, None)], "not before the parent is another one"
