@@ -189,7 +189,7 @@ node:
         title: vLLM uses 1 of 4 GPUs
         cause: It was started without --tensor-parallel-size, which means 1.
         confidence: high
-        remedy: Serve with --tensor-parallel-size 4 (vllm_tensor_parallel_size: 4), then restart vLLM.
+        remedy: "Serve with --tensor-parallel-size 4 (vllm_tensor_parallel_size: 4), then restart vLLM."
         evidence: ["utilisation: GPU 0 95 %, GPU 1 0 %, GPU 2 0 %, GPU 3 0 %"]
         expected_gain: one stream from 33 to about 104 tok/s (3.2x, roofline with 4 GPUs)
         findings: [tensor_parallel.size, memory.idle_gpu]
