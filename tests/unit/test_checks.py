@@ -50,7 +50,7 @@ def test_a_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
         ("performance.throughput", [f"{limits.THROUGHPUT_WARN.value:g} %", f"{limits.THROUGHPUT_FAIL.value:g} %"]),
         (
             "performance.scaling",
-            [f"{limits.NO_GAIN.value:g}", *(f"{low:g} with" for low, _ in REFERENCE_SCALING.values())],
+            [f"{limits.NO_GAIN.value:g}", *(f"{low:g} with" for low, _high in REFERENCE_SCALING.values())],
         ),
         (
             "performance.roofline",

@@ -18,14 +18,14 @@ DEBIAN = {"distribution": "Debian", "distribution_version": "12.11", "kernel": "
 
 
 def planned(
-    facts: dict[str, str] = UBUNTU,
+    facts: dict[str, str] | None = None,
     packages: tuple[str, ...] = (),
     driver: str = "",
     modules: str = "",
     branch: int = 580,
     replace: bool = False,
 ) -> HostPlan:
-    return host_plan(facts, packages, driver, modules, branch, replace)
+    return host_plan(facts or UBUNTU, packages, driver, modules, branch, replace)
 
 
 @pytest.mark.parametrize("packages", [(), ("nvidia-open", "nvidia-driver-580-open", "nvidia-dkms-580-open")])

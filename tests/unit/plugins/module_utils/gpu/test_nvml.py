@@ -97,7 +97,11 @@ def test_old_driver_without_memory_version_2_and_event_reasons(nvml, loaded):
 def test_old_bindings_know_one_version_of_memory(nvml, loaded):
     module = nvml(loaded)
     answer = module.nvmlDeviceGetMemoryInfo
-    module.nvmlDeviceGetMemoryInfo = lambda handle: answer(handle)
+
+    def of_one_version(handle):
+        return answer(handle)
+
+    module.nvmlDeviceGetMemoryInfo = of_one_version
     (device,) = subject.NvmlReader(module).devices(())
     assert device["memory_used"] == 5860294656
 

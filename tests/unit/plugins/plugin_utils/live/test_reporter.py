@@ -17,7 +17,8 @@ class View:
     def table(self, nodes, size):
         return [f"{name} {node.progress.get('step')} {node.ended}" for name, node in nodes.items()]
 
-    plain = lambda self, nodes: self.table(nodes, None)  # noqa: E731
+    def plain(self, nodes):
+        return self.table(nodes, None)
 
     def closing(self, name, result):
         return []
