@@ -65,7 +65,7 @@ CLASSES: t.Final[dict[str, FaultClass]] = {
         "memory.oom",
         "Host out of memory",
         "The host or the container's memory limit ran out and the kernel killed a process; this is not GPU memory.",
-        "Give the node or container more memory, or lower --swap-space and --max-parallel-loading-workers.",
+        "Give the node or the container more memory; vLLM before 0.18 also gets by with a lower --swap-space.",
     ),
     "nccl_shm": FaultClass(
         "nccl.errors",
