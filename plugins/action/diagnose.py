@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from collections.abc import Collection
+from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import thresholds
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.history import past_speeds
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options
@@ -33,6 +38,7 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "all_reduce_latency": {"type": "float"},
     "speed_limits": {"type": "dict", "default": {}},
     "speed_history": {"type": "list", "elements": "float", "default": []},
+    "baseline_dir": {"type": "path"},
     "fixed_seed": {"type": "bool", "default": False},
     "thresholds": {"type": "list", "elements": "dict", "default": []},
     "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
@@ -58,6 +64,16 @@ def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> li
     return [area for area in judge.RULES if area in wanted - set(skip_tags)]
 
 
+def _with_past(node: NodeFacts, directory: Path) -> NodeFacts:
+    """``node`` with the speeds that its stored baseline tells; a damaged one costs a warning, not the verdict."""
+    try:
+        speeds = past_speeds(directory, node)
+    except UnreadableBaseline as problem:
+        Display().warning(str(problem))
+        return node
+    return dataclasses.replace(node, options=dataclasses.replace(node.options, speed_history=speeds))
+
+
 class ActionModule(ActionBase):
     """``multigpu.vllm.diagnose``; its documentation stands in plugins/modules/diagnose.py."""
 
@@ -74,6 +90,8 @@ class ActionModule(ActionBase):
             options=Options(**{name: options[name] for name in RULE_OPTIONS}),
             check_mode=self._task.check_mode,
         )
+        if options["baseline_dir"] and not options["speed_history"]:
+            node = _with_past(node, Path(options["baseline_dir"]))
         wrong = judgement_errors(options["thresholds"], options["speed_limits"])
         if wrong:
             raise AnsibleActionFail("; ".join(wrong))

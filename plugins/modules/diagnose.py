@@ -74,6 +74,11 @@ options:
     type: list
     elements: float
     default: []
+  baseline_dir:
+    description:
+      - Directory on the controller in which the role C(benchmark) keeps baselines. The node's own tells
+        O(speed_history), if that is not given.
+    type: path
   fixed_seed:
     description: Whether the load repeats the prompts of an earlier run.
     type: bool

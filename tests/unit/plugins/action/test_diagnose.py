@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule, selected_areas
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import identify
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 GPU_RESULT: t.Final = {
     "ansible_facts": {"gpu": {"count": 3, "devices": []}},
@@ -74,3 +77,12 @@ def test_check_mode_is_the_reason(run_action: t.Callable[..., dict]) -> None:
 def test_wrong_options_are_refused(run_action: t.Callable[..., dict], args: dict) -> None:
     with pytest.raises(AnsibleActionFail):
         run_action(ActionModule, args)
+
+
+def test_a_damaged_baseline_costs_no_verdict(run_action: t.Callable[..., dict], tmp_path: Path) -> None:
+    load = {"server": {"model": "m", "version": "0.32.0"}, "results": []}
+    node = NodeFacts.from_results("node-01", {"load": load})
+    damaged = tmp_path / identify(node).file_name
+    damaged.write_text("{")
+    arguments = {"results": {"gpu": GPU_RESULT, "load": load}, "baseline_dir": str(tmp_path), "tags": ["hardware"]}
+    assert run_action(ActionModule, arguments, host=node.name)["headline"] == "3 of 4 GPUs"
