@@ -89,6 +89,15 @@ CHECKS: t.Final[dict[str, Check]] = {
 }
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why something could not be done: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
+
+    summary: str
+    cause: str
+    remedy: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """The answer to one check.

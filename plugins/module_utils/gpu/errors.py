@@ -6,17 +6,8 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Reason:
-    """Why the GPUs cannot be read: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
-
-    summary: str
-    cause: str
-    remedy: str
-
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Reason
 
 REASONS: t.Final[dict[str, Reason]] = {
     "no_driver": Reason(

@@ -6,17 +6,8 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a request failed: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
-
-    summary: str
-    cause: str
-    remedy: str
-
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Reason
 
 #: Reason id -> texts. The ids are the keys under which failed requests are counted.
 REASONS: t.Final[dict[str, Reason]] = {
