@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A paced streaming server that knows the truth: when it really wrote each token of each answer.
 
-It speaks vLLM's completions stream (with continuous usage) as fast as Python can, keeps a schedule free of drift, and
-records what a perfect client would measure. ``python paced_server.py --port 0`` prints its port, and its truth as JSON
-for ``GET /truth`` (which also forgets it).
+It speaks vLLM's streams of completions and chats as fast as Python can, with usage as the request asks for it, keeps a
+schedule free of drift, and records what a perfect client would measure. ``python paced_server.py --port 0`` prints its
+port; ``GET /truth`` tells its truth as JSON and forgets it, ``GET /truth?values`` with every single latency.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ import typing as t
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 _TAIL = b"0\r\n\r\n"
+#: One token in every tokenizer, and one more each time that it is repeated.
+_WORD = " that"
+_PATHS = {"/v1/completions": False, "/v1/chat/completions": True}
 
 
 class Selector(selectors.DefaultSelector):
@@ -64,9 +67,9 @@ class Truth:
         self.tokens = self.requests = 0
         self.first_request = self.last_token = 0.0
 
-    def as_dict(self) -> dict[str, t.Any]:
+    def as_dict(self, values: bool) -> dict[str, t.Any]:
         duration = self.last_token - self.first_request
-        return {
+        return ({"values": {"ttft": self.ttft, "itl": self.itl}} if values else {}) | {
             "requests": self.requests,
             "tokens": self.tokens,
             "duration": duration,
@@ -87,7 +90,7 @@ def _summary(values: list[float]) -> dict[str, float] | None:
 class PacedServer(asyncio.Protocol):
     """One connection."""
 
-    chunks: t.ClassVar[dict[tuple[int, int], bytes]] = {}
+    chunks: t.ClassVar[dict[tuple[t.Any, ...], bytes]] = {}
 
     def __init__(self, pace: Pace, truth: Truth, selector: Selector) -> None:
         self.pace, self.truth, self.selector = pace, truth, selector
@@ -109,27 +112,35 @@ class PacedServer(asyncio.Protocol):
         if len(rest) < length:
             return
         self.buffer = rest[length:]
-        self.answer(head.split(b" ")[1].decode(), rest[:length])
+        path, _, query = head.split(b" ")[1].decode().partition("?")
+        if path in _PATHS and length:
+            self.begin(_PATHS[path], json.loads(rest[:length]))
+        else:
+            self.answer(path, query)
 
-    def answer(self, path: str, body: bytes) -> None:
-        if path == "/v1/completions":
-            stamp = self.selector.stamp
-            marker = body.find(b'"max_tokens":')
-            self.total = int(body[marker + 13 : body.find(b",", marker)])
-            prompt = body[body.find(b'"prompt":') : marker]
-            self.prompt = prompt.count(b",") if b"[" in prompt else len(prompt.split())
-            self.sent = 0
-            self.arrived = stamp
-            self.due = stamp + self.pace.first
-            self.last = 0.0
-            self.truth.first_request = self.truth.first_request or stamp
-            self.transport.write(_HEAD)
-            self.loop.call_at(self.due, self.emit)
-            return
+    def begin(self, chat: bool, request: dict[str, t.Any]) -> None:
+        self.arrived = self.selector.stamp
+        self.chat = chat
+        self.total = request.get("max_tokens") or request.get("max_completion_tokens") or 16
+        prompt = request["messages"][-1]["content"] if chat else request["prompt"]
+        self.prompt = len(prompt.split() if isinstance(prompt, str) else prompt)
+        wanted = request.get("stream_options") or {}
+        self.last_usage = bool(wanted.get("include_usage"))
+        self.every_usage = self.last_usage and bool(wanted.get("continuous_usage_stats"))
+        self.sent = 0
+        self.due = self.arrived + self.pace.first
+        self.last = 0.0
+        self.truth.first_request = self.truth.first_request or self.arrived
+        self.transport.write(_HEAD)
+        self.loop.call_at(self.due, self.emit)
+
+    def answer(self, path: str, query: str) -> None:
         document: t.Any = {"detail": "Not Found"}
         if path == "/truth":
-            document = self.truth.as_dict()
+            document = self.truth.as_dict(query == "values")
             self.truth.clear()
+        elif path == "/health":
+            document = {}
         elif path == "/v1/models":
             document = {"object": "list", "data": [{"id": "paced", "root": "paced", "max_model_len": 131072}]}
         elif path == "/version":
@@ -149,7 +160,7 @@ class PacedServer(asyncio.Protocol):
         self.sent += tokens
         now = time.monotonic()
         done = self.sent >= self.total
-        self.transport.write(self.chunk(self.sent) + (self.ending() if done else b""))
+        self.transport.write(self.chunk(tokens) + (self.ending() if done else b""))
         truth = self.truth
         truth.tokens += tokens
         if self.last:
@@ -166,21 +177,29 @@ class PacedServer(asyncio.Protocol):
 
     def usage(self, tokens: int) -> str:
         total = self.prompt + tokens
-        return f'"usage":{{"prompt_tokens":{self.prompt},"total_tokens":{total},"completion_tokens":{tokens}}}'
+        return f',"usage":{{"prompt_tokens":{self.prompt},"total_tokens":{total},"completion_tokens":{tokens}}}'
 
     def chunk(self, tokens: int) -> bytes:
-        key = (self.prompt, tokens)
+        """The next ``tokens`` tokens, all in one piece."""
+        key = (self.chat, tokens, self.every_usage and (self.prompt, self.sent))
         if key not in self.chunks:
+            text = _WORD * tokens
+            piece = f'"delta":{{"content":"{text}"}}' if self.chat else f'"text":"{text}"'
             self.chunks[key] = _chunk(
-                '{"id":"cmpl-ad488e12b8c716e9","object":"text_completion","created":1795432746,"model":"paced",'
-                '"choices":[{"index":0,"text":" that","logprobs":null,"finish_reason":null,"stop_reason":null,'
-                '"prompt_token_ids":null,"token_ids":null}],' + self.usage(tokens) + "}"
+                self.head() + '[{"index":0,' + piece + ',"logprobs":null,"finish_reason":null,"stop_reason":null,'
+                '"prompt_token_ids":null,"token_ids":null}]' + (self.usage(self.sent) if self.every_usage else "") + "}"
             )
         return self.chunks[key]
 
+    def head(self) -> str:
+        kind = ("chatcmpl", "chat.completion.chunk") if self.chat else ("cmpl", "text_completion")
+        return (
+            f'{{"id":"{kind[0]}-ad488e12b8c716e9","object":"{kind[1]}","created":1795432746,"model":"paced","choices":'
+        )
+
     def ending(self) -> bytes:
-        last = '{"id":"cmpl-ad488e12b8c716e9","object":"text_completion","choices":[],' + self.usage(self.total) + "}"
-        return _chunk(last) + _chunk("[DONE]") + _TAIL
+        last = _chunk(self.head() + "[]" + self.usage(self.total) + "}") if self.last_usage else b""
+        return last + _chunk("[DONE]") + _TAIL
 
 
 def _chunk(data: str) -> bytes:
