@@ -4,131 +4,104 @@
 """How true and how cheap throughput_probe is, against a paced server that knows the truth.
 
 Runs the module in a process of its own, as on a node, and compares what it reports with what the server
-(tests/support/paced_server.py) did in the same run. Prints a table, and writes all figures as JSON::
+(tests/support/paced_server.py) did in the same run::
 
-    .venv/bin/python benchmarks/bench_probe.py --streams 128 512 1024 --runs 5 --output .benchmark-results.json
-    .venv/bin/python benchmarks/bench_probe.py --streams 64 --runs 5 --burst 8 --jitter 0.5 --stall 0.3 --gap 0.06
+    .venv/bin/python benchmarks/bench_probe.py --streams 128 512 1024 --runs 5 --output .cache/bench/probe.json
 
-``wall_overhead`` is the time of the whole process beyond the load itself: start-up, sizing, wind-down.
+``overhead`` is the time of the whole process beyond the load itself: start-up, sizing, wind-down.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 import typing as t
-import urllib.request
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-SERVER = ROOT / "tests/support/paced_server.py"
-MODULE = ROOT / "plugins/modules/throughput_probe.py"
-PACE = ("first", "gap", "burst", "jitter", "stall")
+from common import (
+    PACE,
+    Cost,
+    Figures,
+    PacedServer,
+    arguments,
+    errors,
+    machine,
+    medians,
+    paced_server,
+    run_module,
+    write,
+)
 
-
-def run_module(options: dict[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, float]]:
-    """The module's result, and what its whole process took: ``wall``, ``cpu`` (seconds), ``memory`` (bytes)."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = Path(folder, "arguments.json")
-        arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": options}))
-        with Path(folder, "out").open("w+") as out:
-            begun = time.monotonic()
-            process = subprocess.Popen([sys.executable, str(MODULE), str(arguments)], stdout=out)
-            _pid, status, usage = os.wait4(process.pid, 0)
-            wall = time.monotonic() - begun
-            process.returncode = os.waitstatus_to_exitcode(status)
-            out.seek(0)
-            result = json.loads(out.read())
-    if "results" not in result:
-        raise SystemExit(f"the module failed: {result.get('msg')}")
-    cost = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024}
-    return result, cost
+COLUMNS = (
+    "streams  TTFT p50   p99  ITL p50   p99  tokens/s (error)  overhead    CPU  memory   lag  void",
+    "{streams:7d}  {ttft_p50:7.2%} {ttft_p99:6.1%}  {itl_p50:6.2%} {itl_p99:5.1%}  {rate:8,.0f} ({throughput:.2%})"
+    "  {overhead:6.2f} s {cpu:4.1f} s {memory:4.0f} MB {lag:4.0f} ms {void:3d}",
+)
 
 
-def one_run(streams: int, options: argparse.Namespace) -> dict[str, t.Any]:
-    """One load of a fresh server: what the server knows, what the probe says, what the probe cost."""
-    pace = [f"--{key}={getattr(options, key)}" for key in PACE]
-    server = subprocess.Popen([sys.executable, str(SERVER), *pace], stdout=subprocess.PIPE, text=True)
-    try:
-        url = f"http://127.0.0.1:{int(t.cast(t.IO[str], server.stdout).readline())}"
-        step = {
-            "prompt_tokens": options.prompt_tokens,
-            "output_tokens": options.output_tokens,
-            "concurrency": streams,
-            "requests": streams * options.requests_per_stream,
-        }
-        # No warm-up: the server's truth is then of the very same requests.
-        result, cost = run_module({"base_url": url, "steps": [step], "warmup_requests": 0, "sample_gpus": False})
-        with urllib.request.urlopen(url + "/truth", timeout=30) as answer:
-            truth = json.load(answer)
-    finally:
-        server.kill()
-        server.wait()
-    measured = result["results"][0]
-    cost["wall_overhead"] = cost["wall"] - measured["duration"]
-    return {"truth": truth, "measured": measured, "cost": cost, "errors": errors(truth, measured)}
-
-
-def errors(truth: dict[str, t.Any], measured: dict[str, t.Any]) -> dict[str, float]:
-    """Relative errors, 0.01 is 1 % too much; ``tokens`` is a difference in tokens."""
-    compared = {
-        f"{figure}_{key}": measured[figure][key] / truth[figure][key] - 1
-        for figure in ("ttft", "itl")
-        for key in ("mean", "p50", "p95", "p99")
+def load(server: PacedServer, streams: int, size: t.Mapping[str, int], **more: t.Any) -> tuple[Figures, Cost]:
+    """One step of ``size`` (``prompt_tokens, output_tokens, requests_per_stream``): ``results[0]``, and its cost."""
+    step = {
+        "prompt_tokens": size["prompt_tokens"],
+        "output_tokens": size["output_tokens"],
+        "concurrency": streams,
+        "requests": streams * size["requests_per_stream"],
     }
-    compared["throughput"] = measured["output_throughput"] / truth["throughput"] - 1
-    compared["tokens"] = measured["tokens"] - truth["tokens"]
-    return compared
+    # No warm-up: the server's truth is then of the very same requests.
+    options = {"base_url": server.url, "steps": [step], "warmup_requests": 0, "sample_gpus": False, **more}
+    result, cost = run_module("throughput_probe", options)
+    if not result["results"]:
+        raise SystemExit(f"the probe made no load: {[finding['summary'] for finding in result['findings']]}")
+    return result["results"][0], cost
 
 
-def medians(runs: list[dict[str, t.Any]]) -> dict[str, float]:
-    """Median of each error's size, of each cost, and of the client's own figures."""
-    result = {key: statistics.median(abs(run["errors"][key]) for run in runs) for key in runs[0]["errors"]}
-    result |= {key: statistics.median(run["cost"][key] for run in runs) for key in runs[0]["cost"]}
-    result["lag_p99"] = statistics.median(run["measured"]["client"]["lag_p99"] for run in runs)
-    result["tokens_per_second"] = statistics.median(run["measured"]["output_throughput"] for run in runs)
-    result["void"] = sum(run["measured"]["void"] for run in runs)
-    return result
+def one_run(streams: int, pace: t.Mapping[str, t.Any], size: t.Mapping[str, int]) -> Figures:
+    """One load of a fresh server: what the server knows, what the probe says, what the probe cost."""
+    with paced_server(pace) as server:
+        measured, cost = load(server, streams, size)
+        truth = server.truth()
+    return {
+        "truth": truth,
+        "measured": measured,
+        "cost": cost.as_dict() | {"overhead": cost.wall - truth["duration"]},
+        "errors": errors(truth, measured, measured["output_throughput"]),
+    }
+
+
+def middle(runs: list[Figures]) -> Figures:
+    """Medians of the sizes of the errors and of the costs; ``void`` counts runs that the probe itself voided."""
+    return {
+        "errors": medians([run["errors"] for run in runs], size=True),
+        "cost": medians([run["cost"] for run in runs]),
+        "output_throughput": medians([run["measured"] for run in runs])["output_throughput"],
+        "client": medians([run["measured"]["client"] for run in runs]),
+        "void": sum(run["measured"]["void"] for run in runs),
+    }
+
+
+def line(streams: int, figures: Figures) -> str:
+    return COLUMNS[1].format(
+        streams=streams,
+        rate=figures["output_throughput"],
+        lag=figures["client"]["lag_p99"] * 1e3,
+        void=figures["void"],
+        **figures["errors"],
+        **figures["cost"] | {"memory": figures["cost"]["memory"] / 1e6},
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, nargs="+", default=[128, 512, 1024])
-    parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median is told")
-    parser.add_argument("--requests-per-stream", type=int, default=2)
-    parser.add_argument("--prompt-tokens", type=int, default=128)
-    parser.add_argument("--output-tokens", type=int, default=200)
-    parser.add_argument("--output", type=Path, help="write all figures here as JSON")
-    for key, value in zip(PACE, (0.2, 0.02, 1, 0.0, 0.0), strict=True):
-        parser.add_argument(f"--{key}", type=type(value), default=value)
-    options = parser.parse_args()
-    report: dict[str, t.Any] = {
-        "machine": {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()},
-        "options": {key: value for key, value in vars(options).items() if key != "output"},
-        "loads": {},
-    }
-    print("streams  TTFT p50   p99  ITL p50   p99  tokens/s (error)  overhead    CPU  memory   lag  void")
-    for streams in options.streams:
-        runs = [one_run(streams, options) for _run in range(options.runs)]
-        middle = medians(runs)
-        report["loads"][str(streams)] = {"median": middle, "runs": runs}
-        print(
-            "{streams:7d}  {ttft_p50:7.2%} {ttft_p99:6.1%}  {itl_p50:6.2%} {itl_p99:5.1%}"
-            "  {tokens_per_second:8,.0f} ({throughput:.2%})  {wall_overhead:6.2f} s {cpu:4.1f} s {memory:4.0f} MB"
-            " {lag:4.0f} ms {void:3d}".format(
-                **middle | {"memory": middle["memory"] / 1e6, "lag": middle["lag_p99"] * 1e3}, streams=streams
-            ),
-            flush=True,
-        )
-    if options.output:
-        options.output.write_text(json.dumps(report, indent=1) + "\n")
+    size = {"requests_per_stream": 2, "prompt_tokens": 128, "output_tokens": 200}
+    for key, value in {**size, **PACE}.items():
+        parser.add_argument(f"--{key.replace('_', '-')}", type=type(value), default=value)
+    options = vars(parser.parse_args())
+    size, pace = ({key: options[key] for key in names} for names in (size, PACE))
+    report: Figures = {"machine": machine(), "pace": pace, "size": size, "runs": options["runs"], "loads": {}}
+    print(COLUMNS[0])
+    for streams in options["streams"]:
+        runs = [one_run(streams, pace, size) for _run in range(options["runs"])]
+        report["loads"][str(streams)] = {"median": middle(runs), "runs": runs}
+        print(line(streams, report["loads"][str(streams)]["median"]), flush=True)
+    write(report, options["output"])
 
 
 if __name__ == "__main__":
