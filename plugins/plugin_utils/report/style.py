@@ -53,10 +53,17 @@ class Style:
         return text.encode("ascii", "replace").decode() if self.ascii_only else text
 
     def wrap(self, text: str, first: str, rest: str | None = None, width: int = WIDTH) -> list[str]:
-        """``text`` in lines of at most ``width`` columns, the first behind ``first``, the others behind ``rest``."""
+        """``text`` in lines of at most ``width`` columns, the first behind ``first``, the others behind ``rest``.
+
+        A hyphen is no place to break: it stands in the names of hosts and options, which people copy.
+        """
         hang = " " * len(first) if rest is None else rest
         return textwrap.wrap(
-            self.clean(" ".join(str(text).split())), width, initial_indent=first, subsequent_indent=hang
+            self.clean(" ".join(str(text).split())),
+            width,
+            initial_indent=first,
+            subsequent_indent=hang,
+            break_on_hyphens=False,
         ) or [first.rstrip()]
 
     def mark(self, status: str) -> str:

@@ -22,6 +22,10 @@ def test_wrap_hangs_under_the_first_word() -> None:
     assert UNICODE.wrap("", " 1. ") == [" 1."]
 
 
+def test_wrap_keeps_names_with_hyphens_whole() -> None:
+    assert UNICODE.wrap("too slow: slow-interconnect", " ", width=24) == [" too slow:", " slow-interconnect"]
+
+
 @pytest.mark.parametrize(
     ("share", "gauge"), [(0.0, "...."), (0.5, "##.."), (1.0, "####"), (1.7, "####"), (-1.0, "...."), (None, "    ")]
 )
