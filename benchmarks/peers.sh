@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs the load tools that bench_peers.py compares with, each in an environment of its own under .cache (11 GB).
+# vLLM is the one that `make test-vllm` uses; its small model's tokenizer serves them all.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=$(.venv/bin/python -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
+
+install() {
+    local home=.cache/peers/$1
+    [ -e "$home/complete" ] && return
+    echo "installing $1 into $home"
+    rm -rf "$home"
+    "$python" -m venv "$home"
+    "$home/bin/python" -m pip --quiet --disable-pip-version-check install "$1"
+    touch "$home/complete"
+}
+
+.venv/bin/python tests/real_vllm/install.py 0.32.0
+for peer in guidellm==0.8.1 aiperf==0.13.0; do install "$peer"; done
