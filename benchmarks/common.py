@@ -131,14 +131,20 @@ class Finished:
 
 
 def measure(
-    argv: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 600.0
+    argv: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 600.0,
+    keep: bool = False,
 ) -> Finished:
     """Runs ``argv`` to its end, with ``env`` added to the environment.
 
+    :param keep: leave alone what it left behind, such as a server that it started; else that is ended.
     :raises SystemExit: where it takes more than ``timeout`` seconds.
     """
     # Processes that the command leaves behind become ours, so that their time counts too.
-    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if not keep:
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     others = _children(os.getpid())
     before = _cpu_of_children()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
@@ -155,7 +161,8 @@ def measure(
         memory = _watch(process, others, begun + timeout)
         wall = time.monotonic() - begun
         process.wait()
-        _reap(_children(os.getpid()) - others)
+        if not keep:
+            _reap(_children(os.getpid()) - others)
         output.seek(0)
         errors.seek(0)
         cost = Cost(wall, _cpu_of_children() - before, memory)
