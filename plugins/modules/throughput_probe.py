@@ -47,7 +47,7 @@ options:
   steps:
     description:
       - Load steps, run one after another. Each is a closed loop of O(steps[].concurrency) streams, of which each sends
-        its next request as soon as its last one has ended.
+        its next request as soon as its last one has ended, or with O(steps[].rate) an open loop.
       - Each step needs either O(steps[].requests) or O(steps[].duration).
     type: list
     elements: dict
@@ -58,7 +58,7 @@ options:
         duration: 10.0
     suboptions:
       name:
-        description: Name in the result. The default is made of sizes and concurrency, like V(512x128@8).
+        description: Name in the result. The default is made of sizes and load, like V(512x128@8) or V(512x128@2.5/s).
         type: str
       prompt_tokens:
         description: Length of every prompt in tokens.
@@ -69,9 +69,23 @@ options:
         type: int
         required: true
       concurrency:
-        description: Number of requests under way at the same time.
+        description: Number of requests under way at the same time. With O(steps[].rate) it is the highest number.
         type: int
         required: true
+      rate:
+        description:
+          - Requests a second, sent however slow the server answers (open loop), as users do who do not wait for each
+            other.
+          - A request that is due while O(steps[].concurrency) others are under way waits until one of them ends, and is
+            counted in RV(results[].held).
+        type: float
+      arrivals:
+        description:
+          - How the requests of O(steps[].rate) come, V(poisson) at random as those of many independent users, or
+            V(constant) evenly.
+        type: str
+        choices: [poisson, constant]
+        default: poisson
       requests:
         description: End the step after this many requests.
         type: int
@@ -112,6 +126,13 @@ options:
         not part of its time to first token.
     type: bool
     default: true
+  processes:
+    description:
+      - Number of processes that make the load, each with its share of the streams, of the requests and of the rate.
+      - One process is good for about 1,000 streams or 40,000 tokens a second. Use more where
+        C(performance.client_limited) says so and this host has processor cores to spare.
+    type: int
+    default: 1
   sample_gpus:
     description: Whether to sample the GPUs of this host during the load.
     type: bool
@@ -166,6 +187,9 @@ requirements:
   - Python library C(requests)
   - Python library C(nvidia-ml-py), or C(nvidia-smi), to sample the GPUs
 notes:
+  - In an open loop TTFT and E2E count from the moment at which the request was due, also where it was sent later,
+    because no stream was free or the load client was late. Counted from the sending, just the waits that a slow server
+    causes would be left out (coordinated omission). RV(results[].ttft_sent) has that figure too, for comparison.
   - TTFT is the arrival of the first token (content, reasoning or tool call, not the message that only opens a chat
     answer) minus the moment the request was written to the socket. E2E is the same for the last token.
   - TPOT is (E2E - TTFT) / (n - 1) for an answer of n tokens, one value a request.
@@ -276,6 +300,16 @@ results:
       type: int
       returned: success
       sample: 32
+    rate:
+      description: Requests a second that an open loop was asked for, else null.
+      type: float
+      returned: success
+      sample: null
+    arrivals:
+      description: How the requests of an open loop came, else null.
+      type: str
+      returned: success
+      sample: null
     skipped:
       description: Why the step was not run, else null.
       type: str
@@ -296,6 +330,25 @@ results:
       type: dict
       returned: success
       sample: {first_byte_timeout: no token for 60 s}
+    held:
+      description:
+        - Requests of an open loop that had to wait, when they were due, because O(steps[].concurrency) others were
+          under way. Null in a closed loop.
+      type: int
+      returned: success
+      sample: null
+    unsent:
+      description: Those of them that had not been sent when the step ended.
+      type: int
+      returned: success
+      sample: null
+    schedule_lag:
+      description:
+        - How late the requests of an open loop were sent, in seconds, as C(mean), C(p50), C(p95), C(p99). Null in a
+          closed loop.
+      type: dict
+      returned: success
+      sample: null
     gave_up:
       description: The reason of the failures for which the step was ended early, else null.
       type: str
@@ -357,6 +410,11 @@ results:
       type: dict
       returned: success
       sample: {mean: 0.212, p50: 0.201, p95: 0.333, p99: 0.351}
+    ttft_sent:
+      description: The same from the moment of the sending in an open loop, likewise. Null in a closed loop.
+      type: dict
+      returned: success
+      sample: null
     itl:
       description: Inter-token latency in seconds, likewise.
       type: dict
@@ -389,11 +447,20 @@ results:
       sample: 0.0
     client:
       description:
-        - The load client itself. C(cpu) is processor seconds a second (1.0 is one core), C(lag_p99) how late its event
-          loop was in seconds, C(limited) whether that voids the step, and C(reason) why.
+        - The load client itself. C(cpu) is processor seconds a second of all its C(processes) (1.0 is one core),
+          C(lag_p99) how late the event loop of the latest one was in seconds, C(backlog) the bytes a stream that had
+          arrived and waited to be read (mean over streams, 99th percentile over time), C(free_cores) how many
+          processor cores of this host were idle, C(limited) whether the client voids the step, and C(reason) why.
       type: dict
       returned: success
-      sample: {cpu: 0.21, lag_p99: 0.0013, limited: false, reason: null}
+      sample:
+        cpu: 0.21
+        lag_p99: 0.0013
+        backlog: 24.5
+        processes: 1
+        free_cores: 11.2
+        limited: false
+        reason: null
     void:
       description: Whether the load client limited the step, so that its figures say nothing about the server.
       type: bool
@@ -479,6 +546,8 @@ STEP_OPTIONS = {
     "prompt_tokens": {"type": "int", "required": True, "no_log": False},
     "output_tokens": {"type": "int", "required": True, "no_log": False},
     "concurrency": {"type": "int", "required": True},
+    "rate": {"type": "float"},
+    "arrivals": {"type": "str", "choices": ["poisson", "constant"], "default": "poisson"},
     "requests": {"type": "int"},
     "duration": {"type": "float"},
     "optional": {"type": "bool", "default": False},
@@ -496,6 +565,7 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
     "drain_timeout": {"type": "float", "default": 5.0},
     "seed": {"type": "int"},
     "reuse_connections": {"type": "bool", "default": True},
+    "processes": {"type": "int", "default": 1},
     "sample_gpus": {"type": "bool", "default": True},
     "sample_interval": {"type": "float", "default": 0.1},
     "max_ttft": {"type": "float"},

@@ -15,6 +15,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 
 #: Part of the requests that may fail before the step fails.
 FAILED_SHARE: t.Final = 0.05
+#: Part of an open loop's requests that may have to wait for a free stream: chance does that to a few.
+HELD_SHARE: t.Final = 0.01
 #: How far the server's token count may be from the client's. Cancelled requests run on for a moment on the server.
 TOKEN_TOLERANCE: t.Final = 0.02
 
@@ -79,7 +81,7 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
         return not_tested(THROUGHPUT, reason, evidence=evidence)
     best = max(valid, key=lambda result: result["output_throughput"])
     measured = {"measured": round(best["output_throughput"], 1), "unit": "tokens/s", "evidence": evidence}
-    speed = f"{best['output_throughput']:,.0f} tokens/s at {best['concurrency']} streams ({best['name']})"
+    speed = f"{best['output_throughput']:,.0f} tokens/s at {_load(best)} ({best['name']})"
     some_failed = [result for result in run if result["requests"]["failed"]]
     if some_failed:
         reason = _main_reason(some_failed)
@@ -90,6 +92,9 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
             remedy=REASONS[reason].remedy,
             **measured,
         )
+    held_back = [result for result in run if _held_share(result) > HELD_SHARE]
+    if held_back:
+        return _held_back(held_back, speed, measured)
     unfinished = [result["name"] for result in run if not result["requests"]["completed"]]
     if unfinished:
         return warned(
@@ -100,6 +105,21 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
             **measured,
         )
     return passed(THROUGHPUT, speed, **measured)
+
+
+def _held_back(held_back: Sequence[Result], speed: str, measured: dict[str, t.Any]) -> Finding:
+    worst = max(held_back, key=_held_share)
+    lag = worst["schedule_lag"]
+    late = f", up to {_ms(lag['p99'])} (p99)" if lag else ""
+    unsent = f", and {worst['unsent']} were never sent" if worst["unsent"] else ""
+    return warned(
+        THROUGHPUT,
+        f"{speed}; in {worst['name']} {worst['held']} requests had to wait for one of"
+        f" {worst['concurrency']} streams{late}{unsent}",
+        cause="Requests came faster than the server ended them, so that all streams were busy.",
+        remedy="Lower the rate to what the server can serve, or raise concurrency so that requests wait in the server.",
+        **measured,
+    )
 
 
 def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit: float | None) -> Finding:
@@ -129,7 +149,9 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
 def judge_client(run: Sequence[Result]) -> Finding:
     cpu = max((result["client"]["cpu"] or 0.0 for result in run), default=0.0)
     lag = max((result["client"]["lag_p99"] or 0.0 for result in run), default=0.0)
-    details = {"measured": round(cpu, 3), "unit": "cores", "evidence": {"cpu": cpu, "lag_p99": lag}}
+    backlog = max((result["client"].get("backlog") or 0.0 for result in run), default=0.0)
+    evidence = {"cpu": cpu, "lag_p99": lag, "backlog": backlog}
+    details = {"measured": round(cpu, 3), "unit": "cores", "evidence": evidence}
     limited = [result for result in run if result["void"]]
     if not limited:
         summary = f"The load client kept up: {cpu:.0%} of one core, lag {_ms(lag)} (p99)"
@@ -138,10 +160,25 @@ def judge_client(run: Sequence[Result]) -> Finding:
     return warned(
         "performance.client_limited",
         f"The load client could not keep up in {names}: {limited[0]['client']['reason']}; these figures are void",
-        cause="The host that makes the load has too little free processor time for it.",
-        remedy="Stop other work on this host, lower concurrency, or make the load from another host.",
+        **_more_client(limited[0]["client"]),
         **details,
     )
+
+
+def _more_client(client: dict[str, t.Any]) -> dict[str, str]:
+    """What limits the load client, and what helps."""
+    processes, free = client.get("processes") or 1, client.get("free_cores")
+    if free is not None and free >= 1.0:
+        return {
+            "cause": f"{_count(processes, 'process')} of the load client cannot make this load;"
+            f" {free:.1f} processor cores of the load host are free.",
+            "remedy": f"Set processes to {processes + int(free)}, or make the load from more than one host.",
+        }
+    return {
+        "cause": "The host that makes the load has too little free processor time for it.",
+        "remedy": "Make the load from another host, or from more than one; else stop other work on this host,"
+        " or lower concurrency.",
+    }
 
 
 def judge_tokens(run: Sequence[Result]) -> Finding:
@@ -199,6 +236,19 @@ def _say(failure: RequestFailed) -> str:
 
 def _nothing_came(result: Result) -> bool:
     return not result["requests"]["completed"] and not result["tokens"]
+
+
+def _load(result: Result) -> str:
+    return f"{result['rate']:g} requests/s" if result.get("rate") else f"{result['concurrency']} streams"
+
+
+def _held_share(result: Result) -> float:
+    held = result.get("held") or 0
+    return held / (sum(result["requests"].values()) + (result.get("unsent") or 0)) if held else 0.0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}es"
 
 
 def _failed_share(result: Result) -> float:

@@ -12,10 +12,14 @@ sockets have data, so that the work on one stream does not make the streams behi
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import ipaddress
+import select
 import selectors
 import socket
 import ssl
+import struct
+import termios
 import time
 import typing as t
 from dataclasses import dataclass
@@ -42,11 +46,22 @@ PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completion
 
 
 class StampingSelector(selectors.DefaultSelector):
-    """Notes when the operating system reported the events of the present round (``time.monotonic`` seconds)."""
+    """Notes when the operating system reported the events of the present round (``time.monotonic`` seconds).
+
+    :param precise: keep timers to some ten microseconds, at one more system call a round. ``epoll`` waits in whole
+        milliseconds, which are rounded up; ``select`` waits in microseconds, and can wait for the ``epoll`` itself.
+    """
 
     stamp = 0.0
 
+    def __init__(self, precise: bool = False) -> None:
+        super().__init__()
+        self._precise = precise
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._precise and timeout is not None and timeout > 0:
+            select.select([self.fileno()], [], [], timeout)
+            timeout = 0
         events = super().select(timeout)
         self.stamp = time.monotonic()
         return events
@@ -119,10 +134,12 @@ def _tls_context(ca_path: str | None, validate_certs: bool) -> ssl.SSLContext:
 class Exchange:
     """One request and what became of it; times in seconds of ``time.monotonic``."""
 
-    __slots__ = ("answer", "cancelled", "failure", "sent", "wanted")
+    __slots__ = ("answer", "cancelled", "due", "failure", "sent", "wanted")
 
     def __init__(self, sent: float, wanted: int) -> None:
         self.sent = sent
+        #: When an open loop wanted to send it.
+        self.due: float | None = None
         self.wanted = wanted
         self.answer = Answer()
         self.failure: RequestFailed | None = None
@@ -209,6 +226,13 @@ class Connection(asyncio.BufferedProtocol):
         if self._exchange is not None:
             self._exchange.cancelled = True
             self._end(None)
+
+    def waiting(self) -> int:
+        """Bytes that have arrived and that nobody has read yet."""
+        endpoint = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if endpoint is None or endpoint.fileno() < 0:
+            return 0
+        return struct.unpack("i", fcntl.ioctl(endpoint.fileno(), termios.FIONREAD, bytes(4)))[0]
 
     def close(self) -> None:
         self.reusable = False

@@ -1,29 +1,21 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs one load step in a closed loop: ``concurrency`` streams, each sending its next request when one has ended."""
+"""A load step in a closed loop: ``concurrency`` streams, each sending its next request when one has ended."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import resource
 import time
 import typing as t
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import (
-    Connection,
-    Exchange,
-    StampingSelector,
-    Target,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection, Exchange, Target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import INTERVAL
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import SelfWatch
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, Timeline
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 #: Streams start in groups of this size, one group every ``GROUP_INTERVAL`` seconds. A thousand requests in one instant
@@ -36,104 +28,15 @@ _OPENING: t.Final = 64
 _PATROL: t.Final = 0.1
 #: A step ends early after this many failures without a success between them, or after one for every stream.
 GIVE_UP_AFTER: t.Final = 3
-#: Files that a process needs beside its connections.
-_SPARE_FILES: t.Final = 64
-#: Shortest steady window worth a number, in seconds.
-_MIN_WINDOW: t.Final = 1.0
-
-
-@dataclass
-class Outcome:
-    """What one run of a step gave. Times are seconds of ``time.monotonic`` (``started``, ``ended``)."""
-
-    started: float = 0.0
-    ended: float = 0.0
-    #: End of a ``duration`` step's measured time; requests that complete later do so in the drain.
-    deadline: float | None = None
-    completed: int = 0
-    completed_in_time: int = 0
-    targets: Targets | None = None
-    #: Requests that completed in time and met ``targets``.
-    within_targets: int = 0
-    cancelled: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    details: dict[str, str] = field(default_factory=dict)
-    latencies: Latencies = field(default_factory=Latencies)
-    timeline: Timeline = field(default_factory=Timeline)
-    completed_tokens: int = 0
-    #: Output tokens of all requests, also of failed and cancelled ones.
-    tokens: int = 0
-    #: Requests of which the output tokens are not known.
-    uncounted: int = 0
-    completed_uncounted: int = 0
-    prompt_tokens: int = 0
-    prompts_counted: int = 0
-    full_from: float | None = None
-    full_until: float | None = None
-    gave_up: str | None = None
-    cpu: float | None = None
-    lag_p99: float | None = None
-
-    @property
-    def failed(self) -> int:
-        return sum(self.failures.values())
-
-    @property
-    def sent(self) -> int:
-        return self.completed + self.failed + self.cancelled
-
-    @property
-    def duration(self) -> float:
-        return self.ended - self.started
-
-    @property
-    def steady_window(self) -> tuple[float, float] | None:
-        """From the first token of the last stream to start until the first stream had nothing more to do.
-
-        Relative to ``started``, in seconds; ``None`` where it is too short for a number.
-        """
-        if self.full_from is None or self.full_until is None or self.full_until - self.full_from < _MIN_WINDOW:
-            return None
-        return self.full_from - self.started, self.full_until - self.started
-
-    def add(self, exchange: Exchange) -> None:
-        answer = exchange.answer
-        if answer.tokens is not None:
-            self.tokens += answer.tokens
-        elif answer.arrivals or (exchange.failure is None and not exchange.cancelled):
-            self.uncounted += 1
-        if answer.arrivals and answer.tokens:
-            self.timeline.add(answer.arrivals, answer.counts, answer.tokens / sum(answer.counts))
-        if exchange.cancelled:
-            self.cancelled += 1
-        elif exchange.failure is not None:
-            self.failures[exchange.failure.reason] += 1
-            self.details.setdefault(exchange.failure.reason, exchange.failure.detail)
-        else:
-            self._add_completed(exchange)
-
-    def _add_completed(self, exchange: Exchange) -> None:
-        answer = exchange.answer
-        self.completed += 1
-        in_time = self.deadline is None or answer.arrivals[-1] <= self.deadline
-        self.completed_in_time += in_time
-        ttft, tpot = self.latencies.add(exchange.sent, answer.arrivals, answer.counts, answer.tokens)
-        self.within_targets += self.targets is not None and in_time and self.targets.met(ttft, tpot)
-        if answer.tokens is None:
-            self.completed_uncounted += 1
-        else:
-            self.completed_tokens += answer.tokens
-        if answer.prompt_tokens is not None:
-            self.prompt_tokens += answer.prompt_tokens
-            self.prompts_counted += 1
 
 
 class StepRun:
-    """One run of ``step``.
+    """One run of ``step`` in a closed loop.
 
     :param body: gives the next request body.
     :param drain: seconds that requests under way get after a ``duration`` step's end, before they are cancelled.
     :param watch: is told now and then how many output tokens came, and how many requests have ended.
+    :param start: is called once all connections are open; says when to start (``time.monotonic`` seconds).
     """
 
     def __init__(
@@ -145,6 +48,7 @@ class StepRun:
         drain: float,
         reuse_connections: bool = True,
         watch: Callable[[int, int], None] | None = None,
+        start: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target = target
         self._stamp = stamp
@@ -153,6 +57,7 @@ class StepRun:
         self._drain = drain
         self._reuse = reuse_connections
         self._watch = watch
+        self._start = start
         self._left = step.requests
         # No new request; and after that, no request at all.
         self._stopping = False
@@ -163,6 +68,7 @@ class StepRun:
         self._settling: deque[Exchange] = deque()
         self._warm: dict[int, float] = {}
         self._wake = asyncio.Event()
+        self._self_watch = SelfWatch()
         self._last_activity = 0.0
         self._streams = min(step.concurrency, step.requests or step.concurrency)
         self.outcome = Outcome(targets=step.targets)
@@ -170,13 +76,15 @@ class StepRun:
     async def run(self) -> Outcome:
         outcome, streams = self.outcome, self._streams
         await self._open_all(streams)
-        watch = SelfWatch()
+        outcome.started = outcome.timeline.origin = self._last_activity = self._start()
+        await asyncio.sleep(outcome.started - time.monotonic())
+        watch = self._self_watch
         watch.start()
-        outcome.started = outcome.timeline.origin = self._last_activity = time.monotonic()
-        tasks = [asyncio.create_task(self._stream(number)) for number in range(streams)]
-        helpers = [asyncio.create_task(self._patrol()), asyncio.create_task(self._settle())]
         if self._step.duration is not None:
             outcome.deadline = outcome.started + self._step.duration
+        tasks = [asyncio.create_task(work) for work in self._work()]
+        helpers = [asyncio.create_task(self._patrol()), asyncio.create_task(self._settle())]
+        if self._step.duration is not None:
             helpers.append(asyncio.create_task(self._end_on_time(self._step.duration, tasks)))
         try:
             ends = await asyncio.gather(*tasks, return_exceptions=True)
@@ -192,9 +100,9 @@ class StepRun:
                 raise end
         while self._settling:
             outcome.add(self._settling.popleft())
-        outcome.cpu, outcome.lag_p99 = used["cpu"], used["lag_p99"]
-        if len(self._warm) == streams:
-            outcome.full_from = max(self._warm.values())
+        outcome.cpu, outcome.busiest = used["cpu"] or 0.0, used["cpu"]
+        outcome.lag_p99, outcome.backlog = used["lag_p99"], used["backlog"]
+        outcome.full_from = self._full_from()
         outcome.ended = self._last_activity
         if outcome.deadline is not None and outcome.gave_up is None:
             outcome.ended = outcome.deadline
@@ -215,15 +123,27 @@ class StepRun:
 
         await asyncio.gather(*(open_one(number) for number in range(streams)))
 
+    def _work(self) -> list[t.Coroutine[t.Any, t.Any, None]]:
+        return [self._stream(number) for number in range(self._streams)]
+
+    def _full_from(self) -> float | None:
+        """When all streams were at work: from the first token of the last one to start."""
+        return max(self._warm.values()) if len(self._warm) == self._streams else None
+
+    def _full_ends(self) -> None:
+        if self.outcome.full_until is None:
+            self.outcome.full_until = time.monotonic()
+
     async def _stream(self, number: int) -> None:
         await asyncio.sleep(number // GROUP * GROUP_INTERVAL)
         while self._take():
-            exchange = await self._exchange(number)
-            self._note(number, exchange)
-            self._settling.append(exchange)
-            self._wake.set()
-        if self.outcome.full_until is None:
-            self.outcome.full_until = time.monotonic()
+            self._ended(number, await self._exchange(number, self._body()))
+        self._full_ends()
+
+    def _ended(self, number: int, exchange: Exchange) -> None:
+        self._note(number, exchange)
+        self._settling.append(exchange)
+        self._wake.set()
 
     def _take(self) -> bool:
         """Whether there is one more request to send; takes it."""
@@ -233,18 +153,18 @@ class StepRun:
             self._left -= 1
         return True
 
-    async def _exchange(self, number: int) -> Exchange:
+    async def _exchange(self, number: int, body: bytes) -> Exchange:
         if number in self._unopened:
             return Exchange.never_sent(self._unopened.pop(number), time.monotonic())
         connection = self._connections.get(number)
         if connection is None or not connection.reusable or not self._reuse:
-            return await self._exchange_on_new(number)
-        exchange = await connection.send(self._body(), self._step.output_tokens)
+            return await self._exchange_on_new(number, body)
+        exchange = await connection.send(body, self._step.output_tokens)
         if exchange.failure is not None and exchange.failure.reason == "connection_reset" and connection.stale:
-            return await self._exchange_on_new(number)
+            return await self._exchange_on_new(number, body)
         return exchange
 
-    async def _exchange_on_new(self, number: int) -> Exchange:
+    async def _exchange_on_new(self, number: int, body: bytes) -> Exchange:
         try:
             connection = await Connection.open(self._target, self._stamp)
         except RequestFailed as failure:
@@ -252,7 +172,7 @@ class StepRun:
         self._connections[number] = connection
         if self._over:
             return Exchange.never_sent(None, time.monotonic())
-        return await connection.send(self._body(), self._step.output_tokens)
+        return await connection.send(body, self._step.output_tokens)
 
     def _note(self, number: int, exchange: Exchange) -> None:
         arrivals = exchange.answer.arrivals
@@ -280,7 +200,9 @@ class StepRun:
             if self._watch is not None and now - told >= INTERVAL:
                 told = now
                 self._tell(self._watch)
-            for connection in list(self._connections.values()):
+            connections = list(self._connections.values())
+            self._self_watch.look(connections)
+            for connection in connections:
                 connection.check(now)
 
     def _tell(self, watch: Callable[[int, int], None]) -> None:
@@ -300,8 +222,7 @@ class StepRun:
     async def _end_on_time(self, duration: float, tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.sleep(self.outcome.started + duration - time.monotonic())
         self._stopping = True
-        if self.outcome.full_until is None:
-            self.outcome.full_until = time.monotonic()
+        self._full_ends()
         _done, late = await asyncio.wait(tasks, timeout=self._drain)
         self._cancel_all()
         if late:
@@ -309,43 +230,3 @@ class StepRun:
             _done, late = await asyncio.wait(late, timeout=_PATROL)
         for task in late:
             task.cancel()
-
-
-def max_concurrency() -> int:
-    """How many connections this process may open."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (65536 if hard == resource.RLIM_INFINITY else hard) - _SPARE_FILES
-
-
-def _allow_files(connections: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def run_step(
-    target: Target,
-    step: Step,
-    body: Callable[[], bytes],
-    drain: float = 5.0,
-    reuse_connections: bool = True,
-    watch: Callable[[int, int], None] | None = None,
-) -> Outcome:
-    """Run ``step`` once, in an event loop of its own; ``body`` gives the next request body.
-
-    :param drain: seconds that requests under way get after a ``duration`` step's end, before they are cancelled.
-    :param watch: is told every half second how many output tokens came, and how many requests have ended.
-    """
-    _allow_files(step.concurrency)
-    selector = StampingSelector()
-    loop = asyncio.SelectorEventLoop(selector)
-    # A pause of the garbage collector would look like a pause of the server.
-    gc.collect()
-    gc.disable()
-    try:
-        run = StepRun(target, lambda: selector.stamp, step, body, drain, reuse_connections, watch)
-        return loop.run_until_complete(run.run())
-    finally:
-        gc.enable()
-        loop.close()

@@ -10,7 +10,7 @@ import math
 import random
 import time
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
@@ -24,12 +24,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import
     settled_counters,
     token_ratio,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import Outcome, max_concurrency, run_step
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.results import skipped_result, step_result
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import max_concurrency, run_load
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import (
     MIN_POOL,
     WORDS,
+    Bodies,
     InvalidLoad,
     Prompts,
     Step,
@@ -50,6 +52,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import 
 _NO_TOKENIZER: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
 #: Longest answer asked for while warming up, in tokens: compiling and loading kernels needs no more.
 _WARMUP_TOKENS: t.Final = 32
+
+#: More processes than this are a slip of the keyboard.
+_MAX_PROCESSES: t.Final = 64
 
 Result = dict[str, t.Any]
 
@@ -97,6 +102,7 @@ class Options:
     sample_interval: float = 0.1
     drain_timeout: float = 5.0
     reuse_connections: bool = True
+    processes: int = 1
     max_ttft: float | None = None
     max_itl: float | None = None
 
@@ -116,6 +122,8 @@ class Options:
         for name in ("max_ttft", "max_itl"):
             if params[name] is not None and not 0 < params[name] < math.inf:
                 raise InvalidLoad(f"{name} is {params[name]}; allowed: more than 0 seconds")
+        if not 1 <= params["processes"] <= _MAX_PROCESSES:
+            raise InvalidLoad(f"processes is {params['processes']}; allowed: 1 to {_MAX_PROCESSES}")
         try:
             checked_base_url(*(params[name] for name in ("base_url", "api_key", "ca_path", "timeout")))
         except ValueError as problem:
@@ -133,7 +141,7 @@ class Driver(t.Protocol):
 
     def target(self, options: Options) -> Target: ...
 
-    def run(self, target: Target, step: Step, body: Callable[[], bytes], options: Options) -> Outcome: ...
+    def run(self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int) -> Outcome: ...
 
     def sampler(self, options: Options) -> Sampler | str: ...
 
@@ -157,11 +165,13 @@ class RealDriver:
             options.validate_certs,
         )
 
-    def run(self, target: Target, step: Step, body: Callable[[], bytes], options: Options) -> Outcome:
+    def run(self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int) -> Outcome:
         self._progress.begin(step, options.steps)
         try:
+            # What only prepares the load needs no second process.
+            processes = options.processes if step in options.steps else 1
             drain, reuse = options.drain_timeout, options.reuse_connections
-            return run_step(target, step, body, drain, reuse, self._progress.update)
+            return run_load(target, step, bodies, seed, processes, drain, reuse, self._progress.update)
         finally:
             self._progress.end()
 
@@ -299,8 +309,8 @@ class Probe:
         before, after = request_body(
             self._server["model"], self._options.endpoint, step.output_tokens, self._continuous
         )
-        take = (prompts or self._prompts[step.prompt_tokens]).take
-        return self._driver.run(self._target, step, lambda: before + take() + after, self._options)
+        bodies = Bodies(prompts or self._prompts[step.prompt_tokens], before, after)
+        return self._driver.run(self._target, step, bodies, self._options, self._rng.getrandbits(64))
 
     def _warm_up(self, like: Step) -> None:
         """A few short requests of the first step's size.

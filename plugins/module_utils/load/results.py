@@ -9,9 +9,9 @@ import typing as t
 from collections import Counter
 from collections.abc import Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import limits
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, variation
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, summarise, variation
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 
 #: Fewest whole seconds whose rates say something about steadiness.
@@ -53,6 +53,9 @@ def step_result(
         },
         "failures": dict(failures.most_common()),
         "failure_details": dict(list(details.items())[:_MAX_DETAILS]),
+        "held": None if step.rate is None else sum(outcome.held for outcome in outcomes),
+        "unsent": None if step.rate is None else sum(outcome.unsent for outcome in outcomes),
+        "schedule_lag": summarise([lag for outcome in outcomes for lag in outcome.schedule_lag]),
         "gave_up": next((outcome.gave_up for outcome in outcomes if outcome.gave_up), None),
         "tokens": sum(outcome.tokens for outcome in outcomes),
         "started": outcomes[0].started - origin,
@@ -127,10 +130,20 @@ def _steady_rate(outcomes: Sequence[Outcome]) -> float | None:
 
 
 def _client(outcomes: Sequence[Outcome], latencies: Latencies) -> dict[str, t.Any]:
-    cpu = max((outcome.cpu for outcome in outcomes if outcome.cpu is not None), default=None)
+    busiest = max((outcome.busiest for outcome in outcomes if outcome.busiest is not None), default=None)
     lag = max((outcome.lag_p99 for outcome in outcomes if outcome.lag_p99 is not None), default=None)
-    reason = limits(cpu, lag, latencies.itl.quantile(0.5), sum(outcome.duration for outcome in outcomes))
-    return {"cpu": cpu, "lag_p99": lag, "limited": reason is not None, "reason": reason}
+    backlog = max((outcome.backlog for outcome in outcomes if outcome.backlog is not None), default=None)
+    duration = sum(outcome.duration for outcome in outcomes)
+    reason = limits(busiest, lag, latencies.itl.quantile(0.5), duration, backlog)
+    return {
+        "cpu": max(outcome.cpu for outcome in outcomes),
+        "lag_p99": lag,
+        "backlog": backlog,
+        "processes": max(outcome.processes for outcome in outcomes),
+        "free_cores": min((o.free_cores for o in outcomes if o.free_cores is not None), default=None),
+        "limited": reason is not None,
+        "reason": reason,
+    }
 
 
 def _mean(sums: Sequence[tuple[int, int]], otherwise: int) -> int:
@@ -146,10 +159,15 @@ def _blank(step: Step) -> dict[str, t.Any]:
         "output_tokens": step.output_tokens,
         "requested": {"prompt_tokens": step.prompt_tokens, "output_tokens": step.output_tokens},
         "concurrency": step.concurrency,
+        "rate": step.rate,
+        "arrivals": None if step.rate is None else step.arrivals,
         "skipped": None,
         "requests": {"completed": 0, "failed": 0, "cancelled": 0},
         "failures": {},
         "failure_details": {},
+        "held": None,
+        "unsent": None,
+        "schedule_lag": None,
         "gave_up": None,
         "tokens": 0,
         "started": None,
@@ -161,6 +179,7 @@ def _blank(step: Step) -> dict[str, t.Any]:
         "within_targets": None,
         "goodput": None,
         "ttft": None,
+        "ttft_sent": None,
         "itl": None,
         "tpot": None,
         "e2e": None,

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import typing as t
 from array import array
+from collections.abc import Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import quantile
 
@@ -21,13 +23,27 @@ CPU_WINDOW: t.Final = 0.5
 #: Lag of the event loop (p99, seconds) from which on figures are void. Measured with a paced server: up to 40 ms the
 #: medians and the throughput are right to 1 % and only the 99th percentiles suffer.
 LAG_LIMIT: t.Final = 0.05
+#: Bytes that wait in the receive buffer of a stream (mean over streams, p99 over time) from which on figures are void:
+#: about ten of vLLM's events, which have come and have not been stamped.
+BACKLOG_LIMIT: t.Final = 4096
+#: Connections looked at in one go; all of them would cost the load of a thousand streams too much.
+_LOOKS: t.Final = 64
+
+
+class Waiting(t.Protocol):
+    """A connection that can tell how many bytes have arrived and wait to be read."""
+
+    def waiting(self) -> int: ...
 
 
 class SelfWatch:
-    """Measures the event loop it is started in: processor time of the process, and how late heartbeats come."""
+    """Measures the event loop it is started in: processor time of the process, how late heartbeats come, and how much
+    has arrived without being read."""
 
     def __init__(self) -> None:
         self._lags = array("d")
+        self._backlogs = array("d")
+        self._turn = 0
         self._cpu = 0.0
         self._started = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -37,13 +53,22 @@ class SelfWatch:
         self._started = time.monotonic()
         self._schedule(asyncio.get_running_loop())
 
+    def look(self, connections: Sequence[Waiting]) -> None:
+        """Note what waits in the receive buffers of some of ``connections``, of others each time."""
+        if not connections:
+            return
+        self._turn = (self._turn + _LOOKS) % len(connections)
+        seen = (connections[self._turn :] + connections[: self._turn])[:_LOOKS]
+        self._backlogs.append(sum(connection.waiting() for connection in seen) / len(seen))
+
     def stop(self) -> dict[str, float | None]:
-        """``cpu``: processor seconds a second (1.0 is one full core); ``lag_p99``: seconds."""
+        """``cpu``: processor seconds a second (1.0 is one full core); ``lag_p99``: seconds; ``backlog``: bytes a stream
+        that waited to be read, as 99th percentile over time."""
         if self._timer is not None:
             self._timer.cancel()
         wall = time.monotonic() - self._started
         cpu = (time.process_time() - self._cpu) / wall if wall > 0 else None
-        return {"cpu": cpu, "lag_p99": quantile(sorted(self._lags), 0.99) if self._lags else None}
+        return {"cpu": cpu, "lag_p99": _p99(self._lags), "backlog": _p99(self._backlogs)}
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() + BEAT
@@ -54,10 +79,33 @@ class SelfWatch:
         self._schedule(loop)
 
 
-def limits(cpu: float | None, lag_p99: float | None, itl_p50: float | None, duration: float) -> str | None:
-    """Why figures taken with this client for ``duration`` seconds are void; ``None`` where the client kept up."""
+def _p99(values: Sequence[float]) -> float | None:
+    return quantile(sorted(values), 0.99) if values else None
+
+
+def idle_seconds(path: str = "/proc/stat") -> float | None:
+    """Seconds that the processor cores of this host have been idle since it started, added up; ``None`` where unknown.
+
+    Of two readings, the difference a second is the number of free cores. See proc_stat(5).
+    """
+    try:
+        with open(path, encoding="ascii") as stat:
+            return int(stat.readline().split()[4]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def limits(
+    cpu: float | None, lag_p99: float | None, itl_p50: float | None, duration: float, backlog: float | None = None
+) -> str | None:
+    """Why figures taken with this client for ``duration`` seconds are void; ``None`` where the client kept up.
+
+    :param cpu: of the busiest process.
+    """
     if cpu is not None and cpu >= CPU_LIMIT and duration >= CPU_WINDOW:
         return f"the load client used {cpu:.0%} of one core"
+    if backlog is not None and backlog > BACKLOG_LIMIT:
+        return f"{backlog:.0f} bytes a stream waited to be read (p99), more than {BACKLOG_LIMIT}"
     # Where tokens come slowly, a lag that is short beside their gap does no harm.
     allowed = max(LAG_LIMIT, itl_p50 or 0.0)
     if lag_p99 is not None and lag_p99 > allowed:

@@ -7,6 +7,9 @@ Definitions, for a request that got ``n`` output tokens (times in seconds):
 
 - TTFT, time to first token: arrival of the first token minus the moment the request was written to the socket.
 - E2E, end to end: arrival of the last token minus the moment the request was written.
+- In an open loop both count from the moment at which the request was *due*. A request that had to wait, for a free
+  stream or for a client that was late, has waited as a user would have; timing it from its late write would leave out
+  just the waits that a slow server causes ("coordinated omission"). TTFT from the write is told beside it.
 - TPOT, time per output token: ``(E2E - TTFT) / (n - 1)``, one value a request, for ``n > 1``.
 - ITL, inter-token latency: the gap between two arrivals divided by the tokens that the second one brought, one value
   a token (``k`` tokens after a gap ``g`` are ``k`` values of ``g / k``). The first arrival has no gap.
@@ -148,24 +151,34 @@ class Timeline:
 
 
 class Latencies:
-    """TTFT, TPOT and E2E exactly (one number a request), ITL in a histogram."""
+    """TTFT, TPOT and E2E exactly (one number a request), ITL in a histogram; ``ttft_sent`` is of open loops only."""
 
-    __slots__ = ("e2e", "itl", "tpot", "ttft")
+    __slots__ = ("e2e", "itl", "tpot", "ttft", "ttft_sent")
 
     def __init__(self) -> None:
         self.ttft = array("d")
+        self.ttft_sent = array("d")
         self.e2e = array("d")
         self.tpot = array("d")
         self.itl = LogHistogram()
 
     def add(
-        self, sent: float, arrivals: Sequence[float], counts: Sequence[int], tokens: int | None
+        self,
+        sent: float,
+        arrivals: Sequence[float],
+        counts: Sequence[int],
+        tokens: int | None,
+        due: float | None = None,
     ) -> tuple[float, float | None]:
         """One completed request; gives its TTFT and TPOT.
 
         :param sent: when it was written; ``arrivals`` and ``counts`` as in ``Answer``, at least one.
         :param tokens: output tokens by usage; ``None`` where unknown, which leaves TPOT and ITL out.
+        :param due: when an open loop wanted to send it; ``None`` in a closed loop.
         """
+        if due is not None:
+            self.ttft_sent.append(arrivals[0] - sent)
+            sent = due
         ttft, e2e = arrivals[0] - sent, arrivals[-1] - sent
         self.ttft.append(ttft)
         self.e2e.append(e2e)
@@ -187,14 +200,16 @@ class Latencies:
 
     def merge(self, other: Latencies) -> None:
         self.ttft.extend(other.ttft)
+        self.ttft_sent.extend(other.ttft_sent)
         self.e2e.extend(other.e2e)
         self.tpot.extend(other.tpot)
         self.itl.merge(other.itl)
 
     def summary(self) -> dict[str, Summary | None]:
-        """``ttft, itl, tpot, e2e``, each ``mean, p50, p95, p99`` in seconds, or ``None``."""
+        """``ttft, ttft_sent, itl, tpot, e2e``, each ``mean, p50, p95, p99`` in seconds, or ``None``."""
         return {
             "ttft": summarise(self.ttft),
+            "ttft_sent": summarise(self.ttft_sent),
             "itl": self.itl.summary(),
             "tpot": summarise(self.tpot),
             "e2e": summarise(self.e2e),

@@ -1,15 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What load to make: steps, and prompts that no prefix cache has seen."""
+"""What load to make: steps, their shares, when requests come, and prompts that no prefix cache has seen."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import random
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 #: Fewest different token ids that make prompts random enough: 16 of 64 ids (one cache block) repeat by chance once in
@@ -74,7 +75,11 @@ class Targets:
 
 @dataclass(frozen=True)
 class Step:
-    """One load step: sizes in tokens, ``duration`` in seconds; exactly one of ``requests`` and ``duration`` is set."""
+    """One load step: sizes in tokens, ``duration`` in seconds; exactly one of ``requests`` and ``duration`` is set.
+
+    ``rate`` (requests a second) makes it an open loop, in which requests come by ``arrivals`` (``poisson`` or
+    ``constant``), the first constant one ``phase`` seconds after the begin. Without it the loop is closed.
+    """
 
     name: str
     prompt_tokens: int
@@ -85,10 +90,52 @@ class Step:
     optional: bool = False
     repeats: int = 1
     targets: Targets | None = None
+    rate: float | None = None
+    arrivals: str = "poisson"
+    phase: float = 0.0
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.output_tokens
+
+    def share(self, index: int, count: int) -> Step | None:
+        """The part that the ``index``-th (from 0) of ``count`` load makers has; ``None`` where nothing is left for it.
+
+        All parts together are the step: streams and requests add up, Poisson processes of a part of the rate are
+        together one of the whole rate, and constant arrivals interleave.
+        """
+        streams = _part(self.concurrency, index, count)
+        # Who has no stream takes no part.
+        makers = min(count, self.concurrency)
+        requests = None if self.requests is None else _part(self.requests, index, makers)
+        if not streams or requests == 0:
+            return None
+        if self.rate is None:
+            return dataclasses.replace(self, concurrency=streams, requests=requests)
+        return dataclasses.replace(
+            self,
+            concurrency=streams,
+            requests=requests,
+            rate=self.rate / makers,
+            phase=self.phase + index / self.rate,
+        )
+
+    def due_times(self, rng: random.Random) -> Iterator[float]:
+        """When the requests of an open loop are due, in seconds from the begin, without end."""
+        rate = t.cast(float, self.rate)
+        due = self.phase
+        while True:
+            if self.arrivals == "poisson":
+                due += rng.expovariate(rate)
+                yield due
+            else:
+                yield due
+                due += 1 / rate
+
+
+def _part(whole: int, index: int, count: int) -> int:
+    """What the ``index``-th of ``count`` gets of ``whole`` things: parts that add up and differ by one at most."""
+    return whole // count + (index < whole % count) if index < count else 0
 
 
 def read_targets(raw: dict[str, t.Any] | None) -> Targets | None:
@@ -117,8 +164,9 @@ def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[St
         for key in ("prompt_tokens", "output_tokens", "concurrency", "requests", "repeats"):
             if key in values and values[key] < 1:
                 raise InvalidLoad(f"{where}: {key} is {values[key]}; allowed: 1 or more")
-        if "duration" in values and not 0 < values["duration"] < math.inf:
-            raise InvalidLoad(f"{where}: duration is {values['duration']}; allowed: more than 0 seconds")
+        for key, unit in (("duration", "seconds"), ("rate", "requests a second")):
+            if key in values and not 0 < values[key] < math.inf:
+                raise InvalidLoad(f"{where}: {key} is {values[key]}; allowed: more than 0 {unit}")
         if ("requests" in values) == ("duration" in values):
             given = "both are" if "requests" in values else "neither is"
             raise InvalidLoad(f"{where}: give either requests or duration; {given} given")
@@ -127,7 +175,8 @@ def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[St
                 f"{where}: concurrency is {values['concurrency']}; allowed: up to {max_concurrency},"
                 " the limit of open files on this host (ulimit -Hn)"
             )
-        name = values.pop("name", None) or "{prompt_tokens}x{output_tokens}@{concurrency}".format(**values)
+        load = "{rate:g}/s" if "rate" in values else "{concurrency}"
+        name = values.pop("name", None) or f"{{prompt_tokens}}x{{output_tokens}}@{load}".format(**values)
         steps.append(Step(name=name, **values))
     return steps
 
@@ -147,6 +196,9 @@ class Prompts(t.Protocol):
 
     def take(self) -> bytes: ...
 
+    def draw_from(self, rng: random.Random) -> None:
+        """Take the next ones by ``rng``: several processes that share a supply must not send the same prompts."""
+
 
 class TokenPrompts:
     """Prompts as token ids: exact in size with any tokenizer, and without the cost of tokenizing on the server.
@@ -159,6 +211,9 @@ class TokenPrompts:
         self._rng = rng
         self._tokens = tokens
         self._supply = rng.choices(self._pool, k=max(_SUPPLY, 2 * tokens))
+
+    def draw_from(self, rng: random.Random) -> None:
+        self._rng = rng
 
     def take(self) -> bytes:
         fresh = min(_FRESH, self._tokens)
@@ -177,6 +232,9 @@ class TextPrompts:
         self._words = list(words)
         self._rng = rng
         self._before, self._after = before, after
+
+    def draw_from(self, rng: random.Random) -> None:
+        self._rng = rng
 
     def take(self) -> bytes:
         self._rng.shuffle(self._words)
@@ -225,3 +283,17 @@ def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool
     }
     before = json.dumps({"model": model})[:-1] + f', "{key}": '
     return before.encode(), b", " + json.dumps(options)[1:].encode()
+
+
+class Bodies:
+    """Request bodies, each with the next of ``prompts`` between ``before`` and ``after``."""
+
+    def __init__(self, prompts: Prompts, before: bytes = b"", after: bytes = b"") -> None:
+        self._prompts = prompts
+        self._before, self._after = before, after
+
+    def __call__(self) -> bytes:
+        return self._before + self._prompts.take() + self._after
+
+    def draw_from(self, rng: random.Random) -> None:
+        self._prompts.draw_from(rng)

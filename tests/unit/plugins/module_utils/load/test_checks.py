@@ -148,3 +148,33 @@ def test_an_unusable_server():
 def test_a_reason_is_not_said_twice():
     refused = subject.unusable(RequestFailed("connection_refused", "Connection refused"))
     assert refused[0].summary == "The server cannot be used: connection refused"
+
+
+def held(**changes: object) -> dict:
+    lag = {"mean": 0.5, "p50": 0.5, "p95": 1.2, "p99": 1.5}
+    return result("open", rate=12.5, held=40, unsent=3, schedule_lag=lag, **changes)
+
+
+def test_requests_that_waited_for_a_stream_are_told():
+    finding = judged(held())["performance.throughput"]
+    assert finding.status is Status.WARN
+    assert "at 12.5 requests/s" in finding.summary
+    assert "40 requests had to wait for one of 4 streams, up to 1.50 s (p99), and 3 were never sent" in finding.summary
+
+
+def test_one_request_that_waited_is_chance():
+    assert judged(held() | {"held": 1, "unsent": 0})["performance.throughput"].status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("client", "words"),
+    [
+        ({"processes": 1, "free_cores": 3.4}, "Set processes to 4"),
+        ({"processes": 2, "free_cores": 0.3}, "Make the load from another host"),
+        ({}, "Make the load from another host"),
+    ],
+)
+def test_what_helps_a_client_that_is_too_slow(client, words):
+    limited = void()
+    limited["client"] |= client
+    assert words in judged(limited)["performance.client_limited"].remedy

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import client as subject
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import Outcome, run_step
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import run_step
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import (

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import itertools
-import resource
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import engine as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import open_target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import run_step
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import (
     HANG,
@@ -27,9 +28,9 @@ TOKENS = 4
 
 def load(
     server: ScriptedServer, timeout: float = 20.0, drain: float = 0.2, reuse: bool = True, **step: object
-) -> subject.Outcome:
+) -> Outcome:
     target = open_target(server.url, "completions", timeout)
-    return subject.run_step(target, Step("test", 2, TOKENS, **step), lambda: b"{}", drain, reuse)
+    return run_step(target, Step("test", 2, TOKENS, **step), lambda: b"{}", drain, reuse)
 
 
 def slow_stream(pause: float = 0.03) -> list:
@@ -45,6 +46,7 @@ def test_a_step_of_requests_sends_just_these():
     assert outcome.tokens == outcome.completed_tokens == 10 * TOKENS
     assert outcome.timeline.tokens(0.0, outcome.duration + 1) == 10 * TOKENS
     assert outcome.lag_p99 is not None
+    assert outcome.busiest == outcome.cpu
     assert outcome.full_from > outcome.started
 
 
@@ -118,34 +120,7 @@ def test_single_failures_do_not_end_a_step():
 def test_an_error_of_our_own_is_not_hidden():
     target_server = ScriptedServer(lambda _body, _number: [good_stream(TOKENS)])
     with target_server as server, pytest.raises(ZeroDivisionError):
-        subject.run_step(
-            open_target(server.url, "completions", 1.0), Step("test", 2, TOKENS, 1, 1), lambda: b"%d" % (1 // 0)
-        )
-
-
-def test_the_steady_window_needs_a_second():
-    outcome = subject.Outcome(started=10.0, full_from=10.5, full_until=13.0)
-    assert outcome.steady_window == (0.5, 3.0)
-    outcome.full_until = 11.0
-    assert outcome.steady_window is None
-    assert subject.Outcome().steady_window is None
-
-
-def test_the_limit_of_open_files_is_raised_where_it_must(monkeypatch):
-    limits = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _which: (256, 4096))
-    monkeypatch.setattr(resource, "setrlimit", lambda _which, values: limits.append(values))
-    subject._allow_files(100)
-    assert limits == []
-    subject._allow_files(1000)
-    assert limits == [(1064, 4096)]
-    assert subject.max_concurrency() == 4032
-
-
-def test_no_limit_of_open_files(monkeypatch):
-    monkeypatch.setattr(resource, "getrlimit", lambda _which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    subject._allow_files(10**6)
-    assert subject.max_concurrency() > 1024
+        run_step(open_target(server.url, "completions", 1.0), Step("test", 2, TOKENS, 1, 1), lambda: b"%d" % (1 // 0))
 
 
 def test_progress_is_told_while_the_step_runs(monkeypatch):
@@ -155,7 +130,25 @@ def test_progress_is_told_while_the_step_runs(monkeypatch):
     with ScriptedServer(lambda _body, _number: slow_stream(0.03)) as server:
         target = open_target(server.url, "completions", 20.0)
         step = Step("test", 2, TOKENS, 2, requests=4)
-        subject.run_step(target, step, lambda: b"{}", watch=lambda tokens, finished: told.append((tokens, finished)))
+        run_step(target, step, lambda: b"{}", watch=lambda tokens, finished: told.append((tokens, finished)))
     assert told == sorted(told), "neither tokens nor requests are ever taken back"
     assert any(tokens % TOKENS > 0 for tokens, _finished in told), "tokens of requests under way count"
     assert all(finished * TOKENS <= tokens <= 4 * TOKENS for tokens, finished in told)
+
+
+def test_what_waits_to_be_read_is_looked_at_while_the_step_runs(monkeypatch):
+    monkeypatch.setattr(subject, "_PATROL", 0.005)
+    with ScriptedServer(lambda _body, _number: slow_stream(0.03)) as server:
+        outcome = load(server, concurrency=2, requests=2)
+    assert outcome.backlog is not None
+    assert outcome.backlog >= 0.0
+
+
+def test_the_start_can_be_set():
+    with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
+        target = open_target(server.url, "completions", 20.0)
+        begin = subject.time.monotonic() + 0.2
+        outcome = run_step(target, Step("test", 2, TOKENS, 2, requests=2), lambda: b"{}", start=lambda: begin)
+    assert outcome.started == outcome.timeline.origin == begin
+    assert min(outcome.latencies.ttft) > 0
+    assert outcome.ended > begin

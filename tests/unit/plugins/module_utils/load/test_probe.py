@@ -38,6 +38,7 @@ PARAMS = {
     "sample_interval": 0.1,
     "drain_timeout": 0.2,
     "reuse_connections": True,
+    "processes": 1,
     "max_ttft": None,
     "max_itl": None,
     "targets": None,
@@ -134,6 +135,25 @@ def test_a_healthy_server():
     # Two to warm up, six that count; all different, all as token ids.
     assert len(server.requests) == 8
     assert len({tuple(request["prompt"]) for request in server.requests}) == 8
+
+
+def test_several_processes():
+    with serve() as server:
+        result = run(server, processes=2)
+    (step,) = result["results"]
+    assert (step["requests"]["completed"], step["client"]["processes"]) == (6, 2)
+    # Also the two that warm up, in one process, are different.
+    assert len({tuple(request["prompt"]) for request in server.requests}) == 8
+
+
+def test_an_open_loop():
+    with serve() as server:
+        result = run(server, steps=[STEP | {"rate": 100.0, "arrivals": "constant"}])
+    (step,) = result["results"]
+    assert (step["name"], step["rate"], step["arrivals"]) == ("16x5@100/s", 100.0, "constant")
+    assert step["requests"]["completed"] == 6
+    assert step["schedule_lag"]["p99"] >= 0.0
+    assert step["ttft_sent"]["p50"] <= step["ttft"]["p50"]
 
 
 def test_goodput_for_targets():
@@ -380,6 +400,7 @@ def test_a_reader_is_closed_when_the_sampling_ends(monkeypatch):
         ({"targets": {"ttft": float("nan"), "itl": None}}, "targets: ttft is nan"),
         ({"warmup_requests": -1}, "warmup_requests is -1; allowed: 0 or more"),
         ({"drain_timeout": -1.0}, "drain_timeout is -1.0"),
+        ({"processes": 0}, "processes is 0; allowed: 1 to 64"),
         ({"base_url": "localhost:8000"}, "localhost:8000"),
         ({"steps": [STEP | {"prompt_tokens": 0}]}, "prompt_tokens is 0"),
     ],

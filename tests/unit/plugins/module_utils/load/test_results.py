@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import results as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
@@ -26,7 +26,7 @@ def exchange(sent: float, arrivals: list[float], tokens: int | None = None, **ou
 
 
 def outcome(*exchanges: Exchange, ended: float = 14.0, deadline: float | None = None, **figures: object) -> Outcome:
-    result = Outcome(started=10.0, ended=ended, deadline=deadline, cpu=0.2, lag_p99=0.001, **figures)
+    result = Outcome(started=10.0, ended=ended, deadline=deadline, cpu=0.2, busiest=0.2, lag_p99=0.001, **figures)
     result.timeline.origin = 10.0
     for one in exchanges:
         result.add(one)
@@ -110,7 +110,7 @@ def test_variation_needs_three_seconds():
 
 def test_a_busy_client_voids_the_step():
     run = outcome(exchange(10.0, every(11, 12)))
-    run.cpu = 0.97
+    run.busiest = 0.97
     result = subject.step_result(STEP, [run], 10.0, RATIO, None)
     assert result["void"]
     assert result["client"]["limited"]

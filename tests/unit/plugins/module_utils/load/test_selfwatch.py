@@ -23,6 +23,39 @@ def test_a_loop_that_is_held_up_is_seen():
     assert used["cpu"] < 1.0
 
 
+class Stream:
+    def __init__(self, waits: int) -> None:
+        self.waits = waits
+
+    def waiting(self) -> int:
+        return self.waits
+
+
+def test_what_waits_to_be_read_is_taken_a_stream():
+    watch = subject.SelfWatch()
+    watch.look([])
+    assert watch.stop()["backlog"] is None
+    watch.look([Stream(100), Stream(300)])
+    assert watch.stop()["backlog"] == 200.0
+
+
+def test_of_many_streams_each_is_looked_at_in_turn():
+    watch = subject.SelfWatch()
+    streams = [Stream(0)] * 64 + [Stream(64_000)] + [Stream(0)] * 63
+    for _round in range(2):
+        watch.look(streams)
+    assert watch.stop()["backlog"] == pytest.approx(1000.0, rel=0.02)
+
+
+def test_idle_time_of_the_host(tmp_path):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 0 100 5000 7 0 0 0 0 0\ncpu0 1 2 3 4\n")
+    assert subject.idle_seconds(str(stat)) == 5000 / subject.os.sysconf("SC_CLK_TCK")
+    assert subject.idle_seconds(str(tmp_path / "none")) is None
+    stat.write_text("")
+    assert subject.idle_seconds(str(stat)) is None
+
+
 def test_a_watch_that_saw_no_beat():
     async def nothing() -> dict:
         watch = subject.SelfWatch()
@@ -47,3 +80,8 @@ def test_a_watch_that_saw_no_beat():
 def test_when_the_client_is_the_limit(cpu, lag, itl, duration, words):
     reason = subject.limits(cpu, lag, itl, duration)
     assert reason is None if words is None else words in reason
+
+
+def test_what_waits_to_be_read_voids_too():
+    assert subject.limits(0.3, 0.002, 0.02, 10.0, subject.BACKLOG_LIMIT) is None
+    assert "5000 bytes a stream waited" in subject.limits(0.3, 0.002, 0.02, 10.0, 5000.0)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import itertools
 import json
 import random
 
@@ -30,6 +31,8 @@ def test_steps_are_read_with_a_name_of_their_own():
         ({"concurrency": 0}, "concurrency is 0"),
         ({"requests": 0}, "requests is 0"),
         ({"repeats": 0}, "repeats is 0"),
+        ({"rate": 0.0}, "rate is 0.0; allowed: more than 0 requests a second"),
+        ({"rate": float("inf")}, "rate is inf"),
         ({"requests": None, "duration": 0.0}, "duration is 0.0; allowed: more than 0 seconds"),
         ({"requests": None, "duration": float("inf")}, "duration is inf"),
         ({"requests": None, "duration": float("nan")}, "duration is nan"),
@@ -128,3 +131,68 @@ def test_a_request_body(endpoint, key):
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
     assert b"continuous" not in subject.request_body("m", endpoint, 64, continuous=False)[1]
+
+
+def open_step(**changes: object) -> subject.Step:
+    return subject.Step("x", 8, 8, **({"concurrency": 8, "requests": 12, "rate": 10.0} | changes))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 11])
+def test_shares_are_together_the_step(count):
+    step = open_step(rate=None, requests=13)
+    shares = [share for index in range(count) if (share := step.share(index, count))]
+    assert sum(share.concurrency for share in shares) == 8
+    assert sum(share.requests for share in shares) == 13
+    assert step.share(count, count) is None
+
+
+def test_who_has_no_request_or_no_stream_has_no_share():
+    assert open_step(concurrency=1, requests=5).share(1, 2) is None
+    assert open_step(concurrency=4, requests=1).share(1, 2) is None
+    assert open_step(concurrency=1, requests=5).share(0, 2).requests == 5
+
+
+def due(step: subject.Step, end: float, seed: int = 1) -> list[float]:
+    return list(itertools.takewhile(lambda time: time < end, step.due_times(random.Random(seed))))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_constant_arrivals_interleave(count):
+    step = open_step(arrivals="constant", requests=None, duration=3.0)
+    times = sorted(time for index in range(count) for time in due(step.share(index, count), 2.999))
+    assert times == pytest.approx([number / 10 for number in range(30)])
+
+
+def test_shares_of_shares_interleave_too():
+    step = open_step(arrivals="constant")
+    parts = [step.share(host, 2).share(process, 2) for host in range(2) for process in range(2)]
+    times = sorted(time for part in parts for time in due(part, 1.999))
+    assert times == pytest.approx([number / 10 for number in range(20)])
+    assert sum(part.requests for part in parts) == 12
+
+
+def test_random_arrivals_come_at_the_rate_and_are_as_uneven_as_chance():
+    gaps = [after - before for before, after in itertools.pairwise(due(open_step(), 1000.0))]
+    mean = sum(gaps) / len(gaps)
+    assert mean == pytest.approx(0.1, rel=0.05)
+    # Of an exponential distribution mean and deviation are the same.
+    assert sum((gap - mean) ** 2 for gap in gaps) / len(gaps) == pytest.approx(mean**2, rel=0.1)
+
+
+def test_bodies_hold_the_next_prompt_and_can_be_drawn_anew():
+    def bodies(seed: int) -> subject.Bodies:
+        return subject.Bodies(subject.TokenPrompts(range(200), 16, random.Random(seed)), b"<", b">")
+
+    one, other = bodies(1), bodies(1)
+    assert one().startswith(b"<[")
+    other()
+    other.draw_from(random.Random(2))
+    assert one() != other()
+
+
+def test_texts_can_be_drawn_anew():
+    prompts = subject.TextPrompts(subject.WORDS, random.Random(1))
+    prompts.draw_from(random.Random(3))
+    again = subject.TextPrompts(subject.WORDS, random.Random(2))
+    again.draw_from(random.Random(3))
+    assert prompts.take() == again.take()

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several processes that make one load together: forked before it, started at one moment, joined after it.
+
+All share one clock (``time.monotonic`` is the system's), so what they saw adds up as if one process had seen it. They
+fork from what is already loaded and prepared, which takes milliseconds and little memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import time
+import typing as t
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+
+#: Seconds from the moment when all are ready to the common start: long enough for the word to reach everyone.
+_LEAD: t.Final = 0.02
+
+Watch = Callable[[int, int], None]
+
+
+class Member(t.Protocol):
+    """One process's part of the load; ``start`` and ``watch`` as in ``StepRun``."""
+
+    def __call__(self, *, start: Callable[[], float], watch: Watch) -> Outcome: ...
+
+
+class CrewFailed(RuntimeError):
+    """A process of the load client ended without a result; the message says how."""
+
+
+def run_crew(members: Sequence[Member], watch: Watch | None = None) -> Outcome:
+    """Run all ``members`` at the same time, each in a process of its own, and join their outcomes.
+
+    :param watch: is told the sums of what the members tell.
+    :raises CrewFailed: where one of them failed; the others are ended.
+    """
+    fork = multiprocessing.get_context("fork")
+    pipes = [fork.Pipe() for _member in members]
+    # What is frozen is not looked at by the members' garbage collectors, and so stays one copy for all.
+    gc.collect()
+    gc.freeze()
+    try:
+        processes = [
+            fork.Process(target=_work, args=(member, number, pipes), name=f"load-{number}", daemon=True)
+            for number, member in enumerate(members)
+        ]
+        for process in processes:
+            process.start()
+    finally:
+        gc.unfreeze()
+    for _ours, theirs in pipes:
+        theirs.close()
+    try:
+        return _lead([ours for ours, _theirs in pipes], watch)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+        for ours, _theirs in pipes:
+            ours.close()
+
+
+def _lead(pipes: Sequence[Connection], watch: Watch | None) -> Outcome:
+    for pipe in pipes:
+        _hear(pipe)
+    start = time.monotonic() + _LEAD
+    for pipe in pipes:
+        pipe.send(start)
+    told = dict.fromkeys(pipes, (0, 0))
+    outcomes: dict[Connection, Outcome] = {}
+    while len(outcomes) < len(pipes):
+        for pipe in t.cast("list[Connection]", wait([pipe for pipe in pipes if pipe not in outcomes])):
+            kind, value = _hear(pipe)
+            if kind == "outcome":
+                outcomes[pipe] = value
+                continue
+            told[pipe] = value
+            if watch is not None:
+                watch(sum(tokens for tokens, _ in told.values()), sum(finished for _, finished in told.values()))
+    first, *others = (outcomes[pipe] for pipe in pipes)
+    for other in others:
+        first.merge(other)
+    return first
+
+
+def _hear(pipe: Connection) -> tuple[str, t.Any]:
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionResetError):
+        # An error of its own stands on standard error, where Python writes it.
+        raise CrewFailed("a process of the load client failed or was killed") from None
+
+
+def _work(member: Member, number: int, pipes: Sequence[tuple[Connection, Connection]]) -> None:
+    """The life of one process: be ready, wait for the word, load, hand the outcome over."""
+    mine = pipes[number][1]
+    for ours, theirs in pipes:
+        ours.close()
+        if theirs is not mine:
+            theirs.close()
+
+    def start() -> float:
+        mine.send(("ready", None))
+        begin = mine.recv()
+        # Nothing more is said, so what can be read now is that the leader is gone: nobody waits for this load.
+        asyncio.get_running_loop().add_reader(mine.fileno(), os._exit, 1)
+        return begin
+
+    mine.send(("outcome", member(start=start, watch=lambda *figures: mine.send(("told", figures)))))

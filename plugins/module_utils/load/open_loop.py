@@ -1,0 +1,99 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A load step in an open loop: requests are due at times of their own, however slow the server is.
+
+A free stream takes each; where none is free the request waits, and is told as held back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import typing as t
+from collections import deque
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+
+#: A request of an open loop: when it is due (``time.monotonic`` seconds), and its body.
+Request = tuple[float, bytes]
+
+
+class OpenLoop(StepRun):
+    """One run of ``step`` in an open loop; ``rng`` draws the times of its requests."""
+
+    def __init__(self, *arguments: t.Any, rng: random.Random, **options: t.Any) -> None:
+        super().__init__(*arguments, **options)
+        self._streams = self._step.concurrency
+        self._due_times = self._step.due_times(rng)
+        self._held: deque[Request] = deque()
+        # The last one to have become free is the first to be used, so that few connections stay in use and open.
+        self._free: list[asyncio.Future[Request | None]] = []
+        self._arriving = True
+        self._first_end: float | None = None
+        self._arrivals: asyncio.Task[None] | None = None
+
+    async def run(self) -> Outcome:
+        outcome = await super().run()
+        outcome.unsent = len(self._held)
+        return outcome
+
+    def _work(self) -> list[t.Coroutine[t.Any, t.Any, None]]:
+        return [*super()._work(), self._arrive()]
+
+    def _full_from(self) -> float | None:
+        """When the first request had ended: from then on about as many end as begin."""
+        return self._first_end
+
+    async def _arrive(self) -> None:
+        self._arrivals = asyncio.current_task()
+        try:
+            while self._take():
+                # A long prompt takes a moment to make; that is done before its time.
+                due, body = self.outcome.started + next(self._due_times), self._body()
+                if self.outcome.deadline is not None and due >= self.outcome.deadline:
+                    break
+                await asyncio.sleep(due - time.monotonic())
+                if self._stopping:
+                    break
+                self._hand_out((due, body))
+            self._full_ends()
+        finally:
+            self._arriving = False
+            self._dismiss()
+
+    def _hand_out(self, request: Request) -> None:
+        if self._free:
+            self._free.pop().set_result(request)
+        else:
+            self.outcome.held += 1
+            self._held.append(request)
+
+    def _dismiss(self) -> None:
+        while self._free:
+            self._free.pop().set_result(None)
+
+    async def _next(self) -> Request | None:
+        if self._stopping or not (self._held or self._arriving):
+            return None
+        if self._held:
+            return self._held.popleft()
+        free: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
+        self._free.append(free)
+        return await free
+
+    async def _stream(self, number: int) -> None:
+        while (request := await self._next()) is not None:
+            due, body = request
+            exchange = await self._exchange(number, body)
+            exchange.due = due
+            if self._first_end is None and exchange.answer.arrivals:
+                self._first_end = exchange.answer.arrivals[-1]
+            self._ended(number, exchange)
+
+    def _cancel_all(self) -> None:
+        super()._cancel_all()
+        if self._arrivals is not None:
+            self._arrivals.cancel()

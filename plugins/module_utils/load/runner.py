@@ -1,0 +1,117 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a load step, in this process or in several."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import os
+import random
+import resource
+import time
+import typing as t
+from collections.abc import Callable
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import StampingSelector, Target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.crew import run_crew
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.open_loop import OpenLoop
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import idle_seconds
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Bodies, Step
+
+#: Files that a process needs beside its connections.
+_SPARE_FILES: t.Final = 64
+
+
+def max_concurrency() -> int:
+    """How many connections this process may open."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (65536 if hard == resource.RLIM_INFINITY else hard) - _SPARE_FILES
+
+
+def _allow_files(connections: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def run_step(
+    target: Target,
+    step: Step,
+    body: Callable[[], bytes],
+    drain: float = 5.0,
+    reuse_connections: bool = True,
+    watch: Callable[[int, int], None] | None = None,
+    start: Callable[[], float] = time.monotonic,
+    rng: random.Random | None = None,
+) -> Outcome:
+    """Run ``step`` once, in an event loop of its own; ``body`` gives the next request body.
+
+    :param drain: seconds that requests under way get after a ``duration`` step's end, before they are cancelled.
+    :param watch: is told every half second how many output tokens came, and how many requests have ended.
+    :param start: is called once all connections are open; says when to start (``time.monotonic`` seconds).
+    :param rng: draws the times of an open loop's requests.
+    """
+    _allow_files(step.concurrency)
+    selector = StampingSelector(precise=step.rate is not None)
+    loop = asyncio.SelectorEventLoop(selector)
+    # A pause of the garbage collector would look like a pause of the server.
+    gc.collect()
+    gc.disable()
+    try:
+        arguments = (target, lambda: selector.stamp, step, body, drain, reuse_connections, watch, start)
+        run = StepRun(*arguments) if step.rate is None else OpenLoop(*arguments, rng=rng or random.Random())
+        return loop.run_until_complete(run.run())
+    finally:
+        gc.enable()
+        loop.close()
+
+
+def run_load(
+    target: Target,
+    step: Step,
+    bodies: Bodies,
+    seed: int,
+    processes: int = 1,
+    drain: float = 5.0,
+    reuse_connections: bool = True,
+    watch: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Run ``step`` once with up to ``processes`` processes, each with its share of streams, requests and rate.
+
+    :param seed: decides what is random here; the other parameters are those of ``run_step``.
+    """
+    idle, begun = idle_seconds(), time.monotonic()
+    outcome = _run_shares(target, step, bodies, seed, processes, drain, reuse_connections, watch)
+    idle_now, wall = idle_seconds(), time.monotonic() - begun
+    if idle is not None and idle_now is not None and wall > 0:
+        # A container may use fewer cores than its host has.
+        outcome.free_cores = min((idle_now - idle) / wall, len(os.sched_getaffinity(0)))
+    return outcome
+
+
+def _run_shares(
+    target: Target,
+    step: Step,
+    bodies: Bodies,
+    seed: int,
+    processes: int,
+    drain: float,
+    reuse_connections: bool,
+    watch: Callable[[int, int], None] | None,
+) -> Outcome:
+    shares = [share for index in range(processes) if (share := step.share(index, processes)) is not None]
+    if len(shares) == 1:
+        return run_step(target, step, bodies, drain, reuse_connections, watch, rng=random.Random(seed))
+
+    def member(number: int, start: Callable[[], float], watch: Callable[[int, int], None]) -> Outcome:
+        rng = random.Random(f"{seed}/{number}")
+        bodies.draw_from(rng)
+        return run_step(target, shares[number], bodies, drain, reuse_connections, watch, start, rng)
+
+    return run_crew([functools.partial(member, number) for number in range(len(shares))], watch)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import crew as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+
+
+def member(completed: int):
+    """One that says how far it is, and notes when it was told to start."""
+
+    def work(*, start, watch) -> Outcome:
+        async def begin() -> float:
+            return start()
+
+        begun = subject.asyncio.run(begin())
+        watch(completed * 10, completed)
+        return Outcome(started=begun, completed=completed)
+
+    return work
+
+
+def test_all_start_at_one_moment_and_become_one():
+    told = []
+    outcome = subject.run_crew([member(1), member(20), member(300)], lambda *figures: told.append(figures))
+    assert (outcome.completed, outcome.processes) == (321, 3)
+    assert outcome.started <= time.monotonic()
+    assert told[-1] == (3210, 321)
+    assert told == sorted(told)
+
+
+def test_nobody_need_watch():
+    assert subject.run_crew([member(1), member(2)]).completed == 3
+
+
+def test_a_member_that_fails_ends_all(capfd):
+    def broken(*, start, watch) -> Outcome:
+        raise ZeroDivisionError("an error of our own")
+
+    def patient(*, start, watch) -> Outcome:
+        time.sleep(600)
+        return Outcome()
+
+    with pytest.raises(subject.CrewFailed):
+        subject.run_crew([broken, patient])
+    assert "an error of our own" in capfd.readouterr().err
+
+
+def test_a_member_that_is_killed_ends_all():
+    def killed(*, start, watch) -> Outcome:
+        start_in_loop(start)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return Outcome()
+
+    with pytest.raises(subject.CrewFailed):
+        subject.run_crew([member(1), killed])
+
+
+def start_in_loop(start) -> None:
+    async def begin() -> None:
+        start()
+
+    subject.asyncio.run(begin())
+
+
+def test_members_end_with_their_leader():
+    """A leader that is killed tells nobody: its members notice that the line is dead."""
+    reading, writing = os.pipe()
+
+    def endless(*, start, watch) -> Outcome:
+        async def load() -> None:
+            start()
+            os.write(writing, b"%d\n" % os.getpid())
+            await subject.asyncio.sleep(600)
+
+        subject.asyncio.run(load())
+        return Outcome()
+
+    leader = os.fork()
+    if not leader:
+        subject.run_crew([endless, endless])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        members = [int(lines.readline()) for _number in range(2)]
+        os.kill(leader, signal.SIGKILL)
+        os.waitpid(leader, 0)
+        # The end of the file comes when the last one that could write has ended.
+        assert lines.read() == ""
+    assert len(set(members)) == 2
