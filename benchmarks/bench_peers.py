@@ -26,11 +26,10 @@ from common import (
     Figures,
     PacedServer,
     arguments,
-    errors,
+    judged,
     machine,
     measure,
     medians,
-    paced_server,
     write,
 )
 
@@ -39,6 +38,7 @@ PEERS = ROOT / ".cache/peers"
 #: Any tool that counts or makes tokens itself does it with this one; nothing is downloaded.
 TOKENIZER = VLLM / "model"
 SIZE = {"prompt_tokens": 128, "output_tokens": 200, "requests_per_stream": 2}
+OURS = "throughput_probe"
 #: Seconds after which a tool is given up.
 PATIENCE = 180.0
 #: What is compared, as ratio of ours to the best of the others: path in a run, and whether the sign counts.
@@ -59,7 +59,7 @@ class Tool:
     installed: Path | None = None
 
 
-def ours(server: PacedServer, streams: int, _folder: Path) -> tuple[Figures, Cost]:
+def ours(server: PacedServer, streams: int, _folder: Path | None = None) -> tuple[Figures, Cost]:
     measured, cost = load(server, streams, SIZE)
     kept = ("ttft", "itl", "tokens", "output_throughput", "client", "void")
     return {key: measured[key] for key in kept}, cost
@@ -153,7 +153,7 @@ def read_aiperf(folder: Path) -> Figures:
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 TOOLS = {
-    "throughput_probe": Tool("throughput_probe", "every token", ours),
+    OURS: Tool(OURS, "every token", ours),
     "vllm": Tool(
         "vllm bench serve 0.32", "every chunk", peer(vllm_command, read_vllm, OFFLINE), vllm_command, VLLM / "complete"
     ),
@@ -177,18 +177,11 @@ TOOLS = {
 
 def one_run(tool: Tool, streams: int) -> Figures:
     """One load of a fresh server by ``tool``; ``failed`` says why there are no figures."""
-    with tempfile.TemporaryDirectory() as folder, paced_server(PACE) as server:
+    with tempfile.TemporaryDirectory() as folder:
         try:
-            measured, cost = tool.run(server, streams, Path(folder))
+            return judged(lambda server: tool.run(server, streams, Path(folder)))
         except ToolFailed as problem:
             return {"failed": str(problem)}
-        truth = server.truth()
-    return {
-        "truth": truth,
-        "measured": measured,
-        "cost": cost.as_dict() | {"overhead": cost.wall - truth["duration"]},
-        "errors": errors(truth, measured, measured["output_throughput"]),
-    }
 
 
 def middle(runs: list[Figures]) -> Figures:
@@ -203,9 +196,9 @@ def middle(runs: list[Figures]) -> Figures:
 def ratios(tools: dict[str, Figures]) -> Figures:
     """Ours over the least of the others', for each of ``RATIOS``; and which one that was."""
     found: Figures = {}
-    others = {name: entry["median"] for name, entry in tools.items() if name != "throughput_probe"}
+    others = {name: entry["median"] for name, entry in tools.items() if name != OURS}
     others = {name: entry for name, entry in others.items() if "cost" in entry}
-    mine = tools.get("throughput_probe", {}).get("median", {})
+    mine = tools.get(OURS, {}).get("median", {})
     for key, part in RATIOS.items():
         if part in mine and others:
             best = min(others, key=lambda name: others[name][part][key])

@@ -13,21 +13,10 @@ Runs the module in a process of its own, as on a node, and compares what it repo
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
-from common import (
-    PACE,
-    Cost,
-    Figures,
-    PacedServer,
-    arguments,
-    errors,
-    machine,
-    medians,
-    paced_server,
-    run_module,
-    write,
-)
+from common import PACE, Cost, Figures, PacedServer, arguments, judged, machine, medians, run_module, write
 
 COLUMNS = (
     "streams  TTFT p50   p99  ITL p50   p99  tokens/s (error)  overhead    CPU  memory   lag  void",
@@ -50,19 +39,6 @@ def load(server: PacedServer, streams: int, size: t.Mapping[str, int], **more: t
     if not result["results"]:
         raise SystemExit(f"the probe made no load: {[finding['summary'] for finding in result['findings']]}")
     return result["results"][0], cost
-
-
-def one_run(streams: int, pace: t.Mapping[str, t.Any], size: t.Mapping[str, int]) -> Figures:
-    """One load of a fresh server: what the server knows, what the probe says, what the probe cost."""
-    with paced_server(pace) as server:
-        measured, cost = load(server, streams, size)
-        truth = server.truth()
-    return {
-        "truth": truth,
-        "measured": measured,
-        "cost": cost.as_dict() | {"overhead": cost.wall - truth["duration"]},
-        "errors": errors(truth, measured, measured["output_throughput"]),
-    }
 
 
 def middle(runs: list[Figures]) -> Figures:
@@ -98,7 +74,7 @@ def main() -> None:
     report: Figures = {"machine": machine(), "pace": pace, "size": size, "runs": options["runs"], "loads": {}}
     print(COLUMNS[0])
     for streams in options["streams"]:
-        runs = [one_run(streams, pace, size) for _run in range(options["runs"])]
+        runs = [judged(functools.partial(load, streams=streams, size=size), pace) for _run in range(options["runs"])]
         report["loads"][str(streams)] = {"median": middle(runs), "runs": runs}
         print(line(streams, report["loads"][str(streams)]["median"]), flush=True)
     write(report, options["output"])

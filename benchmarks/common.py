@@ -22,7 +22,7 @@ import tempfile
 import time
 import typing as t
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,8 +91,8 @@ def medians(runs: Sequence[Mapping[str, t.Any]], size: bool = False) -> Figures:
     return result
 
 
-def errors(truth: Mapping[str, t.Any], measured: Mapping[str, t.Any], throughput: float) -> Figures:
-    """Relative errors of ``measured`` (``ttft``, ``itl`` in seconds, ``tokens``), 0.01 is 1 % too much.
+def errors(truth: Mapping[str, t.Any], measured: Mapping[str, t.Any]) -> Figures:
+    """Relative errors of ``measured`` (``ttft``, ``itl`` in seconds, ``output_throughput``), 0.01 is 1 % too much.
 
     ``tokens`` is a difference in tokens. What was not measured is left out.
     """
@@ -102,7 +102,8 @@ def errors(truth: Mapping[str, t.Any], measured: Mapping[str, t.Any], throughput
         for key, true in truth[figure].items()
         if measured[figure].get(key) is not None
     }
-    return found | {"throughput": throughput / truth["throughput"] - 1, "tokens": measured["tokens"] - truth["tokens"]}
+    found["throughput"] = measured["output_throughput"] / truth["throughput"] - 1
+    return found | {"tokens": measured["tokens"] - truth["tokens"]}
 
 
 @dataclass
@@ -255,6 +256,26 @@ def paced_server(pace: Mapping[str, t.Any]) -> Iterator[PacedServer]:
         server.kill()
         server.wait()
         t.cast(t.IO[str], server.stdout).close()
+
+
+def judged(
+    load: Callable[[PacedServer], tuple[Figures, Cost]], pace: Mapping[str, t.Any] = PACE, values: bool = False
+) -> Figures:
+    """One load of a fresh server: what the server knows, what the tool says, what it cost, how wrong it is.
+
+    ``overhead`` in ``cost`` is the time of the whole process beyond the load, in seconds.
+
+    :param load: loads the server; gives ``ttft, itl, tokens, output_throughput`` and its cost.
+    """
+    with paced_server(pace) as server:
+        measured, cost = load(server)
+        truth = server.truth(values)
+    return {
+        "truth": truth,
+        "measured": measured,
+        "cost": cost.as_dict() | {"overhead": cost.wall - truth["duration"]},
+        "errors": errors(truth, measured),
+    }
 
 
 def run_module(name: str, options: Mapping[str, t.Any], env: Mapping[str, str] | None = None) -> tuple[Figures, Cost]:

@@ -1,0 +1,157 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The least that a load client can do over each HTTP machinery: send, split lines, stamp each. For bench_http.py.
+
+Prints ``ttft`` and ``itl`` (every value, in seconds), ``tokens`` and ``duration`` as JSON. Nothing is decoded, so that
+what is measured is the machinery; streams start in small groups, as throughput_probe's do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import sys
+import threading
+import time
+import typing as t
+from collections.abc import AsyncIterator, Callable, Iterable
+
+GROUP, GROUP_INTERVAL = 16, 0.002
+PATH = "/v1/completions"
+
+
+class Times:
+    """What all streams saw, in seconds."""
+
+    def __init__(self) -> None:
+        self.ttft: list[float] = []
+        self.itl: list[float] = []
+        self.first, self.last = float("inf"), 0.0
+
+    def add(self, sent: float, stamps: list[float]) -> None:
+        self.ttft.append(stamps[0] - sent)
+        self.itl.extend(after - before for before, after in zip(stamps, stamps[1:], strict=False))
+        self.first, self.last = min(self.first, sent), max(self.last, stamps[-1])
+
+
+def is_token(line: bytes | str) -> bool:
+    return (b'"text"' if isinstance(line, bytes) else '"text"') in line
+
+
+def stamps_of(lines: Iterable[bytes]) -> list[float]:
+    return [time.monotonic() for line in lines if is_token(line)]
+
+
+def with_requests(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
+    import requests
+
+    def stream(number: int) -> None:
+        time.sleep(number // GROUP * GROUP_INTERVAL)
+        with requests.Session() as session:
+            for _request in range(each):
+                sent = time.monotonic()
+                answer = session.post(url + PATH, data=body, stream=True, timeout=60)
+                times.add(sent, stamps_of(answer.iter_lines(chunk_size=8192)))
+
+    threads = [threading.Thread(target=stream, args=(number,)) for number in range(streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+async def all_streams(streams: int, each: int, times: Times, lines: Callable[[int], AsyncIterator[t.Any]]) -> None:
+    async def stream(number: int) -> None:
+        await asyncio.sleep(number // GROUP * GROUP_INTERVAL)
+        for _request in range(each):
+            sent, stamps = time.monotonic(), []
+            async for line in lines(number):
+                if is_token(line):
+                    stamps.append(time.monotonic())
+            times.add(sent, stamps)
+
+    await asyncio.gather(*(stream(number) for number in range(streams)))
+
+
+async def with_aiohttp(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def lines(_number: int) -> AsyncIterator[bytes]:
+            async with session.post(url + PATH, data=body) as answer:
+                async for line in answer.content:
+                    yield line
+
+        await all_streams(streams, each, times, lines)
+
+
+async def with_httpx(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
+    import httpx
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+
+        async def lines(_number: int) -> AsyncIterator[str]:
+            async with client.stream("POST", url + PATH, content=body) as answer:
+                async for line in answer.aiter_lines():
+                    yield line
+
+        await all_streams(streams, each, times, lines)
+
+
+async def with_streams(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
+    """asyncio's own StreamReader, the least code that the standard library allows."""
+    host, port = url.removeprefix("http://").split(":")
+    head = f"POST {PATH} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    opened: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
+
+    async def lines(number: int) -> AsyncIterator[bytes]:
+        if number not in opened:
+            opened[number] = await asyncio.open_connection(host, int(port))
+        reader, writer = opened[number]
+        writer.write(head + body)
+        while (line := await reader.readline()) != b"0\r\n":
+            yield line
+        await reader.readline()
+
+    await all_streams(streams, each, times, lines)
+    for _reader, writer in opened.values():
+        writer.close()
+
+
+MACHINERY = {"requests": with_requests, "aiohttp": with_aiohttp, "httpx": with_httpx, "streams": with_streams}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("machinery", choices=MACHINERY)
+    parser.add_argument("--url", required=True)
+    for name in ("streams", "each", "prompt-tokens", "output-tokens"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    options = parser.parse_args()
+    body = json.dumps(
+        {
+            "model": "paced",
+            "prompt": "word " * options.prompt_tokens,
+            "max_tokens": options.output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        }
+    ).encode()
+    times = Times()
+    gc.disable()
+    work = MACHINERY[options.machinery](options.url, body, options.streams, options.each, times)
+    if work is not None:
+        asyncio.run(work)
+    tokens = len(times.ttft) + len(times.itl)
+    json.dump(
+        {"ttft": times.ttft, "itl": times.itl, "tokens": tokens, "duration": times.last - times.first}, sys.stdout
+    )
+
+
+if __name__ == "__main__":
+    main()
