@@ -55,6 +55,7 @@ RULES: t.Final[tuple[Rule, ...]] = (
     memory.tight_cache,
     interconnect.hardware_limit,
     waiting.uneven_work,
+    waiting.host_bound,
     waiting.too_much_expected,
     waiting.waiting,
     server.settings,

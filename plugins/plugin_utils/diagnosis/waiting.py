@@ -30,7 +30,7 @@ def waiting(case: Case) -> Diagnosis | None:
     spread = case.all(_CHECK)
     correlation = ((case.node.load.data.get("gpu_samples") or {}).get("synchronisation") or {}).get("correlation")
     evidence = [f"utilisation: {figures(case.utilisation, '%')}"]
-    evidence += [f"spread: {spread[0].measured} points" if spread and spread[0].measured is not None else ""]
+    evidence += [f"spread: {spread[0].measured} {spread[0].unit}" if spread and spread[0].measured is not None else ""]
     evidence += [f"correlation of the samples: {correlation:.2f}" if correlation is not None else ""]
     evidence += [f"power of its limit: {figures(case.power_share, '%')}" if case.power_share else ""]
     behind = _straggler(case)
@@ -68,7 +68,7 @@ def _straggler(case: Case) -> int | None:
 def uneven_work(case: Case) -> Diagnosis | None:
     """A GPU of the group that idles under load, with its memory in use."""
     found = case.first("utilisation.active")
-    if found is None or "utilisation.active" in case.explained or case.down:
+    if found is None or found.status is not Status.FAIL or "utilisation.active" in case.explained or case.down:
         return None
     replicas = int(case.node.tensor_parallel.data.get("data_parallel_size") or 1)
     holding = gpus.holders(gpus.memory_used(case.node))
@@ -88,6 +88,24 @@ def uneven_work(case: Case) -> Diagnosis | None:
         if replicas > 1
         else "Look for that rank in the vLLM log, then restart vLLM.",
         findings=("utilisation.active", *case.unexplained(_CHECK, *case.slow)),
+    )
+
+
+def host_bound(case: Case) -> Diagnosis | None:
+    """GPUs that work in step, and stand still together for most of the time."""
+    found = case.first("utilisation.active")
+    if found is None or found.status is not Status.WARN or "utilisation.active" in case.explained or case.down:
+        return None
+    return Diagnosis(
+        id="gpus.host_bound",
+        title="The GPUs wait for the host",
+        cause="All GPUs stand still together for more than half of the time: between steps they wait for scheduling, "
+        "sampling or kernel launches on the processor, or the load has too few streams to keep them busy.",
+        confidence="high" if case.unexplained(*case.slow) else "low",
+        evidence=(f"utilisation: {figures(case.utilisation, '%')}", *case.speed_words()),
+        remedy=str(found.remedy),
+        expected_gain=case.recovery(),
+        findings=("utilisation.active", *case.unexplained(*case.slow)),
     )
 
 

@@ -38,6 +38,22 @@ BUSY: t.Final = Limit(LOADED, "%", "a GPU that decodes shows far more than 10 % 
 #: Slow reading of the mean over the load: GPUs of a group do the same work, so they show the same utilisation.
 SPREAD: t.Final = Limit(20, "points", "multi-GPU guide: GPUs of a tensor-parallel group rise and fall together")
 
+#: Share of time in which a GPU touches its memory. NCCL spins in registers while it waits, so this tells work from
+#: waiting where utilisation shows both as busy.
+WORK: t.Final = Limit(
+    25, "%", "two H100 in step touch memory equally long within 2 %; with three times the work on one it was 65 % less"
+)
+
+#: Below this the share of time in memory is too small to be compared.
+WORKING: t.Final = Limit(5, "%", "kernels of microseconds leave 0 % on an H100, decoding 20 to 100 %")
+
+#: Below this on every GPU the time goes into waiting for the host, whatever the GPUs wait with.
+HOST_BOUND: t.Final = Limit(
+    50,
+    "%",
+    "tensor-parallel decoding keeps two H100 busy for 90 %, and for 40 % where hosts take 8 ms before each step",
+)
+
 SUSTAINED: t.Final = Limit(
     10, "% of samples", "a short dip is normal; gpud warns at 0.6 hardware slowdowns a minute over ten minutes"
 )

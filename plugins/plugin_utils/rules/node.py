@@ -80,6 +80,7 @@ class Options:
     ``model`` may give ``weight_bytes, layers, kv_heads``; ``memory_bandwidth`` is bytes/s of one GPU,
     ``all_reduce_latency`` seconds; ``speed_limits`` maps a GPU model (or ``default``) to ``{warn, fail}`` in per cent;
     ``speed_history`` are tokens/s of one stream in earlier runs. ``fixed_seed``: the load repeats its prompts.
+    ``instance_type`` is the id of the Linode plan, ``hourly_price`` US dollars.
     """
 
     expected_throughput: float | None = None
@@ -90,6 +91,8 @@ class Options:
     speed_limits: Mapping[str, t.Any] = field(default_factory=dict)
     speed_history: Sequence[float] = ()
     fixed_seed: bool = False
+    instance_type: str | None = None
+    hourly_price: float | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,11 @@ class NodeFacts:
         if size is None:
             return None
         return int(size) * int(data.get("pipeline_parallel_size") or 1) * int(data.get("data_parallel_size") or 1)
+
+    @property
+    def only_tensor_parallel(self) -> bool:
+        """Whether every GPU of the group has an equal share of every layer: no pipeline stages, no replicas."""
+        return self.group_size is not None and self.group_size == self.tensor_parallel.data["tensor_parallel_size"]
 
     @property
     def spans_nodes(self) -> bool:

@@ -226,7 +226,9 @@ SITUATIONS: list[Row] = [
         {"transport": None, "speed": 0.66},
         {"performance.unexplained"},
     ),
-    ("half idle, a third of the speed", {"utilisation": [40, 40, 40, 40], "speed": 0.33}, {"performance.unexplained"}),
+    ("half idle, a third of the speed", {"utilisation": [40, 40, 40, 40], "speed": 0.33}, {"gpus.host_bound"}),
+    ("half idle, as fast as it should be", {"utilisation": [40, 40, 40, 40]}, {"gpus.host_bound"}),
+    ("not quite busy, a third of the speed", {"utilisation": [60] * 4, "speed": 0.33}, {"performance.unexplained"}),
     (
         "below what the user expects, as the hardware allows",
         {"expected_throughput": 300.0},
