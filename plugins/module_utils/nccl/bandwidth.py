@@ -4,7 +4,7 @@
 """All-reduce bandwidth with ``all_reduce_perf`` of NVIDIA's nccl-tests, under NCCL settings that rule a path in or out.
 
 Bus bandwidth is nccl-tests' own: bytes / time x 2 (n - 1) / n, which compares with the hardware whatever the number of
-GPUs. The report is the file that ``-J`` writes (nccl-tests 2.17 and newer).
+GPUs. The report is the file that ``-J`` writes (nccl-tests 2.17 and newer), as JSON only where its name ends so.
 """
 
 from __future__ import annotations
@@ -81,8 +81,19 @@ class Runner:
 def command(
     program: str, image: str | None, directory: str, gpus: int, largest: int, environment: Mapping[str, str]
 ) -> list[str]:
-    """The command line: the program itself, or within a container of ``image``; the report is ``directory/report``."""
-    options = ["-b", str(largest // 8), "-e", str(largest), "-f", "2", "-g", str(gpus), "-J", f"{directory}/report"]
+    """The command line: the program itself, or within a container of ``image``; the report is ``directory/report.json``."""
+    options = [
+        "-b",
+        str(largest // 8),
+        "-e",
+        str(largest),
+        "-f",
+        "2",
+        "-g",
+        str(gpus),
+        "-J",
+        f"{directory}/report.json",
+    ]
     if image is None:
         return [program, *options]
     variables = [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
@@ -122,7 +133,7 @@ def measure(
             except subprocess.TimeoutExpired:
                 found[variant] = Measured(None, f"no result after {timeout:.0f} s")
                 continue
-            report = Path(directory) / "report"
+            report = Path(directory) / "report.json"
             if code or not report.exists():
                 found[variant] = Measured(None, _reason(output, code))
             else:

@@ -155,7 +155,7 @@ def test_a_container_gets_gpus_report_directory_and_variables() -> None:
     assert argv[:4] == ["docker", "run", "--rm", "--gpus"]
     assert argv[argv.index("--env") : argv.index("--env") + 2] == ["--env", "NCCL_P2P_DISABLE=1"]
     assert argv[argv.index("--volume") + 1] == "/tmp/x:/tmp/x"
-    wanted = "-b 33554432 -e 268435456 -f 2 -g 2 -J /tmp/x/report"
+    wanted = "-b 33554432 -e 268435456 -f 2 -g 2 -J /tmp/x/report.json"
     assert argv[argv.index("nccl-tests:1") + 1 :] == wanted.split()
 
 
