@@ -15,20 +15,22 @@ from pathlib import Path
 #: Seconds until the engine answers; 1 to 2 on an idle machine.
 START_LIMIT = 60
 STOP_LIMIT = 30
-#: The engine's own bridge, so that a docker0 that was there before is neither used nor removed.
-BRIDGE = "multigpu0"
-NETWORK = "172.31.255.1/24"
+#: Bridges of our own, so that a docker0 that was there before is neither used nor removed; one for each engine that runs
+#: at the same time.
+BRIDGES = {f"multigpu{number}": f"172.31.{255 - number}.1/24" for number in range(8)}
 
 
 class Engine:
-    """``dockerd`` of the distribution's package, run by root without systemd."""
+    """``dockerd`` of the distribution's package, run by root without systemd.
+
+    It leaves the firewall's rules alone: published ports go through its proxy, and nothing in a container calls out.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.socket = home / "docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
-        self._rules: bytes | None = None
-        self._forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text("utf-8")
+        self._bridge: str | None = None
 
     @property
     def url(self) -> str:
@@ -39,19 +41,15 @@ class Engine:
         return {**os.environ, "DOCKER_HOST": self.url}
 
     def __enter__(self) -> Engine:
-        if Path(f"/sys/class/net/{BRIDGE}").exists():
-            raise RuntimeError(f"another run of this test is under way; after a killed one: ip link delete {BRIDGE}")
         self.home.mkdir(parents=True, exist_ok=True)
-        self._rules = _save_rules()
-        _run("ip", "link", "add", BRIDGE, "type", "bridge")
-        _run("ip", "address", "add", NETWORK, "dev", BRIDGE)
-        _run("ip", "link", "set", BRIDGE, "up")
+        self._bridge = _add_bridge()
         try:
             with (self.home / "dockerd.log").open("wb") as log:
                 self._process = subprocess.Popen(
                     [
                         *("dockerd", "--data-root", str(self.home / "data"), "--exec-root", str(self.home / "exec")),
-                        *("--pidfile", str(self.home / "docker.pid"), "--host", self.url, "--bridge", BRIDGE),
+                        *("--pidfile", str(self.home / "docker.pid"), "--host", self.url, "--bridge", self._bridge),
+                        *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
                     ],
                     stdout=log,
                     stderr=log,
@@ -76,10 +74,8 @@ class Engine:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
-        _run("ip", "link", "delete", BRIDGE, check=False)
-        if self._rules is not None:
-            _restore_rules(self._rules)
-        Path("/proc/sys/net/ipv4/ip_forward").write_text(self._forwarding, "utf-8")
+        if self._bridge is not None:
+            _run("ip", "link", "delete", self._bridge, check=False)
         shutil.rmtree(self.home, ignore_errors=True)
 
     def docker(self, *arguments: str, stdin: bytes | None = None, check: bool = True) -> str:
@@ -111,22 +107,15 @@ class Engine:
         raise RuntimeError(f"dockerd does not answer:\n{tail}")
 
 
-def _run(*argv: str, check: bool = True) -> None:
-    subprocess.run(argv, check=check, capture_output=True)
+def _add_bridge() -> str:
+    """Name of a bridge that is ours alone: the kernel lets only one make it."""
+    for name, network in BRIDGES.items():
+        if _run("ip", "link", "add", name, "type", "bridge", check=False).returncode == 0:
+            _run("ip", "address", "add", network, "dev", name)
+            _run("ip", "link", "set", name, "up")
+            return name
+    raise RuntimeError(f"all bridges are taken; after killed runs: ip link delete {next(iter(BRIDGES))}, ...")
 
 
-def _save_rules() -> bytes:
-    return subprocess.run(["iptables-save"], check=True, capture_output=True).stdout
-
-
-def _restore_rules(rules: bytes) -> None:
-    """Back to the rules from before: tables that did not exist then are emptied, with chains and policies."""
-    for table in ("filter", "nat", "mangle", "raw"):
-        if f"*{table}".encode() in rules or f"*{table}" not in _save_rules().decode():
-            continue
-        for chain in ("INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"):
-            _run("iptables", "-t", table, "-P", chain, "ACCEPT", check=False)
-        _run("iptables", "-t", table, "-F")
-        _run("iptables", "-t", table, "-X")
-    if rules:
-        subprocess.run(["iptables-restore"], input=rules, check=True, capture_output=True)
+def _run(*argv: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(argv, check=check, capture_output=True)
