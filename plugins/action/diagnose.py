@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing as t
 from collections.abc import Collection
 from pathlib import Path
@@ -40,6 +41,8 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "speed_history": {"type": "list", "elements": "float", "default": []},
     "baseline_dir": {"type": "path"},
     "fixed_seed": {"type": "bool", "default": False},
+    "instance_type": {"type": "str"},
+    "hourly_price": {"type": "float"},
     "thresholds": {"type": "list", "elements": "dict", "default": []},
     "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
     "tags": {"type": "list", "elements": "str", "default": ["all"]},
@@ -55,6 +58,8 @@ RULE_OPTIONS: t.Final = (
     "speed_limits",
     "speed_history",
     "fixed_seed",
+    "instance_type",
+    "hourly_price",
 )
 
 
@@ -93,6 +98,8 @@ class ActionModule(ActionBase):
         if options["baseline_dir"] and not options["speed_history"]:
             node = _with_past(node, Path(options["baseline_dir"]))
         wrong = judgement_errors(options["thresholds"], options["speed_limits"])
+        if options["hourly_price"] is not None and not 0 < options["hourly_price"] < math.inf:
+            wrong.append(f"hourly_price is {options['hourly_price']:g}; allowed: more than 0 US dollars")
         if wrong:
             raise AnsibleActionFail("; ".join(wrong))
         areas = selected_areas(options["tags"], options["skip_tags"])

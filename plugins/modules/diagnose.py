@@ -83,6 +83,12 @@ options:
     description: Whether the load repeats the prompts of an earlier run.
     type: bool
     default: false
+  instance_type:
+    description: Type id of the node's Linode plan, for its list price.
+    type: str
+  hourly_price:
+    description: What the node costs, in US dollars an hour. It goes before the list price of O(instance_type).
+    type: float
   thresholds:
     description:
       - Limits of your own, each a JMESPath C(query) over RV(node) with C(min), C(max) or C(equals).

@@ -21,6 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     as_dicts,
     worst,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import fleet_cost, node_cost
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import diagnose
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
@@ -69,7 +70,7 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
             }
             for number, section in enumerate(sections, start=1)
         ],
-        "facts": _facts(node),
+        "facts": _facts(node, sections),
         "memory": _memory(node),
         "load": [_step(node, step) for step in node.load.data.get("results") or ()],
         "utilisation": _utilisation(node),
@@ -100,7 +101,8 @@ def _errors(node: NodeFacts) -> list[dict[str, str]]:
     ]
 
 
-def _facts(node: NodeFacts) -> dict[str, t.Any]:
+def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
+    throughput = max((step.get("output_throughput") or 0.0 for step in node.steps), default=None) or None
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
     model = server.get("model") or {}
     return {
@@ -130,8 +132,21 @@ def _facts(node: NodeFacts) -> dict[str, t.Any]:
             "lines": _lines(node),
         },
         "configuration": {"arguments": node.arguments, "environment": node.environment},
-        "output_throughput": max((step.get("output_throughput") or 0.0 for step in node.steps), default=None) or None,
+        "output_throughput": throughput,
+        "cost": node_cost(
+            node.options.hourly_price,
+            node.options.instance_type,
+            throughput,
+            facts.get("count"),
+            _idle(sections),
+        ),
     }
+
+
+def _idle(sections: Sequence[judge.Section]) -> Sequence[int]:
+    """Indices of the GPUs that hold no part of the model, as the check found them."""
+    found = [item for section in sections for item in section.findings if item.check == "memory.idle_gpu"]
+    return [index for item in found for index in (item.evidence or {}).get("idle", ())]
 
 
 def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
@@ -243,6 +258,7 @@ def report_document(
         "summary": {
             "status": status.value,
             "hosts": {item.value: counts.get(item.value, 0) for item in Status},
+            "cost": fleet_cost(nodes),
         },
         "hosts": nodes,
         "fleet": {"title": AREAS["fleet"], "findings": as_dicts(found)},

@@ -22,6 +22,21 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def dollars(amount: float) -> str:
+    """``3.57``, ``0.0841``: cents, and more digits where cents would hide the difference."""
+    return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"
+
+
+def cost(known: t.Mapping[str, t.Any]) -> list[str]:
+    """What a node or a fleet costs, in words: by the hour, per million output tokens, for idle GPUs."""
+    words = [f"{known['hourly_price']:.2f} USD/h"]
+    if known["per_million_output_tokens"] is not None:
+        words.append(f"{dollars(known['per_million_output_tokens'])} USD per 1M output tokens")
+    if known["idle_hourly"]:
+        words.append(f"{known['idle_hourly']:.2f} USD/h of it for idle GPUs")
+    return words
+
+
 def cell(value: t.Any) -> str:
     """``-`` for what is not known."""
     return "-" if value is None else str(value)

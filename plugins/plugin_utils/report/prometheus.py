@@ -58,6 +58,7 @@ def report_prometheus(document: Document) -> str:
         _verdicts(metrics, name, node)
         _speeds(metrics, name, node)
         _gpus(metrics, name, node)
+        _costs(metrics, name, node)
     return str(generate_latest(metrics.registry).decode())
 
 
@@ -90,6 +91,14 @@ def _speeds(metrics: _Metrics, name: str, node: Document) -> None:
             for percentile, quantile in _QUANTILES.items():
                 value = (step[key] or {}).get(percentile)
                 metrics.set(f"{key}_seconds", help_text, value, **labels, quantile=quantile)
+
+
+def _costs(metrics: _Metrics, name: str, node: Document) -> None:
+    known = node["facts"]["cost"] or dict.fromkeys(("hourly_price", "per_million_output_tokens", "idle_hourly"))
+    metrics.set("hourly_price_dollars", "Price of the node by the hour", known["hourly_price"], node=name)
+    metrics.set("idle_hourly_price_dollars", "Part of it for idle GPUs", known["idle_hourly"], node=name)
+    each = known["per_million_output_tokens"]
+    metrics.set("million_output_tokens_dollars", "Price of a million output tokens under load", each, node=name)
 
 
 def _gpus(metrics: _Metrics, name: str, node: Document) -> None:

@@ -10,7 +10,14 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import GIB, cell, milliseconds, plain, speed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import (
+    GIB,
+    cell,
+    cost,
+    milliseconds,
+    plain,
+    speed,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
 
 Document = Mapping[str, t.Any]
@@ -60,6 +67,9 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
     yield f"   {'node':<{width}}  {'verdict':<{verdict}}  GPUs   TP    tok/s  what is wrong"
     for name in names:
         yield from _node_row(name, document["hosts"][name], width, verdict, style)
+    if bill := document["summary"]["cost"]:
+        alone = "" if bill["nodes"] == total else f" ({bill['nodes']} of {total} nodes have a known price)"
+        yield from style.wrap(f"{style.dot.join(cost(bill))}{alone}", "   ")
     for finding in document["fleet"]["findings"]:
         if finding["status"] in ("fail", "warn"):
             yield from style.wrap(finding["summary"], f" {style.symbols[finding['status']]} ")

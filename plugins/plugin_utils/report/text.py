@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes, tables
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes, figures, tables
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, WIDTH, Style
 
 Node = Mapping[str, t.Any]
@@ -35,7 +35,8 @@ def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
     """One node: head, sections, and what is wrong."""
     yield style.heavy * WIDTH
     yield style.title(f" {name}", node["status"])
-    yield from (f" {style.fit(line, WIDTH - 1)}" for line in about(node, style))
+    for line in about(node, style):
+        yield from style.wrap(line, " ")
     yield style.heavy * WIDTH
     for error in node["errors"]:
         yield from style.wrap(error["reason"], f" {style.symbols['fail']} ")
@@ -47,7 +48,7 @@ def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
 
 
 def about(node: Node, style: Style) -> list[str]:
-    """What the node is, in at most two lines: hardware, then server."""
+    """What the node is, in at most three lines: hardware, server, price."""
     gpus, vllm = node["facts"]["gpus"], node["facts"]["vllm"]
     hardware = [f"{count} {style.times} {name}" for name, count in gpus["names"].items()]
     if not hardware and gpus["count"] is not None:
@@ -57,7 +58,9 @@ def about(node: Node, style: Style) -> list[str]:
     server = [f"vLLM {vllm['version']}"] if vllm["version"] else []
     server += [f"TP {vllm['tensor_parallel_size']}"] if vllm["tensor_parallel_size"] else []
     server += [str(vllm["model"])] if vllm["model"] else []
-    return [style.dot.join(parts) for parts in (hardware, server) if parts]
+    known = node["facts"]["cost"]
+    price = [*figures.cost(known), known["source"]] if known else []
+    return [style.dot.join(parts) for parts in (hardware, server, price) if parts]
 
 
 def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator[str]:

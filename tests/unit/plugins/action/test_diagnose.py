@@ -73,7 +73,10 @@ def test_check_mode_is_the_reason(run_action: t.Callable[..., dict]) -> None:
     assert {finding["summary"] for finding in performance["findings"]} == {"check mode makes no load"}
 
 
-@pytest.mark.parametrize("args", [{}, {"results": {"other": {}}}, {"results": {}, "fail_on": "sometimes"}])
+@pytest.mark.parametrize(
+    "args",
+    [{}, {"results": {"other": {}}}, {"results": {}, "fail_on": "sometimes"}, {"results": {}, "hourly_price": 0}],
+)
 def test_wrong_options_are_refused(run_action: t.Callable[..., dict], args: dict) -> None:
     with pytest.raises(AnsibleActionFail):
         run_action(ActionModule, args)

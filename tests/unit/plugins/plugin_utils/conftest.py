@@ -226,8 +226,8 @@ def crashed_probe() -> Results:
 def fleet_hosts() -> dict[str, dict[str, t.Any] | None]:
     """Every kind of node that a report has to show."""
     return {
-        "healthy": judged_node("healthy", healthy_results(), expected_throughput=110.0),
-        "idle-gpus": judged_node("idle-gpus", idle_gpus()),
+        "healthy": judged_node("healthy", healthy_results(), expected_throughput=110.0, hourly_price=3.0),
+        "idle-gpus": judged_node("idle-gpus", idle_gpus(), instance_type="g2-gpu-rtx4000a4-m"),
         "socket": judged_node("socket", socket_transport(), expected_throughput=300.0),
         "lost": judged_node("lost", lost_halfway()),
         "crashed": judged_node("crashed", crashed_probe()),

@@ -66,7 +66,17 @@ def test_verdicts(fleet: dict) -> None:
         "crashed": "fail",
         "silent": "fail",
     }
-    assert fleet["summary"] == {"status": "fail", "hosts": {"pass": 1, "warn": 0, "fail": 5, "not_tested": 0}}
+    assert fleet["summary"]["status"] == "fail"
+    assert fleet["summary"]["hosts"] == {"pass": 1, "warn": 0, "fail": 5, "not_tested": 0}
+
+
+def test_what_nodes_and_fleet_cost(fleet: dict) -> None:
+    costs = {name: node["facts"]["cost"] for name, node in fleet["hosts"].items()}
+    assert costs["idle-gpus"]["idle_hourly"] == pytest.approx(3.57 * 3 / 4)
+    assert costs["healthy"]["per_million_output_tokens"] == pytest.approx(3.0 / (612.4 * 3600) * 1e6)
+    assert costs["silent"] is None
+    assert fleet["summary"]["cost"]["nodes"] == 2
+    assert fleet["summary"]["cost"]["hourly_price"] == pytest.approx(6.57)
 
 
 def test_headlines_lead_with_the_worst(fleet: dict) -> None:

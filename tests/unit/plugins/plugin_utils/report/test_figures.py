@@ -30,3 +30,17 @@ def test_cell(value: object, shown: str) -> None:
 )
 def test_plain(value: object, shown: str) -> None:
     assert figures.plain(value) == shown
+
+
+@pytest.mark.parametrize(("amount", "shown"), [(12.345, "12.35"), (0.08414, "0.0841"), (0.5, "0.5")])
+def test_dollars(amount: float, shown: str) -> None:
+    assert figures.dollars(amount) == shown
+
+
+def test_cost_in_words() -> None:
+    known = {"hourly_price": 3.57, "per_million_output_tokens": None, "idle_hourly": 0.0}
+    assert figures.cost(known) == ["3.57 USD/h"]
+    assert figures.cost({**known, "per_million_output_tokens": 1.9813, "idle_hourly": 2.6775})[1:] == [
+        "1.98 USD per 1M output tokens",
+        "2.68 USD/h of it for idle GPUs",
+    ]

@@ -50,6 +50,13 @@ def test_speeds_in_base_units(samples: Samples) -> None:
     assert value(samples, "gpu_memory_total_bytes", node="healthy", gpu="3") == [20 * 2**30]
 
 
+def test_prices_in_dollars(samples: Samples) -> None:
+    assert value(samples, "hourly_price_dollars", node="healthy") == [3.0]
+    assert value(samples, "idle_hourly_price_dollars", node="idle-gpus") == [pytest.approx(2.6775)]
+    assert value(samples, "million_output_tokens_dollars", node="healthy") == [pytest.approx(1.3608, rel=1e-4)]
+    assert value(samples, "hourly_price_dollars", node="silent") == []
+
+
 def test_what_is_not_known_has_no_value(fleet: dict, samples: Samples) -> None:
     assert value(samples, "gpus", node="silent") == []
     assert value(samples, "output_tokens_per_second", node="crashed") == []
