@@ -28,8 +28,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests/support/paced_server.py"
-#: Load average from which other work on the machine is taken to disturb the figures.
-QUIET = 0.5
+#: Cores in use by others before the first run from which they are taken to disturb the figures, and how long that is
+#: looked at, in seconds. The load average alone would still tell of the benchmark before this one.
+QUIET, LOOK_FOR_OTHERS = 0.2, 2.0
 #: Seconds between two looks at a process tree's memory.
 _LOOK = 0.1
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -48,10 +49,13 @@ def arguments(description: str | None, runs: int = 5) -> argparse.ArgumentParser
 
 
 def machine() -> Figures:
-    """The machine, and how busy it was; call it before the first run. Warns where other work disturbs the figures."""
-    load = os.getloadavg()[0]
-    if load > QUIET:
-        print(f"warning: load average is {load:.2f} before the first run; figures of a busy machine", file=sys.stderr)
+    """The machine, and how busy it was; call it before the first run. Warns where other work disturbs the figures.
+
+    ``busy`` is cores in use, ``load_average`` that of the last minute, ``memory`` in bytes.
+    """
+    load, busy = os.getloadavg()[0], _busy()
+    if busy > QUIET:
+        print(f"warning: others use {busy:.1f} cores (load average {load:.2f}): not final figures", file=sys.stderr)
     return {
         "cpu": _first(r"^model name\s*: (.*)$", "/proc/cpuinfo") or platform.machine(),
         "cores": os.cpu_count(),
@@ -60,9 +64,23 @@ def machine() -> Figures:
         "system": _first(r'^PRETTY_NAME="?([^"\n]*)', "/etc/os-release") or platform.system(),
         "python": platform.python_version(),
         "load_average": load,
-        "quiet": load <= QUIET,
+        "busy": busy,
+        "quiet": busy <= QUIET,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def _busy() -> float:
+    """Cores in use while this process waits."""
+    before = _processor_time()
+    time.sleep(LOOK_FOR_OTHERS)
+    return (_processor_time() - before) / LOOK_FOR_OTHERS
+
+
+def _processor_time() -> float:
+    """Seconds that all cores have worked, from the first line of /proc/stat (proc_stat(5)); waiting is not work."""
+    user, nice, system, _idle, _waiting, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:])
+    return (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")
 
 
 def _first(pattern: str, path: str) -> str | None:

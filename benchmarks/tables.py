@@ -1,0 +1,308 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes the figures of .cache/bench/NAME.json into docs/benchmarks.md, between its marks ``<!-- NAME -->``.
+
+A name without a file keeps the table that it has. What misses its limit is bold::
+
+    .venv/bin/python benchmarks/tables.py            # into docs/benchmarks.md
+    .venv/bin/python benchmarks/tables.py --print    # to read here
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import typing as t
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from common import ROOT, Figures
+
+RESULTS = ROOT / ".cache/bench"
+DOCUMENT = ROOT / "docs/benchmarks.md"
+#: TTFT p50 error at most, by streams.
+TTFT_LIMITS = {"128": 0.015, "512": 0.025, "1024": 0.05}
+LIMITS = {"ttft_p99": 0.10, "itl_p50": 0.01, "throughput": 0.01, "overhead": 2.0, "memory": 150e6, "peer_cpu": 1 / 3}
+KOLMOGOROV_SMIRNOV = 0.05
+FACTS_LIMIT = 0.1
+SCAN_LIMIT, SCAN_MEMORY = 2.0, 100e6
+FLEET_LIMIT = 6.0
+RATIO_NAMES = {
+    "cpu": "CPU seconds",
+    "memory": "memory",
+    "overhead": "start-up and wind-down",
+    "ttft_p50": "TTFT p50 error",
+    "ttft_p99": "TTFT p99 error",
+}
+
+
+def percent(value: float) -> str:
+    return f"{value * 100:.2f} %" if abs(value) < 0.1 else f"{value * 100:,.0f} %"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s"
+
+
+def milliseconds(value: float) -> str:
+    return f"{value * 1e3:.1f} ms"
+
+
+def megabytes(value: float) -> str:
+    return f"{value / 1e6:.0f} MB"
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def held(value: float, show: Callable[[float], str], limit: float | None) -> str:
+    """``value``, bold where it is beyond its limit."""
+    return f"**{show(value)}**" if limit is not None and value > limit else show(value)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[t.Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def machine(report: Figures) -> str:
+    """What the figures were taken on, and whether it was quiet."""
+    found = report["machine"]
+    state = "" if found["quiet"] else f"; **others used {found['busy']:.1f} cores: not final**"
+    return (
+        f"{found['date']}, {found['cpu']}, {found['cores']} cores, {found['memory'] / 2**30:.0f} GiB,"
+        f" {found['system']}, Linux {found['kernel']}, Python {found['python']}; load average before the first run"
+        f" {found['load_average']:.2f}{state}."
+    )
+
+
+def probe(report: Figures) -> str:
+    rows = []
+    for streams, entry in report["loads"].items():
+        median = entry["median"]
+        wrong, cost = median["errors"], median["cost"]
+        rows.append(
+            [
+                f"{int(streams):,}",
+                held(wrong["ttft_p50"], percent, TTFT_LIMITS.get(streams)),
+                held(wrong["ttft_p99"], percent, LIMITS["ttft_p99"]),
+                held(wrong["itl_p50"], percent, LIMITS["itl_p50"]),
+                percent(wrong["itl_p99"]),
+                held(wrong["throughput"], percent, LIMITS["throughput"]),
+                f"{median['output_throughput']:,.0f}",
+                held(cost["overhead"], seconds, LIMITS["overhead"]),
+                seconds(cost["cpu"]),
+                held(cost["memory"], megabytes, LIMITS["memory"]),
+                f"{median['void']} of {len(entry['runs'])}",
+            ]
+        )
+    head = (
+        "streams, TTFT p50, p99, ITL p50, p99, throughput, tokens/s, start-up and wind-down, CPU, memory, void".split(
+            ", "
+        )
+    )
+    return table(head, rows)
+
+
+def peers(report: Figures) -> str:
+    rows = []
+    for streams, load in report["loads"].items():
+        for name, entry in load["tools"].items():
+            median, tool = entry["median"], report["tools"][name]["name"]
+            good = len(entry["runs"]) - len(median["failed"])
+            first = [f"{int(streams):,}", tool, f"{good} of {len(entry['runs'])}"]
+            if "cost" not in median:
+                rows.append([*first, "failed", *[""] * 7])
+                continue
+            wrong, cost = median["errors"], median["cost"]
+            shown = [percent(wrong[key]) for key in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99", "throughput")]
+            rows.append([*first, *shown, seconds(cost["overhead"]), seconds(cost["cpu"]), megabytes(cost["memory"])])
+    head = "streams, tool, runs, TTFT p50, p99, ITL p50, p99, throughput, start-up and wind-down, CPU, memory".split(
+        ", "
+    )
+    return table(head, rows)
+
+
+def peer_ratios(report: Figures) -> str:
+    rows = []
+    for streams, load in report["loads"].items():
+        found = [load["ratios"].get(key) for key in RATIO_NAMES]
+        limits = [LIMITS["peer_cpu"] if key == "cpu" else None for key in RATIO_NAMES]
+        cells = [
+            f"{held(cell['ratio'], ratio, limit)} ({report['tools'][cell['best']]['name'].split()[0]})" if cell else ""
+            for cell, limit in zip(found, limits, strict=True)
+        ]
+        rows.append([f"{int(streams):,}", *cells])
+    return table(["streams", *RATIO_NAMES.values()], rows)
+
+
+def commands(report: Figures) -> str:
+    return "\n".join(
+        f"- {tool['name']} (one of its ITLs is {tool['itl']}): `{_relative(tool['command'])}`"
+        for tool in report["tools"].values()
+        if tool["command"]
+    )
+
+
+def _relative(command: str) -> str:
+    return command.replace(f"{ROOT}/", "")
+
+
+def http(report: Figures) -> str:
+    rows = []
+    for streams, load in report["loads"].items():
+        for name, entry in load.items():
+            wrong, cost = entry["median"]["errors"], entry["median"]["cost"]
+            shown = [percent(wrong[key]) for key in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99")]
+            rows.append(
+                [f"{int(streams):,}", report["names"][name], *shown, seconds(cost["cpu"]), megabytes(cost["memory"])]
+            )
+    return table(["streams", "machinery", "TTFT p50", "p99", "ITL p50", "p99", "CPU", "memory"], rows)
+
+
+def second_truth(report: Figures) -> str:
+    rows = []
+    for streams, entry in report["loads"].items():
+        median = entry["median"]
+        itl, wrong = median["itl"], median["errors"]
+        rows.append(
+            [
+                f"{int(streams):,}",
+                f"{median['count']:,}",
+                held(median["tokens"], lambda count: f"{count:,}", 0),
+                held(itl["d"], "{:.4f}".format, KOLMOGOROV_SMIRNOV),
+                held(itl["d_max"], "{:.4f}".format, KOLMOGOROV_SMIRNOV),
+                f"{itl['critical']:.4f}",
+                percent(wrong["itl_p50"]),
+                percent(wrong["itl_p99"]),
+                percent(wrong["throughput"]),
+            ]
+        )
+    head = ["streams", "tokens", "miscounted", "D", "worst D", "critical D", "ITL p50", "p99", "throughput"]
+    return table(head, rows)
+
+
+def gpu_facts(report: Figures) -> str:
+    median = report["median"]
+    row = [
+        f"{median['count']:.0f}, {report['node']}",
+        held(median["facts"], milliseconds, FACTS_LIMIT),
+        milliseconds(median["imports"]),
+        milliseconds(median["process"]),
+        megabytes(median["memory"]),
+    ]
+    head = ["GPUs", "inside the module", "imports", "whole process", "memory"]
+    if "nvidia_smi" in median:
+        head += ["`nvidia-smi -q -x`", "ratio, inside", "ratio, process"]
+        row += [milliseconds(median["nvidia_smi"]), ratio(median["facts_ratio"]), ratio(median["process_ratio"])]
+    return table(head, [row])
+
+
+def scan(report: Figures) -> str:
+    rows = []
+    for mix, entry in report["mixes"].items():
+        median = entry["median"]
+        ours, size = median["ours"], report["size"]
+        rows.append(
+            [
+                mix,
+                f"{size / 2**20:.0f} MiB",
+                seconds(ours["wall"]),
+                seconds(median["grep"]["wall"]),
+                held(median["ratio"], ratio, SCAN_LIMIT),
+                ratio(median["scan_ratio"]),
+                f"{size / 2**20 / ours['wall']:,.0f} MiB/s",
+                held(ours["memory"], megabytes, SCAN_MEMORY),
+                f"{median['faults']:,.0f}",
+            ]
+        )
+    head = "mix, size, nccl_log_scan, grep, ratio, ratio of the scan alone, speed, memory, fault lines".split(", ")
+    return table(head, rows)
+
+
+def fleet(report: Figures) -> str:
+    rows = []
+    for hosts, entry in report["fleets"].items():
+        memory = entry["memory"]["check"]
+        for connections in ("fresh", "open"):
+            median = entry[connections]["median"]
+            grown = report.get("growth", {}).get(hosts, {}).get(connections)
+            rows.append(
+                [
+                    hosts,
+                    connections,
+                    seconds(median["ping"]["wall"]),
+                    seconds(median["check"]["wall"]),
+                    held(median["ratio"], ratio, FLEET_LIMIT),
+                    ratio(median["ratio_cpu"]),
+                    held(grown, ratio, 1.0) if grown is not None else "",
+                    f"{megabytes(memory['memory'])}, {megabytes(memory['parent'])}",
+                ]
+            )
+    head = [
+        "hosts",
+        "connections",
+        "ping",
+        "quick_check",
+        "ratio",
+        "ratio of CPU",
+        "growth, 1 is linear",
+        "memory, of main process",
+    ]
+    return table(head, rows)
+
+
+#: Mark in the document: file, and what makes its text.
+TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
+    "probe": ("probe", probe),
+    "second-truth": ("second_truth", second_truth),
+    "peers": ("peers", peers),
+    "peer-ratios": ("peers", peer_ratios),
+    "peer-commands": ("peers", commands),
+    "http": ("http", http),
+    "gpu-facts": ("gpu_facts", gpu_facts),
+    "gpu-facts-real": ("gpu_facts_real", gpu_facts),
+    "scan": ("scan", scan),
+    "fleet": ("fleet", fleet),
+}
+#: Marks whose text stands without the machine, which another one names.
+_BARE = ("peer-ratios", "peer-commands")
+
+
+def rendered(mark: str) -> str | None:
+    """The text for ``mark``; ``None`` where nothing was measured."""
+    name, make = TABLES[mark]
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text())
+    return make(report) + ("" if mark in _BARE else f"\n\n{machine(report)}")
+
+
+def filled(document: str, texts: dict[str, str]) -> str:
+    for mark, text in texts.items():
+        between = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+        document, count = between.subn(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", document)
+        if not count:
+            print(f"{DOCUMENT.name} has no place for {mark}")
+    return document
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--print", action="store_true", help="show the tables instead of writing them")
+    parser.add_argument("--document", type=Path, default=DOCUMENT)
+    options = parser.parse_args()
+    texts = {mark: text for mark in TABLES if (text := rendered(mark)) is not None}
+    if options.print:
+        print("\n\n".join(f"{mark}\n\n{text}" for mark, text in texts.items()))
+        return
+    options.document.write_text(filled(options.document.read_text(), texts))
+    print(f"{options.document}: {', '.join(texts) or 'nothing measured yet'}")
+
+
+if __name__ == "__main__":
+    main()
