@@ -9,7 +9,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
 # Lines of plugins/ that the unit tests must reach, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment demo-provision provisioning accessibility changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment demo-provision provisioning accessibility bench bench-peers changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ provisioning: setup ## the provisioning suite, each request judged by Linode's o
 
 accessibility: setup ## the HTML report in Chromium: offline, dark, on a phone, judged by axe-core (needs Chromium, node and npm)
 	@tests/accessibility/run.sh $(ARGS)
+
+bench: setup ## how true and how fast the measuring parts are (12 minutes on a quiet machine; RUNS=1 ARGS="probe scan")
+	@benchmarks/bench.sh ours $(ARGS)
+
+bench-peers: setup ## ours beside vllm bench serve, guidellm and aiperf (20 minutes, 11 GB on first use)
+	@benchmarks/bench.sh peers $(ARGS)
 
 changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
 	@antsibull-changelog release --version $(VERSION)
