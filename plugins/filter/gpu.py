@@ -9,7 +9,13 @@ import typing as t
 from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import UnknownInstanceType, gpu_count
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import (
+    UnknownInstanceType,
+    gpu_count,
+    promised_facts,
+)
+
+Answer = t.TypeVar("Answer")
 
 
 def linode_gpu_count(type_id: t.Any) -> int:
@@ -17,10 +23,22 @@ def linode_gpu_count(type_id: t.Any) -> int:
 
     :raises AnsibleFilterError: for an id whose number of GPUs cannot be told, or something that is no text.
     """
+    return _ask(gpu_count, type_id)
+
+
+def linode_gpu_facts(type_id: t.Any) -> dict[str, t.Any]:
+    """What the fact ``gpu`` will be on a node of a Linode plan, as far as the plan promises it.
+
+    :raises AnsibleFilterError: as :func:`linode_gpu_count`.
+    """
+    return _ask(promised_facts, type_id)
+
+
+def _ask(question: Callable[[str], Answer], type_id: t.Any) -> Answer:
     if not isinstance(type_id, str):
-        raise AnsibleFilterError(f"linode_gpu_count needs the type id of a plan as text, not {type_id!r}")
+        raise AnsibleFilterError(f"this needs the type id of a Linode plan as text, not {type_id!r}")
     try:
-        return gpu_count(type_id)
+        return question(type_id)
     except UnknownInstanceType as error:
         raise AnsibleFilterError(str(error)) from error
 
@@ -29,4 +47,4 @@ class FilterModule:
     """What Ansible asks for."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
-        return {"linode_gpu_count": linode_gpu_count}
+        return {"linode_gpu_count": linode_gpu_count, "linode_gpu_facts": linode_gpu_facts}

@@ -1,14 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter ``multigpu.vllm.gpu_host_plan``; documented in gpu_host_plan.yml beside it."""
+"""Filters of the role gpu_host; each is documented in the YAML file of its name."""
 
 from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_host import host_plan
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_host import host_plan, image_error
 
 
 def gpu_host_plan(
@@ -27,4 +27,4 @@ class FilterModule:
     """Filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
-        return {"gpu_host_plan": gpu_host_plan}
+        return {"gpu_host_plan": gpu_host_plan, "gpu_host_image_error": image_error}

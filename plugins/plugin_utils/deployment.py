@@ -120,11 +120,19 @@ def choose_parallel(
         if room != size:
             why += f" ({room} does not divide them)"
         chosen = Parallel(size, stages, replicas, why)
+    product = f"tensor {chosen.tensor} x pipeline {stages} x data {replicas} is {chosen.gpus} GPUs"
     if gpus and chosen.gpus > gpus:
-        return _refuse(
-            chosen,
-            f"tensor {chosen.tensor} x pipeline {stages} x data {replicas} is {chosen.gpus} GPUs, the node has {gpus}",
-        )
+        return _refuse(chosen, f"{product}, the node has {gpus}")
+    if tensor is not None and gpus % chosen.gpus:
+        better = [size for size in range(tensor + 1, gpus + 1) if gpus % (size * stages * replicas) == 0]
+        better = [size for size in better if fits(shape, size)]
+        if better:
+            return _refuse(
+                chosen,
+                f"{product}, the node has {gpus}, and no second copy fits the rest: vllm_tensor_parallel_size: "
+                f"{better[0]} uses all of them; to leave some free, say which to use, as in vllm_gpus: "
+                + ",".join(map(str, range(chosen.gpus))),
+            )
     spare = gpus // chosen.gpus if gpus else 1
     if spare > 1 or (gpus and chosen.gpus < gpus):
         offer = f"{gpus - chosen.gpus} of {gpus} GPUs stay idle"

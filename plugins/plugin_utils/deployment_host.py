@@ -20,6 +20,8 @@ REPOSITORIES: t.Final = {
     ("Ubuntu", "24.04"): "ubuntu2404",
     ("Debian", "12"): "debian12",
 }
+#: Linode's own images of distributions; the names of others (private/ID, linode/debian12-kube) do not tell enough.
+_IMAGE: t.Final = re.compile(r"linode/(?P<name>[a-z-]+?)(?P<version>\d[\d.]*)")
 #: First line of /proc/driver/nvidia/version.
 _LOADED: t.Final = re.compile(r"NVRM version: NVIDIA UNIX (Open )?.*?(\d+)\.(\d[\d.]*)")
 #: Packages that hold or pull in proprietary modules; the open ones have "open" in their names.
@@ -46,6 +48,15 @@ class HostPlan:
 
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
+
+
+def image_error(image: str) -> str:
+    """Why a Linode image cannot be prepared, empty where it can or where its name does not tell its distribution."""
+    match = _IMAGE.fullmatch(image.strip().lower())
+    if match is None or (match["name"].capitalize(), match["version"]) in REPOSITORIES:
+        return ""
+    known = ", ".join(f"linode/{name.lower()}{version}" for name, version in REPOSITORIES)
+    return f"image {image!r} is not supported; the role knows {known}, and images of your own"
 
 
 def host_plan(

@@ -110,3 +110,13 @@ def gpu_count(type_id: str) -> int:
 def plan(type_id: str) -> Plan | None:
     """What is known about a GPU plan beyond its count, or null."""
     return PLANS.get(type_id.strip().lower())
+
+
+def promised_facts(type_id: str) -> dict[str, t.Any]:
+    """As much of the fact ``gpu`` as the plan promises before there is a node; the topology nobody promises.
+
+    :raises UnknownInstanceType: as :func:`gpu_count`.
+    """
+    count, known = gpu_count(type_id), plan(type_id)
+    device = {"name": known.gpu_model if known else None}
+    return {"count": count, "expected_count": count, "devices": [dict(device) for _unused in range(count)]}
