@@ -41,7 +41,9 @@ from ansible.utils.color import hostcolor
 from ansible.utils.fqcn import add_internal_fqcns
 
 #: Actions that fail on purpose, with a message written for the person who runs the playbook.
-_ON_PURPOSE: t.Final = frozenset((*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.tell"))
+_ON_PURPOSE: t.Final = frozenset(
+    (*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options", "multigpu.vllm.tell")
+)
 #: Up to this many hosts each have a line in the recap.
 MANY_HOSTS: t.Final = 20
 #: What the recap always names, as ``AggregateStats.summarize`` does -> as Ansible prints it; others only when not 0.

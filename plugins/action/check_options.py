@@ -1,0 +1,74 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin: checks what the types of the role's options cannot say; runs on the controller only.
+
+An action and not filters: Ansible reads an action once, in its main process, but all filters of a collection anew in
+the process of every host.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
+from ansible_collections.multigpu.vllm.plugins.filter.load_steps import load_steps
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
+
+#: Options that are numbers greater than 0.
+NUMBERS: t.Final[dict[str, str]] = {
+    "output_tokens": "int",
+    "requests": "int",
+    "concurrency": "int",
+    "load_duration": "float",
+    "timeout": "float",
+}
+ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
+    "base_url": {"type": "str", "required": True},
+    "prompt_tokens": {"type": "list", "elements": "int", "required": True},
+    **{name: {"type": kind, "required": True} for name, kind in NUMBERS.items()},
+    "thresholds": {"type": "list", "elements": "raw", "default": []},
+    "speed_limits": {"type": "raw", "default": {}},
+    "report_formats": {"type": "list", "elements": "str", "default": list(formats.DEFAULT)},
+}
+_IMPOSSIBLE: t.Final = (
+    "An option of the role validate is impossible: validate_base_url begins with http:// or https://, and"
+    " validate_prompt_tokens (at least one), validate_output_tokens, validate_requests, validate_concurrency,"
+    " validate_load_duration and validate_timeout are greater than 0."
+)
+
+
+def problems(options: Mapping[str, t.Any]) -> list[str]:
+    """What is wrong with the options, in words; empty where nothing is."""
+    numbers = [*(options["prompt_tokens"] or [0]), *(options[name] for name in NUMBERS)]
+    possible = min(numbers) > 0 and options["base_url"].startswith(("http://", "https://"))
+    return [
+        *([] if possible else [_IMPOSSIBLE]),
+        *judgement_errors(options["thresholds"], options["speed_limits"]),
+        *formats.errors(options["report_formats"]),
+    ]
+
+
+class ActionModule(ActionBase):
+    """``multigpu.vllm.check_options``; its documentation stands in plugins/modules/check_options.py."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        if wrong := problems(options):
+            raise AnsibleActionFail("; ".join(wrong))
+        steps = load_steps(
+            options["prompt_tokens"],
+            output_tokens=options["output_tokens"],
+            requests=options["requests"],
+            concurrency=options["concurrency"],
+            duration=options["load_duration"],
+        )
+        return {"changed": False, "steps": steps}

@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: check_options
+short_description: Check the options of a validation before anything is measured
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Fails where an option of the role validate is impossible in a way that its type cannot say, and gives the load that
+    the options describe.
+  - Runs on the controller and connects to nothing.
+options:
+  base_url:
+    description: Root URL of the vLLM server; it begins with C(http://) or C(https://).
+    type: str
+    required: true
+  prompt_tokens:
+    description: Prompt sizes in tokens, at least one, each greater than 0.
+    type: list
+    elements: int
+    required: true
+  output_tokens:
+    description: Tokens to generate for each request, greater than 0.
+    type: int
+    required: true
+  requests:
+    description: Requests for each prompt size, greater than 0.
+    type: int
+    required: true
+  concurrency:
+    description: Streams of the sustained load, greater than 0.
+    type: int
+    required: true
+  load_duration:
+    description: Seconds of the sustained load, greater than 0.
+    type: float
+    required: true
+  timeout:
+    description: Longest wait for one answer of the server in seconds, greater than 0.
+    type: float
+    required: true
+  thresholds:
+    description: Limits of the user's own, each with C(query) and C(min), C(max) or C(equals).
+    type: list
+    elements: raw
+    default: []
+  speed_limits:
+    description: Per cent by GPU model or C(default), each with C(warn), C(fail) or both.
+    type: raw
+    default: {}
+  report_formats:
+    description: Formats of the report. V(junit) and V(prometheus) need a Python package on the controller.
+    type: list
+    elements: str
+    default: [json, text, html]
+seealso:
+  - module: multigpu.vllm.throughput_probe
+extends_documentation_fragment:
+  - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.info
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
+      controller.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Check the options and plan the load
+  multigpu.vllm.check_options:
+    base_url: http://127.0.0.1:8000
+    prompt_tokens: [128, 1024]
+    output_tokens: 128
+    requests: 3
+    concurrency: 8
+    load_duration: 30
+    timeout: 60
+  register: checked
+
+- name: Load the server
+  multigpu.vllm.throughput_probe:
+    base_url: http://127.0.0.1:8000
+    steps: "{{ checked.steps }}"
+"""
+
+RETURN = r"""
+steps:
+  description: Steps for M(multigpu.vllm.throughput_probe), as the filter P(multigpu.vllm.load_steps#filter) makes them.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {name: prompt-128, prompt_tokens: 128, output_tokens: 128, concurrency: 1, requests: 3, optional: false}
+    - {name: sustained, prompt_tokens: 128, output_tokens: 128, concurrency: 8, duration: 30.0}
+"""

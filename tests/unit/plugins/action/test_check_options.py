@@ -1,0 +1,89 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that cannot be are told before anything is measured."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.multigpu.vllm.plugins.action.check_options import NUMBERS, ActionModule
+
+Run = Callable[..., dict[str, t.Any]]
+
+OPTIONS: t.Final[dict[str, t.Any]] = {
+    "base_url": "http://127.0.0.1:8000",
+    "prompt_tokens": [128, 1024],
+    "output_tokens": 64,
+    "requests": 2,
+    "concurrency": 8,
+    "load_duration": 6,
+    "timeout": 60,
+}
+
+
+def test_possible_options_give_the_load(run_action: Run) -> None:
+    result = run_action(ActionModule, OPTIONS)
+    assert not result["changed"]
+    assert [step["name"] for step in result["steps"]] == ["prompt-128", "prompt-1024", "sustained"]
+    assert result["steps"][0] == {
+        "name": "prompt-128",
+        "prompt_tokens": 128,
+        "output_tokens": 64,
+        "concurrency": 1,
+        "requests": 2,
+        "optional": False,
+    }
+    assert result["steps"][2]["concurrency"] == 8
+    assert result["steps"][2]["duration"] == 6.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_url": "127.0.0.1:8000"},
+        {"base_url": "ftp://127.0.0.1"},
+        {"prompt_tokens": []},
+        {"prompt_tokens": [128, 0]},
+        *({name: 0} for name in NUMBERS),
+        *({name: -1} for name in NUMBERS),
+    ],
+)
+def test_an_impossible_option_fails(run_action: Run, wrong: dict[str, t.Any]) -> None:
+    with pytest.raises(AnsibleActionFail, match="option of the role validate is impossible"):
+        run_action(ActionModule, OPTIONS | wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"thresholds": [{"query": "["}]}, "validate_thresholds"),
+        ({"thresholds": ["load"]}, "is no mapping"),
+        ({"speed_limits": {"L40S": 80}}, "is not of the form"),
+        ({"speed_limits": [80]}, "maps GPU models"),
+        ({"report_formats": ["pdf"]}, "unknown report format"),
+    ],
+)
+def test_a_mistake_is_named(run_action: Run, wrong: dict[str, t.Any], hint: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=hint):
+        run_action(ActionModule, OPTIONS | wrong)
+
+
+def test_limits_that_can_be_pass(run_action: Run) -> None:
+    limits = {"thresholds": [{"query": "load[0].output_throughput", "min": 50}], "speed_limits": {"L40S": {"warn": 70}}}
+    assert run_action(ActionModule, OPTIONS | limits)["steps"]
+
+
+def test_a_missing_package_is_told(run_action: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(AnsibleActionFail, match="pip install junitparser"):
+        run_action(ActionModule, OPTIONS | {"report_formats": ["json", "junit"]})
+
+
+def test_every_mistake_is_told_at_once(run_action: Run) -> None:
+    with pytest.raises(AnsibleActionFail) as caught:
+        run_action(ActionModule, OPTIONS | {"timeout": 0, "report_formats": ["pdf", "doc"]})
+    assert str(caught.value).count("; ") == 2
