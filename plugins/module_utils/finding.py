@@ -52,6 +52,7 @@ AREAS: t.Final[dict[str, str]] = {
 
 CHECKS: t.Final[dict[str, Check]] = {
     "hardware.gpu_count": Check("GPU count", "Does the node have as many GPUs as its plan promises?"),
+    "hardware.gpu_model": Check("GPU model", "Are the GPUs of the model that the plan is sold with?"),
     "hardware.driver": Check("Driver", "Does the NVIDIA driver answer for every GPU?"),
     "hardware.topology": Check("Topology", "How are the GPUs connected to each other?"),
     "hardware.p2p": Check("Peer access", "Can the GPUs read each other's memory directly?"),

@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_di
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, pci
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import gpu_count
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import gpu_count, plan
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
 
 #: What ``gather_subset`` accepts.
@@ -24,7 +24,8 @@ class InvalidCount(ValueError):
 
 
 def expectation(expected_count: int | None, plan_gpus: int | None, instance_type: str | None) -> health.Expectation:
-    """Who says how many GPUs there should be: the user's own number, then the API's, then the name of the plan.
+    """Who says how many GPUs there should be: the user's own number, then the API's, then the name of the plan, which
+    also tells their model.
 
     The name is read only where nothing better is given, so that a plan newer than this collection can be used.
 
@@ -34,12 +35,14 @@ def expectation(expected_count: int | None, plan_gpus: int | None, instance_type
     for name, value in (("expected_count", expected_count), ("plan_gpus", plan_gpus)):
         if value is not None and value < 0:
             raise InvalidCount(f"{name} is {value}: a node has 0 or more GPUs.")
+    known = plan(instance_type) if instance_type is not None else None
+    model = known.gpu_model if known is not None else None
     if expected_count is not None:
-        return health.Expectation(expected_count, "option")
+        return health.Expectation(expected_count, "option", model)
     if plan_gpus is not None:
-        return health.Expectation(plan_gpus, "api")
+        return health.Expectation(plan_gpus, "api", model)
     if instance_type is not None:
-        return health.Expectation(gpu_count(instance_type), "instance_type")
+        return health.Expectation(gpu_count(instance_type), "instance_type", model)
     return health.Expectation()
 
 

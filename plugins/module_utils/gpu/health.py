@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
@@ -29,6 +30,7 @@ SUBSET_OF: t.Final[dict[str, str]] = {"hardware.pcie_link": "pcie"}
 #: All checks of this domain, in the order in which they are reported.
 CHECKS: t.Final[tuple[str, ...]] = (
     "hardware.gpu_count",
+    "hardware.gpu_model",
     "hardware.driver",
     "hardware.topology",
     "hardware.p2p",
@@ -36,12 +38,19 @@ CHECKS: t.Final[tuple[str, ...]] = (
 )
 
 
+#: Words of a GPU's name that some drivers leave out, and that tell no models apart.
+_UNTELLING_WORDS: t.Final = frozenset({"nvidia", "generation", "server", "edition"})
+
+
 @dataclass(frozen=True)
 class Expectation:
-    """How many GPUs there should be: ``count`` (null: nobody said), and ``source`` option, api or instance_type."""
+    """What GPUs there should be: ``count`` (null: nobody said) with its ``source`` option, api or instance_type, and
+    the ``model`` that the plan is sold with (null: not known).
+    """
 
     count: int | None = None
     source: str | None = None
+    model: str | None = None
 
 
 def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, subsets: Collection[str]) -> list[Finding]:
@@ -52,7 +61,8 @@ def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, sub
     """
     devices: list[Device] = facts["devices"]
     lost = sum(device["error"] is not None for device in devices)
-    result = [gpu_count(facts["count"] - lost, expected, on_bus, lost), driver(facts)]
+    names = [device["name"] for device in devices if device["name"]]
+    result = [gpu_count(facts["count"] - lost, expected, on_bus, lost), gpu_model(names, expected), driver(facts)]
     if "topology" in subsets:
         result += [connection(facts["topology"], len(devices)), peer_access(facts["topology"], len(devices))]
     else:
@@ -86,12 +96,8 @@ def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> l
         count = failed("hardware.gpu_count", f"0 of {expected.count} GPUs usable: {reason.summary}", **details)
     else:
         count = not_tested("hardware.gpu_count", reason.summary, expected=expected.count, **why)
-    others = (check for check in CHECKS if check not in ("hardware.gpu_count", "hardware.driver"))
-    return [
-        count,
-        verdict("hardware.driver", reason.summary, **why),
-        *(not_tested(check, reason.summary) for check in others),
-    ]
+    answered = {count.check: count, "hardware.driver": verdict("hardware.driver", reason.summary, **why)}
+    return [answered.get(check) or not_tested(check, reason.summary) for check in CHECKS]
 
 
 def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> Finding:
@@ -130,6 +136,30 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
             "hardware.gpu_count", f"{count} GPUs; no instance_type or expected_count to compare with", **details
         )
     return passed("hardware.gpu_count", f"{count} of {expected.count} GPUs", **details)
+
+
+def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
+    """The model that the plan is sold with; ``names`` are those of the GPUs that answer."""
+    if not names:
+        return not_tested("hardware.gpu_model", "no GPU tells its name")
+    found = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
+    if expected.model is None:
+        return not_tested("hardware.gpu_model", f"{found}; no instance_type of a known model to compare with")
+    details: dict[str, t.Any] = {"expected": expected.model, "measured": found, "source": "the plan's hardware"}
+    if all(_is_model(name, expected.model) for name in names):
+        return passed("hardware.gpu_model", f"{found}, as the plan is sold", **details)
+    return failed(
+        "hardware.gpu_model",
+        f"{found}, where the plan is sold with {expected.model}",
+        cause="The stated plan is not the plan of this node, or the host has other GPUs than the plan promises.",
+        remedy="Correct instance_type; if it is right, open a ticket with the output of nvidia-smi -L.",
+        **details,
+    )
+
+
+def _is_model(name: str, model: str) -> bool:
+    """Whether ``name``, as the driver tells it, is the ``model``: drivers differ in the words around the model."""
+    return set(model.lower().split()) - _UNTELLING_WORDS <= set(name.lower().split())
 
 
 def _where_missing(missing: int, hidden: int, on_bus: int, lost: int) -> str:

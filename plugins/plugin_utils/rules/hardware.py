@@ -19,6 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 #: Check -> the measurements it needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "hardware.gpu_count": ("gpu",),
+    "hardware.gpu_model": ("gpu",),
     "hardware.driver": ("gpu",),
     "hardware.topology": ("gpu",),
     "hardware.p2p": ("gpu",),

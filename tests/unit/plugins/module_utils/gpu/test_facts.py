@@ -47,6 +47,8 @@ def run(reader, on_bus=0, **params):
 def test_who_says_how_many(given, count, source):
     expected = subject.expectation(*given)
     assert (expected.count, expected.source) == (count, source)
+    known = given[2] == "g2-gpu-rtx4000a4-m"
+    assert expected.model == ("NVIDIA RTX 4000 Ada Generation" if known else None)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,8 @@ def test_healthy_node(nvml, idle, node_of):
     assert (facts["count"], facts["expected_count"], facts["expected_source"]) == (4, 4, "instance_type")
     assert (facts["backend"], facts["driver_version"]) == ("nvml", "580.159.04")
     assert [device["index"] for device in facts["devices"]] == [0, 1, 2, 3]
+    # The recording is of H100s, which the plan is not sold with.
+    assert findings.pop("hardware.gpu_model")["status"] == "fail"
     assert {finding["status"] for finding in findings.values()} == {"pass"}
     assert module.stopped == 1
 

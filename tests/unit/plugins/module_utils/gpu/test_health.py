@@ -10,7 +10,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import RE
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import gather
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import NvmlReader
 
-FOUR = subject.Expectation(4, "instance_type")
+FOUR = subject.Expectation(4, "instance_type", "NVIDIA H100 80GB HBM3")
 UNSAID = subject.Expectation()
 
 
@@ -35,6 +35,24 @@ def test_every_check_is_answered_once_and_in_order(facts):
 
 def test_healthy_node_passes(facts):
     assert {finding.status.value for finding in subject.findings(facts(4), FOUR, 4, SUBSETS)} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("names", "model", "status"),
+    [
+        (["NVIDIA RTX 4000 Ada Generation"] * 4, "NVIDIA RTX 4000 Ada Generation", "pass"),
+        (["NVIDIA RTX PRO 6000 Blackwell"] * 2, "NVIDIA RTX PRO 6000 Blackwell Server Edition", "pass"),
+        (["Quadro RTX 6000"], "Quadro RTX 6000", "pass"),
+        (["NVIDIA RTX 6000 Ada Generation"], "Quadro RTX 6000", "fail"),
+        (["NVIDIA RTX 4000 Ada Generation", "Quadro RTX 6000"], "NVIDIA RTX 4000 Ada Generation", "fail"),
+        (["Quadro RTX 6000"], None, "not_tested"),
+        ([], "Quadro RTX 6000", "not_tested"),
+    ],
+)
+def test_gpu_model(names, model, status):
+    finding = subject.gpu_model(names, subject.Expectation(4, "api", model))
+    assert finding.status.value == status
+    assert (finding.remedy is not None) == (status == "fail")
 
 
 @pytest.mark.parametrize("subset", ["health", "pcie", "topology"])
@@ -166,7 +184,8 @@ def test_peer_access(facts, p2p, status, word):
 def test_node_whose_gpus_cannot_be_read_never_passes_a_measurement(reason, expected, on_bus):
     found = subject.unavailable(GpuUnavailable(reason, "said"), expected, on_bus)
     assert [finding.check for finding in found] == list(subject.CHECKS)
-    assert {finding.status.value for finding in found[2:]} == {"not_tested"}
+    measured = [item for item in found if item.check not in ("hardware.gpu_count", "hardware.driver")]
+    assert {finding.status.value for finding in measured} == {"not_tested"}
     assert all(finding.summary for finding in found)
 
 
