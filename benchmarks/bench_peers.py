@@ -180,7 +180,7 @@ def one_run(tool: Tool, streams: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         try:
             return judged(lambda server: tool.run(server, streams, Path(folder)))
-        except ToolFailed as problem:
+        except (ToolFailed, SystemExit) as problem:
             return {"failed": str(problem)}
 
 

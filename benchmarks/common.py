@@ -177,11 +177,16 @@ def measure(
             stderr=errors,
             start_new_session=True,
         )
-        memory = _watch(process, others, begun + timeout)
-        wall = time.monotonic() - begun
-        process.wait()
-        if not keep:
-            _reap(_children(os.getpid()) - others)
+        try:
+            memory = _watch(process, others, begun + timeout)
+            wall = time.monotonic() - begun
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if not keep:
+                _reap(_children(os.getpid()) - others)
         output.seek(0)
         errors.seek(0)
         cost = Cost(wall, _cpu_of_children() - before, memory)
@@ -198,7 +203,6 @@ def _watch(process: subprocess.Popen[bytes], others: set[int], deadline: float) 
         while not poll.poll(_LOOK * 1000):
             memory = max(memory, _memory(_descendants(os.getpid(), others)))
             if time.monotonic() > deadline:
-                os.killpg(process.pid, signal.SIGKILL)
                 raise SystemExit(f"{process.args!r} did not end in time")
     finally:
         os.close(handle)
