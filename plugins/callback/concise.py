@@ -13,8 +13,9 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Shows a task that fails on purpose (M(ansible.builtin.fail), M(ansible.builtin.assert), M(multigpu.vllm.tell)) with
-    its message alone, where Ansible's default output adds the place in the role and an excerpt of it.
+  - Shows a task that fails on purpose (M(ansible.builtin.fail), M(ansible.builtin.assert), M(multigpu.vllm.tell),
+    M(multigpu.vllm.check_options)) with its message alone, where Ansible's default output adds the place in the role
+    and an excerpt of it.
   - Hides which files were included.
   - Ends with one line a host in the recap, and in a fleet of more than 20 hosts with those alone on which something
     failed, and a line for all others.
