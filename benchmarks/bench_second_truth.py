@@ -16,47 +16,21 @@ from __future__ import annotations
 
 import bisect
 import functools
-import json
 import math
-import sys
 import typing as t
 from collections.abc import Sequence
 
-from common import PACE, Cost, Figures, PacedServer, arguments, judged, machine, measure, medians, write
+from bench_probe import load
+from common import PACE, Figures, arguments, judged, machine, medians, write
 
 PACED = PACE | {"gap": 0.06, "burst": 8, "jitter": 0.5, "stall": 0.3}
 SIZE = {"requests_per_stream": 2, "prompt_tokens": 128, "output_tokens": 200}
 LIMIT = 0.05
-#: The module's own work in a process of its own, which also tells the histogram behind the percentiles.
-PROBE = """
-import json, math, sys
-from ansible_collections.multigpu.vllm.plugins.module_utils.load import probe, statistics
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
-kept = []
-class Keeping(probe.RealDriver):
-    def run(self, *arguments):
-        kept.append(super().run(*arguments))
-        return kept[-1]
-url, step = sys.argv[1], Step(name="second truth", **json.loads(sys.argv[2]))
-options = probe.Options(url, (step,), warmup_requests=0, sample_gpus=False)
-result = probe.probe(options, Keeping())["results"][0]
-edge = lambda bucket: math.exp((bucket - statistics._OFFSET) / statistics._RESOLUTION)
-buckets = sorted(kept[-1].latencies.itl._buckets.items())
-print(json.dumps(result | {"histogram": [[edge(key), edge(key + 1), count] for key, count in buckets]}))
-"""
 
 
-def load(server: PacedServer, streams: int) -> tuple[Figures, Cost]:
-    step = {
-        "prompt_tokens": SIZE["prompt_tokens"],
-        "output_tokens": SIZE["output_tokens"],
-        "concurrency": streams,
-        "requests": streams * SIZE["requests_per_stream"],
-    }
-    finished = measure([sys.executable, "-c", PROBE, server.url, json.dumps(step)])
-    if finished.status:
-        raise SystemExit(finished.errors)
-    return json.loads(finished.output), finished.cost
+def edge(number: int) -> float:
+    """Lower edge of a bin of the module's ``mergeable`` distributions, in seconds, as its documentation says."""
+    return math.exp((number - 70000) / 1000)
 
 
 def distance(values: Sequence[float], histogram: Sequence[tuple[float, float, int]]) -> Figures:
@@ -74,8 +48,10 @@ def distance(values: Sequence[float], histogram: Sequence[tuple[float, float, in
 
 
 def one_run(streams: int) -> Figures:
-    run = judged(functools.partial(load, streams=streams), PACED, values=True)
-    run["itl"] = distance(run["truth"].pop("values")["itl"], run["measured"].pop("histogram"))
+    run = judged(functools.partial(load, streams=streams, size=SIZE, mergeable=True), PACED, values=True)
+    bins = run["measured"].pop("mergeable")["outcomes"][0]["itl"]["bins"]
+    histogram = [(edge(number), edge(number + 1), count) for number, count in sorted(bins)]
+    run["itl"] = distance(run["truth"].pop("values")["itl"], histogram)
     return run
 
 
