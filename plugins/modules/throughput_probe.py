@@ -133,6 +133,34 @@ options:
         C(performance.client_limited) says so and this host has processor cores to spare.
     type: int
     default: 1
+  share:
+    description:
+      - Make only a part of every step, because several load hosts make it together. All are given the same O(steps),
+        and each its own O(share.index).
+      - After a step with O(steps[].requests), whose end nobody knows in advance, no step can be shared any more.
+    type: dict
+    suboptions:
+      index:
+        description: Number of this load host, from 0. The one whose number is O(share.count) only samples the GPUs.
+        type: int
+        required: true
+      count:
+        description: Number of load hosts.
+        type: int
+        required: true
+  start_at:
+    description:
+      - When to start the first step, in seconds since 1970 by the clock of this host, so that several load hosts start
+        together. What comes before (sizing, warming up) is done at once.
+      - Each step after one with O(steps[].duration) then has a fixed time too.
+      - Where that time is over, the step starts at once.
+    type: float
+  mergeable:
+    description:
+      - Whether to return RV(results[].mergeable), from which the filter P(multigpu.vllm.merge_loads#filter) makes one
+        result of those of several load hosts.
+    type: bool
+    default: false
   sample_gpus:
     description: Whether to sample the GPUs of this host during the load.
     type: bool
@@ -242,6 +270,17 @@ EXAMPLES = r"""
       - {prompt_tokens: 256, output_tokens: 64, concurrency: 16, requests: 64, repeats: 3}
     sample_gpus: false
   register: chat
+
+- name: Send requests as independent users do, two and a half a second
+  multigpu.vllm.throughput_probe:
+    base_url: http://127.0.0.1:8000
+    steps:
+      - {prompt_tokens: 512, output_tokens: 128, concurrency: 256, rate: 2.5, duration: 60}
+  register: users
+
+- name: Stop where users would have to wait
+  ansible.builtin.assert:
+    that: users.results[0].held == 0 and users.results[0].ttft.p99 < 1
 
 - name: Say how steady it was
   ansible.builtin.debug:
@@ -484,6 +523,39 @@ results:
       elements: dict
       returned: success
       sample: [{time: 0.002, tokens: 1604}, {time: 1.002, tokens: 1811}]
+    mergeable:
+      description:
+        - The step in a form that can be added to those of other load hosts, and from which distributions can be read.
+          Null without O(mergeable).
+        - Times in it are seconds since 1970 by the clock of this host.
+      type: dict
+      returned: success
+      sample: null
+      contains:
+        step:
+          description: The whole step, of which this load was O(share).
+          type: dict
+          returned: with O(mergeable)
+          sample: {name: 512x128@32, prompt_tokens: 512, output_tokens: 128, concurrency: 32, duration: 30.0}
+        counters:
+          description: The server's own counters C(before) and C(after) the step, or the reason why there are none.
+          type: dict
+          returned: with O(mergeable)
+          sample: {before: {generation_tokens: 512.0}, after: {generation_tokens: 33280.0}}
+        outcomes:
+          description:
+            - One entry for each repeat, with counts, C(failures), the C(timeline) in bins of 10 ms, and the
+              distributions of C(ttft), C(ttft_sent), C(itl), C(tpot), C(e2e) and C(schedule_lag).
+            - A distribution has C(bins), C(count) and C(total), the sum of all values in seconds. Each of C(bins) is a
+              pair, its number and how many values are in it. Bin C(i) holds the values from V(exp((i-70000\)/1000\))
+              to V(exp((i-69999\)/1000\)) seconds, so that neighbouring edges are 0.1 % apart.
+          type: list
+          elements: dict
+          returned: with O(mergeable)
+          sample:
+            - started: 1795432746.25
+              completed: 256
+              itl: {bins: [[65857, 1250], [65858, 1312]], count: 32512, total: 523.4}
 gpu_samples:
   description:
     - C(samples), C(summary) per GPU, C(sample_rate) in Hz and C(synchronisation) of the GPUs of this host from the
@@ -506,6 +578,13 @@ seed:
   type: int
   returned: success
   sample: 2876540121
+origin:
+  description:
+    - Clock of this host, in seconds since 1970, at time 0 of RV(results[].started) and RV(gpu_samples).
+    - Null where no load was made.
+  type: float
+  returned: success
+  sample: 1795432744.018
 msg:
   description: Says that no load was made.
   type: str
@@ -566,6 +645,12 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
     "seed": {"type": "int"},
     "reuse_connections": {"type": "bool", "default": True},
     "processes": {"type": "int", "default": 1},
+    "share": {
+        "type": "dict",
+        "options": {"index": {"type": "int", "required": True}, "count": {"type": "int", "required": True}},
+    },
+    "start_at": {"type": "float"},
+    "mergeable": {"type": "bool", "default": False},
     "sample_gpus": {"type": "bool", "default": True},
     "sample_interval": {"type": "float", "default": 0.1},
     "max_ttft": {"type": "float"},

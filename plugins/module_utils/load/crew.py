@@ -36,10 +36,11 @@ class CrewFailed(RuntimeError):
     """A process of the load client ended without a result; the message says how."""
 
 
-def run_crew(members: Sequence[Member], watch: Watch | None = None) -> Outcome:
+def run_crew(members: Sequence[Member], watch: Watch | None = None, start_at: float = 0.0) -> Outcome:
     """Run all ``members`` at the same time, each in a process of its own, and join their outcomes.
 
     :param watch: is told the sums of what the members tell.
+    :param start_at: do not start before this time (``time.monotonic`` seconds).
     :raises CrewFailed: where one of them failed; the others are ended.
     """
     fork = multiprocessing.get_context("fork")
@@ -59,7 +60,7 @@ def run_crew(members: Sequence[Member], watch: Watch | None = None) -> Outcome:
     for _ours, theirs in pipes:
         theirs.close()
     try:
-        return _lead([ours for ours, _theirs in pipes], watch)
+        return _lead([ours for ours, _theirs in pipes], watch, start_at)
     finally:
         for process in processes:
             process.terminate()
@@ -68,10 +69,10 @@ def run_crew(members: Sequence[Member], watch: Watch | None = None) -> Outcome:
             ours.close()
 
 
-def _lead(pipes: Sequence[Connection], watch: Watch | None) -> Outcome:
+def _lead(pipes: Sequence[Connection], watch: Watch | None, start_at: float) -> Outcome:
     for pipe in pipes:
         _hear(pipe)
-    start = time.monotonic() + _LEAD
+    start = max(start_at, time.monotonic() + _LEAD)
     for pipe in pipes:
         pipe.send(start)
     told = dict.fromkeys(pipes, (0, 0))

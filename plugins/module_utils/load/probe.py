@@ -24,9 +24,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import
     settled_counters,
     token_ratio,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.mergeable import pack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.results import skipped_result, step_result
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.results import NO_SHARE, skipped_result, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import max_concurrency, run_load
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import (
     MIN_POOL,
@@ -38,10 +39,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
     TextPrompts,
     TokenPrompts,
     chat_prompts,
+    check_shared,
     read_steps,
     read_targets,
     request_body,
     size_text,
+    slots,
     unfit,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
@@ -53,6 +56,10 @@ _NO_TOKENIZER: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized"
 #: Longest answer asked for while warming up, in tokens: compiling and loading kernels needs no more.
 _WARMUP_TOKENS: t.Final = 32
 
+#: Seconds before a common start at which a load host reads the server's counters and opens its connections, when the
+#: others have warmed up too; and seconds between two runs of shared steps, beside the drain.
+_AHEAD: t.Final = 2.0
+_BETWEEN: t.Final = 2 * _AHEAD
 #: More processes than this are a slip of the keyboard.
 _MAX_PROCESSES: t.Final = 64
 
@@ -103,8 +110,20 @@ class Options:
     drain_timeout: float = 5.0
     reuse_connections: bool = True
     processes: int = 1
+    share_index: int = 0
+    share_count: int = 1
+    start_at: float | None = None
+    mergeable: bool = False
     max_ttft: float | None = None
     max_itl: float | None = None
+
+    def share(self, step: Step) -> Step | None:
+        """This host's part of ``step``; ``None`` where it has none."""
+        return step.share(self.share_index, self.share_count)
+
+    @property
+    def own_steps(self) -> tuple[Step, ...]:
+        return tuple(share for step in self.steps if (share := self.share(step)) is not None)
 
     @classmethod
     def from_params(cls, params: dict[str, t.Any]) -> Options:
@@ -124,13 +143,23 @@ class Options:
                 raise InvalidLoad(f"{name} is {params[name]}; allowed: more than 0 seconds")
         if not 1 <= params["processes"] <= _MAX_PROCESSES:
             raise InvalidLoad(f"processes is {params['processes']}; allowed: 1 to {_MAX_PROCESSES}")
+        if params["start_at"] is not None and not 0 <= params["start_at"] < math.inf:
+            raise InvalidLoad(f"start_at is {params['start_at']}; allowed: seconds since 1970")
+        share = params["share"] or {"index": 0, "count": 1}
+        if not 0 <= share["index"] <= share["count"] or share["count"] < 1:
+            raise InvalidLoad(
+                f"share: index is {share['index']} and count is {share['count']};"
+                " allowed: a count of 1 or more, and an index from 0 to it"
+            )
         try:
             checked_base_url(*(params[name] for name in ("base_url", "api_key", "ca_path", "timeout")))
         except ValueError as problem:
             raise InvalidLoad(str(problem)) from problem
         targets = read_targets(params["targets"])
         steps = read_steps(params["steps"], max_concurrency())
-        own = {key: value for key, value in params.items() if key not in ("targets", "progress_path")}
+        check_shared(steps, share["count"])
+        own = {key: value for key, value in params.items() if key not in ("targets", "progress_path", "share")}
+        own |= {"share_index": share["index"], "share_count": share["count"]}
         return cls(**own | {"steps": tuple(dataclasses.replace(step, targets=targets) for step in steps)})
 
 
@@ -141,7 +170,9 @@ class Driver(t.Protocol):
 
     def target(self, options: Options) -> Target: ...
 
-    def run(self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int) -> Outcome: ...
+    def run(
+        self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int, start_at: float
+    ) -> Outcome: ...
 
     def sampler(self, options: Options) -> Sampler | str: ...
 
@@ -165,13 +196,14 @@ class RealDriver:
             options.validate_certs,
         )
 
-    def run(self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int) -> Outcome:
-        self._progress.begin(step, options.steps)
+    def run(self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int, start_at: float) -> Outcome:
+        steps = options.own_steps
+        self._progress.begin(step, steps)
         try:
             # What only prepares the load needs no second process.
-            processes = options.processes if step in options.steps else 1
+            processes = options.processes if step in steps else 1
             drain, reuse = options.drain_timeout, options.reuse_connections
-            return run_load(target, step, bodies, seed, processes, drain, reuse, self._progress.update)
+            return run_load(target, step, bodies, seed, processes, drain, reuse, self._progress.update, start_at)
         finally:
             self._progress.end()
 
@@ -255,18 +287,24 @@ class Probe:
         self._server = server
         self._target = driver.target(options)
         self._seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
-        self._rng = random.Random(self._seed)
+        # Load hosts with one seed must not send the same prompts.
+        self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
         self._continuous = True
+        # What makes a time of the monotonic clock one of the wall clock.
+        self._wall = time.time() - time.monotonic()
         self._pool = self._token_pool() if options.endpoint == "completions" else []
         self._prompts: dict[int, Prompts] = {}
 
     def run(self, planned: Sequence[tuple[Step, str | None]]) -> Result:
-        steps = [step for step, skip in planned if skip is None]
+        options = self._options
+        steps = [share for step, skip in planned if skip is None and (share := options.share(step)) is not None]
         for step in steps:
             self._prompts.setdefault(step.prompt_tokens, self._make_prompts(step.prompt_tokens))
-        if steps and self._options.warmup_requests:
+        if steps and options.warmup_requests:
             self._warm_up(steps[0])
-        sampler = self._driver.sampler(self._options) if self._options.sample_gpus and steps else "not asked for"
+        watches = options.sample_gpus and (steps or options.share_index == options.share_count)
+        sampler = self._driver.sampler(options) if watches else "not asked for"
+        self._sleep_until(options.start_at, _AHEAD)
         origin = time.monotonic()
         if not isinstance(sampler, str):
             sampler.start(origin)
@@ -275,23 +313,38 @@ class Probe:
         finally:
             samples = sampler if isinstance(sampler, str) else sampler.stop()
         findings = checks.judge(results, self._options.max_ttft, self._options.max_itl)
-        return _result(self._server, results, findings, samples, self._seed)
+        return _result(self._server, results, findings, samples, self._seed, origin + self._wall)
+
+    @staticmethod
+    def _sleep_until(wall: float | None, ahead: float = 0.0) -> None:
+        if wall is not None:
+            time.sleep(max(0.0, wall - ahead - time.time()))
 
     def _run_steps(self, planned: Sequence[tuple[Step, str | None]], origin: float) -> list[Result]:
         results: list[Result] = []
         dead: str | None = None
-        for step, skip in planned:
+        options = self._options
+        starts = slots(options.steps, options.start_at, options.drain_timeout + _BETWEEN)
+        for (step, skip), start in zip(planned, starts, strict=True):
             reason = skip or dead
-            results.append(skipped_result(step, reason) if reason else self._run_step(step, origin))
+            results.append(skipped_result(step, reason) if reason else self._run_step(step, origin, start))
             if results[-1]["gave_up"] and not results[-1]["requests"]["completed"]:
                 dead = f"every request of {step.name} failed"
         return results
 
-    def _run_step(self, step: Step, origin: float) -> Result:
+    def _run_step(self, whole: Step, origin: float, start: float | None) -> Result:
+        step = self._options.share(whole)
+        if step is None:
+            # The GPUs are watched meanwhile.
+            self._sleep_until(None if start is None or whole.duration is None else start + whole.duration)
+            return skipped_result(whole, NO_SHARE)
+        self._sleep_until(start, _AHEAD)
         before = settled_counters(self._api)
         outcomes = []
-        for _repeat in range(step.repeats):
-            outcomes.append(self._load(step))
+        once = dataclasses.replace(whole, repeats=1)
+        for begin in slots([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
+            self._sleep_until(begin, _AHEAD)
+            outcomes.append(self._load(step, start=begin))
             if outcomes[-1].gave_up:
                 break
         tokens = sum(outcome.tokens for outcome in outcomes)
@@ -303,14 +356,18 @@ class Probe:
             sum(outcome.sent for outcome in outcomes),
             sum(outcome.uncounted for outcome in outcomes),
         )
-        return step_result(step, outcomes, origin, ratio, cache_hit_ratio(before, after))
+        result = step_result(step, outcomes, origin, ratio, cache_hit_ratio(before, after))
+        if self._options.mergeable:
+            result["mergeable"] = pack(whole, outcomes, before, after, self._wall)
+        return result
 
-    def _load(self, step: Step, prompts: Prompts | None = None) -> Outcome:
+    def _load(self, step: Step, prompts: Prompts | None = None, start: float | None = None) -> Outcome:
         before, after = request_body(
             self._server["model"], self._options.endpoint, step.output_tokens, self._continuous
         )
         bodies = Bodies(prompts or self._prompts[step.prompt_tokens], before, after)
-        return self._driver.run(self._target, step, bodies, self._options, self._rng.getrandbits(64))
+        start_at = 0.0 if start is None else start - self._wall
+        return self._driver.run(self._target, step, bodies, self._options, self._rng.getrandbits(64), start_at)
 
     def _warm_up(self, like: Step) -> None:
         """A few short requests of the first step's size.
@@ -372,7 +429,12 @@ def _first_failure(outcome: Outcome) -> RequestFailed:
 
 
 def _result(
-    server: Result | None, results: list[Result], findings: Sequence[Finding], samples: Result | str, seed: int | None
+    server: Result | None,
+    results: list[Result],
+    findings: Sequence[Finding],
+    samples: Result | str,
+    seed: int | None,
+    origin: float | None = None,
 ) -> Result:
     without = isinstance(samples, str)
     return {
@@ -381,5 +443,6 @@ def _result(
         "gpu_samples": None if without else samples,
         "gpu_samples_reason": samples if without else None,
         "seed": seed,
+        "origin": origin,
         "findings": as_dicts(findings),
     }

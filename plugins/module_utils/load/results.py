@@ -16,6 +16,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
 
 #: Fewest whole seconds whose rates say something about steadiness.
 _MIN_SECONDS: t.Final = 3
+#: Why a load host did not run a step that others run.
+NO_SHARE: t.Final = "no part of this step is this load host's"
 #: Failed requests whose text is returned, one for each reason.
 _MAX_DETAILS: t.Final = 5
 
@@ -191,4 +193,5 @@ def _blank(step: Step) -> dict[str, t.Any]:
         "repeats": 0,
         "variation": None,
         "timeline": [],
+        "mergeable": None,
     }

@@ -81,13 +81,15 @@ def run_load(
     drain: float = 5.0,
     reuse_connections: bool = True,
     watch: Callable[[int, int], None] | None = None,
+    start_at: float = 0.0,
 ) -> Outcome:
     """Run ``step`` once with up to ``processes`` processes, each with its share of streams, requests and rate.
 
     :param seed: decides what is random here; the other parameters are those of ``run_step``.
+    :param start_at: do not start before this time (``time.monotonic`` seconds).
     """
     idle, begun = idle_seconds(), time.monotonic()
-    outcome = _run_shares(target, step, bodies, seed, processes, drain, reuse_connections, watch)
+    outcome = _run_shares(target, step, bodies, seed, processes, drain, reuse_connections, watch, start_at)
     idle_now, wall = idle_seconds(), time.monotonic() - begun
     if idle is not None and idle_now is not None and wall > 0:
         # A container may use fewer cores than its host has.
@@ -104,14 +106,19 @@ def _run_shares(
     drain: float,
     reuse_connections: bool,
     watch: Callable[[int, int], None] | None,
+    start_at: float,
 ) -> Outcome:
     shares = [share for index in range(processes) if (share := step.share(index, processes)) is not None]
     if len(shares) == 1:
-        return run_step(target, step, bodies, drain, reuse_connections, watch, rng=random.Random(seed))
+
+        def start() -> float:
+            return max(start_at, time.monotonic())
+
+        return run_step(target, step, bodies, drain, reuse_connections, watch, start, random.Random(seed))
 
     def member(number: int, start: Callable[[], float], watch: Callable[[int, int], None]) -> Outcome:
         rng = random.Random(f"{seed}/{number}")
         bodies.draw_from(rng)
         return run_step(target, shares[number], bodies, drain, reuse_connections, watch, start, rng)
 
-    return run_crew([functools.partial(member, number) for number in range(len(shares))], watch)
+    return run_crew([functools.partial(member, number) for number in range(len(shares))], watch, start_at)

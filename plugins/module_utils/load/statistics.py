@@ -23,7 +23,7 @@ import math
 import typing as t
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import sub
 
 #: Buckets per factor e: neighbouring bounds are 0.1 % apart, so a percentile is off by 0.05 % at most.
@@ -62,6 +62,28 @@ class LogHistogram:
         self.count += other.count
         self.total += other.total
 
+    def as_dict(self) -> dict[str, t.Any]:
+        """``bins``: ``[[number, count], ...]`` in ascending order, ``count`` and ``total`` of all values.
+
+        Bin ``i`` holds values from ``exp((i - 70000) / 1000)`` to ``exp((i + 1 - 70000) / 1000)``.
+        """
+        return {
+            "bins": [list(item) for item in sorted(self._buckets.items())],
+            "count": self.count,
+            "total": self.total,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, t.Any]) -> LogHistogram:
+        histogram = cls()
+        histogram._buckets.update(dict(data["bins"]))
+        histogram.count, histogram.total = data["count"], data["total"]
+        return histogram
+
+    def values(self) -> list[float]:
+        """As many values as were added, each the middle of its bin."""
+        return [_middle(bucket) for bucket, count in sorted(self._buckets.items()) for _value in range(count)]
+
     def quantile(self, fraction: float) -> float | None:
         """The value below which ``fraction`` (0 to 1) of the values lie; ``None`` without values."""
         rank = fraction * (self.count - 1)
@@ -69,7 +91,7 @@ class LogHistogram:
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
             if seen > rank:
-                return math.exp((bucket + 0.5 - _OFFSET) / _RESOLUTION)
+                return _middle(bucket)
         return None
 
     def summary(self) -> Summary | None:
@@ -83,6 +105,10 @@ class LogHistogram:
 
 def _bucket(value: float) -> int:
     return int(math.log(value if value > _SHORTEST else _SHORTEST) * _RESOLUTION + _OFFSET)
+
+
+def _middle(bucket: int) -> float:
+    return math.exp((bucket + 0.5 - _OFFSET) / _RESOLUTION)
 
 
 def quantile(ordered: Sequence[float], fraction: float) -> float:
@@ -133,6 +159,16 @@ class Timeline:
             return
         for index, count in zip(bins, counts, strict=True):
             self._bins[index] += count * scale  # type: ignore[assignment]
+
+    def bins(self) -> list[list[float]]:
+        """``[[number, tokens], ...]`` in ascending order; the bins of 10 ms count from the origin."""
+        return [list(item) for item in sorted(self._bins.items())]
+
+    @classmethod
+    def from_bins(cls, origin: float, bins: Iterable[tuple[int, float]]) -> Timeline:
+        timeline = cls(origin)
+        timeline._bins.update(dict(bins))
+        return timeline
 
     def merge(self, other: Timeline) -> None:
         shift = round((other.origin - self.origin) * self.BINS_PER_SECOND)

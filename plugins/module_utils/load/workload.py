@@ -133,6 +133,34 @@ class Step:
                 due += 1 / rate
 
 
+def slots(steps: Sequence[Step], begin: float | None, pause: float) -> list[float | None]:
+    """When each of ``steps`` is to start for all who share them; ``None`` where nobody can tell in advance.
+
+    That is after a step of ``requests``, which takes as long as it takes. ``pause`` (seconds) lies between two runs.
+    """
+    times = []
+    for step in steps:
+        times.append(begin)
+        known = begin is not None and step.duration is not None
+        begin = begin + step.repeats * (step.duration + pause) if known else None  # type: ignore[operator]
+    return times
+
+
+def check_shared(steps: Sequence[Step], count: int) -> None:
+    """Refuse ``steps`` that ``count`` hosts cannot start together.
+
+    :raises InvalidLoad: where a step that several share follows one of ``requests``.
+    """
+    before: Step | None = None
+    for step in steps:
+        if before is not None and step.share(1, count) is not None:
+            raise InvalidLoad(
+                f"step {step.name} is shared by several load hosts and follows {before.name}, whose end nobody knows in"
+                " advance; allowed: steps with duration first"
+            )
+        before = step if step.duration is None else before
+
+
 def _part(whole: int, index: int, count: int) -> int:
     """What the ``index``-th of ``count`` gets of ``whole`` things: parts that add up and differ by one at most."""
     return whole // count + (index < whole % count) if index < count else 0

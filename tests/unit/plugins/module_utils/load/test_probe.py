@@ -39,6 +39,9 @@ PARAMS = {
     "drain_timeout": 0.2,
     "reuse_connections": True,
     "processes": 1,
+    "share": None,
+    "start_at": None,
+    "mergeable": False,
     "max_ttft": None,
     "max_itl": None,
     "targets": None,
@@ -154,6 +157,79 @@ def test_an_open_loop():
     assert step["requests"]["completed"] == 6
     assert step["schedule_lag"]["p99"] >= 0.0
     assert step["ttft_sent"]["p50"] <= step["ttft"]["p50"]
+
+
+class Impatient(Driver):
+    """Notes when each run of a step was to start, and starts it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starts: list[float] = []
+
+    def run(self, target, step, bodies, options, seed, start_at) -> subject.Outcome:
+        if step in options.own_steps:
+            self.starts.append(start_at + subject.time.time() - subject.time.monotonic())
+        return super().run(target, step, bodies, options, seed, 0.0)
+
+
+@pytest.fixture
+def sleeps(monkeypatch) -> list[tuple[float | None, float]]:
+    """What the probe would wait for: a time, and how long before it."""
+    waits: list[tuple[float | None, float]] = []
+    sleep = staticmethod(lambda wall, ahead=0.0: waits.append((wall, ahead)))
+    monkeypatch.setattr(subject.Probe, "_sleep_until", sleep)
+    return waits
+
+
+def test_a_load_host_makes_its_share_at_the_common_start(sleeps):
+    driver, begin = Impatient(), subject.time.time() + 100.0
+    steps = [STEP | {"concurrency": 3}, STEP | {"name": "single", "concurrency": 1}]
+    with serve() as server:
+        result = run(server, driver, share={"index": 1, "count": 2}, start_at=begin, mergeable=True, steps=steps)
+    shared, single = result["results"]
+    assert (shared["concurrency"], shared["requests"]["completed"], shared["skipped"]) == (1, 3, None)
+    assert driver.starts == pytest.approx([begin], abs=0.001)
+    assert (begin, subject._AHEAD) in sleeps
+    assert shared["mergeable"]["step"]["concurrency"] == 3
+    assert shared["mergeable"]["outcomes"][0]["started"] == pytest.approx(
+        result["origin"] + shared["started"], abs=0.001
+    )
+    assert (single["skipped"], single["mergeable"]) == (subject.NO_SHARE, None)
+
+
+def test_a_start_is_waited_for():
+    begin = subject.time.time() + 0.05
+    with serve() as server:
+        result = run(server, start_at=begin)
+    assert result["origin"] + result["results"][0]["started"] >= begin - 0.001
+
+
+def test_load_hosts_with_one_seed_send_different_prompts():
+    sent = []
+    for index in range(2):
+        with serve() as server:
+            run(server, share={"index": index, "count": 2})
+        sent += [tuple(request["prompt"]) for request in server.requests]
+    assert len(set(sent)) == len(sent) > 6
+
+
+def test_who_only_watches_samples_the_gpus_while_others_load(sleeps):
+    driver, begin = Driver(), subject.time.time() + 100.0
+    steps = [STEP | {"requests": None, "duration": 30.0}]
+    with serve() as server:
+        result = run(server, driver, share={"index": 2, "count": 2}, start_at=begin, steps=steps)
+    assert result["results"][0]["skipped"] == subject.NO_SHARE
+    assert (result["gpu_samples"], server.requests) == (SAMPLES, [])
+    assert sleeps[-1] == (begin + 30.0, 0.0)
+
+
+def test_steps_after_a_common_start_have_fixed_times(sleeps):
+    driver, begin = Impatient(), subject.time.time() + 100.0
+    steps = [STEP | {"requests": None, "duration": 0.1, "repeats": 2}, STEP]
+    with serve() as server:
+        run(server, driver, start_at=begin, steps=steps, drain_timeout=0.5)
+    each = 0.1 + 0.5 + subject._BETWEEN
+    assert driver.starts == pytest.approx([begin, begin + each, begin + 2 * each], abs=0.001)
 
 
 def test_goodput_for_targets():
@@ -401,6 +477,10 @@ def test_a_reader_is_closed_when_the_sampling_ends(monkeypatch):
         ({"warmup_requests": -1}, "warmup_requests is -1; allowed: 0 or more"),
         ({"drain_timeout": -1.0}, "drain_timeout is -1.0"),
         ({"processes": 0}, "processes is 0; allowed: 1 to 64"),
+        ({"start_at": float("nan")}, "start_at is nan; allowed: seconds since 1970"),
+        ({"share": {"index": 3, "count": 2}}, "share: index is 3 and count is 2; allowed: a count of 1 or more"),
+        ({"share": {"index": 0, "count": 0}}, "count is 0"),
+        ({"share": {"index": 0, "count": 2}, "steps": [STEP, STEP]}, "follows 16x5@2, whose end nobody knows"),
         ({"base_url": "localhost:8000"}, "localhost:8000"),
         ({"steps": [STEP | {"prompt_tokens": 0}]}, "prompt_tokens is 0"),
     ],

@@ -152,6 +152,21 @@ def test_who_has_no_request_or_no_stream_has_no_share():
     assert open_step(concurrency=1, requests=5).share(0, 2).requests == 5
 
 
+def test_slots_follow_each_other_until_the_end_is_unknown():
+    fixed = subject.Step("d", 8, 8, 4, duration=10.0, repeats=2)
+    steps = [fixed, fixed, subject.Step("r", 8, 8, 1, requests=4), fixed]
+    assert subject.slots(steps, 100.0, 5.0) == [100.0, 130.0, 160.0, None]
+    assert subject.slots(steps, None, 5.0) == [None] * 4
+
+
+def test_what_several_hosts_share_must_have_a_known_begin():
+    fixed, single = subject.Step("d", 8, 8, 4, duration=10.0), subject.Step("r", 8, 8, 1, requests=4)
+    subject.check_shared([fixed, fixed, single, single], 2)
+    subject.check_shared([single, fixed], 1)
+    with pytest.raises(subject.InvalidLoad, match="step d is shared by several load hosts and follows r"):
+        subject.check_shared([fixed, single, fixed], 2)
+
+
 def due(step: subject.Step, end: float, seed: int = 1) -> list[float]:
     return list(itertools.takewhile(lambda time: time < end, step.due_times(random.Random(seed))))
 

@@ -1,0 +1,47 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters ``multigpu.vllm.load_shares`` and ``multigpu.vllm.merge_loads``; documented in files of their names."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Mapping, Sequence
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.multigpu.vllm.plugins.plugin_utils import load_hosts
+
+Results = Sequence[Mapping[str, t.Any]]
+
+
+def load_shares(
+    hosts: Sequence[str], clocks: Results, watcher: str | None = None, lead: float | None = None
+) -> list[dict[str, t.Any]]:
+    """See ``load_hosts.shares``.
+
+    :raises AnsibleFilterError: where clocks are missing.
+    """
+    try:
+        return load_hosts.shares(hosts, clocks, watcher, lead)
+    except ValueError as problem:
+        raise AnsibleFilterError(f"load_shares: {problem}") from problem
+
+
+def merge_loads(
+    parts: Results, plan: Results | None = None, max_ttft: float | None = None, max_itl: float | None = None
+) -> dict[str, t.Any]:
+    """See ``load_hosts.merge``.
+
+    :raises AnsibleFilterError: for results that cannot be merged.
+    """
+    try:
+        return load_hosts.merge(parts, plan, max_ttft, max_itl)
+    except (KeyError, ValueError) as problem:
+        raise AnsibleFilterError(f"merge_loads: {problem}; give results of throughput_probe as they are") from problem
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., t.Any]]:
+        return {"load_shares": load_shares, "merge_loads": merge_loads}
