@@ -1,0 +1,47 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import pytest
+import tables
+
+DOCUMENT = tables.DOCUMENT.read_text()
+
+
+def test_text_between_marks_is_replaced_and_nothing_else() -> None:
+    before = "a\n<!-- scan -->\nold\n<!-- /scan -->\nb\n"
+    assert tables.filled(before, {"scan": "new"}) == "a\n<!-- scan -->\nnew\n<!-- /scan -->\nb\n"
+
+
+def test_filling_twice_is_filling_once() -> None:
+    once = tables.filled(DOCUMENT, {"scan": "| 1 |"})
+    assert tables.filled(once, {"scan": "| 1 |"}) == once
+
+
+@pytest.mark.parametrize("mark", tables.TABLES)
+def test_document_has_a_place_for_each_table(mark: str) -> None:
+    assert DOCUMENT.count(f"<!-- {mark} -->\n") == DOCUMENT.count(f"<!-- /{mark} -->") == 1
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.5, "0.50"), (3.0, "**3.00**")])
+def test_beyond_the_limit_is_bold(value: float, shown: str) -> None:
+    assert tables.held(value, tables.ratio, 2.0) == shown
+
+
+def test_busy_machine_is_named() -> None:
+    machine = {
+        "date": "2026-01-01",
+        "cpu": "CPU",
+        "cores": 2,
+        "memory": 2**31,
+        "system": "Debian",
+        "kernel": "6",
+        "python": "3.11",
+        "load_average": 1.5,
+        "busy": 1.2,
+    }
+    assert "not final" in tables.machine({"machine": machine | {"quiet": False}})
+    assert "not final" not in tables.machine({"machine": machine | {"quiet": True}})
