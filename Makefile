@@ -9,7 +9,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
 # Lines of plugins/ that the unit tests must reach, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment demo-provision provisioning accessibility bench bench-peers changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu demo-provision provisioning accessibility bench bench-peers changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 for the old
 
 test-deployment: setup ## prepare, deploy and tune on a real Docker Engine (root, Debian's docker.io)
 	@tests/deployment/run.sh $(ARGS)
+
+test-gpu: ## on a node with GPUs: hold the collection against nvidia-smi, measured copies, real loads and NCCL
+	@tests/real_gpu/run.sh $(or $(OUT),tests/output/real_gpu) $(ARGS)
 
 demo-provision: setup ## provision, find and tear down a fleet against a stand-in for the Linode API (no account needed)
 	@python scripts/demo_provision.py $(ARGS)

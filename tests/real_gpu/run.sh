@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# What the collection says of real GPUs, held against nvidia-smi, measured copies, real loads and real NCCL:
+#
+#     tests/real_gpu/run.sh OUT [PHASE...]
+#
+# Needs a node with GPUs, a Python with torch, nvidia-ml-py and requests, and ansible-core there or as a wheel in
+# WHEELS. Set NCCL_TESTS to a source tree of NVIDIA's nccl-tests (2.17 or newer) to have all_reduce_perf built with
+# nvcc, or ALL_REDUCE_PERF to the program. Writes OUT/results.json, OUT/report.txt and OUT/recordings.tar.gz.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+out=$(realpath -m "${1:?usage: tests/real_gpu/run.sh OUT [PHASE...]}")
+shift
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$out" "$work/site" "$work/collections/ansible_collections/multigpu"
+ln -s "$PWD" "$work/collections/ansible_collections/multigpu/vllm"
+export PYTHONPATH="$work/collections:$work/site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+# On a machine whose switches serve others too, NVLink multicast stays off unless its owner says otherwise.
+export NCCL_NVLS_ENABLE="${NCCL_NVLS_ENABLE:-0}" TORCH_SYMM_MEM_DISABLE_MULTICAST="${TORCH_SYMM_MEM_DISABLE_MULTICAST:-1}"
+export NVSHMEM_DISABLE_NVLS="${NVSHMEM_DISABLE_NVLS:-1}"
+python=${PYTHON:-python3}
+"$python" -c 'import ansible' 2>/dev/null \
+  || "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "${WHEELS:-.whl}"/ansible_core-*.whl
+"$python" tests/real_gpu/run.py "$out" "$@"
