@@ -143,9 +143,11 @@ synchronisation:
     - How evenly the GPUs worked. C(spread) is the mean difference between the busiest and the idlest GPU in percentage
       points, C(correlation) the mean correlation of their utilisation, and C(busy_fraction) the part of the samples in
       which a GPU was busy, for each GPU.
+    - C(memory_active) is the mean per cent of time in which a GPU touched its memory, for each GPU. A GPU that waits
+      for another one in NCCL counts as busy, but its memory rests.
   returned: success
   type: dict
-  sample: {spread: 3.2, correlation: 0.94, busy_fraction: [1.0, 1.0]}
+  sample: {spread: 3.2, correlation: 0.94, busy_fraction: [1.0, 1.0], memory_active: [71.0, 70.8]}
 gpus:
   description: What does not change. C(memory_total) is in bytes, C(power_limit) in watts.
   returned: success

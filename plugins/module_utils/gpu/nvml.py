@@ -143,8 +143,9 @@ class NvmlReader:
         def connection(row: int, column: int) -> str | None:
             switched = (links[row].count("switch"), links[column].count("switch"))
             bonded = topology.nvlink_count(links[row], switched, bus_ids[column])
-            level = self._between("nvmlDeviceGetTopologyCommonAncestor", row, column)
-            return f"NV{bonded}" if bonded else topology.LEVELS.get(t.cast(int, level))
+            if bonded:
+                return f"NV{bonded}"
+            return topology.LEVELS.get(self._between("nvmlDeviceGetTopologyCommonAncestor", row, column))
 
         def access(row: int, column: int) -> str | None:
             answers = [self._between("nvmlDeviceGetP2PStatus", row, column, kind) for kind in (P2P_READ, P2P_WRITE)]

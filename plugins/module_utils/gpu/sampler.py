@@ -123,11 +123,14 @@ def synchronisation(samples: Sequence[Sample]) -> dict[str, t.Any]:
     ``spread``: mean over the samples of the largest minus the smallest utilisation, in percentage points.
     ``correlation``: mean of Pearson's r over all pairs of GPUs; pairs with a constant utilisation have none.
     ``busy_fraction``: per GPU, in the order of their index, the share of samples with at least 10 % utilisation.
+    ``memory_active``: per GPU, likewise, the mean per cent of time in which it touched its memory. A GPU that waits in
+    an all-reduce counts as utilised; of GPUs with an equal share of the work, the others wait for the highest here.
     Each is null where it cannot be told (fewer than two GPUs, no utilisation, nothing but constants).
     """
     indexes = _indexes(samples)
     path = SUMMARISED["utilization_gpu"]
     series = [_values(samples, index, path) for index in indexes]
+    active = [_values(samples, index, ("utilization_memory",)) for index in indexes]
     complete = [row for row in _rows(samples) if len(row) == len(indexes)] if len(indexes) > 1 else []
     columns = list(zip(*complete, strict=True))
     pairs = [r for one, other in itertools.combinations(columns, 2) if (r := _pearson(one, other)) is not None]
@@ -136,6 +139,7 @@ def synchronisation(samples: Sequence[Sample]) -> dict[str, t.Any]:
         "spread": statistics.fmean(max(row) - min(row) for row in complete) if complete else None,
         "correlation": statistics.fmean(pairs) if pairs else None,
         "busy_fraction": busy,
+        "memory_active": [statistics.fmean(values) if values else None for values in active],
     }
 
 

@@ -40,8 +40,16 @@ Matrix = list[list[str | None]]
 
 
 def build_matrix(count: int, cell: Callable[[int, int], str | None]) -> Matrix:
-    """Square matrix by GPU index; ``cell(row, column)`` is asked for each ordered pair, the diagonal is ``X``."""
-    return [["X" if row == column else cell(row, column) for column in range(count)] for row in range(count)]
+    """Square matrix by GPU index; the diagonal is ``X``.
+
+    ``cell(row, column)`` is asked once for each unordered pair, because NVML takes milliseconds to tell one on real
+    GPUs and knows no direction.
+    """
+    known = {(row, column): cell(row, column) for row in range(count) for column in range(row + 1, count)}
+    return [
+        ["X" if row == column else known[min(row, column), max(row, column)] for column in range(count)]
+        for row in range(count)
+    ]
 
 
 def nvlink_count(peer_bus_ids: Sequence[str | None], switched: tuple[int, int], other_bus_id: str | None) -> int:

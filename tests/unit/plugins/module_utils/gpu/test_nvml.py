@@ -193,6 +193,20 @@ def test_nvlinks_through_a_switch(nvml, idle, node_of):
     assert subject.NvmlReader(nvml(calls)).topology()["matrix"][2] == ["NV18", "NV18", "X", "NV18"]
 
 
+def test_two_h200_behind_a_switch(nvml, recorded):
+    facts = subject.NvmlReader(nvml(recorded("idle", "h200x2"))).topology()
+    assert facts["matrix"] == [["X", "NV18"], ["NV18", "X"]]
+    assert facts["p2p"] == [["X", "OK"], ["OK", "X"]]
+    assert facts["nvlink"] is True
+
+
+def test_two_h200_at_their_power_limit(nvml, recorded):
+    one, other = read(nvml, recorded("load", "h200x2"))
+    assert one["throttle_reasons"] == other["throttle_reasons"] == ["sw_power_cap"]
+    assert (one["pcie"]["generation"], one["pcie"]["width"]) == (5, 16)
+    assert one["memory_bandwidth"] == other["memory_bandwidth"] == 4_814_304_000_000
+
+
 def test_topology_beside_a_lost_gpu(nvml, idle, node_of):
     calls = {**node_of(idle, 3), "nvmlDeviceGetHandleByIndex(1)": error(15)}
     assert subject.NvmlReader(nvml(calls)).topology()["matrix"][0] == ["X", None, "PHB"]

@@ -10,6 +10,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import sampler a
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import empty_device, sample_of
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import NvmlReader
+from ansible_collections.multigpu.vllm.tests.support.recorded import trace
 
 
 def sample(moment, *utilisations, **values):
@@ -120,7 +121,12 @@ def test_summary():
 
 def test_nothing_sampled():
     assert subject.summarise([]) == []
-    assert subject.synchronisation([]) == {"spread": None, "correlation": None, "busy_fraction": []}
+    assert subject.synchronisation([]) == {
+        "spread": None,
+        "correlation": None,
+        "busy_fraction": [],
+        "memory_active": [],
+    }
 
 
 def test_gpus_in_step():
@@ -139,7 +145,7 @@ def test_gpus_by_turns():
 
 def test_constant_utilisation_has_no_correlation():
     result = subject.synchronisation([sample(i, 100, 0) for i in range(3)])
-    assert result == {"spread": 100, "correlation": None, "busy_fraction": [1.0, 0.0]}
+    assert result == {"spread": 100, "correlation": None, "busy_fraction": [1.0, 0.0], "memory_active": [None, None]}
 
 
 def test_only_complete_samples_are_compared():
@@ -149,12 +155,12 @@ def test_only_complete_samples_are_compared():
 
 def test_utilisation_that_nobody_tells():
     result = subject.synchronisation([sample(0, None, None), sample(1, None, None)])
-    assert result == {"spread": None, "correlation": None, "busy_fraction": [None, None]}
+    assert result == {"spread": None, "correlation": None, "busy_fraction": [None, None], "memory_active": [None, None]}
 
 
 def test_one_gpu_has_nothing_to_be_in_step_with():
     result = subject.synchronisation([sample(0, 90), sample(1, 80)])
-    assert result == {"spread": None, "correlation": None, "busy_fraction": [1.0]}
+    assert result == {"spread": None, "correlation": None, "busy_fraction": [1.0], "memory_active": [None]}
 
 
 def test_sampler_shows_its_latest_and_ends_on_demand():
@@ -167,3 +173,19 @@ def test_sampler_shows_its_latest_and_ends_on_demand():
     taken = sampler.stop()["samples"]
     assert sampler.recent(2) == taken[-2:]
     assert sampler.recent(1000) == taken
+
+
+@pytest.mark.parametrize(
+    ("load", "spread", "memory_active"),
+    [
+        ("decode", 7.7, [71, 71]),
+        ("one_gpu", 97.9, [100, 0]),
+        ("straggler", 0.8, [33, 99]),
+        ("neighbour", 2.6, [39, 89]),
+        ("slow_host", 81.9, [16, 16]),
+    ],
+)
+def test_real_loads_of_two_h200(load, spread, memory_active):
+    found = subject.synchronisation(trace("h200x2", load))
+    assert found["spread"] == pytest.approx(spread, abs=0.1)
+    assert found["memory_active"] == pytest.approx(memory_active, abs=0.5)

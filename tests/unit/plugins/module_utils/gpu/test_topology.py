@@ -40,8 +40,15 @@ def test_no_table(text):
     assert subject.parse_table(text) == []
 
 
-def test_matrix_asks_for_each_ordered_pair():
-    assert subject.build_matrix(2, lambda row, column: f"{row}{column}") == [["X", "01"], ["10", "X"]]
+def test_matrix_asks_once_for_each_pair():
+    asked = []
+
+    def cell(row, column):
+        asked.append((row, column))
+        return f"{row}{column}"
+
+    assert subject.build_matrix(3, cell) == [["X", "01", "02"], ["01", "X", "12"], ["02", "12", "X"]]
+    assert asked == [(0, 1), (0, 2), (1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth impor
     read_report,
     run,
 )
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 OPTIONS: dict[str, t.Any] = {
     "gpus": 4,
@@ -62,12 +63,27 @@ class Fake(Runner):
             raise answer
         if isinstance(answer, tuple):
             return answer
-        Path(argv[list(argv).index("-J") + 1]).write_text(answer, "utf-8")
+        path = Path(argv[list(argv).index("-J") + 1])
+        if path.suffix == ".json":  # as nccl-tests does
+            path.write_text(answer, "utf-8")
         return 0, "# Avg bus bandwidth : 20"
 
 
 def test_the_best_speed_of_all_sizes_counts() -> None:
     assert read_report(report(11.0, 21.5, 20.0)) == Measured(21.5e9)
+
+
+@pytest.mark.parametrize(("path", "best"), [("default", 270.2e9), ("p2p_off", 26.9e9), ("socket", 3.17e9)])
+def test_reports_of_two_h200(path: str, best: float) -> None:
+    text = (FIXTURES / f"nccl/h200x2/all-reduce-perf-{path}.json").read_text("utf-8")
+    measured = read_report(text)
+    assert measured.error is None
+    assert measured.bandwidth == pytest.approx(best, rel=0.005)
+
+
+def test_a_run_without_a_report_is_of_an_old_program() -> None:
+    result = run(OPTIONS, Fake(default=(0, "# nThread 1"), p2p_off=(0, "# nThread 1")))
+    assert "older than nccl-tests 2.17" in result["errors"]["default"]
 
 
 def test_out_of_place_rows_alone_are_enough() -> None:

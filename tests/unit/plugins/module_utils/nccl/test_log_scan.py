@@ -173,6 +173,25 @@ def test_max_bytes_is_said_in_notes(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("log", "transports"),
+    [
+        ("torch-default", {"transport_p2p": 48}),
+        ("torch-cumem_off", {"transport_p2p": 48}),
+        ("torch-p2p_off", {"transport_shm": 8}),
+        ("torch-socket", {"transport_net_socket": 8}),
+        ("all-reduce-perf-default", {"transport_p2p": 48}),
+        ("all-reduce-perf-p2p_off", {"transport_shm": 8}),
+        ("all-reduce-perf-socket", {"transport_net_socket": 8}),
+    ],
+)
+def test_paths_between_two_h200(log: str, transports: dict[str, int]) -> None:
+    result = run({"paths": [str(FIXTURES / f"nccl/h200x2/{log}.log")]})
+    assert result["transports"] == transports
+    assert result["nccl_version"] == "2.28.9+cuda13.0"
+    assert result["healthy"]
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"paths": ["/nonexistent/vllm.log"]}, "/nonexistent/vllm.log"),

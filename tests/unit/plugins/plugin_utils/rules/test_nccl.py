@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, failed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.log_scan import run as scan
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 Build = Callable[..., NodeFacts]
 
@@ -41,6 +43,25 @@ def test_situations(node: Build, results: dict, transports: dict, link: str | No
     topology(results, link)
     judged = [item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport"]
     assert [item.status for item in judged] == [Status(status)]
+
+
+@pytest.mark.parametrize(
+    ("log", "link", "status", "words"),
+    [
+        ("torch-default", "NV18", "pass", "connected over P2P"),
+        ("torch-p2p_off", "NV18", "warn", "host memory although the GPUs could reach each other"),
+        ("torch-p2p_off", "PHB", "pass", "connected over SHM"),
+        ("torch-socket", "NV18", "fail", "TCP sockets"),
+        ("torch-socket", "SYS", "fail", "TCP sockets"),
+    ],
+)
+def test_real_logs(node: Build, results: dict, log: str, link: str, status: str, words: str) -> None:
+    results["tensor_parallel"]["environment"] = {}
+    results["logs"] = scan({"paths": [str(FIXTURES / f"nccl/h200x2/{log}.log")]})
+    topology(results, link)
+    (judged,) = (item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport")
+    assert judged.status is Status(status)
+    assert words in judged.summary
 
 
 @pytest.mark.parametrize(

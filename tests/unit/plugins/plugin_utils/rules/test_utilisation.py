@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import utilisation
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.recorded import trace
 
 GIB = 2**30
 Build = Callable[..., NodeFacts]
@@ -80,3 +81,48 @@ def test_samples_without_readings_are_not_tested(node: Build, results: dict) -> 
     assert judged(node(results))["synchronised"] is Status.PASS
     busy(results, (None, None, None, None))
     assert judged(node(results)) == {"active": Status.NOT_TESTED, "synchronised": Status.NOT_TESTED}
+
+
+# --- real loads on two GPUs -------------------------------------------------------------------------------------------
+
+#: Load -> active, synchronised, and words of what is told of the worse of both.
+REAL = {
+    "decode": ("pass", "pass", ""),
+    "prefill": ("pass", "pass", ""),
+    "one_gpu": ("fail", "fail", "GPU 1 idle"),
+    "straggler": ("pass", "fail", "GPU 1 needs longer for its share"),
+    "host_gaps": ("warn", "pass", "wait for the host between steps"),
+    "slow_host": ("pass", "fail", "GPU 1 gets it late from its process on the host, and GPU 0 waits"),
+    "small_kernels": ("pass", "fail", "so short that the GPUs wait for the host"),
+}
+CASES = [(gpu, load, *told) for gpu in ("h100x2", "h200x2") for load, told in REAL.items()]
+CASES += [("h200x2", "neighbour", "pass", "fail", "GPU 1 needs longer for its share")]
+
+
+def of_two(results: dict, samples: list) -> None:
+    results["tensor_parallel"]["tensor_parallel_size"] = 2
+    results["load"].update(gpu_samples={"samples": samples}, results=[])
+
+
+@pytest.mark.parametrize(("gpu", "load", "active", "synchronised", "words"), CASES)
+def test_real_loads(
+    node: Build, results: dict, gpu: str, load: str, active: str, synchronised: str, words: str
+) -> None:
+    of_two(results, trace(gpu, load))
+    findings = utilisation.evaluate(node(results))
+    assert [item.status for item in findings] == [Status(active), Status(synchronised)]
+    assert words in " ".join(f"{item.summary} {item.cause}" for item in findings if item.status is not Status.PASS)
+
+
+def test_stages_of_a_pipeline_may_need_their_memory_unequally_long(node: Build, results: dict) -> None:
+    of_two(results, trace("h200x2", "straggler"))
+    results["tensor_parallel"].update(tensor_parallel_size=1, pipeline_parallel_size=2)
+    assert judged(node(results)) == {"active": Status.PASS, "synchronised": Status.PASS}
+
+
+def test_a_straggler_is_not_seen_where_the_driver_does_not_tell_memory_activity(node: Build, results: dict) -> None:
+    samples = trace("h200x2", "straggler")
+    for sample in samples:
+        sample["gpus"][0]["utilization_memory"] = None
+    of_two(results, samples)
+    assert judged(node(results))["synchronised"] is Status.PASS
