@@ -281,15 +281,16 @@ def paced_server(pace: Mapping[str, t.Any]) -> Iterator[PacedServer]:
 
 
 def judged(
-    load: Callable[[PacedServer], tuple[Figures, Cost]], pace: Mapping[str, t.Any] = PACE, values: bool = False
+    load: Callable[[PacedServer], tuple[Figures, Cost]], pace: Mapping[str, t.Any] | None = None, values: bool = False
 ) -> Figures:
     """One load of a fresh server: what the server knows, what the tool says, what it cost, how wrong it is.
 
     ``overhead`` in ``cost`` is the time of the whole process beyond the load, in seconds.
 
+    :param pace: ``PACE`` where nothing else is given.
     :param load: loads the server; gives ``ttft, itl, tokens, output_throughput`` and its cost.
     """
-    with paced_server(pace) as server:
+    with paced_server(PACE if pace is None else pace) as server:
         measured, cost = load(server)
         truth = server.truth(values)
     return {

@@ -112,7 +112,7 @@ class PacedServer(asyncio.Protocol):
         if len(rest) < length:
             return
         self.buffer = rest[length:]
-        path, _, query = head.split(b" ")[1].decode().partition("?")
+        path, _question, query = head.split(b" ")[1].decode().partition("?")
         if path in _PATHS and length:
             self.begin(_PATHS[path], json.loads(rest[:length]))
         else:
