@@ -172,12 +172,13 @@ def _more_client(client: dict[str, t.Any]) -> dict[str, str]:
         return {
             "cause": f"{_count(processes, 'process')} of the load client cannot make this load;"
             f" {free:.1f} processor cores of the load host are free.",
-            "remedy": f"Set processes to {processes + int(free)}, or make the load from more than one host.",
+            "remedy": f"Set processes to {processes + int(free)} (role validate: validate_load_processes), or make the"
+            " load from more than one host (validate_load_hosts).",
         }
     return {
         "cause": "The host that makes the load has too little free processor time for it.",
-        "remedy": "Make the load from another host, or from more than one; else stop other work on this host,"
-        " or lower concurrency.",
+        "remedy": "Make the load from another host, or from more than one (role validate: validate_load_hosts); else"
+        " stop other work on this host, or lower concurrency.",
     }
 
 
