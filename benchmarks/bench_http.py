@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why throughput_probe speaks HTTP through asyncio.Protocol: the same load over other machinery.
+"""Why throughput_probe speaks HTTP through asyncio.BufferedProtocol: the same load over other machinery.
 
 The others do only what none can leave out (http_client.py), the probe does all that it ever does. They run in
 vLLM's environment, which has them all (benchmarks/peers.sh)::
@@ -19,7 +19,9 @@ from common import PACE, ROOT, Cost, Figures, PacedServer, arguments, judged, ma
 PYTHON = VLLM / "venv/bin/python"
 CLIENT = ROOT / "benchmarks/http_client.py"
 NAMES = {
-    OURS: "asyncio.Protocol, in throughput_probe",
+    OURS: "throughput_probe, whole",
+    "buffered": "asyncio.BufferedProtocol",
+    "protocol": "asyncio.Protocol",
     "streams": "asyncio streams",
     "aiohttp": "aiohttp",
     "httpx": "httpx",

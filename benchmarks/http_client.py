@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gc
 import json
 import sys
@@ -123,7 +124,65 @@ async def with_streams(url: str, body: bytes, streams: int, each: int, times: Ti
         writer.close()
 
 
-MACHINERY = {"requests": with_requests, "aiohttp": with_aiohttp, "httpx": with_httpx, "streams": with_streams}
+class Callbacks:
+    """One connection: notes the time of each token in what the event loop hands over, until the answer's end."""
+
+    def __init__(self) -> None:
+        self.stamps: list[float] = []
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = t.cast(asyncio.Transport, transport)
+
+    def take(self, data: bytes) -> None:
+        self.stamps.extend([time.monotonic()] * data.count(b'"text":'))
+        if data.endswith(b"0\r\n\r\n"):
+            self.ended.set_result(None)
+
+
+class Plain(Callbacks, asyncio.Protocol):
+    data_received = Callbacks.take
+
+
+class Buffered(Callbacks, asyncio.BufferedProtocol):
+    buffer = bytearray(65536)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.take(bytes(self.buffer[:nbytes]))
+
+
+async def with_protocol(
+    kind: type[Plain | Buffered], url: str, body: bytes, streams: int, each: int, times: Times
+) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    request = f"POST {PATH} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    loop = asyncio.get_running_loop()
+
+    async def stream(number: int) -> None:
+        await asyncio.sleep(number // GROUP * GROUP_INTERVAL)
+        transport, protocol = await loop.create_connection(kind, host, int(port))
+        for _request in range(each):
+            sent = time.monotonic()
+            transport.write(request)
+            await protocol.ended
+            times.add(sent, protocol.stamps)
+            protocol.stamps, protocol.ended = [], loop.create_future()
+        transport.close()
+
+    await asyncio.gather(*(stream(number) for number in range(streams)))
+
+
+MACHINERY = {
+    "buffered": functools.partial(with_protocol, Buffered),
+    "protocol": functools.partial(with_protocol, Plain),
+    "streams": with_streams,
+    "aiohttp": with_aiohttp,
+    "httpx": with_httpx,
+    "requests": with_requests,
+}
 
 
 def main() -> None:

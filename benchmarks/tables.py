@@ -107,6 +107,12 @@ def probe(report: Figures) -> str:
     return table(head, rows)
 
 
+def latency(median: Figures, figure: str, key: str) -> str:
+    """What was told, and how wrong that is."""
+    told, wrong = median["measured"][figure][key] * 1e3, median["errors"][f"{figure}_{key}"]
+    return f"{told:.0f} ms, {percent(wrong)}" if told >= 100 else f"{told:.1f} ms, {percent(wrong)}"
+
+
 def peers(report: Figures) -> str:
     rows = []
     for streams, load in report["loads"].items():
@@ -117,8 +123,11 @@ def peers(report: Figures) -> str:
             if "cost" not in median:
                 rows.append([*first, "failed", *[""] * 7])
                 continue
-            wrong, cost = median["errors"], median["cost"]
-            shown = [percent(wrong[key]) for key in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99", "throughput")]
+            cost = median["cost"]
+            shown = [
+                latency(median, *key) for key in (("ttft", "p50"), ("ttft", "p99"), ("itl", "p50"), ("itl", "p99"))
+            ]
+            shown.append(percent(median["errors"]["throughput"]))
             rows.append([*first, *shown, seconds(cost["overhead"]), seconds(cost["cpu"]), megabytes(cost["memory"])])
     head = "streams, tool, runs, TTFT p50, p99, ITL p50, p99, throughput, start-up and wind-down, CPU, memory".split(
         ", "

@@ -45,3 +45,22 @@ def test_busy_machine_is_named() -> None:
     }
     assert "not final" in tables.machine({"machine": machine | {"quiet": False}})
     assert "not final" not in tables.machine({"machine": machine | {"quiet": True}})
+
+
+def test_peers_show_what_was_told_and_how_wrong_it_is() -> None:
+    names = ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99", "throughput")
+    told = {"p50": 0.3, "p99": 0.0221}
+    median = {
+        "failed": ["180: no end"],
+        "measured": {"ttft": told, "itl": told},
+        "errors": dict.fromkeys(names, 0.5),
+        "cost": {"overhead": 1.0, "cpu": 2.0, "memory": 3e6},
+    }
+    runs = {
+        "one": {"median": median, "runs": [{}, {}]},
+        "two": {"median": {"failed": ["1: nothing"]}, "runs": [{}]},
+    }
+    tools = {"one": {"name": "One 1.0"}, "two": {"name": "Two 2.0"}}
+    first, second = tables.peers({"tools": tools, "loads": {"1024": {"tools": runs}}}).splitlines()[2:]
+    assert first.startswith("| 1,024 | One 1.0 | 1 of 2 | 300 ms, 50 % | 22.1 ms, 50 % |")
+    assert second.startswith("| 1,024 | Two 2.0 | 0 of 1 | failed |")
