@@ -10,7 +10,7 @@ the process of every host.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -25,11 +25,14 @@ NUMBERS: t.Final[dict[str, str]] = {
     "concurrency": "int",
     "load_duration": "float",
     "timeout": "float",
+    "load_processes": "int",
 }
 ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "base_url": {"type": "str", "required": True},
     "prompt_tokens": {"type": "list", "elements": "int", "required": True},
     **{name: {"type": kind, "required": True} for name, kind in NUMBERS.items()},
+    "load_processes": {"type": "int", "default": 1},
+    "load_hosts": {"type": "list", "elements": "str", "default": []},
     "thresholds": {"type": "list", "elements": "raw", "default": []},
     "speed_limits": {"type": "raw", "default": {}},
     "report_formats": {"type": "list", "elements": "str", "default": list(formats.DEFAULT)},
@@ -37,16 +40,21 @@ ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
 _IMPOSSIBLE: t.Final = (
     "An option of the role validate is impossible: validate_base_url begins with http:// or https://, and"
     " validate_prompt_tokens (at least one), validate_output_tokens, validate_requests, validate_concurrency,"
-    " validate_load_duration and validate_timeout are greater than 0."
+    " validate_load_duration, validate_timeout and validate_load_processes are greater than 0."
 )
 
 
-def problems(options: Mapping[str, t.Any]) -> list[str]:
-    """What is wrong with the options, in words; empty where nothing is."""
+def problems(options: Mapping[str, t.Any], inventory: Collection[str]) -> list[str]:
+    """What is wrong with the options, in words; empty where nothing is.
+
+    :param inventory: the names of all hosts.
+    """
     numbers = [*(options["prompt_tokens"] or [0]), *(options[name] for name in NUMBERS)]
     possible = min(numbers) > 0 and options["base_url"].startswith(("http://", "https://"))
+    unknown = [host for host in options["load_hosts"] if host not in inventory and host != "localhost"]
     return [
         *([] if possible else [_IMPOSSIBLE]),
+        *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
         *judgement_errors(options["thresholds"], options["speed_limits"]),
         *formats.errors(options["report_formats"]),
     ]
@@ -62,7 +70,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        if wrong := problems(options):
+        inventory = ((task_vars or {}).get("groups") or {}).get("all") or ()
+        if wrong := problems(options, inventory):
             raise AnsibleActionFail("; ".join(wrong))
         steps = load_steps(
             options["prompt_tokens"],

@@ -45,6 +45,15 @@ options:
     description: Longest wait for one answer of the server in seconds, greater than 0.
     type: float
     required: true
+  load_processes:
+    description: Processes that make the load, greater than 0.
+    type: int
+    default: 1
+  load_hosts:
+    description: Hosts of the inventory that make the load.
+    type: list
+    elements: str
+    default: []
   thresholds:
     description: Limits of the user's own, each with C(query) and C(min), C(max) or C(equals).
     type: list

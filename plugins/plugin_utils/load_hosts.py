@@ -39,9 +39,11 @@ def shares(
     :raises ValueError: where clocks are missing.
     """
     everyone = [*hosts, *([watcher] if watcher is not None and watcher not in hosts else [])]
-    offsets = [clock.get("offset") for clock in clocks]
-    if len(offsets) != len(everyone) or None in offsets:
+    if len(clocks) != len(everyone):
         raise ValueError(f"give the clock_offset of each of {', '.join(everyone)}")
+    for host, clock in zip(everyone, clocks, strict=True):
+        if clock.get("offset") is None:
+            raise ValueError(f"{host}: {clock.get('msg') or 'its clock is not known'}")
     start = max(clock["time"] for clock in clocks) + (LEAD + LEAD_EACH * len(everyone) if lead is None else lead)
     return [
         {

@@ -65,6 +65,7 @@ def test_an_impossible_option_fails(run_action: Run, wrong: dict[str, t.Any]) ->
         ({"speed_limits": {"L40S": 80}}, "is not of the form"),
         ({"speed_limits": [80]}, "maps GPU models"),
         ({"report_formats": ["pdf"]}, "unknown report format"),
+        ({"load_hosts": ["localhost", "lode-1"]}, "validate_load_hosts: not in the inventory: lode-1"),
     ],
 )
 def test_a_mistake_is_named(run_action: Run, wrong: dict[str, t.Any], hint: str) -> None:

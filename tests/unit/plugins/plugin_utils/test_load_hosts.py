@@ -74,9 +74,16 @@ def test_the_watcher_may_make_load_itself():
     assert shares[0]["start_at"] > 1000.1 + subject.LEAD
 
 
-@pytest.mark.parametrize("clocks", [[], CLOCKS[:1], [*CLOCKS[:1], {"msg": "unreachable"}]])
-def test_every_clock_must_be_known(clocks):
-    with pytest.raises(ValueError, match="clock_offset of each of a, b"):
+@pytest.mark.parametrize(
+    ("clocks", "words"),
+    [
+        (CLOCKS[:1], "clock_offset of each of a, b"),
+        ([*CLOCKS[:1], {"msg": "no route to host"}], "b: no route to host"),
+        ([{}, *CLOCKS[1:]], "a: its clock is not known"),
+    ],
+)
+def test_every_clock_must_be_known(clocks, words):
+    with pytest.raises(ValueError, match=words):
         subject.shares(["a", "b"], clocks)
 
 
