@@ -1,13 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What gpu_facts costs: on a simulated node with eight GPUs, or on this machine's own beside ``nvidia-smi -q -x``.
+"""What gpu_facts costs on a simulated node with eight GPUs. ``make test-gpu`` sets it beside nvidia-smi on real ones.
 
 ``facts`` is the time inside the module, from opening NVML to the judged result; ``imports`` what Python needs before
 that; ``process`` the whole of it, as a node runs it::
 
     .venv/bin/python benchmarks/bench_gpu_facts.py --runs 10 --output .cache/bench/gpu_facts.json
-    .venv/bin/python benchmarks/bench_gpu_facts.py --real       # where nvidia-smi finds GPUs
 """
 
 from __future__ import annotations
@@ -48,39 +47,29 @@ def simulated_node(scenario: str) -> Iterator[dict[str, str]]:
             measure([*command, "stop", "--dir", folder])
 
 
-def one_run(env: dict[str, str], real: bool) -> Figures:
-    """Seconds of each part; with ``real`` also of ``nvidia-smi -q -x``, right after."""
+def one_run(env: dict[str, str]) -> Figures:
+    """Seconds of each part."""
     timed = measure([sys.executable, "-c", TIMED], env)
     if timed.status:
         raise SystemExit(timed.errors)
     parts = json.loads(timed.output)
     gpu = parts.pop("gpu")
-    if gpu["backend"] is None:
-        raise SystemExit("gpu_facts found no GPUs here; leave --real out for a simulated node")
     _result, cost = run_module("gpu_facts", {}, env)
-    found = parts | {"process": cost.wall, "cpu": cost.cpu, "memory": cost.memory, "count": gpu["count"]}
-    if real:
-        listed = measure(["nvidia-smi", "-q", "-x"]).cost
-        found |= {"nvidia_smi": listed.wall, "facts_ratio": parts["facts"] / listed.wall}
-        found |= {"process_ratio": cost.wall / listed.wall}
-    return found | {"backend": gpu["backend"]}
+    whole = {"process": cost.wall, "cpu": cost.cpu, "memory": cost.memory}
+    return parts | whole | {"count": gpu["count"], "backend": gpu["backend"]}
 
 
 def main() -> None:
     parser = arguments(__doc__, runs=10)
     parser.add_argument("--scenario", default="healthy-tp8")
-    parser.add_argument("--real", action="store_true", help="this machine's GPUs, beside nvidia-smi -q -x")
     options = parser.parse_args()
-    report: Figures = {"machine": machine(), "node": "real" if options.real else options.scenario}
-    with contextlib.nullcontext({}) if options.real else simulated_node(options.scenario) as env:
-        report["runs"] = [one_run(env, options.real) for _run in range(options.runs)]
+    report: Figures = {"machine": machine(), "node": options.scenario}
+    with simulated_node(options.scenario) as env:
+        report["runs"] = [one_run(env) for _run in range(options.runs)]
     middle = report["median"] = medians(report["runs"])
-    print(f"{middle['count']} GPUs, {report['node']}, backend {report['runs'][0]['backend']}")
-    for key in ("imports", "facts", "process", "nvidia_smi"):
-        if key in middle:
-            print(f"  {key:<11}{middle[key] * 1e3:8.1f} ms")
-    if options.real:
-        print(f"  facts are {middle['facts_ratio']:.2f} of nvidia-smi -q -x, the process {middle['process_ratio']:.2f}")
+    print(f"{middle['count']:.0f} GPUs, {report['node']}, backend {report['runs'][0]['backend']}")
+    for key in ("imports", "facts", "process"):
+        print(f"  {key:<11}{middle[key] * 1e3:8.1f} ms")
     write(report, options.output)
 
 

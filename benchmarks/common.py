@@ -41,7 +41,8 @@ Figures = dict[str, t.Any]
 
 
 def arguments(description: str | None, runs: int = 5) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes: ``--runs``, ``--output``."""
+    """A parser with what every benchmark takes: ``--runs``, ``--output``. SIGTERM then ends what was started, too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=runs, help="runs of each, of which the median is told")
     parser.add_argument("--output", type=Path, help="write all figures here as JSON")
