@@ -170,10 +170,16 @@ ansible_facts:
               type: int
               sample: 2727346176
             memory_bandwidth:
-              description: Theoretical memory bandwidth in bytes per second, from maximum memory clock and bus width.
+              description: Theoretical memory bandwidth in bytes per second.
               returned: success
               type: int
               sample: 360040000000
+            memory_bandwidth_source:
+              description: V(clock) where maximum memory clock and bus width tell the bandwidth, V(datasheet) where it
+                is what NVIDIA publishes for a GPU of this name. nvidia-smi does not tell the bus width.
+              returned: success
+              type: str
+              sample: clock
             utilization_gpu:
               description: Percent of the last sample period in which a kernel ran.
               returned: success

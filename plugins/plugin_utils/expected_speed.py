@@ -14,12 +14,9 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import published_bandwidth
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import roofline
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import (
-    PUBLISHED_BANDWIDTH,
-    normalise,
-    reference_speed,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import reference_speed
 
 #: Runs below which a node's past says nothing: one or two could have been bad ones.
 MINIMUM_HISTORY: t.Final = 3
@@ -30,8 +27,8 @@ class Setup:
     """What decides the speed of one stream; ``None`` is unknown.
 
     ``weight_bytes``: weights read per token over all GPUs (of a mixture of experts: the active part). ``kv_bytes``: KV
-    cache read per token on one GPU, at the context length in question. ``bandwidth``: bytes/s of one GPU.
-    ``all_reduce_latency``: seconds.
+    cache read per token on one GPU, at the context length in question. ``bandwidth``: bytes/s of one GPU,
+    ``bandwidth_source``: who says so. ``all_reduce_latency``: seconds.
     """
 
     gpu_name: str | None = None
@@ -43,6 +40,7 @@ class Setup:
     kv_heads: int | None = None
     kv_bytes: float = 0.0
     bandwidth: float | None = None
+    bandwidth_source: str | None = None
     all_reduce_latency: float = roofline.ALL_REDUCE_LATENCY["pcie"]
     history: Sequence[float] = ()
 
@@ -115,6 +113,7 @@ def from_roofline(setup: Setup) -> Expected:
             "TP": bound.tensor_parallel_size,
             "eta": eta,
             "BW": bound.bandwidth,
+            "BW_source": setup.bandwidth_source if setup.bandwidth else "datasheet",
             "L": bound.layers if bound.tensor_parallel_size > 1 else None,
             "t_AR": bound.all_reduce_latency if bound.tensor_parallel_size > 1 else None,
         },
@@ -131,7 +130,7 @@ def model_bound(setup: Setup) -> roofline.Roofline:
         raise Unknown("the tensor-parallel size is unknown")
     if not setup.weight_bytes:
         raise Unknown("the model's size is unknown: no log line tells it; give validate_model_weight_bytes")
-    bandwidth = setup.bandwidth or PUBLISHED_BANDWIDTH.get(normalise(setup.gpu_name or ""))
+    bandwidth = setup.bandwidth or published_bandwidth(setup.gpu_name)
     if not bandwidth:
         raise Unknown("the GPUs do not report their memory bandwidth; give validate_memory_bandwidth")
     if tensor > 1 and not setup.layers:

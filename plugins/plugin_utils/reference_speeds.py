@@ -1,18 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speeds that others measured, and memory bandwidths that makers publish, as data, each with its source."""
+"""Speeds that others measured, as data, each with its source."""
 
 from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass
 
-
-def normalise(gpu_name: str) -> str:
-    """An NVML product name as the tables know it: ``NVIDIA RTX 4000 Ada Generation`` -> ``rtx 4000 ada``."""
-    words = gpu_name.lower().replace("-", " ").split()
-    return " ".join(word for word in words if word not in ("nvidia", "generation", "quadro", "edition"))
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
 
 
 @dataclass(frozen=True)
@@ -38,16 +34,6 @@ REFERENCE_SPEEDS: t.Final[tuple[ReferenceSpeed, ...]] = (
 
 #: What several GPUs gain over one: number of GPUs -> factor from, to. Source: multi-GPU guide.
 REFERENCE_SCALING: t.Final[dict[int, tuple[float, float]]] = {2: (1.7, 1.7), 4: (2.5, 3.0)}
-
-#: Bytes per second of one GPU, for drivers that do not report clock and bus width. Source: makers' data sheets. The
-#: RTX PRO 6000 server edition is given as 1597 and as 1792 GB/s; the lower figure fits what DCGM measured (1480).
-PUBLISHED_BANDWIDTH: t.Final[dict[str, float]] = {
-    "rtx 4000 ada": 360e9,
-    "rtx 6000 ada": 960e9,
-    "rtx 6000": 672e9,
-    "rtx pro 6000 blackwell server": 1597e9,
-    "rtx pro 6000 blackwell workstation": 1792e9,
-}
 
 
 def reference_speed(gpu_name: str, gpus: int, model: str) -> ReferenceSpeed | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import published_bandwidth
+
 #: Bit of NVML's clocks event reasons -> name. Source: nvml.h, nvmlClocksEventReasons (formerly ThrottleReasons).
 THROTTLE_BITS: t.Final[dict[int, str]] = {
     0x001: "gpu_idle",
@@ -48,6 +50,7 @@ def empty_device(index: int) -> Device:
         "memory_used": None,
         "memory_free": None,
         "memory_bandwidth": None,
+        "memory_bandwidth_source": None,
         "utilization_gpu": None,
         "utilization_memory": None,
         "temperature": None,
@@ -105,6 +108,15 @@ def memory_bandwidth(memory_clock: int | None, bus_width: int | None) -> int | N
     if not memory_clock or not bus_width:
         return None
     return memory_clock * 1_000_000 * 2 * bus_width // 8
+
+
+def with_bandwidth(device: Device) -> Device:
+    """``device`` with ``memory_bandwidth_source``: ``clock`` where clock and bus width told the bandwidth, else
+    ``datasheet`` where its name does, else null."""
+    told = device["memory_bandwidth"]
+    bandwidth = published_bandwidth(device["name"]) if told is None else told
+    source = None if bandwidth is None else "datasheet" if told is None else "clock"
+    return {**device, "memory_bandwidth": bandwidth, "memory_bandwidth_source": source}
 
 
 def cuda_version(number: int | None) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, pci
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS, with_bandwidth
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import gpu_count, plan
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
@@ -61,7 +61,7 @@ def gather(reader: Reader, expected: health.Expectation, subsets: Collection[str
         "expected_count": expected.count,
         "expected_source": expected.source,
         **reader.versions(),
-        "devices": reader.devices(subsets),
+        "devices": [with_bandwidth(device) for device in reader.devices(subsets)],
         "topology": reader.topology() if "topology" in subsets else None,
         "backend": reader.backend,
     }

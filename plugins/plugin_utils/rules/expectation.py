@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.expected_speed impor
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import REFERENCE_SCALING, normalise
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Device, NodeFacts
 
 #: Check -> the measurements it needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
@@ -56,7 +56,8 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     loaded = engine.get("model_memory")
     weights = given.get("weight_bytes") or (loaded * tensor * stages if loaded and tensor else None)
     names = {device.name for device in node.devices if device.name}
-    bandwidths = [device.memory_bandwidth for device in node.devices if device.memory_bandwidth]
+    told = (device for device in node.devices if device.memory_bandwidth)
+    slowest = min(told, key=lambda device: device.memory_bandwidth or 0, default=Device(index=0))
     return Setup(
         gpu_name=names.pop() if len(names) == 1 else None,
         tensor_parallel_size=tensor,
@@ -68,7 +69,8 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         kv_heads=given.get("kv_heads") or model.get("kv_heads"),
         kv_bytes=_cache_per_token(engine) * _context(step),
         # The slowest GPU of a group sets its pace.
-        bandwidth=node.options.memory_bandwidth or min(bandwidths, default=None),
+        bandwidth=node.options.memory_bandwidth or slowest.memory_bandwidth,
+        bandwidth_source="validate_memory_bandwidth" if node.options.memory_bandwidth else slowest.bandwidth_source,
         all_reduce_latency=node.options.all_reduce_latency or roofline.ALL_REDUCE_LATENCY[link(node)],
         history=node.options.speed_history,
     )

@@ -61,6 +61,7 @@ class Device:
     memory_total: int | None = None
     memory_used: int | None = None
     memory_bandwidth: int | None = None
+    bandwidth_source: str | None = None
 
     @classmethod
     def from_facts(cls, data: Mapping[str, t.Any]) -> Device:
@@ -70,6 +71,7 @@ class Device:
             memory_total=data.get("memory_total"),
             memory_used=data.get("memory_used"),
             memory_bandwidth=data.get("memory_bandwidth"),
+            bandwidth_source=data.get("memory_bandwidth_source"),
         )
 
 

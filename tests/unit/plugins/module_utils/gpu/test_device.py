@@ -63,3 +63,17 @@ def test_sample_is_what_changes():
         "pcie": {"generation": None, "width": None},
         "throttle_reasons": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "bandwidth", "source"),
+    [
+        (3_352_320_000_000, "NVIDIA H100 80GB HBM3", 3_352_320_000_000, "clock"),
+        (None, "NVIDIA H100 80GB HBM3", 3_350_000_000_000, "datasheet"),
+        (None, "NVIDIA Imaginary 1", None, None),
+        (None, None, None, None),
+    ],
+)
+def test_bandwidth_of_the_data_sheet_where_the_driver_tells_none(told, name, bandwidth, source):
+    device = subject.with_bandwidth({**subject.empty_device(0), "name": name, "memory_bandwidth": told})
+    assert (device["memory_bandwidth"], device["memory_bandwidth_source"]) == (bandwidth, source)

@@ -29,6 +29,7 @@ def test_h100_under_load(nvml, loaded):
         "memory_used": 5356978176,
         "memory_free": 79660515328,
         "memory_bandwidth": 3_352_320_000_000,
+        "memory_bandwidth_source": None,
         "utilization_gpu": 100,
         "utilization_memory": 23,
         "temperature": 54,
