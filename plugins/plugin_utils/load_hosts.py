@@ -99,7 +99,7 @@ def _merge_step(
 ) -> Result:
     """One step: what each load host has of it, by the controller's clock."""
     made = [
-        (clock["host"], unpack(result["mergeable"], -clock["offset"]))
+        unpack(result["mergeable"], -clock["offset"])
         for result, clock in zip(column, clocks, strict=True)
         if result.get("mergeable")
     ]
@@ -107,11 +107,11 @@ def _merge_step(
         if any(not result["skipped"] for result in column):
             raise ValueError(f"step {column[0]['name']} was measured without mergeable: true")
         return dict(next((result for result in column if result["skipped"] != NO_SHARE), column[0]))
-    step = made[0][1][0]
-    begins = [outcomes[0].started for _host, (_step, outcomes, _before, _after) in made]
-    repeats = [_join(repeat) for repeat in itertools.zip_longest(*(outcomes for _host, (_, outcomes, _, _) in made))]
-    before = _closest([before for _host, (_, _, before, _) in made])
-    after = _last([after for _host, (_, _, _, after) in made])
+    steps, outcomes, befores, afters = zip(*made, strict=True)
+    step = steps[0]
+    begins = [runs[0].started for runs in outcomes]
+    repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
+    before, after = _closest(befores), _last(afters)
     ratio = token_ratio(
         before,
         after,

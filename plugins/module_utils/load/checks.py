@@ -269,7 +269,8 @@ def _main_reason(results: Sequence[Result]) -> str:
 
 
 def _step_evidence(result: Result) -> dict[str, t.Any]:
-    keys = ("name", "concurrency", "requests", "failures", "output_throughput", "request_throughput", "void")
+    counts = ("name", "concurrency", "rate", "requests", "held", "failures")
+    keys = (*counts, "output_throughput", "steady_throughput", "request_throughput", "void")
     return {key: result[key] for key in keys}
 
 

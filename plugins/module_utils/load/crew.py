@@ -22,6 +22,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import 
 
 #: Seconds from the moment when all are ready to the common start: long enough for the word to reach everyone.
 _LEAD: t.Final = 0.02
+#: Seconds that a process may take to end when it is told to.
+_PATIENCE: t.Final = 5.0
 
 Watch = Callable[[int, int], None]
 
@@ -64,6 +66,10 @@ def run_crew(members: Sequence[Member], watch: Watch | None = None, start_at: fl
     finally:
         for process in processes:
             process.terminate()
+        for process in processes:
+            process.join(_PATIENCE)
+            # Does nothing where it has ended.
+            process.kill()
             process.join()
         for ours, _theirs in pipes:
             ours.close()
@@ -85,7 +91,8 @@ def _lead(pipes: Sequence[Connection], watch: Watch | None, start_at: float) -> 
                 continue
             told[pipe] = value
             if watch is not None:
-                watch(sum(tokens for tokens, _ in told.values()), sum(finished for _, finished in told.values()))
+                tokens, finished = map(sum, zip(*told.values(), strict=True))
+                watch(tokens, finished)
     first, *others = (outcomes[pipe] for pipe in pipes)
     for other in others:
         first.merge(other)
