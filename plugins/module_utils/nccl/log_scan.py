@@ -19,7 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.report import (
     healthy,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import NEEDLES, Scan, Scanner
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve, gnu_grep
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve, Tail, gnu_grep
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import (
     Commands,
     LogSource,
@@ -77,24 +77,25 @@ def _asked(make: Callable[[], LogSource], kernel: bool = False) -> Log:
 
 def scan_group(sources: Sequence[LogSource], grep: str | None) -> tuple[Scan | None, int, list[str]]:
     """``(scan, bytes read, reasons)`` of one log; the scan is None where nothing of it could be read."""
-    scanner, tail, size = Scanner(), [], 0
+    scanner, scan, size = Scanner(), None, 0
     unread: list[str] = []
-    for source in sources:
+    for place, source in enumerate(sources):
         scanner.source = source.name
         try:
             with source.open() as stream:
                 sieve = Sieve(stream, NEEDLES, grep)
                 try:
-                    for number, line in sieve.lines():
-                        scanner.feed(number, line)
+                    for hits in sieve.hits():
+                        scanner.feed(hits)
                 finally:
                     size += sieve.bytes_read
-                tail = sieve.tail
+                if place == len(sources) - 1:
+                    scan = scanner.finish(sieve.tail)
         except LogUnavailable as error:
             unread.append(str(error))
     if len(unread) == len(sources) and not size:
         return None, 0, unread
-    return scanner.finish(tail), size, unread
+    return scan or scanner.finish(Tail()), size, unread
 
 
 def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[str, t.Any]:

@@ -12,6 +12,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Tail, minimal
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures import (
     ERROR,
     HANG_POINTS,
@@ -21,11 +22,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures impo
     SHM_WAIT,
     SHM_WAIT_PATTERN,
     SIGNATURES,
+    TELLING_NUMBERS,
     WARNING,
     XID_WARNINGS,
     Signature,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import FACT_MARKERS, EngineFacts, LogFacts
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import (
+    FACT_MARKERS,
+    EngineFacts,
+    LogFacts,
+    tells,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_lines import (
     Prefix,
     clean,
@@ -42,7 +49,15 @@ NEEDLES: t.Final[tuple[str, ...]] = (
     SHM_WAIT,
 )
 
-_BY_NEEDLE: t.Final = tuple((signature.needle, signature) for signature in SIGNATURES)
+_BY_NEEDLE: t.Final[dict[str, list[Signature]]] = {}
+for _signature in SIGNATURES:
+    _BY_NEEDLE.setdefault(_signature.needle, []).append(_signature)
+
+_DIGITS = b"0123456789"
+#: Numbers, and the letters of hexadecimal ones: ids and addresses.
+_HEXADECIMAL = _DIGITS + b"abcdefABCDEF"
+#: The same as they are in a line without numbers.
+_BARE_NEEDLES: t.Final = minimal([needle.encode().translate(None, _HEXADECIMAL) for needle in NEEDLES])
 
 #: Characters of one message that are compared, and that are kept of a fact line.
 _COMPARED = 8192
@@ -51,14 +66,13 @@ _FACT_LENGTH = 1 << 16
 _SHOWN = 500
 #: How many kinds of line are remembered, and from which count on a repeated fault is only counted.
 _REMEMBERED = 4096
-_SATURATED = 1000
+_SATURATED = 128
 
 #: Classes that vLLM tells in the same words when it only warns: then it went on.
 _REFUSALS = frozenset({"vllm_config_error", "engine_failed"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
-_DIGITS = b"0123456789"
-#: What is left of each marker of a fact without its numbers: a kind with one of them can hold a fact.
-_FACT_KINDS = tuple(marker.encode().translate(None, _DIGITS) for marker in FACT_MARKERS)
+#: Longer lines are read each.
+_LONGEST_KIND = 2048
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
 _TEXT_DEVICE = re.compile(r"\bcuda:(\d+)\b|\bGPU (\d+) has a total capacity")
 _COMM = re.compile(r"\brank (\d+) nranks (\d+) cudaDev")
@@ -90,6 +104,23 @@ class Fault:
     ranks: set[int] = field(default_factory=set)
 
 
+@dataclass(eq=False, slots=True)
+class _Kind:
+    """What lines say that differ in numbers only: ``faults`` that they repeat, or nothing.
+
+    ``count`` of them up to ``last`` are not told to the faults yet. ``numbers``: the ones that do make a difference.
+    """
+
+    faults: tuple[Fault, ...] = ()
+    numbers: tuple[re.Pattern[bytes], ...] = ()
+    count: int = 0
+    last: bytes = b""
+
+
+#: Lines of this kind say nothing; lines of that one have to be read each.
+_DULL, _TELLING = _Kind(), _Kind()
+
+
 @dataclass
 class Scan:
     """What one log (with its rotated siblings) says. ``transports`` counts connections by class.
@@ -113,53 +144,115 @@ class Scanner:
         self._facts = LogFacts()
         self._faults: dict[tuple[str, int | None, str | None], Fault] = {}
         self._earlier: dict[str, int] = {}
-        self._transports: dict[str, int] = {}
-        self._dull: set[bytes] = set()
-        self._known: dict[bytes, list[Fault]] = {}
+        self._kinds: dict[bytes, _Kind] = {}
         self._rank_of: dict[tuple[str | None, int | None], int] = {}
         self._hosts: set[str] = set()
         self._waits: dict[str | None, list[tuple[int, str]]] = {}
         self._open_comms = 0
-        self.source: str | None = None
+        self._source: str | None = None
 
-    def feed(self, number: int, raw: bytes) -> None:
-        """One line of the log with its number; carriage returns of progress bars part it into several messages."""
-        for piece in raw.split(b"\r") if b"\r" in raw else (raw,):
-            if piece:
-                self._feed(number, piece)
+    @property
+    def source(self) -> str | None:
+        return self._source
 
-    def _feed(self, number: int, raw: bytes) -> None:
-        # Lines that differ in numbers only are of one kind; most lines of a flood are told from their kind alone.
-        kind = raw[:_COMPARED].translate(None, _DIGITS)
-        if kind in self._dull:
+    @source.setter
+    def source(self, name: str | None) -> None:
+        self._tell_counts()
+        self._source = name
+
+    def feed(self, hits: bytes) -> None:
+        """Lines of the log, each behind its number and a colon.
+
+        Most lines of a flood differ in numbers only, and are told by what is left of them without numbers.
+        """
+        if b"\r\n" in hits:
+            hits = hits.replace(b"\r\n", b"\n")
+        known_kind = self._kinds.get
+        for kind, hit in zip(hits.translate(None, _HEXADECIMAL).split(b"\n"), hits.split(b"\n"), strict=True):
+            known = known_kind(kind)
+            if known is _DULL:
+                continue
+            if known is not None and known.faults:
+                known.count += 1
+                known.last = hit
+            elif hit:
+                self._feed_line(kind, known, hit)
+
+    def _feed_line(self, kind: bytes, known: _Kind | None, hit: bytes) -> None:
+        """One line whose kind alone does not tell what it says."""
+        before, _colon, raw = hit.partition(b":")
+        number = int(before)
+        if known is _TELLING or len(raw) > _LONGEST_KIND or b"\r" in raw:
+            # Carriage returns of progress bars part a line into several messages.
+            for piece in filter(None, raw.split(b"\r")):
+                self._read(number, piece)
             return
-        if (known := self._known.get(kind)) is not None:
-            for fault in known:
-                self._again(fault, number)
+        key = b"\n" + raw.translate(None, _DIGITS)
+        if known is None and self._kinds.get(key) is _DULL:
             return
+        numbers = known.numbers if known else tuple(each for each in TELLING_NUMBERS if each.search(raw))
+        if numbers:
+            key = b"\n".join([kind, *(found for each in numbers for found in each.findall(raw))])
+            same = self._kinds.get(key)
+            if same is _DULL:
+                return
+            if same is not None and same.faults:
+                same.count += 1
+                same.last = hit
+                return
+        meaning = self._read(number, raw)
+        if meaning is _TELLING:
+            self._remember(kind, _TELLING)
+        elif numbers:
+            self._remember(kind, known or _Kind(numbers=numbers))
+            self._remember(key, meaning)
+        elif meaning is _DULL and any(needle in kind for needle in _BARE_NEEDLES):
+            # Without its letters it looks like a fault; a fault may look like it.
+            self._remember(key, meaning)
+        else:
+            self._remember(kind, meaning)
+
+    def _remember(self, key: bytes, kind: _Kind | None) -> None:
+        if kind is None:
+            return
+        if len(self._kinds) >= _REMEMBERED:
+            self._tell_counts()
+            self._kinds.clear()
+        self._kinds[key] = kind
+
+    def _tell_counts(self) -> None:
+        """Note on the faults what was only counted."""
+        for known in self._kinds.values():
+            if known.count:
+                number = int(known.last.partition(b":")[0])
+                for fault in known.faults:
+                    fault.count += known.count
+                    if self._source != fault.last_source or number > fault.last_line:
+                        fault.last_line, fault.last_source = number, self._source
+                known.count = 0
+
+    def _read(self, number: int, raw: bytes) -> _Kind | None:
+        """Take in one line, and say what others of its kind would say; None where they have to be looked at yet."""
         text = raw.decode(errors="replace")
         is_fact = any(marker in text for marker in FACT_MARKERS)
         line = clean(text[:_FACT_LENGTH])
         prefix, message = strip_prefix(line)
         if is_fact:
             self._take_facts(prefix, message)
-        if any(mark in line for mark in PROGRESS):
+        is_progress = any(mark in line for mark in PROGRESS)
+        if is_progress:
             self._waits.clear()
-        if SHM_WAIT in line and SHM_WAIT_PATTERN.search(line):
+        is_wait = SHM_WAIT in line and SHM_WAIT_PATTERN.search(line) is not None
+        if is_wait:
             self._waits.setdefault(prefix.label, []).append((number, line))
         if is_fact and _CONFIGURATION.search(line):
-            return
+            return _TELLING
         faults = self._match(number, without_user_text(line[:_COMPARED]), prefix)
-        if not any(marker in kind for marker in _FACT_KINDS):
-            self._remember(kind, faults, line)
-
-    def _remember(self, kind: bytes, faults: list[Fault], line: str) -> None:
-        """Note what further lines of this kind would say, where that is nothing, or has been said often enough."""
+        if is_progress or is_wait or (is_fact and tells(prefix, message)):
+            return _TELLING
         if not faults:
-            if len(self._dull) < _REMEMBERED and not any(mark in line for mark in (SHM_WAIT, *PROGRESS)):
-                self._dull.add(kind)
-        elif len(self._known) < _REMEMBERED and all(fault.count >= _SATURATED for fault in faults):
-            self._known[kind] = faults
+            return _DULL
+        return _Kind(tuple(faults)) if all(fault.count >= _SATURATED for fault in faults) else None
 
     def _take_facts(self, prefix: Prefix, message: str) -> None:
         boots = self._facts.boots
@@ -175,12 +268,13 @@ class Scanner:
 
     def _forget_start(self) -> None:
         """A new start: what was wrong with the one before is past; what the kernel said is not."""
+        self._tell_counts()
         for fault in self._faults.values():
             if not fault.kernel and fault.severity != INFO:
                 self._earlier[fault.class_] = self._earlier.get(fault.class_, 0) + fault.count
         self._faults = {key: fault for key, fault in self._faults.items() if fault.kernel}
-        self._transports.clear()
-        self._known.clear()
+        for kind in [kind for kind, known in self._kinds.items() if known.faults]:
+            del self._kinds[kind]
         self._waits.clear()
         self._rank_of.clear()
         self._open_comms = 0
@@ -188,7 +282,7 @@ class Scanner:
     def _match(self, number: int, line: str, prefix: Prefix) -> list[Fault]:
         faults: list[Fault] = []
         mild = prefix.source == "vllm" and prefix.level in ("DEBUG", "INFO", "WARNING")
-        for signature in [signature for needle, signature in _BY_NEEDLE if needle in line]:
+        for signature in [each for needle, wordings in _BY_NEEDLE.items() if needle in line for each in wordings]:
             if mild and signature.class_ in _REFUSALS:
                 continue
             match = signature.pattern.search(line)
@@ -243,8 +337,6 @@ class Scanner:
         if (number, self.source) != (fault.last_line, fault.last_source):
             fault.count += 1
         fault.last_line, fault.last_source = number, self.source
-        if fault.class_.startswith("transport_"):
-            self._transports[fault.class_] = fault.count
 
     def _place(self, line: str, prefix: Prefix) -> tuple[int | None, int | None]:
         """``(rank, device)`` of a line: from its text, else its labels, else NCCL's header."""
@@ -261,9 +353,10 @@ class Scanner:
             device = int(match[1] or match[2])
         return rank, device
 
-    def finish(self, tail: list[tuple[int, bytes]]) -> Scan:
-        """The result, given the last lines of the log with their numbers."""
-        ending = [(number, clean(raw.decode(errors="replace"))) for number, raw in tail]
+    def finish(self, tail: Tail) -> Scan:
+        """The result, given how the log ends."""
+        self._tell_counts()
+        ending = _Ending(tail)
         facts = self._facts.result()
         self._judge_waits(ending)
         self._judge_statistics(ending)
@@ -272,48 +365,59 @@ class Scanner:
             faults = [fault for fault in faults if not fault.secondary]
         if not any(fault.severity == ERROR or fault.class_ == "worker_hang" for fault in faults):
             faults += self._judge_ending(ending, facts)
-        for fault in faults:
-            if fault.class_.startswith("transport_"):
-                self._transports[fault.class_] = fault.count
-        return Scan(faults, facts, dict(self._transports), dict(self._earlier))
+        transports = {fault.class_: fault.count for fault in faults if fault.class_.startswith("transport_")}
+        return Scan(faults, facts, transports, dict(self._earlier))
 
-    def _judge_waits(self, ending: list[tuple[int, str]]) -> None:
+    def _judge_waits(self, ending: _Ending) -> None:
         """A wait that the same process repeats, with no sign of work after it, is a hang."""
         repeated = [waits for waits in self._waits.values() if len(waits) > 1]
         if not repeated:
             return
         last = max(waits[-1][0] for waits in repeated)
-        if any(number > last and _is_work(line) for number, line in ending):
+        if any(_is_work(line) for line in ending.lines[max(0, last + 1 - ending.first) :]):
             return
         first_number, first = min(waits[0] for waits in repeated)
         count = sum(len(waits) for waits in repeated)
-        key = ("worker_hang", None, None)
-        if key not in self._faults:
-            self._faults[key] = Fault("worker_hang", WARNING, first[:_SHOWN], first_number, last, count)
+        self._faults.setdefault(_HANG, Fault("worker_hang", WARNING, first[:_SHOWN], first_number, last, count))
 
-    def _judge_statistics(self, ending: list[tuple[int, str]]) -> None:
+    def _judge_statistics(self, ending: _Ending) -> None:
         """Requests run, yet no token moves for a minute at the end of the log: a hang."""
-        stalled: list[tuple[int, str]] = []
-        for number, line in ending:
+        stalled: list[int] = []
+        for place, line in enumerate(ending.lines):
             if match := _STATISTICS.search(line):
                 idle = float(match[1]) == 0 and float(match[2]) == 0 and int(match[3]) > 0
-                stalled = [*stalled, (number, line)] if idle else []
-        if len(stalled) >= _STALLED_STATISTICS and ("worker_hang", None, None) not in self._faults:
-            (first, line), (last, _line) = stalled[0], stalled[-1]
-            self._faults["worker_hang", None, None] = Fault(
-                "worker_hang", WARNING, line[:_SHOWN], first, last, len(stalled)
-            )
+                stalled = [*stalled, place] if idle else []
+        if len(stalled) >= _STALLED_STATISTICS and _HANG not in self._faults:
+            first, last = ending.first + stalled[0], ending.first + stalled[-1]
+            line = ending.lines[stalled[0]][:_SHOWN]
+            self._faults[_HANG] = Fault("worker_hang", WARNING, line, first, last, len(stalled))
 
-    def _judge_ending(self, ending: list[tuple[int, str]], facts: EngineFacts) -> list[Fault]:
+    def _judge_ending(self, ending: _Ending, facts: EngineFacts) -> list[Fault]:
         """A log that ends in the middle of a start, at a point where starts are known to hang."""
-        last = next(((number, line) for number, line in reversed(ending) if line.strip()), None)
-        if last is None or facts.ready or not facts.boots or (facts.tensor_parallel_size or 2) < 2:
+        place = next((place for place in reversed(range(len(ending.lines))) if ending.lines[place].strip()), None)
+        if place is None or facts.ready or not facts.boots or (facts.tensor_parallel_size or 2) < 2:
             return []
-        number, line = last
+        line = ending.lines[place]
         half_open = self._open_comms > 0 and nccl_header(line) is not None
         if not half_open and not any(point.search(line) for point in HANG_POINTS):
             return []
+        number = ending.first + place
         return [Fault("startup_hang", WARNING, line[:_SHOWN], number, number)]
+
+
+_HANG: t.Final = ("worker_hang", None, None)
+
+
+class _Ending:
+    """The last lines of a log as text. ``first`` is the number of the first of them, counted only where it is asked."""
+
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+        self.lines = [clean(raw.decode(errors="replace")) for raw in tail.lines]
+
+    @property
+    def first(self) -> int:
+        return self._tail.first
 
 
 def _is_work(line: str) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass
+from functools import cached_property
 
 ERROR: t.Final = "error"
 WARNING: t.Final = "warning"
@@ -275,28 +276,33 @@ CLASSES: t.Final[dict[str, FaultClass]] = {
 class Signature:
     """One wording of one class.
 
-    ``needle`` is contained in every match of ``pattern``. Groups named ``code`` and ``device`` tell faults of one class
-    apart. A ``secondary`` signature counts only where nothing else explains the failure. ``hedged``: not a match
-    behind words such as "to avoid" or "if you". ``kernel``: outlives a restart of vLLM in the same log. ``vague``:
-    announces the fault; a later line of the same class tells more.
+    ``needle`` is contained in every match of ``pattern``, which is ``expression`` compiled. Groups named ``code`` and
+    ``device`` tell faults of one class apart. A ``secondary`` signature counts only where nothing else explains the
+    failure. ``hedged``: not a match behind words such as "to avoid" or "if you". ``kernel``: outlives a restart of
+    vLLM in the same log. ``vague``: announces the fault; a later line of the same class tells more.
     """
 
     class_: str
     severity: str
     needle: str
-    pattern: re.Pattern[str]
+    expression: str
     secondary: bool = False
     hedged: bool = True
     kernel: bool = False
     vague: bool = False
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        # A log shows few of the wordings; to compile all of them would take longer than to scan most logs.
+        return re.compile(self.expression)
 
 
 def _many(class_: str, severity: str, *wordings: str | tuple[str, str], **flags: bool) -> list[Signature]:
     """Signatures from literal texts, or from pairs of needle and regular expression."""
     made = []
     for wording in wordings:
-        needle, pattern = wording if isinstance(wording, tuple) else (wording, re.escape(wording))
-        made.append(Signature(class_, severity, needle, re.compile(pattern), **flags))
+        needle, expression = wording if isinstance(wording, tuple) else (wording, re.escape(wording))
+        made.append(Signature(class_, severity, needle, expression, **flags))
     return made
 
 
@@ -756,6 +762,22 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     + _many("transport_net_other", INFO, ("via NET/", r" via NET/(?!Socket|IB)"))
     + _many("ib_absent", INFO, ("NET/IB : No device found", r"NET/IB ?: No device found"), "Failed to open libibverbs")
     + _many("gdr_dmabuf", INFO, "DMA-BUF is available on GPU device")
+)
+
+#: The numbers that decide what a line means. Lines that differ in any other number say the same.
+TELLING_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rb"Xid \([^)]*\): \d*",
+        rb"NVRM: GPU [^ ]*(?: [\d:a-fA-F.]+)?",
+        rb"exit ?code\s*[:=]\s*-?\d*",
+        rb"ignal:? ?\d*",
+        rb"status=\d*",
+        rb"rrno:? \d*",
+        rb"error \d+",
+        rb"error code \d*",
+        rb"NCCL version [\w.+-]*",
+    )
 )
 
 #: Xid numbers that do not mean a failure by themselves: clean-up after a kill (45), a row to be remapped at the next

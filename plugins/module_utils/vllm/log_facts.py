@@ -158,7 +158,7 @@ class LogFacts:
 
     def feed_text(self, prefix: Prefix, text: str) -> None:
         """As ``feed``, for a caller that has stripped the line already."""
-        if prefix.rank is not None and prefix.process and "Worker" in prefix.process:
+        if prefix.rank is not None and _is_worker(prefix):
             self._workers.add(prefix.rank)
         text = without_user_text(text)
         if not any(marker in text for marker in FACT_MARKERS):
@@ -298,6 +298,26 @@ class LogFacts:
         utilization = arguments.get("gpu_memory_utilization")
         facts.gpu_memory_utilization = float(utilization) if isinstance(utilization, (int, float)) else None
         return facts
+
+
+#: Every pattern that takes something out of a line, but for NCCL's version: lines that say the same one are alike.
+_TELLING = (
+    *(_ENGINE, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING, _NCCL_TESTS),
+    *(_PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY, _MODEL_MEMORY, _HEADS, _COMMAND_TP),
+    *(_ENVIRONMENT, _QUOTED_ENVIRONMENT),
+)
+
+
+def tells(prefix: Prefix, text: str) -> bool:
+    """Whether a line can say another thing than one that differs from it in numbers only, NCCL's version apart."""
+    if _is_worker(prefix):
+        return True
+    text = without_user_text(text)
+    return "startup complete" in text or any(pattern.search(text) for pattern in _TELLING)
+
+
+def _is_worker(prefix: Prefix) -> bool:
+    return prefix.rank is not None and prefix.process is not None and "Worker" in prefix.process
 
 
 def engine_facts(lines: Iterable[str]) -> EngineFacts:

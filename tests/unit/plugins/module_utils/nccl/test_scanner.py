@@ -30,8 +30,8 @@ ENGINE_BYTES = ENGINE.encode() + b"\n"
 def scan(data: bytes | str) -> Scan:
     raw = data.encode() if isinstance(data, str) else data
     sieve, scanner = Sieve(io.BytesIO(raw), NEEDLES), Scanner()
-    for number, line in sieve.lines():
-        scanner.feed(number, line)
+    for hits in sieve.hits():
+        scanner.feed(hits)
     return scanner.finish(sieve.tail)
 
 
