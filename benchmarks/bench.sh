@@ -10,7 +10,7 @@ declare -A OPTIONS=(
     [scan]='--mixes mixed dense'
     [fleet]='--hosts 10 50'
     [peers]='--minutes 16'
-    [http]='--streams 512 --runs 3'
+    [http]='--streams 256 --runs 3'
 )
 
 bench() {

@@ -55,7 +55,11 @@ def other(machinery: str, server: PacedServer, streams: int) -> tuple[Figures, C
 
 
 def one_run(machinery: str, streams: int) -> Figures:
-    return judged(lambda server: ours(server, streams) if machinery == OURS else other(machinery, server, streams))
+    """One load of a fresh server over ``machinery``; ``failed`` says why there are no figures."""
+    try:
+        return judged(lambda server: ours(server, streams) if machinery == OURS else other(machinery, server, streams))
+    except SystemExit as problem:
+        return {"failed": str(problem)}
 
 
 def main() -> None:
@@ -80,6 +84,8 @@ def main() -> None:
 
 
 def line(streams: int, name: str, median: Figures) -> str:
+    if "cost" not in median:
+        return f"{streams:7d}  {name:<38}failed: {median['failed'][-1][:60]}"
     wrong, cost = median["errors"], median["cost"]
     return (
         f"{streams:7d}  {name:<38}{wrong['ttft_p50']:8.1%} {wrong['ttft_p99']:7.1%} {wrong['itl_p50']:8.1%}"

@@ -164,6 +164,9 @@ def http(report: Figures) -> str:
     rows = []
     for streams, load in report["loads"].items():
         for name, entry in load.items():
+            if "cost" not in entry["median"]:
+                rows.append([f"{int(streams):,}", report["names"][name], "failed", *[""] * 5])
+                continue
             wrong, cost = entry["median"]["errors"], entry["median"]["cost"]
             shown = [percent(wrong[key]) for key in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99")]
             rows.append(
