@@ -69,7 +69,14 @@ def main() -> None:
     options = parser.parse_args()
     if not PYTHON.exists():
         parser.error("vLLM's environment is not installed; benchmarks/peers.sh installs it")
-    report: Figures = {"machine": machine(), "pace": PACE, "size": SIZE, "names": NAMES, "loads": {}}
+    report: Figures = {
+        "machine": machine(),
+        "pace": PACE,
+        "size": SIZE,
+        "names": NAMES,
+        "runs": options.runs,
+        "loads": {},
+    }
     print(f"streams  {'machinery':<38}TTFT p50     p99  ITL p50     p99  throughput    CPU  memory")
     for streams in options.streams:
         runs: dict[str, list[Figures]] = {name: [] for name in options.machinery}

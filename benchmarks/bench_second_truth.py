@@ -69,7 +69,14 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, nargs="+", default=[64, 512])
     options = parser.parse_args()
-    report: Figures = {"machine": machine(), "pace": PACED, "size": SIZE, "limit": LIMIT, "loads": {}}
+    report: Figures = {
+        "machine": machine(),
+        "pace": PACED,
+        "size": SIZE,
+        "limit": LIMIT,
+        "runs": options.runs,
+        "loads": {},
+    }
     print("streams   tokens  miscounted  ITL: D (limit 0.05)    worst  critical  ITL p50    p99  tokens/s")
     for streams in options.streams:
         runs = [one_run(streams) for _run in range(options.runs)]

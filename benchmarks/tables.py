@@ -68,12 +68,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[t.Any]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def runs_of(report: Figures) -> int | None:
+    """How many runs of each there are; ``None`` where that differs and the table tells it."""
+    runs = report.get("runs", report.get("options", {}).get("runs"))
+    return len(runs) if isinstance(runs, list) else runs
+
+
 def machine(report: Figures) -> str:
-    """What the figures were taken on, and whether it was quiet."""
+    """How many runs of each, what the figures were taken on, and whether it was quiet."""
     found = report["machine"]
     state = "" if found["quiet"] else f"; **others used {found['busy']:.1f} cores: not final**"
+    runs = f"Medians of {count} {'run' if count == 1 else 'runs'}; " if (count := runs_of(report)) else ""
     return (
-        f"{found['date']}, {found['cpu']}, {found['cores']} cores, {found['memory'] / 2**30:.0f} GiB,"
+        f"{runs}{found['date']}, {found['cpu']}, {found['cores']} cores, {found['memory'] / 2**30:.0f} GiB,"
         f" {found['system']}, Linux {found['kernel']}, Python {found['python']}; load average before the first run"
         f" {found['load_average']:.2f}{state}."
     )
