@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import io
 import pathlib
+import random
+import re
+import typing as t
 
 import pytest
 import yaml
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import scanner as module
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.report import SourceScan, Unread, findings, healthy
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.scanner import NEEDLES, Scan, Scanner
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve, Tail
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures import SIGNATURES
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_lines import clean
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
@@ -250,3 +254,46 @@ def test_binary_and_empty_logs() -> None:
     assert scan(b"").faults == []
     assert scan(bytes(range(256)) * 4096).faults == []
     assert serious(scan(b"\xff\x00\xfe NVRM: Xid (PCI:0000:0b:00): 79, \x80\n")) == {"xid"}
+
+
+def told(lines: list[bytes]) -> tuple[list[tuple], dict[str, int], dict[str, t.Any]]:
+    """What the scanner says of these lines, but for ranks, of which it takes only as many as it needs to."""
+    scanner = Scanner()
+    for place in range(0, len(lines), 50):
+        scanner.feed(b"".join(b"%d:%b\n" % (place + n, line) for n, line in enumerate(lines[place : place + 50], 1)))
+    result = scanner.finish(Tail(tuple(lines[-100:]), lambda: len(lines)))
+    return (
+        [
+            (each.class_, each.severity, each.code, each.count, each.first_line, each.last_line)
+            for each in result.faults
+        ],
+        result.transports,
+        result.facts.as_dict(),
+    )
+
+
+def renumbered(line: bytes, random_: random.Random) -> bytes:
+    """Another line of the same kind. Numbers of two digits stay so, as stamps have them; those of names stay as is."""
+
+    def other(match: re.Match[bytes]) -> bytes:
+        size = len(match[0])
+        return b"%02d" % random_.randrange(100) if size == 2 else b"%d" % random_.randrange(10 ** (size + 1))
+
+    return re.sub(rb"(?<![A-Za-z\d])\d+", other, line)
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_what_is_told_from_the_kind_alone_is_what_reading_each_line_tells(
+    part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random_ = random.Random(part)
+    texts = [message["text"] for message in MESSAGES["faults"]] + MESSAGES["harmless"]
+    pool = [line for text in texts[part::6] for line in text.encode().splitlines() if len(line) < 2000]
+    # Enough of each to be only counted in the end, in bursts and mixed, and with the original numbers in between.
+    lines = [line if copy % 7 == 0 else renumbered(line, random_) for line in pool for copy in range(20)]
+    lines += random_.choices(pool, k=200) + [renumbered(line, random_) for line in random_.choices(pool, k=1000)]
+    monkeypatch.setattr(module, "_SATURATED", 3)
+    quick = told(lines)
+    monkeypatch.setattr(module, "_SATURATED", 10**9)
+    monkeypatch.setattr(Scanner, "_remember", lambda *_arguments: None)
+    assert quick == told(lines)
