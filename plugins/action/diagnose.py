@@ -19,6 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Statu
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.history import past_speeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.profiles import PROFILES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options
@@ -41,6 +42,7 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "speed_history": {"type": "list", "elements": "float", "default": []},
     "baseline_dir": {"type": "path"},
     "fixed_seed": {"type": "bool", "default": False},
+    "profile": {"type": "str", "choices": ["none", *PROFILES], "default": "none"},
     "instance_type": {"type": "str"},
     "hourly_price": {"type": "float"},
     "thresholds": {"type": "list", "elements": "dict", "default": []},
@@ -58,6 +60,7 @@ RULE_OPTIONS: t.Final = (
     "speed_limits",
     "speed_history",
     "fixed_seed",
+    "profile",
     "instance_type",
     "hourly_price",
 )

@@ -38,6 +38,10 @@ options:
         description: Result of M(multigpu.vllm.nccl_log_scan).
         type: dict
         default: {}
+      nccl_bandwidth:
+        description: Result of M(multigpu.vllm.nccl_bandwidth).
+        type: dict
+        default: {}
   expected_throughput:
     description: Output tokens per second that one stream should reach.
     type: float
@@ -83,6 +87,11 @@ options:
     description: Whether the load repeats the prompts of an earlier run.
     type: bool
     default: false
+  profile:
+    description: Tuning preset that the deployment states, to compare the running server with.
+    type: str
+    choices: [none, throughput, latency, context]
+    default: none
   instance_type:
     description: Type id of the node's Linode plan, for its list price.
     type: str

@@ -112,6 +112,13 @@ def nccl_settings(
     return NcclSettings(tuple(environment), tuple(arguments), _note(link))
 
 
+def peer_access_off(
+    topology: Mapping[str, t.Any] | None, size: int, measured: Mapping[str, float | None] | None = None
+) -> str | None:
+    """Why peer access between ``size`` GPUs has to be off, or ``None`` where nothing says so."""
+    return _peer_off(link_of(topology, size), dict(measured or {}))
+
+
 def _debug(level: str) -> Setting:
     return Setting(
         "NCCL_DEBUG", level, "Shows at start which path NCCL took, which validate checks; later only faults."

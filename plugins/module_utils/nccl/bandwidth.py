@@ -190,11 +190,18 @@ def run(options: Mapping[str, t.Any], runner: Runner | None = None) -> Result:
     except FileNotFoundError as error:
         missing = not_tested(CHECK, f"{error.filename or options['program']} is not installed on this node")
         return {"findings": [missing.as_dict()], "bandwidth": {}, "errors": {}}
+    if re.search("out of memory", found["default"].error or "", re.I):
+        busy = not_tested(CHECK, "no free memory on the GPUs: stop vLLM, or leave it less (--gpu-memory-utilization)")
+        return {"findings": [busy.as_dict()], "bandwidth": {}, "errors": _errors(found)}
     return {
         "findings": [judge(found, options["interconnect"], options["expected_bandwidth"]).as_dict()],
         "bandwidth": {name: measured.bandwidth for name, measured in found.items()},
-        "errors": {name: measured.error for name, measured in found.items() if measured.error},
+        "errors": _errors(found),
     }
+
+
+def _errors(found: Mapping[str, Measured]) -> dict[str, str]:
+    return {name: measured.error for name, measured in found.items() if measured.error}
 
 
 def _reason(output: str, code: int) -> str:

@@ -9,7 +9,8 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import knobs
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import peer_access_off
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import knobs, profile
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.knob import show_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -17,6 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "configuration.arguments": ("tensor_parallel",),
     "configuration.environment": ("tensor_parallel",),
+    "configuration.profile": ("tensor_parallel",),
 }
 
 _BLIND: t.Final = {
@@ -49,7 +51,8 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     return [
         *findings,
         *_reviewed("configuration.arguments", arguments, knobs.ARGUMENTS, both, version),
-        *_reviewed("configuration.environment", apart, knobs.ENVIRONMENT, both, version),
+        *_reviewed("configuration.environment", apart, knobs.ENVIRONMENT, both, version, proven(node)),
+        profile.evaluate(node, arguments, version),
         *said,
     ]
 
@@ -73,6 +76,13 @@ def repeated_prompts(node: NodeFacts, arguments: Settings, version: knobs.Versio
     ]
 
 
+def proven(node: NodeFacts) -> dict[str, str]:
+    """Settings that the tables warn of and that this node was proven to need -> the proof."""
+    topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.raw_devices)
+    proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"))
+    return {"NCCL_P2P_DISABLE": proof} if proof else {}
+
+
 def shared_memory(node: NodeFacts) -> list[Finding]:
     """Shared memory of the server's container, for the ranks on this node."""
     found = node.tensor_parallel.data.get("container") or {}
@@ -86,6 +96,7 @@ def _reviewed(
     table: tuple[knobs.Knob, ...],
     combined: Sequence[knobs.Knob],
     version: knobs.Version | None,
+    proof: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     # A combination belongs to the check of the setting that it is named after.
     mine = [knob for knob in combined if any(row.name == knob.name for row in table) or knob.name in (settings or {})]
@@ -93,7 +104,9 @@ def _reviewed(
     bad = [knob for knob in mine if knob.verdict is not knobs.Verdict.REDUNDANT]
     if settings is None and not bad:
         return [not_tested(check, _BLIND[check])]
-    wrong = [*bad, *knobs.review(settings or {}, table, version)]
+    told = knobs.review(settings or {}, table, version)
+    accepted = {knob.name: (proof or {})[knob.name] for knob in told if knob.name in (proof or {})}
+    wrong = [*bad, *(knob for knob in told if knob.name not in accepted)]
     if wrong:
         return [_finding(check, knob, (settings or {}).get(knob.name), version) for knob in wrong]
     idle = [knob for knob in mine if knob not in bad] + knobs.redundant(settings or {}, table, version)
@@ -102,7 +115,10 @@ def _reviewed(
         passed(
             check,
             f"{len(settings or {})} {noun} reviewed for vLLM {show_version(version)}",
-            evidence={"redundant": [knob.summary for knob in idle]} if idle else {},
+            evidence={
+                **({"redundant": [knob.summary for knob in idle]} if idle else {}),
+                **({"needed_here": accepted} if accepted else {}),
+            },
         )
     ]
 

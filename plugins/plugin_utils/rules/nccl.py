@@ -16,12 +16,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     warned,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import peer_access_off
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 #: Check -> the measurements it needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "nccl.errors": ("logs",),
     "nccl.transport": ("logs",),
+    "nccl.bandwidth": ("nccl_bandwidth",),
 }
 
 #: Pairs of GPUs joined like this can use peer-to-peer in principle; PHB and beyond cross the CPU's host bridge, where
@@ -48,6 +50,9 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     judged = transport(node)
     if judged is not None:
         findings = [item for item in findings if item.check != "nccl.transport"] + [judged]
+    asked = node.nccl_bandwidth
+    if not (asked.taken or asked.crashed or asked.unreachable):
+        findings.append(not_tested("nccl.bandwidth", "not asked for: validate_nccl_bandwidth measures it"))
     return findings
 
 
@@ -114,9 +119,15 @@ def transport(node: NodeFacts) -> Finding | None:
 
 
 def p2p_possible(node: NodeFacts) -> bool:
-    """Whether some pair of GPUs has a path short enough for peer-to-peer by NCCL's own default."""
-    matrix = (node.gpu_facts.get("topology") or {}).get("matrix") or []
-    return any(str(cell or "").startswith(_P2P_PATHS) for row in matrix for cell in row)
+    """Whether some pair of GPUs has a path short enough for peer-to-peer by NCCL's own default.
+
+    Not where the driver refuses peer access, or a measurement proves it broken or slower than host memory.
+    """
+    topology = node.gpu_facts.get("topology") or {}
+    size = node.group_size or len(node.raw_devices)
+    if peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth")):
+        return False
+    return any(str(cell or "").startswith(_P2P_PATHS) for row in topology.get("matrix") or [] for cell in row)
 
 
 def _unknown(node: NodeFacts) -> Finding | None:

@@ -17,6 +17,7 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
     "tensor_parallel": "vllm_tp_check",
     "load": "throughput_probe",
     "logs": "nccl_log_scan",
+    "nccl_bandwidth": "nccl_bandwidth",
 }
 
 
@@ -82,6 +83,7 @@ class Options:
     ``model`` may give ``weight_bytes, layers, kv_heads``; ``memory_bandwidth`` is bytes/s of one GPU,
     ``all_reduce_latency`` seconds; ``speed_limits`` maps a GPU model (or ``default``) to ``{warn, fail}`` in per cent;
     ``speed_history`` are tokens/s of one stream in earlier runs. ``fixed_seed``: the load repeats its prompts.
+    ``profile``: the tuning preset that the deployment states.
     ``instance_type`` is the id of the Linode plan, ``hourly_price`` US dollars.
     """
 
@@ -93,6 +95,7 @@ class Options:
     speed_limits: Mapping[str, t.Any] = field(default_factory=dict)
     speed_history: Sequence[float] = ()
     fixed_seed: bool = False
+    profile: str | None = None
     instance_type: str | None = None
     hourly_price: float | None = None
 
@@ -106,6 +109,7 @@ class NodeFacts:
     tensor_parallel: Measurement
     load: Measurement
     logs: Measurement
+    nccl_bandwidth: Measurement = Measurement("nccl_bandwidth", reason="nccl_bandwidth was not run")
     options: Options = Options()
     check_mode: bool = False
 

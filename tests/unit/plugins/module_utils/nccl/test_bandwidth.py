@@ -179,3 +179,12 @@ def test_the_real_runner_gives_status_and_output() -> None:
     assert Runner().run(["sh", "-c", 'echo "$NCCL_P2P_DISABLE"; exit 3'], {"NCCL_P2P_DISABLE": "1"}, 10) == (3, "1\n")
     with pytest.raises(FileNotFoundError):
         Runner().run(["/nonexistent/all_reduce_perf"], {}, 10)
+
+
+def test_gpus_without_free_memory_are_not_tested() -> None:
+    output = "vm: Test CUDA failure common.cu:1190 'out of memory'"
+    result = run(OPTIONS, Fake(default=(2, output), p2p_off=(2, output)))
+    (finding,) = result["findings"]
+    assert finding["status"] == "not_tested"
+    assert "stop vLLM" in finding["summary"]
+    assert set(result["errors"]) == {"default", "p2p_off"}

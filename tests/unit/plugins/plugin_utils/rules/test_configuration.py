@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import configuration
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
@@ -17,7 +18,8 @@ Build = Callable[..., NodeFacts]
 def judged(node: NodeFacts) -> dict[str, list[Status]]:
     found: dict[str, list[Status]] = {}
     for item in configuration.evaluate(node):
-        found.setdefault(item.check.partition(".")[2], []).append(item.status)
+        if item.check != "configuration.profile":
+            found.setdefault(item.check.partition(".")[2], []).append(item.status)
     return found
 
 
@@ -32,13 +34,45 @@ def test_dead_arguments_fail(node: Build, results: dict) -> None:
 
 def test_both_paths_off_is_one_failure_not_three(node: Build, results: dict) -> None:
     results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
-    wrong = [item for item in configuration.evaluate(node(results)) if item.status is not Status.PASS]
+    wrong = [item for item in configuration.evaluate(node(results)) if item.status in (Status.WARN, Status.FAIL)]
     assert [(item.check, item.status) for item in wrong] == [("configuration.environment", Status.FAIL)]
 
 
 def test_one_path_off_is_a_warning(node: Build, results: dict) -> None:
     results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1"}
     assert judged(node(results))["environment"] == [Status.WARN]
+
+
+NO_PEERS = {"matrix": [["X", "PHB"], ["PHB", "X"]], "p2p": [["X", "NS"], ["NS", "X"]]}
+PEERS = {"matrix": [["X", "PHB"], ["PHB", "X"]], "p2p": [["X", "OK"], ["OK", "X"]]}
+
+
+@pytest.mark.parametrize(
+    ("topology", "measured", "proof"),
+    [
+        (NO_PEERS, None, "The driver allows no peer access"),
+        (PEERS, {"default": 9e9, "p2p_off": 14e9}, "14.0 GB/s through host memory against 9.0 GB/s"),
+        (PEERS, {"default": None, "p2p_off": 14e9}, "fails with peer access and works without"),
+        (PEERS, {"default": 21e9, "p2p_off": 14e9}, None),
+        (PEERS, None, None),
+    ],
+)
+def test_a_path_that_is_off_for_a_proven_reason_is_accepted_with_the_proof(
+    node: Build, results: dict, topology: dict, measured: dict | None, proof: str | None
+) -> None:
+    results["tensor_parallel"].update(tensor_parallel_size=2, environment={"NCCL_P2P_DISABLE": "1"})
+    results["gpu"]["ansible_facts"]["gpu"]["topology"] = topology
+    if measured:
+        results["nccl_bandwidth"] = {"bandwidth": measured, "findings": []}
+    (finding,) = found(node(results), "environment")
+    assert finding.status is (Status.PASS if proof else Status.WARN)
+    assert (proof or "") in str(finding.evidence.get("needed_here", ""))
+
+
+def test_a_proof_does_not_excuse_both_paths_off(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
+    results["gpu"]["ansible_facts"]["gpu"]["topology"] = NO_PEERS
+    assert judged(node(results))["environment"] == [Status.FAIL]
 
 
 def test_the_log_stands_in_for_the_process(node: Build, results: dict) -> None:

@@ -103,7 +103,7 @@ def test_one_gpu_has_nothing_to_connect(node: Build, results: dict) -> None:
 
 def test_without_logs_the_judge_gives_the_reason(node: Build, results: dict) -> None:
     results["logs"] = {}
-    assert nccl.evaluate(node(results)) == []
+    assert [item for item in nccl.evaluate(node(results)) if item.check != "nccl.bandwidth"] == []
 
 
 def test_other_classes_are_not_guessed() -> None:
@@ -121,3 +121,48 @@ def test_sockets_between_nodes_are_as_they_should_be(node: Build, results: dict)
     # A node that lost a GPU is no node of a larger group.
     results["gpu"]["ansible_facts"]["gpu"]["expected_count"] = 8
     assert nccl.transport(node(results)).status is Status.FAIL
+
+
+def bandwidth(node: NodeFacts) -> list:
+    return [item for item in nccl.evaluate(node) if item.check == "nccl.bandwidth"]
+
+
+@pytest.mark.parametrize("result", [None, {"skipped": True}])
+def test_bandwidth_is_measured_only_when_asked_for(node: Build, results: dict, result: dict | None) -> None:
+    results["nccl_bandwidth"] = result
+    (finding,) = bandwidth(node(results))
+    assert finding.status is Status.NOT_TESTED
+    assert "validate_nccl_bandwidth" in finding.summary
+
+
+def test_what_was_measured_is_the_answer(node: Build, results: dict) -> None:
+    slow = failed("nccl.bandwidth", "all-reduce reaches 3.2 GB/s of 200.0 GB/s expected")
+    results["nccl_bandwidth"] = {"bandwidth": {"default": 3.2e9}, "findings": [slow.as_dict()]}
+    assert bandwidth(node(results)) == [slow]
+
+
+def test_a_crash_of_the_measurement_is_left_to_the_judge(node: Build, results: dict) -> None:
+    results["nccl_bandwidth"] = {"failed": True, "msg": "boom"}
+    assert bandwidth(node(results)) == []
+
+
+@pytest.mark.parametrize(
+    ("p2p", "measured", "status"),
+    [
+        ("OK", None, "warn"),
+        ("NS", None, "pass"),
+        ("OK", {"default": 9e9, "p2p_off": 14e9}, "pass"),
+        ("OK", {"default": 21e9, "p2p_off": 14e9}, "warn"),
+    ],
+)
+def test_host_memory_is_right_where_peer_access_is_proven_to_be_wrong(
+    node: Build, results: dict, p2p: str, measured: dict | None, status: str
+) -> None:
+    results["logs"]["transports"] = {"transport_shm": 24}
+    matrix = [["X" if row == column else "PIX" for column in range(4)] for row in range(4)]
+    peers = [["X" if row == column else p2p for column in range(4)] for row in range(4)]
+    results["gpu"]["ansible_facts"]["gpu"]["topology"] = {"matrix": matrix, "p2p": peers}
+    if measured:
+        results["nccl_bandwidth"] = {"bandwidth": measured, "findings": []}
+    (judged,) = (item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport")
+    assert judged.status is Status(status)

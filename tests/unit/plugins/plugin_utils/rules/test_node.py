@@ -46,7 +46,7 @@ def test_what_follows_a_lost_connection_carries_the_reason_of_the_loss(results: 
     results["logs"] = {}
     node = NodeFacts.from_results("n", results)
     assert node.lost is not None
-    assert [item.reason for item in node.measurements] == [None, *["connection lost: gone"] * 3]
+    assert [item.reason for item in node.measurements] == [None, *["connection lost: gone"] * 4]
     assert not any(item.crashed for item in node.measurements)
 
 
