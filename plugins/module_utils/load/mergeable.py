@@ -26,7 +26,7 @@ _TIMES: t.Final = ("started", "ended", "deadline", "full_from", "full_until")
 _OWN_FORM: t.Final = ("latencies", "timeline", "schedule_lag", "failures", "details", "targets")
 
 Packed = dict[str, t.Any]
-Reading = Counters | str
+Reading: t.TypeAlias = "Counters | str"
 
 
 def pack(step: Step, outcomes: Sequence[Outcome], before: Reading, after: Reading, shift: float) -> Packed:

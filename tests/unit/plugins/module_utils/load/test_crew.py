@@ -3,9 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
+from multiprocessing.connection import Connection
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import crew as subject
@@ -94,3 +97,29 @@ def test_members_end_with_their_leader():
         # The end of the file comes when the last one that could write has ended.
         assert lines.read() == ""
     assert len(set(members)) == 2
+
+
+def test_what_a_process_says_to_its_leader():
+    # In a thread of this process, where the leader's end is another descriptor of the same line.
+    pipes = [multiprocessing.Pipe(), multiprocessing.Pipe()]
+    leader = Connection(os.dup(pipes[1][0].fileno()))
+    begun = []
+
+    def work(*, start, watch) -> Outcome:
+        async def begin() -> None:
+            begun.append(start())
+
+        subject.asyncio.run(begin())
+        watch(50, 5)
+        return Outcome(completed=5)
+
+    thread = threading.Thread(target=subject._work, args=(work, 1, pipes))
+    thread.start()
+    assert leader.recv() == ("ready", None)
+    leader.send(12.5)
+    assert leader.recv() == ("told", (50, 5))
+    kind, outcome = leader.recv()
+    thread.join()
+    assert (kind, outcome.completed, begun) == ("outcome", 5, [12.5])
+    assert all(ours.closed for ours, _theirs in pipes), "no process holds open what is another's"
+    assert [theirs.closed for _ours, theirs in pipes] == [True, False]
