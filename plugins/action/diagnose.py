@@ -65,10 +65,13 @@ RULE_OPTIONS: t.Final = (
     "hourly_price",
 )
 
+#: Tag of a measurement that can be asked for by itself -> area that it belongs to.
+MEASURED_ALONE: t.Final = {"nccl_bandwidth": "nccl"}
+
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
     """Areas that ``--tags`` and ``--skip-tags`` leave; tags that are no area do not narrow the choice."""
-    wanted = set(tags) & set(judge.RULES) or set(judge.RULES)
+    wanted = {MEASURED_ALONE.get(tag, tag) for tag in tags} & set(judge.RULES) or set(judge.RULES)
     return [area for area in judge.RULES if area in wanted - set(skip_tags)]
 
 

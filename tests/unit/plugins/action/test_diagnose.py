@@ -40,6 +40,7 @@ GPU_RESULT: t.Final = {
         (["memory", "hardware", "other"], [], ["hardware", "memory"]),
         (["all"], ["performance", "utilisation"], [a for a in RULES if a not in ("performance", "utilisation")]),
         (["memory", "nccl"], ["nccl"], ["memory"]),
+        (["nccl_bandwidth"], [], ["nccl"]),
     ],
 )
 def test_tags_choose_areas(tags: list[str], skipped: list[str], areas: list[str]) -> None:
