@@ -46,6 +46,19 @@ def test_the_result_is_what_is_documented(play):
     assert set(returned["server"]["contains"]) == set(result["server"])
 
 
+def test_a_mergeable_result_holds_what_is_documented(play):
+    with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
+        options = {"base_url": server.url, "steps": [STEP], "sample_gpus": False, "timeout": 5}
+        _code, result = play(mergeable=True, **options)
+    mergeable = result["results"][0]["mergeable"]
+    contained = documented(subject.RETURN)["results"]["contains"]["mergeable"]["contains"]
+    assert set(contained) == set(mergeable)
+    (outcome,) = mergeable["outcomes"]
+    for figure in ("ttft", "ttft_sent", "itl", "tpot", "e2e", "schedule_lag"):
+        assert set(outcome[figure]) == {"bins", "count", "total"}
+    assert outcome["ttft"]["count"] == 4
+
+
 def test_check_mode_makes_no_load(play):
     code, result = play(base_url="http://127.0.0.1:9", _ansible_check_mode=True)
     assert (code, result["changed"]) == (0, False)
