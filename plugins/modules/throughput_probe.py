@@ -383,8 +383,8 @@ results:
       sample: null
     schedule_lag:
       description:
-        - How late the requests of an open loop were sent, in seconds, as C(mean), C(p50), C(p95), C(p99). Null in a
-          closed loop.
+        - How late the requests of an open loop were sent, because no stream was free, a connection had to be opened, or
+          the load client was busy, in seconds, as C(mean), C(p50), C(p95), C(p99). Null in a closed loop.
       type: dict
       returned: success
       sample: null
