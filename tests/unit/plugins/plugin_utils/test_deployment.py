@@ -87,6 +87,27 @@ def test_sizes_that_cannot_work_are_refused(sizes: tuple[int | None, int | None,
     assert words in (choose_parallel(ModelShape(40, 8), 4, *sizes).refused or "")
 
 
+@pytest.mark.parametrize("shape", [ModelShape(12, 12), ModelShape()])
+def test_a_size_that_wastes_gpus_for_nothing_is_refused_with_both_ways_out(shape: ModelShape) -> None:
+    refused = choose_parallel(shape, 4, tensor=3).refused or ""
+    for words in ("is 3 GPUs, the node has 4", "vllm_tensor_parallel_size: 4 uses all", "vllm_gpus: 0,1,2"):
+        assert words in refused
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv", "count", "tensor"),
+    [(40, 8, 3, 2), (24, 3, 3, 3), (40, 8, 4, 2), (9, 3, 4, 3)],
+)  # fmt: skip
+def test_a_size_that_no_larger_one_can_better_is_taken(heads: int, kv: int, count: int, tensor: int) -> None:
+    assert choose_parallel(ModelShape(heads, kv), count, tensor=tensor).refused is None
+
+
+def test_a_plan_without_topology_can_be_judged() -> None:
+    promised = {"count": 4, "expected_count": 4, "devices": [{"name": None}] * 4}
+    assert planned(promised).refused == []
+    assert planned(promised, tensor_parallel_size=3).refused
+
+
 def test_a_plain_plan_serves_the_model_on_all_gpus() -> None:
     found = planned()
     assert found.refused == []

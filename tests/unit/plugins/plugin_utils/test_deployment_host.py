@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.filter.gpu_host_plan import FilterModule
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_host import HostPlan, host_plan
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_host import HostPlan, host_plan, image_error
 
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build  (dvs-builder@U22)\nGCC version: 12"
 PROPRIETARY = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Thu Jul 17 2026\nGCC version:  gcc version 12"
@@ -101,3 +101,18 @@ def test_a_host_that_cannot_have_the_driver_says_why(facts: dict[str, str], word
 def test_the_filter_gives_plain_data() -> None:
     plan: dict[str, t.Any] = FilterModule().filters()["gpu_host_plan"](UBUNTU, [], branch="575")
     assert plan["install"] == ["nvidia-driver-pinning-575", "nvidia-open"]
+
+
+@pytest.mark.parametrize(
+    "image", ["linode/ubuntu24.04", "linode/ubuntu22.04", "linode/debian12", "private/123", "linode/debian12-kube-v1"]
+)
+def test_an_image_that_the_role_knows_or_cannot_tell_is_no_error(image: str) -> None:
+    assert image_error(image) == ""
+
+
+@pytest.mark.parametrize("image", ["linode/debian11", "linode/ubuntu20.04", "linode/rocky9", "linode/ubuntu25.10"])
+def test_an_image_of_another_distribution_is_refused_with_those_that_work(image: str) -> None:
+    told = image_error(image)
+    assert repr(image) in told
+    assert "linode/debian12" in told
+    assert FilterModule().filters()["gpu_host_image_error"](image) == told

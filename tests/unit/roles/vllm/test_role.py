@@ -72,3 +72,14 @@ def test_every_task_with_an_engine_names_the_engine() -> None:
             for module, options in task.items():
                 if module.startswith("community.docker."):
                     assert options["docker_host"] == "{{ vllm_docker_host }}", (path.name, task["name"])
+
+
+def test_the_request_takes_the_same_options() -> None:
+    assert load("meta/argument_specs.yml")["argument_specs"]["request"]["options"] == SPEC
+
+
+def test_stop_and_restart_need_their_own_tag() -> None:
+    tasks = {task["name"].lower(): task for task in load("tasks/main.yml")}
+    for tag in ("stop", "restart"):
+        assert tasks[tag]["tags"] == ["never", tag]
+        assert tasks[tag]["when"] == f"'{tag}' in ansible_run_tags"
