@@ -13,9 +13,11 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Watches a file that the one who tunes touches again and again. Where it grows old, removes the trial and starts the
-    original container. Where the file is removed, it ends.
-  - Run it in the background, with C(async) and C(poll=0). It is part of role P(multigpu.vllm.tune#role).
+  - The one who tunes keeps a promise in a file, namely until when the next sign of life comes at the latest. Where the
+    promise is broken, the guard removes the trial and starts the original container. Where the file is removed, the
+    guard ends.
+  - While it watches, the original container also comes back when the node is rebooted.
+  - It is part of role P(multigpu.vllm.tune#role).
 extends_documentation_fragment:
   - multigpu.vllm.attributes
 attributes:
@@ -29,34 +31,44 @@ attributes:
     support: none
     details: It waits for something to happen.
 options:
+  state:
+    description:
+      - V(begin) writes the first promise, and fails where another search is under way.
+      - V(alive) renews it, and fails where the guard has ended the search.
+      - V(watch) is the guard itself. Run it in the background, with C(async) and C(poll=0).
+    type: str
+    choices: [begin, alive, watch]
+    default: watch
   heartbeat:
-    description: File whose age is watched.
+    description: File of the promise.
     type: path
     required: true
-  patience:
-    description: Age in seconds at which the original comes back.
+  seconds:
+    description: For how long O(state=begin) and O(state=alive) promise.
     type: float
-    required: true
+    default: 60.0
   trial:
-    description: Name of the container that is removed then.
+    description: Name of the container that is removed.
     type: str
-    required: true
   original:
-    description: Name of the container that is started then.
+    description: Name of the container that is started.
     type: str
-    required: true
 requirements:
   - the command C(docker)
 """
 
 EXAMPLES = r"""
-- name: Guard the original server for an hour
+- name: Promise the next sign of life within a minute
+  multigpu.vllm.vllm_guard:
+    state: begin
+    heartbeat: /run/vllm-tune
+
+- name: Guard the original server
   multigpu.vllm.vllm_guard:
     heartbeat: /run/vllm-tune
-    patience: 300
     trial: vllm-trial
     original: vllm
-  async: 3600
+  async: 86400
   poll: 0
   register: guard
 
@@ -81,21 +93,31 @@ answers:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.guard import guard
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.guard import GuardError, alive, begin, guard
 
 ARGUMENT_SPEC = {
+    "state": {"type": "str", "choices": ["begin", "alive", "watch"], "default": "watch"},
     "heartbeat": {"type": "path", "required": True},
-    "patience": {"type": "float", "required": True},
-    "trial": {"type": "str", "required": True},
-    "original": {"type": "str", "required": True},
+    "seconds": {"type": "float", "default": 60.0},
+    "trial": {"type": "str"},
+    "original": {"type": "str"},
 }
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    if module.check_mode:
-        module.exit_json(changed=False, restored=False, answers=[])
-    result = guard(**module.params, commands=Commands())
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=[("state", "watch", ("trial", "original"))]
+    )
+    given, result = module.params, {"restored": False, "answers": []}
+    try:
+        if module.check_mode:
+            pass
+        elif given["state"] == "watch":
+            result = guard(given["heartbeat"], given["trial"], given["original"], Commands())
+        else:
+            {"begin": begin, "alive": alive}[given["state"]](given["heartbeat"], given["seconds"])
+    except (GuardError, OSError) as error:
+        module.fail_json(msg=str(error))
     module.exit_json(changed=result["restored"], **result)
 
 

@@ -49,6 +49,9 @@ options:
   known_stage:
     description: Return as soon as the stage is another than this. The action plugin sets it to show the progress.
     type: str
+  heartbeat:
+    description: File of the promise of M(multigpu.vllm.vllm_guard), which is renewed with every look at the server.
+    type: path
 requirements:
   - the command C(docker)
   - Python library C(requests)
@@ -117,7 +120,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import wait
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import guard, wait
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
@@ -126,6 +129,7 @@ ARGUMENT_SPEC = {
     "base_url": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 1800.0},
     "known_stage": {"type": "str"},
+    "heartbeat": {"type": "path"},
 }
 
 
@@ -141,11 +145,13 @@ def main() -> None:
     options, commands, started = module.params, Commands(), time.monotonic()
     timeout = 0.0 if module.check_mode else options["timeout"]
     try:
+        if options["heartbeat"] and not module.check_mode:
+            guard.alive(options["heartbeat"], timeout + guard.PAUSE)
         api = VllmApi(options["base_url"], timeout=5.0)
         found = wait.Watch(options["container"], lambda: healthy(api), commands).until_news(
             timeout, options["known_stage"]
         )
-    except ValueError as error:
+    except (ValueError, guard.GuardError) as error:
         module.fail_json(msg=str(error))
     if found["state"] == wait.STARTING and options["known_stage"] is None:
         found = wait.given_up(found, options["container"], timeout, commands)

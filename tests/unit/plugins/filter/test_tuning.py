@@ -3,22 +3,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import sys
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.multigpu.vllm.plugins.filter.tuning import FilterModule
 
 FILTERS = FilterModule().filters()
+SPACE = {"space": {"max_num_seqs": [8]}}
 
 
-def test_the_filters_are_there() -> None:
-    assert set(FILTERS) == {"tune_next", "tune_best", "tune_value"}
+def test_every_filter_is_documented() -> None:
+    assert set(FILTERS) == {f"tune_{name}" for name in ("next", "starts", "outcome", "file", "entries", "overrides")}
 
 
-def test_nothing_left_and_nothing_measured_are_empty() -> None:
-    assert FILTERS["tune_best"]([]) == {}
-    assert FILTERS["tune_next"]([], {"a": [1]}, first=[{"a": 1}]) == {"a": 1}
+def test_settings_and_then_none() -> None:
+    assert FILTERS["tune_next"]([], SPACE) == {"max_num_seqs": 8}
+    ledger = FILTERS["tune_entries"]({}, "trial", {"max_num_seqs": 8}, "", ["It does not start.", "Why not"])
+    assert FILTERS["tune_next"](ledger, SPACE) == {}
+    assert ledger[0]["reason"] == "It does not start.; Why not"
+    assert "none was better" in FILTERS["tune_outcome"](ledger, SPACE)["summary"]
+    assert FILTERS["tune_file"](ledger, SPACE, {}, "gpu-01", "8 streams").endswith("{}\n")
 
 
-def test_a_space_without_choice_is_told() -> None:
-    with pytest.raises(AnsibleFilterError, match="no setting"):
-        FILTERS["tune_next"]([], {})
+def test_each_step_is_an_entry() -> None:
+    probe = {"results": [{"output_throughput": 1.0}, {"void": True, "output_throughput": 2.0}], "server": {}}
+    found = FILTERS["tune_entries"](probe, "confirmation", {}, "a")
+    assert [(each["state"], each["conditions"]) for each in found] == [("measured", "a"), ("failed", "a")]
+    assert found[0]["reason"] is None
+
+
+@pytest.mark.parametrize("goal", ["throughput", "ttft", "itl", "context"])
+def test_every_aim_has_a_space_of_its_own(goal: str) -> None:
+    starts = FILTERS["tune_starts"]({"space": {}, "goal": goal})
+    assert ("max_model_len" in starts[0]) is (goal == "context")
+
+
+def test_a_space_without_choice_and_a_missing_library_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AnsibleFilterError, match="max_num_seqs has no list"):
+        FILTERS["tune_next"]([], {"space": {"max_num_seqs": []}})
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(AnsibleFilterError, match="pip install optuna"):
+        FILTERS["tune_next"]([], SPACE)

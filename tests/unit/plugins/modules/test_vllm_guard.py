@@ -14,28 +14,44 @@ from ansible_collections.multigpu.vllm.plugins.modules import vllm_guard
 
 
 def play(capsys: pytest.CaptureFixture[str], heartbeat: Path, **options: t.Any) -> dict[str, t.Any]:
-    given = {"heartbeat": str(heartbeat), "patience": -1.0, "trial": "vllm-trial", "original": "vllm", **options}
+    given = {"heartbeat": str(heartbeat), "trial": "vllm-trial", "original": "vllm", **options}
     with patch_module_args(given), pytest.raises(SystemExit):
         vllm_guard.main()
     return json.loads(capsys.readouterr().out)
 
 
-def test_it_restores_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(autouse=True)
+def _no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Commands, "run", lambda _self, argv: (0, argv[-1]))
+
+
+def test_it_restores_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     heart = tmp_path / "heartbeat"
-    heart.touch()
+    heart.write_text("0")
     result = play(capsys, heart)
     assert (result["changed"], result["restored"], result["answers"]) == (True, True, ["vllm-trial", "vllm"])
 
 
-def test_without_a_heartbeat_there_is_nothing_to_guard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_promise_there_is_nothing_to_guard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert play(capsys, tmp_path / "none")["changed"] is False
+
+
+def test_it_begins_once_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heart = tmp_path / "heartbeat"
+    assert play(capsys, heart, state="alive")["failed"] is True
+    assert "failed" not in play(capsys, heart, state="begin", seconds=60.0)
+    first = float(heart.read_text())
+    assert "another search" in play(capsys, heart, state="begin")["msg"]
+    play(capsys, heart, state="alive", seconds=600.0)
+    assert float(heart.read_text()) > first + 500
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert play(capsys, tmp_path / "none/heartbeat", state="begin")["failed"] is True
 
 
 def test_check_mode_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     heart = tmp_path / "heartbeat"
-    heart.touch()
+    heart.write_text("0")
     assert play(capsys, heart, _ansible_check_mode=True)["restored"] is False
     assert heart.exists()

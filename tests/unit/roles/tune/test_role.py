@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import OPTIONS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_tuning import GOALS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_tuning import ENVIRONMENT, GOALS, SPACES
 
 ROLE = Path(__file__).parents[4] / "roles/tune"
 
@@ -42,13 +42,23 @@ def test_goals_are_what_can_be_measured() -> None:
     assert SPEC["tune_goal"]["choices"] == list(GOALS)
 
 
-def test_the_space_consists_of_options_of_the_server() -> None:
-    assert set(SPEC["tune_space"]["default"]) <= set(OPTIONS)
+def test_the_spaces_consist_of_options_of_the_server_and_are_described() -> None:
+    for space in SPACES.values():
+        assert {name for name in space if not name.startswith(ENVIRONMENT)} <= set(OPTIONS)
+        assert all(f"C({name})" in SPEC["tune_space"]["description"] for name in space)
 
 
 def test_the_original_server_comes_back_whatever_happens() -> None:
-    (block, _summary) = load("tasks/tune.yml")
+    (first, block) = load("tasks/tune.yml")
+    assert first["multigpu.vllm.vllm_guard"]["state"] == "begin"
     names = [task["name"] for task in block["always"]]
     assert names[:3] == ["Remove the trial", "Start the original server", "Watch its start"]
     begin = [task["name"] for task in block["block"]]
     assert begin.index("Guard the original server against an interruption") < begin.index("Stop the original server")
+
+
+def test_a_trial_does_not_come_back_by_itself() -> None:
+    start = load("tasks/serve.yml")[-1]
+    assert start["vars"]["_vllm_restart_policy"] == "no"
+    assert "_vllm_restart_policy" in (ROLE.parent / "vllm/tasks/container.yml").read_text(encoding="utf-8")
+    assert "_vllm_heartbeat" in (ROLE.parent / "vllm/tasks/run.yml").read_text(encoding="utf-8")
