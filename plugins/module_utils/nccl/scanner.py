@@ -185,7 +185,7 @@ class Scanner:
         if known is _TELLING or len(raw) > _LONGEST_KIND or b"\r" in raw:
             # Carriage returns of progress bars part a line into several messages.
             for piece in filter(None, raw.split(b"\r")):
-                self._read(number, piece)
+                self._read(number, piece, known)
             return
         key = b"\n" + raw.translate(None, _DIGITS)
         if known is None and self._kinds.get(key) is _DULL:
@@ -231,7 +231,7 @@ class Scanner:
                         fault.last_line, fault.last_source = number, self._source
                 known.count = 0
 
-    def _read(self, number: int, raw: bytes) -> _Kind | None:
+    def _read(self, number: int, raw: bytes, known: _Kind | None = None) -> _Kind | None:
         """Take in one line, and say what others of its kind would say; None where they have to be looked at yet."""
         text = raw.decode(errors="replace")
         is_fact = any(marker in text for marker in FACT_MARKERS)
@@ -248,7 +248,7 @@ class Scanner:
         if is_fact and _CONFIGURATION.search(line):
             return _TELLING
         faults = self._match(number, without_user_text(line[:_COMPARED]), prefix)
-        if is_progress or is_wait or (is_fact and tells(prefix, message)):
+        if is_progress or is_wait or (is_fact and (known is _TELLING or tells(prefix, message))):
             return _TELLING
         if not faults:
             return _DULL
@@ -259,7 +259,7 @@ class Scanner:
         self._facts.feed_text(prefix, message)
         if boots and self._facts.boots > boots:
             self._forget_start()
-        if match := _COMM.search(message):
+        if " nranks " in message and (match := _COMM.search(message)):
             self._rank_of.setdefault((prefix.host, prefix.pid), int(match[1]))
             if "Init START" in message:
                 self._open_comms += 1

@@ -64,38 +64,44 @@ class EngineFacts:
         return asdict(self)
 
 
-#: A line without any of these says nothing about the engine (its worker prefix apart). Lower case is not enough:
-#: these are searched as they stand.
-FACT_MARKERS: t.Final[tuple[str, ...]] = (
+# What each group of patterns can only be found beside; lower case is not enough, they are searched as they stand.
+_BOOT_MARKERS = (
     "LLM engine",
     "non-default args",
     "args: Namespace",
     "API server version",
     "  version ",
-    "vLLM Version",
-    "vLLM version",
+    "startup complete",
+)
+_PARALLEL_MARKERS = (
     "in world size",
     "world_size=",
     " nranks ",
     " nRanks ",
     "Channel 00/",
-    "nccl==",
-    "NCCL version",
-    "KV cache size",
-    "# GPU blocks",
-    "NCCL_",
-    "VLLM_",
-    "startup complete",
     "model parallel with size",
     "attention heads (",
     "# nThread",
     "--tensor-parallel-size",
-    "Using max model len",
-    "larger than the available KV cache memory",
+)
+_LIBRARY_MARKERS = ("vLLM Version", "vLLM version", "nccl==", "NCCL version", "NCCL_", "VLLM_")
+_MEMORY_MARKERS = (
+    "KV cache size",
+    "# GPU blocks",
     "Available KV cache memory",
-    "Loading weights took",
     "Loading model weights took",
     "Model loading took",
+)
+
+#: A line without any of these says nothing about the engine (its worker prefix apart).
+FACT_MARKERS: t.Final[tuple[str, ...]] = (
+    *_BOOT_MARKERS,
+    *_PARALLEL_MARKERS,
+    *_LIBRARY_MARKERS,
+    *_MEMORY_MARKERS,
+    "Using max model len",
+    "larger than the available KV cache memory",
+    "Loading weights took",
 )
 
 _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
@@ -163,10 +169,15 @@ class LogFacts:
         text = without_user_text(text)
         if not any(marker in text for marker in FACT_MARKERS):
             return
-        self._boot_lines(prefix, text)
-        self._parallel_lines(text)
-        self._library_lines(text)
-        self._memory_lines(text)
+        if any(marker in text for marker in _BOOT_MARKERS):
+            self._boot_lines(prefix, text)
+        # Commands name the size in short, too.
+        if any(marker in text for marker in (*_PARALLEL_MARKERS, "-tp")):
+            self._parallel_lines(text)
+        if any(marker in text for marker in _LIBRARY_MARKERS):
+            self._library_lines(text)
+        if any(marker in text for marker in _MEMORY_MARKERS):
+            self._memory_lines(text)
 
     # A start prints banner, arguments, engine line, in this order; each process signs its own.
     def _mark(self, stage: int, prefix: Prefix, copies: int = 1) -> None:
