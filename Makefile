@@ -44,7 +44,7 @@ molecule: setup ## the roles on real SSH hosts on this machine
 test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 for the older one)
 	@tests/real_vllm/run.sh
 
-test-deployment: setup ## prepare, deploy and tune on a real Docker Engine (root, Debian's docker.io)
+test-deployment: setup ## prepare, deploy, tune and site on a real Docker Engine (root, Debian's docker.io)
 	@tests/deployment/run.sh $(ARGS)
 
 test-gpu: ## on a node with GPUs: hold the collection against nvidia-smi, measured copies, real loads and NCCL
