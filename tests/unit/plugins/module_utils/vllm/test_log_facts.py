@@ -8,7 +8,13 @@ import pathlib
 
 import pytest
 import yaml
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts, LogFacts, engine_facts
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import (
+    EngineFacts,
+    LogFacts,
+    engine_facts,
+    strip_prefix,
+    tells,
+)
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
@@ -219,3 +225,17 @@ def test_feeding_line_by_line() -> None:
     facts.feed("+ vllm serve /m --tensor-parallel-size 4\n")
     assert facts.result().worker_ranks == [3]
     assert facts.result().tensor_parallel_size == 4
+
+
+def test_a_line_that_changes_the_facts_tells_something() -> None:
+    """NCCL's version apart, which lines of one kind say alike."""
+    silent = set()
+    for path in sorted((FIXTURES / "logs").glob("*.log")):
+        facts = LogFacts()
+        for line in path.read_text(errors="replace").splitlines():
+            before = facts.result().as_dict()
+            facts.feed(line)
+            changed = {name for name, value in facts.result().as_dict().items() if value != before[name]}
+            silent |= set() if tells(*strip_prefix(line)) else changed
+    assert silent <= {"nccl_version"}
+    assert not tells(*strip_prefix("gpu-01:8:9 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM"))

@@ -95,3 +95,21 @@ def test_what_users_wrote_is_cut_off() -> None:
     assert without_user_text("Received request cmpl-1: prompt: 'CUDA error'") == ""
     assert without_user_text('INFO: 1.2.3.4 - "GET /?q=Xid HTTP/1.1" 200').endswith("- ")
     assert without_user_text("CUDA error") == "CUDA error"
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("Received request cmpl-1: prompt: 'Xid'", ""),
+        ("Generated response cmpl-1: Xid", ""),
+        ("Added request Xid", ""),
+        ("Generated text: 'Xid'", ""),
+        ("Prompt: 'Xid'", ""),
+        ("x prompt: 'Xid'", "x "),
+        ('x prompt: "Xid"', "x "),
+        ("Dead. Some common causes include: Xid", "Dead. "),
+        *((f'x "{verb} /Xid HTTP/1.1" 200', "x ") for verb in "GET POST PUT HEAD DELETE OPTIONS PATCH".split()),
+    ],
+)
+def test_everything_that_users_write_is_cut_off(line: str, kept: str) -> None:
+    assert without_user_text(line) == kept
