@@ -15,6 +15,9 @@ import tarfile
 from pathlib import Path
 
 SIMULATOR = Path(__file__).resolve().parents[2] / "roles/simulated_node/files/simulator"
+#: A server of which the best settings are known, for the test of tuning.
+SURFACE = Path(__file__).resolve().parents[1] / "support/tuning_surface.py"
+TUNING_SERVER = Path(__file__).resolve().parent / "tuning_server.py"
 PROGRAMS = ("/bin/sh", "/bin/cat", "/bin/sleep", "/usr/bin/env")
 
 #: ``vllm`` of the image. ``SIMULATED_NODE`` is the node's directory, mounted from the host, where its GPUs are too.
@@ -22,6 +25,9 @@ VLLM = """#!/usr/bin/python3
 import json, os, pathlib, sys
 sys.path.insert(0, "/opt/simulator")
 sys.argv[0] = "/usr/local/bin/vllm"
+if "TUNING_NODE" in os.environ:
+    import tuning_server
+    tuning_server.install(os.environ["TUNING_NODE"])
 from emulator.server import main
 node = pathlib.Path(os.environ["SIMULATED_NODE"])
 settings = json.loads((node / "settings.json").read_text())
@@ -41,6 +47,8 @@ def tree(version: str) -> bytes:
             archive.add(path.resolve(), str(path).lstrip("/"))
         archive.add(library, str(library).lstrip("/"), filter=_without_ballast)
         archive.add(SIMULATOR, "opt/simulator", filter=_without_ballast)
+        for path in (SURFACE, TUNING_SERVER):
+            archive.add(path, f"opt/simulator/{path.name}")
         _file(archive, "usr/local/bin/vllm", VLLM.replace("@VERSION@", version), 0o755)
         _file(archive, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
         for directory in ("tmp", "root", "run", "proc", "sys", "dev"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -57,6 +58,18 @@ def test_a_slow_server_tells_how_far_it_is(docker: dict[str, t.Any], capsys: pyt
 
 def test_news_for_the_action_are_short(docker: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert "cause" not in play(capsys, known_stage="")[1]
+
+
+def test_each_look_renews_the_promise_of_the_one_who_tunes(
+    docker: dict[str, t.Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    heart = tmp_path / "heartbeat"
+    code, result = play(capsys, heartbeat=str(heart))
+    assert code == 1
+    assert "brought its original server back" in result["msg"]
+    heart.write_text("0")
+    assert play(capsys, heartbeat=str(heart))[0] == 0
+    assert float(heart.read_text()) > 0
 
 
 def test_an_unknown_container_is_told(docker: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> None:
