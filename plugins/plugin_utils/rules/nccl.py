@@ -121,11 +121,12 @@ def transport(node: NodeFacts) -> Finding | None:
 def p2p_possible(node: NodeFacts) -> bool:
     """Whether some pair of GPUs has a path short enough for peer-to-peer by NCCL's own default.
 
-    Not where the driver refuses peer access, or a measurement proves it broken or slower than host memory.
+    Not where a measurement proves peer access broken or slower than host memory. That the driver refuses it between
+    such GPUs is a fault of its own (hardware.p2p), and no reason to be content.
     """
     topology = node.gpu_facts.get("topology") or {}
     size = node.group_size or len(node.raw_devices)
-    if peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth")):
+    if peer_access_off({**topology, "p2p": None}, size, node.nccl_bandwidth.data.get("bandwidth")):
         return False
     return any(str(cell or "").startswith(_P2P_PATHS) for row in topology.get("matrix") or [] for cell in row)
 
