@@ -58,6 +58,7 @@ _DIGITS = b"0123456789"
 _HEXADECIMAL = _DIGITS + b"abcdefABCDEF"
 #: The same as they are in a line without numbers.
 _BARE_NEEDLES: t.Final = minimal([needle.encode().translate(None, _HEXADECIMAL) for needle in NEEDLES])
+_BARE_FAULTS: t.Final = minimal([needle.encode().translate(None, _HEXADECIMAL) for needle in _BY_NEEDLE])
 
 #: Characters of one message that are compared, and that are kept of a fact line.
 _COMPARED = 8192
@@ -117,8 +118,8 @@ class _Kind:
     last: bytes = b""
 
 
-#: Lines of this kind say nothing; lines of that one have to be read each.
-_DULL, _TELLING = _Kind(), _Kind()
+#: Lines of this kind say nothing; lines of the others have to be read each, those of the last for facts alone.
+_DULL, _TELLING, _FACTS = _Kind(), _Kind(), _Kind()
 
 
 @dataclass
@@ -182,7 +183,7 @@ class Scanner:
         """One line whose kind alone does not tell what it says."""
         before, _colon, raw = hit.partition(b":")
         number = int(before)
-        if known is _TELLING or len(raw) > _LONGEST_KIND or b"\r" in raw:
+        if known in (_TELLING, _FACTS) or len(raw) > _LONGEST_KIND or b"\r" in raw:
             # Carriage returns of progress bars part a line into several messages.
             for piece in filter(None, raw.split(b"\r")):
                 self._read(number, piece, known)
@@ -202,7 +203,7 @@ class Scanner:
                 return
         meaning = self._read(number, raw)
         if meaning is _TELLING:
-            self._remember(kind, _TELLING)
+            self._remember(kind, _TELLING if any(needle in kind for needle in _BARE_FAULTS) else _FACTS)
         elif numbers:
             self._remember(kind, known or _Kind(numbers=numbers))
             self._remember(key, meaning)
@@ -247,8 +248,8 @@ class Scanner:
             self._waits.setdefault(prefix.label, []).append((number, line))
         if is_fact and _CONFIGURATION.search(line):
             return _TELLING
-        faults = self._match(number, without_user_text(line[:_COMPARED]), prefix)
-        if is_progress or is_wait or (is_fact and (known is _TELLING or tells(prefix, message))):
+        faults = [] if known is _FACTS else self._match(number, without_user_text(line[:_COMPARED]), prefix)
+        if is_progress or is_wait or (is_fact and (known is not None or tells(prefix, message))):
             return _TELLING
         if not faults:
             return _DULL
