@@ -14,7 +14,7 @@ import sysconfig
 import typing as t
 from pathlib import Path
 
-from node import output_of, run_module
+from node import run_module
 from traces import running
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import REPORT, VARIANTS, command
@@ -113,7 +113,3 @@ def scan(log: Path) -> dict[str, t.Any]:
     result = run_module("nccl_log_scan", {"paths": [str(log)]})
     keys = ("transports", "nccl_version", "healthy", "findings", "msg")
     return {key: result.get(key) for key in keys}
-
-
-def versions() -> str:
-    return output_of("nvcc", "--version")

@@ -131,10 +131,10 @@ def fixtures(session: Session) -> Results:
     return {"said": capture(session.recordings / "nvml-idle")}
 
 
-def copy(_session: Session) -> Results:
+def copy(session: Session) -> Results:
     told = output_of(sys.executable, str(HERE / "memory_copy.py"))
     measured = json.loads(told.strip().splitlines()[-1])
-    formula = [device["memory_bandwidth"] for device in _session.facts["devices"]]
+    formula = [device["memory_bandwidth"] for device in session.facts["devices"]]
     return {
         "measured": measured,
         "formula": formula,
