@@ -14,10 +14,9 @@ import sysconfig
 import typing as t
 from pathlib import Path
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import REPORT, VARIANTS, command
 from node import run_module
 from traces import running
-
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import REPORT, VARIANTS, command
 
 #: Paths that are tried by hand: what the module tries, and both fast paths off, which the module never sets.
 PATHS: t.Final[dict[str, dict[str, str]]] = {
