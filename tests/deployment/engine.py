@@ -15,8 +15,8 @@ from pathlib import Path
 #: Seconds until the engine answers; 1 to 2 on an idle machine.
 START_LIMIT = 60
 STOP_LIMIT = 30
-#: Bridges of our own, so that a docker0 that was there before is neither used nor removed; one for each engine that runs
-#: at the same time.
+#: Bridges of our own, so that a docker0 that was there before is neither used nor removed; one for each engine that
+#: runs at the same time.
 BRIDGES = {f"multigpu{number}": f"172.31.{255 - number}.1/24" for number in range(8)}
 
 

@@ -30,8 +30,8 @@ from emulator.scenario import Scenario  # noqa: E402
 from engine import Engine  # noqa: E402
 from run import Played, check  # noqa: E402
 
-BASE = ROOT / ".cache/deployment/bookworm.tar"
-TREE = ("python3", "python3-venv", "python3-apt", "python3-debian", "ca-certificates")
+BASE = ROOT / ".cache/deployment/bookworm-ssh.tar"
+TREE = ("python3", "python3-venv", "python3-apt", "python3-debian", "ca-certificates", "openssh-server")
 SCENARIO = "healthy-tp4"
 LOADED = "NVRM version: NVIDIA UNIX {} 580.82.07  Release Build\n"
 OPEN, PROPRIETARY = LOADED.format("Open Kernel Module for x86_64 "), LOADED.format("x86_64 Kernel Module ")
@@ -81,9 +81,9 @@ class Repositories:
         self.package(cuda, "nvidia-driver-pinning-580")
         self.package(cuda, "nvidia-open", "580.82.07-1", {"lib/systemd/system/nvidia-persistenced.service": "[Unit]\n"})
         for name in ("nvidia-container-toolkit-base", "libnvidia-container-tools", "libnvidia-container1"):
-            self.package(toolkit, name, "1.18.0-1")
+            self.package(toolkit, name, "1.18.2-1")
         # A newer version shows that the pinned one is taken.
-        for version in ("1.18.0-1", "1.19.0-1"):
+        for version in ("1.18.2-1", "1.19.0-1"):
             self.package(toolkit, "nvidia-container-toolkit", version, {"usr/bin/nvidia-ctk": CTK})
         for folder in (home / "base", cuda, toolkit):
             self.index(folder)
@@ -214,7 +214,7 @@ def bare_host(host: Host) -> None:
         log,
     )
     version = host.installed("nvidia-container-toolkit")
-    check(f"  the toolkit is the pinned version ({version})", version == "1.18.0-1")
+    check(f"  the toolkit is the pinned version ({version})", version == "1.18.2-1")
     check("  the branch is pinned", host.installed("nvidia-driver-pinning-580") == "1.0-1")
     played = host.play()
     check("the second run changes nothing", played.code == 0 and played.changed == 0, played.output)

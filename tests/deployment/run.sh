@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The roles gpu_host, vllm and tune on a real Docker Engine, which runs only for the time of the test.
-# Names of parts choose some: tests/deployment/run.sh change mistakes
+# The roles gpu_host, vllm and tune on a real Docker Engine, which runs only for the time of the test, and site.yml from an
+# empty account to a validated fleet. Names of parts choose some: tests/deployment/run.sh first_deployment mistakes,
+# and site, host or lifecycle
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH=$PATH:/usr/sbin:/sbin
@@ -15,5 +16,14 @@ if [ "$(id -u)" -ne 0 ] || [ "${#missing[@]}" -gt 0 ]; then
     exit 1
 fi
 
-.venv/bin/python tests/deployment/run.py "$@"
-[ "$#" -gt 0 ] || .venv/bin/python tests/deployment/host.py
+case ${1:-all} in
+site) .venv/bin/python tests/deployment/whole_site.py "${@:2}" ;;
+host | lifecycle) .venv/bin/python "tests/deployment/$1.py" ;;
+all)
+    .venv/bin/python tests/deployment/run.py
+    .venv/bin/python tests/deployment/host.py
+    .venv/bin/python tests/deployment/lifecycle.py
+    .venv/bin/python tests/deployment/whole_site.py
+    ;;
+*) .venv/bin/python tests/deployment/run.py "$@" ;;
+esac

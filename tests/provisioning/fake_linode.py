@@ -85,6 +85,7 @@ class Account:
     requests: list[tuple[str, str]] = field(default_factory=list)
     passwords: dict[int, str | None] = field(default_factory=dict)
     user_data: dict[int, str | None] = field(default_factory=dict)
+    authorized_keys: dict[int, list[str]] = field(default_factory=dict)
     creations: list[float] = field(default_factory=list)
     next_id: int = 1000
     addresses: str = "203.0.113.{}"
@@ -246,6 +247,7 @@ class FakeLinode:
         }
         account.passwords[number] = body.get("root_pass")
         account.user_data[number] = (body.get("metadata") or {}).get("user_data")
+        account.authorized_keys[number] = body.get("authorized_keys") or []
         if body.get("firewall_id") in account.firewalls:
             account.firewalls[body["firewall_id"]]["_devices"].add(number)
         return self._view(account, account.instances[number])

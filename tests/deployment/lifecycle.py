@@ -1,0 +1,146 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logs, restart and stop of deployed servers: what the files hold, what is left running, what a balancer sees.
+
+On a real Docker Engine with the emulator as vLLM, as ``run.py``; the drain hooks are the role ``balancer`` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import image
+from balancer import DIRECT, Balancer, Load
+from engine import Engine
+from run import VERSION, Site, check, wait_until
+
+#: Seconds after Ctrl-C within which everything has ended, on a busy machine too.
+END_LIMIT = 30
+
+
+def processes(*words: str) -> list[str]:
+    """Command lines in which one of ``words`` stands."""
+    shown = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True).stdout
+    return [line for line in shown.splitlines() if any(word in line for word in words) and "ps -eo" not in line]
+
+
+def ask(site: Site) -> None:
+    """One completion, which the server logs."""
+    body = json.dumps({"model": site.scenario.model.id, "prompt": "count", "max_tokens": 4}).encode()
+    url = f"http://127.0.0.1:{site.port}/v1/completions"
+    with DIRECT.open(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=30) as answer:
+        answer.read()
+
+
+def parts(site: Site, folder: Path) -> None:
+    """The parts of a finished log, against what Docker holds."""
+    held = site.engine.docker("logs", site.container).splitlines()
+    for part in ("start", "errors", "all"):
+        played = site.play(playbook="logs", vllm_logs_part=part, vllm_logs_dir=str(folder / part))
+        check(f"logs: the part {part} is brought", played.code == 0 and played.changed == 0, played.output)
+    brought = {
+        part: (folder / part / "node.log").read_text("utf-8").splitlines() for part in ("start", "errors", "all")
+    }
+    # Docker asks for the server's health meanwhile, which the server logs.
+    whole = Counter(held) <= Counter(brought["all"])
+    check(f"  all is what Docker holds ({len(held)} lines)", whole, "\n".join(set(held) - set(brought["all"])))
+    start = brought["start"]
+    begun = start == brought["all"][: len(start)] and start[-1].endswith("startup complete.")
+    check(f"  start ends with the open API ({len(start)} lines)", begun, "\n".join(start))
+    warnings = [line for line in brought["all"] if " WARNING " in line or " ERROR " in line or "NCCL WARN" in line]
+    wrong = set(warnings) <= set(brought["errors"]) and set(brought["errors"]) < set(brought["all"])
+    check(f"  errors has every warning and nothing else ({len(brought['errors'])} lines)", wrong)
+
+
+def follow(site: Site, folder: Path) -> None:
+    """A log that is followed: to its end, and until Ctrl-C."""
+    options = {"vllm_logs_dir": str(folder / "follow"), "vllm_logs_part": "all"}
+    file = folder / "follow/node.log"
+    running = site.start(playbook="logs", vllm_logs_follow=12, **options)
+    wait_until(file.exists, 60)
+    before = len(file.read_text("utf-8").splitlines())
+    ask(site)
+    output, _none = running.communicate(timeout=120)
+    added = file.read_text("utf-8").splitlines()[before:]
+    seen = [line for line in added if "/v1/completions" in line]
+    check(
+        "logs: a follow shows what comes, with the node's name", f"node: {seen[0] if seen else '?'}" in output, output
+    )
+    check("  adds it to the file once, and ends by itself", running.returncode == 0 and len(seen) == 1, output)
+    file.unlink()
+    running = site.start(playbook="logs", vllm_logs_follow=600, **options)
+    wait_until(file.exists, 60)
+    ask(site)
+    wait_until(lambda: "/v1/completions" in file.read_text("utf-8").splitlines()[-1], 30)
+    started = time.monotonic()
+    os.killpg(running.pid, signal.SIGINT)
+    output, _none = running.communicate(timeout=END_LIMIT)
+    quiet = "Traceback" not in output
+    check(f"  Ctrl-C ends a follow ({time.monotonic() - started:.1f} s) without a traceback", quiet, output)
+    left = processes(f"docker --host {site.engine.url} logs", "playbooks/logs.yml")
+    check("  and leaves no process, on the node or here", not left, "\n".join(left))
+
+
+def drained(home: Path, engine: Engine) -> None:
+    """Restart and stop behind a balancer under load."""
+    sites = [Site(home, engine, f"node-{number}", f"vllm-{number}") for number in range(2)]
+    with Balancer({each.node.name: each.port for each in sites}) as balancer:
+        hooks = {
+            "vllm_before_change": {"role": "balancer", "tasks_from": "drain"},
+            "vllm_after_change": {"role": "balancer", "tasks_from": "enable"},
+            "balancer_url": balancer.url,
+        }
+        hosts = {each.node.name: {**each.variables(), **hooks} for each in sites}
+        sites[0].inventory.write_text(json.dumps({"all": {"hosts": hosts}}), "utf-8")
+        played = sites[0].play(vllm_max_unavailable="100%")
+        check("two nodes behind a balancer serve", played.code == 0, played.output)
+        balancer.most_drained = 0
+        body = {"model": sites[0].scenario.model.id, "prompt": "count", "max_tokens": 16}
+        with Load(balancer.url, body, streams=4) as load:
+            played = sites[0].play("--tags", "restart")
+        figures = f"{load.completed} requests, {load.failed} failed, at most {balancer.most_drained} node out"
+        good = played.code == 0 and played.changed >= 2 and load.failed == 0 and balancer.most_drained == 1
+        check(f"--tags restart under load: {figures}", good and load.completed > 0, played.output)
+        with Load(balancer.url, body, streams=4) as load:
+            played = sites[0].play("--tags", "stop", "--limit", "node-0")
+        stopped = sites[0].get("/health") == 0 and sites[1].get("/health") == 200 and balancer.drained == {"node-0"}
+        good = played.code == 0 and stopped and load.failed == 0
+        check(f"--tags stop drains first: {load.completed} requests, {load.failed} failed", good, played.output)
+        played = sites[0].play("--tags", "stop", "--limit", "node-0")
+        check("  and again changes nothing", played.code == 0 and played.changed == 0, played.output)
+        played = sites[0].play()
+        back = sites[0].get("/health") == 200 and not balancer.drained
+        check("  the next deploy starts it and puts it back", played.code == 0 and back, played.output)
+
+
+def main() -> None:
+    home = Path(tempfile.mkdtemp(prefix="multigpu-vllm-lifecycle-"))
+    try:
+        with Engine(home / "engine") as engine:
+            entry, name = 'ENTRYPOINT ["vllm","serve"]', f"vllm/vllm-openai:v{VERSION}"
+            engine.docker("import", "--change", entry, "-", name, stdin=image.tree(VERSION))
+            site = Site(home, engine)
+            played = site.play()
+            check("deploy serves", played.code == 0 and site.get("/health") == 200, played.output)
+            parts(site, home)
+            follow(site, home)
+            drained(home, engine)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
