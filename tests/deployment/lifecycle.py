@@ -29,6 +29,7 @@ from run import VERSION, Site, check, wait_until
 
 #: Seconds after Ctrl-C within which everything has ended, on a busy machine too.
 END_LIMIT = 30
+ERROR = "(EngineCore pid=7) ERROR 11-23 10:00:00 [core.py:1] torch.OutOfMemoryError: CUDA out of memory."
 
 
 def processes(*words: str) -> list[str]:
@@ -47,6 +48,9 @@ def ask(site: Site) -> None:
 
 def parts(site: Site, folder: Path) -> None:
     """The parts of a finished log, against what Docker holds."""
+    # The emulator has nothing to complain about, so something does in its place.
+    write = f"open('/proc/1/fd/1', 'w').write({ERROR!r} + chr(10))"
+    site.engine.docker("exec", site.container, "python3", "-c", write)
     held = site.engine.docker("logs", site.container).splitlines()
     for part in ("start", "errors", "all"):
         played = site.play(playbook="logs", vllm_logs_part=part, vllm_logs_dir=str(folder / part))
@@ -61,7 +65,7 @@ def parts(site: Site, folder: Path) -> None:
     begun = start == brought["all"][: len(start)] and start[-1].endswith("startup complete.")
     check(f"  start ends with the open API ({len(start)} lines)", begun, "\n".join(start))
     warnings = [line for line in brought["all"] if " WARNING " in line or " ERROR " in line or "NCCL WARN" in line]
-    wrong = set(warnings) <= set(brought["errors"]) and set(brought["errors"]) < set(brought["all"])
+    wrong = ERROR in warnings and set(warnings) <= set(brought["errors"]) < set(brought["all"])
     check(f"  errors has every warning and nothing else ({len(brought['errors'])} lines)", wrong)
 
 
