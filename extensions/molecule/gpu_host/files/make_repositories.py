@@ -1,0 +1,33 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes what the hosts fetch in the directory that is the argument: a key for a repository, and a package for pip."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import zipfile
+
+NAME = "stand_in-1.0"
+FILES = {
+    "stand_in.py": "",
+    f"{NAME}.dist-info/METADATA": "Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n",
+    f"{NAME}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: scenario\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    f"{NAME}.dist-info/RECORD": "",
+}
+
+
+def main() -> None:
+    home = pathlib.Path(sys.argv[1])
+    (home / "toolkit").mkdir()
+    key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nscenario\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    (home / "toolkit/gpgkey").write_text(key, "utf-8")
+    (home / "wheels").mkdir()
+    with zipfile.ZipFile(home / f"wheels/{NAME}-py3-none-any.whl", "w") as wheel:
+        for path, text in FILES.items():
+            wheel.writestr(path, text)
+
+
+if __name__ == "__main__":
+    main()

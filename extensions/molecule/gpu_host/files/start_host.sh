@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Starts the SSH server of one host, whose directory is the argument, with an /etc of its own. Nothing in it can shut down
+# this machine: the commands that could are the host's own too.
+set -euo pipefail
+home=$1
+files=$(dirname "$(readlink -f "$0")")
+for command in apt-get apt-mark dpkg modprobe shutdown nvidia-smi nvidia-ctk systemctl; do
+    ln -s "$files/commands.py" "$home/bin/$command"
+done
+cp -a /etc "$home/etc"
+rm -f "$home/etc/os-release" "$home/etc/lsb-release" "$home/etc/debian_version" "$home/etc/docker/daemon.json"
+printf '%s\n' "$OS_RELEASE" >"$home/etc/os-release"
+if [[ $OS_RELEASE == *ID=debian* ]]; then echo 12.11 >"$home/etc/debian_version"; fi
+if [ -n "$DOCKER_SETTINGS" ]; then
+    mkdir -p "$home/etc/docker"
+    printf '%s\n' "$DOCKER_SETTINGS" >"$home/etc/docker/daemon.json"
+fi
+cat >"$home.conf" <<EOF
+ListenAddress $ADDRESS
+Port $PORT
+HostKey $(dirname "$home")/host_key
+AuthorizedKeysFile $(dirname "$home")/client_key.pub
+PidFile $home.pid
+PermitRootLogin prohibit-password
+UsePAM no
+StrictModes no
+Subsystem sftp internal-sftp
+SetEnv FAKE_HOST=$home PATH=$home/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=$files/python PYTHONDONTWRITEBYTECODE=1 PIP_NO_INDEX=1 PIP_FIND_LINKS=$(dirname "$home")/wheels
+EOF
+# shellcheck disable=SC2016 # expanded in the namespace
+exec unshare --mount sh -euc '
+    mount --bind "$1/etc" /etc
+    for command in /usr/bin/systemctl /usr/sbin/shutdown /usr/sbin/reboot; do
+        if [ -f "$command" ]; then mount --bind "$1/bin/systemctl" "$(readlink -f "$command")"; fi
+    done
+    exec "$2" -f "$1.conf"' sh "$home" "$SSHD"
