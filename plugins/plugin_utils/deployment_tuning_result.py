@@ -9,6 +9,7 @@ times each, and only these figures say what was gained.
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 import typing as t
@@ -127,4 +128,6 @@ def variables_file(
         return "\n".join(["---", *lines, "{}"]) + "\n"
     if any(name.startswith(ENVIRONMENT) for name, value in found["best"].items() if value is not None) and environment:
         lines.append("# vllm_environment replaces the one you have; it contains it.")
-    return "\n".join(["---", *lines]) + "\n" + yaml.safe_dump(variables(found["best"], environment), sort_keys=True)
+    # Ansible's own kinds of numbers and texts, which YAML cannot represent, become plain ones.
+    plain = json.loads(json.dumps(variables(found["best"], environment)))
+    return "\n".join(["---", *lines]) + "\n" + yaml.safe_dump(plain, sort_keys=True)

@@ -89,3 +89,13 @@ def test_the_file_holds_the_role_s_variables_and_the_whole_environment() -> None
     }
     assert "# gpu-01: 1 settings tried" in text
     assert "# Load: 8 streams." in text
+
+
+class Tagged(int):
+    """As Ansible's templates return numbers."""
+
+
+def test_numbers_of_ansible_s_own_kind_become_plain_ones() -> None:
+    found = entries("original", {}, 100.0) + entries("trial", {"max_num_seqs": Tagged(64)}, 130.0)
+    found += entries("confirmation", {"max_num_seqs": 64}, 120.0, 121.0) + entries("confirmation", {}, 100.0, 101.0)
+    assert yaml.safe_load(results.variables_file(found, SEARCH, {}, "a", "b")) == {"vllm_max_num_seqs": 64}
