@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The load client: one connection, one request after another, every byte stamped before anything looks at it.
 
-Built on ``asyncio.BufferedProtocol`` and not on an HTTP library: between the arrival of bytes and their time stamp
-there is nothing of ours, and a small read costs a third of what ``asyncio.Protocol`` takes, which allocates 256 KiB for
-each. The stamp is taken once per round of the event loop, at the moment the operating system reported which
-sockets have data, so that the work on one stream does not make the streams behind it in the same round look slower.
+Not built on an HTTP library: between the arrival of bytes and their time stamp there is nothing of ours. Plain
+connections are read by ``intake``. Those with TLS, and all where the system has no ``epoll``, are an
+``asyncio.BufferedProtocol``: a small read costs a third of what ``asyncio.Protocol`` takes, which allocates 256 KiB for
+each. Either way the stamp is taken once for all that the operating system reported at one time, so that the work on one
+stream does not make the streams behind it look slower.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import (
     request_head,
     with_body,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.intake import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
@@ -157,12 +159,14 @@ class Exchange:
 class Connection(asyncio.BufferedProtocol):
     """One connection to ``target``; ``send`` may be called again once the exchange before has ended.
 
-    :param stamp: gives the time to note for bytes that ``data_received`` hands over.
+    :param stamp: gives the time to note for bytes that the event loop has read.
     """
 
     def __init__(self, target: Target, stamp: t.Callable[[], float]) -> None:
         self._target = target
         self._stamp = stamp
+        self._intake: Intake | None = None
+        self._descriptor = -1
         self._transport: asyncio.Transport | None = None
         self._parser = ResponseParser()
         self._error_body = b""
@@ -172,9 +176,10 @@ class Connection(asyncio.BufferedProtocol):
         self.reusable = False
 
     @classmethod
-    async def open(cls, target: Target, stamp: t.Callable[[], float]) -> Connection:
+    async def open(cls, target: Target, stamp: t.Callable[[], float], intake: Intake | None = None) -> Connection:
         """A connection that is ready to send.
 
+        :param intake: reads it, where it is a plain one.
         :raises RequestFailed: why there is none.
         """
         loop = asyncio.get_running_loop()
@@ -196,7 +201,23 @@ class Connection(asyncio.BufferedProtocol):
             if target.tls and failure.reason in ("connection_reset", "closed_early"):
                 failure = RequestFailed("tls", "the server ended the handshake")
             raise failure from problem
+        if intake is not None and target.tls is None:
+            protocol._leave_reading_to(intake)
         return protocol
+
+    def _leave_reading_to(self, intake: Intake) -> None:
+        transport = t.cast(asyncio.Transport, self._transport)
+        if transport.is_closing():
+            return
+        transport.pause_reading()
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._intake = intake
+        intake.add(self._descriptor, self._received)
+
+    def _stop_reading(self) -> None:
+        if self._intake is not None:
+            self._intake.remove(self._descriptor)
+            self._intake = None
 
     def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
         """Send one request that asks for ``wanted`` output tokens; the future always ends with a result."""
@@ -236,6 +257,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         self.reusable = False
+        self._stop_reading()
         if self._transport is not None:
             self._transport.abort()
 
@@ -260,14 +282,14 @@ class Connection(asyncio.BufferedProtocol):
         return _RECEIVE_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(_RECEIVE_BUFFER[:nbytes]))
+        self._received(bytes(_RECEIVE_BUFFER[:nbytes]), self._stamp())
 
-    def data_received(self, data: bytes) -> None:
+    def _received(self, data: bytes, stamp: float) -> None:
+        """``data`` came at ``stamp``; no bytes are the end, of which ``connection_lost`` tells the rest."""
         exchange = self._exchange
-        if exchange is None:
+        if exchange is None or not data:
             self.close()
             return
-        stamp = self._stamp()
         parser = self._parser
         try:
             body = parser.feed(data)
@@ -285,6 +307,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
+        self._stop_reading()
         if self._exchange is None:
             return
         if self._parser.close():

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection, Exchange, Target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.intake import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import INTERVAL
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import SelfWatch
@@ -43,6 +44,7 @@ class StepRun:
         self,
         target: Target,
         stamp: Callable[[], float],
+        intake: Intake | None,
         step: Step,
         body: Callable[[], bytes],
         drain: float,
@@ -52,6 +54,7 @@ class StepRun:
     ) -> None:
         self._target = target
         self._stamp = stamp
+        self._intake = intake
         self._step = step
         self._body = body
         self._drain = drain
@@ -117,7 +120,7 @@ class StepRun:
                     # Nobody answers: the streams will find out one by one, and give up.
                     return
                 try:
-                    self._connections[number] = await Connection.open(self._target, self._stamp)
+                    self._connections[number] = await Connection.open(self._target, self._stamp, self._intake)
                 except RequestFailed as failure:
                     self._unopened[number] = failure
 
@@ -166,7 +169,7 @@ class StepRun:
 
     async def _exchange_on_new(self, number: int, body: bytes) -> Exchange:
         try:
-            connection = await Connection.open(self._target, self._stamp)
+            connection = await Connection.open(self._target, self._stamp, self._intake)
         except RequestFailed as failure:
             return Exchange.never_sent(failure, time.monotonic())
         self._connections[number] = connection

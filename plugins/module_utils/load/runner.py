@@ -18,6 +18,7 @@ from collections.abc import Callable
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import StampingSelector, Target
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.crew import run_crew
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.intake import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.open_loop import OpenLoop
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import idle_seconds
@@ -63,12 +64,17 @@ def run_step(
     # A pause of the garbage collector would look like a pause of the server.
     gc.collect()
     gc.disable()
+    intake = Intake() if Intake.available() else None
+    if intake is not None:
+        intake.attach(loop)
     try:
-        arguments = (target, lambda: selector.stamp, step, body, drain, reuse_connections, watch, start)
+        arguments = (target, lambda: selector.stamp, intake, step, body, drain, reuse_connections, watch, start)
         run = StepRun(*arguments) if step.rate is None else OpenLoop(*arguments, rng=rng or random.Random())
         return loop.run_until_complete(run.run())
     finally:
         gc.enable()
+        if intake is not None:
+            intake.close()
         loop.close()
 
 

@@ -83,10 +83,10 @@ def test_a_stream_that_still_waits_for_a_connection_does_not_hold_up_the_end(mon
     opened = subject.Connection.open
     opens = itertools.count()
 
-    async def first_only(target: object, stamp: object) -> subject.Connection:
+    async def first_only(*arguments: object) -> subject.Connection:
         if next(opens):
             await subject.asyncio.sleep(60)
-        return await opened(target, stamp)
+        return await opened(*arguments)
 
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         monkeypatch.setattr(subject.Connection, "open", first_only)
