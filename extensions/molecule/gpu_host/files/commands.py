@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stands in for the commands of a GPU host that would change it; each is a link to this file.
+"""Stands in for the commands of a GPU host that would change it; each is a script that runs this file.
 
 What a host has lies in the directory ``FAKE_HOST``: ``machine.json`` (packages, loaded driver), ``proc`` and ``log``,
 which has a line for each change. A change in the wrong order fails as the real command would.
@@ -114,5 +113,5 @@ def systemctl(machine: Machine, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command = pathlib.PurePath(sys.argv[0]).name.replace("-", "_")
-    globals()[command](Machine(os.environ["FAKE_HOST"]), sys.argv[1:])
+    command = sys.argv[1].replace("-", "_")
+    globals()[command](Machine(os.environ["FAKE_HOST"]), sys.argv[2:])

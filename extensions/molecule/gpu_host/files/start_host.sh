@@ -5,7 +5,8 @@ set -euo pipefail
 home=$1
 files=$(dirname "$(readlink -f "$0")")
 for command in apt-get apt-mark dpkg modprobe shutdown nvidia-smi nvidia-ctk systemctl; do
-    ln -s "$files/commands.py" "$home/bin/$command"
+    printf '#!/bin/sh\nexec python3 "%s" %s "$@"\n' "$files/commands.py" "$command" >"$home/bin/$command"
+    chmod 755 "$home/bin/$command"
 done
 cp -a /etc "$home/etc"
 rm -f "$home/etc/os-release" "$home/etc/lsb-release" "$home/etc/debian_version" "$home/etc/docker/daemon.json"

@@ -111,9 +111,9 @@ def test_one_drawing_shows_every_host(board):
     ]
     for reporter in reporters:
         reporter.start(lambda: {"step": 1}, 0.001)
-    reporters[0].stop("failed", [])
-    seen(outputs[1], "a ")
     seen(outputs[1], "b 1 None")
+    reporters[0].stop("failed", [])
+    seen(outputs[1], " failed")
     reporters[1].stop("done", [])
     assert any("a " in str(text) and " failed" in str(text) and "b 1 None" in str(text) for text in outputs[1].texts)
 
