@@ -159,7 +159,8 @@ def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
 
 def _is_model(name: str, model: str) -> bool:
     """Whether ``name``, as the driver tells it, is the ``model``: drivers differ in the words around the model."""
-    return set(model.lower().split()) - _UNTELLING_WORDS <= set(name.lower().split())
+    told, wanted = (set(words.lower().split()) - _UNTELLING_WORDS for words in (name, model))
+    return told == wanted
 
 
 def _where_missing(missing: int, hidden: int, on_bus: int, lost: int) -> str:

@@ -102,7 +102,8 @@ def _errors(node: NodeFacts) -> list[dict[str, str]]:
 
 
 def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
-    throughput = max((step.get("output_throughput") or 0.0 for step in node.steps), default=None) or None
+    # What the load client limited says nothing about the server, nor about what its tokens cost.
+    throughput = max((step.get("output_throughput") or 0.0 for step in node.steps if not step.get("void")), default=0)
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
     model = server.get("model") or {}
     return {
@@ -132,11 +133,11 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             "lines": _lines(node),
         },
         "configuration": {"arguments": node.arguments, "environment": node.environment},
-        "output_throughput": throughput,
+        "output_throughput": throughput or None,
         "cost": node_cost(
             node.options.hourly_price,
             node.options.instance_type,
-            throughput,
+            throughput or None,
             facts.get("count"),
             _idle(sections),
         ),

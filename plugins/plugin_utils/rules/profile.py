@@ -26,11 +26,13 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
         return not_tested(CHECK, "neither a vLLM process nor its log shows the arguments")
     crowded = too_few_streams(node, arguments)
     stated = node.options.profile
-    if crowded or stated in (None, "none"):
+    if stated in (None, "none"):
         return crowded or not_tested(CHECK, "no profile is stated (validate_profile, vllm_profile)")
     if version is None:
-        return not_tested(CHECK, "the version of vLLM is unknown, and with it the settings of a profile")
+        return crowded or not_tested(CHECK, "the version of vLLM is unknown, and with it the settings of a profile")
     wanted = profiles.settings_of(str(stated), version, [device.name or "" for device in node.devices])
+    if not wanted:
+        return crowded or not_tested(CHECK, f"profile {stated} sets nothing for this version and these GPUs")
     other = {row.name: row.value for row in wanted if not alike(arguments.get(row.name), row.value)}
     compared: dict[str, t.Any] = {
         "expected": len(wanted),
@@ -40,7 +42,7 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
         "source": _SOURCE,
     }
     if not other:
-        return passed(CHECK, f"{len(wanted)} settings as profile {stated} has them", **compared)
+        return crowded or passed(CHECK, f"{len(wanted)} settings as profile {stated} has them", **compared)
     shown = ", ".join(
         f"{name} {'is not given' if arguments.get(name) is None else f'is {arguments[name]}'} ({stated}: {value})"
         for name, value in other.items()
@@ -48,7 +50,8 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
     return warned(
         CHECK,
         f"{len(other)} of {len(wanted)} settings are not those of profile {stated}: {shown}",
-        cause="The server was started with other settings, or somebody changed them since.",
+        cause="The server was started with other settings, or somebody changed them since."
+        + (f" It shows: {crowded.summary}." if crowded else ""),
         remedy=f"Deploy again with vllm_profile: {stated}, or state the profile that you mean.",
         **compared,
     )
@@ -58,7 +61,8 @@ def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
     """A load of more streams than the server runs at a time: the rest of them waits in its queue."""
     streams = max((int(step.get("concurrency") or 0) for step in node.steps), default=0)
     try:
-        limit = int(arguments.get("max_num_seqs") or 0)
+        # Each replica has its own.
+        limit = int(arguments.get("max_num_seqs") or 0) * int(node.tensor_parallel.data.get("data_parallel_size") or 1)
     except ValueError:
         return None
     if not limit or streams <= limit:
@@ -66,7 +70,7 @@ def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
     return warned(
         CHECK,
         f"{streams} streams on a server that runs {limit} at a time",
-        expected=f"max_num_seqs of at least {streams}",
+        expected=f"{streams} at a time",
         measured=limit,
         unit="streams",
         cause="The other streams wait in the queue, which shows as a long time to first token.",

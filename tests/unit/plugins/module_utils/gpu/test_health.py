@@ -44,6 +44,7 @@ def test_healthy_node_passes(facts):
         (["NVIDIA RTX PRO 6000 Blackwell"] * 2, "NVIDIA RTX PRO 6000 Blackwell Server Edition", "pass"),
         (["Quadro RTX 6000"], "Quadro RTX 6000", "pass"),
         (["NVIDIA RTX 6000 Ada Generation"], "Quadro RTX 6000", "fail"),
+        (["NVIDIA RTX 4000 SFF Ada Generation"], "NVIDIA RTX 4000 Ada Generation", "fail"),
         (["NVIDIA RTX 4000 Ada Generation", "Quadro RTX 6000"], "NVIDIA RTX 4000 Ada Generation", "fail"),
         (["Quadro RTX 6000"], None, "not_tested"),
         ([], "Quadro RTX 6000", "not_tested"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -17,6 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document impo
     SCHEMA_VERSION,
     exceeds,
     headline,
+    node_document,
     report_document,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section
@@ -68,6 +70,14 @@ def test_verdicts(fleet: dict) -> None:
     }
     assert fleet["summary"]["status"] == "fail"
     assert fleet["summary"]["hosts"] == {"pass": 1, "warn": 0, "fail": 5, "not_tested": 0}
+
+
+def test_a_void_step_tells_neither_speed_nor_price(results: dict, node: Callable[..., NodeFacts]) -> None:
+    for step in results["load"]["results"]:
+        step["void"] = True
+    facts = node_document(node(results, hourly_price=3.0), [])["facts"]
+    assert facts["output_throughput"] is None
+    assert facts["cost"]["per_million_output_tokens"] is None
 
 
 def test_what_nodes_and_fleet_cost(fleet: dict) -> None:

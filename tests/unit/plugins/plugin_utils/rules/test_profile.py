@@ -70,6 +70,24 @@ def test_as_many_streams_as_the_server_runs(node: Build, results: dict, limit: o
     assert judged(node(results)).status is Status.NOT_TESTED
 
 
+def test_each_replica_runs_its_own_streams(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["arguments"]["max_num_seqs"] = 4
+    results["tensor_parallel"]["data_parallel_size"] = 2
+    assert judged(node(results)).status is Status.NOT_TESTED
+
+
+def test_other_settings_are_told_before_the_queue_that_they_make(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["arguments"] = {**LATENCY, "max_num_seqs": 4}
+    finding = judged(node(results, profile="latency"))
+    assert "1 of 3 settings" in finding.summary
+    assert "8 streams on a server that runs 4 at a time" in finding.cause
+
+
+def test_a_profile_that_sets_nothing_here_is_not_a_pass(node: Build, results: dict, monkeypatch) -> None:
+    monkeypatch.setattr(profile.profiles, "settings_of", lambda *_given: ())
+    assert judged(node(results, profile="latency")).status is Status.NOT_TESTED
+
+
 def test_unknown_arguments_and_versions_are_not_tested(node: Build, results: dict) -> None:
     results["tensor_parallel"]["vllm_version"] = None
     results["logs"]["engine"]["vllm_version"] = None
