@@ -145,7 +145,8 @@ def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
     found = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
     if expected.model is None:
         return not_tested("hardware.gpu_model", f"{found}; no instance_type of a known model to compare with")
-    details: dict[str, t.Any] = {"expected": expected.model, "measured": found, "source": "the plan's hardware"}
+    models = ", ".join(dict.fromkeys(names))
+    details: dict[str, t.Any] = {"expected": expected.model, "measured": models, "source": "the plan's hardware"}
     if all(_is_model(name, expected.model) for name in names):
         return passed("hardware.gpu_model", f"{found}, as the plan is sold", **details)
     return failed(
