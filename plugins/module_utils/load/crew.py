@@ -17,6 +17,7 @@ import time
 import typing as t
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 
@@ -44,35 +45,46 @@ def run_crew(members: Sequence[Member], watch: Watch | None = None, start_at: fl
     :param watch: is told the sums of what the members tell.
     :param start_at: do not start before this time (``time.monotonic`` seconds).
     :raises CrewFailed: where one of them failed; the others are ended.
+    :raises OSError: where not all could be started; those that were are ended.
     """
     fork = multiprocessing.get_context("fork")
     pipes = [fork.Pipe() for _member in members]
+    processes = [
+        fork.Process(target=_work, args=(member, number, pipes), name=f"load-{number}", daemon=True)
+        for number, member in enumerate(members)
+    ]
+    try:
+        _start(processes)
+        for _ours, theirs in pipes:
+            theirs.close()
+        return _lead([ours for ours, _theirs in pipes], watch, start_at)
+    finally:
+        # A host that is short of memory or processes may have let only some of them start.
+        _end([process for process in processes if process.pid is not None])
+        for pipe in pipes:
+            for end in pipe:
+                end.close()
+
+
+def _start(processes: Sequence[BaseProcess]) -> None:
     # What is frozen is not looked at by the members' garbage collectors, and so stays one copy for all.
     gc.collect()
     gc.freeze()
     try:
-        processes = [
-            fork.Process(target=_work, args=(member, number, pipes), name=f"load-{number}", daemon=True)
-            for number, member in enumerate(members)
-        ]
         for process in processes:
             process.start()
     finally:
         gc.unfreeze()
-    for _ours, theirs in pipes:
-        theirs.close()
-    try:
-        return _lead([ours for ours, _theirs in pipes], watch, start_at)
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(_PATIENCE)
-            # Does nothing where it has ended.
-            process.kill()
-            process.join()
-        for ours, _theirs in pipes:
-            ours.close()
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_PATIENCE)
+        # Does nothing where it has ended.
+        process.kill()
+        process.join()
 
 
 def _lead(pipes: Sequence[Connection], watch: Watch | None, start_at: float) -> Outcome:

@@ -104,7 +104,7 @@ class StepRun:
         while self._settling:
             outcome.add(self._settling.popleft())
         outcome.cpu, outcome.busiest = used["cpu"] or 0.0, used["cpu"]
-        outcome.lag_p99, outcome.backlog = used["lag_p99"], used["backlog"]
+        outcome.lag_p99, outcome.backlog, outcome.free_cores = used["lag_p99"], used["backlog"], used["free_cores"]
         outcome.full_from = self._full_from()
         outcome.ended = self._last_activity
         if outcome.deadline is not None and outcome.gave_up is None:
@@ -224,6 +224,7 @@ class StepRun:
 
     async def _end_on_time(self, duration: float, tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.sleep(self.outcome.started + duration - time.monotonic())
+        self._self_watch.load_ends()
         self._stopping = True
         self._full_ends()
         _done, late = await asyncio.wait(tasks, timeout=self._drain)

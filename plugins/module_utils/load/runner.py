@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import os
 import random
 import resource
 import time
@@ -21,7 +20,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import S
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.intake import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.open_loop import OpenLoop
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import idle_seconds
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Bodies, Step
 
 #: Files that a process needs beside its connections.
@@ -94,26 +92,6 @@ def run_load(
     :param seed: decides what is random here; the other parameters are those of ``run_step``.
     :param start_at: do not start before this time (``time.monotonic`` seconds).
     """
-    idle, begun = idle_seconds(), time.monotonic()
-    outcome = _run_shares(target, step, bodies, seed, processes, drain, reuse_connections, watch, start_at)
-    idle_now, wall = idle_seconds(), time.monotonic() - begun
-    if idle is not None and idle_now is not None and wall > 0:
-        # A container may use fewer cores than its host has.
-        outcome.free_cores = min((idle_now - idle) / wall, len(os.sched_getaffinity(0)))
-    return outcome
-
-
-def _run_shares(
-    target: Target,
-    step: Step,
-    bodies: Bodies,
-    seed: int,
-    processes: int,
-    drain: float,
-    reuse_connections: bool,
-    watch: Callable[[int, int], None] | None,
-    start_at: float,
-) -> Outcome:
     shares = [share for index in range(processes) if (share := step.share(index, processes)) is not None]
     if len(shares) == 1:
 

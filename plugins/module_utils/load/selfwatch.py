@@ -46,11 +46,15 @@ class SelfWatch:
         self._turn = 0
         self._cpu = 0.0
         self._started = 0.0
+        self._idle: float | None = None
+        self._free: float | None = None
+        self._load_ended = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._cpu = time.process_time()
         self._started = time.monotonic()
+        self._idle = idle_seconds()
         self._schedule(asyncio.get_running_loop())
 
     def look(self, connections: Sequence[Waiting]) -> None:
@@ -61,14 +65,25 @@ class SelfWatch:
         seen = (connections[self._turn :] + connections[: self._turn])[:_LOOKS]
         self._backlogs.append(sum(connection.waiting() for connection in seen) / len(seen))
 
+    def load_ends(self) -> None:
+        """Note how many cores were free up to now; in a drain after it fewer and fewer streams are at work."""
+        if self._load_ended:
+            return
+        self._load_ended = True
+        idle, wall = idle_seconds(), time.monotonic() - self._started
+        if idle is not None and self._idle is not None and wall > 0:
+            # A container may use fewer cores than its host has.
+            self._free = min((idle - self._idle) / wall, len(os.sched_getaffinity(0)))
+
     def stop(self) -> dict[str, float | None]:
         """``cpu``: processor seconds a second (1.0 is one full core); ``lag_p99``: seconds; ``backlog``: bytes a stream
-        that waited to be read, as 99th percentile over time."""
+        that waited to be read, as 99th percentile over time; ``free_cores``: of this host, during the load."""
+        self.load_ends()
         if self._timer is not None:
             self._timer.cancel()
         wall = time.monotonic() - self._started
         cpu = (time.process_time() - self._cpu) / wall if wall > 0 else None
-        return {"cpu": cpu, "lag_p99": _p99(self._lags), "backlog": _p99(self._backlogs)}
+        return {"cpu": cpu, "lag_p99": _p99(self._lags), "backlog": _p99(self._backlogs), "free_cores": self._free}
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() + BEAT

@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import crew as subject
@@ -64,6 +66,27 @@ def test_a_member_that_is_killed_ends_all():
 
     with pytest.raises(subject.CrewFailed):
         subject.run_crew([member(1), killed])
+
+
+def test_a_process_that_cannot_be_started_ends_those_that_were(monkeypatch):
+    forked = ForkProcess._Popen
+
+    def fork_once(process):
+        if process.name == "load-1":
+            raise BlockingIOError("Resource temporarily unavailable")
+        return forked(process)
+
+    def patient(*, start, watch) -> Outcome:
+        time.sleep(600)
+        return Outcome()
+
+    monkeypatch.setattr(ForkProcess, "_Popen", staticmethod(fork_once))
+    open_before = os.listdir("/proc/self/fd")
+    with pytest.raises(BlockingIOError):
+        subject.run_crew([patient, patient, patient])
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("load-")]
+    assert len(os.listdir("/proc/self/fd")) == len(open_before)
+    assert gc.get_freeze_count() == 0
 
 
 def start_in_loop(start) -> None:
