@@ -9,8 +9,11 @@ the process of every host.
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import typing as t
 from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -33,6 +36,8 @@ ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     **{name: {"type": kind, "required": True} for name, kind in NUMBERS.items()},
     "load_processes": {"type": "int", "default": 1},
     "load_hosts": {"type": "list", "elements": "str", "default": []},
+    "load_base_url": {"type": "str"},
+    "hourly_price": {"type": "float"},
     "thresholds": {"type": "list", "elements": "raw", "default": []},
     "speed_limits": {"type": "raw", "default": {}},
     "report_formats": {"type": "list", "elements": "str", "default": list(formats.DEFAULT)},
@@ -44,20 +49,59 @@ _IMPOSSIBLE: t.Final = (
 )
 
 
-def problems(options: Mapping[str, t.Any], inventory: Collection[str]) -> list[str]:
+_SCHEMES: t.Final = ("http://", "https://")
+
+
+def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str) -> list[str]:
     """What is wrong with the options, in words; empty where nothing is.
 
     :param inventory: the names of all hosts.
+    :param node: the name of the host that is validated.
     """
     numbers = [*(options["prompt_tokens"] or [0]), *(options[name] for name in NUMBERS)]
-    possible = min(numbers) > 0 and options["base_url"].startswith(("http://", "https://"))
+    possible = min(numbers) > 0 and options["base_url"].startswith(_SCHEMES)
     unknown = [host for host in options["load_hosts"] if host not in inventory and host != "localhost"]
     return [
         *([] if possible else [_IMPOSSIBLE]),
         *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
+        *_load_url_errors(options, node),
+        *_price_errors(options["hourly_price"]),
         *judgement_errors(options["thresholds"], options["speed_limits"]),
         *formats.errors(options["report_formats"]),
     ]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL means, on every host, that host itself (RFC 1122, 3.2.1.3; RFC 6761, 6.3)."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _load_url_errors(options: Mapping[str, t.Any], node: str) -> list[str]:
+    """Load hosts that would load themselves. A loopback address that was given for them is theirs to know: a tunnel."""
+    given, others = options["load_base_url"], [host for host in options["load_hosts"] if host != node]
+    if given:
+        wrong = f"validate_load_base_url is {given}; it begins with http:// or https://"
+        return [] if given.startswith(_SCHEMES) else [wrong]
+    if not others or not is_loopback(options["base_url"]):
+        return []
+    return [
+        f"validate_load_base_url is not set, and {options['base_url']} (validate_base_url) means on each load host that"
+        f" host itself, not {node}: set validate_load_base_url to the address under which {', '.join(others)} can reach"
+        f" the server of {node}"
+    ]
+
+
+def _price_errors(price: float | None) -> list[str]:
+    if price is None or 0 < price < math.inf:
+        return []
+    return [f"validate_hourly_price is {price:g}; allowed: more than 0 US dollars"]
 
 
 class ActionModule(ActionBase):
@@ -70,8 +114,9 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        inventory = ((task_vars or {}).get("groups") or {}).get("all") or ()
-        if wrong := problems(options, inventory):
+        known = task_vars or {}
+        inventory = (known.get("groups") or {}).get("all") or ()
+        if wrong := problems(options, inventory, known.get("inventory_hostname") or "the node"):
             raise AnsibleActionFail("; ".join(wrong))
         steps = load_steps(
             options["prompt_tokens"],

@@ -54,6 +54,13 @@ options:
     type: list
     elements: str
     default: []
+  load_base_url:
+    description: Root URL of the vLLM server as seen from O(load_hosts). Without it O(base_url) must not be a loopback
+      address where a load host is not the node itself, for that host would load itself.
+    type: str
+  hourly_price:
+    description: What the node costs in US dollars an hour, greater than 0.
+    type: float
   thresholds:
     description: Limits of the user's own, each with C(query) and C(min), C(max) or C(equals).
     type: list

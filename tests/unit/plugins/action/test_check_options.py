@@ -73,6 +73,57 @@ def test_a_mistake_is_named(run_action: Run, wrong: dict[str, t.Any], hint: str)
         run_action(ActionModule, OPTIONS | wrong)
 
 
+@pytest.mark.parametrize("price", [-1, 0, "inf", "nan"])
+def test_a_price_that_cannot_be_is_told_before_anything_is_measured(run_action: Run, price: float | str) -> None:
+    with pytest.raises(AnsibleActionFail, match=rf"validate_hourly_price is {price}; allowed: more than 0"):
+        run_action(ActionModule, OPTIONS | {"hourly_price": price})
+
+
+def test_a_price_that_can_be_passes(run_action: Run) -> None:
+    assert run_action(ActionModule, OPTIONS | {"hourly_price": 0.01})["steps"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000",
+        "http://127.8.0.1",
+        "http://[::1]:8000",
+        "http://0.0.0.0:8000",
+        "https://LOCALHOST.:8000/v1",
+        "http://node.localhost",
+    ],
+)
+def test_a_load_host_is_not_to_load_itself(run_action: Run, url: str) -> None:
+    options = OPTIONS | {"base_url": url, "load_hosts": ["node-01", "localhost"]}
+    with pytest.raises(AnsibleActionFail, match="set validate_load_base_url to .* localhost can reach .* of node-01"):
+        run_action(ActionModule, options)
+
+
+@pytest.mark.parametrize(
+    "possible",
+    [
+        {"base_url": "http://192.0.2.7:8000", "load_hosts": ["localhost"]},
+        {"base_url": "http://node-01.example.com", "load_hosts": ["localhost"]},
+        {"load_hosts": []},
+        {"load_hosts": ["localhost"], "load_base_url": "http://192.0.2.7:8000"},
+        # Given for the load hosts: the end of a tunnel there.
+        {"load_hosts": ["localhost"], "load_base_url": "http://127.0.0.1:9000"},
+    ],
+)
+def test_a_server_that_load_hosts_reach_passes(run_action: Run, possible: dict[str, t.Any]) -> None:
+    assert run_action(ActionModule, OPTIONS | possible)["steps"]
+
+
+def test_a_node_may_load_itself(run_action: Run) -> None:
+    assert run_action(ActionModule, OPTIONS | {"load_hosts": ["localhost"]}, host="localhost")["steps"]
+
+
+def test_the_url_of_the_load_hosts_is_one(run_action: Run) -> None:
+    with pytest.raises(AnsibleActionFail, match="validate_load_base_url is 192.0.2.7; it begins with"):
+        run_action(ActionModule, OPTIONS | {"load_hosts": ["localhost"], "load_base_url": "192.0.2.7"})
+
+
 def test_limits_that_can_be_pass(run_action: Run) -> None:
     limits = {"thresholds": [{"query": "load[0].output_throughput", "min": 50}], "speed_limits": {"L40S": {"warn": 70}}}
     assert run_action(ActionModule, OPTIONS | limits)["steps"]
