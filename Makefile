@@ -21,7 +21,7 @@ demo: setup ## validate the built-in fleet of simulated nodes (no GPU needed)
 	@scripts/demo.sh
 
 test: setup ## every check below except test-vllm
-	@scripts/test.sh sanity,provisioning,lint,accessibility+unit,integration,molecule scenarios
+	@scripts/test.sh sanity,provisioning,lint,accessibility,unit+integration,molecule scenarios
 
 unit: setup ## unit tests with coverage of plugins/
 	@pytest -n 2 -q --durations 5 --cov --cov-report term --cov-fail-under $(COVERAGE) $(ARGS)
