@@ -60,7 +60,8 @@ def difference(original: Sequence[float], winner: Sequence[float], more: bool) -
 def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
     """What the ledger says: ``best`` settings or ``None``, ``gain`` and ``uncertainty`` (shares), ``proven``, figures.
 
-    ``confirm``: whether the best has still to be measured against the original.
+    ``confirm``: whether the best has still to be measured against the original. Where it failed when it was measured
+    again, it has not: that is an answer too. ``knows_floor``: whether it is known what is too slow for the aim.
     """
     best = best_trial(ledger, search)
     floor = search.floor(ledger)
@@ -75,6 +76,8 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
         "tried": len(trials),
         "failed": sum(1 for each in trials if search.value(each, floor) is None),
         "confirm": False,
+        "failed_again": False,
+        "knows_floor": search.knows_floor(ledger),
     }
     if best is None:
         return found
@@ -82,8 +85,9 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
     ours = [each for each in again if each["settings"] == best["settings"]]
     theirs = [each for each in again if each["settings"] == {}]
     found["best"] = best["settings"]
-    found["confirm"] = not ours or not theirs
     ours_values = [value for each in ours if (value := search.value(each, floor)) is not None]
+    found["failed_again"] = len(ours_values) < len(ours)
+    found["confirm"] = not ours or bool(ours_values and not theirs)
     their_values = [value for each in theirs if (value := search.value(each)) is not None]
     if ours_values:
         found["winner"] = statistics.fmean(ours_values)
@@ -93,7 +97,7 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
     if measured is not None:
         found["gain"], found["uncertainty"] = measured
         # Settings that failed or were too slow when they were measured again are not to be committed.
-        found["proven"] = measured[0] > measured[1] and len(ours_values) == len(ours)
+        found["proven"] = measured[0] > measured[1] and not found["failed_again"] and found["knows_floor"]
     return found
 
 
@@ -103,6 +107,10 @@ def summary(ledger: Sequence[Entry], search: Search) -> str:
     tried = f"{found['tried']} settings tried for {search.goal}, {found['failed']} of them failed or too slow"
     if found["best"] is None:
         return f"{tried}; none was better than the original"
+    if not found["knows_floor"]:
+        return f"{tried}; the original was not measured, so it is not known what is too slow and no gain is proven"
+    if found["gain"] is None and found["failed_again"]:
+        return f"{tried}; the best failed or was too slow when it was measured again, so no gain is proven"
     if found["gain"] is None:
         return f"{tried}; the best was not measured again, so that no gain is proven"
     unit = GOALS[search.goal].unit

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.multigpu.vllm.plugins.filter.tuning import FilterModule
 
@@ -37,6 +39,17 @@ def test_each_step_is_an_entry() -> None:
 def test_every_aim_has_a_space_of_its_own(goal: str) -> None:
     starts = FILTERS["tune_starts"]({"space": {}, "goal": goal})
     assert ("max_model_len" in starts[0]) is (goal == "context")
+
+
+def test_every_field_of_the_outcome_is_documented() -> None:
+    text = (Path(__file__).parents[4] / "plugins/filter/tune_outcome.yml").read_text(encoding="utf-8")
+    returned = str(list(yaml.safe_load_all(text))[0]["RETURN"])
+    assert [name for name in FILTERS["tune_outcome"]([], SPACE) if f"C({name})" not in returned] == []
+
+
+def test_settings_to_try_first_that_lack_a_name_are_told() -> None:
+    with pytest.raises(AnsibleFilterError, match="lack max_num_seqs"):
+        FILTERS["tune_next"]([], {**SPACE, "first": [{"dtype": "auto"}]})
 
 
 def test_a_space_without_choice_and_a_missing_library_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,26 @@ def test_a_winner_that_fails_once_is_not_to_be_committed() -> None:
     assert not results.outcome(ledger([100.0, 100.0], [130.0, 131.0, None]), SEARCH)["proven"]
 
 
+def test_a_best_that_failed_again_is_not_measured_a_third_time() -> None:
+    failed = entries("original", {}, 100.0) + entries("trial", BEST, 130.0) + entries("confirmation", BEST, None)
+    found = results.outcome(failed, SEARCH)
+    assert (found["confirm"], found["failed_again"], found["proven"]) == (False, True, False)
+    assert "failed or was too slow when it was measured again" in results.summary(failed, SEARCH)
+    assert yaml.safe_load(results.variables_file(failed, SEARCH, {}, "gpu-01", "8 streams")) == {}
+
+
+def test_without_a_measured_original_nothing_is_proven_for_latency() -> None:
+    found = ledger([1.0, 1.0], [0.5, 0.5])
+    for each in found:
+        each["figures"] = {"output_throughput": 1.0, "ttft_p95": each["figures"]["output_throughput"]}
+    search = Search(SEARCH.space, "ttft")
+    assert results.outcome(found, search)["knows_floor"]
+    unknown = entries("original", {}, None) + found[1:]
+    assert results.outcome(unknown, search)["gain"] == pytest.approx(0.5)
+    assert not results.outcome(unknown, search)["proven"]
+    assert "not known what is too slow" in results.summary(unknown, search)
+
+
 def test_the_best_is_measured_again_unless_it_was() -> None:
     assert results.outcome(ledger([], []), SEARCH)["confirm"]
     assert results.outcome(ledger([], [120.0]), SEARCH)["confirm"]
