@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import OPTIONS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_tuning import ENVIRONMENT, GOALS, SPACES
 
@@ -62,3 +64,92 @@ def test_a_trial_does_not_come_back_by_itself() -> None:
     assert start["vars"]["_vllm_restart_policy"] == "no"
     assert "_vllm_restart_policy" in (ROLE.parent / "vllm/tasks/container.yml").read_text(encoding="utf-8")
     assert "_vllm_heartbeat" in (ROLE.parent / "vllm/tasks/run.yml").read_text(encoding="utf-8")
+
+
+def test_the_best_gets_a_whole_start_and_its_failure_ends_in_the_summary() -> None:
+    assert load("tasks/serve.yml")[-1]["vars"]["vllm_start_timeout"] == "{{ _tune_start_seconds }}"
+    tasks = {task["name"]: task for task in load("tasks/tune.yml")[1]["block"]}
+    again = tasks["Measure the best again"]
+    assert again["vars"]["_tune_start_seconds"] == "{{ tune_start_timeout | float }}"
+    entered = again["rescue"][-1]
+    assert entered["ansible.builtin.include_tasks"] == "enter.yml"
+    assert "'confirmation', __tune_settings" in entered["vars"]["_tune_entries"]
+    # The ledger that the condition would look at changes within the block.
+    assert "_tune_outcome" not in again["when"]
+
+
+def test_a_search_that_cannot_know_what_is_too_slow_ends_before_the_stop() -> None:
+    tasks = load("tasks/tune.yml")[1]["block"]
+    names = [task["name"] for task in tasks]
+    known = names.index("Know what is too slow")
+    assert tasks[known]["ansible.builtin.assert"]["that"] == "_tune_outcome.knows_floor"
+    assert names.index("Measure the original server") < known < names.index("Stop the original server")
+
+
+def test_the_ledger_is_for_its_owner_alone() -> None:
+    assert load("tasks/enter.yml")[-1]["ansible.builtin.copy"]["mode"] == "0600"
+
+
+def texts() -> dict[str, t.Any]:
+    """Numbers as ``-e NAME=VALUE`` gives them, and what the role keeps as facts."""
+    given = {
+        name: str(option["default"])
+        for name, option in SPEC.items()
+        if option["type"] in ("int", "float", "bool") and "default" in option
+    }
+    kept = {"__tune_started": "0", "__tune_longest": "90", "__tune_ledger": [], "inventory_hostname": "gpu-01"}
+    healthy = {"content": "e30="}
+    return {**load("defaults/main.yml"), **load("vars/main.yml"), **given, **kept, "__tune_healthy": healthy}
+
+
+def template(text: str, **more: t.Any) -> t.Any:
+    variables = {name: trusted(value) for name, value in {**texts(), "tune_max_ttft": "0.5", **more}.items()}
+    return Templar(loader=DataLoader(), variables=variables).template(trust_as_template(text))
+
+
+def trusted(value: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return {name: trusted(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [trusted(each) for each in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def calculations(found: t.Any) -> t.Iterator[str]:
+    """Every template of the tasks that reads a number which the user may give."""
+    for each in found.values() if isinstance(found, dict) else found if isinstance(found, list) else []:
+        yield from calculations(each)
+    if isinstance(found, str) and "{{" in found and re.search(r"tune_(trials|budget|duration|repeats|patience)", found):
+        yield found
+
+
+CALCULATED = sorted(
+    {text for file in (ROLE / "tasks").glob("*.yml") for text in calculations(load(f"tasks/{file.name}"))}
+)
+
+
+@pytest.mark.parametrize("text", CALCULATED)
+def test_tasks_calculate_with_numbers_that_came_as_texts(text: str) -> None:
+    plain = {name: value for name, value in load("defaults/main.yml").items() if isinstance(value, (int, float))}
+    more = {"__tune_settings": {"a": 1}, "_tune_last_words": "fast"}
+    assert str(template(text, **more)) == str(template(text, **more, **plain))
+
+
+@pytest.mark.parametrize(
+    "name", ["_tune_load_seconds", "_tune_left", "_tune_start_seconds", "_tune_plan_lines", "_tune_search"]
+)
+def test_variables_calculate_with_numbers_that_came_as_texts(name: str) -> None:
+    plain = {"__tune_started": "{{ now().timestamp() }}", "_tune_starts": [{"max_num_seqs": 8}], "_tune_next": {}}
+    assert template("{{ " + name + " }}", **plain)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("0.5", 0.5), (2, 2.0), (None, None), ("", None)])
+def test_a_longest_ttft_is_a_number_or_none(given: t.Any, wanted: float | None) -> None:
+    assert template("{{ _tune_search }}", tune_max_ttft=given)["max_ttft"] == wanted
+
+
+def test_an_original_that_failed_is_measured_by_the_next_run() -> None:
+    conditions = template("{{ _tune_conditions }}")
+    entry = {"kind": "original", "conditions": conditions, "state": "failed"}
+    assert template("{{ _tune_knows_original }}", __tune_ledger=[entry]) is False
+    assert template("{{ _tune_knows_original }}", __tune_ledger=[entry, {**entry, "state": "measured"}]) is True
