@@ -121,7 +121,7 @@ class Search:
             raise InvalidSpace("for the aim context the space needs max_model_len")
         for each in self.first:
             if missing := [name for name in self.space if name not in each]:
-                raise InvalidSpace(f"settings to try first lack {', '.join(missing)}: {dict(each)}")
+                raise InvalidSpace(f"settings to try first lack {', '.join(missing)}: {each}")
 
     def entries(self, ledger: Iterable[Entry], *kinds: str) -> list[Entry]:
         """Those of the ledger that count here."""
