@@ -10,7 +10,6 @@ the process of every host.
 from __future__ import annotations
 
 import ipaddress
-import math
 import typing as t
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.filter.load_steps import load_steps
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 
 #: Options that are numbers greater than 0.
@@ -47,8 +47,6 @@ _IMPOSSIBLE: t.Final = (
     " validate_prompt_tokens (at least one), validate_output_tokens, validate_requests, validate_concurrency,"
     " validate_load_duration, validate_timeout and validate_load_processes are greater than 0."
 )
-
-
 _SCHEMES: t.Final = ("http://", "https://")
 
 
@@ -65,7 +63,7 @@ def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str
         *([] if possible else [_IMPOSSIBLE]),
         *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
         *_load_url_errors(options, node),
-        *_price_errors(options["hourly_price"]),
+        *price_errors(options["hourly_price"], "validate_hourly_price"),
         *judgement_errors(options["thresholds"], options["speed_limits"]),
         *formats.errors(options["report_formats"]),
     ]
@@ -96,12 +94,6 @@ def _load_url_errors(options: Mapping[str, t.Any], node: str) -> list[str]:
         f" host itself, not {node}: set validate_load_base_url to the address under which {', '.join(others)} can reach"
         f" the server of {node}"
     ]
-
-
-def _price_errors(price: float | None) -> list[str]:
-    if price is None or 0 < price < math.inf:
-        return []
-    return [f"validate_hourly_price is {price:g}; allowed: more than 0 US dollars"]
 
 
 class ActionModule(ActionBase):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing as t
 from collections.abc import Collection
 from pathlib import Path
@@ -19,6 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Statu
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.history import past_speeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.profiles import PROFILES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
@@ -103,9 +103,10 @@ class ActionModule(ActionBase):
         )
         if options["baseline_dir"] and not options["speed_history"]:
             node = _with_past(node, Path(options["baseline_dir"]))
-        wrong = judgement_errors(options["thresholds"], options["speed_limits"])
-        if options["hourly_price"] is not None and not 0 < options["hourly_price"] < math.inf:
-            wrong.append(f"hourly_price is {options['hourly_price']:g}; allowed: more than 0 US dollars")
+        wrong = [
+            *judgement_errors(options["thresholds"], options["speed_limits"]),
+            *price_errors(options["hourly_price"], "hourly_price"),
+        ]
         if wrong:
             raise AnsibleActionFail("; ".join(wrong))
         areas = selected_areas(options["tags"], options["skip_tags"])

@@ -8,6 +8,7 @@ The price is the user's own, or Linode's list price of the plan. A plan whose pr
 
 from __future__ import annotations
 
+import math
 import typing as t
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +20,13 @@ _HOUR: t.Final = 3600
 _TOKENS: t.Final = 1_000_000
 
 Cost = dict[str, t.Any]
+
+
+def price_errors(price: float | None, option: str) -> list[str]:
+    """What is wrong with a price of the user's own, in words that name the ``option``; empty where nothing is."""
+    if price is None or 0 < price < math.inf:
+        return []
+    return [f"{option} is {price:g}; allowed: more than 0 US dollars"]
 
 
 def hourly_price(price: float | None, instance_type: str | None) -> tuple[float, str] | None:

@@ -25,6 +25,13 @@ def test_the_own_price_goes_before_the_list(price, instance_type, expected):
     assert cost.hourly_price(price, instance_type) == expected
 
 
+@pytest.mark.parametrize(("price", "wrong"), [(None, 0), (0.01, 0), (0, 1), (-1, 1), (float("inf"), 1)])
+def test_a_price_is_more_than_nothing(price, wrong):
+    found = cost.price_errors(price, "hourly_price")
+    assert len(found) == wrong
+    assert all("hourly_price" in words for words in found)
+
+
 def test_per_million():
     # 1,000 tokens a second are 3.6 million an hour.
     assert cost.per_million(3.6, 1000.0) == pytest.approx(1.0)
