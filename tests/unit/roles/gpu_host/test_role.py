@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/gpu_host"
 
@@ -30,11 +29,7 @@ def test_defaults_are_the_specified_options() -> None:
 
 @pytest.mark.parametrize("name", SPEC)
 def test_the_readme_describes_the_option(name: str) -> None:
-    option = SPEC[name]
-    default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
-    described = re.sub(r"[OCVE]\(([^)]*)\)", r"`\1`", " ".join(option["description"].split()))
-    row = f"| `{name}` | {option['type']} | {default} | {described} |"
-    assert row in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
+    assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("package", SPEC["gpu_host_python_packages"]["default"])

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.linode_fleet import GROUP_KEYS
+from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROOT = Path(__file__).parents[4]
 ROLE = ROOT / "roles/provision"
@@ -25,12 +25,7 @@ def test_keys_of_a_group_are_those_that_the_filter_knows() -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_readme_describes_the_option(name: str) -> None:
-    option = ROWS[name]
-    default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
-    words = option["description"] if isinstance(option["description"], str) else " ".join(option["description"])
-    described = re.sub(r"[OCVE]\(([^)]*)\)", r"`\1`", " ".join(words.split()))
-    row = f"| `{name}` | {option['type']} | {default} | {described} |"
-    assert row in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
+    assert readme_row(name, ROWS[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_secrets_are_marked() -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 from pathlib import Path
@@ -16,6 +15,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import OPTIONS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_tuning import ENVIRONMENT, GOALS, SPACES
+from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/tune"
 
@@ -33,11 +33,7 @@ def test_defaults_are_the_specified_options() -> None:
 
 @pytest.mark.parametrize("name", SPEC)
 def test_the_readme_describes_the_option(name: str) -> None:
-    option = SPEC[name]
-    default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
-    described = re.sub(r"[OCVE]\(([^)]*)\)", r"`\1`", " ".join(option["description"].split()))
-    row = f"| `{name}` | {option['type']} | {default} | {described} |"
-    assert row in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
+    assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_goals_are_what_can_be_measured() -> None:

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS
+from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/validate"
 
@@ -38,11 +37,7 @@ def test_a_default_is_the_documented_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPEC)
 def test_the_readme_describes_the_option(name: str) -> None:
-    option = SPEC[name]
-    default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
-    described = re.sub(r"[OCV]\(([^)]*)\)", r"`\1`", " ".join(option["description"].split()))
-    row = f"| `{name}` | {option['type']} | {default} | {described} |"
-    assert row in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
+    assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def measuring_blocks() -> list[dict]:
