@@ -56,6 +56,15 @@ class Balancer:
         self._server.shutdown()
         self._server.server_close()
 
+    @property
+    def hooks(self) -> dict[str, object]:
+        """Variables with which role vllm takes a node out before it changes it, and back afterwards."""
+        return {
+            "vllm_before_change": {"role": "balancer", "tasks_from": "drain"},
+            "vllm_after_change": {"role": "balancer", "tasks_from": "enable"},
+            "balancer_url": self.url,
+        }
+
     def drain(self, name: str) -> None:
         with self.changed:
             self.drained.add(name)

@@ -102,12 +102,7 @@ def drained(home: Path, engine: Engine) -> None:
     """Restart and stop behind a balancer under load."""
     sites = [Site(home, engine, f"node-{number}", f"vllm-{number}") for number in range(2)]
     with Balancer({each.node.name: each.port for each in sites}) as balancer:
-        hooks = {
-            "vllm_before_change": {"role": "balancer", "tasks_from": "drain"},
-            "vllm_after_change": {"role": "balancer", "tasks_from": "enable"},
-            "balancer_url": balancer.url,
-        }
-        hosts = {each.node.name: {**each.variables(), **hooks} for each in sites}
+        hosts = {each.node.name: {**each.variables(), **balancer.hooks} for each in sites}
         sites[0].inventory.write_text(json.dumps({"all": {"hosts": hosts}}), "utf-8")
         played = sites[0].play(vllm_max_unavailable="100%")
         check("two nodes behind a balancer serve", played.code == 0, played.output)

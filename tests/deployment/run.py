@@ -277,12 +277,7 @@ def fleet(site: Site) -> None:
     """A rolling change over six nodes behind a balancer, with load on all of them."""
     sites = [Site(site.home, site.engine, f"node-{number}", f"vllm-{number}") for number in range(6)]
     with Balancer({each.node.name: each.port for each in sites}) as balancer:
-        hooks = {
-            "vllm_before_change": {"role": "balancer", "tasks_from": "drain"},
-            "vllm_after_change": {"role": "balancer", "tasks_from": "enable"},
-            "balancer_url": balancer.url,
-        }
-        hosts = {each.node.name: {**each.variables(), **hooks} for each in sites}
+        hosts = {each.node.name: {**each.variables(), **balancer.hooks} for each in sites}
         site.inventory.write_text(json.dumps({"all": {"hosts": hosts}}), "utf-8")
         played = site.play(vllm_max_unavailable="100%")
         served = all(each.get("/health") == 200 for each in sites)
