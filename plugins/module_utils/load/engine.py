@@ -83,11 +83,11 @@ class StepRun:
         await asyncio.sleep(outcome.started - time.monotonic())
         watch = self._self_watch
         watch.start()
-        if self._step.duration is not None:
-            outcome.deadline = outcome.started + self._step.duration
         tasks = [asyncio.create_task(work) for work in self._work()]
         helpers = [asyncio.create_task(self._patrol()), asyncio.create_task(self._settle())]
         if self._step.duration is not None:
+            # None of the tasks has begun yet.
+            outcome.deadline = outcome.started + self._step.duration
             helpers.append(asyncio.create_task(self._end_on_time(self._step.duration, tasks)))
         try:
             ends = await asyncio.gather(*tasks, return_exceptions=True)
