@@ -135,7 +135,6 @@ class Node:
         template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
         self.log.boot(template, facts, until)
         self.log.boot(self.scenario.then, facts)
-        (self.directory / "ready").touch()
 
     def refuse(self, reason: str) -> None:
         """The log of a server that does not accept its own configuration."""
@@ -171,6 +170,8 @@ class Node:
         boards = self.boards()
         await asyncio.get_running_loop().create_server(asyncio.Protocol, self.options.host, self.options.port)
         self.boot()
+        # Nobody can ask it whether it is there yet. One that is to die leaves no mark: it is ready when it is gone.
+        (self.directory / "ready").touch()
         complaint = time.monotonic() + COMPLAINT
         while True:
             boards.advance(Load(busy=TICK, waiting=TICK))
