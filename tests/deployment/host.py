@@ -28,7 +28,7 @@ import simulate  # noqa: E402
 from emulator import build  # noqa: E402
 from emulator.scenario import Scenario  # noqa: E402
 from engine import Engine  # noqa: E402
-from run import Played, check  # noqa: E402
+from node import Played, check  # noqa: E402
 
 BASE = ROOT / ".cache/deployment/bookworm-ssh.tar"
 TREE = ("python3", "python3-venv", "python3-apt", "python3-debian", "ca-certificates", "openssh-server")

@@ -10,22 +10,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import image
 from balancer import DIRECT, Balancer, Load
 from engine import Engine
-from run import VERSION, Site, check, wait_until
+from node import Site, check, engine_with_vllm, wait_until
 
 #: Seconds after Ctrl-C within which everything has ended, on a busy machine too.
 END_LIMIT = 30
@@ -126,19 +120,13 @@ def drained(home: Path, engine: Engine) -> None:
 
 
 def main() -> None:
-    home = Path(tempfile.mkdtemp(prefix="multigpu-vllm-lifecycle-"))
-    try:
-        with Engine(home / "engine") as engine:
-            entry, name = 'ENTRYPOINT ["vllm","serve"]', f"vllm/vllm-openai:v{VERSION}"
-            engine.docker("import", "--change", entry, "-", name, stdin=image.tree(VERSION))
-            site = Site(home, engine)
-            played = site.play()
-            check("deploy serves", played.code == 0 and site.get("/health") == 200, played.output)
-            parts(site, home)
-            follow(site, home)
-            drained(home, engine)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with engine_with_vllm("lifecycle") as (home, engine):
+        site = Site(home, engine)
+        played = site.play()
+        check("deploy serves", played.code == 0 and site.get("/health") == 200, played.output)
+        parts(site, home)
+        follow(site, home)
+        drained(home, engine)
 
 
 if __name__ == "__main__":

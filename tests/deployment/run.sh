@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The roles gpu_host, vllm and tune on a real Docker Engine, which runs only for the time of the test, and site.yml from an
 # empty account to a validated fleet. Names of parts choose some: tests/deployment/run.sh first_deployment mistakes,
-# and site, host or lifecycle
+# and site, host, lifecycle, tuning or tuning seeds
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH=$PATH:/usr/sbin:/sbin
@@ -18,12 +18,10 @@ fi
 
 case ${1:-all} in
 site) .venv/bin/python tests/deployment/whole_site.py "${@:2}" ;;
-host | lifecycle) .venv/bin/python "tests/deployment/$1.py" ;;
+host | lifecycle | tuning) .venv/bin/python "tests/deployment/$1.py" "${@:2}" ;;
 all)
     .venv/bin/python tests/deployment/run.py
-    .venv/bin/python tests/deployment/host.py
-    .venv/bin/python tests/deployment/lifecycle.py
-    .venv/bin/python tests/deployment/whole_site.py
+    for part in tuning host lifecycle whole_site; do .venv/bin/python "tests/deployment/$part.py"; done
     ;;
 *) .venv/bin/python tests/deployment/run.py "$@" ;;
 esac

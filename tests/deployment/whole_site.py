@@ -19,7 +19,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,7 +31,6 @@ for folder in (HERE, ROOT / "roles/simulated_node/files/simulator", ROOT / "test
     sys.path.insert(0, str(folder))
 
 import host  # noqa: E402
-import image  # noqa: E402
 import prism  # noqa: E402
 import simulate  # noqa: E402
 from emulator import build  # noqa: E402
@@ -40,7 +38,7 @@ from emulator.scenario import Scenario  # noqa: E402
 from engine import Engine  # noqa: E402
 from fake_linode import Account, FakeLinode  # noqa: E402
 from front import Front, serve_fake  # noqa: E402
-from run import KEY, TOKEN, VERSION, Played, check  # noqa: E402
+from node import KEY, TOKEN, VERSION, Played, check, engine_with_vllm  # noqa: E402
 
 SCENARIO = "healthy-tp4"
 #: Addresses that the stand-in for the API gives its Linodes.
@@ -276,19 +274,13 @@ def whole_site(fleet: Fleet) -> None:
 
 
 def main() -> None:
-    home = Path(tempfile.mkdtemp(prefix="multigpu-vllm-site-"))
-    try:
-        with Engine(home / "engine") as engine, ExitStack() as stack:
-            entry, name = 'ENTRYPOINT ["vllm","serve"]', f"vllm/vllm-openai:v{VERSION}"
-            engine.docker("import", "--change", entry, "-", name, stdin=image.tree(VERSION))
-            engine.docker("import", str(host.base_tree()), "debian:bare")
-            host.Repositories(home / "repo", os.uname().release)
-            fleet = Fleet(home, engine, stack)
-            for part in (wrong_requests, whole_site):
-                if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
-                    part(fleet)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with engine_with_vllm("site") as (home, engine), ExitStack() as stack:
+        engine.docker("import", str(host.base_tree()), "debian:bare")
+        host.Repositories(home / "repo", os.uname().release)
+        fleet = Fleet(home, engine, stack)
+        for part in (wrong_requests, whole_site):
+            if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
+                part(fleet)
 
 
 if __name__ == "__main__":
