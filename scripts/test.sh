@@ -11,21 +11,23 @@ trap 'rm -rf "$results"' EXIT
 # Lanes in the background do not hear Ctrl-C by themselves.
 trap 'trap - INT TERM; kill 0' INT TERM
 
-# Output of a target beside others is held back until it ends, so that no two mix.
+# Output of a target beside others is held back until it ends, so that no two mix. What a target costs is its CPU time:
+# its wall time depends on what ran beside it.
 run_target() {
-    local target=$1 alone=$2 started=$SECONDS outcome=pass
+    local target=$1 alone=$2 started=$SECONDS outcome=pass TIMEFORMAT='%U %S'
     if "$alone"; then
         printf '\n== %s\n' "$target"
-        make --no-print-directory "$target" || outcome=FAIL
+        { time make --no-print-directory "$target" 2>&3 || outcome=FAIL; } 3>&2 2>"$results/$target.cpu"
     else
-        make --no-print-directory "$target" >"$results/$target.log" 2>&1 || outcome=FAIL
+        { time make --no-print-directory "$target" >"$results/$target.log" 2>&1 || outcome=FAIL; } 2>"$results/$target.cpu"
         {
             flock 9
             printf '\n== %s\n' "$target"
             cat "$results/$target.log"
         } 9>"$results/lock"
     fi
-    printf '  %-13s %s  %4d s\n' "$target" "$outcome" $((SECONDS - started)) >>"$results/summary"
+    awk -v target="$target" -v outcome="$outcome" -v wall=$((SECONDS - started)) \
+        '{ printf "  %-13s %s  %4d s  %4d CPU-s\n", target, outcome, wall, $1 + $2 }' "$results/$target.cpu" >>"$results/summary"
 }
 
 run_lane() {
