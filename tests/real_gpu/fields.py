@@ -141,14 +141,10 @@ def verdict(ours: t.Any, theirs: t.Any, within: float) -> str:
 def matrix(text: str) -> list[list[str]]:
     """Cells between GPUs of a table of ``nvidia-smi topo``."""
     clean = [line.split() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
-    count = next(
-        (sum(bool(re.fullmatch(r"GPU\d+", word)) for word in words) for words in clean if words[:1] == ["GPU0"]), 0
-    )
-    return [
-        words[1 : count + 1]
-        for words in clean
-        if len(words) > count and re.fullmatch(r"GPU\d+", words[0]) and words[1:2] != ["GPU1"]
-    ]
+    head, *rows = [words for words in clean if words and re.fullmatch(r"GPU\d+", words[0])] or [[]]
+    count = sum(bool(re.fullmatch(r"GPU\d+", word)) for word in head)
+    return [words[1 : count + 1] for words in rows]
+
 
 
 def compare() -> dict[str, t.Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import fields
 import interconnect
 import traces
+import whole
 from loads import LOADS
 from node import ROOT, output_of, run_module, seconds_of, spread
 
@@ -238,6 +239,10 @@ def nccl(session: Session) -> Results:
     return found
 
 
+def validated(session: Session) -> Results:
+    return whole.run(session.work, session.out, session.facts["count"])
+
+
 PHASES: dict[str, t.Callable[[Session], Results]] = {
     "fields": fields_idle,
     "fixtures": fixtures,
@@ -248,6 +253,7 @@ PHASES: dict[str, t.Callable[[Session], Results]] = {
     "load": under_load,
     "nccl": nccl,
     "trace": trace,
+    "whole": validated,
 }
 
 
@@ -273,6 +279,10 @@ def report(results: Results) -> str:
         lines.append(f"  {one.get('means')} memory busy {one.get('memory_busy')} {one.get('synchronisation')}")
         lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in one.get("findings", ())]
         lines += [f"  {one[key]}" for key in ("error", "skipped") if key in one]
+    whole_node = results.get("whole", {})
+    lines.append(f"\nwhole: {whole_node.get('seconds')} s, the server's steps: {json.dumps(whole_node.get('server'))}")
+    lines += [f"  {name}: {json.dumps(step)}" for name, step in whole_node.get("steps", {}).items()]
+    lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in whole_node.get("findings", ())]
     reduced = results.get("nccl", {})
     module = {key: reduced.get("module", {}).get(key) for key in ("bandwidth", "errors", "findings", "msg")}
     lines.append(f"\nnccl module: {json.dumps(module, indent=1)}")

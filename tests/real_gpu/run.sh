@@ -3,9 +3,10 @@
 #
 #     tests/real_gpu/run.sh OUT [PHASE...]
 #
-# Needs a node with GPUs, a Python with torch, nvidia-ml-py and requests, and ansible-core there or as a wheel in
-# WHEELS. Set NCCL_TESTS to a source tree of NVIDIA's nccl-tests (2.17 or newer) to have all_reduce_perf built with
-# nvcc, or ALL_REDUCE_PERF to the program. Writes OUT/results.json, OUT/report.txt and OUT/recordings.tar.gz.
+# Needs a node with GPUs, a Python with torch, nvidia-ml-py and requests, and ansible-core there or, with what it
+# needs, as wheels in WHEELS. Set NCCL_TESTS to a source tree of NVIDIA's nccl-tests (2.17 or newer) to have
+# all_reduce_perf built with nvcc, or ALL_REDUCE_PERF to the program. Writes OUT/results.json, OUT/report.txt and
+# OUT/recordings.tar.gz.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$(realpath -m "${1:?usage: tests/real_gpu/run.sh OUT [PHASE...]}")
@@ -20,5 +21,5 @@ export NCCL_NVLS_ENABLE="${NCCL_NVLS_ENABLE:-0}" TORCH_SYMM_MEM_DISABLE_MULTICAS
 export NVSHMEM_DISABLE_NVLS="${NVSHMEM_DISABLE_NVLS:-1}"
 python=${PYTHON:-python3}
 "$python" -c 'import ansible' 2>/dev/null \
-  || "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "${WHEELS:-.whl}"/ansible_core-*.whl
+  || "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "${WHEELS:-.whl}"/*.whl
 "$python" tests/real_gpu/run.py "$out" "$@"

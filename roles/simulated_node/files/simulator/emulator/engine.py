@@ -113,21 +113,26 @@ class Engine:
                 clock = time.monotonic()
             prefill = self._schedule(clock)
             decoding = [s for s in self._running if s.generated]
-            context = sum(s.prompt_tokens + s.generated for s in decoding)
             prompt_tokens = sum(tokens for _unused, tokens in prefill)
             self._metrics.observe("vllm:iteration_tokens_total", len(decoding) + prompt_tokens)
-            step = self._speed().step(len(decoding), context, prompt_tokens)
-            self._step = (time.monotonic(), step)
-            clock += step.duration
-            # Where the loop fell far behind, the schedule starts anew: a burst of late tokens helps nobody.
-            clock = max(clock, time.monotonic() - 1.0)
-            await asyncio.sleep(max(0.0, clock - time.monotonic()))
-            if self._step:
-                self._load.add(self._step[1])
-                self._step = None
+            clock = await self._perform(clock, decoding, prefill)
             for sequence, tokens in prefill:
                 sequence.prefilled += tokens
             self._emit([s for s in self._running if s.prefilled >= s.prompt_tokens])
+
+    async def _perform(self, clock: float, decoding: list[Sequence], prefill: list[tuple[Sequence, int]]) -> float:
+        """One step that is due at ``clock``: a token for each of ``decoding``, prompt tokens for others. Its end."""
+        context = sum(s.prompt_tokens + s.generated for s in decoding)
+        step = self._speed().step(len(decoding), context, sum(tokens for _unused, tokens in prefill))
+        self._step = (time.monotonic(), step)
+        clock += step.duration
+        # Where the loop fell far behind, the schedule starts anew: a burst of late tokens helps nobody.
+        clock = max(clock, time.monotonic() - 1.0)
+        await asyncio.sleep(max(0.0, clock - time.monotonic()))
+        if self._step:
+            self._load.add(self._step[1])
+            self._step = None
+        return clock
 
     def _schedule(self, now: float) -> list[tuple[Sequence, int]]:
         """Prompt tokens that this step computes, per sequence: what is left of the budget after decoding."""

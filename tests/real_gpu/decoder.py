@@ -1,0 +1,156 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A transformer of random weights with a KV cache, which decodes a batch as one CUDA graph.
+
+Its shape is that of a model that people serve, so a token costs the bytes and operations that it costs there. The
+weights are random, positions are not encoded and nothing is sampled: what it says means nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    layers: int = 28
+    hidden: int = 3584
+    heads: int = 28
+    kv_heads: int = 4
+    head_dim: int = 128
+    intermediate: int = 18944
+    vocabulary: int = 152064
+
+    @property
+    def parameters(self) -> int:
+        """Those read for every token: all but the embedding."""
+        width = (self.heads + 2 * self.kv_heads) * self.head_dim
+        layer = self.hidden * (width + self.heads * self.head_dim + 3 * self.intermediate)
+        return self.layers * layer + self.hidden * self.vocabulary
+
+    def kv_bytes(self, element: int) -> int:
+        return 2 * self.layers * self.kv_heads * self.head_dim * element
+
+
+#: Qwen/Qwen2.5-7B-Instruct; and something that a CPU runs, which proves the code and nothing else.
+REAL = Shape()
+SMALL = Shape(layers=2, hidden=256, heads=4, kv_heads=2, head_dim=64, intermediate=512, vocabulary=32000)
+
+
+class Decoder:
+    """``slots`` sequences of at most ``context`` tokens. ``spent`` are seconds of each step, up to its last kernel."""
+
+    def __init__(self, shape: Shape, slots: int, context: int, device: torch.device) -> None:
+        self.shape, self.slots, self.context, self.device = shape, slots, context, device
+        self.gpu = device.type == "cuda"
+        self.kind = torch.bfloat16 if self.gpu else torch.float32
+        width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+        sizes = {
+            "qkv": (width, shape.hidden),
+            "out": (shape.hidden, shape.heads * shape.head_dim),
+            "gate_up": (2 * shape.intermediate, shape.hidden),
+            "down": (shape.hidden, shape.intermediate),
+        }
+        self.weights = [{name: self._random(*size) for name, size in sizes.items()} for _layer in range(shape.layers)]
+        self.embedding = self._random(shape.vocabulary, shape.hidden)
+        self.head = self._random(shape.vocabulary, shape.hidden)
+        # One slot more, for the rows that fill a batch up.
+        cache = (shape.layers, slots + 1, shape.kv_heads, context, shape.head_dim)
+        self.keys = torch.zeros(cache, device=device, dtype=self.kind)
+        self.values = torch.zeros(cache, device=device, dtype=self.kind)
+        self.places = torch.arange(context, device=device)
+        self.batches = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= slots]
+        self.inputs = torch.zeros((3, slots), device=device, dtype=torch.long)
+        self.next = torch.zeros(slots, device=device, dtype=torch.long)
+        self.graphs = {size: self._captured(size) for size in self.batches} if self.gpu else {}
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of everything loaded; ``Shape.parameters`` leaves the embedding out, of which a token reads one row."""
+        matrices = [matrix for layer in self.weights for matrix in layer.values()]
+        return sum(matrix.nbytes for matrix in (*matrices, self.embedding, self.head))
+
+    @torch.no_grad()
+    def prefill(self, slot: int, tokens: int, start: int) -> None:
+        """Computes ``tokens`` of a prompt whose first ``start`` are done, and waits for the GPU."""
+        ids = torch.randint(self.shape.vocabulary, (tokens,), device=self.device)
+        state = self.embedding[ids]
+        mask = self.places[None, : start + tokens] <= torch.arange(start, start + tokens, device=self.device)[:, None]
+        for number, layer in enumerate(self.weights):
+            query, key, value = self._projected(layer, state)
+            self.keys[number, slot, :, start : start + tokens] = key.transpose(0, 1)
+            self.values[number, slot, :, start : start + tokens] = value.transpose(0, 1)
+            groups = self.shape.heads // self.shape.kv_heads
+            held = [
+                cache[number, slot, :, : start + tokens].repeat_interleave(groups, 0)
+                for cache in (self.keys, self.values)
+            ]
+            mixed = functional.scaled_dot_product_attention(query.transpose(0, 1), *held, attn_mask=mask)
+            state = self._rest(layer, state, mixed.transpose(0, 1).reshape(tokens, -1))
+        self._wait()
+
+    def decode(self, slots: Sequence[int], positions: Sequence[int]) -> float:
+        """One token for each sequence; seconds until the GPU had it."""
+        began = time.perf_counter()
+        count = len(slots)
+        size = next((size for size in self.batches if size >= count), self.slots)
+        rows = [[*slots, *[self.slots] * (size - count)], [*positions, *[0] * (size - count)]]
+        self.inputs[:2, :size] = torch.tensor(rows, device=self.device)
+        self.inputs[2, :size] = self.next[:size]
+        if self.gpu:
+            self.graphs[size].replay()
+        else:
+            self._step(size)
+        self._wait()
+        return time.perf_counter() - began
+
+    def _random(self, *size: int) -> Tensor:
+        return torch.randn(*size, device=self.device, dtype=self.kind) * size[-1] ** -0.5
+
+    def _wait(self) -> None:
+        if self.gpu:
+            torch.cuda.synchronize()
+
+    def _captured(self, size: int) -> torch.cuda.CUDAGraph:
+        self._step(size)
+        self._wait()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step(size)
+        return graph
+
+    @torch.no_grad()
+    def _step(self, size: int) -> None:
+        shape = self.shape
+        slots, positions, tokens = self.inputs[0, :size], self.inputs[1, :size], self.inputs[2, :size]
+        mask = torch.where(self.places[None] <= positions[:, None], 0.0, -math.inf).to(self.kind)
+        state = self.embedding[tokens]
+        for number, layer in enumerate(self.weights):
+            query, key, value = self._projected(layer, state)
+            self.keys[number, slots, :, positions] = key
+            self.values[number, slots, :, positions] = value
+            held = self.keys[number, slots], self.values[number, slots]
+            grouped = query.reshape(size, shape.kv_heads, -1, shape.head_dim)
+            scores = grouped @ held[0].transpose(-1, -2) * shape.head_dim**-0.5 + mask[:, None, None]
+            mixed = torch.softmax(scores, -1) @ held[1]
+            state = self._rest(layer, state, mixed.reshape(size, -1))
+        self.next[:size] = (functional.rms_norm(state, state.shape[-1:]) @ self.head.t()).argmax(-1)
+
+    def _projected(self, layer: dict[str, Tensor], state: Tensor) -> tuple[Tensor, ...]:
+        shape = self.shape
+        mixed = functional.rms_norm(state, state.shape[-1:]) @ layer["qkv"].t()
+        heads = mixed.reshape(len(state), -1, shape.head_dim)
+        return heads.split((shape.heads, shape.kv_heads, shape.kv_heads), dim=1)
+
+    def _rest(self, layer: dict[str, Tensor], state: Tensor, mixed: Tensor) -> Tensor:
+        state = state + mixed @ layer["out"].t()
+        gate, up = (functional.rms_norm(state, state.shape[-1:]) @ layer["gate_up"].t()).chunk(2, -1)
+        return state + (functional.silu(gate) * up) @ layer["down"].t()

@@ -1,0 +1,135 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``validate.yml`` over a server that works on a GPU (``serving.py``), against what that server knows of its steps."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import typing as t
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from node import ROOT
+
+HERE = Path(__file__).resolve().parent
+STREAMS = 16
+#: What of a load step goes into the results.
+TOLD = ("concurrency", "output_throughput", "ttft", "itl", "tpot", "token_ratio")
+
+
+def findings_in(part: t.Any) -> list[dict[str, t.Any]]:
+    if isinstance(part, Mapping) and {"check", "status"} <= set(part):
+        return [dict(part)]
+    inner = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+    return [finding for each in inner for finding in findings_in(each)]
+
+
+@contextlib.contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """The URL of a server while it runs; its log and ``steps.json`` stay in ``folder``."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/vllm").symlink_to(HERE / "serving.py")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(folder / "bin/vllm"), "serve", str(folder / "model"), "--port", str(port)]
+    with (folder / "vllm.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((folder / "vllm.log").read_text()[-3000:])
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def validate(folder: Path, url: str, gpus: int, out: Path) -> dict[str, t.Any]:
+    """The report of the playbook; what the terminal showed goes to ``out/validate.txt``."""
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "validate_base_url": url,
+        "validate_log_paths": [str(folder / "vllm.log")],
+        "validate_expected_gpu_count": gpus or None,
+        "validate_prompt_tokens": [128, 512],
+        "validate_output_tokens": 128,
+        "validate_concurrency": STREAMS,
+        "validate_load_duration": 10,
+        "validate_fail_on": "never",
+        "validate_report_dir": str(out),
+        "validate_report_formats": ["text", "html"],
+        "validate_environment": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+    }
+    inventory = folder / "hosts.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"gpu-node": variables}}}))
+    command = [sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks/validate.yml"), "-i", str(inventory)]
+    began = time.monotonic()
+    played = subprocess.run(
+        command,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(folder), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    (out / "validate.txt").write_text(played.stdout + played.stderr)
+    if played.returncode:
+        raise RuntimeError((played.stdout + played.stderr)[-4000:])
+    return {"seconds": time.monotonic() - began, **json.loads((out / "report.json").read_text())}
+
+
+def truth(folder: Path) -> dict[str, t.Any]:
+    """Median and number of the server's own steps, in seconds, by batch size."""
+    steps = json.loads((folder / "steps.json").read_text())
+    return {size: {"median": statistics.median(spent), "count": len(spent)} for size, spent in steps.items()}
+
+
+def run(work: Path, out: Path, gpus: int) -> dict[str, t.Any]:
+    folder = work / "server"
+    with server(folder) as url:
+        report = validate(folder, url, gpus, out)
+    (host,) = report["hosts"] if isinstance(report["hosts"], list) else report["hosts"].values()
+    return {
+        "seconds": report["seconds"],
+        "server": truth(folder),
+        "steps": {step["name"]: {key: step.get(key) for key in TOLD} for step in _steps(host)},
+        "findings": [
+            {key: finding.get(key) for key in ("check", "status", "summary", "expected", "measured", "unit")}
+            for finding in findings_in(host)
+        ],
+    }
+
+
+def _steps(part: t.Any) -> list[dict[str, t.Any]]:
+    """Every load step within a host's part of the report."""
+    if isinstance(part, Mapping) and {"name", "concurrency", "output_throughput"} <= set(part):
+        return [dict(part)]
+    inner = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+    return [step for each in inner for step in _steps(each)]
