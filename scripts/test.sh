@@ -27,7 +27,7 @@ run_target() {
         } 9>"$results/lock"
     fi
     awk -v target="$target" -v outcome="$outcome" -v wall=$((SECONDS - started)) \
-        '{ printf "  %-13s %s  %4d s  %4d CPU-s\n", target, outcome, wall, $1 + $2 }' "$results/$target.cpu" >>"$results/summary"
+        '{ printf "  %-17s %s  %4d s  %4d CPU-s\n", target, outcome, wall, $1 + $2 }' "$results/$target.cpu" >>"$results/summary"
 }
 
 run_lane() {
@@ -49,5 +49,5 @@ done
 printf '\n== summary\n'
 cat "$results/summary"
 failures=$(grep -c ' FAIL ' "$results/summary")
-printf '  %-13s %s  %4d s\n' total "$([ "$failures" -eq 0 ] && echo pass || echo FAIL)" "$SECONDS"
+printf '  %-17s %s  %4d s\n' total "$([ "$failures" -eq 0 ] && echo pass || echo FAIL)" "$SECONDS"
 exit "$((failures > 0))"
