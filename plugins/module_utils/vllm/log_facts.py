@@ -80,11 +80,17 @@ _PARALLEL_MARKERS = (
     " nRanks ",
     "Channel 00/",
     "model parallel with size",
+    "using world size: ",
     "attention heads (",
-    "# nThread",
+    "ensor parallel size (",
+    "nThread ",
+    " Pid ",
+    "tensor_parallel_size",
+    "World size (",
     "--tensor-parallel-size",
+    " -tp ",
 )
-_LIBRARY_MARKERS = ("vLLM Version", "vLLM version", "nccl==", "NCCL version", "NCCL_", "VLLM_")
+_LIBRARY_MARKERS = ("vLLM Version", "vLLM version", "nccl==", "CCL version", "NCCL_", "VLLM_")
 _MEMORY_MARKERS = (
     "KV cache size",
     "# GPU blocks",
@@ -105,7 +111,11 @@ FACT_MARKERS: t.Final[tuple[str, ...]] = (
 )
 
 _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
-_ENGINE = re.compile(rf"Initializing an? (?:V[01] )?LLM engine(?: \({_VERSION}\))? with config: ?(.*)", re.S)
+_ENGINE = re.compile(
+    rf"Initializing an? (?:V[01] )?LLM engine(?: \((?:{_VERSION}|[^)]*)\))?(?: +with config:? ?(.*)|[ .]*$)", re.S
+)
+# What vLLM repeats of its configuration when it fails: the same start.
+_DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
 _PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
 _BANNER = re.compile(rf"[█▀▄].*\bversion {_VERSION}")
@@ -113,13 +123,16 @@ _ARGUMENTS = re.compile(r"non-default args: (\{.*\}|.*)|\bargs: (Namespace\(.*)"
 # Two workers can write onto one line, hence the end before the next rank line.
 _RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as ((?:(?!rank \d+ in world).)*)")
 _RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
-_WORLD = re.compile(r"(?<![\w])world_size=(\d+),? (?:rank=(\d+)|local_world_size=)")
+_WORLD = re.compile(r"(?<!\w)world_size=(\d+),? (?:rank=|local_world_size=)|World size \((\d+)\) is larger")
 _NRANKS = re.compile(r"\bn[rR]anks (\d+)\b")
 _NCCL_RING = re.compile(r"Channel 00/\d+ :((?:\s+\d+)+)$")
-_NCCL_TESTS = re.compile(r"# nThread (\d+) nGpus (\d+) ")
+_NCCL_TESTS = re.compile(r"\bnThread (\d+) nGpus (\d+) ")
+_NCCL_TESTS_RANK = re.compile(r"^[# ]*Rank +(\d+) .*\bPid +\d+ on ")
 _PYNCCL = re.compile(r"using nccl==(\d[\w.+]*)")
-_NCCL_VERSION = re.compile(r"(, )?\bNCCL version (\d+\.\d+[\w.+-]*)")
+_NCCL_VERSION = re.compile(r"(, )?\b[NR]CCL version(?: :)? (\d+\.\d+[\w.+-]*)")
 _MEGATRON = re.compile(r"initializing (tensor|pipeline) model parallel with size (\d+)")
+_MEGATRON_WORLD = re.compile(r"using world size: (\d+)\b")
+_MEGATRON_SIZE = re.compile(r"\b(tensor|pipeline)-model-parallel size: (\d+)")
 _KV_TOKENS = re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens")
 _KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
 _KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
@@ -127,7 +140,13 @@ _KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
 _MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
 _GIB = 2**30
 _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
-_COMMAND_TP = re.compile(r"(?:--tensor-parallel-size|(?<!\S)-tp)[= ](\d+)")
+_COMMAND_TP = re.compile(
+    r"(?:--tensor-parallel-size|(?<!\S)-tp)[= ](\d+)|[Tt]ensor parallel size \((\d+)\)"
+    r"|(?<![\w.])tensor_parallel_size(?:['\"]?[=:] ?| \()(\d+)"
+)
+_COMMAND_PP = re.compile(
+    r"(?:--pipeline-parallel-size|(?<!\S)-pp)[= ](\d+)|(?<![\w.])pipeline_parallel_size['\"]?[=:] ?(\d+)"
+)
 _ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_\w+) set by environment to (.+?)\.?$")
 _QUOTED_ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_[A-Z0-9_]+)='([^']*)'")
 #: V0 counts blocks; this is its default block size on CUDA (vllm/config.py, CacheConfig.block_size).
@@ -154,6 +173,7 @@ class LogFacts:
         self._nranks: int | None = None
         self._argument_sizes: dict[str, int] = {}
         self._command_tp: int | None = None
+        self._command_pp: int | None = None
         self._megatron: dict[str, int] = {}
         self._workers: set[int] = set()
 
@@ -171,8 +191,7 @@ class LogFacts:
             return
         if any(marker in text for marker in _BOOT_MARKERS):
             self._boot_lines(prefix, text)
-        # Commands name the size in short, too.
-        if any(marker in text for marker in (*_PARALLEL_MARKERS, "-tp")):
+        if any(marker in text for marker in _PARALLEL_MARKERS):
             self._parallel_lines(text)
         if any(marker in text for marker in _LIBRARY_MARKERS):
             self._library_lines(text)
@@ -192,10 +211,13 @@ class LogFacts:
 
     def _boot_lines(self, prefix: Prefix, text: str) -> None:
         if match := _ENGINE.search(text):
-            config = match[2]
+            config = match[2] or ""
             copies = max(_integer(config, "data_parallel_size") or 1, self._argument_sizes.get("data_parallel_size", 1))
             self._mark(_ENGINE_STAGE, prefix, copies)
             self._engine_line(match[1], config)
+        elif match := _DUMP.search(text):
+            if not self._markers:
+                self._engine_line(match[1], match[2])
         elif match := _API_VERSION.search(text) or _BANNER.search(text):
             # The ASCII banner follows the version line in some versions: the same start.
             if self._stage != _BANNER_STAGE:
@@ -234,20 +256,27 @@ class LogFacts:
         for match in _RANK.finditer(text):
             self._rank_line(int(match[1]), int(match[2]), match[3])
         if match := _WORLD.search(text):
-            self._world = max(self._world or 0, int(match[1]))
+            self._world = max(self._world or 0, _first(match))
         elif match := _NRANKS.search(text):
             self._nranks = max(self._nranks or 0, int(match[1]))
         elif match := _NCCL_RING.search(text):
             self._nranks = max(self._nranks or 0, len(match[1].split()))
         elif match := _NCCL_TESTS.search(text):
             self._nranks = max(self._nranks or 0, int(match[1]) * int(match[2]))
+        elif match := _NCCL_TESTS_RANK.search(text):
+            self._nranks = max(self._nranks or 0, int(match[1]) + 1)
+        elif match := _MEGATRON_WORLD.search(text):
+            self._world = int(match[1])
+            self._megatron.update({kind: int(size) for kind, size in _MEGATRON_SIZE.findall(text)})
         elif match := _HEADS.search(text):
             self._facts.attention_heads = int(match[1])
             self._command_tp = int(match[2])
         elif match := _MEGATRON.search(text):
             self._megatron[match[1]] = int(match[2])
         elif match := _COMMAND_TP.search(text):
-            self._command_tp = int(match[1])
+            self._command_tp = _first(match)
+            if match := _COMMAND_PP.search(text):
+                self._command_pp = _first(match)
 
     def _rank_line(self, rank: int, world: int, places: str) -> None:
         parts = {kind.lower(): int(value) for kind, value in _RANK_PART.findall(places)}
@@ -299,6 +328,7 @@ class LogFacts:
             if getattr(facts, name) is None:
                 setattr(facts, name, sizes.get(name) or by_rank.get(name) or self._megatron.get(kind))
         facts.tensor_parallel_size = facts.tensor_parallel_size or self._command_tp
+        facts.pipeline_parallel_size = facts.pipeline_parallel_size or self._command_pp
         dp_sizes = [size for size in (facts.data_parallel_size, sizes.get("data_parallel_size")) if size]
         # Under DP each engine of newer versions prints 1 for itself, so the larger figure is the true one.
         facts.data_parallel_size = max(dp_sizes, default=None)
@@ -313,9 +343,9 @@ class LogFacts:
 
 #: Every pattern that takes something out of a line, but for NCCL's version: lines that say the same one are alike.
 _TELLING = (
-    *(_ENGINE, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING, _NCCL_TESTS),
-    *(_PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY, _MODEL_MEMORY, _HEADS, _COMMAND_TP),
-    *(_ENVIRONMENT, _QUOTED_ENVIRONMENT),
+    *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
+    *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
+    *(_MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP, _ENVIRONMENT, _QUOTED_ENVIRONMENT),
 )
 
 
@@ -337,6 +367,11 @@ def engine_facts(lines: Iterable[str]) -> EngineFacts:
     for line in lines:
         facts.feed(line)
     return facts.result()
+
+
+def _first(match: re.Match[str]) -> int:
+    """The number that one of the alternatives of an expression took."""
+    return int(next(group for group in match.groups() if group is not None))
 
 
 def _bytes(gib: str) -> int:

@@ -145,6 +145,8 @@ def test_version_from_an_environment_report() -> None:
             "2.26.2+cuda12.2",
         ),
         (["x: unhandled cuda error, NCCL version 2.19.3"], "2.19.3"),
+        (["RCCL version 2.18.3+hip6.0 HEAD:2f6d59e+"], "2.18.3+hip6.0"),
+        (["RCCL version : 2.22.3-develop:d22d5a2"], "2.22.3-develop"),
         (["# nccl-tests version 2.13.13", "[pip3] nvidia-nccl-cu12==2.21.5"], None),
     ],
 )
@@ -159,6 +161,9 @@ def test_nccl_version(lines: list[str], version: str | None) -> None:
         ("h:1:1 [0] NCCL INFO Trees [0] 17/24 comm 0x5609976f9470 nRanks 32 busId 17000", 32),
         ("h:1:1 [0] NCCL INFO Channel 00/04 :    0   1   2   3", 4),
         ("# nThread 1 nGpus 8 minBytes 1", 8),
+        ("#  Rank  7 Group  0 Pid  14630 on    gpu-2 device  3 [0x59] NVIDIA H200", 8),
+        ("using world size: 64, data-parallel-size: 4, tensor-model-parallel size: 4", 64),
+        ("ValueError: World size (8) is larger than the number of available GPUs (4) in this node.", 8),
         ("world_size=4 rank=0 local_rank=0 distributed_init_method=tcp://127.0.0.1:1 backend=nccl", 4),
         ("dcp_world_size=8 rank=0", None),
         ("Custom allreduce is disabled due to an unsupported world size: 16.", None),
@@ -217,6 +222,47 @@ def test_environment_is_noted_and_masked() -> None:
 def test_prompts_do_not_make_facts() -> None:
     line = f"INFO 01-01 10:00:00 [logger.py:1] Received request cmpl-1: prompt: '{engine(size=8)}'"
     assert engine_facts([engine(), line]).tensor_parallel_size == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "sizes"),
+    [
+        (
+            "WARNING 01-01 10:00:00 [ray_utils.py:1] tensor_parallel_size=16 is bigger than a reserved number of GPUs",
+            (16, None),
+        ),
+        ("WARNING 01-01 10:00:00 [ray_utils.py:1] Tensor parallel size (16) exceeds available GPUs (8).", (16, None)),
+        ("AssertionError: please set tensor_parallel_size (4) to less than max local gpu count (2)", (4, None)),
+        ("[rank0]:     llm = LLM(model='/m', tensor_parallel_size=2, draft_tensor_parallel_size=1)", (2, None)),
+        ("+ vllm serve /m -tp 4 -pp 2", (4, 2)),
+        ("+ vllm serve /m --tensor-parallel-size=2 --pipeline-parallel-size 3", (2, 3)),
+        ("using world size: 64, tensor-model-parallel size: 4, pipeline-model-parallel size: 2", (4, 2)),
+        ("This can be avoided by a smaller tensor_parallel_size to start with", (None, None)),
+    ],
+)
+def test_sizes_from_a_line_that_is_no_start(line: str, sizes: tuple) -> None:
+    facts = engine_facts([line])
+    assert (facts.tensor_parallel_size, facts.pipeline_parallel_size) == sizes
+    assert engine_facts([engine(size=8), line]).tensor_parallel_size == 8
+
+
+def test_engine_line_of_a_build_without_a_version_and_one_broken_over_lines() -> None:
+    facts = engine_facts(["Initializing an LLM engine (vdev) with config: model='/m', tensor_parallel_size=2, x=1"])
+    assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == (None, 2, 1)
+    lines = [
+        "    Initializing an LLM engine (v0.6.1.post2) ",
+        "    with config: model='/m',",
+        "    tensor_parallel_size=4, pipeline_parallel_size=2,",
+    ]
+    facts = engine_facts(lines)
+    assert (facts.vllm_version, facts.tensor_parallel_size, facts.pipeline_parallel_size) == ("0.6.1.post2", 4, 2)
+
+
+def test_dump_of_a_failed_engine_shows_its_configuration_but_is_no_start() -> None:
+    dump = engine("0.11.0", 8).replace("Initializing a", "Dumping input data for")
+    facts = engine_facts([dump])
+    assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == ("0.11.0", 8, 0)
+    assert engine_facts([engine("0.11.0", 8), dump, dump]).boots == 1
 
 
 def test_feeding_line_by_line() -> None:
