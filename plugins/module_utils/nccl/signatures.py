@@ -243,6 +243,13 @@ CLASSES: t.Final[dict[str, FaultClass]] = {
         "Stop and start the node, so that it lands on another host; report the host if it comes back.",
         unnamed=True,
     ),
+    "pcie_failed": FaultClass(
+        "hardware.xid",
+        "PCI Express error",
+        "A device, or the slot it sits in, reported a fatal PCI Express error.",
+        "Stop and start the node, so that it lands on another host; report the host if it comes back.",
+        unnamed=True,
+    ),
     "custom_allreduce_disabled": FaultClass(
         "nccl.transport",
         "Custom all-reduce is off",
@@ -309,11 +316,8 @@ def _many(class_: str, severity: str, *wordings: str | tuple[str, str], **flags:
 _CUDA_SPECIFIC = r"(?!out of memory|peer |invalid device ordinal|CUBLAS_STATUS_ALLOC_FAILED)"
 _ADDRESS = r"(?:PCI:)?(?P<device>[0-9a-fA-F:.]+)"
 _GLOO = r"gloo/transport/\S+\.(?:cc|h):\d+\]"
-_CONFIGS = (
-    r"(?:Vllm|Model|Parallel|Cache|Scheduler|Load|LoRA|Speculative|Compilation|Device|Kernel|Attention"
-    r"|KVTransfer|Pooler|StructuredOutputs|MultiModal|Observability)\w*Config|EngineArgs"
-    r"|AsyncEngineArgs"
-)
+#: How NCCL's result is named by who called it: nccl-tests, Horovod, CuPy.
+_CALLER = r"(?:NCCL failure \S+ '|nccl\w+ failed: |NCCL_ERROR_\w+: )"
 
 SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     # --- kernel -------------------------------------------------------------------------------------------------
@@ -352,6 +356,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ERROR,
         ("segfault at ", r"\S+\[\d+\]: segfault at [0-9a-f]+ ip "),
         ("general protection", r"\S+\[\d+\] general protection (?:fault )?ip:"),
+        ("trap invalid opcode", r"\S+\[\d+\] trap invalid opcode ip:"),
         hedged=False,
         kernel=True,
     )
@@ -361,6 +366,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ERROR,
         "OOMKilled",
         "running low on memory",
+        ("killed due to memory pressure", r"^(?!.*\b0 Workers \(tasks).*killed due to memory pressure \(OOM\)"),
         "ray.exceptions.OutOfMemoryError",
         ("DefaultCPUAllocator", r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"),
         (
@@ -390,6 +396,8 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("signal 11", r"[Ss]ignal 11\b"),
         ("status=11/SEGV", r"code=(?:dumped|killed), status=11/SEGV"),
         "Illegal instruction (core dumped)",
+        "double free or corruption",
+        ("(): invalid ", r"\b(?:free|malloc|realloc|munmap_chunk)\(\): invalid "),
     )
     # --- GPU memory -----------------------------------------------------------------------------------------------
     + _many(
@@ -398,12 +406,16 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "CUDA out of memory",
         "HIP out of memory",
         ("OutOfMemoryError", r"torch\.(?:cuda\.)?OutOfMemoryError|(?<![\w.])OutOfMemoryError: CUDA"),
-        "CUDA error: out of memory",
+        (
+            "out of memory",
+            r"(?:CUDA|Cuda|HIP)(?: driver)? [Ee]rror\b.{0,80}?out of memory"
+            r"|(?:cuda|hip)\w+ failed.{0,20}? out of memory|Triton Error \[\w+\]: .{0,24}out of memory",
+        ),
         ("ailure", r"(?:Cuda|CUDA|HIP) failure (?:\d+ )?'out of memory'"),
         "CUBLAS_STATUS_ALLOC_FAILED",
         "cudaErrorMemoryAllocation",
         "CUDA_ERROR_OUT_OF_MEMORY",
-        ("Failed to CUDA", r"Failed to CUDA \w+(?: async)? \d+ bytes"),
+        ("Failed to CUDA", r"Failed to CUDA \w+(?: \w+)? \d+ bytes"),
     )
     + _many(
         "gpu_memory_busy",
@@ -435,10 +447,10 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     + _many(
         "nccl_shm",
         ERROR,
-        ("/dev/shm", r"failed to (?:extend|open|create) /dev/shm"),
+        ("/dev/shm", r"(?:failed to (?:extend|open|create)|Could not map) (?:shared memory file )?/dev/shm"),
         ("/dev/shm", r"/dev/shm\S*.*No space left on device|No space left on device.*/dev/shm"),
         ("shared memory segment", r"[Ee]rror while (?:creating|attaching to) shared memory segment"),
-        ("NCCL WARN", r"shm(?:utils)?\.(?:cc|h):\d+ (?:\w+ )?NCCL WARN (?!unlink|munmap|.*cuda)"),
+        ("NCCL WARN", r"shm(?:utils)?\.(?:cc|h):\d+ (?:\w+ )?NCCL WARN (?!unlink|munmap|Ignoring|.*cuda)"),
         (
             "No space left on device",
             r"No space left on device.*(?:psm_|torch_\d+_|nccl-)|(?:posix_fallocate|shm_open"
@@ -496,14 +508,15 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         (
             "NCCL WARN",
             r"NCCL WARN NET/IB(?:/GIN)? ?: (?!.*(?:GID table changed|on-fatal async|speed change|port "
-            r"active|reregist|No device found|No IP interface|unknown event|interface found))",
+            r"active|reregist|No device found|No IP interface|unknown event|interface found"
+            r"|Resiliency is enabled))",
         ),
         ("ibv_", r"^(?!.*retrying ).*\bibv_\w+(?:\(\))? failed"),
         ("Got completion from peer", r"Got completion from peer \S+ with (?:status|error)"),
         (
             "NCCL WARN",
-            r"net_ib\S*:\d+ NCCL WARN (?!.*(?:GID table|on-fatal|port active|No device found|interface "
-            r"found|reregist|unknown event))",
+            r"net_ib\S*:\d+ NCCL WARN (?!Warning|.*(?:GID table|on-fatal|port active|No device found|interface "
+            r"found|reregist|unknown event|Resiliency is enabled))",
         ),
     )
     + _many(
@@ -523,6 +536,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             r"|Cuda failure))",
         ),
         ("NCCL WARN", r"NCCL WARN Net : error encountered when getting address info"),
+        # NCCL's RAS service does without its port.
+        ("NCCL WARN", r"^(?!.*\bras/).*NCCL WARN .*Call to (?:bind|listen|accept|getsockname)\b.*failed"),
+        "Every node should have a unique IP address",
         ("retrieving ncclUniqueId", r"setting up NCCL communicator and retrieving ncclUniqueId"),
         (
             "client socket has",
@@ -567,6 +583,8 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "unhandled system error",
         ("ncclSystemError", r"ncclSystemError\b"),
         ("Too many open files", r"NCCL WARN .*Too many open files"),
+        ("NCCL WARN", r"NCCL WARN UDS: .*(?:failed|error)"),
+        ("NCCL WARN", r"NCCL WARN (?:Failed to malloc|Allocation failed|Thread creation failed)"),
     )
     + _many(
         "nccl_cuda_error",
@@ -575,6 +593,18 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("ncclUnhandledCudaError", r"ncclUnhandledCudaError\b"),
         ("ailure", rf"(?:Cuda|CUDA|HIP) failure (?:\d+ )?'{_CUDA_SPECIFIC}"),
         ("CUDA error: ", rf"CUDA error: {_CUDA_SPECIFIC}"),
+        ("CUDA Error: ", rf"CUDA Error: {_CUDA_SPECIFIC}"),
+        ("CUDA error (", rf"CUDA error \(\S+:\d+\): {_CUDA_SPECIFIC}"),
+        ("HIP error: ", rf"HIP error: {_CUDA_SPECIFIC}"),
+        ("Failed: ", rf"Failed: (?:C(?:uda|UDA) error )?\S+\.cuh?:\d+ '{_CUDA_SPECIFIC}"),
+        ("Triton Error [", rf"Triton Error \[\w+\]: +(?:Code: \d+, Mess+age: )?{_CUDA_SPECIFIC}\S"),
+        ("NCCL WARN", r"NCCL WARN (?:\S+ )?(?:cuda|cu|hip)[A-Z]\w+(?:\(\))? failed(?!.*(?:out of memory|peer access))"),
+        ("NCCL WARN", r"NCCL WARN Failed to bind NVLink SHARP"),
+        ("cuDNN error: ", r"cuDNN error: CUDNN_STATUS_(?!ALLOC)"),
+        ("error from cudaGetDeviceCount", r"RuntimeError: Unexpected error from cudaGetDeviceCount"),
+        "CUDA unknown error",
+        "Driver/library version mismatch",
+        "Memory access fault by GPU",
         ("CUDA driver error: ", rf"CUDA driver error: {_CUDA_SPECIFIC}"),
         "CUDA driver version is insufficient",
         "NVIDIA driver on your system is too old",
@@ -592,17 +622,26 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("NCCL WARN", r"NCCL WARN .*Call to (?:recv|send|read|write)\w*\b.* failed"),
     )
     + _many(
+        "nccl_remote_error",
+        ERROR,
+        ("NCCL WARN", r"NCCL WARN (?:\[Service thread\] Could not receive type|Socket recv failed while polling)"),
+        secondary=True,
+    )
+    + _many(
         "nccl_internal_error",
         ERROR,
         ("ncclInternalError", r"ncclInternalError\b"),
         ("NCCL error", r"NCCL error.*\binternal error\b"),
         ("NCCL Error", r"NCCL Error \d+: internal error"),
         "internal error - please report this issue to the NCCL",
+        ("internal error", rf"{_CALLER}internal error"),
     )
     + _many(
         "nccl_internal_error",
         ERROR,
         ("NCCL WARN", r"NCCL WARN \[Proxy Service.*Failed to execute operation"),
+        ("NCCL WARN", r"NCCL WARN \[Service thread\] Error encountered progressing operation"),
+        ("NCCL WARN", r"graph/\w+\.cc:\d+ NCCL WARN (?:Failed to find|Could not find (?!real path)|No path|Error :)"),
         ("encountered a fatal error", r"communicator encountered a fatal error"),
         secondary=True,
     )
@@ -612,6 +651,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("ncclInvalid", r"ncclInvalid(?:Usage|Argument)\b"),
         ("NCCL error", r"NCCL error.*\binvalid (?:usage|argument)\b"),
         ("NCCL Error", r"NCCL Error \d+: invalid (?:usage|argument)"),
+        ("invalid usage", rf"{_CALLER}invalid usage"),
+        ("invalid argument", rf"{_CALLER}invalid argument"),
+        ("NCCL WARN", r"NCCL WARN (?:Invali[dg] (?:rank|device|config)\b|[Ii]mproper usage of nccl)"),
         "Mismatched NCCL version detected",
         "NCCL version mismatch with remote peer",
         ("NCCL WARN", r"NCCL WARN Message truncated"),
@@ -629,7 +671,13 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("collective timeout", r"due to a collective timeout"),
         hedged=False,
     )
-    + _many("nccl_timeout", ERROR, "NCCL operations have failed or timed out", secondary=True)
+    + _many(
+        "nccl_timeout",
+        ERROR,
+        "NCCL operations have failed or timed out",
+        ("dump signal from another rank", r"Observed flight recorder dump signal from another rank"),
+        secondary=True,
+    )
     + _many(
         "worker_hang",
         ERROR,
@@ -644,9 +692,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "vllm_config_error",
         ERROR,
         (
-            "must be divisible by",
+            "divisible by",
             r"(?:attention heads|KV heads|[Hh]idden size|[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be "
-            r"divisible by",
+            r"divisible by|\w+Error: .{0,80}must (?:be )?divisible by|with error '.{0,80}must (?:be )?divisible by",
         ),
         (
             "is not divisible by",
@@ -668,20 +716,32 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             r"current GPU)",
         ),
         ("nknown quantization", r"[Uu]nknown quantization method"),
+        ("nvalid quantization", r"[Ii]nvalid quantization method"),
+        ("is not supported for quantization", r"torch\.\w+ is not supported for quantization method"),
+        "does not recognize this architecture",
+        "has no vLLM implementation",
+        ("Pipeline parallelism is", r"Error: Pipeline parallelism is (?:not|only) supported"),
+        ("is not supported with", r"VLLM_\w+=\d+ is not supported with"),
         ("odel architecture", r"Model architectures? \[?.{0,120}(?:are|is) not supported|failed to be inspected"),
         (
             "larger than the number of available GPUs",
             r"[Ww]orld size \(\d+\) is larger than the number of available GPUs",
         ),
         ("number of required GPUs exceeds", r"number of required GPUs exceeds the total number of available GPUs"),
+        ("provide a placement group", r"Cannot provide a placement group of"),
+        "Ray does not allocate any GPUs on the driver node",
         ("max local gpu count", r"(?:world_size|parallel_size).{0,60}less than (?:than )?max local gpu count"),
         "exceeds available Mamba cache blocks",
         ("max_num_batched_tokens (", r"max_num_batched_tokens \(\d+\) (?:is smaller than|must be greater)"),
         ("Failed to infer device type", r"Failed to infer device type"),
         ("valid model identifier", r"is not a local folder and is not a valid model identifier"),
+        ("does not appear to have", r"does not appear to have (?:a file|files) named"),
+        ("HFValidationError", r"HFValidationError: "),
+        ("any model weights with", r"Cannot find any model weights with"),
         ("Invalid repository ID", r"Invalid repository ID or local directory specified"),
         ("No supported config format", r"No supported config format found"),
         ("nvalid value for", r"Invalid value for (?:environment variable|argument) "),
+        ("unexpected keyword", r"\b(?:\w*EngineArgs|LLM)\.__init__\(\) got an unexpected keyword argument"),
         ("Unknown vLLM environment variable", r"(?:ValueError|ERROR).*Unknown vLLM environment variable"),
         ("trust_remote_code=True", r"(?:ValueError|requires).{0,200}trust_remote_code=True"),
         ("fp8e4nv", r"fp8e4nv not supported in this architecture"),
@@ -691,14 +751,14 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("Invalid attention backend", r"Invalid attention backend"),
         (
             "attention backend",
-            r"(?:ValueError|NotImplementedError|RuntimeError).*(?:[Nn]o valid attention backend"
-            r"|[Ss]elected (?:attention )?backend .*not valid)",
+            r"(?:ValueError|NotImplementedError|RuntimeError).*[Nn]o valid attention backend",
         ),
+        ("not valid for this configuration", r"[Ss]elected (?:attention )?backend .*not valid for this configuration"),
     )
     + _many(
         "vllm_config_error",
         ERROR,
-        ("validation error", rf"\d+ validation errors? for (?:{_CONFIGS})"),
+        ("validation error", r"\d+ validation errors? for \w*(?:Config|EngineArgs)\b"),
         vague=True,
     )
     # --- consequences: the engine ends, the cause stands elsewhere --------------------------------------------------
@@ -710,15 +770,17 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "Engine process failed to start",
         "WorkerProc initialization failed",
         "WorkerProc failed to start",
-        ("got fatal signal", r"Executor got fatal signal"),
+        ("ot fatal signal from", r"[Gg]ot fatal signal from worker processes"),
         ("died, exit code", r"[Ww]orker\S* .*died, exit code"),
         ("A worker died or was killed", r"A worker died or was killed while executing"),
-        ("died unexpectedly", r"(?:Worker|EngineCore|proc)\S*.*died unexpectedly"),
+        ("died unexpectedly", r"(?:Worker|EngineCore|proc|actor)\S*.*died unexpectedly"),
         ("EngineDeadError", r"EngineDeadError"),
         ("Engine background task failed", r"Engine background task failed"),
         ("background loop has errored", r"background loop has errored"),
         ("Exception in worker", r"Exception in worker \w+ while processing method"),
         ("rror executing method", r"Error executing method"),
+        ("actor is dead", r"actor is dead because its worker process has died"),
+        ("died before responding", r"process died before responding to readiness probe"),
         ("actor died", r"actor died because of an error raised in its creation task"),
         "RuntimeError: Cannot re-initialize CUDA in forked subprocess",
         ("communicator was aborted", r"NCCL communicator was aborted on rank"),
@@ -747,11 +809,18 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         hedged=False,
         kernel=True,
     )
+    + _many(
+        "pcie_failed",
+        ERROR,
+        ("severity=Uncorrected", r"PCIe Bus Error: severity=Uncorrected \(Fatal\)"),
+        hedged=False,
+        kernel=True,
+    )
     # --- facts ------------------------------------------------------------------------------------------------------
     + _many(
         "custom_allreduce_disabled",
         INFO,
-        ("ustom all", r"[Cc]ustom all-?reduce is (?:disabled|not supported)"),
+        ("ustom all", r"[Cc]ustom all-?reduce is (?:disabled|not supported)|Disabled the custom all-reduce"),
     )
     + _many("transport_p2p", INFO, ("via P2P", r" via P2P\b"))
     + _many(
@@ -774,9 +843,10 @@ TELLING_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
         rb"ignal:? ?\d*",
         rb"status=\d*",
         rb"rrno:? \d*",
+        rb"\d* Workers \(tasks",
         rb"error \d+",
         rb"error code \d*",
-        rb"NCCL version [\w.+-]*",
+        rb"CCL version [\w.:+ -]*",
     )
 )
 
@@ -848,6 +918,7 @@ HANG_POINTS: t.Final[tuple[re.Pattern[str], ...]] = tuple(
         r"vLLM is using nccl==",
         r"Found nccl from (?:library|environment)",
         r"backend=nccl",
+        r"Creating a new placement group",
         r"Waiting for creating a placement group",
         r"Waiting for \d+ (?:local|remote|core engine)",
         r"Waiting for core engine process",

@@ -179,8 +179,9 @@ def without_user_text(text: str) -> str:
 
 
 #: Each match of ``_USER_TEXT`` contains one of these, which are found faster.
-_USER_MARKS: t.Final = ("request ", "Generated ", "rompt: ", "common causes", " HTTP/")
+_USER_MARKS: t.Final = ("request ", "Generated ", "rompt: ", "common causes", "potential root causes", " HTTP/")
 _USER_TEXT: t.Final = re.compile(
     r"Received request |Generated response |Added request |Generated text:|^Prompt: |\bprompt: ['\"]"
-    r"|Some common causes include|\"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH) [^\"]* HTTP/\d"
+    r"|Some common causes include|There are some potential root causes"
+    r"|\"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH) [^\"]* HTTP/\d"
 )
