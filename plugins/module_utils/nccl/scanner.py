@@ -69,8 +69,8 @@ _SHOWN = 500
 _REMEMBERED = 4096
 _SATURATED = 128
 
-#: Classes that vLLM tells in the same words when it only warns: then it went on.
-_REFUSALS = frozenset({"vllm_config_error", "engine_failed"})
+#: Levels of vLLM's own lines that are no errors.
+_MILD = frozenset({"DEBUG", "INFO", "WARNING"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
 #: Longer lines are read each.
 _LONGEST_KIND = 2048
@@ -282,9 +282,10 @@ class Scanner:
 
     def _match(self, number: int, line: str, prefix: Prefix) -> list[Fault]:
         faults: list[Fault] = []
-        mild = prefix.source == "vllm" and prefix.level in ("DEBUG", "INFO", "WARNING")
+        # What vLLM tells as a warning it has dealt with, unless NCCL spoke in between.
+        mild = prefix.source == "vllm" and prefix.level in _MILD and not nccl_header(line)
         for signature in [each for needle, wordings in _BY_NEEDLE.items() if needle in line for each in wordings]:
-            if mild and signature.class_ in _REFUSALS:
+            if mild and signature.severity == ERROR:
                 continue
             match = signature.pattern.search(line)
             if not match or (signature.hedged and HEDGE.search(line[max(0, match.start() - 80) : match.start()])):

@@ -230,6 +230,14 @@ def test_log_that_stops_where_starts_hang(ending: str) -> None:
     assert serious(scan(ENGINE.replace("size=2", "size=1") + "\n" + ending + "\n")) == set()
 
 
+def test_what_vllm_only_warns_of_is_no_error_unless_nccl_speaks_on_the_same_line() -> None:
+    warning = "WARNING 01-01 10:00:00 [x.py:1] no workspace: CUDA error: invalid argument"
+    assert serious(scan(warning + "\n")) == set()
+    assert serious(scan(warning.replace("WARNING", "ERROR") + "\n")) == {"nccl_cuda_error"}
+    halves = "INFO 01-01 10:00:00 [pynccl.py:1] vLLM is h:1:1 [0] init.cc:1 NCCL WARN Cuda failure 1 'invalid argument'"
+    assert serious(scan(halves + "\n")) == {"nccl_cuda_error"}
+
+
 def test_rank_of_an_nccl_line_comes_from_its_own_table_where_several_nodes_speak() -> None:
     lines = (
         "a:1:1 [0] NCCL INFO comm 0x1 rank 0 nranks 2 cudaDev 0 nvmlDev 0 busId 1 - Init COMPLETE\n"
