@@ -69,9 +69,17 @@ _SHOWN = 500
 _REMEMBERED = 4096
 _SATURATED = 128
 
+#: Classes that tell of a network, hence of other nodes, even if the log shows only one.
+_BETWEEN_NODES = frozenset(
+    {
+        *("nccl_ib_error", "nccl_net_plugin", "nccl_bootstrap_network", "nccl_remote_error"),
+        *("transport_net_socket", "transport_net_ib", "transport_net_other"),
+    }
+)
 #: Levels of vLLM's own lines that are no errors.
 _MILD = frozenset({"DEBUG", "INFO", "WARNING"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
+_WAITING = re.compile(r"Waiting for (?:creating a placement group|\d+ (?:local|remote|core engine))|Still waiting for")
 #: Longer lines are read each.
 _LONGEST_KIND = 2048
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
@@ -303,7 +311,7 @@ class Scanner:
             code = 79  # "has fallen off the bus" is what Xid 79 says
         # One fatal fabric fault floods every switch: its number names it.
         key = (signature.class_, code, device if signature.class_ == "xid" else None)
-        rank, header_device = self._place(line, prefix)
+        rank, header_device = self._place(line, prefix, signature.class_ in _BETWEEN_NODES)
         if device is None and header_device is not None:
             device = str(header_device)
         fault = self._faults.get(key)
@@ -340,7 +348,7 @@ class Scanner:
             fault.count += 1
         fault.last_line, fault.last_source = number, self.source
 
-    def _place(self, line: str, prefix: Prefix) -> tuple[int | None, int | None]:
+    def _place(self, line: str, prefix: Prefix, between_nodes: bool) -> tuple[int | None, int | None]:
         """``(rank, device)`` of a line: from its text, else its labels, else NCCL's header."""
         rank, device = prefix.rank, prefix.device
         if header := nccl_header(line):
@@ -348,7 +356,8 @@ class Scanner:
             self._hosts.add(host)
             if rank is None:
                 # On one node NCCL's device index is the rank; over several only its own table tells.
-                rank = self._rank_of.get((host, pid), device if len(self._hosts) == 1 else None)
+                one_node = len(self._hosts) == 1 and not between_nodes
+                rank = self._rank_of.get((host, pid), device if one_node else None)
         if match := _TEXT_RANK.search(line):
             rank = int(next(group for group in match.groups() if group is not None))
         if match := _TEXT_DEVICE.search(line):
@@ -397,9 +406,12 @@ class Scanner:
     def _judge_ending(self, ending: _Ending, facts: EngineFacts) -> list[Fault]:
         """A log that ends in the middle of a start, at a point where starts are known to hang."""
         place = next((place for place in reversed(range(len(ending.lines))) if ending.lines[place].strip()), None)
-        if place is None or facts.ready or not facts.boots or (facts.tensor_parallel_size or 2) < 2:
+        if place is None or facts.ready or (facts.tensor_parallel_size or 2) < 2:
             return []
         line = ending.lines[place]
+        # Without the start itself one sign is not enough: the log may be a piece of a longer one.
+        if not facts.boots and sum(_WAITING.search(each) is not None for each in ending.lines) < 2:
+            return []
         half_open = self._open_comms > 0 and nccl_header(line) is not None
         if not half_open and not any(point.search(line) for point in HANG_POINTS):
             return []

@@ -230,12 +230,28 @@ def test_log_that_stops_where_starts_hang(ending: str) -> None:
     assert serious(scan(ENGINE.replace("size=2", "size=1") + "\n" + ending + "\n")) == set()
 
 
+def test_piece_of_a_log_that_only_waits_hangs_where_it_says_so_more_than_once() -> None:
+    wait = "DEBUG 01-01 10:00:10 [utils.py:1] Waiting for 1 local, 0 remote core engine proc(s) to start.\n"
+    assert serious(scan(wait)) == set()
+    assert serious(scan(wait * 2)) == {"startup_hang"}
+    assert serious(scan(wait * 2 + "INFO:     Application startup complete.\n")) == set()
+
+
 def test_what_vllm_only_warns_of_is_no_error_unless_nccl_speaks_on_the_same_line() -> None:
     warning = "WARNING 01-01 10:00:00 [x.py:1] no workspace: CUDA error: invalid argument"
     assert serious(scan(warning + "\n")) == set()
     assert serious(scan(warning.replace("WARNING", "ERROR") + "\n")) == {"nccl_cuda_error"}
     halves = "INFO 01-01 10:00:00 [pynccl.py:1] vLLM is h:1:1 [0] init.cc:1 NCCL WARN Cuda failure 1 'invalid argument'"
     assert serious(scan(halves + "\n")) == {"nccl_cuda_error"}
+
+
+def test_device_is_no_rank_where_a_line_tells_of_other_nodes() -> None:
+    lines = (
+        "a:1:1 [3] transport/net_ib.cc:1 NCCL WARN NET/IB : Got completion from peer 10.0.0.2<1> with status=12\n"
+        "a:1:1 [3] misc/shmutils.cc:72 NCCL WARN Error: failed to extend /dev/shm/nccl-U to 9 bytes\n"
+    )
+    ranks = {fault.class_: (fault.rank, fault.device) for fault in scan(lines).faults}
+    assert ranks == {"nccl_ib_error": (None, "3"), "nccl_shm": (3, "3")}
 
 
 def test_rank_of_an_nccl_line_comes_from_its_own_table_where_several_nodes_speak() -> None:
