@@ -86,7 +86,7 @@ _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up N
 _TEXT_DEVICE = re.compile(r"\bcuda:(\d+)\b|\bGPU (\d+) has a total capacity")
 _COMM = re.compile(r"\brank (\d+) nranks (\d+) cudaDev")
 _STATISTICS = re.compile(
-    r"Avg prompt throughput: ([\d.]+) tokens/s, Avg generation throughput: ([\d.]+) tokens/s, Running: (\d+)"
+    r"Avg prompt throughput: ([\d.]+) tokens/s, Avg generation throughput: ([\d.]+) tokens/s,.{0,80}? Running: (\d+)"
 )
 #: Idle statistics lines (one each ten seconds) with requests running that make a hang.
 _STALLED_STATISTICS = 6

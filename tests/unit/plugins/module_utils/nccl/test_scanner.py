@@ -212,6 +212,8 @@ def test_running_requests_without_tokens_for_a_minute_are_a_hang() -> None:
     assert serious(scan(line.format(3) * 6)) == {"worker_hang"}
     assert serious(scan(line.format(3) * 5)) == set()
     assert serious(scan(line.format(0) * 60)) == set()
+    timed = line.replace("tokens/s, Running", "tokens/s, Max iteration time: 0.0 ms, Avg time/tok:0.0 ms, Running")
+    assert serious(scan(timed.format(3) * 6)) == {"worker_hang"}
 
 
 @pytest.mark.parametrize(
