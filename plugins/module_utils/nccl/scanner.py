@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Tail, minimal
@@ -80,6 +81,9 @@ _BETWEEN_NODES = frozenset(
 _MILD = frozenset({"DEBUG", "INFO", "WARNING"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
 _WAITING = re.compile(r"Waiting for (?:creating a placement group|\d+ (?:local|remote|core engine))|Still waiting for")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |$)")
+#: Lines of a traceback, and of what a process still says after the last one.
+_TRACEBACK, _LAST_WORDS = 200, 12
 #: Longer lines are read each.
 _LONGEST_KIND = 2048
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
@@ -406,7 +410,12 @@ class Scanner:
     def _judge_ending(self, ending: _Ending, facts: EngineFacts) -> list[Fault]:
         """A log that ends in the middle of a start, at a point where starts are known to hang."""
         place = next((place for place in reversed(range(len(ending.lines))) if ending.lines[place].strip()), None)
-        if place is None or facts.ready or (facts.tensor_parallel_size or 2) < 2:
+        if place is None or facts.ready:
+            return []
+        if facts.boots and (fatal := _uncaught(ending.lines)) is not None:
+            number = ending.first + fatal
+            return [Fault("engine_failed", ERROR, ending.lines[fatal][:_SHOWN], number, number, secondary=True)]
+        if (facts.tensor_parallel_size or 2) < 2:
             return []
         line = ending.lines[place]
         # Without the start itself one sign is not enough: the log may be a piece of a longer one.
@@ -438,6 +447,18 @@ def _is_work(line: str) -> bool:
     if match := _STATISTICS.search(line):
         return float(match[2]) > 0
     return '"POST ' in line and " 200" in line
+
+
+def _uncaught(lines: Sequence[str]) -> int | None:
+    """Where in the last lines of a log the exception stands that ended it; its traceback stands above."""
+    messages = [strip_prefix(line)[1] for line in lines[-_TRACEBACK:]]
+    start = next((place for place in reversed(range(len(messages))) if messages[place].startswith("Traceback (")), None)
+    if start is None or any(message.startswith("Exception ignored") for message in messages):
+        return None
+    place = next((place for place in range(start, len(messages)) if _EXCEPTION.match(messages[place])), None)
+    if place is None or len(messages) - place > _LAST_WORDS:
+        return None
+    return len(lines) - len(messages) + place
 
 
 def _severity(signature: Signature, code: int | None, line: str) -> str:

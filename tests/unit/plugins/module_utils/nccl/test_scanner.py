@@ -239,6 +239,21 @@ def test_piece_of_a_log_that_only_waits_hangs_where_it_says_so_more_than_once() 
     assert serious(scan(wait * 2 + "INFO:     Application startup complete.\n")) == set()
 
 
+def test_exception_that_ends_a_start_is_told_without_a_class() -> None:
+    traceback = 'Traceback (most recent call last):\n  File "/x.py", line 3, in load\n    return read(arg)\n'
+    last = "resource_tracker.py:254: UserWarning: There appear to be 1 leaked shared_memory objects\n"
+    result = scan(ENGINE + "\n" + traceback + "TypeError: not a string\n" + last)
+    (fault,) = result.faults
+    assert (fault.class_, fault.line, fault.first_line) == ("engine_failed", "TypeError: not a string", 5)
+    ready = "INFO:     Application startup complete.\n"
+    assert scan(ENGINE + "\n" + ready + traceback + "TypeError: not a string\n").faults == []
+    assert scan(ENGINE + "\n" + traceback + "TypeError: not a string\n" + "INFO goes on\n" * 20).faults == []
+    assert scan(ENGINE + "\n" + traceback + "KeyboardInterrupt: terminated\n").faults == []
+    ignored = "Exception ignored in: <function Comm.__del__ at 0x7f>\n"
+    assert scan(ENGINE + "\n" + ignored + traceback + "AttributeError: no attribute 'comm'\n").faults == []
+    assert scan(traceback + "TypeError: not a string\n").faults == []
+
+
 def test_what_vllm_only_warns_of_is_no_error_unless_nccl_speaks_on_the_same_line() -> None:
     warning = "WARNING 01-01 10:00:00 [x.py:1] no workspace: CUDA error: invalid argument"
     assert serious(scan(warning + "\n")) == set()
