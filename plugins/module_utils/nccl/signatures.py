@@ -537,7 +537,10 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ),
         ("NCCL WARN", r"NCCL WARN Net : error encountered when getting address info"),
         # NCCL's RAS service does without its port.
-        ("NCCL WARN", r"^(?!.*\bras/).*NCCL WARN .*Call to (?:bind|listen|accept|getsockname)\b.*failed"),
+        (
+            "NCCL WARN",
+            r"(?<!\S)(?!ras/)\S+ NCCL WARN (?:Net : )?Call to (?:bind|listen|accept|getsockname)\b.*failed",
+        ),
         "Every node should have a unique IP address",
         ("retrieving ncclUniqueId", r"setting up NCCL communicator and retrieving ncclUniqueId"),
         (

@@ -84,11 +84,12 @@ _PARALLEL_MARKERS = (
     "attention heads (",
     "ensor parallel size (",
     "nThread ",
-    " Pid ",
+    "  Rank ",
     "tensor_parallel_size",
     "World size (",
     "--tensor-parallel-size",
-    " -tp ",
+    "vllm serve ",
+    "vllm.entrypoints.",
 )
 _LIBRARY_MARKERS = ("vLLM Version", "vLLM version", "nccl==", "CCL version", "NCCL_", "VLLM_")
 _MEMORY_MARKERS = (
@@ -273,7 +274,7 @@ class LogFacts:
             self._command_tp = int(match[2])
         elif match := _MEGATRON.search(text):
             self._megatron[match[1]] = int(match[2])
-        elif match := _COMMAND_TP.search(text):
+        elif "with config" not in text and "args: " not in text and (match := _COMMAND_TP.search(text)):
             self._command_tp = _first(match)
             if match := _COMMAND_PP.search(text):
                 self._command_pp = _first(match)
