@@ -11,15 +11,26 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.action.diagnose import MEASURED_ALONE
 from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.filter.load_steps import load_steps
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import (
+    UnknownInstanceType,
+    gpu_count,
+    plan,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_error
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.role_options import misspelt, nearest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
 
 #: Options that are numbers greater than 0.
 NUMBERS: t.Final[dict[str, str]] = {
@@ -32,6 +43,8 @@ NUMBERS: t.Final[dict[str, str]] = {
 }
 ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "base_url": {"type": "str", "required": True},
+    "instance_type": {"type": "str"},
+    "expected_gpu_count": {"type": "int"},
     "prompt_tokens": {"type": "list", "elements": "int", "required": True},
     **{name: {"type": kind, "required": True} for name, kind in NUMBERS.items()},
     "load_processes": {"type": "int", "default": 1},
@@ -41,13 +54,10 @@ ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "thresholds": {"type": "list", "elements": "raw", "default": []},
     "speed_limits": {"type": "raw", "default": {}},
     "report_formats": {"type": "list", "elements": "str", "default": list(formats.DEFAULT)},
+    "report_dir": {"type": "path"},
+    "tags": {"type": "list", "elements": "str", "default": ["all"]},
+    "skip_tags": {"type": "list", "elements": "str", "default": []},
 }
-_IMPOSSIBLE: t.Final = (
-    "An option of the role validate is impossible: validate_base_url begins with http:// or https://, and"
-    " validate_prompt_tokens (at least one), validate_output_tokens, validate_requests, validate_concurrency,"
-    " validate_load_duration, validate_timeout and validate_load_processes are greater than 0."
-)
-_SCHEMES: t.Final = ("http://", "https://")
 
 
 def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str) -> list[str]:
@@ -56,17 +66,73 @@ def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str
     :param inventory: the names of all hosts.
     :param node: the name of the host that is validated.
     """
-    numbers = [*(options["prompt_tokens"] or [0]), *(options[name] for name in NUMBERS)]
-    possible = min(numbers) > 0 and options["base_url"].startswith(_SCHEMES)
     unknown = [host for host in options["load_hosts"] if host not in inventory and host != "localhost"]
     return [
-        *([] if possible else [_IMPOSSIBLE]),
+        *_url_errors("validate_base_url", options["base_url"]),
+        *_number_errors(options),
+        *_plan_errors(options),
         *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
         *_load_url_errors(options, node),
         *price_errors(options["hourly_price"], "validate_hourly_price"),
         *judgement_errors(options["thresholds"], options["speed_limits"]),
         *formats.errors(options["report_formats"]),
     ]
+
+
+def _url_errors(option: str, url: str) -> list[str]:
+    try:
+        normalise_base_url(url)
+    except ValueError as problem:
+        return [str(problem).replace("base_url", option, 1)]
+    return []
+
+
+def _number_errors(options: Mapping[str, t.Any]) -> list[str]:
+    sizes = options["prompt_tokens"]
+    return [
+        *([] if sizes else ["validate_prompt_tokens is empty, must have at least one size"]),
+        *(f"validate_prompt_tokens has {size}, must be more than 0" for size in sizes if not size > 0),
+        *(f"validate_{name} is {options[name]:g}, must be more than 0" for name in NUMBERS if not options[name] > 0),
+    ]
+
+
+def _plan_errors(options: Mapping[str, t.Any]) -> list[str]:
+    """A plan that tells no number of GPUs, where nothing else does."""
+    if not options["instance_type"] or options["expected_gpu_count"]:
+        return []
+    try:
+        gpu_count(options["instance_type"])
+    except UnknownInstanceType as problem:
+        return [f"validate_instance_type: {problem} For another plan give validate_expected_gpu_count"]
+    return []
+
+
+def hints(options: Mapping[str, t.Any], variables: Iterable[str]) -> list[str]:
+    """What is possible and probably not meant."""
+    name = options["instance_type"]
+    guessed = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
+    unknown = f"validate_instance_type {name} is no plan that this release knows; its name says {guessed} GPUs"
+    return [*misspelt("validate", variables), *([unknown] if guessed else [])]
+
+
+def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Collection[str]) -> list[str]:
+    """Tags with which less would be measured than was meant, or nothing at all.
+
+    :param inherited: tags that the user put on the role or the play, with which everything runs.
+    """
+    known = [*judge.RULES, *MEASURED_ALONE]
+    if skipped := [tag for tag in skip_tags if tag in known]:
+        # A measurement has the tag of each section that is judged by it, and is skipped with any of them.
+        rest = ",".join(area for area in judge.RULES if area not in skipped)
+        return [f"--skip-tags {','.join(skipped)} would skip what other sections are judged by; use --tags {rest}"]
+    others = [tag for tag in tags if tag not in known]
+    near = {tag: nearest(tag, known) for tag in others if tag not in inherited}
+    if wrong := [f"--tags {tag}: did you mean {meant}?" for tag, meant in near.items() if meant]:
+        return wrong
+    runs = {*known, *inherited, "all", "tagged"} - {"always"}
+    if runs & set(tags):
+        return []
+    return [f"--tags {','.join(tags)} measures nothing; sections are {', '.join(judge.RULES)}"]
 
 
 def is_loopback(url: str) -> bool:
@@ -85,8 +151,7 @@ def _load_url_errors(options: Mapping[str, t.Any], node: str) -> list[str]:
     """Load hosts that would load themselves. A loopback address that was given for them is theirs to know: a tunnel."""
     given, others = options["load_base_url"], [host for host in options["load_hosts"] if host != node]
     if given:
-        wrong = f"validate_load_base_url is {given}; it begins with http:// or https://"
-        return [] if given.startswith(_SCHEMES) else [wrong]
+        return _url_errors("validate_load_base_url", given)
     if not others or not is_loopback(options["base_url"]):
         return []
     return [
@@ -108,8 +173,18 @@ class ActionModule(ActionBase):
         _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         known = task_vars or {}
         inventory = (known.get("groups") or {}).get("all") or ()
-        if wrong := problems(options, inventory, known.get("inventory_hostname") or "the node"):
+        wrong = [
+            *problems(options, inventory, known.get("inventory_hostname") or "the node"),
+            *tag_errors(options["tags"], options["skip_tags"], self._task.tags),
+        ]
+        # Last, for it makes the directory.
+        if options["report_dir"] and not wrong and not self._task.check_mode:
+            problem = write_error(Path(options["report_dir"]))
+            wrong = [f"validate_report_dir: {problem}"] if problem else []
+        if wrong:
             raise AnsibleActionFail("; ".join(wrong))
+        for hint in hints(options, known):
+            self._display.warning(hint)
         steps = load_steps(
             options["prompt_tokens"],
             output_tokens=options["output_tokens"],

@@ -35,6 +35,18 @@ def outliers(findings: list[dict[str, t.Any]]) -> list[str]:
     return sorted(name for nodes in slow for name in nodes)
 
 
+def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | None]:
+    """Paths of the written files, and why not all of them are."""
+    files: list[str] = []
+    try:
+        for name, text in contents.items():
+            write_atomically(directory / name, text)
+            files.append(str(directory / name))
+    except OSError as error:
+        return files, f"cannot write the report to {directory}: {error.strerror}"
+    return files, None
+
+
 class ActionModule(ActionBase):
     """``multigpu.vllm.report``; its documentation stands in plugins/modules/report.py."""
 
@@ -59,23 +71,13 @@ class ActionModule(ActionBase):
             secrets=options["secrets"],
         )
         contents = formats.rendered(document, options["formats"])
-        files = [] if self._task.check_mode else self._write(Path(options["directory"]), contents)
+        files, problem = ([], None) if self._task.check_mode else _write(Path(options["directory"]), contents)
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode
         self._display.display(summary_text(document, files, style, full=full))
+        # After the summary: it must not cost the verdict of a run that a file cannot be written.
+        if problem:
+            raise AnsibleActionFail(problem)
         # The node is as it was: a report about it changes nothing on it.
         status = document["summary"]["status"]
         return {"changed": False, "status": status, "outliers": outliers(document["fleet"]["findings"]), "files": files}
-
-    @staticmethod
-    def _write(directory: Path, contents: dict[str, str]) -> list[str]:
-        """Paths of the written files.
-
-        :raises AnsibleActionFail: where the directory cannot be written.
-        """
-        try:
-            for name, text in contents.items():
-                write_atomically(directory / name, text)
-        except OSError as error:
-            raise AnsibleActionFail(f"cannot write the report to {directory}: {error.strerror}") from error
-        return [str(directory / name) for name in contents]

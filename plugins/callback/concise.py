@@ -16,6 +16,9 @@ description:
   - Shows a task that fails on purpose (M(ansible.builtin.fail), M(ansible.builtin.assert), M(multigpu.vllm.tell),
     M(multigpu.vllm.check_options)) with its message alone, where Ansible's default output adds the place in the role
     and an excerpt of it.
+  - Shows options that a role refuses by what is wrong with them, where Ansible's default output adds the role's whole
+    specification.
+  - Shows warnings also of tasks that are not shown themselves.
   - Hides which files were included.
   - Ends with one line a host in the recap, and in a fleet of more than 20 hosts with those alone on which something
     failed, and a line for all others.
@@ -45,6 +48,8 @@ from ansible.utils.fqcn import add_internal_fqcns
 _ON_PURPOSE: t.Final = frozenset(
     (*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options", "multigpu.vllm.tell")
 )
+#: Checks the options of a role against its specification; its result holds that specification as a whole.
+_ARGUMENT_SPEC: t.Final = frozenset(add_internal_fqcns(("validate_argument_spec",)))
 #: Up to this many hosts each have a line in the recap.
 MANY_HOSTS: t.Final = 20
 #: What the recap always names, as ``AggregateStats.summarize`` does -> as Ansible prints it; others only when not 0.
@@ -58,6 +63,9 @@ def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
     A plain assert's own words say nothing without the assertion that Ansible shows with them.
     """
     message = result.get("msg")
+    errors = result.get("argument_errors")
+    if action in _ARGUMENT_SPEC and errors:
+        return "\n".join(map(str, errors))
     if action not in _ON_PURPOSE or "results" in result or not isinstance(message, str):
         return None
     return None if message == "Assertion failed" else message.strip() or None
@@ -107,8 +115,14 @@ class CallbackModule(DefaultCallback):
         self._display.display(line, color=color, stderr=self.get_option("display_failed_stderr"))
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        if self._display.verbosity or not isinstance(result.task, TaskInclude):
-            super().v2_runner_on_ok(result)
+        if isinstance(result.task, TaskInclude):
+            if self._display.verbosity:
+                super().v2_runner_on_ok(result)
+            return
+        super().v2_runner_on_ok(result)
+        # Ansible's own output hides the warnings of a task together with its "ok".
+        if not (result.result.get("changed") or self.get_option("display_ok_hosts")):
+            self._handle_warnings(result.result)
 
     def v2_playbook_on_include(self, included_file: IncludedFile) -> None:
         if self._display.verbosity:

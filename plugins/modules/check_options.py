@@ -14,12 +14,19 @@ author:
 description:
   - Fails where an option of the role validate is impossible in a way that its type cannot say, and gives the load that
     the options describe.
+  - Warns of a variable whose name is nearly that of an option, and of a plan whose number of GPUs only its name tells.
   - Runs on the controller and connects to nothing.
 options:
   base_url:
     description: Root URL of the vLLM server; it begins with C(http://) or C(https://).
     type: str
     required: true
+  instance_type:
+    description: Type id of the node's plan. Without O(expected_gpu_count) it must tell the number of GPUs.
+    type: str
+  expected_gpu_count:
+    description: How many GPUs the node should have.
+    type: int
   prompt_tokens:
     description: Prompt sizes in tokens, at least one, each greater than 0.
     type: list
@@ -75,6 +82,21 @@ options:
     type: list
     elements: str
     default: [json, text, html]
+  report_dir:
+    description: Directory on the controller that the report is to be written to. It is made where it is missing, except
+      in check mode.
+    type: path
+  tags:
+    description: Tags of the run; those of a section, or of the role or play, must be among them.
+    type: list
+    elements: str
+    default: [all]
+  skip_tags:
+    description: Tags that the run skips. Those of a section cannot be skipped, only left out of O(tags), because a
+      measurement serves several sections.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: multigpu.vllm.throughput_probe
 extends_documentation_fragment:

@@ -25,3 +25,13 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def write_error(directory: Path) -> str | None:
+    """Why no file can be made in ``directory``, which is made where it is missing; ``None`` where one can."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return None
+    except OSError as error:
+        return f"cannot write to {directory}: {error.strerror}"

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.multigpu.vllm.plugins.action.check_options import NUMBERS, ActionModule
+from ansible_collections.multigpu.vllm.plugins.action.check_options import NUMBERS, ActionModule, hints, tag_errors
 
 Run = Callable[..., dict[str, t.Any]]
 
@@ -23,6 +26,14 @@ OPTIONS: t.Final[dict[str, t.Any]] = {
     "load_duration": 6,
     "timeout": 60,
 }
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the plugin warned of."""
+    texts: list[str] = []
+    monkeypatch.setattr("ansible.plugins.action.display", mock.Mock(verbosity=0, warning=texts.append))
+    return texts
 
 
 def test_possible_options_give_the_load(run_action: Run) -> None:
@@ -42,19 +53,99 @@ def test_possible_options_give_the_load(run_action: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "told"),
     [
-        {"base_url": "127.0.0.1:8000"},
-        {"base_url": "ftp://127.0.0.1"},
-        {"prompt_tokens": []},
-        {"prompt_tokens": [128, 0]},
-        *({name: 0} for name in NUMBERS),
-        *({name: -1} for name in NUMBERS),
+        ({"base_url": "127.0.0.1:8000"}, "validate_base_url '127.0.0.1:8000' is not a server's URL"),
+        ({"base_url": "ftp://127.0.0.1"}, "validate_base_url 'ftp://127.0.0.1' is not a server's URL"),
+        ({"base_url": "http://"}, "validate_base_url 'http://' is not a server's URL"),
+        ({"base_url": "http://127.0.0.1:99999"}, "write for example http://127.0.0.1:8000"),
+        ({"prompt_tokens": []}, "validate_prompt_tokens is empty"),
+        ({"prompt_tokens": [128, 0]}, "validate_prompt_tokens has 0, must be more than 0"),
+        *(({name: 0}, f"validate_{name} is 0, must be more than 0") for name in NUMBERS),
+        *(({name: -1}, f"validate_{name} is -1, must be more than 0") for name in NUMBERS),
+        ({"instance_type": "g2-gpu-foo"}, "validate_instance_type: unknown Linode type 'g2-gpu-foo'"),
     ],
 )
-def test_an_impossible_option_fails(run_action: Run, wrong: dict[str, t.Any]) -> None:
-    with pytest.raises(AnsibleActionFail, match="option of the role validate is impossible"):
+def test_an_impossible_option_is_named_with_its_value(run_action: Run, wrong: dict[str, t.Any], told: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=re.escape(told)):
         run_action(ActionModule, OPTIONS | wrong)
+
+
+def test_a_plan_that_nobody_knows_needs_the_number_of_gpus(run_action: Run, warnings: list[str]) -> None:
+    assert run_action(ActionModule, OPTIONS | {"instance_type": "on-premises", "expected_gpu_count": 4})["steps"]
+    assert warnings == []
+
+
+def test_a_plan_that_only_its_name_tells_is_a_warning(run_action: Run, warnings: list[str]) -> None:
+    run_action(ActionModule, OPTIONS | {"instance_type": "g2-gpu-rtx4000a9-m"})
+    assert warnings == [
+        "validate_instance_type g2-gpu-rtx4000a9-m is no plan that this release knows; its name says 9 GPUs"
+    ]
+
+
+def test_known_plans_and_names_are_no_news(run_action: Run, warnings: list[str]) -> None:
+    run_action(ActionModule, OPTIONS | {"instance_type": "g2-gpu-rtx4000a4-m"})
+    assert warnings == []
+
+
+def test_a_misspelt_variable_is_a_warning() -> None:
+    options = OPTIONS | {"instance_type": None, "expected_gpu_count": None}
+    assert hints(options, {"validate_fail_one": "warn", "validate_certs": True, "ansible_host": "x"}) == [
+        "validate_fail_one is no option of the role validate and does nothing there; did you mean validate_fail_on?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tags", "inherited", "told"),
+    [
+        (["nccl", "memry"], ["always"], ["--tags memry: did you mean memory?"]),
+        (["utilization"], ["always"], ["--tags utilization: did you mean utilisation?"]),
+        (["gpu"], ["always"], ["--tags gpu measures nothing; sections are hardware, tensor_parallel, memory,"]),
+        (["always"], ["always"], ["--tags always measures nothing"]),
+        (["nccl_bandwidth", "mine"], ["always"], []),
+        (["mine"], ["always", "mine"], []),
+        (["memories"], ["always", "memories"], []),
+        (["all"], ["always"], []),
+        (["tagged"], ["always"], []),
+    ],
+)
+def test_tags_that_choose_no_section(tags: list[str], inherited: list[str], told: list[str]) -> None:
+    errors = tag_errors(tags, [], inherited)
+    assert all(said.startswith(begin) for said, begin in zip(errors, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("skipped", "rest"),
+    [
+        (["performance", "mine", "utilisation"], "hardware,tensor_parallel,memory,nccl,configuration"),
+        (["nccl_bandwidth"], "hardware,tensor_parallel,memory,nccl,performance,utilisation,configuration"),
+    ],
+)
+def test_a_section_is_left_out_by_choosing_the_others(skipped: list[str], rest: str) -> None:
+    assert [error.partition(" use ")[2] for error in tag_errors(["all"], skipped, ["always"])] == [f"--tags {rest}"]
+
+
+@pytest.mark.parametrize("skipped", [[], ["mine"], ["user"]])
+def test_other_tags_can_be_skipped(skipped: list[str]) -> None:
+    assert tag_errors(["all"], skipped, ["always"]) == []
+
+
+def test_tags_are_judged_before_anything_is_measured(run_action: Run) -> None:
+    with pytest.raises(AnsibleActionFail, match="did you mean hardware"):
+        run_action(ActionModule, OPTIONS | {"tags": ["hardwar"]})
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_measured(run_action: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AnsibleActionFail, match="validate_report_dir: cannot write to .*file/reports: Not a directory"):
+        run_action(ActionModule, OPTIONS | {"report_dir": str(tmp_path / "file/reports")})
+    assert run_action(ActionModule, OPTIONS | {"report_dir": str(tmp_path / "reports")})["steps"]
+    assert not list((tmp_path / "reports").iterdir())
+
+
+def test_check_mode_makes_no_directory(run_action: Run, tmp_path: Path) -> None:
+    assert run_action(ActionModule, OPTIONS | {"report_dir": str(tmp_path / "reports")}, check_mode=True)["steps"]
+    assert not (tmp_path / "reports").exists()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +211,7 @@ def test_a_node_may_load_itself(run_action: Run) -> None:
 
 
 def test_the_url_of_the_load_hosts_is_one(run_action: Run) -> None:
-    with pytest.raises(AnsibleActionFail, match="validate_load_base_url is 192.0.2.7; it begins with"):
+    with pytest.raises(AnsibleActionFail, match="validate_load_base_url '192.0.2.7' is not a server"):
         run_action(ActionModule, OPTIONS | {"load_hosts": ["localhost"], "load_base_url": "192.0.2.7"})
 
 

@@ -95,12 +95,14 @@ def test_secrets_reach_neither_files_nor_terminal(
     assert any("refused key ***" in text for text in shown)
 
 
-def test_a_directory_that_cannot_be_made_is_named(
+def test_a_directory_that_cannot_be_made_is_named_after_the_summary(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(AnsibleActionFail, match="cannot write the report to .*file/reports"):
         run_action(report.ActionModule, {**arguments, "directory": str(tmp_path / "file/reports")})
+    assert "2 nodes" in shown[0]
+    assert "report.html" not in shown[0]
 
 
 @pytest.mark.parametrize(("encoding", "symbol"), [("UTF-8", "✓"), ("utf8", "✓"), ("ascii", "+"), (None, "+")])

@@ -32,6 +32,12 @@ SUMMARY = {"ok": 3, "changed": 1, "unreachable": 0, "failures": 2, "skipped": 9,
         ("ansible.builtin.fail", {"msg": "one failed", "results": [{}]}, None),
         ("ansible.builtin.fail", {"msg": ["a", "b"]}, None),
         ("ansible.builtin.fail", {}, None),
+        (
+            "ansible.builtin.validate_argument_spec",
+            {"msg": "x", "argument_errors": ["a is b", "c is d"]},
+            "a is b\nc is d",
+        ),
+        ("ansible.builtin.validate_argument_spec", {"msg": "incorrect type for argument_spec"}, None),
     ],
 )
 def test_verdict(action, result, expected):
@@ -111,6 +117,15 @@ def test_included_files_are_not_news(callback):
 def test_other_results_are_shown_as_ansible_does(callback):
     callback.v2_runner_on_ok(outcome("ansible.builtin.ping"))
     assert callback.default.v2_runner_on_ok.called
+
+
+@pytest.mark.parametrize(("changed", "shown"), [(False, 1), (True, 0)])
+def test_a_warning_is_shown_although_its_task_is_not(callback, monkeypatch, changed, shown):
+    """Where the task changed something, Ansible's own output shows both."""
+    warned = mock.Mock()
+    monkeypatch.setattr(callback, "_handle_warnings", warned)
+    callback.v2_runner_on_ok(outcome("ansible.builtin.ping", changed=changed, warnings=["no option"]))
+    assert warned.call_count == shown
 
 
 def test_verbose_shows_everything_as_ansible_does(callback):
