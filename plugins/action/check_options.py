@@ -58,6 +58,8 @@ ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "tags": {"type": "list", "elements": "str", "default": ["all"]},
     "skip_tags": {"type": "list", "elements": "str", "default": []},
 }
+#: What ``--tags`` may name.
+_SECTION_TAGS: t.Final = (*judge.RULES, *MEASURED_ALONE)
 
 
 def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str) -> list[str]:
@@ -116,23 +118,21 @@ def hints(options: Mapping[str, t.Any], variables: Iterable[str]) -> list[str]:
 
 
 def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Collection[str]) -> list[str]:
-    """Tags with which less would be measured than was meant, or nothing at all.
+    """Tags with which less would be measured than was meant.
 
     :param inherited: tags that the user put on the role or the play, with which everything runs.
     """
-    known = [*judge.RULES, *MEASURED_ALONE]
-    if skipped := [tag for tag in skip_tags if tag in known]:
+    if skipped := [tag for tag in skip_tags if tag in _SECTION_TAGS]:
         # A measurement has the tag of each section that is judged by it, and is skipped with any of them.
         rest = ",".join(area for area in judge.RULES if area not in skipped)
         return [f"--skip-tags {','.join(skipped)} would skip what other sections are judged by; use --tags {rest}"]
-    others = [tag for tag in tags if tag not in known]
-    near = {tag: nearest(tag, known) for tag in others if tag not in inherited}
-    if wrong := [f"--tags {tag}: did you mean {meant}?" for tag, meant in near.items() if meant]:
-        return wrong
-    runs = {*known, *inherited, "all", "tagged"} - {"always"}
-    if runs & set(tags):
-        return []
-    return [f"--tags {','.join(tags)} measures nothing; sections are {', '.join(judge.RULES)}"]
+    near = {tag: nearest(tag, _SECTION_TAGS) for tag in tags if tag not in (*_SECTION_TAGS, *inherited)}
+    return [f"--tags {tag}: did you mean {meant}?" for tag, meant in near.items() if meant]
+
+
+def measures(tags: Collection[str], inherited: Collection[str]) -> bool:
+    """Whether anything runs with these tags but what always does: not where they are those of other roles."""
+    return bool(set(tags) & {*_SECTION_TAGS, *inherited, "all", "tagged"} - {"always"})
 
 
 def is_loopback(url: str) -> bool:
@@ -183,7 +183,9 @@ class ActionModule(ActionBase):
             wrong = [f"validate_report_dir: {problem}"] if problem else []
         if wrong:
             raise AnsibleActionFail("; ".join(wrong))
-        for hint in hints(options, known):
+        chosen = measures(options["tags"], self._task.tags)
+        nothing = f"--tags {','.join(options['tags'])} validates nothing; sections are {', '.join(judge.RULES)}"
+        for hint in hints(options, known) if chosen else [nothing]:
             self._display.warning(hint)
         steps = load_steps(
             options["prompt_tokens"],
@@ -192,4 +194,4 @@ class ActionModule(ActionBase):
             concurrency=options["concurrency"],
             duration=options["load_duration"],
         )
-        return {"changed": False, "steps": steps}
+        return {"changed": False, "measures": chosen, "steps": steps}

@@ -87,7 +87,7 @@ options:
       in check mode.
     type: path
   tags:
-    description: Tags of the run; those of a section, or of the role or play, must be among them.
+    description: Tags of the run. One that is nearly that of a section is refused.
     type: list
     elements: str
     default: [all]
@@ -128,6 +128,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+measures:
+  description: Whether O(tags) choose a section, or everything.
+  returned: success
+  type: bool
+  sample: true
 steps:
   description: Steps for M(multigpu.vllm.throughput_probe), as the filter P(multigpu.vllm.load_steps#filter) makes them.
   returned: success
