@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import pathlib
@@ -101,6 +102,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def refuse_taken_port(host: str, port: int) -> None:
+    """Another server on the port would answer in this one's place, and be taken for it.
+
+    :raises SimulationError: where the address cannot be listened on.
+    """
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: connections of an ended one that linger are no obstacle, a listener is.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address[0], port))
+    except (OSError, OverflowError) as error:
+        hint = "; --port 0 takes a free one" if getattr(error, "errno", None) == errno.EADDRINUSE else ""
+        reason = getattr(error, "strerror", None) or error
+        raise SimulationError(f"cannot listen on port {port} of {host}: {reason}{hint}") from error
+
+
 def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) -> None:
     """:raises SimulationError: where the server ends or does not answer in time."""
     deadline = time.monotonic() + START_TIMEOUT
@@ -180,6 +198,7 @@ def start(arguments: argparse.Namespace) -> Result:
             return {**present, "changed": False}
     stop(directory)
     port = arguments.port or free_port()
+    refuse_taken_port(arguments.host, port)
     name = arguments.name or directory.name
     prepare(directory, scenario, name, arguments.cache_dir)
     (directory / "ready").unlink(missing_ok=True)

@@ -57,3 +57,10 @@ def test_data_files_are_json(path: pathlib.Path) -> None:
 def test_readme_names_every_variable_and_scenario() -> None:
     readme = (ROLE / "README.md").read_text("utf-8")
     assert [name for name in (*options(), *scenario_names()) if f"`{name}`" not in readme] == []
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_readme_tells_what_a_scenario_deserves(name: str) -> None:
+    failing = ", ".join(f"`{check}`" for check in Scenario.load(name).expected["fail"]) or "none"
+    rows = [line for line in (ROLE / "README.md").read_text("utf-8").splitlines() if line.startswith(f"| `{name}` |")]
+    assert [row.split(" | ")[-1] for row in rows] == [f"{failing} |"]

@@ -146,6 +146,26 @@ def test_an_unknown_scenario_is_named_with_those_there_are(simulate: Simulate, t
     assert "healthy-tp4" in done.stderr
 
 
+def test_a_port_that_another_server_has_is_refused(simulate: Simulate, tmp_path: pathlib.Path) -> None:
+    """Its answers would be taken for those of the node."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = simulate("start", "--scenario", "idle-gpus", "--dir", str(tmp_path), "--port", str(port))
+    assert result.returncode == 1
+    assert f"cannot listen on port {port} of 127.0.0.1: Address already in use" in result.stderr
+    assert not (tmp_path / "node.json").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--port", "186000"), ("--host", "192.0.2.1")])
+def test_an_address_that_cannot_be_is_named(
+    simulate: Simulate, tmp_path: pathlib.Path, option: str, value: str
+) -> None:
+    result = simulate("start", "--scenario", "idle-gpus", "--dir", str(tmp_path), "--port", "18999", option, value)
+    assert result.returncode == 1
+    assert "cannot listen on port" in result.stderr
+    assert value in result.stderr
+
+
 @pytest.mark.parametrize("version", ["0.27.0", "0.32.0"])
 def test_boot_lines_differ_by_version(start_node: StartNode, version: str) -> None:
     log = pathlib.Path(start_node("healthy-tp2", "--vllm-version", version)["log_path"]).read_text("utf-8")
