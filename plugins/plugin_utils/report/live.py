@@ -60,6 +60,36 @@ def name_width(nodes: Mapping[str, Node], limit: int) -> int:
     return min(max((len(name) for name in nodes), default=0), limit)
 
 
+def labels(nodes: Mapping[str, Node], width: int, style: Style) -> dict[str, str]:
+    """Each name in ``width`` columns, so that it can be told from the others: names of a fleet begin and end alike.
+
+    Where they do not fit, the domain that all have goes first, then what stands in the middle of each.
+    """
+    if name_width(nodes, width + 1) > width:
+        domain = _common_domain(list(nodes))
+        return {name: _middle_out(name.removesuffix(domain), width, style) for name in nodes}
+    return {name: style.clean(name) for name in nodes}
+
+
+def _common_domain(names: Sequence[str]) -> str:
+    """``.example.com``; nothing of one name alone, nor of addresses, whose end is no domain."""
+    parts = [name.split(".")[1:] for name in names]
+    shared = 0
+    for last in zip(*(reversed(part) for part in parts), strict=False):
+        if len(names) < 2 or len(set(last)) > 1 or last[0].isdigit():
+            break
+        shared += 1
+    return "".join(f".{part}" for part in parts[0][len(parts[0]) - shared :]) if shared else ""
+
+
+def _middle_out(name: str, width: int, style: Style) -> str:
+    if len(name) <= width:
+        return style.clean(name)
+    kept = width - len(style.ellipsis)
+    tail = kept * 2 // 3
+    return style.clean(name[: kept - tail] + style.ellipsis + name[len(name) - tail :])
+
+
 def cut(lines: Sequence[str], rows: int, style: Style) -> list[str]:
     """``lines``, the last ones replaced by their number where they do not fit."""
     if len(lines) <= rows:

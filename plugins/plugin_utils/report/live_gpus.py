@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device_health import HARMLESS_REASONS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import Node, cell, clock, cut, name_width
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import (
+    Node,
+    cell,
+    clock,
+    cut,
+    labels,
+    name_width,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.tables import GIB
 
@@ -43,11 +50,12 @@ class GpuView:
         width = min(size.columns, 160)
         title = " " + self.style.fit(self._title(nodes), width - 1)
         foot = [] if width >= _WIDE else self._legend(nodes, width)
-        rows = [line for name, node in nodes.items() for line in self._gpu_rows(name, node, nodes, width)]
+        shown = labels(nodes, self._room(nodes, width)[0], self.style)
+        rows = [line for name, node in nodes.items() for line in self._gpu_rows(shown[name], node, nodes, width)]
         head = self._head(nodes, width)
         room = size.rows - 2 - len(foot)
         if len(rows) > room:
-            rows = [self._node_row(name, node, nodes, width) for name, node in nodes.items()]
+            rows = [self._node_row(shown[name], node, nodes, width) for name, node in nodes.items()]
             head = self._node_head(nodes, width)
         lines = [title, head, *cut(rows, room, self.style), *foot]
         return [self.style.clean(line) for line in lines[: size.rows]]
@@ -103,7 +111,7 @@ class GpuView:
 
     def _gpu_rows(self, name: str, node: Node, nodes: Nodes, width: int) -> Iterator[str]:
         room, gauge, note = self._room(nodes, width)
-        label = f" {self.style.fit(name, room):<{room}}"
+        label = f" {name:<{room}}"
         latest = _latest(node)
         if words := _words(node):
             yield f"{label}  {self.style.fit(words, width - len(label) - 2)}"
@@ -137,7 +145,7 @@ class GpuView:
 
     def _node_row(self, name: str, node: Node, nodes: Nodes, width: int) -> str:
         room, gauge, _note = self._room(nodes, width)
-        label = f" {self.style.fit(name, room):<{room}}"
+        label = f" {name:<{room}}"
         latest = _latest(node)
         if words := _words(node):
             return f"{label}  {self.style.fit(words, width - len(label) - 2)}"

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import Node, cell, clock, cut, name_width
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import (
+    Node,
+    cell,
+    clock,
+    cut,
+    labels,
+    name_width,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
 
 Nodes = Mapping[str, Node]
@@ -40,7 +47,8 @@ class LoadView:
         gauge = max(1, min(_BAR, width - _FIXED - room - phase))
         head = f" {'node':<{room}}  {'phase':<{phase}}  {'time':<{_TIME}}   tokens/s  {'GPU utilisation':<{gauge}}"
         ordered = sorted(nodes, key=lambda name: nodes[name].ended is not None)
-        rows = [self._row(name, nodes[name], (room, phase, gauge), width) for name in ordered]
+        shown = labels(nodes, room, self.style)
+        rows = [self._row(shown[name], nodes[name], (room, phase, gauge), width) for name in ordered]
         title = " " + self.style.fit(self._title(nodes), width - 1)
         lines = [title, head[:width].rstrip(), *cut(rows, size.rows - 2, self.style)]
         return [self.style.clean(line) for line in lines[: size.rows]]
@@ -71,7 +79,7 @@ class LoadView:
 
     def _row(self, name: str, node: Node, rooms: tuple[int, int, int], width: int) -> str:
         room, phase, gauge = rooms
-        label = f" {self.style.fit(name, room):<{room}}"
+        label = f" {name:<{room}}"
         words = node.quiet or node.ended
         if words:
             text = f"{label}  {self.style.fit(words, width - len(label) - 2)}"

@@ -32,6 +32,24 @@ def test_words_in_place_of_figures(node, words):
 
 
 @pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["gpu-1", "gpu-2"], ["gpu-1", "gpu-2"]),
+        (["gpu-01.example.com", "gpu-02.example.com"], ["gpu-01", "gpu-02"]),
+        (["vllm-production-01", "vllm-production-02"], ["vllm-…ction-01", "vllm-…ction-02"]),
+        (["vllm-production-01.example.com", "vllm-production-02.example.com"], ["vllm-…ction-01", "vllm-…ction-02"]),
+        (["192.168.100.101", "192.168.100.102"], ["192.1….100.101", "192.1….100.102"]),
+        (["gpu.fleet-a.example.com", "gpu.fleet-b.example.com"], ["gpu.fleet-a", "gpu.fleet-b"]),
+        (["the-only-one.example.com"], ["the-o…mple.com"]),
+        ([], []),
+    ],
+)
+def test_names_of_a_fleet_can_be_told_apart(names, shown):
+    nodes = dict.fromkeys(names, subject.Node(0.0))
+    assert list(subject.labels(nodes, 14, UNICODE).values()) == shown
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(None, "   -"), (0, "   0"), (99.6, " 100"), (12345, "12345")],
     ids=["unknown", "0", "99", "wide"],
