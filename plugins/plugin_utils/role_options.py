@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-import yaml
+from ansible.module_utils.common.yaml import yaml_load
 
 _ROLES: t.Final = Path(__file__).resolve().parents[2] / "roles"
 #: How alike two names must be, as ``difflib`` measures it: 0.75 still finds a part that was left out (``duration`` for
@@ -23,7 +23,7 @@ LIKE_A_WORD: t.Final = 0.85
 @functools.cache
 def option_names(role: str) -> frozenset[str]:
     """Options of all entry points of ``role``, from its argument specification."""
-    loaded = yaml.safe_load((_ROLES / role / "meta/argument_specs.yml").read_text("utf-8"))
+    loaded = yaml_load((_ROLES / role / "meta/argument_specs.yml").read_text("utf-8"))
     return frozenset(name for entry in loaded["argument_specs"].values() for name in entry.get("options") or ())
 
 
