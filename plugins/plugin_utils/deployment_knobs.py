@@ -41,12 +41,12 @@ def review(
     return [_verdict(row) for row in rows if row.status is Status.FAIL or row.name not in measured]
 
 
-def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | None) -> list[Verdict]:
+def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) -> list[Verdict]:
     """What is to be said about the shared memory of a container for ``ranks`` ranks; ``shm_size`` as Docker takes it.
 
     :raises ValueError: for a size that Docker does not know.
     """
-    row = knobs.container(ranks, ipc_mode, DOCKER_SHM if shm_size is None else size_in_bytes(shm_size))
+    row = knobs.container(ranks, ipc_mode, DOCKER_SHM if shm_size in (None, "") else size_in_bytes(str(shm_size)))
     return [_verdict(row)] if row else []
 
 

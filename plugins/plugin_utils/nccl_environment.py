@@ -49,15 +49,18 @@ class NcclSettings:
     note: str
 
 
-def link_of(topology: Mapping[str, t.Any] | None, size: int) -> Link:
-    """The link between the first ``size`` GPUs, from the fact ``topology`` of ``gpu_facts``."""
+def link_of(topology: Mapping[str, t.Any] | None, size: int, copies: int = 1) -> Link:
+    """The link between the first ``size`` GPUs, from the fact ``topology`` of ``gpu_facts``.
+
+    Of several ``copies`` of a server, each on the next ``size`` GPUs, it is the worst: they have one environment.
+    """
     matrix = (topology or {}).get("matrix") or []
     peers = (topology or {}).get("p2p") or []
-    kinds = _cells(matrix, size)
+    kinds = _cells(matrix, size, copies)
     ranks = [_distance(kind) for kind in kinds]
     known = [rank for rank in ranks if rank is not None]
     farthest = DISTANCE[max(known)] if ranks and len(known) == len(ranks) else None
-    words = _cells(peers, size)
+    words = _cells(peers, size, copies)
     if words and any(word not in (None, "OK", "U") for word in words):
         peer: bool | None = False
     else:
@@ -72,8 +75,9 @@ def nccl_settings(
     measured: Mapping[str, float | None] | None = None,
     infiniband: bool | None = None,
     debug: str = "INFO",
+    copies: int = 1,
 ) -> NcclSettings:
-    """What to set for ``size`` GPUs that share one model.
+    """What to set for ``size`` GPUs that share one model, and for as many more of each of its other ``copies``.
 
     :param measured: bus bandwidth in bytes per second by variant: ``default``, ``p2p_off``, ``shm_off``,
         ``cumem_off``; ``None`` where that variant failed. Variants that were not tried are absent.
@@ -81,7 +85,7 @@ def nccl_settings(
     """
     if size < 2:
         return NcclSettings((), (), "one GPU: NCCL is not used")
-    link, tried = link_of(topology, size), dict(measured or {})
+    link, tried = link_of(topology, size, copies), dict(measured or {})
     environment = [_debug(debug)]
     arguments: list[Setting] = []
     if infiniband is False:
@@ -183,14 +187,15 @@ def _note(link: Link) -> str:
     return f"{where}, {peers}"
 
 
-def _cells(matrix: Sequence[Sequence[str | None]], size: int) -> list[str | None]:
-    """Cells of each pair of the first ``size`` GPUs, in both directions; missing ones are ``None``."""
+def _cells(matrix: Sequence[Sequence[str | None]], size: int, copies: int) -> list[str | None]:
+    """Cells of each pair within each group of ``size`` GPUs, in both directions; missing ones are ``None``."""
     if not matrix:
         return []
     return [
         matrix[row][column] if row < len(matrix) and column < len(matrix[row]) else None
-        for row in range(size)
-        for column in range(size)
+        for first in range(0, size * copies, size)
+        for row in range(first, first + size)
+        for column in range(first, first + size)
         if row != column
     ]
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 import pytest
@@ -46,7 +47,8 @@ def gpus(count: int, expected: int | None = None, name: str = "NVIDIA RTX 4000 A
 
 
 def planned(gpu: dict[str, t.Any] | None = None, model: dict[str, t.Any] | None = None, **changes: t.Any) -> Plan:
-    return plan({**SETTINGS, **changes}, gpus(4) if gpu is None else gpu, MODEL if model is None else model)
+    named = {"image": f"vllm/vllm-openai:v{changes['version']}"} if "version" in changes else {}
+    return plan({**SETTINGS, **named, **changes}, gpus(4) if gpu is None else gpu, MODEL if model is None else model)
 
 
 def served(found: Plan) -> dict[str, t.Any]:
@@ -250,3 +252,155 @@ def test_a_value_becomes_words(value: t.Any, words: list[str]) -> None:
 def test_the_node_knows_where_it_reaches_its_own_server(address: str, base_url: str, port: str) -> None:
     container = planned(bind_address=address, api_key_file=True).container
     assert (container["base_url"], container["ports"]) == (base_url, [port])
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("tensor_parallel_size", 2), ("pipeline_parallel_size", 2), ("data_parallel_size", 2), ("max_num_seqs", 64),
+     ("gpu_memory_utilization", 0.85), ("max_model_len", 8192), ("max_num_batched_tokens", 4096), ("port", 8001)],
+)  # fmt: skip
+def test_a_number_from_a_command_line_makes_the_same_plan(text: str, number: float) -> None:
+    assert planned(**{text: str(number)}) == planned(**{text: number})
+
+
+def test_an_empty_text_from_a_command_line_sets_nothing() -> None:
+    assert planned(tensor_parallel_size="", kv_cache_dtype="", gpus="") == planned()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tensor_parallel_size": "four"}, "vllm_tensor_parallel_size: 'four' is no whole number"),
+        ({"gpu_memory_utilization": "90%"}, "vllm_gpu_memory_utilization: '90%' is no number"),
+        ({"pipeline_parallel_size": 0}, "vllm_pipeline_parallel_size: 0 is no number of GPUs"),
+        ({"extra_args": "--tensor-parallel-size all"}, "vllm_tensor_parallel_size: 'all' is no whole number"),
+        ({"extra_args": ["--enforce-eager"]}, "vllm_extra_args is one text"),
+        ({"extra_args": "--chat-template 'a"}, "vllm_extra_args: No closing quotation"),
+    ],
+)
+def test_what_cannot_be_read_is_told_by_its_name(changes: dict[str, t.Any], words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        planned(**changes)
+
+
+@pytest.mark.parametrize(
+    ("extra", "tensor", "refused"),
+    [
+        ("--tensor-parallel-size 2 --data-parallel-size=2", 2, ""),
+        ("--tensor_parallel_size=4", 4, ""),
+        ("-tp 3", 3, "2 or 4 would"),
+        ("-tp 8", 8, "is 8 GPUs, the node has 4"),
+        ("--pipeline-parallel-size 2", 2, ""),
+        ("-tp 8 --nnodes 2", 8, ""),
+        ("-tp 3 --nnodes 2", 3, "2 or 4 would"),
+    ],
+)
+def test_parallel_sizes_in_extra_arguments_are_judged_like_the_roles_own(extra: str, tensor: int, refused: str) -> None:
+    found = planned(extra_args=extra)
+    assert found.parallel.tensor == tensor
+    assert refused in "".join(found.refused)
+    assert bool(found.refused) is bool(refused)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [("--port 9000", "vllm_port"), ("--host=127.0.0.1", "vllm_bind_address"), ("--uds /run/vllm.sock", "vllm_port"),
+     ("--ssl-certfile a --ssl-keyfile b", "proxy"), ("--headless", "API"), ("--model a/b", "vllm_model"),
+     ("--model=a/b", "vllm_model")],
+)  # fmt: skip
+def test_extra_arguments_that_would_hide_the_server_are_refused(extra: str, words: str) -> None:
+    assert words in "".join(planned(extra_args=extra).refused)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "devices"),
+    [("0,1", ["0", "1"]), (" 0, 1 ", ["0", "1"]), ((0, 1), ["0", "1"]), ([2, 3], ["2", "3"]), (0, ["0"]), (3, ["3"]),
+     ("GPU-5d5BA-1", ["GPU-5d5BA-1"])],
+)  # fmt: skip
+def test_gpus_are_named_in_every_form_that_an_inventory_gives(wanted: t.Any, devices: list[str]) -> None:
+    found = planned(gpus=wanted)
+    assert found.refused == []
+    assert found.container["device_requests"][0]["device_ids"] == devices
+    assert found.parallel.tensor == len(devices)
+
+
+@pytest.mark.parametrize("wanted", ["all", "All", "", None])
+def test_all_gpus_are_all(wanted: str | None) -> None:
+    assert planned(gpus=wanted) == planned()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [("4,5", "there is no GPU 4; the node has 0 to 3"), ("0,0", "names a GPU twice"), ("0-3", "'0-3' is no GPU")],
+)
+def test_gpus_that_are_not_there_are_refused(wanted: str, words: str) -> None:
+    assert words in "".join(planned(gpus=wanted).refused)
+
+
+def test_the_interconnect_is_that_of_the_gpus_in_use() -> None:
+    node = gpus(4)
+    for place, device in enumerate(node["devices"]):
+        node["devices"][place] = {**device, "uuid": f"GPU-{place}"}
+    matrix = [
+        ["X", "NV4", "SYS", "SYS"],
+        ["NV4", "X", "SYS", "SYS"],
+        ["SYS", "SYS", "X", "PHB"],
+        ["SYS", "SYS", "PHB", "X"],
+    ]
+    peers = [["X", "OK", "NS", "NS"], ["OK", "X", "NS", "NS"], ["NS", "NS", "X", "NS"], ["NS", "NS", "NS", "X"]]
+    node["topology"] = {"matrix": matrix, "p2p": peers}
+    assert "NVLink" in planned(node, gpus="0,1").note
+    for wanted in ("2,3", "GPU-3,GPU-2"):
+        found = planned(node, gpus=wanted)
+        assert found.note == "PCIe, same socket, without peer access"
+        assert "NCCL_P2P_DISABLE" in found.container["env"]
+    assert "unknown" in planned(node, gpus="GPU-a,GPU-b").note
+    # Both copies of a server have one environment, so that the worse pair decides.
+    assert planned(node, tensor_parallel_size=2, data_parallel_size=2).note == "PCIe, same socket, without peer access"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"version": 0.32}, "write it in quotes and in full, as '0.32.0'"),
+        ({"version": "v0.32.0"}, "without the v: 0.32.0"),
+        ({"image": "vllm/vllm-openai:v0.10.2"}, "set vllm_version: 0.10.2"),
+        ({"image": "registry.example:5000/mirror/vllm-openai:v0.10.2-x86_64@sha256:aa"}, "set vllm_version: 0.10.2"),
+    ],
+)
+def test_a_version_that_is_not_the_images_is_refused(changes: dict[str, t.Any], words: str) -> None:
+    assert words in "".join(planned(**changes).refused)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["vllm/vllm-openai:v0.32.0-cu130", "vllm/vllm-openai@sha256:aa", "vllm/vllm-openai:nightly", "mine/vllm:1.4.2"],
+)
+def test_an_image_that_tells_no_other_version_is_taken(image: str) -> None:
+    assert planned(image=image).refused == []
+
+
+def test_the_name_of_loopback_is_published_as_its_address() -> None:
+    found = planned(bind_address="localhost")
+    assert found.refused == []
+    assert found.container["ports"] == ["127.0.0.1:8000:8000"]
+    assert found.container["base_url"] == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("gpu-01.example", "is no address"), ("", "is no address"), (None, "is no address"), ("::1:5", "set vllm_api_key"),
+     ("127.example", "is no address")],
+)  # fmt: skip
+def test_what_only_looks_like_loopback_is_not_taken_for_it(address: str | None, words: str) -> None:
+    assert words in "".join(planned(bind_address=address).refused)
+
+
+def test_variables_of_the_environment_can_be_removed_and_switches_are_numbers() -> None:
+    found = planned(environment={"NCCL_DEBUG": None, "VLLM_USE_DEEP_GEMM": False, "VLLM_LOG_STATS_INTERVAL": 1.5})
+    assert found.container["env"] == {"VLLM_USE_DEEP_GEMM": "0", "VLLM_LOG_STATS_INTERVAL": "1.5"}
+
+
+def test_shared_memory_may_be_a_number_of_bytes() -> None:
+    assert planned(ipc_mode="private", shm_size=2**34).warnings == []
+    assert "64 MiB" in "".join(planned(ipc_mode="private", shm_size="").warnings)
