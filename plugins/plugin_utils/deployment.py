@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape, fits, neighbours
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import profiles
+from ansible_collections.multigpu.vllm.plugins.plugin_utils import deployment_arguments, profiles
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_knobs import review, review_memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_setting import Setting
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import nccl_settings
@@ -75,7 +75,8 @@ NUMBERS: t.Final[dict[str, type[int] | type[float]]] = {
 }
 SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 _EVERYWHERE: t.Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-#: The version in the tag of vLLM's own images; other images count as they like.
+#: vLLM's own images, and the version in their tags; other images count as they like.
+_STOCK: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*(?:[:@]|$)")
 _TAGGED: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+\.\d[\w.]*)")
 #: How Docker and NVIDIA name a GPU, beside its index.
 _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
@@ -187,7 +188,7 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
     wanted = _wanted_gpus(settings)
     gpus, problems = _usable(wanted, gpu)
     extra = _words(settings.get("extra_args"))
-    given = engine_args.parse_options(extra)
+    given = deployment_arguments.spelled_out(engine_args.parse_options(extra), version)
     parallel = _parallel(shape, gpus, settings, given)
     refused += [*problems, *([parallel.refused] if parallel.refused else [])]
     nccl = nccl_settings(
@@ -202,6 +203,9 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
     arguments = _arguments(settings, version or (), gpu, parallel, nccl.arguments, given)
     environment = _environment(settings, nccl.environment)
     refused += _refused(settings, extra, given)
+    unknown = deployment_arguments.unknown([*deployment_arguments.names_of(extra), *_names(arguments)], version)
+    # Another image than vLLM's own may hold a vLLM that knows more.
+    stock = _STOCK.search(str(settings["image"])) is not None
     own = {*given, *(settings.get("environment") or {})}
     measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - own
     verdicts = [
@@ -213,9 +217,10 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
         arguments=arguments,
         environment=environment,
         note=nccl.note,
-        refused=[*refused, *(verdict.text for verdict in verdicts if verdict.fatal)],
+        refused=[*refused, *(unknown if stock else []), *(verdict.text for verdict in verdicts if verdict.fatal)],
         warnings=[
             *([parallel.offer] if parallel.offer else []),
+            *([] if stock else unknown),
             *(verdict.text for verdict in verdicts if not verdict.fatal),
         ],
         container=_container(settings, wanted, arguments, extra, environment),
@@ -409,6 +414,10 @@ def _environment(settings: Mapping[str, t.Any], nccl: Sequence[Setting]) -> list
         text = str(int(value)) if isinstance(value, bool) else str(value)
         found[name] = Setting(name, text, "vllm_environment sets it")
     return sorted(found.values(), key=lambda setting: setting.name)
+
+
+def _names(settings: Sequence[Setting]) -> list[str]:
+    return [setting.name for setting in settings]
 
 
 def _pairs(environment: Sequence[Setting]) -> dict[str, str]:

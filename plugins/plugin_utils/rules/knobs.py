@@ -23,8 +23,34 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.knob import (
 __all__ = ["ARGUMENTS", "ENVIRONMENT", "Knob", "Verdict", "Version", "parse_version", "review", "review_all"]
 
 _ON: t.Final = ("1", "true")
+#: Values of NCCL_P2P_LEVEL that are NCCL_P2P_DISABLE by another name.
+_NEVER_PEER: t.Final = ("loc", "0")
 _EXITS: t.Final = "The server exits with 'unrecognized arguments'."
 _KV_TYPES: t.Final = ("auto", "fp8", "fp8_e4m3", "fp8_e5m2")
+#: Later ones, by the version below which they are known to be missing, with what to use there. Source: CacheDType in
+#: vllm/config/cache.py of 19 releases from 0.8.5 to 0.33.0; ``x.y.1`` where ``x.y.0`` was the last that lacked them.
+_NEWER_KV_TYPES: t.Final[dict[Version, tuple[tuple[str, ...], str]]] = {
+    (0, 10, 0): (("fp8_inc",), "fp8"),
+    (0, 11, 0): (("bfloat16",), "auto"),
+    (0, 11, 1): (("fp8_ds_mla",), "auto"),
+    (0, 17, 1): (("float16",), "auto"),
+    (0, 18, 1): (
+        (
+            "fp8_per_token_head",
+            "int8_per_token_head",
+            "nvfp4",
+            "turboquant_3bit_nc",
+            "turboquant_4bit_nc",
+            "turboquant_k3v4_nc",
+            "turboquant_k8v4",
+        ),
+        "fp8",
+    ),
+    (0, 22, 1): (("int4_per_token_head",), "fp8"),
+    (0, 25, 1): (("nvfp4_4over6",), "fp8"),
+    (0, 28, 1): (("nvfp4_ds_mla", "ultraquant_4bit"), "fp8"),
+    (0, 32, 1): (("octave_k3v3", "octave_k3v3_compact", "octave_k3v4"), "fp8"),
+}
 
 #: Shared memory below which a group of ranks in a container runs short; Docker's default is 64 MiB. Source: vLLM's
 #: documentation asks for --ipc=host or a large --shm-size with tensor parallelism.
@@ -39,23 +65,17 @@ ARGUMENTS: t.Final[tuple[Knob, ...]] = (
         remedy="Use --kv-cache-dtype fp8_e4m3 (vllm_kv_cache_dtype: fp8_e4m3), or auto.",
         values=("fp8_e4m3fn",),
     ),
-    Knob(
-        name="kv_cache_dtype",
-        verdict=Verdict.TOO_NEW,
-        summary="--kv-cache-dtype fp8_inc came with 0.10.0",
-        cause="This version does not know it; the server refuses to start.",
-        remedy="Use --kv-cache-dtype fp8 (vllm_kv_cache_dtype: fp8), or a newer vLLM.",
-        values=("fp8_inc",),
-        before=(0, 10, 0),
-    ),
-    Knob(
-        name="kv_cache_dtype",
-        verdict=Verdict.TOO_NEW,
-        summary="--kv-cache-dtype bfloat16 came with 0.11.0",
-        cause="This version does not know it; the server refuses to start.",
-        remedy="Use --kv-cache-dtype auto (vllm_kv_cache_dtype: auto), or a newer vLLM.",
-        values=("bfloat16",),
-        before=(0, 11, 0),
+    *(
+        Knob(
+            name="kv_cache_dtype",
+            verdict=Verdict.TOO_NEW,
+            summary=f"--kv-cache-dtype {' or '.join(values)} is too new for this version",
+            cause="This version does not know it; the server refuses to start.",
+            remedy=f"Use --kv-cache-dtype {instead} (vllm_kv_cache_dtype: {instead}), or a newer vLLM.",
+            values=values,
+            before=before,
+        )
+        for before, (values, instead) in _NEWER_KV_TYPES.items()
     ),
     Knob(
         name="kv_cache_dtype",
@@ -63,8 +83,9 @@ ARGUMENTS: t.Final[tuple[Knob, ...]] = (
         summary="this --kv-cache-dtype is not a value that this version knows",
         cause="The server refuses to start.",
         remedy="Use auto, fp8, fp8_e4m3 or fp8_e5m2 (vllm_kv_cache_dtype).",
-        unless=(*_KV_TYPES, "fp8_e4m3fn", "fp8_inc", "bfloat16"),
-        before=(0, 22, 0),
+        unless=(*_KV_TYPES, "fp8_e4m3fn", *(each for values, _instead in _NEWER_KV_TYPES.values() for each in values)),
+        # From here on a platform can bring its own.
+        before=(0, 33, 0),
     ),
     Knob(
         name="disable_log_requests",
@@ -73,6 +94,16 @@ ARGUMENTS: t.Final[tuple[Knob, ...]] = (
         cause=_EXITS,
         remedy="Remove it: requests are not logged by default since 0.10.1.",
         since=(0, 17, 0),
+        before=(0, 33, 0),
+    ),
+    # Back as the opposite of --enable-log-requests.
+    Knob(
+        name="disable_log_requests",
+        verdict=Verdict.REDUNDANT,
+        summary="--disable-log-requests is so by itself",
+        cause="Requests are not logged by default since 0.10.1.",
+        remedy="Remove it.",
+        since=(0, 33, 0),
     ),
     Knob(
         name="disable_log_requests",
@@ -157,7 +188,7 @@ ARGUMENTS: t.Final[tuple[Knob, ...]] = (
         summary="--data-parallel-size came after 0.8.0",
         cause=_EXITS,
         remedy="Use a newer vLLM, or one server per replica.",
-        before=(0, 8, 0),
+        before=(0, 8, 1),
     ),
     Knob(
         name="fail_on_environ_validation",
@@ -317,7 +348,7 @@ ENVIRONMENT: t.Final[tuple[Knob, ...]] = (
         summary="NCCL_P2P_LEVEL=LOC never lets GPUs talk directly",
         cause="It is NCCL_P2P_DISABLE by another name.",
         remedy="Remove it, or name the longest path that works (NVL, PIX, PXB, PHB, SYS).",
-        values=("loc", "0"),
+        values=_NEVER_PEER,
         source=NCCL,
     ),
     Knob(
@@ -380,6 +411,36 @@ TOGETHER: t.Final[tuple[Together, ...]] = (
         ),
         lambda arguments, environment, version: _on(environment, "NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE"),
         ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE"),
+    ),
+    Together(
+        Knob(
+            name="NCCL_P2P_LEVEL",
+            verdict=Verdict.CONFLICT,
+            summary="NCCL_P2P_LEVEL=LOC and NCCL_SHM_DISABLE are both set",
+            cause="LOC switches peer access off; without shared memory too, every all-reduce between the GPUs goes "
+            "through TCP sockets.",
+            remedy="Remove both; keep at most NCCL_P2P_LEVEL=LOC, and only where P2P is proven broken.",
+            source=NCCL,
+        ),
+        lambda arguments, environment, version: (
+            _on(environment, "NCCL_SHM_DISABLE")
+            and not _on(environment, "NCCL_P2P_DISABLE")
+            and str(environment.get("NCCL_P2P_LEVEL", "")).strip().lower() in _NEVER_PEER
+        ),
+        ("NCCL_P2P_LEVEL", "NCCL_SHM_DISABLE"),
+    ),
+    Together(
+        Knob(
+            name="max_num_batched_tokens",
+            verdict=Verdict.INVALID,
+            summary="--max-num-batched-tokens is below --max-num-seqs",
+            cause="A step has at least one token for each stream; the server refuses to start.",
+            remedy="Raise --max-num-batched-tokens (vllm_max_num_batched_tokens), or lower --max-num-seqs.",
+        ),
+        lambda arguments, environment, version: (
+            {"max_num_batched_tokens", "max_num_seqs"} <= set(arguments)
+            and _number(arguments, "max_num_batched_tokens") < _number(arguments, "max_num_seqs")
+        ),
     ),
     Together(
         Knob(

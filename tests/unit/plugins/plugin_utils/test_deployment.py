@@ -404,3 +404,24 @@ def test_variables_of_the_environment_can_be_removed_and_switches_are_numbers() 
 def test_shared_memory_may_be_a_number_of_bytes() -> None:
     assert planned(ipc_mode="private", shm_size=2**34).warnings == []
     assert "64 MiB" in "".join(planned(ipc_mode="private", shm_size="").warnings)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("--max-num-sequences 64", "did you mean --max-num-seqs?"),
+        ("--api-k sk-1", "use vllm_api_key"),
+        ("--gpu-memory-util 1.5", "vllm_gpu_memory_utilization"),
+    ],
+)
+def test_an_argument_that_the_version_does_not_know_is_refused_and_an_abbreviation_is_not(
+    extra: str, words: str
+) -> None:
+    assert words in "".join(planned(extra_args=extra).refused)
+    assert planned(extra_args="--max-num-seq 64").refused == []
+
+
+def test_another_image_than_vllms_own_may_know_more_arguments() -> None:
+    found = planned(image="mine/vllm:1.4.2", extra_args="--our-own-switch")
+    assert found.refused == []
+    assert "--our-own-switch" in "".join(found.warnings)
