@@ -9,6 +9,9 @@ import json
 import re
 import typing as t
 from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
 
 
 def readme_row(name: str, option: Mapping[str, t.Any]) -> str:
@@ -17,3 +20,31 @@ def readme_row(name: str, option: Mapping[str, t.Any]) -> str:
     words = option["description"] if isinstance(option["description"], str) else " ".join(option["description"])
     described = re.sub(r"[OCVE]\(([^)]*)\)", r"`\1`", " ".join(words.split()))
     return f"| `{name}` | {option['type']} | {default} | {described} |"
+
+
+def raw_switches(role: Path) -> list[str]:
+    """Lines of a role's tasks and variables that ask a switch without ``| bool``.
+
+    From a command line (``-e gpu_host_reboot=false``) it is a text, which is true unless it is empty. A module converts
+    it by itself.
+    """
+    specification = yaml.safe_load((role / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"]
+    switches = {
+        name
+        for entry in specification.values()
+        for name, option in (entry.get("options") or {}).items()
+        if option["type"] == "bool"
+    }
+    lines = [
+        line.strip()
+        for folder in ("tasks", "vars", "handlers")
+        for path in sorted((role / folder).glob("*.yml"))
+        for line in path.read_text("utf-8").splitlines()
+        if not line.lstrip().startswith(("#", "msg:"))
+    ]
+    return [
+        line
+        for line in lines
+        for name in switches
+        if re.search(rf"\b{name}\b(?!:| *\| *bool\b)", line) and not re.search(rf': "{{{{ {name} }}}}"$', line)
+    ]
