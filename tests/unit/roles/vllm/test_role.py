@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import ENTRYPOINT, INNER_FILES, OPTIONS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import raw_switches, readme_row
 
@@ -82,3 +84,67 @@ def test_stop_and_restart_need_their_own_tag() -> None:
 
 def test_a_switch_from_a_command_line_is_asked_as_one() -> None:
     assert raw_switches(ROLE) == []
+
+
+def reasons(**facts: t.Any) -> list[str]:
+    """What a start that failed says, with these facts of the run."""
+    variables = {name: trusted(load("vars/main.yml")[name]) for name in ("_vllm_cause", "_vllm_is_back")}
+    templar = Templar(loader=DataLoader(), variables={**variables, "inventory_hostname": "gpu-01", **facts})
+    return [text for text in templar.template(trusted(load("vars/main.yml")["_vllm_reasons"])) if text]
+
+
+def trusted(value: t.Any) -> t.Any:
+    return [trusted(each) for each in value] if isinstance(value, list) else trust_as_template(value)
+
+
+@pytest.mark.parametrize(
+    ("failed", "not_back", "back", "words"),
+    [
+        (
+            {"cause": {}, "msg": "could not select device driver"},
+            "",
+            True,
+            ["gpu-01: could not select device driver", "serve again"],
+        ),
+        (
+            {"cause": {"line": "No space left", "summary": "full", "remedy": "Free some."}, "msg": "x"},
+            "no such image",
+            False,
+            ["gpu-01: No space left", "full", "Free some.", "do not start either: no such image", "serves nothing"],
+        ),
+        (
+            {"cause": {"line": None, "summary": "not ready after 9 s"}, "msg": ""},
+            "",
+            False,
+            ["no reason", "9 s", "nothing"],
+        ),
+    ],
+)
+def test_a_failed_start_tells_its_own_reason(failed: dict, not_back: str, back: bool, words: list[str]) -> None:
+    found = reasons(
+        __vllm_failed=failed,
+        __vllm_not_back=not_back,
+        __vllm_rollback={"state": "ready"} if back else {"skipped": True},
+    )
+    assert len(found) == len(words)
+    assert all(word in text for word, text in zip(words, found, strict=True))
+
+
+def test_the_reason_is_kept_before_the_way_back_has_answers_of_its_own() -> None:
+    names = [task["name"] for task in load("tasks/rollback.yml")]
+    assert names[0] == "Keep why the planned settings do not serve"
+    assert names[-1] == "Say why"
+
+
+def test_check_mode_sees_the_restart_that_a_changed_secret_brings() -> None:
+    text = load("vars/main.yml")["_vllm_settings"]["secrets_changed"]
+
+    def planned(check: bool, written: bool, removed: bool = False) -> t.Any:
+        facts = {"__vllm_secret_files": {"results": [{"stat": {"mtime": 7.5}}, {"stat": {}}]}}
+        facts |= {"__vllm_secrets_written": {"changed": written}, "__vllm_secrets_removed": {"changed": removed}}
+        return Templar(loader=DataLoader(), variables={**facts, "ansible_check_mode": check}).template(trusted(text))
+
+    assert planned(False, True) == planned(True, False) == [7.5, 0]
+    assert planned(True, True) == planned(True, False, True) != [7.5, 0]
+    # Before there is a node nobody has looked.
+    assert Templar(loader=DataLoader(), variables={"ansible_check_mode": False}).template(trusted(text)) == []
