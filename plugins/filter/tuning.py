@@ -74,11 +74,20 @@ def _text(reason: t.Any) -> str:
 
 
 def _search(options: Mapping[str, t.Any]) -> tuning.Search:
-    space = options.get("space") or tuning.SPACES.get(options.get("goal", "throughput"), {})
+    served, extra = options.get("served") or {}, options.get("extra_args") or ""
+    space = options.get("space") or tuning.default_space(options.get("goal", "throughput"), served)
+    rest = {name: value for name, value in options.items() if name not in ("served", "extra_args")}
     try:
-        return tuning.Search(**{**options, "space": space})
-    except tuning.InvalidSpace as error:
+        search = tuning.Search(**{**rest, "space": space})
+        fixed = tuning.pinned(space, extra)
+    except ValueError as error:
         raise AnsibleFilterError(f"tuning: {error}") from error
+    if fixed:
+        raise AnsibleFilterError(
+            f"tuning: vllm_extra_args sets {', '.join(fixed)} and goes before whatever is tried; set "
+            f"{', '.join(f'vllm_{name}' for name in fixed)} instead, or leave it out of tune_space"
+        )
+    return search
 
 
 class FilterModule:

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.profiles import PROFILES
 
 Settings = dict[str, t.Any]
@@ -157,6 +159,31 @@ class Search:
         if value is None:
             return None
         return (value if GOALS[self.goal].more else -value, float(entry["figures"].get("output_throughput") or 0.0))
+
+
+def default_space(goal: str, served: Mapping[str, t.Any]) -> Space:
+    """The space of an aim for a server: without what makes no difference to ``served``, what role vllm started.
+
+    NCCL looks at the distance of GPUs only where there are two and peer access is not switched off (its source,
+    ``ncclGetLevel`` in src/graph/paths.cc).
+    """
+    space = SPACES.get(goal, {})
+    words = [str(word) for word in served.get("command") or ()][2:]
+    given = engine_args.parse_options(words)
+    ranks = [given.get(f"{kind}_parallel_size") or 1 for kind in ("tensor", "pipeline")]
+    peer_off = str((served.get("env") or {}).get("NCCL_P2P_DISABLE")) == "1"
+    if peer_off or (words and ranks == [1, 1]):
+        return {name: values for name, values in space.items() if name != "NCCL_P2P_LEVEL"}
+    return space
+
+
+def pinned(space: Space, extra_args: str) -> list[str]:
+    """Settings of ``space`` that ``vllm_extra_args`` set, which go before whatever is tried.
+
+    :raises ValueError: for an open quote.
+    """
+    given = engine_args.parse_options(shlex.split(extra_args))
+    return [name for name in space if name in given]
 
 
 def starting_points(search: Search) -> list[Settings]:

@@ -58,3 +58,29 @@ def test_a_space_without_choice_and_a_missing_library_are_told(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(AnsibleFilterError, match="pip install optuna"):
         FILTERS["tune_next"]([], SPACE)
+
+
+def test_settings_that_extra_arguments_pin_cannot_be_searched() -> None:
+    pinned = {**SPACE, "extra_args": "--enforce-eager --max_num_seqs=64"}
+    for name in ("tune_next", "tune_outcome"):
+        with pytest.raises(AnsibleFilterError, match=r"sets max_num_seqs.*set vllm_max_num_seqs instead"):
+            FILTERS[name]([], pinned)
+    assert FILTERS["tune_next"]([], {**SPACE, "extra_args": "--enforce-eager"}) == {"max_num_seqs": 8}
+    with pytest.raises(AnsibleFilterError, match="No closing quotation"):
+        FILTERS["tune_next"]([], {**SPACE, "extra_args": "--chat-template 'a"})
+
+
+@pytest.mark.parametrize(
+    ("served", "searched"),
+    [
+        ({}, True),
+        ({"command": ["serve", "a/b", "--tensor-parallel-size", "4"], "env": {"NCCL_DEBUG": "INFO"}}, True),
+        ({"command": ["serve", "a/b", "-pp", "2"], "env": {}}, True),
+        ({"command": ["serve", "a/b", "--tensor-parallel-size", "1"], "env": {}}, False),
+        ({"command": ["serve", "a/b", "-tp", "4"], "env": {"NCCL_P2P_DISABLE": "1"}}, False),
+    ],
+)
+def test_no_trial_goes_to_what_makes_no_difference(served: dict, searched: bool) -> None:
+    starts = FILTERS["tune_starts"]({"goal": "ttft", "served": served})
+    assert ("NCCL_P2P_LEVEL" in starts[0]) is searched
+    assert "NCCL_P2P_LEVEL" in FILTERS["tune_starts"]({"space": {"NCCL_P2P_LEVEL": ["SYS"]}, "served": served})[0]

@@ -153,3 +153,11 @@ def test_an_original_that_failed_is_measured_by_the_next_run() -> None:
 
 def test_a_switch_from_a_command_line_is_asked_as_one() -> None:
     assert raw_switches(ROLE) == []
+
+
+def test_the_ledger_lies_where_the_command_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert template("{{ _tune_ledger_file }}", tune_dir="vllm-tuning") == str(tmp_path / "vllm-tuning/gpu-01.json")
+    assert template("{{ _tune_variables_file }}", tune_dir="/srv/tuning") == "/srv/tuning/gpu-01.yml"
+    used = "".join(path.read_text("utf-8") for path in (ROLE / "tasks").glob("*.yml"))
+    assert not re.search(r"\btune_dir\b", used)
