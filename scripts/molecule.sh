@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the Molecule scenarios over SSH hosts on this machine, each an sshd on a loopback address, without containers.
 #   default: validation of three simulated nodes; without sshd they are reached by the local connection
-#   gpu_host: the role on eight hosts with faked commands; needs root, sshd and mount namespaces
+#   gpu_host: the role on nine hosts with faked commands; needs root, sshd and mount namespaces
 # SCENARIO=gpu_host runs that one. Further arguments go to molecule: scripts/molecule.sh converge
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

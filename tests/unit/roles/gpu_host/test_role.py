@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.tests.support.role_contract import raw_switches, readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/gpu_host"
@@ -39,3 +41,51 @@ def test_nodes_get_the_versions_that_the_checks_run_with(package: str) -> None:
 
 def test_a_switch_from_a_command_line_is_asked_as_one() -> None:
     assert raw_switches(ROLE) == []
+
+
+def holds(condition: str, **variables: t.Any) -> bool:
+    own = {name: trust_as_template(text) for name, text in load("vars/main.yml").items() if isinstance(text, str)}
+    lists = {name: value for name, value in load("vars/main.yml").items() if isinstance(value, list)}
+    facts = {**own, **lists, "gpu_host_container_toolkit": "true", **variables}
+    return t.cast(
+        "bool", Templar(loader=DataLoader(), variables=facts).evaluate_conditional(trust_as_template(condition))
+    )
+
+
+@pytest.mark.parametrize(
+    ("packages", "entry", "docker", "toolkit"),
+    [
+        ([], False, True, True),
+        (["docker.io"], False, False, True),
+        (["docker-ce", "nvidia-container-toolkit"], False, False, False),
+        (["docker.io", "nvidia-container-toolkit"], True, False, True),
+    ],
+)
+def test_docker_and_a_toolkit_that_came_with_the_image_stay(
+    packages: list[str], entry: bool, docker: bool, toolkit: bool
+) -> None:
+    tasks = {task["name"]: task for task in load("tasks/containers.yml")}
+    facts = {
+        "ansible_facts": {"packages": {name: [] for name in packages}},
+        "__gpu_host_toolkit_source": {"stat": {"exists": entry}},
+    }
+    assert holds(tasks["Install Docker"]["when"], **facts) is docker
+    assert holds(tasks["Install the toolkit"]["when"], **facts) is toolkit
+    assert not holds(tasks["Install the toolkit"]["when"], **{**facts, "gpu_host_container_toolkit": "false"})
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_check_mode_does_not_look_for_packages_of_a_repository_that_it_did_not_add(check: bool) -> None:
+    driver = {task["name"]: task for task in load("tasks/driver.yml")}
+    (block,) = [task["block"] for task in load("tasks/containers.yml") if "block" in task]
+    toolkit = {task["name"]: task for task in block}
+    new, known, skipped = {"changed": True}, {"changed": False}, {"changed": False, "skipped": True}
+    for name in ("Hold the driver at its branch", "Install the open kernel modules"):
+        for repository, wanted in ((new, not check), (known, True)):
+            facts = {"ansible_check_mode": check, "__gpu_host_cuda_repository": repository}
+            assert holds(driver[name]["when"], **facts) is wanted
+    for repository, wanted in ((new, not check), (known, True), (skipped, not check)):
+        facts = {"ansible_check_mode": check, "__gpu_host_repository": repository}
+        assert holds(toolkit["Install the packages"]["when"], **facts) is wanted
+    lacking = {"ansible_check_mode": check, "ansible_facts": {"packages": {}}}
+    assert holds(toolkit["Make the toolkit's repository known"]["when"], **lacking) is not check
