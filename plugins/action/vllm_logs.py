@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         host = str((task_vars or {}).get("inventory_hostname"))
-        stamped = self._read(options, "--tail", str(options["lines"]))
+        stamped = self._start(options) if options["part"] == "start" else self._end(options)
         lines = part_of([split_stamped(line)[1] for line in newer_than(stamped, "")], options["part"])
         path = Path(options["directory"]).expanduser() / f"{host}.log"
         if not self._task.check_mode:
@@ -66,13 +66,26 @@ class ActionModule(ActionBase):
             followed += new
         return followed
 
-    def _read(self, options: dict[str, t.Any], *more: str) -> list[str]:
-        """Lines of ``docker logs`` with time stamps.
+    def _end(self, options: dict[str, t.Any]) -> list[str]:
+        return self._read(options, "--tail", str(options["lines"]))
+
+    def _start(self, options: dict[str, t.Any]) -> list[str]:
+        """The first lines since the container's latest start: of a server that runs for weeks the last ones say nothing."""
+        inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
+        started = self._docker(options, inspect)
+        return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []
+
+    def _read(self, options: dict[str, t.Any], *more: str, first: int | None = None) -> list[str]:
+        """Lines of ``docker logs`` with time stamps, at most the ``first`` ones."""
+        return self._docker(options, ["logs", "--timestamps", *more, options["container"]], first)
+
+    def _docker(self, options: dict[str, t.Any], words: list[str], first: int | None = None) -> list[str]:
+        """What a command of Docker's answers.
 
         :raises AnsibleActionFail: with Docker's reason.
         """
-        words = ["docker", "--host", options["docker_host"], "logs", "--timestamps", *more, options["container"]]
-        answer = self._low_level_execute_command(f"{shlex.join(words)} 2>&1")
+        command = shlex.join(["docker", "--host", options["docker_host"], *words])
+        answer = self._low_level_execute_command(f"{command} 2>&1" + (f" | head -n {first}" if first else ""))
         if answer["rc"]:
             raise AnsibleActionFail(f"no log of container {options['container']!r}: {answer['stdout'].strip()}")
         return t.cast("list[str]", answer["stdout"].replace("\r\n", "\n").splitlines())

@@ -37,7 +37,7 @@ options:
     type: str
     required: true
   part:
-    description: Which lines. V(start) ends where the API is open, V(errors) has warnings and worse.
+    description: Which lines. V(start) is the latest start up to the open API, V(errors) has warnings and worse.
     type: str
     choices: [all, start, errors]
     default: all
@@ -46,7 +46,7 @@ options:
     type: float
     default: 0.0
   lines:
-    description: How many of the last lines to read.
+    description: How many of the last lines to read; for O(part=start) of the first ones since the start.
     type: int
     default: 20000
   directory:

@@ -60,6 +60,27 @@ def test_what_comes_is_shown_once_and_added(
     assert "--since 2026-11-23T10:00:01Z" in action.commands[1]
 
 
+def test_the_start_of_a_server_that_has_run_for_long_is_read_from_its_start(
+    action: vllm_logs.ActionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action.options["part"] = "start"
+    answers = [
+        "2026-11-23T10:00:00.5Z",
+        "2026-11-23T10:00:01Z INFO vLLM API server version 0.32.0\n2026-11-23T10:00:02Z Application startup complete.\n"
+        "2026-11-23T10:00:03Z INFO: POST /v1/completions",
+    ]
+
+    def execute(command: str) -> dict[str, t.Any]:
+        action.commands.append(command)
+        return {"rc": 0, "stdout": answers[len(action.commands) - 1]}
+
+    monkeypatch.setattr(action, "_low_level_execute_command", execute)
+    assert action.run(task_vars={"inventory_hostname": "gpu-1"})["lines"] == 2
+    assert (tmp_path / "logs/gpu-1.log").read_text("utf-8").endswith("Application startup complete.\n")
+    assert "inspect --format '{{.State.StartedAt}}' vllm" in action.commands[0]
+    assert action.commands[1].endswith("--since 2026-11-23T10:00:00.5Z vllm 2>&1 | head -n 5")
+
+
 def test_check_mode_writes_nothing(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
     action._task.check_mode = True
     action.run(task_vars={"inventory_hostname": "gpu-1"})
