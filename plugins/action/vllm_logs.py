@@ -70,7 +70,7 @@ class ActionModule(ActionBase):
         return self._read(options, "--tail", str(options["lines"]))
 
     def _start(self, options: dict[str, t.Any]) -> list[str]:
-        """The first lines since the container's latest start: of a server that runs for weeks the last ones say nothing."""
+        """The first lines since the container's latest start: the last ones of a long run hold no start."""
         inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
         started = self._docker(options, inspect)
         return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []

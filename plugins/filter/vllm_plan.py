@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter ``multigpu.vllm.vllm_plan``; documented in vllm_plan.yml beside it."""
+"""Filters ``multigpu.vllm.vllm_plan`` and ``vllm_base_url``; each is documented in the YAML file of its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import plan
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import base_url, plan
 
 
 def vllm_plan(
@@ -29,4 +29,4 @@ class FilterModule:
     """Filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
-        return {"vllm_plan": vllm_plan}
+        return {"vllm_plan": vllm_plan, "vllm_base_url": base_url}

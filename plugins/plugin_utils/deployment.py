@@ -245,6 +245,12 @@ def command_line(arguments: Sequence[Setting]) -> list[str]:
     return words
 
 
+def base_url(bind_address: str, port: int | str) -> str:
+    """Where a node itself reaches what it publishes; an address that listens everywhere listens on loopback too."""
+    address = _address({"bind_address": bind_address})
+    return f"http://{_bracketed(_EVERYWHERE.get(address, address))}:{port}"
+
+
 def fingerprint(container: Mapping[str, t.Any]) -> str:
     """One short word for everything that a restart would change; it holds no secret, as ``container`` holds none."""
     return hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16]
@@ -481,8 +487,7 @@ def _container(
         "command": ["serve", settings["model"], *command_line(arguments), *extra],
         "env": _pairs(environment),
         "ports": [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
-        # Where the node itself reaches what is published; an address that listens everywhere listens on loopback too.
-        "base_url": f"http://{_bracketed(_EVERYWHERE.get(address, address))}:{settings['port']}",
+        "base_url": base_url(address, settings["port"]),
         "volumes": [
             f"{settings['cache_dir']}:{INNER_CACHE}",
             f"{settings['directory']}/files:{INNER_FILES}:ro",

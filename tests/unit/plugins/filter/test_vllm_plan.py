@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
@@ -36,3 +38,26 @@ def test_the_plan_has_the_documented_keys() -> None:
 def test_what_cannot_be_understood_is_told(changes: dict[str, str], words: str) -> None:
     with pytest.raises(AnsibleFilterError, match=words):
         vllm_plan({**SETTINGS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("localhost", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("192.0.2.7", "http://192.0.2.7:8000"),
+        ("2001:db8::7", "http://[2001:db8::7]:8000"),
+    ],
+)
+def test_a_node_reaches_what_it_publishes(address: str, url: str) -> None:
+    assert source.FilterModule().filters()["vllm_base_url"](address, 8000) == url
+    assert vllm_plan({**SETTINGS, "bind_address": address, "api_key_file": True})["container"]["base_url"] == url
+
+
+def test_site_validates_where_deploy_publishes() -> None:
+    plays = yaml.safe_load((Path(__file__).parents[4] / "playbooks/site.yml").read_text("utf-8"))
+    (validate,) = [play for play in plays if play["name"] == "Validate"]
+    for option in ("vllm_bind_address", "vllm_port", "vllm_base_url"):
+        assert option in validate["vars"]["validate_base_url"]
