@@ -131,8 +131,7 @@ def test_compose_and_groups_see_the_variables(parse):
 
 def test_cache_is_used_and_holds_no_token(parse, account, tmp_path):
     text = (
-        "plugin: multigpu.vllm.linode_gpu\ncache: true\ncache_plugin: jsonfile\n"
-        f"cache_connection: {tmp_path}/cache\n"
+        f"plugin: multigpu.vllm.linode_gpu\ncache: true\ncache_plugin: jsonfile\ncache_connection: {tmp_path}/cache\n"
     )
     first, again = parse(text), parse(text)
 

@@ -159,6 +159,45 @@ def test_what_must_fail_as_another_did_is_not_tried(reason: str, settings: dict[
     assert (tuning.next_trial(ledger, tuning.Search(space)) == settings) is worth
 
 
+@pytest.mark.parametrize(("goal", "left"), [("throughput", [0.95]), ("ttft", [0.95]), ("itl", [0.85, 0.95])])
+def test_less_memory_is_not_tried_where_more_of_it_serves(goal: str, left: list[float]) -> None:
+    space = {"gpu_memory_utilization": [0.85, 0.9, 0.95]}
+    search = tuning.Search(space, goal, min_throughput=0.0)
+    figures = {"output_throughput": 9.0, "ttft_p95": 1.0, "itl_p95": 1.0, "max_model_len": 4096}
+    ledger = [{**entry({"gpu_memory_utilization": 0.9}, 9.0), "figures": figures}]
+    tried = []
+    while (settings := tuning.next_trial(ledger, search)) is not None:
+        tried.append(settings["gpu_memory_utilization"])
+        ledger.append(entry(settings, reason="no reason"))
+    assert sorted(tried) == left
+
+
+def test_less_memory_is_tried_where_more_of_it_failed() -> None:
+    space = {"gpu_memory_utilization": [0.85, 0.9]}
+    failed = entry({"gpu_memory_utilization": 0.9}, reason="CUDA out of memory")
+    assert tuning.next_trial([failed], tuning.Search(space)) == {"gpu_memory_utilization": 0.85}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_tried_behind_settings_that_were_clearly_worse(fails: bool) -> None:
+    space = {"max_num_seqs": [8, 16, 32, 64, 128, 256], "max_num_batched_tokens": [1024, 2048, 4096, 8192, 16384]}
+    search = tuning.Search(space)
+    wall = {"max_num_seqs": 64, "max_num_batched_tokens": 8192}
+    ledger = [entry(each, 50.0) for each in tuning.starting_points(search)]
+    ledger += [
+        entry({"max_num_seqs": 128, "max_num_batched_tokens": 8192}, 100.0),
+        entry(wall, None if fails else 60.0),
+    ]
+    tried = []
+    while len(ledger) < search.trials:
+        settings = tuning.next_trial(ledger, search)
+        assert settings is not None
+        tried.append(settings)
+        ledger.append(entry(settings, 70.0))
+    assert len(tried) > 5
+    assert not [each for each in tried if each["max_num_seqs"] < 64 and each["max_num_batched_tokens"] == 8192]
+
+
 @pytest.mark.parametrize(
     ("space", "goal", "message"),
     [
