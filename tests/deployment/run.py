@@ -45,6 +45,12 @@ def change(site: Site) -> None:
     check("  and the next run changes nothing", played.changed == 0 and site.container_id() == after, played.output)
 
 
+def own_image(site: Site) -> str:
+    """The image under another name: whose own it is, may know more arguments, so that it is the server that refuses."""
+    site.engine.docker("tag", f"vllm/vllm-openai:v{VERSION}", "own/vllm:1")
+    return "own/vllm:1"
+
+
 def mistakes(site: Site) -> None:
     site.play(vllm_max_num_seqs=64)
     before = site.container_id()
@@ -58,6 +64,10 @@ def mistakes(site: Site) -> None:
     check("an open server without a key is refused", refused, played.output)
     with Downtime(site) as down:
         played = site.play(vllm_max_num_seqs=64, vllm_extra_args="--no-such-option 1")
+    refused = played.code != 0 and "vLLM has no such argument" in played.output and down.seconds == 0
+    check("an argument that the version does not know is refused as well", refused, played.output)
+    with Downtime(site) as down:
+        played = site.play(vllm_max_num_seqs=64, vllm_extra_args="--no-such-option 1", vllm_image=own_image(site))
     told = played.code != 0 and "unrecognized arguments: --no-such-option" in played.output
     check("a start that fails names the line of the log", told, played.output)
     check(f"  and rolls back ({down.seconds:.1f} s not served)", site.get("/health") == 200, played.output)
@@ -130,7 +140,8 @@ def fleet(site: Site) -> None:
         rolled = played.code == 0 and changed == 6 and load.failed == 0 and balancer.most_drained == 1
         check(f"a rolling change of six nodes under load: {figures}", rolled and load.completed > 0, played.output)
         others = [each.container_id() for each in sites[1:]]
-        played = site.play(vllm_max_num_seqs=64, vllm_max_unavailable=1, vllm_extra_args="--no-such-option")
+        bad = {"vllm_extra_args": "--no-such-option", "vllm_image": own_image(site)}
+        played = site.play(vllm_max_num_seqs=64, vllm_max_unavailable=1, **bad)
         kept = others == [each.container_id() for each in sites[1:]]
         check("a bad change ends at the first node", played.code != 0 and kept, played.output)
         back = sites[0].get("/health") == 200 and not balancer.drained
