@@ -20,6 +20,11 @@ LIKE_AN_OPTION: t.Final = 0.75
 LIKE_A_WORD: t.Final = 0.85
 
 
+def roles() -> list[str]:
+    """Names of the roles of this collection that have options."""
+    return sorted(path.parents[1].name for path in _ROLES.glob("*/meta/argument_specs.yml"))
+
+
 @functools.cache
 def option_names(role: str) -> frozenset[str]:
     """Options of all entry points of ``role``, from its argument specification."""
