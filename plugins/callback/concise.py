@@ -22,7 +22,8 @@ description:
   - Hides which files were included.
   - Ends with one line a host in the recap, and in a fleet of more than 20 hosts with those alone on which something
     failed, and a line for all others.
-  - Shows a host that cannot be reached in one line.
+  - Shows a host that cannot be reached in one line, also where only a part of the task was for that host.
+  - Does not show that a job in the background is not done yet.
   - Any other failure, and everything with C(-v), is shown as Ansible's default output does.
 extends_documentation_fragment:
   - default_callback
@@ -50,6 +51,8 @@ _ON_PURPOSE: t.Final = frozenset(
 )
 #: Checks the options of a role against its specification; its result holds that specification as a whole.
 _ARGUMENT_SPEC: t.Final = frozenset(add_internal_fqcns(("validate_argument_spec",)))
+#: Actions that are repeated until something is done.
+_WAITS: t.Final = frozenset(add_internal_fqcns(("async_status",)))
 #: Up to this many hosts each have a line in the recap.
 MANY_HOSTS: t.Final = 20
 #: What the recap always names, as ``AggregateStats.summarize`` does -> as Ansible prints it; others only when not 0.
@@ -103,7 +106,20 @@ class CallbackModule(DefaultCallback):
         if self._display.verbosity or not isinstance(message, str):
             super().v2_runner_on_unreachable(result)
             return
+        # Of a loop each item has said so already.
+        if "results" not in result.result:
+            self._tell(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
+
+    def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
+        message = result.result.get("msg")
+        if self._display.verbosity or not result.result.get("unreachable") or not isinstance(message, str):
+            super().v2_runner_item_on_failed(result)
+            return
         self._tell(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
+
+    def v2_runner_retry(self, result: CallbackTaskResult) -> None:
+        if self._display.verbosity or result.task.action not in _WAITS:
+            super().v2_runner_retry(result)
 
     def _tell(self, result: CallbackTaskResult, what: str, message: str, color: str) -> None:
         if self._last_task_banner != result.task._uuid:

@@ -64,7 +64,14 @@ def callback(monkeypatch):
 
     made._display = SimpleNamespace(verbosity=0, display=display, banner=made.lines.append)
     made.default = mock.Mock()
-    for name in ("v2_runner_on_failed", "v2_runner_on_unreachable", "v2_runner_on_ok", "v2_playbook_on_include"):
+    for name in (
+        "v2_runner_on_failed",
+        "v2_runner_item_on_failed",
+        "v2_runner_on_unreachable",
+        "v2_runner_on_ok",
+        "v2_runner_retry",
+        "v2_playbook_on_include",
+    ):
         monkeypatch.setattr(DefaultCallback, name, getattr(made.default, name))
     monkeypatch.setattr(DefaultCallback, "v2_playbook_on_stats", made.default.stats)
     monkeypatch.setattr(made, "_print_task_banner", lambda _task: made.lines.append("TASK"))
@@ -107,6 +114,23 @@ def test_an_unreachable_host_without_a_message(callback):
     assert callback.default.v2_runner_on_unreachable.called
 
 
+def test_of_a_loop_each_lost_host_is_one_line(callback):
+    lost = {"unreachable": True, "msg": "Task failed: Failed to connect"}
+    callback.v2_runner_item_on_failed(outcome("multigpu.vllm.clock_offset", item="load-2", **lost))
+    callback.v2_runner_on_unreachable(outcome(results=[lost], msg="All items completed"))
+    assert callback.lines == ["TASK", "fatal: [gpu-1]: UNREACHABLE! Failed to connect"]
+    failed = outcome("multigpu.vllm.clock_offset", item="load-2", msg="no time")
+    callback.v2_runner_item_on_failed(failed)
+    callback.default.v2_runner_item_on_failed.assert_called_once_with(failed)
+
+
+def test_a_job_that_goes_on_is_no_news(callback):
+    callback.v2_runner_retry(outcome("ansible.builtin.async_status"))
+    assert not callback.default.v2_runner_retry.called
+    callback.v2_runner_retry(outcome("ansible.builtin.uri"))
+    assert callback.default.v2_runner_retry.called
+
+
 def test_included_files_are_not_news(callback):
     callback.v2_runner_on_ok(SimpleNamespace(task=TaskInclude()))
     callback.v2_playbook_on_include(mock.Mock())
@@ -132,10 +156,12 @@ def test_verbose_shows_everything_as_ansible_does(callback):
     callback._display.verbosity = 1
     callback.v2_runner_on_failed(outcome(msg="no"))
     callback.v2_runner_on_unreachable(outcome(msg="no"))
+    callback.v2_runner_item_on_failed(outcome(msg="no", unreachable=True))
+    callback.v2_runner_retry(outcome("async_status"))
     callback.v2_runner_on_ok(SimpleNamespace(task=TaskInclude()))
     callback.v2_playbook_on_include(mock.Mock())
     callback.v2_playbook_on_stats(AggregateStats())
-    assert len(callback.default.mock_calls) == 5
+    assert len(callback.default.mock_calls) == 7
     assert callback.lines == []
 
 
