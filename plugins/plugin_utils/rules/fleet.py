@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 import typing as t
+from collections import Counter
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
@@ -90,18 +91,20 @@ def _hardware(node: Node) -> tuple[t.Any, ...]:
 
 def _lacking(nodes: Nodes) -> dict[str, list[str]]:
     """Node -> load steps for which it has no figure, and most nodes with its GPUs have one."""
+    groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
+    for name, node in nodes.items():
+        if not _broken(node) and _asked_for_speed(node):
+            groups.setdefault(_hardware(node), {})[name] = speeds(node)
     found: dict[str, list[str]] = {}
-    asked = {name: node for name, node in nodes.items() if not _broken(node) and _asked_for_speed(node)}
-    for name, node in asked.items():
-        peers = [other for peer, other in asked.items() if peer != name and _hardware(other) == _hardware(node)]
-        counts: dict[str, int] = {}
-        for peer in peers:
-            for step in speeds(peer):
-                counts[step] = counts.get(step, 0) + 1
-        lacking = [step for step, count in counts.items() if 2 * count > len(peers) and step not in speeds(node)]
-        if lacking:
-            found[name] = [f"no speed for {step}" for step in lacking]
-    return found
+    for measured in groups.values():
+        counts = Counter(step for steps in measured.values() for step in steps)
+        peers = len(measured) - 1
+        for name, steps in measured.items():
+            lacking = [step for step, count in counts.items() if 2 * count > peers and step not in steps]
+            if lacking:
+                found[name] = [f"no speed for {step}" for step in lacking]
+    # In the order of the nodes, whatever their hardware.
+    return {name: found[name] for name in nodes if name in found}
 
 
 def _asked_for_speed(node: Node) -> bool:
