@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.case import Case, figures
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, utilisation
 
 #: Mean utilisation from which a GPU counts as fully busy. NCCL spins while it waits, which the driver counts as work.
 FULL: t.Final = 80.0
@@ -22,8 +22,9 @@ def waiting(case: Case) -> Diagnosis | None:
     """The GPUs are busy with waiting: out of step, or fully used at a fraction of the speed."""
     apart = case.unexplained(_CHECK)
     slow = case.unexplained(*case.slow)
-    group = list(case.utilisation) if case.size is None else list(case.utilisation)[: case.size]
-    full = len(group) > 1 and all(case.utilisation[index] >= FULL for index in group)
+    group = utilisation.members(case.node, case.utilisation)
+    share_work = any(len(replica) > 1 for replica in utilisation.replicas(case.node, group))
+    full = share_work and all(case.utilisation[index] >= FULL for index in group)
     failing = any(item.status is Status.FAIL for check in slow if (item := case.first(check)) is not None)
     if not apart and not (full and failing):
         return None

@@ -88,20 +88,25 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
     """Whether the members work at the same time, and whether those that look busy work at all.
 
+    Data-parallel replicas answer requests of their own and keep no step with each other: each is judged by itself, and
+    the one that is furthest out of step is told.
+
     First the mean over the samples of the distance between the busiest and the idlest member, in points of
     utilisation. Utilisation counts a GPU that waits in an all-reduce as busy, so GPUs that agree in it are compared by
     how long they touch their memory: the one that all wait for does so the longest.
     """
     if len(group) < 2:
         return not_tested("utilisation.synchronised", "one GPU at work: nothing to compare it with")
-    samples = gpus.only(node.samples, group)
-    spreads = []
-    for sample in samples:
-        values = [gpu["utilization_gpu"] for gpu in sample["gpus"] if gpu.get("utilization_gpu") is not None]
-        if len(values) == len(group):
-            spreads.append(max(values) - min(values))
+    apart = replicas(node, group)
+    if len(apart[0]) < 2:
+        return not_tested("utilisation.synchronised", "each GPU serves requests of its own: none waits for another")
+    spreads, group = max(
+        ((_spreads(node, replica), replica) for replica in apart),
+        key=lambda item: statistics.fmean(item[0]) if item[0] else -1.0,
+    )
     if not spreads:
         return not_tested("utilisation.synchronised", "no sample shows all GPUs of the group")
+    samples = gpus.only(node.samples, group)
     spread, work = statistics.fmean(spreads), gpus.means(samples, "utilization_memory")
     evidence: dict[str, t.Any] = {
         "samples": len(spreads),
@@ -127,6 +132,25 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
     if node.only_tensor_parallel and (less := uneven(work, group)) > limits.WORK.value:
         return _straggler(work, less, evidence)
     return passed("utilisation.synchronised", "the GPUs work in step", **figures)
+
+
+def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
+    """``group`` by data-parallel replica: vLLM gives each as many neighbouring GPUs as it has ranks."""
+    data = node.tensor_parallel.data
+    size = int(data.get("tensor_parallel_size") or len(group)) * int(data.get("pipeline_parallel_size") or 1)
+    if int(data.get("data_parallel_size") or 1) == 1 or len(group) % size:
+        return [group]
+    return [group[start : start + size] for start in range(0, len(group), size)]
+
+
+def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
+    """Of every sample that shows all of ``group``: how far the busiest and the idlest are apart."""
+    spreads = []
+    for sample in gpus.only(node.samples, group):
+        values = [gpu["utilization_gpu"] for gpu in sample["gpus"] if gpu.get("utilization_gpu") is not None]
+        if len(values) == len(group):
+            spreads.append(max(values) - min(values))
+    return spreads
 
 
 def uneven(work: Mapping[int, float], group: Sequence[int]) -> float:

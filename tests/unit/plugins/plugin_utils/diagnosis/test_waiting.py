@@ -27,6 +27,15 @@ def test_the_gpu_that_is_behind_is_named(situation: Build, clock: int, named: bo
     assert ("GPU 2 is behind the others" in found.cause) is named
 
 
+def test_the_gpus_that_wait_are_those_that_hold_the_model(situation: Build) -> None:
+    shape = {"tp": 2, "used": [0.3, 0.3, 18.2, 18.2], "utilisation": [0, 0, 97, 97]}
+    assert "gpus.waiting" in situation(**shape, speed=0.33).ids()
+
+
+def test_replicas_of_one_gpu_wait_for_nobody(situation: Build) -> None:
+    assert "gpus.waiting" not in situation(tp=1, dp=4, speed=0.33).ids()
+
+
 def test_one_signal_alone_is_less_sure(situation: Build) -> None:
     assert situation(speed=0.33).diagnosis("gpus.waiting").confidence == "medium"
 

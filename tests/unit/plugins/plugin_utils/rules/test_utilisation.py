@@ -52,6 +52,23 @@ def test_only_members_of_the_group_have_to_work(node: Build, results: dict) -> N
     assert findings[0].summary == "all 2 GPUs of the group at work (of 4 on the node)"
 
 
+@pytest.mark.parametrize(
+    ("tensor", "pattern", "status"),
+    [
+        # One stream keeps one replica busy: the others have nothing to do, and wait for nobody.
+        (1, ((95, 0, 0, 0), (95, 95, 95, 95)), "not_tested"),
+        (2, ((95, 94, 0, 0), (95, 94, 93, 95)), "pass"),
+        (2, ((95, 94, 0, 0), (95, 94, 93, 5)), "fail"),
+    ],
+)
+def test_replicas_keep_no_step_with_each_other(
+    node: Build, results: dict, tensor: int, pattern: tuple, status: str
+) -> None:
+    results["tensor_parallel"].update(tensor_parallel_size=tensor, data_parallel_size=4 // tensor)
+    busy(results, *pattern)
+    assert judged(node(results))["synchronised"] == Status(status)
+
+
 def test_one_gpu_has_nobody_to_wait_for(node: Build, results: dict) -> None:
     results["tensor_parallel"]["tensor_parallel_size"] = 1
     busy(results, (92, 0, 0, 0), used=(18, 0.3, 0.3, 0.3))
