@@ -11,9 +11,9 @@ import typing as t
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, not_tested
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 #: Check -> the measurements it needs.
@@ -44,6 +44,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     if node.logs.taken and not any(item.check == "hardware.xid" for item in findings):
         why = "no kernel log was read (validate_kernel_log, validate_kernel_log_paths)"
         findings.append(not_tested("hardware.xid", why))
+    findings += lost_under_load(node)
     devices = loaded_devices(node)
     if not devices:
         return findings
@@ -54,6 +55,39 @@ def evaluate(node: NodeFacts) -> list[Finding]:
             findings = [item for item in findings if item.check != check]
             findings += idle_failures or [_said(judged)]
     return findings
+
+
+def lost_under_load(node: NodeFacts) -> list[Finding]:
+    """``hardware.driver`` where the driver, or a GPU, answered before the load and no longer during it."""
+    taken = node.load.data.get("gpu_samples") or {}
+    silent = _fell_silent(taken.get("samples") or ())
+    if taken.get("error"):
+        what, cause = f"the driver stopped answering under load: {taken['error']}", "The driver, or a GPU, failed."
+    elif silent:
+        what, cause = f"{gpus.gpu_list(silent)} stopped answering under load", "The GPU has fallen off the bus."
+    else:
+        return []
+    return [
+        failed(
+            "hardware.driver",
+            what,
+            evidence={"lost": silent, "error": taken.get("error")},
+            cause=cause,
+            remedy="Look for Xid 79 in the kernel log; stop and start the node, and report the host if it recurs.",
+        )
+    ]
+
+
+def _fell_silent(samples: Sequence[t.Mapping[str, t.Any]]) -> list[int]:
+    """GPUs of which the last sample tells nothing, and an earlier one did."""
+    keys = ("utilization_gpu", "memory_used", "temperature", "power_draw")
+
+    def told(sample: t.Mapping[str, t.Any]) -> set[int]:
+        return {gpu["index"] for gpu in sample["gpus"] if any(gpu.get(key) is not None for key in keys)}
+
+    if not samples:
+        return []
+    return sorted(set().union(*map(told, samples)) - told(samples[-1]))
 
 
 def loaded_devices(node: NodeFacts) -> list[dict[str, t.Any]]:

@@ -75,6 +75,25 @@ def test_the_margin_shrinks_with_the_heat(node: Build, results: dict) -> None:
     assert device["temperature_limits"]["margin"] == 20, "the facts themselves stay as they were"
 
 
+def test_a_gpu_that_fell_silent_under_load_is_lost(node: Build, results: dict) -> None:
+    for sample in results["load"]["gpu_samples"]["samples"][20:]:
+        sample["gpus"][2].update(dict.fromkeys(("utilization_gpu", "memory_used", "temperature", "power_draw")))
+    assert (Status.FAIL, "GPU 2 stopped answering under load") in found(node(results), "hardware.driver")
+
+
+def test_a_driver_that_broke_off_under_load_is_told(node: Build, results: dict) -> None:
+    taken = results["load"]["gpu_samples"]
+    taken |= {"samples": taken["samples"][:5], "error": "GPU is lost"}
+    assert (Status.FAIL, "the driver stopped answering under load: GPU is lost") in found(
+        node(results), "hardware.driver"
+    )
+
+
+def test_a_gpu_that_never_told_anything_is_not_lost(node: Build, results: dict) -> None:
+    change(results, 1, utilization_gpu=None, memory_used=None, temperature=None, power_draw=None)
+    assert Status.FAIL not in dict(found(node(results), "hardware.driver"))
+
+
 def test_without_load_the_module_has_the_last_word(node: Build, results: dict) -> None:
     results["load"] = {}
     assert hardware.evaluate(node(results)) == node(results).findings("hardware")
