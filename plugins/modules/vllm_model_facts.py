@@ -77,6 +77,11 @@ num_layers:
   returned: success
   type: int
   sample: 64
+experts:
+  description: Experts among which a mixture of experts chooses for each token; null for other models.
+  returned: success
+  type: int
+  sample: null
 source:
   description: Where the configuration was read, or why it could not be read.
   returned: success

@@ -232,6 +232,11 @@ model:
       type: int
       returned: success
       sample: 32
+    experts:
+      description: Experts among which a mixture of experts chooses for each token; null for other models.
+      type: int
+      returned: success
+      sample: null
   sample:
     id: llama
     root: meta-llama/Llama-3.1-8B-Instruct
@@ -239,6 +244,7 @@ model:
     attention_heads: 32
     kv_heads: 8
     num_layers: 32
+    experts: null
 arguments:
   description:
     - Options that vLLM was started with, from its process, else its container, else its log. Names have underscores,

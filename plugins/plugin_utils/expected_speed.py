@@ -26,7 +26,8 @@ MINIMUM_HISTORY: t.Final = 3
 class Setup:
     """What decides the speed of one stream; ``None`` is unknown.
 
-    ``weight_bytes``: weights read per token over all GPUs (of a mixture of experts: the active part). ``kv_bytes``: KV
+    ``weight_bytes``: weights read per token over all GPUs (of a mixture of experts: the active part), ``mixture``: that
+    it is one, whose size tells nothing about them. ``kv_bytes``: KV
     cache read per token on one GPU, at the context length in question. ``bandwidth``: bytes/s of one GPU,
     ``bandwidth_source``: who says so. ``all_reduce_latency``: seconds.
     """
@@ -36,6 +37,7 @@ class Setup:
     gpus: int | None = None
     model: str | None = None
     weight_bytes: float | None = None
+    mixture: bool = False
     layers: int | None = None
     kv_heads: int | None = None
     kv_bytes: float = 0.0
@@ -128,6 +130,11 @@ def model_bound(setup: Setup) -> roofline.Roofline:
     tensor = setup.tensor_parallel_size
     if not tensor:
         raise Unknown("the tensor-parallel size is unknown")
+    if not setup.weight_bytes and setup.mixture:
+        raise Unknown(
+            "a token reads only some experts of this model, and nothing tells how much that is; give the shared and"
+            " active part as validate_model_weight_bytes"
+        )
     if not setup.weight_bytes:
         raise Unknown("the model's size is unknown: no log line tells it; give validate_model_weight_bytes")
     bandwidth = setup.bandwidth or published_bandwidth(setup.gpu_name)

@@ -89,6 +89,12 @@ class Roofline:
         return (self.weight_bytes / tp + self.kv_bytes / kv_split) / (self.efficiency * self.bandwidth)
 
     @property
+    def ceiling(self) -> float:
+        """Tokens/s of one stream where the GPUs read at their full bandwidth and wait for nothing: no server is faster
+        that reads all of this for every single token."""
+        return 1.0 / (self.memory_time * self.efficiency)
+
+    @property
     def communication_time(self) -> float:
         """Seconds per token spent on all-reduces."""
         return 2 * self.layers * self.all_reduce_latency if self.tensor_parallel_size > 1 else 0.0

@@ -24,6 +24,7 @@ _KEYS: t.Final[dict[str, tuple[str, ...]]] = {
     "attention_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
     "num_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
 }
 #: Multimodal models keep the language model's part under one of these.
 _NESTED: t.Final[tuple[str, ...]] = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -34,11 +35,15 @@ _HUB_ID: t.Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What of a model decides about parallel sizes; ``None`` where its config.json does not say."""
+    """What of a model decides about parallel sizes and speed; ``None`` where its config.json does not say.
+
+    ``experts``: those among which a mixture of experts chooses for each token.
+    """
 
     attention_heads: int | None = None
     kv_heads: int | None = None
     num_layers: int | None = None
+    experts: int | None = None
 
     def as_dict(self) -> dict[str, int | None]:
         return asdict(self)

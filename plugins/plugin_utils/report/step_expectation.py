@@ -53,6 +53,9 @@ def _decoding(node: NodeFacts, step: Step) -> Expected | None:
         return None
     if found.kind == "roofline" and 1 / found.speed < limits.HOST_STEP.value:
         return None
+    measured = expectation.decode_rate(step) if step.get("output_throughput") else 0.0
+    if found.kind == "roofline" and expectation.impossible(facts, measured) is not None:
+        return None
     warn, fail, _source = expectation.speed_limits(node, facts.gpu_name)
     return {
         "expected": 1 / found.speed,

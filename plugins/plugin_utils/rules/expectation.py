@@ -54,7 +54,9 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     tensor = server.get("tensor_parallel_size") or engine.get("tensor_parallel_size")
     stages = int(server.get("pipeline_parallel_size") or engine.get("pipeline_parallel_size") or 1)
     loaded = engine.get("model_memory")
-    weights = given.get("weight_bytes") or (loaded * tensor * stages if loaded and tensor else None)
+    mixture = (model.get("experts") or 0) > 1
+    whole = loaded * tensor * stages if loaded and tensor else None
+    weights = given.get("weight_bytes") or (None if mixture else whole)
     names = {device.name for device in node.devices if device.name}
     told = (device for device in node.devices if device.memory_bandwidth)
     slowest = min(told, key=lambda device: device.memory_bandwidth or 0, default=Device(index=0))
@@ -65,6 +67,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         gpus=tensor if stages == 1 else None,
         model=model.get("root") or model.get("id") or engine.get("model"),
         weight_bytes=weights,
+        mixture=mixture,
         layers=given.get("layers") or model.get("num_layers"),
         kv_heads=given.get("kv_heads") or model.get("kv_heads"),
         kv_bytes=_cache_per_token(engine) * _context(step),
@@ -126,6 +129,25 @@ def limit_problems(rows: t.Any) -> list[str]:
     return found
 
 
+def impossible(facts: Setup, measured: float) -> str | None:
+    """Why the roofline of ``facts`` is not about this model: it decodes faster than memory bandwidth allows at all.
+
+    ``None`` where it is, or where a term of it is unknown. ``measured``: tokens/s of one stream.
+    """
+    try:
+        bound = model_bound(facts)
+    except Unknown:
+        return None
+    if measured <= limits.IMPOSSIBLE.value * bound.ceiling:
+        return None
+    times, size = measured / bound.ceiling, bound.weight_bytes / 1e9
+    return (
+        f"one stream decodes {times:.1f} times as fast as {size:.1f} GB of weights can be read for each token:"
+        " a mixture of experts reads only some (give the active part as validate_model_weight_bytes), and speculative"
+        " decoding gives several tokens for one reading"
+    )
+
+
 def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
     """``performance.roofline``: attained per cent of the expectation with the best provenance."""
     check = "performance.roofline"
@@ -151,6 +173,9 @@ def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
         "source": f"{expected.source}; limits: {limit_source}",
     }
     what = _WORDS[expected.kind]
+    wrong = impossible(facts, measured) if expected.kind == "roofline" else None
+    if wrong is not None:
+        return not_tested(check, wrong, **{**details, "source": limits.IMPOSSIBLE.source})
     if expected.kind == "roofline" and 1 / expected.speed < limits.HOST_STEP.value:
         reason = f"{attained:.0f} % of {what}, but at {1000 / expected.speed:.1f} ms a token the host sets the pace"
         return not_tested(check, reason, **{**details, "source": limits.HOST_STEP.source})
@@ -184,6 +209,9 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
     except Unknown as problem:
         return not_tested(check, str(problem))
     single = one_gpu(facts, bound)
+    wrong = impossible(facts, decode_rate(step)) if single.kind == "roofline" else None
+    if wrong is not None:
+        return not_tested(check, wrong, source=limits.IMPOSSIBLE.source)
     gain = decode_rate(step) / single.speed
     usual, source = _usual_gain(bound)
     warn, _fail, _source = speed_limits(node, facts.gpu_name)

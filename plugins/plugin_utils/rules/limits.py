@@ -66,6 +66,11 @@ HOST_STEP: t.Final = Limit(
     0.003, "s", "vLLM schedules, samples and launches for about a millisecond a step, which the roofline leaves out"
 )
 
+#: A stream this much faster than its weights can be read does not read them all for every token.
+IMPOSSIBLE: t.Final = Limit(
+    1.25, "x", "of a dense model's weights a token leaves out the embeddings and an image encoder, up to 15 %"
+)
+
 #: Several GPUs that gain less than this over one are not sharing the work.
 NO_GAIN: t.Final = Limit(
     1.15, "x", "70B Q4 split by layers: 17.96 tok/s on four RTX 6000 Ada, 18.36 on one (llama.cpp tables)"

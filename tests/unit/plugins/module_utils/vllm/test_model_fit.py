@@ -30,6 +30,13 @@ QWEN_7B = ModelShape(28, 4, 28)
         ({"text_config": {"num_attention_heads": 28, "num_key_value_heads": 4, "num_hidden_layers": 28}}, QWEN_7B),
         ({"model_type": "mamba", "num_hidden_layers": 4}, ModelShape(None, None, 4)),
         ({"num_attention_heads": True}, ModelShape()),
+        # Qwen3-30B-A3B, DeepSeek-V3, Llama 4 Scout.
+        (
+            {"num_attention_heads": 32, "num_key_value_heads": 4, "num_hidden_layers": 48, "num_experts": 128},
+            ModelShape(32, 4, 48, 128),
+        ),
+        ({"num_attention_heads": 128, "num_hidden_layers": 61, "n_routed_experts": 256}, ModelShape(128, 128, 61, 256)),
+        ({"text_config": {"num_attention_heads": 40, "num_local_experts": 16}}, ModelShape(40, 40, None, 16)),
     ],
 )
 def test_shape_of_configurations(config: dict[str, object], expected: ModelShape) -> None:

@@ -113,6 +113,32 @@ def test_where_the_host_sets_the_pace_nothing_is_judged(node: Build, known: dict
     assert "host sets the pace" in found["performance.roofline"].summary
 
 
+@pytest.mark.parametrize(("speed", "status"), [(175.0, "pass"), (185.0, "not_tested"), (450.0, "not_tested")])
+def test_what_no_memory_is_fast_enough_for_is_another_model(
+    node: Build, known: dict, speed: float, status: str
+) -> None:
+    """9.98 GB over four GPUs of 360 GB/s are 144 tokens/s, with nothing lost; 1.25 times that are 180."""
+    paced(known, speed)
+    found = judged(node(known))
+    assert {item.status.value for item in found.values()} == {status}
+    if status == "not_tested":
+        assert "give the active part as validate_model_weight_bytes" in found["performance.roofline"].summary
+
+
+def test_a_mixture_of_experts_is_not_judged_by_its_whole_size(node: Build, known: dict) -> None:
+    known["tensor_parallel"]["model"]["experts"] = 128
+    found = judged(node(known))
+    assert {item.status.value for item in found.values()} == {"not_tested"}
+    assert "active part as validate_model_weight_bytes" in found["performance.roofline"].summary
+    assert judged(node(known, model={"weight_bytes": 9.98e9}))["performance.roofline"].status.value == "pass"
+
+
+def test_with_the_active_part_a_mixture_of_experts_is_judged(node: Build, known: dict) -> None:
+    paced(known, 185.0)
+    found = judged(node(known, model={"weight_bytes": 4.2e9}))
+    assert {item.status.value for item in found.values()} == {"pass"}
+
+
 def test_somebody_elses_load_is_not_the_nodes_fault(node: Build, known: dict) -> None:
     paced(known, 0.3 * BOUND)
     known["load"]["results"][0]["token_ratio"] = 2.4
