@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,11 +70,13 @@ def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str
     :param node: the name of the host that is validated.
     """
     unknown = [host for host in options["load_hosts"] if host not in inventory and host != "localhost"]
+    twice = [host for host, count in Counter(options["load_hosts"]).items() if count > 1]
     return [
         *_url_errors("validate_base_url", options["base_url"]),
         *_number_errors(options),
         *_plan_errors(options),
         *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
+        *([f"validate_load_hosts: named more than once: {', '.join(twice)}"] if twice else []),
         *_load_url_errors(options, node),
         *price_errors(options["hourly_price"], "validate_hourly_price"),
         *judgement_errors(options["thresholds"], options["speed_limits"]),

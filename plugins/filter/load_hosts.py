@@ -1,7 +1,8 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters ``multigpu.vllm.load_shares`` and ``multigpu.vllm.merge_loads``; documented in files of their names."""
+"""Filters ``load_host_errors``, ``load_shares`` and ``merge_loads`` of ``multigpu.vllm``; documented in files of their
+names."""
 
 from __future__ import annotations
 
@@ -12,6 +13,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import load_hosts
 
 Results = Sequence[Mapping[str, t.Any]]
+
+
+def load_host_errors(clocks: Results) -> list[str]:
+    """See ``load_hosts.clock_errors``; the results are those of a loop over the names of the hosts."""
+    return load_hosts.clock_errors([str(clock["item"]) for clock in clocks], clocks)
 
 
 def load_shares(
@@ -44,4 +50,4 @@ class FilterModule:
     """Filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
-        return {"load_shares": load_shares, "merge_loads": merge_loads}
+        return {"load_host_errors": load_host_errors, "load_shares": load_shares, "merge_loads": merge_loads}

@@ -9,13 +9,14 @@ import itertools
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import checks
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters, cache_hit_ratio, token_ratio
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.mergeable import Reading, unpack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.results import NO_SHARE, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import said_by_ssh
 
 #: Seconds from now to the common start: to start the probe on each host, and to size and warm up.
 LEAD: t.Final = 15.0
@@ -41,9 +42,8 @@ def shares(
     everyone = [*hosts, *([watcher] if watcher is not None and watcher not in hosts else [])]
     if len(clocks) != len(everyone):
         raise ValueError(f"give the clock_offset of each of {', '.join(everyone)}")
-    for host, clock in zip(everyone, clocks, strict=True):
-        if clock.get("offset") is None:
-            raise ValueError(f"{host}: {clock.get('msg') or 'its clock is not known'}")
+    if missing := clock_errors(everyone, clocks):
+        raise ValueError("; ".join(missing))
     start = max(clock["time"] for clock in clocks) + (LEAD + LEAD_EACH * len(everyone) if lead is None else lead)
     return [
         {
@@ -56,6 +56,19 @@ def shares(
         }
         for index, (host, clock) in enumerate(zip(everyone, clocks, strict=True))
     ]
+
+
+def clock_errors(hosts: Sequence[str], clocks: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """Why ``hosts`` cannot begin together, in words for each whose clock is not known; empty where all are."""
+    unknown = ((host, clock) for host, clock in zip(hosts, clocks, strict=True) if clock.get("offset") is None)
+    return [_why(host, clock, "its clock is not known") for host, clock in unknown]
+
+
+def _why(host: str, result: Mapping[str, t.Any], otherwise: str) -> str:
+    """Why ``host`` gave no usable result."""
+    if result.get("unreachable"):
+        return f"{host} cannot be reached: {said_by_ssh(result.get('msg'))}"
+    return f"{host}: {result.get('msg') or otherwise}"
 
 
 def merge(
@@ -72,14 +85,18 @@ def merge(
     clocks = plan or [{"host": f"number {number}", "offset": 0.0} for number in range(1, len(parts) + 1)]
     if len(parts) != len(clocks):
         raise ValueError(f"{len(parts)} results of {len(clocks)} load hosts")
-    for part, clock in zip(parts, clocks, strict=True):
-        if "results" not in part:
-            said = part.get("msg") or "it gave no result"
-            return {"changed": False, "failed": True, "msg": f"load host {clock['host']}: {said}"}
-    unusable = next((part for part in parts if not part["results"]), None)
-    if unusable is not None:
-        return {"changed": False, **_frame(unusable)}
-    watched = next((pair for pair in zip(parts, clocks, strict=True) if pair[0]["gpu_samples"]), None)
+    pairs = list(zip(parts, clocks, strict=True))
+    lost = [_why(clock["host"], part, "it gave no result") for part, clock in pairs if "results" not in part]
+    if lost:
+        return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(lost)}"}
+    barred = [(part, clock["host"]) for part, clock in pairs if not part["results"]]
+    if barred and len(barred) < len(parts):
+        # The server answers others, so that it is the way to it, and no fault of the server.
+        reasons = (f"{host} cannot use the server: {_refusal(part)}" for part, host in barred)
+        return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(reasons)}"}
+    if barred:
+        return {"changed": False, **_frame(parts[0])}
+    watched = next((pair for pair in pairs if pair[0]["gpu_samples"]), None)
     first, clock = watched or (parts[0], clocks[0])
     origin = first["origin"] - clock["offset"]
     unsure = 2 * max(clock.get("uncertainty") or 0.0 for clock in clocks)
@@ -94,15 +111,18 @@ def _frame(part: Mapping[str, t.Any]) -> Result:
     return {key: part[key] for key in keys}
 
 
+def _refusal(part: Mapping[str, t.Any]) -> str:
+    """Why a probe made no load at all."""
+    wrong = (item["summary"] for item in part["findings"] if item["status"] == Status.FAIL)
+    return next(wrong, "no load was made").removeprefix(checks.UNUSABLE)
+
+
 def _merge_step(
     column: Sequence[Mapping[str, t.Any]], clocks: Sequence[Mapping[str, t.Any]], origin: float, unsure: float
 ) -> Result:
     """One step: what each load host has of it, by the controller's clock."""
-    made = [
-        unpack(result["mergeable"], -clock["offset"])
-        for result, clock in zip(column, clocks, strict=True)
-        if result.get("mergeable")
-    ]
+    shared = [(result, clock) for result, clock in zip(column, clocks, strict=True) if result.get("mergeable")]
+    made = [unpack(result["mergeable"], -clock["offset"]) for result, clock in shared]
     if not made:
         if any(not result["skipped"] for result in column):
             raise ValueError(f"step {column[0]['name']} was measured without mergeable: true")
@@ -120,11 +140,25 @@ def _merge_step(
         sum(outcome.uncounted for outcome in repeats),
     )
     result = step_result(step, repeats, origin, ratio, cache_hit_ratio(before, after))
+    result["load_hosts"] = [_part(clock["host"], part) for part, clock in shared]
+    slow = [f"{clock['host']}: {why}" for part, clock in shared if (why := part["client"]["reason"])]
+    if slow:
+        result["client"] |= {"limited": True, "reason": "; ".join(slow)}
     late = _apart(step, begins, result["duration"], unsure)
     if late is not None:
-        result["client"] |= {"limited": True, "reason": late}
-        result["void"] = True
+        result["client"] |= {"limited": True, "reason": late, "apart": True}
+    result["void"] = result["client"]["limited"]
     return result
+
+
+def _part(host: str, result: Mapping[str, t.Any]) -> Result:
+    """What one load host made of a step."""
+    return {
+        "host": host,
+        "concurrency": result["concurrency"],
+        "completed": result["requests"]["completed"],
+        "tokens": result["tokens"],
+    }
 
 
 def _join(outcomes: Sequence[Outcome | None]) -> Outcome:

@@ -27,6 +27,8 @@ _OTHERS: t.Final = (
     "performance.client_limited",
     "performance.token_reconciliation",
 )
+#: How a finding begins that says why no load was made.
+UNUSABLE: t.Final = "The server cannot be used: "
 Result = dict[str, t.Any]
 
 
@@ -40,7 +42,7 @@ def unusable(failure: RequestFailed) -> list[Finding]:
     return [
         failed(
             THROUGHPUT,
-            f"The server cannot be used: {_say(failure)}",
+            UNUSABLE + _say(failure),
             expected="an answer",
             measured=failure.reason,
             evidence={"status": failure.status, "detail": failure.detail},
@@ -157,17 +159,26 @@ def judge_client(run: Sequence[Result]) -> Finding:
         summary = f"The load client kept up: {cpu:.0%} of one core, lag {_ms(lag)} (p99)"
         return passed("performance.client_limited", summary, **details)
     names = ", ".join(result["name"] for result in limited)
+    client = limited[0]["client"]
+    what = "The load hosts made no one load" if client.get("apart") else "The load client could not keep up"
     return warned(
         "performance.client_limited",
-        f"The load client could not keep up in {names}: {limited[0]['client']['reason']}; these figures are void",
-        **_more_client(limited[0]["client"]),
+        f"{what} in {names}: {client['reason']}; these figures are void",
+        **_more_client(client, max(1, len(limited[0].get("load_hosts") or ()))),
         **details,
     )
 
 
-def _more_client(client: dict[str, t.Any]) -> dict[str, str]:
-    """What limits the load client, and what helps."""
-    processes, free = client.get("processes") or 1, client.get("free_cores")
+def _more_client(client: dict[str, t.Any], hosts: int) -> dict[str, str]:
+    """What limits the load client, and what helps; ``hosts`` share its processes."""
+    if client.get("apart"):
+        return {
+            "cause": "A load host was not ready at the common start, or the connection to one is too slow to read its"
+            " clock by.",
+            "remedy": "Run again when nothing else keeps the load hosts busy; start Ansible nearer to them; a longer"
+            " step (role validate: validate_load_duration) forgives more.",
+        }
+    processes, free = -(-(client.get("processes") or 1) // hosts), client.get("free_cores")
     if free is not None and free >= 1.0:
         return {
             "cause": f"{_count(processes, 'process')} of the load client cannot make this load;"

@@ -179,6 +179,8 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "prompt_tokens": step.get("prompt_tokens") or requested.get("prompt_tokens"),
         "output_tokens": step.get("output_tokens") or requested.get("output_tokens"),
         "concurrency": step.get("concurrency"),
+        # Who made it; empty where the node itself did.
+        "load_hosts": [dict(part) for part in step.get("load_hosts") or ()],
         "completed": requests.get("completed"),
         "failed": requests.get("failed"),
         "failures": dict(step.get("failures") or {}),

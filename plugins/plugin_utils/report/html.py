@@ -71,6 +71,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         cell=figures.cell,
         cost=figures.cost,
+        makers=tables.load_makers,
         gib=lambda size: f"{size / figures.GIB:.1f}",
         ms=lambda seconds: "-" if seconds is None else figures.milliseconds(seconds),
         plain=figures.plain,

@@ -170,6 +170,25 @@ def load(node: Document, style: Style) -> Iterator[str]:
     yield f"{_INDENT}TTFT and ITL in milliseconds" + (
         "; ? = limited by the load client, not valid" if any(step["void"] for step in steps) else ""
     )
+    for line in load_makers(steps):
+        yield from style.wrap(line, _INDENT)
+
+
+def load_makers(steps: Sequence[Document]) -> list[str]:
+    """Which hosts made which steps, each with its part; empty where the node loaded itself."""
+    made: dict[str, list[str]] = {}
+    for step in steps:
+        parts = step["load_hosts"]
+        alone = len(parts) == 1
+        words = ", ".join(part["host"] if alone else f"{part['host']} ({_load_part(part)})" for part in parts)
+        if words:
+            made.setdefault(words, []).append(str(step["name"]))
+    return [f"{', '.join(names)}: load from {words}" for words, names in made.items()]
+
+
+def _load_part(part: Document) -> str:
+    streams = part["concurrency"]
+    return f"{streams} stream{'s' if streams != 1 else ''}, {part['tokens']:,} tokens"
 
 
 def _ms(seconds: float | None) -> str:

@@ -44,7 +44,7 @@ class Measurement:
         if not result:
             return cls(module, reason=f"{module} was not run")
         if result.get("unreachable"):
-            return cls(module, reason=f"connection lost: {_plain(result.get('msg'))}", unreachable=True)
+            return cls(module, reason=f"connection lost: {said_by_ssh(result.get('msg'))}", unreachable=True)
         if result.get("failed"):
             return cls(module, reason=f"{module} failed: {_one_line(result.get('msg'))}", crashed=True)
         if result.get("skipped"):
@@ -224,7 +224,7 @@ class NodeFacts:
         return found
 
 
-def _plain(message: t.Any) -> str:
+def said_by_ssh(message: t.Any) -> str:
     """What ssh said, without the sentences that Ansible puts before it."""
     return _one_line(message).removeprefix("Task failed: ").rpartition(" ssh: ")[2]
 

@@ -179,6 +179,7 @@ def test_check_mode_makes_no_directory(run_action: Run, tmp_path: Path) -> None:
         ({"speed_limits": [80]}, "maps GPU models"),
         ({"report_formats": ["pdf"]}, "unknown report format"),
         ({"load_hosts": ["localhost", "lode-1"]}, "validate_load_hosts: not in the inventory: lode-1"),
+        ({"load_hosts": ["localhost", "localhost"]}, "validate_load_hosts: named more than once: localhost"),
     ],
 )
 def test_a_mistake_is_named(run_action: Run, wrong: dict[str, t.Any], hint: str) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load steps from prompt sizes."""
+"""Shares of load hosts, and one load of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ def test_shares():
 
 
 def test_a_part_that_failed():
-    assert FILTERS["merge_loads"]([{"msg": "gone"}])["msg"] == "load host number 1: gone"
+    assert FILTERS["merge_loads"]([{"msg": "gone"}])["msg"] == "load hosts: number 1: gone"
+
+
+def test_hosts_that_cannot_begin():
+    lost = {
+        "item": "b",
+        "unreachable": True,
+        "msg": "Task failed: Failed to connect to the host via ssh: ssh: no route",
+    }
+    assert FILTERS["load_host_errors"]([CLOCK | {"item": "a"}, lost]) == ["b cannot be reached: no route"]
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load steps from prompt sizes."""
+"""Several load hosts against one server."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import checks
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.mergeable import pack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.results import NO_SHARE, skipped_result, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import load_hosts as subject
 
 STEP = Step("sustained", 8, 5, 4, duration=4.0)
@@ -132,9 +135,13 @@ def test_a_step_that_nobody_ran_says_why():
 
 def test_hosts_that_began_apart_made_no_one_load():
     parts = [part(measured(STEP, outcome(510.0, 1))), part(measured(STEP, outcome(612.0, 1)), offset=100.0)]
-    (step,) = subject.merge(parts, plan())["results"]
+    merged = subject.merge(parts, plan())
+    (step,) = merged["results"]
     assert step["void"]
     assert step["client"]["reason"] == "the load hosts began sustained 2.0 s apart, more than 0.25 s"
+    told = next(item for item in merged["findings"] if item["check"] == "performance.client_limited")
+    assert "common start" in told["cause"]
+    assert "validate_load_processes" not in told["remedy"], "more processes begin no sooner"
 
 
 def test_clocks_that_are_hardly_known_prove_nothing():
@@ -154,13 +161,44 @@ def test_repeats_are_joined_one_by_one():
 
 def test_a_host_that_failed_fails_the_whole():
     merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), {"failed": True, "msg": "no route"}], plan())
-    assert (merged["failed"], merged["msg"]) == (True, "load host b: no route")
+    assert (merged["failed"], merged["msg"]) == (True, "load hosts: b: no route")
 
 
-def test_a_host_that_cannot_use_the_server_tells_why():
-    unusable = part() | {"findings": [{"check": "performance.throughput", "status": "fail"}]}
-    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), unusable], plan())
-    assert (merged["results"], merged["findings"]) == ([], unusable["findings"])
+def test_a_host_that_was_lost_says_so_without_the_words_around_it():
+    lost = {"unreachable": True, "msg": "Task failed: Failed to connect to the host via ssh: ssh: connection refused"}
+    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), lost], plan())
+    assert merged["msg"] == "load hosts: b cannot be reached: connection refused"
+
+
+def refused() -> dict:
+    return part() | {"findings": as_dicts(checks.unusable(RequestFailed("connection_refused")))}
+
+
+def test_a_server_that_no_host_can_use_is_the_servers_fault():
+    merged = subject.merge([refused(), refused()], plan())
+    assert (merged["results"], merged["findings"]) == ([], refused()["findings"])
+
+
+def test_a_server_that_one_host_cannot_use_is_that_hosts_fault():
+    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), refused()], plan())
+    assert (merged["failed"], merged["msg"]) == (True, "load hosts: b cannot use the server: connection refused")
+    assert "findings" not in merged, "the server answers others: nothing is known against it"
+
+
+def test_every_host_says_what_it_made():
+    merged = subject.merge([part(measured(STEP, outcome(510.0, 10))), part(measured(STEP, outcome(610.0, 12)))], plan())
+    (step,) = merged["results"]
+    assert [made["host"] for made in step["load_hosts"]] == ["a", "b"]
+    for figure, whole in (("completed", step["requests"]["completed"]), ("tokens", step["tokens"])):
+        assert sum(made[figure] for made in step["load_hosts"]) == whole
+
+
+def test_a_host_that_was_too_slow_is_named_and_voids_the_whole():
+    slow = measured(STEP, outcome(610.0, 1, busiest=0.97, cpu=0.97))
+    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), part(slow, offset=100.0)], plan())
+    (step,) = merged["results"]
+    assert step["void"]
+    assert step["client"]["reason"] == "b: the load client used 97% of one core"
 
 
 def test_what_cannot_be_merged():

@@ -85,7 +85,7 @@ def test_a_load_host_that_cannot_be_reached_is_not_the_node(tmp_path: Path) -> N
     result = load(tmp_path, {"node": HERE, "load-1": HERE, "load-2": LOST})
     assert result["failed"]
     assert not result.get("unreachable", False)
-    assert result["msg"].startswith("load hosts: load-2: ")
+    assert result["msg"].startswith("load hosts: load-2 cannot be reached: ")
     assert "Connection refused" in result["msg"]
     assert not jobs(tmp_path)
 
@@ -102,7 +102,7 @@ def test_jobs_that_began_are_waited_for_where_another_cannot_begin(tmp_path: Pat
     result = load(tmp_path, {"node": HERE, "load-1": HERE, "load-2": HERE} | {broken: WITHOUT_PYTHON})
     assert result["failed"]
     assert not result.get("unreachable", False)
-    assert result["msg"].startswith(f"load host {broken}: ")
+    assert result["msg"].startswith(f"load hosts: {broken}: ")
     assert (tmp_path / ".ansible_async").is_dir(), "the others had begun"
     assert not jobs(tmp_path)
 

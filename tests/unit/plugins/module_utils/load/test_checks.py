@@ -166,6 +166,12 @@ def test_one_request_that_waited_is_chance():
     assert judged(held() | {"held": 1, "unsent": 0})["performance.throughput"].status is Status.PASS
 
 
+def test_the_processes_to_set_are_those_of_each_load_host():
+    limited = void() | {"load_hosts": [{"host": "a"}, {"host": "b"}]}
+    limited["client"] |= {"processes": 4, "free_cores": 3.4}
+    assert "Set processes to 5" in judged(limited)["performance.client_limited"].remedy
+
+
 @pytest.mark.parametrize(
     ("client", "words"),
     [

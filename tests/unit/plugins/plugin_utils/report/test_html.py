@@ -163,6 +163,8 @@ def test_what_nodes_send_is_text_wherever_it_stands(fleet: dict) -> None:
         facts["gpus"]["names"] = {f"GPU {ATTACK}": 4}
         facts["nccl"]["transports"] = {ATTACK: 4}
         facts["configuration"] = {"arguments": {ATTACK: ATTACK}, "environment": {ATTACK: ATTACK}}
+        for step in node["load"]:
+            step["load_hosts"] = [{"host": ATTACK, "concurrency": 1, "completed": 3, "tokens": 384}]
         facts["nccl"]["lines"] = [{"source": ATTACK, "line": 1, "count": 2, "severity": "error", "text": ATTACK}]
     page = Page(report_html(attacked))
     assert page.tags("script", "img") == []

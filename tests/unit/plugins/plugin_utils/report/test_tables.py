@@ -103,6 +103,20 @@ def test_void_and_skipped_steps_are_marked(fleet: dict) -> None:
     assert "not valid" in legend
 
 
+def test_who_made_the_load_is_told(fleet: dict) -> None:
+    node = copy.deepcopy(fleet["hosts"]["healthy"])
+    *single, sustained = node["load"]
+    for step in single:
+        step["load_hosts"] = [{"host": "load-1", "concurrency": 1, "completed": 3, "tokens": 384}]
+    sustained["load_hosts"] = [
+        {"host": "load-1", "concurrency": 1, "completed": 9, "tokens": 1152},
+        {"host": "load-2", "concurrency": 7, "completed": 63, "tokens": 8064},
+    ]
+    said = " ".join(" ".join(tables.load(node, UNICODE)).split())
+    assert f"{', '.join(step['name'] for step in single)}: load from load-1" in said
+    assert said.endswith("sustained: load from load-1 (1 stream, 1,152 tokens), load-2 (7 streams, 8,064 tokens)")
+
+
 def test_no_load_no_table(fleet: dict) -> None:
     assert list(tables.load(fleet["hosts"]["crashed"], UNICODE)) == []
     assert list(tables.utilisation(fleet["hosts"]["crashed"], UNICODE)) == []
