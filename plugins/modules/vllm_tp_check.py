@@ -131,6 +131,12 @@ gpu_count:
   type: int
   returned: success
   sample: 4
+gpus:
+  description: Indices of the GPUs on which processes of the server run; null where the driver does not tell.
+  type: list
+  elements: int
+  returned: success
+  sample: [0, 1, 2, 3]
 signals:
   description: Independent signs of the parallel size, the most trustworthy first. Each is there, obtained or not.
   type: list

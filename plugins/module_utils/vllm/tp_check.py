@@ -184,6 +184,7 @@ def describe(seen: Observations) -> dict[str, t.Any]:
         "signals": [signal.as_dict() for signal in verdict.signals],
         "agreement": verdict.agreement,
         "gpu_count": seen.gpu_count,
+        "gpus": tp_signals.own_gpus(seen) or None,
         "model": _model(seen),
         "arguments": _arguments(seen),
         "environment": _environment(seen),

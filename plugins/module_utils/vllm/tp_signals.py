@@ -333,11 +333,16 @@ def _gpu_processes(seen: Observations) -> Signal:
     silent = _silent(seen.gpus.value, "processes")
     if silent:
         return Signal(name, None, source, f"no processes are listed for GPUs {silent}", "gpus")
-    mine = [gpu["index"] for gpu in seen.gpus.value if _holds(gpu, seen.process.value)]
+    mine = own_gpus(seen)
     if not mine:
         reason = "no GPU lists a process of this server; in a container the driver shows no foreign processes"
         return Signal(name, None, source, reason, "gpus")
     return Signal(name, len(mine), f"{source}: GPUs {', '.join(map(str, mine))}", None, "gpus")
+
+
+def own_gpus(seen: Observations) -> list[int]:
+    """Indices of the GPUs on which processes of the server run; empty where nothing tells."""
+    return [gpu["index"] for gpu in seen.gpus.value or () if _holds(gpu, seen.process.value)]
 
 
 def _silent(gpus: Iterable[Mapping[str, t.Any]], *keys: str) -> str:

@@ -69,7 +69,9 @@ def compare(node: NodeFacts) -> list[Finding]:
     holding = gpus.holders(used)
     if not holding:
         return _open("no GPU holds a model: vLLM is not running, or runs elsewhere")
-    return [idle(node, used, holding), balance(used, holding), headroom(node, used, holding)]
+    # A second server on the node has memory of its own to hold.
+    group = [index for index in holding if index in node.own_gpus] or holding
+    return [idle(node, used, holding), balance(used, group), headroom(node, used, holding)]
 
 
 def _open(reason: str) -> list[Finding]:

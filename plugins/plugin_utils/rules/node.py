@@ -187,6 +187,15 @@ class NodeFacts:
         return int(size) * int(data.get("pipeline_parallel_size") or 1) * int(data.get("data_parallel_size") or 1)
 
     @property
+    def own_gpus(self) -> list[int]:
+        """GPUs on which the server's processes run, where they are as many as it needs; else empty.
+
+        On a node with a second server these are fewer than hold a model.
+        """
+        own = [int(index) for index in self.tensor_parallel.data.get("gpus") or ()]
+        return own if len(own) == self.group_size else []
+
+    @property
     def only_tensor_parallel(self) -> bool:
         """Whether every GPU of the group has an equal share of every layer: no pipeline stages, no replicas."""
         return self.group_size is not None and self.group_size == self.tensor_parallel.data["tensor_parallel_size"]

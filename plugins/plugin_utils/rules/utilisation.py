@@ -43,12 +43,16 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
-    """GPUs that should work: all, where the group needs all or its size is unknown; else those that hold the model."""
+    """GPUs that should work: all, where the group needs all or its size is unknown; else those of the server's own
+    processes, or that hold a model. Of more than it needs, as with a second server, those that work most.
+    """
     size = node.group_size
     if size is None or size >= len(means):
         return list(means)
-    holding = gpus.holders(gpus.memory_used(node))
-    return holding or sorted(means, key=means.__getitem__, reverse=True)[:size]
+    if node.own_gpus and set(node.own_gpus) <= set(means):
+        return node.own_gpus
+    holding = [index for index in gpus.holders(gpus.memory_used(node)) if index in means] or list(means)
+    return holding if len(holding) <= size else sorted(sorted(holding, key=means.__getitem__)[-size:])
 
 
 def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: bool = True) -> Finding:

@@ -48,6 +48,14 @@ def test_situations(node: Build, results: dict, gib: tuple, idle: str, balance: 
     }
 
 
+def test_the_memory_of_a_second_server_is_another_amount(node: Build, results: dict) -> None:
+    use(results, 18, 18, 12, 12)
+    results["tensor_parallel"]["tensor_parallel_size"] = 2
+    assert judged(node(results))["balance"] is Status.FAIL, "nothing says that it is another server's"
+    results["tensor_parallel"]["gpus"] = [0, 1]
+    assert judged(node(results)) == dict.fromkeys(("idle_gpu", "balance", "headroom"), Status.PASS)
+
+
 def test_idle_gpus_are_named_and_the_remedy_fits_the_cause(node: Build, results: dict) -> None:
     use(results, 18, 0.3, 0.3, 0.3)
     results["tensor_parallel"]["tensor_parallel_size"] = 1

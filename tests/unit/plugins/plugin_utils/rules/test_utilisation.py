@@ -69,6 +69,22 @@ def test_replicas_keep_no_step_with_each_other(
     assert judged(node(results))["synchronised"] == Status(status)
 
 
+def test_the_gpus_of_a_second_server_may_rest(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["tensor_parallel_size"] = 2
+    busy(results, (0, 0, 92, 91))
+    assert judged(node(results)) == {"active": Status.PASS, "synchronised": Status.PASS}
+
+
+def test_its_own_processes_say_which_gpus_are_the_servers(node: Build, results: dict) -> None:
+    """Those of the second server work more, and one of ours does nothing."""
+    results["tensor_parallel"].update(tensor_parallel_size=2, gpus=[0, 1])
+    busy(results, (60, 0, 92, 91))
+    active, _synchronised = utilisation.evaluate(node(results))
+    assert (active.status, active.summary) == (Status.FAIL, "GPU 1 idle while the server is under load")
+    results["tensor_parallel"]["gpus"] = [0]
+    assert utilisation.evaluate(node(results))[0].status is Status.PASS, "too few to say which the server needs"
+
+
 def test_one_gpu_has_nobody_to_wait_for(node: Build, results: dict) -> None:
     results["tensor_parallel"]["tensor_parallel_size"] = 1
     busy(results, (92, 0, 0, 0), used=(18, 0.3, 0.3, 0.3))
