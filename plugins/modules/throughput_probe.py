@@ -421,6 +421,13 @@ results:
       type: float
       returned: success
       sample: 1777.2
+    tokens_per_arrival:
+      description:
+        - How many tokens came at a time, as a mean over the completed requests. More than a few come together where a
+          proxy gathers them or the server was told to (C(--stream-interval)); then nobody can tell when the first came.
+      type: float
+      returned: success
+      sample: 1.02
     steady_throughput:
       description:
         - Output tokens a second while all streams were at work, from the first token of the last stream to start until

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import REASONS, RequestFailed
@@ -19,6 +19,9 @@ FAILED_SHARE: t.Final = 0.05
 HELD_SHARE: t.Final = 0.01
 #: How far the server's token count may be from the client's. Cancelled requests run on for a moment on the server.
 TOKEN_TOLERANCE: t.Final = 0.02
+
+#: Tokens that come at a time from which on their own times are not known. Speculative decoding brings two to six.
+GATHERED: t.Final = 8.0
 
 THROUGHPUT: t.Final = "performance.throughput"
 _OTHERS: t.Final = (
@@ -126,7 +129,10 @@ def _held_back(held_back: Sequence[Result], speed: str, measured: dict[str, t.An
 
 def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit: float | None) -> Finding:
     """The slowest step's 95th percentile, against ``limit`` seconds where one is given."""
-    steps = {result["name"]: result[key] for result in run if result[key] and not result["void"]}
+    seen = [result for result in run if result[key] and not result["void"]]
+    steps = {result["name"]: result[key] for result in seen if not gathered(result)}
+    if seen and not steps:
+        return not_tested(check, f"{name} cannot be told: {gathered(seen[0])}")
     if not steps:
         void = any(result["void"] for result in run)
         return not_tested(check, f"{name} was not measured" + (": the load client was too slow" if void else ""))
@@ -145,6 +151,17 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
         cause="The server is slower than wanted at this load, or more requests wait than it can serve.",
         remedy="Compare the steps: where only the highest concurrency is slow, the server is full; lower the load.",
         **details,
+    )
+
+
+def gathered(result: Mapping[str, t.Any]) -> str | None:
+    """Why the times of single tokens are not known; ``None`` where each came by itself, or in a few."""
+    together = result.get("tokens_per_arrival") or 1.0
+    if together <= GATHERED:
+        return None
+    return (
+        f"{together:.0f} tokens came at a time, so something on the way gathers them: a proxy that buffers"
+        " (nginx: proxy_buffering off), or --stream-interval"
     )
 
 

@@ -24,6 +24,7 @@ _SUMS: t.Final = (
     "within_targets",
     "cancelled",
     "completed_tokens",
+    "completed_arrivals",
     "tokens",
     "uncounted",
     "completed_uncounted",
@@ -55,6 +56,8 @@ class Outcome:
     latencies: Latencies = field(default_factory=Latencies)
     timeline: Timeline = field(default_factory=Timeline)
     completed_tokens: int = 0
+    #: Moments at which they came.
+    completed_arrivals: int = 0
     #: Output tokens of all requests, also of failed and cancelled ones.
     tokens: int = 0
     #: Requests of which the output tokens are not known.
@@ -148,6 +151,7 @@ class Outcome:
             self.completed_uncounted += 1
         else:
             self.completed_tokens += answer.tokens
+            self.completed_arrivals += len(answer.arrivals)
         if answer.prompt_tokens is not None:
             self.prompt_tokens += answer.prompt_tokens
             self.prompts_counted += 1

@@ -68,6 +68,7 @@ def step_result(
         "request_throughput": in_time / duration if duration else None,
         "within_targets": within,
         "goodput": within / duration if duration and within is not None else None,
+        "tokens_per_arrival": _tokens_per_arrival(outcomes),
         **latencies.summary(),
         "token_ratio": ratio[0],
         "token_ratio_reason": ratio[1],
@@ -148,6 +149,11 @@ def _client(outcomes: Sequence[Outcome], latencies: Latencies) -> dict[str, t.An
     }
 
 
+def _tokens_per_arrival(outcomes: Sequence[Outcome]) -> float | None:
+    arrivals = sum(outcome.completed_arrivals for outcome in outcomes)
+    return sum(outcome.completed_tokens for outcome in outcomes) / arrivals if arrivals else None
+
+
 def _mean(sums: Sequence[tuple[int, int]], otherwise: int) -> int:
     """Mean of what the usage of completed requests said, as a whole number; what was asked for where there is none."""
     count = sum(item[1] for item in sums)
@@ -180,6 +186,7 @@ def _blank(step: Step) -> dict[str, t.Any]:
         "request_throughput": None,
         "within_targets": None,
         "goodput": None,
+        "tokens_per_arrival": None,
         "ttft": None,
         "ttft_sent": None,
         "itl": None,

@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.checks import gathered
 from ansible_collections.multigpu.vllm.plugins.plugin_utils import roofline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.expected_speed import (
     Expected,
@@ -39,6 +40,10 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
         return _open("no load step with one stream gave a valid figure")
     if (step.get("token_ratio") or 1.0) > limits.OTHER_LOAD.value:
         return _open("other clients used the server while one stream was measured")
+    if reason := gathered(step):
+        return _open(f"the pace of one stream is not known: {reason}")
+    if not step.get("tpot"):
+        return _open("no answer of one stream came in two parts, between which there would be a pace")
     facts = setup(node, step)
     return [scaling(node, facts, step), speed(node, facts, step)]
 

@@ -102,6 +102,17 @@ def test_where_all_is_void_nothing_was_tested():
         assert "too slow" in findings[check].summary
 
 
+def test_tokens_that_something_gathered_have_no_times_of_their_own():
+    findings = judged(result(tokens_per_arrival=16.0))
+    for check in ("performance.ttft", "performance.itl"):
+        assert findings[check].status is Status.NOT_TESTED
+        assert "16 tokens came at a time" in findings[check].summary
+    assert findings["performance.throughput"].status is Status.PASS
+    findings = judged(result(tokens_per_arrival=16.0), result("b", tokens_per_arrival=3.4))
+    assert findings["performance.ttft"].status is Status.PASS
+    assert list(findings["performance.ttft"].evidence["steps"]) == ["b"]
+
+
 def test_a_server_without_usage_is_not_tested():
     findings = judged(result(output_throughput=None, itl=None))
     assert findings["performance.throughput"].status is Status.NOT_TESTED

@@ -74,6 +74,16 @@ def test_failures_and_cancelled_requests_are_counted_apart():
     assert (result["tokens"], result["gave_up"]) == (4, "unavailable")
 
 
+def test_how_many_tokens_came_at_a_time():
+    alone, together = exchange(10.0, every(11, 12, 13, 14)), exchange(10.0, every(11, 12))
+    together.answer.counts, together.answer.tokens = [6, 6], 12
+    assert subject.step_result(STEP, [outcome(alone)], 10.0, RATIO, None)["tokens_per_arrival"] == pytest.approx(
+        alone.answer.tokens / 4
+    )
+    both = subject.step_result(STEP, [outcome(alone), outcome(together)], 10.0, RATIO, None)
+    assert both["tokens_per_arrival"] == pytest.approx((alone.answer.tokens + 12) / 6)
+
+
 def test_tokens_without_usage_give_no_rate():
     unknown = exchange(10.0, every(11, 12))
     unknown.answer.tokens = None
