@@ -486,6 +486,11 @@ results:
       type: str
       returned: success
       sample: null
+    shared:
+      description: Whether other clients used the server meanwhile, as far as its counters tell.
+      type: bool
+      returned: success
+      sample: false
     prefix_cache_hits:
       description: Part of the prompt tokens that the prefix cache held, from 0 to 1.
       type: float

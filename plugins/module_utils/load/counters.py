@@ -16,6 +16,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import 
 #: Longest wait for the server's counters to settle, in seconds: vLLM updates them after it has sent the tokens.
 SETTLE: t.Final = 1.5
 _PAUSE: t.Final = 0.1
+#: Why there is no ratio where somebody else's load is on the server, too.
+SHARED: t.Final = "other clients use the server at the same time"
 
 
 class MetricsSource(t.Protocol):
@@ -82,10 +84,10 @@ def token_ratio(
     if isinstance(after, str):
         return None, after
     if before.active_requests or after.active_requests:
-        return None, "other clients use the server at the same time"
+        return None, SHARED
     finished = _difference(before.finished_requests, after.finished_requests)
     if finished is not None and finished > client_requests:
-        return None, f"the server finished {finished:.0f} requests, {client_requests} of them ours: others use it too"
+        return None, f"{SHARED}: it finished {finished:.0f} requests, {client_requests} of them ours"
     if uncounted:
         return None, f"{uncounted} requests ended without a token count"
     server_tokens = _difference(before.generation_tokens, after.generation_tokens)

@@ -9,6 +9,7 @@ import typing as t
 from collections import Counter
 from collections.abc import Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import SHARED
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import limits
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, summarise, variation
@@ -72,6 +73,7 @@ def step_result(
         **latencies.summary(),
         "token_ratio": ratio[0],
         "token_ratio_reason": ratio[1],
+        "shared": (ratio[1] or "").startswith(SHARED),
         "prefix_cache_hits": cache,
         "client": client,
         "void": client["limited"],
@@ -194,6 +196,7 @@ def _blank(step: Step) -> dict[str, t.Any]:
         "e2e": None,
         "token_ratio": None,
         "token_ratio_reason": None,
+        "shared": False,
         "prefix_cache_hits": None,
         "client": None,
         "void": False,

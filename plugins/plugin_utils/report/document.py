@@ -26,7 +26,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import fleet, gpus, judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, fleet, gpus, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.0"
@@ -191,6 +191,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
         **{key: dict(step[key]) if step.get(key) else None for key in _LATENCIES},
         "expectation": step_expectation(node, step),
         "token_ratio": step.get("token_ratio"),
+        "shared": expectation.shared(step),
         "void": bool(step.get("void")),
         "skipped": step.get("skipped"),
     }

@@ -23,9 +23,10 @@ Expected = dict[str, t.Any]
 def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
     """Expectations of ``output_throughput`` (tokens/s) and ``itl`` (seconds); null where there is none.
 
-    Only steps with one stream have one: what several streams reach together, no formula here tells.
+    Only steps with one stream and no other clients have one: what several streams reach together, no formula here
+    tells.
     """
-    alone = step.get("concurrency") == 1 and not step.get("skipped")
+    alone = step.get("concurrency") == 1 and not step.get("skipped") and not expectation.shared(step)
     return {"output_throughput": _given(node) if alone else None, "itl": _decoding(node, step) if alone else None}
 
 

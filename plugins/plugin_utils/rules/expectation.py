@@ -38,7 +38,7 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
         return []
     if step is None:
         return _open("no load step with one stream gave a valid figure")
-    if (step.get("token_ratio") or 1.0) > limits.OTHER_LOAD.value:
+    if shared(step):
         return _open("other clients used the server while one stream was measured")
     if reason := gathered(step):
         return _open(f"the pace of one stream is not known: {reason}")
@@ -46,6 +46,11 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
         return _open("no answer of one stream came in two parts, between which there would be a pace")
     facts = setup(node, step)
     return [scaling(node, facts, step), speed(node, facts, step)]
+
+
+def shared(step: Step) -> bool:
+    """Whether other clients used the server while ``step`` ran, so that its figures are not those of an idle node."""
+    return bool(step.get("shared")) or (step.get("token_ratio") or 1.0) > limits.OTHER_LOAD.value
 
 
 def _open(reason: str) -> list[Finding]:

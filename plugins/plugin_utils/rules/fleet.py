@@ -80,6 +80,11 @@ def speeds(node: Node) -> dict[str, float]:
     return {_step_name(step): float(step["output_throughput"]) for step in valid}
 
 
+def own_speeds(node: Node) -> dict[str, float]:
+    """The same, without the steps in which other clients used the server: they say nothing about the node."""
+    return speeds({**node, "load": [step for step in node["load"] if not step["shared"]]})
+
+
 def _step_name(step: Mapping[str, t.Any]) -> str:
     """A step as its sizes, so that a name alone makes no two steps the same."""
     return f"{step['name']} ({step['prompt_tokens']}+{step['output_tokens']} tokens, {step['concurrency']} streams)"
@@ -113,7 +118,7 @@ def _asked_for_speed(node: Node) -> bool:
 
 def outliers(nodes: Nodes) -> list[Finding]:
     """Slow nodes by their peers, one finding for each group; groups are told apart by what decides the speed."""
-    measured = {name: node for name, node in nodes.items() if speeds(node)}
+    measured = {name: node for name, node in nodes.items() if own_speeds(node)}
     if not measured:
         return [not_tested("fleet.outlier", "no node has a speed to compare")]
     if len(nodes) == 1:
@@ -148,7 +153,7 @@ def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
     """
     by_step: dict[str, dict[str, float]] = {}
     for name, node in group.items():
-        for step, speed in speeds(node).items():
+        for step, speed in own_speeds(node).items():
             by_step.setdefault(step, {})[name] = speed
     common = {step: values for step, values in by_step.items() if len(values) >= MINIMUM_NODES}
     found: dict[str, dict[str, Outlier]] = {}

@@ -139,6 +139,12 @@ def test_with_the_active_part_a_mixture_of_experts_is_judged(node: Build, known:
     assert {item.status.value for item in found.values()} == {"pass"}
 
 
+def test_a_server_in_use_is_not_the_nodes_fault_either(node: Build, known: dict) -> None:
+    paced(known, 0.3 * BOUND)
+    known["load"]["results"][0] |= {"token_ratio": None, "shared": True}
+    assert {item.status.value for item in judged(node(known)).values()} == {"not_tested"}
+
+
 def test_without_a_pace_there_is_nothing_to_judge(node: Build, known: dict) -> None:
     (step, *_others) = known["load"]["results"]
     step["tokens_per_arrival"] = 128.0

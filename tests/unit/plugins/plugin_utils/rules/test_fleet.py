@@ -42,6 +42,7 @@ def node(*factors: float, roofline: str = "pass", **vllm: t.Any) -> Node:
                 "concurrency": streams,
                 "output_throughput": speed * factor,
                 "void": False,
+                "shared": False,
                 "skipped": None,
             }
             for (name, prompt, streams, speed), factor in zip(STEPS, factors or (1, 1, 1), strict=True)
@@ -75,6 +76,14 @@ def test_one_of_eight_nodes_is_twelve_per_cent_slow() -> None:
         assert finding.status.value == "fail"
         assert list(finding.evidence["slow"]) == ["node-3"]
     assert finding.summary.startswith("slower than their peers: node-3 by 1")
+
+
+def test_a_node_that_others_use_is_not_slow_by_itself() -> None:
+    nodes = noisy(8, noise=0.01, seed=1, slow=0.5)
+    for step in nodes["node-3"]["load"]:
+        step["shared"] = True
+    assert fleet.slow_nodes(nodes) == {}
+    assert fleet.missing(nodes).status.value == "pass"
 
 
 @pytest.mark.parametrize("size", [5, 8, 20])

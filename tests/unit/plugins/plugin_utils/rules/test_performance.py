@@ -27,6 +27,13 @@ def test_limits(node: Build, results: dict, expected: float, status: str) -> Non
     assert finding.measured == 104.2
 
 
+def test_where_others_use_the_server_they_are_the_cause(node: Build, results: dict) -> None:
+    results["load"]["results"][0]["shared"] = True
+    finding = performance.expectation(node(results, expected_throughput=209.0))
+    assert finding is not None
+    assert finding.cause == "Other clients used the server while one stream was measured."
+
+
 def test_without_expectation_there_is_no_verdict_on_speed(node: Build, results: dict) -> None:
     assert performance.expectation(node(results)) is None
     assert [item.check for item in performance.evaluate(node(results))] == list(performance.CHECKS)
