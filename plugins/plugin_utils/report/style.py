@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import typing as t
 from collections.abc import Callable
@@ -20,6 +21,15 @@ Paint = Callable[[str, str], str]
 
 #: Status -> word in the report. Wrong verdicts shout, so that they are seen without colour.
 WORDS: t.Final[dict[str, str]] = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_tested": "not tested"}
+
+
+#: Control characters of both sets: escape sequences begin with them.
+_CONTROLS: t.Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def one_line(text: str) -> str:
+    """``text`` without line ends, and without what would steer a terminal: much of it comes from a node."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
 def plain(text: str, status: str) -> str:
@@ -44,7 +54,7 @@ class Style:
 
     def fit(self, text: str, width: int) -> str:
         """``text`` on one line of at most ``width`` columns."""
-        text = self.clean(" ".join(text.split()))
+        text = self.clean(one_line(text))
         if len(text) <= width:
             return text
         return text[: max(0, width - len(self.ellipsis))].rstrip(" ,;:") + self.ellipsis
@@ -59,7 +69,7 @@ class Style:
         """
         hang = " " * len(first) if rest is None else rest
         return textwrap.wrap(
-            self.clean(" ".join(str(text).split())),
+            self.clean(one_line(str(text))),
             width,
             initial_indent=first,
             subsequent_indent=hang,

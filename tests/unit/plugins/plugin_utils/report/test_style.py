@@ -22,6 +22,13 @@ def test_wrap_hangs_under_the_first_word() -> None:
     assert UNICODE.wrap("", " 1. ") == [" 1."]
 
 
+@pytest.mark.parametrize("text", ["\x1b[31mred\x07", "\x9b31mred\x00"])
+def test_what_a_node_sends_steers_no_terminal(text: str) -> None:
+    for line in (UNICODE.fit(text, 40), *UNICODE.wrap(text, " "), UNICODE.title(text, "pass")):
+        assert line.isprintable()
+        assert "31mred" in line
+
+
 def test_wrap_keeps_names_with_hyphens_whole() -> None:
     assert UNICODE.wrap("too slow: slow-interconnect", " ", width=24) == [" too slow:", " slow-interconnect"]
 
