@@ -25,6 +25,8 @@ LEAD_EACH: t.Final = 3.0
 APART: t.Final = 0.02
 #: Seconds that are always allowed: two clocks compared over SSH agree no better.
 APART_LEAST: t.Final = 0.25
+#: Reasons why a request failed on its way to the server.
+_WAY: t.Final = frozenset({"connection_refused", "connect_timeout", "name_not_resolved", "unreachable", "tls"})
 
 Result = dict[str, t.Any]
 
@@ -90,12 +92,11 @@ def merge(
     if lost:
         return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(lost)}"}
     barred = [(part, clock["host"]) for part, clock in pairs if not part["results"]]
-    if barred and len(barred) < len(parts):
-        # The server answers others, so that it is the way to it, and no fault of the server.
-        reasons = (f"{host} cannot use the server: {_refusal(part)}" for part, host in barred)
+    if barred and _is_theirs(parts):
+        reasons = (f"{host} cannot use the server: {_refusal(part)['summary']}" for part, host in barred)
         return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(reasons)}"}
     if barred:
-        return {"changed": False, **_frame(parts[0])}
+        return {"changed": False, **_frame(barred[0][0])}
     watched = next((pair for pair in pairs if pair[0]["gpu_samples"]), None)
     first, clock = watched or (parts[0], clocks[0])
     origin = first["origin"] - clock["offset"]
@@ -111,18 +112,31 @@ def _frame(part: Mapping[str, t.Any]) -> Result:
     return {key: part[key] for key in keys}
 
 
-def _refusal(part: Mapping[str, t.Any]) -> str:
-    """Why a probe made no load at all."""
-    wrong = (item["summary"] for item in part["findings"] if item["status"] == Status.FAIL)
-    return next(wrong, "no load was made").removeprefix(checks.UNUSABLE)
+def _is_theirs(parts: Sequence[Mapping[str, t.Any]]) -> bool:
+    """Whether it is the fault of load hosts, and not of the server, that they cannot use it.
+
+    So it is where another one makes load, or where nothing but the way to the server fails and another host, that only
+    watches the GPUs, finds it answering. One that accepts requests and does not serve them is at fault itself.
+    """
+    others = [part["results"] for part in parts if part["results"]]
+    if any(step["skipped"] != NO_SHARE for results in others for step in results):
+        return True
+    return bool(others) and all(_refusal(part)["measured"] in _WAY for part in parts if not part["results"])
+
+
+def _refusal(part: Mapping[str, t.Any]) -> Result:
+    """Why a probe made no load at all: ``summary``, and the reason's id as ``measured``."""
+    wrong = (item for item in part["findings"] if item["status"] == Status.FAIL)
+    found = next(wrong, {"summary": "no load was made", "measured": None})
+    return {**found, "summary": found["summary"].removeprefix(checks.UNUSABLE)}
 
 
 def _merge_step(
     column: Sequence[Mapping[str, t.Any]], clocks: Sequence[Mapping[str, t.Any]], origin: float, unsure: float
 ) -> Result:
     """One step: what each load host has of it, by the controller's clock."""
-    shared = [(result, clock) for result, clock in zip(column, clocks, strict=True) if result.get("mergeable")]
-    made = [unpack(result["mergeable"], -clock["offset"]) for result, clock in shared]
+    parts = [(result, clock) for result, clock in zip(column, clocks, strict=True) if result.get("mergeable")]
+    made = [unpack(result["mergeable"], -clock["offset"]) for result, clock in parts]
     if not made:
         if any(not result["skipped"] for result in column):
             raise ValueError(f"step {column[0]['name']} was measured without mergeable: true")
@@ -140,8 +154,8 @@ def _merge_step(
         sum(outcome.uncounted for outcome in repeats),
     )
     result = step_result(step, repeats, origin, ratio, cache_hit_ratio(before, after))
-    result["load_hosts"] = [_part(clock["host"], part) for part, clock in shared]
-    slow = [f"{clock['host']}: {why}" for part, clock in shared if (why := part["client"]["reason"])]
+    result["load_hosts"] = [_part(clock["host"], part) for part, clock in parts]
+    slow = [f"{clock['host']}: {why}" for part, clock in parts if (why := part["client"]["reason"])]
     if slow:
         result["client"] |= {"limited": True, "reason": "; ".join(slow)}
     late = _apart(step, begins, result["duration"], unsure)

@@ -170,8 +170,8 @@ def test_a_host_that_was_lost_says_so_without_the_words_around_it():
     assert merged["msg"] == "load hosts: b cannot be reached: connection refused"
 
 
-def refused() -> dict:
-    return part() | {"findings": as_dicts(checks.unusable(RequestFailed("connection_refused")))}
+def refused(reason: str = "connection_refused") -> dict:
+    return part() | {"findings": as_dicts(checks.unusable(RequestFailed(reason)))}
 
 
 def test_a_server_that_no_host_can_use_is_the_servers_fault():
@@ -183,6 +183,20 @@ def test_a_server_that_one_host_cannot_use_is_that_hosts_fault():
     merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), refused()], plan())
     assert (merged["failed"], merged["msg"]) == (True, "load hosts: b cannot use the server: connection refused")
     assert "findings" not in merged, "the server answers others: nothing is known against it"
+
+
+@pytest.mark.parametrize(
+    ("reason", "theirs"), [("connection_refused", True), ("unreachable", True), ("first_byte_timeout", False)]
+)
+def test_where_the_node_alone_finds_its_server_it_depends_on_how_far_requests_came(reason: str, theirs: bool):
+    clocks = subject.shares(["a", "b"], [*CLOCKS, CLOCKS[0]], "node")
+    merged = subject.merge([refused(reason), refused(reason), part(skipped_result(STEP, NO_SHARE))], clocks)
+    assert merged.get("failed", False) is theirs
+    if theirs:
+        assert merged["msg"].startswith("load hosts: a cannot use the server: ")
+        assert "; b cannot use the server: " in merged["msg"]
+    else:
+        assert merged["findings"] == refused(reason)["findings"]
 
 
 def test_every_host_says_what_it_made():
