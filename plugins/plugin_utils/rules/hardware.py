@@ -38,6 +38,10 @@ _UNDER_LOAD: t.Final[dict[str, Callable[[Sequence[dict[str, t.Any]]], Finding]]]
 }
 
 
+#: Samples in a row without any reading from which on a GPU is lost.
+_SILENCE: t.Final = 3
+
+
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Findings of area ``hardware``; where GPUs were seen under load, that verdict joins or replaces the idle one."""
     findings = node.findings("hardware")
@@ -79,15 +83,13 @@ def lost_under_load(node: NodeFacts) -> list[Finding]:
 
 
 def _fell_silent(samples: Sequence[t.Mapping[str, t.Any]]) -> list[int]:
-    """GPUs of which the last sample tells nothing, and an earlier one did."""
+    """GPUs of which the last samples tell nothing, and an earlier one did; one alone can be a hiccup."""
     keys = ("utilization_gpu", "memory_used", "temperature", "power_draw")
 
     def told(sample: t.Mapping[str, t.Any]) -> set[int]:
         return {gpu["index"] for gpu in sample["gpus"] if any(gpu.get(key) is not None for key in keys)}
 
-    if not samples:
-        return []
-    return sorted(set().union(*map(told, samples)) - told(samples[-1]))
+    return sorted(set().union(*map(told, samples)).difference(*map(told, samples[-_SILENCE:])))
 
 
 def loaded_devices(node: NodeFacts) -> list[dict[str, t.Any]]:
