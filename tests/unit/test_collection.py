@@ -13,6 +13,7 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
+from ansible_collections.multigpu.vllm.tests.support.role_contract import raw_switches
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
@@ -172,3 +173,8 @@ def test_source_has_a_test_of_its_own(source: pathlib.Path) -> None:
 
 def test_sanity_has_no_ignores() -> None:
     assert not list((ROOT / "tests" / "sanity").glob("ignore*"))
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_a_switch_from_a_command_line_is_asked_as_one(role: pathlib.Path) -> None:
+    assert raw_switches(role) == []

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.multigpu.vllm.tests.support.role_contract import raw_switches, readme_row
+from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/gpu_host"
 
@@ -37,10 +37,6 @@ def test_the_readme_describes_the_option(name: str) -> None:
 @pytest.mark.parametrize("package", SPEC["gpu_host_python_packages"]["default"])
 def test_nodes_get_the_versions_that_the_checks_run_with(package: str) -> None:
     assert package in REQUIREMENTS
-
-
-def test_a_switch_from_a_command_line_is_asked_as_one() -> None:
-    assert raw_switches(ROLE) == []
 
 
 def holds(condition: str, **variables: t.Any) -> bool:

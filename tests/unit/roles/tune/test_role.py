@@ -15,7 +15,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import OPTIONS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_tuning import ENVIRONMENT, GOALS, SPACES
-from ansible_collections.multigpu.vllm.tests.support.role_contract import raw_switches, readme_row
+from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/tune"
 
@@ -149,10 +149,6 @@ def test_an_original_that_failed_is_measured_by_the_next_run() -> None:
     entry = {"kind": "original", "conditions": conditions, "state": "failed"}
     assert template("{{ _tune_knows_original }}", __tune_ledger=[entry]) is False
     assert template("{{ _tune_knows_original }}", __tune_ledger=[entry, {**entry, "state": "measured"}]) is True
-
-
-def test_a_switch_from_a_command_line_is_asked_as_one() -> None:
-    assert raw_switches(ROLE) == []
 
 
 def test_the_ledger_lies_where_the_command_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

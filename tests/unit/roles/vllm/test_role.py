@@ -13,7 +13,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import ENTRYPOINT, INNER_FILES, OPTIONS
-from ansible_collections.multigpu.vllm.tests.support.role_contract import raw_switches, readme_row
+from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/vllm"
 
@@ -80,10 +80,6 @@ def test_stop_and_restart_need_their_own_tag() -> None:
     for tag in ("stop", "restart"):
         assert tasks[tag]["tags"] == ["never", tag]
         assert tasks[tag]["when"] == f"'{tag}' in ansible_run_tags"
-
-
-def test_a_switch_from_a_command_line_is_asked_as_one() -> None:
-    assert raw_switches(ROLE) == []
 
 
 def reasons(**facts: t.Any) -> list[str]:
