@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.roofline import (
     DEFAULT_EFFICIENCY,
+    HBM_EFFICIENCY,
     Roofline,
     efficiency,
     kv_bytes_per_token,
@@ -53,6 +54,18 @@ def test_kv_cache_is_not_divided_beyond_the_kv_heads() -> None:
 def test_kv_bytes_per_token() -> None:
     # Llama 3 8B: 128 KiB per token at 16 bit.
     assert kv_bytes_per_token(layers=32, kv_heads=8, head_dim=128, element_size=2) == 128 * 1024
+
+
+@pytest.mark.parametrize("gpu", ["NVIDIA H200", "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "NVIDIA GB200"])
+def test_accelerators_with_hbm_are_held_to_what_such_reach(gpu: str) -> None:
+    eta, source = efficiency(gpu)
+    assert eta == HBM_EFFICIENCY
+    assert "HBM" in source
+
+
+@pytest.mark.parametrize("gpu", ["NVIDIA RTX PRO 6000 Blackwell Server Edition", "Quadro RTX 6000", "NVIDIA RTX A3000"])
+def test_other_gpus_without_a_row_are_not(gpu: str) -> None:
+    assert efficiency(gpu)[0] == DEFAULT_EFFICIENCY
 
 
 def test_unknown_gpu_says_so() -> None:
