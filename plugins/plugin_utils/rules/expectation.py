@@ -203,7 +203,7 @@ def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
 
 _WORDS: t.Final = {
     "table": "the reference speed",
-    "roofline": "what memory bandwidth allows",
+    "roofline": "what is usual at this memory bandwidth",
     "history": "this node's usual speed",
 }
 
