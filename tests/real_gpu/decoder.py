@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A transformer of random weights with a KV cache, which decodes a batch as one CUDA graph.
+"""A rank of a transformer of random weights with a KV cache, which decodes a batch as one CUDA graph.
 
-Its shape is that of a model that people serve, so a token costs the bytes and operations that it costs there. The
-weights are random, positions are not encoded and nothing is sampled: what it says means nothing.
+Its shape is that of a model that people serve, so a token costs the bytes and operations that it costs there; heads and
+the inner layer are shared out over the ranks, with two all-reduces a layer (Megatron-LM, as vLLM does). The weights are
+random, positions are not encoded and nothing is sampled: what it says means nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,16 +31,6 @@ class Shape:
     intermediate: int = 18944
     vocabulary: int = 152064
 
-    @property
-    def parameters(self) -> int:
-        """Those read for every token: all but the embedding."""
-        width = (self.heads + 2 * self.kv_heads) * self.head_dim
-        layer = self.hidden * (width + self.heads * self.head_dim + 3 * self.intermediate)
-        return self.layers * layer + self.hidden * self.vocabulary
-
-    def kv_bytes(self, element: int) -> int:
-        return 2 * self.layers * self.kv_heads * self.head_dim * element
-
 
 #: Qwen/Qwen2.5-7B-Instruct; and something that a CPU runs, which proves the code and nothing else.
 REAL = Shape()
@@ -46,10 +38,16 @@ SMALL = Shape(layers=2, hidden=256, heads=4, kv_heads=2, head_dim=64, intermedia
 
 
 class Decoder:
-    """``slots`` sequences of at most ``context`` tokens. ``spent`` are seconds of each step, up to its last kernel."""
+    """``slots`` sequences of at most ``context`` tokens; one of ``ranks`` that take every step together."""
 
-    def __init__(self, shape: Shape, slots: int, context: int, device: torch.device) -> None:
-        self.shape, self.slots, self.context, self.device = shape, slots, context, device
+    def __init__(self, shape: Shape, slots: int, context: int, device: torch.device, ranks: int = 1) -> None:
+        shape = dataclasses.replace(
+            shape,
+            heads=shape.heads // ranks,
+            kv_heads=shape.kv_heads // ranks,
+            intermediate=shape.intermediate // ranks,
+        )
+        self.shape, self.slots, self.context, self.device, self.ranks = shape, slots, context, device, ranks
         self.gpu = device.type == "cuda"
         self.kind = torch.bfloat16 if self.gpu else torch.float32
         width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
@@ -60,8 +58,10 @@ class Decoder:
             "down": (shape.hidden, shape.intermediate),
         }
         self.weights = [{name: self._random(*size) for name, size in sizes.items()} for _layer in range(shape.layers)]
-        self.embedding = self._random(shape.vocabulary, shape.hidden)
-        self.head = self._random(shape.vocabulary, shape.hidden)
+        # Rows of this rank's part of the vocabulary.
+        self.rank, self.rows = dist.get_rank() if ranks > 1 else 0, shape.vocabulary // ranks
+        self.embedding = self._random(self.rows, shape.hidden)
+        self.head = self._random(self.rows, shape.hidden)
         # One slot more, for the rows that fill a batch up.
         cache = (shape.layers, slots + 1, shape.kv_heads, context, shape.head_dim)
         self.keys = torch.zeros(cache, device=device, dtype=self.kind)
@@ -74,7 +74,7 @@ class Decoder:
 
     @property
     def weight_bytes(self) -> int:
-        """Of everything loaded; ``Shape.parameters`` leaves the embedding out, of which a token reads one row."""
+        """Of all that this rank has loaded, its part of the embedding too, of which a token reads one row."""
         matrices = [matrix for layer in self.weights for matrix in layer.values()]
         return sum(matrix.nbytes for matrix in (*matrices, self.embedding, self.head))
 
@@ -82,7 +82,7 @@ class Decoder:
     def prefill(self, slot: int, tokens: int, start: int) -> None:
         """Computes ``tokens`` of a prompt whose first ``start`` are done, and waits for the GPU."""
         ids = torch.randint(self.shape.vocabulary, (tokens,), device=self.device)
-        state = self.embedding[ids]
+        state = self._embedded(ids)
         mask = self.places[None, : start + tokens] <= torch.arange(start, start + tokens, device=self.device)[:, None]
         for number, layer in enumerate(self.weights):
             query, key, value = self._projected(layer, state)
@@ -123,7 +123,8 @@ class Decoder:
         self._step(size)
         self._wait()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads (the watchdog of NCCL) may go on asking the GPU meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._step(size)
         return graph
 
@@ -132,7 +133,7 @@ class Decoder:
         shape = self.shape
         slots, positions, tokens = self.inputs[0, :size], self.inputs[1, :size], self.inputs[2, :size]
         mask = torch.where(self.places[None] <= positions[:, None], 0.0, -math.inf).to(self.kind)
-        state = self.embedding[tokens]
+        state = self._embedded(tokens)
         for number, layer in enumerate(self.weights):
             query, key, value = self._projected(layer, state)
             self.keys[number, slots, :, positions] = key
@@ -142,7 +143,8 @@ class Decoder:
             scores = grouped @ held[0].transpose(-1, -2) * shape.head_dim**-0.5 + mask[:, None, None]
             mixed = torch.softmax(scores, -1) @ held[1]
             state = self._rest(layer, state, mixed.reshape(size, -1))
-        self.next[:size] = (functional.rms_norm(state, state.shape[-1:]) @ self.head.t()).argmax(-1)
+        best, row = (functional.rms_norm(state, state.shape[-1:]) @ self.head.t()).max(-1)
+        self.next[:size] = self._chosen(best, row + self.rank * self.rows)
 
     def _projected(self, layer: dict[str, Tensor], state: Tensor) -> tuple[Tensor, ...]:
         shape = self.shape
@@ -151,6 +153,27 @@ class Decoder:
         return heads.split((shape.heads, shape.kv_heads, shape.kv_heads), dim=1)
 
     def _rest(self, layer: dict[str, Tensor], state: Tensor, mixed: Tensor) -> Tensor:
-        state = state + mixed @ layer["out"].t()
+        state = state + self._summed(mixed @ layer["out"].t())
         gate, up = (functional.rms_norm(state, state.shape[-1:]) @ layer["gate_up"].t()).chunk(2, -1)
-        return state + (functional.silu(gate) * up) @ layer["down"].t()
+        return state + self._summed((functional.silu(gate) * up) @ layer["down"].t())
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        row = tokens - self.rank * self.rows
+        mine = (row >= 0) & (row < self.rows)
+        return self._summed(self.embedding[row.clamp(0, self.rows - 1)] * mine[:, None])
+
+    def _chosen(self, best: Tensor, token: Tensor) -> Tensor:
+        """The token with the best value over all ranks."""
+        if self.ranks == 1:
+            return token
+        both = torch.stack([best.double(), token.double()])
+        gathered = both.new_empty((2 * self.ranks, len(token)))
+        dist.all_gather_into_tensor(gathered, both)
+        gathered = gathered.view(self.ranks, 2, -1)
+        winner = gathered[:, 0].argmax(0)
+        return gathered[:, 1].gather(0, winner[None])[0].long()
+
+    def _summed(self, part: Tensor) -> Tensor:
+        if self.ranks > 1:
+            dist.all_reduce(part)
+        return part

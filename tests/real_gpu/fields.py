@@ -146,7 +146,6 @@ def matrix(text: str) -> list[list[str]]:
     return [words[1 : count + 1] for words in rows]
 
 
-
 def compare() -> dict[str, t.Any]:
     """Every field of every GPU now: ``{path, gpu, ours, theirs, verdict}``, and the same for the node's own fields."""
     result = run_module("gpu_facts", {"backend": "nvml"})

@@ -279,10 +279,11 @@ def report(results: Results) -> str:
         lines.append(f"  {one.get('means')} memory busy {one.get('memory_busy')} {one.get('synchronisation')}")
         lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in one.get("findings", ())]
         lines += [f"  {one[key]}" for key in ("error", "skipped") if key in one]
-    whole_node = results.get("whole", {})
-    lines.append(f"\nwhole: {whole_node.get('seconds')} s, the server's steps: {json.dumps(whole_node.get('server'))}")
-    lines += [f"  {name}: {json.dumps(step)}" for name, step in whole_node.get("steps", {}).items()]
-    lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in whole_node.get("findings", ())]
+    for name, one in results.get("whole", {}).items():
+        lines.append(f"\nwhole {name}: {one['seconds']:.0f} s, {one['headline']}; steps {json.dumps(one['server'])}")
+        lines += [f"  diagnosis {found['id']}: {found['title']}. {found['cause']}" for found in one["diagnoses"]]
+        lines += [f"  {step}: {json.dumps(told)}" for step, told in one["steps"].items()]
+        lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in one["findings"]]
     reduced = results.get("nccl", {})
     module = {key: reduced.get("module", {}).get(key) for key in ("bandwidth", "errors", "findings", "msg")}
     lines.append(f"\nnccl module: {json.dumps(module, indent=1)}")

@@ -1,27 +1,34 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server with vLLM's API, scheduling, metrics and log by the emulator, whose every step is real work on a GPU.
+"""A server with vLLM's API, scheduling, metrics and log by the emulator, whose every step is real work on GPUs.
 
-Started as ``python FOLDER/bin/vllm serve MODEL --port N``, where ``bin/vllm`` is a link to this file. The times of its
-steps go to ``FOLDER/steps.json`` when it ends: what a client measured can be held against them.
+Started as ``python FOLDER/bin/vllm serve MODEL --port N --tensor-parallel-size M``, where ``bin/vllm`` is a link to
+this file. Each rank is a process of its own, titled as vLLM's. The times of the steps go to ``FOLDER/steps.json`` when
+it ends: what a client measured can be held against them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import functools
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection as Channel
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from decoder import REAL, SMALL, Decoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +39,7 @@ from emulator.engine import Engine, Sequence  # noqa: E402
 from emulator.http import Connection  # noqa: E402
 from emulator.logs import Log  # noqa: E402
 from emulator.metrics import Metrics  # noqa: E402
+from emulator.processes import set_title  # noqa: E402
 from emulator.requests import Dialect  # noqa: E402
 from emulator.scenario import GIB, load_json  # noqa: E402
 from emulator.tokens import Tokenizer  # noqa: E402
@@ -40,12 +48,75 @@ VERSION = "0.32.0"
 SLOTS, CONTEXT, BATCHED = 32, 1024, 2048
 
 
-class GpuEngine(Engine):
-    """The emulator's engine with a decoder in the place of its clock. Works in one thread, as CUDA likes it."""
+def rank_process(rank: int, ranks: int, port: int, channel: Channel) -> None:
+    """One rank: says what it holds, then does what comes through ``channel`` until that closes."""
+    set_title(f"VLLM::Worker_TP{rank}" if ranks > 1 else "VLLM::EngineCore", ctypes.CDLL(None))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", rank) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    if ranks > 1:
+        dist.init_process_group(
+            "nccl" if gpu else "gloo",
+            init_method=f"tcp://127.0.0.1:{port}",
+            rank=rank,
+            world_size=ranks,
+            device_id=device if gpu else None,
+        )
+    torch.manual_seed(1)
+    decoder = Decoder(REAL if gpu else SMALL, SLOTS, CONTEXT, device, ranks)
+    channel.send({"weights": decoder.weight_bytes, "cache": decoder.keys.nbytes + decoder.values.nbytes})
+    with contextlib.suppress(EOFError):
+        while True:
+            prefill, decode = channel.recv()
+            for work in prefill:
+                decoder.prefill(*work)
+            channel.send(decoder.decode(*decode) if decode else 0.0)
 
-    def __init__(self, decoder: Decoder, metrics: Metrics) -> None:
+
+class Ranks:
+    """The processes of all ranks, which take every step together."""
+
+    def __init__(self, count: int) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        context = multiprocessing.get_context("spawn")
+        self._channels, self._processes = [], []
+        for rank in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=rank_process, args=(rank, count, port, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._channels.append(ours)
+            self._processes.append(process)
+        self.holds: list[dict[str, int]] = [channel.recv() for channel in self._channels]
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(process.pid or 0) for process in self._processes]
+
+    def step(self, prefill: list[tuple[int, int, int]], decode: tuple[list[int], list[int]] | None) -> float:
+        """Prompt parts ``(slot, tokens, start)``, then a token for each of ``(slots, positions)``: its seconds."""
+        for channel in self._channels:
+            channel.send((prefill, decode))
+        return max(channel.recv() for channel in self._channels)
+
+    def stop(self) -> None:
+        for channel in self._channels:
+            channel.close()
+        for process in self._processes:
+            process.kill()
+            process.join()
+
+
+class GpuEngine(Engine):
+    """The emulator's engine with ranks in the place of its clock."""
+
+    def __init__(self, ranks: Ranks, metrics: Metrics) -> None:
         super().__init__(_no_speed, metrics, SLOTS, BATCHED, SLOTS * CONTEXT)
-        self._decoder = decoder
+        self._ranks = ranks
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._slots: dict[Sequence, int] = {}
         #: Batch size -> seconds of each of its steps that computed no prompt.
@@ -62,17 +133,16 @@ class GpuEngine(Engine):
         for sequence in running:
             if sequence not in self._slots:
                 self._slots[sequence] = free.pop()
-        for sequence, tokens in prefill:
-            self._decoder.prefill(self._slots[sequence], tokens, sequence.prefilled)
-        if decoding:
-            positions = [min(sequence.prompt_tokens + sequence.generated, CONTEXT) - 1 for sequence in decoding]
-            seconds = self._decoder.decode([self._slots[sequence] for sequence in decoding], positions)
-            if not prefill:
-                self.steps.setdefault(len(decoding), []).append(seconds)
+        slots = [self._slots[sequence] for sequence in decoding]
+        positions = [min(sequence.prompt_tokens + sequence.generated, CONTEXT) - 1 for sequence in decoding]
+        parts = [(self._slots[sequence], tokens, sequence.prefilled) for sequence, tokens in prefill]
+        seconds = self._ranks.step(parts, (slots, positions) if slots else None)
+        if slots and not parts:
+            self.steps.setdefault(len(slots), []).append(seconds)
 
 
 def _no_speed() -> Any:
-    raise NotImplementedError("the decoder sets the pace")
+    raise NotImplementedError("the ranks set the pace")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -81,30 +151,31 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--max-model-len", type=int, default=CONTEXT)
+    parser.add_argument("--tensor-parallel-size", type=int, default=1)
     return parser.parse_args(arguments)
 
 
-def boot(log: Log, options: argparse.Namespace, decoder: Decoder) -> None:
-    """The lines of a start, with this server's own figures."""
-    cache = decoder.keys.nbytes + decoder.values.nbytes
+def boot(log: Log, options: argparse.Namespace, ranks: Ranks) -> None:
+    """The lines of a start, with this server's own figures. What NCCL says it has written itself."""
+    weights, cache = max(held["weights"] for held in ranks.holds), max(held["cache"] for held in ranks.holds)
+    size = options.tensor_parallel_size
+    given = {"model_tag": options.model, "host": options.host, "port": options.port, "tensor_parallel_size": size}
     facts = {
         "version": VERSION,
         "model": options.model,
         "served_model_name": options.model,
-        "non_default_args": {"model_tag": options.model, "host": options.host, "port": options.port},
+        "non_default_args": {key: value for key, value in given.items() if key != "tensor_parallel_size" or size > 1},
         "max_model_len": CONTEXT,
         "max_model_len_grouped": f"{CONTEXT:,}",
         "max_num_batched_tokens": BATCHED,
-        "tensor_parallel_size": 1,
-        "disable_custom_all_reduce": False,
+        "tensor_parallel_size": size,
+        "disable_custom_all_reduce": True,
         "enforce_eager": False,
         "kv_cache_dtype": "auto",
         "rendezvous": 40000,
-        "nccl_version": "2.28.9",
-        "transport": "none",
-        "weights_gib": f"{decoder.weight_bytes / GIB:.2f}",
-        "loaded_gib": f"{decoder.weight_bytes / GIB:.2f}",
+        "nccl_version": ".".join(map(str, torch.cuda.nccl.version())) if torch.cuda.is_available() else "2.28.9",
+        "weights_gib": f"{weights * size / GIB:.2f}",
+        "loaded_gib": f"{weights / GIB:.2f}",
         "kv_gib": f"{cache / GIB:.2f}",
         "kv_tokens": f"{SLOTS * CONTEXT:,}",
         "kv_concurrency": f"{SLOTS:.2f}",
@@ -114,23 +185,24 @@ def boot(log: Log, options: argparse.Namespace, decoder: Decoder) -> None:
     }
     template = (ROOT / f"roles/simulated_node/files/simulator/data/versions/boot-{VERSION}.log").read_text("utf-8")
     own = template.replace("torch.float16", "torch.bfloat16").replace("quantization=awq_marlin", "quantization=None")
-    log.boot([line for line in own.splitlines() if "awq" not in line], facts)
+    log.boot([line for line in own.splitlines() if "awq" not in line and line != "%nccl"], facts)
 
 
-async def serve(options: argparse.Namespace, decoder: Decoder, folder: Path) -> None:
+async def serve(options: argparse.Namespace, ranks: Ranks, vocabulary: int, folder: Path) -> None:
     metrics = Metrics(load_json(f"data/versions/metrics-{VERSION}.json"), options.model, {"block_size": "16"})
-    engine = GpuEngine(decoder, metrics)
+    engine = GpuEngine(ranks, metrics)
+    size = f"tp{options.tensor_parallel_size}-" if options.tensor_parallel_size > 1 else ""
     server = Server(
         dialect=Dialect(tuple(int(part) for part in VERSION.split(".")), options.model),
         model_root=options.model,
         max_model_len=CONTEXT,
         version=VERSION,
-        fingerprint=f"vllm-{VERSION}-00000000",
+        fingerprint=f"vllm-{VERSION}-{size}00000000",
         api_key=None,
         started=int(time.time()),
     )
-    api = Api(server, engine, metrics, Tokenizer(decoder.shape.vocabulary))
-    log = Log(VERSION, os.getpid(), os.getpid(), worker_pids=[os.getpid()])
+    api = Api(server, engine, metrics, Tokenizer(vocabulary))
+    log = Log(VERSION, os.getpid(), ranks.pids[0], worker_pids=ranks.pids)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     work = asyncio.create_task(engine.run())
@@ -138,17 +210,17 @@ async def serve(options: argparse.Namespace, decoder: Decoder, folder: Path) -> 
     await asyncio.get_running_loop().create_server(
         lambda: Connection(api.handle, log.access), options.host, options.port, backlog=1024
     )
-    boot(log, options, decoder)
+    boot(log, options, ranks)
     await stopped.wait()
     work.cancel()
     (folder / "steps.json").write_text(json.dumps(engine.steps))
-    await asyncio.gather(work)
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
 
 
 def main() -> None:
     folder, options = Path(sys.argv[0]).absolute().parents[1], options_of(sys.argv[1:])
-    gpu = torch.cuda.is_available()
-    shape, device = (REAL, torch.device("cuda", 0)) if gpu else (SMALL, torch.device("cpu"))
+    shape = REAL if torch.cuda.is_available() else SMALL
     config = {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
@@ -162,10 +234,11 @@ def main() -> None:
     }
     Path(options.model).mkdir(parents=True, exist_ok=True)
     Path(options.model, "config.json").write_text(json.dumps(config))
+    ranks = Ranks(options.tensor_parallel_size)
     try:
-        asyncio.run(serve(options, Decoder(shape, SLOTS, CONTEXT, device), folder))
-    except asyncio.CancelledError:
-        sys.exit(0)
+        asyncio.run(serve(options, ranks, shape.vocabulary, folder))
+    finally:
+        ranks.stop()
 
 
 if __name__ == "__main__":

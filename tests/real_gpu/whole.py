@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``validate.yml`` over a server that works on a GPU (``serving.py``), against what that server knows of its steps."""
+"""``validate.yml`` over servers that work on GPUs (``serving.py``): as they should, and in ways that people pay for.
+
+What the probe measured is held against what the servers know of their own steps.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,12 @@ from node import ROOT
 
 HERE = Path(__file__).resolve().parent
 STREAMS = 16
+#: Name of a case -> ranks of the server, and its environment. Those that need more GPUs than there are do not run.
+CASES: dict[str, tuple[int, dict[str, str]]] = {
+    "one_rank": (1, {}),
+    "two_ranks": (2, {}),
+    "sockets": (2, {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}),
+}
 #: What of a load step goes into the results.
 TOLD = ("concurrency", "output_throughput", "ttft", "itl", "tpot", "token_ratio")
 
@@ -35,7 +44,7 @@ def findings_in(part: t.Any) -> list[dict[str, t.Any]]:
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator[str]:
+def server(folder: Path, ranks: int, environment: Mapping[str, str]) -> Iterator[str]:
     """The URL of a server while it runs; its log and ``steps.json`` stay in ``folder``."""
     (folder / "bin").mkdir(parents=True)
     (folder / "bin/vllm").symlink_to(HERE / "serving.py")
@@ -43,8 +52,11 @@ def server(folder: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, str(folder / "bin/vllm"), "serve", str(folder / "model"), "--port", str(port)]
+    command += ["--tensor-parallel-size", str(ranks)] if ranks > 1 else []
     with (folder / "vllm.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "NCCL_DEBUG": "INFO", **environment}
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
@@ -112,12 +124,25 @@ def truth(folder: Path) -> dict[str, t.Any]:
 
 
 def run(work: Path, out: Path, gpus: int) -> dict[str, t.Any]:
-    folder = work / "server"
-    with server(folder) as url:
-        report = validate(folder, url, gpus, out)
+    """Every case that ``gpus`` are enough for."""
+    cases = {name: case for name, case in CASES.items() if case[0] <= max(gpus, 1)}
+    return {name: one(work / name, out / name, gpus, *case) for name, case in cases.items()}
+
+
+def one(folder: Path, out: Path, gpus: int, ranks: int, environment: Mapping[str, str]) -> dict[str, t.Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    with server(folder, ranks, environment) as url:
+        try:
+            report = validate(folder, url, gpus, out)
+        finally:
+            (out / "vllm.log").write_bytes((folder / "vllm.log").read_bytes())
     (host,) = report["hosts"] if isinstance(report["hosts"], list) else report["hosts"].values()
     return {
         "seconds": report["seconds"],
+        "headline": host["headline"],
+        "diagnoses": [
+            {key: found.get(key) for key in ("id", "title", "cause", "remedy")} for found in host["diagnoses"]
+        ],
         "server": truth(folder),
         "steps": {step["name"]: {key: step.get(key) for key in TOLD} for step in _steps(host)},
         "findings": [
