@@ -184,7 +184,7 @@ def command_line(arguments: Sequence[Setting]) -> list[str]:
 
 def base_url(bind_address: str, port: int | str) -> str:
     """Where a node itself reaches what it publishes; an address that listens everywhere listens on loopback too."""
-    address = _address({"bind_address": bind_address})
+    address = _address(bind_address)
     return f"http://{_bracketed(_EVERYWHERE.get(address, address))}:{port}"
 
 
@@ -386,7 +386,7 @@ def _refused(settings: Mapping[str, t.Any], extra: Sequence[str], given: Mapping
         for name, variable in SECRET_VARIABLES.items()
         if (settings.get("environment") or {}).get(name) is not None
     ]
-    address = _address(settings)
+    address = _address(settings["bind_address"])
     try:
         loopback = ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -396,9 +396,9 @@ def _refused(settings: Mapping[str, t.Any], extra: Sequence[str], given: Mapping
     return problems
 
 
-def _address(settings: Mapping[str, t.Any]) -> str:
+def _address(bind_address: t.Any) -> str:
     """Docker publishes on addresses alone."""
-    address = str(settings["bind_address"] or "").strip().strip("[]")
+    address = str(bind_address or "").strip().strip("[]")
     return "127.0.0.1" if address == "localhost" else address
 
 
@@ -410,7 +410,7 @@ def _container(
     environment: Sequence[Setting],
 ) -> dict[str, t.Any]:
     """What ``community.docker.docker_container`` is to start; holds no secret."""
-    address = _address(settings)
+    address = _address(settings["bind_address"])
     devices: list[dict[str, t.Any]] = []
     if wanted != []:
         ids: dict[str, t.Any] = {"count": -1} if wanted is None else {"device_ids": list(wanted)}

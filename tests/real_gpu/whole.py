@@ -36,11 +36,12 @@ CASES: dict[str, tuple[int, dict[str, str]]] = {
 TOLD = ("concurrency", "output_throughput", "ttft", "itl", "tpot", "token_ratio")
 
 
-def findings_in(part: t.Any) -> list[dict[str, t.Any]]:
-    if isinstance(part, Mapping) and {"check", "status"} <= set(part):
+def holding(part: t.Any, keys: set[str]) -> list[dict[str, t.Any]]:
+    """Every mapping within a part of the report that has all of ``keys``."""
+    if isinstance(part, Mapping) and keys <= set(part):
         return [dict(part)]
     inner = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
-    return [finding for each in inner for finding in findings_in(each)]
+    return [found for each in inner for found in holding(each, keys)]
 
 
 @contextlib.contextmanager
@@ -136,7 +137,7 @@ def one(folder: Path, out: Path, gpus: int, ranks: int, environment: Mapping[str
             report = validate(folder, url, gpus, out)
         finally:
             (out / "vllm.log").write_bytes((folder / "vllm.log").read_bytes())
-    (host,) = report["hosts"] if isinstance(report["hosts"], list) else report["hosts"].values()
+    (host,) = report["hosts"].values()
     return {
         "seconds": report["seconds"],
         "headline": host["headline"],
@@ -144,17 +145,9 @@ def one(folder: Path, out: Path, gpus: int, ranks: int, environment: Mapping[str
             {key: found.get(key) for key in ("id", "title", "cause", "remedy")} for found in host["diagnoses"]
         ],
         "server": truth(folder),
-        "steps": {step["name"]: {key: step.get(key) for key in TOLD} for step in _steps(host)},
+        "steps": {step["name"]: {key: step.get(key) for key in TOLD} for step in holding(host, {"name", *TOLD[:2]})},
         "findings": [
             {key: finding.get(key) for key in ("check", "status", "summary", "expected", "measured", "unit")}
-            for finding in findings_in(host)
+            for finding in holding(host, {"check", "status"})
         ],
     }
-
-
-def _steps(part: t.Any) -> list[dict[str, t.Any]]:
-    """Every load step within a host's part of the report."""
-    if isinstance(part, Mapping) and {"name", "concurrency", "output_throughput"} <= set(part):
-        return [dict(part)]
-    inner = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
-    return [step for each in inner for step in _steps(each)]
