@@ -18,8 +18,8 @@ from ansible_collections.multigpu.vllm.plugins.action.report import terminal_sty
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import store
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import results_document, worth_keeping
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.text import results_text
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.collection import collection_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import collection_version
 
 ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "nodes": {"type": "dict", "required": True},

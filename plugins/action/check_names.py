@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.role_options import misspelt, roles
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, roles
 
 
 class ActionModule(ActionBase):

@@ -21,16 +21,16 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.action.diagnose import MEASURED_ALONE
 from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.filter.load_steps import load_steps
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import (
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
     gpu_count,
     plan,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_error
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.role_options import misspelt, nearest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
 
 #: Options that are numbers greater than 0.

@@ -15,14 +15,13 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.history import past_speeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.profiles import PROFILES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import PROFILES
 
 ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "results": {

@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.modules.gpu_monitor import ARGUME
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import record
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import LiveAction
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import State
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live_gpus import GpuView, Silent
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.gpus import GpuView, Silent
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
 

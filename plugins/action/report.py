@@ -13,10 +13,10 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.collection import collection_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import collection_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
 

@@ -9,7 +9,7 @@ import locale
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import LiveAction
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live_load import LoadView
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.load import LoadView
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
 

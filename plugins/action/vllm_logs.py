@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_logs import (
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs import (
     PARTS,
     newer_than,
     part_of,

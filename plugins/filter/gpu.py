@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import (
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
     gpu_count,
     promised_facts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment_host import host_plan, image_error
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.host import host_plan, image_error
 
 
 def gpu_host_plan(

@@ -8,8 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import thresholds
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, thresholds
 
 
 def judgement_errors(items: t.Any, speed_limits: t.Any = None) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import linode_fleet as fleet
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.provision import fleet
 
 
 def linode_fleet_plan(

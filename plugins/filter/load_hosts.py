@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import load_hosts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.load import load_hosts
 
 Results = Sequence[Mapping[str, t.Any]]
 

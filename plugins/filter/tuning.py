@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import deployment_tuning as tuning
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import deployment_tuning_result as results
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning import result as results
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning import search as tuning
 
 Ledger = Sequence[dict[str, t.Any]]
 

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import base_url, plan
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import base_url, plan
 
 
 def vllm_plan(

@@ -16,7 +16,7 @@ import typing as t
 from collections.abc import Callable, Iterator
 
 from ansible_collections.multigpu.vllm.plugins.module_utils import background
-from ansible_collections.multigpu.vllm.plugins.module_utils.atomic_file import replace_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 
 #: Seconds between two versions of the file.
 PERIOD: t.Final = 0.5

@@ -317,7 +317,7 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import CHOICES, InvalidCount, run
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import UnknownInstanceType
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType
 
 ARGUMENT_SPEC = {
     "instance_type": {"type": "str"},

@@ -133,8 +133,8 @@ firewall:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.entry_points import run_firewall
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import API_ARGUMENTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.tasks import run_firewall
 
 RULE = {
     "label": {"type": "str", "required": True},

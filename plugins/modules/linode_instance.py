@@ -301,8 +301,8 @@ attempts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.entry_points import run_instance
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import API_ARGUMENTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.tasks import run_instance
 
 INTERFACE = {
     "purpose": {"type": "str", "choices": ["public", "vpc", "vlan"], "required": True},

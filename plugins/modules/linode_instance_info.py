@@ -103,8 +103,8 @@ plans:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.entry_points import run_instance_info
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import API_ARGUMENTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.tasks import run_instance_info
 
 ARGUMENTS = {
     "tags": {"type": "list", "elements": "str"},

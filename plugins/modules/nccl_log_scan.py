@@ -347,7 +347,7 @@ notes:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.log_scan import run
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import run
 
 ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "paths": {"type": "list", "elements": "path", "default": []},

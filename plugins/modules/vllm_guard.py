@@ -92,8 +92,8 @@ answers:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.guard import GuardError, alive, begin, guard
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.watchdog import GuardError, alive, begin, guard
 
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["begin", "alive", "watch"], "default": "watch"},

@@ -91,8 +91,8 @@ source:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_config import HUB, find_shape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_source import HUB, find_shape
 
 ARGUMENT_SPEC = {
     "model": {"type": "str", "required": True},

@@ -119,8 +119,8 @@ elapsed:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import guard, wait
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import wait, watchdog
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
@@ -146,12 +146,12 @@ def main() -> None:
     timeout = 0.0 if module.check_mode else options["timeout"]
     try:
         if options["heartbeat"] and not module.check_mode:
-            guard.alive(options["heartbeat"], timeout + guard.PAUSE)
+            watchdog.alive(options["heartbeat"], timeout + watchdog.PAUSE)
         api = VllmApi(options["base_url"], timeout=5.0)
         found = wait.Watch(options["container"], lambda: healthy(api), commands).until_news(
             timeout, options["known_stage"]
         )
-    except (ValueError, guard.GuardError) as error:
+    except (ValueError, watchdog.GuardError) as error:
         module.fail_json(msg=str(error))
     if found["state"] == wait.STARTING and options["known_stage"] is None:
         found = wait.given_up(found, options["container"], timeout, commands)

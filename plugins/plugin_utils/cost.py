@@ -12,7 +12,7 @@ import math
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import plan
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import plan
 
 #: Seconds of the hour that plans are billed by.
 _HOUR: t.Final = 3600

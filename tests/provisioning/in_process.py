@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import LinodeTransport
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.patience import Patience
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import Patience
 from fake_linode import FakeLinode, Reply
 from faults import Fault, FaultPlan
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ServerProcess, Worker
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_signals import Observations, Reading
 
 GIB = 1024**3
 BASE_URL = "http://127.0.0.1:8000"

@@ -10,10 +10,13 @@ import re
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import AREAS, CHECKS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import roofline
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.fleet import MINIMUM_NODES, SCORE_LIMIT
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import REFERENCE_SCALING, REFERENCE_SPEEDS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers import MINIMUM_NODES, SCORE_LIMIT
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import (
+    REFERENCE_SCALING,
+    REFERENCE_SPEEDS,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")

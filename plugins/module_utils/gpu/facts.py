@@ -12,8 +12,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_di
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, pci
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS, with_bandwidth
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import gpu_count, plan
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import gpu_count, plan
 
 #: What ``gather_subset`` accepts.
 CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in SUBSETS)]

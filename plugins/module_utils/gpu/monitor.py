@@ -13,9 +13,9 @@ import typing as t
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.atomic_file import replace_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts, failed
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, pci, records
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, pci, sample_table
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import (
@@ -89,8 +89,8 @@ def check_output(path: str | None) -> None:
     """
     if path is None:
         return
-    if not path.endswith(records.FORMATS):
-        raise InvalidOption(f"output is {path}; allowed: a name that ends with {' or '.join(records.FORMATS)}")
+    if not path.endswith(sample_table.FORMATS):
+        raise InvalidOption(f"output is {path}; allowed: a name that ends with {' or '.join(sample_table.FORMATS)}")
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
         raise InvalidOption(f"output is {path}; the directory {directory} does not exist")
@@ -187,6 +187,6 @@ def write_output(path: str, samples: list[Result], started: str) -> None:
 
     :raises OSError: where it cannot be written.
     """
-    table = records.rows(samples, started)
-    text = records.csv_text(table) if path.endswith(".csv") else records.json_text(table)
+    table = sample_table.rows(samples, started)
+    text = sample_table.csv_text(table) if path.endswith(".csv") else sample_table.json_text(table)
     replace_text(path, text, 0o644)

@@ -18,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     Refused,
     Transient,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.patience import Patience
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import Patience
 
 Json = dict[str, t.Any]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.once import create_once
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import (
     FIREWALL_LABEL,
     check_label,

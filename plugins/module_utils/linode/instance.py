@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     NotReady,
     OutcomeUnknown,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.once import Made, create_once
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import Made, create_once
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import (
     affordable,
     check_gpus,

@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import
     LinodeTransport,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.patience import Patience
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import Patience
 
 API_ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "api_token": {

@@ -26,14 +26,14 @@ import typing as t
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.answer import Answer
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import (
     MalformedResponse,
     ResponseParser,
     request_head,
     with_body,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.intake import Intake
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import Answer
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection, Exchange, Target
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.intake import Intake
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client_saturation import SelfWatch
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import INTERVAL
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.selfwatch import SelfWatch
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 

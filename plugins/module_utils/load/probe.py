@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
-from ansible_collections.multigpu.vllm.plugins.module_utils.load import checks
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Target, open_target
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import (
     Counters,
@@ -24,11 +24,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import
     settled_counters,
     token_ratio,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.mergeable import pack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import pack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.results import NO_SHARE, skipped_result, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import max_concurrency, run_load
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import (
+    NO_SHARE,
+    skipped_result,
+    step_result,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import (
     MIN_POOL,
     WORDS,
@@ -225,7 +229,7 @@ def probe(options: Options, driver: Driver, check_mode: bool = False) -> Result:
     """
     if check_mode:
         reason = "check mode: no load was made"
-        return _result(None, [], checks.nothing_sent(reason), "no load was made", seed=None) | {"msg": reason}
+        return _result(None, [], load_findings.nothing_sent(reason), "no load was made", seed=None) | {"msg": reason}
     server: Result | None = None
     try:
         api = driver.api(options)
@@ -233,7 +237,7 @@ def probe(options: Options, driver: Driver, check_mode: bool = False) -> Result:
         planned = plan(options.steps, server["max_model_len"])
         return Probe(options, driver, api, server).run(planned)
     except RequestFailed as failure:
-        return _result(server, [], checks.unusable(failure), "no load was made", seed=None)
+        return _result(server, [], load_findings.unusable(failure), "no load was made", seed=None)
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
@@ -312,7 +316,7 @@ class Probe:
             results = self._run_steps(planned, origin)
         finally:
             samples = sampler if isinstance(sampler, str) else sampler.stop()
-        findings = checks.judge(results, self._options.max_ttft, self._options.max_itl)
+        findings = load_findings.judge(results, self._options.max_ttft, self._options.max_itl)
         return _result(self._server, results, findings, samples, self._seed, origin + self._wall)
 
     @staticmethod

@@ -15,11 +15,11 @@ import typing as t
 from collections.abc import Callable
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import StampingSelector, Target
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.crew import run_crew
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.intake import Intake
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.open_loop import OpenLoop
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.worker_pool import run_crew
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Bodies, Step
 
 #: Files that a process needs beside its connections.

@@ -10,9 +10,9 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import log_scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import clean, strip_prefix
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_lines import clean, strip_prefix
 
 READY: t.Final = "ready"
 

@@ -21,10 +21,20 @@ from urllib.parse import urlsplit
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import open_reader
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import sources
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable, UnknownLog
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sieve import Sieve, gnu_grep
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import checks, engine_args, model_fit, tp_signals
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs import sources
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import (
+    FACT_MARKERS,
+    EngineFacts,
+    engine_facts,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable, UnknownLog
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import Sieve, gnu_grep
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import (
+    engine_args,
+    model_fit,
+    parallel_findings,
+    parallel_signals,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import (
     ContainerFacts,
@@ -32,20 +42,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container impor
     UnknownContainer,
     inspect,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import (
-    FACT_MARKERS,
-    EngineFacts,
-    engine_facts,
-)
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import (
     ProcessTable,
     ProcessUnavailable,
     ServerProcess,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts, read_server
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_signals import Observations, Reading
 
 #: What a line holds that says something about the engine: a fact, or a worker's rank in its prefix.
 NEEDLES: t.Final[tuple[str, ...]] = (*FACT_MARKERS, "Worker_TP", "VllmWorker")
@@ -172,9 +177,9 @@ def observe(target: Target, node: Node) -> Observations:
 
 def describe(seen: Observations) -> dict[str, t.Any]:
     """The module's result from what was seen; secrets are masked. Pure."""
-    verdict = tp_signals.judge(seen)
+    verdict = parallel_signals.judge(seen)
     layout, engine, server = verdict.layout, seen.engine.value, seen.server.value
-    named = tp_signals.parse_fingerprint((server and server.fingerprint) or "")[0]
+    named = parallel_signals.parse_fingerprint((server and server.fingerprint) or "")[0]
     return {
         "tensor_parallel_size": layout.tensor,
         "pipeline_parallel_size": layout.pipeline,
@@ -184,7 +189,7 @@ def describe(seen: Observations) -> dict[str, t.Any]:
         "signals": [signal.as_dict() for signal in verdict.signals],
         "agreement": verdict.agreement,
         "gpu_count": seen.gpu_count,
-        "gpus": tp_signals.own_gpus(seen) or None,
+        "gpus": parallel_signals.own_gpus(seen) or None,
         "model": _model(seen),
         "arguments": _arguments(seen),
         "environment": _environment(seen),
@@ -194,7 +199,7 @@ def describe(seen: Observations) -> dict[str, t.Any]:
             "answers": None if server is None else server.failure is None,
             "failure": server.failure.reason if server is not None and server.failure is not None else None,
         },
-        "findings": as_dicts(checks.review(seen, verdict)),
+        "findings": as_dicts(parallel_findings.review(seen, verdict)),
     }
 
 

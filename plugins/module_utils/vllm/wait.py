@@ -10,7 +10,7 @@ import time
 import typing as t
 from collections.abc import Callable, Mapping
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
 
 #: Seconds between two looks.

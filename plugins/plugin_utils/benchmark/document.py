@@ -22,8 +22,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     not_tested,
     worst,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import MINIMUM_REPEATS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import analysis, regression
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import MINIMUM_REPEATS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import (
     Identity,
     UnreadableBaseline,

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import (
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import (
     MINIMUM_EFFECT,
     SIGNIFICANCE,
     Comparison,
@@ -20,7 +21,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.baseline import (
     TooFewRepeats,
     compare_together,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Baseline, Identity
 
 Json = dict[str, t.Any]

@@ -15,9 +15,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import (
     memory,
     parallelism,
     server,
-    waiting,
+    synchronisation,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.case import Case
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import CONFIDENCES, Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
@@ -54,14 +54,14 @@ RULES: t.Final[tuple[Rule, ...]] = (
     memory.little_headroom,
     memory.tight_cache,
     interconnect.hardware_limit,
-    waiting.uneven_work,
-    waiting.host_bound,
-    waiting.too_much_expected,
-    waiting.waiting,
+    synchronisation.uneven_work,
+    synchronisation.host_bound,
+    synchronisation.too_much_expected,
+    synchronisation.waiting,
     server.settings,
     server.crashed,
     server.down,
-    waiting.unexplained,
+    synchronisation.unexplained,
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.case import Case
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import NEW_HOST
 

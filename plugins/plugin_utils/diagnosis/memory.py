@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.case import Case, figures
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case, figures
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus

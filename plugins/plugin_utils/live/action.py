@@ -28,7 +28,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import Board, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.reporter import Reporter, View, poll_interval
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import TERMINAL, Size, size_of
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live_words import WordsView
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.words import WordsView
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
 #: With this many -v Ansible reports every poll, and a table would be torn to pieces.

@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.atomic_file import replace_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 
 State = dict[str, t.Any]
 

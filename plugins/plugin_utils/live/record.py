@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.records import COLUMNS, FORMATS, csv_text, rows
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sample_table import COLUMNS, FORMATS, csv_text, rows
 
 _COLUMNS: t.Final = ("host", *COLUMNS)
 _END: t.Final = "\n]\n"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import Board, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size, redrawn
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.live import Node
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import Node
 
 #: Seconds between two looks whether it is time to draw, and between two drawings on a terminal.
 TICK: t.Final = 0.25

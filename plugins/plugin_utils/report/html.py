@@ -19,9 +19,9 @@ import jinja2
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.topology import LEGEND
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import (
-    causes,
     figures,
     load_plots,
+    problem_list,
     tables,
     text,
     timeline_plot,
@@ -52,7 +52,7 @@ def report_html(document: Document) -> str:
             time=_time(document["run"]["time"]),
             summary=document["summary"],
             fleet=document["fleet"],
-            fleet_problems=causes.problems({"sections": [document["fleet"]], "diagnoses": []}),
+            fleet_problems=problem_list.problems({"sections": [document["fleet"]], "diagnoses": []}),
             nodes=nodes,
             fastest=max((node["data"]["facts"]["output_throughput"] or 0.0 for node in nodes), default=0.0),
         )
@@ -108,7 +108,7 @@ def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t
         "data": data,
         "about": about,
         "unfolded": nodes <= SMALL_FLEET or (number <= UNFOLDED and data["status"] != "pass"),
-        "problems": causes.problems(data),
+        "problems": problem_list.problems(data),
         "groups": load_plots.load_groups(data["load"]),
         "timeline": timeline_plot.timeline(data["utilisation"], data["load"]),
         "utilisation_rows": tables.windows((data["utilisation"] or {}).get("rows") or (), _ROWS),

@@ -8,9 +8,9 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.expected_speed import Unknown, expected_speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, expected_speed
 
 #: The formula and its terms stand in the finding performance.roofline.
 _SOURCES: t.Final = {"table": "reference table", "roofline": "roofline", "history": "this node's usual speed"}

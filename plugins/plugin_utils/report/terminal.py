@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes, tables, text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list, tables, text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 
 #: Nodes that get details on the terminal, and findings for each of them; the report has all.
@@ -39,13 +39,13 @@ def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
     troubled = [name for name in tables.by_trouble(document) if nodes[name]["errors"] or tables.wrong(nodes[name])]
     for name in troubled[:NODES]:
         node = nodes[name]
-        found = causes.problems(node)
+        found = problem_list.problems(node)
         yield ""
         yield style.title(f" {name}", node["status"])
         for error in node["errors"]:
             yield from style.wrap(error["reason"], f"   {style.symbols['fail']} ")
         for item in found[:FINDINGS]:
-            yield from causes.problem("   ", item, style, evidence=False)
+            yield from problem_list.problem("   ", item, style, evidence=False)
         if len(found) > FINDINGS:
             yield f"     and {len(found) - FINDINGS} more, see the report"
     if len(troubled) > NODES:

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes, figures, tables
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figures, problem_list, tables
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, WIDTH, Style
 
 Node = Mapping[str, t.Any]
@@ -126,19 +126,19 @@ def _quantity(value: t.Any, unit: str) -> str:
 
 def problems(node: Node, style: Style) -> Iterator[str]:
     """Every cause with what it explains, then what fails or warns without a known cause."""
-    found = causes.problems(node)
+    found = problem_list.problems(node)
     if not found:
         return
     yield ""
     yield " What is wrong, and what to do"
     for number, item in enumerate(found, start=1):
         yield ""
-        yield from causes.problem(f" {number}. ", item, style)
+        yield from problem_list.problem(f" {number}. ", item, style)
 
 
 def problem(first: str, finding: Finding, style: Style) -> Iterator[str]:
     """One finding with its cause and remedy."""
-    yield from causes.problem(first, causes.of_finding(finding), style)
+    yield from problem_list.problem(first, problem_list.of_finding(finding), style)
 
 
 def _footer(document: Mapping[str, t.Any], style: Style) -> list[str]:

@@ -9,10 +9,11 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import peer_access_off
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import knobs, profile
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.knob import show_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import profile
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import show_version
 
 #: Check -> the measurements it needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
@@ -38,26 +39,26 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     server = node.tensor_parallel.data
     if not node.tensor_parallel.taken and not node.engine:
         return findings
-    version = knobs.parse_version(server.get("vllm_version") or node.engine.get("vllm_version"))
+    version = known_issues.parse_version(server.get("vllm_version") or node.engine.get("vllm_version"))
     arguments = server.get("arguments") or node.engine.get("arguments") or None
     environment = server.get("environment")
     if environment is None:
         environment = node.engine.get("environment") or None
-    combined = knobs.together(arguments or {}, environment or {}, version)
+    combined = known_issues.together(arguments or {}, environment or {}, version)
     replaced = {name for row in combined for name in row.instead_of}
     apart = None if environment is None else {k: v for k, v in environment.items() if k not in replaced}
     both = [row.knob for row in combined]
     said = [*repeated_prompts(node, arguments or {}, version), *shared_memory(node)]
     return [
         *findings,
-        *_reviewed("configuration.arguments", arguments, knobs.ARGUMENTS, both, version),
-        *_reviewed("configuration.environment", apart, knobs.ENVIRONMENT, both, version, proven(node)),
+        *_reviewed("configuration.arguments", arguments, known_issues.ARGUMENTS, both, version),
+        *_reviewed("configuration.environment", apart, known_issues.ENVIRONMENT, both, version, proven(node)),
         profile.evaluate(node, arguments, version),
         *said,
     ]
 
 
-def repeated_prompts(node: NodeFacts, arguments: Settings, version: knobs.Version | None) -> list[Finding]:
+def repeated_prompts(node: NodeFacts, arguments: Settings, version: known_issues.Version | None) -> list[Finding]:
     """A load with fixed prompts on a server that keeps what it has computed: the second run measures the cache."""
     given = arguments.get("enable_prefix_caching")
     caching = given is not False and (given or (version or ()) >= _PREFIX_CACHING_SINCE)
@@ -86,30 +87,30 @@ def proven(node: NodeFacts) -> dict[str, str]:
 def shared_memory(node: NodeFacts) -> list[Finding]:
     """Shared memory of the server's container, for the ranks on this node."""
     found = node.tensor_parallel.data.get("container") or {}
-    knob = knobs.container(node.group_size or 1, found.get("ipc_mode"), found.get("shm_size"))
+    knob = known_issues.container(node.group_size or 1, found.get("ipc_mode"), found.get("shm_size"))
     return [_finding("configuration.environment", knob, found.get("shm_size"), None)] if knob else []
 
 
 def _reviewed(
     check: str,
     settings: Settings | None,
-    table: tuple[knobs.Knob, ...],
-    combined: Sequence[knobs.Knob],
-    version: knobs.Version | None,
+    table: tuple[known_issues.Knob, ...],
+    combined: Sequence[known_issues.Knob],
+    version: known_issues.Version | None,
     proof: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     # A combination belongs to the check of the setting that it is named after.
     mine = [knob for knob in combined if any(row.name == knob.name for row in table) or knob.name in (settings or {})]
     mine = [knob for knob in mine if (knob.name.isupper()) == (check == "configuration.environment")]
-    bad = [knob for knob in mine if knob.verdict is not knobs.Verdict.REDUNDANT]
+    bad = [knob for knob in mine if knob.verdict is not known_issues.Verdict.REDUNDANT]
     if settings is None and not bad:
         return [not_tested(check, _BLIND[check])]
-    told = knobs.review(settings or {}, table, version)
+    told = known_issues.review(settings or {}, table, version)
     accepted = {knob.name: (proof or {})[knob.name] for knob in told if knob.name in (proof or {})}
     wrong = [*bad, *(knob for knob in told if knob.name not in accepted)]
     if wrong:
         return [_finding(check, knob, (settings or {}).get(knob.name), version) for knob in wrong]
-    idle = [knob for knob in mine if knob not in bad] + knobs.redundant(settings or {}, table, version)
+    idle = [knob for knob in mine if knob not in bad] + known_issues.redundant(settings or {}, table, version)
     noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(settings or {}) == 1 else "s")
     return [
         passed(
@@ -123,7 +124,7 @@ def _reviewed(
     ]
 
 
-def _finding(check: str, knob: knobs.Knob, value: t.Any, version: knobs.Version | None) -> Finding:
+def _finding(check: str, knob: known_issues.Knob, value: t.Any, version: known_issues.Version | None) -> Finding:
     return Finding(
         check=check,
         status=Status(knob.status),

@@ -9,9 +9,11 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.checks import gathered
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import roofline
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.expected_speed import (
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import gathered
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Device, NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import (
     Expected,
     Setup,
     Unknown,
@@ -19,9 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.expected_speed impor
     from_table,
     model_bound,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.reference_speeds import REFERENCE_SCALING, normalise
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Device, NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import REFERENCE_SCALING, normalise
 
 #: Check -> the measurements it needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {

@@ -4,7 +4,7 @@
 """All nodes of a run side by side: what one lacks that others have, and which is slower than its peers.
 
 Works on the entries of the result document. Peers have the same GPUs, parallel sizes, model and vLLM version; a group
-below the minimum of ``plugin_utils/fleet.py`` falls back to the roofline of each of its nodes.
+below the minimum of ``plugin_utils/rules/outliers.py`` falls back to the roofline of each of its nodes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     warned,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.fleet import (
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers import (
     MINIMUM_NODES,
     RELATIVE_FLOOR,
     SCORE_LIMIT,

@@ -16,8 +16,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     warned,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.nccl_environment import peer_access_off
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
 
 #: Check -> the measurements it needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {

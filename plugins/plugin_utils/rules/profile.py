@@ -9,9 +9,9 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.plugin_utils import profiles
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.knob import Version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import profiles
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import Version
 
 CHECK: t.Final = "configuration.profile"
 

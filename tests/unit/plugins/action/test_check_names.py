@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.multigpu.vllm.plugins.action.check_names import ActionModule
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.role_options import option_names, roles
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import option_names, roles
 
 ROLES: t.Final = pathlib.Path(__file__).resolve().parents[4] / "roles"
 

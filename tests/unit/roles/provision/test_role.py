@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.linode_fleet import GROUP_KEYS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.provision.fleet import GROUP_KEYS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROOT = Path(__file__).parents[4]

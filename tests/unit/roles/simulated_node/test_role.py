@@ -12,7 +12,7 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.module_utils import finding
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import instance_types
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import plans
 from emulator.scenario import Scenario, scenario_names, versions
 
 ROLE = pathlib.Path(__file__).parents[4] / "roles" / "simulated_node"
@@ -43,7 +43,7 @@ def test_choices_are_what_the_simulator_has() -> None:
 def test_a_scenario_promises_what_its_plan_does_and_expects_known_checks(name: str) -> None:
     scenario = Scenario.load(name)
     if scenario.plan:
-        assert instance_types.gpu_count(scenario.plan) == scenario.expected_gpu_count
+        assert plans.gpu_count(scenario.plan) == scenario.expected_gpu_count
     assert set(scenario.expected) == {"fail", "warn"}
     assert {*scenario.expected["fail"], *scenario.expected["warn"]} <= set(finding.CHECKS)
     assert scenario.model.heads % scenario.tensor_parallel == 0

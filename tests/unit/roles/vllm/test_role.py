@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import ENTRYPOINT, INNER_FILES, OPTIONS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import ENTRYPOINT, INNER_FILES, OPTIONS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/vllm"

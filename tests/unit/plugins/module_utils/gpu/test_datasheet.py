@@ -11,7 +11,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import
     normalise,
     published_bandwidth,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import PLANS
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import PLANS
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import facts as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import UnknownInstanceType
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import NvmlReader
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType
 
 PARAMS = {
     "instance_type": None,

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import UnknownInstanceType
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.instance_types import gpu_count as offline_count
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import pricing as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import gpu_count as offline_count
 
 PLAN = {
     "id": "g2-gpu-rtx4000a4-m",

@@ -9,8 +9,8 @@ import resource
 import time
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import client_saturation
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import runner as subject
-from ansible_collections.multigpu.vllm.plugins.module_utils.load import selfwatch
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import open_target
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Bodies, Step, TokenPrompts
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import ScriptedServer, good_stream
@@ -43,7 +43,7 @@ def test_open_loops_are_shared_out_too():
 
 def test_the_cores_that_were_free_are_told(monkeypatch):
     readings = iter([100.0, 100.0 + 10**6])
-    monkeypatch.setattr(selfwatch, "idle_seconds", lambda: next(readings))
+    monkeypatch.setattr(client_saturation, "idle_seconds", lambda: next(readings))
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         outcome = load(server, 1, concurrency=1, requests=1)
     assert outcome.free_cores == len(os.sched_getaffinity(0))
@@ -56,7 +56,7 @@ def test_the_wait_before_the_load_and_the_drain_after_it_are_not_counted_as_free
         read.append(time.monotonic())
         return 0.0
 
-    monkeypatch.setattr(selfwatch, "idle_seconds", idle)
+    monkeypatch.setattr(client_saturation, "idle_seconds", idle)
     start_at = time.monotonic() + 0.2
     # The server never answers, so that the drain lasts as long as it may.
     with ScriptedServer(lambda _body, _number: [60.0]) as server:

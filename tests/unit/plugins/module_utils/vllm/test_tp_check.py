@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.errors import LogUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ProcessTable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import InputError, Node, Target

@@ -9,7 +9,7 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.wait import (
     DEAD,
     READY,

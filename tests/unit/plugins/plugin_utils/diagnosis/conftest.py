@@ -18,22 +18,22 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS, empty_device
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import without_gpus
-from ansible_collections.multigpu.vllm.plugins.module_utils.load import checks as load_checks
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import log_scan
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings as load_checks
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts, engine_facts
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.log_facts import EngineFacts, engine_facts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ServerProcess, Worker
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_signals import Observations, Reading
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import catalogue
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.case import Case
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.expected_speed import Setup, model_bound
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts, Options
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Setup, model_bound
 
 GIB = 2**30
 #: Qwen2.5-Coder-14B-Instruct-AWQ.

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.signatures import CLASSES
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import CLASSES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import server
 
 Build = Callable[..., t.Any]

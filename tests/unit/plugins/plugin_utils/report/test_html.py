@@ -11,7 +11,7 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import causes
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import ROWS, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.html import UNFOLDED, report_html, topology_legend
 
@@ -112,7 +112,7 @@ def test_seven_numbered_sections_for_each_node(fleet: dict, page: Page) -> None:
 
 
 def test_cause_fix_evidence_and_settings(fleet: dict, page: Page) -> None:
-    problems = causes.problems(fleet["hosts"]["idle-gpus"])
+    problems = problem_list.problems(fleet["hosts"]["idle-gpus"])
     assert problems
     for item in problems:
         assert f"{item.title} Cause {item.cause}" in page.text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import log_scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import node_document, report_document

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, failed, warned
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.log_scan import run as scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import run as scan
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES

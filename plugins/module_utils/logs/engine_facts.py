@@ -1,0 +1,446 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a vLLM log says about the engine: version, parallel sizes, ranks, model, NCCL version.
+
+Every fact is None until the log shows it; nothing is filled in from vLLM's defaults. Several starts can share one
+log: the facts are those of the last one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import typing as t
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
+    Prefix,
+    strip_prefix,
+    without_user_text,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask, mask_value
+
+__all__ = ["EngineFacts", "LogFacts", "Prefix", "engine_facts", "strip_prefix"]
+
+
+@dataclass
+class EngineFacts:
+    """Facts about the last start in a log.
+
+    ``kv_cache_tokens`` is the size of the KV cache of one engine in tokens, ``kv_cache_memory`` the bytes that one
+    rank keeps for it, ``model_memory`` the bytes of weights that one rank has loaded (the fullest rank where they
+    differ). ``arguments`` are vLLM's printed arguments with secrets masked. ``ranks`` holds one
+    ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line, ``worker_ranks`` the ranks that sign log lines.
+    ``boots`` counts the starts that the log shows.
+    """
+
+    vllm_version: str | None = None
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    data_parallel_size: int | None = None
+    world_size: int | None = None
+    nccl_version: str | None = None
+    model: str | None = None
+    max_model_len: int | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    gpu_memory_utilization: float | None = None
+    kv_cache_tokens: int | None = None
+    kv_cache_memory: int | None = None
+    model_memory: int | None = None
+    arguments: dict[str, t.Any] = field(default_factory=dict)
+    ranks: list[dict[str, int | None]] = field(default_factory=list)
+    worker_ranks: list[int] = field(default_factory=list)
+    attention_heads: int | None = None
+    enforce_eager: bool | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    ready: bool = False
+    boots: int = 0
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return asdict(self)
+
+
+# What each group of patterns can only be found beside; lower case is not enough, they are searched as they stand.
+_BOOT_MARKERS = (
+    "LLM engine",
+    "non-default args",
+    "args: Namespace",
+    "API server version",
+    "  version ",
+    "startup complete",
+)
+_PARALLEL_MARKERS = (
+    "in world size",
+    "world_size=",
+    " nranks ",
+    " nRanks ",
+    "Channel 00/",
+    "model parallel with size",
+    "using world size: ",
+    "attention heads (",
+    "ensor parallel size (",
+    "nThread ",
+    "  Rank ",
+    "tensor_parallel_size",
+    "World size (",
+    "--tensor-parallel-size",
+    "vllm serve ",
+    "vllm.entrypoints.",
+)
+_LIBRARY_MARKERS = ("vLLM Version", "vLLM version", "nccl==", "CCL version", "NCCL_", "VLLM_")
+_MEMORY_MARKERS = (
+    "KV cache size",
+    "# GPU blocks",
+    "Available KV cache memory",
+    "Loading model weights took",
+    "Model loading took",
+)
+
+#: A line without any of these says nothing about the engine (its worker prefix apart).
+FACT_MARKERS: t.Final[tuple[str, ...]] = (
+    *_BOOT_MARKERS,
+    *_PARALLEL_MARKERS,
+    *_LIBRARY_MARKERS,
+    *_MEMORY_MARKERS,
+    "Using max model len",
+    "larger than the available KV cache memory",
+    "Loading weights took",
+)
+
+_VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
+_ENGINE = re.compile(
+    rf"Initializing an? (?:V[01] )?LLM engine(?: \((?:{_VERSION}|[^)]*)\))?(?: +with config:? ?(.*)|[ .]*$)", re.S
+)
+# What vLLM repeats of its configuration when it fails: the same start.
+_DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
+_API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
+_PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
+_BANNER = re.compile(rf"[█▀▄].*\bversion {_VERSION}")
+_ARGUMENTS = re.compile(r"non-default args: (\{.*\}|.*)|\bargs: (Namespace\(.*)", re.S)
+# Two workers can write onto one line, hence the end before the next rank line.
+_RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as ((?:(?!rank \d+ in world).)*)")
+_RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
+_WORLD = re.compile(r"(?<!\w)world_size=(\d+),? (?:rank=|local_world_size=)|World size \((\d+)\) is larger")
+_NRANKS = re.compile(r"\bn[rR]anks (\d+)\b")
+_NCCL_RING = re.compile(r"Channel 00/\d+ :((?:\s+\d+)+)$")
+_NCCL_TESTS = re.compile(r"\bnThread (\d+) nGpus (\d+) ")
+_NCCL_TESTS_RANK = re.compile(r"^[# ]*Rank +(\d+) .*\bPid +\d+ on ")
+_PYNCCL = re.compile(r"using nccl==(\d[\w.+]*)")
+_NCCL_VERSION = re.compile(r"(, )?\b[NR]CCL version(?: :)? (\d+\.\d+[\w.+-]*)")
+_MEGATRON = re.compile(r"initializing (tensor|pipeline) model parallel with size (\d+)")
+_MEGATRON_WORLD = re.compile(r"using world size: (\d+)\b")
+_MEGATRON_SIZE = re.compile(r"\b(tensor|pipeline)-model-parallel size: (\d+)")
+_KV_TOKENS = re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens")
+_KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
+_KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+# Older versions write GB and mean GiB: they divide by 2**30 (vllm/worker/model_runner.py, load_model).
+_MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
+_GIB = 2**30
+_HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
+_COMMAND_TP = re.compile(
+    r"(?:--tensor-parallel-size|(?<!\S)-tp)[= ](\d+)|[Tt]ensor parallel size \((\d+)\)"
+    r"|(?<![\w.])tensor_parallel_size(?:['\"]?[=:] ?| \()(\d+)"
+)
+_COMMAND_PP = re.compile(
+    r"(?:--pipeline-parallel-size|(?<!\S)-pp)[= ](\d+)|(?<![\w.])pipeline_parallel_size['\"]?[=:] ?(\d+)"
+)
+_ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_\w+) set by environment to (.+?)\.?$")
+_QUOTED_ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_[A-Z0-9_]+)='([^']*)'")
+#: V0 counts blocks; this is its default block size on CUDA (vllm/config.py, CacheConfig.block_size).
+_V0_BLOCK_SIZE = 16
+
+_BANNER_STAGE, _ARGUMENTS_STAGE, _ENGINE_STAGE = 0, 1, 2
+
+
+class LogFacts:
+    """Collects facts line by line; ``feed`` each line in order, then ask for ``result``."""
+
+    def __init__(self) -> None:
+        self.boots = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._facts = EngineFacts()
+        self._stage = -1
+        self._markers: dict[tuple[int, str | None], int] = {}
+        self._pynccl: str | None = None
+        self._nccl_banner: str | None = None
+        self._nccl_torch: str | None = None
+        self._world: int | None = None
+        self._nranks: int | None = None
+        self._argument_sizes: dict[str, int] = {}
+        self._command_tp: int | None = None
+        self._command_pp: int | None = None
+        self._megatron: dict[str, int] = {}
+        self._workers: set[int] = set()
+
+    def feed(self, line: str) -> None:
+        """Take in one line, with or without its line end."""
+        prefix, text = strip_prefix(line)
+        self.feed_text(prefix, text)
+
+    def feed_text(self, prefix: Prefix, text: str) -> None:
+        """As ``feed``, for a caller that has stripped the line already."""
+        if prefix.rank is not None and _is_worker(prefix):
+            self._workers.add(prefix.rank)
+        text = without_user_text(text)
+        if not any(marker in text for marker in FACT_MARKERS):
+            return
+        if any(marker in text for marker in _BOOT_MARKERS):
+            self._boot_lines(prefix, text)
+        if any(marker in text for marker in _PARALLEL_MARKERS):
+            self._parallel_lines(text)
+        if any(marker in text for marker in _LIBRARY_MARKERS):
+            self._library_lines(text)
+        if any(marker in text for marker in _MEMORY_MARKERS):
+            self._memory_lines(text)
+
+    # A start prints banner, arguments, engine line, in this order; each process signs its own.
+    def _mark(self, stage: int, prefix: Prefix, copies: int = 1) -> None:
+        key = (stage, prefix.label)
+        again = self._markers.get(key, 0) >= copies
+        if again or stage < self._stage:
+            self._reset()
+        if not self._markers:
+            self.boots += 1
+        self._stage = max(self._stage, stage)
+        self._markers[key] = self._markers.get(key, 0) + 1
+
+    def _boot_lines(self, prefix: Prefix, text: str) -> None:
+        if match := _ENGINE.search(text):
+            config = match[2] or ""
+            copies = max(_integer(config, "data_parallel_size") or 1, self._argument_sizes.get("data_parallel_size", 1))
+            self._mark(_ENGINE_STAGE, prefix, copies)
+            self._engine_line(match[1], config)
+        elif match := _DUMP.search(text):
+            if not self._markers:
+                self._engine_line(match[1], match[2])
+        elif match := _API_VERSION.search(text) or _BANNER.search(text):
+            # The ASCII banner follows the version line in some versions: the same start.
+            if self._stage != _BANNER_STAGE:
+                self._mark(_BANNER_STAGE, replace(prefix, label=None))
+            self._facts.vllm_version = match[1]
+        elif match := _ARGUMENTS.search(text):
+            self._mark(_ARGUMENTS_STAGE, prefix)
+            self._argument_line(match[1] or match[2])
+        elif "startup complete" in text:
+            self._facts.ready = True
+
+    def _engine_line(self, version: str | None, config: str) -> None:
+        facts = self._facts
+        facts.vllm_version = version or facts.vllm_version
+        facts.tensor_parallel_size = _integer(config, "tensor_parallel_size")
+        facts.pipeline_parallel_size = _integer(config, "pipeline_parallel_size")
+        facts.data_parallel_size = _integer(config, "data_parallel_size")
+        facts.model = _value(config, "model")
+        facts.max_model_len = _integer(config, "max_seq_len")
+        facts.dtype = _value(config, "dtype")
+        facts.quantization = _value(config, "quantization")
+        facts.kv_cache_dtype = _value(config, "kv_cache_dtype")
+        eager = _value(config, "enforce_eager")
+        facts.enforce_eager = eager == "True" if eager else None
+
+    def _argument_line(self, text: str) -> None:
+        arguments = _parse_arguments(text)
+        self._facts.arguments = mask(arguments)
+        self._argument_sizes = {
+            name: value
+            for name, value in arguments.items()
+            if name.endswith("_parallel_size") and isinstance(value, int) and not isinstance(value, bool)
+        }
+
+    def _parallel_lines(self, text: str) -> None:
+        for match in _RANK.finditer(text):
+            self._rank_line(int(match[1]), int(match[2]), match[3])
+        if match := _WORLD.search(text):
+            self._world = max(self._world or 0, _first(match))
+        elif match := _NRANKS.search(text):
+            self._nranks = max(self._nranks or 0, int(match[1]))
+        elif match := _NCCL_RING.search(text):
+            self._nranks = max(self._nranks or 0, len(match[1].split()))
+        elif match := _NCCL_TESTS.search(text):
+            self._nranks = max(self._nranks or 0, int(match[1]) * int(match[2]))
+        elif match := _NCCL_TESTS_RANK.search(text):
+            self._nranks = max(self._nranks or 0, int(match[1]) + 1)
+        elif match := _MEGATRON_WORLD.search(text):
+            self._world = int(match[1])
+            self._megatron.update({kind: int(size) for kind, size in _MEGATRON_SIZE.findall(text)})
+        elif match := _HEADS.search(text):
+            self._facts.attention_heads = int(match[1])
+            self._command_tp = int(match[2])
+        elif match := _MEGATRON.search(text):
+            self._megatron[match[1]] = int(match[2])
+        elif "with config" not in text and "args: " not in text and (match := _COMMAND_TP.search(text)):
+            self._command_tp = _first(match)
+            if match := _COMMAND_PP.search(text):
+                self._command_pp = _first(match)
+
+    def _rank_line(self, rank: int, world: int, places: str) -> None:
+        parts = {kind.lower(): int(value) for kind, value in _RANK_PART.findall(places)}
+        entry: dict[str, int | None] = {"rank": rank, "world_size": world}
+        entry.update({f"{kind}_rank": parts.get(kind) for kind in ("tp", "pp", "dp")})
+        if entry not in self._facts.ranks:
+            self._facts.ranks.append(entry)
+        self._world = max(self._world or 0, world)
+
+    def _library_lines(self, text: str) -> None:
+        if match := _PLAIN_VERSION.search(text):
+            self._facts.vllm_version = self._facts.vllm_version or match[1]
+        if match := _PYNCCL.search(text):
+            self._pynccl = match[1]
+        elif match := _NCCL_VERSION.search(text):
+            if match[1]:
+                self._nccl_torch = match[2]
+            else:
+                self._nccl_banner = match[2]
+        pairs = _QUOTED_ENVIRONMENT.findall(text)
+        if match := _ENVIRONMENT.search(text):
+            pairs.append((match[1], match[2]))
+        for name, value in pairs:
+            self._facts.environment[name] = mask_value(value, name)
+
+    def _memory_lines(self, text: str) -> None:
+        if match := _KV_TOKENS.search(text):
+            self._facts.kv_cache_tokens = int(match[1].replace(",", ""))
+        elif match := _KV_BLOCKS.search(text):
+            block_size = self._facts.arguments.get("block_size")
+            size = block_size if isinstance(block_size, int) else _V0_BLOCK_SIZE
+            self._facts.kv_cache_tokens = int(match[1]) * size
+        elif match := _KV_MEMORY.search(text):
+            # vLLM gives every rank as much as the one that has the least.
+            known = self._facts.kv_cache_memory
+            self._facts.kv_cache_memory = min(_bytes(match[1]), known) if known else _bytes(match[1])
+        elif match := _MODEL_MEMORY.search(text):
+            self._facts.model_memory = max(_bytes(match[1]), self._facts.model_memory or 0)
+
+    def result(self) -> EngineFacts:
+        """Facts so far, of the last start."""
+        facts = replace(self._facts, boots=self.boots, worker_ranks=sorted(self._workers))
+        arguments = facts.arguments
+        facts.world_size = self._world or self._nranks
+        facts.nccl_version = self._pynccl or self._nccl_banner or self._nccl_torch
+        sizes = self._argument_sizes
+        by_rank = _sizes_by_rank(facts.ranks)
+        for name, kind in (("tensor_parallel_size", "tensor"), ("pipeline_parallel_size", "pipeline")):
+            if getattr(facts, name) is None:
+                setattr(facts, name, sizes.get(name) or by_rank.get(name) or self._megatron.get(kind))
+        facts.tensor_parallel_size = facts.tensor_parallel_size or self._command_tp
+        facts.pipeline_parallel_size = facts.pipeline_parallel_size or self._command_pp
+        dp_sizes = [size for size in (facts.data_parallel_size, sizes.get("data_parallel_size")) if size]
+        # Under DP each engine of newer versions prints 1 for itself, so the larger figure is the true one.
+        facts.data_parallel_size = max(dp_sizes, default=None)
+        model = arguments.get("model") or arguments.get("model_tag")
+        facts.model = facts.model or (str(model) if model else None)
+        if facts.max_model_len is None and isinstance(arguments.get("max_model_len"), int):
+            facts.max_model_len = arguments["max_model_len"]
+        utilization = arguments.get("gpu_memory_utilization")
+        facts.gpu_memory_utilization = float(utilization) if isinstance(utilization, (int, float)) else None
+        return facts
+
+
+#: Every pattern that takes something out of a line, but for NCCL's version: lines that say the same one are alike.
+_TELLING = (
+    *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
+    *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
+    *(_MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP, _ENVIRONMENT, _QUOTED_ENVIRONMENT),
+)
+
+
+def tells(prefix: Prefix, text: str) -> bool:
+    """Whether a line can say another thing than one that differs from it in numbers only, NCCL's version apart."""
+    if _is_worker(prefix):
+        return True
+    text = without_user_text(text)
+    return "startup complete" in text or any(pattern.search(text) for pattern in _TELLING)
+
+
+def _is_worker(prefix: Prefix) -> bool:
+    return prefix.rank is not None and prefix.process is not None and "Worker" in prefix.process
+
+
+def engine_facts(lines: Iterable[str]) -> EngineFacts:
+    """Facts of a whole log, given line by line."""
+    facts = LogFacts()
+    for line in lines:
+        facts.feed(line)
+    return facts.result()
+
+
+def _first(match: re.Match[str]) -> int:
+    """The number that one of the alternatives of an expression took."""
+    return int(next(group for group in match.groups() if group is not None))
+
+
+def _bytes(gib: str) -> int:
+    return round(float(gib) * _GIB)
+
+
+def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
+    """Parallel sizes from the rank lines, only where every rank of the world has said its place."""
+    world = max((entry["world_size"] or 0 for entry in ranks), default=0)
+    if not world or {entry["rank"] for entry in ranks} != set(range(world)):
+        return {}
+    sizes = {}
+    for name, key in (("tensor_parallel_size", "tp_rank"), ("pipeline_parallel_size", "pp_rank")):
+        places = [place for entry in ranks if (place := entry[key]) is not None]
+        if len(places) == len(ranks):
+            sizes[name] = max(places) + 1
+    return sizes
+
+
+def _value(config: str, name: str) -> str | None:
+    """The printed value of ``name=`` in a configuration, without quotes; None for absent and for ``None``."""
+    # The look-behind keeps draft_tensor_parallel_size from being read as tensor_parallel_size.
+    match = re.search(rf"(?<![\w.]){name}=(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^,\s)]+))", config)
+    if not match:
+        return None
+    value = next(group for group in match.groups() if group is not None)
+    return None if value == "None" else value
+
+
+def _integer(config: str, name: str) -> int | None:
+    value = _value(config, name)
+    return int(value) if value is not None and value.isdigit() else None
+
+
+def _parse_arguments(text: str) -> dict[str, t.Any]:
+    """Arguments out of ``{...}`` or ``Namespace(...)``; values that are no literals are kept as text."""
+    text = text.strip()
+    try:
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _parse_loosely(text)
+    if isinstance(node, ast.Dict):
+        pairs = [
+            (key.value, value)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if isinstance(key, ast.Constant)
+        ]
+    elif isinstance(node, ast.Call):
+        pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    else:
+        return {}
+    return {str(name): _literal(value) for name, value in pairs}
+
+
+def _literal(node: ast.expr) -> t.Any:
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return ast.unparse(node)
+    return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
+
+
+def _parse_loosely(text: str) -> dict[str, t.Any]:
+    """For a line that holds objects Python cannot read back: simple values only."""
+    found: dict[str, t.Any] = {}
+    for match in re.finditer(
+        r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text
+    ):
+        name, quoted, bare = match.groups()
+        found.setdefault(name, quoted if quoted is not None else ast.literal_eval(bare))
+    return found

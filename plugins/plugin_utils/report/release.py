@@ -1,0 +1,23 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which release of this collection is running."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def collection_version(root: Path = _ROOT) -> str:
+    """Version from MANIFEST.json (an installed collection) or galaxy.yml (a checkout); ``unknown`` without either."""
+    manifest, galaxy = root / "MANIFEST.json", root / "galaxy.yml"
+    if manifest.is_file():
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]["version"])
+    if galaxy.is_file():
+        return str(yaml.safe_load(galaxy.read_text(encoding="utf-8"))["version"])
+    return "unknown"

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
+    PLANS,
+    UnknownInstanceType,
+    gpu_count,
+    plan,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+COUNTS = {
+    "g1-gpu-rtx6000-1": 1,
+    "g1-gpu-rtx6000-2": 2,
+    "g2-gpu-rtx4000a1-s": 1,
+    "g2-gpu-rtx4000a1-xl": 1,
+    "g2-gpu-rtx4000a2-hs": 2,
+    "g2-gpu-rtx4000a4-s": 4,
+    "g2-gpu-rtx4000a4-m": 4,
+    "g3-gpu-rtxpro6000-blackwell-2": 2,
+    "g3-gpu-rtxpro6000-blackwell-8": 8,
+    "g1-gpu-rtx4000a-6": 6,
+    "G2-GPU-RTX4000A4-M": 4,
+    " g2-gpu-rtx4000a4-m\n": 4,
+    "g1-accelerated-netint-vpu-t1u2-s": 0,
+    "g1-accelerated-netint-vpu-t1u8-l": 0,
+    "g6-nanode-1": 0,
+    "g6-standard-4": 0,
+    "G6-Standard-4": 0,
+    "g6-dedicated-2": 0,
+    "g7-highmem-16": 0,
+    "g7-premium-64": 0,
+    "g7-premium-ht-256": 0,
+    "g8-dedicated-512-256": 0,
+}
+
+UNKNOWN = [
+    "",
+    "g",
+    "gpu",
+    "g6-gpu-2",
+    "g4-gpu-a10",
+    "g9-quantum-4",
+    "g2-gpu-rtx4000a0-s",
+    "g2-gpu-rtx4000a-m",
+    "g2-gpu-rtx4000-4",
+    "g3-gpu-rtxpro6000-blackwell",
+    "g1-gpu-rtx6000-",
+    "g1-gpu-rtx6000-4x",
+    "gpu-rtx6000-4",
+    "x-g6-standard-4",
+    "g6-standard",
+    "g6-standard-gpu",
+    "g1-gpu-rtx6000-٤",
+]
+
+
+@pytest.mark.parametrize(("type_id", "count"), COUNTS.items())
+def test_count(type_id, count):
+    assert gpu_count(type_id) == count
+
+
+@pytest.mark.parametrize("type_id", UNKNOWN)
+def test_unknown_type_is_an_error_that_names_it(type_id):
+    with pytest.raises(UnknownInstanceType) as caught:
+        gpu_count(type_id)
+    assert repr(type_id) in str(caught.value)
+    assert caught.value.type_id == type_id
+
+
+@pytest.mark.parametrize("type_id", PLANS)
+def test_table_and_rule_agree(type_id):
+    assert gpu_count(type_id) == PLANS[type_id].gpus
+
+
+@given(generation=st.integers(1, 99), count=st.integers(1, 64), size=st.sampled_from(["s", "m", "l", "xl", "hs"]))
+def test_every_count_of_a_known_family(generation, count, size):
+    assert gpu_count(f"g{generation}-gpu-rtx4000a{count}-{size}") == count
+    assert gpu_count(f"g{generation}-gpu-rtxpro6000-blackwell-{count}") == count
+
+
+@given(st.text(max_size=40))
+def test_any_text_gives_a_count_or_the_error(text):
+    try:
+        assert gpu_count(text) >= 0
+    except UnknownInstanceType as error:
+        assert error.type_id == text
+
+
+def test_plan():
+    found = plan("G2-gpu-rtx4000a4-m")
+    assert found is not None
+    assert (found.gpus, found.gpu_model) == (4, "NVIDIA RTX 4000 Ada Generation")
+    assert found.gpu_memory == 20 * 2**30
+    assert found.price_hourly == 3.57
+
+
+def test_plan_whose_price_is_unknown():
+    found = plan("g3-gpu-rtxpro6000-blackwell-4")
+    assert found is not None
+    assert found.price_hourly is None
+
+
+def test_plan_without_a_row():
+    assert plan("g6-standard-4") is None

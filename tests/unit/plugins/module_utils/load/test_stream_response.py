@@ -1,0 +1,162 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import Answer
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
+
+VERSIONS = ("0.27", "0.32")
+
+
+def captured(version: str, probe: str) -> bytes:
+    return (CAPTURES / f"vllm-{version}-tp2-http" / f"{probe}.txt").read_bytes().partition(b"\r\n\r\n")[2]
+
+
+def events_of(body: bytes) -> list[bytes]:
+    return [block + b"\n\n" for block in body.split(b"\n\n") if block.strip()]
+
+
+def play(pieces: list[bytes]) -> Answer:
+    """Feed ``pieces``, one a second from 1 on."""
+    answer = Answer()
+    for second, piece in enumerate(pieces, 1):
+        answer.feed(piece, float(second))
+    return answer
+
+
+def sse(*documents: dict) -> list[bytes]:
+    return [b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents]
+
+
+def delta(tokens: int | None = None, **content: object) -> dict:
+    document = {"choices": [{"index": 0, "delta": content, "finish_reason": None}]}
+    return document | ({"usage": {"prompt_tokens": 4, "completion_tokens": tokens}} if tokens is not None else {})
+
+
+def text(tokens: int | None, value: str = "x") -> dict:
+    document = {"choices": [{"index": 0, "text": value, "finish_reason": None}]}
+    return document | ({"usage": {"prompt_tokens": 4, "completion_tokens": tokens}} if tokens is not None else {})
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_captured_continuous_stream(version):
+    answer = play(events_of(captured(version, "completion-stream-continuous")))
+    assert answer.continuous
+    assert answer.done
+    assert (answer.tokens, answer.prompt_tokens) == (4, 3)
+    assert sum(answer.counts) == 4
+    assert answer.arrivals[0] == 1.0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_captured_stream_with_usage_at_its_end(version):
+    answer = play(events_of(captured(version, "completion-stream")))
+    assert not answer.continuous
+    assert answer.done
+    assert (answer.tokens, answer.prompt_tokens) == (5, 3)
+    # One of the five pieces has an empty text: half a character is a token, too.
+    assert list(answer.arrivals) == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_captured_stream_without_usage_has_no_number_of_tokens(version):
+    answer = play(events_of(captured(version, "completion-stream-nousage")))
+    assert answer.done
+    assert answer.tokens is None
+    assert len(answer.arrivals) > 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_first_token_of_a_captured_chat_is_not_the_role(version):
+    answer = play(events_of(captured(version, "chat-stream")))
+    assert answer.arrivals[0] == 2.0
+    assert (answer.tokens, answer.prompt_tokens) == (5, 16)
+    assert len(answer.arrivals) == 5
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_a_captured_stream_cut_anywhere(version, size):
+    body = captured(version, "completion-stream-continuous")
+    answer = play([body[n : n + size] for n in range(0, len(body), size)])
+    assert (answer.tokens, sum(answer.counts), answer.done) == (4, 4, True)
+
+
+def test_several_tokens_in_a_piece():
+    answer = play(sse(text(1), text(4), text(4, ""), text(6)))
+    assert answer.counts == [1, 3, 2]
+    assert list(answer.arrivals) == [1.0, 2.0, 4.0]
+
+
+def test_pieces_that_are_read_together_arrive_together():
+    answer = Answer()
+    answer.feed(b"".join(sse(text(1))), 1.0)
+    answer.feed(b"".join(sse(text(2), text(3))), 2.0)
+    answer.feed(b"".join(sse(text(4))), 2.0)
+    assert list(answer.arrivals) == [1.0, 2.0]
+    assert answer.counts == [1, 3]
+
+
+@pytest.mark.parametrize("key", ["content", "reasoning", "reasoning_content"])
+def test_the_first_token_of_a_chat_can_be_reasoning(key):
+    answer = play(sse(delta(0, role="assistant", content=""), delta(1, **{key: "Hm"}), delta(2, content="x")))
+    assert answer.continuous
+    assert list(answer.arrivals) == [2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ""}}]},
+        {"content": "x", "role": "assistant"},
+        {"content": ""},
+    ],
+)
+def test_what_is_a_token_without_counts(content):
+    assert play(sse(delta(None, role="assistant", content=""), delta(None, **content))).arrivals[0] == 2.0
+
+
+@pytest.mark.parametrize("content", [{}, {"role": "assistant", "content": None}])
+def test_what_is_no_token(content):
+    assert len(play(sse(delta(None, **content))).arrivals) == 0
+
+
+def test_a_key_inside_the_text_is_not_the_count():
+    answer = play(sse(text(1), text(2, '"completion_tokens":99'), text(3)))
+    assert answer.counts == [1, 1, 1]
+
+
+def test_a_null_usage_within_a_continuous_stream_waits_for_the_next_count():
+    answer = play(sse(text(1), text(None) | {"usage": None}, text(3)))
+    assert answer.counts == [1, 2]
+
+
+def test_usage_on_the_last_piece():
+    answer = play(sse(text(None), text(None), text(3)))
+    assert (answer.continuous, answer.tokens, answer.counts) == (False, 3, [1, 1, 1])
+
+
+@pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: 42\n\n", b"<p>proxy error</p>\n\n"])
+def test_a_malformed_stream(data):
+    with pytest.raises(RequestFailed) as failure:
+        play([*sse(text(1), text(2)), data])
+    assert failure.value.reason == "malformed_stream"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ({"message": "EngineCore died", "code": 500}, "server_error"),
+        ({"message": "too long", "code": 400}, "bad_request"),
+        ("dead", "server_error"),
+    ],
+)
+def test_an_error_in_the_stream(error, reason):
+    with pytest.raises(RequestFailed) as failure:
+        play(sse(text(1), {"error": error}))
+    assert failure.value.reason == reason

@@ -1,0 +1,287 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+import yaml
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import (
+    EngineFacts,
+    LogFacts,
+    engine_facts,
+    strip_prefix,
+    tells,
+)
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
+
+LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
+LABELLED = ("vllm_version", "tensor_parallel_size", "pipeline_parallel_size", "world_size", "nccl_version")
+
+
+def facts_of(path: pathlib.Path) -> EngineFacts:
+    with path.open(errors="replace") as log:
+        return engine_facts(log)
+
+
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: label["file"][:3])
+def test_labelled_log(label: dict) -> None:
+    facts = facts_of(FIXTURES / "logs" / label["file"])
+    assert {name: getattr(facts, name) for name in LABELLED} == {name: label[name] for name in LABELLED}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "sizes", "kv_tokens", "workers"),
+    [
+        ("vllm-0.27-tp2", "0.27.0", (2, 1, 1, 2), 2097152, [0, 1]),
+        ("vllm-0.32-tp2", "0.32.0", (2, 1, 1, 2), 2097152, [0, 1]),
+        ("vllm-0.32-tp1", "0.32.0", (1, 1, 1, 1), 1048576, [0]),
+        ("vllm-0.32-dp2", "0.32.0", (1, 1, 2, 1), 1048576, [0]),
+    ],
+)
+def test_captured_server(name: str, version: str, sizes: tuple, kv_tokens: int, workers: list[int]) -> None:
+    facts = facts_of(FIXTURES / "captures" / f"{name}.log")
+    found = (facts.tensor_parallel_size, facts.pipeline_parallel_size, facts.data_parallel_size, facts.world_size)
+    assert (facts.vllm_version, found, facts.kv_cache_tokens) == (version, sizes, kv_tokens)
+    assert (facts.ready, facts.boots, facts.worker_ranks) == (True, 1, workers)
+    assert (facts.model, facts.max_model_len, facts.enforce_eager) == ("/models/tiny", 2048, True)
+    assert facts.arguments["max_model_len"] == 2048
+
+
+def test_refused_start_shows_the_size_asked_for() -> None:
+    facts = facts_of(FIXTURES / "captures" / "vllm-0.32-tp3-indivisible.log")
+    assert (facts.tensor_parallel_size, facts.attention_heads, facts.ready) == (3, 4, False)
+
+
+def test_nothing_is_filled_in() -> None:
+    empty = engine_facts([])
+    assert empty == EngineFacts()
+    json.dumps(empty.as_dict())
+
+
+def engine(version: str = "0.11.0", size: int = 2, **more: object) -> str:
+    extra = "".join(f", {name}={value}" for name, value in more.items())
+    config = f"model='/m', draft_tensor_parallel_size=1, max_seq_len=4096, tensor_parallel_size={size}{extra}, seed=0"
+    return f"INFO 01-01 10:00:00 [core.py:1] Initializing a V1 LLM engine (v{version}) with config: {config}"
+
+
+def test_draft_size_is_not_the_size() -> None:
+    assert engine_facts([engine(size=4)]).tensor_parallel_size == 4
+
+
+def test_the_last_start_counts() -> None:
+    ready = "INFO:     Application startup complete."
+    facts = engine_facts([engine(size=2), "GPU KV cache size: 1,000 tokens", ready, engine("0.12.1.dev3+gabc", 4)])
+    assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == ("0.12.1.dev3+gabc", 4, 2)
+    assert (facts.ready, facts.kv_cache_tokens) == (False, None)
+
+
+def test_engines_of_one_data_parallel_start_are_one_start() -> None:
+    arguments = "INFO 01-01 10:00:00 [utils.py:1] non-default args: {'model': '/m', 'data_parallel_size': 2}"
+    assert engine_facts([arguments, engine(), engine()]).boots == 1
+    assert engine_facts([engine(data_parallel_size=2), engine(data_parallel_size=2)]).boots == 1
+    assert engine_facts([arguments, engine(), engine(), arguments]).boots == 2
+
+
+def test_version_line_banner_and_arguments_are_one_start() -> None:
+    lines = [
+        "INFO 01-01 10:00:00 api_server.py:1] vLLM API server version 0.6.3.post1",
+        "INFO 01-01 10:00:00 api_server.py:2] args: Namespace(model='/m', api_key='secret', tensor_parallel_size=2, "
+        "pipeline_parallel_size=1, kind=<class 'x.Y'>, gpu_memory_utilization=0.85)",
+        engine("0.6.3.post1"),
+    ]
+    facts = engine_facts(lines)
+    assert (facts.boots, facts.vllm_version, facts.gpu_memory_utilization) == (1, "0.6.3.post1", 0.85)
+    assert facts.arguments["api_key"] == "***"
+    assert engine_facts(lines[:2]).tensor_parallel_size == 2
+    assert engine_facts(lines[:2]).pipeline_parallel_size == 1
+
+
+def test_arguments_with_objects_in_them() -> None:
+    line = (
+        "INFO 01-01 10:00:00 [utils.py:1] non-default args: {'model': '/m', 'tensor_parallel_size': 4, "
+        "'compilation_config': CompilationConfig(level=3), 'hf_token': 'x', 'enforce_eager': True}"
+    )
+    arguments = engine_facts([line]).arguments
+    assert arguments["tensor_parallel_size"] == 4
+    assert arguments["compilation_config"] == "CompilationConfig(level=3)"
+    assert arguments["hf_token"] == "***"
+    broken = line.replace("CompilationConfig(level=3)", "<Foo: 1>")
+    assert engine_facts([broken]).arguments["enforce_eager"] is True
+
+
+def rank_line(rank: int, world: int, pp: int, tp: int) -> str:
+    return f"rank {rank} in world size {world} is assigned as DP rank 0, PP rank {pp}, TP rank {tp}, EP rank N/A"
+
+
+def test_sizes_from_ranks_only_where_all_have_spoken() -> None:
+    every = [rank_line(pp * 2 + tp, 4, pp, tp) for pp in range(2) for tp in range(2)]
+    facts = engine_facts(every)
+    assert (facts.tensor_parallel_size, facts.pipeline_parallel_size, facts.world_size) == (2, 2, 4)
+    assert len(facts.ranks) == 4
+    assert engine_facts(every[:3]).tensor_parallel_size is None
+    assert engine_facts([*every, *every]).ranks == facts.ranks
+
+
+def test_two_rank_lines_on_one_line() -> None:
+    facts = engine_facts([f"(Worker_TP0 pid=1) {rank_line(0, 2, 0, 0)}(Worker_TP1 pid=2) {rank_line(1, 2, 0, 1)}"])
+    assert [entry["tp_rank"] for entry in facts.ranks] == [0, 1]
+    assert (facts.tensor_parallel_size, facts.pipeline_parallel_size) == (2, 1)
+
+
+def test_version_from_an_environment_report() -> None:
+    assert engine_facts(["vLLM Version: 0.10.1.1"]).vllm_version == "0.10.1.1"
+    assert engine_facts(["vLLM Version: 0.10.1.1", engine("0.11.0")]).vllm_version == "0.11.0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "version"),
+    [
+        (["vLLM is using nccl==2.18.1", "NCCL version 2.20.5+cuda12.4"], "2.18.1"),
+        (
+            ["x: unhandled cuda error, NCCL version 2.19.3", "h:1:1 [0] NCCL INFO NCCL version 2.26.2+cuda12.2"],
+            "2.26.2+cuda12.2",
+        ),
+        (["x: unhandled cuda error, NCCL version 2.19.3"], "2.19.3"),
+        (["RCCL version 2.18.3+hip6.0 HEAD:2f6d59e+"], "2.18.3+hip6.0"),
+        (["RCCL version : 2.22.3-develop:d22d5a2"], "2.22.3-develop"),
+        (["# nccl-tests version 2.13.13", "[pip3] nvidia-nccl-cu12==2.21.5"], None),
+    ],
+)
+def test_nccl_version(lines: list[str], version: str | None) -> None:
+    assert engine_facts(lines).nccl_version == version
+
+
+@pytest.mark.parametrize(
+    ("line", "world"),
+    [
+        ("h:1:1 [0] NCCL INFO comm 0x1 rank 0 nranks 8 cudaDev 0", 8),
+        ("h:1:1 [0] NCCL INFO Trees [0] 17/24 comm 0x5609976f9470 nRanks 32 busId 17000", 32),
+        ("h:1:1 [0] NCCL INFO Channel 00/04 :    0   1   2   3", 4),
+        ("# nThread 1 nGpus 8 minBytes 1", 8),
+        ("#  Rank  7 Group  0 Pid  14630 on    gpu-2 device  3 [0x59] NVIDIA H200", 8),
+        ("using world size: 64, data-parallel-size: 4, tensor-model-parallel size: 4", 64),
+        ("ValueError: World size (8) is larger than the number of available GPUs (4) in this node.", 8),
+        ("world_size=4 rank=0 local_rank=0 distributed_init_method=tcp://127.0.0.1:1 backend=nccl", 4),
+        ("dcp_world_size=8 rank=0", None),
+        ("Custom allreduce is disabled due to an unsupported world size: 16.", None),
+    ],
+)
+def test_world_size(line: str, world: int | None) -> None:
+    assert engine_facts([line]).world_size == world
+
+
+def test_blocks_of_the_old_engine_become_tokens() -> None:
+    assert (
+        engine_facts(["INFO 09-10 10:18:37 x.py:57] # GPU blocks: 53121, # CPU blocks: 9362"]).kv_cache_tokens == 849936
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO 08-06 01:39:22 model_runner.py:1115] Loading model weights took 7.5000 GB",
+        "INFO 04-02 10:00:00 model_runner.py:1120] Model loading took 7.5000 GB and 3.141593 seconds",
+        "INFO 09-02 10:00:00 gpu_model_runner.py:2007] Model loading took 7.5000 GiB and 3.141593 seconds",
+        "(Worker_TP0 pid=7) INFO 11-06 gpu_model_runner.py:4956] Model loading took 7.50 GiB memory and 3.1 seconds",
+    ],
+)
+def test_weights_of_a_rank(line: str) -> None:
+    assert engine_facts([line]).model_memory == 7.5 * 2**30
+
+
+def test_time_to_load_is_not_memory() -> None:
+    assert engine_facts(["INFO default_loader.py:501] Loading weights took 7.50 seconds"]).model_memory is None
+
+
+def test_fullest_rank_counts_for_weights_and_the_tightest_for_the_cache() -> None:
+    load, cache = "INFO x.py:1] Model loading took {} GiB memory", "INFO x.py:1] Available KV cache memory: {} GiB"
+    facts = engine_facts([load.format(7), load.format(9), load.format(8), cache.format("3.5"), cache.format("3.25")])
+    assert (facts.model_memory, facts.kv_cache_memory) == (9 * 2**30, 3.25 * 2**30)
+
+
+def test_environment_is_noted_and_masked() -> None:
+    facts = engine_facts(
+        [
+            "h:1:1 [0] NCCL INFO NCCL_SOCKET_IFNAME set by environment to eth0",
+            "h:1:1 [0] NCCL INFO NCCL_DEBUG set by environment to INFO.",
+            "VLLM_API_KEY='secret', VLLM_CPU_OMP_THREADS_BIND='0|1'",
+            "RuntimeError: NCCL error: invalid usage (run with NCCL_DEBUG=WARN for details)",
+        ]
+    )
+    assert facts.environment == {
+        "NCCL_SOCKET_IFNAME": "eth0",
+        "NCCL_DEBUG": "INFO",
+        "VLLM_API_KEY": "***",
+        "VLLM_CPU_OMP_THREADS_BIND": "0|1",
+    }
+
+
+def test_prompts_do_not_make_facts() -> None:
+    line = f"INFO 01-01 10:00:00 [logger.py:1] Received request cmpl-1: prompt: '{engine(size=8)}'"
+    assert engine_facts([engine(), line]).tensor_parallel_size == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "sizes"),
+    [
+        (
+            "WARNING 01-01 10:00:00 [ray_utils.py:1] tensor_parallel_size=16 is bigger than a reserved number of GPUs",
+            (16, None),
+        ),
+        ("WARNING 01-01 10:00:00 [ray_utils.py:1] Tensor parallel size (16) exceeds available GPUs (8).", (16, None)),
+        ("AssertionError: please set tensor_parallel_size (4) to less than max local gpu count (2)", (4, None)),
+        ("[rank0]:     llm = LLM(model='/m', tensor_parallel_size=2, draft_tensor_parallel_size=1)", (2, None)),
+        ("+ vllm serve /m -tp 4 -pp 2", (4, 2)),
+        ("+ vllm serve /m --tensor-parallel-size=2 --pipeline-parallel-size 3", (2, 3)),
+        ("using world size: 64, tensor-model-parallel size: 4, pipeline-model-parallel size: 2", (4, 2)),
+        ("This can be avoided by a smaller tensor_parallel_size to start with", (None, None)),
+    ],
+)
+def test_sizes_from_a_line_that_is_no_start(line: str, sizes: tuple) -> None:
+    facts = engine_facts([line])
+    assert (facts.tensor_parallel_size, facts.pipeline_parallel_size) == sizes
+    assert engine_facts([engine(size=8), line]).tensor_parallel_size == 8
+
+
+def test_engine_line_of_a_build_without_a_version_and_one_broken_over_lines() -> None:
+    facts = engine_facts(["Initializing an LLM engine (vdev) with config: model='/m', tensor_parallel_size=2, x=1"])
+    assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == (None, 2, 1)
+    lines = [
+        "    Initializing an LLM engine (v0.6.1.post2) ",
+        "    with config: model='/m',",
+        "    tensor_parallel_size=4, pipeline_parallel_size=2,",
+    ]
+    facts = engine_facts(lines)
+    assert (facts.vllm_version, facts.tensor_parallel_size, facts.pipeline_parallel_size) == ("0.6.1.post2", 4, 2)
+
+
+def test_dump_of_a_failed_engine_shows_its_configuration_but_is_no_start() -> None:
+    dump = engine("0.11.0", 8).replace("Initializing a", "Dumping input data for")
+    facts = engine_facts([dump])
+    assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == ("0.11.0", 8, 0)
+    assert engine_facts([engine("0.11.0", 8), dump, dump]).boots == 1
+
+
+def test_feeding_line_by_line() -> None:
+    facts = LogFacts()
+    facts.feed("(Worker_TP3 pid=1) INFO 01-01 10:00:00 [w.py:1] Available KV cache memory: 1.0 GiB\n")
+    facts.feed("+ vllm serve /m --tensor-parallel-size 4\n")
+    assert facts.result().worker_ranks == [3]
+    assert facts.result().tensor_parallel_size == 4
+
+
+def test_a_line_that_changes_the_facts_tells_something() -> None:
+    """NCCL's version apart, which lines of one kind say alike."""
+    silent = set()
+    for path in sorted((FIXTURES / "logs").glob("*.log")):
+        facts = LogFacts()
+        for line in path.read_text(errors="replace").splitlines():
+            before = facts.result().as_dict()
+            facts.feed(line)
+            changed = {name for name, value in facts.result().as_dict().items() if value != before[name]}
+            silent |= set() if tells(*strip_prefix(line)) else changed
+    assert silent <= {"nccl_version"}
+    assert not tells(*strip_prefix("gpu-01:8:9 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM"))

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import gpus as subject
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import Node
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, Style
+from hypothesis import given
+from hypothesis import strategies as st
+
+GIB = 2**30
+WINDOW = Size(79, 23)
+VIEW = subject.GpuView()
+
+
+def gpu(index=0, **values):
+    known = {
+        "index": index,
+        "utilization_gpu": 93,
+        "utilization_memory": 60,
+        "memory_used": 18.4 * GIB,
+        "power_draw": 118.4,
+        "temperature": 64,
+        "clocks": {"sm": 2175, "memory": 9001},
+        "pcie": {"generation": 4, "width": 16},
+        "throttle_reasons": ["sw_power_cap"],
+    }
+    return {**known, **values}
+
+
+def unknown(index=0):
+    empty = dict.fromkeys(("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature"))
+    links = {"clocks": {"sm": None, "memory": None}, "pcie": {"generation": None, "width": None}}
+    return gpu(index, **empty, **links, throttle_reasons=None)
+
+
+def node(*gpus, elapsed=8.0, age=0.4, ended=None, total=60.0):
+    static = [{"index": entry["index"], "memory_total": 20 * GIB} for entry in gpus]
+    samples = [{"time": 0.0, "gpus": []}, {"time": elapsed, "gpus": list(gpus)}]
+    progress = {"elapsed": elapsed, "total": total, "gpus": static, "samples": samples}
+    return Node(elapsed + 2, age, progress, ended)
+
+
+def test_table():
+    nodes = {"node-1": node(gpu(0), gpu(1, utilization_gpu=0)), "node-2": node(gpu(0))}
+    assert VIEW.table(nodes, WINDOW) == [
+        " GPUs of 2 nodes · 0:08 of 1:00 · 2 of 3 GPUs busy",
+        " node    GPU  utilisation                    memory GiB     W   °C   MHz   PCIe",
+        " node-1    0  ████████████████████░░  93 %  18.4 / 20.0   118   64  2175   4x16",
+        "           1  ░░░░░░░░░░░░░░░░░░░░░░   0 %  18.4 / 20.0   118   64  2175   4x16",
+        " node-2    0  ████████████████████░░  93 %  18.4 / 20.0   118   64  2175   4x16",
+    ]
+
+
+def test_time_goes_on_between_two_answers_and_not_beyond_the_end():
+    assert "0:11 of 1:00" in VIEW.table({"n": node(gpu(), age=3.2)}, WINDOW)[0]
+    assert "1:00 of 1:00" in VIEW.table({"n": node(gpu(), elapsed=59.0, age=3.2)}, WINDOW)[0]
+
+
+def test_gpu_that_tells_nothing():
+    assert VIEW.table({"n": node(unknown())}, WINDOW)[2].split() == ["n", "0", "-", "%", *"-/", "20.0", *"----"]
+
+
+def test_gpu_that_is_slowed_down_is_marked_and_told():
+    slowed = gpu(throttle_reasons=["hw_thermal_slowdown", "sw_power_cap"])
+    lines = VIEW.table({"n": node(slowed)}, WINDOW)
+    assert "2175!" in lines[2]
+    assert lines[-1] == " ! slowed by hw thermal slowdown"
+    wide = VIEW.table({"n": node(slowed)}, Size(119, 40))
+    assert wide[2].endswith("2175!  4x16  hw thermal slowdown")
+    assert len(wide) == 3
+
+
+def test_gpu_at_its_power_limit_is_as_it_should_be():
+    assert "!" not in "".join(VIEW.table({"n": node(gpu())}, WINDOW))
+
+
+def test_nodes_without_figures():
+    nodes = {
+        "begins": Node(0.5),
+        "silent": node(gpu(), age=42.0),
+        "lost": node(gpu(), ended="Failed to connect to the host via ssh"),
+        "empty": Node(3, 0.1, {"elapsed": 1, "total": 60, "gpus": [], "samples": [{"time": 0, "gpus": []}]}),
+        "first": Node(3, 0.1, {"elapsed": 0, "total": 60, "gpus": [{"index": 0}], "samples": []}),
+    }
+    words = [line.split(maxsplit=1)[1] for line in VIEW.table(nodes, WINDOW)[2:]]
+    assert words == ["starting", "no answer for 0:42", "Failed to connect to the host via ssh", "no GPU", "starting"]
+
+
+def test_one_row_a_node_where_the_gpus_do_not_fit():
+    nodes = {
+        f"node-{number}": node(*(gpu(index, utilization_gpu=10 * index) for index in range(8))) for number in range(5)
+    }
+    lines = VIEW.table(nodes, WINDOW)
+    assert len(lines) == 7
+    assert lines[2].split()[-8:] == ["0", "%", "70", "%", "92", "%", "947", "64"]
+    assert VIEW.table(nodes, Size(79, 6))[-1] == " … 2 more; enlarge the window"
+
+
+@given(
+    names=st.lists(st.text("abc-012", min_size=1, max_size=60), min_size=1, max_size=40, unique=True),
+    gpus=st.integers(0, 16),
+    columns=st.integers(79, 250),
+    rows=st.integers(4, 60),
+    busy=st.sampled_from([None, 0, 50, 100]),
+    memory=st.sampled_from([None, 0, 18 * GIB, 283 * GIB]),
+    throttle=st.sampled_from([None, [], ["sw_thermal_slowdown", "hw_power_brake_slowdown", "unknown_0x400"]]),
+    ended=st.sampled_from([None, "done", "unreachable: " + 30 * "very "]),
+)
+def test_table_fits_the_window(names, gpus, columns, rows, busy, memory, throttle, ended):
+    coloured = Style(paint=lambda text, status: f"\x1b[33m{text}\x1b[0m")
+    entries = [
+        gpu(index, utilization_gpu=busy, memory_used=memory, throttle_reasons=throttle, power_draw=1234.5)
+        for index in range(gpus)
+    ]
+    lines = subject.GpuView(coloured).table({name: node(*entries, ended=ended) for name in names}, Size(columns, rows))
+    assert len(lines) <= rows
+    assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in lines) <= columns
+
+
+def test_plain_line_for_each_node():
+    nodes = {"a": node(gpu(0), gpu(1, temperature=70, throttle_reasons=["hw_slowdown"])), "b": Node(1.0)}
+    assert VIEW.plain(nodes) == [
+        "a: 0:08 of 1:00, GPU 93 93 %, up to 18.4 GiB, 237 W, up to 70 °C, slowed by hw slowdown",
+        "b: starting",
+    ]
+
+
+def test_node_that_has_ended_has_said_so():
+    assert VIEW.plain({"a": node(gpu(), ended="done"), "b": node(gpu())})[0].startswith("b: ")
+
+
+def test_plain_line_for_a_large_fleet():
+    nodes = {f"node-{number:02}": node(gpu(0), gpu(1, utilization_gpu=0)) for number in range(20)} | {
+        "lost": Node(60.0)
+    }
+    assert VIEW.plain(nodes) == ["20 of 21 nodes watched, 20 of 40 GPUs busy, up to 18.4 GiB, 4736 W, up to 64 °C"]
+
+
+def test_closing_words():
+    spread = {"mean": 90.4, "p50": 91, "max": 97.0}
+    summary = {
+        "index": 1,
+        "utilization_gpu": spread,
+        "memory_used": {"mean": GIB, "p50": GIB, "max": 18 * GIB},
+        "power_draw": {"mean": 101.2, "p50": 101, "max": 118.4},
+        "temperature": {"mean": 60, "p50": 60, "max": 64},
+    }
+    lost = dict.fromkeys(summary) | {"index": 2}
+    result = {"error": None, "gpus": [{"index": 1, "memory_total": 20 * GIB}], "summary": [summary, lost]}
+    assert VIEW.closing("node", result) == [
+        "node GPU 1: 90 % busy on average, up to 97 %, 18.0 of 20.0 GiB, 101 W, up to 118 W, up to 64 °C",
+        "node GPU 2: tells nothing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("result", "lines"),
+    [
+        (
+            {"error": "no NVIDIA driver on this node", "samples": [], "summary": []},
+            ["n: no NVIDIA driver on this node"],
+        ),
+        ({"failed": True, "msg": "duration is -1"}, []),
+    ],
+)
+def test_closing_words_without_samples(result, lines):
+    assert VIEW.closing("n", result) == lines
+
+
+def test_terminal_without_unicode():
+    view = subject.GpuView(ASCII)
+    nodes = {"n": node(gpu())}
+    assert "".join([*view.table(nodes, WINDOW), *view.plain(nodes)]).isascii()
+
+
+def test_nothing_is_shown_where_only_a_record_is_wanted():
+    silent = subject.Silent()
+    assert silent.table({"n": node(gpu())}, WINDOW) == silent.plain({}) == silent.closing("n", {}) == []

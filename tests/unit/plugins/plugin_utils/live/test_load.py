@@ -1,0 +1,132 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import load as subject
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import Node
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, Style
+from hypothesis import given
+from hypothesis import strategies as st
+
+WINDOW = Size(79, 23)
+VIEW = subject.LoadView()
+
+
+def load(elapsed=30.0, age=0.5, ended=None, gpus=(97, 95), **told):
+    """A node in a step of eight seconds, four of which are over."""
+    progress = {
+        "phase": "load",
+        "name": "sustained",
+        "number": 3,
+        "count": 3,
+        "total": 8.0,
+        "requests": None,
+        "elapsed": 4.0,
+        "finished": 17,
+        "tokens": 3248,
+        "since": 28.0,
+        "gpus": [{"index": index, "utilization_gpu": value} for index, value in enumerate(gpus)],
+    }
+    return Node(elapsed, age, progress | told, ended)
+
+
+def test_table():
+    nodes = {
+        "healthy": load(),
+        "other": load(total=None, requests=16, finished=9, name="prompt-128", number=1, tokens=148000, gpus=(12, 10)),
+        "warm": Node(4.0, 0.5, {"phase": "preparing", "name": "warm-up", "since": 2.0, "gpus": []}),
+        "new": Node(0.5),
+        "lost": load(ended="Connection refused"),
+        "quick": load(ended="done"),
+    }
+    assert VIEW.table(nodes, WINDOW) == [
+        " load on 6 nodes · 0:30 · 2 done",
+        " node     phase           time             tokens/s  GPU utilisation",
+        " healthy  3/3 sustained   0:04 of 0:08          812  ███████████████████░  96 %",
+        " other    1/3 prompt-128  9/16 req           37,000  ██░░░░░░░░░░░░░░░░░░  11 %",
+        " warm     warm-up         0:02                    -",
+        " new      starting",
+        " lost     Connection refused",
+        " quick    done",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        (load(), "step 3 of 3: sustained, 0:04 of 0:08, 812 tokens/s, GPU 97 95 %"),
+        (load(age=9.0), "step 3 of 3: sustained, 0:08 of 0:08, 812 tokens/s, GPU 97 95 %"),
+        (load(total=None, requests=16), "step 3 of 3: sustained, 17/16 req, 812 tokens/s, GPU 97 95 %"),
+        (load(phase="counting"), "step 3 of 3: sustained, counting, 812 tokens/s, GPU 97 95 %"),
+        (load(tokens=0, gpus=()), "step 3 of 3: sustained, 0:04 of 0:08"),
+        (load(tokens=0, gpus=(None, None)), "step 3 of 3: sustained, 0:04 of 0:08"),
+        (Node(4.0, 0.5, {"phase": "preparing", "since": 2.0, "gpus": []}), "preparing, 0:02"),
+        (load(age=42.0), "no answer for 0:42"),
+        (Node(0.5), "starting"),
+    ],
+)
+def test_plain_line(node, line):
+    assert VIEW.plain({"node": node}) == [f"node: {line}"]
+
+
+def test_node_that_has_ended_needs_no_line():
+    assert VIEW.plain({"a": load(ended="done"), "b": load(ended="unreachable")}) == []
+
+
+def test_plain_line_for_a_large_fleet():
+    nodes = {f"node-{number:02}": load(tokens=4000 + 40 * number) for number in range(20)}
+    nodes |= {"quick": load(ended="done"), "new": Node(0.5)}
+    assert VIEW.plain(nodes) == ["load on 22 nodes · 0:30 · 1 done, 1000 to 1190 tokens/s a node, GPU 96 %"]
+
+
+@pytest.mark.parametrize(
+    ("told", "speed"),
+    [
+        ({"phase": "load", "tokens": 3248, "elapsed": 4.0}, 812.0),
+        ({"phase": "load", "tokens": 0, "elapsed": 4.0}, None),
+        ({"phase": "load", "tokens": 0, "elapsed": 0.0}, None),
+        ({"phase": "preparing", "tokens": 64, "elapsed": 1.0}, None),
+        ({"phase": "preparing"}, None),
+    ],
+)
+def test_rate(told, speed):
+    assert subject.rate(told) == speed
+
+
+def test_those_that_run_come_first_where_not_all_fit():
+    nodes = {f"done-{number}": load(ended="done") for number in range(30)} | {"still": load()}
+    lines = VIEW.table(nodes, WINDOW)
+    assert lines[2].startswith(" still")
+    assert lines[-1] == " … 11 more; enlarge the window"
+
+
+@given(
+    names=st.lists(st.text("abc-012", min_size=1, max_size=60), min_size=1, max_size=40, unique=True),
+    step=st.text("abc-012", min_size=1, max_size=60),
+    columns=st.integers(79, 250),
+    rows=st.integers(3, 60),
+    tokens=st.integers(0, 10**7),
+    total=st.one_of(st.none(), st.floats(0.1, 86_400.0)),
+    gpus=st.lists(st.one_of(st.none(), st.integers(0, 100)), max_size=16),
+    ended=st.sampled_from([None, "done", "unreachable: " + 30 * "very "]),
+)
+def test_table_fits_the_window(names, step, columns, rows, tokens, total, gpus, ended):
+    node = load(name=step, tokens=tokens, total=total, requests=10**6, finished=10**5, gpus=gpus, ended=ended)
+    coloured = subject.LoadView(Style(paint=lambda text, status: f"\x1b[33m{text}\x1b[0m"))
+    lines = coloured.table(dict.fromkeys(names, node), Size(columns, rows))
+    assert len(lines) <= rows
+    assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in lines) <= columns
+
+
+def test_terminal_without_unicode():
+    view = subject.LoadView(ASCII)
+    assert "".join([*view.table({"n": load()}, WINDOW), *view.plain({"n": load()})]).isascii()
+
+
+def test_result_speaks_for_itself():
+    assert VIEW.closing("n", {}) == []

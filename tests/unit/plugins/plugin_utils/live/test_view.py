@@ -1,0 +1,72 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import view as subject
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (7.9, "0:07"), (60, "1:00"), (754, "12:34"), (3600, "1:00:00"), (90_061, "25:01:01")],
+)
+def test_clock(seconds, text):
+    assert subject.clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (subject.Node(0.3), "starting"),
+        (subject.Node(75), "no answer for 1:15"),
+        (subject.Node(20, age=1.0), None),
+        (subject.Node(80, age=61.0), "no answer for 1:01"),
+        (subject.Node(80, age=61.0, ended="done"), None),
+        (subject.Node(80, age=0.1, ended="Connection closed"), "Connection closed"),
+    ],
+)
+def test_words_in_place_of_figures(node, words):
+    assert node.quiet == words
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["gpu-1", "gpu-2"], ["gpu-1", "gpu-2"]),
+        (["gpu-01.example.com", "gpu-02.example.com"], ["gpu-01", "gpu-02"]),
+        (["vllm-production-01", "vllm-production-02"], ["vllm-…ction-01", "vllm-…ction-02"]),
+        (["vllm-production-01.example.com", "vllm-production-02.example.com"], ["vllm-…ction-01", "vllm-…ction-02"]),
+        (["192.168.100.101", "192.168.100.102"], ["192.1….100.101", "192.1….100.102"]),
+        (["gpu.fleet-a.example.com", "gpu.fleet-b.example.com"], ["gpu.fleet-a", "gpu.fleet-b"]),
+        (["the-only-one.example.com"], ["the-o…mple.com"]),
+        ([], []),
+    ],
+)
+def test_names_of_a_fleet_can_be_told_apart(names, shown):
+    nodes = dict.fromkeys(names, subject.Node(0.0))
+    assert list(subject.labels(nodes, 14, UNICODE).values()) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "   -"), (0, "   0"), (99.6, " 100"), (12345, "12345")],
+    ids=["unknown", "0", "99", "wide"],
+)
+def test_cell(value, text):
+    assert subject.cell(value, 4) == text
+
+
+def test_names_have_a_limit():
+    nodes = {"a": subject.Node(0), "a-very-long-name": subject.Node(0)}
+    assert subject.name_width(nodes, 40) == 16
+    assert subject.name_width(nodes, 10) == 10
+    assert subject.name_width({}, 10) == 0
+
+
+def test_what_does_not_fit_is_counted():
+    lines = [f"line {number}" for number in range(10)]
+    assert subject.cut(lines, 10, UNICODE) == lines
+    assert subject.cut(lines, 4, UNICODE) == ["line 0", "line 1", "line 2", " … 7 more; enlarge the window"]
+    assert subject.cut(lines, 0, UNICODE) == []

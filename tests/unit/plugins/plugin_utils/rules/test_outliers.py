@@ -1,0 +1,57 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers import (
+    MINIMUM_NODES,
+    TooFewNodes,
+    find_outliers,
+)
+
+
+def _fleet(size: int, noise: float, seed: int, *, mean: float = 100.0) -> dict[str, float]:
+    draw = random.Random(seed)
+    return {f"node-{index}": draw.gauss(mean, noise * mean) for index in range(size)}
+
+
+def test_one_slow_node_of_eight_is_found() -> None:
+    for seed in range(50):
+        fleet = _fleet(8, noise=0.005, seed=seed)
+        fleet["node-3"] *= 0.88
+        assert [outlier.node for outlier in find_outliers(fleet)] == ["node-3"]
+
+
+def test_the_deviation_is_named() -> None:
+    fleet = dict.fromkeys(("a", "b", "c", "d", "e"), 100.0) | {"f": 60.0}
+    (outlier,) = find_outliers(fleet)
+    assert (outlier.node, outlier.median, outlier.nodes) == ("f", 100.0, 6)
+    assert outlier.deviation == pytest.approx(-0.4)
+
+
+@pytest.mark.parametrize("size", [5, 8, 20])
+def test_identical_nodes_raise_under_one_per_cent_false_alarms(size: int) -> None:
+    alarms = sum(len(find_outliers(_fleet(size, noise=0.03, seed=seed))) for seed in range(200))
+    assert alarms / (200 * size) < 0.01
+
+
+def test_two_broken_nodes_do_not_hide_each_other() -> None:
+    fleet = _fleet(8, noise=0.01, seed=1) | {"node-0": 40.0, "node-1": 45.0}
+    assert [outlier.node for outlier in find_outliers(fleet)] == ["node-0", "node-1"]
+
+
+def test_alike_nodes_are_not_split_by_a_hair() -> None:
+    assert find_outliers({"a": 100.0, "b": 100.0, "c": 100.0, "d": 100.0, "e": 100.4}) == []
+
+
+def test_a_small_group_is_refused_with_its_size() -> None:
+    with pytest.raises(TooFewNodes, match=f"3 comparable nodes; judging by peers needs {MINIMUM_NODES}"):
+        find_outliers({"a": 1.0, "b": 2.0, "c": 3.0})
+
+
+def test_a_group_of_zeros_has_no_outlier() -> None:
+    assert find_outliers(dict.fromkeys("abcde", 0.0)) == []

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""NCCL's environment: each variable where its condition holds, and nowhere else."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import (
+    Link,
+    link_of,
+    nccl_settings,
+)
+
+V33 = (0, 33, 0)
+V10 = (0, 10, 0)
+
+
+def topology(size: int, kind: str | None, peer: str | None = None) -> dict[str, t.Any]:
+    """All pairs connected alike; without ``peer`` nobody asked for peer access."""
+
+    def square(cell: str | None) -> list[list[str | None]]:
+        return [["X" if row == column else cell for column in range(size)] for row in range(size)]
+
+    return {"matrix": square(kind), "p2p": square(peer) if peer else None}
+
+
+NVLINK, SWITCH, SOCKET, SOCKETS, VM = (
+    topology(4, "NV4", "OK"),
+    topology(4, "PIX", "OK"),
+    topology(4, "PHB", "OK"),
+    topology(4, "SYS", "OK"),
+    topology(4, "PHB", "NS"),
+)
+UNKNOWN = topology(4, None)
+#: Two GPUs behind one switch, the third on the other socket.
+MIXED = {"matrix": [["X", "PIX", "SYS"], ["PIX", "X", "SYS"], ["SYS", "SYS", "X"]], "p2p": None}
+
+#: name, topology, measured, version -> the variables beside NCCL_DEBUG
+CASES: list[tuple[str, dict[str, t.Any] | None, dict[str, float | None], tuple[int, ...], dict[str, str]]] = [
+    ("NVLink needs nothing", NVLINK, {}, V33, {}),
+    ("NVLink is not overruled by a driver without answer", topology(4, "NV4", "NS"), {}, V33, {}),
+    ("one switch needs nothing", SWITCH, {}, V33, {}),
+    ("same socket, not measured: NCCL chooses", SOCKET, {}, V33, {}),
+    ("same socket, peer access faster", SOCKET, {"default": 20e9, "p2p_off": 9e9}, V33, {"NCCL_P2P_LEVEL": "PHB"}),
+    ("same socket, within the noise", SOCKET, {"default": 20e9, "p2p_off": 19.8e9}, V33, {}),
+    ("same socket, host memory faster", SOCKET, {"default": 5e9, "p2p_off": 9e9}, V10, {"NCCL_P2P_DISABLE": "1"}),
+    ("one switch, peer access faster: NCCL takes it anyway", SWITCH, {"default": 20e9, "p2p_off": 9e9}, V33, {}),
+    ("across sockets, not measured: NCCL chooses", SOCKETS, {}, V33, {}),
+    ("across sockets, peer access faster", SOCKETS, {"default": 12e9, "p2p_off": 6e9}, V33, {"NCCL_P2P_LEVEL": "SYS"}),
+    ("NODE is across host bridges", topology(4, "NODE", "OK"), {"default": 12e9, "p2p_off": 6e9}, V33,
+     {"NCCL_P2P_LEVEL": "SYS"}),
+    ("a level needs the driver's word", topology(4, "PHB"), {"default": 20e9, "p2p_off": 9e9}, V33, {}),
+    ("VM without peer access", VM, {}, V33, {"NCCL_P2P_DISABLE": "1", "VLLM_SKIP_P2P_CHECK": "0"}),
+    ("VM, version that checks by itself", VM, {}, V10, {"NCCL_P2P_DISABLE": "1"}),
+    ("peer access said to work and broken", SOCKET, {"default": None, "p2p_off": 8e9}, V33,
+     {"NCCL_P2P_DISABLE": "1", "VLLM_SKIP_P2P_CHECK": "0"}),
+    ("shared memory broken", SOCKET, {"default": None, "p2p_off": None, "shm_off": 8e9}, V33,
+     {"NCCL_SHM_DISABLE": "1"}),
+    ("cuMem broken", SOCKET, {"default": None, "p2p_off": None, "cumem_off": 8e9}, V33, {"NCCL_CUMEM_ENABLE": "0"}),
+    ("cuMem broken, version that never used it", SOCKET, {"default": None, "cumem_off": 8e9}, V10, {}),
+    ("everything broken: no variable mends that", SOCKET, {"default": None, "p2p_off": None, "shm_off": None}, V33, {}),
+    ("unknown topology: NCCL chooses", UNKNOWN, {}, V33, {}),
+    ("no topology: NCCL chooses", None, {}, V33, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("measured_topology", "measured", "version", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_a_variable_stands_where_its_condition_holds(
+    measured_topology: dict[str, t.Any] | None,
+    measured: dict[str, float | None],
+    version: tuple[int, ...],
+    expected: dict[str, str],
+) -> None:
+    found = nccl_settings(measured_topology, 4, version, measured)
+    assert {setting.name: setting.value for setting in found.environment} == {"NCCL_DEBUG": "INFO", **expected}
+    assert all(setting.why for setting in found.environment)
+
+
+def test_peer_access_and_shared_memory_are_never_both_off() -> None:
+    speeds: tuple[float | None, ...] = (None, 5e9, 9e9)
+    variants = ("default", "p2p_off", "shm_off", "cumem_off")
+    links = (NVLINK, SWITCH, SOCKET, SOCKETS, VM, UNKNOWN, None)
+    for link, values in itertools.product(links, itertools.product(speeds, repeat=4)):
+        found = nccl_settings(link, 4, V33, dict(zip(variants, values, strict=True)))
+        assert not {"NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE"} <= {setting.name for setting in found.environment}
+
+
+def test_one_gpu_needs_no_nccl() -> None:
+    found = nccl_settings(VM, 1, V33, infiniband=False)
+    assert (found.environment, found.arguments) == ((), ())
+
+
+@pytest.mark.parametrize(("infiniband", "expected"), [(False, ["1"]), (True, []), (None, [])])
+def test_infiniband_is_given_up_only_where_there_is_none(infiniband: bool | None, expected: list[str]) -> None:
+    found = nccl_settings(NVLINK, 4, V33, infiniband=infiniband)
+    assert [setting.value for setting in found.environment if setting.name == "NCCL_IB_DISABLE"] == expected
+
+
+@pytest.mark.parametrize(("size", "expected"), [(2, ["disable_custom_all_reduce"]), (4, [])])
+def test_custom_all_reduce_is_off_where_vllm_would_try_it_without_peer_access(size: int, expected: list[str]) -> None:
+    assert [setting.name for setting in nccl_settings(topology(size, "PHB", "NS"), size, V33).arguments] == expected
+
+
+@pytest.mark.parametrize(
+    ("measured_topology", "size", "expected"),
+    [
+        (NVLINK, 4, Link("NVL", True)),
+        (SOCKET, 2, Link("PHB", True)),
+        (VM, 4, Link("PHB", False)),
+        (UNKNOWN, 4, Link(None, None)),
+        (MIXED, 3, Link("SYS", None)),
+        (MIXED, 2, Link("PIX", None)),
+        (topology(2, "PIX", "U"), 2, Link("PIX", None)),
+        ({"matrix": [["X", "PIX"], ["PIX", "X"]], "p2p": [["X", "OK"], ["NS", "X"]]}, 2, Link("PIX", False)),
+        (topology(2, "PIX"), 4, Link(None, None)),
+    ],
+)  # fmt: skip
+def test_the_farthest_pair_in_use_decides(measured_topology: dict[str, t.Any], size: int, expected: Link) -> None:
+    assert link_of(measured_topology, size) == expected
+
+
+@pytest.mark.parametrize(
+    ("measured_topology", "words"),
+    [
+        (NVLINK, "NVLink"),
+        (SOCKET, "same socket, with peer"),
+        (SOCKETS, "across sockets"),
+        (VM, "without peer"),
+        (None, "unknown"),
+    ],
+)
+def test_the_note_names_the_interconnect(measured_topology: dict[str, t.Any] | None, words: str) -> None:
+    assert words in nccl_settings(measured_topology, 4, V33).note
