@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store impo
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, NodeFacts, Options
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, JudgingOptions, NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import PROFILES
 
 ARGUMENTS: t.Final[dict[str, t.Any]] = {
@@ -97,7 +97,7 @@ class ActionModule(ActionBase):
         node = NodeFacts.from_results(
             (task_vars or {})["inventory_hostname"],
             options["results"],
-            options=Options(**{name: options[name] for name in RULE_OPTIONS}),
+            options=JudgingOptions(**{name: options[name] for name in RULE_OPTIONS}),
             check_mode=self._task.check_mode,
         )
         if options["baseline_dir"] and not options["speed_history"]:

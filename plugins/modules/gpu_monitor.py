@@ -198,7 +198,7 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import InvalidOption, Options, run
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import InvalidOption, MonitorOptions, run
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath
 
 ARGUMENT_SPEC = {
@@ -216,7 +216,7 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        module.exit_json(**run(Options.from_params(module.params), module.check_mode))
+        module.exit_json(**run(MonitorOptions.from_params(module.params), module.check_mode))
     except (InvalidOption, InvalidProgressPath) as error:
         module.fail_json(msg=str(error))
 

@@ -624,7 +624,7 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import Options, RealDriver, probe
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import ProbeOptions, RealDriver, probe
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import PATIENCE, LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath, published
@@ -677,7 +677,7 @@ def main() -> None:
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
-        options, progress = Options.from_params(module.params), LoadProgress()
+        options, progress = ProbeOptions.from_params(module.params), LoadProgress()
         with published(module.params["progress_path"], progress.snapshot, PATIENCE):
             result = probe(options, RealDriver(progress), module.check_mode)
     except (InvalidLoad, InvalidProgressPath) as error:

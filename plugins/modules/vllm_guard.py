@@ -92,7 +92,7 @@ answers:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.watchdog import GuardError, alive, begin, guard
 
 ARGUMENT_SPEC = {

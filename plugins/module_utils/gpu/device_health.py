@@ -59,7 +59,7 @@ _THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DeviceVerdict:
     """The answer for one GPU; ``note`` completes "GPU 3: ..."."""
 
     status: Status
@@ -71,10 +71,10 @@ class Verdict:
 def pcie_link(devices: Sequence[Device]) -> Finding:
     """Generation and width against what card and slot can do. An idle card slows its link, which is no fault."""
 
-    def judge(device: Device) -> Verdict:
+    def judge(device: Device) -> DeviceVerdict:
         link = device["pcie"]
         if None in (link["generation"], link["generation_max"], link["width"], link["width_max"]):
-            return Verdict(Status.NOT_TESTED, "does not report its PCIe link")
+            return DeviceVerdict(Status.NOT_TESTED, "does not report its PCIe link")
         now = f"gen {link['generation']} x{link['width']} of gen {link['generation_max']} x{link['width_max']}"
         loaded = (device["utilization_gpu"] or 0) >= LOADED
         narrow, slow = link["width"] < link["width_max"], link["generation"] < link["generation_max"]
@@ -83,19 +83,21 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
             "remedy": "Stop and start the node so that it lands on another host, or have the card reseated.",
         }
         if loaded and (narrow or slow):
-            return Verdict(Status.FAIL, f"PCIe {now} under load", **faulty)
+            return DeviceVerdict(Status.FAIL, f"PCIe {now} under load", **faulty)
         if narrow:
-            return Verdict(Status.WARN, f"PCIe {now}", faulty["cause"], "Measure again under load: " + faulty["remedy"])
+            return DeviceVerdict(
+                Status.WARN, f"PCIe {now}", faulty["cause"], "Measure again under load: " + faulty["remedy"]
+            )
         if (link["replay_counter"] or 0) > PCIE_REPLAYS:
-            return Verdict(
+            return DeviceVerdict(
                 Status.WARN,
                 f"{link['replay_counter']} PCIe replays",
                 "The link repeats packets: bad contact, cable or riser.",
                 "See whether the counter grows under load; if it does, have the card reseated.",
             )
         if slow:
-            return Verdict(Status.NOT_TESTED, f"PCIe {now}, but idle: an idle card slows its link")
-        return Verdict(Status.PASS, now)
+            return DeviceVerdict(Status.NOT_TESTED, f"PCIe {now}, but idle: an idle card slows its link")
+        return DeviceVerdict(Status.PASS, now)
 
     known = [d["pcie"] for d in devices if d["pcie"]["generation"] is not None and d["pcie"]["width"] is not None]
     links = {f"gen {link['generation']} x{link['width']}" for link in known}
@@ -129,7 +131,7 @@ def ecc(devices: Sequence[Device]) -> Finding:
     )
 
 
-def _memory(device: Device) -> Verdict:
+def _memory(device: Device) -> DeviceVerdict:
     counters, rows, pages = device["ecc"], device["remapped_rows"], device["retired_pages"]
     retired = (pages["correctable"] or 0) + (pages["uncorrectable"] or 0)
     replace = "Move the workload, stop and start the node, and report the host: the GPU needs to be replaced."
@@ -160,29 +162,29 @@ def _memory(device: Device) -> Verdict:
     )
     for found, note, cause, remedy in faults:
         if found:
-            return Verdict(Status.FAIL, note, cause, remedy)
+            return DeviceVerdict(Status.FAIL, note, cause, remedy)
     if counters["uncorrected_volatile"] is not None:
-        return Verdict(Status.PASS, "no uncorrectable error")
+        return DeviceVerdict(Status.PASS, "no uncorrectable error")
     spares = {"row remapping": rows["failure"], "page retirement": pages["pending"]}
     clean = [name for name, state in spares.items() if state is not None]
     if not clean:
-        return Verdict(Status.NOT_TESTED, "reports no ECC counters, no row remapping and no page retirement")
-    return Verdict(Status.NOT_TESTED, f"ECC is off or not supported; {' and '.join(clean)} is clean")
+        return DeviceVerdict(Status.NOT_TESTED, "reports no ECC counters, no row remapping and no page retirement")
+    return DeviceVerdict(Status.NOT_TESTED, f"ECC is off or not supported; {' and '.join(clean)} is clean")
 
 
 def throttle(devices: Sequence[Device]) -> Finding:
     """Reasons why the clocks are lower than they could be, at this moment."""
 
-    def judge(device: Device) -> Verdict:
+    def judge(device: Device) -> DeviceVerdict:
         reasons = device["throttle_reasons"]
         if reasons is None:
-            return Verdict(Status.NOT_TESTED, "does not report throttle reasons")
+            return DeviceVerdict(Status.NOT_TESTED, "does not report throttle reasons")
         bad = [reason for reason in reasons if reason not in HARMLESS_REASONS]
         if not bad:
-            return Verdict(Status.PASS, "not throttled")
+            return DeviceVerdict(Status.PASS, "not throttled")
         status = Status.FAIL if HARDWARE_REASONS.intersection(bad) else Status.WARN
         kind = next((kind for kind in _THROTTLE_ADVICE if any(kind in reason for reason in bad)), "unknown")
-        return Verdict(status, ", ".join(bad), *_THROTTLE_ADVICE[kind])
+        return DeviceVerdict(status, ", ".join(bad), *_THROTTLE_ADVICE[kind])
 
     seen = sorted({reason for device in devices for reason in device["throttle_reasons"] or []})
     return _combine(
@@ -199,24 +201,24 @@ def throttle(devices: Sequence[Device]) -> Finding:
 def temperature(devices: Sequence[Device]) -> Finding:
     """Distance to the GPU's own slowdown temperature; without a limit of its own a GPU is not tested."""
 
-    def judge(device: Device) -> Verdict:
+    def judge(device: Device) -> DeviceVerdict:
         limits, now = device["temperature_limits"], device["temperature"]
         hot = ("The GPU runs at the temperature at which it slows itself down.", _THROTTLE_ADVICE["thermal"][1])
         if limits["margin"] is not None and limits["margin_slowdown"] is not None:
             # Both are relative to the GPU's own maximum: a margin of 0 is reached first, slowdown comes below it.
             text = f"{limits['margin']} degrees below its maximum"
             if limits["margin"] <= limits["margin_slowdown"]:
-                return Verdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)
+                return DeviceVerdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)
             if limits["margin"] <= 0:
-                return Verdict(Status.WARN, "at its maximum temperature", *hot)
-            return Verdict(Status.PASS, text)
+                return DeviceVerdict(Status.WARN, "at its maximum temperature", *hot)
+            return DeviceVerdict(Status.PASS, text)
         if now is None or limits["slowdown"] is None:
-            return Verdict(Status.NOT_TESTED, "does not report its slowdown temperature")
+            return DeviceVerdict(Status.NOT_TESTED, "does not report its slowdown temperature")
         if now >= limits["slowdown"]:
-            return Verdict(Status.FAIL, f"{now} °C, slowdown at {limits['slowdown']} °C", *hot)
+            return DeviceVerdict(Status.FAIL, f"{now} °C, slowdown at {limits['slowdown']} °C", *hot)
         if limits["gpu_max"] is not None and now >= limits["gpu_max"]:
-            return Verdict(Status.WARN, f"{now} °C, maximum {limits['gpu_max']} °C", *hot)
-        return Verdict(Status.PASS, f"{now} °C")
+            return DeviceVerdict(Status.WARN, f"{now} °C, maximum {limits['gpu_max']} °C", *hot)
+        return DeviceVerdict(Status.PASS, f"{now} °C")
 
     known = [device["temperature"] for device in devices if device["temperature"] is not None]
     slowdowns = [
@@ -234,13 +236,13 @@ def temperature(devices: Sequence[Device]) -> Finding:
     )
 
 
-def _ask(judge: Callable[[Device], Verdict], devices: Sequence[Device]) -> dict[int, Verdict]:
+def _ask(judge: Callable[[Device], DeviceVerdict], devices: Sequence[Device]) -> dict[int, DeviceVerdict]:
     """Verdict by index of the GPU; of one that does not answer nothing is known."""
-    silent = Verdict(Status.NOT_TESTED, "does not answer")
+    silent = DeviceVerdict(Status.NOT_TESTED, "does not answer")
     return {device["index"]: silent if device["error"] else judge(device) for device in devices}
 
 
-def _combine(check: str, verdicts: Mapping[int, Verdict], good: str, **details: t.Any) -> Finding:
+def _combine(check: str, verdicts: Mapping[int, DeviceVerdict], good: str, **details: t.Any) -> Finding:
     """One finding from the verdicts of all GPUs: the worst decides, and the GPUs that have it are named."""
     status = worst(verdict.status for verdict in verdicts.values())
     if status is Status.PASS:

@@ -45,7 +45,7 @@ class InvalidOption(ValueError):
 
 
 @dataclass(frozen=True)
-class Options:
+class MonitorOptions:
     """The module's options; times in seconds."""
 
     duration: float
@@ -55,7 +55,7 @@ class Options:
     progress_path: str | None = None
 
     @classmethod
-    def from_params(cls, params: Mapping[str, t.Any]) -> Options:
+    def from_params(cls, params: Mapping[str, t.Any]) -> MonitorOptions:
         """Options from the module's parameters.
 
         :raises InvalidOption: for a value that is not possible.
@@ -97,7 +97,7 @@ def check_output(path: str | None) -> None:
 
 
 def run(
-    options: Options,
+    options: MonitorOptions,
     check_mode: bool = False,
     open_backend: Callable[[str], Reader] = open_reader,
     bus: Callable[[], Collection[str]] = pci.nvidia_gpus,
@@ -128,7 +128,9 @@ def run(
     return result | {"changed": written}
 
 
-def _watch(reader: Reader, options: Options, started: str, gpus: list[Result]) -> tuple[list[Result], str | None]:
+def _watch(
+    reader: Reader, options: MonitorOptions, started: str, gpus: list[Result]
+) -> tuple[list[Result], str | None]:
     """Samples over ``duration``, and why they ended before it, if they did."""
     sampler = GpuSampler(reader, options.interval)
     kept = max(1, math.ceil(KEPT / options.interval))

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
-    Answer,
+    ApiResponse,
     GaveUp,
     InvalidInput,
     Transient,
@@ -183,7 +183,7 @@ class LinodeTransport:
         return Transient("unreadable", text, may_have_happened=True)
 
 
-def _answer(method: str, path: str, error: ApiError) -> Answer:
+def _answer(method: str, path: str, error: ApiError) -> ApiResponse:
     """The API's error list, from an answer of any shape: a proxy's HTML page has no list."""
     listed = error.json.get("errors") if isinstance(error.json, dict) else None
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
@@ -194,4 +194,4 @@ def _answer(method: str, path: str, error: ApiError) -> Answer:
         body = error.response.text if error.response is not None else ""
         reasons, fields = (readable(body),) if body else (), ("",) if body else ()
     headers = error.response.headers if error.response is not None else {}
-    return Answer(method, path, error.status, reasons, fields, headers.get("Retry-After"))
+    return ApiResponse(method, path, error.status, reasons, fields, headers.get("Retry-After"))

@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import firewall, fleet
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput, LinodeError
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import Outcome, Provisioner, TaskFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import (
+    InstanceResult,
+    Provisioner,
+    TaskFailed,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import open_api, require_library
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_tags, instance_request
 
@@ -32,7 +36,7 @@ def run_instance(module: AnsibleModule) -> t.NoReturn:
     module.exit_json(**_result(outcome), diff={"before": outcome.before, "after": outcome.after})
 
 
-def _instance(module: AnsibleModule) -> Outcome:
+def _instance(module: AnsibleModule) -> InstanceResult:
     options = module.params
     # Everything that the user typed is checked before the first request.
     wanted = None
@@ -49,7 +53,7 @@ def _instance(module: AnsibleModule) -> Outcome:
     return provisioner.present(wanted, options["wait"], generate=options["return_root_pass"])
 
 
-def _result(outcome: Outcome) -> Json:
+def _result(outcome: InstanceResult) -> Json:
     result: Json = {
         "changed": outcome.changed,
         "instance": outcome.instance,

@@ -101,7 +101,7 @@ _LONGEST_TEXT = 300
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What the API sent: ``reasons`` are the texts of its error list, ``fields`` the fields they name."""
 
     method: str
@@ -140,7 +140,7 @@ def pause_asked_for(header: str | None, now: datetime | None = None) -> float | 
     return max(0.0, (moment - (now or datetime.now(timezone.utc))).total_seconds())
 
 
-def classify(answer: Answer) -> LinodeError:
+def classify(answer: ApiResponse) -> LinodeError:
     """What an error answer means. Statuses and texts are those of Linode's API document and its observed behaviour."""
     said = " ".join(answer.reasons)
     if answer.status == 429:

@@ -47,7 +47,7 @@ DEAD_ENDS: t.Final[dict[str, str]] = {
 
 
 @dataclass
-class Outcome:
+class InstanceResult:
     """What a task found and did. ``instance`` is null where there is none; ``history`` the statuses seen on the way."""
 
     changed: bool = False
@@ -64,7 +64,7 @@ class Outcome:
 class TaskFailed(Exception):
     """A task ended with ``error`` after it got as far as ``outcome`` says: what exists must be told all the same."""
 
-    def __init__(self, error: LinodeError, outcome: Outcome) -> None:
+    def __init__(self, error: LinodeError, outcome: InstanceResult) -> None:
         self.error = error
         self.outcome = outcome
         super().__init__(str(error))
@@ -123,9 +123,9 @@ class Provisioner:
         self._api = api
         self._check_mode = check_mode
         self._progress = progress or (lambda text: None)
-        self._outcome = Outcome()
+        self._outcome = InstanceResult()
 
-    def present(self, request: InstanceRequest, wait: bool = True, generate: bool = False) -> Outcome:
+    def present(self, request: InstanceRequest, wait: bool = True, generate: bool = False) -> InstanceResult:
         """One Linode as ``request`` says, running where ``wait`` is set.
 
         ``generate``: make a root password where none is given; it is in the outcome only where it was used.
@@ -134,14 +134,14 @@ class Provisioner:
         """
         return self._told(lambda: self._present(request, wait, generate))
 
-    def absent(self, label: str, tags: Sequence[str] = (), wait: bool = True) -> Outcome:
+    def absent(self, label: str, tags: Sequence[str] = (), wait: bool = True) -> InstanceResult:
         """No Linode of this label; one that lacks any of ``tags`` is not touched.
 
         :raises TaskFailed: with everything that is known about what exists.
         """
         return self._told(lambda: self._absent(label, tags, wait))
 
-    def _told(self, work: Callable[[], None]) -> Outcome:
+    def _told(self, work: Callable[[], None]) -> InstanceResult:
         try:
             work()
         except LinodeError as error:

@@ -9,7 +9,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-GIB: t.Final[int] = 1024**3
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 
 #: Plan families with GPUs: pattern of the type id, in which ``count`` is the number of GPUs. The digits of 6000 and
 #: 4000 are model names, and -s, -m, -l, -xl, -hs are sizes. Source: type ids of GET /v4/linode/types.
@@ -40,7 +40,7 @@ class UnknownInstanceType(ValueError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class InstancePlan:
     """One GPU plan: ``gpu_memory`` in bytes per GPU, ``price_hourly`` in US dollars (null where not known)."""
 
     gpus: int
@@ -49,12 +49,12 @@ class Plan:
     price_hourly: float | None
 
 
-def _plans(model: str, memory_gib: int, rows: dict[str, tuple[int, float | None]]) -> dict[str, Plan]:
-    return {type_id: Plan(gpus, model, memory_gib * GIB, price) for type_id, (gpus, price) in rows.items()}
+def _plans(model: str, memory_gib: int, rows: dict[str, tuple[int, float | None]]) -> dict[str, InstancePlan]:
+    return {type_id: InstancePlan(gpus, model, memory_gib * GIB, price) for type_id, (gpus, price) in rows.items()}
 
 
 #: The GPU plans whose hardware and price are known. Prices differ by region and account, so the API is the authority.
-PLANS: t.Final[dict[str, Plan]] = {
+PLANS: t.Final[dict[str, InstancePlan]] = {
     **_plans(
         "Quadro RTX 6000",
         24,
@@ -107,7 +107,7 @@ def gpu_count(type_id: str) -> int:
     raise UnknownInstanceType(type_id)
 
 
-def plan(type_id: str) -> Plan | None:
+def plan(type_id: str) -> InstancePlan | None:
     """What is known about a GPU plan beyond its count, or null."""
     return PLANS.get(type_id.strip().lower())
 

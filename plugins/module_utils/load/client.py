@@ -33,7 +33,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import (
     request_head,
     with_body,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import Answer
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import StreamResponse
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
@@ -70,7 +70,7 @@ class StampingSelector(selectors.DefaultSelector):
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """Where requests go: address, TLS context (``None`` for plain HTTP), and the head that all requests share."""
 
     address: str
@@ -92,7 +92,7 @@ def open_target(
     api_key: str | None = None,
     ca_path: str | None = None,
     validate_certs: bool = True,
-) -> Target:
+) -> LoadTarget:
     """The streaming endpoint (``completions`` or ``chat``) of the server at ``base_url``.
 
     :raises ValueError: for a ``base_url`` that is no URL.
@@ -106,7 +106,7 @@ def open_target(
     head = request_head("POST", parts.path.rstrip("/") + PATHS[endpoint], parts.netloc, headers)
     tls = _tls_context(ca_path, validate_certs) if secure else None
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    return Target(_address(host, port, timeout), port, host, tls, head, timeout, api_key)
+    return LoadTarget(_address(host, port, timeout), port, host, tls, head, timeout, api_key)
 
 
 def _address(host: str, port: int, timeout: float) -> str:
@@ -143,7 +143,7 @@ class Exchange:
         #: When an open loop wanted to send it.
         self.due: float | None = None
         self.wanted = wanted
-        self.answer = Answer()
+        self.answer = StreamResponse()
         self.failure: RequestFailed | None = None
         self.cancelled = False
 
@@ -162,7 +162,7 @@ class Connection(asyncio.BufferedProtocol):
     :param stamp: gives the time to note for bytes that the event loop has read.
     """
 
-    def __init__(self, target: Target, stamp: t.Callable[[], float]) -> None:
+    def __init__(self, target: LoadTarget, stamp: t.Callable[[], float]) -> None:
         self._target = target
         self._stamp = stamp
         self._intake: Intake | None = None
@@ -176,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
         self.reusable = False
 
     @classmethod
-    async def open(cls, target: Target, stamp: t.Callable[[], float], intake: Intake | None = None) -> Connection:
+    async def open(cls, target: LoadTarget, stamp: t.Callable[[], float], intake: Intake | None = None) -> Connection:
         """A connection that is ready to send.
 
         :param intake: reads it, where it is a plain one.

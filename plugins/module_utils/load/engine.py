@@ -11,10 +11,10 @@ import typing as t
 from collections import deque
 from collections.abc import Callable
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection, Exchange, Target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection, Exchange, LoadTarget
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client_saturation import SelfWatch
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import INTERVAL
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
@@ -42,7 +42,7 @@ class StepRun:
 
     def __init__(
         self,
-        target: Target,
+        target: LoadTarget,
         stamp: Callable[[], float],
         intake: Intake | None,
         step: Step,
@@ -74,9 +74,9 @@ class StepRun:
         self._self_watch = SelfWatch()
         self._last_activity = 0.0
         self._streams = min(step.concurrency, step.requests or step.concurrency)
-        self.outcome = Outcome(targets=step.targets)
+        self.outcome = LoadOutcome(targets=step.targets)
 
-    async def run(self) -> Outcome:
+    async def run(self) -> LoadOutcome:
         outcome, streams = self.outcome, self._streams
         await self._open_all(streams)
         outcome.started = outcome.timeline.origin = self._last_activity = self._start()

@@ -15,7 +15,7 @@ import typing as t
 from collections import deque
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 
 #: A request of an open loop: when it is due (``time.monotonic`` seconds), and its body.
 Request = tuple[float, bytes]
@@ -35,7 +35,7 @@ class OpenLoop(StepRun):
         self._first_end: float | None = None
         self._arrivals: asyncio.Task[None] | None = None
 
-    async def run(self) -> Outcome:
+    async def run(self) -> LoadOutcome:
         outcome = await super().run()
         outcome.unsent = len(self._held)
         return outcome

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, Timeline
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, TokenTimeline
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Targets
 
 #: Shortest steady window worth a number, in seconds.
@@ -38,7 +38,7 @@ _SUMS: t.Final = (
 
 
 @dataclass
-class Outcome:
+class LoadOutcome:
     """What one run of a step gave. Times are seconds of ``time.monotonic`` (``started``, ``ended``)."""
 
     started: float = 0.0
@@ -54,7 +54,7 @@ class Outcome:
     failures: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
     latencies: Latencies = field(default_factory=Latencies)
-    timeline: Timeline = field(default_factory=Timeline)
+    timeline: TokenTimeline = field(default_factory=TokenTimeline)
     completed_tokens: int = 0
     #: Moments at which they came.
     completed_arrivals: int = 0
@@ -104,7 +104,7 @@ class Outcome:
             return None
         return self.full_from - self.started, self.full_until - self.started
 
-    def merge(self, other: Outcome) -> None:
+    def merge(self, other: LoadOutcome) -> None:
         """Add what another maker of the same load saw at the same time, by the same clock."""
         self.started, self.ended = min(self.started, other.started), max(self.ended, other.ended)
         for name in _SUMS:

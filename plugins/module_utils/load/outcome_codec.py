@@ -15,8 +15,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, LogHistogram, Timeline
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import (
+    Latencies,
+    LogHistogram,
+    TokenTimeline,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 
 #: Per request, as exact numbers inside an outcome.
@@ -29,7 +33,7 @@ Packed = dict[str, t.Any]
 Reading: t.TypeAlias = "Counters | str"
 
 
-def pack(step: Step, outcomes: Sequence[Outcome], before: Reading, after: Reading, shift: float) -> Packed:
+def pack(step: Step, outcomes: Sequence[LoadOutcome], before: Reading, after: Reading, shift: float) -> Packed:
     """One step's ``outcomes`` and the server's counters around it.
 
     :param step: the whole step, of which this load may be a share.
@@ -42,7 +46,7 @@ def pack(step: Step, outcomes: Sequence[Outcome], before: Reading, after: Readin
     }
 
 
-def unpack(packed: Mapping[str, t.Any], shift: float = 0.0) -> tuple[Step, list[Outcome], Reading, Reading]:
+def unpack(packed: Mapping[str, t.Any], shift: float = 0.0) -> tuple[Step, list[LoadOutcome], Reading, Reading]:
     """What ``pack`` was given; ``shift`` is added to every time."""
     targets = packed["step"]["targets"]
     step = Step(**{**packed["step"], "targets": Targets(**targets) if targets else None})
@@ -51,9 +55,11 @@ def unpack(packed: Mapping[str, t.Any], shift: float = 0.0) -> tuple[Step, list[
     return step, outcomes, _unpack_counters(counters["before"]), _unpack_counters(counters["after"])
 
 
-def _pack_outcome(outcome: Outcome, shift: float) -> Packed:
+def _pack_outcome(outcome: LoadOutcome, shift: float) -> Packed:
     plain = {
-        field.name: getattr(outcome, field.name) for field in dataclasses.fields(Outcome) if field.name not in _OWN_FORM
+        field.name: getattr(outcome, field.name)
+        for field in dataclasses.fields(LoadOutcome)
+        if field.name not in _OWN_FORM
     }
     return {
         **plain,
@@ -67,14 +73,14 @@ def _pack_outcome(outcome: Outcome, shift: float) -> Packed:
     }
 
 
-def _unpack_outcome(packed: Mapping[str, t.Any], targets: Targets | None, shift: float) -> Outcome:
+def _unpack_outcome(packed: Mapping[str, t.Any], targets: Targets | None, shift: float) -> LoadOutcome:
     latencies = Latencies()
     for name in _LISTS:
         getattr(latencies, name).extend(_values(packed[name]))
     latencies.itl = LogHistogram.from_dict(packed["itl"])
-    timeline = Timeline.from_bins(packed["timeline"]["origin"] + shift, packed["timeline"]["bins"])
-    plain = {field.name: packed[field.name] for field in dataclasses.fields(Outcome) if field.name not in _OWN_FORM}
-    return Outcome(
+    timeline = TokenTimeline.from_bins(packed["timeline"]["origin"] + shift, packed["timeline"]["bins"])
+    plain = {field.name: packed[field.name] for field in dataclasses.fields(LoadOutcome) if field.name not in _OWN_FORM}
+    return LoadOutcome(
         **{**plain, **{name: _moved(packed[name], shift) for name in _TIMES}},
         latencies=latencies,
         timeline=timeline,

@@ -17,14 +17,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Findi
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Target, open_target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import LoadTarget, open_target
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import (
     Counters,
     cache_hit_ratio,
     settled_counters,
     token_ratio,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import pack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import max_concurrency, run_load
@@ -96,7 +96,7 @@ class ClosingSampler:
 
 
 @dataclass(frozen=True)
-class Options:
+class ProbeOptions:
     """The module's options; times in seconds, steps already read."""
 
     base_url: str
@@ -130,7 +130,7 @@ class Options:
         return tuple(share for step in self.steps if (share := self.share(step)) is not None)
 
     @classmethod
-    def from_params(cls, params: dict[str, t.Any]) -> Options:
+    def from_params(cls, params: dict[str, t.Any]) -> ProbeOptions:
         """Options from the module's parameters.
 
         :raises InvalidLoad: for a value that is not possible.
@@ -170,15 +170,15 @@ class Options:
 class Driver(t.Protocol):
     """Everything that reaches out of this file, so that a test can replace it."""
 
-    def api(self, options: Options) -> VllmApi: ...
+    def api(self, options: ProbeOptions) -> VllmApi: ...
 
-    def target(self, options: Options) -> Target: ...
+    def target(self, options: ProbeOptions) -> LoadTarget: ...
 
     def run(
-        self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int, start_at: float
-    ) -> Outcome: ...
+        self, target: LoadTarget, step: Step, bodies: Bodies, options: ProbeOptions, seed: int, start_at: float
+    ) -> LoadOutcome: ...
 
-    def sampler(self, options: Options) -> Sampler | str: ...
+    def sampler(self, options: ProbeOptions) -> Sampler | str: ...
 
 
 class RealDriver:
@@ -187,10 +187,10 @@ class RealDriver:
     def __init__(self, progress: LoadProgress | None = None) -> None:
         self._progress = progress or LoadProgress()
 
-    def api(self, options: Options) -> VllmApi:
+    def api(self, options: ProbeOptions) -> VllmApi:
         return VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
 
-    def target(self, options: Options) -> Target:
+    def target(self, options: ProbeOptions) -> LoadTarget:
         return open_target(
             options.base_url,
             options.endpoint,
@@ -200,7 +200,9 @@ class RealDriver:
             options.validate_certs,
         )
 
-    def run(self, target: Target, step: Step, bodies: Bodies, options: Options, seed: int, start_at: float) -> Outcome:
+    def run(
+        self, target: LoadTarget, step: Step, bodies: Bodies, options: ProbeOptions, seed: int, start_at: float
+    ) -> LoadOutcome:
         steps = options.own_steps
         self._progress.begin(step, steps)
         try:
@@ -211,7 +213,7 @@ class RealDriver:
         finally:
             self._progress.end()
 
-    def sampler(self, options: Options) -> Sampler | str:
+    def sampler(self, options: ProbeOptions) -> Sampler | str:
         """A GPU sampler that is not started, or the reason why there is none."""
         try:
             reader = open_reader()
@@ -222,7 +224,7 @@ class RealDriver:
         return ClosingSampler(sampler, reader)
 
 
-def probe(options: Options, driver: Driver, check_mode: bool = False) -> Result:
+def probe(options: ProbeOptions, driver: Driver, check_mode: bool = False) -> Result:
     """The module's result, without ``changed``.
 
     :raises InvalidLoad: for a model or a step that this server cannot serve, before any load.
@@ -284,7 +286,7 @@ def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, s
 class Probe:
     """One probe of one server."""
 
-    def __init__(self, options: Options, driver: Driver, api: VllmApi, server: Result) -> None:
+    def __init__(self, options: ProbeOptions, driver: Driver, api: VllmApi, server: Result) -> None:
         self._options = options
         self._driver = driver
         self._api = api
@@ -365,7 +367,7 @@ class Probe:
             result["mergeable"] = pack(whole, outcomes, before, after, self._wall)
         return result
 
-    def _load(self, step: Step, prompts: Prompts | None = None, start: float | None = None) -> Outcome:
+    def _load(self, step: Step, prompts: Prompts | None = None, start: float | None = None) -> LoadOutcome:
         before, after = request_body(
             self._server["model"], self._options.endpoint, step.output_tokens, self._continuous
         )
@@ -427,7 +429,7 @@ def _expected(before: Counters, tokens: int) -> float:
     return (before.generation_tokens or 0.0) + tokens
 
 
-def _first_failure(outcome: Outcome) -> RequestFailed:
+def _first_failure(outcome: LoadOutcome) -> RequestFailed:
     reason = next(iter(outcome.failures), "first_byte_timeout")
     return RequestFailed(reason, outcome.details.get(reason, ""))
 

@@ -14,11 +14,11 @@ import time
 import typing as t
 from collections.abc import Callable
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import StampingSelector, Target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import LoadTarget, StampingSelector
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.open_loop import OpenLoop
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.worker_pool import run_crew
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Bodies, Step
 
@@ -40,7 +40,7 @@ def _allow_files(connections: int) -> None:
 
 
 def run_step(
-    target: Target,
+    target: LoadTarget,
     step: Step,
     body: Callable[[], bytes],
     drain: float = 5.0,
@@ -48,7 +48,7 @@ def run_step(
     watch: Callable[[int, int], None] | None = None,
     start: Callable[[], float] = time.monotonic,
     rng: random.Random | None = None,
-) -> Outcome:
+) -> LoadOutcome:
     """Run ``step`` once, in an event loop of its own; ``body`` gives the next request body.
 
     :param drain: seconds that requests under way get after a ``duration`` step's end, before they are cancelled.
@@ -77,7 +77,7 @@ def run_step(
 
 
 def run_load(
-    target: Target,
+    target: LoadTarget,
     step: Step,
     bodies: Bodies,
     seed: int,
@@ -86,7 +86,7 @@ def run_load(
     reuse_connections: bool = True,
     watch: Callable[[int, int], None] | None = None,
     start_at: float = 0.0,
-) -> Outcome:
+) -> LoadOutcome:
     """Run ``step`` once with up to ``processes`` processes, each with its share of streams, requests and rate.
 
     :param seed: decides what is random here; the other parameters are those of ``run_step``.
@@ -100,7 +100,7 @@ def run_load(
 
         return run_step(target, step, bodies, drain, reuse_connections, watch, start, random.Random(seed))
 
-    def member(number: int, start: Callable[[], float], watch: Callable[[int, int], None]) -> Outcome:
+    def member(number: int, start: Callable[[], float], watch: Callable[[int, int], None]) -> LoadOutcome:
         rng = random.Random(f"{seed}/{number}")
         bodies.draw_from(rng)
         return run_step(target, shares[number], bodies, drain, reuse_connections, watch, start, rng)

@@ -139,7 +139,7 @@ def variation(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) / mean
 
 
-class Timeline:
+class TokenTimeline:
     """Tokens over time in bins of 10 ms, from ``origin`` (seconds on the clock of the arrivals)."""
 
     __slots__ = ("_bins", "origin")
@@ -165,12 +165,12 @@ class Timeline:
         return [list(item) for item in sorted(self._bins.items())]
 
     @classmethod
-    def from_bins(cls, origin: float, bins: Iterable[tuple[int, float]]) -> Timeline:
+    def from_bins(cls, origin: float, bins: Iterable[tuple[int, float]]) -> TokenTimeline:
         timeline = cls(origin)
         timeline._bins.update(dict(bins))
         return timeline
 
-    def merge(self, other: Timeline) -> None:
+    def merge(self, other: TokenTimeline) -> None:
         shift = round((other.origin - self.origin) * self.BINS_PER_SECOND)
         for index, count in other._bins.items():
             self._bins[index + shift] += count

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client_saturation import limits
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import SHARED
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, summarise, variation
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 
@@ -29,7 +29,11 @@ def skipped_result(step: Step, reason: str) -> dict[str, t.Any]:
 
 
 def step_result(
-    step: Step, outcomes: Sequence[Outcome], origin: float, ratio: tuple[float | None, str | None], cache: float | None
+    step: Step,
+    outcomes: Sequence[LoadOutcome],
+    origin: float,
+    ratio: tuple[float | None, str | None],
+    cache: float | None,
 ) -> dict[str, t.Any]:
     """``results[]`` for ``outcomes``, the repeats of ``step``; ``origin`` is time 0 of ``started`` and ``ended``."""
     latencies = Latencies()
@@ -87,7 +91,7 @@ def step_result(
     }
 
 
-def output_rate(outcome: Outcome) -> float | None:
+def output_rate(outcome: LoadOutcome) -> float | None:
     """Output tokens a second; ``None`` where the server does not count them or none came.
 
     A step of ``requests``: tokens of completed requests over the time from the first request to the last token. A step
@@ -100,14 +104,14 @@ def output_rate(outcome: Outcome) -> float | None:
     return outcome.timeline.tokens(0.0, outcome.duration) / outcome.duration or None
 
 
-def within_targets(outcomes: Sequence[Outcome]) -> int | None:
+def within_targets(outcomes: Sequence[LoadOutcome]) -> int | None:
     """Requests that met the targets; ``None`` without targets, or where a token count that they need is missing."""
     if any(o.targets is None or (o.targets.itl is not None and o.completed_uncounted) for o in outcomes):
         return None
     return sum(outcome.within_targets for outcome in outcomes)
 
 
-def second_variation(outcome: Outcome) -> float | None:
+def second_variation(outcome: LoadOutcome) -> float | None:
     """Coefficient of variation over the tokens of each whole second of the steady window; needs three seconds."""
     window = outcome.steady_window
     if window is None or outcome.completed_uncounted or window[1] - window[0] < _MIN_SECONDS:
@@ -116,14 +120,14 @@ def second_variation(outcome: Outcome) -> float | None:
     return variation([outcome.timeline.tokens(window[0] + n, window[0] + n + 1) for n in range(seconds)])
 
 
-def _pooled_rate(outcomes: Sequence[Outcome], rates: Sequence[float]) -> float | None:
+def _pooled_rate(outcomes: Sequence[LoadOutcome], rates: Sequence[float]) -> float | None:
     if len(rates) < len(outcomes):
         return None
     duration = sum(outcome.duration for outcome in outcomes)
     return sum(rate * outcome.duration for rate, outcome in zip(rates, outcomes, strict=True)) / duration
 
 
-def _steady_rate(outcomes: Sequence[Outcome]) -> float | None:
+def _steady_rate(outcomes: Sequence[LoadOutcome]) -> float | None:
     tokens = seconds = 0.0
     for outcome in outcomes:
         window = outcome.steady_window
@@ -134,7 +138,7 @@ def _steady_rate(outcomes: Sequence[Outcome]) -> float | None:
     return tokens / seconds
 
 
-def _client(outcomes: Sequence[Outcome], latencies: Latencies) -> dict[str, t.Any]:
+def _client(outcomes: Sequence[LoadOutcome], latencies: Latencies) -> dict[str, t.Any]:
     busiest = max((outcome.busiest for outcome in outcomes if outcome.busiest is not None), default=None)
     lag = max((outcome.lag_p99 for outcome in outcomes if outcome.lag_p99 is not None), default=None)
     backlog = max((outcome.backlog for outcome in outcomes if outcome.backlog is not None), default=None)
@@ -151,7 +155,7 @@ def _client(outcomes: Sequence[Outcome], latencies: Latencies) -> dict[str, t.An
     }
 
 
-def _tokens_per_arrival(outcomes: Sequence[Outcome]) -> float | None:
+def _tokens_per_arrival(outcomes: Sequence[LoadOutcome]) -> float | None:
     arrivals = sum(outcome.completed_arrivals for outcome in outcomes)
     return sum(outcome.completed_tokens for outcome in outcomes) / arrivals if arrivals else None
 

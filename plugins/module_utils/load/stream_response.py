@@ -23,7 +23,7 @@ _COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
 _CONTENT_KEYS: t.Final = ("content", "reasoning", "reasoning_content", "tool_calls", "function_call")
 
 
-class Answer:
+class StreamResponse:
     """Feeds on the body of one answer.
 
     ``arrivals`` are the times of the pieces that carried tokens (seconds on the caller's clock, ascending) and

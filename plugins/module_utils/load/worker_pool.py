@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 
 #: Seconds from the moment when all are ready to the common start: long enough for the word to reach everyone.
 _LEAD: t.Final = 0.02
@@ -32,14 +32,14 @@ Watch = Callable[[int, int], None]
 class Member(t.Protocol):
     """One process's part of the load; ``start`` and ``watch`` as in ``StepRun``."""
 
-    def __call__(self, *, start: Callable[[], float], watch: Watch) -> Outcome: ...
+    def __call__(self, *, start: Callable[[], float], watch: Watch) -> LoadOutcome: ...
 
 
 class CrewFailed(RuntimeError):
     """A process of the load client ended without a result; the message says how."""
 
 
-def run_crew(members: Sequence[Member], watch: Watch | None = None, start_at: float = 0.0) -> Outcome:
+def run_crew(members: Sequence[Member], watch: Watch | None = None, start_at: float = 0.0) -> LoadOutcome:
     """Run all ``members`` at the same time, each in a process of its own, and join their outcomes.
 
     :param watch: is told the sums of what the members tell.
@@ -87,14 +87,14 @@ def _end(processes: Sequence[BaseProcess]) -> None:
         process.join()
 
 
-def _lead(pipes: Sequence[Connection], watch: Watch | None, start_at: float) -> Outcome:
+def _lead(pipes: Sequence[Connection], watch: Watch | None, start_at: float) -> LoadOutcome:
     for pipe in pipes:
         _hear(pipe)
     start = max(start_at, time.monotonic() + _LEAD)
     for pipe in pipes:
         pipe.send(start)
     told = dict.fromkeys(pipes, (0, 0))
-    outcomes: dict[Connection, Outcome] = {}
+    outcomes: dict[Connection, LoadOutcome] = {}
     while len(outcomes) < len(pipes):
         for pipe in t.cast("list[Connection]", wait([pipe for pipe in pipes if pipe not in outcomes])):
             kind, value = _hear(pipe)

@@ -21,6 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
     without_user_text,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask, mask_value
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 
 __all__ = ["EngineFacts", "LogFacts", "Prefix", "engine_facts", "strip_prefix"]
 
@@ -139,7 +140,6 @@ _KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
 _KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
 # Older versions write GB and mean GiB: they divide by 2**30 (vllm/worker/model_runner.py, load_model).
 _MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
-_GIB = 2**30
 _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
 _COMMAND_TP = re.compile(
     r"(?:--tensor-parallel-size|(?<!\S)-tp)[= ](\d+)|[Tt]ensor parallel size \((\d+)\)"
@@ -376,7 +376,7 @@ def _first(match: re.Match[str]) -> int:
 
 
 def _bytes(gib: str) -> int:
-    return round(float(gib) * _GIB)
+    return round(float(gib) * GIB)
 
 
 def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:

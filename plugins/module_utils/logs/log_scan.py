@@ -10,6 +10,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
@@ -22,7 +23,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_findings im
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import NEEDLES, Scan, Scanner
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import (
-    Commands,
     LogSource,
     Since,
     container_source,

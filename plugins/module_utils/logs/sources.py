@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import tempfile
 import typing as t
 import zlib
@@ -25,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable, UnknownLog
 
 #: Bytes read at a time.
@@ -54,27 +54,6 @@ class LogSource:
         :raises LogUnavailable: when the node does not give it.
         """
         return self.opener()
-
-
-class Commands:
-    """The programs of this node, the one place where they are run; tests put another in its place."""
-
-    def which(self, name: str) -> str | None:
-        return shutil.which(name)
-
-    def run(self, argv: list[str]) -> tuple[int, str]:
-        """Exit status and the joined output of a short command."""
-        try:
-            done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)
-        except subprocess.TimeoutExpired:
-            return 124, "no answer within 30 seconds"
-        except OSError as error:
-            return 127, str(error)
-        return done.returncode, done.stdout.decode(errors="replace").strip()
-
-    def start(self, argv: list[str]) -> subprocess.Popen[bytes]:
-        """A running command whose joined output is its ``stdout``."""
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,11 @@ import typing as t
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Layout, Observations, Verdict
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import (
+    Layout,
+    Observations,
+    SignalAgreement,
+)
 
 SIZE: t.Final = "tensor_parallel.size"
 RANKS: t.Final = "tensor_parallel.ranks"
@@ -19,7 +23,7 @@ MODEL_FIT: t.Final = "tensor_parallel.model_fit"
 HEADS_SOURCE: t.Final = "vLLM: total number of attention heads must be divisible by tensor parallel size"
 
 
-def review(seen: Observations, verdict: Verdict) -> list[Finding]:
+def review(seen: Observations, verdict: SignalAgreement) -> list[Finding]:
     """The findings of area ``tensor_parallel``, one for each of its checks."""
     return [size(seen, verdict), ranks(seen, verdict), fit(seen, verdict.layout)]
 
@@ -31,7 +35,7 @@ def layout_text(layout: Layout) -> str:
     return f"TP {layout.tensor} x PP {layout.pipeline or 1} x DP {layout.data or 1}"
 
 
-def size(seen: Observations, verdict: Verdict) -> Finding:
+def size(seen: Observations, verdict: SignalAgreement) -> Finding:
     """``tensor_parallel.size``: TP x PP x DP against the GPUs of the node."""
     layout, count = verdict.layout, seen.gpu_count
     evidence = {"signals": {one.name: one.value for one in verdict.signals}, "agreement": dict(verdict.agreement)}
@@ -74,7 +78,7 @@ def size(seen: Observations, verdict: Verdict) -> Finding:
     return passed(SIZE, f"{text} uses all {count} GPUs{here}" if count > 1 else f"{text} on the only GPU", **details)
 
 
-def ranks(seen: Observations, verdict: Verdict) -> Finding:
+def ranks(seen: Observations, verdict: SignalAgreement) -> Finding:
     """``tensor_parallel.ranks``: as many running workers as the layout asks for, each on its own GPU."""
     server, needed = seen.server.value, verdict.layout.gpus
     on_gpus, workers = verdict.signal("gpu_processes"), verdict.signal("worker_processes")
@@ -109,7 +113,7 @@ def ranks(seen: Observations, verdict: Verdict) -> Finding:
     return not_tested(RANKS, f"Workers run for TP {workers.value}, but {unknown}", **details)
 
 
-def _nothing_runs(seen: Observations, verdict: Verdict) -> bool:
+def _nothing_runs(seen: Observations, verdict: SignalAgreement) -> bool:
     """Whether the server was asked and did not answer, and no process of it is seen either."""
     server = seen.server.value
     silent = server is not None and server.failure is not None

@@ -112,7 +112,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SignalAgreement:
     """What the signals say together: the layout, and who disagrees with it."""
 
     signals: tuple[Signal, ...]
@@ -158,7 +158,7 @@ def collect(seen: Observations) -> tuple[Signal, ...]:
     )
 
 
-def judge(seen: Observations) -> Verdict:
+def judge(seen: Observations) -> SignalAgreement:
     """All signals, the layout that most of them show, and those that dissent from it."""
     signals = collect(seen)
     layout = _layout(seen, signals)
@@ -174,7 +174,7 @@ def judge(seen: Observations) -> Verdict:
         "obtained": len(obtained),
         "dissenting": dissenting,
     }
-    return Verdict(signals, layout, agreement)
+    return SignalAgreement(signals, layout, agreement)
 
 
 def _most_common(values: Iterable[int | None]) -> int | None:

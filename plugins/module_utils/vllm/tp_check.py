@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of module ``vllm_tp_check``: observe a server from every side, then say what was seen.
 
-``observe`` is the edge and sees the node only through a ``Node``; ``describe`` is pure.
+``observe`` is the edge and sees the node only through a ``NodeReader``; ``describe`` is pure.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class InputError(ValueError):
 
 
 @dataclass(frozen=True)
-class Target:
+class CheckTarget:
     """What to look at: the module's options. ``ask_completion`` is false in check mode."""
 
     base_url: str | None = None
@@ -77,7 +77,7 @@ class Target:
     expected_gpu_count: int | None = None
     ask_completion: bool = True
 
-    def checked(self) -> Target:
+    def checked(self) -> CheckTarget:
         """This target with a normalised URL.
 
         :raises InputError: for values that cannot be.
@@ -90,10 +90,10 @@ class Target:
             raise InputError(str(problem)) from problem
 
 
-class Node:
+class NodeReader:
     """The host on which the module runs. Tests put another object in its place."""
 
-    def api(self, target: Target) -> VllmApi:
+    def api(self, target: CheckTarget) -> VllmApi:
         return VllmApi(
             t.cast(str, target.base_url), target.api_key, target.timeout, target.ca_path, target.validate_certs
         )
@@ -144,7 +144,7 @@ def _telling_lines(source: sources.LogSource) -> Iterator[str]:
             yield from line.decode(errors="replace").split("\r")
 
 
-def check(target: Target, node: Node) -> dict[str, t.Any]:
+def check(target: CheckTarget, node: NodeReader) -> dict[str, t.Any]:
     """The module's result.
 
     :raises InputError: for input that cannot be, before anything is asked of the server.
@@ -152,7 +152,7 @@ def check(target: Target, node: Node) -> dict[str, t.Any]:
     return describe(observe(target.checked(), node))
 
 
-def observe(target: Target, node: Node) -> Observations:
+def observe(target: CheckTarget, node: NodeReader) -> Observations:
     """Everything that can be seen of ``target``.
 
     :raises InputError: for a log or container that does not exist.
@@ -214,7 +214,7 @@ def _is_bindable(family: int, address: str) -> bool:
     return True
 
 
-def _elsewhere(target: Target, node: Node) -> str | None:
+def _elsewhere(target: CheckTarget, node: NodeReader) -> str | None:
     """Why this host's processes and GPUs say nothing about the server; ``None`` where they do."""
     if target.base_url is None or target.container is not None:
         return None
@@ -224,14 +224,14 @@ def _elsewhere(target: Target, node: Node) -> str | None:
     )
 
 
-def _server(target: Target, node: Node) -> Reading[ServerFacts]:
+def _server(target: CheckTarget, node: NodeReader) -> Reading[ServerFacts]:
     if target.base_url is None:
         return Reading(reason=NOT_ASKED.format("base_url"))
     with node.api(target) as api:
         return Reading(read_server(api, target.ask_completion), source=target.base_url)
 
 
-def _engine(target: Target, node: Node) -> Reading[EngineFacts]:
+def _engine(target: CheckTarget, node: NodeReader) -> Reading[EngineFacts]:
     """Facts from the log file, else from the container's log."""
     if target.log_path is not None:
         source, lines = target.log_path, node.file_lines
@@ -252,7 +252,7 @@ def _engine(target: Target, node: Node) -> Reading[EngineFacts]:
     return Reading(facts, source=source)
 
 
-def _container(target: Target, node: Node) -> Reading[ContainerFacts]:
+def _container(target: CheckTarget, node: NodeReader) -> Reading[ContainerFacts]:
     if target.container is None:
         return Reading(reason=NOT_ASKED.format("container"))
     source = f"container {target.container}"
@@ -264,7 +264,7 @@ def _container(target: Target, node: Node) -> Reading[ContainerFacts]:
         return Reading(reason=str(problem), source=source)
 
 
-def _process(target: Target, node: Node, container: ContainerFacts | None) -> Reading[ServerProcess]:
+def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | None) -> Reading[ServerProcess]:
     table = node.processes()
     try:
         if container is not None:
@@ -281,7 +281,7 @@ def _process(target: Target, node: Node, container: ContainerFacts | None) -> Re
     return Reading(process, source=f"process {process.pid} (found by {process.found_by})")
 
 
-def _gpus(node: Node) -> Reading[list[dict[str, t.Any]]]:
+def _gpus(node: NodeReader) -> Reading[list[dict[str, t.Any]]]:
     try:
         return Reading(node.gpus(), source="NVIDIA driver")
     except GpuUnavailable as problem:

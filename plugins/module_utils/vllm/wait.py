@@ -10,7 +10,7 @@ import time
 import typing as t
 from collections.abc import Callable, Mapping
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
 
 #: Seconds between two looks.
@@ -27,7 +27,7 @@ DEAD: t.Final = "dead"
 Look = dict[str, t.Any]
 
 
-class UnknownContainer(ValueError):
+class MissingContainer(ValueError):
     """There is no such container, or no Docker to ask."""
 
 
@@ -51,12 +51,12 @@ class Watch:
     def look(self) -> Look:
         """``state``, ``stage``, ``detail``, and for a dead server ``cause``, ``exit_code`` and ``log_tail``.
 
-        :raises UnknownContainer: where Docker does not know the container or does not answer.
+        :raises MissingContainer: where Docker does not know the container or does not answer.
         """
         code, answer = self._commands.run(["docker", "container", "inspect", self.container])
         if code:
             reason = answer.splitlines()[-1] if answer else "no answer"
-            raise UnknownContainer(f"no container {self.container!r}: {reason}")
+            raise MissingContainer(f"no container {self.container!r}: {reason}")
         document = json.loads(answer)[0]
         state = document["State"]
         down = bool(state.get("Restarting")) or not state.get("Running")

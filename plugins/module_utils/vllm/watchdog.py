@@ -15,8 +15,8 @@ import time
 import typing as t
 from collections.abc import Callable
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
 
 #: Seconds between two looks at the promise.
 PERIOD: t.Final = 1.0

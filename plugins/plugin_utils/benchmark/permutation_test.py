@@ -40,7 +40,7 @@ K = t.TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Series:
+class RoundSeries:
     """Repeats of one figure (any unit), stored and new; ``minimum_effect`` is the smallest change worth a word."""
 
     before: Sequence[float]
@@ -76,10 +76,10 @@ def compare(before: Sequence[float], now: Sequence[float], *, lower_is_worse: bo
     :raises TooFewRepeats: below ``MINIMUM_REPEATS`` on either side.
     :raises ValueError: where the stored mean is not positive.
     """
-    return compare_together({"": Series(before, now, lower_is_worse)})[""]
+    return compare_together({"": RoundSeries(before, now, lower_is_worse)})[""]
 
 
-def compare_together(family: Mapping[K, Series]) -> dict[K, Comparison]:
+def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
     """Compare all figures of one run at once; ``p_value`` is adjusted for their number.
 
     The n-th value of every series was measured in the same round, so that all have the same number of rounds.
@@ -99,7 +99,7 @@ def compare_together(family: Mapping[K, Series]) -> dict[K, Comparison]:
     return {key: _comparison(series, p) for (key, series), p in zip(family.items(), p_values, strict=True)}
 
 
-def _comparison(series: Series, p_value: float) -> Comparison:
+def _comparison(series: RoundSeries, p_value: float) -> Comparison:
     old, new = statistics.fmean(series.before), statistics.fmean(series.now)
     if old <= 0:
         raise ValueError(f"the stored mean is {old}; a speed or a time is positive")
@@ -109,7 +109,7 @@ def _comparison(series: Series, p_value: float) -> Comparison:
     return Comparison(old, new, change, p_value, regressed, (len(series.before), len(series.now)))
 
 
-def _standardised(series: Series) -> list[float]:
+def _standardised(series: RoundSeries) -> list[float]:
     """All values with mean 0 and length 1, turned so that a regression makes the stored ones large.
 
     The sum over any deal's first set is then its correlation with the values, up to a factor that all series share. It

@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutatio
     MINIMUM_EFFECT,
     SIGNIFICANCE,
     Comparison,
-    Series,
+    RoundSeries,
     TooFewRepeats,
     compare_together,
 )
@@ -33,7 +33,7 @@ SOURCE: t.Final = (
 
 
 @dataclass(frozen=True)
-class Metric:
+class ComparedMetric:
     """A figure of a round that is compared; ``path`` leads to it."""
 
     name: str
@@ -48,10 +48,10 @@ class Metric:
 
 #: A first token waits for the step of the batch that is under way, so TTFT scatters by nature; a request has one of it,
 #: where it has hundreds of ITL.
-METRICS: t.Final[tuple[Metric, ...]] = (
-    Metric("output_throughput", "tok/s", ("output_throughput",), True, MINIMUM_EFFECT, 0.0),
-    Metric("itl", "ITL p50", ("itl", "p50"), False, MINIMUM_EFFECT, 0.0005),
-    Metric("ttft", "TTFT p50", ("ttft", "p50"), False, 0.2, 0.02),
+METRICS: t.Final[tuple[ComparedMetric, ...]] = (
+    ComparedMetric("output_throughput", "tok/s", ("output_throughput",), True, MINIMUM_EFFECT, 0.0),
+    ComparedMetric("itl", "ITL p50", ("itl", "p50"), False, MINIMUM_EFFECT, 0.0005),
+    ComparedMetric("ttft", "TTFT p50", ("ttft", "p50"), False, 0.2, 0.02),
 )
 _BY_NAME: t.Final = {metric.name: metric for metric in METRICS}
 
@@ -117,15 +117,15 @@ def _why_not(before: Json | None, now: Json) -> str | None:
     return None
 
 
-def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, Series]:
-    family: dict[Key, Series] = {}
+def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, RoundSeries]:
+    family: dict[Key, RoundSeries] = {}
     for metric in METRICS:
         for key, (before, now) in pairs.items():
             old, new = _values(before, metric), _values(now, metric)
             if old is not None and new is not None and any(old):
-                family[(metric.name, key)] = Series(old, new, metric.lower_is_worse, _smallest_change(metric, old))
+                family[(metric.name, key)] = RoundSeries(old, new, metric.lower_is_worse, _smallest_change(metric, old))
     speeds = [series for (name, _key), series in family.items() if name == METRICS[0].name]
-    overall = Series(
+    overall = RoundSeries(
         [_geometric_mean(values) for values in zip(*(series.before for series in speeds), strict=True)],
         [_geometric_mean(values) for values in zip(*(series.now for series in speeds), strict=True)],
     )
@@ -137,11 +137,11 @@ def _geometric_mean(speeds: Sequence[float]) -> float:
     return math.exp(statistics.fmean(math.log(max(speed, 0.001)) for speed in speeds))
 
 
-def _smallest_change(metric: Metric, before: Sequence[float]) -> float:
+def _smallest_change(metric: ComparedMetric, before: Sequence[float]) -> float:
     return max(metric.smallest_change, metric.smallest_step / statistics.fmean(before))
 
 
-def _values(cell: Json, metric: Metric) -> list[float] | None:
+def _values(cell: Json, metric: ComparedMetric) -> list[float] | None:
     """The metric of every round; ``None`` where a round lacks it."""
     values = []
     for entry in cell["rounds"]:
@@ -154,8 +154,8 @@ def _values(cell: Json, metric: Metric) -> list[float] | None:
     return values
 
 
-def _turned(series: Series) -> Series:
-    return Series(series.before, series.now, not series.lower_is_worse, series.minimum_effect)
+def _turned(series: RoundSeries) -> RoundSeries:
+    return RoundSeries(series.before, series.now, not series.lower_is_worse, series.minimum_effect)
 
 
 def _row(key: Key, worse: Comparison, better: Comparison) -> Json:

@@ -84,7 +84,7 @@ _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
 
 
 @dataclass
-class Plan:
+class DeploymentPlan:
     """``arguments`` and ``environment`` with reasons, ``refused`` and ``warnings`` in words, ``container`` to start."""
 
     parallel: Parallel
@@ -111,7 +111,7 @@ class Plan:
         }
 
 
-def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping[str, t.Any]) -> Plan:
+def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping[str, t.Any]) -> DeploymentPlan:
     """The plan for one node.
 
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
@@ -149,7 +149,7 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
         *review(_effective(arguments, given), _pairs(environment), str(settings["version"]), measured),
         *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
     ]
-    return Plan(
+    return DeploymentPlan(
         parallel=parallel,
         arguments=arguments,
         environment=environment,

@@ -9,12 +9,11 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case, figures
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus
-
-GIB: t.Final = 2**30
 
 #: Less than this is a desktop or a monitoring tool, which troubles nobody.
 _NOTICEABLE: t.Final = GIB // 2

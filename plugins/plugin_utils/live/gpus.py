@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device_health import HARMLESS_REASONS
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import (
-    Node,
+    NodeProgress,
     cell,
     clock,
     cut,
@@ -22,10 +23,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import (
     name_width,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.tables import GIB
 
 Gpu = Mapping[str, t.Any]
-Nodes = Mapping[str, Node]
+Nodes = Mapping[str, NodeProgress]
 
 #: Columns of a row beside the node's name, the gauge and the note.
 _FIXED: t.Final = 51
@@ -101,7 +101,7 @@ class GpuView:
         """Columns for name, gauge and note."""
         note = min(_NOTE, width - _WIDE + _NOTE // 2) if width >= _WIDE else 0
         free = width - _FIXED - (note + 2 if note else 0)
-        name = name_width({"node": Node(0.0), **nodes}, min(_NAME, free // 2))
+        name = name_width({"node": NodeProgress(0.0), **nodes}, min(_NAME, free // 2))
         return name, max(1, min(_BAR, free - name)), note
 
     def _head(self, nodes: Nodes, width: int) -> str:
@@ -109,7 +109,7 @@ class GpuView:
         head = f" {'node':<{name}}  GPU  {'utilisation':<{gauge + 6}}   memory GiB     W   °C   MHz   PCIe"
         return (head + ("  slowed by" if note else ""))[:width]
 
-    def _gpu_rows(self, name: str, node: Node, nodes: Nodes, width: int) -> Iterator[str]:
+    def _gpu_rows(self, name: str, node: NodeProgress, nodes: Nodes, width: int) -> Iterator[str]:
         room, gauge, note = self._room(nodes, width)
         label = f" {name:<{room}}"
         latest = _latest(node)
@@ -143,7 +143,7 @@ class GpuView:
         head = f" {'node':<{name}} GPUs  {'utilisation':<{gauge + 6}}  least  most  memory      W   °C"
         return head[:width]
 
-    def _node_row(self, name: str, node: Node, nodes: Nodes, width: int) -> str:
+    def _node_row(self, name: str, node: NodeProgress, nodes: Nodes, width: int) -> str:
         room, gauge, _note = self._room(nodes, width)
         label = f" {name:<{room}}"
         latest = _latest(node)
@@ -162,7 +162,7 @@ class GpuView:
         slowed = any(slowed_by(gpu) for gpu in latest)
         return label + (self.style.paint(f"{text} !", "warn") if slowed else text)
 
-    def _plain(self, node: Node) -> str:
+    def _plain(self, node: NodeProgress) -> str:
         latest = _latest(node)
         if words := _words(node):
             return words
@@ -192,19 +192,19 @@ def slowed_by(gpu: Gpu) -> list[str]:
     return [reason.replace("_", " ") for reason in gpu["throttle_reasons"] or () if reason not in HARMLESS_REASONS]
 
 
-def _words(node: Node) -> str | None:
+def _words(node: NodeProgress) -> str | None:
     """What to say of a node in place of its GPUs; ``None`` where there are samples to show."""
     if node.quiet or _latest(node):
         return node.quiet
     return "no GPU" if node.progress.get("samples") else "starting"
 
 
-def _latest(node: Node) -> Sequence[Gpu]:
+def _latest(node: NodeProgress) -> Sequence[Gpu]:
     samples = node.progress.get("samples") or [{"gpus": []}]
     return t.cast("Sequence[Gpu]", samples[-1]["gpus"])
 
 
-def _totals(node: Node) -> dict[int, int | None]:
+def _totals(node: NodeProgress) -> dict[int, int | None]:
     return {gpu["index"]: gpu["memory_total"] for gpu in node.progress.get("gpus") or ()}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import (
-    Node,
+    NodeProgress,
     cell,
     clock,
     cut,
@@ -21,7 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import (
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
 
-Nodes = Mapping[str, Node]
+Nodes = Mapping[str, NodeProgress]
 
 #: Columns of a row beside the node's name, the phase and the gauge.
 _FIXED: t.Final = 38
@@ -42,7 +42,7 @@ class LoadView:
     def table(self, nodes: Nodes, size: Size) -> list[str]:
         """Title, head and one row a node; where they do not fit, those that still run come first."""
         width = min(size.columns, 140)
-        room = name_width({"node": Node(0.0), **nodes}, min(_NAME, (width - _FIXED) // 3))
+        room = name_width({"node": NodeProgress(0.0), **nodes}, min(_NAME, (width - _FIXED) // 3))
         phase = min(_PHASE, (width - _FIXED - room) * 3 // 5, max(5, *(len(_short(node)) for node in nodes.values())))
         gauge = max(1, min(_BAR, width - _FIXED - room - phase))
         head = f" {'node':<{room}}  {'phase':<{phase}}  {'time':<{_TIME}}   tokens/s  {'GPU utilisation':<{gauge}}"
@@ -77,7 +77,7 @@ class LoadView:
         parts = [f"load on {len(nodes)} node{'s' if len(nodes) != 1 else ''}", clock(elapsed)]
         return self.style.dot.join([*parts, *([f"{ended} done"] if ended else [])])
 
-    def _row(self, name: str, node: Node, rooms: tuple[int, int, int], width: int) -> str:
+    def _row(self, name: str, node: NodeProgress, rooms: tuple[int, int, int], width: int) -> str:
         room, phase, gauge = rooms
         label = f" {name:<{room}}"
         words = node.quiet or node.ended
@@ -93,7 +93,7 @@ class LoadView:
             f"  {cell(rate(told), 9, ',.0f')}  {utilisation}"
         ).rstrip()
 
-    def _plain(self, node: Node) -> str:
+    def _plain(self, node: NodeProgress) -> str:
         if node.quiet:
             return node.quiet
         told = node.progress
@@ -120,14 +120,14 @@ def _phase(told: Mapping[str, t.Any]) -> str:
     return f"step {told['number']} of {told['count']}: {told['name']}"
 
 
-def _short(node: Node) -> str:
+def _short(node: NodeProgress) -> str:
     told = node.progress
     if "number" in told:
         return f"{told['number']}/{told['count']} {told['name']}"
     return str(told.get("name") or "preparing")
 
 
-def _time(node: Node) -> str:
+def _time(node: NodeProgress) -> str:
     """Elapsed of total where the step has a duration, requests of all where it has those, else the time until now."""
     told, age = node.progress, node.age or 0.0
     if told["phase"] == "counting":
@@ -139,6 +139,6 @@ def _time(node: Node) -> str:
     return clock(told["since"] + age)
 
 
-def _busy(node: Node) -> list[float]:
+def _busy(node: NodeProgress) -> list[float]:
     gpus = node.progress.get("gpus") or ()
     return [gpu["utilization_gpu"] for gpu in gpus if gpu["utilization_gpu"] is not None]

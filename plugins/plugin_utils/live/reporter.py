@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import Board, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size, redrawn
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import Node
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress
 
 #: Seconds between two looks whether it is time to draw, and between two drawings on a terminal.
 TICK: t.Final = 0.25
@@ -37,9 +37,9 @@ def poll_interval(hosts: int, shortest: float) -> float:
 class View(t.Protocol):
     """How the hosts of a task look, as lines; pure."""
 
-    def table(self, nodes: Mapping[str, Node], size: Size) -> list[str]: ...
+    def table(self, nodes: Mapping[str, NodeProgress], size: Size) -> list[str]: ...
 
-    def plain(self, nodes: Mapping[str, Node]) -> list[str]: ...
+    def plain(self, nodes: Mapping[str, NodeProgress]) -> list[str]: ...
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]: ...
 
@@ -149,10 +149,10 @@ class Reporter:
         return float(self._state["started"]) + PATIENCE if silence is None else now - silence + REPORT
 
     @staticmethod
-    def _nodes(states: Mapping[str, State]) -> dict[str, Node]:
+    def _nodes(states: Mapping[str, State]) -> dict[str, NodeProgress]:
         now = time.monotonic()
         return {
-            name: Node(
+            name: NodeProgress(
                 elapsed=now - state["started"],
                 age=None if state["received"] is None else now - state["received"],
                 progress=state["progress"],

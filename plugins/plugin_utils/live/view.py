@@ -16,7 +16,7 @@ SILENT: t.Final = 10.0
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeProgress:
     """One host of a running task.
 
     ``elapsed`` is seconds since the task began on it, ``age`` seconds since its last news (``None``: none yet),
@@ -56,11 +56,11 @@ def cell(value: float | None, width: int, form: str = ".0f") -> str:
     return f"{'-' if value is None else format(value, form):>{width}}"
 
 
-def name_width(nodes: Mapping[str, Node], limit: int) -> int:
+def name_width(nodes: Mapping[str, NodeProgress], limit: int) -> int:
     return min(max((len(name) for name in nodes), default=0), limit)
 
 
-def labels(nodes: Mapping[str, Node], width: int, style: Style) -> dict[str, str]:
+def labels(nodes: Mapping[str, NodeProgress], width: int, style: Style) -> dict[str, str]:
     """Each name in ``width`` columns, so that it can be told from the others: names of a fleet begin and end alike.
 
     Where they do not fit, the domain that all have goes first, then what stands in the middle of each.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import Node, clock
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, clock
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
 
 #: Nodes that are named; of more their number is told.
@@ -24,11 +24,11 @@ class WordsView:
     words: str
     style: Style = UNICODE
 
-    def table(self, nodes: Mapping[str, Node], size: Size) -> list[str]:
+    def table(self, nodes: Mapping[str, NodeProgress], size: Size) -> list[str]:
         """One line: time, words, and the nodes that are not done."""
         return [f" {self.style.fit(line, size.columns - 1)}" for line in self.plain(nodes)]
 
-    def plain(self, nodes: Mapping[str, Node]) -> list[str]:
+    def plain(self, nodes: Mapping[str, NodeProgress]) -> list[str]:
         """The same; nothing where all are done."""
         running = {name: node for name, node in nodes.items() if node.ended is None}
         if not running:

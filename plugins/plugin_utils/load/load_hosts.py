@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters, cache_hit_ratio, token_ratio
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import Reading, unpack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import NO_SHARE, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
@@ -175,7 +175,7 @@ def _part(host: str, result: Mapping[str, t.Any]) -> Result:
     }
 
 
-def _join(outcomes: Sequence[Outcome | None]) -> Outcome:
+def _join(outcomes: Sequence[LoadOutcome | None]) -> LoadOutcome:
     first, *others = (outcome for outcome in outcomes if outcome is not None)
     for other in others:
         first.merge(other)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import typing as t
 
-GIB: t.Final = 2**30
-
 
 def speed(tokens_per_second: float) -> str:
     """``90.7``, ``1,234``: as many digits as a speed deserves."""

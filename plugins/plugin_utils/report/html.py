@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jinja2
+from ansible_collections.multigpu.vllm.plugins.module_utils import units
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.topology import LEGEND
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import (
@@ -72,7 +73,7 @@ def _environment() -> jinja2.Environment:
         cell=figures.cell,
         cost=figures.cost,
         makers=tables.load_makers,
-        gib=lambda size: f"{size / figures.GIB:.1f}",
+        gib=lambda size: f"{size / units.GIB:.1f}",
         ms=lambda seconds: "-" if seconds is None else figures.milliseconds(seconds),
         plain=figures.plain,
         speed=lambda value: "-" if value is None else figures.speed(value),

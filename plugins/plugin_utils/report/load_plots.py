@@ -32,7 +32,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Series:
+class PlotSeries:
     """One line: its path, its dots (strokes of no length), and the area between two percentiles (may be empty)."""
 
     name: str
@@ -60,7 +60,7 @@ class Panel:
     x_title: str
     x_ticks: tuple[plot.Tick, ...]
     y_ticks: tuple[plot.Tick, ...]
-    series: tuple[Series, ...]
+    series: tuple[PlotSeries, ...]
     labels: tuple[Label, ...]
     limits: Limits | None
     summary: str
@@ -76,7 +76,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Metric:
+class PlotMetric:
     """How a figure of a load step is drawn. ``read`` gives (middle, upper end) in ``unit``, or ``None``."""
 
     key: str
@@ -101,9 +101,9 @@ def _throughput(step: plot.Document) -> tuple[float, float]:
 
 
 METRICS: t.Final = (
-    Metric("output_throughput", "Throughput", "tok/s", _throughput, lower_is_worse=True),
-    Metric("ttft", "Time to first token", "ms", _latency("ttft"), 1000.0),
-    Metric("itl", "Inter-token latency", "ms", _latency("itl"), 1000.0),
+    PlotMetric("output_throughput", "Throughput", "tok/s", _throughput, lower_is_worse=True),
+    PlotMetric("ttft", "Time to first token", "ms", _latency("ttft"), 1000.0),
+    PlotMetric("itl", "Inter-token latency", "ms", _latency("itl"), 1000.0),
 )
 
 
@@ -146,7 +146,9 @@ def _group(
     return Group(f"Against {title}{alone}", tuple(panels), tuple(drawn))
 
 
-def _panel(metric: Metric, title: str, x_title: str, lines: Mapping[str, Mapping[int, plot.Document]]) -> Panel | None:
+def _panel(
+    metric: PlotMetric, title: str, x_title: str, lines: Mapping[str, Mapping[int, plot.Document]]
+) -> Panel | None:
     values = {
         name: {x: value for x, step in points.items() if (value := metric.read(step)) is not None}
         for name, points in lines.items()
@@ -170,7 +172,7 @@ def _panel(metric: Metric, title: str, x_title: str, lines: Mapping[str, Mapping
         x_ticks=_x_ticks(x_at),
         y_ticks=tuple(plot.Tick(y_at(number * step), f"{number * step:,g}") for number in range(round(top / step) + 1)),
         series=tuple(
-            Series(
+            PlotSeries(
                 name,
                 plot.path((x_at[x], y_at(middle)) for x, (middle, _high) in points.items()),
                 "".join(
@@ -206,7 +208,7 @@ def _x_ticks(positions: Mapping[int, float]) -> tuple[plot.Tick, ...]:
 
 
 def _top(
-    metric: Metric, lines: Iterable[Mapping[int, tuple[float, float]]], expected: Iterable[plot.Document]
+    metric: PlotMetric, lines: Iterable[Mapping[int, tuple[float, float]]], expected: Iterable[plot.Document]
 ) -> float:
     """Upper end of the y axis: room above the highest value for its label."""
     measured = [high for points in lines for _middle, high in points.values()]
@@ -241,7 +243,7 @@ def short(value: float) -> str:
 
 
 def _limits(
-    metric: Metric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
+    metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> Limits | None:
     """Expected value and the areas beyond the limits; a single point gets a short piece around it."""
     if not expected:
@@ -265,7 +267,7 @@ def _limits(
     )
 
 
-def _summary(metric: Metric, title: str, values: Mapping[str, Mapping[int, tuple[float, float]]]) -> str:
+def _summary(metric: PlotMetric, title: str, values: Mapping[str, Mapping[int, tuple[float, float]]]) -> str:
     parts = [
         f"{name}: " + ", ".join(f"{short(middle)} {metric.unit} at {x:,}" for x, (middle, _high) in points.items())
         for name, points in values.items()

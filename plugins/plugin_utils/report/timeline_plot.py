@@ -32,7 +32,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class UtilisationTimeline:
     """Utilisation of all GPUs on one time axis."""
 
     strips: tuple[Strip, ...]
@@ -40,7 +40,7 @@ class Timeline:
     ticks: tuple[plot.Tick, ...]
 
 
-def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -> Timeline | None:
+def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -> UtilisationTimeline | None:
     """One strip a GPU on a common time axis; ``None`` where nothing was sampled."""
     if utilisation is None or not utilisation["rows"]:
         return None
@@ -54,7 +54,7 @@ def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -
         return 100.0 * min(max(seconds, 0.0), end) / end
 
     step = plot.nice_step(end, 6)
-    return Timeline(
+    return UtilisationTimeline(
         strips=tuple(
             _strip(
                 gpu, column, [(row["time"], row["utilization_gpu"][column]) for row in rows], interval, utilisation, at

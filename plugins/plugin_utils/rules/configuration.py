@@ -94,15 +94,15 @@ def shared_memory(node: NodeFacts) -> list[Finding]:
 def _reviewed(
     check: str,
     settings: Settings | None,
-    table: tuple[known_issues.Knob, ...],
-    combined: Sequence[known_issues.Knob],
+    table: tuple[known_issues.SettingRule, ...],
+    combined: Sequence[known_issues.SettingRule],
     version: known_issues.Version | None,
     proof: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     # A combination belongs to the check of the setting that it is named after.
     mine = [knob for knob in combined if any(row.name == knob.name for row in table) or knob.name in (settings or {})]
     mine = [knob for knob in mine if (knob.name.isupper()) == (check == "configuration.environment")]
-    bad = [knob for knob in mine if knob.verdict is not known_issues.Verdict.REDUNDANT]
+    bad = [knob for knob in mine if knob.verdict is not known_issues.IssueKind.REDUNDANT]
     if settings is None and not bad:
         return [not_tested(check, _BLIND[check])]
     told = known_issues.review(settings or {}, table, version)
@@ -124,7 +124,7 @@ def _reviewed(
     ]
 
 
-def _finding(check: str, knob: known_issues.Knob, value: t.Any, version: known_issues.Version | None) -> Finding:
+def _finding(check: str, knob: known_issues.SettingRule, value: t.Any, version: known_issues.Version | None) -> Finding:
     return Finding(
         check=check,
         status=Status(knob.status),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -18,8 +19,6 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "memory.headroom": ("gpu",),
     "memory.oom": ("logs",),
 }
-
-GIB: t.Final = 2**30
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:

@@ -77,7 +77,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Options:
+class JudgingOptions:
     """The role's options that a rule may read.
 
     ``model`` may give ``weight_bytes, layers, kv_heads``; ``memory_bandwidth`` is bytes/s of one GPU,
@@ -110,7 +110,7 @@ class NodeFacts:
     load: Measurement
     logs: Measurement
     nccl_bandwidth: Measurement = Measurement("nccl_bandwidth", reason="nccl_bandwidth was not run")
-    options: Options = Options()
+    options: JudgingOptions = JudgingOptions()
     check_mode: bool = False
 
     @classmethod
@@ -119,7 +119,7 @@ class NodeFacts:
         name: str,
         results: Mapping[str, Mapping[str, t.Any] | None],
         *,
-        options: Options | None = None,
+        options: JudgingOptions | None = None,
         check_mode: bool = False,
     ) -> NodeFacts:
         """``results`` maps the keys of ``MEASUREMENTS`` to registered results.
@@ -136,7 +136,7 @@ class NodeFacts:
                 key: item if item.taken else Measurement(item.module, reason=lost.reason, unreachable=True)
                 for key, item in taken.items()
             }
-        return cls(name=name, options=options or Options(), check_mode=check_mode, **taken)
+        return cls(name=name, options=options or JudgingOptions(), check_mode=check_mode, **taken)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:

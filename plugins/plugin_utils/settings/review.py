@@ -19,7 +19,7 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SettingIssue:
     """``fatal`` settings keep the server from starting, or do the opposite of what they are for."""
 
     fatal: bool
@@ -31,7 +31,7 @@ def review(
     environment: Mapping[str, t.Any],
     version: str,
     measured: Collection[str] = (),
-) -> list[Verdict]:
+) -> list[SettingIssue]:
     """What the knob table says about ``arguments`` and ``environment`` under vLLM ``version``.
 
     :param measured: names of settings whose condition was found to hold on this node: a warning about one of them
@@ -41,7 +41,7 @@ def review(
     return [_verdict(row) for row in rows if row.status is Status.FAIL or row.name not in measured]
 
 
-def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) -> list[Verdict]:
+def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) -> list[SettingIssue]:
     """What is to be said about the shared memory of a container for ``ranks`` ranks; ``shm_size`` as Docker takes it.
 
     :raises ValueError: for a size that Docker does not know.
@@ -63,5 +63,5 @@ def size_in_bytes(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _verdict(row: known_issues.Knob) -> Verdict:
-    return Verdict(row.status is Status.FAIL, f"{row.summary}. {row.cause} {row.remedy}")
+def _verdict(row: known_issues.SettingRule) -> SettingIssue:
+    return SettingIssue(row.status is Status.FAIL, f"{row.summary}. {row.cause} {row.remedy}")

@@ -19,7 +19,7 @@ VLLM: t.Final = "vLLM source, releases 0.6.3 to 0.33.0"
 NCCL: t.Final = "NCCL environment variables, NVIDIA documentation"
 
 
-class Verdict(str, enum.Enum):
+class IssueKind(str, enum.Enum):
     """What is wrong with a setting."""
 
     INVALID = "invalid"  # no version takes this value: the server does not start
@@ -33,13 +33,13 @@ class Verdict(str, enum.Enum):
 
     @property
     def status(self) -> Status:
-        if self in (Verdict.INVALID, Verdict.GONE, Verdict.TOO_NEW, Verdict.CONFLICT):
+        if self in (IssueKind.INVALID, IssueKind.GONE, IssueKind.TOO_NEW, IssueKind.CONFLICT):
             return Status.FAIL
-        return Status.PASS if self is Verdict.REDUNDANT else Status.WARN
+        return Status.PASS if self is IssueKind.REDUNDANT else Status.WARN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knob:
+class SettingRule:
     """Setting ``name`` draws ``verdict`` in versions ``since <= version < before``.
 
     ``values``: only these (lower case); ``unless``: all but these; ``above`` and ``below``: numbers beyond a limit.
@@ -47,7 +47,7 @@ class Knob:
     """
 
     name: str
-    verdict: Verdict
+    verdict: IssueKind
     summary: str
     cause: str
     remedy: str

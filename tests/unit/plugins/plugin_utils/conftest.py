@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_di
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import empty_device
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import node_document, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts, Options
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
 
 GIB = 2**30
 Results = dict[str, dict[str, t.Any]]
@@ -172,7 +172,7 @@ def node() -> Callable[..., NodeFacts]:
     """``node(results, **options)``: facts as the rules get them."""
 
     def build(results: Results, **options: t.Any) -> NodeFacts:
-        return NodeFacts.from_results("node-01", results, options=Options(**options))
+        return NodeFacts.from_results("node-01", results, options=JudgingOptions(**options))
 
     return build
 
@@ -188,7 +188,7 @@ RUN = {
 
 def judged_node(name: str, results: Results, **options: t.Any) -> dict[str, t.Any]:
     """The entry of a node in the report."""
-    facts = NodeFacts.from_results(name, results, options=Options(**options))
+    facts = NodeFacts.from_results(name, results, options=JudgingOptions(**options))
     return node_document(facts, judge(facts))
 
 

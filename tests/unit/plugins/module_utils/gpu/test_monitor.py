@@ -26,7 +26,7 @@ def run(nvml, loaded, node_of):
         def open_backend(backend):
             return reader or NvmlReader(nvml(node_of(loaded, 2)))
 
-        options = subject.Options(**{**PARAMS, "duration": 0.05, "interval": 0.01, **params})
+        options = subject.MonitorOptions(**{**PARAMS, "duration": 0.05, "interval": 0.01, **params})
         return subject.run(options, check_mode, open_backend, list, lambda: NOON)
 
     return start
@@ -52,7 +52,7 @@ def test_node_without_driver_is_a_finding(nvml):
     def missing(backend):
         raise GpuUnavailable("no_driver", backend)
 
-    result = subject.run(subject.Options(1, 1, "nvml"), open_backend=missing, bus=lambda: ["0000:01:00.0"])
+    result = subject.run(subject.MonitorOptions(1, 1, "nvml"), open_backend=missing, bus=lambda: ["0000:01:00.0"])
     (finding,) = result["findings"]
     assert (finding["check"], finding["status"]) == ("hardware.driver", "fail")
     assert "no NVIDIA driver" in result["error"]
@@ -151,13 +151,15 @@ def test_monitor_ends_when_nobody_listens(run, tmp_path, monkeypatch):
 )
 def test_impossible_options(params, message):
     with pytest.raises(subject.InvalidOption, match=message):
-        subject.Options.from_params({**PARAMS, **params})
+        subject.MonitorOptions.from_params({**PARAMS, **params})
 
 
 def test_impossible_progress_path():
     with pytest.raises(InvalidProgressPath):
-        subject.Options.from_params({**PARAMS, "progress_path": "progress.json"})
+        subject.MonitorOptions.from_params({**PARAMS, "progress_path": "progress.json"})
 
 
 def test_options_of_the_controller_stay_there():
-    assert subject.Options.from_params({**PARAMS, "live": True, "record": "x.csv"}) == subject.Options(10.0, 1.0)
+    assert subject.MonitorOptions.from_params({**PARAMS, "live": True, "record": "x.csv"}) == subject.MonitorOptions(
+        10.0, 1.0
+    )

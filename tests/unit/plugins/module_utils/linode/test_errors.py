@@ -11,7 +11,7 @@ NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 
 def answer(status, *reasons, fields=None, retry_after=None):
     named = tuple(fields or [""] * len(reasons))
-    return subject.Answer("POST", "/linode/instances", status, reasons, named, retry_after)
+    return subject.ApiResponse("POST", "/linode/instances", status, reasons, named, retry_after)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import client as subject
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import run_step
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
@@ -36,7 +36,7 @@ BODY = b'{"model": "tiny", "prompt": [1, 2], "max_tokens": 3}'
 HTML = b"<!DOCTYPE html><html><body><h1>Welcome to nginx!</h1></body></html>"
 
 
-def load(url: str, requests: int = 1, timeout: float = 20.0, **options: object) -> Outcome:
+def load(url: str, requests: int = 1, timeout: float = 20.0, **options: object) -> LoadOutcome:
     target = subject.open_target(url, "completions", timeout, **options)
     return run_step(target, Step("test", 2, TOKENS, 1, requests), lambda: BODY)
 

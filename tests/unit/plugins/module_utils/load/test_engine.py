@@ -8,7 +8,7 @@ import itertools
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import engine as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import open_target
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import run_step
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import (
@@ -28,7 +28,7 @@ TOKENS = 4
 
 def load(
     server: ScriptedServer, timeout: float = 20.0, drain: float = 0.2, reuse: bool = True, **step: object
-) -> Outcome:
+) -> LoadOutcome:
     target = open_target(server.url, "completions", timeout)
     return run_step(target, Step("test", 2, TOKENS, **step), lambda: b"{}", drain, reuse)
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import open_target
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import run_step
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import (
@@ -30,7 +30,7 @@ def answer(pause: float) -> list:
     return [STREAM_HEAD, *pieces, event(last_usage(TOKENS)), event("[DONE]"), STREAM_END]
 
 
-def load(server: ScriptedServer, drain: float = 5.0, timeout: float = 20.0, **step: object) -> Outcome:
+def load(server: ScriptedServer, drain: float = 5.0, timeout: float = 20.0, **step: object) -> LoadOutcome:
     target = open_target(server.url, "completions", timeout)
     rng = random.Random(5)
     return run_step(target, Step("test", 2, TOKENS, **step), lambda: b"{}", drain, rng=rng)

@@ -22,8 +22,8 @@ def exchange(sent: float, arrivals: list[float], due: float | None = None, failu
     return result
 
 
-def outcome(*exchanges: Exchange, **figures: object) -> subject.Outcome:
-    result = subject.Outcome(started=10.0, **figures)
+def outcome(*exchanges: Exchange, **figures: object) -> subject.LoadOutcome:
+    result = subject.LoadOutcome(started=10.0, **figures)
     result.timeline.origin = 10.0
     for one in exchanges:
         result.add(one)
@@ -31,11 +31,11 @@ def outcome(*exchanges: Exchange, **figures: object) -> subject.Outcome:
 
 
 def test_the_steady_window_needs_a_second():
-    outcome = subject.Outcome(started=10.0, full_from=10.5, full_until=13.0)
+    outcome = subject.LoadOutcome(started=10.0, full_from=10.5, full_until=13.0)
     assert outcome.steady_window == (0.5, 3.0)
     outcome.full_until = 11.0
     assert outcome.steady_window is None
-    assert subject.Outcome().steady_window is None
+    assert subject.LoadOutcome().steady_window is None
 
 
 def some(rng: random.Random) -> list[Exchange]:

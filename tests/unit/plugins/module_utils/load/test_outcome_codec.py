@@ -13,16 +13,16 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import outcome_codec as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 COUNTERS = Counters(1000.0, 10.0, 0.0, 500.0, 0.0)
 
 
-def measured(seed: int = 1) -> Outcome:
+def measured(seed: int = 1) -> LoadOutcome:
     rng = random.Random(seed)
-    outcome = Outcome(
+    outcome = LoadOutcome(
         started=100.0,
         ended=104.0,
         deadline=104.0,
@@ -51,7 +51,7 @@ def measured(seed: int = 1) -> Outcome:
     return outcome
 
 
-def travelled(outcome: Outcome, shift: float = 0.0, back: float = 0.0) -> Outcome:
+def travelled(outcome: LoadOutcome, shift: float = 0.0, back: float = 0.0) -> LoadOutcome:
     step = Step("s", 8, 20, 4, duration=4.0, targets=Targets(ttft=0.5))
     packed = json.loads(json.dumps(subject.pack(step, [outcome], COUNTERS, "the server offers no /metrics", shift)))
     again, (unpacked,), before, after = subject.unpack(packed, back)
@@ -85,7 +85,7 @@ def test_times_become_those_of_another_clock():
     unpacked = travelled(measured(), shift=1_795_000_000.0, back=-1_795_000_000.0 + 7.0)
     assert (unpacked.started, unpacked.ended, unpacked.deadline) == (107.0, 111.0, 111.0)
     assert unpacked.timeline.origin == 107.0
-    assert travelled(Outcome(), shift=5.0).deadline is None
+    assert travelled(LoadOutcome(), shift=5.0).deadline is None
 
 
 def test_loads_that_travelled_add_up():

@@ -69,12 +69,12 @@ class Driver(subject.RealDriver):
         super().__init__()
         self.fake = FakeSampler()
 
-    def sampler(self, options: subject.Options) -> FakeSampler:
+    def sampler(self, options: subject.ProbeOptions) -> FakeSampler:
         return self.fake
 
 
-def options(**changes: object) -> subject.Options:
-    return subject.Options.from_params(PARAMS | changes)
+def options(**changes: object) -> subject.ProbeOptions:
+    return subject.ProbeOptions.from_params(PARAMS | changes)
 
 
 class Healthy:

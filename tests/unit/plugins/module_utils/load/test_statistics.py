@@ -109,7 +109,7 @@ def test_merging_latencies():
 
 
 def test_the_timeline_counts_tokens_by_time():
-    timeline = subject.Timeline(100.0)
+    timeline = subject.TokenTimeline(100.0)
     timeline.add([100.05, 100.95, 101.5], [1, 1, 1])
     timeline.add([101.6], [4], 2.0)
     assert timeline.tokens(0.0, 1.0) == 2

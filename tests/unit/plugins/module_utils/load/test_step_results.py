@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import step_results as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
@@ -25,8 +25,8 @@ def exchange(sent: float, arrivals: list[float], tokens: int | None = None, **ou
     return result
 
 
-def outcome(*exchanges: Exchange, ended: float = 14.0, deadline: float | None = None, **figures: object) -> Outcome:
-    result = Outcome(started=10.0, ended=ended, deadline=deadline, cpu=0.2, busiest=0.2, lag_p99=0.001, **figures)
+def outcome(*exchanges: Exchange, ended: float = 14.0, deadline: float | None = None, **figures: object) -> LoadOutcome:
+    result = LoadOutcome(started=10.0, ended=ended, deadline=deadline, cpu=0.2, busiest=0.2, lag_p99=0.001, **figures)
     result.timeline.origin = 10.0
     for one in exchanges:
         result.add(one)

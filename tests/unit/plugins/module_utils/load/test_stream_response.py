@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import Answer
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import StreamResponse
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
@@ -21,9 +21,9 @@ def events_of(body: bytes) -> list[bytes]:
     return [block + b"\n\n" for block in body.split(b"\n\n") if block.strip()]
 
 
-def play(pieces: list[bytes]) -> Answer:
+def play(pieces: list[bytes]) -> StreamResponse:
     """Feed ``pieces``, one a second from 1 on."""
-    answer = Answer()
+    answer = StreamResponse()
     for second, piece in enumerate(pieces, 1):
         answer.feed(piece, float(second))
     return answer
@@ -94,7 +94,7 @@ def test_several_tokens_in_a_piece():
 
 
 def test_pieces_that_are_read_together_arrive_together():
-    answer = Answer()
+    answer = StreamResponse()
     answer.feed(b"".join(sse(text(1))), 1.0)
     answer.feed(b"".join(sse(text(2), text(3))), 2.0)
     answer.feed(b"".join(sse(text(4))), 2.0)

@@ -14,19 +14,19 @@ from multiprocessing.context import ForkProcess
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import worker_pool as subject
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 
 
 def member(completed: int):
     """One that says how far it is, and notes when it was told to start."""
 
-    def work(*, start, watch) -> Outcome:
+    def work(*, start, watch) -> LoadOutcome:
         async def begin() -> float:
             return start()
 
         begun = subject.asyncio.run(begin())
         watch(completed * 10, completed)
-        return Outcome(started=begun, completed=completed)
+        return LoadOutcome(started=begun, completed=completed)
 
     return work
 
@@ -46,12 +46,12 @@ def test_nobody_need_watch():
 
 
 def test_a_member_that_fails_ends_all(capfd):
-    def broken(*, start, watch) -> Outcome:
+    def broken(*, start, watch) -> LoadOutcome:
         raise ZeroDivisionError("an error of our own")
 
-    def patient(*, start, watch) -> Outcome:
+    def patient(*, start, watch) -> LoadOutcome:
         time.sleep(600)
-        return Outcome()
+        return LoadOutcome()
 
     with pytest.raises(subject.CrewFailed):
         subject.run_crew([broken, patient])
@@ -59,10 +59,10 @@ def test_a_member_that_fails_ends_all(capfd):
 
 
 def test_a_member_that_is_killed_ends_all():
-    def killed(*, start, watch) -> Outcome:
+    def killed(*, start, watch) -> LoadOutcome:
         start_in_loop(start)
         os.kill(os.getpid(), signal.SIGKILL)
-        return Outcome()
+        return LoadOutcome()
 
     with pytest.raises(subject.CrewFailed):
         subject.run_crew([member(1), killed])
@@ -76,9 +76,9 @@ def test_a_process_that_cannot_be_started_ends_those_that_were(monkeypatch):
             raise BlockingIOError("Resource temporarily unavailable")
         return forked(process)
 
-    def patient(*, start, watch) -> Outcome:
+    def patient(*, start, watch) -> LoadOutcome:
         time.sleep(600)
-        return Outcome()
+        return LoadOutcome()
 
     monkeypatch.setattr(ForkProcess, "_Popen", staticmethod(fork_once))
     open_before = os.listdir("/proc/self/fd")
@@ -100,14 +100,14 @@ def test_members_end_with_their_leader():
     """A leader that is killed tells nobody: its members notice that the line is dead."""
     reading, writing = os.pipe()
 
-    def endless(*, start, watch) -> Outcome:
+    def endless(*, start, watch) -> LoadOutcome:
         async def load() -> None:
             start()
             os.write(writing, b"%d\n" % os.getpid())
             await subject.asyncio.sleep(600)
 
         subject.asyncio.run(load())
-        return Outcome()
+        return LoadOutcome()
 
     leader = os.fork()
     if not leader:
@@ -129,13 +129,13 @@ def test_what_a_process_says_to_its_leader():
     leader = Connection(os.dup(pipes[1][0].fileno()))
     begun = []
 
-    def work(*, start, watch) -> Outcome:
+    def work(*, start, watch) -> LoadOutcome:
         async def begin() -> None:
             begun.append(start())
 
         subject.asyncio.run(begin())
         watch(50, 5)
-        return Outcome(completed=5)
+        return LoadOutcome(completed=5)
 
     thread = threading.Thread(target=subject._work, args=(work, 1, pipes))
     thread.start()

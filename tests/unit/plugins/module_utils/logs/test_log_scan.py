@@ -10,9 +10,9 @@ import subprocess
 import sys
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import run
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 OOM = "RuntimeError: CUDA error: out of memory\n"

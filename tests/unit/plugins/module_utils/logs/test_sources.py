@@ -8,13 +8,14 @@ import os
 import pathlib
 import shutil
 import stat
+import subprocess
 import types
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs import sources
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable, UnknownLog
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import (
-    Commands,
     LogSource,
     Since,
     blocks,
@@ -253,9 +254,9 @@ def test_program_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
     assert Commands().run(["/nonexistent/program"])[0] == 127
 
     def hang(*_args: object, **_kwargs: object) -> types.SimpleNamespace:
-        raise sources.subprocess.TimeoutExpired("x", 30)
+        raise subprocess.TimeoutExpired("x", 30)
 
-    monkeypatch.setattr(sources.subprocess, "run", hang)
+    monkeypatch.setattr(subprocess, "run", hang)
     assert Commands().run(["x"]) == (124, "no answer within 30 seconds")
 
 

@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ProcessTable
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import InputError, Node, Target
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import CheckTarget, InputError, NodeReader
 from ansible_collections.multigpu.vllm.tests.support import control_server as servers
 from ansible_collections.multigpu.vllm.tests.support import observations as make
 
@@ -28,7 +28,7 @@ INSPECT = {
 }
 
 
-class FakeNode(Node):
+class FakeNode(NodeReader):
     """A node with a process table in a directory, a container engine and GPUs that a test makes up."""
 
     def __init__(self, root: pathlib.Path, gpus: list[dict[str, t.Any]] | None = None) -> None:
@@ -85,7 +85,7 @@ def statuses(result: dict[str, t.Any]) -> dict[str, str]:
 def test_only_an_endpoint(node: FakeNode) -> None:
     with servers.ControlServer(servers.healthy()) as server:
         url = server.url
-        result = tp_check.check(Target(base_url=f"{url}/v1/", expected_gpu_count=2), node)
+        result = tp_check.check(CheckTarget(base_url=f"{url}/v1/", expected_gpu_count=2), node)
     assert obtained(result) == {"system_fingerprint": 2}
     assert (result["tensor_parallel_size"], result["world_size"], result["vllm_version"]) == (2, 2, "0.32.0")
     assert (result["pipeline_parallel_size"], result["data_parallel_size"]) == (1, 1)
@@ -105,7 +105,7 @@ def test_only_an_endpoint(node: FakeNode) -> None:
     ],
 )
 def test_only_a_log(node: FakeNode, name: str, sizes: tuple[int, ...], signals: dict[str, int]) -> None:
-    result = tp_check.check(Target(log_path=str(CAPTURES / name), expected_gpu_count=2), node)
+    result = tp_check.check(CheckTarget(log_path=str(CAPTURES / name), expected_gpu_count=2), node)
     keys = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "world_size")
     assert tuple(result[key] for key in keys) == sizes
     assert obtained(result) == signals
@@ -122,11 +122,11 @@ def test_the_model_of_a_container_is_found_in_the_cache_that_is_mounted_into_it(
     mount = {"Source": str(tmp_path / "cache"), "Destination": "/root/.cache/huggingface"}
     node.container = {**INSPECT, "Args": ["serve", "org/name"], "Config": {"Env": []}, "Mounts": [mount]}
     node.log_problem = LogUnavailable("container vllm", "not now")
-    assert tp_check.check(Target(container="vllm"), node)["model"]["attention_heads"] == 32
+    assert tp_check.check(CheckTarget(container="vllm"), node)["model"]["attention_heads"] == 32
 
 
 def test_a_log_of_a_refused_start(node: FakeNode) -> None:
-    result = tp_check.check(Target(log_path=str(CAPTURES / "vllm-0.32-tp3-indivisible.log")), node)
+    result = tp_check.check(CheckTarget(log_path=str(CAPTURES / "vllm-0.32-tp3-indivisible.log")), node)
     assert result["tensor_parallel_size"] == 3 and result["model"]["attention_heads"] == 4
     assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "fail"}
 
@@ -134,7 +134,7 @@ def test_a_log_of_a_refused_start(node: FakeNode) -> None:
 def test_only_a_container(node: FakeNode) -> None:
     node.serve("vllm serve /models/tiny --tensor-parallel-size 2 --api-key sk-secret")
     node.devices = [make.gpu(0, [10]), make.gpu(1, [10])]
-    result = tp_check.check(Target(container="vllm"), node)
+    result = tp_check.check(CheckTarget(container="vllm"), node)
     assert obtained(result) == {
         "engine_log": 2,
         "process_arguments": 2,
@@ -151,18 +151,18 @@ def test_only_a_container(node: FakeNode) -> None:
 
 
 def test_a_container_whose_processes_are_out_of_sight(node: FakeNode) -> None:
-    result = tp_check.check(Target(container="vllm"), node)
+    result = tp_check.check(CheckTarget(container="vllm"), node)
     assert obtained(result)["container_arguments"] == 2 and "process_arguments" not in obtained(result)
     assert result["environment"] == {"NCCL_DEBUG": "INFO", "VLLM_API_KEY": "***"}
     node.container = {**INSPECT, "State": {"Pid": 0}}
-    stopped = tp_check.check(Target(container="vllm"), node)
+    stopped = tp_check.check(CheckTarget(container="vllm"), node)
     assert "container vllm is not running" in json.dumps(stopped["signals"])
 
 
 def test_a_container_engine_that_does_not_answer(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "run", lambda argv: (1, "", "permission denied"))
     node.log_problem = LogUnavailable("container vllm", "permission denied")
-    result = tp_check.check(Target(container="vllm"), node)
+    result = tp_check.check(CheckTarget(container="vllm"), node)
     assert obtained(result) == {}
     assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "not_tested"}
     assert "permission denied" in result["findings"][0]["summary"]
@@ -178,7 +178,7 @@ def test_everything_together_with_the_models_heads(node: FakeNode, tmp_path: pat
     with servers.ControlServer(routes) as server:
         node.serve(f"vllm serve {model} --tensor-parallel-size 2 --port {server.port}")
         log = str(CAPTURES / "vllm-0.32-tp2.log")
-        result = tp_check.check(Target(base_url=server.url, log_path=log), node)
+        result = tp_check.check(CheckTarget(base_url=server.url, log_path=log), node)
     assert result["agreement"] == {"agreeing": 7, "obtained": 7, "dissenting": []}
     assert statuses(result) == {"size": "pass", "ranks": "pass", "model_fit": "pass"}
     assert (result["model"]["attention_heads"], result["model"]["kv_heads"]) == (4, 2)
@@ -186,7 +186,7 @@ def test_everything_together_with_the_models_heads(node: FakeNode, tmp_path: pat
 
 def test_check_mode_asks_for_no_completion(node: FakeNode) -> None:
     with servers.ControlServer(servers.healthy()) as server:
-        result = tp_check.check(Target(base_url=server.url, ask_completion=False), node)
+        result = tp_check.check(CheckTarget(base_url=server.url, ask_completion=False), node)
     assert "/v1/completions" not in server.paths
     assert result["signals"][0]["reason"] == "check mode: no completion is requested"
 
@@ -195,7 +195,7 @@ def test_a_server_on_another_host_says_nothing_about_this_one(node: FakeNode) ->
     node.local = False
     node.devices = [make.gpu(0, [10])]
     with servers.ControlServer(servers.healthy()) as server:
-        result = tp_check.check(Target(base_url=server.url), node)
+        result = tp_check.check(CheckTarget(base_url=server.url), node)
     assert obtained(result) == {"system_fingerprint": 2}
     assert result["gpu_count"] is None
     assert "127.0.0.1 is another host" in result["findings"][0]["summary"]
@@ -207,14 +207,14 @@ def test_a_server_on_another_host_says_nothing_about_this_one(node: FakeNode) ->
 def test_a_hanging_server_is_a_result(node: FakeNode, behaviour: t.Any, failure: str) -> None:
     with servers.ControlServer(servers.everywhere(behaviour)) as server:
         url = server.url
-        result = tp_check.check(Target(base_url=url, timeout=0.3), node)
+        result = tp_check.check(CheckTarget(base_url=url, timeout=0.3), node)
     assert result["server"] == {"base_url": url, "answers": False, "failure": failure}
     assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "not_tested"}
 
 
 def test_a_log_without_vllm_in_it(node: FakeNode, tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty.log").touch()
-    result = tp_check.check(Target(log_path=str(tmp_path / "empty.log")), node)
+    result = tp_check.check(CheckTarget(log_path=str(tmp_path / "empty.log")), node)
     assert "holds nothing that vLLM writes when it starts" in result["findings"][0]["summary"]
 
 
@@ -231,7 +231,7 @@ def test_a_log_without_vllm_in_it(node: FakeNode, tmp_path: pathlib.Path) -> Non
 )
 def test_what_the_user_typed_wrong(node: FakeNode, options: dict[str, t.Any], text: str) -> None:
     with pytest.raises(InputError) as caught:
-        tp_check.check(Target(**options), node)
+        tp_check.check(CheckTarget(**options), node)
     assert text in str(caught.value)
 
 
@@ -239,13 +239,13 @@ def test_what_the_user_typed_wrong(node: FakeNode, options: dict[str, t.Any], te
     ("host", "expected"), [("127.0.0.1", True), ("localhost", True), ("203.0.113.7", False), ("no.such.invalid", False)]
 )
 def test_addresses_of_this_host(host: str, expected: bool) -> None:
-    assert Node().is_local(host) is expected
+    assert NodeReader().is_local(host) is expected
 
 
 def test_commands_of_this_host() -> None:
-    assert Node().run(["sh", "-c", "echo out; echo err >&2; exit 3"]) == (3, "out\n", "err\n")
+    assert NodeReader().run(["sh", "-c", "echo out; echo err >&2; exit 3"]) == (3, "out\n", "err\n")
 
 
 def test_commands_that_hang_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tp_check, "COMMAND_TIMEOUT", 0.05)
-    assert Node().run(["sleep", "10"])[0] == 124
+    assert NodeReader().run(["sleep", "10"])[0] == 124

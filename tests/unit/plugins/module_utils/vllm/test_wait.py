@@ -9,12 +9,12 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.wait import (
     DEAD,
     READY,
     STARTING,
-    UnknownContainer,
+    MissingContainer,
     Watch,
     given_up,
     label,
@@ -118,7 +118,7 @@ def test_waiting_ends_when_the_time_is_over() -> None:
 
 
 def test_an_unknown_container_is_the_users_mistake() -> None:
-    with pytest.raises(UnknownContainer, match="'vllm': Error: No such container"):
+    with pytest.raises(MissingContainer, match="'vllm': Error: No such container"):
         watch(Docker())[0].look()
 
 

@@ -8,7 +8,7 @@ import random
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import (
-    Series,
+    RoundSeries,
     TooFewRepeats,
     compare,
     compare_together,
@@ -69,10 +69,10 @@ def test_a_stored_zero_is_refused() -> None:
         compare([0.0] * 3, [1.0] * 3)
 
 
-def _family(seed: int, slower: set[int], *, figures: int = 24, count: int = 5) -> dict[int, Series]:
+def _family(seed: int, slower: set[int], *, figures: int = 24, count: int = 5) -> dict[int, RoundSeries]:
     """As many figures as a sweep has, all with the same noise; those of ``slower`` lost a tenth."""
     return {
-        figure: Series(
+        figure: RoundSeries(
             _repeats(100, 1000 * seed + figure, count=count),
             _repeats(90 if figure in slower else 100, 1000 * seed + 500 + figure, count=count),
         )
@@ -90,7 +90,7 @@ def test_many_equal_figures_do_not_add_up_to_a_false_alarm() -> None:
     alone = together = 0
     for seed in range(100):
         family = {
-            figure: Series(
+            figure: RoundSeries(
                 _repeats(100, 1000 * seed + figure, noise=0.1), _repeats(100, 1000 * seed + 500 + figure, noise=0.1)
             )
             for figure in range(1, 13)
@@ -103,7 +103,7 @@ def test_many_equal_figures_do_not_add_up_to_a_false_alarm() -> None:
 
 
 def test_a_smaller_change_than_asked_for_is_not_reported() -> None:
-    series = Series([100.0, 100.1, 99.9], [92.0, 92.1, 91.9], minimum_effect=0.1)
+    series = RoundSeries([100.0, 100.1, 99.9], [92.0, 92.1, 91.9], minimum_effect=0.1)
     assert not compare_together({"a": series})["a"].regressed
 
 
@@ -113,5 +113,5 @@ def test_what_never_varies_is_no_regression() -> None:
 
 def test_all_series_hold_the_same_rounds() -> None:
     with pytest.raises(ValueError, match="different lengths"):
-        compare_together({"a": Series([1.0] * 3, [1.0] * 3), "b": Series([1.0] * 4, [1.0] * 3)})
+        compare_together({"a": RoundSeries([1.0] * 3, [1.0] * 3), "b": RoundSeries([1.0] * 4, [1.0] * 3)})
     assert compare_together({}) == {}

@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import (
-    Plan,
+    DeploymentPlan,
     command_line,
     fingerprint,
     plan,
@@ -44,12 +44,14 @@ def gpus(count: int, expected: int | None = None, name: str = "NVIDIA RTX 4000 A
     }
 
 
-def planned(gpu: dict[str, t.Any] | None = None, model: dict[str, t.Any] | None = None, **changes: t.Any) -> Plan:
+def planned(
+    gpu: dict[str, t.Any] | None = None, model: dict[str, t.Any] | None = None, **changes: t.Any
+) -> DeploymentPlan:
     named = {"image": f"vllm/vllm-openai:v{changes['version']}"} if "version" in changes else {}
     return plan({**SETTINGS, **named, **changes}, gpus(4) if gpu is None else gpu, MODEL if model is None else model)
 
 
-def served(found: Plan) -> dict[str, t.Any]:
+def served(found: DeploymentPlan) -> dict[str, t.Any]:
     return engine_args.parse(["vllm", *found.container["command"]]) or {}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS, empty_device
@@ -21,7 +22,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import wit
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings as load_checks
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts, engine_facts
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
@@ -32,7 +32,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import cat
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts, Options
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Setup, model_bound
 
 GIB = 2**30
@@ -127,7 +127,7 @@ class Situation:
             "load": self._load(),
             "logs": log_scan.run({"text": "\n".join(self._lines())}, WithoutGrep()),
         }
-        options = Options(expected_throughput=self.expected_throughput, **self.options)
+        options = JudgingOptions(expected_throughput=self.expected_throughput, **self.options)
         return NodeFacts.from_results("node-01", results, options=options)
 
     # --- GPUs ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import re
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import gpus as subject
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import Node
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, Style
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ def node(*gpus, elapsed=8.0, age=0.4, ended=None, total=60.0):
     static = [{"index": entry["index"], "memory_total": 20 * GIB} for entry in gpus]
     samples = [{"time": 0.0, "gpus": []}, {"time": elapsed, "gpus": list(gpus)}]
     progress = {"elapsed": elapsed, "total": total, "gpus": static, "samples": samples}
-    return Node(elapsed + 2, age, progress, ended)
+    return NodeProgress(elapsed + 2, age, progress, ended)
 
 
 def test_table():
@@ -82,11 +82,11 @@ def test_gpu_at_its_power_limit_is_as_it_should_be():
 
 def test_nodes_without_figures():
     nodes = {
-        "begins": Node(0.5),
+        "begins": NodeProgress(0.5),
         "silent": node(gpu(), age=42.0),
         "lost": node(gpu(), ended="Failed to connect to the host via ssh"),
-        "empty": Node(3, 0.1, {"elapsed": 1, "total": 60, "gpus": [], "samples": [{"time": 0, "gpus": []}]}),
-        "first": Node(3, 0.1, {"elapsed": 0, "total": 60, "gpus": [{"index": 0}], "samples": []}),
+        "empty": NodeProgress(3, 0.1, {"elapsed": 1, "total": 60, "gpus": [], "samples": [{"time": 0, "gpus": []}]}),
+        "first": NodeProgress(3, 0.1, {"elapsed": 0, "total": 60, "gpus": [{"index": 0}], "samples": []}),
     }
     words = [line.split(maxsplit=1)[1] for line in VIEW.table(nodes, WINDOW)[2:]]
     assert words == ["starting", "no answer for 0:42", "Failed to connect to the host via ssh", "no GPU", "starting"]
@@ -124,7 +124,7 @@ def test_table_fits_the_window(names, gpus, columns, rows, busy, memory, throttl
 
 
 def test_plain_line_for_each_node():
-    nodes = {"a": node(gpu(0), gpu(1, temperature=70, throttle_reasons=["hw_slowdown"])), "b": Node(1.0)}
+    nodes = {"a": node(gpu(0), gpu(1, temperature=70, throttle_reasons=["hw_slowdown"])), "b": NodeProgress(1.0)}
     assert VIEW.plain(nodes) == [
         "a: 0:08 of 1:00, GPU 93 93 %, up to 18.4 GiB, 237 W, up to 70 °C, slowed by hw slowdown",
         "b: starting",
@@ -137,7 +137,7 @@ def test_node_that_has_ended_has_said_so():
 
 def test_plain_line_for_a_large_fleet():
     nodes = {f"node-{number:02}": node(gpu(0), gpu(1, utilization_gpu=0)) for number in range(20)} | {
-        "lost": Node(60.0)
+        "lost": NodeProgress(60.0)
     }
     assert VIEW.plain(nodes) == ["20 of 21 nodes watched, 20 of 40 GPUs busy, up to 18.4 GiB, 4736 W, up to 64 °C"]
 

@@ -8,7 +8,7 @@ import re
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import load as subject
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import Node
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, Style
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,15 +32,15 @@ def load(elapsed=30.0, age=0.5, ended=None, gpus=(97, 95), **told):
         "since": 28.0,
         "gpus": [{"index": index, "utilization_gpu": value} for index, value in enumerate(gpus)],
     }
-    return Node(elapsed, age, progress | told, ended)
+    return NodeProgress(elapsed, age, progress | told, ended)
 
 
 def test_table():
     nodes = {
         "healthy": load(),
         "other": load(total=None, requests=16, finished=9, name="prompt-128", number=1, tokens=148000, gpus=(12, 10)),
-        "warm": Node(4.0, 0.5, {"phase": "preparing", "name": "warm-up", "since": 2.0, "gpus": []}),
-        "new": Node(0.5),
+        "warm": NodeProgress(4.0, 0.5, {"phase": "preparing", "name": "warm-up", "since": 2.0, "gpus": []}),
+        "new": NodeProgress(0.5),
         "lost": load(ended="Connection refused"),
         "quick": load(ended="done"),
     }
@@ -65,9 +65,9 @@ def test_table():
         (load(phase="counting"), "step 3 of 3: sustained, counting, 812 tokens/s, GPU 97 95 %"),
         (load(tokens=0, gpus=()), "step 3 of 3: sustained, 0:04 of 0:08"),
         (load(tokens=0, gpus=(None, None)), "step 3 of 3: sustained, 0:04 of 0:08"),
-        (Node(4.0, 0.5, {"phase": "preparing", "since": 2.0, "gpus": []}), "preparing, 0:02"),
+        (NodeProgress(4.0, 0.5, {"phase": "preparing", "since": 2.0, "gpus": []}), "preparing, 0:02"),
         (load(age=42.0), "no answer for 0:42"),
-        (Node(0.5), "starting"),
+        (NodeProgress(0.5), "starting"),
     ],
 )
 def test_plain_line(node, line):
@@ -80,7 +80,7 @@ def test_node_that_has_ended_needs_no_line():
 
 def test_plain_line_for_a_large_fleet():
     nodes = {f"node-{number:02}": load(tokens=4000 + 40 * number) for number in range(20)}
-    nodes |= {"quick": load(ended="done"), "new": Node(0.5)}
+    nodes |= {"quick": load(ended="done"), "new": NodeProgress(0.5)}
     assert VIEW.plain(nodes) == ["load on 22 nodes · 0:30 · 1 done, 1000 to 1190 tokens/s a node, GPU 96 %"]
 
 

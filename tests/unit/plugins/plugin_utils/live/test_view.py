@@ -19,12 +19,12 @@ def test_clock(seconds, text):
 @pytest.mark.parametrize(
     ("node", "words"),
     [
-        (subject.Node(0.3), "starting"),
-        (subject.Node(75), "no answer for 1:15"),
-        (subject.Node(20, age=1.0), None),
-        (subject.Node(80, age=61.0), "no answer for 1:01"),
-        (subject.Node(80, age=61.0, ended="done"), None),
-        (subject.Node(80, age=0.1, ended="Connection closed"), "Connection closed"),
+        (subject.NodeProgress(0.3), "starting"),
+        (subject.NodeProgress(75), "no answer for 1:15"),
+        (subject.NodeProgress(20, age=1.0), None),
+        (subject.NodeProgress(80, age=61.0), "no answer for 1:01"),
+        (subject.NodeProgress(80, age=61.0, ended="done"), None),
+        (subject.NodeProgress(80, age=0.1, ended="Connection closed"), "Connection closed"),
     ],
 )
 def test_words_in_place_of_figures(node, words):
@@ -45,7 +45,7 @@ def test_words_in_place_of_figures(node, words):
     ],
 )
 def test_names_of_a_fleet_can_be_told_apart(names, shown):
-    nodes = dict.fromkeys(names, subject.Node(0.0))
+    nodes = dict.fromkeys(names, subject.NodeProgress(0.0))
     assert list(subject.labels(nodes, 14, UNICODE).values()) == shown
 
 
@@ -59,7 +59,7 @@ def test_cell(value, text):
 
 
 def test_names_have_a_limit():
-    nodes = {"a": subject.Node(0), "a-very-long-name": subject.Node(0)}
+    nodes = {"a": subject.NodeProgress(0), "a-very-long-name": subject.NodeProgress(0)}
     assert subject.name_width(nodes, 40) == 16
     assert subject.name_width(nodes, 10) == 10
     assert subject.name_width({}, 10) == 0

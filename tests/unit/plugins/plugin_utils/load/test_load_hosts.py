@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_di
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import Outcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import pack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import (
     NO_SHARE,
@@ -30,8 +30,8 @@ CLOCKS = [{"offset": 0.0, "uncertainty": 0.01, "time": 1000.0}, {"offset": 100.0
 BOOT = 500.0
 
 
-def outcome(started: float, requests: int, **figures: object) -> Outcome:
-    result = Outcome(started=started, ended=started + 4.0, deadline=started + 4.0, **figures)
+def outcome(started: float, requests: int, **figures: object) -> LoadOutcome:
+    result = LoadOutcome(started=started, ended=started + 4.0, deadline=started + 4.0, **figures)
     result.timeline.origin = started
     for number in range(requests):
         exchange = Exchange(started + number / 10, 5)
@@ -41,7 +41,7 @@ def outcome(started: float, requests: int, **figures: object) -> Outcome:
     return result
 
 
-def measured(step: Step, one: Outcome, generated: tuple[float, float] = (100.0, 200.0)) -> dict:
+def measured(step: Step, one: LoadOutcome, generated: tuple[float, float] = (100.0, 200.0)) -> dict:
     before, after = (Counters(tokens, None, 0.0, None, None) for tokens in generated)
     result = step_result(step, [one], 500.0, (None, None), None)
     result["mergeable"] = pack(step, [one], before, after, BOOT)

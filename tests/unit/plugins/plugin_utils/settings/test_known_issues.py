@@ -176,7 +176,7 @@ ROWS: t.Final = [*known_issues.ARGUMENTS, *known_issues.ENVIRONMENT, *(row.knob 
 
 
 @pytest.mark.parametrize("knob", ROWS, ids=lambda knob: f"{knob.name}-{knob.verdict.value}")
-def test_every_row_says_what_to_do(knob: known_issues.Knob) -> None:
+def test_every_row_says_what_to_do(knob: known_issues.SettingRule) -> None:
     assert knob.summary
     assert knob.cause.endswith(".")
     assert knob.remedy.endswith(".")

@@ -9,14 +9,14 @@ import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import (
-    Knob,
-    Verdict,
+    IssueKind,
+    SettingRule,
     Version,
     parse_version,
     show_version,
 )
 
-ROW: t.Final = {"name": "x", "verdict": Verdict.IGNORED, "summary": "s", "cause": "c.", "remedy": "r."}
+ROW: t.Final = {"name": "x", "verdict": IssueKind.IGNORED, "summary": "s", "cause": "c.", "remedy": "r."}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_versions_as_text() -> None:
     ],
 )
 def test_values(limits: dict, value: object, holds: bool) -> None:
-    assert Knob(**ROW, **limits).applies({"x": value}, None) is holds
-    assert not Knob(**ROW, **limits).applies({"y": value}, None)
+    assert SettingRule(**ROW, **limits).applies({"x": value}, None) is holds
+    assert not SettingRule(**ROW, **limits).applies({"y": value}, None)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_values(limits: dict, value: object, holds: bool) -> None:
     ],
 )
 def test_bounds(bounds: dict, version: Version | None, holds: bool) -> None:
-    assert Knob(**ROW, **bounds).applies({"x": 1}, version) is holds
+    assert SettingRule(**ROW, **bounds).applies({"x": 1}, version) is holds
 
 
 def test_what_keeps_a_server_from_starting_fails() -> None:
     by_status = {
-        status: {item.value for item in Verdict if item.status.value == status} for status in ("fail", "warn", "pass")
+        status: {item.value for item in IssueKind if item.status.value == status} for status in ("fail", "warn", "pass")
     }
     assert by_status == {
         "fail": {"invalid", "gone", "too_new", "conflict"},

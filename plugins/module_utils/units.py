@@ -1,0 +1,12 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Units of memory."""
+
+from __future__ import annotations
+
+import typing as t
+
+KIB: t.Final = 2**10
+MIB: t.Final = 2**20
+GIB: t.Final = 2**30
