@@ -37,7 +37,7 @@ integration: setup ## ansible-test integration: the modules on a simulated node
 	@scripts/ansible_test.sh integration $(ARGS)
 
 scenarios: setup ## every scenario of the simulated node through validate.yml
-	@pytest -q -o faulthandler_timeout=700 --durations 3 tests/scenarios $(ARGS)
+	@pytest -q -o timeout=900 --durations 3 tests/scenarios $(ARGS)
 
 molecule: setup ## the roles on real SSH hosts on this machine
 	@scripts/molecule.sh $(ARGS)

@@ -1,8 +1,17 @@
 #!/usr/bin/env bash
-# ansible-lint with the strictest profile (it runs yamllint too), then ruff.
+# Runs ansible-lint with the strictest profile (it includes yamllint), ruff, mypy --strict over plugins/, and the lint
+# of antsibull-docs over the documentation of all plugins and roles.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
-ansible-lint --offline --profile production "$@"
+# mypy and antsibull-docs want the tree at a path that ends with its collection name.
+readonly TREE=.cache/typing/ansible_collections/multigpu/vllm
+mkdir -p "$(dirname "$TREE")"
+ln -sfn "$PWD" "$TREE"
+
 ruff check .
+ruff format --check --quiet .
+mypy
+antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self --disallow-unknown-collection-refs "$PWD/$TREE"
+ansible-lint --offline --profile production "$@"
