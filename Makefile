@@ -25,7 +25,7 @@ test: setup ## every check below except test-vllm
 	@scripts/test.sh sanity,unit+integration,molecule-default+provisioning,molecule-gpu_host,lint,accessibility scenarios
 
 unit: setup ## unit tests with coverage of plugins/
-	@pytest -n 2 -q --durations 5 --cov --cov-report term --cov-fail-under $(COVERAGE) $(ARGS)
+	@python -m slipcover --source plugins --skip-covered --fail-under $(COVERAGE) -m pytest -n 2 -q --durations 5 $(ARGS)
 
 lint: setup ## ansible-lint (production), yamllint, ruff
 	@scripts/lint.sh
@@ -73,5 +73,5 @@ changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
 	@antsibull-changelog release --version $(VERSION)
 
 clean: ## remove everything that these commands made
-	@rm -rf .venv .cache .pytest_cache .ruff_cache .ansible .coverage .coverage.* tests/output validation-reports
+	@rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis .ansible tests/output validation-reports
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
