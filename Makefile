@@ -24,8 +24,11 @@ demo: setup ## validate the built-in fleet of simulated nodes (no GPU needed)
 test: setup ## every check below except test-vllm
 	@scripts/test.sh sanity,unit+integration,molecule-default+provisioning,molecule-gpu_host,lint,accessibility scenarios
 
+# Two steps, because slipcover forgets the workers of pytest-xdist when one step collects and judges.
 unit: setup ## unit tests with coverage of plugins/
-	@python -m slipcover --source plugins --skip-covered --fail-under $(COVERAGE) -m pytest -n 2 -q --durations 5 $(ARGS)
+	@mkdir -p .cache
+	@python -m slipcover --source plugins --json --out .cache/coverage.json -m pytest -n 2 -q --durations 5 $(ARGS)
+	@python -m slipcover --merge .cache/coverage.json --out .cache/coverage.json --skip-covered --fail-under $(COVERAGE)
 
 lint: setup ## ansible-lint (production), yamllint, ruff
 	@scripts/lint.sh
