@@ -1,13 +1,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules say about check mode, diff mode and facts, written once."""
+"""Documentation of the attributes that modules and actions share."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Base: ``multigpu.vllm.attributes``. Add ``.info`` (reads only) or ``.facts`` (reads only, returns facts)."""
+    """Attribute fragments, one for each use.
+
+    Every module extends the base, ``multigpu.vllm.attributes``, and adds those that apply to it: ``.info`` or
+    ``.facts`` (the module only reads), ``.action`` (the work is done by an action plugin), and one of the
+    ``.action_group`` fragments (its action groups in ``meta/runtime.yml``).
+    """
 
     DOCUMENTATION = r"""
 options: {}
@@ -18,7 +23,8 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
       mode.
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second time changes nothing.
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
+      that nothing changed.
 """
 
     INFO = r"""
@@ -26,13 +32,13 @@ options: {}
 attributes:
   check_mode:
     support: full
-    details: This module only reads, so check mode changes nothing in what it does.
+    details: This module only reads, so it behaves the same in check mode.
   diff_mode:
-    support: none
-    details: There is never a difference to show, because this module only reads.
+    support: N/A
+    details: This module does not change anything.
   idempotent:
     support: full
-    details: This module only reads.
+    details: This module does not change anything.
 """
 
     FACTS = r"""
@@ -43,11 +49,63 @@ attributes:
     support: full
   check_mode:
     support: full
-    details: This module only reads, so check mode changes nothing in what it does.
+    details: This module only reads, so it behaves the same in check mode.
   diff_mode:
-    support: none
-    details: There is never a difference to show, because this module only reads.
+    support: N/A
+    details: This module does not change anything.
   idempotent:
     support: full
-    details: This module only reads.
+    details: This module does not change anything.
+"""
+
+    ACTION = r"""
+options: {}
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
+      controller.
+    support: full
+"""
+
+    ACTION_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.all) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - multigpu.vllm.all
+"""
+
+    ACTION_GROUP_GPU = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.gpu) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - multigpu.vllm.all
+      - multigpu.vllm.gpu
+"""
+
+    ACTION_GROUP_LINODE = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.linode) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - multigpu.vllm.all
+      - multigpu.vllm.linode
+"""
+
+    ACTION_GROUP_VLLM = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.vllm) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - multigpu.vllm.all
+      - multigpu.vllm.vllm
 """

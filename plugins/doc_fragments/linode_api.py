@@ -1,13 +1,13 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the options in ``module_utils/linode/options.py``."""
+"""Documentation of the options in ``module_utils/linode/module.py``."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How to reach the Linode API. Base for modules; ``.inventory`` for inventory plugins."""
+    """Options for the Linode API: the base for modules, ``.inventory`` for inventory plugins."""
 
     DOCUMENTATION = r"""
 requirements:
@@ -16,34 +16,35 @@ options:
   api_token:
     description:
       - Linode API token with the scopes C(linodes:read_write) and C(firewall:read_write).
-      - Taken from E(LINODE_API_TOKEN) or E(LINODE_TOKEN) where it is not given.
+      - If not set, the value of E(LINODE_API_TOKEN) or E(LINODE_TOKEN) is used.
     type: str
   api_url:
     description:
-      - Address of the API with its version. Plain C(http) is accepted for this machine only.
-      - Taken from E(LINODE_API_URL) where it is not given.
+      - URL of the API, including its version. C(http) is only accepted for loopback addresses.
+      - If not set, the value of E(LINODE_API_URL) is used.
     type: str
     default: https://api.linode.com/v4
   ca_path:
     description:
-      - File with the certificates of the authority that signed the API's certificate.
-      - Without it the system's authorities are trusted.
-      - Taken from E(LINODE_CA) where it is not given.
+      - File with the CA certificates that sign the API's certificate. By default, the system's CA certificates are
+        used.
+      - If not set, the value of E(LINODE_CA) is used.
     type: path
   connect_timeout:
     description:
-      - Longest wait for a connection to the API, in seconds.
+      - Timeout for a connection to the API, in seconds.
     type: float
     default: 10.0
   read_timeout:
     description:
-      - Longest silence of the API during one answer, in seconds.
+      - Maximum time in seconds without data from the API during one response.
     type: float
     default: 60.0
   wait_timeout:
     description:
-      - Seconds that the whole task may take, including every repetition.
-      - Rate limits (429), a busy Linode and an API that is unavailable for a while (502, 503) are waited out within it.
+      - Timeout for the whole task in seconds, including all retries.
+      - Within it, the module retries after rate limits (429), while the Linode is busy, and while the API is
+        unavailable (502, 503).
     type: float
     default: 600.0
 """
@@ -61,31 +62,31 @@ options:
       - name: LINODE_TOKEN
   api_url:
     description:
-      - Address of the API with its version. Plain C(http) is accepted for this machine only.
+      - URL of the API, including its version. C(http) is only accepted for loopback addresses.
     type: str
     default: https://api.linode.com/v4
     env:
       - name: LINODE_API_URL
   ca_path:
     description:
-      - File with the certificates of the authority that signed the API's certificate.
-      - Without it the system's authorities are trusted.
+      - File with the CA certificates that sign the API's certificate. By default, the system's CA certificates are
+        used.
     type: path
     env:
       - name: LINODE_CA
   connect_timeout:
     description:
-      - Longest wait for a connection to the API, in seconds.
+      - Timeout for a connection to the API, in seconds.
     type: float
     default: 10.0
   read_timeout:
     description:
-      - Longest silence of the API during one answer, in seconds.
+      - Maximum time in seconds without data from the API during one response.
     type: float
     default: 60.0
   wait_timeout:
     description:
-      - Seconds that reading the inventory may take, including every repetition.
+      - Timeout for reading the inventory in seconds, including all retries.
     type: float
     default: 120.0
 """

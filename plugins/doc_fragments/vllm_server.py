@@ -7,32 +7,32 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How to reach a vLLM server. A module that needs O(base_url) adds C(required: true) to it."""
+    """Options for a vLLM server. A module that requires O(base_url) adds C(required: true) to it."""
 
     DOCUMENTATION = r"""
 options:
   base_url:
     description:
       - Root URL of the vLLM server, as seen from the host on which the module runs, without C(/v1).
-      - Proxy settings of the environment are not used.
+      - Proxy settings of the environment are ignored.
     type: str
   api_key:
     description:
-      - Key that the server was started with (C(--api-key) or E(VLLM_API_KEY)).
+      - API key of the server (its C(--api-key) or E(VLLM_API_KEY)).
     type: str
   ca_path:
     description:
-      - File with the certificates of the authority that signed the server's certificate.
-      - Without it the system's authorities are trusted.
+      - File with the CA certificates that sign the server's certificate. By default, the system's CA certificates are
+        used.
     type: path
   validate_certs:
     description:
-      - Whether the certificate of an C(https) server must be valid.
+      - Whether to verify the certificate of an C(https) server.
     type: bool
     default: true
   timeout:
     description:
-      - Longest wait for one answer of the server, in seconds.
+      - Timeout for one response of the server, in seconds.
     type: float
     default: 10.0
 """

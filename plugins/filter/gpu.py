@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters about GPUs; each is documented in the YAML file of its name."""
+"""Filters for the GPUs of Linode plans, each documented in the YAML file of its name."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
     promised_facts,
 )
 
-Answer = t.TypeVar("Answer")
+Result = t.TypeVar("Result")
 
 
 def linode_gpu_count(type_id: t.Any) -> int:
-    """Number of GPUs of a Linode plan.
+    """Return the number of GPUs of a Linode plan.
 
-    :raises AnsibleFilterError: for an id whose number of GPUs cannot be told, or something that is no text.
+    :raises AnsibleFilterError: for an unknown type id, or a value that is not a string.
     """
-    return _ask(gpu_count, type_id)
+    return _apply(gpu_count, type_id)
 
 
 def linode_gpu_facts(type_id: t.Any) -> dict[str, t.Any]:
-    """What the fact ``gpu`` will be on a node of a Linode plan, as far as the plan promises it.
+    """Return the part of the fact ``gpu`` that a Linode plan determines.
 
     :raises AnsibleFilterError: as :func:`linode_gpu_count`.
     """
-    return _ask(promised_facts, type_id)
+    return _apply(promised_facts, type_id)
 
 
-def _ask(question: Callable[[str], Answer], type_id: t.Any) -> Answer:
+def _apply(function: Callable[[str], Result], type_id: t.Any) -> Result:
     if not isinstance(type_id, str):
-        raise AnsibleFilterError(f"this needs the type id of a Linode plan as text, not {type_id!r}")
+        raise AnsibleFilterError(f"the type id of a Linode plan must be a string, got {type_id!r}")
     try:
-        return question(type_id)
+        return function(type_id)
     except UnknownInstanceType as error:
         raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:
-    """What Ansible asks for."""
+    """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         return {"linode_gpu_count": linode_gpu_count, "linode_gpu_facts": linode_gpu_facts}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters of the role provision; each is documented in the YAML file of its name."""
+"""Filters of the role provision, each documented in the YAML file of its name."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.provision import fle
 def linode_fleet_plan(
     groups: Sequence[Mapping[str, t.Any]],
     prefix: str,
+    image: str | None = None,
     listing: Mapping[str, t.Any] | None = None,
     max_hourly_price: float | None = None,
 ) -> dict[str, t.Any]:
-    """What a run of the role provision will do; without ``listing`` only the request itself is checked.
+    """Return what a run of the role provision will do; without ``listing``, only validate the request.
 
-    :raises AnsibleFilterError: for a fleet that cannot be built or breaks an agreement.
+    :raises AnsibleFilterError: for an invalid fleet, or one that violates a price limit.
     """
-    nothing = {"instances": [], "plans": {}}
     limit = None if max_hourly_price is None else float(max_hourly_price)
     try:
+        nodes = fleet.expand(groups, prefix, image)
         if listing is None:
-            return fleet.plan_fleet([{**group, "max_hourly_price": None} for group in groups], prefix, nothing)
-        return fleet.plan_fleet(groups, prefix, listing, limit)
+            # There are no prices to compare with a limit.
+            nodes = [{**node, "max_hourly_price": None} for node in nodes]
+            return fleet.plan_fleet(nodes, prefix, {"instances": [], "plans": {}})
+        return fleet.plan_fleet(nodes, prefix, listing, limit)
     except InvalidInput as error:
         raise AnsibleFilterError(str(error)) from None
 
 
 def linode_fleet_tag(prefix: str) -> str:
-    """Tag of the fleet with this label prefix.
+    """Return the tag of the fleet with this label prefix.
 
-    :raises AnsibleFilterError: for a prefix that makes no valid tag.
+    :raises AnsibleFilterError: if the prefix does not make a valid tag.
     """
     try:
         return fleet.fleet_tag(prefix)
@@ -48,12 +51,12 @@ def linode_fleet_tag(prefix: str) -> str:
 def linode_fleet_report(
     listing: Mapping[str, t.Any], prefix: str, failures: Mapping[str, str] | None = None
 ) -> dict[str, t.Any]:
-    """How a run ended: ``lines`` for a person, and ``failed_because``, empty where nothing failed."""
-    return fleet.report(prefix, listing, failures or {})
+    """Return ``lines``, a summary of the run, and ``failed_because``, empty if no node failed."""
+    return fleet.fleet_report(prefix, listing, failures or {})
 
 
 def cloud_config(config: Mapping[str, t.Any] | None, private_key: str = "", public_key: str = "") -> str | None:
-    """User data for cloud-init, with an SSH host key where one is given; None where there is nothing to say."""
+    """Return user data for cloud-init, with an SSH host key if there is one; None if there is nothing to configure."""
     full = dict(config or {})
     if private_key:
         full["ssh_deletekeys"] = True
@@ -64,7 +67,7 @@ def cloud_config(config: Mapping[str, t.Any] | None, private_key: str = "", publ
 
 
 def _plain(value: t.Any) -> t.Any:
-    """Only the types that a YAML file knows; Ansible's own strings and mappings carry more."""
+    """Convert Ansible's tagged strings and containers to the plain types that YAML can represent."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, str):
@@ -75,7 +78,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 class FilterModule:
-    """What Ansible asks for."""
+    """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         return {

@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Makes every GPU Linode of an account a host, with its plan, GPUs, region, tags and addresses as variables.
-  - Two requests up to 500 Linodes, one more for every further 500. Never one a host.
-  - The file that configures it must end in C(linode_gpu.yml) or C(linode_gpu.yaml).
+  - Adds every GPU Linode of an account as a host, with its plan, GPUs, region, tags and addresses as variables.
+  - Sends two requests for up to 500 Linodes, and one more for every further 500. It never sends one request per host.
+  - The name of its configuration file must end in C(linode_gpu.yml) or C(linode_gpu.yaml).
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
@@ -26,35 +26,35 @@ options:
     required: true
     choices: [multigpu.vllm.linode_gpu]
   tags:
-    description: Only Linodes that carry all of these tags.
+    description: Include only Linodes that have all of these tags.
     type: list
     elements: str
     default: []
   regions:
-    description: Only Linodes in these regions.
+    description: Include only Linodes in these regions.
     type: list
     elements: str
     default: []
   types:
-    description: Only Linodes of these plans.
+    description: Include only Linodes of these plans.
     type: list
     elements: str
     default: []
   label_prefix:
-    description: Only Linodes whose label begins so.
+    description: Include only Linodes whose label starts with this text.
     type: str
     default: ""
   min_gpus:
-    description: Only Linodes with at least so many GPUs. 0 takes Linodes without GPU too.
+    description: Minimum number of GPUs. V(0) includes Linodes without GPU.
     type: int
     default: 1
   statuses:
-    description: Only Linodes in one of these statuses. An empty list takes all.
+    description: Include only Linodes in one of these statuses. An empty list includes all.
     type: list
     elements: str
     default: [running]
   group:
-    description: Group that all hosts belong to.
+    description: Group of all hosts.
     type: str
     default: gpu_nodes
 """
@@ -70,7 +70,7 @@ keyed_groups:
   - key: linode_tags
     prefix: tag
 
-# One fleet, reached through its private addresses, read once an hour
+# One fleet, connected through its private addresses, listed at most once an hour
 # plugin: multigpu.vllm.linode_gpu
 # tags: [vllm]
 # compose:
@@ -87,10 +87,10 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import LIBRARY, LIBRARY_ERROR
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import LinodeError
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.fleet import members, snapshot
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import open_api
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import list_account, select
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, open_api
 
-#: Summary key -> host variable. ``ansible_host`` comes from the address.
+#: Key of a summary -> host variable. ``ansible_host`` comes from the address.
 VARIABLES: t.Final[dict[str, str]] = {
     "id": "linode_id",
     "type": "linode_type",
@@ -103,22 +103,21 @@ VARIABLES: t.Final[dict[str, str]] = {
     "ipv6": "linode_ipv6",
     "hourly_price": "linode_hourly_price",
 }
-API_OPTIONS: t.Final = ("api_token", "api_url", "ca_path", "connect_timeout", "read_timeout", "wait_timeout")
 
 
-def wanted(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """The summaries that pass every filter of the options, by label. An unknown number of GPUs counts as none."""
-    sets = {"region": options["regions"], "type": options["types"], "status": options["statuses"]}
+def matching(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Return the summaries that match all filter options, sorted by label. An unknown number of GPUs counts as 0."""
+    allowed = {"region": options["regions"], "type": options["types"], "status": options["statuses"]}
     return [
-        item
-        for item in members(instances, options["tags"], options["label_prefix"])
-        if (item["gpus"] or 0) >= options["min_gpus"]
-        and all(not allowed or item[key] in allowed for key, allowed in sets.items())
+        instance
+        for instance in select(instances, options["tags"], options["label_prefix"])
+        if (instance["gpus"] or 0) >= options["min_gpus"]
+        and all(not values or instance[key] in values for key, values in allowed.items())
     ]
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
-    """Hosts from one listing of the account; the cache holds that listing, never the token."""
+    """Adds hosts from one listing of the account. The cache holds that listing, never the token."""
 
     NAME = "multigpu.vllm.linode_gpu"
 
@@ -129,15 +128,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         self.load_cache_plugin()
-        for item in wanted(self._snapshot(path, cache), self._filters()):
-            self._add(item)
-
-    def _filters(self) -> dict[str, t.Any]:
         names = ("tags", "regions", "types", "label_prefix", "min_gpus", "statuses")
-        return {name: self.get_option(name) for name in names}
+        filters = {name: self.get_option(name) for name in names}
+        for instance in matching(self._cached_listing(path, cache), filters):
+            self._add_host(instance)
 
-    def _snapshot(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
-        """Summaries of all Linodes of the account, from the cache where it may be used."""
+    def _cached_listing(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
+        """Return the summaries of all Linodes of the account, from the cache if it may be used."""
         key = self.get_cache_key(path)
         use_cache = self.get_option("cache")
         if use_cache and cache:
@@ -145,35 +142,35 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 return self._cache[key]
             except KeyError:
                 pass
-        listed = self._ask()
+        instances = self._list_account()
         if use_cache:
-            self._cache[key] = listed
-        return listed
+            self._cache[key] = instances
+        return instances
 
-    def _ask(self) -> list[dict[str, t.Any]]:
+    def _list_account(self) -> list[dict[str, t.Any]]:
         if LIBRARY_ERROR is not None:
             raise AnsibleParserError(f"The inventory plugin {self.NAME} needs {LIBRARY} on the controller.")
-        options = {name: self.get_option(name) for name in API_OPTIONS}
-        # A token can come from a vaulted or templated value.
+        options = {name: self.get_option(name) for name in API_ARGUMENTS}
+        # The token may be templated or encrypted with Ansible Vault.
         if options["api_token"] and self.templar.is_template(options["api_token"]):
             options["api_token"] = self.templar.template(options["api_token"])
         try:
-            return snapshot(open_api(options))
+            return list_account(open_api(options))
         except LinodeError as error:
-            # Ansible prints the whole chain of causes; ours would repeat the message.
+            # Ansible prints the whole chain of causes, which would repeat the message.
             raise AnsibleParserError(str(error)) from None
 
-    def _add(self, item: dict[str, t.Any]) -> None:
-        host = item["label"]
+    def _add_host(self, instance: dict[str, t.Any]) -> None:
+        host = instance["label"]
         self.inventory.add_host(host, group=self.inventory.add_group(self.get_option("group")))
-        variables = {name: item[key] for key, name in VARIABLES.items()}
-        if item["address"]:
-            variables["ansible_host"] = item["address"]
+        variables = {name: instance[key] for key, name in VARIABLES.items()}
+        if instance["address"]:
+            variables["ansible_host"] = instance["address"]
         for name, value in variables.items():
             self.inventory.set_variable(host, name, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
-        # Groups may depend on what compose has made.
-        complete = self.inventory.get_host(host).get_vars()
-        self._add_host_to_composed_groups(self.get_option("groups"), complete, host, strict=strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), complete, host, strict=strict)
+        # Groups may depend on composed variables.
+        variables = self.inventory.get_host(host).get_vars()
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: linode_firewall
-short_description: A Cloud Firewall that lets in what is listed and drops the rest
+short_description: Manage a Cloud Firewall
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Keeps one Cloud Firewall, found by label, with exactly the rules given and switched on.
-  - What no rule lets in is dropped. Nothing is dropped on the way out.
+  - Creates, updates or deletes one Cloud Firewall, identified by its label.
+  - An existing firewall is enabled and gets exactly the given rules.
+  - Inbound traffic that no rule accepts is dropped. Outbound traffic is accepted.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group_linode
   - multigpu.vllm.linode_api
 attributes:
   check_mode:
@@ -27,18 +29,19 @@ attributes:
 options:
   state:
     description:
-      - Whether the firewall exists. One that still protects something is not deleted, and the task fails.
+      - Whether the firewall exists.
+      - With V(absent), the task fails if the firewall still protects a device.
     type: str
     choices: [present, absent]
     default: present
   label:
     description:
-      - Name of the firewall, unique in the account. 3 to 32 letters, digits, C(-), C(_) or C(.).
+      - Label of the firewall, unique in the account. 3 to 32 letters, digits, C(-), C(_) or C(.).
     type: str
     required: true
   inbound:
     description:
-      - What is let in, at most 25 rules.
+      - Rules for accepted inbound traffic, at most 25.
     type: list
     elements: dict
     default: []
@@ -53,17 +56,17 @@ options:
         choices: [TCP, UDP, ICMP]
         default: TCP
       ports:
-        description: Ports and ranges, separated by commas. Not for V(ICMP).
+        description: Ports and port ranges, separated by commas. Ignored for V(ICMP).
         type: str
       sources:
-        description: Addresses and networks that are let in, at most 255.
+        description: Addresses and networks to accept, at most 255.
         type: list
         elements: str
         required: true
   tags:
     description:
-      - Tags of a firewall that is created.
-      - With O(state=absent), a firewall that lacks any of them is not deleted and the task fails.
+      - Tags of a new firewall.
+      - With O(state=absent), the task fails if the firewall lacks any of them.
     type: list
     elements: str
 seealso:
@@ -71,7 +74,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: SSH from the office, vLLM from the application
+- name: Accept SSH from the office and vLLM from the application
   multigpu.vllm.linode_firewall:
     label: vllm
     inbound:
@@ -83,7 +86,7 @@ EXAMPLES = r"""
         sources: [198.51.100.7]
   register: firewall
 
-- name: A node behind it
+- name: Create a node behind the firewall
   multigpu.vllm.linode_instance:
     label: vllm-1
     type: g2-gpu-rtx4000a4-m
@@ -95,7 +98,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 firewall:
-  description: The firewall. Null where there is none, and in check mode before it exists.
+  description: The firewall. Null if there is none, and in check mode before it exists.
   type: dict
   returned: always
   sample:
@@ -110,31 +113,30 @@ firewall:
       outbound: []
   contains:
     id:
-      description: Number of the firewall.
+      description: Id of the firewall.
       type: int
       returned: always
       sample: 12345
     label:
-      description: Its name.
+      description: Label of the firewall.
       type: str
       returned: always
       sample: vllm
     tags:
-      description: Its tags.
+      description: Tags of the firewall.
       type: list
       elements: str
       returned: always
       sample: [vllm]
     rules:
-      description: Its rules, as the API takes them.
+      description: Rules of the firewall, in the format of the API.
       type: dict
       returned: always
       sample: {inbound_policy: DROP, outbound_policy: ACCEPT, inbound: [], outbound: []}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.entry_points import run_firewall
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import API_ARGUMENTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, run_firewall
 
 RULE = {
     "label": {"type": "str", "required": True},

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: linode_instance
-short_description: A GPU Linode, present exactly once or absent
+short_description: Manage a GPU Linode
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Creates one Linode by label, waits until it runs, and deletes it again.
-  - A second Linode of the same label is never made, also where the API loses the answer to the creation or two
-    controllers run at once. The label is looked up before the creation and after every failure of it.
-  - Refuses, before anything is created, a plan with another number of GPUs than O(expected_gpus) and a price above
-    O(max_hourly_price). Both come from the API, not from a table.
-  - Never resizes, migrates or rebuilds. Where a Linode has another O(type), O(region) or O(image) the task fails.
-  - GPU Linodes are billed by the hour also while they are powered off. O(state=present) starts one that is off.
+  - Creates or deletes one Linode, identified by its label, and waits until it is running or deleted.
+  - Never creates a second Linode of the same label, even if the API's response to the creation is lost or two
+    controllers run at the same time. The label is looked up before the creation and after every failed attempt.
+  - Before anything is created, the task fails if the plan does not have O(expected_gpus) GPUs or costs more than
+    O(max_hourly_price). Both are compared with the API, not with a table.
+  - Never resizes, migrates or rebuilds. The task fails if the existing Linode has another O(type), O(region) or
+    O(image).
+  - GPU Linodes are billed by the hour even while they are powered off. O(state=present) starts a Linode that is powered
+    off.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group_linode
   - multigpu.vllm.linode_api
 attributes:
   check_mode:
@@ -38,7 +41,7 @@ options:
     default: present
   label:
     description:
-      - Name of the Linode, unique in the account. 3 to 64 letters, digits, C(-), C(_) or C(.).
+      - Label of the Linode, unique in the account. 3 to 64 letters, digits, C(-), C(_) or C(.).
     type: str
     required: true
   type:
@@ -47,8 +50,8 @@ options:
     type: str
   region:
     description:
-      - Region, or regions in the order of preference. The next one is tried where the plan is not currently available,
-        or costs more than O(max_hourly_price). Required with O(state=present).
+      - Regions in order of preference. The next one is tried if the plan is currently not available, or costs more than
+        O(max_hourly_price). Required with O(state=present).
     type: list
     elements: str
   image:
@@ -57,17 +60,17 @@ options:
     type: str
   root_pass:
     description:
-      - Root password. Without it no password is set, unless O(return_root_pass) asks for a generated one.
+      - Root password. By default, no password is set, unless O(return_root_pass) generates one.
     type: str
   return_root_pass:
     description:
-      - Generate a root password and return it once, with the task that creates the Linode.
-      - Register the result and set C(no_log) on the task, or C(-v) shows it.
+      - Generate a root password and return it once, in the result of the task that creates the Linode.
+      - Register the result and set C(no_log) on the task, because C(-v) would show the password.
     type: bool
     default: false
   authorized_keys:
     description:
-      - Public SSH keys for root, one an entry. The keys themselves, not paths.
+      - Public SSH keys for root, one key per entry. Use the keys themselves, not paths.
     type: list
     elements: str
   authorized_users:
@@ -77,15 +80,15 @@ options:
     elements: str
   user_data:
     description:
-      - User data for cloud-init, as plain text. Treated as a secret.
+      - User data for cloud-init as plain text. It is not logged.
     type: str
   firewall_id:
     description:
-      - Cloud Firewall that protects the Linode from its first second. A Linode that exists already is put behind it.
+      - Id of the Cloud Firewall that protects the Linode from its creation. It is attached to an existing Linode.
     type: int
   vpc_subnet_id:
     description:
-      - Short form of O(interfaces) for one interface in this VPC subnet, with the public address leading to it.
+      - Short form of O(interfaces) for one interface in this VPC subnet, with the public address mapped to it.
     type: int
   interfaces:
     description:
@@ -99,54 +102,54 @@ options:
         choices: [public, vpc, vlan]
         required: true
       subnet_id:
-        description: VPC subnet. Required where the purpose is V(vpc).
+        description: Id of the VPC subnet. Required if the purpose is V(vpc).
         type: int
       primary:
         description: Whether this interface is the default route.
         type: bool
       label:
-        description: Name of the VLAN. Required where the purpose is V(vlan).
+        description: Name of the VLAN. Required if the purpose is V(vlan).
         type: str
       ipam_address:
-        description: Address in the VLAN, with its prefix length.
+        description: Address in the VLAN with its prefix length.
         type: str
       ipv4:
         description: Addresses in the VPC.
         type: dict
         suboptions:
           vpc:
-            description: Address in the subnet. Without it the API chooses one.
+            description: Address in the subnet. By default, the API chooses one.
             type: str
           nat_1_1:
-            description: V(any) leads the public address to this interface.
+            description: V(any) maps the public address to this interface.
             type: str
       ip_ranges:
         description: Networks of the VPC that are routed to this interface.
         type: list
         elements: str
-  placement_group:
+  placement_group_id:
     description:
-      - Id of the placement group to join.
+      - Id of the placement group that the Linode joins.
     type: int
   tags:
     description:
-      - Tags of the Linode. Missing ones are added, others are left alone.
-      - With O(state=absent), a Linode that lacks any of them is not deleted and the task fails.
+      - Tags of the Linode. Missing tags are added; other tags of the Linode are kept.
+      - With O(state=absent), the task fails if the Linode lacks any of them.
     type: list
     elements: str
   private_ip:
     description:
-      - Whether the Linode gets a private IPv4 address when it is created.
+      - Whether a new Linode gets a private IPv4 address.
     type: bool
     default: false
   disk_encryption:
     description:
-      - Whether the disks are encrypted. Without it the API decides.
+      - Whether the disks are encrypted. By default, the API decides.
     type: str
     choices: [enabled, disabled]
   wait:
     description:
-      - Wait until the Linode runs, or is gone. The status is polled every 5 seconds.
+      - Wait until the Linode is running or deleted. The status is polled every 5 seconds.
     type: bool
     default: true
   expected_gpus:
@@ -155,8 +158,8 @@ options:
     type: int
   max_hourly_price:
     description:
-      - Highest price in US dollars an hour. With it, a plan of unknown price is refused too, and a price of 0 counts as
-        unknown. A Linode that exists already is only warned about.
+      - Maximum price in US dollars per hour. If set, the task also fails for a plan of unknown price; a price of 0
+        counts as unknown. For an existing Linode above the maximum, the task only prints a warning.
     type: float
 seealso:
   - module: multigpu.vllm.linode_instance_info
@@ -166,7 +169,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: One node with four GPUs, in the first region that has one
+- name: Create one node with four GPUs, in the first region that has one
   multigpu.vllm.linode_instance:
     label: vllm-1
     type: g2-gpu-rtx4000a4-m
@@ -179,13 +182,13 @@ EXAMPLES = r"""
     tags: [vllm]
   register: node
 
-- name: Use it in the same run
+- name: Add the node to the inventory of this run
   ansible.builtin.add_host:
     name: "{{ node.instance.label }}"
     ansible_host: "{{ node.instance.address }}"
     groups: gpu_nodes
 
-- name: Remove it, but only if it is one of ours
+- name: Delete the node if it has the tag vllm
   multigpu.vllm.linode_instance:
     label: vllm-1
     state: absent
@@ -194,7 +197,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instance:
-  description: The Linode. Null where there is none, and in check mode before it exists.
+  description: The Linode. Null if there is none, and in check mode before it exists.
   type: dict
   returned: always
   sample:
@@ -212,37 +215,37 @@ instance:
     tags: [vllm]
   contains:
     id:
-      description: Number of the Linode.
+      description: Id of the Linode.
       type: int
       returned: always
       sample: 71235014
     label:
-      description: Its name.
+      description: Label of the Linode.
       type: str
       returned: always
       sample: vllm-1
     type:
-      description: Its plan.
+      description: Plan of the Linode.
       type: str
       returned: always
       sample: g2-gpu-rtx4000a4-m
     region:
-      description: Where it is.
+      description: Region of the Linode.
       type: str
       returned: always
       sample: us-ord
     image:
-      description: What was installed. Null where the API no longer knows.
+      description: Installed image. Null if the image was deleted.
       type: str
       returned: always
       sample: linode/ubuntu24.04
     status:
-      description: Status by the API.
+      description: Status that the API reports.
       type: str
       returned: always
       sample: running
     address:
-      description: First public IPv4 address, else the IPv6 address.
+      description: First public IPv4 address, otherwise the IPv6 address.
       type: str
       returned: always
       sample: 203.0.113.17
@@ -258,12 +261,12 @@ instance:
       returned: always
       sample: 2001:db8::f03c:94ff:fe5a:1/128
     gpus:
-      description: Number of GPUs by the API. Null where it does not say.
+      description: Number of GPUs that the API reports. Null if it reports none.
       type: int
       returned: always
       sample: 4
     hourly_price:
-      description: US dollars an hour in this region. Null where the API does not say, and with O(state=absent).
+      description: US dollars per hour in this region. Null if the price is unknown, and with O(state=absent).
       type: float
       returned: always
       sample: 3.57
@@ -274,17 +277,17 @@ instance:
       returned: always
       sample: [vllm]
 root_pass:
-  description: The generated root password. It is not shown again.
+  description: The generated root password. It is not returned again.
   type: str
-  returned: when O(return_root_pass) is set and this task created the Linode, or may have created it
+  returned: if O(return_root_pass) is set and this task created the Linode, or may have created it
   sample: kR7w-uYf2mXe9_aQ4.tBn6hZcVd3sGjLpSxMyEwU
 message:
-  description: What was done, in words, with the cost.
+  description: Summary of what was done, with the cost.
   type: str
-  returned: when something was created or deleted, or there was nothing to delete
-  sample: Created vllm-1 (id 71235014) in us-ord, 3.57 USD an hour.
+  returned: if something was created or deleted, or there was nothing to delete
+  sample: Created vllm-1 (id 71235014) in us-ord, 3.57 USD per hour.
 history:
-  description: Statuses that were seen on the way, with the seconds since the task began.
+  description: Statuses of the Linode during the task, with the seconds since the task started.
   type: list
   elements: dict
   returned: always
@@ -293,16 +296,15 @@ history:
     - {time: 21.4, status: booting}
     - {time: 46.6, status: running}
 attempts:
-  description: Attempts to create that did not succeed at once, with region and reason.
+  description: Failed attempts to create the Linode, with region and reason.
   type: list
   elements: str
   returned: always
-  sample: ["us-ord: POST /linode/instances answered 403: The Linode plan you chose is not currently available"]
+  sample: ["us-ord: POST /linode/instances returned 403: The Linode plan you chose is not currently available"]
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.entry_points import run_instance
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import API_ARGUMENTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, run_instance
 
 INTERFACE = {
     "purpose": {"type": "str", "choices": ["public", "vpc", "vlan"], "required": True},
@@ -327,7 +329,7 @@ ARGUMENTS = {
     "firewall_id": {"type": "int"},
     "vpc_subnet_id": {"type": "int"},
     "interfaces": {"type": "list", "elements": "dict", "options": INTERFACE},
-    "placement_group": {"type": "int"},
+    "placement_group_id": {"type": "int"},
     "tags": {"type": "list", "elements": "str"},
     "private_ip": {"type": "bool", "default": False},
     "disk_encryption": {"type": "str", "choices": ["enabled", "disabled"]},

@@ -7,45 +7,46 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: linode_instance_info
-short_description: Which Linodes belong to a fleet, and what they cost
+short_description: List the Linodes of a fleet and their cost
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Lists the Linodes that carry given tags, with GPUs and prices by the API, and their cost together.
-  - Two requests up to 500 Linodes, one more for every further 500.
+  - Lists the Linodes that have the given tags, with the GPUs and prices that the API reports, and their total cost.
+  - Sends two requests for up to 500 Linodes, and one more for every further 500.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.info
+  - multigpu.vllm.attributes.action_group_linode
   - multigpu.vllm.linode_api
 options:
   tags:
     description:
-      - Only Linodes that carry all of these tags.
+      - List only Linodes that have all of these tags.
     type: list
     elements: str
   label_prefix:
     description:
-      - Only Linodes whose label begins so.
+      - List only Linodes whose label starts with this text.
     type: str
 seealso:
   - module: multigpu.vllm.linode_instance
 """
 
 EXAMPLES = r"""
-- name: What is running, and what does it cost
+- name: List the fleet
   multigpu.vllm.linode_instance_info:
     tags: [vllm]
   register: fleet
 
-- name: Say it
+- name: Show its size and cost
   ansible.builtin.debug:
-    msg: "{{ fleet.cost.count }} nodes, {{ fleet.cost.gpus }} GPUs, {{ fleet.cost.hourly }} USD an hour"
+    msg: "{{ fleet.cost.count }} nodes, {{ fleet.cost.gpus }} GPUs, {{ fleet.cost.hourly }} USD per hour"
 """
 
 RETURN = r"""
 instances:
-  description: The Linodes, by label, each as M(multigpu.vllm.linode_instance) returns it.
+  description: The Linodes, sorted by label, each in the format of M(multigpu.vllm.linode_instance).
   type: list
   elements: dict
   returned: success
@@ -63,7 +64,7 @@ instances:
       hourly_price: 3.57
       tags: [vllm]
 cost:
-  description: What they cost together. A month has 730 hours.
+  description: Total cost of the listed Linodes. A month has 730 hours.
   type: dict
   returned: success
   sample: {count: 1, gpus: 4, hourly: 3.57, monthly: 2606.1, unpriced: []}
@@ -79,23 +80,23 @@ cost:
       returned: success
       sample: 4
     hourly:
-      description: US dollars an hour, without those in RV(cost.unpriced).
+      description: US dollars per hour, excluding those in RV(cost.unpriced).
       type: float
       returned: success
       sample: 3.57
     monthly:
-      description: US dollars in 730 hours, without those in RV(cost.unpriced).
+      description: US dollars in 730 hours, excluding those in RV(cost.unpriced).
       type: float
       returned: success
       sample: 2606.1
     unpriced:
-      description: Labels of Linodes whose price the API does not say.
+      description: Labels of Linodes whose price is unknown.
       type: list
       elements: str
       returned: success
       sample: []
 plans:
-  description: GPU plans that this token sees, by id.
+  description: GPU plans that are visible to this token, by id.
   type: dict
   returned: success
   sample:
@@ -103,8 +104,7 @@ plans:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.entry_points import run_instance_info
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.options import API_ARGUMENTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, run_instance_info
 
 ARGUMENTS = {
     "tags": {"type": "list", "elements": "str"},

@@ -156,7 +156,7 @@ class Fleet:
             "provision_authorized_keys": [(self.home / "client_key.pub").read_text("utf-8").strip()],
             "provision_ssh_sources": ["203.0.113.0/24"],
             "provision_ssh_port": self.ssh_port,
-            "provision_root_pass": "file",
+            "provision_root_password_storage": "file",
             "provision_state_dir": str(self.home / "state"),
             "gpu_host_cuda_repository": "/repo/cuda",
             "gpu_host_container_toolkit_repository": "file:///repo/toolkit",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import LinodeTransport
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import Patience
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
 from fake_linode import FakeLinode, Reply
 from faults import Fault, FaultPlan
 
@@ -35,7 +35,7 @@ class InProcessAdapter(requests.adapters.BaseAdapter):
 
     def __init__(self, fake: FakeLinode, plan: FaultPlan, clock: FakeClock, read_timeout: float = 60.0) -> None:
         super().__init__()
-        self.within = read_timeout
+        self.limit = read_timeout
         self._fake, self._plan, self._clock, self._read_timeout = fake, plan, clock, read_timeout
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class InProcessAdapter(requests.adapters.BaseAdapter):
         reply = Reply(200, {}) if strikes_first else self._fake.handle(request.method, target, request.headers, body)
         self._clock.sleep(fault.slow)
         if fault.stall:
-            self._clock.sleep(min(self._read_timeout, self.within))
+            self._clock.sleep(min(self._read_timeout, self.limit))
             raise requests.exceptions.ReadTimeout("Read timed out.")
         if fault.drop:
             raise requests.exceptions.ConnectionError("Connection aborted: Remote end closed connection")
@@ -81,4 +81,4 @@ def make_api(
     # Looking for proxies in the environment would take half of the time of thousands of requests.
     transport._client.session.trust_env = False
     transport.mount(InProcessAdapter(fake, plan or FaultPlan(), clock))
-    return LinodeApi(transport, Patience(budget, clock, jitter=lambda: 0.5))
+    return LinodeApi(transport, RetryBudget(budget, clock, jitter=lambda: 0.5))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Root passwords and SSH keys: made well, and checked before they are sent."""
+"""Generation of root passwords, and validation of passwords and SSH keys before they are sent."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import typing as t
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 
 #: Limits of root_pass in Linode's API document (POST /linode/instances).
-PASSWORD_SHORTEST: t.Final = 7
-PASSWORD_LONGEST: t.Final = 128
-#: Characters that neither a shell, YAML, a URL nor Jinja gives a meaning, and that no two fonts confuse.
+MIN_PASSWORD_LENGTH: t.Final = 7
+MAX_PASSWORD_LENGTH: t.Final = 128
+#: Characters without special meaning in a shell, YAML, a URL or Jinja, and hard to confuse in any font.
 PASSWORD_SYMBOLS: t.Final = "-_."
 PASSWORD_LETTERS: t.Final = "".join(sorted(set(string.ascii_letters) - set("IlO")))
 PASSWORD_DIGITS: t.Final = "23456789"
-#: 40 of 62 characters: about 236 bits.
+#: 40 of 60 characters: about 236 bits.
 PASSWORD_LENGTH: t.Final = 40
 
 #: Public key types that Linode accepts (SSH keys, API document). linode_api4 opens any other text as a *file*.
@@ -37,77 +37,78 @@ KEY_TYPES: t.Final = (
 
 
 def generate_password(length: int = PASSWORD_LENGTH) -> str:
-    """A random root password with upper case, lower case, digits and symbols; it begins and ends with a letter.
+    """Return a random root password with upper case, lower case, digits and symbols.
 
-    A symbol at the start would be an option to a shell command or a list to YAML, one at the end is lost when a
-    person copies it out of a sentence.
+    It starts and ends with a letter: a symbol at the start would be an option for a shell command or a list for YAML,
+    and one at the end is easily lost when it is copied out of a sentence.
 
-    :raises ValueError: for a ``length`` that Linode does not accept or that is too short to be strong (12).
+    :raises ValueError: for a ``length`` that Linode does not accept or that is too short to be strong (below 12).
     """
-    if not 12 <= length <= PASSWORD_LONGEST:
-        raise ValueError(f"a root password needs 12 to {PASSWORD_LONGEST} characters, not {length}")
+    if not 12 <= length <= MAX_PASSWORD_LENGTH:
+        raise ValueError(f"length must be 12 to {MAX_PASSWORD_LENGTH} characters, got {length}")
     alphabet = PASSWORD_LETTERS + PASSWORD_DIGITS + PASSWORD_SYMBOLS
     while True:
         middle = "".join(secrets.choice(alphabet) for _position in range(length - 2))
         candidate = secrets.choice(PASSWORD_LETTERS) + middle + secrets.choice(PASSWORD_LETTERS)
-        # Drawing again keeps every accepted password equally likely.
-        if not weakness(candidate) and "--" not in candidate and _classes(candidate) == 4:
+        # Rejecting whole candidates keeps every accepted password equally likely.
+        if not password_problem(candidate) and "--" not in candidate and _character_classes(candidate) == 4:
             return candidate
 
 
-def _classes(password: str) -> int:
-    groups = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
-    return sum(1 for group in groups if re.search(group, password))
+def _character_classes(password: str) -> int:
+    classes = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
+    return sum(1 for pattern in classes if re.search(pattern, password))
 
 
-def weakness(password: str) -> str | None:
-    """Why Linode would refuse ``password`` as root_pass, None where it would not; the text never contains it.
+def password_problem(password: str) -> str | None:
+    """Return why Linode would refuse ``password`` as root_pass, or None. The text never contains the password.
 
-    The API's strength score is internal. This rule is the strict reading of its documents: length, three of four kinds
-    of characters, and no character that repeats most of the text.
+    The API's strength score is not documented. This is a strict reading of its documents: length, three of four
+    character classes, and no text that mostly repeats one character.
     """
-    if not PASSWORD_SHORTEST <= len(password) <= PASSWORD_LONGEST:
-        return f"it has {len(password)} characters; Linode takes {PASSWORD_SHORTEST} to {PASSWORD_LONGEST}"
+    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
+        return f"it has {len(password)} characters; {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} are allowed"
     if not password.isprintable():
         return "it contains control characters"
-    if len(password) < 12 and _classes(password) < 4 or _classes(password) < 3 and len(password) < 20:
-        return "it is too weak; mix upper and lower case, digits and symbols, or use 20 characters and more"
+    classes = _character_classes(password)
+    if len(password) < 12 and classes < 4 or classes < 3 and len(password) < 20:
+        return "it is too weak; mix upper case, lower case, digits and symbols, or use at least 20 characters"
     if len(set(password)) < 5:
         return "it repeats too few characters"
     return None
 
 
 def check_key(key: str) -> str:
-    """``key`` as one clean line.
+    """Return a public SSH key as one line without surrounding white space.
 
-    :raises InvalidInput: where it is a path, a private key or anything else that is not a public SSH key.
+    :raises InvalidInput: for a path, a private key or anything else that is not a public SSH key.
     """
     line = key.strip()
     if "PRIVATE KEY" in line:
-        raise InvalidInput("authorized_keys contains a PRIVATE key. Use the public half, the file that ends in .pub.")
+        raise InvalidInput("authorized_keys contains a PRIVATE key. Use the public key, the file that ends in .pub.")
     if "\n" in line or "\r" in line:
-        raise InvalidInput("An entry of authorized_keys has several lines; give one key an entry (splitlines).")
-    kind, _space, rest = line.partition(" ")
+        raise InvalidInput("An entry of authorized_keys has several lines; use one entry per key (splitlines).")
+    key_type, _space, rest = line.partition(" ")
     blob = rest.strip().partition(" ")[0]
-    if kind not in KEY_TYPES or not _holds(blob, kind):
+    if key_type not in KEY_TYPES or not _has_type(blob, key_type):
         raise InvalidInput(
-            f"authorized_keys entry {_shorten(line)} is not a public SSH key. It takes the key itself, not a path: "
+            f"authorized_keys entry {_redact(line)} is not a public SSH key. Use the key itself, not a path: "
             f"lookup('ansible.builtin.file', path). Key types: {', '.join(KEY_TYPES)}."
         )
     return line
 
 
-def _holds(blob: str, kind: str) -> bool:
-    """Whether the base64 ``blob`` names ``kind`` as its type (RFC 4253, 6.6)."""
+def _has_type(blob: str, key_type: str) -> bool:
+    """Return whether the base64 ``blob`` names ``key_type`` as its type (RFC 4253, 6.6)."""
     try:
         data = base64.b64decode(blob, validate=True)
     except (binascii.Error, ValueError):
         return False
-    return data[4 : 4 + int.from_bytes(data[:4], "big")] == kind.encode()
+    return data[4 : 4 + int.from_bytes(data[:4], "big")] == key_type.encode()
 
 
-def _shorten(text: str) -> str:
-    """What may be shown of a text that is no key: paths and key types; anything else could be a secret."""
+def _redact(text: str) -> str:
+    """Hide an invalid key, because it could be a secret, unless it looks like a path or starts with a key type."""
     if not text.startswith(("/", "~", ".", *KEY_TYPES)):
         return f"(hidden, {len(text)} characters)"
     return text if len(text) <= 40 else text[:37] + "..."

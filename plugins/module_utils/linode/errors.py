@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can go wrong with the Linode API, and what one answer of it means.
+"""Errors of the Linode API, and the classification of its error responses.
 
-Two questions decide what happens next: may the request be sent again, and may it have been carried out although the
-answer says otherwise? ``classify`` answers both, once, for every caller.
+Two questions decide what happens after a failed request: may it be sent again, and may it have been carried out even
+though the response reports an error? ``classify`` answers both in one place, for all callers.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from email.utils import parsedate_to_datetime
 
 
 class LinodeError(Exception):
-    """Base of everything that ends a task; the text is for the user."""
+    """Base class of all errors that end a task; the text is shown to the user."""
 
 
 class InvalidInput(LinodeError):
-    """What the user asked for cannot be right; nothing was sent."""
+    """An invalid option, found before any request that changes something."""
 
 
 class Refused(LinodeError):
-    """The API said no and did nothing."""
+    """A request that the API refused and did not carry out."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         self.status = status
@@ -33,26 +33,26 @@ class Refused(LinodeError):
 
 
 class Unauthorized(Refused):
-    """The token is unknown or may not do this."""
+    """A token that is invalid or lacks a scope."""
 
 
 class NotFound(Refused):
-    """The API knows no such object, or hides it from this token."""
+    """An object that does not exist or is not visible to this token."""
 
 
 class OutOfStock(Refused):
-    """The plan is not available in the region at present."""
+    """A plan that is currently not available in the region."""
 
 
 class LabelTaken(Refused):
-    """The account already has an object of this label."""
+    """A label that another object of the account already has."""
 
 
 class Transient(LinodeError):
-    """One attempt failed in a way that may pass.
+    """A failed attempt that may succeed when it is repeated.
 
-    ``kind`` is a key of ``PATIENCE``; ``may_have_happened`` is true where the request may have been carried out;
-    ``retry_after`` is the pause in seconds that the API asks for, null where it asks for none.
+    ``kind`` is a key of ``MAX_ATTEMPTS``; ``may_have_happened`` is true if the request may have been carried out;
+    ``retry_after`` is the pause in seconds that the API requests, or None.
     """
 
     def __init__(
@@ -64,25 +64,25 @@ class Transient(LinodeError):
         super().__init__(message)
 
 
-class GaveUp(LinodeError):
-    """Attempts were repeated until the time, or the number that makes sense for this fault, was used up."""
+class RetriesExhausted(LinodeError):
+    """A request that failed until its time or its number of attempts was used up."""
 
 
 class OutcomeUnknown(LinodeError):
-    """A request to create was sent, its answer was lost, and the API cannot be asked what became of it."""
+    """A request to create whose response was lost, and whose effect could not be looked up."""
 
 
 class Drift(LinodeError):
-    """The object exists, but not as asked, and changing it would mean a resize, a migration or a rebuild."""
+    """An object that differs from the request in a way that only a resize, a migration or a rebuild would change."""
 
 
 class NotReady(LinodeError):
-    """The object exists but does not get into the state asked for."""
+    """An object that exists but does not reach the requested state."""
 
 
-#: Kind of transient fault -> attempts that make sense; None: until the time is up. A fault that is most often a
-#: lasting mistake (wrong api_url, a login page in between) ends early, so that nobody waits for nothing.
-PATIENCE: t.Final[dict[str, int | None]] = {
+#: Kind of transient fault -> maximum number of attempts; None: until the time is used up. Faults that usually have a
+#: permanent cause (a wrong api_url, a login page of a proxy) fail after a few attempts, not after the whole timeout.
+MAX_ATTEMPTS: t.Final[dict[str, int | None]] = {
     "rate_limited": None,
     "busy": None,
     "unavailable": None,
@@ -93,16 +93,18 @@ PATIENCE: t.Final[dict[str, int | None]] = {
     "label_hidden": 5,
 }
 
-_STOCK = re.compile(r"not currently available|out of stock|sold out|no capacity|insufficient capacity", re.IGNORECASE)
+_OUT_OF_STOCK = re.compile(
+    r"not currently available|out of stock|sold out|no capacity|insufficient capacity", re.IGNORECASE
+)
 _BUSY = re.compile(r"\bbusy\b", re.IGNORECASE)
-_TAKEN = re.compile(r"unique|already (?:exists|in use|taken)", re.IGNORECASE)
+_LABEL_TAKEN = re.compile(r"unique|already (?:exists|in use|taken)", re.IGNORECASE)
 _MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
-_LONGEST_TEXT = 300
+_MAX_TEXT_LENGTH = 300
 
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """What the API sent: ``reasons`` are the texts of its error list, ``fields`` the fields they name."""
+    """An error response: ``reasons`` are the texts of its error list, ``fields`` the field that each refers to."""
 
     method: str
     path: str
@@ -113,20 +115,20 @@ class ApiResponse:
 
     @property
     def text(self) -> str:
-        """For messages: never longer than a few lines, never HTML."""
+        """Return the response as one short line without markup."""
         pairs = zip(self.reasons, self.fields, strict=True)
-        said = "; ".join(f"{name}: {reason}" if name else reason for reason, name in pairs)
-        return f"{self.method} {self.path} answered {self.status}: {said or 'no reason given'}"
+        reasons = "; ".join(f"{field}: {reason}" if field else reason for reason, field in pairs)
+        return f"{self.method} {self.path} returned {self.status}: {reasons or 'no reason given'}"
 
 
-def readable(text: str) -> str:
-    """``text`` without markup and line breaks, cut to a length that fits a message."""
+def plain_text(text: str) -> str:
+    """Return ``text`` without markup and line breaks, shortened to fit into a message."""
     plain = " ".join(_MARKUP.sub(" ", text).split())
-    return plain if len(plain) <= _LONGEST_TEXT else plain[:_LONGEST_TEXT] + "..."
+    return plain if len(plain) <= _MAX_TEXT_LENGTH else plain[:_MAX_TEXT_LENGTH] + "..."
 
 
-def pause_asked_for(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds named by a Retry-After header: a number or an HTTP date (RFC 9110, 10.2.3); None for anything else."""
+def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds of a Retry-After header (a number or an HTTP date; RFC 9110, 10.2.3), or None if invalid."""
     if not header:
         return None
     if header.strip().isdigit():
@@ -140,28 +142,31 @@ def pause_asked_for(header: str | None, now: datetime | None = None) -> float | 
     return max(0.0, (moment - (now or datetime.now(timezone.utc))).total_seconds())
 
 
-def classify(answer: ApiResponse) -> LinodeError:
-    """What an error answer means. Statuses and texts are those of Linode's API document and its observed behaviour."""
-    said = " ".join(answer.reasons)
-    if answer.status == 429:
-        return Transient("rate_limited", answer.text, retry_after=pause_asked_for(answer.retry_after))
-    if answer.status in (408, 502, 503, 504):
-        pause = pause_asked_for(answer.retry_after)
-        return Transient("unavailable", answer.text, may_have_happened=True, retry_after=pause)
-    if answer.status >= 500:
-        return Transient("server_error", answer.text, may_have_happened=True)
-    if _STOCK.search(said):
-        return OutOfStock(answer.text, answer.status)
-    if _BUSY.search(said):
-        return Transient("busy", answer.text)
-    if answer.status == 401:
+def classify(response: ApiResponse) -> LinodeError:
+    """Return the error that a response means.
+
+    Statuses and texts are those of Linode's API document and of its observed behaviour.
+    """
+    reasons = " ".join(response.reasons)
+    if response.status == 429:
+        return Transient("rate_limited", response.text, retry_after=retry_after_seconds(response.retry_after))
+    if response.status in (408, 502, 503, 504):
+        pause = retry_after_seconds(response.retry_after)
+        return Transient("unavailable", response.text, may_have_happened=True, retry_after=pause)
+    if response.status >= 500:
+        return Transient("server_error", response.text, may_have_happened=True)
+    if _OUT_OF_STOCK.search(reasons):
+        return OutOfStock(response.text, response.status)
+    if _BUSY.search(reasons):
+        return Transient("busy", response.text)
+    if response.status == 401:
         hint = "The API does not accept the token. Set LINODE_API_TOKEN or api_token to a valid one"
-        return Unauthorized(f"{hint} ({answer.text}).", 401)
-    if answer.status == 403:
-        hint = "The token may not do this. It needs the scopes linodes:read_write and firewall:read_write"
-        return Unauthorized(f"{hint} ({answer.text}).", 403)
-    if answer.status == 404:
-        return NotFound(answer.text, 404)
-    if "label" in answer.fields and _TAKEN.search(said) or "label must be unique" in said.lower():
-        return LabelTaken(answer.text, answer.status)
-    return Refused(f"The API refused the request: {answer.text}", answer.status)
+        return Unauthorized(f"{hint} ({response.text}).", 401)
+    if response.status == 403:
+        hint = "The token lacks permission. It needs the scopes linodes:read_write and firewall:read_write"
+        return Unauthorized(f"{hint} ({response.text}).", 403)
+    if response.status == 404:
+        return NotFound(response.text, 404)
+    if "label" in response.fields and _LABEL_TAKEN.search(reasons) or "label must be unique" in reasons.lower():
+        return LabelTaken(response.text, response.status)
+    return Refused(f"The API refused the request: {response.text}", response.status)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create something that must exist once, over a network that loses answers.
+"""Idempotent creation of a labelled object over a network that loses responses.
 
-The label is the key: the API keeps labels unique in an account, so asking for a label again cannot make a second
-object, and looking the label up tells what an attempt without an answer has done.
+The label is the key. The API keeps labels unique in an account, so a repeated request for a label cannot create a
+second object, and looking up the label shows whether an attempt without a response succeeded.
 """
 
 from __future__ import annotations
@@ -20,73 +20,79 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     OutOfStock,
     Transient,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import Patience
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
 
 Json = dict[str, t.Any]
 
 
 @dataclass(frozen=True)
-class Made:
-    """``resource`` exists. ``by_us``: True, False (another run made it), or None where the answer was lost."""
+class CreateResult:
+    """An object that now exists, with the failed attempts.
+
+    ``created_by_us``: True, False (another run created it), or None if the response was lost.
+    """
 
     resource: Json
-    by_us: bool | None
+    created_by_us: bool | None
     failures: list[str] = field(default_factory=list)
 
 
 def create_once(
-    offers: Sequence[tuple[str, Callable[[], Json]]], find: Callable[[], Json | None], patience: Patience
-) -> Made:
-    """Try ``offers`` (name, one attempt) in order until one is accepted; the next only where one is out of stock.
+    offers: Sequence[tuple[str, Callable[[], Json]]], find: Callable[[], Json | None], budget: RetryBudget
+) -> CreateResult:
+    """Try ``offers`` (name, function that makes one attempt) in order until the API accepts one.
 
-    :raises OutcomeUnknown: where an attempt may have succeeded and nothing of that label is seen.
-    :raises OutOfStock: where no offer is available, and nothing was created.
-    :raises Refused, GaveUp: where nothing was created.
+    The next offer is tried only if the previous one is out of stock.
+
+    :raises OutcomeUnknown: if an attempt may have succeeded but no object of that label is visible.
+    :raises OutOfStock: if no offer is available and nothing was created.
+    :raises Refused, RetriesExhausted: if nothing was created.
     """
     failures: list[str] = []
-    attempts = patience.attempts()
+    retries = budget.policy()
     uncertain = False
 
-    def look(by_us: bool | None = None) -> Made | None:
-        found = find()
-        return Made(found, by_us, failures) if found else None
+    def look_up(created_by_us: bool | None = None) -> CreateResult | None:
+        resource = find()
+        return CreateResult(resource, created_by_us, failures) if resource else None
 
     try:
         for name, create in offers:
             while True:
                 try:
-                    made = create()
+                    resource = create()
                 except OutOfStock as error:
                     failures.append(f"{name}: {error}")
-                    if uncertain and (found := look()):
-                        return found
+                    if uncertain and (existing := look_up()):
+                        return existing
                     break
                 except LabelTaken as error:
-                    if found := look(None if uncertain else False):
-                        return found
-                    attempts.pause(Transient("label_hidden", f"{error}; the token cannot see the owner of the label"))
+                    if existing := look_up(None if uncertain else False):
+                        return existing
+                    text = f"{error}; the object of that label is not visible to this token"
+                    retries.pause(Transient("label_hidden", text))
                 except Transient as fault:
                     failures.append(f"{name}: {fault}")
                     uncertain = uncertain or fault.may_have_happened
-                    attempts.pause(fault)
-                    # Where the API lags behind, the next attempt is refused for its label: never a second object.
-                    if uncertain and (found := look()):
-                        return found
+                    retries.pause(fault)
+                    # If the list lags behind, the API refuses the next attempt for its label.
+                    if uncertain and (existing := look_up()):
+                        return existing
                 else:
-                    return Made(made, True, failures)
-        raise OutOfStock("Not available at present: " + "; ".join(failures))
+                    return CreateResult(resource, True, failures)
+        raise OutOfStock("Currently not available: " + "; ".join(failures))
     except LinodeError as error:
-        return _last_look(look, error, uncertain)
+        return _final_look_up(look_up, error, uncertain)
 
 
-def _last_look(look: Callable[[], Made | None], error: LinodeError, uncertain: bool) -> Made:
-    """What the attempts have left behind, now that no further one is made: even a refusal is not taken at its word."""
+def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool) -> CreateResult:
+    """Look up the label once more after the last attempt, even after a refusal; raise ``error`` if it is free."""
     try:
-        if found := look():
-            return found
-        seen = "nothing of that label was there at the last look"
+        if existing := look_up():
+            return existing
+        finding = "no object of that label was visible at the last look-up"
     except LinodeError:
-        seen = "the API could not be asked what became of it"
+        finding = "the API could not be queried for the label"
     if not uncertain:
         raise error
-    raise OutcomeUnknown(f"{error} An earlier attempt to create may still have succeeded: {seen}.") from error
+    raise OutcomeUnknown(f"{error} An earlier attempt to create may still have succeeded: {finding}.") from error

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many GPUs a Linode plan has, from its type id alone: the offline stand-in for the API's ``gpus``."""
+"""GPUs of Linode plans by type id, without a request to the API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 
-#: Plan families with GPUs: pattern of the type id, in which ``count`` is the number of GPUs. The digits of 6000 and
-#: 4000 are model names, and -s, -m, -l, -xl, -hs are sizes. Source: type ids of GET /v4/linode/types.
+#: Plan families with GPUs: pattern of the type id, in which ``count`` is the number of GPUs. 6000 and 4000 belong to
+#: model names, and -s, -m, -l, -xl, -hs are sizes. Source: type ids of GET /v4/linode/types.
 GPU_FAMILIES: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"g\d+-gpu-rtx4000a(?P<count>\d+)-[a-z]+", re.ASCII),
     re.compile(r"g\d+-gpu-rtx4000a-(?P<count>\d+)", re.ASCII),
@@ -20,7 +20,7 @@ GPU_FAMILIES: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"g\d+-gpu-rtxpro6000-blackwell-(?P<count>\d+)", re.ASCII),
 )
 
-#: Plan families without a GPU. An accelerated plan carries a NETINT video processor, which runs no CUDA.
+#: Plan families without a GPU. Accelerated plans have a NETINT video processor, which cannot run CUDA.
 OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
     r"g\d+-(nanode|standard|dedicated|premium|highmem)(-[a-z]+)*(-\d+)+|g\d+-accelerated(-[a-z0-9]+)+",
     re.ASCII,
@@ -28,20 +28,20 @@ OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
 
 
 class UnknownInstanceType(ValueError):
-    """No plan family is known that has this type id; ``type_id`` as the user wrote it."""
+    """A type id that belongs to no known plan family; ``type_id`` is as the user wrote it."""
 
     def __init__(self, type_id: str) -> None:
         self.type_id = type_id
         super().__init__(
-            f"unknown Linode type {type_id!r}: its GPU count cannot be told from its name. Known are "
-            "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and the plans without GPU "
+            f"unknown Linode type {type_id!r}: its name does not reveal the number of GPUs. Known types: "
+            "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and plans without GPU "
             "(nanode, standard, dedicated, premium, highmem, accelerated)."
         )
 
 
 @dataclass(frozen=True)
 class InstancePlan:
-    """One GPU plan: ``gpu_memory`` in bytes per GPU, ``price_hourly`` in US dollars (null where not known)."""
+    """A GPU plan: ``gpu_memory`` in bytes per GPU, ``price_hourly`` in US dollars (None if unknown)."""
 
     gpus: int
     gpu_model: str
@@ -53,7 +53,7 @@ def _plans(model: str, memory_gib: int, rows: dict[str, tuple[int, float | None]
     return {type_id: InstancePlan(gpus, model, memory_gib * GIB, price) for type_id, (gpus, price) in rows.items()}
 
 
-#: The GPU plans whose hardware and price are known. Prices differ by region and account, so the API is the authority.
+#: GPU plans of known hardware and price. Prices differ by region and account, so the API's prices take precedence.
 PLANS: t.Final[dict[str, InstancePlan]] = {
     **_plans(
         "Quadro RTX 6000",
@@ -93,9 +93,9 @@ PLANS: t.Final[dict[str, InstancePlan]] = {
 
 
 def gpu_count(type_id: str) -> int:
-    """Number of GPUs of the plan ``type_id``; upper and lower case are the same.
+    """Return the number of GPUs of the plan ``type_id``, ignoring case.
 
-    :raises UnknownInstanceType: for an id of no known family. It is never guessed.
+    :raises UnknownInstanceType: for an id of no known family; the number is never guessed.
     """
     name = type_id.strip().lower()
     for family in GPU_FAMILIES:
@@ -108,15 +108,15 @@ def gpu_count(type_id: str) -> int:
 
 
 def plan(type_id: str) -> InstancePlan | None:
-    """What is known about a GPU plan beyond its count, or null."""
+    """Return the known hardware and price of a GPU plan, or None."""
     return PLANS.get(type_id.strip().lower())
 
 
 def promised_facts(type_id: str) -> dict[str, t.Any]:
-    """As much of the fact ``gpu`` as the plan promises before there is a node; the topology nobody promises.
+    """Return the part of the fact ``gpu`` that the plan determines before there is a node, without the topology.
 
     :raises UnknownInstanceType: as :func:`gpu_count`.
     """
-    count, known = gpu_count(type_id), plan(type_id)
-    device = {"name": known.gpu_model if known else None}
+    count, known_plan = gpu_count(type_id), plan(type_id)
+    device = {"name": known_plan.gpu_model if known_plan else None}
     return {"count": count, "expected_count": count, "devices": [dict(device) for _unused in range(count)]}

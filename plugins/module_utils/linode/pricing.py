@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan has and costs, by the API's own word."""
+"""GPUs and prices of plans, as the Linode API reports them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
 
 Json = Mapping[str, t.Any]
 
-#: Linode's own month for price estimates: 730 hours. GPU plans bill by the hour without a monthly cap.
+#: Linode's month for price estimates: 730 hours. GPU plans are billed by the hour without a monthly cap.
 HOURS_PER_MONTH: t.Final = 730
 
 
 def gpu_count(plan: Json) -> int | None:
-    """GPUs of a plan or of an instance's ``specs``; None where the API does not say."""
+    """Return the number of GPUs of a plan or of an instance's ``specs``, or None if the API does not report it."""
     count = plan.get("gpus")
     return count if isinstance(count, int) else None
 
 
 def hourly_price(plan: Json, region: str) -> float | None:
-    """US dollars an hour in ``region``: the region's own price where it has one. None: unknown.
+    """Return US dollars per hour in ``region``: the regional price if there is one. None means unknown.
 
     The public catalogue lists GPU plans with a price of 0, so 0 means *unknown*, never free.
     """
-    regional = [item for item in plan.get("region_prices") or [] if item.get("id") == region]
+    regional = [price for price in plan.get("region_prices") or [] if price.get("id") == region]
     price = (regional[0] if regional else plan.get("price") or {}).get("hourly")
     return float(price) if price else None
 
@@ -36,34 +36,39 @@ def monthly_price(hourly: float | None) -> float | None:
     return None if hourly is None else round(hourly * HOURS_PER_MONTH, 2)
 
 
-def money(hourly: float | None) -> str:
-    return "an unknown price" if hourly is None else f"{hourly:.2f} USD an hour"
+def price_text(hourly: float | None) -> str:
+    return "an unknown price" if hourly is None else f"{hourly:.2f} USD per hour"
 
 
 def check_gpus(plan: Json, expected: int | None) -> None:
-    """:raises InvalidInput: where the plan has not the number of GPUs that the user counts on."""
+    """Compare the number of GPUs of a plan with ``expected``.
+
+    :raises InvalidInput: if it differs or is unknown.
+    """
     if expected is None:
         return
     count = gpu_count(plan)
     if count is None:
-        raise InvalidInput(f"The API does not say how many GPUs {plan['id']} has; expected_gpus is {expected}.")
+        raise InvalidInput(
+            f"The API does not report how many GPUs {plan['id']} has, so expected_gpus ({expected}) cannot be checked."
+        )
     if count != expected:
         raise InvalidInput(f"{plan['id']} has {count} GPU(s), but expected_gpus is {expected}. Nothing was created.")
 
 
-def affordable(plan: Json, regions: Sequence[str], limit: float | None) -> list[str]:
-    """Those of ``regions`` where the plan costs no more than ``limit`` (USD an hour; None: no limit), in their order.
+def affordable_regions(plan: Json, regions: Sequence[str], limit: float | None) -> list[str]:
+    """Return those of ``regions``, in order, where the plan costs at most ``limit`` (USD per hour; None: no limit).
 
-    :raises InvalidInput: where there is none.
+    :raises InvalidInput: if there is no such region.
     """
     if limit is None:
         return list(regions)
     prices = {region: hourly_price(plan, region) for region in regions}
-    kept = [region for region, price in prices.items() if price is not None and price <= limit]
-    if not kept:
-        asked = ", ".join(f"{money(price)} in {region}" for region, price in prices.items())
+    affordable = [region for region, price in prices.items() if price is not None and price <= limit]
+    if not affordable:
+        listed = ", ".join(f"{price_text(price)} in {region}" for region, price in prices.items())
         raise InvalidInput(
-            f"{plan['id']} costs {asked}; max_hourly_price is {limit:.2f}. A price of 0 counts as unknown. "
+            f"{plan['id']} costs {listed}; max_hourly_price is {limit:.2f}. A price of 0 counts as unknown. "
             "Nothing was created."
         )
-    return kept
+    return affordable

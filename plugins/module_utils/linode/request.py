@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Linode as the user asks for it, checked before anything is sent, and the request body that creates it."""
+"""Validation of a requested Linode before anything is sent, and the request body that creates it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import check_key, weakness
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import check_key, password_problem
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 
 Json = dict[str, t.Any]
 
-#: Limits of Linode's API document: label of POST /linode/instances and of /networking/firewalls, tags, user data.
-INSTANCE_LABEL: t.Final = (3, 64)
-FIREWALL_LABEL: t.Final = (3, 32)
+#: Limits of Linode's API document: labels of POST /linode/instances and of /networking/firewalls, tags, user data.
+INSTANCE_LABEL_LENGTH: t.Final = (3, 64)
+FIREWALL_LABEL_LENGTH: t.Final = (3, 32)
 TAG_LENGTH: t.Final = (3, 50)
-USER_DATA_LONGEST: t.Final = 65_535
+MAX_USER_DATA_BYTES: t.Final = 65_535
+MAX_INTERFACES: t.Final = 3
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceRequest:
-    """One Linode. ``regions`` are tried in order; ``max_hourly_price`` in USD; secrets are kept out of ``repr``."""
+    """A requested Linode.
+
+    ``regions`` are tried in order; ``max_hourly_price`` is in USD. Secrets are excluded from ``repr``.
+    """
 
     label: str
     type: str
@@ -39,7 +43,7 @@ class InstanceRequest:
     user_data: str | None = field(default=None, repr=False)
     firewall_id: int | None = None
     interfaces: tuple[Json, ...] = ()
-    placement_group: int | None = None
+    placement_group_id: int | None = None
     tags: tuple[str, ...] = ()
     private_ip: bool = False
     disk_encryption: str | None = None
@@ -47,7 +51,7 @@ class InstanceRequest:
     max_hourly_price: float | None = None
 
     def body(self, region: str) -> Json:
-        """JSON body of POST /linode/instances; only what was asked for."""
+        """Return the JSON body of POST /linode/instances, without the options that are not set."""
         optional: Json = {
             "image": self.image,
             "root_pass": self.root_pass,
@@ -56,33 +60,36 @@ class InstanceRequest:
             "metadata": {"user_data": base64.b64encode(self.user_data.encode()).decode()} if self.user_data else None,
             "firewall_id": self.firewall_id,
             "interfaces": list(self.interfaces),
-            "placement_group": {"id": self.placement_group} if self.placement_group else None,
+            "placement_group": {"id": self.placement_group_id} if self.placement_group_id else None,
             "tags": list(self.tags),
             "private_ip": self.private_ip or None,
             "disk_encryption": self.disk_encryption,
         }
-        kept = {key: value for key, value in optional.items() if value not in (None, [])}
-        return {"label": self.label, "type": self.type, "region": region, **kept}
+        present = {key: value for key, value in optional.items() if value not in (None, [])}
+        return {"label": self.label, "type": self.type, "region": region, **present}
 
 
-def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL) -> str:
-    """:raises InvalidInput: for a label that the API would refuse."""
+def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> str:
+    """Return ``label``.
+
+    :raises InvalidInput: if the API would refuse it.
+    """
     shortest, longest = limits
     well_formed = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]", label)
     if not well_formed or not shortest <= len(label) <= longest or re.search(r"--|__|\.\.", label):
         raise InvalidInput(
-            f"label {label!r} is not valid: {shortest} to {longest} letters, digits, '-', '_' or '.', beginning with a "
-            "letter, ending with a letter or digit, and without two '-', '_' or '.' in a row."
+            f"label {label!r} is invalid: it must have {shortest} to {longest} letters, digits, '-', '_' or '.', start "
+            "with a letter, end with a letter or digit, and not have two '-', '_' or '.' in a row."
         )
     return label
 
 
-def instance_request(options: Mapping[str, t.Any], may_lock_out: bool = False) -> InstanceRequest:
-    """The checked request from a module's options.
+def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False) -> InstanceRequest:
+    """Return the validated request for a module's options.
 
-    ``may_lock_out``: accept an image without SSH key, user or password, because the caller will set a password.
+    ``allow_no_login``: accept an image without SSH key, user or password, because the caller will set a password.
 
-    :raises InvalidInput: naming the first value that cannot be right.
+    :raises InvalidInput: naming the first invalid value.
     """
     get = options.get
     request = InstanceRequest(
@@ -96,42 +103,45 @@ def instance_request(options: Mapping[str, t.Any], may_lock_out: bool = False) -
         user_data=get("user_data") or None,
         firewall_id=_check_positive("firewall_id", get("firewall_id")),
         interfaces=_interfaces(get("interfaces"), _check_positive("vpc_subnet_id", get("vpc_subnet_id"))),
-        placement_group=_check_positive("placement_group", get("placement_group")),
+        placement_group_id=_check_positive("placement_group_id", get("placement_group_id")),
         tags=check_tags(get("tags") or ()),
         private_ip=bool(get("private_ip")),
         disk_encryption=get("disk_encryption"),
         expected_gpus=get("expected_gpus"),
         max_hourly_price=_check_positive("max_hourly_price", get("max_hourly_price")),
     )
-    _check_access(request, may_lock_out)
+    _check_access(request, allow_no_login)
     return request
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """:raises InvalidInput: for a tag that the API would refuse."""
+    """Return ``tags`` without duplicates.
+
+    :raises InvalidInput: for a tag that the API would refuse.
+    """
     shortest, longest = TAG_LENGTH
     for tag in tags:
         if not shortest <= len(tag) <= longest or "," in tag or tag != tag.strip():
-            raise InvalidInput(f"tag {tag!r} is not valid: {shortest} to {longest} characters without commas.")
+            raise InvalidInput(f"tag {tag!r} is invalid: it must have {shortest} to {longest} characters, no commas.")
     return tuple(dict.fromkeys(tags))
 
 
-def _check_access(request: InstanceRequest, may_lock_out: bool) -> None:
-    if request.root_pass and (reason := weakness(request.root_pass)):
-        raise InvalidInput(f"root_pass is not accepted by Linode: {reason}.")
+def _check_access(request: InstanceRequest, allow_no_login: bool) -> None:
+    if request.root_pass and (problem := password_problem(request.root_pass)):
+        raise InvalidInput(f"root_pass would be refused by Linode: {problem}.")
     size = len((request.user_data or "").encode())
-    if size > USER_DATA_LONGEST:
-        raise InvalidInput(f"user_data has {size} bytes; Linode takes {USER_DATA_LONGEST}.")
-    way_in = bool(request.authorized_keys or request.authorized_users or request.root_pass)
-    if request.image and not way_in and not may_lock_out:
+    if size > MAX_USER_DATA_BYTES:
+        raise InvalidInput(f"user_data has {size} bytes; the maximum is {MAX_USER_DATA_BYTES}.")
+    has_login = bool(request.authorized_keys or request.authorized_users or request.root_pass)
+    if request.image and not has_login and not allow_no_login:
         raise InvalidInput(
-            "Nobody could log in: with image, give authorized_keys, authorized_users or root_pass, "
-            "or have a generated password returned (return_root_pass)."
+            "The Linode would have no login: with image, set authorized_keys, authorized_users or root_pass, "
+            "or let the module return a generated password (return_root_pass)."
         )
-    if not request.image and (way_in or request.user_data):
-        raise InvalidInput("authorized_keys, authorized_users, root_pass and user_data need an image to go into.")
+    if not request.image and (has_login or request.user_data):
+        raise InvalidInput("authorized_keys, authorized_users, root_pass and user_data need an image.")
     if request.expected_gpus is not None and request.expected_gpus < 0:
-        raise InvalidInput(f"expected_gpus is {request.expected_gpus}; it cannot be negative.")
+        raise InvalidInput(f"expected_gpus must be 0 or more, got {request.expected_gpus}.")
 
 
 def _check_id(name: str, value: str, example: str) -> str:
@@ -142,28 +152,31 @@ def _check_id(name: str, value: str, example: str) -> str:
 
 def _check_regions(regions: Sequence[str]) -> tuple[str, ...]:
     if not regions:
-        raise InvalidInput("region is empty; give at least one, for example us-ord.")
+        raise InvalidInput("region must list at least one region, for example us-ord.")
     return tuple(dict.fromkeys(_check_id("region", region, "us-ord") for region in regions))
 
 
 def _check_positive(name: str, value: t.Any) -> t.Any:
     if value is not None and not value > 0:
-        raise InvalidInput(f"{name} is {value}; it must be greater than 0.")
+        raise InvalidInput(f"{name} must be greater than 0, got {value}.")
     return value
 
 
 def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> tuple[Json, ...]:
-    """The interfaces as given, or one interface in the VPC subnet that the public address leads to."""
+    """Return ``interfaces`` without unset keys, or one interface in the VPC subnet with the public address."""
     if vpc_subnet_id:
         return ({"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}},)
-    cleaned = tuple({key: value for key, value in item.items() if value is not None} for item in interfaces or ())
-    for item in cleaned:
-        if item["purpose"] == "vpc" and "subnet_id" not in item:
-            raise InvalidInput("An interface of purpose vpc needs subnet_id.")
-        if item["purpose"] == "vlan" and "label" not in item:
-            raise InvalidInput("An interface of purpose vlan needs label.")
-        if "ipv4" in item:
-            item["ipv4"] = {key: value for key, value in item["ipv4"].items() if value is not None}
-    if len(cleaned) > 3:
-        raise InvalidInput(f"{len(cleaned)} interfaces; a Linode has at most 3.")
-    return cleaned
+    if len(interfaces or ()) > MAX_INTERFACES:
+        raise InvalidInput(f"interfaces has {len(interfaces or ())} entries; the maximum is {MAX_INTERFACES}.")
+    return tuple(_interface(interface) for interface in interfaces or ())
+
+
+def _interface(options: Json) -> Json:
+    interface = {key: value for key, value in options.items() if value is not None}
+    if interface["purpose"] == "vpc" and "subnet_id" not in interface:
+        raise InvalidInput("An interface of purpose vpc needs subnet_id.")
+    if interface["purpose"] == "vlan" and "label" not in interface:
+        raise InvalidInput("An interface of purpose vlan needs label.")
+    if "ipv4" in interface:
+        interface["ipv4"] = {key: value for key, value in interface["ipv4"].items() if value is not None}
+    return interface

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long to wait, and how often to try: one budget of time for everything that a task does."""
+"""Retry budget of one task: how long to pause between attempts, and when to stop."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ import time
 import typing as t
 from collections import Counter
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import PATIENCE, GaveUp, Transient
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
+    MAX_ATTEMPTS,
+    RetriesExhausted,
+    Transient,
+)
 
-#: Pauses between attempts where the API names none, in seconds: doubling from the first to the longest.
+#: Pauses between attempts in seconds if the API names none: doubled from the first to the longest.
 FIRST_PAUSE: t.Final = 1.0
 LONGEST_PAUSE: t.Final = 15.0
 
 
 class Clock:
-    """The passing of time; tests replace it."""
+    """A monotonic clock that can sleep; tests replace it."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return the seconds of a clock that never goes back."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
 
-class Patience:
-    """One budget of time, in seconds, for all waits of a task together."""
+class RetryBudget:
+    """A time budget in seconds, shared by all waits and retries of one task."""
 
     def __init__(
         self, budget: float, clock: Clock | None = None, jitter: t.Callable[[], float] = random.random
@@ -37,49 +41,49 @@ class Patience:
         self.clock = clock or Clock()
         self.budget = budget
         self.jitter = jitter
-        self.started = self.clock.now()
+        self._started = self.clock.now()
 
     @property
     def elapsed(self) -> float:
-        return self.clock.now() - self.started
+        return self.clock.now() - self._started
 
     @property
     def remaining(self) -> float:
-        """Seconds left; never negative."""
+        """Return the seconds left, never negative."""
         return max(0.0, self.budget - self.elapsed)
 
-    def attempts(self) -> Attempts:
-        """For the attempts at one request."""
-        return Attempts(self)
+    def policy(self) -> RetryPolicy:
+        """Return the retry policy for one request."""
+        return RetryPolicy(self)
 
 
-class Attempts:
-    """Decides after each transient fault of one request whether to pause and try again."""
+class RetryPolicy:
+    """The retries of one request: counts its transient faults and pauses after each."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._seen: Counter[str] = Counter()
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget = budget
+        self._faults: Counter[str] = Counter()
 
     def pause(self, fault: Transient) -> None:
         """Wait before the next attempt.
 
-        :raises GaveUp: where the time, or the number of attempts that make sense for this fault, is used up.
+        :raises RetriesExhausted: if the time, or the number of attempts for this kind of fault, is used up.
         """
-        patience = self._patience
-        self._seen[fault.kind] += 1
-        limit = PATIENCE[fault.kind]
-        if limit is not None and self._seen[fault.kind] >= limit:
-            raise GaveUp(f"Gave up after {limit} attempts: {fault}.") from fault
+        budget = self._budget
+        self._faults[fault.kind] += 1
+        limit = MAX_ATTEMPTS[fault.kind]
+        if limit is not None and self._faults[fault.kind] >= limit:
+            raise RetriesExhausted(f"Gave up after {limit} attempts: {fault}.") from fault
         seconds = self._pause_after(fault)
-        if seconds >= patience.remaining:
-            waited = f"Gave up after {patience.elapsed:.0f} s of {patience.budget:.0f} s"
-            asked = f" (the API asks to wait another {seconds:.0f} s)" if fault.retry_after else ""
-            raise GaveUp(f"{waited}{asked}: {fault}.") from fault
-        patience.clock.sleep(seconds)
+        if seconds >= budget.remaining:
+            waited = f"Gave up after {budget.elapsed:.0f} s of {budget.budget:.0f} s"
+            requested = f" (the API requests a pause of another {seconds:.0f} s)" if fault.retry_after else ""
+            raise RetriesExhausted(f"{waited}{requested}: {fault}.") from fault
+        budget.clock.sleep(seconds)
 
     def _pause_after(self, fault: Transient) -> float:
-        # Jitter keeps a fleet of waiting tasks from coming back all at once.
+        # Jitter keeps the waiting tasks of a fleet from retrying at the same moment.
         if fault.retry_after is not None:
-            return fault.retry_after + self._patience.jitter()
-        growing = FIRST_PAUSE * 2 ** min(sum(self._seen.values()) - 1, 10)
-        return min(growing, LONGEST_PAUSE) * (1 + 0.25 * self._patience.jitter())
+            return fault.retry_after + self._budget.jitter()
+        backoff = FIRST_PAUSE * 2 ** min(sum(self._faults.values()) - 1, 10)
+        return min(backoff, LONGEST_PAUSE) * (1 + 0.25 * self._budget.jitter())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet of GPU Linodes: what is asked for, what exists, what it costs before and after."""
+"""Plan and report of a fleet of GPU Linodes: the request, what exists, and the cost before and after."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.fleet import cost
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import cost
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType, gpu_count
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import HOURS_PER_MONTH
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_label, check_tags
 
 Json = dict[str, t.Any]
 
-#: What a group of ``provision_fleet`` may say.
+#: Keys of a group of ``provision_fleet``.
 GROUP_KEYS: t.Final = ("name", "count", "plan", "regions", "image", "expected_gpus", "max_hourly_price")
 
 
-def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str) -> list[Json]:
-    """One entry a node: ``label`` (PREFIX-GROUP-NUMBER), ``group``, ``type``, ``regions``, and what its group adds.
+def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None = None) -> list[Json]:
+    """Return the nodes of a fleet, each with the options that create it.
 
-    :raises InvalidInput: for a group that cannot be built, before anything is asked or sent.
+    A node has ``label`` (PREFIX-GROUP-NUMBER), ``group``, ``type``, ``regions``, ``image`` (the group's, otherwise
+    ``image``), ``expected_gpus`` and ``max_hourly_price``.
+
+    :raises InvalidInput: for an invalid group.
     """
     nodes: list[Json] = []
-    seen: set[str] = set()
+    names: set[str] = set()
     for group in groups:
-        _check_group(group, seen)
-        seen.add(group["name"])
+        _check_group(group, names)
+        names.add(group["name"])
         regions = [group["regions"]] if isinstance(group["regions"], str) else list(group["regions"])
         for number in range(1, int(group.get("count", 1)) + 1):
             nodes.append(
@@ -38,74 +41,70 @@ def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str) -> list[Json]:
                     "group": group["name"],
                     "type": group["plan"].strip().lower(),
                     "regions": regions,
-                    **{key: group.get(key) for key in ("image", "expected_gpus", "max_hourly_price")},
+                    "image": group.get("image") or image,
+                    **{key: group.get(key) for key in ("expected_gpus", "max_hourly_price")},
                 }
             )
     if not nodes:
-        raise InvalidInput("provision_fleet asks for no node.")
+        raise InvalidInput("provision_fleet must have at least one node.")
     return nodes
 
 
-def _check_group(group: Mapping[str, t.Any], seen: set[str]) -> None:
+def _check_group(group: Mapping[str, t.Any], names: set[str]) -> None:
     name = group.get("name")
-    lacking = [key for key in ("name", "plan", "regions") if not group.get(key)]
-    if lacking:
-        raise InvalidInput(f"Group {name or dict(group)!r} of provision_fleet lacks {', '.join(lacking)}.")
+    missing = [key for key in ("name", "plan", "regions") if not group.get(key)]
+    if missing:
+        raise InvalidInput(f"Group {name or dict(group)!r} of provision_fleet lacks {', '.join(missing)}.")
     unknown = sorted(set(group) - set(GROUP_KEYS))
     if unknown:
-        raise InvalidInput(f"Group {name!r} has the unknown keys {', '.join(unknown)}; known: {', '.join(GROUP_KEYS)}.")
-    if name in seen:
-        raise InvalidInput(f"Group {name!r} occurs twice in provision_fleet.")
+        raise InvalidInput(f"Group {name!r} has unknown keys: {', '.join(unknown)}. Allowed: {', '.join(GROUP_KEYS)}.")
+    if name in names:
+        raise InvalidInput(f"Group {name!r} is listed twice in provision_fleet.")
     count = group.get("count", 1)
     if not str(count).isdigit():
-        raise InvalidInput(f"Group {name!r} has the count {count!r}; it must be a number of 0 or more.")
-    gpus = _offline_gpus(name, group["plan"])
+        raise InvalidInput(f"count of group {name!r} must be an integer of 0 or more, got {count!r}.")
+    try:
+        gpus = gpu_count(group["plan"])
+    except UnknownInstanceType as error:
+        raise InvalidInput(f"Group {name!r}: {error}") from error
     expected = group.get("expected_gpus")
     if expected is not None and gpus != int(expected):
         raise InvalidInput(f"Group {name!r} expects {expected} GPUs, but {group['plan']} has {gpus}.")
     if gpus == 0:
-        raise InvalidInput(f"Group {name!r} asks for {group['plan']}, which has no GPU.")
-
-
-def _offline_gpus(name: str, plan: str) -> int:
-    try:
-        return gpu_count(plan)
-    except UnknownInstanceType as error:
-        raise InvalidInput(f"Group {name!r}: {error}") from error
+        raise InvalidInput(f"Group {name!r} has the plan {group['plan']}, which has no GPU.")
 
 
 def fleet_tag(prefix: str) -> str:
-    """The tag that says which fleet a Linode or firewall belongs to; teardown goes by it."""
+    """Return the tag that marks a Linode or firewall as part of the fleet; teardown deletes only what has it."""
     return check_tags([f"multigpu-{prefix}"])[0]
 
 
 def plan_fleet(
-    groups: Sequence[Mapping[str, t.Any]], prefix: str, listing: Mapping[str, t.Any], limit: float | None = None
+    nodes: Sequence[Json], prefix: str, listing: Mapping[str, t.Any], max_hourly_price: float | None = None
 ) -> Json:
-    """What a run will do.
+    """Compare ``nodes`` (see :func:`expand`) with what exists.
 
-    ``listing``: result of ``linode_instance_info`` for the label prefix; ``limit``: most that the whole fleet may cost,
-    USD an hour. Returns ``nodes`` (as :func:`expand`, with ``exists``), ``create`` and ``extra`` (labels), ``before``
-    and ``after`` (as ``fleet.cost``) and ``lines`` for a person.
+    ``listing`` is the result of ``linode_instance_info`` for the label prefix; ``max_hourly_price`` limits the cost of
+    the whole fleet in USD per hour. Returns ``nodes`` (with ``exists``), ``create`` and ``extra`` (labels), ``before``
+    and ``after`` (see ``listing.cost``), and ``lines``, a summary as text.
 
-    :raises InvalidInput: where the plan breaks an agreement: price above a limit or unknown, label of somebody else.
+    :raises InvalidInput: if a price is unknown or above a limit, or if a label exists outside the fleet.
     """
     tag = fleet_tag(prefix)
-    existing = {item["label"]: item for item in listing["instances"]}
-    ours = {label for label, item in existing.items() if tag in item["tags"]}
-    nodes = [{**node, "exists": node["label"] in existing} for node in expand(groups, prefix)]
-    foreign = [node["label"] for node in nodes if node["exists"] and node["label"] not in ours]
+    existing = {instance["label"]: instance for instance in listing["instances"]}
+    members = {label for label, instance in existing.items() if tag in instance["tags"]}
+    nodes = [{**node, "exists": node["label"] in existing} for node in nodes]
+    foreign = [node["label"] for node in nodes if node["exists"] and node["label"] not in members]
     if foreign:
         raise InvalidInput(
-            f"{', '.join(foreign)} exist, but not with the tag {tag}: they are not of this fleet. Choose another "
-            "provision_label_prefix, or give them that tag."
+            f"{', '.join(foreign)}: labels that exist without the tag {tag}, so they do not belong to this fleet. "
+            "Choose another provision_label_prefix, or add the tag to those Linodes."
         )
     create = [node for node in nodes if not node["exists"]]
-    future = [_priced(node, listing["plans"]) for node in create]
-    present = [existing[label] for label in sorted(ours)]
-    before, after = cost(present), cost([*present, *future])
-    _check_limit(limit, after, create)
-    extra = sorted(ours - {node["label"] for node in nodes})
+    current = [existing[label] for label in sorted(members)]
+    before, after = cost(current), cost([*current, *(_price(node, listing["plans"]) for node in create)])
+    _check_fleet_price(max_hourly_price, after, create)
+    extra = sorted(members - {node["label"] for node in nodes})
     return {
         "nodes": nodes,
         "create": [node["label"] for node in create],
@@ -113,74 +112,76 @@ def plan_fleet(
         "before": before,
         "after": after,
         "lines": [
-            f"Before: {spell(before)}.",
+            f"Before: {cost_text(before)}.",
             f"To create: {len(create)} of {len(nodes)} nodes.",
-            f"After: {spell(after)}.",
-            *([f"Not asked for, but there, and paid for: {', '.join(extra)}."] if extra else []),
+            f"After: {cost_text(after)}.",
+            *([f"Not in provision_fleet, but existing and billed: {', '.join(extra)}."] if extra else []),
         ],
     }
 
 
-def _priced(node: Json, plans: Mapping[str, t.Any]) -> Json:
-    """What a node will cost: in the dearest of its regions, because any of them can be chosen."""
+def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
+    """Return label, GPUs and price of a new node, in the most expensive of its regions, because any may be chosen."""
     plan = plans.get(node["type"])
     gpus = plan["gpus"] if plan else gpu_count(node["type"])
     limit = node["max_hourly_price"]
     prices = [
         (plan["region_prices"].get(region) or plan["hourly_price"]) if plan else None for region in node["regions"]
     ]
-    known = [price for price in prices if price and (limit is None or price <= float(limit))]
-    if limit is not None and not known:
-        asked = ", ".join("unknown" if not price else f"{price:.2f}" for price in prices)
+    eligible = [price for price in prices if price and (limit is None or price <= float(limit))]
+    if limit is not None and not eligible:
+        listed = ", ".join("unknown" if not price else f"{price:.2f}" for price in prices)
         raise InvalidInput(
-            f"{node['type']} for {node['label']} costs {asked} USD an hour in {', '.join(node['regions'])}; "
+            f"{node['type']} for {node['label']} costs {listed} USD per hour in {', '.join(node['regions'])}; "
             f"max_hourly_price is {float(limit):.2f}."
         )
-    return {"label": node["label"], "gpus": gpus, "hourly_price": max(known) if known else None}
+    return {"label": node["label"], "gpus": gpus, "hourly_price": max(eligible) if eligible else None}
 
 
-def _check_limit(limit: float | None, after: Json, create: Sequence[Json]) -> None:
+def _check_fleet_price(limit: float | None, after: Json, create: Sequence[Json]) -> None:
     if limit is None or not create:
         return
     if after["unpriced"]:
-        raise InvalidInput(
-            f"The API does not say what {', '.join(after['unpriced'])} cost; there is a limit for the fleet."
-        )
+        labels = ", ".join(after["unpriced"])
+        raise InvalidInput(f"The API reports no price for {labels}, so provision_max_hourly_price cannot be checked.")
     if after["hourly"] > limit:
-        raise InvalidInput(f"The fleet would cost {after['hourly']:.2f} USD an hour; its limit is {limit:.2f}.")
+        raise InvalidInput(
+            f"The fleet would cost {after['hourly']:.2f} USD per hour; provision_max_hourly_price is {limit:.2f}."
+        )
 
 
-def spell(total: Mapping[str, t.Any]) -> str:
-    """A cost in words; a month has 730 hours."""
-    words = (
-        f"{total['count']} nodes, {total['gpus']} GPUs, {total['hourly']:.2f} USD an hour, "
-        f"{total['hourly'] * HOURS_PER_MONTH:.2f} USD a month"
+def cost_text(total: Mapping[str, t.Any]) -> str:
+    """Return a cost as text; a month has 730 hours."""
+    text = (
+        f"{total['count']} nodes, {total['gpus']} GPUs, {total['hourly']:.2f} USD per hour, "
+        f"{total['hourly'] * HOURS_PER_MONTH:.2f} USD per month"
     )
     unpriced = total["unpriced"]
-    return f"{words}, and {len(unpriced)} at an unknown price ({', '.join(unpriced)})" if unpriced else words
+    return f"{text}, and {len(unpriced)} at an unknown price ({', '.join(unpriced)})" if unpriced else text
 
 
-def report(prefix: str, listing: Mapping[str, t.Any], failures: Mapping[str, str]) -> Json:
-    """How a run ended, for a person: what exists, what it costs, and the ways on where a node failed.
+def fleet_report(prefix: str, listing: Mapping[str, t.Any], failures: Mapping[str, str]) -> Json:
+    """Report what exists, what it costs, which nodes failed, and how to resume or remove them.
 
-    ``failures``: label to reason, empty where there is none. Returns ``lines``, and ``failed_because`` (empty: nothing
-    failed).
+    ``failures`` maps labels to reasons, empty for nodes that did not fail. Returns ``lines``, and ``failed_because``,
+    which is empty if no node failed.
     """
     failed = {label: reason for label, reason in sorted(failures.items()) if reason}
     lines = [
         *(f"{label}: {reason}" for label, reason in failed.items()),
-        f"Fleet {prefix}: {spell(listing['cost'])}.",
+        f"Fleet {prefix}: {cost_text(listing['cost'])}.",
         *(
-            f"  {item['label']}  {item['status']}  {item['region']}  {item['address'] or 'no address'}  {item['type']}"
-            for item in listing["instances"]
+            f"  {instance['label']}  {instance['status']}  {instance['region']}  "
+            f"{instance['address'] or 'no address'}  {instance['type']}"
+            for instance in listing["instances"]
         ),
     ]
     if not failed:
         return {"lines": lines, "failed_because": ""}
-    ways_on = [
-        "To resume: run the same playbook again; what exists is kept.",
+    next_steps = [
+        "To resume: run the same playbook again; existing nodes are kept.",
         "To remove: ansible-playbook multigpu.vllm.teardown "
-        f"-e provision_label_prefix={prefix} -e teardown_confirm={prefix}",
+        f"-e provision_label_prefix={prefix} -e provision_teardown_confirm={prefix}",
     ]
-    because = f"{len(failed)} node(s) are not ready: {', '.join(failed)}. What exists is paid for; see above."
-    return {"lines": [*lines, *ways_on], "failed_because": because}
+    reason = f"{len(failed)} node(s) are not ready: {', '.join(failed)}. Existing nodes are billed; see above."
+    return {"lines": [*lines, *next_steps], "failed_because": reason}

@@ -12,28 +12,28 @@ GROUP = {"name": "chat", "plan": "g2-gpu-rtx4000a4-m", "regions": ["us-ord"], "m
 EMPTY = {"instances": [], "plans": {}, "cost": {"count": 0, "gpus": 0, "hourly": 0, "unpriced": []}}
 
 
-def test_request_alone_is_checked_without_prices():
+def test_linode_fleet_plan_without_listing_ignores_prices():
     assert len(subject.linode_fleet_plan([GROUP], "vllm")["nodes"]) == 1
-    with pytest.raises(AnsibleFilterError, match="asks for no node"):
+    with pytest.raises(AnsibleFilterError, match="at least one node"):
         subject.linode_fleet_plan([], "vllm")
 
 
-def test_prices_are_checked_against_what_exists():
+def test_linode_fleet_plan_with_listing_checks_prices():
     with pytest.raises(AnsibleFilterError, match="max_hourly_price is 1.00"):
-        subject.linode_fleet_plan([GROUP], "vllm", EMPTY, "5")
+        subject.linode_fleet_plan([GROUP], "vllm", "linode/ubuntu24.04", EMPTY, "5")
 
 
-def test_tag_of_a_fleet():
+def test_linode_fleet_tag_refuses_invalid_prefix():
     assert subject.linode_fleet_tag("vllm") == "multigpu-vllm"
-    with pytest.raises(AnsibleFilterError, match="is not valid"):
+    with pytest.raises(AnsibleFilterError, match="is invalid"):
         subject.linode_fleet_tag("x" * 60)
 
 
-def test_report_without_failures():
+def test_linode_fleet_report_without_failures():
     assert subject.linode_fleet_report(EMPTY, "vllm")["failed_because"] == ""
 
 
-def test_user_data_with_a_host_key():
+def test_cloud_config_with_host_key():
     text = subject.cloud_config(
         {"package_upgrade": True, "runcmd": [["echo", "x"]]}, "-----BEGIN\nabc\n", "ssh-ed25519 AAA\n"
     )
@@ -47,12 +47,12 @@ def test_user_data_with_a_host_key():
     }
 
 
-def test_nothing_to_say_is_no_user_data():
+def test_cloud_config_without_content_is_none():
     assert subject.cloud_config({}) is None
     assert subject.cloud_config(None) is None
 
 
-def test_every_filter_is_offered():
+def test_filter_module_registers_every_filter():
     assert set(subject.FilterModule().filters()) == {
         "linode_fleet_plan",
         "linode_fleet_tag",

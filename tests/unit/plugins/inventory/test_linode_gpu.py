@@ -30,7 +30,7 @@ SHIPPED = Path(__file__).parents[4] / "inventory" / "linode_gpu.yml"
 
 
 def make_plugin():
-    """The plugin with its options known to Ansible, as its loader does it."""
+    """Return the plugin with its options registered, as Ansible's loader does it."""
     texts = [
         subject.DOCUMENTATION,
         ModuleDocFragment.INVENTORY,
@@ -52,7 +52,7 @@ def account():
 
 @pytest.fixture
 def parse(account, monkeypatch, tmp_path):
-    """Reads an inventory file against the account; the hosts by name."""
+    """Return a function that parses an inventory file against the account."""
     clock = FakeClock()
     fake = FakeLinode({TOKEN: account})
 
@@ -83,7 +83,7 @@ def hosts(inventory):
     return sorted(inventory.hosts)
 
 
-def test_shipped_file_gives_gpu_linodes_their_variables_and_groups(parse, account):
+def test_shipped_inventory_sets_variables_and_groups(parse, account):
     inventory = parse(SHIPPED.read_text())
 
     assert hosts(inventory) == ["a-1", "a-2", "b-1"]
@@ -114,11 +114,11 @@ def test_shipped_file_gives_gpu_linodes_their_variables_and_groups(parse, accoun
         ("statuses: []", ["a-1", "a-2", "b-1"]),
     ],
 )
-def test_filters(parse, options, expected):
+def test_filter_options_select_hosts(parse, options, expected):
     assert hosts(parse(f"plugin: multigpu.vllm.linode_gpu\n{options}\n")) == expected
 
 
-def test_compose_and_groups_see_the_variables(parse):
+def test_compose_and_groups_use_the_variables(parse):
     inventory = parse(
         "plugin: multigpu.vllm.linode_gpu\n"
         "compose:\n  ansible_host: linode_ipv4 | last\n  size: linode_gpus * 2\n"
@@ -129,7 +129,7 @@ def test_compose_and_groups_see_the_variables(parse):
     assert sorted(host.name for host in inventory.groups["big"].hosts) == ["a-1", "a-2"]
 
 
-def test_cache_is_used_and_holds_no_token(parse, account, tmp_path):
+def test_cache_is_used_and_has_no_token(parse, account, tmp_path):
     text = (
         f"plugin: multigpu.vllm.linode_gpu\ncache: true\ncache_plugin: jsonfile\ncache_connection: {tmp_path}/cache\n"
     )
@@ -144,24 +144,24 @@ def test_cache_is_used_and_holds_no_token(parse, account, tmp_path):
     assert len(account.requests) == 4
 
 
-def test_refused_token_is_told_once(parse):
+def test_refused_token_is_reported_once(parse):
     with pytest.raises(AnsibleParserError) as caught:
         parse("plugin: multigpu.vllm.linode_gpu\n", token="unknown-token")
     assert str(caught.value).count("Invalid Token") == 1
     assert "unknown-token" not in str(caught.value)
 
 
-def test_missing_library_is_named(parse, monkeypatch):
+def test_missing_library_is_reported(parse, monkeypatch):
     monkeypatch.setattr(subject, "LIBRARY_ERROR", "Traceback")
     with pytest.raises(AnsibleParserError, match="needs linode_api4"):
         parse("plugin: multigpu.vllm.linode_gpu\n")
 
 
 @pytest.mark.parametrize(
-    ("name", "fits"), [("linode_gpu.yml", True), ("a.linode_gpu.yaml", True), ("hosts.yml", False)]
+    ("name", "accepted"), [("linode_gpu.yml", True), ("a.linode_gpu.yaml", True), ("hosts.yml", False)]
 )
-def test_only_its_own_files_are_read(tmp_path, name, fits):
+def test_verify_file_accepts_only_its_file_names(tmp_path, name, accepted):
     path = tmp_path / name
     path.write_text("plugin: multigpu.vllm.linode_gpu\n")
 
-    assert make_plugin().verify_file(str(path)) is fits
+    assert make_plugin().verify_file(str(path)) is accepted

@@ -12,14 +12,14 @@ from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible_collections.multigpu.vllm.plugins.lookup import root_password as subject
 from ansible_collections.multigpu.vllm.plugins.lookup.root_password import stored_password
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import weakness
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import password_problem
 
 
-def test_password_is_on_disk_closed_to_others_and_stays(tmp_path):
+def test_stored_password_writes_private_file_once(tmp_path):
     path = tmp_path / "new" / "vllm-1.root_pass"
     password = stored_password(path)
 
-    assert weakness(password) is None
+    assert password_problem(password) is None
     assert path.read_text() == password + "\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -27,49 +27,49 @@ def test_password_is_on_disk_closed_to_others_and_stays(tmp_path):
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
-def test_vault_file_holds_no_plain_text(tmp_path):
+def test_stored_password_vault_file_is_encrypted(tmp_path):
     path = tmp_path / "vllm-1.root_pass"
     password = stored_password(path, "vault-secret")
 
     assert path.read_text().startswith("$ANSIBLE_VAULT;")
     assert password not in path.read_text()
     assert stored_password(path, "vault-secret") == password
-    with pytest.raises(AnsibleLookupError, match="cannot be decrypted"):
+    with pytest.raises(AnsibleLookupError, match="cannot decrypt"):
         stored_password(path, "other")
-    with pytest.raises(AnsibleLookupError, match="give vault_secret"):
+    with pytest.raises(AnsibleLookupError, match="set vault_password"):
         stored_password(path)
 
 
-def test_runs_at_the_same_time_agree(tmp_path):
+def test_stored_password_parallel_runs_agree(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(stored_password, [tmp_path / "shared"] * 40))
+        passwords = set(pool.map(stored_password, [tmp_path / "shared"] * 40))
 
-    assert len(made) == 1
+    assert len(passwords) == 1
     assert [item.name for item in tmp_path.iterdir()] == ["shared"]
 
 
 @pytest.mark.parametrize("content", ["", "short\n", "\x00\xff"])
-def test_file_without_a_password_is_not_used(tmp_path, content):
+def test_stored_password_refuses_invalid_file(tmp_path, content):
     path = tmp_path / "broken"
     path.write_text(content)
 
-    with pytest.raises(AnsibleLookupError, match="holds no password"):
+    with pytest.raises(AnsibleLookupError, match="has no valid root password"):
         stored_password(path)
     assert path.read_text() == content
 
 
-def test_folder_that_cannot_be_made(tmp_path):
+def test_stored_password_unwritable_directory_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(AnsibleLookupError, match="cannot be kept in"):
+    with pytest.raises(AnsibleLookupError, match="cannot store the root password in"):
         stored_password(tmp_path / "file" / "x")
 
 
-def test_lookup_gives_one_password_a_path(tmp_path):
+def test_lookup_returns_one_password_per_path(tmp_path):
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
     constants.config.initialize_plugin_configuration_definitions("lookup", "multigpu.vllm.root_password", options)
     plugin = subject.LookupModule()
     plugin._load_name = "multigpu.vllm.root_password"
-    made = plugin.run([str(tmp_path / "a"), str(tmp_path / "b")], {}, vault_secret="vault-secret")
+    passwords = plugin.run([str(tmp_path / "a"), str(tmp_path / "b")], {}, vault_password="vault-secret")
 
-    assert len(set(made)) == 2
+    assert len(set(passwords)) == 2

@@ -10,7 +10,7 @@ pytest.importorskip("linode_api4")
 from ansible_collections.multigpu.vllm.plugins.modules import linode_firewall
 
 
-def test_rule_without_source_is_refused(run_linode):
+def test_rule_without_sources_is_refused(run_linode):
     code, result = run_linode(linode_firewall, {"label": "fence", "inbound": [{"label": "ssh", "ports": "22"}]})
     assert code == 1
     assert "sources" in result["msg"]

@@ -11,7 +11,7 @@ pytest.importorskip("linode_api4")
 
 from ansible_collections.multigpu.vllm.plugins.modules import linode_instance
 
-GOOD = {
+VALID = {
     "label": "vllm-1",
     "type": "g2-gpu-rtx4000a4-m",
     "region": ["us-ord"],
@@ -23,25 +23,25 @@ GOOD = {
 @pytest.fixture
 def play(run_linode):
     def run(**options):
-        return run_linode(linode_instance, {**GOOD, **options})
+        return run_linode(linode_instance, {**VALID, **options})
 
     return run
 
 
 @pytest.mark.parametrize("missing", ["type", "region"])
-def test_present_needs_plan_and_region(play, missing):
+def test_present_requires_type_and_region(play, missing):
     code, result = play(**{missing: None})
     assert code == 1
     assert missing in result["msg"]
 
 
-def test_interfaces_and_their_short_form_exclude_each_other(play):
+def test_interfaces_and_vpc_subnet_id_are_mutually_exclusive(play):
     _code, result = play(vpc_subnet_id=1, interfaces=[{"purpose": "public"}])
     assert "mutually exclusive" in result["msg"]
 
 
 @pytest.mark.parametrize("secret", ["root_pass", "user_data"])
-def test_secrets_are_not_shown(play, secret):
+def test_failure_hides_secrets(play, secret):
     code, result = play(**{secret: "kR7w-uYf2mXe9_aQ4.tBn6", "label": "not valid"})
     assert code == 1
     assert "kR7w" not in json.dumps(result)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role's contract: options, documentation and the filter that reads the fleet say the same."""
+"""Contract of the role provision: options, README and the fleet filter agree."""
 
 from __future__ import annotations
 
@@ -15,38 +15,46 @@ from ansible_collections.multigpu.vllm.tests.support.role_contract import readme
 
 ROOT = Path(__file__).parents[4]
 ROLE = ROOT / "roles/provision"
+VARIABLES = yaml.safe_load((ROLE / "vars/main.yml").read_text())
 SPEC = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 ROWS = {**SPEC, **{f"provision_fleet[].{key}": option for key, option in SPEC["provision_fleet"]["options"].items()}}
 
 
-def test_keys_of_a_group_are_those_that_the_filter_knows() -> None:
+def test_group_keys_equal_those_of_the_filter() -> None:
     assert set(SPEC["provision_fleet"]["options"]) == set(GROUP_KEYS)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_readme_describes_the_option(name: str) -> None:
+def test_readme_row_matches_the_option(name: str) -> None:
     assert readme_row(name, ROWS[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
-def test_secrets_are_marked() -> None:
+def test_secret_options_are_no_log() -> None:
     assert {name for name, option in SPEC.items() if option.get("no_log")} == {
-        "provision_vault_secret",
+        "provision_vault_password",
         "provision_api_token",
     }
 
 
-def test_fleet_of_the_readme_is_one_that_the_role_takes() -> None:
+def test_readme_example_uses_known_options() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (ROLE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     fleet = yaml.safe_load(example)
     assert set(fleet) <= set(SPEC)
     assert set(fleet["provision_fleet"][0]) <= set(GROUP_KEYS)
 
 
-@pytest.mark.parametrize("task", ["node", "teardown"])
-def test_every_request_can_be_led_elsewhere(task: str) -> None:
-    """Each module call takes token, address and certificates from the role's options."""
-    text = (ROLE / "tasks" / f"{task}.yml").read_text()
-    calls = len(re.findall(r"multigpu\.vllm\.linode_(?:instance|instance_info|firewall):", text))
-    assert calls > 0
-    for option in ("api_token", "api_url", "ca_path"):
-        assert text.count(f"provision_{option} or omit") == calls
+@pytest.mark.parametrize("name", ["create", "find", "main", "summary", "teardown"])
+def test_entry_point_sets_the_defaults_of_the_linode_modules(name: str) -> None:
+    """The files with module calls, and main.yml, which imports such files, set token, URL and certificates."""
+    (defaults,) = [
+        task["module_defaults"]
+        for task in yaml.safe_load((ROLE / "tasks" / f"{name}.yml").read_text())
+        if "module_defaults" in task
+    ]
+    assert defaults == {"group/multigpu.vllm.linode": "{{ _provision_api }}"}
+    assert set(VARIABLES["_provision_api"]) == {"api_token", "api_url", "ca_path"}
+
+
+def test_module_calls_do_not_repeat_the_options_of_the_api() -> None:
+    for path in (ROLE / "tasks").glob("*.yml"):
+        assert not re.search(r"^ *(api_token|api_url|ca_path):", path.read_text(), re.MULTILINE), path

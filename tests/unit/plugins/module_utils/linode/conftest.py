@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stand-in for the Linode API lives with the provisioning suite; the unit tests use it without sockets."""
+"""Fixtures over the simulated Linode API of the provisioning suite, without sockets."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ TOKEN = "0123456789abcdef" * 4
 
 
 class World:
-    """One account, one clock, one list of faults; ``api()`` is what a new run of the module sees."""
+    """One account, clock and fault plan; ``api()`` is the API as a new run of a module uses it."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -30,8 +30,8 @@ class World:
     def api(self, budget=600.0):
         return make_api(self.fake, TOKEN, self.clock, self.plan, budget)
 
-    def rival(self, **body):
-        """Somebody else creates a Linode."""
+    def create_by_other(self, **body):
+        """Create a Linode on behalf of another user."""
         full = {"label": "vllm-1", "type": "g2-gpu-rtx4000a4-m", "region": "us-ord", "image": "linode/ubuntu24.04"}
         return self.fake.add_instance(self.account, {**full, **body})
 

@@ -2,34 +2,34 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import GaveUp, Refused, Transient
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Refused, RetriesExhausted, Transient
 from fake_linode import Reply
 from faults import HTML, Fault, error
 
 
-def test_all_pages_are_read_once_each(world):
+def test_list_reads_every_page_once(world):
     for number in range(1201):
-        world.rival(label=f"n-{number}")
+        world.create_by_other(label=f"n-{number}")
 
-    found = world.api().instances()
-
-    assert len(found) == 1201
+    assert len(world.api().instances()) == 1201
     assert world.account.requests == [("GET", "/linode/instances")] * 3
 
 
-def test_entry_that_moves_between_pages_is_listed_once(world):
+def test_list_entry_moved_between_pages_appears_once(world):
     for number in range(600):
-        world.rival(label=f"n-{number}")
+        world.create_by_other(label=f"n-{number}")
     first = next(iter(world.account.instances))
-    world.plan.faults.append(Fault("GET /linode/instances$", skip=1, meanwhile=lambda: world.rival(label="late")))
+    world.plan.faults.append(
+        Fault("GET /linode/instances$", skip=1, meanwhile=lambda: world.create_by_other(label="late"))
+    )
 
-    found = world.api().instances()
+    ids = [instance["id"] for instance in world.api().instances()]
 
-    assert [item["id"] for item in found].count(first) == 1
-    assert len(found) == 601
+    assert ids.count(first) == 1
+    assert len(ids) == 601
 
 
-def test_label_is_compared_whatever_the_filter_lets_through(world):
+def test_instances_labelled_ignores_other_labels(world):
     class Unfiltered:
         def send(self, *_request, **_options):
             return {"data": [{"id": 1, "label": "vllm-10"}, {"id": 2, "label": "vllm-1"}], "pages": 1}
@@ -40,12 +40,12 @@ def test_label_is_compared_whatever_the_filter_lets_through(world):
     assert [item["id"] for item in api.instances_labelled("vllm-1")] == [2]
 
 
-def test_plan_that_is_unknown_or_hidden_is_none(world):
+def test_unknown_plan_or_instance_is_none(world):
     assert world.api().plan("g9-nothing") is None
     assert world.api().instance(12345) is None
 
 
-def test_creating_is_one_attempt(world):
+def test_create_instance_makes_one_attempt(world):
     world.plan.faults.append(Fault("POST", reply=error(502, "Bad Gateway")))
 
     with pytest.raises(Transient) as caught:
@@ -57,20 +57,20 @@ def test_creating_is_one_attempt(world):
 
 
 @pytest.mark.parametrize("reply", [Reply(200, {}), Reply(200, HTML), Reply(200, [1]), Reply(200, {"data": 1, "x": 2})])
-def test_answer_that_is_not_the_apis_is_not_believed(world, reply):
+def test_response_of_a_proxy_is_rejected(world, reply):
     world.plan.faults.append(Fault("GET /linode/types/", times=9, reply=reply))
 
-    with pytest.raises(GaveUp, match="3 attempts"):
+    with pytest.raises(RetriesExhausted, match="3 attempts"):
         world.api().plan("g2-gpu-rtx4000a4-m")
 
 
-def test_deletion_of_what_is_gone_is_fine(world):
+def test_delete_missing_object_succeeds(world):
     world.api().delete_instance(999)
     world.api().delete_firewall(999)
 
 
-def test_boot_of_what_starts_already_is_fine(world):
-    number = world.rival()["id"]
+def test_boot_refused_while_starting_succeeds(world):
+    number = world.create_by_other()["id"]
     world.plan.faults.append(Fault("POST .*/boot", reply=error(400, "Linode is already booted")))
     world.api().boot_instance(number)
 
@@ -80,8 +80,8 @@ def test_boot_of_what_starts_already_is_fine(world):
         world.api().boot_instance(number)
 
 
-def test_boot_with_a_lost_answer_is_not_repeated(world):
-    number = world.rival()["id"]
+def test_boot_with_lost_response_is_not_repeated(world):
+    number = world.create_by_other()["id"]
     world.account.instances[number]["_status"] = "offline"
     world.plan.faults.append(Fault("POST .*/boot", after=True, drop=True))
 
@@ -90,8 +90,8 @@ def test_boot_with_a_lost_answer_is_not_repeated(world):
     assert world.account.writes() == [("POST", f"/linode/instances/{number}/boot")]
 
 
-def test_firewall_that_is_attached_already_is_fine(world):
-    api, number = world.api(), world.rival()["id"]
+def test_attach_firewall_twice_succeeds(world):
+    api, number = world.api(), world.create_by_other()["id"]
     firewall = api.create_firewall({"label": "fence", "rules": {}})["id"]
     api.attach_firewall(firewall, number)
     api.attach_firewall(firewall, number)
@@ -99,4 +99,4 @@ def test_firewall_that_is_attached_already_is_fine(world):
     assert [item["id"] for item in api.instance_firewalls(number)] == [firewall]
     world.plan.faults.append(Fault("POST .*/devices", reply=error(400, "Too many devices")))
     with pytest.raises(Refused, match="Too many devices"):
-        api.attach_firewall(firewall, world.rival(label="other")["id"])
+        api.attach_firewall(firewall, world.create_by_other(label="other")["id"])

@@ -11,21 +11,21 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0m2qyTfHhXSzDLh4DWeyMQpCWdRzVYZ0W0aQ9LlmBT alice@example"
 
 
-def test_ten_thousand_passwords_are_all_within_the_rule():
-    made = [subject.generate_password() for _number in range(10_000)]
+def test_generate_password_meets_the_rules_ten_thousand_times():
+    passwords = [subject.generate_password() for _number in range(10_000)]
 
-    assert len(set(made)) == 10_000
-    assert {subject.weakness(password) for password in made} == {None}
-    assert {len(password) for password in made} == {subject.PASSWORD_LENGTH}
-    # Neither a shell nor YAML reads anything but the text itself.
-    assert all(shlex.quote(password) == password for password in made)
-    assert all(yaml.safe_load(f"p: {password}") == {"p": password} for password in made[:500])
-    assert all(password[0].isalpha() and password[-1].isalpha() for password in made)
-    assert all(subject._classes(password) == 4 for password in made)
+    assert len(set(passwords)) == 10_000
+    assert {subject.password_problem(password) for password in passwords} == {None}
+    assert {len(password) for password in passwords} == {subject.PASSWORD_LENGTH}
+    # A shell and YAML read the text unchanged.
+    assert all(shlex.quote(password) == password for password in passwords)
+    assert all(yaml.safe_load(f"p: {password}") == {"p": password} for password in passwords[:500])
+    assert all(password[0].isalpha() and password[-1].isalpha() for password in passwords)
+    assert all(subject._character_classes(password) == 4 for password in passwords)
 
 
 @pytest.mark.parametrize("length", [11, 129])
-def test_length_that_linode_does_not_take(length):
+def test_generate_password_refuses_invalid_length(length):
     with pytest.raises(ValueError, match="12 to 128"):
         subject.generate_password(length)
 
@@ -41,16 +41,16 @@ def test_length_that_linode_does_not_take(length):
         ("aaaaaaaaaaaaaaaaaaaaaaaa", "repeats"),
     ],
 )
-def test_weak_passwords_are_named_without_being_shown(password, reason):
-    said = subject.weakness(password)
+def test_password_problem_names_the_reason_without_the_password(password, reason):
+    problem = subject.password_problem(password)
 
-    assert reason in said
-    assert password not in said
+    assert reason in problem
+    assert password not in problem
 
 
 @pytest.mark.parametrize("password", ["Ab1-xyz", "abcdefgh1234ABCD", "correct horse battery staple"])
-def test_good_passwords(password):
-    assert subject.weakness(password) is None
+def test_password_problem_accepts_strong_password(password):
+    assert subject.password_problem(password) is None
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_good_passwords(password):
         "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQ== old",
     ],
 )
-def test_public_keys(key):
+def test_check_key_accepts_public_key(key):
     assert subject.check_key(f"  {key}\n") == key
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("~/.ssh/id_ed25519.pub", "~/.ssh/id_ed25519.pub is not a public SSH key. It takes the key itself, not a path"),
+        ("~/.ssh/id_ed25519.pub", "~/.ssh/id_ed25519.pub is not a public SSH key. Use the key itself, not a path"),
         ("/etc/passwd", "/etc/passwd is not"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz", "PRIVATE key"),
         (f"{KEY}\n{KEY}", "several lines"),
@@ -79,7 +79,7 @@ def test_public_keys(key):
         ("ssh-ed25519 " + "A" * 80, "..."),
     ],
 )
-def test_other_texts_are_refused_before_the_library_opens_them(text, reason):
+def test_check_key_refuses_other_text(text, reason):
     with pytest.raises(InvalidInput) as caught:
         subject.check_key(text)
     assert reason in str(caught.value)

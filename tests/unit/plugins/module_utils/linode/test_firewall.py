@@ -13,7 +13,7 @@ def present(world, *rules, check_mode=False, **options):
     return subject.present(world.api(), {"label": "fence", "inbound": rules or [SSH], **options}, check_mode)
 
 
-def test_nothing_is_let_in_but_what_is_listed(world):
+def test_present_drops_everything_but_the_listed_rules(world):
     result = present(world, SSH, {"label": "ping", "protocol": "ICMP", "sources": ["::/0", "0.0.0.0/0"]})
 
     assert result["changed"]
@@ -24,7 +24,7 @@ def test_nothing_is_let_in_but_what_is_listed(world):
     assert rules["inbound"][1]["addresses"] == {"ipv4": ["0.0.0.0/0"], "ipv6": ["::/0"]}
 
 
-def test_second_run_changes_nothing(world):
+def test_present_second_run_changes_nothing(world):
     present(world)
     world.account.requests.clear()
 
@@ -32,7 +32,7 @@ def test_second_run_changes_nothing(world):
     assert world.account.writes() == []
 
 
-def test_rules_are_put_right(world):
+def test_present_corrects_rules(world):
     present(world)
     wider = {**SSH, "sources": ["203.0.113.0/24"]}
 
@@ -45,16 +45,16 @@ def test_rules_are_put_right(world):
     assert not present(world, wider)["changed"]
 
 
-def test_firewall_that_is_switched_off_is_switched_on(world):
+def test_present_enables_disabled_firewall(world):
     present(world)
-    (found,) = world.account.firewalls.values()
-    found["status"] = "disabled"
+    (firewall,) = world.account.firewalls.values()
+    firewall["status"] = "disabled"
 
     assert present(world)["changed"]
-    assert found["status"] == "enabled"
+    assert firewall["status"] == "enabled"
 
 
-def test_check_mode_only_reads(world):
+def test_present_check_mode_only_reads(world):
     result = present(world, check_mode=True)
 
     assert result["changed"]
@@ -62,16 +62,16 @@ def test_check_mode_only_reads(world):
     assert world.account.writes() == []
 
 
-def test_lost_answer_does_not_make_a_second_firewall(world):
+def test_present_lost_response_creates_one_firewall(world):
     world.plan.faults.append(Fault("POST /networking/firewalls$", after=True, reply=error(502, "Bad Gateway")))
 
     assert present(world)["firewall"]["label"] == "fence"
     assert len(world.account.firewalls) == 1
 
 
-def test_firewall_in_use_or_of_someone_else_is_not_deleted(world):
+def test_absent_refuses_firewall_in_use_or_without_tag(world):
     number = present(world, tags=["vllm"])["firewall"]["id"]
-    linode = world.rival()["id"]
+    linode = world.create_by_other()["id"]
     world.api().attach_firewall(number, linode)
 
     with pytest.raises(Drift, match="still protects vllm-1"):
@@ -87,9 +87,9 @@ def test_firewall_in_use_or_of_someone_else_is_not_deleted(world):
 
 
 @pytest.mark.parametrize(
-    ("rule", "says"),
+    ("rule", "expected"),
     [
-        ({**SSH, "sources": ["office"]}, "source 'office'"),
+        ({**SSH, "sources": ["office"]}, "got 'office'"),
         ({**SSH, "sources": []}, "0 sources"),
         ({**SSH, "sources": ["10.0.0.1"] * 256}, "256 sources"),
         ({**SSH, "ports": "70000"}, "ports '70000'"),
@@ -99,23 +99,23 @@ def test_firewall_in_use_or_of_someone_else_is_not_deleted(world):
         ({**SSH, "label": "a"}, "3 to 32"),
     ],
 )
-def test_rules_that_the_api_would_refuse(world, rule, says):
+def test_present_refuses_invalid_rule(world, rule, expected):
     with pytest.raises(InvalidInput) as caught:
         present(world, rule)
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
     assert world.account.requests == []
 
 
-def test_too_many_rules(world):
+def test_present_refuses_too_many_rules(world):
     with pytest.raises(InvalidInput, match="26 rules"):
         present(world, *[SSH] * 26)
 
 
-def test_ranges_and_lists_of_ports():
+def test_inbound_rule_accepts_port_lists_and_ranges():
     assert subject.inbound_rule({**SSH, "ports": "22, 8000-8003"})["ports"] == "22, 8000-8003"
 
 
-def test_order_of_addresses_makes_no_difference():
+def test_same_rules_ignores_order_of_addresses():
     one = subject.rule_set([{**SSH, "sources": ["10.0.0.1", "10.0.0.2"]}])
     other = subject.rule_set([{**SSH, "sources": ["10.0.0.2", "10.0.0.1"]}])
 

@@ -5,16 +5,16 @@ import random
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
-    GaveUp,
     OutcomeUnknown,
     OutOfStock,
     Refused,
+    RetriesExhausted,
     Transient,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import Provisioner, TaskFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import Provisioner, ProvisioningFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import InstanceRequest
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import Patience
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
 from fake_linode import Reply
 from faults import HTML, Fault, error
 
@@ -22,8 +22,14 @@ PLAN = "g2-gpu-rtx4000a4-m"
 FLEET = ("vllm-1", "vllm-2", "vllm-3")
 REGIONS = ("us-ord", "us-sea")
 SEQUENCES = 500
-WHERE = ("POST /linode/instances$", "GET /linode/instances$", r"GET /linode/instances/\d+$", "GET /linode/types", ".")
-TROUBLE = (
+REQUESTS = (
+    "POST /linode/instances$",
+    "GET /linode/instances$",
+    r"GET /linode/instances/\d+$",
+    "GET /linode/types",
+    ".",
+)
+EFFECTS = (
     {"drop": True},
     {"stall": 1},
     {"slow": 30},
@@ -44,80 +50,80 @@ TROUBLE = (
 )
 
 
-def run_fleet(world, budget):
+def provision_fleet(world, budget):
     """One run for the whole fleet; the words in which every node was reported, by label."""
-    told = {}
+    reports = {}
     for label in FLEET:
         request = InstanceRequest(label=label, type=PLAN, regions=REGIONS, image="x/y", authorized_users=("alice",))
         try:
             outcome = Provisioner(world.api(budget)).present(request)
-            told[label] = f"ok {outcome.instance['label']}"
-        except TaskFailed as failure:
+            reports[label] = f"ok {outcome.instance['label']}"
+        except ProvisioningFailed as failure:
             unknown = isinstance(failure.error, OutcomeUnknown) and label in str(failure.error)
-            told[label] = f"failed {(failure.outcome.instance or {}).get('label')} {label if unknown else ''}"
-    return told
+            reports[label] = f"failed {(failure.result.instance or {}).get('label')} {label if unknown else ''}"
+    return reports
 
 
-def make_trouble(world, seed):
-    dice = random.Random(seed)
-    world.account.lag = dice.choice((0.0, 0.0, 3.0, 40.0))
-    world.account.boot_seconds = dice.choice((0.0, 12.0, None))
-    world.account.no_stock = {(region, PLAN) for region in REGIONS if dice.random() < 0.15}
-    for _count in range(dice.randint(1, 6)):
-        effect = dice.choice(TROUBLE)
+def add_random_faults(world, seed):
+    rng = random.Random(seed)
+    world.account.lag = rng.choice((0.0, 0.0, 3.0, 40.0))
+    world.account.boot_seconds = rng.choice((0.0, 12.0, None))
+    world.account.no_stock = {(region, PLAN) for region in REGIONS if rng.random() < 0.15}
+    for _count in range(rng.randint(1, 6)):
+        effect = rng.choice(EFFECTS)
         world.plan.faults.append(
             Fault(
-                dice.choice(WHERE),
-                times=dice.randint(1, 6),
-                skip=dice.randint(0, 4),
-                after=dice.random() < 0.5 and not refuses(effect),
+                rng.choice(REQUESTS),
+                times=rng.randint(1, 6),
+                skip=rng.randint(0, 4),
+                after=rng.random() < 0.5 and not is_refusal(effect),
                 **effect,
             )
         )
-    if dice.random() < 0.2:
-        label = dice.choice(FLEET)
-        world.plan.faults.insert(0, Fault(WHERE[0], meanwhile=lambda: add_unless_there(world, label)))
-    return dice.choice((30.0, 60.0, 200.0))
+    if rng.random() < 0.2:
+        label = rng.choice(FLEET)
+        world.plan.faults.insert(0, Fault(REQUESTS[0], meanwhile=lambda: create_by_other_unless_present(world, label)))
+    return rng.choice((30.0, 60.0, 200.0))
 
 
-def refuses(effect):
+def is_refusal(effect):
     """Whether the API says no: then it has done nothing."""
     return "reply" in effect and 400 <= effect["reply"].status < 500 and effect["reply"].status != 408
 
 
-def add_unless_there(world, label):
+def create_by_other_unless_present(world, label):
     if label not in world.account.labels():
-        world.rival(label=label, image="x/y", tags=["theirs"])
+        world.create_by_other(label=label, image="x/y", tags=["other"])
 
 
 def test_random_faults_then_a_second_run_give_exactly_the_fleet(world):
     unreported, struck = [], 0
     for seed in range(SEQUENCES):
         world.__init__()
-        told = run_fleet(world, make_trouble(world, seed))
+        reports = provision_fleet(world, add_random_faults(world, seed))
         struck += world.plan.struck
         labels = world.account.labels()
         assert len(labels) == len(set(labels)), (seed, labels)
         assert set(labels) <= set(FLEET), (seed, labels)
-        # Whatever this run made was named to the user, in success or in failure.
-        ours = [item["label"] for item in world.account.instances.values() if "theirs" not in item["tags"]]
-        unreported += [(seed, label) for label in ours if label not in told[label]]
+        # Whatever this run created was named to the user, in success or in failure.
+        ours = [item["label"] for item in world.account.instances.values() if "other" not in item["tags"]]
+        unreported += [(seed, label) for label in ours if label not in reports[label]]
         world.plan.faults.clear()
         world.account.no_stock, world.account.lag = set(), 0.0
         world.account.boot_seconds = 0.0
-        again = run_fleet(world, 600.0)
+        again = provision_fleet(world, 600.0)
         assert world.account.labels() == list(FLEET), (seed, again)
         assert all(words.startswith("ok") for words in again.values()), (seed, again)
     assert unreported == []
     assert struck > SEQUENCES
 
 
-def never_there():
+def nothing_visible():
     return None
 
 
-def patience(world, budget=60.0):
-    return Patience(budget, world.clock, jitter=lambda: 0.0)
+def retry_budget(world, budget=60.0):
+    return RetryBudget(budget, world.clock, jitter=lambda: 0.0)
 
 
 def scripted(*steps):
@@ -136,39 +142,39 @@ def scripted(*steps):
 LOST = Transient("unavailable", "502", may_have_happened=True)
 
 
-def test_definite_answer_is_not_looked_up(world):
-    made = create_once([("a", scripted({"id": 1}))], pytest.fail, patience(world))
+def test_create_once_success_is_not_looked_up(world):
+    created = create_once([("a", scripted({"id": 1}))], pytest.fail, retry_budget(world))
 
-    assert made.by_us is True
+    assert created.created_by_us is True
 
 
-def test_refusal_at_once_is_passed_on(world):
+def test_create_once_refusal_is_raised(world):
     with pytest.raises(Refused, match="weak password"):
-        create_once([("a", scripted(Refused("weak password")))], never_there, patience(world))
+        create_once([("a", scripted(Refused("weak password")))], nothing_visible, retry_budget(world))
 
 
-def test_refusal_after_a_lost_answer_leaves_the_outcome_open(world):
+def test_create_once_refusal_after_lost_response_is_unknown(world):
     """An API that checks stock before labels may say no to the repetition of what it has created."""
     with pytest.raises(OutcomeUnknown, match="last look"):
-        create_once([("a", scripted(LOST, OutOfStock("sold out")))], never_there, patience(world))
+        create_once([("a", scripted(LOST, OutOfStock("sold out")))], nothing_visible, retry_budget(world))
 
 
-def test_every_offer_is_tried_once(world):
-    tried = [("a", scripted(OutOfStock("no a"))), ("b", scripted(OutOfStock("no b")))]
+def test_create_once_tries_every_offer(world):
+    offers = [("a", scripted(OutOfStock("no a"))), ("b", scripted(OutOfStock("no b")))]
 
     with pytest.raises(OutOfStock, match="a: no a; b: no b"):
-        create_once(tried, never_there, patience(world))
+        create_once(offers, nothing_visible, retry_budget(world))
 
 
-def test_server_error_is_not_repeated_for_ever(world):
+def test_create_once_stops_after_server_errors(world):
     always = scripted(*[Transient("server_error", "500", may_have_happened=True)] * 9)
 
     with pytest.raises(OutcomeUnknown, match="5 attempts"):
-        create_once([("a", always)], never_there, patience(world))
+        create_once([("a", always)], nothing_visible, retry_budget(world))
 
 
-def test_rate_limit_leaves_no_doubt(world):
+def test_create_once_rate_limit_creates_nothing(world):
     limited = Transient("rate_limited", "429", retry_after=100)
 
-    with pytest.raises(GaveUp, match="another 100 s"):
-        create_once([("a", scripted(limited))], never_there, patience(world))
+    with pytest.raises(RetriesExhausted, match="another 100 s"):
+        create_once([("a", scripted(limited))], nothing_visible, retry_budget(world))

@@ -60,12 +60,12 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("type_id", "count"), COUNTS.items())
-def test_count(type_id, count):
+def test_gpu_count_of_known_type(type_id, count):
     assert gpu_count(type_id) == count
 
 
 @pytest.mark.parametrize("type_id", UNKNOWN)
-def test_unknown_type_is_an_error_that_names_it(type_id):
+def test_gpu_count_of_unknown_type_names_it(type_id):
     with pytest.raises(UnknownInstanceType) as caught:
         gpu_count(type_id)
     assert repr(type_id) in str(caught.value)
@@ -73,37 +73,37 @@ def test_unknown_type_is_an_error_that_names_it(type_id):
 
 
 @pytest.mark.parametrize("type_id", PLANS)
-def test_table_and_rule_agree(type_id):
+def test_gpu_count_agrees_with_plan_table(type_id):
     assert gpu_count(type_id) == PLANS[type_id].gpus
 
 
 @given(generation=st.integers(1, 99), count=st.integers(1, 64), size=st.sampled_from(["s", "m", "l", "xl", "hs"]))
-def test_every_count_of_a_known_family(generation, count, size):
+def test_gpu_count_of_every_count_in_known_family(generation, count, size):
     assert gpu_count(f"g{generation}-gpu-rtx4000a{count}-{size}") == count
     assert gpu_count(f"g{generation}-gpu-rtxpro6000-blackwell-{count}") == count
 
 
 @given(st.text(max_size=40))
-def test_any_text_gives_a_count_or_the_error(text):
+def test_gpu_count_of_any_text_is_count_or_error(text):
     try:
         assert gpu_count(text) >= 0
     except UnknownInstanceType as error:
         assert error.type_id == text
 
 
-def test_plan():
-    found = plan("G2-gpu-rtx4000a4-m")
-    assert found is not None
-    assert (found.gpus, found.gpu_model) == (4, "NVIDIA RTX 4000 Ada Generation")
-    assert found.gpu_memory == 20 * 2**30
-    assert found.price_hourly == 3.57
+def test_plan_returns_hardware_and_price():
+    known_plan = plan("G2-gpu-rtx4000a4-m")
+    assert known_plan is not None
+    assert (known_plan.gpus, known_plan.gpu_model) == (4, "NVIDIA RTX 4000 Ada Generation")
+    assert known_plan.gpu_memory == 20 * 2**30
+    assert known_plan.price_hourly == 3.57
 
 
-def test_plan_whose_price_is_unknown():
-    found = plan("g3-gpu-rtxpro6000-blackwell-4")
-    assert found is not None
-    assert found.price_hourly is None
+def test_plan_of_unknown_price_has_none():
+    known_plan = plan("g3-gpu-rtxpro6000-blackwell-4")
+    assert known_plan is not None
+    assert known_plan.price_hourly is None
 
 
-def test_plan_without_a_row():
+def test_plan_without_gpu_is_none():
     assert plan("g6-standard-4") is None

@@ -15,42 +15,42 @@ PLAN = {
 }
 
 
-def test_region_has_its_own_price():
+def test_hourly_price_prefers_regional_price():
     assert subject.hourly_price(PLAN, "us-ord") == 3.57
     assert subject.hourly_price(PLAN, "id-cgk") == 4.28
 
 
 @pytest.mark.parametrize("price", [{"hourly": 0}, {"hourly": None}, {}, None])
-def test_nothing_is_free(price):
+def test_hourly_price_of_zero_is_unknown(price):
     assert subject.hourly_price({"id": "x", "price": price, "region_prices": None}, "us-ord") is None
 
 
-def test_month_has_730_hours():
+def test_monthly_price_uses_730_hours():
     assert subject.monthly_price(3.57) == 2606.1
     assert subject.monthly_price(None) is None
-    assert subject.money(None) == "an unknown price"
+    assert subject.price_text(None) == "an unknown price"
 
 
-def test_other_number_of_gpus_is_refused():
+def test_check_gpus_refuses_other_number():
     subject.check_gpus(PLAN, 4)
     subject.check_gpus(PLAN, None)
     with pytest.raises(InvalidInput, match=r"has 4 GPU\(s\), but expected_gpus is 8"):
         subject.check_gpus(PLAN, 8)
-    with pytest.raises(InvalidInput, match="does not say how many"):
+    with pytest.raises(InvalidInput, match="does not report how many"):
         subject.check_gpus({"id": "x"}, 1)
 
 
-def test_only_regions_within_the_limit_remain():
-    assert subject.affordable(PLAN, ["id-cgk", "us-ord"], None) == ["id-cgk", "us-ord"]
-    assert subject.affordable(PLAN, ["id-cgk", "us-ord"], 4.0) == ["us-ord"]
-    with pytest.raises(InvalidInput, match="3.57 USD an hour in us-ord; max_hourly_price is 2.00"):
-        subject.affordable(PLAN, ["us-ord"], 2.0)
+def test_affordable_regions_are_within_the_limit():
+    assert subject.affordable_regions(PLAN, ["id-cgk", "us-ord"], None) == ["id-cgk", "us-ord"]
+    assert subject.affordable_regions(PLAN, ["id-cgk", "us-ord"], 4.0) == ["us-ord"]
+    with pytest.raises(InvalidInput, match="3.57 USD per hour in us-ord; max_hourly_price is 2.00"):
+        subject.affordable_regions(PLAN, ["us-ord"], 2.0)
 
 
-def test_offline_table_and_api_agree_on_every_plan(world):
+def test_gpu_count_agrees_with_plan_names(world):
     for plan in world.api().plans():
         try:
-            counted = offline_count(plan["id"])
+            named_count = offline_count(plan["id"])
         except UnknownInstanceType:
             pytest.fail(plan["id"])
-        assert counted == subject.gpu_count(plan), plan["id"]
+        assert named_count == subject.gpu_count(plan), plan["id"]

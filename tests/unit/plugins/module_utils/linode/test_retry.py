@@ -2,71 +2,75 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import PATIENCE, GaveUp, Transient
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import LONGEST_PAUSE, Clock, Patience
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
+    MAX_ATTEMPTS,
+    RetriesExhausted,
+    Transient,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import LONGEST_PAUSE, Clock, RetryBudget
 
 
-def made(world, budget=1000.0):
-    return Patience(budget, world.clock, jitter=lambda: 0.0)
+def retry_budget(world, seconds=1000.0):
+    return RetryBudget(seconds, world.clock, jitter=lambda: 0.0)
 
 
 def fault(kind="unavailable", retry_after=None):
     return Transient(kind, "trouble", retry_after=retry_after)
 
 
-def test_pauses_grow_up_to_the_longest(world):
-    attempts, pauses = made(world).attempts(), []
+def test_pause_doubles_up_to_the_longest(world):
+    policy, pauses = retry_budget(world).policy(), []
     for _number in range(7):
         before = world.clock.now()
-        attempts.pause(fault())
+        policy.pause(fault())
         pauses.append(world.clock.now() - before)
 
     assert pauses == [1, 2, 4, 8, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
 
 
-def test_the_api_decides_where_it_names_a_pause(world):
-    made(world).attempts().pause(fault(retry_after=42))
+def test_pause_follows_retry_after(world):
+    retry_budget(world).policy().pause(fault(retry_after=42))
 
     assert world.clock.now() == 42
 
 
-def test_budget_is_never_overdrawn(world):
-    patience = made(world, 10.0)
-    attempts = patience.attempts()
-    with pytest.raises(GaveUp, match=r"Gave up after 7 s of 10 s: trouble"):
+def test_pause_never_exceeds_the_budget(world):
+    budget = retry_budget(world, 10.0)
+    policy = budget.policy()
+    with pytest.raises(RetriesExhausted, match=r"Gave up after 7 s of 10 s: trouble"):
         for _number in range(9):
-            attempts.pause(fault())
+            policy.pause(fault())
 
-    assert patience.elapsed == 7
-    assert patience.remaining == 3
+    assert budget.elapsed == 7
+    assert budget.remaining == 3
 
 
-def test_pause_beyond_the_budget_is_told_at_once(world):
-    with pytest.raises(GaveUp, match="asks to wait another 3600 s"):
-        made(world, 600.0).attempts().pause(fault(retry_after=3600))
+def test_pause_beyond_the_budget_fails_at_once(world):
+    with pytest.raises(RetriesExhausted, match="requests a pause of another 3600 s"):
+        retry_budget(world, 600.0).policy().pause(fault(retry_after=3600))
     assert world.clock.now() == 0
 
 
-@pytest.mark.parametrize(("kind", "most"), [(kind, most) for kind, most in PATIENCE.items() if most])
-def test_lasting_mistakes_end_early(world, kind, most):
-    attempts, tried = made(world).attempts(), 0
-    with pytest.raises(GaveUp, match=f"after {most} attempts"):
+@pytest.mark.parametrize(("kind", "limit"), [(kind, limit) for kind, limit in MAX_ATTEMPTS.items() if limit])
+def test_pause_stops_after_max_attempts(world, kind, limit):
+    policy, attempts = retry_budget(world).policy(), 0
+    with pytest.raises(RetriesExhausted, match=f"after {limit} attempts"):
         while True:
-            tried += 1
-            attempts.pause(fault(kind))
+            attempts += 1
+            policy.pause(fault(kind))
 
-    assert tried == most
+    assert attempts == limit
 
 
-def test_each_request_has_its_own_count(world):
-    patience = made(world)
+def test_policy_counts_per_request(world):
+    budget = retry_budget(world)
     for _request in range(4):
-        patience.attempts().pause(fault("unreadable"))
+        budget.policy().pause(fault("unreadable"))
 
-    assert patience.elapsed == 4
+    assert budget.elapsed == 4
 
 
-def test_real_clock_goes_forward():
+def test_clock_is_monotonic():
     clock = Clock()
     before = clock.now()
     clock.sleep(0.001)

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode import entry_points as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import module as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from faults import Fault, error
 
 OPTIONS = {
@@ -21,13 +22,13 @@ OPTIONS = {
 }
 
 
-class Ended(Exception):
+class ModuleExit(Exception):
     def __init__(self, failed, result):
         self.failed, self.result = failed, result
 
 
-class Module:
-    """What the tasks see of AnsibleModule."""
+class FakeModule:
+    """The part of AnsibleModule that the runs use."""
 
     def __init__(self, **changes):
         self.params = {**OPTIONS, **changes}
@@ -35,10 +36,10 @@ class Module:
         self.warnings, self.logged = [], []
 
     def exit_json(self, **result):
-        raise Ended(False, result)
+        raise ModuleExit(False, result)
 
     def fail_json(self, **result):
-        raise Ended(True, result)
+        raise ModuleExit(True, result)
 
     def warn(self, text):
         self.warnings.append(text)
@@ -52,15 +53,15 @@ def run(world, monkeypatch):
     monkeypatch.setattr(subject, "open_api", lambda _options: world.api())
 
     def call(task, **changes):
-        module = Module(**changes)
-        with pytest.raises(Ended) as ended:
+        module = FakeModule(**changes)
+        with pytest.raises(ModuleExit) as ended:
             task(module)
         return module, ended.value
 
     return call
 
 
-def test_created_linode(run):
+def test_run_instance_returns_created_linode(run):
     module, ended = run(subject.run_instance)
 
     assert not ended.failed
@@ -71,24 +72,24 @@ def test_created_linode(run):
     assert module.logged[-1].startswith("vllm-1: running after")
 
 
-def test_failure_says_what_exists(run, world):
+def test_run_instance_failure_reports_what_exists(run, world):
     world.account.boot_seconds = None
     _module, ended = run(subject.run_instance, return_root_pass=True)
 
     assert ended.failed
     assert ended.result["instance"]["label"] == "vllm-1"
     assert ended.result["root_pass"] == list(world.account.passwords.values())[0]
-    assert "costs 3.57 USD an hour" in ended.result["msg"]
+    assert "costs 3.57 USD per hour" in ended.result["msg"]
 
 
-def test_warnings_reach_the_user(run, world):
+def test_run_instance_passes_warnings_on(run, world):
     world.plan.faults.append(Fault("POST", after=True, reply=error(502, "Bad Gateway")))
     module, _ended = run(subject.run_instance)
 
     assert "found by its label" in module.warnings[0]
 
 
-def test_absent(run, world):
+def test_run_instance_absent_deletes(run, world):
     run(subject.run_instance)
     _module, ended = run(subject.run_instance, state="absent", type=None, region=None)
 
@@ -98,18 +99,18 @@ def test_absent(run, world):
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
-    [({"label": "a b"}, "label 'a b'"), ({"return_root_pass": True, "root_pass": "x"}, "Give one of them")],
+    ("changes", "expected"),
+    [({"label": "a b"}, "label 'a b'"), ({"return_root_pass": True, "root_pass": "x"}, "mutually exclusive")],
 )
-def test_bad_input_ends_before_any_request(run, world, changes, says):
+def test_run_instance_invalid_option_sends_nothing(run, world, changes, expected):
     _module, ended = run(subject.run_instance, **changes)
 
     assert ended.failed
-    assert says in ended.result["msg"]
+    assert expected in ended.result["msg"]
     assert world.account.requests == []
 
 
-def test_listing(run):
+def test_run_instance_info_returns_cost(run):
     run(subject.run_instance)
     _module, ended = run(subject.run_instance_info)
 
@@ -117,7 +118,7 @@ def test_listing(run):
     assert ended.result["cost"]["gpus"] == 4
 
 
-def test_listing_that_fails(run, world):
+def test_run_instance_info_failure_has_message(run, world):
     world.plan.faults.append(Fault(".", reply=error(401, "Invalid Token")))
     _module, ended = run(subject.run_instance_info)
 
@@ -125,11 +126,54 @@ def test_listing_that_fails(run, world):
     assert "LINODE_API_TOKEN" in ended.result["msg"]
 
 
-def test_firewall(run):
-    _module, made = run(subject.run_firewall)
-    _module, gone = run(subject.run_firewall, state="absent")
-    _module, bad = run(subject.run_firewall, label="x")
+def test_run_firewall_creates_and_deletes(run):
+    _module, created = run(subject.run_firewall)
+    _module, deleted = run(subject.run_firewall, state="absent")
+    _module, refused = run(subject.run_firewall, label="x")
 
-    assert made.result["changed"]
-    assert gone.result["changed"]
-    assert bad.failed
+    assert created.result["changed"]
+    assert deleted.result["changed"]
+    assert refused.failed
+
+
+API_OPTIONS = {
+    "api_token": "0123456789abcdef",
+    "api_url": "https://api.linode.com/v4",
+    "ca_path": None,
+    "connect_timeout": 1.0,
+    "read_timeout": 2.0,
+    "wait_timeout": 3.0,
+}
+
+
+def test_open_api_budget_is_wait_timeout():
+    assert subject.open_api(API_OPTIONS).budget.budget == 3.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"connect_timeout": 0}, "connect_timeout must be greater than 0 seconds, got 0"),
+        ({"read_timeout": -1}, "read_timeout must be greater than 0 seconds, got -1"),
+        ({"wait_timeout": 0}, "wait_timeout must be greater than 0 seconds, got 0"),
+        ({"ca_path": "/nonexistent.pem"}, "does not exist"),
+        ({"api_token": None}, "LINODE_API_TOKEN"),
+        ({"api_url": "http://example.org"}, "unencrypted"),
+    ],
+)
+def test_open_api_refuses_invalid_option(changes, expected):
+    with pytest.raises(InvalidInput, match=expected):
+        subject.open_api({**API_OPTIONS, **changes})
+
+
+def test_run_without_library_names_its_version(run, world, monkeypatch):
+    monkeypatch.setattr(subject, "LIBRARY_ERROR", "Traceback")
+    _module, ended = run(subject.run_instance_info)
+
+    assert ended.failed
+    assert "linode_api4 >= 5.44" in ended.result["msg"]
+    assert world.account.requests == []
+
+
+def test_api_token_is_no_log():
+    assert subject.API_ARGUMENTS["api_token"]["no_log"] is True

@@ -1,0 +1,78 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Listing of the Linodes of an account: fleet membership, GPUs and cost."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import summary
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import (
+    gpu_count,
+    hourly_price,
+    monthly_price,
+)
+
+Json = dict[str, t.Any]
+
+
+def select(instances: Iterable[Json], tags: Sequence[str] | None, label_prefix: str | None) -> list[Json]:
+    """Return the instances that have all ``tags`` and whose label starts with ``label_prefix``, sorted by label."""
+    required = set(tags or ())
+    selected = [
+        instance
+        for instance in instances
+        if required <= set(instance.get("tags") or ()) and instance["label"].startswith(label_prefix or "")
+    ]
+    return sorted(selected, key=lambda instance: instance["label"])
+
+
+def cost(instances: Iterable[Mapping[str, t.Any]]) -> Json:
+    """Return totals over summaries: ``count``, ``gpus``, ``hourly`` and ``monthly`` (USD), ``unpriced`` (labels).
+
+    The cost excludes the unpriced instances.
+    """
+    listed = list(instances)
+    prices = [instance["hourly_price"] for instance in listed if instance["hourly_price"] is not None]
+    hourly = round(sum(prices), 4)
+    return {
+        "count": len(listed),
+        "gpus": sum(instance["gpus"] or 0 for instance in listed),
+        "hourly": hourly,
+        "monthly": monthly_price(hourly),
+        "unpriced": [instance["label"] for instance in listed if instance["hourly_price"] is None],
+    }
+
+
+def list_fleet(api: LinodeApi, tags: Sequence[str] | None, label_prefix: str | None) -> Json:
+    """Return ``instances`` (summaries), ``cost``, and ``plans`` (GPU plans: GPUs, hourly price, regional prices)."""
+    plans = api.plans()
+    # The API filters by one tag at a time; ``select`` does the rest.
+    candidates = _summaries(plans, api.instances({"tags": tags[0]} if tags else None))
+    instances = select(candidates, tags, label_prefix)
+    return {"instances": instances, "cost": cost(instances), "plans": _gpu_plans(plans)}
+
+
+def list_account(api: LinodeApi) -> list[Json]:
+    """Return the summaries of all Linodes of the account."""
+    return _summaries(api.plans(), api.instances())
+
+
+def _summaries(plans: Iterable[Json], instances: Iterable[Json]) -> list[Json]:
+    plan_by_id = {plan["id"]: plan for plan in plans}
+    return [summary(instance, plan_by_id.get(instance["type"])) for instance in instances]
+
+
+def _gpu_plans(plans: Iterable[Json]) -> Json:
+    return {
+        plan["id"]: {
+            "gpus": gpu_count(plan),
+            "hourly_price": hourly_price(plan, ""),
+            "region_prices": {price["id"]: price.get("hourly") for price in plan.get("region_prices") or []},
+        }
+        for plan in plans
+        if gpu_count(plan)
+    }
