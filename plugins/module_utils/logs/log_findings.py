@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From faults to findings: what a scan of several logs says, in the one shape of every verdict."""
+"""Findings from the scans of one or more logs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import CONSEQUENCE, FAULTS, ROOT, XIDS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import Fault, Scan
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import (
-    CLASSES,
-    CONSEQUENCE,
-    ERROR,
-    INFO,
-    ROOT,
-    WARNING,
-    XID_CAUSES,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import LogFault, Scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import ERROR, INFO, WARNING
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
 _STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
 _SEVERITIES: t.Final = (ERROR, WARNING, INFO)
 
+_MAKE_READABLE: t.Final = "Run the play with become: true. Replace damaged files, or leave them out."
+_GIVE_LOG: t.Final = "Specify vLLM's log with paths, container or journal_unit."
+_DEBUG: t.Final = "Start vLLM with NCCL_DEBUG=INFO to log the transports."
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogFinding(Finding):
-    """A finding from a log. ``first_line`` and ``last_line`` count from 1 in ``evidence.source``; ``line`` is its text.
+    """A finding from a log.
 
-    ``class_`` is one of ``signatures.CLASSES``; None for a finding that sums up, or whose cause the log does not show.
+    ``line`` is the text of line ``first_line`` in ``evidence.source``; lines are numbered from 1. ``class_`` is a key
+    of ``FAULTS``, or None for a summary and for a failure of unknown cause.
     """
 
     class_: str | None = None
@@ -45,7 +43,7 @@ class LogFinding(Finding):
 
 @dataclass(frozen=True)
 class SourceScan:
-    """The scan of one source, by its name; ``kernel``: it is the kernel's log."""
+    """The scan of one named source; ``kernel`` marks a kernel log."""
 
     source: str
     scan: Scan
@@ -54,7 +52,7 @@ class SourceScan:
 
 @dataclass
 class Unread:
-    """What could not be read, as ``source: reason``: of vLLM's logs, and of the kernel's."""
+    """Sources that could not be read, as ``source: reason``; kernel logs are listed separately."""
 
     logs: list[str] = field(default_factory=list)
     kernel: list[str] = field(default_factory=list)
@@ -64,47 +62,49 @@ class Unread:
 
 
 def healthy(scans: Sequence[SourceScan]) -> bool | None:
-    """Whether nothing failed and nobody has to act; None where nothing was read."""
+    """Return whether the logs show neither an error nor a harmful warning, or None if no log was read."""
     if not scans:
         return None
-    faults = (fault for each in scans for fault in each.scan.faults)
+    faults = (fault for source in scans for fault in source.scan.faults)
     return not any(
-        fault.severity == ERROR or (fault.severity == WARNING and CLASSES[fault.class_].harmful) for fault in faults
+        fault.severity == ERROR or (fault.severity == WARNING and FAULTS[fault.class_].harmful) for fault in faults
     )
 
 
-def findings(scans: Sequence[SourceScan], unread: Unread, kernel_asked: bool = False) -> list[LogFinding]:
-    """Every fault, root causes first, then what the logs say about the checks that no fault answers."""
-    found = [(fault, each) for each in scans for fault in each.scan.faults]
-    found.sort(key=lambda item: _place(item[0]))
-    made = [_fault_finding(each.source, fault, _root_cause(fault, each.scan.faults)) for fault, each in found]
-    logs = [each for each in scans if not each.kernel]
-    made += [*_errors(made, logs, unread), *_transport(made, logs, unread)]
-    return [*made, *_xid(made, [each.source for each in scans if each.kernel], unread)] if kernel_asked else made
+def findings(scans: Sequence[SourceScan], unread: Unread, kernel_requested: bool = False) -> list[LogFinding]:
+    """Return a finding for each fault, root causes first, then one for each check that no fault answers."""
+    faults = [(fault, source) for source in scans for fault in source.scan.faults]
+    faults.sort(key=lambda item: _order(item[0]))
+    result = [_fault_finding(source.source, fault, _root_cause(fault, source.scan.faults)) for fault, source in faults]
+    logs = [source for source in scans if not source.kernel]
+    result += [*_errors(result, logs, unread), *_transport(result, logs, unread)]
+    if kernel_requested:
+        result += _xid(result, [source.source for source in scans if source.kernel], unread)
+    return result
 
 
-def _place(fault: Fault) -> tuple[int, int, int]:
-    return _SEVERITIES.index(fault.severity), CLASSES[fault.class_].order, fault.first_line
+def _order(fault: LogFault) -> tuple[int, int, int]:
+    return _SEVERITIES.index(fault.severity), FAULTS[fault.class_].order, fault.first_line
 
 
-def _root_cause(fault: Fault, others: Sequence[Fault]) -> Fault | None:
-    """The fault of the same log that explains this one."""
-    if CLASSES[fault.class_].order != CONSEQUENCE:
+def _root_cause(fault: LogFault, others: Sequence[LogFault]) -> LogFault | None:
+    """Return the first root cause in the log of ``fault``, or None unless ``fault`` is a consequence."""
+    if FAULTS[fault.class_].order != CONSEQUENCE:
         return None
-    roots = [other for other in others if other.severity == ERROR and CLASSES[other.class_].order == ROOT]
+    roots = [other for other in others if other.severity == ERROR and FAULTS[other.class_].order == ROOT]
     return min(roots, key=lambda other: other.first_line, default=None)
 
 
-def _fault_finding(source: str, fault: Fault, root: Fault | None) -> LogFinding:
-    meaning = CLASSES[fault.class_]
+def _fault_finding(source: str, fault: LogFault, root: LogFault | None) -> LogFinding:
+    meaning = FAULTS[fault.class_]
     cause, remedy = meaning.cause or None, meaning.remedy or None
     title = meaning.summary
     if fault.code is not None:
         title = f"{title} {fault.code}"
         if fault.class_ == "xid":
-            cause, remedy = XID_CAUSES.get(fault.code, (cause, remedy))
+            cause, remedy = XIDS.get(fault.code, (cause, remedy))
     if root is not None:
-        cause = f"Probably follows from: {CLASSES[root.class_].summary.lower()} (line {root.first_line})."
+        cause = f"Probably a consequence of: {FAULTS[root.class_].summary.lower()} (line {root.first_line})."
     evidence: dict[str, t.Any] = {"source": fault.source or source}
     if fault.last_source and fault.last_source != fault.source:
         evidence["last_source"] = fault.last_source
@@ -115,7 +115,7 @@ def _fault_finding(source: str, fault: Fault, root: Fault | None) -> LogFinding:
     return LogFinding(
         check=meaning.check,
         status=_STATUS[fault.severity],
-        summary=_summary(title, fault),
+        summary=_fault_summary(title, fault),
         measured=fault.count,
         unit="lines",
         evidence=evidence,
@@ -132,69 +132,66 @@ def _fault_finding(source: str, fault: Fault, root: Fault | None) -> LogFinding:
     )
 
 
-def _on_device(fault: Fault) -> str:
+def _fault_summary(title: str, fault: LogFault) -> str:
+    if fault.severity == INFO:
+        return title
+    lines = f", {fault.count} lines from line {fault.first_line}" if fault.count > 1 else f", line {fault.first_line}"
+    return f"{title}{_location(fault)}{lines}"
+
+
+def _location(fault: LogFault) -> str:
+    if len(fault.ranks) > 1:
+        return f" on ranks {', '.join(map(str, sorted(fault.ranks)))}"
+    if fault.rank is not None:
+        return f" on rank {fault.rank}"
     if not fault.device:
         return ""
     return f" on switch {fault.device}" if fault.class_ == "sxid" else f" on GPU {fault.device}"
 
 
-def _summary(title: str, fault: Fault) -> str:
-    where = f" on rank {fault.rank}" if fault.rank is not None else _on_device(fault)
-    if len(fault.ranks) > 1:
-        where = f" on ranks {', '.join(map(str, sorted(fault.ranks)))}"
-    if fault.severity == INFO:
-        return title
-    often = f", {fault.count} lines from line {fault.first_line}" if fault.count > 1 else f", line {fault.first_line}"
-    return f"{title}{where}{often}"
-
-
-def _errors(made: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
-    """``nccl.errors`` where no fault answers it; a log that was not read as a whole is no pass."""
-    if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in made):
+def _errors(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
+    """Return the answer to ``nccl.errors`` if no fault answers it; it passes only if every log was read."""
+    if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in faults):
         return []
     evidence: dict[str, t.Any] = {"unread": list(unread.logs)} if unread.logs else {}
     if not logs:
-        return [_sum("nccl.errors", Status.NOT_TESTED, _nothing_read(unread), evidence, _GIVE_LOG)]
-    earlier = {name: count for each in logs for name, count in each.scan.earlier.items()}
+        return [_answer("nccl.errors", Status.NOT_TESTED, _nothing_read(unread), evidence, _GIVE_LOG)]
+    earlier = {name: count for source in logs for name, count in source.scan.earlier.items()}
     if earlier:
         evidence["earlier_starts"] = earlier
-    said = f"No NCCL or worker error in {', '.join(each.source for each in logs)}"
-    said += "; earlier starts in it failed" if earlier else ""
+    summary = f"No NCCL or worker error in {', '.join(source.source for source in logs)}"
+    summary += "; earlier starts in it failed" if earlier else ""
     if unread.logs:
-        reason = f"{said}, but not all could be read: {'; '.join(unread.logs)}"
-        return [_sum("nccl.errors", Status.NOT_TESTED, reason, evidence, _MAKE_READABLE)]
-    return [_sum("nccl.errors", Status.PASS, said, evidence)]
+        summary += f", but some logs could not be read: {'; '.join(unread.logs)}"
+        return [_answer("nccl.errors", Status.NOT_TESTED, summary, evidence, _MAKE_READABLE)]
+    return [_answer("nccl.errors", Status.PASS, summary, evidence)]
 
 
-def _transport(made: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
-    if any((finding.class_ or "").startswith("transport_") for finding in made):
+def _transport(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
+    if any((finding.class_ or "").startswith("transport_") for finding in faults):
         return []
-    why = "The logs name no transport" if logs else _nothing_read(unread)
-    return [_sum("nccl.transport", Status.NOT_TESTED, why, {}, _DEBUG if logs else _GIVE_LOG)]
+    reason = "The logs do not show the NCCL transport" if logs else _nothing_read(unread)
+    return [_answer("nccl.transport", Status.NOT_TESTED, reason, {}, _DEBUG if logs else _GIVE_LOG)]
 
 
-def _xid(made: Sequence[LogFinding], kernel_logs: Sequence[str], unread: Unread) -> list[LogFinding]:
-    if any(finding.check == "hardware.xid" for finding in made):
+def _xid(faults: Sequence[LogFinding], kernel_logs: Sequence[str], unread: Unread) -> list[LogFinding]:
+    check = "hardware.xid"
+    if any(finding.check == check for finding in faults):
         return []
     if kernel_logs:
         names = ", ".join(name if name == "kernel log" else f"kernel log {name}" for name in kernel_logs)
         evidence: dict[str, t.Any] = {"unread": list(unread.kernel)} if unread.kernel else {}
-        return [_sum("hardware.xid", Status.PASS, f"No Xid error in the {names}", evidence)]
+        return [_answer(check, Status.PASS, f"No Xid error in the {names}", evidence)]
     if unread.kernel:
-        return [
-            _sum("hardware.xid", Status.NOT_TESTED, "; ".join(unread.kernel), {}, "Run the play with become: true.")
-        ]
-    return [_sum("hardware.xid", Status.NOT_TESTED, "The kernel log is empty", {}, "Name the file that has it.")]
+        return [_answer(check, Status.NOT_TESTED, "; ".join(unread.kernel), {}, "Run the play with become: true.")]
+    return [_answer(check, Status.NOT_TESTED, "The kernel log is empty", {}, "Specify the file that contains it.")]
 
 
 def _nothing_read(unread: Unread) -> str:
-    return f"No log was read: {'; '.join(unread.logs) or 'no log was given'}"
+    return f"No log was read: {'; '.join(unread.logs) or 'no log was specified'}"
 
 
-_MAKE_READABLE = "Run the play with become: true; replace damaged files, or leave them out."
-_GIVE_LOG = "Name vLLM's log: paths, container or journal_unit."
-_DEBUG = "Start vLLM with NCCL_DEBUG=INFO to see which transport NCCL chose."
-
-
-def _sum(check: str, status: Status, summary: str, evidence: dict[str, t.Any], remedy: str | None = None) -> LogFinding:
+def _answer(
+    check: str, status: Status, summary: str, evidence: dict[str, t.Any], remedy: str | None = None
+) -> LogFinding:
     return LogFinding(check=check, status=status, summary=summary, evidence=evidence, remedy=remedy)

@@ -130,7 +130,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
     engine = _engine(scans)
     sources = [source for log in logs for source in log.sources]
     return {
-        "findings": as_dicts(findings(scans, unread, kernel_asked=any(log.kernel for log in logs))),
+        "findings": as_dicts(findings(scans, unread, kernel_requested=any(log.kernel for log in logs))),
         "healthy": healthy(scans),
         "nccl_version": engine.nccl_version,
         "transports": _transports(scans),

@@ -97,7 +97,7 @@ _STALLED_STATISTICS = 6
 
 
 @dataclass
-class Fault:
+class LogFault:
     """One fault: the line it first showed in, how often, and where. Line numbers count from 1."""
 
     class_: str
@@ -124,7 +124,7 @@ class _Kind:
     ``count`` of them up to ``last`` are not told to the faults yet. ``numbers``: the ones that do make a difference.
     """
 
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[LogFault, ...] = ()
     numbers: tuple[re.Pattern[bytes], ...] = ()
     count: int = 0
     last: bytes = b""
@@ -141,7 +141,7 @@ class Scan:
     ``earlier`` counts, by class, the lines of faults of starts before the last one.
     """
 
-    faults: list[Fault]
+    faults: list[LogFault]
     facts: EngineFacts
     transports: dict[str, int]
     earlier: dict[str, int]
@@ -155,7 +155,7 @@ class Scanner:
 
     def __init__(self) -> None:
         self._facts = LogFacts()
-        self._faults: dict[tuple[str, int | None, str | None], Fault] = {}
+        self._faults: dict[tuple[str, int | None, str | None], LogFault] = {}
         self._earlier: dict[str, int] = {}
         self._kinds: dict[bytes, _Kind] = {}
         self._rank_of: dict[tuple[str | None, int | None], int] = {}
@@ -292,8 +292,8 @@ class Scanner:
         self._rank_of.clear()
         self._open_comms = 0
 
-    def _match(self, number: int, line: str, prefix: Prefix) -> list[Fault]:
-        faults: list[Fault] = []
+    def _match(self, number: int, line: str, prefix: Prefix) -> list[LogFault]:
+        faults: list[LogFault] = []
         # What vLLM tells as a warning it has dealt with, unless NCCL spoke in between.
         mild = prefix.source == "vllm" and prefix.level in _MILD and not nccl_header(line)
         for signature in [each for needle, wordings in _BY_NEEDLE.items() if needle in line for each in wordings]:
@@ -307,7 +307,7 @@ class Scanner:
                 faults.append(fault)
         return faults
 
-    def _note(self, signature: Signature, match: re.Match[str], number: int, line: str, prefix: Prefix) -> Fault:
+    def _note(self, signature: Signature, match: re.Match[str], number: int, line: str, prefix: Prefix) -> LogFault:
         groups = match.groupdict()
         code = int(groups["code"]) if groups.get("code") else None
         device = _bus(groups["device"]) if groups.get("device") else None
@@ -320,7 +320,7 @@ class Scanner:
             device = str(header_device)
         fault = self._faults.get(key)
         if fault is None or (fault.secondary and not signature.secondary):
-            fault = Fault(
+            fault = LogFault(
                 class_=signature.class_,
                 severity=_severity(signature, code, line),
                 line=_excerpt(line, match),
@@ -347,7 +347,7 @@ class Scanner:
             fault.ranks.add(rank)
         return fault
 
-    def _again(self, fault: Fault, number: int) -> None:
+    def _again(self, fault: LogFault, number: int) -> None:
         if (number, self.source) != (fault.last_line, fault.last_source):
             fault.count += 1
         fault.last_line, fault.last_source = number, self.source
@@ -393,7 +393,7 @@ class Scanner:
             return
         first_number, first = min(waits[0] for waits in repeated)
         count = sum(len(waits) for waits in repeated)
-        self._faults.setdefault(_HANG, Fault("worker_hang", WARNING, first[:_SHOWN], first_number, last, count))
+        self._faults.setdefault(_HANG, LogFault("worker_hang", WARNING, first[:_SHOWN], first_number, last, count))
 
     def _judge_statistics(self, ending: _Ending) -> None:
         """Requests run, yet no token moves for a minute at the end of the log: a hang."""
@@ -405,16 +405,16 @@ class Scanner:
         if len(stalled) >= _STALLED_STATISTICS and _HANG not in self._faults:
             first, last = ending.first + stalled[0], ending.first + stalled[-1]
             line = ending.lines[stalled[0]][:_SHOWN]
-            self._faults[_HANG] = Fault("worker_hang", WARNING, line, first, last, len(stalled))
+            self._faults[_HANG] = LogFault("worker_hang", WARNING, line, first, last, len(stalled))
 
-    def _judge_ending(self, ending: _Ending, facts: EngineFacts) -> list[Fault]:
+    def _judge_ending(self, ending: _Ending, facts: EngineFacts) -> list[LogFault]:
         """A log that ends in the middle of a start, at a point where starts are known to hang."""
         place = next((place for place in reversed(range(len(ending.lines))) if ending.lines[place].strip()), None)
         if place is None or facts.ready:
             return []
         if facts.boots and (fatal := _uncaught(ending.lines)) is not None:
             number = ending.first + fatal
-            return [Fault("engine_failed", ERROR, ending.lines[fatal][:_SHOWN], number, number, secondary=True)]
+            return [LogFault("engine_failed", ERROR, ending.lines[fatal][:_SHOWN], number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
         line = ending.lines[place]
@@ -425,7 +425,7 @@ class Scanner:
         if not half_open and not any(point.search(line) for point in HANG_POINTS):
             return []
         number = ending.first + place
-        return [Fault("startup_hang", WARNING, line[:_SHOWN], number, number)]
+        return [LogFault("startup_hang", WARNING, line[:_SHOWN], number, number)]
 
 
 _HANG: t.Final = ("worker_hang", None, None)

@@ -1,12 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The messages that matter, as data: what a fault looks like in a log, what it means, what to do about it.
+"""Signatures of faults in logs: the wordings by which each fault class shows.
 
-``CLASSES`` says what each class of fault means; ``SIGNATURES`` says by which words it shows. Each signature has a
-``needle``, a literal text that every match contains: the needles together are the sieve that decides which lines of
-a large log are looked at. Wordings are those of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch's c10d, Gloo, Ray and the
-Linux kernel.
+``module_utils/faults.py`` has the meaning of each class. The wordings are those of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30,
+torch's c10d, Gloo, Ray and the Linux kernel.
 """
 
 from __future__ import annotations
@@ -20,273 +18,17 @@ ERROR: t.Final = "error"
 WARNING: t.Final = "warning"
 INFO: t.Final = "info"
 
-#: Where in the chain of events a class stands: root causes are told before what follows from them.
-ROOT, STALL, CONSEQUENCE = range(3)
-
-
-@dataclass(frozen=True)
-class FaultClass:
-    """What one class means. ``order`` is ROOT, STALL or CONSEQUENCE; ``harmful``: a warning, too, is "not healthy".
-
-    ``unnamed``: no kind of fault, only that something failed; it is told without a class.
-    """
-
-    check: str
-    summary: str
-    cause: str
-    remedy: str
-    order: int = ROOT
-    harmful: bool = False
-    unnamed: bool = False
-
-
-CLASSES: t.Final[dict[str, FaultClass]] = {
-    "xid": FaultClass(
-        "hardware.xid",
-        "Xid error",
-        "The NVIDIA driver reported a GPU error.",
-        "Look the number up in NVIDIA's Xid catalogue; restart the node, and replace it if the error comes back.",
-        harmful=True,
-    ),
-    "sxid": FaultClass(
-        "hardware.xid",
-        "NVSwitch SXid error",
-        "The NVSwitch fabric reported an error.",
-        "Stop the workload and restart the node; if a fatal SXid comes back, have the hardware checked.",
-        harmful=True,
-    ),
-    "peermem_invalid_context": FaultClass(
-        "hardware.xid",
-        "nvidia-peermem invalid context",
-        "A GPU context vanished while its memory was registered for RDMA; usually after a killed or crashed process.",
-        "Restart the workload; if it comes back, update the driver or use DMA-BUF instead of nvidia-peermem.",
-        harmful=True,
-    ),
-    "host_oom": FaultClass(
-        "memory.oom",
-        "Host out of memory",
-        "The host or the container's memory limit ran out and the kernel killed a process; this is not GPU memory.",
-        "Give the node or the container more memory; vLLM before 0.18 also gets by with a lower --swap-space.",
-    ),
-    "nccl_shm": FaultClass(
-        "nccl.errors",
-        "Shared memory too small",
-        "/dev/shm is full or too small for NCCL and the workers; containers get 64 MB by default.",
-        "Start the container with --ipc=host or --shm-size=16g (Kubernetes: an emptyDir with medium: Memory).",
-    ),
-    "gpu_memory_busy": FaultClass(
-        "memory.oom",
-        "GPU memory already in use",
-        "Another process holds memory on this GPU, so vLLM cannot have the share it asks for.",
-        "Stop the other process (nvidia-smi lists it), or lower --gpu-memory-utilization.",
-    ),
-    "cuda_oom": FaultClass(
-        "memory.oom",
-        "GPU out of memory",
-        "A GPU ran out of memory.",
-        "Lower --gpu-memory-utilization, --max-num-seqs or --max-model-len, stop other processes on the GPU, "
-        "or raise --tensor-parallel-size.",
-    ),
-    "kv_cache_too_small": FaultClass(
-        "memory.headroom",
-        "KV cache too small",
-        "After the weights too little GPU memory is left for the KV cache of one request of full length.",
-        "Lower --max-model-len, raise --gpu-memory-utilization or --tensor-parallel-size, or use --kv-cache-dtype fp8.",
-    ),
-    "kv_preemption": FaultClass(
-        "memory.headroom",
-        "Requests preempted",
-        "The KV cache is full under load, so running requests are put back and computed again.",
-        "Lower --max-num-seqs, raise --gpu-memory-utilization or --tensor-parallel-size.",
-    ),
-    "vllm_config_error": FaultClass(
-        "configuration.arguments",
-        "vLLM refused its configuration",
-        "An argument, the model or the parallel size does not fit this vLLM, this model or this node.",
-        "Correct the argument that the message names.",
-    ),
-    "invalid_device_ordinal": FaultClass(
-        "nccl.errors",
-        "GPU does not exist",
-        "A worker asked for a GPU that this process cannot see.",
-        "Let CUDA_VISIBLE_DEVICES (or the container's --gpus) name as many GPUs as tensor x pipeline parallel size.",
-    ),
-    "nccl_duplicate_gpu": FaultClass(
-        "nccl.errors",
-        "Two ranks on one GPU",
-        "Two ranks were given the same GPU.",
-        "Give each process its own GPU: check CUDA_VISIBLE_DEVICES and the data-parallel ranks.",
-    ),
-    "nccl_p2p_unavailable": FaultClass(
-        "nccl.errors",
-        "No GPU peer-to-peer access",
-        "The GPUs cannot read each other's memory directly (topology, IOMMU, ACS or virtualisation).",
-        "Set NCCL_P2P_DISABLE=1 and start vLLM with --disable-custom-all-reduce.",
-    ),
-    "nccl_ib_error": FaultClass(
-        "nccl.errors",
-        "InfiniBand error",
-        "An InfiniBand or RoCE operation failed.",
-        "Check link, GID index (NCCL_IB_GID_INDEX), memory lock limit (ulimit -l unlimited) and NCCL_IB_HCA; "
-        "NCCL_IB_DISABLE=1 shows whether it works without.",
-    ),
-    "nccl_net_plugin": FaultClass(
-        "nccl.errors",
-        "No NCCL network",
-        "NCCL could not start any network transport; often NCCL_NET names a plugin that is not there.",
-        "Unset NCCL_NET and NCCL_NET_PLUGIN, or install the plugin; check NCCL_SOCKET_IFNAME.",
-    ),
-    "nccl_bootstrap_network": FaultClass(
-        "nccl.errors",
-        "Ranks cannot reach each other",
-        "The ranks could not find or reach each other over the network at start-up.",
-        "Set NCCL_SOCKET_IFNAME to the right interface and VLLM_HOST_IP on each node; open the ports between them.",
-    ),
-    "gloo_bootstrap_network": FaultClass(
-        "nccl.errors",
-        "Gloo ranks cannot reach each other",
-        "Gloo, which vLLM uses beside NCCL, bound to the wrong interface or could not connect.",
-        "Set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the right interface and VLLM_HOST_IP on each node.",
-    ),
-    "process_segfault": FaultClass(
-        "nccl.errors",
-        "Process crashed",
-        "A process crashed in native code.",
-        "Look at the last frames before the crash; check that driver, CUDA, torch and NCCL versions fit together.",
-    ),
-    "nccl_timeout": FaultClass(
-        "nccl.errors",
-        "Collective timed out",
-        "A collective operation did not end: a rank is missing, or the path between the GPUs does not carry data.",
-        "Find the rank that stopped first. If all ranks hang at the first all-reduce, set NCCL_P2P_DISABLE=1 and "
-        "--disable-custom-all-reduce; disable ACS or IOMMU as the fix.",
-        STALL,
-    ),
-    "worker_hang": FaultClass(
-        "nccl.errors",
-        "Worker hangs",
-        "A worker does not answer any more.",
-        "Take a stack of the workers (py-spy dump --pid); suspect NCCL or peer-to-peer access between the GPUs.",
-        STALL,
-        harmful=True,
-    ),
-    "startup_hang": FaultClass(
-        "nccl.errors",
-        "Start-up hangs",
-        "The log stops in the middle of the start-up, without an error.",
-        "If nothing follows: set NCCL_P2P_DISABLE=1 and --disable-custom-all-reduce, and NCCL_DEBUG=INFO to see more.",
-        STALL,
-        harmful=True,
-    ),
-    "nccl_system_error": FaultClass(
-        "nccl.errors",
-        "NCCL system error",
-        "A system call inside NCCL failed (shared memory, socket, file limit).",
-        "Start again with NCCL_DEBUG=INFO: the NCCL WARN line names the call. Most often /dev/shm is too small.",
-        CONSEQUENCE,
-    ),
-    "nccl_cuda_error": FaultClass(
-        "nccl.errors",
-        "CUDA error",
-        "A CUDA call failed.",
-        "Check the kernel log for Xid errors and that the driver is new enough for this CUDA; "
-        "CUDA_LAUNCH_BLOCKING=1 shows the failing kernel.",
-        CONSEQUENCE,
-    ),
-    "nccl_remote_error": FaultClass(
-        "nccl.errors",
-        "Remote rank lost",
-        "Another rank went away or its connection broke.",
-        "Look into the log of the other ranks: the first that failed holds the cause.",
-        CONSEQUENCE,
-    ),
-    "nccl_internal_error": FaultClass(
-        "nccl.errors",
-        "NCCL internal error",
-        "NCCL met a state that it did not expect; often mixed NCCL versions or a broken topology.",
-        "Start again with NCCL_DEBUG=INFO; check that all ranks load the same NCCL.",
-        CONSEQUENCE,
-    ),
-    "nccl_invalid_usage": FaultClass(
-        "nccl.errors",
-        "NCCL used wrongly",
-        "NCCL refused a call; most often two ranks on one GPU, or different NCCL versions.",
-        "Start again with NCCL_DEBUG=WARN: the NCCL WARN line says what is wrong.",
-        CONSEQUENCE,
-    ),
-    "engine_failed": FaultClass(
-        "nccl.errors",
-        "Engine failed",
-        "The engine or a worker ended, and the log does not show a cause that we know.",
-        "Read the first traceback of this start in the log.",
-        CONSEQUENCE,
-        unnamed=True,
-    ),
-    "port_in_use": FaultClass(
-        "configuration.arguments",
-        "Port already in use",
-        "Another process listens on the port that vLLM was given.",
-        "Find it (ss -ltnp) and stop it, or set another --port.",
-        unnamed=True,
-    ),
-    "model_unavailable": FaultClass(
-        "configuration.arguments",
-        "Model cannot be downloaded",
-        "The model's repository does not exist, or is gated and the token (HF_TOKEN) may not read it.",
-        "Correct the model's name; accept its licence at the hub and give vLLM the HF_TOKEN of that account.",
-        unnamed=True,
-    ),
-    "gpu_not_initialised": FaultClass(
-        "hardware.xid",
-        "Driver could not start a GPU",
-        "The NVIDIA kernel module found the GPU, but could not initialise it.",
-        "Stop and start the node, so that it lands on another host; report the host if it comes back.",
-        unnamed=True,
-    ),
-    "pcie_failed": FaultClass(
-        "hardware.xid",
-        "PCI Express error",
-        "A device, or the slot it sits in, reported a fatal PCI Express error.",
-        "Stop and start the node, so that it lands on another host; report the host if it comes back.",
-        unnamed=True,
-    ),
-    "custom_allreduce_disabled": FaultClass(
-        "nccl.transport",
-        "Custom all-reduce is off",
-        "vLLM uses NCCL instead of its own all-reduce: expected without NVLink or for this parallel size.",
-        "Nothing to do; --disable-custom-all-reduce silences the message.",
-    ),
-    "transport_p2p": FaultClass("nccl.transport", "GPUs talk peer-to-peer", "", ""),
-    "transport_shm": FaultClass(
-        "nccl.transport",
-        "GPUs talk through host memory",
-        "The GPUs have no peer access, or NCCL_P2P_DISABLE is set.",
-        "Nothing to do where the GPUs cannot do P2P; else unset NCCL_P2P_DISABLE.",
-    ),
-    "transport_net_socket": FaultClass(
-        "nccl.transport",
-        "GPUs talk over TCP sockets",
-        "NCCL found neither P2P, shared memory nor InfiniBand between these ranks.",
-        "On one node: unset NCCL_P2P_DISABLE and NCCL_SHM_DISABLE. Between nodes without InfiniBand it is the only "
-        "way; with InfiniBand: expose /dev/infiniband to the container with IPC_LOCK.",
-    ),
-    "transport_net_ib": FaultClass("nccl.transport", "GPUs talk over InfiniBand", "", ""),
-    "transport_net_other": FaultClass("nccl.transport", "GPUs talk over a network plugin", "", ""),
-    "ib_absent": FaultClass(
-        "nccl.transport", "No InfiniBand device", "This node shows no InfiniBand device to NCCL.", "Fine on one node."
-    ),
-    "gdr_dmabuf": FaultClass("nccl.transport", "GPUDirect RDMA is available", "", ""),
-}
-
 
 @dataclass(frozen=True)
 class Signature:
-    """One wording of one class.
+    """One wording of a fault class.
 
-    ``needle`` is contained in every match of ``pattern``, which is ``expression`` compiled. Groups named ``code`` and
-    ``device`` tell faults of one class apart. A ``secondary`` signature counts only where nothing else explains the
-    failure. ``hedged``: not a match behind words such as "to avoid" or "if you". ``kernel``: outlives a restart of
-    vLLM in the same log. ``vague``: announces the fault; a later line of the same class tells more.
+    Every match of ``expression`` contains the literal ``needle``; the log filter keeps only lines that contain a
+    needle. The groups ``code`` and ``device`` of the expression distinguish faults of one class.
+
+    ``secondary``: counts only if nothing else explains the failure. ``hedged``: does not match after words such as
+    "to avoid" or "if you". ``kernel``: remains valid after a restart of vLLM in the same log. ``vague``: only announces
+    the fault; a later line of the same class is more specific.
     """
 
     class_: str
@@ -300,23 +42,23 @@ class Signature:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        # A log shows few of the wordings; to compile all of them would take longer than to scan most logs.
+        # Compiled on first use: a log contains few of the wordings, and compiling all takes longer than most scans.
         return re.compile(self.expression)
 
 
 def _many(class_: str, severity: str, *wordings: str | tuple[str, str], **flags: bool) -> list[Signature]:
-    """Signatures from literal texts, or from pairs of needle and regular expression."""
-    made = []
+    """Return signatures for literal texts, or for pairs of needle and regular expression."""
+    signatures = []
     for wording in wordings:
         needle, expression = wording if isinstance(wording, tuple) else (wording, re.escape(wording))
-        made.append(Signature(class_, severity, needle, expression, **flags))
-    return made
+        signatures.append(Signature(class_, severity, needle, expression, **flags))
+    return signatures
 
 
 _CUDA_SPECIFIC = r"(?!out of memory|peer |invalid device ordinal|CUBLAS_STATUS_ALLOC_FAILED)"
 _ADDRESS = r"(?:PCI:)?(?P<device>[0-9a-fA-F:.]+)"
 _GLOO = r"gloo/transport/\S+\.(?:cc|h):\d+\]"
-#: How NCCL's result is named by who called it: nccl-tests, Horovod, CuPy.
+#: Prefixes that callers of NCCL (nccl-tests, Horovod, CuPy) put before its result.
 _CALLER = r"(?:NCCL failure \S+ '|nccl\w+ failed: |NCCL_ERROR_\w+: )"
 
 SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
@@ -360,7 +102,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         hedged=False,
         kernel=True,
     )
-    # --- host memory and crashes, as processes tell them ----------------------------------------------------------
+    # --- host memory and crashes, as reported by processes --------------------------------------------------------
     + _many(
         "host_oom",
         ERROR,
@@ -443,7 +185,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("reempt", r"[Pp]reempt\w* .{0,60}(?:not enough|insufficient|lack of|out of) (?:free )?KV[ -]cache"),
     )
     + _many("kv_preemption", ERROR, "Aborted due to the lack of CPU swap space")
-    # --- what NCCL itself warns about -------------------------------------------------------------------------------
+    # --- warnings of NCCL itself ------------------------------------------------------------------------------------
     + _many(
         "nccl_shm",
         ERROR,
@@ -536,7 +278,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             r"|Cuda failure))",
         ),
         ("NCCL WARN", r"NCCL WARN Net : error encountered when getting address info"),
-        # NCCL's RAS service does without its port.
+        # NCCL's RAS service works without its port, so its errors do not count.
         (
             "NCCL WARN",
             r"(?<!\S)(?!ras/)\S+ NCCL WARN (?:Net : )?Call to (?:bind|listen|accept|getsockname)\b.*failed",
@@ -579,7 +321,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ),
         secondary=True,
     )
-    # --- the NCCL result that torch or vLLM raised ----------------------------------------------------------------
+    # --- NCCL results raised by torch or vLLM -----------------------------------------------------------------------
     + _many(
         "nccl_system_error",
         ERROR,
@@ -690,7 +432,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("timed out after", r"(?:execute_model|sample_tokens|collective_rpc) .{0,40}timed out after"),
     )
     + _many("startup_hang", ERROR, "Timed out waiting for engine core processes to start")
-    # --- vLLM's refusals ------------------------------------------------------------------------------------------
+    # --- configurations that vLLM rejects ---------------------------------------------------------------------------
     + _many(
         "vllm_config_error",
         ERROR,
@@ -764,7 +506,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("validation error", r"\d+ validation errors? for \w*(?:Config|EngineArgs)\b"),
         vague=True,
     )
-    # --- consequences: the engine ends, the cause stands elsewhere --------------------------------------------------
+    # --- consequences: the engine exits, another line shows the cause -----------------------------------------------
     + _many(
         "engine_failed",
         ERROR,
@@ -791,7 +533,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         secondary=True,
         hedged=False,
     )
-    # --- what keeps a server from starting, and is no kind of fault with a name of its own --------------------------
+    # --- start-up failures that have no class in the labelled logs --------------------------------------------------
     + _many(
         "port_in_use",
         ERROR,
@@ -836,7 +578,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
     + _many("gdr_dmabuf", INFO, "DMA-BUF is available on GPU device")
 )
 
-#: The numbers that decide what a line means. Lines that differ in any other number say the same.
+#: Numbers that affect the meaning of a line. Lines that differ only in other numbers are equivalent.
 TELLING_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
     re.compile(pattern)
     for pattern in (
@@ -853,57 +595,21 @@ TELLING_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
     )
 )
 
-#: Xid numbers that do not mean a failure by themselves: clean-up after a kill (45), a row to be remapped at the next
-#: reset (63), corrected error rates and retirements (92, 121, 160), a recovery hint that accompanies another (154).
+#: Xid numbers that are not a failure by themselves: cleanup after a kill (45), a row to be remapped at the next reset
+#: (63), corrected errors and page retirement (92, 121, 160), a recovery hint that accompanies another error (154).
 XID_WARNINGS: t.Final = frozenset({45, 63, 92, 121, 154, 160})
 
-#: What the frequent Xid numbers mean (NVIDIA Xid catalogue).
-XID_CAUSES: t.Final[dict[int, tuple[str, str]]] = {
-    13: (
-        "Graphics engine exception: an application's kernel failed, seldom hardware.",
-        "Look into the vLLM log of that time; report it if it repeats.",
-    ),
-    31: (
-        "GPU page fault: an application used a wrong address, seldom hardware.",
-        "Look into the vLLM log of that time; update driver and vLLM if it repeats.",
-    ),
-    43: ("GPU stopped processing: the application's fault.", "Restart vLLM; look into its log of that time."),
-    45: (
-        "Preemptive clean-up after another error or a killed process.",
-        "Look for what came before it; alone it means that the process was killed.",
-    ),
-    48: ("Uncorrectable (double bit) ECC error.", "Drain the node and reset the GPU; replace it if it comes back."),
-    61: ("Internal microcontroller breakpoint.", "Reset the GPU or restart the node."),
-    62: ("Internal microcontroller halt.", "Reset the GPU or restart the node."),
-    63: ("A memory row is marked for remapping.", "Reset the GPU at the next maintenance."),
-    64: ("Row remapping failed.", "Reset the GPU; replace it if it comes back."),
-    74: ("NVLink error.", "Reset the GPU; check the NVLink if it comes back."),
-    79: (
-        "The GPU has fallen off the bus.",
-        "Drain the node and restart the machine; have the hardware checked if it comes back.",
-    ),
-    92: ("High rate of corrected ECC errors.", "Watch it; plan a replacement if it grows."),
-    94: ("Contained ECC error: one application is hit.", "Restart vLLM, and reset the GPU at the next maintenance."),
-    95: ("Uncontained ECC error.", "Drain the node and reset the GPU."),
-    119: ("The GPU's system processor (GSP) does not answer.", "Restart the node; update the driver if it comes back."),
-    120: ("The GPU's system processor (GSP) failed.", "Restart the node; update the driver if it comes back."),
-    154: (
-        "The driver asks for a recovery action.",
-        "Do what the message names (reset or restart), after the error before it.",
-    ),
-}
-
-#: Words before a match that make it advice instead of a report.
+#: Words before a match that mark the line as advice, not as a report of a fault.
 HEDGE: t.Final = re.compile(
     r"\b(?:avoid|prevent|[Ii]f you|[Ii]f (?:an?|the|there)|in case|may|might|would"
     r"|potential(?:ly)?|[Ss]ilence|lead to)\b[^.:]{0,60}$"
 )
 
-#: The line that a waiting process repeats; alone it is harmless.
+#: Message that a waiting process repeats; harmless unless nothing follows.
 SHM_WAIT: t.Final = "No available "
 SHM_WAIT_PATTERN: t.Final = re.compile(r"No available (?:shared memory broadcast )?block found in \d+ ?second")
 
-#: Signs that a start goes on, so that an earlier wait was only a wait.
+#: Messages of a start that makes progress after an earlier wait.
 PROGRESS: t.Final[tuple[str, ...]] = (
     "KV cache size",
     "startup complete",
@@ -913,7 +619,7 @@ PROGRESS: t.Final[tuple[str, ...]] = (
     "Loading weights took",
 )
 
-#: Points at which a start is known to hang; the log just ends there.
+#: Last messages of a start that hangs: the log ends after one of them.
 HANG_POINTS: t.Final[tuple[re.Pattern[str], ...]] = tuple(
     re.compile(pattern)
     for pattern in (

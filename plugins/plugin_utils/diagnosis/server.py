@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import CLASSES
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case, listed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import SHARED_MEMORY, variable
@@ -132,7 +132,7 @@ def logged(case: Case) -> Diagnosis | None:
     name = next(known, None)
     if name is None:
         return None
-    meaning = CLASSES[name]
+    meaning = FAULTS[name]
     return Diagnosis(
         id=f"log.{name}",
         title=meaning.summary,
@@ -153,10 +153,10 @@ def crashed(case: Case) -> Diagnosis | None:
     return Diagnosis(
         id="server.crashed",
         title="The engine failed, and the log does not say why",
-        cause=CLASSES[name].cause,
+        cause=FAULTS[name].cause,
         confidence="low",
         evidence=(case.quote(name),),
-        remedy=f"{CLASSES[name].remedy} Start once with {variable('NCCL_DEBUG', 'INFO')} to see more.",
+        remedy=f"{FAULTS[name].remedy} Start once with {variable('NCCL_DEBUG', 'INFO')} to see more.",
         findings=(*open_checks, *(check for check in case.silence if check not in case.explained)),
     )
 

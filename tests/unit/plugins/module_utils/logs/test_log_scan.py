@@ -34,7 +34,7 @@ def test_root_cause_stands_before_what_follows_from_it() -> None:
     first, second = result["findings"][:2]
     assert (first["class"], first["status"], first["rank"], first["first_line"]) == ("nccl_shm", "fail", 1, 6)
     assert second["class"] == "nccl_system_error"
-    assert second["cause"] == "Probably follows from: shared memory too small (line 6)."
+    assert second["cause"] == "Probably a consequence of: shared memory too small (line 6)."
     assert result["healthy"] is False
     assert result["engine"]["tensor_parallel_size"] == 2
 

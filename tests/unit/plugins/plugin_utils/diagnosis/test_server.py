@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import CLASSES
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import server
 
 Build = Callable[..., t.Any]
@@ -42,4 +42,4 @@ def test_a_server_that_had_started_was_stopped_since(situation: Build) -> None:
 
 
 def test_faults_with_rules_of_their_own_are_faults_of_the_scanner() -> None:
-    assert {*server._OWN_RULES, *server._CONSEQUENCES} <= set(CLASSES)
+    assert {*server._OWN_RULES, *server._CONSEQUENCES} <= set(FAULTS)
