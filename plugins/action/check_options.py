@@ -18,8 +18,6 @@ from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.multigpu.vllm.plugins.action.diagnose import MEASURED_ALONE
-from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.filter.load_steps import load_steps
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
@@ -32,6 +30,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import missp
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_error
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds import judgement_errors
 
 #: Options that are numbers greater than 0.
 NUMBERS: t.Final[dict[str, str]] = {
@@ -60,7 +59,7 @@ ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "skip_tags": {"type": "list", "elements": "str", "default": []},
 }
 #: What ``--tags`` may name.
-_SECTION_TAGS: t.Final = (*judge.RULES, *MEASURED_ALONE)
+_SECTION_TAGS: t.Final = (*judge.RULES, *judge.MEASURED_ALONE)
 
 
 def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin: judges one node by everything that was measured on it; runs on the controller only."""
+"""Action plugin: judge one node by all its measurements; runs on the controller only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.multigpu.vllm.plugins.filter.judgement_errors import judgement_errors
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.history import past_speeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline
@@ -50,7 +49,7 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "skip_tags": {"type": "list", "elements": "str", "default": []},
 }
 
-#: Options that rules read; they are called alike.
+#: Options that rules read, with the same names as in ``JudgingOptions``.
 RULE_OPTIONS: t.Final = (
     "expected_throughput",
     "model",
@@ -64,18 +63,15 @@ RULE_OPTIONS: t.Final = (
     "hourly_price",
 )
 
-#: Tag of a measurement that can be asked for by itself -> area that it belongs to.
-MEASURED_ALONE: t.Final = {"nccl_bandwidth": "nccl"}
-
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
-    """Areas that ``--tags`` and ``--skip-tags`` leave; tags that are no area do not narrow the choice."""
-    wanted = {MEASURED_ALONE.get(tag, tag) for tag in tags} & set(judge.RULES) or set(judge.RULES)
-    return [area for area in judge.RULES if area in wanted - set(skip_tags)]
+    """Return the areas that ``--tags`` and ``--skip-tags`` select; tags that are not an area do not narrow them."""
+    selected = {judge.MEASURED_ALONE.get(tag, tag) for tag in tags} & set(judge.RULES) or set(judge.RULES)
+    return [area for area in judge.RULES if area in selected - set(skip_tags)]
 
 
-def _with_past(node: NodeFacts, directory: Path) -> NodeFacts:
-    """``node`` with the speeds that its stored baseline tells; a damaged one costs a warning, not the verdict."""
+def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
+    """Return ``node`` with the speeds of its stored baseline; an unreadable baseline only causes a warning."""
     try:
         speeds = past_speeds(directory, node)
     except UnreadableBaseline as problem:
@@ -85,7 +81,7 @@ def _with_past(node: NodeFacts, directory: Path) -> NodeFacts:
 
 
 class ActionModule(ActionBase):
-    """``multigpu.vllm.diagnose``; its documentation stands in plugins/modules/diagnose.py."""
+    """``multigpu.vllm.diagnose``; documented in plugins/modules/diagnose.py."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -101,18 +97,18 @@ class ActionModule(ActionBase):
             check_mode=self._task.check_mode,
         )
         if options["baseline_dir"] and not options["speed_history"]:
-            node = _with_past(node, Path(options["baseline_dir"]))
-        wrong = [
-            *judgement_errors(options["thresholds"], options["speed_limits"]),
+            node = _with_history(node, Path(options["baseline_dir"]))
+        errors = [
+            *thresholds.judgement_errors(options["thresholds"], options["speed_limits"]),
             *price_errors(options["hourly_price"], "hourly_price"),
         ]
-        if wrong:
-            raise AnsibleActionFail("; ".join(wrong))
+        if errors:
+            raise AnsibleActionFail("; ".join(errors))
         areas = selected_areas(options["tags"], options["skip_tags"])
         sections = judge.judge(node, areas)
         result = document.node_document(node, sections)
         if options["thresholds"] and "user" not in options["skip_tags"] and areas == list(judge.RULES):
-            # The user's queries are about the document, so they come after it and change its verdict.
+            # The user's queries read the document, and their findings change its status, so it is built twice.
             sections.append(judge.Section("user", tuple(thresholds.evaluate(result, options["thresholds"]))))
             result = document.node_document(node, sections)
         return {

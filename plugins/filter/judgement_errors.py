@@ -8,12 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, thresholds
-
-
-def judgement_errors(items: t.Any, speed_limits: t.Any = None) -> list[str]:
-    """What is wrong with the user's thresholds and speed limits, in words; empty where nothing is."""
-    return [*thresholds.problems(items), *expectation.limit_problems(speed_limits or {})]
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds import judgement_errors
 
 
 class FilterModule:

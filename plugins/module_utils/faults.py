@@ -47,6 +47,12 @@ NO_PEER_ACCESS: t.Final = (
 )
 _BROKEN_PEER_ACCESS: t.Final = f"Peer-to-peer access between the GPUs may be broken. {NO_PEER_ACCESS}"
 _WRONG_INTERFACE: t.Final = "to the correct network interface, and VLLM_HOST_IP to each node's own address"
+_LOG_OF_THAT_TIME: t.Final = "Check the vLLM log of that time."
+_APPLICATION: t.Final = "The hardware is rarely at fault."
+_RESET: t.Final = "Reset the GPU or restart the node."
+_RESET_LATER: t.Final = "Reset the GPU at the next maintenance."
+_DRAIN_AND_RESET: t.Final = "Drain the node and reset the GPU."
+_RESTART_OR_UPDATE: t.Final = "Restart the node. Update the driver if the error recurs."
 _NCCL_DEBUG: t.Final = "Restart vLLM with NCCL_DEBUG=INFO; the NCCL WARN line in the log names the failing call."
 
 FAULTS: t.Final[Mapping[str, Fault]] = {
@@ -326,33 +332,30 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
 #: Cause and remedy of the frequent Xid numbers. Source: NVIDIA Xid catalog.
 XIDS: t.Final[Mapping[int, tuple[str, str]]] = {
     13: (
-        "Graphics engine exception: a kernel of an application failed. The hardware is rarely at fault.",
-        "Check the vLLM log of that time. Report the error if it recurs.",
+        f"Graphics engine exception: a kernel of an application failed. {_APPLICATION}",
+        f"{_LOG_OF_THAT_TIME} Report the error if it recurs.",
     ),
     31: (
-        "GPU page fault: an application accessed an invalid address. The hardware is rarely at fault.",
-        "Check the vLLM log of that time. Update the driver and vLLM if the error recurs.",
+        f"GPU page fault: an application accessed an invalid address. {_APPLICATION}",
+        f"{_LOG_OF_THAT_TIME} Update the driver and vLLM if the error recurs.",
     ),
     43: ("GPU stopped processing because of an application error.", "Restart vLLM, and check its log of that time."),
     45: (
         "Preemptive cleanup after another error or a killed process.",
         "Look for the error that preceded it. If there is none, the process was killed.",
     ),
-    48: ("Uncorrectable (double-bit) ECC error.", "Drain the node and reset the GPU. Replace the GPU if it recurs."),
-    61: ("Internal microcontroller breakpoint.", "Reset the GPU or restart the node."),
-    62: ("Internal microcontroller halt.", "Reset the GPU or restart the node."),
-    63: ("A memory row is marked for remapping.", "Reset the GPU at the next maintenance."),
+    48: ("Uncorrectable (double-bit) ECC error.", f"{_DRAIN_AND_RESET} Replace the GPU if the error recurs."),
+    61: ("Internal microcontroller breakpoint.", _RESET),
+    62: ("Internal microcontroller halt.", _RESET),
+    63: ("A memory row is marked for remapping.", _RESET_LATER),
     64: ("Row remapping failed.", "Reset the GPU. Replace it if the error recurs."),
     74: ("NVLink error.", "Reset the GPU. Check the NVLink connection if the error recurs."),
     79: (FAULTS["gpu_lost"].cause, f"Drain the node. {NEW_HOST}"),
     92: ("High rate of corrected ECC errors.", "Monitor the rate. Plan a replacement if it grows."),
-    94: ("Contained ECC error: one application is affected.", "Restart vLLM. Reset the GPU at the next maintenance."),
-    95: ("Uncontained ECC error.", "Drain the node and reset the GPU."),
-    119: (
-        "The GPU system processor (GSP) does not respond.",
-        "Restart the node. Update the driver if the error recurs.",
-    ),
-    120: ("The GPU system processor (GSP) failed.", "Restart the node. Update the driver if the error recurs."),
+    94: ("Contained ECC error: one application is affected.", f"Restart vLLM. {_RESET_LATER}"),
+    95: ("Uncontained ECC error.", _DRAIN_AND_RESET),
+    119: ("The GPU system processor (GSP) does not respond.", _RESTART_OR_UPDATE),
+    120: ("The GPU system processor (GSP) failed.", _RESTART_OR_UPDATE),
     154: (
         "The driver requires a recovery action.",
         "Perform the action that the message names (reset or restart) after handling the preceding error.",

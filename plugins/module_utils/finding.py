@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one shape that every verdict of this collection has.
+"""Checks and findings: the questions that this collection answers, and the one shape of every answer.
 
-A *check* is a question with an id ``area.name``; a *finding* is its answer. Findings cross every boundary
-(module result, report, filter) as plain dictionaries and are typed objects inside.
+A check is a question with the id ``area.name``; a finding is its answer. Findings are typed objects inside the code and
+plain dictionaries in module results and reports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 
 
 class Status(str, enum.Enum):
-    """How a check ended. What could not be measured is ``not_tested``, never ``pass``."""
+    """The result of a check. Anything that could not be measured is ``not_tested``, never ``pass``."""
 
     PASS = "pass"
     WARN = "warn"
@@ -24,19 +24,19 @@ class Status(str, enum.Enum):
     NOT_TESTED = "not_tested"
 
 
-#: From harmless to serious. ``not_tested`` ranks above ``pass``: an unanswered question is not good news.
+#: Statuses in order of severity. ``not_tested`` ranks above ``pass``, because an open question is not a good result.
 SEVERITY: t.Final[tuple[Status, ...]] = (Status.PASS, Status.NOT_TESTED, Status.WARN, Status.FAIL)
 
 
 @dataclass(frozen=True)
 class Check:
-    """A question this collection answers: ``title`` for a table row, ``question`` for the documentation."""
+    """A question that this collection answers: ``title`` labels a table row, ``question`` is for documentation."""
 
     title: str
     question: str
 
 
-#: Areas in the order of the report's numbered sections.
+#: Titles of the areas, in the order of the report's numbered sections.
 AREAS: t.Final[dict[str, str]] = {
     "hardware": "GPU hardware",
     "tensor_parallel": "Tensor parallelism",
@@ -52,8 +52,8 @@ AREAS: t.Final[dict[str, str]] = {
 
 CHECKS: t.Final[dict[str, Check]] = {
     "hardware.gpu_count": Check("GPU count", "Does the node have as many GPUs as its plan promises?"),
-    "hardware.gpu_model": Check("GPU model", "Are the GPUs of the model that the plan is sold with?"),
-    "hardware.driver": Check("Driver", "Does the NVIDIA driver answer for every GPU?"),
+    "hardware.gpu_model": Check("GPU model", "Do the GPUs match the model that the plan promises?"),
+    "hardware.driver": Check("Driver", "Does the NVIDIA driver respond for every GPU?"),
     "hardware.topology": Check("Topology", "How are the GPUs connected to each other?"),
     "hardware.p2p": Check("Peer access", "Can the GPUs read each other's memory directly?"),
     "hardware.pcie_link": Check("PCIe link", "Does each GPU's PCIe link run at its full generation and width?"),
@@ -62,37 +62,43 @@ CHECKS: t.Final[dict[str, Check]] = {
     "hardware.temperature": Check("Temperature", "Do the GPUs stay below their own slowdown temperature?"),
     "hardware.xid": Check("Xid errors", "Is the kernel log free of NVIDIA Xid errors?"),
     "tensor_parallel.size": Check("TP size", "Does vLLM use all GPUs of the node?"),
-    "tensor_parallel.ranks": Check("TP ranks", "Does every rank run, on a GPU of its own?"),
-    "tensor_parallel.model_fit": Check("Model fit", "Can the model's heads be divided by this tensor-parallel size?"),
+    "tensor_parallel.ranks": Check("TP ranks", "Does every rank run, each on a separate GPU?"),
+    "tensor_parallel.model_fit": Check(
+        "Model fit", "Is the number of attention heads divisible by the tensor-parallel size?"
+    ),
     "memory.idle_gpu": Check("Idle GPUs", "Does every GPU hold a part of the model?"),
     "memory.balance": Check("Balance", "Is memory use similar on all GPUs in use?"),
     "memory.headroom": Check("Headroom", "Is there memory left on every GPU, and enough for the KV cache?"),
-    "memory.oom": Check("Out of memory", "Has no process run out of GPU or host memory?"),
+    "memory.oom": Check("Out of memory", "Did any process run out of GPU or host memory?"),
     "nccl.errors": Check("NCCL errors", "Are the logs free of NCCL and worker errors?"),
-    "nccl.transport": Check("NCCL transport", "Do the GPUs talk over the fastest path that the hardware has?"),
-    "nccl.bandwidth": Check("NCCL bandwidth", "Does all-reduce reach the bandwidth of this interconnect?"),
-    "performance.throughput": Check("Throughput", "Does the server complete the load, and how many tokens per second?"),
-    "performance.ttft": Check("TTFT", "How long until the first token?"),
-    "performance.itl": Check("ITL", "How long between two tokens?"),
-    "performance.scaling": Check("Scaling", "What do several GPUs gain over one?"),
-    "performance.roofline": Check("Roofline", "Is the speed near what the GPUs' memory bandwidth allows?"),
-    "performance.client_limited": Check("Load client", "Was the load generator itself fast enough?"),
+    "nccl.transport": Check(
+        "NCCL transport", "Do the GPUs communicate over the fastest path that the hardware supports?"
+    ),
+    "nccl.bandwidth": Check("NCCL bandwidth", "Does all-reduce reach the bandwidth expected of this interconnect?"),
+    "performance.throughput": Check(
+        "Throughput", "Does the server complete the load, and at how many tokens per second?"
+    ),
+    "performance.ttft": Check("TTFT", "How long does the first token take?"),
+    "performance.itl": Check("ITL", "How long is the time between two tokens?"),
+    "performance.scaling": Check("Scaling", "How much faster are several GPUs than one?"),
+    "performance.roofline": Check("Roofline", "Is the speed close to what the GPUs' memory bandwidth allows?"),
+    "performance.client_limited": Check("Load client", "Was the load generator fast enough?"),
     "performance.token_reconciliation": Check("Token count", "Do client and server count the same tokens?"),
-    "utilisation.active": Check("Active GPUs", "Does every GPU of the tensor-parallel group work under load?"),
-    "utilisation.synchronised": Check("Synchronised", "Do the GPUs work in step, without waiting for each other?"),
+    "utilisation.active": Check("Active GPUs", "Is every GPU of the tensor-parallel group active under load?"),
+    "utilisation.synchronised": Check("Synchronised", "Are the GPUs synchronised, without waiting for each other?"),
     "configuration.arguments": Check("Arguments", "Are vLLM's arguments valid and useful in this version?"),
     "configuration.environment": Check("Environment", "Are the environment variables valid and harmless?"),
-    "configuration.profile": Check("Profile", "Do the settings match the stated aim?"),
-    "user.threshold": Check("Threshold", "Does the node keep the limits that you set yourself?"),
+    "configuration.profile": Check("Profile", "Do the settings match the stated profile?"),
+    "user.threshold": Check("Threshold", "Does the node meet the limits that you set?"),
     "fleet.outlier": Check("Outlier", "Does the node perform like its peers?"),
     "fleet.missing": Check("Missing", "Did every node report every measurement?"),
-    "baseline.regression": Check("Regression", "Is the node as fast as it was?"),
+    "baseline.regression": Check("Regression", "Is the node as fast as before?"),
 }
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something could not be done: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
+    """An explanation of why something failed: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
 
     summary: str
     cause: str
@@ -103,10 +109,10 @@ class Reason:
 class Finding:
     """The answer to one check.
 
-    ``expected`` and ``measured`` are numbers or short texts in ``unit``; ``evidence`` is what a doubter would ask
-    for; ``cause`` and ``remedy`` are set where something is wrong; ``source`` says where a limit comes from.
+    ``expected`` and ``measured`` are numbers or short texts in ``unit``. ``evidence`` contains the data behind the
+    answer. ``cause`` and ``remedy`` are set if the check fails or warns. ``source`` is the origin of the limit.
 
-    :raises ValueError: for a check id that is not in ``CHECKS``.
+    :raises ValueError: if the check id is not in ``CHECKS``.
     """
 
     check: str
@@ -128,48 +134,54 @@ class Finding:
     def area(self) -> str:
         return self.check.partition(".")[0]
 
+    @property
+    def wrong(self) -> bool:
+        """Whether the check fails or warns."""
+        return self.status in (Status.FAIL, Status.WARN)
+
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain dictionary for the boundary; keys in declaration order, ``status`` as text."""
-        # A trailing underscore lets a subclass carry a key that is a Python keyword ("class").
+        """Return a plain dictionary with the keys in declaration order and the status as text."""
+        # A trailing underscore lets a subclass have a key that is a Python keyword ("class").
         result = {item.name.rstrip("_"): getattr(self, item.name) for item in fields(self)}
         result["status"] = self.status.value
         return result
 
     @classmethod
     def from_dict(cls, data: dict[str, t.Any]) -> Finding:
-        """Typed finding from a plain dictionary; keys of extended findings that ``cls`` lacks are dropped.
+        """Return the finding of a plain dictionary, without keys that only an extended finding has.
 
-        :raises ValueError: for an unknown check id or status.
+        :raises ValueError: if the check id or the status is unknown.
         """
-        known = {item.name for item in fields(cls)}
-        kept = {key: value for key, value in data.items() if key in known}
-        return cls(**{**kept, "status": Status(data["status"])})
+        names = {item.name for item in fields(cls)}
+        values = {key: value for key, value in data.items() if key in names}
+        return cls(**{**values, "status": Status(data["status"])})
 
 
 def passed(check: str, summary: str, **details: t.Any) -> Finding:
-    """The check is answered well."""
+    """Return a finding that passes."""
     return Finding(check=check, status=Status.PASS, summary=summary, **details)
 
 
 def warned(check: str, summary: str, **details: t.Any) -> Finding:
-    """Works, but degraded or at risk; give ``cause`` and ``remedy``."""
+    """Return a finding for something that works, but degraded or at risk; set ``cause`` and ``remedy``."""
     return Finding(check=check, status=Status.WARN, summary=summary, **details)
 
 
 def failed(check: str, summary: str, **details: t.Any) -> Finding:
-    """Not what it should be; give ``cause`` and ``remedy``."""
+    """Return a finding that fails; set ``cause`` and ``remedy``."""
     return Finding(check=check, status=Status.FAIL, summary=summary, **details)
 
 
 def not_tested(check: str, reason: str, **details: t.Any) -> Finding:
-    """The question could not be answered; ``reason`` says why, in words a user understands."""
+    """Return a finding for a check that could not be answered; ``reason`` explains why to the user."""
     return Finding(check=check, status=Status.NOT_TESTED, summary=reason, **details)
 
 
 def worst(statuses: Iterable[Status | str]) -> Status:
-    """The most serious of ``statuses``; ``not_tested`` where there are none."""
+    """Return the most severe of ``statuses``, or ``not_tested`` if there are none."""
     return max((Status(status) for status in statuses), key=SEVERITY.index, default=Status.NOT_TESTED)
 
 
 def as_dicts(findings: Iterable[Finding]) -> list[dict[str, t.Any]]:
+    """Return the findings as plain dictionaries."""
     return [finding.as_dict() for finding in findings]

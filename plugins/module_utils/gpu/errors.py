@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Reason
 
 REASONS: t.Final[dict[str, Reason]] = {
@@ -38,8 +39,8 @@ REASONS: t.Final[dict[str, Reason]] = {
     ),
     "gpu_lost": Reason(
         "a GPU does not answer",
-        "The GPU has fallen off the bus, or needs a reset.",
-        "Look for Xid 79 in the kernel log; stop and start the node, and report the host if it happens again.",
+        FAULTS["gpu_lost"].cause,
+        FAULTS["gpu_lost"].remedy,
     ),
     "smi_missing": Reason(
         "nvidia-smi not found",

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     Finding,
     failed,
@@ -127,8 +128,7 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
             "hardware.gpu_count",
             f"{count} of {promised} GPUs" if on_bus or lost or expected.count else "the driver shows no GPU",
             cause=_where_missing(promised - count, on_bus - count - lost, on_bus, lost),
-            remedy="Look for Xid 79 (fallen off the bus) in the kernel log; stop and start the node from the Cloud "
-            "Manager, and open a ticket if a GPU stays away.",
+            remedy=FAULTS["gpu_lost"].remedy,
             **details,
         )
     if expected.count is None:
@@ -190,8 +190,8 @@ def driver(facts: Mapping[str, t.Any]) -> Finding:
             measured=len(facts["devices"]) - len(lost),
             unit="GPUs",
             evidence={"errors": lost, "driver_version": facts["driver_version"]},
-            cause="The GPU has fallen off the bus, or needs a reset.",
-            remedy="Look for Xid 79 in the kernel log; stop and start the node, and report the host if it recurs.",
+            cause=FAULTS["gpu_lost"].cause,
+            remedy=FAULTS["gpu_lost"].remedy,
         )
     return passed(
         "hardware.driver",

@@ -29,7 +29,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store impo
     UnreadableBaseline,
     find,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import settle, verdict
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import verdict
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.0"
@@ -47,7 +47,7 @@ def node_document(
     identity = identify(node)
     cells = analysis.cells(node.load.data.get("results") or ())
     comparison, regressed = _compare(cells, identity, node, directory, update=update)
-    findings = sorted(settle([*_probe_findings(node), regressed]), key=_seriousness, reverse=True)
+    findings = sorted([*_probe_findings(node), regressed], key=_seriousness, reverse=True)
     return {
         "status": verdict(item.status for item in findings).value,
         "headline": _headline(findings),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All rules, and the order in which they are asked: facts and findings in, causes out."""
+"""Diagnose a node: run the diagnosing rules over its facts and findings in order."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import (
     server,
     synchronisation,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import CONFIDENCES, Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Gives its diagnosis where its cause is there, else ``None``. It sees what the rules before it named.
-Rule = Callable[[Case], Diagnosis | None]
+#: A rule returns its diagnosis, or None. It also reads the diagnoses of the rules before it.
+Rule = Callable[[DiagnosisContext], Diagnosis | None]
 
-#: From what a message or a setting proves to what is left when nothing else explains it.
+#: Rules in order: causes that a message or a setting proves come first, causes that remain if nothing else fits last.
 RULES: t.Final[tuple[Rule, ...]] = (
     devices.no_driver,
     devices.missing,
@@ -66,17 +66,17 @@ RULES: t.Final[tuple[Rule, ...]] = (
 
 
 def diagnose(node: NodeFacts, sections: Iterable[Section], rules: Sequence[Rule] = RULES) -> list[Diagnosis]:
-    """The causes of what is wrong with ``node``: the most serious first, then the surest."""
+    """Return the causes of everything that is wrong with ``node``, by severity and then by confidence."""
     findings = tuple(item for section in sections if section.selected for item in section.findings)
-    case = Case(node, findings)
+    context = DiagnosisContext(node, findings)
     for rule in rules:
-        found = rule(case)
-        if found is not None:
-            case = case.adding(found)
-    return sorted(case.found, key=lambda item: _rank(case, item))
+        diagnosis = rule(context)
+        if diagnosis is not None:
+            context = context.adding(diagnosis)
+    return sorted(context.diagnoses, key=lambda item: _rank(context, item))
 
 
-def _rank(case: Case, diagnosis: Diagnosis) -> tuple[int, int]:
-    statuses = [item.status for check in diagnosis.findings if (item := case.first(check)) is not None]
+def _rank(context: DiagnosisContext, diagnosis: Diagnosis) -> tuple[int, int]:
+    statuses = [item.status for check in diagnosis.findings if (item := context.worst_finding(check)) is not None]
     worst = max((SEVERITY.index(status) for status in statuses), default=SEVERITY.index(Status.PASS))
     return -worst, CONFIDENCES.index(diagnosis.confidence)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One node as the diagnosing rules see it: what was measured, what was found, and what is explained already."""
+"""The facts, findings and earlier diagnoses of one node, as the diagnosing rules read them."""
 
 from __future__ import annotations
 
@@ -15,98 +15,76 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit impor
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, gpus, nccl, performance
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, model_bound
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline import Roofline
 
-WRONG: t.Final = (Status.FAIL, Status.WARN)
-
-#: Checks that say the node is slow.
+#: Checks that fail or warn if the node is slow.
 SPEED: t.Final = ("performance.roofline", "performance.scaling")
 
 THROUGHPUT: t.Final = "performance.throughput"
 
 
 @dataclass(frozen=True)
-class Case:
-    """Facts and findings of one node; ``found`` are the diagnoses so far."""
+class DiagnosisContext:
+    """Facts and findings of one node, and the diagnoses of the rules that ran before."""
 
     node: NodeFacts
     findings: tuple[Finding, ...]
-    found: tuple[Diagnosis, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
 
-    def adding(self, *diagnoses: Diagnosis) -> Case:
-        return replace(self, found=(*self.found, *diagnoses))
+    def adding(self, *diagnoses: Diagnosis) -> DiagnosisContext:
+        """Return a context with further diagnoses."""
+        return replace(self, diagnoses=(*self.diagnoses, *diagnoses))
 
-    # --- what was found ------------------------------------------------------------------------------------------
+    # --- findings and diagnoses ---------------------------------------------------------------------------------------
 
     def all(self, check: str) -> list[Finding]:
+        """Return the findings of ``check``, the worst first."""
         return [item for item in self.findings if item.check == check]
 
-    def first(self, check: str) -> Finding | None:
-        """The worst thing that is wrong about ``check``; ``None`` where nothing is."""
-        return next((item for item in self.all(check) if item.status in WRONG), None)
+    def worst_finding(self, check: str) -> Finding | None:
+        """Return the worst finding of ``check`` that fails or warns, or None."""
+        return next((item for item in self.all(check) if item.wrong), None)
 
     def wrong(self, *checks: str) -> tuple[str, ...]:
-        """Those of ``checks`` that fail or warn."""
-        return tuple(check for check in checks if self.first(check) is not None)
+        """Return those of ``checks`` that fail or warn."""
+        return tuple(check for check in checks if self.worst_finding(check) is not None)
 
     @property
     def explained(self) -> frozenset[str]:
-        return frozenset(check for item in self.found for check in item.findings)
+        """Checks that an earlier diagnosis explains."""
+        return frozenset(check for item in self.diagnoses for check in item.findings)
 
     def unexplained(self, *checks: str) -> tuple[str, ...]:
+        """Return those of ``checks`` that fail or warn and that no earlier diagnosis explains."""
         return tuple(check for check in self.wrong(*checks) if check not in self.explained)
 
-    def has(self, *ids: str) -> bool:
-        """Whether one of these causes is named already."""
-        return any(item.id in ids for item in self.found)
+    def has_diagnosis(self, *ids: str) -> bool:
+        """Return whether an earlier rule concluded one of these diagnoses."""
+        return any(item.id in ids for item in self.diagnoses)
 
-    # --- what the logs say ---------------------------------------------------------------------------------------
+    # --- logs ---------------------------------------------------------------------------------------------------------
 
     @cached_property
     def faults(self) -> dict[str, Mapping[str, t.Any]]:
-        """Class of a fault in the logs -> its first finding; harmless lines are left out."""
-        found: dict[str, Mapping[str, t.Any]] = {}
+        """The first finding of each fault class in the logs that fails or warns."""
+        faults: dict[str, Mapping[str, t.Any]] = {}
         for item in self.node.logs.data.get("findings") or ():
             if item.get("class") and item.get("status") in ("fail", "warn"):
-                found.setdefault(str(item["class"]), item)
-        return found
+                faults.setdefault(str(item["class"]), item)
+        return faults
 
     def quote(self, fault: str) -> str:
-        """The line of the log, short enough to read."""
+        """Return the log line of a fault, shortened to 160 characters."""
         line = str(self.faults[fault].get("line") or self.faults[fault].get("summary") or "").strip()
         return f"log: {line if len(line) <= 160 else line[:157] + '...'}"
 
-    # --- what runs -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def version(self) -> known_issues.Version | None:
-        server = self.node.tensor_parallel.data
-        return known_issues.parse_version(server.get("vllm_version") or self.node.engine.get("vllm_version"))
-
-    @cached_property
-    def arguments(self) -> Mapping[str, t.Any]:
-        return self.node.tensor_parallel.data.get("arguments") or self.node.engine.get("arguments") or {}
-
-    @cached_property
-    def environment(self) -> Mapping[str, t.Any]:
-        read = self.node.tensor_parallel.data.get("environment")
-        return read if read is not None else self.node.engine.get("environment") or {}
-
-    def is_set(self, name: str) -> bool:
-        """Whether a switch in the server's environment is on."""
-        return str(self.environment.get(name, "")).lower() in ("1", "true")
+    # --- GPUs and model -----------------------------------------------------------------------------------------------
 
     @property
-    def gpus(self) -> int:
-        """GPUs that the driver shows."""
+    def gpu_count(self) -> int:
+        """GPUs that the driver lists."""
         return len(self.node.devices)
-
-    @property
-    def size(self) -> int | None:
-        """GPUs that the parallel sizes ask for."""
-        return self.node.group_size
 
     @cached_property
     def shape(self) -> ModelShape:
@@ -115,44 +93,45 @@ class Case:
 
     @cached_property
     def transports(self) -> dict[str, int]:
+        """Connections between the GPUs by transport family."""
         return nccl.families(self.node.logs.data.get("transports") or {})
 
-    # --- how fast it is ------------------------------------------------------------------------------------------
+    # --- speed --------------------------------------------------------------------------------------------------------
 
     @property
     def down(self) -> bool:
-        """Whether the server answers nothing, or too little to speak of a speed."""
-        found = self.first(THROUGHPUT)
-        return found is not None and found.status is Status.FAIL and found.unit != "tok/s"
+        """Whether the server returns no responses, or too few to measure a speed."""
+        throughput = self.worst_finding(THROUGHPUT)
+        return throughput is not None and throughput.status is Status.FAIL and throughput.unit != "tok/s"
+
+    @property
+    def outage_checks(self) -> tuple[str, ...]:
+        """The checks that fail because the server does not respond; empty if it does."""
+        return (THROUGHPUT, *self.wrong("tensor_parallel.ranks")) if self.down else ()
 
     @property
     def slow(self) -> tuple[str, ...]:
-        """The checks that say the node is slower than it should be."""
-        found = self.first(THROUGHPUT)
-        # A server that others use is slow for a reason that is no fault of the node.
-        own = self.step is not None and not expectation.shared(self.step)
-        short = (THROUGHPUT,) if own and found is not None and found.unit == "tok/s" else ()
+        """The checks that fail or warn because the node is slow."""
+        throughput = self.worst_finding(THROUGHPUT)
+        # If other clients use the server, its low throughput is not a fault of the node.
+        alone = self.step is not None and not expectation.shared(self.step)
+        short = (THROUGHPUT,) if alone and throughput is not None and throughput.unit == "tok/s" else ()
         return (*self.wrong(*SPEED), *short)
-
-    @property
-    def silence(self) -> tuple[str, ...]:
-        """The checks that a server which does not answer fails."""
-        return (THROUGHPUT, *self.wrong("tensor_parallel.ranks")) if self.down else ()
 
     @cached_property
     def attained(self) -> float | None:
         """Per cent of the expected speed of one stream."""
         values = [item.evidence.get("attained_percent") for check in (*SPEED, THROUGHPUT) for item in self.all(check)]
-        known = [float(value) for value in values if value is not None]
-        return min(known, default=None)
+        return min((float(value) for value in values if value is not None), default=None)
 
     @cached_property
     def step(self) -> Mapping[str, t.Any] | None:
+        """The load step with one stream."""
         return performance.single_stream(self.node)
 
     @cached_property
-    def bound(self) -> Roofline | None:
-        """The roofline of this node as it runs; ``None`` where a term is unknown."""
+    def roofline(self) -> Roofline | None:
+        """The roofline of this node with its present settings, or None if a term is unknown."""
         if self.step is None:
             return None
         try:
@@ -160,38 +139,39 @@ class Case:
         except Unknown:
             return None
 
-    def speed_words(self) -> tuple[str, ...]:
-        """The measured speed as evidence."""
+    def speed_evidence(self) -> tuple[str, ...]:
+        """Return the measured speed as evidence."""
         if self.step is None or self.attained is None:
             return ()
         return (f"one stream: {expectation.decode_rate(self.step):.1f} tok/s, {self.attained:.0f} % of expected",)
 
     def recovery(self) -> str | None:
-        """What the node gains when it is as fast as it should be."""
+        """Return the gain of reaching the expected speed, or None if the node is not slow."""
         if not self.slow or self.step is None or not self.attained:
             return None
         now = expectation.decode_rate(self.step)
         return f"one stream from {now:.0f} to about {100.0 * now / self.attained:.0f} tok/s"
 
-    # --- what the GPUs did ---------------------------------------------------------------------------------------
+    # --- GPU activity under load --------------------------------------------------------------------------------------
 
     @cached_property
     def utilisation(self) -> dict[int, float]:
+        """Mean utilisation under load in per cent by GPU index."""
         return gpus.means(self.node.samples, "utilization_gpu")
 
     @cached_property
     def power_share(self) -> dict[int, float]:
-        """GPU index -> mean power under load in per cent of its limit."""
+        """Mean power under load in per cent of the power limit by GPU index."""
         limits = {item["index"]: item.get("power_limit") for item in self.node.raw_devices}
         drawn = gpus.means(self.node.samples, "power_draw")
         return {index: 100.0 * watts / limits[index] for index, watts in drawn.items() if limits.get(index)}
 
 
 def figures(values: Mapping[int, float], unit: str) -> str:
-    """``GPU 0 92 %, GPU 1 3 %``."""
+    """Return ``GPU 0 92 %, GPU 1 3 %``."""
     return ", ".join(f"GPU {index} {value:.0f} {unit}" for index, value in values.items())
 
 
-def listed(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def listed(items: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

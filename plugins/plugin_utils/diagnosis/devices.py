@@ -1,93 +1,83 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUs themselves: missing, lost, broken, hot, slowed down."""
+"""Diagnose the GPUs themselves: missing, lost, broken, too hot or slowed down."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import NEW_HOST
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 
-#: Xid numbers that point at the memory of a GPU. Source: NVIDIA, Xid catalogue: 48 double-bit error, 63 and 64 row
-#: remapping, 92 high single-bit rate, 94 and 95 contained and uncontained errors.
+#: Xid numbers about the memory of a GPU: 48 double-bit error, 63 and 64 row remapping, 92 high single-bit rate, 94 and
+#: 95 contained and uncontained errors. Source: NVIDIA Xid catalog.
 MEMORY_XIDS: t.Final[frozenset[int]] = frozenset({48, 63, 64, 92, 94, 95})
 
-#: Xid of a GPU that fell off the bus. Source: NVIDIA, Xid catalogue.
+#: Xid of a GPU that fell off the bus. Source: NVIDIA Xid catalog.
 LOST_XID: t.Final = 79
 
-#: Xid numbers that the application usually causes. Source: NVIDIA, Xid catalogue.
+#: Xid numbers that applications usually cause. Source: NVIDIA Xid catalog.
 APPLICATION_XIDS: t.Final[frozenset[int]] = frozenset({13, 31, 43, 45})
 
-#: What a GPU that is slowed down does to the rest of its group.
-_DRAGGED: t.Final = ("utilisation.synchronised",)
+#: Layers between the plan and vLLM that can lack GPUs, with their text in the title.
+_LAYERS: t.Final = {
+    "PCI bus": "the machine itself (PCI bus)",
+    "driver": "the driver",
+    "driver or PCI bus": "the machine or its driver",
+    "answering": "the GPU (listed by the driver, but not responding)",
+    "visible to vLLM": "the container or CUDA_VISIBLE_DEVICES",
+}
+
+#: Reasons for reduced clocks and the diagnosis for them; the first match applies.
+_SLOWED: t.Final[dict[str, tuple[str, ...]]] = {
+    "gpu.too_hot": ("hw_thermal_slowdown", "sw_thermal_slowdown"),
+    "gpu.power_brake": ("hw_power_brake_slowdown",),
+    "gpu.slowed_by_hardware": ("hw_slowdown",),
+    "gpu.clocks_fixed": ("applications_clocks_setting", "sync_boost", "display_clock_setting"),
+}
 
 Layer = tuple[str, int]
 
 
-def layers(case: Case) -> list[Layer]:
-    """How many GPUs each layer between plan and vLLM knows, from the bottom up; silent layers are left out."""
-    facts, counted = case.node.gpu_facts, (case.all("hardware.gpu_count") or [None])[0]
+def layers(context: DiagnosisContext) -> list[Layer]:
+    """Return the number of GPUs of each layer between plan and vLLM, without layers that are unknown."""
+    facts, counted = context.node.gpu_facts, (context.all("hardware.gpu_count") or [None])[0]
     evidence = counted.evidence if counted is not None else {}
     on_bus = evidence.get("gpus_on_pci_bus")
-    found: list[tuple[str, int | None]] = [
+    counts: list[tuple[str, int | None]] = [
         ("plan", facts.get("expected_count")),
-        # A bus that shows none although the driver does is one that could not be read.
+        # If the bus shows no GPU although the driver does, the bus could not be read.
         ("PCI bus", on_bus if on_bus or not facts.get("count") else None),
         ("driver", facts.get("count") if facts.get("count") is not None else (0 if on_bus else None)),
-        ("answering", _answering(case)),
-        ("visible to vLLM", _visible(case)),
-        ("used by vLLM", case.size),
+        ("answering", _responding(context)),
+        ("visible to vLLM", _visible(context)),
+        ("used by vLLM", context.node.group_size),
     ]
-    return [(name, int(count)) for name, count in found if count is not None]
+    return [(name, int(count)) for name, count in counts if count is not None]
 
 
-def _answering(case: Case) -> int | None:
-    if not case.node.raw_devices:
+def _responding(context: DiagnosisContext) -> int | None:
+    if not context.node.raw_devices:
         return None
-    return sum(device.get("error") is None for device in case.node.raw_devices)
+    return sum(device.get("error") is None for device in context.node.raw_devices)
 
 
-def _visible(case: Case) -> int | None:
-    value = case.environment.get("CUDA_VISIBLE_DEVICES")
-    if value is None or str(value).lower() == "all":
+def _visible(context: DiagnosisContext) -> int | None:
+    value = context.node.variable("CUDA_VISIBLE_DEVICES")
+    if value is None or value.lower() == "all":
         return None
-    return len([part for part in str(value).split(",") if part.strip()])
+    return len([part for part in value.split(",") if part.strip()])
 
 
-#: First layer that has fewer GPUs than the one below it -> cause, remedy.
-_MISSING: t.Final[dict[str, tuple[str, str]]] = {
-    "PCI bus": (
-        "The plan promises more GPUs than the machine has on its PCI bus: the host did not give them.",
-        NEW_HOST,
-    ),
-    "driver": (
-        "GPUs are on the PCI bus, and the driver does not show them: it failed to take them.",
-        "Look for NVRM messages in the kernel log, reinstall the driver that fits this kernel and GPU, then restart.",
-    ),
-    "driver or PCI bus": (
-        "The plan promises more GPUs than the driver shows; what is on the PCI bus could not be read.",
-        f"Count them on the node with lspci -d 10de: (GPUs that are there are the driver's fault). {NEW_HOST}",
-    ),
-    "answering": ("A GPU has fallen off the bus: the driver shows it, and it does not answer.", NEW_HOST),
-    "visible to vLLM": (
-        "The driver has all GPUs, and vLLM may not see them: CUDA_VISIBLE_DEVICES or the container hides some.",
-        "Unset CUDA_VISIBLE_DEVICES in the server's environment and start the container with --gpus all "
-        "(vllm_gpus: all).",
-    ),
-}
-
-
-def missing(case: Case) -> Diagnosis | None:
-    """The first layer that disagrees, from the plan up to what vLLM sees; sizes that vLLM chose are another cause."""
-    counted = layers(case)
-    if case.wrong("hardware.driver") and case.node.gpu_facts.get("count") is None:
+def missing(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose the first layer with fewer GPUs than the one below it, up to what vLLM sees."""
+    counted, node = layers(context), context.node
+    if context.wrong("hardware.driver") and node.gpu_facts.get("count") is None:
         return None
-    explained = case.wrong("hardware.gpu_count", "hardware.driver")
-    ordinal = "invalid_device_ordinal" in case.faults
+    explained = context.wrong("hardware.gpu_count", "hardware.driver")
+    ordinal = "invalid_device_ordinal" in context.faults
     short = next(
         (name for (_below, before), (name, count) in zip(counted, counted[1:], strict=False) if count < before), None
     )
@@ -95,166 +85,103 @@ def missing(case: Case) -> Diagnosis | None:
         short = "driver or PCI bus"
     if ordinal and short not in ("PCI bus", "driver", "driver or PCI bus", "answering"):
         short = "visible to vLLM"
-    if short not in _MISSING or not (explained or ordinal):
+    if short not in _LAYERS or not (explained or ordinal):
         return None
-    cause, remedy = _MISSING[short]
-    told = "; ".join(f"{name} {count}" for name, count in counted)
-    lost = [item for item in case.all("hardware.xid") if code(item) == LOST_XID]
-    return Diagnosis(
-        id="gpu.missing",
-        title=f"GPUs are missing: the first layer short of them is {_WHERE[short]}",
-        cause=cause,
+    lost = [item for item in context.all("hardware.xid") if xid_number(item) == LOST_XID]
+    return conclude(
+        "gpu.missing",
+        short,
         confidence="high",
         evidence=(
-            told,
+            "; ".join(f"{name} {count}" for name, count in counted),
             *(item.summary for item in lost),
-            *([case.quote("invalid_device_ordinal")] if ordinal else ()),
+            context.quote("invalid_device_ordinal") if ordinal else "",
         ),
-        remedy=remedy,
         findings=(
             *explained,
             *(["hardware.xid"] if lost else []),
-            *(case.wrong("tensor_parallel.size") if (case.size or 0) > (case.gpus or 0) else ()),
-            *(case.wrong("nccl.errors") if ordinal else ()),
-            *case.silence,
+            *(context.wrong("tensor_parallel.size") if (node.group_size or 0) > context.gpu_count else ()),
+            *(context.wrong("nccl.errors") if ordinal else ()),
+            *context.outage_checks,
         ),
+        layer=_LAYERS[short],
     )
 
 
-_WHERE: t.Final = {
-    "PCI bus": "the machine itself (PCI bus)",
-    "driver": "the driver",
-    "driver or PCI bus": "the machine or its driver",
-    "answering": "the GPU (driver shows it, no answer)",
-    "visible to vLLM": "the container or CUDA_VISIBLE_DEVICES",
-}
-
-
-def no_driver(case: Case) -> Diagnosis | None:
-    """The driver as a whole does not answer."""
-    found = case.first("hardware.driver")
-    if found is None or case.node.gpu_facts.get("count") is not None:
+def no_driver(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a driver that does not respond at all."""
+    driver = context.worst_finding("hardware.driver")
+    if driver is None or context.node.gpu_facts.get("count") is not None:
         return None
-    refused = found.evidence.get("reason") == "no_permission"
-    return Diagnosis(
-        id="gpu.no_driver",
-        title=found.summary,
-        cause=str(found.cause or "The NVIDIA driver does not answer."),
+    on_bus = driver.evidence.get("gpus_on_pci_bus")
+    # Without permission to read the GPUs, nothing is known about the server.
+    unreadable = driver.evidence.get("reason") == "no_permission"
+    return conclude(
+        "gpu.no_driver",
         confidence="high",
-        evidence=tuple(
-            str(words)
-            for words in (
-                found.evidence.get("detail"),
-                f"GPUs on the PCI bus: {found.evidence['gpus_on_pci_bus']}"
-                if found.evidence.get("gpus_on_pci_bus")
-                else "",
-            )
-            if words
+        evidence=(str(driver.evidence.get("detail") or ""), f"GPUs on the PCI bus: {on_bus}" if on_bus else ""),
+        findings=(
+            "hardware.driver",
+            *context.wrong("hardware.gpu_count"),
+            *(() if unreadable else context.outage_checks),
         ),
-        remedy=str(found.remedy or "Install the driver that fits this kernel and GPU."),
-        # Who may not look at the GPUs says nothing about the server.
-        findings=("hardware.driver", *case.wrong("hardware.gpu_count"), *(() if refused else case.silence)),
+        finding=driver,
     )
 
 
-def code(finding: Finding) -> int | None:
-    """The number of an Xid."""
+def xid_number(finding: Finding) -> int | None:
+    """Return the Xid number of a finding from the kernel log."""
     number = str(finding.evidence.get("code") or "")
     return int(number) if number.isdigit() else None
 
 
-def memory_errors(case: Case) -> Diagnosis | None:
-    """Uncorrectable errors in the memory of a GPU."""
-    xids = [item for item in case.all("hardware.xid") if code(item) in MEMORY_XIDS]
-    broken = case.first("hardware.ecc")
-    if broken is None and not xids:
+def memory_errors(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose uncorrectable errors in the memory of a GPU."""
+    xids = [item for item in context.all("hardware.xid") if xid_number(item) in MEMORY_XIDS]
+    ecc = context.worst_finding("hardware.ecc")
+    if ecc is None and not xids:
         return None
-    both = broken is not None and bool(xids)
-    return Diagnosis(
-        id="gpu.memory_errors",
-        title="The memory of a GPU is failing",
-        cause="Uncorrectable memory errors, and no spare rows to replace the broken ones.",
-        confidence="high" if both or broken is not None else "medium",
-        evidence=tuple(item.summary for item in (*([broken] if broken else ()), *xids)),
-        remedy=f"{NEW_HOST} A GPU whose remapping failed has to be replaced.",
-        findings=(*case.wrong("hardware.ecc"), *(["hardware.xid"] if xids else [])),
+    return conclude(
+        "gpu.memory_errors",
+        confidence="high" if ecc is not None else "medium",
+        evidence=(item.summary for item in (*([ecc] if ecc else ()), *xids)),
+        findings=(*context.wrong("hardware.ecc"), *(["hardware.xid"] if xids else [])),
     )
 
 
-def xid(case: Case) -> Diagnosis | None:
-    """Other Xid errors: of the application where the number says so, else of the hardware."""
-    known = MEMORY_XIDS | ({LOST_XID} if case.has("gpu.missing") else frozenset())
-    open_ones = [item for item in case.all("hardware.xid") if code(item) is not None and code(item) not in known]
-    if not open_ones:
+def xid(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose other Xid errors, of an application or of the hardware."""
+    explained = MEMORY_XIDS | ({LOST_XID} if context.has_diagnosis("gpu.missing") else frozenset())
+    numbers = [(item, number) for item in context.all("hardware.xid") if (number := xid_number(item)) is not None]
+    others = {number: item for item, number in reversed(numbers) if number not in explained}
+    if not others:
         return None
-    codes = {number for item in open_ones if (number := code(item)) is not None}
-    application = codes <= APPLICATION_XIDS
-    return Diagnosis(
-        id="gpu.application_error" if application else "gpu.xid",
-        title=f"Xid {', '.join(map(str, sorted(codes)))} in the kernel log",
-        cause="A program did something wrong on the GPU; the hardware is usually fine."
-        if application
-        else str(open_ones[0].cause or "The driver reported a fault of the GPU."),
+    return conclude(
+        "gpu.application_error" if APPLICATION_XIDS.issuperset(others) else "gpu.xid",
         confidence="medium",
-        evidence=tuple(item.summary for item in open_ones),
-        remedy="Update vLLM and the driver; if it follows one GPU, treat it as hardware."
-        if application
-        else f"{open_ones[0].remedy or NEW_HOST}",
-        findings=("hardware.xid", *case.silence),
+        evidence=(item.summary for item, number in numbers if number in others),
+        findings=("hardware.xid", *context.outage_checks),
+        codes=", ".join(map(str, sorted(others))),
+        finding=next(item for item, number in numbers if number in others),
     )
 
 
-#: Reason of a lower clock -> id, title, cause, remedy. The first that fits is named.
-_SLOWED: t.Final[tuple[tuple[tuple[str, ...], str, str, str, str], ...]] = (
-    (
-        ("hw_thermal_slowdown", "sw_thermal_slowdown"),
-        "gpu.too_hot",
-        "A GPU is too hot and slows itself down",
-        "Its clocks are cut by heat, and the other GPUs wait for it at every all-reduce.",
-        f"{NEW_HOST} In a machine of your own look at fans, dust and inlet temperature.",
-    ),
-    (
-        ("hw_power_brake_slowdown",),
-        "gpu.power_brake",
-        "The power supply holds a GPU back",
-        "The power supply asks the GPU to draw less (power brake).",
-        f"{NEW_HOST} In a machine of your own look at the power supply and its cables.",
-    ),
-    (
-        ("hw_slowdown",),
-        "gpu.slowed_by_hardware",
-        "The hardware cuts the clocks of a GPU",
-        "The hardware halves the clocks or worse: heat or power supply, the driver does not say which.",
-        NEW_HOST,
-    ),
-    (
-        ("applications_clocks_setting", "sync_boost", "display_clock_setting"),
-        "gpu.clocks_fixed",
-        "Somebody fixed the clocks of a GPU below their maximum",
-        "Application clocks or a clock lock keep the GPU slow.",
-        "Reset them on the node: nvidia-smi -rgc, nvidia-smi -rmc and nvidia-smi -rac.",
-    ),
-)
-
-
-def slowed_down(case: Case) -> Diagnosis | None:
-    """Heat, power or somebody's setting lowers the clocks while the GPUs work."""
-    found = case.first("hardware.throttle")
-    if found is None:
+def slowed_down(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose clocks that heat, power or a setting reduces while the GPUs work."""
+    throttle = context.worst_finding("hardware.throttle")
+    if throttle is None:
         return None
-    said = f"{found.summary} {found.measured}"
-    named = next((row[1:] for row in _SLOWED if any(reason in said for reason in row[0])), None)
-    unknown = ("gpu.slowed_down", "The clocks of a GPU are cut", str(found.cause), str(found.remedy))
-    identity, title, cause, remedy = named or unknown
-    hot = case.wrong("hardware.temperature") if identity in ("gpu.too_hot", "gpu.slowed_by_hardware") else ()
-    warm = [item.summary for check in hot if (item := case.first(check)) is not None]
-    return Diagnosis(
-        id=identity,
-        title=title,
-        cause=cause,
-        confidence="high" if case.slow or hot else "medium",
-        evidence=(found.summary, *warm, *case.speed_words()),
-        remedy=remedy,
-        expected_gain=case.recovery(),
-        findings=("hardware.throttle", *hot, *case.wrong(*_DRAGGED), *case.slow),
+    reasons = f"{throttle.summary} {throttle.measured}"
+    identity = next(
+        (key for key, names in _SLOWED.items() if any(name in reasons for name in names)), "gpu.slowed_down"
+    )
+    hot = context.wrong("hardware.temperature") if identity in ("gpu.too_hot", "gpu.slowed_by_hardware") else ()
+    temperatures = [item.summary for check in hot if (item := context.worst_finding(check)) is not None]
+    return conclude(
+        identity,
+        confidence="high" if context.slow or hot else "medium",
+        evidence=(throttle.summary, *temperatures, *context.speed_evidence()),
+        gain=context.recovery(),
+        findings=("hardware.throttle", *hot, *context.wrong("utilisation.synchronised"), *context.slow),
+        finding=throttle,
     )

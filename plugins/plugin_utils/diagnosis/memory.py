@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory: too little of it, unevenly used (guide issue 3), or taken by somebody else."""
+"""Diagnose memory: too little, unevenly used (guide issue 3), or used by another process."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case, figures
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 
-#: Less than this is a desktop or a monitoring tool, which troubles nobody.
+#: Memory below which another process, such as a desktop or a monitoring tool, has no noticeable effect.
 _NOTICEABLE: t.Final = GIB // 2
 
-#: GPUs whose attention kernels have no 8-bit floating point. Source: CUDA, compute capability 8.9 and later have it.
+#: First compute capability with 8-bit floating point in attention kernels. Source: CUDA.
 _FP8_CAPABILITY: t.Final = (8, 9)
 
-#: Where vLLM is usually left some room. Source: --gpu-memory-utilization, default 0.92 (0.9 before 0.20.0).
+#: Default of --gpu-memory-utilization since vLLM 0.20.0 (0.9 before), which leaves enough memory free.
 _DEFAULT_SHARE: t.Final = 0.92
 
 
-def strangers(case: Case) -> dict[int, list[Mapping[str, t.Any]]]:
-    """GPU index -> processes that are not of vLLM and hold memory. Empty where it cannot be told who is who."""
-    table = {item["index"]: item.get("processes") or () for item in case.node.raw_devices}
+def other_processes(context: DiagnosisContext) -> dict[int, list[Mapping[str, t.Any]]]:
+    """Return processes other than vLLM that hold memory, by GPU index; empty if no process is recognized as vLLM."""
+    table = {item["index"]: item.get("processes") or () for item in context.node.raw_devices}
     names = [str(process.get("name") or "") for processes in table.values() for process in processes]
     if not any(_is_vllm(name) for name in names):
         return {}
-    found = {
+    others = {
         index: [
             process
             for process in processes
@@ -39,208 +39,189 @@ def strangers(case: Case) -> dict[int, list[Mapping[str, t.Any]]]:
         ]
         for index, processes in table.items()
     }
-    return {index: processes for index, processes in found.items() if processes}
+    return {index: processes for index, processes in others.items() if processes}
 
 
 def _is_vllm(name: str) -> bool:
     return "vllm" in name.lower()
 
 
-def other_process(case: Case) -> Diagnosis | None:
-    """Another program on the GPUs, where that shows as a fault."""
-    guests = strangers(case)
-    busy = "gpu_memory_busy" in case.faults
-    explained = case.wrong("memory.balance", "memory.headroom", *(("memory.oom",) if guests or busy else ()))
-    if not busy and not (guests and (explained or case.slow)):
+def other_process(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose another process on the GPUs that causes a fault or costs speed."""
+    others = other_processes(context)
+    busy = "gpu_memory_busy" in context.faults
+    explained = context.wrong("memory.balance", "memory.headroom", *(("memory.oom",) if others or busy else ()))
+    if not busy and not (others and (explained or context.slow)):
         return None
-    words = [
+    processes = [
         f"GPU {index}: {process.get('name') or 'process'} (pid {process.get('pid')}) holds "
         f"{(process.get('memory_used') or 0) / GIB:.1f} GiB"
-        for index, processes in guests.items()
+        for index, processes in others.items()
         for process in processes
     ]
-    return Diagnosis(
-        id="memory.other_process",
-        title="Another process uses the GPUs",
-        cause="A program beside vLLM holds GPU memory, and its work takes time from vLLM's.",
+    return conclude(
+        "memory.other_process",
         confidence="high" if explained or busy else "medium",
-        evidence=(*words, *([case.quote("gpu_memory_busy")] if busy else ())),
-        remedy="Stop the other program or move it to another node. To live with it, lower "
-        "--gpu-memory-utilization (vllm_gpu_memory_utilization) by its share, then restart vLLM.",
-        expected_gain=case.recovery(),
-        findings=(*explained, *case.slow, *(case.silence if busy or "memory.oom" in explained else ())),
+        evidence=(*processes, *([context.quote("gpu_memory_busy")] if busy else ())),
+        gain=context.recovery(),
+        findings=(
+            *explained,
+            *context.slow,
+            *(context.outage_checks if busy or "memory.oom" in explained else ()),
+        ),
     )
 
 
-def unbalanced(case: Case) -> Diagnosis | None:
-    """Shards of different size without a guest: a rank that has not initialised completely."""
-    found = case.first("memory.balance")
-    if found is None or "memory.balance" in case.explained:
+def unbalanced(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose shards of different size without another process."""
+    balance = context.worst_finding("memory.balance")
+    if balance is None or "memory.balance" in context.explained:
         return None
-    used = {index: value / GIB for index, value in gpus.memory_used(case.node).items()}
-    stages = int(case.node.tensor_parallel.data.get("pipeline_parallel_size") or 1)
-    evidence = (f"memory in use: {figures(used, 'GiB')}", f"{found.measured} % apart, up to 15 % is harmless")
-    if stages > 1:
-        return Diagnosis(
-            id="memory.uneven_stages",
-            title="Pipeline stages hold different parts of the model",
-            cause=f"With {stages} pipeline stages the first and last also hold the embeddings: no fault.",
-            confidence="medium",
-            evidence=evidence,
-            remedy="None needed. VLLM_PP_LAYER_PARTITION (in vllm_environment) moves layers between the stages.",
-            findings=("memory.balance",),
-        )
-    return Diagnosis(
-        id="memory.unbalanced",
-        title="The ranks hold different amounts of memory",
-        cause="Ranks of one tensor-parallel group hold equal shards, so a worker has initialised only partly.",
+    used = {index: value / GIB for index, value in gpus.memory_used(context.node).items()}
+    stages = int(context.node.tensor_parallel.data.get("pipeline_parallel_size") or 1)
+    more = () if stages > 1 else (*context.wrong("utilisation.synchronised"), *context.slow)
+    return conclude(
+        "memory.uneven_stages" if stages > 1 else "memory.unbalanced",
         confidence="medium",
-        evidence=evidence,
-        remedy="Restart vLLM, so that all ranks load anew; if it comes back, look for that rank's errors in the log.",
-        findings=("memory.balance", *case.wrong("utilisation.synchronised"), *case.slow),
+        evidence=(
+            f"memory in use: {figures(used, 'GiB')}",
+            f"difference: {balance.measured} % (up to {limits.BALANCE.value:g} % is normal)",
+        ),
+        findings=("memory.balance", *more),
+        finding=balance,
+        stages=stages,
     )
 
 
-def gpu_memory(case: Case) -> Diagnosis | None:
-    """A GPU ran out of memory."""
-    if "cuda_oom" not in case.faults or case.has("memory.other_process"):
+def gpu_memory(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a GPU that ran out of memory."""
+    if "cuda_oom" not in context.faults or context.has_diagnosis("memory.other_process"):
         return None
-    share = case.node.engine.get("gpu_memory_utilization") or case.arguments.get("gpu_memory_utilization")
-    loaded = case.node.engine.get("model_memory")
-    total = min((device.memory_total for device in case.node.devices if device.memory_total), default=None)
-    evidence = [case.quote("cuda_oom")]
+    node, share = context.node, _memory_share(context)
+    loaded = node.engine.get("model_memory")
+    total = min((device.memory_total for device in node.devices if device.memory_total), default=None)
+    evidence = [context.quote("cuda_oom")]
     if loaded:
         evidence.append(f"weights per GPU: {loaded / GIB:.1f} GiB" + (f" of {total / GIB:.1f}" if total else ""))
-    if not loaded and not case.node.engine.get("kv_cache_tokens"):
-        cause = "It ran out while the weights were loading: the model is too large for these GPUs."
-        remedy = "Serve a quantized or smaller model, or take a plan with more GPU memory."
-        if 2 * (case.size or 1) <= case.gpus:
-            remedy = f"Split it over more GPUs: {flag('tensor_parallel_size', 2 * (case.size or 1))}."
-    elif share is not None and float(share) > _DEFAULT_SHARE:
-        cause = f"--gpu-memory-utilization {share} leaves too little for activations, sampling and NCCL."
-        evidence.append(f"--gpu-memory-utilization {share}")
-        remedy = f"Set {flag('gpu_memory_utilization', 0.9)}"
-        remedy += f" and {flag('max_num_seqs', 256)}." if int(case.arguments.get("max_num_seqs") or 0) > 256 else "."
-    else:
-        cause = "Activations, sampling or CUDA graphs need more than what is left beside weights and KV cache."
-        remedy = "Lower --max-num-seqs or --max-model-len (vllm_max_num_seqs, vllm_max_model_len), or set "
-        remedy += f"{flag('gpu_memory_utilization', 0.85)}."
-    return Diagnosis(
-        id="memory.gpu_out_of_memory",
-        title="A GPU ran out of memory",
-        cause=cause,
+    case, doubled = None, 2 * (node.group_size or 1)
+    settings = [flag("gpu_memory_utilization", 0.9)]
+    if not loaded and not node.engine.get("kv_cache_tokens"):
+        case = "loading_on_few" if doubled <= context.gpu_count else "loading"
+    elif share is not None and share > _DEFAULT_SHARE:
+        case = "high_utilization"
+        evidence.append(f"--gpu-memory-utilization {share:g}")
+        settings += [flag("max_num_seqs", 256)] if int(node.argument("max_num_seqs") or 0) > 256 else []
+    return conclude(
+        "memory.gpu_out_of_memory",
+        case,
         confidence="high",
-        evidence=tuple(evidence),
-        remedy=remedy,
-        findings=(*case.wrong("memory.oom", "memory.headroom", "nccl.errors"), *case.silence),
+        evidence=evidence,
+        findings=(*context.wrong("memory.oom", "memory.headroom", "nccl.errors"), *context.outage_checks),
+        more=flag("tensor_parallel_size", doubled),
+        utilization=f"{share or 0:g}",
+        settings=" and ".join(settings),
+        share=flag("gpu_memory_utilization", 0.85),
     )
 
 
-def host_memory(case: Case) -> Diagnosis | None:
-    """The kernel killed a process for memory."""
-    if "host_oom" not in case.faults:
+def host_memory(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a process that the kernel killed for memory."""
+    if "host_oom" not in context.faults:
         return None
-    return Diagnosis(
-        id="memory.host_out_of_memory",
-        title="The host ran out of memory",
-        cause="The kernel or the container's limit ended a process; GPU memory has nothing to do with it.",
+    return conclude(
+        "memory.host_out_of_memory",
         confidence="high",
-        evidence=(case.quote("host_oom"),),
-        remedy="Take a plan with more memory, raise the container's limit, or load the model with fewer workers at a "
-        "time (--max-parallel-loading-workers, in vllm_extra_args).",
-        findings=(*case.wrong("memory.oom", "nccl.errors"), *case.silence),
+        evidence=(context.quote("host_oom"),),
+        findings=(*context.wrong("memory.oom", "nccl.errors"), *context.outage_checks),
     )
 
 
-def cache_too_small(case: Case) -> Diagnosis | None:
-    """No room for the KV cache of one request: vLLM refuses to start."""
-    if "kv_cache_too_small" not in case.faults:
+def cache_too_small(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a KV cache without room for one request, with which vLLM does not start."""
+    if "kv_cache_too_small" not in context.faults:
         return None
-    remedy = "Lower --max-model-len (vllm_max_model_len) to what the log names"
-    options = ["use more GPUs (vllm_tensor_parallel_size)"]
-    share = case.node.engine.get("gpu_memory_utilization") or case.arguments.get("gpu_memory_utilization")
-    if share is None or float(share) < _DEFAULT_SHARE:
-        options.insert(0, f"set {flag('gpu_memory_utilization', 0.95)}")
-    if can_halve_cache(case):
+    share = _memory_share(context)
+    options = [f"set {flag('gpu_memory_utilization', 0.95)}"] if share is None or share < _DEFAULT_SHARE else []
+    options.append("use more GPUs (vllm_tensor_parallel_size)")
+    if can_halve_cache(context):
         options.append(f"halve the cache with {flag('kv_cache_dtype', 'fp8')}")
-    return Diagnosis(
-        id="memory.kv_cache_too_small",
-        title="The KV cache does not hold one request of full length",
-        cause="After the weights, too little GPU memory is left for the context length that was asked for.",
+    return conclude(
+        "memory.kv_cache_too_small",
         confidence="high",
-        evidence=(case.quote("kv_cache_too_small"),),
-        remedy=f"{remedy}, or {', or '.join(options)}.",
-        findings=(*case.wrong("memory.headroom", "nccl.errors", "configuration.arguments"), *case.silence),
+        evidence=(context.quote("kv_cache_too_small"),),
+        findings=(
+            *context.wrong("memory.headroom", "nccl.errors", "configuration.arguments"),
+            *context.outage_checks,
+        ),
+        options=", or ".join(options),
     )
 
 
-def preemption(case: Case) -> Diagnosis | None:
-    """The KV cache fills up under load, so requests are put back and computed again."""
-    found = case.faults.get("kv_preemption")
-    if found is None:
+def preemption(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose preemptions because the KV cache is full under load."""
+    if "kv_preemption" not in context.faults:
         return None
-    evidence = [case.quote("kv_preemption")]
-    tokens = case.node.engine.get("kv_cache_tokens")
-    evidence += [f"KV cache: {tokens:,} tokens"] if tokens else []
-    sequences = case.arguments.get("max_num_seqs")
-    fewer = flag("max_num_seqs", max(int(sequences) // 2, 1)) if sequences else "a lower --max-num-seqs"
-    cache = f", or {flag('kv_cache_dtype', 'fp8')}, which doubles the cache" if can_halve_cache(case) else ""
-    return Diagnosis(
-        id="memory.preemption",
-        title="Requests are preempted because the KV cache is full",
-        cause="More streams run than the KV cache holds: some are thrown out and their work is done twice.",
+    tokens = context.node.engine.get("kv_cache_tokens")
+    sequences = context.node.argument("max_num_seqs")
+    return conclude(
+        "memory.preemption",
         confidence="high",
-        evidence=tuple(evidence),
-        remedy=f"Admit fewer streams, {fewer}; or give the cache more room: "
-        f"{flag('gpu_memory_utilization', 0.95)}{cache}.",
-        expected_gain="no work done twice: steadier latency, more tokens per second under load",
-        findings=(*case.wrong("memory.headroom", "performance.ttft", "performance.itl"), *case.slow),
+        evidence=(context.quote("kv_preemption"), f"KV cache: {tokens:,} tokens" if tokens else ""),
+        findings=(*context.wrong("memory.headroom", "performance.ttft", "performance.itl"), *context.slow),
+        fewer=flag("max_num_seqs", max(int(sequences) // 2, 1)) if sequences else "a lower --max-num-seqs",
+        settings=_larger_cache(context),
     )
 
 
-def tight_cache(case: Case) -> Diagnosis | None:
-    """A cache that cannot hold the load of this very run, without a line in the log that says so."""
-    found = next((item for item in case.all("memory.headroom") if item.unit == "tokens"), None)
-    if found is None or "memory.headroom" in case.explained:
+def tight_cache(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a KV cache that cannot hold the load of this run, although no log line shows it."""
+    headroom = next((item for item in context.all("memory.headroom") if item.unit == "tokens"), None)
+    if headroom is None or "memory.headroom" in context.explained:
         return None
-    halve = f", or {flag('kv_cache_dtype', 'fp8')}, which doubles it" if can_halve_cache(case) else ""
-    return Diagnosis(
-        id="memory.kv_cache_tight",
-        title="The KV cache is smaller than the load needs",
-        cause="Requests that find no room wait until others have ended, so more streams bring no more speed.",
+    return conclude(
+        "memory.kv_cache_tight",
         confidence="medium",
-        evidence=(found.summary,),
-        remedy=f"Give the cache more room: {flag('gpu_memory_utilization', 0.95)}{halve}; or send fewer streams to "
-        "this node.",
+        evidence=(headroom.summary,),
         findings=("memory.headroom",),
+        finding=headroom,
+        settings=_larger_cache(context),
     )
 
 
-def can_halve_cache(case: Case) -> bool:
-    """Whether an 8-bit KV cache is possible and not there yet; a GPU that does not tell its capability is no."""
-    dtype = case.arguments.get("kv_cache_dtype") or case.node.engine.get("kv_cache_dtype") or "auto"
+def little_headroom(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a GPU that vLLM alone fills almost completely."""
+    headroom = next(
+        (item for item in context.all("memory.headroom") if item.status is Status.WARN and item.unit == "%"), None
+    )
+    if headroom is None or "memory.headroom" in context.explained:
+        return None
+    share = _memory_share(context)
+    return conclude(
+        "memory.little_headroom",
+        confidence="medium",
+        evidence=(headroom.summary, f"--gpu-memory-utilization {share:g}" if share is not None else ""),
+        findings=("memory.headroom",),
+        finding=headroom,
+    )
+
+
+def can_halve_cache(context: DiagnosisContext) -> bool:
+    """Return whether an 8-bit KV cache is supported and not yet used; False if a GPU's capability is unknown."""
+    node = context.node
+    dtype = node.argument("kv_cache_dtype") or node.engine.get("kv_cache_dtype") or "auto"
     if str(dtype).startswith("fp8"):
         return False
-    known = [str(item.get("compute_capability") or "0.0").split(".") for item in case.node.raw_devices]
-    return bool(known) and all((int(major), int(minor)) >= _FP8_CAPABILITY for major, minor in known)
+    capabilities = [str(item.get("compute_capability") or "0.0").split(".") for item in node.raw_devices]
+    return bool(capabilities) and all((int(major), int(minor)) >= _FP8_CAPABILITY for major, minor in capabilities)
 
 
-def little_headroom(case: Case) -> Diagnosis | None:
-    """Memory of a GPU nearly full, with nobody else on it."""
-    found = next(
-        (item for item in case.all("memory.headroom") if item.status is Status.WARN and item.unit == "%"), None
-    )
-    if found is None or "memory.headroom" in case.explained:
-        return None
-    share = case.node.engine.get("gpu_memory_utilization") or case.arguments.get("gpu_memory_utilization")
-    return Diagnosis(
-        id="memory.little_headroom",
-        title="vLLM was given nearly all GPU memory",
-        cause=f"--gpu-memory-utilization {share} leaves no room for a burst."
-        if share
-        else "Weights and KV cache fill the GPU, so that a burst has no room.",
-        confidence="medium",
-        evidence=(found.summary,),
-        remedy=f"Set {flag('gpu_memory_utilization', 0.9)}, then restart vLLM.",
-        findings=("memory.headroom",),
-    )
+def _larger_cache(context: DiagnosisContext) -> str:
+    """Return the settings that enlarge the KV cache."""
+    doubled = f" or {flag('kv_cache_dtype', 'fp8')}, which doubles it" if can_halve_cache(context) else ""
+    return f"{flag('gpu_memory_utilization', 0.95)}{doubled}"
+
+
+def _memory_share(context: DiagnosisContext) -> float | None:
+    """Return --gpu-memory-utilization from the log or the arguments."""
+    share = context.node.engine.get("gpu_memory_utilization") or context.node.argument("gpu_memory_utilization")
+    return None if share is None else float(share)

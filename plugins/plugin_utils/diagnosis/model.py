@@ -1,26 +1,35 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one shape that every diagnosis has."""
+"""The shape of every diagnosis, and the texts of its cause."""
 
 from __future__ import annotations
 
+import functools
 import typing as t
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-#: How sure: ``high`` where a setting or a message names the cause, ``medium`` where it follows from measurements that
-#: fit nothing else we know, ``low`` where something is wrong and nothing measured says why.
+from ansible.module_utils.common.yaml import yaml_load
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS, NEW_HOST
+
+#: Degrees of confidence. ``high``: a setting or a message proves the cause. ``medium``: the measurements fit no other
+#: known cause. ``low``: something is wrong, and no measurement shows why.
 CONFIDENCES: t.Final[tuple[str, ...]] = ("high", "medium", "low")
+
+_CAUSES: t.Final = Path(__file__).parent.parent / "data" / "causes.yml"
+_TEXTS: t.Final = ("title", "cause", "remedy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """A cause drawn from several findings.
+    """A cause concluded from several findings.
 
-    ``evidence`` are texts with figures, ``findings`` the ids of the checks that this cause explains. ``remedy`` names
-    the variable and the flag; ``expected_gain`` says what it will bring, where that can be told.
+    ``evidence`` contains texts with figures, ``findings`` the ids of the checks that the cause explains.
+    ``expected_gain`` is the effect of the remedy, if it is known.
 
-    :raises ValueError: for an unknown confidence.
+    :raises ValueError: if the confidence is unknown.
     """
 
     id: str
@@ -34,10 +43,45 @@ class Diagnosis:
 
     def __post_init__(self) -> None:
         if self.confidence not in CONFIDENCES:
-            raise ValueError(f"confidence is one of {', '.join(CONFIDENCES)}, not {self.confidence!r}")
-        # Rules put their lists together from parts that may overlap.
+            raise ValueError(f"confidence must be one of {', '.join(CONFIDENCES)}, got {self.confidence!r}")
+        # Rules combine lists that may overlap.
         object.__setattr__(self, "findings", tuple(dict.fromkeys(self.findings)))
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain dictionary for the boundary; lists instead of tuples."""
+        """Return a plain dictionary with lists instead of tuples."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@functools.cache
+def causes() -> Mapping[str, Mapping[str, t.Any]]:
+    """Return the causes of data/causes.yml by id."""
+    return t.cast("dict[str, dict[str, t.Any]]", yaml_load(_CAUSES.read_text("utf-8")))
+
+
+def conclude(
+    identity: str,
+    case: str | None = None,
+    *,
+    confidence: str,
+    evidence: Iterable[str] = (),
+    findings: Iterable[str] = (),
+    gain: str | None = None,
+    name: str | None = None,
+    **values: t.Any,
+) -> Diagnosis:
+    """Return the diagnosis ``identity`` with its texts from data/causes.yml.
+
+    ``case`` selects an entry of the cause's ``cases``; an unknown case means the texts of the cause itself. ``values``
+    are the values of the templates. ``name`` replaces ``NAME`` in the id.
+    """
+    entry = causes()[identity]
+    texts = {**entry, **(entry.get("cases") or {}).get(case, {})}
+    known = {"faults": FAULTS, "new_host": NEW_HOST, **values}
+    return Diagnosis(
+        id=identity.replace("NAME", name or ""),
+        **{key: str(texts[key]).format_map(known) for key in _TEXTS},
+        confidence=confidence,
+        evidence=tuple(item for item in evidence if item),
+        expected_gain=gain or texts.get("expected_gain"),
+        findings=tuple(findings),
+    )

@@ -1,174 +1,173 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUs that are paid for and do not work: tensor parallelism off, not at work, or short of a rank."""
+"""Diagnose GPUs without work: tensor parallelism off, without effect, or with a missing rank (guide issue 1)."""
 
 from __future__ import annotations
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case, figures
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, gpus, limits
 
-#: Checks that GPUs outside the group fail.
+#: Checks that fail if GPUs are outside the group.
 _IDLE = ("tensor_parallel.size", "memory.idle_gpu", "utilisation.active")
 
 
-def off(case: Case) -> Diagnosis | None:
-    """The parallel sizes ask for fewer GPUs than the node has (guide issue 1)."""
-    holding = gpus.holders(gpus.memory_used(case.node))
-    if case.size is None or not 0 < case.size < case.gpus or len(holding) > case.size:
+def off(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose parallel sizes that need fewer GPUs than the node has."""
+    node, size, total = context.node, context.node.group_size, context.gpu_count
+    holding = gpus.holders(gpus.memory_used(node))
+    if size is None or not 0 < size < total or len(holding) > size:
         return None
-    if case.has("tensor_parallel.model_does_not_fit"):
+    if context.has_diagnosis("tensor_parallel.model_does_not_fit"):
         return None
-    explained = case.wrong(*_IDLE)
+    explained = context.wrong(*_IDLE)
     if not explained:
         return None
-    # What is missing comes back first: the layout is for the plan's GPUs.
-    promised = case.node.gpu_facts.get("expected_count") if case.has("gpu.missing") else None
-    tensor, data = model_fit.best_layout(case.shape, max(case.gpus, promised or 0))
+    # Missing GPUs have to be restored first: the layout is for all GPUs of the plan.
+    promised = node.gpu_facts.get("expected_count") if context.has_diagnosis("gpu.missing") else None
+    tensor, data = model_fit.best_layout(context.shape, max(total, promised or 0))
     settings = [flag("tensor_parallel_size", tensor), *([flag("data_parallel_size", data)] if data > 1 else [])]
-    hidden = _hidden(case)
-    remedy = f"{'Once the missing GPUs are back, serve' if promised else 'Serve'} with {' and '.join(settings)}"
+    hidden = _hidden(context)
+    remedy = f"{'Once the missing GPUs are restored, serve' if promised else 'Serve'} with {' and '.join(settings)}"
     if hidden:
-        remedy += f", and let vLLM see all {case.gpus} GPUs (unset CUDA_VISIBLE_DEVICES; vllm_gpus: all)"
-    unread = "VLLM_TENSOR_PARALLEL_SIZE" in case.environment
-    return Diagnosis(
-        id="tensor_parallel.off",
-        title=f"vLLM uses {case.size} of {case.gpus} GPUs",
-        cause=" ".join(_why(case, hidden, unread)),
+        remedy += f", and make all {total} GPUs visible to vLLM (unset CUDA_VISIBLE_DEVICES; vllm_gpus: all)"
+    ignored = node.variable("VLLM_TENSOR_PARALLEL_SIZE") is not None
+    return conclude(
+        "tensor_parallel.off",
         confidence="high",
-        evidence=_idle_evidence(case),
-        remedy=f"{remedy}, then restart vLLM. If the model fits on one GPU, one server per GPU serves more users.",
-        expected_gain=_gain(case, tensor),
-        findings=(*explained, *(case.wrong("configuration.environment") if unread else ())),
+        evidence=_idle_evidence(context),
+        gain=_gain(context, tensor),
+        findings=(*explained, *(context.wrong("configuration.environment") if ignored else ())),
+        used=size,
+        total=total,
+        cause=" ".join(_reasons(context, hidden, ignored)),
+        remedy=f"{remedy}, then restart vLLM. {expectation.ONE_SERVER_PER_GPU}",
     )
 
 
-def _why(case: Case, hidden: str | None, unread: bool) -> list[str]:
-    asked = case.arguments.get("tensor_parallel_size")
-    words = [
-        f"It was started with --tensor-parallel-size {asked}."
-        if asked is not None
-        else "It was started without --tensor-parallel-size, which means 1."
+def _reasons(context: DiagnosisContext, hidden: str | None, ignored: bool) -> list[str]:
+    size = context.node.argument("tensor_parallel_size")
+    reasons = [
+        f"It was started with --tensor-parallel-size {size}."
+        if size is not None
+        else "It was started without --tensor-parallel-size, which defaults to 1."
     ]
-    if unread:
-        words.append("VLLM_TENSOR_PARALLEL_SIZE is set, but vLLM does not read it.")
+    if ignored:
+        reasons.append("VLLM_TENSOR_PARALLEL_SIZE is set, but vLLM does not read it.")
     if hidden:
-        words.append(f"CUDA_VISIBLE_DEVICES={hidden} hides the other GPUs.")
-    return words
+        reasons.append(f"CUDA_VISIBLE_DEVICES={hidden} hides the other GPUs.")
+    return reasons
 
 
-def _hidden(case: Case) -> str | None:
-    """CUDA_VISIBLE_DEVICES where it names fewer GPUs than the node has."""
-    value = case.environment.get("CUDA_VISIBLE_DEVICES")
-    if value is None or str(value) == "all":
+def _hidden(context: DiagnosisContext) -> str | None:
+    """Return CUDA_VISIBLE_DEVICES if it lists fewer GPUs than the node has."""
+    value = context.node.variable("CUDA_VISIBLE_DEVICES")
+    if value is None or value == "all":
         return None
-    named = [part for part in str(value).split(",") if part.strip()]
-    return str(value) if len(named) < case.gpus else None
+    visible = [part for part in value.split(",") if part.strip()]
+    return value if len(visible) < context.gpu_count else None
 
 
-def _idle_evidence(case: Case) -> tuple[str, ...]:
-    memory = {index: value / 2**30 for index, value in gpus.memory_used(case.node).items()}
-    words = [f"memory in use: {figures(memory, 'GiB')}"] if memory else []
-    words += [f"utilisation: {figures(case.utilisation, '%')}"] if case.utilisation else []
-    return tuple(words)
+def _idle_evidence(context: DiagnosisContext) -> tuple[str, ...]:
+    memory = {index: value / GIB for index, value in gpus.memory_used(context.node).items()}
+    return (
+        f"memory in use: {figures(memory, 'GiB')}" if memory else "",
+        f"utilisation: {figures(context.utilisation, '%')}" if context.utilisation else "",
+    )
 
 
-def _gain(case: Case, tensor: int) -> str | None:
-    if (
-        case.bound is None
-        or case.step is None
-        or not case.shape.num_layers
-        or tensor <= case.bound.tensor_parallel_size
-    ):
+def _gain(context: DiagnosisContext, tensor: int) -> str | None:
+    roofline, step = context.roofline, context.step
+    if roofline is None or step is None or not context.shape.num_layers or tensor <= roofline.tensor_parallel_size:
         return None
-    now, then = expectation.decode_rate(case.step), case.bound.at(tensor).tokens_per_second
+    now, then = expectation.decode_rate(step), roofline.at(tensor).tokens_per_second
     return f"one stream from {now:.0f} to about {then:.0f} tok/s ({then / now:.1f}x, roofline with {tensor} GPUs)"
 
 
-def not_at_work(case: Case) -> Diagnosis | None:
-    """Tensor parallelism is set, yet one GPU does all the work at the speed of one."""
-    scaling = case.first("performance.scaling")
-    if case.size is None or case.size < 2 or scaling is None or scaling.status is not Status.FAIL:
+def not_at_work(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose tensor parallelism that is set although one GPU does all the work at the speed of one."""
+    size, scaling = context.node.group_size, context.worst_finding("performance.scaling")
+    if size is None or size < 2 or scaling is None or scaling.status is not Status.FAIL:
         return None
-    busy = [index for index, value in case.utilisation.items() if value >= limits.BUSY.value]
+    busy = [index for index, value in context.utilisation.items() if value >= limits.BUSY.value]
     if len(busy) != 1:
         return None
-    return Diagnosis(
-        id="tensor_parallel.not_at_work",
-        title=f"Tensor parallelism is set to {case.size}, but one GPU does the work",
-        cause="Requests are answered by a server with one GPU: an older or second one on this port, or one that "
-        "splits the model by layers.",
-        confidence="high" if case.wrong("memory.idle_gpu") else "medium",
-        evidence=(f"utilisation: {figures(case.utilisation, '%')}", *case.speed_words()),
-        remedy=f"Stop every vLLM process on the node, then start one server with "
-        f"{flag('tensor_parallel_size', case.size)}; check that nothing else listens on the port.",
-        expected_gain=case.recovery(),
-        findings=(*case.wrong(*_IDLE, "tensor_parallel.ranks", "utilisation.synchronised"), *case.slow),
+    return conclude(
+        "tensor_parallel.not_at_work",
+        confidence="high" if context.wrong("memory.idle_gpu") else "medium",
+        evidence=(f"utilisation: {figures(context.utilisation, '%')}", *context.speed_evidence()),
+        gain=context.recovery(),
+        findings=(
+            *context.wrong(*_IDLE, "tensor_parallel.ranks", "utilisation.synchronised"),
+            *context.slow,
+        ),
+        size=size,
+        flag=flag("tensor_parallel_size", size),
     )
 
 
-def rank_missing(case: Case) -> Diagnosis | None:
-    """Fewer workers than the parallel sizes ask for, on GPUs that are there."""
-    if case.size is None or case.size < 2 or case.size > case.gpus or case.has("tensor_parallel.not_at_work"):
+def rank_missing(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose fewer workers than the parallel sizes need, although the GPUs are available."""
+    size = context.node.group_size
+    if size is None or not 2 <= size <= context.gpu_count:
         return None
-    explained = case.wrong("tensor_parallel.ranks", "memory.idle_gpu")
-    if not explained or case.has("tensor_parallel.off"):
+    if context.has_diagnosis("tensor_parallel.not_at_work", "tensor_parallel.off"):
         return None
-    if case.down and not case.wrong("memory.idle_gpu"):
+    explained = context.wrong("tensor_parallel.ranks", "memory.idle_gpu")
+    if not explained or (context.down and "memory.idle_gpu" not in explained):
         return None
-    words = [found.summary for check in explained if (found := case.first(check)) is not None]
-    return Diagnosis(
-        id="tensor_parallel.rank_missing",
-        title=f"Not all {case.size} ranks are at work",
-        cause="A worker died, never started, or shares a GPU with another one.",
+    summaries = [item.summary for check in explained if (item := context.worst_finding(check)) is not None]
+    return conclude(
+        "tensor_parallel.rank_missing",
         confidence="medium",
-        evidence=(*words, *_idle_evidence(case)),
-        remedy="Look for the missing rank in the vLLM log, free the GPUs of left-over processes (nvidia-smi), then "
-        "restart vLLM: all ranks load anew.",
-        expected_gain=case.recovery(),
-        findings=(*explained, *case.wrong("utilisation.active", "utilisation.synchronised"), *case.silence, *case.slow),
+        evidence=(*summaries, *_idle_evidence(context)),
+        gain=context.recovery(),
+        findings=(
+            *explained,
+            *context.wrong("utilisation.active", "utilisation.synchronised"),
+            *context.outage_checks,
+            *context.slow,
+        ),
+        size=size,
     )
 
 
-def model_does_not_fit(case: Case) -> Diagnosis | None:
-    """The model's heads cannot be divided by the tensor-parallel size, so vLLM refuses to start."""
-    found = case.first("tensor_parallel.model_fit")
-    if found is None:
+def model_does_not_fit(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose heads that are not divisible by the tensor-parallel size, so that vLLM does not start."""
+    node, model_fits = context.node, context.worst_finding("tensor_parallel.model_fit")
+    if model_fits is None:
         return None
-    asked = case.arguments.get("tensor_parallel_size") or case.node.tensor_parallel.data.get("tensor_parallel_size")
-    sizes = [size for size in model_fit.neighbours(case.shape, int(asked or 1)) if size is not None]
-    allowed = [size for size in sizes if size <= max(case.gpus, 1)] or sizes
-    choice = " or ".join(flag("tensor_parallel_size", size) for size in allowed)
-    return Diagnosis(
-        id="tensor_parallel.model_does_not_fit",
-        title=f"The model cannot be split over {asked} GPUs",
-        cause="Every rank gets the same number of attention heads, and they do not divide; vLLM refuses to start.",
+    size = node.argument("tensor_parallel_size") or node.tensor_parallel.data.get("tensor_parallel_size")
+    sizes = [number for number in model_fit.neighbours(context.shape, int(size or 1)) if number is not None]
+    allowed = [number for number in sizes if number <= max(context.gpu_count, 1)] or sizes
+    choice = " or ".join(flag("tensor_parallel_size", number) for number in allowed)
+    return conclude(
+        "tensor_parallel.model_does_not_fit",
         confidence="high",
-        evidence=(found.summary,),
-        remedy=f"Serve with {choice}." if choice else str(found.remedy),
+        evidence=(model_fits.summary,),
         findings=(
             "tensor_parallel.model_fit",
-            *case.wrong("tensor_parallel.size", "configuration.arguments", "nccl.errors"),
-            *case.silence,
+            *context.wrong("tensor_parallel.size", "configuration.arguments", "nccl.errors"),
+            *context.outage_checks,
         ),
+        size=size,
+        remedy=f"Serve with {choice}." if choice else str(model_fits.remedy),
     )
 
 
-def gpu_twice(case: Case) -> Diagnosis | None:
-    """Two ranks on one GPU."""
-    if "nccl_duplicate_gpu" not in case.faults:
+def gpu_twice(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose two ranks on one GPU."""
+    if "nccl_duplicate_gpu" not in context.faults:
         return None
-    shown = case.environment.get("CUDA_VISIBLE_DEVICES")
-    return Diagnosis(
-        id="tensor_parallel.gpu_twice",
-        title="Two ranks were given the same GPU",
-        cause="CUDA_VISIBLE_DEVICES names a GPU twice, or several data-parallel servers start on the same GPUs.",
+    visible = context.node.variable("CUDA_VISIBLE_DEVICES")
+    return conclude(
+        "tensor_parallel.gpu_twice",
         confidence="high",
-        evidence=(case.quote("nccl_duplicate_gpu"), *([f"CUDA_VISIBLE_DEVICES={shown}"] if shown else [])),
-        remedy="Give each rank a GPU of its own: unset CUDA_VISIBLE_DEVICES, or name as many GPUs as ranks.",
-        findings=(*case.wrong("nccl.errors"), *case.silence),
+        evidence=(context.quote("nccl_duplicate_gpu"), f"CUDA_VISIBLE_DEVICES={visible}" if visible else ""),
+        findings=(*context.wrong("nccl.errors"), *context.outage_checks),
     )

@@ -1,18 +1,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server: refused, hanging, gone, or started with settings that do not do what they say."""
+"""Diagnose the server: rejected, hanging, stopped, or running with settings that have no effect."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case, listed
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import SHARED_MEMORY, variable
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, listed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import show_version
 
-#: Faults of the logs that say no more than that something ended; they are never a cause.
+#: Fault classes that only show that something failed; they are never a cause.
 _CONSEQUENCES: t.Final = (
     "engine_failed",
     "nccl_system_error",
@@ -22,8 +22,8 @@ _CONSEQUENCES: t.Final = (
     "nccl_invalid_usage",
 )
 
-#: Faults that have a rule of their own here or in another family, or are no faults of this node.
-_OWN_RULES: t.Final = (
+#: Fault classes that have a rule in this package, or are not a fault of this node.
+_WITH_RULES: t.Final = (
     "xid",
     "cuda_oom",
     "gpu_memory_busy",
@@ -47,132 +47,117 @@ _ERRORS: t.Final = ("nccl.errors",)
 _SETTINGS: t.Final = ("configuration.arguments", "configuration.environment")
 
 
-def shared_memory(case: Case) -> Diagnosis | None:
-    """/dev/shm is too small for the ranks."""
-    if "nccl_shm" not in case.faults:
+def shared_memory(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a /dev/shm that is too small for the ranks."""
+    if "nccl_shm" not in context.faults:
         return None
-    return Diagnosis(
-        id="container.shared_memory",
-        title="The container's shared memory is too small",
-        cause="NCCL and the workers exchange data through /dev/shm, of which a container has 64 MB by default.",
+    return conclude(
+        "container.shared_memory",
         confidence="high",
-        evidence=(case.quote("nccl_shm"),),
-        remedy=f"{SHARED_MEMORY[0].upper()}{SHARED_MEMORY[1:]}; then start vLLM again.",
-        findings=(*case.wrong(*_ERRORS), *case.silence),
+        evidence=(context.quote("nccl_shm"),),
+        findings=(*context.wrong(*_ERRORS), *context.outage_checks),
     )
 
 
-def refused(case: Case) -> Diagnosis | None:
-    """vLLM did not accept its configuration."""
-    if "vllm_config_error" not in case.faults or case.has("tensor_parallel.model_does_not_fit"):
+def refused(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a configuration that vLLM rejected."""
+    if "vllm_config_error" not in context.faults or context.has_diagnosis("tensor_parallel.model_does_not_fit"):
         return None
-    dead = [item for item in case.all("configuration.arguments") if item.remedy and item.measured]
-    return Diagnosis(
-        id="configuration.refused",
-        title="vLLM refused its configuration",
-        cause="An argument, the model or the parallel size does not fit this vLLM version, this model or this node.",
+    settings = [item for item in context.all("configuration.arguments") if item.wrong and item.evidence.get("verdict")]
+    return conclude(
+        "configuration.refused",
+        "known_setting" if settings else None,
         confidence="high",
-        evidence=(case.quote("vllm_config_error"), *(f"{item.measured}: {item.summary}" for item in dead)),
-        remedy=str(dead[0].remedy) if dead else "Correct the argument that the log line names, then start vLLM again.",
-        findings=(*case.wrong("configuration.arguments", *_ERRORS), *case.silence),
+        evidence=(context.quote("vllm_config_error"), *(f"{item.measured}: {item.summary}" for item in settings)),
+        findings=(*context.wrong("configuration.arguments", *_ERRORS), *context.outage_checks),
+        finding=settings[0] if settings else None,
     )
 
 
-def settings(case: Case) -> Diagnosis | None:
-    """Arguments and variables that are wrong, dead or harmful in this version, and explain nothing worse."""
-    checks = case.unexplained(*_SETTINGS)
-    if not checks:
+def settings(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose invalid, ignored or harmful settings that do not explain a more serious finding."""
+    checks = context.unexplained(*_SETTINGS)
+    issues = [item for check in checks for item in context.all(check) if item.remedy and item.measured]
+    if not issues:
         return None
-    # What the logs say about the configuration is no setting of its own.
-    found = [item for check in checks for item in case.all(check) if item.remedy and item.measured]
-    if not found:
-        return None
-    version = ".".join(map(str, case.version)) if case.version else "of unknown version"
-    return Diagnosis(
-        id="configuration.settings",
-        title=f"{len(found)} setting{'s' if len(found) > 1 else ''} of vLLM {version} "
-        f"{'are' if len(found) > 1 else 'is'} wrong, dead or harmful",
-        cause=listed([item.summary for item in found]) + ".",
+    one = len(issues) == 1
+    return conclude(
+        "configuration.settings",
         confidence="high",
-        evidence=tuple(str(item.measured) for item in found),
-        remedy=" ".join(str(item.remedy) for item in found),
+        evidence=(str(item.measured) for item in issues),
         findings=checks,
+        count=f"{len(issues)} setting{'' if one else 's'}",
+        verb="is" if one else "are",
+        version=show_version(context.node.version),
+        summaries=listed([item.summary for item in issues]),
+        remedies=" ".join(str(item.remedy) for item in issues),
     )
 
 
-def hangs(case: Case) -> Diagnosis | None:
-    """A collective that never ends: requests are accepted and not answered."""
-    seen = [name for name in _HANGS if name in case.faults]
-    timed_out = "nccl_timeout" in seen
-    if not seen or not (case.down or timed_out):
+def hangs(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a collective that never ends, so that requests are accepted but not answered."""
+    faults = [name for name in _HANGS if name in context.faults]
+    timed_out = "nccl_timeout" in faults
+    if not faults or not (context.down or timed_out):
         return None
-    if case.has("gpu.missing", "container.shared_memory", "memory.gpu_out_of_memory"):
+    if context.has_diagnosis("gpu.missing", "container.shared_memory", "memory.gpu_out_of_memory"):
         return None
-    off = case.is_set("NCCL_P2P_DISABLE")
-    remedy = (
-        "Take a stack of the workers (py-spy dump --pid PID), restart vLLM, and look for Xid errors in the kernel log."
-        if off
-        else f"Suspect peer access first, which virtual machines claim and do not always have: set "
-        f"{variable('NCCL_P2P_DISABLE', 1)} and --disable-custom-all-reduce (in vllm_extra_args), then restart vLLM."
-    )
-    return Diagnosis(
-        id="server.hangs",
-        title="The workers hang in a collective",
-        cause="A rank waits for data that never comes: the path between the GPUs does not carry it, or a rank is gone.",
+    return conclude(
+        "server.hangs",
+        "peer_access_disabled" if context.node.is_set("NCCL_P2P_DISABLE") else None,
         confidence="high" if timed_out else "medium",
-        evidence=tuple(case.quote(name) for name in seen),
-        remedy=remedy,
-        findings=(*case.wrong(*_ERRORS), *case.silence),
+        evidence=(context.quote(name) for name in faults),
+        findings=(*context.wrong(*_ERRORS), *context.outage_checks),
     )
 
 
-def logged(case: Case) -> Diagnosis | None:
-    """Any other root cause that the logs name."""
-    known = (name for name in case.faults if name not in _OWN_RULES and name not in _CONSEQUENCES)
-    name = next(known, None)
+def logged(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose any other root cause in the logs."""
+    others = (name for name in context.faults if name not in _WITH_RULES and name not in _CONSEQUENCES)
+    name = next(others, None)
     if name is None:
         return None
-    meaning = FAULTS[name]
-    return Diagnosis(
-        id=f"log.{name}",
-        title=meaning.summary,
-        cause=meaning.cause,
-        confidence="high" if case.faults[name].get("status") == "fail" else "medium",
-        evidence=(case.quote(name),),
-        remedy=meaning.remedy,
-        findings=(*case.unexplained(meaning.check), *(case.silence if not case.found else ())),
+    fault = FAULTS[name]
+    return conclude(
+        "log.NAME",
+        name=name,
+        confidence="high" if context.faults[name].get("status") == "fail" else "medium",
+        evidence=(context.quote(name),),
+        findings=(*context.unexplained(fault.check), *(context.outage_checks if not context.diagnoses else ())),
+        fault=fault,
     )
 
 
-def crashed(case: Case) -> Diagnosis | None:
-    """The logs show how it ended, and not why."""
-    name = next((name for name in _CONSEQUENCES if name in case.faults), None)
-    open_checks = case.unexplained(*_ERRORS)
-    if name is None or not open_checks:
+def crashed(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose an engine that failed without a root cause in the logs."""
+    name = next((name for name in _CONSEQUENCES if name in context.faults), None)
+    unexplained = context.unexplained(*_ERRORS)
+    if name is None or not unexplained:
         return None
-    return Diagnosis(
-        id="server.crashed",
-        title="The engine failed, and the log does not say why",
-        cause=FAULTS[name].cause,
+    return conclude(
+        "server.crashed",
         confidence="low",
-        evidence=(case.quote(name),),
-        remedy=f"{FAULTS[name].remedy} Start once with {variable('NCCL_DEBUG', 'INFO')} to see more.",
-        findings=(*open_checks, *(check for check in case.silence if check not in case.explained)),
+        evidence=(context.quote(name),),
+        findings=(*unexplained, *_unexplained_outage(context)),
+        fault=FAULTS[name],
     )
 
 
-def down(case: Case) -> Diagnosis | None:
-    """No answer, and nothing else explains it."""
-    found = case.first("performance.throughput")
-    if not case.down or found is None or "performance.throughput" in case.explained:
+def down(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a server that does not respond, if nothing else explains it."""
+    throughput = context.worst_finding("performance.throughput")
+    if not context.down or throughput is None or "performance.throughput" in context.explained:
         return None
-    ended = bool(case.node.engine.get("ready")) and found.measured == "connection_refused"
-    return Diagnosis(
-        id="server.down",
-        title="The server does not answer",
-        cause="It had started, and was stopped or killed since: its log just ends." if ended else str(found.cause),
-        confidence="medium" if ended else "low",
-        evidence=(found.summary,),
-        remedy="Look at how it ended (journalctl, docker logs), then start it again." if ended else str(found.remedy),
-        findings=tuple(check for check in case.silence if check not in case.explained),
+    stopped = bool(context.node.engine.get("ready")) and throughput.measured == "connection_refused"
+    return conclude(
+        "server.down",
+        "stopped" if stopped else None,
+        confidence="medium" if stopped else "low",
+        evidence=(throughput.summary,),
+        findings=_unexplained_outage(context),
+        finding=throughput,
     )
+
+
+def _unexplained_outage(context: DiagnosisContext) -> tuple[str, ...]:
+    return tuple(check for check in context.outage_checks if check not in context.explained)

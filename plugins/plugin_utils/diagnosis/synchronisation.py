@@ -1,146 +1,140 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Busy and slow: GPUs that wait for each other (guide issue 4), and slowness that nothing explains."""
+"""Diagnose busy but slow GPUs: waiting for each other (guide issue 4), for the host, or slow without a known reason."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case, figures
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, utilisation
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, utilisation
 
 #: Mean utilisation from which a GPU counts as fully busy. NCCL spins while it waits, which the driver counts as work.
 FULL: t.Final = 80.0
 
-_CHECK: t.Final = "utilisation.synchronised"
+#: Clock relative to the slowest other GPU below which all others wait for a GPU.
+_STRAGGLER_CLOCK: t.Final = 0.85
+
+_ACTIVE: t.Final = "utilisation.active"
+_SYNCHRONISED: t.Final = "utilisation.synchronised"
 
 
-def waiting(case: Case) -> Diagnosis | None:
-    """The GPUs are busy with waiting: out of step, or fully used at a fraction of the speed."""
-    apart = case.unexplained(_CHECK)
-    slow = case.unexplained(*case.slow)
-    group = utilisation.members(case.node, case.utilisation)
-    share_work = any(len(replica) > 1 for replica in utilisation.replicas(case.node, group))
-    full = share_work and all(case.utilisation[index] >= FULL for index in group)
-    failing = any(item.status is Status.FAIL for check in slow if (item := case.first(check)) is not None)
+def waiting(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose GPUs that are busy with waiting: not synchronised, or fully busy at a fraction of the speed."""
+    apart = context.unexplained(_SYNCHRONISED)
+    slow = context.unexplained(*context.slow)
+    group = utilisation.members(context.node, context.utilisation)
+    share_work = any(len(replica) > 1 for replica in utilisation.replicas(context.node, group))
+    full = share_work and all(context.utilisation[index] >= FULL for index in group)
+    failing = any(item.status is Status.FAIL for check in slow if (item := context.worst_finding(check)) is not None)
     if not apart and not (full and failing):
         return None
-    spread = case.all(_CHECK)
-    correlation = ((case.node.load.data.get("gpu_samples") or {}).get("synchronisation") or {}).get("correlation")
-    evidence = [f"utilisation: {figures(case.utilisation, '%')}"]
-    evidence += [f"spread: {spread[0].measured} {spread[0].unit}" if spread and spread[0].measured is not None else ""]
-    evidence += [f"correlation of the samples: {correlation:.2f}" if correlation is not None else ""]
-    evidence += [f"power of its limit: {figures(case.power_share, '%')}" if case.power_share else ""]
-    behind = _straggler(case)
-    return Diagnosis(
-        id="gpus.waiting",
-        title="The GPUs wait for each other",
-        cause="They are busy and yet slow: time goes into waiting at the all-reduces, which the driver counts as work."
-        + (f" GPU {behind} is behind the others." if behind is not None else ""),
+    straggler = _straggler(context)
+    return conclude(
+        "gpus.waiting",
         confidence="high" if apart and slow else "medium",
-        evidence=(*(words for words in evidence if words), *case.speed_words()),
-        remedy="Free the processor cores of the node (one per GPU for vLLM's workers), measure the path between the "
-        "GPUs (nccl.bandwidth), and stop other programs on the GPUs. If it stays, serve with a smaller "
-        "--tensor-parallel-size (vllm_tensor_parallel_size) and several servers.",
-        expected_gain=case.recovery(),
+        evidence=(*_waiting_evidence(context), *context.speed_evidence()),
+        gain=context.recovery(),
         findings=(*apart, *slow),
+        straggler=f" GPU {straggler} is behind the others." if straggler is not None else "",
     )
 
 
-def _straggler(case: Case) -> int | None:
-    """The GPU whose clocks are far below the others' under load: all of them wait for it."""
+def _waiting_evidence(context: DiagnosisContext) -> t.Iterator[str]:
+    spread = (context.all(_SYNCHRONISED) or [None])[0]
+    correlation = ((context.node.load.data.get("gpu_samples") or {}).get("synchronisation") or {}).get("correlation")
+    yield f"utilisation: {figures(context.utilisation, '%')}"
+    if spread is not None and spread.measured is not None:
+        yield f"spread: {spread.measured} {spread.unit}"
+    if correlation is not None:
+        yield f"correlation of the samples: {correlation:.2f}"
+    if context.power_share:
+        yield f"power, relative to its limit: {figures(context.power_share, '%')}"
+
+
+def _straggler(context: DiagnosisContext) -> int | None:
+    """Return the GPU whose clocks under load are far below those of all others, or None."""
     clocks: dict[int, list[float]] = {}
-    for sample in case.node.samples:
+    for sample in context.node.samples:
         for gpu in sample["gpus"]:
-            speed = (gpu.get("clocks") or {}).get("sm")
-            if speed and (gpu.get("utilization_gpu") or 0) >= 10:
-                clocks.setdefault(int(gpu["index"]), []).append(float(speed))
+            clock = (gpu.get("clocks") or {}).get("sm")
+            if clock and (gpu.get("utilization_gpu") or 0) >= limits.BUSY.value:
+                clocks.setdefault(int(gpu["index"]), []).append(float(clock))
     means = {index: sum(values) / len(values) for index, values in clocks.items()}
     if len(means) < 2:
         return None
     slowest = min(means, key=means.__getitem__)
     others = [value for index, value in means.items() if index != slowest]
-    return slowest if means[slowest] < 0.85 * min(others) else None
+    return slowest if means[slowest] < _STRAGGLER_CLOCK * min(others) else None
 
 
-def uneven_work(case: Case) -> Diagnosis | None:
-    """A GPU of the group that idles under load, with its memory in use."""
-    found = case.first("utilisation.active")
-    if found is None or found.status is not Status.FAIL or "utilisation.active" in case.explained or case.down:
+def uneven_work(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a GPU of the group that is idle under load although it holds a part of the model."""
+    active = context.worst_finding(_ACTIVE)
+    if active is None or active.status is not Status.FAIL or _ACTIVE in context.explained or context.down:
         return None
-    replicas = int(case.node.tensor_parallel.data.get("data_parallel_size") or 1)
-    holding = gpus.holders(gpus.memory_used(case.node))
-    return Diagnosis(
-        id="gpus.idle_under_load",
-        title="A GPU of the group idles while the server works",
-        cause=f"Requests went to some of the {replicas} data-parallel replicas only: the load was too small for all."
-        if replicas > 1
-        else "The worker of this GPU hangs or takes no part in the work.",
+    replicas = context.node.replicas
+    holding = gpus.holders(gpus.memory_used(context.node))
+    return conclude(
+        "gpus.idle_under_load",
+        "replicas" if replicas > 1 else None,
         confidence="medium" if replicas > 1 else "low",
         evidence=(
-            found.summary,
-            f"utilisation: {figures(case.utilisation, '%')}",
-            f"holding a model: {len(holding)} GPUs",
+            active.summary,
+            f"utilisation: {figures(context.utilisation, '%')}",
+            f"GPUs with a part of the model: {len(holding)}",
         ),
-        remedy="Repeat with more streams (validate_concurrency)."
-        if replicas > 1
-        else "Look for that rank in the vLLM log, then restart vLLM.",
-        findings=("utilisation.active", *case.unexplained(_CHECK, *case.slow)),
+        findings=(_ACTIVE, *context.unexplained(_SYNCHRONISED, *context.slow)),
+        replicas=replicas,
     )
 
 
-def host_bound(case: Case) -> Diagnosis | None:
-    """GPUs that work in step, and stand still together for most of the time."""
-    found = case.first("utilisation.active")
-    if found is None or found.status is not Status.WARN or "utilisation.active" in case.explained or case.down:
+def host_bound(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose synchronised GPUs that are idle together for most of the time."""
+    active = context.worst_finding(_ACTIVE)
+    if active is None or active.status is not Status.WARN or _ACTIVE in context.explained or context.down:
         return None
-    return Diagnosis(
-        id="gpus.host_bound",
-        title="The GPUs wait for the host",
-        cause="All GPUs stand still together for more than half of the time: between steps they wait for scheduling, "
-        "sampling or kernel launches on the processor, or the load has too few streams to keep them busy.",
-        confidence="high" if case.unexplained(*case.slow) else "low",
-        evidence=(f"utilisation: {figures(case.utilisation, '%')}", *case.speed_words()),
-        remedy=str(found.remedy),
-        expected_gain=case.recovery(),
-        findings=("utilisation.active", *case.unexplained(*case.slow)),
+    slow = context.unexplained(*context.slow)
+    return conclude(
+        "gpus.host_bound",
+        confidence="high" if slow else "low",
+        evidence=(f"utilisation: {figures(context.utilisation, '%')}", *context.speed_evidence()),
+        gain=context.recovery(),
+        findings=(_ACTIVE, *slow),
+        finding=active,
     )
 
 
-def too_much_expected(case: Case) -> Diagnosis | None:
-    """The user expects more than the hardware has, and the hardware gives what it has."""
+def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose an expected throughput above what the hardware allows, on hardware that reaches its own limit."""
     check = "performance.throughput"
-    found, bound = case.first(check), (case.all("performance.roofline") or [None])[0]
-    if found is None or check not in case.unexplained(*case.slow) or bound is None or bound.status is not Status.PASS:
+    throughput, roofline = context.worst_finding(check), (context.all("performance.roofline") or [None])[0]
+    if throughput is None or check not in context.unexplained(*context.slow):
         return None
-    return Diagnosis(
-        id="performance.too_much_expected",
-        title="More is expected than this hardware can give",
-        cause=f"validate_expected_throughput is {found.expected} tok/s; memory bandwidth allows {bound.expected}, and "
-        "the node is near that.",
+    if roofline is None or roofline.status is not Status.PASS:
+        return None
+    return conclude(
+        "performance.too_much_expected",
         confidence="high",
-        evidence=(f"roofline: {bound.summary}",),
-        remedy="Lower validate_expected_throughput, or take faster or more GPUs, or a smaller or quantized model.",
+        evidence=(f"roofline: {roofline.summary}",),
         findings=(check,),
+        expected=throughput.expected,
+        possible=roofline.expected,
     )
 
 
-def unexplained(case: Case) -> Diagnosis | None:
-    """Slower than it should be, and nothing measured says why."""
-    slow = case.unexplained(*case.slow)
+def unexplained(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a node that is slow without any measurement that shows why."""
+    slow = context.unexplained(*context.slow)
     if not slow:
         return None
-    return Diagnosis(
-        id="performance.unexplained",
-        title="The node is slower than it should be, and nothing measured says why",
-        cause="GPUs, memory, transport, settings and logs show no fault, or could not be read.",
+    return conclude(
+        "performance.unexplained",
         confidence="low",
-        evidence=case.speed_words(),
-        remedy="Look at what is not tested above and make it readable. Check that the facts about the model are right "
-        "(validate_model_weight_bytes, validate_model_layers); then compare with another node of this plan.",
-        expected_gain=case.recovery(),
+        evidence=context.speed_evidence(),
+        gain=context.recovery(),
         findings=slow,
     )

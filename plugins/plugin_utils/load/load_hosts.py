@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import Reading, unpack
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import NO_SHARE, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import said_by_ssh
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ssh_message
 
 #: Seconds from now to the common start: to start the probe on each host, and to size and warm up.
 LEAD: t.Final = 15.0
@@ -69,7 +69,7 @@ def clock_errors(hosts: Sequence[str], clocks: Sequence[Mapping[str, t.Any]]) ->
 def _why(host: str, result: Mapping[str, t.Any], otherwise: str) -> str:
     """Why ``host`` gave no usable result."""
     if result.get("unreachable"):
-        return f"{host} cannot be reached: {said_by_ssh(result.get('msg'))}"
+        return f"{host} cannot be reached: {ssh_message(result.get('msg'))}"
     return f"{host}: {result.get('msg') or otherwise}"
 
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All nodes of a run side by side: what one lacks that others have, and which is slower than its peers.
+"""Fleet rules: nodes with missing results, and nodes that are slower than their peers.
 
-Works on the entries of the result document. Peers have the same GPUs, parallel sizes, model and vLLM version; a group
-below the minimum of ``plugin_utils/rules/outliers.py`` falls back to the roofline of each of its nodes.
+The rules read the hosts of the report. Peers have the same GPUs, parallel sizes, model and vLLM version. If a group has
+fewer than ``outliers.MINIMUM_NODES`` nodes, each node is compared with its expected speed instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import typing as t
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     Finding,
@@ -30,10 +30,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers impor
     find_outliers,
 )
 
-#: What all steps of a node together are called.
+#: Name of the test over all steps of a node.
 OVERALL: t.Final = "all steps"
 
-#: A single step this far below its median counts by itself.
+#: Deviation below the median from which a single step makes a node slow.
 SINGLE_STEP_FLOOR: t.Final = 0.20
 
 Node = Mapping[str, t.Any]
@@ -46,25 +46,27 @@ _SOURCE: t.Final = (
 
 
 def evaluate(nodes: Nodes) -> list[Finding]:
-    """``fleet.missing``, then one ``fleet.outlier`` for each group of comparable nodes."""
+    """Return ``fleet.missing``, then one ``fleet.outlier`` for each group of comparable nodes."""
     return [missing(nodes), *outliers(nodes)]
 
 
 def missing(nodes: Nodes) -> Finding:
-    """Lost nodes, failed modules, and figures that a node lacks although nodes of its hardware have them."""
+    """Return which nodes were unreachable, had a failed module, or lack a result that nodes with the same GPUs have."""
     lost = {name: [error["reason"] for error in node["errors"]] for name, node in nodes.items() if _broken(node)}
     lacking = {name: reasons for name, reasons in _lacking(nodes).items() if name not in lost}
     incomplete = {**lost, **lacking}
     figures = {"expected": len(nodes), "measured": len(nodes) - len(incomplete), "unit": "nodes complete"}
     if not incomplete:
-        return passed("fleet.missing", "every node reported every measurement it was asked for", **figures)
+        return passed("fleet.missing", "every node reported every requested measurement", **figures)
     return failed(
         "fleet.missing",
-        f"incomplete: {', '.join(incomplete)}",
+        f"{len(incomplete)} of {len(nodes)} nodes {'has' if len(incomplete) == 1 else 'have'} incomplete results: "
+        f"{', '.join(incomplete)}",
         evidence=incomplete,
-        cause="A node was lost, a module failed on it, or its server gave no figure where its peers did; what was not "
-        "measured there is marked as not tested.",
-        remedy="Mend the connection or the error named for the node, then run again with --limit for these nodes.",
+        cause="A node was unreachable, a module failed on it, or its server returned no result although its peers did. "
+        "Everything that was not measured is reported as not tested.",
+        remedy="Fix the connection or the error that is reported for the node, then run again with --limit for these "
+        "nodes.",
         source="a missing measurement is a failure, not a pass (SuperBench)",
         **figures,
     )
@@ -75,18 +77,18 @@ def _broken(node: Node) -> bool:
 
 
 def speeds(node: Node) -> dict[str, float]:
-    """Load step -> output tokens per second, of the steps that are valid."""
+    """Return the output tokens per second of each valid load step."""
     valid = (step for step in node["load"] if step["output_throughput"] and not step["void"] and not step["skipped"])
     return {_step_name(step): float(step["output_throughput"]) for step in valid}
 
 
 def own_speeds(node: Node) -> dict[str, float]:
-    """The same, without the steps in which other clients used the server: they say nothing about the node."""
+    """Return the speeds without the steps in which other clients used the server."""
     return speeds({**node, "load": [step for step in node["load"] if not step["shared"]]})
 
 
 def _step_name(step: Mapping[str, t.Any]) -> str:
-    """A step as its sizes, so that a name alone makes no two steps the same."""
+    """Return a step's name with its sizes, because steps with equal names can differ."""
     return f"{step['name']} ({step['prompt_tokens']}+{step['output_tokens']} tokens, {step['concurrency']} streams)"
 
 
@@ -95,34 +97,33 @@ def _hardware(node: Node) -> tuple[t.Any, ...]:
 
 
 def _lacking(nodes: Nodes) -> dict[str, list[str]]:
-    """Node -> load steps for which it has no figure, and most nodes with its GPUs have one."""
+    """Return the load steps that a node has no result for although most nodes with the same GPUs have one."""
     groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
     for name, node in nodes.items():
-        if not _broken(node) and _asked_for_speed(node):
+        if not _broken(node) and _speed_requested(node):
             groups.setdefault(_hardware(node), {})[name] = speeds(node)
-    found: dict[str, list[str]] = {}
+    missing_steps: dict[str, list[str]] = {}
     for measured in groups.values():
         counts = Counter(step for steps in measured.values() for step in steps)
         peers = len(measured) - 1
         for name, steps in measured.items():
             lacking = [step for step, count in counts.items() if 2 * count > peers and step not in steps]
             if lacking:
-                found[name] = [f"no speed for {step}" for step in lacking]
-    # In the order of the nodes, whatever their hardware.
-    return {name: found[name] for name in nodes if name in found}
+                missing_steps[name] = [f"no speed for {step}" for step in lacking]
+    return {name: missing_steps[name] for name in nodes if name in missing_steps}
 
 
-def _asked_for_speed(node: Node) -> bool:
+def _speed_requested(node: Node) -> bool:
     return any(section["area"] == "performance" and section["selected"] for section in node["sections"])
 
 
 def outliers(nodes: Nodes) -> list[Finding]:
-    """Slow nodes by their peers, one finding for each group; groups are told apart by what decides the speed."""
+    """Return one finding for each group of nodes that should have the same speed."""
     measured = {name: node for name, node in nodes.items() if own_speeds(node)}
     if not measured:
         return [not_tested("fleet.outlier", "no node has a speed to compare")]
     if len(nodes) == 1:
-        return [not_tested("fleet.outlier", "one node: nothing to compare it with")]
+        return [not_tested("fleet.outlier", "only one node, so there is nothing to compare")]
     groups: dict[str, dict[str, Node]] = {}
     for name, node in measured.items():
         groups.setdefault(group_name(node), {})[name] = node
@@ -133,7 +134,7 @@ def outliers(nodes: Nodes) -> list[Finding]:
 
 
 def group_name(node: Node) -> str:
-    """``4 x NVIDIA RTX 4000 Ada Generation, TP 4, MODEL, vLLM 0.32.0``."""
+    """Return the name of a node's group: ``4 x NVIDIA RTX 4000 Ada Generation, TP 4, MODEL, vLLM 0.32.0``."""
     gpus, vllm = node["facts"]["gpus"], node["facts"]["vllm"]
     parts = [f"{count} x {name}" for name, count in sorted(gpus["names"].items())] or [f"{gpus['count'] or '?'} GPUs"]
     sizes = (
@@ -146,29 +147,28 @@ def group_name(node: Node) -> str:
 
 
 def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
-    """Node -> load step -> how far it is below its peers; steps that too few nodes have are left out.
+    """Return the outliers by node and load step; steps that too few nodes have are left out.
 
-    A node is judged by all its steps together, which evens out their noise, and by a single step only where that is
-    far off: with many steps and nodes some figure is always a little low.
+    A node is judged by all its steps together, which averages their noise. A single step counts only if it is far below
+    the median, because with many steps and nodes some result is always a little low.
     """
     by_step: dict[str, dict[str, float]] = {}
     for name, node in group.items():
         for step, speed in own_speeds(node).items():
             by_step.setdefault(step, {})[name] = speed
     common = {step: values for step, values in by_step.items() if len(values) >= MINIMUM_NODES}
-    found: dict[str, dict[str, Outlier]] = {}
+    slow: dict[str, dict[str, Outlier]] = {}
     tests = [(OVERALL, _overall(common), RELATIVE_FLOOR)]
     tests += [(step, values, SINGLE_STEP_FLOOR) for step, values in common.items()]
     for step, values, floor in tests:
         for outlier in find_outliers(values, floor=floor) if len(values) >= MINIMUM_NODES else ():
-            # Faster than its peers is no trouble.
             if outlier.deviation < 0:
-                found.setdefault(outlier.node, {})[step] = outlier
-    return found
+                slow.setdefault(outlier.node, {})[step] = outlier
+    return slow
 
 
 def _overall(by_step: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Node -> geometric mean over its steps of speed / median of the step: 1.0 is like its peers."""
+    """Return the geometric mean of speed / median over the steps of each node; 1.0 is as fast as its peers."""
     shares: dict[str, list[float]] = {}
     for values in by_step.values():
         median = statistics.median(values.values())
@@ -186,8 +186,8 @@ def _by_peers(label: str, group: Nodes) -> Finding:
         "source": _SOURCE,
     }
     if not slow:
-        alike = f"{len(group)} comparable nodes are alike ({label})"
-        return passed("fleet.outlier", alike, evidence={"group": label, "nodes": list(group)}, **figures)
+        summary = f"{len(group)} comparable nodes are equally fast ({label})"
+        return passed("fleet.outlier", summary, evidence={"group": label, "nodes": list(group)}, **figures)
     worst = {name: min(steps.values(), key=lambda item: item.deviation) for name, steps in slow.items()}
     named = sorted(worst, key=lambda name: worst[name].deviation)
     shown = [f"{name} by {-worst[name].deviation:.0%}" for name in named]
@@ -204,37 +204,43 @@ def _by_peers(label: str, group: Nodes) -> Finding:
                 for name in named
             },
         },
-        cause="The same hardware and settings give less on this node: a GPU, its link, its host or its neighbours.",
-        remedy="Look at that node's own findings first; where it has none, stop and start it, so that it lands on "
-        "another host, and measure again.",
+        cause="These nodes are slower with the same hardware and settings, because of a GPU, its link, the host or "
+        "other tenants of the host.",
+        remedy="Check the findings of these nodes first. If a node has none, stop and start it so that it moves to "
+        "another host, then measure again.",
         **figures,
     )
 
 
 def _by_roofline(label: str, group: Nodes) -> Finding:
-    """Too few to judge by peers: each node against what its own hardware lets expect."""
-    told = {name: _roofline(node) for name, node in group.items()}
-    count = f"{len(group)} comparable node{'s' if len(group) > 1 else ''}"
-    few = f"{count}, fewer than {MINIMUM_NODES}: judged by the roofline"
-    attained = {name: item["evidence"].get("attained_percent") for name, item in told.items() if item}
+    """Compare each node of a small group with the speed that its hardware should reach."""
+    expectations = {name: _roofline(node) for name, node in group.items()}
+    too_few = f"(outlier detection needs {MINIMUM_NODES} comparable nodes, this group has {len(group)})"
+    attained = {name: item["evidence"].get("attained_percent") for name, item in expectations.items() if item}
     details: dict[str, t.Any] = {
         "evidence": {"group": label, "attained_percent": attained},
-        "source": f"judging by peers needs {MINIMUM_NODES} nodes",
+        "source": f"outlier detection needs {MINIMUM_NODES} nodes",
     }
     for status, verdict in ((Status.FAIL, failed), (Status.WARN, warned)):
-        slow = [name for name, item in told.items() if item and item["status"] == status.value]
+        slow = [name for name, item in expectations.items() if item and item["status"] == status.value]
         if slow:
             return verdict(
                 "fleet.outlier",
-                f"{few}; too slow: {', '.join(slow)}",
-                cause="These nodes are slower than their own hardware should be.",
-                remedy="Look at the causes named for these nodes.",
+                f"{_nodes(slow, 'is', 'are')} slower than the hardware allows: {', '.join(slow)} {too_few}",
+                cause="These nodes do not reach the speed that their hardware allows.",
+                remedy="See the causes that are reported for these nodes.",
                 **details,
             )
-    blind = [name for name, item in told.items() if not item or item["status"] == Status.NOT_TESTED.value]
-    if blind:
-        return not_tested("fleet.outlier", f"{few}, which is unknown for {', '.join(blind)}", **details)
-    return passed("fleet.outlier", f"{few}; all as fast as they should be", **details)
+    unknown = [n for n, item in expectations.items() if not item or item["status"] == Status.NOT_TESTED.value]
+    if unknown:
+        reason = f"the expected speed of {', '.join(unknown)} is unknown {too_few}"
+        return not_tested("fleet.outlier", reason, **details)
+    summary = f"{_nodes(list(group), 'is', 'are')} as fast as the hardware allows {too_few}"
+    return passed("fleet.outlier", summary, **details)
+
+
+def _nodes(names: Sequence[str], singular: str, plural: str) -> str:
+    return f"1 node {singular}" if len(names) == 1 else f"{len(names)} nodes {plural}"
 
 
 def _roofline(node: Node) -> Mapping[str, t.Any] | None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sums over GPU samples that several rules and the report need."""
+"""Aggregate GPU samples for rules and the report."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ Sample = Mapping[str, t.Any]
 
 
 def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
-    """GPU index -> its readings of ``key`` in time order; null readings are left out."""
-    found: dict[int, list[float]] = {}
+    """Return the readings of ``key`` in time order by GPU index; null readings are left out."""
+    readings: dict[int, list[float]] = {}
     for sample in samples:
         for gpu in sample.get("gpus") or ():
-            values = found.setdefault(int(gpu["index"]), [])
+            values = readings.setdefault(int(gpu["index"]), [])
             if gpu.get(key) is not None:
                 values.append(float(gpu[key]))
-    return dict(sorted(found.items()))
+    return dict(sorted(readings.items()))
 
 
 def means(samples: Sequence[Sample], key: str) -> dict[int, float]:
-    """GPU index -> mean of ``key``; GPUs without a reading are left out."""
+    """Return the mean of ``key`` by GPU index; GPUs without a reading are left out."""
     return {index: statistics.fmean(values) for index, values in series(samples, key).items() if values}
 
 
 def only(samples: Iterable[Sample], indices: Iterable[int]) -> list[dict[str, t.Any]]:
-    """The same samples with only the GPUs ``indices``."""
+    """Return the samples with only the GPUs ``indices``."""
     wanted = set(indices)
     return [{**sample, "gpus": [gpu for gpu in sample["gpus"] if gpu["index"] in wanted]} for sample in samples]
 
 
 def memory_used(node: NodeFacts) -> dict[int, float]:
-    """GPU index -> bytes in use: the mean under load where there was load, else what ``gpu_facts`` saw."""
+    """Return the bytes in use by GPU index: the mean under load, or the reading of ``gpu_facts`` without a load."""
     under_load = means(node.samples, "memory_used")
     if under_load:
         return under_load
@@ -46,7 +46,7 @@ def memory_used(node: NodeFacts) -> dict[int, float]:
 
 
 def holders(used: Mapping[int, float]) -> list[int]:
-    """GPUs that hold a part of a model, by index; empty where no GPU holds one."""
+    """Return the indices of the GPUs that hold a part of a model."""
     fullest = max(used.values(), default=0.0)
     if fullest < limits.CONTEXT.value:
         return []
@@ -54,7 +54,7 @@ def holders(used: Mapping[int, float]) -> list[int]:
 
 
 def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[float, dict[int, float]]]:
-    """Means of ``key`` per GPU over windows of ``width`` seconds: ``[(start, {index: mean}), ...]``."""
+    """Return means of ``key`` per GPU over windows of ``width`` seconds: ``[(start, {index: mean}), ...]``."""
     windows: dict[int, list[Sample]] = {}
     for sample in samples:
         windows.setdefault(int(sample["time"] // width), []).append(sample)
@@ -62,6 +62,6 @@ def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[flo
 
 
 def gpu_list(indices: Iterable[int]) -> str:
-    """``GPU 3`` or ``GPUs 1, 2, 3``."""
+    """Return ``GPU 3`` or ``GPUs 1, 2, 3``."""
     names = [str(index) for index in indices]
     return f"GPU{'s' if len(names) != 1 else ''} {', '.join(names)}"

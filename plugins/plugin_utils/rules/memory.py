@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory: does every GPU hold its part, alike, with room left?"""
+"""Memory rules: whether every GPU holds its part of the model, with similar use and with memory left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Check -> the measurements it needs.
+#: Checks of this area, with the measurements that each one needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "memory.idle_gpu": ("gpu",),
     "memory.balance": ("gpu",),
@@ -22,30 +22,27 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Findings of area ``memory``: the logs' own (OOM, KV cache), and the comparison of the GPUs."""
-    return [*node.findings("memory"), *compare(node), *cache(node), *out_of_memory(node)]
+    """Return the findings of area ``memory``: faults in the logs, and the comparison of the GPUs."""
+    return [*node.findings("memory", replaced_by=[*compare(node), *out_of_memory(node)]), *cache(node)]
 
 
 def cache(node: NodeFacts) -> list[Finding]:
-    """A warning where the KV cache does not hold the tokens of a load step at once; else nothing."""
-    fits = node.engine.get("kv_cache_tokens")
-    if not fits:
-        return []
-    fits *= int(node.tensor_parallel.data.get("data_parallel_size") or 1)
+    """Return a warning if the KV cache cannot hold all tokens of a load step at once."""
+    capacity = int(node.engine.get("kv_cache_tokens") or 0) * node.replicas
     sizes = {str(step.get("name")): _tokens_at_once(step) for step in node.steps}
     largest = max(sizes, key=sizes.__getitem__, default=None)
-    if largest is None or sizes[largest] <= fits:
+    if not capacity or largest is None or sizes[largest] <= capacity:
         return []
     return [
         warned(
             "memory.headroom",
-            f"{largest} needs {sizes[largest]:,} tokens of KV cache at once, {fits:,} fit",
+            f"{largest} needs {sizes[largest]:,} tokens of KV cache at once, but the cache holds {capacity:,}",
             expected=sizes[largest],
-            measured=fits,
+            measured=capacity,
             unit="tokens",
-            cause="The KV cache is smaller than the load: requests wait for each other or are preempted.",
-            remedy="Raise --gpu-memory-utilization (vllm_gpu_memory_utilization), or send fewer streams.",
-            source="streams x (prompt + output tokens), against the size that vLLM logs",
+            cause="The KV cache is smaller than the load requires, so requests wait until others end or are preempted.",
+            remedy="Raise --gpu-memory-utilization (vllm_gpu_memory_utilization), or send fewer streams to this node.",
+            source="streams x (prompt + output tokens), compared with the cache size in vLLM's log",
         )
     ]
 
@@ -55,36 +52,36 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 
 
 def out_of_memory(node: NodeFacts) -> list[Finding]:
-    """Logs that were read and show no fault answer the question; a fault found there outranks this."""
+    """Return a pass if logs were read; it holds unless the logs contain a fault."""
     sources = node.logs.data.get("sources") or ()
     return [passed("memory.oom", "no out-of-memory in the logs", evidence={"logs": list(sources)})] if sources else []
 
 
 def compare(node: NodeFacts) -> list[Finding]:
-    """Idle GPUs, balance and headroom from bytes in use per GPU; empty where the GPUs were not looked at."""
+    """Return idle GPUs, balance and headroom from the bytes in use per GPU; empty if ``gpu_facts`` has no result."""
     used = gpus.memory_used(node)
     if not used:
-        return _open(_no_reading(node)) if node.gpu.taken else []
+        return _not_tested(_no_reading(node)) if node.gpu.taken else []
     holding = gpus.holders(used)
     if not holding:
-        return _open("no GPU holds a model: vLLM is not running, or runs elsewhere")
-    # A second server on the node has memory of its own to hold.
+        return _not_tested("no GPU holds a model: vLLM does not run on this node")
+    # A second server on the node uses a different amount of memory.
     group = [index for index in holding if index in node.own_gpus] or holding
     return [idle(node, used, holding), balance(used, group), headroom(node, used, holding)]
 
 
-def _open(reason: str) -> list[Finding]:
+def _not_tested(reason: str) -> list[Finding]:
     return [not_tested(check, reason) for check in ("memory.idle_gpu", "memory.balance", "memory.headroom")]
 
 
 def _no_reading(node: NodeFacts) -> str:
-    """What the driver check says, because that is why there is nothing to compare."""
-    said = (item.summary for item in node.findings("hardware") if item.check == "hardware.driver")
-    return "no GPU reports its memory" if node.devices else next(said, "no GPU was found")
+    """Return the summary of the driver check, which explains why there is no reading."""
+    summaries = (item.summary for item in node.findings("hardware") if item.check == "hardware.driver")
+    return "no GPU reports its memory" if node.devices else next(summaries, "no GPU was found")
 
 
 def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """GPUs that hold no part of the model."""
+    """Return which GPUs hold no part of the model."""
     unused = [index for index in used if index not in holding]
     figures = {
         "expected": len(used),
@@ -96,15 +93,15 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
         return passed("memory.idle_gpu", f"all {len(used)} GPUs hold model memory", **figures)
     group = node.group_size
     if group is not None and group <= len(holding):
-        cause = f"vLLM runs on {group} of {len(used)} GPUs: that is all its parallel sizes ask for."
+        cause = f"vLLM runs on {group} of {len(used)} GPUs, because its parallel sizes require no more."
         remedy = (
             f"Serve with --tensor-parallel-size {len(used)} (vllm_tensor_parallel_size: {len(used)}), or start one "
             "server per GPU if the model fits on one."
         )
     else:
-        cause = "Workers for these GPUs did not start, died, or cannot see them (CUDA_VISIBLE_DEVICES, container)."
+        cause = "The workers of these GPUs did not start, died, or cannot see them (CUDA_VISIBLE_DEVICES, container)."
         remedy = (
-            "Look for the missing ranks in the vLLM log; give the container all GPUs (--gpus all), then restart it."
+            "Look for the missing ranks in the vLLM log. Give the container all GPUs (--gpus all), then restart it."
         )
     return failed(
         "memory.idle_gpu",
@@ -117,9 +114,9 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
 
 
 def balance(used: dict[int, float], holding: list[int]) -> Finding:
-    """Difference between fullest and emptiest of the GPUs in use, in per cent of the fullest."""
+    """Return the difference between the fullest and the emptiest GPU in use, in per cent of the fullest."""
     if len(holding) < 2:
-        return not_tested("memory.balance", "one GPU in use: nothing to compare it with")
+        return not_tested("memory.balance", "only one GPU is in use, so there is nothing to compare")
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
     difference = 100.0 * (used[fullest] - used[emptiest]) / used[fullest]
     figures = {
@@ -129,36 +126,39 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
         "source": limits.BALANCE.source,
     }
     if difference <= limits.BALANCE.value:
-        return passed("memory.balance", f"{gpus.gpu_list(holding)} alike: {difference:.1f} % apart", **figures)
+        return passed("memory.balance", f"{gpus.gpu_list(holding)} differ by {difference:.1f} %", **figures)
     return failed(
         "memory.balance",
         f"GPU {emptiest} holds {used[emptiest] / GIB:.1f} GiB, GPU {fullest} {used[fullest] / GIB:.1f} GiB",
         evidence={"memory_used": {f"GPU {index}": int(used[index]) for index in holding}},
-        cause="A worker did not initialise completely, or another process shares one of the GPUs.",
-        remedy="Stop other processes on the GPUs (nvidia-smi lists them), then restart vLLM: all ranks load anew.",
+        cause="A worker is only partly initialized, or another process uses one of the GPUs.",
+        remedy="Stop other processes on the GPUs (nvidia-smi lists them), and restart vLLM so that all ranks load "
+        "again. If the difference recurs, look for errors of that rank in the vLLM log.",
         **figures,
     )
 
 
 def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Free memory of the fullest GPU in use."""
+    """Return the free memory of the fullest GPU in use."""
     totals = {device.index: device.memory_total for device in node.devices if device.memory_total}
     free = {index: 100.0 * (totals[index] - used[index]) / totals[index] for index in holding if index in totals}
     if not free:
         return not_tested("memory.headroom", "the GPUs do not report their total memory")
-    tightest = min(free, key=free.__getitem__)
+    fullest = min(free, key=free.__getitem__)
     figures = {
         "expected": f"at least {limits.HEADROOM.value:g} %",
-        "measured": round(free[tightest], 1),
+        "measured": round(free[fullest], 1),
         "unit": "%",
         "source": limits.HEADROOM.source,
     }
-    if free[tightest] >= limits.HEADROOM.value:
-        return passed("memory.headroom", "memory left on every GPU in use", **figures)
+    if free[fullest] >= limits.HEADROOM.value:
+        return passed("memory.headroom", "every GPU in use has memory left", **figures)
     return warned(
         "memory.headroom",
-        f"GPU {tightest} has {free[tightest]:.1f} % of its memory left",
-        cause="vLLM was given nearly all memory, or another process takes part of it; a burst can run out of it.",
-        remedy="Lower --gpu-memory-utilization (vllm_gpu_memory_utilization) to 0.90, or stop the other process.",
+        f"GPU {fullest} has {free[fullest]:.1f} % of its memory left",
+        cause="vLLM may use nearly all of the memory, or another process uses a part of it, so a burst of requests can "
+        "exceed it.",
+        remedy="Lower --gpu-memory-utilization (vllm_gpu_memory_utilization) to 0.90 and restart vLLM, or stop the "
+        "other process.",
         **figures,
     )

@@ -1,13 +1,15 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NCCL: errors in the logs, and whether the transport is the best that this hardware has."""
+"""NCCL rules: errors in the logs, and whether the transport is the best that the hardware supports."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing as t
+from collections.abc import Mapping
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     Finding,
     Status,
@@ -19,18 +21,22 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
 
-#: Check -> the measurements it needs.
+#: Checks of this area, with the measurements that each one needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "nccl.errors": ("logs",),
     "nccl.transport": ("logs",),
     "nccl.bandwidth": ("nccl_bandwidth",),
 }
 
-#: Pairs of GPUs joined like this can use peer-to-peer in principle; PHB and beyond cross the CPU's host bridge, where
-#: NCCL itself prefers shared memory unless NCCL_P2P_LEVEL says otherwise (NCCL documentation, NCCL_P2P_LEVEL).
+#: The check that this rule answers instead of ``nccl_log_scan``, whose finding it replaces: the module reports which
+#: transports the log shows, but only the topology and the parallel sizes show which transport is the right one.
+TRANSPORT: t.Final = "nccl.transport"
+
+#: Connections between GPUs that support peer-to-peer access. PHB and longer paths cross the CPU's host bridge, where
+#: NCCL prefers shared memory unless NCCL_P2P_LEVEL is set (NCCL documentation, NCCL_P2P_LEVEL).
 _P2P_PATHS: t.Final = ("NV", "PIX", "PXB")
 
-#: Class of nccl_log_scan -> family.
+#: Transport families by fault class of ``nccl_log_scan``.
 _FAMILIES: t.Final = {
     "transport_p2p": "p2p",
     "transport_shm": "shm",
@@ -38,28 +44,27 @@ _FAMILIES: t.Final = {
     "transport_net_ib": "ib",
 }
 
-#: Classes of nccl_log_scan that hint at a hang.
+#: Fault classes that are a warning by themselves, and a failure if the server does not respond.
 _HANGS: t.Final = ("worker_hang", "startup_hang")
 
-_SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; within one node a socket is never the best"
+_SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; a socket is never the best path in one node"
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Findings of area ``nccl``; the transport is judged against the topology."""
-    findings = [_hang(item) if hangs(node, item) else item for item in node.findings("nccl")]
-    judged = transport(node)
-    if judged is not None:
-        findings = [item for item in findings if item.check != "nccl.transport"] + [judged]
-    asked = node.nccl_bandwidth
-    if not (asked.taken or asked.crashed or asked.unreachable):
-        findings.append(not_tested("nccl.bandwidth", "not asked for: validate_nccl_bandwidth measures it"))
+    """Return the findings of area ``nccl``."""
+    findings = [_hang(item) if hangs(node, item) else item for item in node.findings("nccl") if item.check != TRANSPORT]
+    answer = transport(node)
+    findings += [answer] if answer is not None else []
+    bandwidth = node.nccl_bandwidth
+    if not (bandwidth.taken or bandwidth.crashed or bandwidth.unreachable):
+        findings.append(not_tested("nccl.bandwidth", "not requested: set validate_nccl_bandwidth to measure it"))
     return findings
 
 
 def hangs(node: NodeFacts, finding: Finding) -> bool:
-    """Whether this is a hang that the log only hints at, while the server under load gives no answer.
+    """Return whether ``finding`` warns of a hang and the server does not respond under load.
 
-    A worker that waits long is a warning by itself: compilation does that too. Without answers it is the fault.
+    A long wait of a worker is only a warning, because compilation causes it too. Without responses it is a hang.
     """
     if finding.status is not Status.WARN:
         return False
@@ -69,19 +74,19 @@ def hangs(node: NodeFacts, finding: Finding) -> bool:
 
 
 def _hang(finding: Finding) -> Finding:
-    return dataclasses.replace(finding, status=Status.FAIL, summary=f"{finding.summary}, and requests get no answer")
+    return dataclasses.replace(finding, status=Status.FAIL, summary=f"{finding.summary}, and requests get no response")
 
 
-def families(transports: t.Mapping[str, t.Any]) -> dict[str, int]:
-    """Connections per family (``p2p``, ``shm``, ``socket``, ``ib``) from ``nccl_log_scan``'s transport classes."""
+def families(transports: Mapping[str, t.Any]) -> dict[str, int]:
+    """Return connections by family (``p2p``, ``shm``, ``socket``, ``ib``) from ``nccl_log_scan``'s fault classes."""
     return {family: int(transports[name]) for name, family in _FAMILIES.items() if transports.get(name)}
 
 
 def transport(node: NodeFacts) -> Finding | None:
-    """Which path the GPUs of one node use; ``None`` where the logs show no connection lines."""
+    """Return the answer to ``nccl.transport`` from the connections in the logs, or None if no log was read."""
     counts = families(node.logs.data.get("transports") or {})
     if not counts:
-        return _unknown(node)
+        return _without_connections(node)
     shown = ", ".join(f"{count} x {family}" for family, count in sorted(counts.items(), key=lambda item: -item[1]))
     figures: dict[str, t.Any] = {
         "measured": shown,
@@ -90,39 +95,38 @@ def transport(node: NodeFacts) -> Finding | None:
         "evidence": {"transports": counts},
     }
     if counts.get("socket") and node.spans_nodes:
-        return passed("nccl.transport", f"the group spans nodes, with TCP sockets between them: {shown}", **figures)
+        return passed(TRANSPORT, f"the group spans several nodes, connected by TCP sockets: {shown}", **figures)
     if counts.get("socket"):
+        fault = FAULTS["transport_net_socket"]
         return failed(
-            "nccl.transport",
-            "NCCL sends between the GPUs of this node over TCP sockets",
+            TRANSPORT,
+            "NCCL uses TCP sockets between the GPUs of this node",
             expected="P2P or SHM",
-            cause="Peer access and shared memory were both unavailable or switched off, so NCCL fell back to TCP.",
-            remedy=(
-                "Remove NCCL_P2P_DISABLE and NCCL_SHM_DISABLE from the server's environment; run the container with "
-                "--ipc=host (vllm_ipc_mode: host) or a large --shm-size, then restart vLLM."
-            ),
+            cause=fault.cause,
+            remedy=fault.remedy,
             **figures,
         )
     near = p2p_possible(node)
     if counts.get("shm") and not counts.get("p2p") and near:
+        fault = FAULTS["transport_shm"]
         return warned(
-            "nccl.transport",
-            "NCCL copies through host memory although the GPUs could reach each other",
+            TRANSPORT,
+            "NCCL copies through host memory although the GPUs support peer-to-peer access",
             expected="P2P",
-            cause="NCCL_P2P_DISABLE=1, a failed peer access test, or an IOMMU/ACS setting of the host keeps P2P off.",
-            remedy="Unset NCCL_P2P_DISABLE; check `nvidia-smi topo -p2p r`. On VMs prove P2P with a copy test first.",
+            cause=fault.cause,
+            remedy=fault.remedy,
             **figures,
         )
     expected = "P2P" if near else "P2P or SHM"
     kinds = " and ".join(family.upper() for family in ("p2p", "shm", "ib") if counts.get(family))
-    return passed("nccl.transport", f"GPUs connected over {kinds}", expected=expected, **figures)
+    return passed(TRANSPORT, f"GPUs connected over {kinds}", expected=expected, **figures)
 
 
 def p2p_possible(node: NodeFacts) -> bool:
-    """Whether some pair of GPUs has a path short enough for peer-to-peer by NCCL's own default.
+    """Return whether NCCL would use peer-to-peer access between some GPUs by default.
 
-    Not where a measurement proves peer access broken or slower than host memory. That the driver refuses it between
-    such GPUs is a fault of its own (hardware.p2p), and no reason to be content.
+    False if a measurement shows that peer access is broken or slower than host memory. The driver's claim is ignored:
+    if it denies peer access between close GPUs, that is a fault (``hardware.p2p``).
     """
     topology = node.gpu_facts.get("topology") or {}
     size = node.group_size or len(node.raw_devices)
@@ -131,12 +135,17 @@ def p2p_possible(node: NodeFacts) -> bool:
     return any(str(cell or "").startswith(_P2P_PATHS) for row in topology.get("matrix") or [] for cell in row)
 
 
-def _unknown(node: NodeFacts) -> Finding | None:
-    if not node.logs.taken or any(item.check == "nccl.transport" for item in node.findings("nccl")):
+def _without_connections(node: NodeFacts) -> Finding | None:
+    if not node.logs.taken:
         return None
+    reported = [item for item in node.findings("nccl") if item.check == TRANSPORT]
+    # Lines such as "custom all-reduce is disabled" prove that the ranks were connected, but not how.
+    notes = [item for item in reported if item.status is Status.PASS]
+    if notes:
+        return notes[-1]
     if node.group_size == 1:
-        return not_tested("nccl.transport", "one GPU in the group: NCCL has nothing to connect")
-    return not_tested(
-        "nccl.transport",
-        "the logs name no transport: start vLLM once with NCCL_DEBUG=INFO to see it",
-    )
+        return not_tested(TRANSPORT, "only one GPU in the group, so NCCL connects nothing")
+    if reported:
+        return reported[-1]
+    reason = "the logs do not show the NCCL transport; start vLLM once with NCCL_DEBUG=INFO to log it"
+    return not_tested(TRANSPORT, reason)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was gathered about one node, in the shape that the rules read."""
+"""Facts about one node, in the shape that rules and diagnoses read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import Version, parse_version
 
-#: Measurement -> the module that takes it. The order is that of the role's tasks.
+#: Measurements and the modules that take them, in the order of the role's tasks.
 MEASUREMENTS: t.Final[dict[str, str]] = {
     "gpu": "gpu_facts",
     "tensor_parallel": "vllm_tp_check",
@@ -23,9 +24,9 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """One module's registered result: its data, or the reason why there is none.
+    """The registered result of one module: its data, or the reason why there is none.
 
-    ``crashed`` tells a module that failed (an error of the run) from one that was not asked or could not be asked.
+    ``crashed`` marks a module that failed, as opposed to one that was skipped.
     """
 
     module: str
@@ -40,22 +41,22 @@ class Measurement:
 
     @classmethod
     def from_result(cls, module: str, result: Mapping[str, t.Any] | None, *, check_mode: bool = False) -> Measurement:
-        """Read a registered result; ``None`` or ``{}`` is a task that did not run."""
+        """Return the measurement of a registered result; an empty result means that the task did not run."""
         if not result:
             return cls(module, reason=f"{module} was not run")
         if result.get("unreachable"):
-            return cls(module, reason=f"connection lost: {said_by_ssh(result.get('msg'))}", unreachable=True)
+            return cls(module, reason=f"connection lost: {ssh_message(result.get('msg'))}", unreachable=True)
         if result.get("failed"):
             return cls(module, reason=f"{module} failed: {_one_line(result.get('msg'))}", crashed=True)
         if result.get("skipped"):
-            said = "check mode makes no load" if check_mode else _one_line(result.get("msg"))
-            return cls(module, reason=said or f"{module} was skipped")
+            reason = "check mode runs no load test" if check_mode else _one_line(result.get("msg"))
+            return cls(module, reason=reason or f"{module} was skipped")
         return cls(module, data=result)
 
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU as rules need it; bytes and bytes/s, ``None`` where the GPU or driver does not say."""
+    """One GPU, with memory in bytes and bandwidth in bytes/s; None if the GPU or the driver does not report it."""
 
     index: int
     name: str | None = None
@@ -78,17 +79,16 @@ class Device:
 
 @dataclass(frozen=True)
 class JudgingOptions:
-    """The role's options that a rule may read.
+    """Options of the role that rules may read.
 
-    ``model`` may give ``weight_bytes, layers, kv_heads``; ``memory_bandwidth`` is bytes/s of one GPU,
-    ``all_reduce_latency`` seconds; ``speed_limits`` maps a GPU model (or ``default``) to ``{warn, fail}`` in per cent;
-    ``speed_history`` are tokens/s of one stream in earlier runs. ``fixed_seed``: the load repeats its prompts.
-    ``profile``: the tuning preset that the deployment states.
-    ``instance_type`` is the id of the Linode plan, ``hourly_price`` US dollars.
+    ``model``: optional keys ``weight_bytes``, ``layers`` and ``kv_heads``. ``memory_bandwidth``: bytes/s of one GPU.
+    ``all_reduce_latency``: seconds. ``speed_limits``: maps a GPU model or ``default`` to ``{warn, fail}`` in per cent.
+    ``speed_history``: tokens/s of one stream in earlier runs. ``fixed_seed``: the load repeats its prompts.
+    ``profile``: the tuning preset of the deployment. ``instance_type``: type id of the Linode plan. ``hourly_price``:
+    US dollars.
     """
 
     expected_throughput: float | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
     model: Mapping[str, t.Any] = field(default_factory=dict)
     memory_bandwidth: float | None = None
     all_reduce_latency: float | None = None
@@ -102,7 +102,7 @@ class JudgingOptions:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """Everything that rules may look at. Build it with ``from_results``; rules only read it."""
+    """Everything that rules may read about a node; created by ``from_results``."""
 
     name: str
     gpu: Measurement
@@ -122,75 +122,124 @@ class NodeFacts:
         options: JudgingOptions | None = None,
         check_mode: bool = False,
     ) -> NodeFacts:
-        """``results`` maps the keys of ``MEASUREMENTS`` to registered results.
+        """Return the facts of registered results by the keys of ``MEASUREMENTS``.
 
-        A module that was skipped because the node was lost before it ran carries the reason of the loss.
+        If the node became unreachable, modules that were skipped after that have the lost connection as their reason.
         """
-        taken = {
+        measurements = {
             key: Measurement.from_result(module, results.get(key), check_mode=check_mode)
             for key, module in MEASUREMENTS.items()
         }
-        lost = next((item for item in taken.values() if item.unreachable), None)
+        lost = next((item for item in measurements.values() if item.unreachable), None)
         if lost is not None:
-            taken = {
+            measurements = {
                 key: item if item.taken else Measurement(item.module, reason=lost.reason, unreachable=True)
-                for key, item in taken.items()
+                for key, item in measurements.items()
             }
-        return cls(name=name, options=options or JudgingOptions(), check_mode=check_mode, **taken)
+        return cls(name=name, options=options or JudgingOptions(), check_mode=check_mode, **measurements)
+
+    # --- measurements -------------------------------------------------------------------------------------------------
+
+    def measurement(self, key: str) -> Measurement:
+        """Return the measurement by its key in ``MEASUREMENTS``."""
+        item: Measurement = getattr(self, key)
+        return item
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        return tuple(getattr(self, key) for key in MEASUREMENTS)
+        return tuple(self.measurement(key) for key in MEASUREMENTS)
 
     @property
     def lost(self) -> Measurement | None:
-        """The measurement at which the connection broke; ``None`` for a node that answered to the end."""
+        """The measurement at which the connection broke, or None if the node stayed reachable."""
         return next((item for item in self.measurements if item.unreachable), None)
 
-    @property
-    def devices(self) -> tuple[Device, ...]:
-        """GPUs in the driver's order; empty without a driver."""
-        return tuple(Device.from_facts(item) for item in self.raw_devices)
+    def findings(self, area: str, replaced_by: Sequence[Finding] = ()) -> list[Finding]:
+        """Return the modules' findings in ``area``, in the order of the measurements, followed by ``replaced_by``.
 
-    @property
-    def raw_devices(self) -> Sequence[Mapping[str, t.Any]]:
-        """The entries of ``gpu.devices`` as the module gave them, for verdicts that the module's own code makes."""
-        return self.gpu_facts.get("devices") or ()
+        The answers of rules in ``replaced_by`` take the place of the modules' good answers to the same checks; findings
+        that fail or warn are kept. Findings with an unknown check id (of a newer module) are skipped.
+        """
+        reported = [
+            Finding.from_dict(dict(data))
+            for item in self.measurements
+            for data in item.data.get("findings") or ()
+            if str(data.get("check", "")).partition(".")[0] == area
+        ]
+        replaced = {item.check for item in replaced_by}
+        return [*(item for item in reported if item.wrong or item.check not in replaced), *replaced_by]
+
+    # --- GPUs ---------------------------------------------------------------------------------------------------------
 
     @property
     def gpu_facts(self) -> Mapping[str, t.Any]:
         return (self.gpu.data.get("ansible_facts") or {}).get("gpu") or {}
 
     @property
+    def raw_devices(self) -> Sequence[Mapping[str, t.Any]]:
+        """The entries of ``gpu.devices`` as the module returned them."""
+        return self.gpu_facts.get("devices") or ()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """GPUs in the driver's order; empty without a driver."""
+        return tuple(Device.from_facts(item) for item in self.raw_devices)
+
+    # --- the server ---------------------------------------------------------------------------------------------------
+
+    @property
     def engine(self) -> Mapping[str, t.Any]:
-        """What vLLM's own log says about itself (``EngineFacts`` as a dictionary); empty without a log."""
+        """Facts from vLLM's own log (``EngineFacts`` as a dictionary); empty without a log."""
         return self.logs.data.get("engine") or {}
 
     @property
+    def version(self) -> Version | None:
+        """Version of vLLM."""
+        return parse_version(self.tensor_parallel.data.get("vllm_version") or self.engine.get("vllm_version"))
+
+    @property
     def arguments(self) -> Mapping[str, t.Any] | None:
-        """Options of the running server, secrets masked; ``None`` where neither a process nor a log shows them."""
+        """Arguments of the running server with secrets masked, or None if neither a process nor a log shows them."""
         return self.tensor_parallel.data.get("arguments") or self.engine.get("arguments") or None
 
     @property
     def environment(self) -> Mapping[str, t.Any] | None:
-        """Variables of the running server that concern vLLM and NCCL; ``None`` where nobody can read them."""
-        seen: Mapping[str, t.Any] | None = self.tensor_parallel.data.get("environment")
-        return seen if seen is not None else self.engine.get("environment") or None
+        """Environment variables of the running server for vLLM and NCCL, or None if they are not readable."""
+        environment: Mapping[str, t.Any] | None = self.tensor_parallel.data.get("environment")
+        return environment if environment is not None else self.engine.get("environment") or None
+
+    def argument(self, name: str, default: t.Any = None) -> t.Any:
+        """Return an argument of the running server, or ``default`` if it is not set or unknown."""
+        return (self.arguments or {}).get(name, default)
+
+    def variable(self, name: str) -> str | None:
+        """Return an environment variable of the running server as text, or None if it is not set or unknown."""
+        value = (self.environment or {}).get(name)
+        return None if value is None else str(value)
+
+    def is_set(self, name: str) -> bool:
+        """Return whether a switch in the server's environment is on."""
+        return (self.variable(name) or "").lower() in ("1", "true")
 
     @property
     def group_size(self) -> int | None:
-        """GPUs that the served model should use: TP x PP x DP of the running server; ``None`` if unknown."""
+        """GPUs that the server needs: TP x PP x DP; None if unknown."""
         data = self.tensor_parallel.data
         size = data.get("tensor_parallel_size")
         if size is None:
             return None
-        return int(size) * int(data.get("pipeline_parallel_size") or 1) * int(data.get("data_parallel_size") or 1)
+        return int(size) * int(data.get("pipeline_parallel_size") or 1) * self.replicas
+
+    @property
+    def replicas(self) -> int:
+        """Data-parallel replicas of the server."""
+        return int(self.tensor_parallel.data.get("data_parallel_size") or 1)
 
     @property
     def own_gpus(self) -> list[int]:
-        """GPUs on which the server's processes run, where they are as many as it needs; else empty.
+        """GPUs on which the server's processes run, or an empty list unless they are as many as the server needs.
 
-        On a node with a second server these are fewer than hold a model.
+        On a node with a second server, more GPUs than these hold a model.
         """
         own = [int(index) for index in self.tensor_parallel.data.get("gpus") or ()]
         return own if len(own) == self.group_size else []
@@ -202,9 +251,11 @@ class NodeFacts:
 
     @property
     def spans_nodes(self) -> bool:
-        """Whether the group is larger than the node, so that a network between its GPUs is as it should be."""
-        here = max(len(self.raw_devices), self.gpu_facts.get("expected_count") or 0)
-        return self.group_size is not None and self.group_size > here > 0
+        """Whether the group is larger than the node, so that its GPUs are connected by a network."""
+        local = max(len(self.raw_devices), self.gpu_facts.get("expected_count") or 0)
+        return self.group_size is not None and self.group_size > local > 0
+
+    # --- the load -----------------------------------------------------------------------------------------------------
 
     @property
     def steps(self) -> Sequence[Mapping[str, t.Any]]:
@@ -213,28 +264,16 @@ class NodeFacts:
 
     @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPU samples taken while load ran, without the pauses; ``time`` in seconds of the probe's clock."""
-        every = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
+        """GPU samples taken under load, without the pauses; ``time`` is in seconds of the probe's clock."""
+        samples = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
         windows = [(step["started"], step["ended"]) for step in self.steps if step.get("ended") is not None]
         if not windows:
-            return every
-        return [item for item in every if any(start <= item["time"] <= end for start, end in windows)]
-
-    def findings(self, area: str) -> list[Finding]:
-        """What the modules themselves found in ``area``, in the order of the measurements.
-
-        Findings of ids that this version does not know (a newer module on the node) are dropped.
-        """
-        found = []
-        for item in self.measurements:
-            for data in item.data.get("findings") or ():
-                if str(data.get("check", "")).partition(".")[0] == area:
-                    found.append(Finding.from_dict(dict(data)))
-        return found
+            return samples
+        return [item for item in samples if any(start <= item["time"] <= end for start, end in windows)]
 
 
-def said_by_ssh(message: t.Any) -> str:
-    """What ssh said, without the sentences that Ansible puts before it."""
+def ssh_message(message: t.Any) -> str:
+    """Return the message of ssh without the text that Ansible puts before it."""
     return _one_line(message).removeprefix("Task failed: ").rpartition(" ssh: ")[2]
 
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which node is not like its peers.
+"""Find nodes that differ from their peers.
 
-The middle of a group is its median and the width its median absolute deviation (MAD): neither moves when one node is
-broken, which a mean and a standard deviation do. Source: Iglewicz and Hoaglin, "How to Detect and Handle Outliers",
+A group is described by its median and its median absolute deviation (MAD). Unlike mean and standard deviation, neither
+changes much if one node is broken. Source: Iglewicz and Hoaglin, "How to Detect and Handle Outliers",
 ASQC 1993: modified z-score 0.6745 * (x - median) / MAD, limit 3.5.
 """
 
@@ -15,23 +15,23 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Below this many nodes the median and MAD describe noise, so callers fall back to the roofline.
+#: Smallest group: with fewer nodes, median and MAD describe noise, so callers use the roofline instead.
 MINIMUM_NODES: t.Final = 5
 
-#: Modified z-score above which a node stands out (Iglewicz and Hoaglin).
+#: Modified z-score above which a node is an outlier (Iglewicz and Hoaglin).
 SCORE_LIMIT: t.Final = 3.5
 
-#: A node within this part of the median is never called an outlier, however alike its peers are: run-to-run
-#: variation up to 10 % is fair for a load measurement (shared definition in load/statistics.py).
+#: Deviation from the median below which a node is never an outlier: load measurements vary by up to 10 % between runs
+#: (load/statistics.py).
 RELATIVE_FLOOR: t.Final = 0.10
 
-#: Scale from a MAD to a standard deviation for normal noise.
+#: Ratio of standard deviation to MAD for normal noise.
 _MAD_TO_SIGMA: t.Final = 1.4826
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """A node apart from its group: ``deviation`` is (value - median) / median, ``score`` the modified z-score."""
+    """A node unlike its group; ``deviation`` is (value - median) / median, ``score`` the modified z-score."""
 
     node: str
     value: float
@@ -42,19 +42,20 @@ class Outlier:
 
 
 class TooFewNodes(Exception):
-    """A group is too small to judge a node by its peers."""
+    """The group is too small to compare a node with its peers."""
 
     def __init__(self, nodes: int) -> None:
         self.nodes = nodes
-        super().__init__(f"{nodes} comparable nodes; judging by peers needs {MINIMUM_NODES}")
+        super().__init__(f"{nodes} comparable nodes, but outlier detection needs {MINIMUM_NODES}")
 
 
 def find_outliers(values: Mapping[str, float], *, floor: float = RELATIVE_FLOOR) -> list[Outlier]:
-    """Nodes of one comparable group (same GPU model and configuration) that stand apart, worst first.
+    """Return the outliers of one comparable group (same GPU model and configuration), worst first.
 
-    ``values`` maps node name to one metric in any unit, both tails count; the caller knows which one is bad.
+    ``values`` maps node names to one metric in any unit. Outliers in both directions are returned; the caller decides
+    which direction is bad.
 
-    :raises TooFewNodes: for fewer than ``MINIMUM_NODES`` values.
+    :raises TooFewNodes: if there are fewer than ``MINIMUM_NODES`` values.
     """
     if len(values) < MINIMUM_NODES:
         raise TooFewNodes(len(values))
@@ -62,11 +63,11 @@ def find_outliers(values: Mapping[str, float], *, floor: float = RELATIVE_FLOOR)
     if not median:
         return []
     sigma = _MAD_TO_SIGMA * statistics.median(abs(value - median) for value in values.values())
-    found = []
+    outliers = []
     for node, value in values.items():
         distance = abs(value - median)
-        # With more than half of the values equal sigma is 0: then the floor alone decides.
+        # sigma is 0 if more than half of the values are equal; then only the floor decides.
         score = distance / sigma if sigma else float("inf")
         if distance > floor * abs(median) and score > SCORE_LIMIT:
-            found.append(Outlier(node, value, median, (value - median) / median, score, len(values)))
-    return sorted(found, key=lambda outlier: abs(outlier.deviation), reverse=True)
+            outliers.append(Outlier(node, value, median, (value - median) / median, score, len(values)))
+    return sorted(outliers, key=lambda outlier: abs(outlier.deviation), reverse=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs against the profile that the deployment states, and against the load that the node is given."""
+"""Profile rule: the running server compared with the stated profile and with the load."""
 
 from __future__ import annotations
 
@@ -21,67 +21,67 @@ Settings = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | None) -> Finding:
-    """The check ``configuration.profile``."""
+    """Return the answer to ``configuration.profile``."""
     if arguments is None:
         return not_tested(CHECK, "neither a vLLM process nor its log shows the arguments")
-    crowded = too_few_streams(node, arguments)
+    queueing = too_few_streams(node, arguments)
     stated = node.options.profile
     if stated in (None, "none"):
-        return crowded or not_tested(CHECK, "no profile is stated (validate_profile, vllm_profile)")
+        return queueing or not_tested(CHECK, "no profile is stated (validate_profile, vllm_profile)")
     if version is None:
-        return crowded or not_tested(CHECK, "the version of vLLM is unknown, and with it the settings of a profile")
-    wanted = profiles.settings_of(str(stated), version, [device.name or "" for device in node.devices])
-    if not wanted:
-        return crowded or not_tested(CHECK, f"profile {stated} sets nothing for this version and these GPUs")
-    other = {row.name: row.value for row in wanted if not alike(arguments.get(row.name), row.value)}
+        return queueing or not_tested(CHECK, "the version of vLLM is unknown, so the profile's settings are too")
+    settings = profiles.settings_of(str(stated), version, [device.name or "" for device in node.devices])
+    if not settings:
+        return queueing or not_tested(CHECK, f"profile {stated} has no settings for this version and these GPUs")
+    different = {row.name: row.value for row in settings if not alike(arguments.get(row.name), row.value)}
     compared: dict[str, t.Any] = {
-        "expected": len(wanted),
-        "measured": len(wanted) - len(other),
+        "expected": len(settings),
+        "measured": len(settings) - len(different),
         "unit": "settings",
-        "evidence": {row.name: {str(stated): row.value, "runs": arguments.get(row.name)} for row in wanted},
+        "evidence": {row.name: {str(stated): row.value, "runs": arguments.get(row.name)} for row in settings},
         "source": _SOURCE,
     }
-    if not other:
-        return crowded or passed(CHECK, f"{len(wanted)} settings as profile {stated} has them", **compared)
+    if not different:
+        return queueing or passed(CHECK, f"{len(settings)} settings match profile {stated}", **compared)
     shown = ", ".join(
-        f"{name} {'is not given' if arguments.get(name) is None else f'is {arguments[name]}'} ({stated}: {value})"
-        for name, value in other.items()
+        f"{name} {'is not set' if arguments.get(name) is None else f'is {arguments[name]}'} ({stated}: {value})"
+        for name, value in different.items()
     )
     return warned(
         CHECK,
-        f"{len(other)} of {len(wanted)} settings are not those of profile {stated}: {shown}",
-        cause="The server was started with other settings, or somebody changed them since."
-        + (f" It shows: {crowded.summary}." if crowded else ""),
-        remedy=f"Deploy again with vllm_profile: {stated}, or state the profile that you mean.",
+        f"{len(different)} of {len(settings)} settings differ from profile {stated}: {shown}",
+        cause="The server was started with other settings, or they were changed later."
+        + (f" The effect: {queueing.summary}." if queueing else ""),
+        remedy=f"Deploy again with vllm_profile: {stated}, or state the profile that you want.",
         **compared,
     )
 
 
 def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
-    """A load of more streams than the server runs at a time: the rest of them waits in its queue."""
+    """Return a warning if the load has more streams than the server runs at once, so that some wait in its queue."""
     streams = max((int(step.get("concurrency") or 0) for step in node.steps), default=0)
     try:
-        # Each replica has its own.
-        limit = int(arguments.get("max_num_seqs") or 0) * int(node.tensor_parallel.data.get("data_parallel_size") or 1)
+        # The limit applies to each replica.
+        limit = int(arguments.get("max_num_seqs") or 0) * node.replicas
     except ValueError:
         return None
     if not limit or streams <= limit:
         return None
     return warned(
         CHECK,
-        f"{streams} streams on a server that runs {limit} at a time",
-        expected=f"{streams} at a time",
+        f"{streams} streams for a server that runs {limit} at once",
+        expected=f"{streams} at once",
         measured=limit,
         unit="streams",
-        cause="The other streams wait in the queue, which shows as a long time to first token.",
-        remedy=f"Choose profile throughput, set vllm_max_num_seqs to {streams} or more, or load it with fewer streams.",
+        cause="The other streams wait in the queue, which increases the time to first token.",
+        remedy=f"Use profile throughput, set vllm_max_num_seqs to {streams} or more, or reduce the number of streams.",
         source="vLLM: max_num_seqs is the largest number of sequences in one step",
     )
 
 
-def alike(given: t.Any, wanted: t.Any) -> bool:
-    """Whether an argument of a command line or log says what a profile does: ``0.90`` is 0.9, ``true`` is true."""
+def alike(argument: t.Any, value: t.Any) -> bool:
+    """Return whether an argument from a command line or log equals a profile's value: ``0.90`` is 0.9."""
     try:
-        return float(given) == float(wanted)
+        return float(argument) == float(value)
     except (TypeError, ValueError):
-        return str(given).strip().lower() == str(wanted).strip().lower()
+        return str(argument).strip().lower() == str(value).strip().lower()

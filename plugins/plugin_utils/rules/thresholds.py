@@ -1,9 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits of the user's own: JMESPath queries over the result document of one host. Nothing in them is ever executed.
+"""User-defined thresholds: JMESPath queries over the report entry of one host.
 
-A query that gives a list is about every element of it; one that gives nothing was not measured, which is no pass.
+A query with a list as its result applies to every element. A query without a result is not tested. Queries are only
+evaluated, never executed as code.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation
 
 try:
     import jmespath
@@ -34,7 +36,7 @@ def _is_number(value: t.Any) -> bool:
 
 @dataclass(frozen=True)
 class Bound:
-    """One side of a limit: how it is said, and when a value keeps it. ``numeric`` bounds need numbers."""
+    """One side of a limit: its text, and a test of whether a value meets it. ``numeric`` bounds require numbers."""
 
     words: str
     holds: Callable[[t.Any, t.Any], bool]
@@ -49,12 +51,12 @@ BOUNDS: t.Final[dict[str, Bound]] = {
 
 
 class InvalidThreshold(ValueError):
-    """A threshold that cannot be; the message names its place and what is wrong."""
+    """A threshold is invalid; the message contains its position and the reason."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A compiled query with at least one bound; ``message`` is what to say where it does not hold."""
+    """A compiled query with at least one bound; ``message`` replaces the query in the finding."""
 
     query: str
     expression: t.Any
@@ -63,7 +65,7 @@ class Threshold:
 
     @property
     def words(self) -> str:
-        """``at least 100 and at most 200``."""
+        """Text of the bounds, such as ``at least 100 and at most 200``."""
         return " and ".join(f"{BOUNDS[name].words} {limit}" for name, limit in self.bounds.items())
 
     @property
@@ -74,64 +76,69 @@ class Threshold:
         return not all(BOUNDS[name].holds(value, limit) for name, limit in self.bounds.items())
 
 
+def judgement_errors(items: t.Any, speed_limits: t.Any = None) -> list[str]:
+    """Return the errors in ``validate_thresholds`` and ``validate_speed_limits``."""
+    return [*problems(items), *expectation.limit_problems(speed_limits or {})]
+
+
 def problems(items: t.Any) -> list[str]:
-    """What is wrong with ``validate_thresholds``, in words; empty where nothing is."""
+    """Return the errors in ``validate_thresholds``."""
     if not isinstance(items, Sequence) or isinstance(items, str):
-        return [f"validate_thresholds is a list of queries with limits, not {type(items).__name__}"]
-    found = []
+        return [f"validate_thresholds must be a list of queries with limits, got {type(items).__name__}"]
+    errors = []
     for number, item in enumerate(items, start=1):
         try:
             parse(item, number)
         except InvalidThreshold as problem:
-            found.append(str(problem))
-    return found
+            errors.append(str(problem))
+    return errors
 
 
 def parse(item: t.Any, number: int = 1) -> Threshold:
-    """The threshold ``number`` of the list.
+    """Return the parsed entry ``number`` of the list.
 
-    :raises InvalidThreshold: for a wrong shape, a query that is no JMESPath, an unknown function.
+    :raises InvalidThreshold: if the entry has a wrong shape, an invalid JMESPath query or an unknown function.
     """
     where = f"validate_thresholds, entry {number}"
     if not isinstance(item, Mapping):
-        raise InvalidThreshold(f"{where}: {item!r} is no mapping; it may have {_ALLOWED}")
+        raise InvalidThreshold(f"{where} must be a mapping with the keys {_ALLOWED}, got {item!r}")
     unknown = [str(key) for key in item if key not in (*BOUNDS, "query", "message")]
     if unknown:
-        raise InvalidThreshold(f"{where}: unknown key {', '.join(unknown)}; it may have {_ALLOWED}")
+        raise InvalidThreshold(f"{where}: unknown key {', '.join(unknown)}; allowed keys: {_ALLOWED}")
     query = item.get("query")
     if not isinstance(query, str) or not query.strip():
-        raise InvalidThreshold(f"{where}: query is missing; it is a JMESPath text such as facts.gpus.count")
+        raise InvalidThreshold(f"{where}: query is missing; it must be a JMESPath query such as facts.gpus.count")
     bounds = {name: item[name] for name in BOUNDS if name in item and not (name != "equals" and item[name] is None)}
     if not bounds:
-        raise InvalidThreshold(f"{where} ({query}): give at least one of min, max, equals")
+        raise InvalidThreshold(f"{where} ({query}): set at least one of min, max, equals")
     for name, limit in bounds.items():
         if BOUNDS[name].numeric and not _is_number(limit):
-            raise InvalidThreshold(f"{where} ({query}): {name} is {limit!r}, not a number")
+            raise InvalidThreshold(f"{where} ({query}): {name} must be a number, got {limit!r}")
     message = item.get("message")
     return Threshold(query, _compiled(query, where), bounds, None if message is None else str(message))
 
 
 def _compiled(query: str, where: str) -> t.Any:
     if JMESPATH_MISSING is not None:
-        raise InvalidThreshold(f"{where}: thresholds need the Python library jmespath on the controller")
+        raise InvalidThreshold(f"{where}: thresholds require the Python library jmespath on the controller")
     try:
         expression = jmespath.compile(query)
     except JMESPathError as problem:
         detail = " ".join(str(problem).split())
-        raise InvalidThreshold(f"{where}: {query!r} is not a JMESPath query: {detail}") from problem
-    for name, given in _calls(expression.parsed):
-        known = Functions.FUNCTION_TABLE.get(name)
-        if known is None:
-            raise InvalidThreshold(f"{where}: {query!r} calls {name}(), which JMESPath does not have")
-        signature = known["signature"]
+        raise InvalidThreshold(f"{where}: invalid JMESPath query {query!r}: {detail}") from problem
+    for name, count in _calls(expression.parsed):
+        function = Functions.FUNCTION_TABLE.get(name)
+        if function is None:
+            raise InvalidThreshold(f"{where}: unknown JMESPath function {name}() in {query!r}")
+        signature = function["signature"]
         variadic = bool(signature) and signature[-1].get("variadic", False)
-        if given < len(signature) or (given > len(signature) and not variadic):
-            raise InvalidThreshold(f"{where}: {query!r} gives {name}() {given} arguments, it takes {len(signature)}")
+        if count < len(signature) or (count > len(signature) and not variadic):
+            raise InvalidThreshold(f"{where}: {name}() takes {len(signature)} arguments, but {query!r} passes {count}")
     return expression
 
 
 def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
-    """Every function call in a syntax tree: name and number of arguments. JMESPath checks them only when it runs."""
+    """Yield name and number of arguments of every function call; JMESPath checks them only when it evaluates."""
     if isinstance(node, Mapping):
         if node.get("type") == "function_expression":
             yield str(node["value"]), len(node["children"])
@@ -142,9 +149,9 @@ def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
 
 
 def evaluate(document: Mapping[str, t.Any], items: Sequence[t.Any]) -> list[Finding]:
-    """One finding for each threshold over ``document``, the entry of one host in the report.
+    """Return one finding for each threshold over ``document``, the report entry of one host.
 
-    :raises InvalidThreshold: for a threshold that cannot be.
+    :raises InvalidThreshold: if a threshold is invalid.
     """
     return [_judge(document, parse(item, number)) for number, item in enumerate(items, start=1)]
 
@@ -158,14 +165,14 @@ def _judge(document: Mapping[str, t.Any], threshold: Threshold) -> Finding:
     except JMESPathError as problem:
         return not_tested(CHECK, f"{label}: {' '.join(str(problem).split())}", evidence=evidence, **figures)
     figures["measured"] = answer
-    # A list that is to equal a list is compared as a whole.
+    # A list is compared as a whole if the expected value is a list.
     whole = not isinstance(answer, list) or isinstance(threshold.bounds.get("equals"), list)
     values = [answer] if whole else answer
     if not values or any(value is None for value in values):
-        return not_tested(CHECK, f"{label}: the report has no value for it", evidence=evidence, **figures)
-    strange = [value for value in values if threshold.numeric and not _is_number(value)]
-    if strange:
-        return not_tested(CHECK, f"{label}: {strange[0]!r} is not a number", evidence=evidence, **figures)
+        return not_tested(CHECK, f"{label}: the query has no result", evidence=evidence, **figures)
+    others = [value for value in values if threshold.numeric and not _is_number(value)]
+    if others:
+        return not_tested(CHECK, f"{label}: {others[0]!r} is not a number", evidence=evidence, **figures)
     broken = [value for value in values if threshold.broken_by(value)]
     if not broken:
         return passed(CHECK, f"{label}: {_shown(values)} is {threshold.words}", evidence=evidence, **figures)
@@ -173,8 +180,9 @@ def _judge(document: Mapping[str, t.Any], threshold: Threshold) -> Finding:
         CHECK,
         f"{label}: {_shown(broken)} is not {threshold.words}",
         evidence={**evidence, "values": values},
-        cause="A limit of your own does not hold.",
-        remedy="See the section that measures it; if the limit is too strict, change it in validate_thresholds.",
+        cause="A limit in validate_thresholds is not met.",
+        remedy="See the section that measures this value. If the limit is too strict, change it in "
+        "validate_thresholds.",
         **figures,
     )
 

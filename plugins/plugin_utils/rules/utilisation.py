@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPU utilisation while load ran: does every GPU of the group work, and do they work in step?"""
+"""Utilisation rules: whether every GPU of the group works under load, and whether they are synchronised."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Check -> the measurements it needs.
+#: Checks of this area, with the measurements that each one needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "utilisation.active": ("load",),
     "utilisation.synchronised": ("load",),
 }
 
+_CORES: t.Final = "Give each vLLM worker a separate processor core."
 _HOST_REMEDY: t.Final = (
-    "Load the server with more streams (validate_concurrency); let vLLM use CUDA graphs (no --enforce-eager), and give "
-    "each of its workers a processor core of its own."
+    f"Load the server with more streams (validate_concurrency). Let vLLM use CUDA graphs (no --enforce-eager). {_CORES}"
 )
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Findings of area ``utilisation``."""
+    """Return the findings of area ``utilisation``."""
     means = gpus.means(node.samples, "utilization_gpu")
     if not means:
         return _unsampled(node)
@@ -43,8 +43,10 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
-    """GPUs that should work: all, where the group needs all or its size is unknown; else those of the server's own
-    processes, or that hold a model. Of more than it needs, as with a second server, those that work most.
+    """Return the GPUs that should work.
+
+    These are all GPUs if the group needs all or its size is unknown. Otherwise they are the GPUs of the server's own
+    processes, or those that hold a model; if more than needed hold one (a second server), the busiest of them.
     """
     size = node.group_size
     if size is None or size >= len(means):
@@ -56,12 +58,15 @@ def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
 
 
 def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: bool = True) -> Finding:
-    """Mean utilisation of every member against ``limits.BUSY``; of GPUs in step also against ``limits.HOST_BOUND``."""
+    """Compare the mean utilisation of every member with ``limits.BUSY``.
+
+    If the members are synchronised (``steady``), their utilisation is also compared with ``limits.HOST_BOUND``.
+    """
     idle = [index for index in group if means[index] < limits.BUSY.value]
-    slowest = min(group, key=means.__getitem__)
+    lowest = min(group, key=means.__getitem__)
     figures = {
         "expected": f"at least {limits.BUSY.value:g} %",
-        "measured": round(means[slowest], 1),
+        "measured": round(means[lowest], 1),
         "unit": "%",
         "evidence": {"mean_utilization": {f"GPU {index}": round(value, 1) for index, value in means.items()}},
         "source": limits.BUSY.source,
@@ -70,46 +75,47 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
         return failed(
             "utilisation.active",
             f"{gpus.gpu_list(idle)} idle while the server is under load",
-            cause=f"vLLM computes on {len(group) - len(idle)} of the {len(group)} GPUs of its group.",
-            remedy="See section 2: make the tensor-parallel size match, or find the worker that died in the vLLM log.",
+            cause=f"vLLM computes on {len(group) - len(idle)} of the {len(group)} GPUs in its group.",
+            remedy="Correct the tensor-parallel size (section 2), or look in the vLLM log for a worker that died.",
             **figures,
         )
     of_all = "" if len(group) == len(means) else f" (of {len(means)} on the node)"
-    who = "the one GPU" if len(group) == 1 else f"all {len(group)} GPUs"
+    who = "the only GPU" if len(group) == 1 else f"all {len(group)} GPUs"
     if steady and max(means[index] for index in group) < limits.HOST_BOUND.value:
         limit = limits.HOST_BOUND
         figures |= {"expected": f"at least {limit.value:g} %", "source": limit.source}
         return warned(
             "utilisation.active",
-            f"{who} of the group at work{of_all}, but for less than half of the time",
-            cause="The GPUs wait for the host between steps, or the load is too small for them.",
+            f"{who} of the group active{of_all}, but for less than half of the time",
+            cause="The GPUs wait for the host between steps, or the load is too small to keep them busy.",
             remedy=_HOST_REMEDY,
             **figures,
         )
-    return passed("utilisation.active", f"{who} of the group at work{of_all}", **figures)
+    return passed("utilisation.active", f"{who} of the group active{of_all}", **figures)
 
 
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
-    """Whether the members work at the same time, and whether those that look busy work at all.
+    """Return whether the members work at the same time, and whether those that look busy do work.
 
-    Data-parallel replicas answer requests of their own and keep no step with each other: each is judged by itself, and
-    the one that is furthest out of step is told.
+    Data-parallel replicas answer separate requests and are not synchronised with each other, so each is judged
+    separately and the worst one is reported.
 
-    First the mean over the samples of the distance between the busiest and the idlest member, in points of
-    utilisation. Utilisation counts a GPU that waits in an all-reduce as busy, so GPUs that agree in it are compared by
-    how long they touch their memory: the one that all wait for does so the longest.
+    The first criterion is the mean over the samples of the distance between the highest and the lowest utilisation, in
+    points. Utilisation counts a GPU that waits in an all-reduce as busy. GPUs with the same utilisation are therefore
+    compared by memory activity: the GPU that the others wait for is active for the longest time.
     """
     if len(group) < 2:
-        return not_tested("utilisation.synchronised", "one GPU at work: nothing to compare it with")
-    apart = replicas(node, group)
-    if len(apart[0]) < 2:
-        return not_tested("utilisation.synchronised", "each GPU serves requests of its own: none waits for another")
+        return not_tested("utilisation.synchronised", "only one active GPU, so there is nothing to compare")
+    separate = replicas(node, group)
+    if len(separate[0]) < 2:
+        reason = "each GPU serves separate requests, so none waits for another"
+        return not_tested("utilisation.synchronised", reason)
     spreads, group = max(
-        ((_spreads(node, replica), replica) for replica in apart),
+        ((_spreads(node, replica), replica) for replica in separate),
         key=lambda item: statistics.fmean(item[0]) if item[0] else -1.0,
     )
     if not spreads:
-        return not_tested("utilisation.synchronised", "no sample shows all GPUs of the group")
+        return not_tested("utilisation.synchronised", "no sample includes all GPUs of the group")
     samples = gpus.only(node.samples, group)
     spread, work = statistics.fmean(spreads), gpus.means(samples, "utilization_memory")
     evidence: dict[str, t.Any] = {
@@ -125,30 +131,30 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
         "source": limits.SPREAD.source,
     }
     if spread > limits.SPREAD.value:
-        cause, remedy = _apart(means, work, group)
+        cause, remedy = _explain_spread(means, work, group)
         return failed(
             "utilisation.synchronised",
-            f"the GPUs are {spread:.0f} points of utilisation apart on average",
+            f"the GPUs differ by {spread:.0f} points of utilisation on average",
             cause=cause,
             remedy=remedy,
             **figures,
         )
     if node.only_tensor_parallel and (less := uneven(work, group)) > limits.WORK.value:
         return _straggler(work, less, evidence)
-    return passed("utilisation.synchronised", "the GPUs work in step", **figures)
+    return passed("utilisation.synchronised", "the GPUs are synchronised", **figures)
 
 
 def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
-    """``group`` by data-parallel replica: vLLM gives each as many neighbouring GPUs as it has ranks."""
+    """Split ``group`` by data-parallel replica: vLLM assigns neighbouring GPUs to the ranks of each replica."""
     data = node.tensor_parallel.data
     size = int(data.get("tensor_parallel_size") or len(group)) * int(data.get("pipeline_parallel_size") or 1)
-    if int(data.get("data_parallel_size") or 1) == 1 or len(group) % size:
+    if node.replicas == 1 or len(group) % size:
         return [group]
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 
 def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
-    """Of every sample that shows all of ``group``: how far the busiest and the idlest are apart."""
+    """Return the distance between the highest and lowest utilisation for each sample that includes all of ``group``."""
     spreads = []
     for sample in gpus.only(node.samples, group):
         values = [gpu["utilization_gpu"] for gpu in sample["gpus"] if gpu.get("utilization_gpu") is not None]
@@ -158,9 +164,9 @@ def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
 
 
 def uneven(work: Mapping[int, float], group: Sequence[int]) -> float:
-    """By how many per cent the member that touches its memory least does so less than the one that does most.
+    """Return by how many per cent the lowest memory activity in the group is below the highest.
 
-    0 where that is not known of every member, or too small to be compared.
+    0 if the activity of a member is unknown, or if all are too small to compare.
     """
     values = [work[index] for index in group if index in work]
     most = max(values, default=0.0)
@@ -170,44 +176,44 @@ def uneven(work: Mapping[int, float], group: Sequence[int]) -> float:
 
 
 def _straggler(work: Mapping[int, float], less: float, evidence: dict[str, t.Any]) -> Finding:
-    behind, waits = max(work, key=work.__getitem__), min(work, key=work.__getitem__)
+    slow, waiting = max(work, key=work.__getitem__), min(work, key=work.__getitem__)
     return failed(
         "utilisation.synchronised",
-        f"all GPUs look busy, but the others wait for GPU {behind}",
+        f"all GPUs look busy, but the others wait for GPU {slow}",
         expected=f"at most {limits.WORK.value:g}",
         measured=round(less, 1),
         unit="% less time in memory",
         evidence=evidence,
-        cause=f"GPU {waits} touches its memory {work[waits]:.0f} % of the time, GPU {behind} {work[behind]:.0f} %: GPU "
-        f"{behind} needs longer for its share of each layer. Waiting in NCCL counts as utilisation.",
-        remedy=f"Look on GPU {behind} for throttling (section 1), another program (nvidia-smi) and a lower clock or "
-        "memory speed; exchange the GPU if it stays behind.",
+        cause=f"GPU {waiting} accesses its memory {work[waiting]:.0f} % of the time, GPU {slow} {work[slow]:.0f} %: "
+        f"GPU {slow} needs longer for its share of each layer. Waiting in NCCL counts as utilisation.",
+        remedy=f"Check GPU {slow} for throttling (section 1), another program (nvidia-smi), and a low clock or memory "
+        "speed. Replace the GPU if it stays slow.",
         source=limits.WORK.source,
     )
 
 
-def _apart(means: dict[int, float], work: Mapping[int, float], group: list[int]) -> tuple[str, str]:
-    """Cause and remedy of GPUs whose utilisation differs."""
+def _explain_spread(means: dict[int, float], work: Mapping[int, float], group: list[int]) -> tuple[str, str]:
+    """Return cause and remedy for GPUs whose utilisation differs."""
     low, high = min(group, key=means.__getitem__), max(group, key=means.__getitem__)
-    known = len(work) == len(group)
-    if known and max(work.values()) < limits.WORKING.value:
-        return "The kernels are so short that the GPUs wait for the host and for each other at every one.", _HOST_REMEDY
+    complete = len(work) == len(group)
+    if complete and max(work.values()) < limits.WORKING.value:
+        return "The kernels are so short that at each one the GPUs wait for the host and for each other.", _HOST_REMEDY
     steady = means[high] - means[low] > limits.SPREAD.value and means[low] >= limits.BUSY.value
-    if known and steady and uneven(work, group) <= limits.WORK.value:
+    if complete and steady and uneven(work, group) <= limits.WORK.value:
         return (
-            f"Each GPU has as much to do as the others, but GPU {low} gets it late from its process on the host, and "
-            f"GPU {high} waits for it in NCCL, which counts as utilisation.",
-            f"Give every vLLM worker a processor core of its own; look for what slows the worker of GPU {low} (other "
-            "programs, CPU limits of the container, memory of another NUMA node).",
+            f"All GPUs have the same amount of work, but GPU {low} gets it late from its process on the host, and GPU "
+            f"{high} waits for it in NCCL, which counts as utilisation.",
+            f"{_CORES} Look for the reason why the worker of GPU {low} is slow (other programs, CPU limits of the "
+            "container, memory of another NUMA node).",
         )
     return (
-        "The GPUs wait for each other: a slow GPU or a slow interconnect holds up every all-reduce.",
-        "Compare throttling (section 1) and the transport (section 4); mend the GPU or path that is behind.",
+        "The GPUs wait for each other: a slow GPU or a slow interconnect delays every all-reduce.",
+        "Compare throttling (section 1) and the transport (section 4), and fix the slow GPU or path.",
     )
 
 
 def _unsampled(node: NodeFacts) -> list[Finding]:
     if not node.load.taken:
         return []
-    reason = node.load.data.get("gpu_samples_reason") or "no GPU could be sampled while load ran"
+    reason = node.load.data.get("gpu_samples_reason") or "no GPU could be sampled during the load"
     return [not_tested(check, str(reason)) for check in CHECKS]

@@ -174,9 +174,9 @@ def test_check_mode_makes_no_directory(run_action: Run, tmp_path: Path) -> None:
     ("wrong", "hint"),
     [
         ({"thresholds": [{"query": "["}]}, "validate_thresholds"),
-        ({"thresholds": ["load"]}, "is no mapping"),
-        ({"speed_limits": {"L40S": 80}}, "is not of the form"),
-        ({"speed_limits": [80]}, "maps GPU models"),
+        ({"thresholds": ["load"]}, "must be a mapping"),
+        ({"speed_limits": {"L40S": 80}}, "must have the form"),
+        ({"speed_limits": [80]}, "must map GPU models"),
         ({"report_formats": ["pdf"]}, "unknown report format"),
         ({"load_hosts": ["localhost", "lode-1"]}, "validate_load_hosts: not in the inventory: lode-1"),
         ({"load_hosts": ["localhost", "localhost"]}, "validate_load_hosts: named more than once: localhost"),

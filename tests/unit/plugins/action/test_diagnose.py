@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One node's verdict through the action plugin."""
+"""The status of one node from the action plugin."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ GPU_RESULT: t.Final = {
         (["nccl_bandwidth"], [], ["nccl"]),
     ],
 )
-def test_tags_choose_areas(tags: list[str], skipped: list[str], areas: list[str]) -> None:
+def test_selected_areas_by_tags(tags: list[str], skipped: list[str], areas: list[str]) -> None:
     assert selected_areas(tags, skipped) == areas
 
 
-def test_a_failing_node(run_action: t.Callable[..., dict]) -> None:
+def test_diagnose_of_a_failing_node(run_action: t.Callable[..., dict]) -> None:
     result = run_action(ActionModule, {"results": {"gpu": GPU_RESULT}, "tags": ["hardware"]})
     assert result["status"] == "fail"
     assert result["exceeds"] is True
@@ -58,32 +58,32 @@ def test_a_failing_node(run_action: t.Callable[..., dict]) -> None:
 
 
 @pytest.mark.parametrize(("fail_on", "exceeds"), [("fail", True), ("warn", True), ("never", False)])
-def test_fail_on(run_action: t.Callable[..., dict], fail_on: str, exceeds: bool) -> None:
+def test_diagnose_exceeds_by_fail_on(run_action: t.Callable[..., dict], fail_on: str, exceeds: bool) -> None:
     assert run_action(ActionModule, {"results": {"gpu": GPU_RESULT}, "fail_on": fail_on})["exceeds"] is exceeds
 
 
-def test_nothing_measured_is_not_tested_and_not_a_pass(run_action: t.Callable[..., dict]) -> None:
+def test_diagnose_without_measurements_is_not_tested(run_action: t.Callable[..., dict]) -> None:
     result = run_action(ActionModule, {"results": {}})
     assert result["status"] == "not_tested"
     assert result["headline"].startswith("not tested: GPU hardware")
 
 
-def test_check_mode_is_the_reason(run_action: t.Callable[..., dict]) -> None:
+def test_diagnose_in_check_mode_has_its_reason(run_action: t.Callable[..., dict]) -> None:
     result = run_action(ActionModule, {"results": {"load": {"skipped": True}}}, check_mode=True)
     performance = result["node"]["sections"][4]
-    assert {finding["summary"] for finding in performance["findings"]} == {"check mode makes no load"}
+    assert {finding["summary"] for finding in performance["findings"]} == {"check mode runs no load test"}
 
 
 @pytest.mark.parametrize(
     "args",
     [{}, {"results": {"other": {}}}, {"results": {}, "fail_on": "sometimes"}, {"results": {}, "hourly_price": 0}],
 )
-def test_wrong_options_are_refused(run_action: t.Callable[..., dict], args: dict) -> None:
+def test_diagnose_rejects_invalid_options(run_action: t.Callable[..., dict], args: dict) -> None:
     with pytest.raises(AnsibleActionFail):
         run_action(ActionModule, args)
 
 
-def test_a_damaged_baseline_costs_no_verdict(run_action: t.Callable[..., dict], tmp_path: Path) -> None:
+def test_diagnose_ignores_a_damaged_baseline(run_action: t.Callable[..., dict], tmp_path: Path) -> None:
     load = {"server": {"model": "m", "version": "0.32.0"}, "results": []}
     node = NodeFacts.from_results("node-01", {"load": load})
     damaged = tmp_path / identify(node).file_name

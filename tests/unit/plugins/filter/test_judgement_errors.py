@@ -23,13 +23,13 @@ def test_limits_that_can_be(limits: dict) -> None:
 @pytest.mark.parametrize(
     ("limits", "hint"),
     [
-        ([80], "maps GPU models"),
-        ({"L40S": 80}, "is not of the form"),
-        ({"L40S": {}}, "is not of the form"),
-        ({"L40S": {"warning": 80}}, "is not of the form"),
+        ([80], "must map GPU models"),
+        ({"L40S": 80}, "must have the form"),
+        ({"L40S": {}}, "must have the form"),
+        ({"L40S": {"warning": 80}}, "must have the form"),
         ({"L40S": {"warn": "80"}}, "per cent"),
         ({"L40S": {"warn": -1}}, "per cent"),
-        ({"L40S": {"warn": 40, "fail": 50}}, "fail (50) is above warn (40)"),
+        ({"L40S": {"warn": 40, "fail": 50}}, "fail (50) must not be above warn (40)"),
     ],
 )
 def test_limits_that_cannot_be(limits: object, hint: str) -> None:

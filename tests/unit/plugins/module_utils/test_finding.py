@@ -22,14 +22,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 )
 
 
-def test_every_check_belongs_to_an_area() -> None:
+def test_checks_belong_to_an_area() -> None:
     assert {check.partition(".")[0] for check in CHECKS} <= set(AREAS)
 
 
 @pytest.mark.parametrize(
     ("make", "status"), [(passed, "pass"), (warned, "warn"), (failed, "fail"), (not_tested, "not_tested")]
 )
-def test_short_forms_carry_status_and_details(make: t.Callable[..., Finding], status: str) -> None:
+def test_finding_functions_set_status_and_details(make: t.Callable[..., Finding], status: str) -> None:
     finding = make("hardware.gpu_count", "3 of 4 GPUs", expected=4, measured=3)
     assert finding.as_dict() == {
         "check": "hardware.gpu_count",
@@ -46,17 +46,17 @@ def test_short_forms_carry_status_and_details(make: t.Callable[..., Finding], st
     assert finding.area == "hardware"
 
 
-def test_unknown_check_is_refused_by_name() -> None:
+def test_finding_with_unknown_check_raises() -> None:
     with pytest.raises(ValueError, match=r"'hardware\.colour'"):
         passed("hardware.colour", "green")
 
 
-def test_dictionary_and_finding_are_the_same_thing() -> None:
+def test_finding_from_dict_restores_the_finding() -> None:
     finding = warned("memory.balance", "uneven", evidence={"spread": 0.2}, source="guide")
     assert [Finding.from_dict(data) for data in as_dicts([finding])] == [finding]
 
 
-def test_extended_finding_keeps_its_keys_and_is_read_back_without_them() -> None:
+def test_finding_from_dict_drops_extended_keys() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Extended(Finding):
         class_: str
@@ -76,5 +76,10 @@ def test_extended_finding_keeps_its_keys_and_is_read_back_without_them() -> None
         ([Status.WARN, "fail", Status.PASS], Status.FAIL),
     ],
 )
-def test_worst_is_the_most_serious(statuses: list[Status | str], expected: Status) -> None:
+def test_worst_returns_the_most_severe_status(statuses: list[Status | str], expected: Status) -> None:
     assert worst(statuses) is expected
+
+
+@pytest.mark.parametrize(("make", "wrong"), [(passed, False), (not_tested, False), (warned, True), (failed, True)])
+def test_finding_is_wrong_if_it_fails_or_warns(make: t.Callable[..., Finding], wrong: bool) -> None:
+    assert make("nccl.errors", "x").wrong is wrong

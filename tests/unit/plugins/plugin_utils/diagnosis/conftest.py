@@ -29,7 +29,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signal
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ServerProcess, Worker
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import catalogue
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import Case
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
@@ -66,7 +66,7 @@ class Situation:
     unavailable: str | None = None
     lost: list[int] = field(default_factory=list)
     ecc_errors: int = 0
-    strangers: dict[int, tuple[str, float]] = field(default_factory=dict)
+    other_processes: dict[int, tuple[str, float]] = field(default_factory=dict)
     capability: str = "8.9"
 
     tp: int = 4
@@ -116,9 +116,9 @@ class Situation:
         (found,) = [item for item in self.findings_of() if item.id == identity]
         return found
 
-    def case(self) -> Case:
+    def context(self) -> DiagnosisContext:
         node = self.node()
-        return Case(node, tuple(item for section in judge(node) for item in section.findings))
+        return DiagnosisContext(node, tuple(item for section in judge(node) for item in section.findings))
 
     def node(self) -> NodeFacts:
         results = {
@@ -144,7 +144,7 @@ class Situation:
 
     def _device(self, index: int, used: float) -> dict[str, t.Any]:
         total = int(20 * GIB)
-        guest, taken = self.strangers.get(index, ("", 0.0))
+        guest, taken = self.other_processes.get(index, ("", 0.0))
         own = [{"pid": 100 + index, "name": f"VLLM::Worker_TP{index}", "memory_used": int((used - taken) * GIB)}]
         device = {
             **empty_device(index),

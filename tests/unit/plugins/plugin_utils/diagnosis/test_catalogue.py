@@ -83,8 +83,12 @@ SITUATIONS: list[Row] = [
     ("82 % of the expected speed", {"speed": 0.82}, set()),
     ("faster than expected", {"speed": 1.3}, set()),
     ("memory 14 % apart", {"used": [18.2, 18.2, 18.2, 15.7]}, set()),
-    ("a small guest that disturbs nobody", {"strangers": {0: ("python3 exporter.py", 0.3)}}, set()),
-    ("a guest on a GPU with room", {"strangers": {0: ("python3 embed.py", 1.0)}, "used": [18.9, 18, 18, 18]}, set()),
+    ("a small guest that disturbs nobody", {"other_processes": {0: ("python3 exporter.py", 0.3)}}, set()),
+    (
+        "a guest on a GPU with room",
+        {"other_processes": {0: ("python3 embed.py", 1.0)}, "used": [18.9, 18, 18, 18]},
+        set(),
+    ),
     ("a group over two nodes talks over sockets", {"tp": 8, "heads": 64, "transport": "NET/Socket/0"}, set()),
     ("slow while others use the server", {"speed": 0.3, "token_ratio": 2.5}, set()),
     ("warm up hint in the log, all answers came", {"log": [HANG]}, set()),
@@ -179,10 +183,14 @@ SITUATIONS: list[Row] = [
     ("memory 16 % apart", {"used": [18.2, 18.2, 18.2, 15.2]}, {"memory.unbalanced"}),
     (
         "a guest on GPU 0",
-        {"strangers": {0: ("python3 embed.py", 4.8)}, "used": [18.9, 14.0, 14.0, 14.0]},
+        {"other_processes": {0: ("python3 embed.py", 4.8)}, "used": [18.9, 14.0, 14.0, 14.0]},
         {"memory.other_process"},
     ),
-    ("a guest that costs speed", {"strangers": {0: ("python3 train.py", 1.0)}, "speed": 0.6}, {"memory.other_process"}),
+    (
+        "a guest that costs speed",
+        {"other_processes": {0: ("python3 train.py", 1.0)}, "speed": 0.6},
+        {"memory.other_process"},
+    ),
     (
         "somebody else's memory at start",
         {"failure": "connection_refused", "loaded": False, "log": [BUSY]},
@@ -330,24 +338,24 @@ def ids(judged: Judged, name: str, rules: Sequence[Rule] = RULES) -> set[str]:
 
 
 @pytest.mark.parametrize("row", SITUATIONS, ids=NAMES)
-def test_situation(judged: Judged, row: Row) -> None:
+def test_diagnose_by_situation(judged: Judged, row: Row) -> None:
     assert ids(judged, row[0]) == row[2]
 
 
-def test_there_are_both_directions() -> None:
+def test_situations_include_healthy_and_faulty_nodes() -> None:
     assert len(SITUATIONS) >= 40
     assert len([row for row in SITUATIONS if not row[2]]) >= 12
     assert len({cause for row in SITUATIONS for cause in row[2]}) >= 30
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}")
-def test_no_rule_can_be_taken_away_unnoticed(judged: Judged, rule: Rule) -> None:
+def test_every_rule_changes_a_situation(judged: Judged, rule: Rule) -> None:
     rest = [other for other in RULES if other is not rule]
     assert any(ids(judged, name, rest) != causes for name, _facts, causes in SITUATIONS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_diagnosis_can_be_acted_on(judged: Judged, name: str) -> None:
+def test_every_diagnosis_has_cause_remedy_and_findings(judged: Judged, name: str) -> None:
     for item in diagnose(*judged[name]):
         assert item.title
         assert item.cause.endswith(".")
@@ -358,7 +366,7 @@ def test_every_diagnosis_can_be_acted_on(judged: Judged, name: str) -> None:
         assert all(item.evidence)
 
 
-def test_failures_come_before_warnings_and_the_surest_first(situation: Build) -> None:
+def test_diagnoses_are_sorted_by_severity_and_confidence(situation: Build) -> None:
     node = situation(used=[19.8] * 4, transport="NET/Socket/0", throttle={0: ["sw_thermal_slowdown"]}, speed=0.2)
     assert [(item.id, item.confidence) for item in node.findings_of()] == [
         ("gpu.too_hot", "high"),
@@ -367,6 +375,6 @@ def test_failures_come_before_warnings_and_the_surest_first(situation: Build) ->
     ]
 
 
-def test_areas_that_were_not_asked_for_have_no_causes(situation: Build) -> None:
+def test_diagnose_skips_areas_that_are_not_selected(situation: Build) -> None:
     node = situation(tp=1).node()
     assert diagnose(node, judge(node, ["configuration"])) == []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first layer short of GPUs, and what slows or breaks one. Whether it is named: test_catalogue.py."""
+"""Missing and slow GPUs. test_catalogue.py tests when they are diagnosed."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Build = Callable[..., t.Any]
         ({"gpus": 3, "on_bus": 3}, "the machine itself (PCI bus)"),
         ({"gpus": 3, "on_bus": 4}, "the driver"),
         ({"gpus": 3, "on_bus": 0}, "the machine or its driver"),
-        ({"lost": [3]}, "the GPU (driver shows it, no answer)"),
+        ({"lost": [3]}, "the GPU (listed by the driver, but not responding)"),
     ],
 )
-def test_the_first_layer_that_disagrees(situation: Build, facts: dict, where: str) -> None:
-    found = situation(tp=1, dp=3, **facts).diagnosis("gpu.missing")
-    assert found.title == f"GPUs are missing: the first layer short of them is {where}"
+def test_missing_gpu_diagnosis_names_the_first_layer(situation: Build, facts: dict, where: str) -> None:
+    diagnosis = situation(tp=1, dp=3, **facts).diagnosis("gpu.missing")
+    assert diagnosis.title == f"GPUs are missing, first at this layer: {where}"
 
 
-def test_the_container_is_a_layer_too(situation: Build) -> None:
+def test_missing_gpu_diagnosis_includes_the_container(situation: Build) -> None:
     log = ["(Worker_TP3 pid=103) ERROR 11-23 12:01:00 [x.py:1] RuntimeError: CUDA error: invalid device ordinal"]
     node = situation(failure="connection_refused", loaded=False, log=log, environment={})
     assert "vllm_gpus: all" in node.diagnosis("gpu.missing").remedy
 
 
-def test_layers_are_counted_from_the_bottom_up(situation: Build) -> None:
-    case = situation(lost=[3], environment={"CUDA_VISIBLE_DEVICES": "0,1"}, tp=2).case()
-    assert devices.layers(case) == [
+def test_layers_are_in_order_from_plan_to_vllm(situation: Build) -> None:
+    context = situation(lost=[3], environment={"CUDA_VISIBLE_DEVICES": "0,1"}, tp=2).context()
+    assert devices.layers(context) == [
         ("plan", 4),
         ("PCI bus", 4),
         ("driver", 4),
@@ -46,7 +46,7 @@ def test_layers_are_counted_from_the_bottom_up(situation: Build) -> None:
     ]
 
 
-def test_who_may_not_look_at_the_gpus_says_nothing_about_the_server(situation: Build) -> None:
+def test_no_driver_diagnosis_without_permission_excludes_the_server(situation: Build) -> None:
     node = situation(unavailable="no_permission", failure="connection_refused", booted=False)
     assert node.ids() == {"gpu.no_driver", "server.down"}
     assert "performance.throughput" not in node.diagnosis("gpu.no_driver").findings
@@ -63,15 +63,15 @@ def test_who_may_not_look_at_the_gpus_says_nothing_about_the_server(situation: B
         ("unknown_0x400", "gpu.slowed_down"),
     ],
 )
-def test_reasons_of_a_lower_clock(situation: Build, reason: str, identity: str) -> None:
+def test_slowed_gpu_diagnosis_by_throttle_reason(situation: Build, reason: str, identity: str) -> None:
     assert situation(throttle={1: [reason]}, speed=0.5).ids() == {identity}
 
 
-def test_heat_goes_before_the_slowdown_that_it_causes(situation: Build) -> None:
+def test_slowed_gpu_diagnosis_prefers_heat(situation: Build) -> None:
     assert situation(throttle={1: ["hw_slowdown", "hw_thermal_slowdown"]}).ids() == {"gpu.too_hot"}
 
 
-def test_all_that_one_hot_gpu_does_is_one_cause(situation: Build) -> None:
+def test_hot_gpu_diagnosis_explains_all_its_effects(situation: Build) -> None:
     node = situation(throttle={2: ["sw_thermal_slowdown"]}, temperature={2: 97}, apart=True, speed=0.4)
     assert set(node.diagnosis("gpu.too_hot").findings) == {
         "hardware.throttle",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who takes the memory, and what to set. Whether it is named: test_catalogue.py."""
+"""Causes and remedies of memory faults. test_catalogue.py tests when they are concluded."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CACHE = (
 )
 
 
-def test_a_guest_is_named_with_what_it_holds(situation: Build) -> None:
-    node = situation(strangers={0: ("python3 embed.py", 4.8)}, used=[18.9, 14.0, 14.0, 14.0])
+def test_other_process_diagnosis_names_the_process_and_its_memory(situation: Build) -> None:
+    node = situation(other_processes={0: ("python3 embed.py", 4.8)}, used=[18.9, 14.0, 14.0, 14.0])
     assert node.diagnosis("memory.other_process").evidence[0] == "GPU 0: python3 embed.py (pid 4242) holds 4.8 GiB"
 
 
-def test_without_a_process_of_vllm_nobody_is_a_stranger(situation: Build) -> None:
-    node = situation(strangers={0: ("python3 train.py", 4.8)}, used=[0.9, 0.9, 0.9, 0.9])
-    assert memory.strangers(node.case()) == {}
+def test_other_processes_without_a_vllm_process_are_unknown(situation: Build) -> None:
+    node = situation(other_processes={0: ("python3 train.py", 4.8)}, used=[0.9, 0.9, 0.9, 0.9])
+    assert memory.other_processes(node.context()) == {}
 
 
 @pytest.mark.parametrize(
@@ -40,34 +40,34 @@ def test_without_a_process_of_vllm_nobody_is_a_stranger(situation: Build) -> Non
         ({}, "Activations, sampling or CUDA graphs", "--max-num-seqs"),
     ],
 )
-def test_where_it_ran_out(situation: Build, facts: dict, cause: str, remedy: str) -> None:
+def test_gpu_out_of_memory_diagnosis_by_phase(situation: Build, facts: dict, cause: str, remedy: str) -> None:
     node = situation(failure="connection_refused", log=[OOM], **facts)
-    found = node.diagnosis("memory.gpu_out_of_memory")
-    assert cause in found.cause
-    assert remedy in found.remedy
+    diagnosis = node.diagnosis("memory.gpu_out_of_memory")
+    assert cause in diagnosis.cause
+    assert remedy in diagnosis.remedy
 
 
 @pytest.mark.parametrize(
     ("capability", "dtype", "offered"), [("8.9", "auto", True), ("7.5", "auto", False), ("8.9", "fp8", False)]
 )
-def test_an_8_bit_cache_only_where_it_is_possible_and_new(
+def test_kv_cache_diagnosis_offers_fp8_only_if_supported_and_unused(
     situation: Build, capability: str, dtype: str, offered: bool
 ) -> None:
     facts = {"failure": "connection_refused", "loaded": False, "log": [CACHE], "arguments": {"kv_cache_dtype": dtype}}
-    found = situation(capability=capability, **facts).diagnosis("memory.kv_cache_too_small")
-    assert ("fp8" in found.remedy) is offered
+    diagnosis = situation(capability=capability, **facts).diagnosis("memory.kv_cache_too_small")
+    assert ("fp8" in diagnosis.remedy) is offered
 
 
-def test_preemption_halves_the_streams(situation: Build) -> None:
+def test_preemption_diagnosis_halves_the_streams(situation: Build) -> None:
     line = (
         "(EngineCore pid=95) WARNING 11-23 12:01:00 [scheduler.py:1057] Sequence group 42 is preempted by "
         "PreemptionMode.RECOMPUTE mode because there is not enough KV cache space."
     )
-    found = situation(log=[line], arguments={"max_num_seqs": 256}).diagnosis("memory.preemption")
-    assert "--max-num-seqs 128 (vllm_max_num_seqs: 128)" in found.remedy
-    assert "KV cache: 327,424 tokens" in found.evidence
+    diagnosis = situation(log=[line], arguments={"max_num_seqs": 256}).diagnosis("memory.preemption")
+    assert "--max-num-seqs 128 (vllm_max_num_seqs: 128)" in diagnosis.remedy
+    assert "KV cache: 327,424 tokens" in diagnosis.evidence
 
 
-def test_uneven_stages_need_no_fix(situation: Build) -> None:
-    found = situation(tp=2, pp=2, used=[18.2, 18.2, 14.0, 14.0]).diagnosis("memory.uneven_stages")
-    assert found.remedy.startswith("None needed")
+def test_uneven_stages_diagnosis_needs_no_fix(situation: Build) -> None:
+    diagnosis = situation(tp=2, pp=2, used=[18.2, 18.2, 14.0, 14.0]).diagnosis("memory.uneven_stages")
+    assert diagnosis.remedy.startswith("None needed")

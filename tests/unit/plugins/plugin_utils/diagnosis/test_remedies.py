@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag, variable
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag
 
 
 @pytest.mark.parametrize(
@@ -12,13 +12,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies i
     [
         ("tensor_parallel_size", 4, "--tensor-parallel-size 4 (vllm_tensor_parallel_size: 4)"),
         ("kv_cache_dtype", "fp8", "--kv-cache-dtype fp8 (vllm_kv_cache_dtype: fp8)"),
-        ("disable_custom_all_reduce", True, "--disable-custom-all-reduce (in vllm_extra_args)"),
-        ("block_size", 16, "--block-size 16 (in vllm_extra_args)"),
+        ("disable_custom_all_reduce", True, "--disable-custom-all-reduce (vllm_extra_args)"),
+        ("block_size", 16, "--block-size 16 (vllm_extra_args)"),
     ],
 )
-def test_flag_and_variable(name: str, value: object, text: str) -> None:
+def test_flag_includes_the_role_variable(name: str, value: object, text: str) -> None:
     assert flag(name, value) == text
-
-
-def test_environment() -> None:
-    assert variable("NCCL_P2P_DISABLE", 1) == "NCCL_P2P_DISABLE=1 (in vllm_environment)"

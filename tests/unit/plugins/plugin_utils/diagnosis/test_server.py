@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the logs and settings prove about the server. Whether it is named: test_catalogue.py."""
+"""Causes in logs and settings of the server. test_catalogue.py tests when they are concluded."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import ser
 Build = Callable[..., t.Any]
 
 
-def test_each_setting_has_its_remedy(situation: Build) -> None:
+def test_settings_diagnosis_lists_every_remedy(situation: Build) -> None:
     node = situation(environment={"VLLM_USE_V1": "1", "VLLM_MAX_NUM_SEQS": "64"})
-    found = node.diagnosis("configuration.settings")
-    assert found.title == "2 settings of vLLM 0.32.0 are wrong, dead or harmful"
-    assert set(found.evidence) == {"VLLM_USE_V1=1", "VLLM_MAX_NUM_SEQS=64"}
-    assert "--max-num-seqs" in found.remedy
+    diagnosis = node.diagnosis("configuration.settings")
+    assert diagnosis.title == "2 settings of vLLM 0.32.0 are invalid, ignored or harmful"
+    assert set(diagnosis.evidence) == {"VLLM_USE_V1=1", "VLLM_MAX_NUM_SEQS=64"}
+    assert "--max-num-seqs" in diagnosis.remedy
 
 
 @pytest.mark.parametrize(("environment", "words"), [({}, "NCCL_P2P_DISABLE=1"), ({"NCCL_P2P_DISABLE": "1"}, "py-spy")])
-def test_a_hang_suspects_peer_access_only_where_it_is_on(situation: Build, environment: dict, words: str) -> None:
+def test_hang_diagnosis_suspects_peer_access_only_if_enabled(situation: Build, environment: dict, words: str) -> None:
     log = [
         "[rank1]:[E1123 12:01:00.123 ProcessGroupNCCL.cpp:629] [Rank 1] Watchdog caught collective operation timeout: "
         "WorkNCCL(SeqNum=12, OpType=ALLREDUCE, NumelIn=5120) ran for 600003 milliseconds before timing out.",
     ]
-    # The server is gone, so its variables come from the log.
+    # The server has exited, so its variables come from the log.
     log += [f"node:1:1 [0] NCCL INFO {name} set by environment to {value}." for name, value in environment.items()]
-    found = situation(failure="connection_refused", log=log).diagnosis("server.hangs")
-    assert words in found.remedy
+    diagnosis = situation(failure="connection_refused", log=log).diagnosis("server.hangs")
+    assert words in diagnosis.remedy
 
 
-def test_a_server_that_had_started_was_stopped_since(situation: Build) -> None:
-    assert "was stopped or killed since" in situation(failure="connection_refused").diagnosis("server.down").cause
+def test_down_diagnosis_after_a_start_is_a_stop(situation: Build) -> None:
+    assert "has been stopped or killed since" in situation(failure="connection_refused").diagnosis("server.down").cause
     never = situation(failure="connection_refused", booted=False).diagnosis("server.down")
-    assert "had started" not in never.cause
+    assert "was running" not in never.cause
 
 
-def test_faults_with_rules_of_their_own_are_faults_of_the_scanner() -> None:
-    assert {*server._OWN_RULES, *server._CONSEQUENCES} <= set(FAULTS)
+def test_rules_refer_to_existing_faults() -> None:
+    assert {*server._WITH_RULES, *server._CONSEQUENCES} <= set(FAULTS)

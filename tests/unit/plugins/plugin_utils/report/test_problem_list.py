@@ -31,7 +31,7 @@ def test_what_no_cause_explains_stands_for_itself(fleet: dict) -> None:
     node["diagnoses"][0]["findings"] = ["nccl.transport"]
     titles = [item.title for item in problem_list.problems(node)]
     assert titles[0] == "The GPUs of this node talk over TCP sockets"
-    assert titles[1:] == ["Throughput: one stream reaches only 35 % of what is expected"]
+    assert titles[1:] == ["Throughput: one stream reaches 35 % of the expected speed"]
 
 
 def test_failures_come_before_warnings(fleet: dict) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 def test_the_fleet_is_sorted_by_trouble(fleet: dict) -> None:
     assert tables.by_trouble(fleet) == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
     rows = [line.split()[1] for line in tables.fleet(fleet, UNICODE) if line.startswith((" ✗ ", " ✓ "))]
-    assert rows == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy", "incomplete:"]
+    assert rows == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy", "3"]
 
 
 def test_a_row_shows_gpus_tp_and_speed(fleet: dict) -> None:

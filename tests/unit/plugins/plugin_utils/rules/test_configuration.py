@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The running server's settings."""
+"""The settings of the running server."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ Build = Callable[..., NodeFacts]
 
 
 def judged(node: NodeFacts) -> dict[str, list[Status]]:
-    found: dict[str, list[Status]] = {}
+    statuses: dict[str, list[Status]] = {}
     for item in configuration.evaluate(node):
         if item.check != "configuration.profile":
-            found.setdefault(item.check.partition(".")[2], []).append(item.status)
-    return found
+            statuses.setdefault(item.check.partition(".")[2], []).append(item.status)
+    return statuses
 
 
-def test_a_clean_server_passes(node: Build, results: dict) -> None:
+def test_configuration_of_a_clean_server_passes(node: Build, results: dict) -> None:
     assert judged(node(results)) == {"arguments": [Status.PASS], "environment": [Status.PASS]}
 
 
-def test_dead_arguments_fail(node: Build, results: dict) -> None:
+def test_arguments_that_were_removed_fail(node: Build, results: dict) -> None:
     results["tensor_parallel"]["arguments"]["swap_space"] = 4
     assert judged(node(results))["arguments"] == [Status.FAIL]
 
 
-def test_both_paths_off_is_one_failure_not_three(node: Build, results: dict) -> None:
+def test_environment_with_both_paths_disabled_is_one_failure(node: Build, results: dict) -> None:
     results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
     wrong = [item for item in configuration.evaluate(node(results)) if item.status in (Status.WARN, Status.FAIL)]
     assert [(item.check, item.status) for item in wrong] == [("configuration.environment", Status.FAIL)]
 
 
-def test_one_path_off_is_a_warning(node: Build, results: dict) -> None:
+def test_environment_with_one_path_disabled_warns(node: Build, results: dict) -> None:
     results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1"}
     assert judged(node(results))["environment"] == [Status.WARN]
 
@@ -57,76 +57,76 @@ PEERS = {"matrix": [["X", "PHB"], ["PHB", "X"]], "p2p": [["X", "OK"], ["OK", "X"
         (PEERS, None, None),
     ],
 )
-def test_a_path_that_is_off_for_a_proven_reason_is_accepted_with_the_proof(
+def test_environment_accepts_a_disabled_path_with_proof(
     node: Build, results: dict, topology: dict, measured: dict | None, proof: str | None
 ) -> None:
     results["tensor_parallel"].update(tensor_parallel_size=2, environment={"NCCL_P2P_DISABLE": "1"})
     results["gpu"]["ansible_facts"]["gpu"]["topology"] = topology
     if measured:
         results["nccl_bandwidth"] = {"bandwidth": measured, "findings": []}
-    (finding,) = found(node(results), "environment")
+    (finding,) = answers(node(results), "environment")
     assert finding.status is (Status.PASS if proof else Status.WARN)
     assert (proof or "") in str(finding.evidence.get("needed_here", ""))
 
 
-def test_a_proof_does_not_excuse_both_paths_off(node: Build, results: dict) -> None:
+def test_environment_with_both_paths_disabled_fails_despite_proof(node: Build, results: dict) -> None:
     results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
     results["gpu"]["ansible_facts"]["gpu"]["topology"] = NO_PEERS
     assert judged(node(results))["environment"] == [Status.FAIL]
 
 
-def test_the_log_stands_in_for_the_process(node: Build, results: dict) -> None:
+def test_configuration_without_process_reads_the_log(node: Build, results: dict) -> None:
     results["tensor_parallel"] = {"failed": True, "msg": "boom"}
     results["logs"]["engine"] = {"vllm_version": "0.32.0", "arguments": {"kv_cache_dtype": "fp8_e4m3fn"}}
     assert judged(node(results)) == {"arguments": [Status.FAIL], "environment": [Status.NOT_TESTED]}
 
 
-def test_what_cannot_be_read_is_not_tested(node: Build, results: dict) -> None:
+def test_configuration_that_is_unreadable_is_not_tested(node: Build, results: dict) -> None:
     results["tensor_parallel"].update(arguments=None, environment=None)
     assert judged(node(results)) == {"arguments": [Status.NOT_TESTED], "environment": [Status.NOT_TESTED]}
 
 
-def test_an_empty_environment_was_read(node: Build, results: dict) -> None:
+def test_environment_that_is_empty_passes(node: Build, results: dict) -> None:
     results["tensor_parallel"]["environment"] = {}
     assert judged(node(results))["environment"] == [Status.PASS]
 
 
-def test_without_server_and_log_the_judge_gives_the_reason(node: Build, results: dict) -> None:
+def test_configuration_without_server_and_log_is_empty(node: Build, results: dict) -> None:
     results["tensor_parallel"] = results["logs"] = {}
     assert configuration.evaluate(node(results)) == []
 
 
-def found(node: NodeFacts, check: str) -> list:
+def answers(node: NodeFacts, check: str) -> list:
     return [item for item in configuration.evaluate(node) if item.check == f"configuration.{check}"]
 
 
-def test_what_is_so_by_itself_is_noted_and_passes(node: Build, results: dict) -> None:
+def test_arguments_that_are_redundant_pass(node: Build, results: dict) -> None:
     results["tensor_parallel"]["arguments"] |= {"enable_chunked_prefill": True, "disable_custom_all_reduce": True}
-    (finding,) = found(node(results), "arguments")
+    (finding,) = answers(node(results), "arguments")
     assert finding.status is Status.PASS
     assert len(finding.evidence["redundant"]) == 2
 
 
-def test_a_combination_belongs_to_the_setting_that_it_is_named_after(node: Build, results: dict) -> None:
+def test_combination_belongs_to_the_check_of_its_name(node: Build, results: dict) -> None:
     results["tensor_parallel"]["arguments"] = {"fail_on_environ_validation": True}
     results["tensor_parallel"]["environment"] = {"VLLM_EXTRA_ARGS": "x"}
     assert judged(node(results)) == {"arguments": [Status.FAIL], "environment": [Status.PASS]}
 
 
-def test_repeated_prompts_measure_the_cache(node: Build, results: dict) -> None:
+def test_arguments_with_prefix_caching_and_seed_warn(node: Build, results: dict) -> None:
     assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS, Status.WARN]
     results["tensor_parallel"]["arguments"]["enable_prefix_caching"] = False
     assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS]
 
 
-def test_old_versions_cache_only_where_told_to(node: Build, results: dict) -> None:
+def test_prefix_caching_of_old_versions_is_off_by_default(node: Build, results: dict) -> None:
     results["tensor_parallel"]["vllm_version"] = "0.7.3"
     assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS]
     results["tensor_parallel"]["arguments"]["enable_prefix_caching"] = True
     assert judged(node(results, fixed_seed=True))["arguments"] == [Status.PASS, Status.WARN]
 
 
-def test_a_container_with_little_shared_memory(node: Build, results: dict) -> None:
+def test_environment_of_a_container_with_small_shm_warns(node: Build, results: dict) -> None:
     results["tensor_parallel"]["container"] = {"ipc_mode": "private", "shm_size": 64 * 2**20}
     assert judged(node(results))["environment"] == [Status.PASS, Status.WARN]
     results["tensor_parallel"]["container"]["ipc_mode"] = "host"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes side by side."""
+"""Rules over all nodes of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS: t.Final = (("prompt-128", 128, 1, 100.0), ("prompt-1024", 1024, 1, 90.0),
 
 
 def node(*factors: float, roofline: str = "pass", **vllm: t.Any) -> Node:
-    """The entry of a node in the report; ``factors`` are its speeds relative to ``STEPS``."""
+    """Return the report entry of a node; ``factors`` are its speeds relative to ``STEPS``."""
     return {
         "errors": [],
         "reachable": True,
@@ -60,7 +60,7 @@ def node(*factors: float, roofline: str = "pass", **vllm: t.Any) -> Node:
 
 
 def noisy(size: int, noise: float, seed: int, slow: float = 0.0) -> dict[str, Node]:
-    """``size`` equal nodes with ``noise``; ``slow`` takes this part of its speed from node-3."""
+    """Return ``size`` equal nodes with ``noise``; node-3 is slower by the part ``slow``."""
     draw = random.Random(seed)
     factors = {name: 1 - slow if name == "node-3" else 1.0 for name in (f"node-{index}" for index in range(size))}
     return {name: node(*(factor * draw.gauss(1, noise) for _step in STEPS)) for name, factor in factors.items()}
@@ -70,7 +70,7 @@ def of(findings: list[Finding], check: str) -> list[Finding]:
     return [item for item in findings if item.check == check]
 
 
-def test_one_of_eight_nodes_is_twelve_per_cent_slow() -> None:
+def test_outliers_finds_one_slow_node_of_eight() -> None:
     for seed in range(50):
         (finding,) = fleet.outliers(noisy(8, noise=0.01, seed=seed, slow=0.12))
         assert finding.status.value == "fail"
@@ -78,7 +78,7 @@ def test_one_of_eight_nodes_is_twelve_per_cent_slow() -> None:
     assert finding.summary.startswith("slower than their peers: node-3 by 1")
 
 
-def test_a_node_that_others_use_is_not_slow_by_itself() -> None:
+def test_outliers_ignores_steps_of_a_shared_server() -> None:
     nodes = noisy(8, noise=0.01, seed=1, slow=0.5)
     for step in nodes["node-3"]["load"]:
         step["shared"] = True
@@ -87,7 +87,7 @@ def test_a_node_that_others_use_is_not_slow_by_itself() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 8, 20])
-def test_equal_fleets_with_noise_raise_under_one_per_cent_false_alarms(size: int) -> None:
+def test_slow_nodes_of_equal_fleets_have_few_false_alarms(size: int) -> None:
     alarms = sum(bool(fleet.slow_nodes(noisy(size, noise=0.03, seed=seed))) for seed in range(200))
     assert alarms / 200 < 0.01
 
@@ -95,29 +95,29 @@ def test_equal_fleets_with_noise_raise_under_one_per_cent_false_alarms(size: int
 @pytest.mark.parametrize(
     ("rooflines", "status", "words"),
     [
-        (["pass", "pass", "pass"], "pass", "all as fast as they should be"),
-        (["pass", "warn", "pass"], "warn", "too slow: node-1"),
-        (["pass", "warn", "fail"], "fail", "too slow: node-2"),
-        (["pass", "not_tested", "pass"], "not_tested", "unknown for node-1"),
+        (["pass", "pass", "pass"], "pass", "3 nodes are as fast as the hardware allows"),
+        (["pass", "warn", "pass"], "warn", "1 node is slower than the hardware allows: node-1"),
+        (["pass", "warn", "fail"], "fail", "1 node is slower than the hardware allows: node-2"),
+        (["pass", "not_tested", "pass"], "not_tested", "expected speed of node-1 is unknown"),
     ],
 )
-def test_three_nodes_fall_back_to_the_roofline(rooflines: list[str], status: str, words: str) -> None:
+def test_outliers_of_three_nodes_uses_the_roofline(rooflines: list[str], status: str, words: str) -> None:
     nodes = {f"node-{index}": node(1, 1, 1, roofline=verdict) for index, verdict in enumerate(rooflines)}
-    # However far apart they are: three are too few to say who is right.
+    # Even a large difference does not count: three nodes are too few to know which one is right.
     nodes["node-0"] = node(0.5, 0.5, 0.5)
     (finding,) = fleet.outliers(nodes)
     assert finding.status.value == status
-    assert "3 comparable nodes, fewer than 5: judged by the roofline" in finding.summary
+    assert "outlier detection needs 5 comparable nodes, this group has 3" in finding.summary
     assert words in finding.summary
 
 
-def test_one_step_far_off_counts_by_itself() -> None:
+def test_slow_nodes_includes_a_single_slow_step() -> None:
     nodes = noisy(8, noise=0.01, seed=1)
     nodes["node-5"]["load"][1]["output_throughput"] *= 0.75
     assert list(fleet.slow_nodes(nodes)["node-5"]) == ["prompt-1024 (1024+64 tokens, 1 streams)"]
 
 
-def test_a_faster_node_is_no_trouble() -> None:
+def test_slow_nodes_ignores_a_faster_node() -> None:
     nodes = noisy(8, noise=0.01, seed=1)
     nodes["node-5"] = node(1.5, 1.5, 1.5)
     assert fleet.slow_nodes(nodes) == {}
@@ -127,32 +127,32 @@ def test_a_faster_node_is_no_trouble() -> None:
     "vllm",
     [{"tensor_parallel_size": 2}, {"model": "other"}, {"version": "0.27.0"}, {"data_parallel_size": 2}],
 )
-def test_nodes_that_are_set_up_differently_are_no_peers(vllm: dict) -> None:
+def test_outliers_groups_nodes_by_setup(vllm: dict) -> None:
     nodes = noisy(6, noise=0.01, seed=1) | {"other": node(0.5, 0.5, 0.5, **vllm)}
     assert {item.status.value for item in fleet.outliers(nodes)} == {"pass"}
     assert len(fleet.outliers(nodes)) == 2
 
 
-def test_other_gpus_are_no_peers() -> None:
+def test_outliers_groups_nodes_by_gpu() -> None:
     other = node(0.5, 0.5, 0.5)
     other["facts"]["gpus"] = {"names": {"Quadro RTX 6000": 4}, "count": 4}
     assert len(fleet.outliers(noisy(6, noise=0.01, seed=1) | {"other": other})) == 2
 
 
-def test_a_void_step_is_no_speed() -> None:
+def test_slow_nodes_ignores_void_steps() -> None:
     nodes = noisy(6, noise=0.01, seed=1)
     nodes["node-2"]["load"][0] |= {"output_throughput": 20.0, "void": True}
     assert fleet.slow_nodes(nodes) == {}
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "nothing to compare"), (0, "no node has a speed")])
-def test_nothing_to_compare_is_not_tested(count: int, words: str) -> None:
+def test_outliers_without_peers_is_not_tested(count: int, words: str) -> None:
     (finding,) = fleet.outliers({f"node-{index}": node() for index in range(count)})
     assert finding.status.value == "not_tested"
     assert words in finding.summary
 
 
-def test_a_figure_that_one_node_lacks_is_a_failure() -> None:
+def test_missing_fails_if_one_node_lacks_a_step() -> None:
     nodes = noisy(4, noise=0.01, seed=1)
     del nodes["node-1"]["load"][1]
     finding = fleet.missing(nodes)
@@ -160,14 +160,14 @@ def test_a_figure_that_one_node_lacks_is_a_failure() -> None:
     assert finding.evidence == {"node-1": ["no speed for prompt-1024 (1024+64 tokens, 1 streams)"]}
 
 
-def test_a_figure_that_hardly_any_node_has_is_not_missing() -> None:
+def test_missing_ignores_a_step_that_few_nodes_have() -> None:
     nodes = noisy(4, noise=0.01, seed=1)
     for name in ("node-0", "node-1", "node-2"):
         del nodes[name]["load"][1]
     assert fleet.missing(nodes).status.value == "pass"
 
 
-def test_what_was_not_asked_for_is_not_missing() -> None:
+def test_missing_ignores_nodes_without_performance_section() -> None:
     nodes = noisy(3, noise=0.01, seed=1)
     nodes["node-1"]["load"] = []
     nodes["node-1"]["sections"][0]["selected"] = False
@@ -177,19 +177,19 @@ def test_what_was_not_asked_for_is_not_missing() -> None:
 @pytest.mark.parametrize(
     "damage", [{"reachable": False}, {"errors": [{"module": "throughput_probe", "reason": "throughput_probe failed"}]}]
 )
-def test_lost_nodes_and_failed_modules_are_missing(damage: dict) -> None:
+def test_missing_includes_lost_nodes_and_failed_modules(damage: dict) -> None:
     nodes = noisy(3, noise=0.01, seed=1)
     nodes["node-1"] |= {**copy.deepcopy(damage), "load": []}
     finding = fleet.missing(nodes)
-    assert finding.summary == "incomplete: node-1"
+    assert finding.summary == "1 of 3 nodes has incomplete results: node-1"
     assert finding.status.value == "fail"
 
 
-def test_all_findings_together() -> None:
-    found = fleet.evaluate(noisy(8, noise=0.01, seed=3))
-    assert [(item.check, item.status.value) for item in found] == [
+def test_evaluate_returns_missing_and_outliers() -> None:
+    findings = fleet.evaluate(noisy(8, noise=0.01, seed=3))
+    assert [(item.check, item.status.value) for item in findings] == [
         ("fleet.missing", "pass"),
         ("fleet.outlier", "pass"),
     ]
-    assert "4 x RTX 4000 Ada" not in found[0].summary
-    assert of(found, "fleet.outlier")[0].evidence["group"] == "4 x RTX 4000 Ada, TP 4, m, vLLM 0.32.0"
+    assert "4 x RTX 4000 Ada" not in findings[0].summary
+    assert of(findings, "fleet.outlier")[0].evidence["group"] == "4 x RTX 4000 Ada, TP 4, m, vLLM 0.32.0"

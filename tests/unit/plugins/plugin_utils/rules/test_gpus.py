@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sums over GPU samples."""
+"""Aggregated GPU samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def at(time: float, *values: float | None) -> dict:
     return {"time": time, "gpus": [{"index": i, "utilization_gpu": value} for i, value in enumerate(values)]}
 
 
-def test_null_readings_do_not_count_as_zero() -> None:
+def test_means_ignore_null_readings() -> None:
     assert gpus.means([at(0, 50, None), at(1, 70, None)], "utilization_gpu") == {0: 60.0}
 
 
@@ -24,7 +24,7 @@ def test_buckets_are_means_of_windows() -> None:
     assert gpus.buckets(samples, "utilization_gpu", 1.0) == [(0.0, {0: 15.0}), (1.0, {0: 90.0})]
 
 
-def test_only_keeps_the_named_gpus() -> None:
+def test_only_keeps_the_selected_gpus() -> None:
     assert gpus.only([at(0, 1, 2, 3)], [0, 2])[0]["gpus"] == [
         {"index": 0, "utilization_gpu": 1},
         {"index": 2, "utilization_gpu": 3},
@@ -41,7 +41,7 @@ def test_only_keeps_the_named_gpus() -> None:
         ({}, []),
     ],
 )
-def test_holders_have_more_than_a_context(used: dict[int, float], holding: list[int]) -> None:
+def test_holders_exclude_gpus_with_only_a_context(used: dict[int, float], holding: list[int]) -> None:
     assert gpus.holders(used) == holding
 
 

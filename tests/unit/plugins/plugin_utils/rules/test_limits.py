@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every limit says where it comes from."""
+"""Every limit has a unit and a source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIMITS = {name: value for name, value in vars(limits).items() if isinstance(valu
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_a_limit_has_unit_and_source(name: str) -> None:
+def test_limit_has_unit_and_source(name: str) -> None:
     assert LIMITS[name].value > 0
     assert LIMITS[name].unit
     assert len(LIMITS[name].source) > 20

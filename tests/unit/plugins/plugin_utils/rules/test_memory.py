@@ -17,7 +17,7 @@ Build = Callable[..., NodeFacts]
 
 
 def use(results: dict, *gib: float) -> None:
-    """Bytes in use per GPU at rest; no load, so that these count."""
+    """Set the bytes in use per GPU, without a load that would take precedence."""
     results["load"] = {}
     for device, used in zip(results["gpu"]["ansible_facts"]["gpu"]["devices"], gib, strict=True):
         device["memory_used"] = int(used * GIB)
@@ -39,7 +39,7 @@ def judged(node: NodeFacts) -> dict[str, Status]:
         ((0.3, 0.3, 0.3, 0.3), "not_tested", "not_tested", "not_tested"),
     ],
 )
-def test_situations(node: Build, results: dict, gib: tuple, idle: str, balance: str, headroom: str) -> None:
+def test_compare_by_memory_use(node: Build, results: dict, gib: tuple, idle: str, balance: str, headroom: str) -> None:
     use(results, *gib)
     assert judged(node(results)) == {
         "idle_gpu": Status(idle),
@@ -48,15 +48,15 @@ def test_situations(node: Build, results: dict, gib: tuple, idle: str, balance: 
     }
 
 
-def test_the_memory_of_a_second_server_is_another_amount(node: Build, results: dict) -> None:
+def test_balance_ignores_a_second_server(node: Build, results: dict) -> None:
     use(results, 18, 18, 12, 12)
     results["tensor_parallel"]["tensor_parallel_size"] = 2
-    assert judged(node(results))["balance"] is Status.FAIL, "nothing says that it is another server's"
+    assert judged(node(results))["balance"] is Status.FAIL, "the second server is not known"
     results["tensor_parallel"]["gpus"] = [0, 1]
     assert judged(node(results)) == dict.fromkeys(("idle_gpu", "balance", "headroom"), Status.PASS)
 
 
-def test_idle_gpus_are_named_and_the_remedy_fits_the_cause(node: Build, results: dict) -> None:
+def test_idle_gpu_remedy_depends_on_the_group_size(node: Build, results: dict) -> None:
     use(results, 18, 0.3, 0.3, 0.3)
     results["tensor_parallel"]["tensor_parallel_size"] = 1
     small = memory.compare(node(results))[0]
@@ -68,19 +68,19 @@ def test_idle_gpus_are_named_and_the_remedy_fits_the_cause(node: Build, results:
     assert "--tensor-parallel-size" not in (broken.remedy or "")
 
 
-def test_memory_under_load_goes_before_memory_at_rest(node: Build, results: dict) -> None:
+def test_memory_used_prefers_readings_under_load(node: Build, results: dict) -> None:
     for device in results["gpu"]["ansible_facts"]["gpu"]["devices"]:
         device["memory_used"] = 0
     assert judged(node(results))["idle_gpu"] is Status.PASS
 
 
-def test_without_readings_there_is_no_answer(node: Build, results: dict) -> None:
+def test_compare_without_readings_is_empty(node: Build, results: dict) -> None:
     results["gpu"] = {"failed": True, "msg": "boom"}
     results["load"] = {}
     assert memory.compare(node(results)) == []
 
 
-def test_without_a_driver_it_is_the_reason(node: Build, results: dict) -> None:
+def test_compare_without_a_driver_names_it_as_reason(node: Build, results: dict) -> None:
     results["load"] = {}
     results["gpu"]["ansible_facts"]["gpu"]["devices"] = []
     results["gpu"]["findings"][1].update(status="fail", summary="NVIDIA driver not loaded")
@@ -89,31 +89,31 @@ def test_without_a_driver_it_is_the_reason(node: Build, results: dict) -> None:
     assert {item.summary for item in memory.compare(node(results))} == {"no GPU was found"}
 
 
-def test_without_totals_the_headroom_is_open(node: Build, results: dict) -> None:
+def test_headroom_without_totals_is_not_tested(node: Build, results: dict) -> None:
     for device in results["gpu"]["ansible_facts"]["gpu"]["devices"]:
         device["memory_total"] = None
     assert judged(node(results))["headroom"] is Status.NOT_TESTED
 
 
-def test_logs_without_a_fault_answer_the_question(node: Build, results: dict) -> None:
+def test_out_of_memory_passes_only_if_logs_were_read(node: Build, results: dict) -> None:
     results["logs"].update(sources=["/var/log/vllm.log"], findings=[])
     assert [item.status for item in memory.out_of_memory(node(results))] == [Status.PASS]
     results["logs"]["sources"] = []
     assert memory.out_of_memory(node(results)) == []
 
 
-def test_findings_of_the_logs_are_kept(node: Build, results: dict) -> None:
+def test_evaluate_includes_out_of_memory(node: Build, results: dict) -> None:
     assert "memory.oom" in {item.check for item in memory.evaluate(node(results))}
 
 
 @pytest.mark.parametrize(("tokens", "replicas", "warns"), [(2048, 1, False), (2047, 1, True), (1024, 2, False)])
-def test_a_cache_that_does_not_hold_the_load(
+def test_cache_warns_if_the_load_does_not_fit(
     node: Build, results: dict, tokens: int, replicas: int, warns: bool
 ) -> None:
-    """The sustained step of the fixture: 8 streams of 128 + 128 tokens."""
+    """The sustained step of the fixture has 8 streams of 128 + 128 tokens."""
     results["logs"]["engine"]["kv_cache_tokens"] = tokens
     results["tensor_parallel"]["data_parallel_size"] = replicas
-    found = memory.cache(node(results))
-    assert [(item.check, item.measured, item.expected) for item in found] == (
+    findings = memory.cache(node(results))
+    assert [(item.check, item.measured, item.expected) for item in findings] == (
         [("memory.headroom", tokens, 2048)] if warns else []
     )

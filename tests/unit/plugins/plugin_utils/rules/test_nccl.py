@@ -1,13 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The transport against the topology."""
+"""The NCCL transport compared with the topology, hangs and bandwidth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, failed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import run as scan
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl
@@ -38,7 +39,7 @@ def topology(results: dict, link: str | None) -> None:
         ({"transport_net_ib": 4, "transport_p2p": 8}, "NV4", "pass"),
     ],
 )
-def test_situations(node: Build, results: dict, transports: dict, link: str | None, status: str) -> None:
+def test_transport_by_topology(node: Build, results: dict, transports: dict, link: str | None, status: str) -> None:
     results["logs"]["transports"] = transports
     topology(results, link)
     judged = [item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport"]
@@ -49,13 +50,13 @@ def test_situations(node: Build, results: dict, transports: dict, link: str | No
     ("log", "link", "status", "words"),
     [
         ("torch-default", "NV18", "pass", "connected over P2P"),
-        ("torch-p2p_off", "NV18", "warn", "host memory although the GPUs could reach each other"),
+        ("torch-p2p_off", "NV18", "warn", "host memory although the GPUs support peer-to-peer access"),
         ("torch-p2p_off", "PHB", "pass", "connected over SHM"),
         ("torch-socket", "NV18", "fail", "TCP sockets"),
         ("torch-socket", "SYS", "fail", "TCP sockets"),
     ],
 )
-def test_real_logs(node: Build, results: dict, log: str, link: str, status: str, words: str) -> None:
+def test_transport_of_recorded_logs(node: Build, results: dict, log: str, link: str, status: str, words: str) -> None:
     results["tensor_parallel"]["environment"] = {}
     results["logs"] = scan({"paths": [str(FIXTURES / f"nccl/h200x2/{log}.log")]})
     topology(results, link)
@@ -73,7 +74,7 @@ def test_real_logs(node: Build, results: dict, log: str, link: str, status: str,
         ("nccl_p2p_unavailable", False, Status.WARN),
     ],
 )
-def test_a_hint_at_a_hang_counts_when_nobody_answers(
+def test_hang_warning_fails_if_the_server_does_not_respond(
     node: Build, results: dict, kind: str, answers: bool, status: Status
 ) -> None:
     hint = warned("nccl.errors", "a worker waits", cause="c", remedy="r").as_dict()
@@ -85,7 +86,7 @@ def test_a_hint_at_a_hang_counts_when_nobody_answers(
     assert finding.status is status
 
 
-def test_without_connection_lines_it_says_how_to_get_them(node: Build, results: dict) -> None:
+def test_transport_without_connections_names_nccl_debug(node: Build, results: dict) -> None:
     results["logs"]["transports"] = {}
     finding = nccl.transport(node(results))
     assert finding is not None
@@ -93,32 +94,32 @@ def test_without_connection_lines_it_says_how_to_get_them(node: Build, results: 
     assert "NCCL_DEBUG=INFO" in finding.summary
 
 
-def test_one_gpu_has_nothing_to_connect(node: Build, results: dict) -> None:
+def test_transport_of_one_gpu_is_not_tested(node: Build, results: dict) -> None:
     results["logs"]["transports"] = {}
     results["tensor_parallel"]["tensor_parallel_size"] = 1
     finding = nccl.transport(node(results))
     assert finding is not None
-    assert finding.summary.startswith("one GPU")
+    assert finding.summary.startswith("only one GPU")
 
 
-def test_without_logs_the_judge_gives_the_reason(node: Build, results: dict) -> None:
+def test_nccl_without_logs_is_empty(node: Build, results: dict) -> None:
     results["logs"] = {}
     assert [item for item in nccl.evaluate(node(results)) if item.check != "nccl.bandwidth"] == []
 
 
-def test_other_classes_are_not_guessed() -> None:
+def test_families_ignores_other_classes() -> None:
     counted = nccl.families({"transport_net_other": 3, "transport_p2p": 2, "ib_absent": 1})
     assert counted == {"p2p": 2}
 
 
-def test_sockets_between_nodes_are_as_they_should_be(node: Build, results: dict) -> None:
+def test_transport_over_sockets_between_nodes_passes(node: Build, results: dict) -> None:
     results["logs"]["transports"] = {"transport_net_socket": 8, "transport_p2p": 24}
     results["tensor_parallel"]["pipeline_parallel_size"] = 2
     finding = nccl.transport(node(results))
     assert finding is not None
     assert finding.status is Status.PASS
-    assert "spans nodes" in finding.summary
-    # A node that lost a GPU is no node of a larger group.
+    assert "spans several nodes" in finding.summary
+    # A group is not larger than the node if the node lost a GPU.
     results["gpu"]["ansible_facts"]["gpu"]["expected_count"] = 8
     assert nccl.transport(node(results)).status is Status.FAIL
 
@@ -128,20 +129,20 @@ def bandwidth(node: NodeFacts) -> list:
 
 
 @pytest.mark.parametrize("result", [None, {"skipped": True}])
-def test_bandwidth_is_measured_only_when_asked_for(node: Build, results: dict, result: dict | None) -> None:
+def test_bandwidth_that_was_not_requested_is_not_tested(node: Build, results: dict, result: dict | None) -> None:
     results["nccl_bandwidth"] = result
     (finding,) = bandwidth(node(results))
     assert finding.status is Status.NOT_TESTED
     assert "validate_nccl_bandwidth" in finding.summary
 
 
-def test_what_was_measured_is_the_answer(node: Build, results: dict) -> None:
+def test_bandwidth_is_the_modules_finding(node: Build, results: dict) -> None:
     slow = failed("nccl.bandwidth", "all-reduce reaches 3.2 GB/s of 200.0 GB/s expected")
     results["nccl_bandwidth"] = {"bandwidth": {"default": 3.2e9}, "findings": [slow.as_dict()]}
     assert bandwidth(node(results)) == [slow]
 
 
-def test_a_crash_of_the_measurement_is_left_to_the_judge(node: Build, results: dict) -> None:
+def test_bandwidth_of_a_failed_module_is_empty(node: Build, results: dict) -> None:
     results["nccl_bandwidth"] = {"failed": True, "msg": "boom"}
     assert bandwidth(node(results)) == []
 
@@ -156,7 +157,7 @@ def test_a_crash_of_the_measurement_is_left_to_the_judge(node: Build, results: d
         ("OK", {"default": 21e9, "p2p_off": 14e9}, "warn"),
     ],
 )
-def test_host_memory_is_right_where_peer_access_is_proven_to_be_wrong(
+def test_transport_over_shm_passes_if_peer_access_is_broken(
     node: Build, results: dict, p2p: str, measured: dict | None, status: str
 ) -> None:
     results["logs"]["transports"] = {"transport_shm": 24}
@@ -167,3 +168,31 @@ def test_host_memory_is_right_where_peer_access_is_proven_to_be_wrong(
         results["nccl_bandwidth"] = {"bandwidth": measured, "findings": []}
     (judged,) = (item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport")
     assert judged.status is Status(status)
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        [("warn", "GPUs communicate over TCP sockets")],
+        [("pass", "a"), ("warn", "b"), ("pass", "c")],
+    ],
+)
+def test_transport_replaces_the_modules_findings(node: Build, results: dict, findings: list) -> None:
+    results["logs"]["transports"] = {"transport_net_socket": 2}
+    results["logs"]["findings"] = [
+        {"check": "nccl.transport", "status": status, "summary": summary} for status, summary in findings
+    ]
+    judged = [item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport"]
+    assert [item.summary for item in judged] == ["NCCL uses TCP sockets between the GPUs of this node"]
+    assert judged[0].status is Status.FAIL
+    assert judged[0].cause == FAULTS["transport_net_socket"].cause
+
+
+def test_transport_without_connections_keeps_the_last_note(node: Build, results: dict) -> None:
+    notes = [("pass", "Custom all-reduce is off"), ("pass", "No InfiniBand device"), ("not_tested", "No transport")]
+    results["logs"] |= {
+        "transports": {},
+        "findings": [{"check": "nccl.transport", "status": status, "summary": text} for status, text in notes],
+    }
+    judged = [item.summary for item in nccl.evaluate(node(results)) if item.check == "nccl.transport"]
+    assert judged == ["No InfiniBand device"]

@@ -1,11 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registered results as rules see them: what is missing carries its reason."""
+"""Facts from registered results; a missing measurement has a reason."""
 
 from __future__ import annotations
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts, failed, passed, warned
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Measurement, NodeFacts
 
 
@@ -23,24 +24,24 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Me
         ),
     ],
 )
-def test_a_missing_measurement_says_why(result: dict | None, reason: str) -> None:
+def test_measurement_without_result_has_a_reason(result: dict | None, reason: str) -> None:
     measurement = Measurement.from_result("m", result)
     assert not measurement.taken
     assert measurement.reason == reason
 
 
-def test_check_mode_is_the_reason_of_a_skipped_load() -> None:
-    assert Measurement.from_result("m", {"skipped": True}, check_mode=True).reason == "check mode makes no load"
+def test_measurement_skipped_in_check_mode_has_its_reason() -> None:
+    assert Measurement.from_result("m", {"skipped": True}, check_mode=True).reason == "check mode runs no load test"
 
 
-def test_a_long_message_is_cut() -> None:
+def test_measurement_reason_is_shortened() -> None:
     reason = Measurement.from_result("m", {"failed": True, "msg": "x" * 1000}).reason
     assert reason is not None
     assert len(reason) < 250
     assert reason.endswith("...")
 
 
-def test_what_follows_a_lost_connection_carries_the_reason_of_the_loss(results: dict) -> None:
+def test_measurements_after_a_lost_connection_have_its_reason(results: dict) -> None:
     results["tensor_parallel"] = {"unreachable": True, "msg": "gone"}
     results["load"] = {"skipped": True}
     results["logs"] = {}
@@ -50,7 +51,7 @@ def test_what_follows_a_lost_connection_carries_the_reason_of_the_loss(results: 
     assert not any(item.crashed for item in node.measurements)
 
 
-def test_pauses_between_steps_are_left_out(results: dict) -> None:
+def test_samples_exclude_pauses_between_steps(results: dict) -> None:
     node = NodeFacts.from_results("n", results)
     times = [sample["time"] for sample in node.samples]
     assert times[0] == 0.0
@@ -58,7 +59,7 @@ def test_pauses_between_steps_are_left_out(results: dict) -> None:
     assert len(times) < len(results["load"]["gpu_samples"]["samples"])
 
 
-def test_steps_that_were_skipped_are_no_steps(results: dict) -> None:
+def test_steps_exclude_skipped_steps(results: dict) -> None:
     results["load"]["results"][1]["skipped"] = "does not fit"
     assert [step["name"] for step in NodeFacts.from_results("n", results).steps] == ["prompt-128", "sustained"]
 
@@ -75,9 +76,40 @@ def test_group_size_is_the_product_of_the_parallel_sizes(
     assert NodeFacts.from_results("n", results).group_size == expected
 
 
-def test_extended_findings_keep_what_a_finding_has(results: dict) -> None:
+def test_findings_drop_extended_keys(results: dict) -> None:
     results["logs"]["findings"] = [
         {"check": "nccl.errors", "status": "fail", "summary": "boom", "class": "nccl_timeout", "count": 3}
     ]
     (finding,) = NodeFacts.from_results("n", results).findings("nccl")
     assert finding.summary == "boom"
+
+
+@pytest.mark.parametrize(
+    ("replaced_by", "summaries"),
+    [
+        ([], ["a", "b", "c"]),
+        ([passed("nccl.bandwidth", "rule")], ["a", "b", "rule"]),
+        ([failed("nccl.errors", "rule")], ["a", "b", "c", "rule"]),
+    ],
+)
+def test_findings_replaced_by_rules_keep_faults(results: dict, replaced_by: list, summaries: list[str]) -> None:
+    reported = [failed("nccl.errors", "a"), warned("nccl.transport", "b"), passed("nccl.bandwidth", "c")]
+    results["logs"]["findings"] = as_dicts(reported)
+    node = NodeFacts.from_results("n", results)
+    assert [item.summary for item in node.findings("nccl", replaced_by)] == summaries
+
+
+@pytest.mark.parametrize(("value", "is_on"), [("1", True), ("true", True), ("0", False), ("", False), (None, False)])
+def test_is_set_by_value(results: dict, value: str | None, is_on: bool) -> None:
+    results["tensor_parallel"]["environment"] = {} if value is None else {"NCCL_P2P_DISABLE": value}
+    assert NodeFacts.from_results("n", results).is_set("NCCL_P2P_DISABLE") is is_on
+
+
+def test_settings_without_process_come_from_the_log(results: dict) -> None:
+    results["tensor_parallel"] = {}
+    results["logs"]["engine"] = {"arguments": {"max_num_seqs": 8}, "environment": {"NCCL_DEBUG": 1}}
+    node = NodeFacts.from_results("n", results)
+    assert (node.argument("max_num_seqs"), node.argument("seed", 0), node.variable("NCCL_DEBUG")) == (8, 0, "1")
+    results["logs"]["engine"] = {}
+    node = NodeFacts.from_results("n", results)
+    assert (node.arguments, node.environment, node.argument("seed"), node.variable("X")) == (None, None, None, None)

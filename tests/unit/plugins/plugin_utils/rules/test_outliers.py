@@ -19,14 +19,14 @@ def _fleet(size: int, noise: float, seed: int, *, mean: float = 100.0) -> dict[s
     return {f"node-{index}": draw.gauss(mean, noise * mean) for index in range(size)}
 
 
-def test_one_slow_node_of_eight_is_found() -> None:
+def test_find_outliers_finds_one_slow_node_of_eight() -> None:
     for seed in range(50):
         fleet = _fleet(8, noise=0.005, seed=seed)
         fleet["node-3"] *= 0.88
         assert [outlier.node for outlier in find_outliers(fleet)] == ["node-3"]
 
 
-def test_the_deviation_is_named() -> None:
+def test_outlier_has_its_deviation() -> None:
     fleet = dict.fromkeys(("a", "b", "c", "d", "e"), 100.0) | {"f": 60.0}
     (outlier,) = find_outliers(fleet)
     assert (outlier.node, outlier.median, outlier.nodes) == ("f", 100.0, 6)
@@ -34,24 +34,24 @@ def test_the_deviation_is_named() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 8, 20])
-def test_identical_nodes_raise_under_one_per_cent_false_alarms(size: int) -> None:
+def test_find_outliers_of_equal_nodes_has_few_false_alarms(size: int) -> None:
     alarms = sum(len(find_outliers(_fleet(size, noise=0.03, seed=seed))) for seed in range(200))
     assert alarms / (200 * size) < 0.01
 
 
-def test_two_broken_nodes_do_not_hide_each_other() -> None:
+def test_find_outliers_finds_two_broken_nodes() -> None:
     fleet = _fleet(8, noise=0.01, seed=1) | {"node-0": 40.0, "node-1": 45.0}
     assert [outlier.node for outlier in find_outliers(fleet)] == ["node-0", "node-1"]
 
 
-def test_alike_nodes_are_not_split_by_a_hair() -> None:
+def test_find_outliers_ignores_small_differences() -> None:
     assert find_outliers({"a": 100.0, "b": 100.0, "c": 100.0, "d": 100.0, "e": 100.4}) == []
 
 
-def test_a_small_group_is_refused_with_its_size() -> None:
-    with pytest.raises(TooFewNodes, match=f"3 comparable nodes; judging by peers needs {MINIMUM_NODES}"):
+def test_find_outliers_of_a_small_group_raises() -> None:
+    with pytest.raises(TooFewNodes, match=f"3 comparable nodes, but outlier detection needs {MINIMUM_NODES}"):
         find_outliers({"a": 1.0, "b": 2.0, "c": 3.0})
 
 
-def test_a_group_of_zeros_has_no_outlier() -> None:
+def test_find_outliers_of_zeros_is_empty() -> None:
     assert find_outliers(dict.fromkeys("abcde", 0.0)) == []

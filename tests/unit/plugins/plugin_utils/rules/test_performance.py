@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speed against the user's expectation."""
+"""Speed compared with the user's expectation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Build = Callable[..., NodeFacts]
     ("expected", "status"),
     [(100.0, "pass"), (130.25, "pass"), (131.0, "warn"), (208.4, "warn"), (209.0, "fail")],
 )
-def test_limits(node: Build, results: dict, expected: float, status: str) -> None:
+def test_expectation_limits(node: Build, results: dict, expected: float, status: str) -> None:
     """The single stream of the fixture reaches 104.2 tok/s: 80 % of 130.25, 50 % of 208.4."""
     finding = performance.expectation(node(results, expected_throughput=expected))
     assert finding is not None
@@ -27,25 +27,31 @@ def test_limits(node: Build, results: dict, expected: float, status: str) -> Non
     assert finding.measured == 104.2
 
 
-def test_where_others_use_the_server_they_are_the_cause(node: Build, results: dict) -> None:
+def test_expectation_with_a_shared_server_names_it_as_cause(node: Build, results: dict) -> None:
     results["load"]["results"][0]["shared"] = True
     finding = performance.expectation(node(results, expected_throughput=209.0))
     assert finding is not None
-    assert finding.cause == "Other clients used the server while one stream was measured."
+    assert finding.cause == "Other clients used the server while the single stream was measured."
 
 
-def test_without_expectation_there_is_no_verdict_on_speed(node: Build, results: dict) -> None:
+def test_expectation_without_option_is_none(node: Build, results: dict) -> None:
     assert performance.expectation(node(results)) is None
     assert [item.check for item in performance.evaluate(node(results))] == list(performance.CHECKS)
 
 
-def test_a_void_step_is_no_measurement(node: Build, results: dict) -> None:
+def test_single_stream_ignores_void_steps(node: Build, results: dict) -> None:
     results["load"]["results"][0]["void"] = True
     step = performance.single_stream(node(results))
     assert step is not None
     assert step["name"] == "prompt-1024"
 
 
-def test_without_a_single_stream_nothing_is_compared(node: Build, results: dict) -> None:
+def test_expectation_without_single_stream_is_none(node: Build, results: dict) -> None:
     results["load"]["results"] = results["load"]["results"][2:]
     assert performance.expectation(node(results, expected_throughput=100.0)) is None
+
+
+def test_expectation_replaces_the_modules_pass(node: Build, results: dict) -> None:
+    findings = performance.evaluate(node(results, expected_throughput=100.0))
+    summaries = [item.summary for item in findings if item.check == "performance.throughput"]
+    assert summaries == ["one stream reaches 104 % of the expected speed"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits of the user's own over one host's entry of the report."""
+"""User-defined thresholds over the report entry of one host."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HOST: t.Final = {
         ({"query": "memory[].total", "equals": 20}, "pass"),
         ({"query": "max(memory[].used)", "max": 19}, "pass"),
         ({"query": "load[?name=='prompt-128'].output_throughput | [0]", "min": 100}, "pass"),
-        # What was not measured is no pass, and no failure either.
+        # A value that was not measured neither passes nor fails.
         ({"query": "load[?name=='prompt-4096'].output_throughput | [0]", "min": 1}, "not_tested"),
         ({"query": "load[].skipped", "equals": "x"}, "fail"),
         ({"query": "facts.no_such_thing", "min": 1}, "not_tested"),
@@ -53,7 +53,7 @@ HOST: t.Final = {
         ({"query": "max(status)", "min": 1}, "not_tested"),
     ],
 )
-def test_verdicts(threshold: dict, status: str) -> None:
+def test_evaluate_status(threshold: dict, status: str) -> None:
     (finding,) = thresholds.evaluate(HOST, [threshold])
     assert finding.check == "user.threshold"
     assert finding.status.value == status
@@ -62,7 +62,7 @@ def test_verdicts(threshold: dict, status: str) -> None:
         assert finding.remedy
 
 
-def test_the_message_leads_and_the_values_that_break_it_are_named() -> None:
+def test_evaluate_summary_has_message_and_values() -> None:
     (finding,) = thresholds.evaluate(HOST, [{"query": "memory[].used", "max": 15, "message": "Room for a neighbour"}])
     assert finding.summary == "Room for a neighbour: 18 is not at most 15"
     assert finding.evidence["values"] == [18, 12]
@@ -71,39 +71,44 @@ def test_the_message_leads_and_the_values_that_break_it_are_named() -> None:
 @pytest.mark.parametrize(
     ("items", "hint"),
     [
-        ("facts", "is a list"),
-        (["facts"], "entry 1: 'facts' is no mapping"),
+        ("facts", "must be a list"),
+        (["facts"], "entry 1 must be a mapping"),
         ([{"min": 1}], "query is missing"),
-        ([{"query": "a"}], "give at least one of min, max, equals"),
-        ([{"query": "a", "min": "fast"}], "min is 'fast', not a number"),
-        ([{"query": "a", "max": True}], "max is True, not a number"),
+        ([{"query": "a"}], "set at least one of min, max, equals"),
+        ([{"query": "a", "min": "fast"}], "min must be a number, got 'fast'"),
+        ([{"query": "a", "max": True}], "max must be a number, got True"),
         ([{"query": "a", "minimum": 1}], "unknown key minimum"),
-        ([{"query": "a[", "min": 1}], "is not a JMESPath query"),
-        ([{"query": "load[?", "min": 1}], "is not a JMESPath query"),
-        ([{"query": "open('/etc/passwd')", "min": 1}], "calls open(), which JMESPath does not have"),
-        ([{"query": "load[?evil(@)].name", "equals": 1}], "calls evil()"),
-        ([{"query": "max(memory, memory)", "min": 1}], "gives max() 2 arguments, it takes 1"),
+        ([{"query": "a[", "min": 1}], "invalid JMESPath query"),
+        ([{"query": "load[?", "min": 1}], "invalid JMESPath query"),
+        ([{"query": "open('/etc/passwd')", "min": 1}], "unknown JMESPath function open()"),
+        ([{"query": "load[?evil(@)].name", "equals": 1}], "unknown JMESPath function evil()"),
+        ([{"query": "max(memory, memory)", "min": 1}], "max() takes 1 arguments"),
         ([{"query": "a", "min": 1}, {"query": "}", "min": 1}], "entry 2"),
     ],
 )
-def test_what_cannot_be_is_named_before_anything_is_measured(items: t.Any, hint: str) -> None:
+def test_problems_describe_an_invalid_threshold(items: t.Any, hint: str) -> None:
     (problem,) = thresholds.problems(items)
     assert hint in problem
 
 
-def test_every_mistake_is_named() -> None:
+def test_problems_lists_every_error() -> None:
     assert len(thresholds.problems([{"query": "a["}, {"query": "b"}, {"query": "c", "min": 1}])) == 2
 
 
 @pytest.mark.parametrize(
     "query", ["not_null(a, b, c)", "join(', ', b)", "sort_by(load, &name)[0].name", "a.b[?c > `1`]"]
 )
-def test_functions_that_jmespath_has_are_accepted(query: str) -> None:
+def test_problems_accepts_jmespath_functions(query: str) -> None:
     assert thresholds.problems([{"query": query, "equals": 1}]) == []
 
 
-def test_without_jmespath_the_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_without_jmespath_names_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "JMESPATH_MISSING", ImportError("jmespath"))
     (problem,) = thresholds.problems([{"query": "a", "min": 1}])
     assert "Python library jmespath" in problem
     assert thresholds.problems([]) == []
+
+
+def test_judgement_errors_include_thresholds_and_speed_limits() -> None:
+    assert thresholds.judgement_errors([]) == thresholds.judgement_errors([], {}) == []
+    assert len(thresholds.judgement_errors([{"query": "["}], {"L40S": 1})) == 2
