@@ -1,12 +1,12 @@
-# One command each; `make` alone lists them. Everything lives in .venv and .cache, nothing in the system.
+# Run `make` to list the commands. They write to .venv, .cache and tests/output only, never to the system.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# Tools run from the virtual environment and from the repository root, whatever the caller's shell has set.
+# Tools come from the virtual environment and paths from the repository root, whatever the caller's shell sets.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
-# Lines of plugins/ that the unit tests must reach, in percent.
+# Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
 
 .PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu demo-provision provisioning accessibility bench bench-peers changelog clean
@@ -14,67 +14,67 @@ COVERAGE ?= 90
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv with pinned requirements (PYTHON=python3.12 chooses one)
+setup: ## create .venv with the pinned requirements (PYTHON=python3.12 selects an interpreter)
 	@scripts/setup.sh
 
-demo: setup ## validate the built-in fleet of simulated nodes (no GPU needed)
+demo: setup ## validate three simulated nodes (no GPU needed)
 	@scripts/demo.sh
 
-# What makes load on simulated nodes is in one lane, the last stage has the machine for itself: their verdicts want it.
-test: setup ## every check below except test-vllm
+# Targets that put load on simulated nodes share a lane or run in the last stage, so that they do not slow each other.
+test: setup ## run every check except test-vllm, test-deployment and test-gpu
 	@scripts/test.sh sanity,unit+integration,molecule-default+provisioning,molecule-gpu_host,lint,accessibility scenarios
 
-# Two steps, because slipcover forgets the workers of pytest-xdist when one step collects and judges.
-unit: setup ## unit tests with coverage of plugins/
+# Two steps: with --fail-under in the first one, slipcover 1.1.0 loses the results of the pytest-xdist workers.
+unit: setup ## run the unit tests and check the coverage of plugins/
 	@mkdir -p .cache
 	@python -m slipcover --source plugins --json --out .cache/coverage.json -m pytest -n 2 -q --durations 5 $(ARGS)
 	@python -m slipcover --merge .cache/coverage.json --out .cache/coverage.json --skip-covered --fail-under $(COVERAGE)
 
-lint: setup ## ansible-lint (production), yamllint, ruff
+lint: setup ## run ruff, mypy --strict, antsibull-docs and ansible-lint (production, with yamllint)
 	@scripts/lint.sh
 
-sanity: setup ## ansible-test sanity
+sanity: setup ## run ansible-test sanity
 	@scripts/ansible_test.sh sanity $(ARGS)
 
-integration: setup ## ansible-test integration: the modules on a simulated node
+integration: setup ## run ansible-test integration: the modules on a simulated node
 	@scripts/ansible_test.sh integration $(ARGS)
 
-scenarios: setup ## every scenario of the simulated node through validate.yml
+scenarios: setup ## run validate.yml over every scenario of the simulated node
 	@pytest -q -o timeout=900 --durations 3 tests/scenarios $(ARGS)
 
-molecule: setup ## the roles on real SSH hosts on this machine
+molecule: setup ## run the roles over SSH against hosts on this machine
 	@scripts/molecule.sh $(ARGS)
 
 molecule-%: setup
 	@SCENARIO=$* scripts/molecule.sh $(ARGS)
 
-test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 for the older one)
+test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 selects another release)
 	@tests/real_vllm/run.sh
 
-test-deployment: setup ## prepare, deploy, tune and site on a real Docker Engine (root, Debian's docker.io)
+test-deployment: setup ## run prepare, deploy, tune and site on a real Docker Engine (needs root and Debian's docker.io)
 	@tests/deployment/run.sh $(ARGS)
 
-test-gpu: ## on a node with GPUs: hold the collection against nvidia-smi, measured copies, real loads and NCCL
+test-gpu: ## on a GPU node: compare the collection with nvidia-smi, measured copies, real loads and NCCL
 	@tests/real_gpu/run.sh $(or $(OUT),tests/output/real_gpu) $(ARGS)
 
-demo-provision: setup ## provision, find and tear down a fleet against a stand-in for the Linode API (no account needed)
+demo-provision: setup ## provision, list and tear down a fleet on a fake Linode API (no account needed)
 	@python scripts/demo_provision.py $(ARGS)
 
-provisioning: setup ## the provisioning suite, each request judged by Linode's own API document (needs node and npm)
+provisioning: setup ## test provisioning; every request is validated against Linode's OpenAPI document (needs npm)
 	@tests/provisioning/run.sh $(ARGS)
 
-accessibility: setup ## the HTML report in Chromium: offline, dark, on a phone, judged by axe-core (needs Chromium, node and npm)
+accessibility: setup ## check the HTML report in Chromium with axe-core: offline, dark mode, phone (needs Chromium, npm)
 	@tests/accessibility/run.sh $(ARGS)
 
-bench: setup ## how true and how fast the measuring parts are (12 minutes on a quiet machine; RUNS=1 ARGS="probe scan")
+bench: setup ## measure accuracy and cost of the probe, scanner and fleet run (12 minutes; RUNS=1 ARGS="probe scan")
 	@benchmarks/bench.sh ours $(ARGS)
 
-bench-peers: setup ## ours beside vllm bench serve, guidellm and aiperf (20 minutes, 11 GB on first use)
+bench-peers: setup ## compare the probe with vllm bench serve, guidellm and aiperf (20 minutes, 11 GB on first use)
 	@benchmarks/bench.sh peers $(ARGS)
 
 changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
 	@antsibull-changelog release --version $(VERSION)
 
-clean: ## remove everything that these commands made
+clean: ## remove everything that these commands created
 	@rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis .ansible tests/output validation-reports
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
