@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result document: the one thing that every report format is rendered from.
+"""Build the result document that every report format is rendered from.
 
-Its JSON Schema is docs/report.schema.json. Sizes are bytes, times seconds, rates per second. A report never computes:
-whatever it shows stands here.
+Its JSON Schema is docs/report.schema.json. Sizes are bytes, times seconds, rates per second. Reports compute nothing:
+every figure they show is in here.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ME
 
 SCHEMA_VERSION: t.Final = "1.0"
 
-#: Width of one row of the utilisation timeline in seconds; a load too long for ``ROWS`` of them has wider ones.
+#: Seconds per row of the utilisation timeline; rows get wider if the load is longer than ``ROWS`` of them.
 INTERVAL: t.Final = 1.0
 ROWS: t.Final = 120
 
 #: Log lines about NCCL that the report quotes.
 LINES: t.Final = 20
 
-#: What a load step says in the report, besides its name and sizes.
+#: Latencies of a load step in the report.
 _LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
 
 
 def exceeds(status: str, fail_on: str) -> bool:
-    """Whether ``status`` is bad enough to fail the run: ``fail_on`` is ``fail``, ``warn`` or ``never``."""
+    """Return whether ``status`` fails the run; ``fail_on`` is ``fail``, ``warn`` or ``never``."""
     if fail_on == "never":
         return False
     return SEVERITY.index(Status(status)) >= SEVERITY.index(Status(fail_on))
 
 
 def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
-    """The entry of one node under ``hosts``."""
+    """Build the entry of one node under ``hosts``."""
     # A missing measurement is a failure, not a pass.
     status = Status.FAIL if _errors(node) else judge.node_status(sections)
     diagnoses = diagnose(node, sections)
@@ -79,7 +79,7 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
 
 
 def headline(node: NodeFacts, sections: Sequence[judge.Section], diagnoses: Sequence[Diagnosis] = ()) -> str:
-    """What is wrong with the node in one line: the worst cause, or the worst finding where no cause is known."""
+    """Summarise the node's problems in one line: the worst cause, or the worst finding if no cause is known."""
     errors = _errors(node)
     if errors:
         return errors[0]["reason"]
@@ -102,7 +102,7 @@ def _errors(node: NodeFacts) -> list[dict[str, str]]:
 
 
 def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
-    # What the load client limited says nothing about the server, nor about what its tokens cost.
+    # Void steps show the limit of the load client, not of the server.
     throughput = max((step.get("output_throughput") or 0.0 for step in node.steps if not step.get("void")), default=0)
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
     model = server.get("model") or {}
@@ -145,14 +145,14 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
 
 
 def _idle(sections: Sequence[judge.Section]) -> Sequence[int]:
-    """Indices of the GPUs that hold no part of the model, as the check found them."""
-    found = [item for section in sections for item in section.findings if item.check == "memory.idle_gpu"]
-    return [index for item in found for index in (item.evidence or {}).get("idle", ())]
+    """Return the indices of the GPUs without model memory."""
+    idle = [item for section in sections for item in section.findings if item.check == "memory.idle_gpu"]
+    return [index for item in idle for index in (item.evidence or {}).get("idle", ())]
 
 
 def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
-    """The log lines that the scanner found telling, in its order: root causes first."""
-    found = [item for item in node.logs.data.get("findings") or () if item.get("line")]
+    """Return the log lines of the findings, root causes first."""
+    entries = [item for item in node.logs.data.get("findings") or () if item.get("line")]
     return [
         {
             "source": (item.get("evidence") or {}).get("source"),
@@ -161,7 +161,7 @@ def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
             "severity": item.get("severity"),
             "text": item["line"],
         }
-        for item in found[:LINES]
+        for item in entries[:LINES]
     ]
 
 
@@ -179,7 +179,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "prompt_tokens": step.get("prompt_tokens") or requested.get("prompt_tokens"),
         "output_tokens": step.get("output_tokens") or requested.get("output_tokens"),
         "concurrency": step.get("concurrency"),
-        # Who made it; empty where the node itself did.
+        # Empty if the node ran the load itself.
         "load_hosts": [dict(part) for part in step.get("load_hosts") or ()],
         "completed": requests.get("completed"),
         "failed": requests.get("failed"),
@@ -198,7 +198,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _origin(node: NodeFacts) -> float:
-    """Time 0 of the report on the probe's clock: the first sample under load."""
+    """Return the report's time 0 on the probe's clock: the first sample under load."""
     return float(node.samples[0]["time"]) if node.samples else 0.0
 
 
@@ -232,8 +232,9 @@ def _rounded(value: float | None) -> float | None:
 
 
 def lost_document(reason: str) -> dict[str, t.Any]:
-    """The entry of a node that gave no result at all."""
-    node = NodeFacts("", *(Measurement(module, reason=reason, unreachable=True) for module in MEASUREMENTS.values()))
+    """Build the entry of a node without any result."""
+    lost: t.Any = {key: Measurement(module, reason=reason, unreachable=True) for key, module in MEASUREMENTS.items()}
+    node = NodeFacts("", **lost)
     return node_document(node, judge.judge(node))
 
 
@@ -243,19 +244,21 @@ def report_document(
     run: Mapping[str, t.Any],
     secrets: Collection[t.Any] = (),
 ) -> dict[str, t.Any]:
-    """The whole report. ``hosts`` maps every host of the play to its node document; ``None`` is a host without one.
+    """Build the report. ``hosts`` maps every host of the play to its node document, or None if it has none.
 
-    ``run`` is passed on as it is (time, versions, options). ``secrets`` are masked wherever they stand; of a mapping
-    (an environment) the values that its names call secret.
+    ``run`` (time, versions, options) is copied. ``secrets`` are masked everywhere; of a mapping such as an environment,
+    the values whose names mark them as secret.
     """
     nodes = {
         name: dict(data) if data else lost_document("no result: the run stopped on this node before it was judged")
         for name, data in hosts.items()
     }
-    found = fleet.evaluate(nodes)
+    fleet_findings = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
-    # A fleet of one has nothing to compare, which takes nothing from its verdict.
-    status = worst([*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in found)])
+    # A fleet of one has nothing to compare; that does not change its verdict.
+    status = worst(
+        [*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in fleet_findings)]
+    )
     document = {
         "schema_version": SCHEMA_VERSION,
         "run": dict(run),
@@ -265,6 +268,6 @@ def report_document(
             "cost": fleet_cost(nodes),
         },
         "hosts": nodes,
-        "fleet": {"title": AREAS["fleet"], "findings": as_dicts(found)},
+        "fleet": {"title": AREAS["fleet"], "findings": as_dicts(fleet_findings)},
     }
     return t.cast("dict[str, t.Any]", redact(document, known_secrets(secrets)))

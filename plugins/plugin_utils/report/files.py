@@ -1,34 +1,27 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing reports: whole or not at all."""
+"""Write report files, complete or not at all."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
+
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``text`` in one step, so that a reader never sees half a report.
+    """Replace ``path`` by ``text`` in one step, creating its directory if necessary.
 
-    :raises OSError: where the directory cannot be made or written.
+    :raises OSError: if the directory cannot be created or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace_text(str(path), text, mode)
 
 
 def write_error(directory: Path) -> str | None:
-    """Why no file can be made in ``directory``, which is made where it is missing; ``None`` where one can."""
+    """Create ``directory`` if it is missing and return why no file can be written there, or None if one can."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

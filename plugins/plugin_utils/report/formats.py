@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every format that a report can be written in; each is rendered from the one result document."""
+"""Report formats, each rendered from the result document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = Mapping[str, t.Any]
 
 @dataclass(frozen=True)
 class Format:
-    """``file`` is its name in the report directory; ``package`` what PyPI calls the library that it needs, if any."""
+    """A report format: its file name in the report directory and the PyPI package it needs, if any."""
 
     file: str
     render: Callable[[Document], str]
@@ -33,7 +33,7 @@ def _report_json(document: Document) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-#: In the order in which a summary names the files: those for people first.
+#: The summary lists the files in this order: those for people first.
 FORMATS: t.Final[dict[str, Format]] = {
     "text": Format("validation-report.txt", report_text),
     "html": Format("report.html", report_html),
@@ -46,13 +46,13 @@ DEFAULT: t.Final = ("json", "text", "html")
 
 
 def errors(names: Iterable[str]) -> list[str]:
-    """Why formats cannot be written here, one sentence each; empty where all can."""
+    """Return one sentence per format that cannot be written here; empty if all can."""
     return [error for name in names if (error := _error(name))]
 
 
 def _error(name: str) -> str | None:
     if name not in FORMATS:
-        return f"unknown report format {name!r}: known are {', '.join(FORMATS)}"
+        return f"unknown report format {name!r}; must be one of {', '.join(FORMATS)}"
     chosen = FORMATS[name]
     if chosen.module is None or importlib.util.find_spec(chosen.module) is not None:
         return None
@@ -61,6 +61,6 @@ def _error(name: str) -> str | None:
 
 
 def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
-    """File name -> content, for each of ``names`` once, in the order of ``FORMATS``; the document itself always."""
+    """Return file name -> content for each of ``names`` in the order of ``FORMATS``, and for the document itself."""
     wanted = {"json", *names}
     return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in wanted}

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTML report: one file that opens offline, without a script, in light and dark, on a phone and on paper.
+"""Render the HTML report: one file that works offline, without scripts, in dark mode, on a phone and on paper.
 
 Everything that comes from a node is untrusted: the templates escape it, and the page's own content security policy
-allows neither scripts nor requests. Markup stands in templates/, geometry in load_plots.py and timeline_plot.py.
+allows neither scripts nor requests. Markup is in templates/, geometry in load_plots.py and timeline_plot.py.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 Document = Mapping[str, t.Any]
 
-#: Nodes of a fleet that are unfolded at first: the worst of those that do not pass.
+#: Nodes of a large fleet that are expanded initially: the worst of those that do not pass.
 UNFOLDED: t.Final = 10
-#: A fleet this small is shown whole.
+#: Fleets up to this size are shown expanded.
 SMALL_FLEET: t.Final = 3
-#: Rows of the table beside the utilisation picture.
+#: Rows of the table next to the utilisation plot.
 _ROWS: t.Final = 20
 
 _WORDS: t.Final = {"pass": "pass", "warn": "warning", "fail": "fail", "not_tested": "not tested"}
 
 
 def report_html(document: Document) -> str:
-    """The whole page."""
+    """Render the page."""
     names = tables.by_trouble(document)
     nodes = [_node(number, name, document, len(names)) for number, name in enumerate(names, start=1)]
     return (
@@ -91,7 +91,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _time(stamp: str) -> str:
-    """``23 November 2026, 17:54 UTC`` from a time in ISO 8601; as it is where it is none."""
+    """Format an ISO 8601 time as ``23 November 2026, 17:54 UTC``; return other text unchanged."""
     try:
         moment = datetime.datetime.fromisoformat(stamp)
     except ValueError:
@@ -100,7 +100,7 @@ def _time(stamp: str) -> str:
 
 
 def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t.Any]:
-    """What the templates print about one node beside its entry in the document (``data``)."""
+    """Return what the templates print about one node in addition to its entry in the document (``data``)."""
     data = document["hosts"][name]
     about = text.about(data, UNICODE)
     return {
@@ -117,13 +117,13 @@ def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t
 
 
 def measured(finding: Mapping[str, t.Any]) -> str:
-    """``1, expected 4 (GPUs with model memory)``; empty where the summary says it or nothing was expected."""
+    """Return ``1, expected 4 (GPUs with model memory)``, or an empty string if the summary already has it."""
     shown = text.figure(finding).strip(" []")
     unit = finding["unit"] or ""
     return f"{shown} ({unit})" if shown and unit and unit not in shown else shown
 
 
 def topology_legend(matrix: list[list[str | None]]) -> Iterator[tuple[str, str]]:
-    """Kinds of connection that occur in ``matrix``, with their meaning, the fastest first."""
+    """Return the connection types in ``matrix`` with their meaning, fastest first."""
     kinds = {"NV#" if cell.startswith("NV") else cell for row in matrix for cell in row if cell}
     return ((kind, meaning) for kind, meaning in LEGEND.items() if kind in kinds)

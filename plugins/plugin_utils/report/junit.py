@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as JUnit XML, for pipelines that show test results: a suite for each node, a case for each check.
+"""Render the report as JUnit XML for pipelines: one suite per node, one case per check.
 
-Needs junitparser, which is imported only where this format is asked for.
+Needs junitparser, which is imported only if this format is requested.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if t.TYPE_CHECKING:
 Document = Mapping[str, t.Any]
 Findings = Sequence[Document]
 
-#: Characters that XML 1.0 has no way to write.
+#: Characters that XML 1.0 cannot represent.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def report_junit(document: Document) -> str:
-    """JUnit XML. What fails is a failure, a lost measurement an error, what was not tested is skipped.
+    """Return JUnit XML: failed checks are failures, missing measurements errors, untested checks skipped.
 
-    A warning is a case that passes and says so in its output, because JUnit knows no word for it.
+    A warning is a passing case with the warning in its output, because JUnit has no status for it.
     """
     from junitparser import JUnitXml
 
@@ -55,7 +55,7 @@ def _node_suite(name: str, document: Document) -> TestSuite:
     return _suite(name, document, [*cases, *_cases(name, findings)])
 
 
-def _suite(name: str, document: Document, cases: Sequence[TestCase]) -> TestSuite:
+def _suite(name: str, document: Document, cases: list[TestCase]) -> TestSuite:
     from junitparser import TestSuite
 
     suite = TestSuite(_clean(name))
@@ -65,7 +65,7 @@ def _suite(name: str, document: Document, cases: Sequence[TestCase]) -> TestSuit
 
 
 def _cases(suite: str, findings: Findings) -> Iterator[TestCase]:
-    """One case a check; several findings of one check come together, the worst verdict counts."""
+    """Yield one case per check; several findings of one check are merged and the worst status counts."""
     from junitparser import Failure, Skipped, TestCase
 
     by_check: dict[str, list[Document]] = {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Throughput and latency of the load steps as lines: against prompt size and against concurrency."""
+"""Plot throughput and latency of the load steps against prompt size and against concurrency."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import speed
 
-#: Room beside the first and last point of a line, in per cent of the plot: for their labels.
+#: Margin left of the first and right of the last point, in per cent of the plot, for their labels.
 _MARGIN: t.Final = 9.0
-#: Room that a character of a label on the x axis takes, and the gap between two labels, in per cent of a narrow plot.
+#: Width of a character of an x label and the gap between two labels, in per cent of a narrow plot.
 _CHARACTER: t.Final = 4.2
 _GAP: t.Final = 3.0
-#: Half the width of a limit that stands at a single point, in per cent.
+#: Half the width of a limit drawn at a single point, in per cent.
 _HALF_POINT: t.Final = 5.0
 
 
 @dataclass(frozen=True)
 class Label:
-    """The value written at a point; ``x`` from the left and ``y`` from the bottom in per cent."""
+    """A value label at a point; ``x`` from the left and ``y`` from the bottom, in per cent."""
 
     x: float
     y: float
@@ -33,7 +33,7 @@ class Label:
 
 @dataclass(frozen=True)
 class PlotSeries:
-    """One line: its path, its dots (strokes of no length), and the area between two percentiles (may be empty)."""
+    """One line: its path, its dots (zero-length strokes) and the area between two percentiles (may be empty)."""
 
     name: str
     line: str
@@ -43,7 +43,7 @@ class PlotSeries:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is expected: a path for the expected value, and areas that warn and fail; all may be empty."""
+    """The expectation: a path for the expected value and the areas that warn and fail; each may be empty."""
 
     expected: str
     warn: str
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric against one quantity. ``summary`` says in words what the picture shows."""
+    """One metric against one quantity. ``summary`` describes the plot for screen readers."""
 
     title: str
     unit: str
@@ -68,7 +68,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Group:
-    """Panels that share their x axis and their lines."""
+    """Panels with a common x axis and common lines."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -77,7 +77,7 @@ class Group:
 
 @dataclass(frozen=True)
 class PlotMetric:
-    """How a figure of a load step is drawn. ``read`` gives (middle, upper end) in ``unit``, or ``None``."""
+    """A figure of a load step to plot. ``read`` returns (middle, upper end) in ``unit``, or None."""
 
     key: str
     title: str
@@ -108,9 +108,9 @@ METRICS: t.Final = (
 
 
 def load_groups(load: Sequence[plot.Document]) -> list[Group]:
-    """Throughput and latency against prompt size and against concurrency, where more than one was measured.
+    """Return plots against prompt size and against concurrency, each if more than one value was measured.
 
-    Steps that were skipped, or in which the load client was the limit, are not drawn.
+    Skipped steps and steps limited by the load client are omitted.
     """
     steps = [
         step for step in load if not step["skipped"] and not step["void"] and step["output_throughput"] is not None
@@ -133,7 +133,7 @@ def _prompts(tokens: int) -> str:
 def _group(
     steps: Sequence[plot.Document], title: str, x_title: str, x_key: str, line_key: str, name: Callable[[int], str]
 ) -> Group | None:
-    """Lines of at least two points of ``x_key``, one line for each value of ``line_key``."""
+    """Return panels with one line per value of ``line_key``, each with at least two points of ``x_key``."""
     lines: dict[int, dict[int, plot.Document]] = {}
     for step in steps:
         if step[x_key] is not None and step[line_key] is not None:
@@ -190,15 +190,15 @@ def _panel(
 
 
 def _log_axis(values: Iterable[int]) -> dict[int, float]:
-    """Positions in per cent on a logarithmic axis: sizes and streams are usually doubled, not added to."""
-    known = sorted(set(values))
-    low, high = math.log(max(known[0], 1)), math.log(max(known[-1], 2))
+    """Return positions in per cent on a logarithmic axis, because sizes and streams are usually doubled."""
+    positions = sorted(set(values))
+    low, high = math.log(max(positions[0], 1)), math.log(max(positions[-1], 2))
     room = 100 - 2 * _MARGIN
-    return {value: _MARGIN + room * (math.log(max(value, 1)) - low) / ((high - low) or 1) for value in known}
+    return {value: _MARGIN + room * (math.log(max(value, 1)) - low) / ((high - low) or 1) for value in positions}
 
 
 def _x_ticks(positions: Mapping[int, float]) -> tuple[plot.Tick, ...]:
-    """A label at every value that has room for one."""
+    """Return a label for every value that has room for one."""
     ticks: list[plot.Tick] = []
     for value, at in positions.items():
         label = f"{value:,}"
@@ -210,15 +210,16 @@ def _x_ticks(positions: Mapping[int, float]) -> tuple[plot.Tick, ...]:
 def _top(
     metric: PlotMetric, lines: Iterable[Mapping[int, tuple[float, float]]], expected: Iterable[plot.Document]
 ) -> float:
-    """Upper end of the y axis: room above the highest value for its label."""
+    """Return the upper end of the y axis, with room for the label of the highest value."""
     measured = [high for points in lines for _middle, high in points.values()]
     limits = [metric.scale * (data["expected"] if metric.lower_is_worse else _worst(data)) for data in expected]
     return max([*(1.15 * value for value in measured), *(1.08 * value for value in limits)]) or 1.0
 
 
 def _worst(limits: plot.Document) -> float:
-    """The highest limit of a latency; one that is switched off does not count."""
-    return max(value for value in (limits["expected"], limits["warn"], limits["fail"]) if value is not None)
+    """Return the highest latency limit; disabled limits are ignored."""
+    highest: float = max(value for value in (limits["expected"], limits["warn"], limits["fail"]) if value is not None)
+    return highest
 
 
 def _spread(points: Sequence[tuple[float, float, float]]) -> str:
@@ -230,7 +231,7 @@ def _spread(points: Sequence[tuple[float, float, float]]) -> str:
 def _labels(
     values: Mapping[str, Mapping[int, tuple[float, float]]], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> tuple[Label, ...]:
-    """Values at the points of a single line; several lines would write over each other, the table has them."""
+    """Return value labels if there is a single line; labels of several lines would overlap, and the table has them."""
     if len(values) != 1:
         return ()
     (points,) = values.values()
@@ -238,14 +239,14 @@ def _labels(
 
 
 def short(value: float) -> str:
-    """A value beside its dot: three digits are enough there."""
+    """Format a value next to its dot with three digits."""
     return f"{value:,.0f}" if value >= 100 else speed(value)
 
 
 def _limits(
     metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> Limits | None:
-    """Expected value and the areas beyond the limits; a single point gets a short piece around it."""
+    """Return the expected value and the areas beyond the limits; a single point gets a short segment."""
     if not expected:
         return None
     reach = [(x_at[x], data) for x, data in expected.items()]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a node, told once: each cause with the findings that it explains, then what has no cause."""
+"""List the problems of a node once each: causes with the findings they explain, then unexplained findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: a diagnosis, or a finding that no diagnosis explains."""
+    """A problem: a diagnosis, or a finding that no diagnosis explains."""
 
     status: str
     title: str
@@ -28,43 +28,42 @@ class Problem:
 
 
 def problems(node: Mapping[str, t.Any]) -> list[Problem]:
-    """Failures first; within them causes before single findings, in the order of the document."""
+    """Return the problems of a node: failures first, causes before single findings, in document order."""
     wrong = tables.wrong(node)
-    found = [_of_diagnosis(item, wrong) for item in node["diagnoses"]]
+    listed = [_of_diagnosis(item, wrong) for item in node["diagnoses"]]
     explained = {check for item in node["diagnoses"] for check in item["findings"]}
-    found += [of_finding(item) for item in wrong if item["check"] not in explained]
-    return sorted(found, key=lambda item: item.status != "fail")
+    listed += [of_finding(item) for item in wrong if item["check"] not in explained]
+    return sorted(listed, key=lambda item: item.status != "fail")
 
 
 def _of_diagnosis(item: Mapping[str, t.Any], wrong: list[dict[str, t.Any]]) -> Problem:
     covered = [finding for finding in wrong if finding["check"] in item["findings"]]
-    said = [f"{CHECKS[finding['check']].title}: {finding['summary']}" for finding in covered]
-    # What a finding says already is not said twice.
-    more = [line for line in item["evidence"] if not any(line in words for words in said)]
+    summaries = [f"{CHECKS[finding['check']].title}: {finding['summary']}" for finding in covered]
+    more = [line for line in item["evidence"] if not any(line in summary for summary in summaries)]
     return Problem(
         status=worst(finding["status"] for finding in covered).value if covered else "warn",
         title=item["title"],
         cause=item["cause"],
         remedy=item["remedy"],
-        evidence=(*said, *more),
+        evidence=(*summaries, *more),
         gain=item["expected_gain"],
         confidence=item["confidence"],
     )
 
 
 def of_finding(item: Mapping[str, t.Any]) -> Problem:
-    """A finding that stands for itself."""
+    """Return a finding without a diagnosis as a problem."""
     return Problem(item["status"], f"{CHECKS[item['check']].title}: {item['summary']}", item["cause"], item["remedy"])
 
 
 def problem(first: str, item: Problem, style: Style, *, evidence: bool = True) -> Iterator[str]:
-    """Title, cause, what shows it, fix and gain; the first line stands behind ``first``."""
+    """Yield title, cause, evidence, fix and gain; ``first`` precedes the first line."""
     symbol = style.symbols[item.status]
     lines = style.wrap(item.title, f"{first}{symbol} ")
     yield lines[0].replace(symbol, style.mark(item.status), 1)
     yield from lines[1:]
     indent = " " * (len(first) + 2)
-    # Only doubt is worth a word: most causes are proven by a setting or a message.
+    # High confidence is the rule: most causes are proven by a setting or a message.
     doubt = f" ({item.confidence} confidence)" if item.confidence not in (None, "high") else ""
     shown = item.evidence if evidence else ()
     parts = [("Cause", f"{item.cause}{doubt}" if item.cause else None), *_labelled("Seen", shown)]

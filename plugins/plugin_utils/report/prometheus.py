@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as Prometheus metrics, for node_exporter's textfile collector: verdicts and figures of the last run.
+"""Render verdicts and figures of the last run as Prometheus metrics for node_exporter's textfile collector.
 
-Needs prometheus-client, which is imported only where this format is asked for. Names and units follow
+Needs prometheus-client, which is imported only if this format is requested. Names and units follow
 https://prometheus.io/docs/practices/naming/.
 """
 
@@ -27,7 +27,7 @@ _LATENCIES: t.Final = {
 
 
 class _Metrics:
-    """Gauges by name, made when they are first set."""
+    """Gauges by name, created on first use."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry
@@ -36,7 +36,7 @@ class _Metrics:
         self._gauges: dict[str, t.Any] = {}
 
     def set(self, name: str, help_text: str, value: float | None, **labels: str) -> None:
-        """Sets one value; what is not known has no value, rather than a zero."""
+        """Set a value; an unknown value is omitted instead of reported as zero."""
         from prometheus_client import Gauge
 
         if value is None:
@@ -48,7 +48,7 @@ class _Metrics:
 
 
 def report_prometheus(document: Document) -> str:
-    """Metrics in the text format; labels are node, area, check, status, step, gpu and quantile."""
+    """Return metrics in the text format; labels are node, area, check, status, step, gpu and quantile."""
     from prometheus_client import generate_latest
 
     metrics = _Metrics()
@@ -94,11 +94,11 @@ def _speeds(metrics: _Metrics, name: str, node: Document) -> None:
 
 
 def _costs(metrics: _Metrics, name: str, node: Document) -> None:
-    known = node["facts"]["cost"] or dict.fromkeys(("hourly_price", "per_million_output_tokens", "idle_hourly"))
-    metrics.set("hourly_price_dollars", "Price of the node by the hour", known["hourly_price"], node=name)
-    metrics.set("idle_hourly_price_dollars", "Part of it for idle GPUs", known["idle_hourly"], node=name)
-    each = known["per_million_output_tokens"]
-    metrics.set("million_output_tokens_dollars", "Price of a million output tokens under load", each, node=name)
+    price = node["facts"]["cost"] or dict.fromkeys(("hourly_price", "per_million_output_tokens", "idle_hourly"))
+    metrics.set("hourly_price_dollars", "Price of the node by the hour", price["hourly_price"], node=name)
+    metrics.set("idle_hourly_price_dollars", "Part of it for idle GPUs", price["idle_hourly"], node=name)
+    token_price = price["per_million_output_tokens"]
+    metrics.set("million_output_tokens_dollars", "Price of a million output tokens under load", token_price, node=name)
 
 
 def _gpus(metrics: _Metrics, name: str, node: Document) -> None:

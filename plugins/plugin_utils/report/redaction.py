@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last gate before a report is written. Modules mask what they read; this catches what a text still carries."""
+"""Mask secrets in the document before it is written. Modules mask what they read; this catches the rest."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from urllib.parse import quote
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_text, mask_value
 
-#: Keys whose values are words of our own; a password like "pass" must not break the document.
+#: Keys whose values are fixed words of the schema; a password like "pass" must not break the document.
 _OWN: t.Final = frozenset({"schema_version", "status", "check", "area", "time"})
 
 
 def known_secrets(given: Iterable[t.Any]) -> list[str]:
-    """Texts to mask, the longest first: texts as they are, and of a mapping the values that its names call secret."""
-    found: set[str] = set()
+    """Return the texts to mask, longest first: plain texts, and values of a mapping with a secret name."""
+    texts: set[str] = set()
     for item in given:
         if isinstance(item, Mapping):
-            found |= {str(value) for name, value in item.items() if value and mask_value(value, str(name)) == MASK}
+            texts |= {str(value) for name, value in item.items() if value and mask_value(value, str(name)) == MASK}
         elif item:
-            found.add(str(item))
-    # As they stand in an address or in JSON, too.
-    forms = {form for text in found for form in (text, quote(text, safe=""), json.dumps(text)[1:-1])}
+            texts.add(str(item))
+    # Also in the spelling of a URL or of JSON.
+    forms = {form for text in texts for form in (text, quote(text, safe=""), json.dumps(text)[1:-1])}
     return sorted(forms, key=len, reverse=True)
 
 
 def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
-    """``value`` with every secret masked: known ones by their text, others by their name or their form."""
+    """Return ``value`` with every secret masked: known ones by text, others by their name or form."""
     if isinstance(value, Mapping):
         return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

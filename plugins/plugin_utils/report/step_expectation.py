@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the figures of one load step should be: the numbers behind the expectation in a picture."""
+"""Compute the expected figures of a load step for the plots."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expecta
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, expected_speed
 
-#: The formula and its terms stand in the finding performance.roofline.
+#: The finding performance.roofline has the formula and its terms.
 _SOURCES: t.Final = {"table": "reference table", "roofline": "roofline", "history": "this node's usual speed"}
 
 Step = Mapping[str, t.Any]
-#: ``expected, warn, fail`` in the unit of the figure (a limit that the user switched off is null), ``source``.
+#: ``expected, warn, fail`` in the unit of the figure (a disabled limit is null), ``source``.
 Expected = dict[str, t.Any]
 
 
 def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
-    """Expectations of ``output_throughput`` (tokens/s) and ``itl`` (seconds); null where there is none.
+    """Return the expectations of ``output_throughput`` (tokens/s) and ``itl`` (seconds), null if there is none.
 
-    Only steps with one stream and no other clients have one: what several streams reach together, no formula here
-    tells.
+    Only steps with one stream and no other clients have one: there is no formula here for several streams.
     """
     alone = step.get("concurrency") == 1 and not step.get("skipped") and not expectation.shared(step)
     return {"output_throughput": _given(node) if alone else None, "itl": _decoding(node, step) if alone else None}
 
 
 def _given(node: NodeFacts) -> Expected | None:
-    """The user's expectation, as rules/performance.py judges it."""
+    """Return the user's expectation, as rules/performance.py judges it."""
     speed = node.options.expected_throughput
     if speed is None:
         return None
@@ -44,23 +43,23 @@ def _given(node: NodeFacts) -> Expected | None:
 
 
 def _decoding(node: NodeFacts, step: Step) -> Expected | None:
-    """The hardware's expectation, as rules/expectation.py judges it: a speed in tokens/s is a gap in seconds."""
+    """Return the hardware's expectation, as rules/expectation.py judges it, as speed (tokens/s) and gap (seconds)."""
     if not node.gpu.taken:
         return None
     facts = expectation.setup(node, step)
     try:
-        found = expected_speed(facts)
+        expected = expected_speed(facts)
     except Unknown:
         return None
-    if found.kind == "roofline" and 1 / found.speed < limits.HOST_STEP.value:
+    if expected.kind == "roofline" and 1 / expected.speed < limits.HOST_STEP.value:
         return None
     measured = expectation.decode_rate(step) if step.get("output_throughput") else 0.0
-    if found.kind == "roofline" and expectation.impossible(facts, measured) is not None:
+    if expected.kind == "roofline" and expectation.impossible(facts, measured) is not None:
         return None
     warn, fail, _source = expectation.speed_limits(node, facts.gpu_name)
     return {
-        "expected": 1 / found.speed,
-        "warn": 100 / (warn * found.speed) if warn else None,
-        "fail": 100 / (fail * found.speed) if fail else None,
-        "source": _SOURCES[found.kind],
+        "expected": 1 / expected.speed,
+        "warn": 100 / (warn * expected.speed) if warn else None,
+        "fail": 100 / (fail * expected.speed) if fail else None,
+        "source": _SOURCES[expected.kind],
     }

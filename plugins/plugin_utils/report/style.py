@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How text reports look: symbols with an ASCII fallback, colour by status, fitting into 80 columns."""
+"""Format text reports: symbols with an ASCII fallback, colour by status, at most 80 columns."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible import constants
+from ansible.constants import config
 from ansible.utils.color import stringc
 
 WIDTH: t.Final = 80
 
-#: Colours a piece of text by its status; the text's visible length stays.
+#: Colours text by its status without changing its visible length.
 Paint = Callable[[str, str], str]
 
-#: Status -> word in the report. Wrong verdicts shout, so that they are seen without colour.
+#: Status -> word in the report; capitals make problems visible without colour.
 WORDS: t.Final[dict[str, str]] = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_tested": "not tested"}
 
 
@@ -28,18 +28,18 @@ _CONTROLS: t.Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def one_line(text: str) -> str:
-    """``text`` without line ends, and without what would steer a terminal: much of it comes from a node."""
+    """Return ``text`` without line ends and terminal control characters, because much of it comes from nodes."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
 def plain(text: str, status: str) -> str:
-    """No colour."""
+    """Return ``text`` without colour."""
     return text
 
 
 @dataclass(frozen=True)
 class Style:
-    """Symbols and colour of one output."""
+    """Symbols and colours of an output."""
 
     symbols: dict[str, str] = field(default_factory=lambda: {"pass": "✓", "warn": "!", "fail": "✗", "not_tested": "–"})
     rule: str = "─"
@@ -53,7 +53,7 @@ class Style:
     ascii_only: bool = False
 
     def fit(self, text: str, width: int) -> str:
-        """``text`` on one line of at most ``width`` columns."""
+        """Return ``text`` on one line of at most ``width`` columns."""
         text = self.clean(one_line(text))
         if len(text) <= width:
             return text
@@ -63,9 +63,9 @@ class Style:
         return text.encode("ascii", "replace").decode() if self.ascii_only else text
 
     def wrap(self, text: str, first: str, rest: str | None = None, width: int = WIDTH) -> list[str]:
-        """``text`` in lines of at most ``width`` columns, the first behind ``first``, the others behind ``rest``.
+        """Return ``text`` in lines of at most ``width`` columns, prefixed by ``first``, then by ``rest``.
 
-        A hyphen is no place to break: it stands in the names of hosts and options, which people copy.
+        Lines do not break at hyphens, which occur in host and option names that people copy.
         """
         hang = " " * len(first) if rest is None else rest
         return textwrap.wrap(
@@ -80,14 +80,14 @@ class Style:
         return self.paint(self.symbols[status], status)
 
     def gauge(self, share: float | None, width: int) -> str:
-        """A bar for ``share`` (0 to 1) of ``width`` columns; blank where it is unknown."""
+        """Return a bar for ``share`` (0 to 1) of ``width`` columns, blank if it is unknown."""
         if share is None:
             return " " * width
         filled = round(min(max(share, 0.0), 1.0) * width)
         return self.full * filled + self.empty * (width - filled)
 
     def title(self, left: str, status: str, width: int = WIDTH, word: str | None = None) -> str:
-        """A line with ``left`` and, flush right, the verdict, or ``word`` in its place."""
+        """Return a line with ``left`` and, flush right, the status or ``word``."""
         word = f"{self.symbols[status]} {word or WORDS[status]}"
         margin = left[: len(left) - len(left.lstrip())]
         left = margin + self.fit(left, width - len(word) - len(margin) - 2)
@@ -108,14 +108,14 @@ ASCII: t.Final = Style(
 )
 
 _COLOURS: t.Final = {
-    "pass": constants.COLOR_OK,
+    "pass": config.get_config_value("COLOR_OK"),
     "warn": "yellow",
-    "fail": constants.COLOR_ERROR,
-    "not_tested": constants.COLOR_SKIP,
+    "fail": config.get_config_value("COLOR_ERROR"),
+    "not_tested": config.get_config_value("COLOR_SKIP"),
 }
 
 
 def terminal_style(encoding: str | None) -> Style:
-    """Symbols that ``encoding`` can show, in colour where Ansible shows colour."""
+    """Return a style with symbols that ``encoding`` supports, in colour if Ansible uses colour."""
     base = UNICODE if (encoding or "").lower().replace("-", "") == "utf8" else ASCII
     return Style(**{**vars(base), "paint": lambda text, status: stringc(text, _COLOURS[status])})

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables and bars of the text report, each from the result document alone."""
+"""Render tables and bars of the text report from the result document."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 Document = Mapping[str, t.Any]
 
 _INDENT: t.Final = "      "
-#: Rows of the utilisation table; a longer load is averaged into as many windows.
+#: Rows of the utilisation table; a longer load is averaged into this many windows.
 _ROWS: t.Final = 10
-#: GPUs that fit side by side in 80 columns.
+#: GPUs per table that fit into 80 columns.
 _COLUMNS: t.Final = 8
 
 
 def by_trouble(document: Document) -> list[str]:
-    """Node names, the worst first: by verdict, then by how much is wrong, then by name."""
+    """Return node names, worst first: by verdict, then by the number of problems, then by name."""
 
     def key(name: str) -> tuple[int, int, str]:
         node = document["hosts"][name]
@@ -40,7 +40,7 @@ def by_trouble(document: Document) -> list[str]:
 
 
 def wrong(node: Document) -> list[dict[str, t.Any]]:
-    """Findings of a node that fail or warn, failures first, otherwise in the order of the sections."""
+    """Return the findings of a node that fail or warn, failures first, otherwise in the order of the sections."""
     found = [
         finding
         for section in node["sections"]
@@ -51,7 +51,7 @@ def wrong(node: Document) -> list[dict[str, t.Any]]:
 
 
 def fleet(document: Document, style: Style) -> Iterator[str]:
-    """One line a node, sorted by trouble: verdict, GPUs, TP, speed, what is wrong."""
+    """Yield one line per node, worst first: verdict, GPUs, TP, speed, headline."""
     counts = document["summary"]["hosts"]
     total = len(document["hosts"])
     parts = [f"{count} {WORDS[status]}" for status, count in counts.items() if count]
@@ -98,7 +98,7 @@ def _or_dash(value: t.Any, style: Style) -> str:
 
 
 def topology(node: Document, style: Style) -> Iterator[str]:
-    """How each GPU is connected to each other, as ``nvidia-smi topo -m`` prints it."""
+    """Yield the connection matrix of the GPUs, as ``nvidia-smi topo -m`` prints it."""
     matrix = node["facts"]["gpus"]["topology"] or []
     if len(matrix) < 2:
         return
@@ -111,7 +111,7 @@ def topology(node: Document, style: Style) -> Iterator[str]:
 
 
 def nccl(node: Document, style: Style) -> Iterator[str]:
-    """Version, transports, and the log lines worth reading."""
+    """Yield NCCL's version, the transports and the relevant log lines."""
     facts = node["facts"]["nccl"]
     said = [f"NCCL {facts['version']}"] if facts["version"] else []
     kinds = {kind.removeprefix("transport_").replace("_", " "): count for kind, count in facts["transports"].items()}
@@ -124,7 +124,7 @@ def nccl(node: Document, style: Style) -> Iterator[str]:
 
 
 def settings(node: Document, style: Style) -> Iterator[str]:
-    """Arguments and environment of the running server."""
+    """Yield arguments and environment of the running server."""
     found = node["facts"]["configuration"]
     for title, values in (("Arguments", found["arguments"]), ("Environment", found["environment"])):
         for number, (key, value) in enumerate((values or {}).items()):
@@ -133,7 +133,7 @@ def settings(node: Document, style: Style) -> Iterator[str]:
 
 
 def memory(node: Document, style: Style) -> Iterator[str]:
-    """A bar of used memory per GPU."""
+    """Yield a bar of used memory per GPU."""
     for gpu in node["memory"]:
         used = gpu["used"] / GIB
         if gpu["total"]:
@@ -147,7 +147,7 @@ def memory(node: Document, style: Style) -> Iterator[str]:
 
 
 def load(node: Document, style: Style) -> Iterator[str]:
-    """One line a load step: sizes, streams, speed, latencies in milliseconds, failures."""
+    """Yield one line per load step: sizes, streams, speed, latencies in milliseconds, failures."""
     steps = node["load"]
     if not steps:
         return
@@ -175,7 +175,7 @@ def load(node: Document, style: Style) -> Iterator[str]:
 
 
 def load_makers(steps: Sequence[Document]) -> list[str]:
-    """Which hosts made which steps, each with its part; empty where the node loaded itself."""
+    """Return which load hosts ran which steps; empty if the node ran the load itself."""
     made: dict[str, list[str]] = {}
     for step in steps:
         parts = step["load_hosts"]
@@ -196,7 +196,7 @@ def _ms(seconds: float | None) -> str:
 
 
 def utilisation(node: Document, style: Style) -> Iterator[str]:
-    """Time by GPU by average, in per cent."""
+    """Yield utilisation over time per GPU and on average, in per cent."""
     data = node["utilisation"]
     if data is None:
         return
@@ -223,7 +223,7 @@ def _utilisation_row(label: str, values: Sequence[float | None], shown: int, sty
 
 
 def windows(rows: Sequence[Document], count: int) -> list[dict[str, t.Any]]:
-    """At most ``count`` rows, each the mean of equally many neighbours."""
+    """Return at most ``count`` rows, each the mean of the same number of neighbours."""
     size = -(-len(rows) // count)
     merged = []
     for start in range(0, len(rows), size or 1):

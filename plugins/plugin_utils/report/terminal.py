@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person sees at the end of a run: the fleet at a glance, the worst in short, and where the rest stands."""
+"""Render the terminal summary of a run: the fleet, the worst nodes in short, and where the reports are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list, tables, text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 
-#: Nodes that get details on the terminal, and findings for each of them; the report has all.
+#: Nodes with details on the terminal, and findings for each of them; the report has all.
 NODES: t.Final = 5
 FINDINGS: t.Final = 3
 
 
 def summary_text(document: Mapping[str, t.Any], files: Sequence[str], style: Style, *, full: bool = False) -> str:
-    """The terminal's report. ``full`` prints every section of every node; a single node is always shown in full."""
+    """Return the terminal report; with ``full``, or for a single node, every section of every node."""
     lines = list(_overview(document, style))
     if full or len(document["hosts"]) == 1:
         for name in tables.by_trouble(document):

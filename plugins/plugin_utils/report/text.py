@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The text report: per node seven numbered sections with one line a check, then cause and fix of what is wrong."""
+"""Render the text report: per node seven sections with one line per check, then causes and fixes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Node = Mapping[str, t.Any]
 Finding = Mapping[str, t.Any]
 
 _TITLE: t.Final = max(len(check.title) for check in CHECKS.values()) + 1
-#: Units longer than this read better in the summary than behind the number.
+#: Longer units are left to the summary.
 _SHORT_UNIT: t.Final = 6
 
 
 def report_text(document: Mapping[str, t.Any], style: Style = UNICODE) -> str:
-    """The whole report as text: fleet table, then every node, the worst first."""
+    """Return the report as text: the fleet table, then every node, worst first."""
     lines = [
         *tables.fleet(document, style),
         "",
@@ -32,7 +32,7 @@ def report_text(document: Mapping[str, t.Any], style: Style = UNICODE) -> str:
 
 
 def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
-    """One node: head, sections, and what is wrong."""
+    """Yield one node: header, sections and problems."""
     yield style.heavy * WIDTH
     yield style.title(f" {name}", node["status"])
     for line in about(node, style):
@@ -48,7 +48,7 @@ def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
 
 
 def about(node: Node, style: Style) -> list[str]:
-    """What the node is, in at most three lines: hardware, server, price."""
+    """Describe the node in at most three lines: hardware, server, price."""
     gpus, vllm = node["facts"]["gpus"], node["facts"]["vllm"]
     hardware = [f"{count} {style.times} {name}" for name, count in gpus["names"].items()]
     if not hardware and gpus["count"] is not None:
@@ -58,8 +58,8 @@ def about(node: Node, style: Style) -> list[str]:
     server = [f"vLLM {vllm['version']}"] if vllm["version"] else []
     server += [f"TP {vllm['tensor_parallel_size']}"] if vllm["tensor_parallel_size"] else []
     server += [str(vllm["model"])] if vllm["model"] else []
-    known = node["facts"]["cost"]
-    price = [*figures.cost(known), known["source"]] if known else []
+    cost = node["facts"]["cost"]
+    price = [*figures.cost(cost), cost["source"]] if cost else []
     return [style.dot.join(parts) for parts in (hardware, server, price) if parts]
 
 
@@ -92,7 +92,7 @@ _PICTURES: t.Final = {
 
 
 def check_lines(finding: Finding, style: Style) -> list[str]:
-    """``✓ GPU count   4 GPUs [4, expected 4]``: one line, wrapped only where the words need more."""
+    """Return ``✓ GPU count   4 GPUs [4, expected 4]``, wrapped if the text is longer than a line."""
     title = CHECKS[finding["check"]].title
     status = finding["status"]
     text = f"not tested: {finding['summary']}" if status == "not_tested" else finding["summary"]
@@ -104,7 +104,7 @@ def check_lines(finding: Finding, style: Style) -> list[str]:
 
 
 def figure(finding: Finding) -> str:
-    """`` [measured, expected ...]`` of a finding; empty where nothing was measured against an expectation."""
+    """Return `` [measured, expected ...]``, or an empty string if there is no expectation or the summary has both."""
     measured, expected = finding["measured"], finding["expected"]
     if measured is None or expected is None or measured == expected:
         return ""
@@ -117,7 +117,7 @@ def figure(finding: Finding) -> str:
 
 
 def _quantity(value: t.Any, unit: str) -> str:
-    """A number with its unit where that is short; a text stands for itself."""
+    """Format a number with its unit if that is short; return text unchanged."""
     if not isinstance(value, (int, float)):
         return str(value)
     number = f"{value:g}" if isinstance(value, float) else str(value)
@@ -125,19 +125,19 @@ def _quantity(value: t.Any, unit: str) -> str:
 
 
 def problems(node: Node, style: Style) -> Iterator[str]:
-    """Every cause with what it explains, then what fails or warns without a known cause."""
-    found = problem_list.problems(node)
-    if not found:
+    """Yield every cause with its findings, then the findings without a known cause."""
+    listed = problem_list.problems(node)
+    if not listed:
         return
     yield ""
     yield " What is wrong, and what to do"
-    for number, item in enumerate(found, start=1):
+    for number, item in enumerate(listed, start=1):
         yield ""
         yield from problem_list.problem(f" {number}. ", item, style)
 
 
 def problem(first: str, finding: Finding, style: Style) -> Iterator[str]:
-    """One finding with its cause and remedy."""
+    """Yield one finding with its cause and remedy."""
     yield from problem_list.problem(first, problem_list.of_finding(finding), style)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPU utilisation over time: one strip a GPU on a common axis, so that an idle or lagging GPU stands out."""
+"""Plot GPU utilisation over time, one strip per GPU on a common axis, so that an idle GPU is obvious."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
 
 @dataclass(frozen=True)
 class Strip:
-    """One GPU over time: area and outline of its utilisation."""
+    """The utilisation of one GPU over time: area and outline."""
 
     index: int
     area: str
@@ -33,7 +33,7 @@ class Span:
 
 @dataclass(frozen=True)
 class UtilisationTimeline:
-    """Utilisation of all GPUs on one time axis."""
+    """The utilisation of all GPUs on one time axis."""
 
     strips: tuple[Strip, ...]
     spans: tuple[Span, ...]
@@ -41,14 +41,14 @@ class UtilisationTimeline:
 
 
 def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -> UtilisationTimeline | None:
-    """One strip a GPU on a common time axis; ``None`` where nothing was sampled."""
+    """Return one strip per GPU on a common time axis, or None if there are no samples."""
     if utilisation is None or not utilisation["rows"]:
         return None
     rows, interval = utilisation["rows"], utilisation["interval"]
     spans = [
         (step["name"], step["started"], step["ended"]) for step in load if None not in (step["started"], step["ended"])
     ]
-    end = max([rows[-1]["time"] + interval, *(ended for _name, _started, ended in spans)])
+    end: float = max([rows[-1]["time"] + interval, *(ended for _name, _started, ended in spans)])
 
     def at(seconds: float) -> float:
         return 100.0 * min(max(seconds, 0.0), end) / end
@@ -74,8 +74,10 @@ def _strip(
     utilisation: plot.Document,
     at: Callable[[float], float],
 ) -> Strip:
-    """Steps, not slopes: each window shows its mean, and a window without a reading shows nothing."""
-    area, line, before = [], [], None
+    """Draw steps instead of slopes: each window shows its mean; a window without readings is empty."""
+    area: list[str] = []
+    line: list[str] = []
+    before = None
     for time, value in readings:
         if value is None:
             before = None
