@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A paced streaming server that knows the truth: when it really wrote each token of each answer.
+"""Serve a stream on a schedule without drift, and record when each token was really written.
 
-It speaks vLLM's streams of completions and chats as fast as Python can, with usage as the request asks for it, keeps a
-schedule free of drift, and records what a perfect client would measure. ``python paced_server.py --port 0`` prints its
-port; ``GET /truth`` tells its truth as JSON and forgets it, ``GET /truth?values`` with every single latency.
+The server implements vLLM's streams of completions and chats as fast as Python can, with usage as requested, and
+records what a perfect client would measure. ``python paced_server.py --port 0`` prints its port. ``GET /truth`` returns
+the recorded figures as JSON and resets them; ``GET /truth?values`` includes every latency.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import typing as t
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 _TAIL = b"0\r\n\r\n"
-#: One token in every tokenizer, and one more each time that it is repeated.
+#: One token in every tokenizer, and one more for each repetition.
 _WORD = " that"
 _PATHS = {"/v1/completions": False, "/v1/chat/completions": True}
 
 
 class Selector(selectors.DefaultSelector):
+    """A selector that records when it last returned."""
+
     stamp = 0.0
 
     def select(self, timeout: float | None = None) -> t.Any:
@@ -37,7 +39,7 @@ class Selector(selectors.DefaultSelector):
 
 
 class Pace:
-    """When tokens come: ``first`` and ``gap`` in seconds; with ``burst`` > 1, 1 to ``burst`` tokens in one chunk."""
+    """A token schedule: ``first`` and ``gap`` in seconds; with ``burst`` > 1, 1 to ``burst`` tokens per chunk."""
 
     def __init__(
         self, first: float = 0.2, gap: float = 0.02, burst: int = 1, jitter: float = 0.0, stall: float = 0.0
@@ -58,6 +60,8 @@ class Pace:
 
 
 class Truth:
+    """The latencies and tokens as the server wrote them."""
+
     def __init__(self) -> None:
         self.clear()
 
@@ -88,7 +92,7 @@ def _summary(values: list[float]) -> dict[str, float] | None:
 
 
 class PacedServer(asyncio.Protocol):
-    """One connection."""
+    """The server's side of one connection."""
 
     chunks: t.ClassVar[dict[tuple[t.Any, ...], bytes]] = {}
 
@@ -102,8 +106,8 @@ class PacedServer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        head, found, rest = self.buffer.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, rest = self.buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
         length = 0
         for line in head.split(b"\r\n"):
@@ -114,11 +118,11 @@ class PacedServer(asyncio.Protocol):
         self.buffer = rest[length:]
         path, _question, query = head.split(b" ")[1].decode().partition("?")
         if path in _PATHS and length:
-            self.begin(_PATHS[path], json.loads(rest[:length]))
+            self.start_stream(_PATHS[path], json.loads(rest[:length]))
         else:
             self.answer(path, query)
 
-    def begin(self, chat: bool, request: dict[str, t.Any]) -> None:
+    def start_stream(self, chat: bool, request: dict[str, t.Any]) -> None:
         self.arrived = self.selector.stamp
         self.chat = chat
         self.total = request.get("max_tokens") or request.get("max_completion_tokens") or 16
@@ -180,7 +184,7 @@ class PacedServer(asyncio.Protocol):
         return f',"usage":{{"prompt_tokens":{self.prompt},"total_tokens":{total},"completion_tokens":{tokens}}}'
 
     def chunk(self, tokens: int) -> bytes:
-        """The next ``tokens`` tokens, all in one piece."""
+        """Return the next ``tokens`` tokens in one chunk."""
         key = (self.chat, tokens, self.every_usage and (self.prompt, self.sent))
         if key not in self.chunks:
             text = _WORD * tokens

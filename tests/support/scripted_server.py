@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small streaming server that misbehaves as told, byte by byte, in a thread of its own.
+"""Serve streams by script, byte by byte, in a separate thread, to simulate faulty servers.
 
-A *script* is what the server does with one request: bytes are written as they stand, a number is a pause in seconds,
-``HANG`` waits until the client goes, ``RESET`` drops the connection. After the last item the connection stays open for
-the next request, or is closed after ``CLOSE``. Control paths answer as a healthy server unless told otherwise.
+A *script* is the server's reaction to one request: bytes are written unchanged, a number is a pause in seconds,
+``HANG`` waits until the client disconnects, ``RESET`` aborts the connection. After the last item the connection stays
+open for the next request, unless that item is ``CLOSE``. Control paths answer as a healthy server unless overridden.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def http_chunk(data: bytes) -> bytes:
 
 
 def event(document: dict[str, t.Any] | str) -> bytes:
-    """One server-sent event in one HTTP chunk."""
+    """Return one server-sent event in one HTTP chunk."""
     text = document if isinstance(document, str) else json.dumps(document, separators=(",", ":"))
     return http_chunk(f"data: {text}\n\n".encode())
 
@@ -48,7 +48,7 @@ def usage(completion_tokens: int, prompt_tokens: int = 8) -> dict[str, int]:
 
 
 def piece(text: str, tokens: int | None = None, finish: str | None = None) -> dict[str, t.Any]:
-    """One piece of a completion, with the running token count where ``tokens`` is given."""
+    """Return one chunk of a completion, with the running token count if ``tokens`` is set."""
     document: dict[str, t.Any] = {
         "object": "text_completion",
         "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": finish}],
@@ -61,7 +61,7 @@ def last_usage(tokens: int) -> dict[str, t.Any]:
 
 
 def good_stream(tokens: int, prompt_tokens: int = 8) -> bytes:
-    """A healthy continuous stream of ``tokens`` tokens."""
+    """Return a healthy stream of ``tokens`` tokens with continuous usage."""
     documents = [piece(" x", n) for n in range(1, tokens + 1)] + [last_usage(tokens)]
     for document in documents:
         document["usage"]["prompt_tokens"] = prompt_tokens
@@ -69,7 +69,7 @@ def good_stream(tokens: int, prompt_tokens: int = 8) -> bytes:
 
 
 def whole(status: str, body: bytes, kind: str = "application/json") -> bytes:
-    """A complete response that is no stream."""
+    """Return a complete response that is not a stream."""
     return b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (
         status.encode(),
         kind.encode(),
@@ -87,10 +87,12 @@ Answer = Callable[[dict[str, t.Any], int], Script]
 
 
 class ScriptedServer:
-    """``answer(body, number)`` gives the script for the ``number``-th load request (from 0).
+    """A server with scripted answers, running inside ``with``.
 
-    ``control`` replaces answers of control paths: path -> complete response bytes, or a function of the request body.
-    ``requests`` are the bodies of all load requests; ``url`` is where it listens, from ``with`` on.
+    :param answer: returns the script for the ``number``-th load request (from 0).
+    :param control: overrides control paths: path -> complete response bytes, or a function of the request body.
+
+    ``requests`` has the bodies of all load requests, ``url`` the address.
     """
 
     def __init__(
