@@ -11,39 +11,38 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-#: Seconds since 1970, with nine decimals where ``date`` knows them.
+#: Seconds since 1970, with nine decimals if ``date`` supports them.
 COMMAND: t.Final = "date +%s.%N"
 
 
 class ActionModule(ActionBase):
-    """Compares two clocks as NTP does: the other's reading lies between two of ours (RFC 5905, section 8)."""
+    """A comparison of two clocks as in NTP: the host's reading lies between two of ours (RFC 5905, section 8)."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return the offset of the fastest reading."""
         super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec={"readings": {"type": "int", "default": 5}})
         if options["readings"] < 1:
-            raise AnsibleActionFail(f"readings is {options['readings']}; allowed: 1 or more")
-        # The first one opens the connection, and is slow.
+            raise AnsibleActionFail(f"readings must be 1 or more, got {options['readings']}")
+        # The first reading opens the connection, so it is slow and does not count.
         self._read()
-        taken = [self._read() for _number in range(options["readings"])]
-        uncertainty, offset = min(taken)
+        uncertainty, offset = min(self._read() for _number in range(options["readings"]))
         return {"changed": False, "offset": offset, "uncertainty": uncertainty, "time": time.time()}
 
     def _read(self) -> tuple[float, float]:
-        """Uncertainty and offset of one reading, in seconds."""
+        """Return uncertainty and offset of one reading, in seconds."""
         before = time.time()
-        answer = self._low_level_execute_command(COMMAND)
+        result = self._low_level_execute_command(COMMAND)
         after = time.time()
-        said = answer["stdout"].strip()
-        seconds, _point, fraction = said.partition(".")
+        output = result["stdout"].strip()
+        seconds, _point, fraction = output.partition(".")
+        # Some versions of date print no decimals, or "N": on average half a second has passed then.
+        has_decimals = fraction.isdigit()
         try:
-            theirs = float(seconds)
-            # Some write no decimals, or the letters: on average half a second has passed then.
-            whole = not fraction.isdigit()
-            theirs += 0.5 if whole else float(f"0.{fraction}")
+            host_time = float(seconds) + (float(f"0.{fraction}") if has_decimals else 0.5)
         except ValueError:
-            raise AnsibleActionFail(f"{COMMAND} said {said!r} on this host, which is no time") from None
-        return (after - before) / 2 + (0.5 if whole else 0.0), theirs - (before + after) / 2
+            raise AnsibleActionFail(f"unexpected output of {COMMAND!r} on this host: {output!r}") from None
+        return (after - before) / 2 + (0.0 if has_decimals else 0.5), host_time - (before + after) / 2

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: clock_offset
-short_description: How far a host's clock is from the controller's
+short_description: Measure the clock offset between a host and the controller
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads the clock of the host a few times over its connection, between two looks at the controller's own. The quickest
-    reading counts.
-  - With it several hosts can begin something at one moment, whether their clocks agree or not.
-  - Runs on the controller, and needs nothing but C(date) on the host.
+  - Reads the clock of the host several times over its connection, and the clock of the controller before and after each
+    reading. The fastest reading counts.
+  - With the offset, several hosts can start something at the same time even if their clocks disagree.
+  - Runs on the controller and needs only C(date) on the host.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.info
 options:
   readings:
-    description: How often to read the clock.
+    description: Number of readings of the clock.
     type: int
     default: 5
 seealso:
@@ -30,25 +30,25 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Compare the clocks of the load hosts
+- name: Measure the clock offsets of the load hosts
   multigpu.vllm.clock_offset:
   delegate_to: "{{ item }}"
   loop: "{{ groups.load }}"
   register: clocks
 
-- name: Show how far they are apart
+- name: Show the difference between the clocks
   ansible.builtin.debug:
     msg: "{{ clocks.results | map(attribute='offset') | max - clocks.results | map(attribute='offset') | min }} s"
 """
 
 RETURN = r"""
 offset:
-  description: Seconds that the host's clock is ahead of the controller's.
+  description: Seconds by which the host's clock is ahead of the controller's.
   type: float
   returned: success
   sample: -0.0123
 uncertainty:
-  description: How many seconds RV(offset) may be off at most, half the time that the reading took.
+  description: Maximum error of RV(offset) in seconds, which is half the duration of the reading.
   type: float
   returned: success
   sample: 0.0041
