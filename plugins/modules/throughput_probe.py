@@ -8,46 +8,48 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: throughput_probe
-short_description: Measure what a vLLM server delivers under load
+short_description: Measure throughput and latency of a vLLM server under load
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Sends streaming requests at one or more levels of load and measures throughput and latency, while it samples the
-    GPUs of the host on which it runs.
-  - Prompts are random from their first token on, so that no prefix cache helps. With O(endpoint=completions) they are
-    token ids, exact in size. Otherwise they are words, sized once with the server's own count and then put in ever
-    new order. No tokenizer is downloaded.
-  - Tokens are counted from the server's C(usage), never from the pieces of the stream, and compared with the server's
+  - Sends streaming requests at one or more levels of load, measures throughput and latency, and samples the GPUs of the
+    host on which it runs.
+  - Prompts are random from their first token on, so that prefix caching does not help. With O(endpoint=completions)
+    they are token IDs of exact length. Otherwise they are words, sized once with the server's token count and then
+    shuffled for every request. No tokenizer is downloaded.
+  - Tokens are counted from the server's C(usage), never from the chunks of the stream, and compared with the server's
     own counter.
-  - The probe watches itself. A step that the load client limited is marked RV(results[].void).
-  - A server that is down, hangs, or answers something else is a finding with cause and remedy, not a failure of the
-    module. Only input that cannot be right fails, and always before any load.
+  - The module also measures its own load. A step that the load client limited is measured again (see
+    O(client_limited_retries)), and marked RV(results[].void) if it stays limited.
+  - If the server is down, hangs or is not vLLM, the module returns a finding with cause and remedy and does not fail.
+    It fails only for invalid options, and always before any load.
 options:
   base_url:
     description:
       - Root URL of the vLLM server, as seen from the host on which the module runs, without C(/v1).
-      - Proxy settings of the environment are not used.
+      - Proxy settings of the environment are ignored.
     required: true
   timeout:
     description:
-      - Longest wait, in seconds, for a connection, for the first token, and between two tokens.
-      - Under more load than the server can serve at once, the first token waits in a queue. Allow for that.
+      - Maximum time in seconds for opening a connection, for the first token, and between two tokens.
+      - If the load exceeds what the server can process at once, requests wait in its queue for their first token. Allow
+        for that.
     default: 60.0
   model:
     description:
-      - Name of the served model. Without it the first one that the server lists is used.
+      - Name of the served model. The default is the first model that the server lists.
     type: str
   endpoint:
     description:
-      - Which interface to load. V(completions) has no chat template in the way and needs no tokenizer call per prompt.
+      - API to load. V(completions) applies no chat template and does not need the server's tokenizer for every prompt.
     type: str
     choices: [completions, chat]
     default: completions
   steps:
     description:
-      - Load steps, run one after another. Each is a closed loop of O(steps[].concurrency) streams, of which each sends
-        its next request as soon as its last one has ended, or with O(steps[].rate) an open loop.
+      - Load steps, run one after another. A step is a closed loop of O(steps[].concurrency) streams, each sending its
+        next request when its last one has ended; or, with O(steps[].rate), an open loop.
       - Each step needs either O(steps[].requests) or O(steps[].duration).
     type: list
     elements: dict
@@ -58,7 +60,7 @@ options:
         duration: 10.0
     suboptions:
       name:
-        description: Name in the result. The default is made of sizes and load, like V(512x128@8) or V(512x128@2.5/s).
+        description: Name in the result. The default has the sizes and the load, like V(512x128@8) or V(512x128@2.5/s).
         type: str
       prompt_tokens:
         description: Length of every prompt in tokens.
@@ -69,20 +71,19 @@ options:
         type: int
         required: true
       concurrency:
-        description: Number of requests under way at the same time. With O(steps[].rate) it is the highest number.
+        description: Number of concurrent requests; with O(steps[].rate) their maximum number.
         type: int
         required: true
       rate:
         description:
-          - Requests a second, sent however slow the server answers (open loop), as users do who do not wait for each
-            other.
-          - A request that is due while O(steps[].concurrency) others are under way waits until one of them ends, and is
+          - Request rate in requests per second (open loop). Requests are sent on schedule even if the server is slow.
+          - A request that is due while O(steps[].concurrency) others are running waits until one of them ends, and is
             counted in RV(results[].held).
         type: float
       arrivals:
         description:
-          - How the requests of O(steps[].rate) come, V(poisson) at random as those of many independent users, or
-            V(constant) evenly.
+          - Distribution of the requests of O(steps[].rate), either V(poisson), as from many independent users, or
+            V(constant) intervals.
         type: str
         choices: [poisson, constant]
         default: poisson
@@ -92,56 +93,67 @@ options:
       duration:
         description:
           - End the step after this many seconds.
-          - Requests under way then get O(drain_timeout) more seconds, which count for no throughput.
+          - Running requests then get up to O(drain_timeout) more seconds, which do not count for the throughput.
         type: float
       optional:
-        description: Skip the step where it does not fit the server's context length, instead of failing.
+        description: Skip the step if it exceeds the server's context length, instead of failing.
         type: bool
         default: false
       repeats:
-        description: Run the step this many times. Latencies are pooled, RV(results[].variation) is over the repeats.
+        description: Number of times to run the step. Latencies are pooled, RV(results[].variation) is over the repeats.
         type: int
         default: 1
+  client_limited_retries:
+    description:
+      - Maximum number of times to measure a step again if the load client limited it, because of processor time,
+        lateness or unread data. V(0) disables this.
+      - Only the last attempt counts. RV(results[].attempts) is the number of attempts and RV(results[].discarded) has
+        the reasons for the others. An attempt repeats the whole step, so a step can take up to C(client_limited_retries
+        + 1) times as long. Samples of the GPUs include all attempts.
+      - Steps that several load hosts run together (O(share)) and steps with a fixed start (O(start_at)) are never
+        measured again, nor is a step that ended early because its requests failed.
+    type: int
+    default: 2
   warmup_requests:
     description:
       - Number of requests before the first step that are not measured.
-      - Where none of them completes, no load is made.
+      - If none of them completes, no load is made.
     type: int
     default: 4
   drain_timeout:
     description:
-      - How long, in seconds, requests under way may go on after the end of a step with O(steps[].duration).
-      - What is then still under way is cancelled and counted as C(cancelled) in RV(results[].requests).
+      - Maximum time in seconds for running requests to complete after the end of a step with O(steps[].duration).
+      - Requests still running after that are cancelled and counted as C(cancelled) in RV(results[].requests).
     type: float
     default: 5.0
   seed:
     description:
-      - Seed of the random prompts. Without it every run sends other prompts.
-      - With the same seed the same prompts are sent again, and a server that has run since can answer them faster from
+      - Seed of the random prompts. By default every run sends different prompts.
+      - Runs with the same seed send the same prompts, and a server that has not restarted can answer them faster from
         its prefix cache; see RV(results[].prefix_cache_hits).
     type: int
   reuse_connections:
     description:
-      - Whether a stream keeps its connection for its next request. With V(false) each request opens a new one, which is
-        not part of its time to first token.
+      - Whether a stream keeps its connection for its next request. With V(false) each request opens a new connection;
+        the time for that is not part of its time to first token.
     type: bool
     default: true
   processes:
     description:
-      - Number of processes that make the load, each with its share of the streams, of the requests and of the rate.
-      - One process is good for about 1,000 streams or 40,000 tokens a second. Use more where
-        C(performance.client_limited) says so and this host has processor cores to spare.
+      - Number of processes that make the load, each with its share of the streams, the requests and the rate.
+      - One process can handle about 1,000 streams or 40,000 tokens per second. Use more if
+        C(performance.client_limited) recommends it and this host has free processor cores.
     type: int
     default: 1
   share:
     description:
-      - Make only a part of every step, because several load hosts make it together. All are given the same O(steps),
-        and each its own O(share.index).
-      - After a step with O(steps[].requests), whose end nobody knows in advance, no step can be shared any more.
+      - Run only a part of every step, because several load hosts make the load together. Set the same O(steps) on all
+        of them, and a different O(share.index) on each.
+      - A shared step must not follow a step with O(steps[].requests), because its start time would be unknown.
     type: dict
     suboptions:
       index:
-        description: Number of this load host, from 0. The one whose number is O(share.count) only samples the GPUs.
+        description: Number of this load host, from 0. The host with number O(share.count) only samples the GPUs.
         type: int
         required: true
       count:
@@ -150,15 +162,15 @@ options:
         required: true
   start_at:
     description:
-      - When to start the first step, in seconds since 1970 by the clock of this host, so that several load hosts start
-        together. What comes before (sizing, warming up) is done at once.
-      - Each step after one with O(steps[].duration) then has a fixed time too.
-      - Where that time is over, the step starts at once.
+      - Start time of the first step in seconds since 1970, on the clock of this host, so that several load hosts start
+        together. Sizing the prompts and warming up are done before.
+      - Steps that follow a step with O(steps[].duration) then have a fixed start time too.
+      - A step whose start time has passed starts immediately.
     type: float
   mergeable:
     description:
-      - Whether to return RV(results[].mergeable), from which the filter P(multigpu.vllm.merge_loads#filter) makes one
-        result of those of several load hosts.
+      - Whether to return RV(results[].mergeable), which the filter P(multigpu.vllm.merge_loads#filter) needs to merge
+        the results of several load hosts.
     type: bool
     default: false
   sample_gpus:
@@ -166,7 +178,7 @@ options:
     type: bool
     default: true
   sample_interval:
-    description: Seconds between two samples of the GPUs, at least 0.05.
+    description: Interval in seconds between two samples of the GPUs, at least 0.05.
     type: float
     default: 0.1
   max_ttft:
@@ -177,22 +189,22 @@ options:
     type: float
   targets:
     description:
-      - What makes an answer good enough. It decides RV(results[].within_targets) and RV(results[].goodput), and no
-        finding.
+      - Latency targets of a request. They determine RV(results[].within_targets) and RV(results[].goodput), and do not
+        affect the findings.
     type: dict
     suboptions:
       ttft:
-        description: Longest time to first token of a request in seconds.
+        description: Maximum time to first token of a request in seconds.
         type: float
       itl:
-        description: Longest mean inter-token latency of a request in seconds, which is its TPOT.
+        description: Maximum mean inter-token latency of a request in seconds, which is its TPOT.
         type: float
   progress_path:
     description:
-      - File on this host in which the module keeps how far it is while it runs, as one JSON object. It is gone at the
-        end.
-      - In a playbook it gets a name of its own, and what it tells is shown meanwhile, drawn anew every second on a
-        terminal, and as plain timed lines elsewhere. If nobody reads it any more, the load ends after a minute.
+      - File on this host to which the module writes its progress while it runs, as one JSON object. The file is removed
+        at the end.
+      - In a playbook the file name is chosen automatically, and the progress is displayed while the module runs. If the
+        file is no longer read, the load ends after one minute.
     type: path
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
@@ -207,7 +219,7 @@ attributes:
     details: In check mode no request is sent, and every finding is C(not_tested).
   diff_mode:
     support: none
-    details: There is never a difference to show, because this module changes nothing.
+    details: This module changes nothing, so there is no difference to show.
   idempotent:
     support: full
     details: The load changes nothing on the server, but the figures differ from run to run.
@@ -215,16 +227,17 @@ requirements:
   - Python library C(requests)
   - Python library C(nvidia-ml-py), or C(nvidia-smi), to sample the GPUs
 notes:
-  - In an open loop TTFT and E2E count from the moment at which the request was due, also where it was sent later,
-    because no stream was free or the load client was late. Counted from the sending, just the waits that a slow server
-    causes would be left out (coordinated omission). RV(results[].ttft_sent) has that figure too, for comparison.
-  - TTFT is the arrival of the first token (content, reasoning or tool call, not the message that only opens a chat
-    answer) minus the moment the request was written to the socket. E2E is the same for the last token.
-  - TPOT is (E2E - TTFT) / (n - 1) for an answer of n tokens, one value a request.
-  - ITL is the gap between two arrivals divided by the tokens that the second one brought, one value a token.
-  - Latencies are of completed requests only. An answer that is shorter than asked for counts as failed (C(cut_short)).
-  - After as many failures in a row as there are streams (at least three) a step ends early, and where none of its
-    requests completed the steps after it are skipped.
+  - TTFT (time to first token) is the arrival of the first token (content, reasoning or tool call, not the message that
+    only opens a chat answer) minus the time the request was written to the socket. E2E is the same for the last token.
+  - In an open loop TTFT and E2E count from the time at which the request was due, even if it was sent later because no
+    stream was free or the load client was late. Counting from the sending would leave out exactly the waits that a slow
+    server causes (coordinated omission). RV(results[].ttft_sent) has that figure for comparison.
+  - TPOT (time per output token) is (E2E - TTFT) / (n - 1) for an answer of n tokens, one value per request.
+  - ITL (inter-token latency) is the gap between two arrivals divided by the number of tokens in the second one, one
+    value per token.
+  - Latencies are of completed requests only. An answer shorter than requested counts as failed (C(cut_short)).
+  - A step ends early after as many consecutive failures as it has streams (at least three). If none of its requests
+    completed, the steps after it are skipped.
 seealso:
   - module: multigpu.vllm.gpu_facts
   - module: multigpu.vllm.vllm_tp_check
@@ -243,7 +256,7 @@ EXAMPLES = r"""
     first: "{{ probe.results | first }}"
   when: probe.results | length > 0 and probe.results[0].output_throughput is not none
 
-- name: Measure several levels of load, and a long prompt where the model takes it
+- name: Measure several levels of load, and a long prompt if it fits the context
   multigpu.vllm.throughput_probe:
     base_url: https://127.0.0.1:8000
     api_key: "{{ vault_vllm_api_key }}"
@@ -255,14 +268,14 @@ EXAMPLES = r"""
     max_ttft: 2.0
   register: probe
 
-- name: Stop where requests fail or tokens come late
+- name: Fail if requests failed or the first token is too late
   ansible.builtin.assert:
     that: failures | length == 0
     fail_msg: "{{ failures | map(attribute='summary') | join('; ') }}"
   vars:
     failures: "{{ probe.findings | selectattr('status', 'equalto', 'fail') }}"
 
-- name: Measure the chat interface three times over
+- name: Measure the chat endpoint with three repeats
   multigpu.vllm.throughput_probe:
     base_url: http://127.0.0.1:8000
     endpoint: chat
@@ -271,25 +284,25 @@ EXAMPLES = r"""
     sample_gpus: false
   register: chat
 
-- name: Send requests as independent users do, two and a half a second
+- name: Show the variation between the repeats
+  ansible.builtin.debug:
+    msg: "Throughput varies by {{ (chat.results[0].variation * 100) | round(1) }} % between the repeats"
+
+- name: Send 2.5 requests per second, as independent users do
   multigpu.vllm.throughput_probe:
     base_url: http://127.0.0.1:8000
     steps:
       - {prompt_tokens: 512, output_tokens: 128, concurrency: 256, rate: 2.5, duration: 60}
   register: users
 
-- name: Stop where users would have to wait
+- name: Fail if users have to wait
   ansible.builtin.assert:
     that: users.results[0].held == 0 and users.results[0].ttft.p99 < 1
-
-- name: Say how steady it was
-  ansible.builtin.debug:
-    msg: "Throughput varies by {{ (chat.results[0].variation * 100) | round(1) }} % between the repeats"
 """
 
 RETURN = r"""
 server:
-  description: The server that was loaded. Values are null where it did not tell.
+  description: The server that was loaded. Values are null if the server does not report them.
   type: dict
   returned: success
   contains:
@@ -304,12 +317,12 @@ server:
       returned: success
       sample: meta-llama/Llama-3.1-8B-Instruct
     max_model_len:
-      description: Longest context, prompt and output together, in tokens.
+      description: Maximum context length (prompt and output together) in tokens.
       type: int
       returned: success
       sample: 8192
 results:
-  description: One entry for each step, in order. What could not be measured is null.
+  description: One entry for each step, in order. Figures that could not be measured are null.
   type: list
   elements: dict
   returned: success
@@ -320,17 +333,17 @@ results:
       returned: success
       sample: 512x128@32
     prompt_tokens:
-      description: Mean prompt length by the server's usage.
+      description: Mean prompt length according to the server's usage.
       type: int
       returned: success
       sample: 512
     output_tokens:
-      description: Mean length of a completed answer by the server's usage.
+      description: Mean length of a completed answer according to the server's usage.
       type: int
       returned: success
       sample: 128
     requested:
-      description: The C(prompt_tokens) and C(output_tokens) that were asked for.
+      description: The requested C(prompt_tokens) and C(output_tokens).
       type: dict
       returned: success
       sample: {prompt_tokens: 512, output_tokens: 128}
@@ -340,22 +353,22 @@ results:
       returned: success
       sample: 32
     rate:
-      description: Requests a second that an open loop was asked for, else null.
+      description: Requested rate of an open loop in requests per second. Null in a closed loop.
       type: float
       returned: success
       sample: null
     arrivals:
-      description: How the requests of an open loop came, else null.
+      description: Distribution of the requests of an open loop. Null in a closed loop.
       type: str
       returned: success
       sample: null
     skipped:
-      description: Why the step was not run, else null.
+      description: Reason why the step was not run, else null.
       type: str
       returned: success
       sample: null
     requests:
-      description: How many requests C(completed), C(failed), or were C(cancelled) at the end of the step.
+      description: Number of requests that C(completed), C(failed), or were C(cancelled) at the end of the step.
       type: dict
       returned: success
       sample: {completed: 256, failed: 0, cancelled: 0}
@@ -365,89 +378,89 @@ results:
       returned: success
       sample: {first_byte_timeout: 2}
     failure_details:
-      description: For each reason what the server or the operating system said first.
+      description: For each reason, the first message from the server or the operating system.
       type: dict
       returned: success
       sample: {first_byte_timeout: no token for 60 s}
     held:
       description:
-        - Requests of an open loop that had to wait, when they were due, because O(steps[].concurrency) others were
-          under way. Null in a closed loop.
+        - Number of requests of an open loop that had to wait when they were due, because O(steps[].concurrency) others
+          were running. Null in a closed loop.
       type: int
       returned: success
       sample: null
     unsent:
-      description: Those of them that had not been sent when the step ended.
+      description: Number of held requests that were not sent before the step ended. Null in a closed loop.
       type: int
       returned: success
       sample: null
     schedule_lag:
       description:
-        - How late the requests of an open loop were sent, because no stream was free, a connection had to be opened, or
-          the load client was busy, in seconds, as C(mean), C(p50), C(p95), C(p99). Null in a closed loop.
+        - Lateness of the requests of an open loop in seconds, as C(mean), C(p50), C(p95), C(p99). Requests are late if
+          no stream is free, a connection must be opened, or the load client is busy. Null in a closed loop.
       type: dict
       returned: success
       sample: null
     gave_up:
-      description: The reason of the failures for which the step was ended early, else null.
+      description: Reason of the failures because of which the step ended early, else null.
       type: str
       returned: success
       sample: null
     tokens:
-      description: Output tokens of all requests by usage, also of those that failed or were cancelled.
+      description: Output tokens of all requests by usage, including failed and cancelled ones.
       type: int
       returned: success
       sample: 32768
     started:
-      description: Seconds from the begin of the load, on the clock of RV(gpu_samples).
+      description: Start of the step in seconds since the start of the load, on the clock of RV(gpu_samples).
       type: float
       returned: success
       sample: 0.002
     ended:
-      description: When the last token came, or when the duration was over, on the same clock.
+      description: Arrival of the last token or end of the duration, on the same clock.
       type: float
       returned: success
       sample: 18.44
     duration:
-      description: Measured time in seconds, the sum over repeats.
+      description: Measured time in seconds, summed over repeats.
       type: float
       returned: success
       sample: 18.438
     output_throughput:
       description:
-        - Output tokens a second over the whole step.
-        - With C(requests) it is the tokens of completed requests over the time from the first request to the last
-          token, with C(duration) the tokens that arrived within it over it.
+        - Output tokens per second over the whole step.
+        - With C(requests), the tokens of completed requests divided by the time from the first request to the last
+          token. With C(duration), the tokens that arrived within it divided by it.
       type: float
       returned: success
       sample: 1777.2
     tokens_per_arrival:
       description:
-        - How many tokens came at a time, as a mean over the completed requests. More than a few come together where a
-          proxy gathers them or the server was told to (C(--stream-interval)); then nobody can tell when the first came.
+        - Mean number of tokens that arrived together, over the completed requests. It is high if a proxy buffers the
+          stream or C(--stream-interval) is set; the time of the first token is then unknown.
       type: float
       returned: success
       sample: 1.02
     steady_throughput:
       description:
-        - Output tokens a second while all streams were at work, from the first token of the last stream to start until
-          the first stream had nothing more to do.
-        - Null where that was shorter than one second.
+        - Output tokens per second while all streams were active, from the first token of the last stream to start until
+          the first stream ran out of requests.
+        - Null if that was shorter than one second.
       type: float
       returned: success
       sample: 1812.5
     request_throughput:
-      description: Completed requests a second.
+      description: Completed requests per second.
       type: float
       returned: success
       sample: 13.9
     within_targets:
-      description: Completed requests that kept every one of O(targets). Null without targets.
+      description: Number of completed requests that met all O(targets). Null without targets.
       type: int
       returned: success
       sample: 251
     goodput:
-      description: The same a second, a request that completed after the O(steps[].duration) not counted.
+      description: Requests per second that met all O(targets) and completed within the O(steps[].duration).
       type: float
       returned: success
       sample: 13.6
@@ -457,7 +470,7 @@ results:
       returned: success
       sample: {mean: 0.212, p50: 0.201, p95: 0.333, p99: 0.351}
     ttft_sent:
-      description: The same from the moment of the sending in an open loop, likewise. Null in a closed loop.
+      description: Time to first token of an open loop, counted from the sending. Null in a closed loop.
       type: dict
       returned: success
       sample: null
@@ -477,31 +490,31 @@ results:
       returned: success
       sample: {mean: 2.26, p50: 2.25, p95: 2.41, p99: 2.44}
     token_ratio:
-      description: Tokens that the server's counter gained for each token that the client counted.
+      description: Tokens counted by the server divided by tokens counted by the client.
       type: float
       returned: success
       sample: 1.0
     token_ratio_reason:
-      description: Why there is no ratio, else null.
+      description: Reason why the ratio is unknown, else null.
       type: str
       returned: success
       sample: null
     shared:
-      description: Whether other clients used the server meanwhile, as far as its counters tell.
+      description: Whether the server's counters show that other clients used the server during the step.
       type: bool
       returned: success
       sample: false
     prefix_cache_hits:
-      description: Part of the prompt tokens that the prefix cache held, from 0 to 1.
+      description: Fraction of the prompt tokens found in the prefix cache, from 0 to 1.
       type: float
       returned: success
       sample: 0.0
     client:
       description:
-        - The load client itself. C(cpu) is processor seconds a second of all its C(processes) (1.0 is one core),
-          C(lag_p99) how late the event loop of the latest one was in seconds, C(backlog) the bytes a stream that had
-          arrived and waited to be read (mean over streams, 99th percentile over time), C(free_cores) how many
-          processor cores of this host were idle, C(limited) whether the client voids the step, and C(reason) why.
+        - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores, C(lag_p99) the
+          lateness of the event loop in seconds (99th percentile, of the latest process), C(backlog) the unread bytes
+          per stream (mean over streams, 99th percentile over time), C(free_cores) the idle processor cores of this
+          host, C(limited) whether the client voids the step, and C(reason) why.
       type: dict
       returned: success
       sample:
@@ -513,19 +526,32 @@ results:
         limited: false
         reason: null
     void:
-      description: Whether the load client limited the step, so that its figures say nothing about the server.
+      description: Whether the load client limited the step, so that its figures do not describe the server.
       type: bool
       returned: success
       sample: false
+    attempts:
+      description:
+        - Number of times the step was measured; see O(client_limited_retries). All figures are those of the last
+          attempt. V(0) if the step was skipped.
+      type: int
+      returned: success
+      sample: 2
+    discarded:
+      description: For each attempt that does not count, the reason why the load client limited it.
+      type: list
+      elements: str
+      returned: success
+      sample: ["the load client was up to 62 ms late (p99), more than 50 ms"]
     repeats:
-      description: How many times the step was run.
+      description: Number of repeats that were run.
       type: int
       returned: success
       sample: 1
     variation:
       description:
-        - Coefficient of variation (standard deviation over mean) of the throughput over the repeats.
-        - For a step that ran once, over the whole seconds of its steady time, of which it needs three.
+        - Coefficient of variation (standard deviation divided by mean) of the throughput over the repeats.
+        - For a single repeat, over the whole seconds while all streams were active; null if there are fewer than three.
       type: float
       returned: success
       sample: 0.012
@@ -537,9 +563,9 @@ results:
       sample: [{time: 0.002, tokens: 1604}, {time: 1.002, tokens: 1811}]
     mergeable:
       description:
-        - The step in a form that can be added to those of other load hosts, and from which distributions can be read.
-          Null without O(mergeable).
-        - Times in it are seconds since 1970 by the clock of this host.
+        - The step in a form that can be merged with those of other load hosts and that has whole distributions. Null
+          without O(mergeable).
+        - Times are in seconds since 1970 on the clock of this host.
       type: dict
       returned: success
       sample: null
@@ -550,7 +576,7 @@ results:
           returned: with O(mergeable)
           sample: {name: 512x128@32, prompt_tokens: 512, output_tokens: 128, concurrency: 32, duration: 30.0}
         counters:
-          description: The server's own counters C(before) and C(after) the step, or the reason why there are none.
+          description: The server's counters C(before) and C(after) the step, or the reason why they are unknown.
           type: dict
           returned: with O(mergeable)
           sample: {before: {generation_tokens: 512.0}, after: {generation_tokens: 33280.0}}
@@ -558,9 +584,9 @@ results:
           description:
             - One entry for each repeat, with counts, C(failures), the C(timeline) in bins of 10 ms, and the
               distributions of C(ttft), C(ttft_sent), C(itl), C(tpot), C(e2e) and C(schedule_lag).
-            - A distribution has C(bins), C(count) and C(total), the sum of all values in seconds. Each of C(bins) is a
-              pair, its number and how many values are in it. Bin C(i) holds the values from V(exp((i-70000\)/1000\))
-              to V(exp((i-69999\)/1000\)) seconds, so that neighbouring edges are 0.1 % apart.
+            - A distribution has C(bins), C(count), and C(total), the sum of all values in seconds. Each of C(bins) is a
+              pair of its number and its number of values. Bin C(i) has the values from V(exp((i-70000\)/1000\)) to
+              V(exp((i-69999\)/1000\)) seconds, so neighbouring bounds are 0.1 % apart.
           type: list
           elements: dict
           returned: with O(mergeable)
@@ -570,9 +596,9 @@ results:
               itl: {bins: [[65857, 1250], [65858, 1312]], count: 32512, total: 523.4}
 gpu_samples:
   description:
-    - C(samples), C(summary) per GPU, C(sample_rate) in Hz and C(synchronisation) of the GPUs of this host from the
-      begin of the first step to the end of the last one. C(error) says why it ended early, else it is null.
-    - Null where the GPUs were not sampled.
+    - C(samples), C(summary) per GPU, C(sample_rate) in Hz and C(synchronisation) of the GPUs of this host, from the
+      start of the first step to the end of the last one. C(error) is the reason if sampling ended early, else null.
+    - Null if the GPUs were not sampled.
   type: dict
   returned: success
   sample:
@@ -581,30 +607,30 @@ gpu_samples:
     synchronisation: {spread: 3.2, correlation: 0.94}
     samples: [{time: 0.0, gpus: [{index: 0, utilization_gpu: 97, power_draw: 118.2}]}]
 gpu_samples_reason:
-  description: Why the GPUs were not sampled, else null.
+  description: Reason why the GPUs were not sampled, else null.
   type: str
   returned: success
   sample: null
 seed:
-  description: Seed of the prompts. Null where no load was made.
+  description: Seed of the prompts. Null if no load was made.
   type: int
   returned: success
   sample: 2876540121
 origin:
   description:
-    - Clock of this host, in seconds since 1970, at time 0 of RV(results[].started) and RV(gpu_samples).
-    - Null where no load was made.
+    - Time 0 of RV(results[].started) and RV(gpu_samples), in seconds since 1970 on the clock of this host.
+    - Null if no load was made.
   type: float
   returned: success
   sample: 1795432744.018
 msg:
-  description: Says that no load was made.
+  description: States that no load was made.
   type: str
   returned: in check mode
   sample: "check mode: no load was made"
 findings:
   description:
-    - One answer for each of C(performance.throughput), C(performance.ttft), C(performance.itl),
+    - One finding for each of C(performance.throughput), C(performance.ttft), C(performance.itl),
       C(performance.client_limited) and C(performance.token_reconciliation).
     - C(status) is V(pass), V(warn), V(fail) or V(not_tested), the last with its reason in C(summary).
   type: list
@@ -633,7 +659,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import 
 
 STEP_OPTIONS = {
     "name": {"type": "str"},
-    # Not a secret, whatever the name.
+    # The name suggests a secret, but these are numbers.
     "prompt_tokens": {"type": "int", "required": True, "no_log": False},
     "output_tokens": {"type": "int", "required": True, "no_log": False},
     "concurrency": {"type": "int", "required": True},
@@ -657,6 +683,7 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
     "seed": {"type": "int"},
     "reuse_connections": {"type": "bool", "default": True},
     "processes": {"type": "int", "default": 1},
+    "client_limited_retries": {"type": "int", "default": 2},
     "share": {
         "type": "dict",
         "options": {"index": {"type": "int", "required": True}, "count": {"type": "int", "required": True}},

@@ -1,13 +1,13 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The load client: one connection, one request after another, every byte stamped before anything looks at it.
+"""Send streaming requests over one connection, one after another, and stamp every byte before it is parsed.
 
-Not built on an HTTP library: between the arrival of bytes and their time stamp there is nothing of ours. Plain
-connections are read by ``intake``. Those with TLS, and all where the system has no ``epoll``, are an
-``asyncio.BufferedProtocol``: a small read costs a third of what ``asyncio.Protocol`` takes, which allocates 256 KiB for
-each. Either way the stamp is taken once for all that the operating system reported at one time, so that the work on one
-stream does not make the streams behind it look slower.
+This client is not built on an HTTP library, so that no code of ours runs between the arrival of bytes and their time
+stamp. Plain connections are read by ``EpollReader``. Connections with TLS, and all connections on systems without
+``epoll``, use ``asyncio.BufferedProtocol``: a small read costs a third of one with ``asyncio.Protocol``, which
+allocates 256 KiB for each. Either way, all data that the operating system reports at once gets the same stamp, so that
+the work on one stream does not make the next streams look slower.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import typing as t
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import EpollReader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import (
     MalformedResponse,
     ResponseParser,
@@ -37,21 +37,21 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
-#: Bytes kept of an answer that is no stream: enough for every error document.
+#: Bytes kept of an answer that is not a stream: enough for every error document.
 _MAX_ERROR_BODY: t.Final = 64 * 1024
 
-# One for all connections: the event loop fills it and hands it over in one go. A memoryview, because the TLS layer
-# slices it, and the slice of a bytearray would be a copy.
+# Shared by all connections: the event loop fills it and passes it on before the next read. A memoryview, because the
+# TLS layer slices it, and the slice of a bytearray would be a copy.
 _RECEIVE_BUFFER: t.Final = memoryview(bytearray(64 * 1024))
 
 PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
 
 class StampingSelector(selectors.DefaultSelector):
-    """Notes when the operating system reported the events of the present round (``time.monotonic`` seconds).
+    """A selector that records when the operating system reported the latest events (``time.monotonic`` seconds).
 
-    :param precise: keep timers to some ten microseconds, at one more system call a round. ``epoll`` waits in whole
-        milliseconds, which are rounded up; ``select`` waits in microseconds, and can wait for the ``epoll`` itself.
+    :param precise: keep timers to some ten microseconds, with one more system call per iteration. ``epoll`` waits in
+        whole milliseconds, rounded up; ``select`` waits in microseconds and can wait for the ``epoll`` itself.
     """
 
     stamp = 0.0
@@ -71,7 +71,7 @@ class StampingSelector(selectors.DefaultSelector):
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """Where requests go: address, TLS context (``None`` for plain HTTP), and the head that all requests share."""
+    """The endpoint to load: address, TLS context (None for plain HTTP), and the request head."""
 
     address: str
     port: int
@@ -82,6 +82,7 @@ class LoadTarget:
     api_key: str | None = None
 
     def request(self, body: bytes) -> bytes:
+        """Return a complete request with ``body``."""
         return with_body(self.head, body)
 
 
@@ -93,10 +94,10 @@ def open_target(
     ca_path: str | None = None,
     validate_certs: bool = True,
 ) -> LoadTarget:
-    """The streaming endpoint (``completions`` or ``chat``) of the server at ``base_url``.
+    """Return the streaming endpoint (``completions`` or ``chat``) of the server at ``base_url``.
 
-    :raises ValueError: for a ``base_url`` that is no URL.
-    :raises RequestFailed: where ``ca_path`` cannot be read, or the host name does not lead to a server.
+    :raises ValueError: if ``base_url`` is invalid.
+    :raises RequestFailed: if ``ca_path`` cannot be read, or the host name does not resolve to a server.
     """
     parts = urlsplit(normalise_base_url(base_url))
     secure = parts.scheme == "https"
@@ -110,7 +111,7 @@ def open_target(
 
 
 def _address(host: str, port: int, timeout: float) -> str:
-    """The address of ``host`` that accepts connections: names are resolved once and not by every stream."""
+    """Return the address of ``host`` that accepts connections, so that not every stream resolves the name."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -134,13 +135,13 @@ def _tls_context(ca_path: str | None, validate_certs: bool) -> ssl.SSLContext:
 
 
 class Exchange:
-    """One request and what became of it; times in seconds of ``time.monotonic``."""
+    """One request and its answer; times in seconds of ``time.monotonic``."""
 
     __slots__ = ("answer", "cancelled", "due", "failure", "sent", "wanted")
 
     def __init__(self, sent: float, wanted: int) -> None:
         self.sent = sent
-        #: When an open loop wanted to send it.
+        #: When an open loop was to send it.
         self.due: float | None = None
         self.wanted = wanted
         self.answer = StreamResponse()
@@ -149,7 +150,7 @@ class Exchange:
 
     @classmethod
     def never_sent(cls, failure: RequestFailed | None, now: float) -> Exchange:
-        """An exchange that failed before it began, or was cancelled where there is no failure."""
+        """Return an exchange that failed before it started or, without a ``failure``, was cancelled."""
         exchange = cls(now, 0)
         exchange.failure = failure
         exchange.cancelled = failure is None
@@ -157,15 +158,15 @@ class Exchange:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection to ``target``; ``send`` may be called again once the exchange before has ended.
+    """One connection to ``target``; ``send`` may be called again once the last exchange has ended.
 
-    :param stamp: gives the time to note for bytes that the event loop has read.
+    :param stamp: returns the arrival time of bytes that the event loop has read.
     """
 
     def __init__(self, target: LoadTarget, stamp: t.Callable[[], float]) -> None:
         self._target = target
         self._stamp = stamp
-        self._intake: Intake | None = None
+        self._reader: EpollReader | None = None
         self._descriptor = -1
         self._transport: asyncio.Transport | None = None
         self._parser = ResponseParser()
@@ -176,11 +177,13 @@ class Connection(asyncio.BufferedProtocol):
         self.reusable = False
 
     @classmethod
-    async def open(cls, target: LoadTarget, stamp: t.Callable[[], float], intake: Intake | None = None) -> Connection:
-        """A connection that is ready to send.
+    async def open(
+        cls, target: LoadTarget, stamp: t.Callable[[], float], reader: EpollReader | None = None
+    ) -> Connection:
+        """Open a connection that is ready to send.
 
-        :param intake: reads it, where it is a plain one.
-        :raises RequestFailed: why there is none.
+        :param reader: reads the connection if it is plain.
+        :raises RequestFailed: if no connection can be opened.
         """
         loop = asyncio.get_running_loop()
         handshake = target.timeout if target.tls else None
@@ -201,28 +204,28 @@ class Connection(asyncio.BufferedProtocol):
             if target.tls and failure.reason in ("connection_reset", "closed_early"):
                 failure = RequestFailed("tls", "the server ended the handshake")
             raise failure from problem
-        if intake is not None and target.tls is None:
-            protocol._leave_reading_to(intake)
+        if reader is not None and target.tls is None:
+            protocol._leave_reading_to(reader)
         return protocol
 
-    def _leave_reading_to(self, intake: Intake) -> None:
+    def _leave_reading_to(self, reader: EpollReader) -> None:
         transport = t.cast(asyncio.Transport, self._transport)
         if transport.is_closing():
             return
         transport.pause_reading()
         self._descriptor = transport.get_extra_info("socket").fileno()
-        self._intake = intake
-        intake.add(self._descriptor, self._received)
+        self._reader = reader
+        reader.add(self._descriptor, self._received)
 
     def _stop_reading(self) -> None:
-        if self._intake is not None:
-            self._intake.remove(self._descriptor)
-            self._intake = None
+        if self._reader is not None:
+            self._reader.remove(self._descriptor)
+            self._reader = None
 
     def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
-        """Send one request that asks for ``wanted`` output tokens; the future always ends with a result."""
+        """Send a request for ``wanted`` output tokens; the future always ends with a result."""
         if self._transport is None or self._exchange is not None:
-            raise RuntimeError("send needs an open connection without a request under way")
+            raise RuntimeError("send needs an open connection without a running request")
         self._ended = asyncio.get_running_loop().create_future()
         self._parser = ResponseParser()
         self._error_body = b""
@@ -234,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._ended
 
     def check(self, now: float) -> None:
-        """End the exchange where no token came for ``timeout`` seconds; a head or a keep-alive comment is none."""
+        """End the exchange if no token arrived for ``timeout`` seconds; a head or keep-alive comment does not count."""
         if self._exchange is None:
             return
         arrivals = self._exchange.answer.arrivals
@@ -243,19 +246,21 @@ class Connection(asyncio.BufferedProtocol):
             self._end(RequestFailed(reason, f"no token for {self._target.timeout:g} s"))
 
     def cancel(self) -> None:
-        """End the exchange because the load step is over; the server aborts the request when the connection closes."""
+        """End the exchange at the end of the load step; the server aborts the request when the connection closes."""
         if self._exchange is not None:
             self._exchange.cancelled = True
             self._end(None)
 
     def waiting(self) -> int:
-        """Bytes that have arrived and that nobody has read yet."""
+        """Return the number of received bytes that have not been read."""
         endpoint = self._transport.get_extra_info("socket") if self._transport is not None else None
         if endpoint is None or endpoint.fileno() < 0:
             return 0
-        return struct.unpack("i", fcntl.ioctl(endpoint.fileno(), termios.FIONREAD, bytes(4)))[0]
+        (unread,) = struct.unpack("i", fcntl.ioctl(endpoint.fileno(), termios.FIONREAD, bytes(4)))
+        return int(unread)
 
     def close(self) -> None:
+        """Abort the connection."""
         self.reusable = False
         self._stop_reading()
         if self._transport is not None:
@@ -263,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def tokens(self) -> int:
-        """Output tokens that the exchange under way has brought until now; pieces, where the server does not count."""
+        """Output tokens of the running exchange so far; chunks if the server does not count tokens."""
         if self._exchange is None:
             return 0
         answer = self._exchange.answer
@@ -271,8 +276,10 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def stale(self) -> bool:
-        """Whether the last request met a connection that the server had closed while it was idle."""
+        """Whether the server had closed the idle connection before the last request."""
         return self._requests > 1 and not self._parser.started
+
+    # The methods of asyncio.BufferedProtocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = t.cast(asyncio.Transport, transport)
@@ -285,7 +292,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received(bytes(_RECEIVE_BUFFER[:nbytes]), self._stamp())
 
     def _received(self, data: bytes, stamp: float) -> None:
-        """``data`` came at ``stamp``; no bytes are the end, of which ``connection_lost`` tells the rest."""
+        """Process ``data`` that arrived at ``stamp``; empty data is the end, and ``connection_lost`` follows."""
         exchange = self._exchange
         if exchange is None or not data:
             self.close()
@@ -299,7 +306,7 @@ class Connection(asyncio.BufferedProtocol):
                 else:
                     self._error_body = (self._error_body + body)[:_MAX_ERROR_BODY]
             if parser.complete:
-                self._end(self._verdict())
+                self._end(self._response_failure())
         except MalformedResponse as problem:
             self._end(RequestFailed("not_vllm", str(problem)))
         except RequestFailed as failure:
@@ -311,14 +318,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._exchange is None:
             return
         if self._parser.close():
-            self._end(self._verdict())
+            self._end(self._response_failure())
         elif self._parser.started:
-            self._end(RequestFailed("closed_early", "the connection closed before the end"))
+            self._end(RequestFailed("closed_early", "the connection closed before the end of the answer"))
         else:
             self._end(RequestFailed("connection_reset", "the connection closed before the answer"))
 
-    def _verdict(self) -> RequestFailed | None:
-        """What is wrong with a complete response, if anything."""
+    def _response_failure(self) -> RequestFailed | None:
+        """Return what is wrong with a complete response, or None."""
         exchange = t.cast(Exchange, self._exchange)
         answer = exchange.answer
         if self._parser.status != 200:
@@ -331,7 +338,7 @@ class Connection(asyncio.BufferedProtocol):
         if answer.tokens is not None and answer.tokens < exchange.wanted:
             return RequestFailed("cut_short", f"{answer.tokens} of {exchange.wanted} tokens")
         if not answer.arrivals:
-            return RequestFailed("cut_short", "the answer holds no token")
+            return RequestFailed("cut_short", "the answer has no token")
         return None
 
     def _not_a_stream(self) -> RequestFailed | None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How busy the load client itself is, so that its own limits are not taken for the server's."""
+"""Measure how busy the load client is, so that its limits are not mistaken for the server's."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ from collections.abc import Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import quantile
 
 #: Seconds between two heartbeats of the event loop.
-BEAT: t.Final = 0.02
-#: Fraction of one core from which on the single-threaded client counts as full.
+HEARTBEAT_INTERVAL: t.Final = 0.02
+#: Fraction of one core above which the single-threaded client counts as saturated.
 CPU_LIMIT: t.Final = 0.9
-#: A step shorter than this many seconds says nothing about the client's processor time.
+#: Minimum step duration, in seconds, for which the client's processor time is meaningful.
 CPU_WINDOW: t.Final = 0.5
-#: Lag of the event loop (p99, seconds) from which on figures are void. Measured with a paced server: up to 40 ms the
-#: medians and the throughput are right to 1 % and only the 99th percentiles suffer.
+#: Lag of the event loop (p99, seconds) above which figures are void. Measured with a paced server: up to 40 ms, medians
+#: and throughput are right to 1 % and only the 99th percentiles suffer.
 LAG_LIMIT: t.Final = 0.05
-#: Bytes that wait in the receive buffer of a stream (mean over streams, p99 over time) from which on figures are void:
-#: about ten of vLLM's events, which have come and have not been stamped.
+#: Fewest heartbeats whose 99th percentile does not depend on the latest one.
+_MIN_HEARTBEATS: t.Final = 101
+#: A single stall longer than this fraction of a short step still sets its lag.
+_MAX_STALL: t.Final = 0.1
+#: Bytes waiting in the receive buffer of a stream (mean over streams, p99 over time) above which figures are void:
+#: about ten of vLLM's events that have arrived without a time stamp.
 BACKLOG_LIMIT: t.Final = 4096
-#: Connections looked at in one go; all of them would cost the load of a thousand streams too much.
-_LOOKS: t.Final = 64
+#: Connections sampled per tick; sampling all is too expensive at 1,000 streams.
+_SAMPLE_SIZE: t.Final = 64
 
 
-class Waiting(t.Protocol):
-    """A connection that can tell how many bytes have arrived and wait to be read."""
+class BufferedConnection(t.Protocol):
+    """A connection that knows how many received bytes have not been read."""
 
     def waiting(self) -> int: ...
 
 
-class SelfWatch:
-    """Measures the event loop it is started in: processor time of the process, how late heartbeats come, and how much
-    has arrived without being read."""
+class ClientSaturation:
+    """A monitor of the running event loop: processor time, lateness of heartbeats, and unread bytes."""
 
     def __init__(self) -> None:
         self._lags = array("d")
         self._backlogs = array("d")
-        self._turn = 0
+        self._offset = 0
         self._cpu = 0.0
         self._started = 0.0
         self._idle: float | None = None
@@ -52,21 +55,22 @@ class SelfWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        """Start measuring the running event loop."""
         self._cpu = time.process_time()
         self._started = time.monotonic()
         self._idle = idle_seconds()
         self._schedule(asyncio.get_running_loop())
 
-    def look(self, connections: Sequence[Waiting]) -> None:
-        """Note what waits in the receive buffers of some of ``connections``, of others each time."""
+    def sample(self, connections: Sequence[BufferedConnection]) -> None:
+        """Record the unread bytes of some of ``connections``, rotating through them."""
         if not connections:
             return
-        self._turn = (self._turn + _LOOKS) % len(connections)
-        seen = (connections[self._turn :] + connections[: self._turn])[:_LOOKS]
-        self._backlogs.append(sum(connection.waiting() for connection in seen) / len(seen))
+        self._offset = (self._offset + _SAMPLE_SIZE) % len(connections)
+        sampled = [*connections[self._offset :], *connections[: self._offset]][:_SAMPLE_SIZE]
+        self._backlogs.append(sum(connection.waiting() for connection in sampled) / len(sampled))
 
-    def load_ends(self) -> None:
-        """Note how many cores were free up to now; in a drain after it fewer and fewer streams are at work."""
+    def mark_load_end(self) -> None:
+        """Record how many cores were free so far. During the drain fewer and fewer streams are active."""
         if self._load_ended:
             return
         self._load_ended = True
@@ -76,17 +80,21 @@ class SelfWatch:
             self._free = min((idle - self._idle) / wall, len(os.sched_getaffinity(0)))
 
     def stop(self) -> dict[str, float | None]:
-        """``cpu``: processor seconds a second (1.0 is one full core); ``lag_p99``: seconds; ``backlog``: bytes a stream
-        that waited to be read, as 99th percentile over time; ``free_cores``: of this host, during the load."""
-        self.load_ends()
+        """Stop measuring and return the figures.
+
+        :returns: ``cpu`` in processor seconds per second (1.0 is one core), ``lag_p99`` in seconds, ``backlog`` in
+            unread bytes per stream (99th percentile over time), ``free_cores`` of this host during the load.
+        """
+        self.mark_load_end()
         if self._timer is not None:
             self._timer.cancel()
         wall = time.monotonic() - self._started
         cpu = (time.process_time() - self._cpu) / wall if wall > 0 else None
-        return {"cpu": cpu, "lag_p99": _p99(self._lags), "backlog": _p99(self._backlogs), "free_cores": self._free}
+        backlog = quantile(sorted(self._backlogs), 0.99) if self._backlogs else None
+        return {"cpu": cpu, "lag_p99": lag_p99(self._lags, wall), "backlog": backlog, "free_cores": self._free}
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        due = loop.time() + BEAT
+        due = loop.time() + HEARTBEAT_INTERVAL
         self._timer = loop.call_at(due, self._beat, loop, due)
 
     def _beat(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
@@ -94,14 +102,24 @@ class SelfWatch:
         self._schedule(loop)
 
 
-def _p99(values: Sequence[float]) -> float | None:
-    return quantile(sorted(values), 0.99) if values else None
+def lag_p99(lags: Sequence[float], duration: float) -> float | None:
+    """Return the 99th percentile of heartbeat ``lags``, in seconds; None without heartbeats.
+
+    In a short step the interpolated percentile is close to the maximum, so that one scheduling hiccup would set it.
+    There the second-latest heartbeat counts, unless the latest was a stall of more than ``_MAX_STALL`` of ``duration``.
+    """
+    if not lags:
+        return None
+    ordered = sorted(lags)
+    if 1 < len(ordered) < _MIN_HEARTBEATS and ordered[-1] <= _MAX_STALL * duration:
+        return ordered[-2]
+    return quantile(ordered, 0.99)
 
 
 def idle_seconds(path: str = "/proc/stat") -> float | None:
-    """Seconds that the processor cores of this host have been idle since it started, added up; ``None`` where unknown.
+    """Return the idle seconds of all cores of this host since boot, or None if unknown.
 
-    Of two readings, the difference a second is the number of free cores. See proc_stat(5).
+    The difference of two readings per second is the number of free cores. See proc_stat(5).
     """
     try:
         with open(path, encoding="ascii") as stat:
@@ -111,18 +129,19 @@ def idle_seconds(path: str = "/proc/stat") -> float | None:
 
 
 def limits(
-    cpu: float | None, lag_p99: float | None, itl_p50: float | None, duration: float, backlog: float | None = None
+    cpu: float | None, lag: float | None, itl_p50: float | None, duration: float, backlog: float | None = None
 ) -> str | None:
-    """Why figures taken with this client for ``duration`` seconds are void; ``None`` where the client kept up.
+    """Return why figures measured over ``duration`` seconds are void, or None if the client kept up.
 
-    :param cpu: of the busiest process.
+    :param cpu: of the busiest process, in cores.
+    :param lag: 99th percentile of the event loop's lag, in seconds.
     """
     if cpu is not None and cpu >= CPU_LIMIT and duration >= CPU_WINDOW:
         return f"the load client used {cpu:.0%} of one core"
     if backlog is not None and backlog > BACKLOG_LIMIT:
-        return f"{backlog:.0f} bytes a stream waited to be read (p99), more than {BACKLOG_LIMIT}"
-    # Where tokens come slowly, a lag that is short beside their gap does no harm.
+        return f"{backlog:.0f} bytes per stream waited to be read (p99), more than {BACKLOG_LIMIT}"
+    # A lag shorter than the gap between two tokens does no harm.
     allowed = max(LAG_LIMIT, itl_p50 or 0.0)
-    if lag_p99 is not None and lag_p99 > allowed:
-        return f"the load client was up to {lag_p99 * 1000:.0f} ms late (p99), more than {allowed * 1000:.0f} ms"
+    if lag is not None and lag > allowed:
+        return f"the load client was up to {lag * 1000:.0f} ms late (p99), more than {allowed * 1000:.0f} ms"
     return None

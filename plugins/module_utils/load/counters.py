@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the server itself counts, to hold against what the client counted."""
+"""Read the server's own counters, to compare them with what the client counted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import 
 #: Longest wait for the server's counters to settle, in seconds: vLLM updates them after it has sent the tokens.
 SETTLE: t.Final = 1.5
 _PAUSE: t.Final = 0.1
-#: Why there is no ratio where somebody else's load is on the server, too.
-SHARED: t.Final = "other clients use the server at the same time"
 
 
 class MetricsSource(t.Protocol):
@@ -28,7 +26,7 @@ class MetricsSource(t.Protocol):
 
 @dataclass(frozen=True)
 class Counters:
-    """One reading of ``/metrics``, summed over engines; ``None`` where this server does not count it."""
+    """One reading of ``/metrics``, summed over engines; None where this server has no such counter."""
 
     generation_tokens: float | None
     finished_requests: float | None
@@ -37,7 +35,22 @@ class Counters:
     cache_hits: float | None
 
 
+#: Counters, or the reason why the server provides none.
+Reading: t.TypeAlias = "Counters | str"
+
+
+@dataclass(frozen=True)
+class TokenRatio:
+    """Tokens that the server counted per token that the client counted, or the reason why that is unknown."""
+
+    value: float | None
+    reason: str | None = None
+    #: The counters show that other clients used the server at the same time.
+    other_clients: bool = False
+
+
 def read_counters(metrics: MetricSet) -> Counters:
+    """Extract the counters from the samples of ``/metrics``."""
     running, waiting = metrics.sum("vllm:num_requests_running"), metrics.sum("vllm:num_requests_waiting")
     return Counters(
         generation_tokens=metrics.sum("vllm:generation_tokens_total"),
@@ -50,11 +63,8 @@ def read_counters(metrics: MetricSet) -> Counters:
 
 def settled_counters(
     source: MetricsSource, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep
-) -> Counters | str:
-    """Counters once no request is active and ``at_least`` tokens are counted, or after ``SETTLE`` seconds as they are.
-
-    :returns: a reason where the server offers none.
-    """
+) -> Reading:
+    """Return the counters once no request is active and ``at_least`` tokens are counted, at most ``SETTLE`` s later."""
     waited = 0.0
     while True:
         try:
@@ -62,7 +72,7 @@ def settled_counters(
         except RequestFailed as failure:
             return f"/metrics could not be read: {failure}"
         if metrics is None:
-            return "the server offers no /metrics"
+            return "the server has no /metrics"
         counters = read_counters(metrics)
         if counters.generation_tokens is None:
             return "/metrics has no vllm:generation_tokens_total"
@@ -73,33 +83,35 @@ def settled_counters(
 
 
 def token_ratio(
-    before: Counters | str, after: Counters | str, client_tokens: int, client_requests: int, uncounted: int
-) -> tuple[float | None, str | None]:
-    """Tokens that the server counted for each that the client counted, or ``None`` and the reason.
+    before: Reading, after: Reading, client_tokens: int, client_requests: int, uncounted: int
+) -> TokenRatio:
+    """Compare the server's token count with the client's.
 
-    :param client_requests: all that were sent; ``uncounted`` of them ended without the client knowing their tokens.
+    :param client_requests: all requests sent; for ``uncounted`` of them the client does not know the tokens.
     """
     if isinstance(before, str):
-        return None, before
+        return TokenRatio(None, before)
     if isinstance(after, str):
-        return None, after
+        return TokenRatio(None, after)
+    others = "other clients use the server at the same time"
     if before.active_requests or after.active_requests:
-        return None, SHARED
+        return TokenRatio(None, others, other_clients=True)
     finished = _difference(before.finished_requests, after.finished_requests)
     if finished is not None and finished > client_requests:
-        return None, f"{SHARED}: it finished {finished:.0f} requests, {client_requests} of them ours"
+        reason = f"{others}: it finished {finished:.0f} requests, {client_requests} of them ours"
+        return TokenRatio(None, reason, other_clients=True)
     if uncounted:
-        return None, f"{uncounted} requests ended without a token count"
+        return TokenRatio(None, f"{uncounted} requests ended without a token count")
     server_tokens = _difference(before.generation_tokens, after.generation_tokens)
     if server_tokens is None or server_tokens < 0:
-        return None, "the server's counter started anew"
+        return TokenRatio(None, "the server's counter was reset")
     if not client_tokens:
-        return None, "no tokens came"
-    return server_tokens / client_tokens, None
+        return TokenRatio(None, "no tokens arrived")
+    return TokenRatio(server_tokens / client_tokens)
 
 
-def cache_hit_ratio(before: Counters | str, after: Counters | str) -> float | None:
-    """Part of the prompt tokens that the prefix cache already held (0 to 1); ``None`` where not counted."""
+def cache_hit_ratio(before: Reading, after: Reading) -> float | None:
+    """Return the fraction of prompt tokens found in the prefix cache (0 to 1), or None if not counted."""
     if isinstance(before, str) or isinstance(after, str):
         return None
     queries = _difference(before.cache_queries, after.cache_queries)

@@ -1,92 +1,100 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A load step in a closed loop: ``concurrency`` streams, each sending its next request when one has ended."""
+"""Run a load step in a closed loop: ``concurrency`` streams, each sending its next request when its last one ended."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import typing as t
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection, Exchange, LoadTarget
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.client_saturation import SelfWatch
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client_saturation import ClientSaturation
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import EpollReader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import INTERVAL
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Bodies, Step
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
-#: Streams start in groups of this size, one group every ``GROUP_INTERVAL`` seconds. A thousand requests in one instant
+#: Streams start in groups of this size, one group every ``GROUP_INTERVAL`` seconds. A thousand requests sent at once
 #: would measure how fast the client can write them.
 GROUP: t.Final = 16
 GROUP_INTERVAL: t.Final = 0.002
-#: Connections that are opened at the same time before the load starts.
+#: Connections opened concurrently before the load starts.
 _OPENING: t.Final = 64
-#: Seconds between two looks for streams that hang.
-_PATROL: t.Final = 0.1
-#: A step ends early after this many failures without a success between them, or after one for every stream.
+#: Seconds between two checks for stalled streams.
+_WATCHDOG_INTERVAL: t.Final = 0.1
+#: A step ends early after this many consecutive failures, or one per stream if there are more streams.
 GIVE_UP_AFTER: t.Final = 3
+
+#: Receives the number of output tokens and of finished requests so far.
+ProgressReport = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class StepSetup:
+    """Everything one process needs to run a load step once.
+
+    :param bodies: returns the next request body.
+    :param drain: seconds that running requests may continue after the end of a ``duration`` step.
+    :param report_progress: called every ``INTERVAL`` seconds.
+    :param start: called once all connections are open; returns the start time (``time.monotonic`` seconds).
+    :param rng: draws the request times of an open loop.
+    """
+
+    target: LoadTarget
+    step: Step
+    bodies: Bodies
+    drain: float = 5.0
+    reuse_connections: bool = True
+    report_progress: ProgressReport | None = None
+    start: Callable[[], float] = time.monotonic
+    rng: random.Random = field(default_factory=random.Random)
 
 
 class StepRun:
-    """One run of ``step`` in a closed loop.
+    """One run of a step in a closed loop.
 
-    :param body: gives the next request body.
-    :param drain: seconds that requests under way get after a ``duration`` step's end, before they are cancelled.
-    :param watch: is told now and then how many output tokens came, and how many requests have ended.
-    :param start: is called once all connections are open; says when to start (``time.monotonic`` seconds).
+    :param stamp: returns the time at which the event loop's selector last returned.
+    :param reader: reads the plain connections; without it the event loop does.
     """
 
-    def __init__(
-        self,
-        target: LoadTarget,
-        stamp: Callable[[], float],
-        intake: Intake | None,
-        step: Step,
-        body: Callable[[], bytes],
-        drain: float,
-        reuse_connections: bool = True,
-        watch: Callable[[int, int], None] | None = None,
-        start: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._target = target
+    def __init__(self, setup: StepSetup, stamp: Callable[[], float], reader: EpollReader | None) -> None:
+        self._setup = setup
+        self._step = setup.step
         self._stamp = stamp
-        self._intake = intake
-        self._step = step
-        self._body = body
-        self._drain = drain
-        self._reuse = reuse_connections
-        self._watch = watch
-        self._start = start
-        self._left = step.requests
-        # No new request; and after that, no request at all.
+        self._reader = reader
+        self._requests_left = setup.step.requests
+        # Send no new request; and later, cancel the running ones too.
         self._stopping = False
         self._over = False
-        self._failures_in_a_row = 0
+        self._consecutive_failures = 0
         self._connections: dict[int, Connection] = {}
         self._unopened: dict[int, RequestFailed] = {}
-        self._settling: deque[Exchange] = deque()
-        self._warm: dict[int, float] = {}
+        self._finished: deque[Exchange] = deque()
+        self._first_tokens: dict[int, float] = {}
         self._wake = asyncio.Event()
-        self._self_watch = SelfWatch()
+        self._saturation = ClientSaturation()
         self._last_activity = 0.0
-        self._streams = min(step.concurrency, step.requests or step.concurrency)
-        self.outcome = LoadOutcome(targets=step.targets)
+        self._streams = min(self._step.concurrency, self._step.requests or self._step.concurrency)
+        self.outcome = LoadOutcome(targets=self._step.targets)
 
     async def run(self) -> LoadOutcome:
-        outcome, streams = self.outcome, self._streams
-        await self._open_all(streams)
-        outcome.started = outcome.timeline.origin = self._last_activity = self._start()
+        """Run the step and return its outcome."""
+        outcome = self.outcome
+        await self._open_all(self._streams)
+        outcome.started = outcome.timeline.origin = self._last_activity = self._setup.start()
         await asyncio.sleep(outcome.started - time.monotonic())
-        watch = self._self_watch
-        watch.start()
+        self._saturation.start()
         tasks = [asyncio.create_task(work) for work in self._work()]
-        helpers = [asyncio.create_task(self._patrol()), asyncio.create_task(self._settle())]
+        helpers = [asyncio.create_task(self._watchdog()), asyncio.create_task(self._drain_results())]
         if self._step.duration is not None:
-            # None of the tasks has begun yet.
+            # The tasks have not started running yet, so they see the deadline.
             outcome.deadline = outcome.started + self._step.duration
             helpers.append(asyncio.create_task(self._end_on_time(self._step.duration, tasks)))
         try:
@@ -95,16 +103,16 @@ class StepRun:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-            used = watch.stop()
+            usage = self._saturation.stop()
             for connection in self._connections.values():
                 connection.close()
         for end in ends:
             if isinstance(end, Exception):
                 raise end
-        while self._settling:
-            outcome.add(self._settling.popleft())
-        outcome.cpu, outcome.busiest = used["cpu"] or 0.0, used["cpu"]
-        outcome.lag_p99, outcome.backlog, outcome.free_cores = used["lag_p99"], used["backlog"], used["free_cores"]
+        while self._finished:
+            outcome.add(self._finished.popleft())
+        outcome.cpu, outcome.busiest = usage["cpu"] or 0.0, usage["cpu"]
+        outcome.lag_p99, outcome.backlog, outcome.free_cores = usage["lag_p99"], usage["backlog"], usage["free_cores"]
         outcome.full_from = self._full_from()
         outcome.ended = self._last_activity
         if outcome.deadline is not None and outcome.gave_up is None:
@@ -117,10 +125,10 @@ class StepRun:
         async def open_one(number: int) -> None:
             async with gate:
                 if self._unopened and not self._connections:
-                    # Nobody answers: the streams will find out one by one, and give up.
+                    # The server accepts no connection: the first streams report that and end the step.
                     return
                 try:
-                    self._connections[number] = await Connection.open(self._target, self._stamp, self._intake)
+                    self._connections[number] = await Connection.open(self._setup.target, self._stamp, self._reader)
                 except RequestFailed as failure:
                     self._unopened[number] = failure
 
@@ -130,37 +138,37 @@ class StepRun:
         return [self._stream(number) for number in range(self._streams)]
 
     def _full_from(self) -> float | None:
-        """When all streams were at work: from the first token of the last one to start."""
-        return max(self._warm.values()) if len(self._warm) == self._streams else None
+        """Return when all streams were active: at the first token of the last stream to start."""
+        return max(self._first_tokens.values()) if len(self._first_tokens) == self._streams else None
 
-    def _full_ends(self) -> None:
+    def _mark_full_end(self) -> None:
         if self.outcome.full_until is None:
             self.outcome.full_until = time.monotonic()
 
     async def _stream(self, number: int) -> None:
         await asyncio.sleep(number // GROUP * GROUP_INTERVAL)
         while self._take():
-            self._ended(number, await self._exchange(number, self._body()))
-        self._full_ends()
+            self._finish(number, await self._exchange(number, self._setup.bodies()))
+        self._mark_full_end()
 
-    def _ended(self, number: int, exchange: Exchange) -> None:
-        self._note(number, exchange)
-        self._settling.append(exchange)
+    def _finish(self, number: int, exchange: Exchange) -> None:
+        self._update_state(number, exchange)
+        self._finished.append(exchange)
         self._wake.set()
 
     def _take(self) -> bool:
-        """Whether there is one more request to send; takes it."""
-        if self._stopping or self._left == 0:
+        """Claim the next request; return False if there is none."""
+        if self._stopping or self._requests_left == 0:
             return False
-        if self._left is not None:
-            self._left -= 1
+        if self._requests_left is not None:
+            self._requests_left -= 1
         return True
 
     async def _exchange(self, number: int, body: bytes) -> Exchange:
         if number in self._unopened:
             return Exchange.never_sent(self._unopened.pop(number), time.monotonic())
         connection = self._connections.get(number)
-        if connection is None or not connection.reusable or not self._reuse:
+        if connection is None or not connection.reusable or not self._setup.reuse_connections:
             return await self._exchange_on_new(number, body)
         exchange = await connection.send(body, self._step.output_tokens)
         if exchange.failure is not None and exchange.failure.reason == "connection_reset" and connection.stale:
@@ -169,7 +177,7 @@ class StepRun:
 
     async def _exchange_on_new(self, number: int, body: bytes) -> Exchange:
         try:
-            connection = await Connection.open(self._target, self._stamp, self._intake)
+            connection = await Connection.open(self._setup.target, self._stamp, self._reader)
         except RequestFailed as failure:
             return Exchange.never_sent(failure, time.monotonic())
         self._connections[number] = connection
@@ -177,16 +185,16 @@ class StepRun:
             return Exchange.never_sent(None, time.monotonic())
         return await connection.send(body, self._step.output_tokens)
 
-    def _note(self, number: int, exchange: Exchange) -> None:
+    def _update_state(self, number: int, exchange: Exchange) -> None:
         arrivals = exchange.answer.arrivals
         if arrivals:
-            self._warm.setdefault(number, arrivals[0])
+            self._first_tokens.setdefault(number, arrivals[0])
         self._last_activity = max(self._last_activity, arrivals[-1] if arrivals else time.monotonic())
         if exchange.failure is None:
-            self._failures_in_a_row = 0
+            self._consecutive_failures = 0
             return
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= max(GIVE_UP_AFTER, self._streams) and not self._stopping:
+        self._consecutive_failures += 1
+        if self._consecutive_failures >= max(GIVE_UP_AFTER, self._streams) and not self._stopping:
             self.outcome.gave_up = exchange.failure.reason
             self._cancel_all()
 
@@ -195,42 +203,43 @@ class StepRun:
         for connection in self._connections.values():
             connection.cancel()
 
-    async def _patrol(self) -> None:
-        told = self.outcome.started
+    async def _watchdog(self) -> None:
+        """End stalled exchanges, sample the receive buffers and report progress, until cancelled."""
+        reported = self.outcome.started
         while True:
-            await asyncio.sleep(_PATROL)
+            await asyncio.sleep(_WATCHDOG_INTERVAL)
             now = time.monotonic()
-            if self._watch is not None and now - told >= INTERVAL:
-                told = now
-                self._tell(self._watch)
+            if self._setup.report_progress is not None and now - reported >= INTERVAL:
+                reported = now
+                self._report_progress(self._setup.report_progress)
             connections = list(self._connections.values())
-            self._self_watch.look(connections)
+            self._saturation.sample(connections)
             for connection in connections:
                 connection.check(now)
 
-    def _tell(self, watch: Callable[[int, int], None]) -> None:
-        under_way = sum(connection.tokens for connection in self._connections.values())
-        settling = sum(exchange.answer.tokens or 0 for exchange in self._settling)
-        watch(self.outcome.tokens + settling + under_way, self.outcome.sent + len(self._settling))
+    def _report_progress(self, report: ProgressReport) -> None:
+        running = sum(connection.tokens for connection in self._connections.values())
+        finished = sum(exchange.answer.tokens or 0 for exchange in self._finished)
+        report(self.outcome.tokens + finished + running, self.outcome.sent + len(self._finished))
 
-    async def _settle(self) -> None:
-        """Adds finished exchanges to the outcome one a round, so that many ends at once do not hold up the streams."""
+    async def _drain_results(self) -> None:
+        """Add finished exchanges to the outcome, one per loop iteration so that many do not delay the streams."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._settling:
-                self.outcome.add(self._settling.popleft())
+            while self._finished:
+                self.outcome.add(self._finished.popleft())
                 await asyncio.sleep(0)
 
     async def _end_on_time(self, duration: float, tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.sleep(self.outcome.started + duration - time.monotonic())
-        self._self_watch.load_ends()
+        self._saturation.mark_load_end()
         self._stopping = True
-        self._full_ends()
-        _done, late = await asyncio.wait(tasks, timeout=self._drain)
+        self._mark_full_end()
+        _done, late = await asyncio.wait(tasks, timeout=self._setup.drain)
         self._cancel_all()
         if late:
-            # What is left now is a stream that waits for a connection.
-            _done, late = await asyncio.wait(late, timeout=_PATROL)
+            # Any task left now is a stream waiting for a connection.
+            _done, late = await asyncio.wait(late, timeout=_WATCHDOG_INTERVAL)
         for task in late:
             task.cancel()

@@ -1,17 +1,17 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An incremental HTTP/1.1 client parser, as small as measuring a streaming server allows (RFC 9112).
+"""Parse HTTP/1.1 responses incrementally, with as little code as measuring a streaming server needs (RFC 9112).
 
-It turns the bytes of one connection into the body of one response after another. It never waits for time or sockets,
-so every way in which an answer can be broken up can be tested byte by byte.
+The parser turns the bytes of one connection into response bodies. It does no I/O, so every way to split a response can
+be tested byte by byte.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-#: Longest head, and longest single chunk, in bytes. A server that exceeds them does not speak vLLM's protocol.
+#: Maximum size of a head and of a single chunk, in bytes. A server that exceeds them is not vLLM.
 MAX_HEAD: t.Final = 64 * 1024
 MAX_CHUNK: t.Final = 8 * 1024 * 1024
 
@@ -24,10 +24,10 @@ class MalformedResponse(ValueError):
 
 
 class ResponseParser:
-    """One response. ``feed`` takes what the socket gave and returns the part of the body that it completed.
+    """A parser for one response.
 
-    ``status`` is 0 until the head is complete; ``complete`` is true once the last byte of the response came;
-    ``keep_alive`` says whether the connection can carry another request afterwards.
+    ``status`` is 0 until the head is complete. ``complete`` is true after the last byte of the response.
+    ``keep_alive`` is true if the connection can carry another request afterwards.
     """
 
     __slots__ = ("_buffer", "_remaining", "_state", "headers", "keep_alive", "status")
@@ -42,17 +42,18 @@ class ResponseParser:
 
     @property
     def complete(self) -> bool:
+        """Whether the last byte of the response has arrived."""
         return self._state == _DONE
 
     @property
     def started(self) -> bool:
-        """Whether any byte of the response has come."""
+        """Whether any byte of the response has arrived."""
         return self._state != _HEAD or bool(self._buffer)
 
     def feed(self, data: bytes) -> bytes:
-        """Body bytes (without chunk framing) that ``data`` completes; empty where none.
+        """Parse ``data`` and return the body bytes that it completes, without chunk framing.
 
-        :raises MalformedResponse: where the bytes break the protocol.
+        :raises MalformedResponse: if the bytes violate the protocol.
         """
         if self._buffer:
             data = self._buffer + data
@@ -70,7 +71,7 @@ class ResponseParser:
         raise MalformedResponse("bytes after the end of the response")
 
     def close(self) -> bool:
-        """The server closed the connection: whether the response is complete with that."""
+        """Process the end of the connection, and return whether the response is complete."""
         if self._state == _UNTIL_CLOSE:
             self._state = _DONE
         return self.complete
@@ -120,14 +121,14 @@ class ResponseParser:
         return data
 
     def _feed_chunked(self, data: bytes) -> bytes:
-        # What vLLM sends: one whole chunk at a time. Everything else takes the general way.
+        # Fast path for what vLLM sends: one whole chunk at a time.
         line_end = data.find(b"\r\n", 0, 10)
         if line_end > 0 and data[:line_end].isalnum() and data.endswith(b"\r\n") and data[0] != _ZERO:
             length = _number(data[:line_end], 16)
             if line_end + length + 4 == len(data):
                 return data[line_end + 2 : -2]
-        # A chunk that is not complete waits in the buffer: an event counts when it is complete, not before.
-        pieces = []
+        # An incomplete chunk stays in the buffer: an event counts when it is complete, not before.
+        pieces: list[bytes] = []
         position, size = 0, len(data)
         while position < size:
             line_end = data.find(b"\r\n", position, position + 1024)
@@ -170,18 +171,18 @@ class ResponseParser:
 def _number(text: bytes, base: int) -> int:
     digits = text.strip()
     try:
-        # int() would also take signs and underscores.
+        # int() alone would accept signs and underscores.
         return int(digits if digits.isalnum() else b"", base)
     except ValueError:
-        raise MalformedResponse(f"{text[:20]!r} is not a length") from None
+        raise MalformedResponse(f"invalid length {text[:20]!r}") from None
 
 
 def request_head(method: str, target: str, host: str, headers: dict[str, str]) -> bytes:
-    """The head of a request up to, and without, its ``Content-Length`` line, which follows with the body."""
+    """Return the head of a request without its ``Content-Length`` line, which ``with_body`` adds."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n"
 
 
 def with_body(head: bytes, body: bytes) -> bytes:
-    """A complete request from ``request_head`` and its body."""
+    """Return a complete request made of ``request_head`` and ``body``."""
     return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)

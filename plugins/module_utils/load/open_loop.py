@@ -1,20 +1,21 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A load step in an open loop: requests are due at times of their own, however slow the server is.
+"""Run a load step in an open loop: requests are due on a schedule, even if the server is slow.
 
-A free stream takes each; where none is free the request waits, and is told as held back.
+A free stream sends each request. If no stream is free, the request waits and is counted as held.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import typing as t
 from collections import deque
+from collections.abc import Callable
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepRun, StepSetup
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import EpollReader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 
 #: A request of an open loop: when it is due (``time.monotonic`` seconds), and its body.
@@ -22,20 +23,21 @@ Request = tuple[float, bytes]
 
 
 class OpenLoop(StepRun):
-    """One run of ``step`` in an open loop; ``rng`` draws the times of its requests."""
+    """One run of a step in an open loop."""
 
-    def __init__(self, *arguments: t.Any, rng: random.Random, **options: t.Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, setup: StepSetup, stamp: Callable[[], float], reader: EpollReader | None) -> None:
+        super().__init__(setup, stamp, reader)
         self._streams = self._step.concurrency
-        self._due_times = self._step.due_times(rng)
+        self._due_times = self._step.due_times(setup.rng)
         self._held: deque[Request] = deque()
-        # The last one to have become free is the first to be used, so that few connections stay in use and open.
+        # Used as a stack, so that few connections stay in use and open.
         self._free: list[asyncio.Future[Request | None]] = []
         self._arriving = True
         self._first_end: float | None = None
         self._arrivals: asyncio.Task[None] | None = None
 
     async def run(self) -> LoadOutcome:
+        """Run the step and return its outcome."""
         outcome = await super().run()
         outcome.unsent = len(self._held)
         return outcome
@@ -44,34 +46,34 @@ class OpenLoop(StepRun):
         return [*super()._work(), self._arrive()]
 
     def _full_from(self) -> float | None:
-        """When the first request had ended: from then on about as many end as begin."""
+        """Return when the first request ended: from then on about as many requests end as start."""
         return self._first_end
 
     async def _arrive(self) -> None:
         self._arrivals = asyncio.current_task()
         try:
             while self._take():
-                # A long prompt takes a moment to make; that is done before its time.
-                due, body = self.outcome.started + next(self._due_times), self._body()
+                # Build the body before the due time: a long prompt takes a moment.
+                due, body = self.outcome.started + next(self._due_times), self._setup.bodies()
                 if self.outcome.deadline is not None and due >= self.outcome.deadline:
                     break
                 await asyncio.sleep(due - time.monotonic())
                 if self._stopping:
                     break
-                self._hand_out((due, body))
-            self._full_ends()
+                self._dispatch((due, body))
+            self._mark_full_end()
         finally:
             self._arriving = False
-            self._dismiss()
+            self._stop_workers()
 
-    def _hand_out(self, request: Request) -> None:
+    def _dispatch(self, request: Request) -> None:
         if self._free:
             self._free.pop().set_result(request)
         else:
             self.outcome.held += 1
             self._held.append(request)
 
-    def _dismiss(self) -> None:
+    def _stop_workers(self) -> None:
         while self._free:
             self._free.pop().set_result(None)
 
@@ -91,7 +93,7 @@ class OpenLoop(StepRun):
             exchange.due = due
             if self._first_end is None and exchange.answer.arrivals:
                 self._first_end = exchange.answer.arrivals[-1]
-            self._ended(number, exchange)
+            self._finish(number, exchange)
 
     def _cancel_all(self) -> None:
         super()._cancel_all()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one run of a load step gave, and how the outcomes of several makers of one load become one."""
+"""Collect the outcome of one run of a load step, and merge the outcomes of several processes or hosts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import E
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import Latencies, TokenTimeline
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Targets
 
-#: Shortest steady window worth a number, in seconds.
+#: Shortest steady window for which a rate is computed, in seconds.
 _MIN_WINDOW: t.Final = 1.0
-#: What simply adds up over the makers of one load.
+#: Fields that add up over processes and hosts.
 _SUMS: t.Final = (
     "completed",
     "completed_in_time",
@@ -39,11 +39,11 @@ _SUMS: t.Final = (
 
 @dataclass
 class LoadOutcome:
-    """What one run of a step gave. Times are seconds of ``time.monotonic`` (``started``, ``ended``)."""
+    """The outcome of one run of a step; times in seconds of ``time.monotonic``."""
 
     started: float = 0.0
     ended: float = 0.0
-    #: End of a ``duration`` step's measured time; requests that complete later do so in the drain.
+    #: End of a ``duration`` step's measured time; later requests complete during the drain.
     deadline: float | None = None
     completed: int = 0
     completed_in_time: int = 0
@@ -56,11 +56,11 @@ class LoadOutcome:
     latencies: Latencies = field(default_factory=Latencies)
     timeline: TokenTimeline = field(default_factory=TokenTimeline)
     completed_tokens: int = 0
-    #: Moments at which they came.
+    #: Distinct times at which tokens of completed requests arrived.
     completed_arrivals: int = 0
-    #: Output tokens of all requests, also of failed and cancelled ones.
+    #: Output tokens of all requests, including failed and cancelled ones.
     tokens: int = 0
-    #: Requests of which the output tokens are not known.
+    #: Requests whose output tokens are unknown.
     uncounted: int = 0
     completed_uncounted: int = 0
     prompt_tokens: int = 0
@@ -68,44 +68,46 @@ class LoadOutcome:
     full_from: float | None = None
     full_until: float | None = None
     gave_up: str | None = None
-    #: Open loop: how late each request was written (seconds), how many had to wait for a free stream, and how many of
-    #: these were never sent.
+    #: Open loop: lateness of each request in seconds, requests that waited for a free stream, and those never sent.
     schedule_lag: array[float] = field(default_factory=lambda: array("d"))
     held: int = 0
     unsent: int = 0
-    #: Processor seconds a second of all processes, and of the busiest.
+    #: Processor seconds per second of all processes, and of the busiest.
     cpu: float = 0.0
     busiest: float | None = None
     lag_p99: float | None = None
     backlog: float | None = None
     processes: int = 1
-    #: Processor cores of this host that had nothing to do.
+    #: Idle processor cores of this host.
     free_cores: float | None = None
 
     @property
     def failed(self) -> int:
+        """Number of failed requests."""
         return sum(self.failures.values())
 
     @property
     def sent(self) -> int:
+        """Number of requests that completed, failed or were cancelled."""
         return self.completed + self.failed + self.cancelled
 
     @property
     def duration(self) -> float:
+        """Measured time in seconds."""
         return self.ended - self.started
 
     @property
     def steady_window(self) -> tuple[float, float] | None:
-        """From the first token of the last stream to start until the first stream had nothing more to do.
+        """Time from the first token of the last stream to start until the first stream ran out of requests.
 
-        Relative to ``started``, in seconds; ``None`` where it is too short for a number.
+        In seconds relative to ``started``; None if it is too short.
         """
         if self.full_from is None or self.full_until is None or self.full_until - self.full_from < _MIN_WINDOW:
             return None
         return self.full_from - self.started, self.full_until - self.started
 
     def merge(self, other: LoadOutcome) -> None:
-        """Add what another maker of the same load saw at the same time, by the same clock."""
+        """Add the outcome of another process or host that made the same load at the same time, on the same clock."""
         self.started, self.ended = min(self.started, other.started), max(self.ended, other.ended)
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -114,15 +116,16 @@ class LoadOutcome:
         self.latencies.merge(other.latencies)
         self.timeline.merge(other.timeline)
         self.schedule_lag.extend(other.schedule_lag)
-        self.full_from = _joined(max, self.full_from, other.full_from)
-        self.full_until = _joined(min, self.full_until, other.full_until)
+        self.full_from = _combined(max, self.full_from, other.full_from)
+        self.full_until = _combined(min, self.full_until, other.full_until)
         self.gave_up = self.gave_up or other.gave_up
         self.busiest = _largest(self.busiest, other.busiest)
         self.lag_p99 = _largest(self.lag_p99, other.lag_p99)
         self.backlog = _largest(self.backlog, other.backlog)
-        self.free_cores = _joined(min, self.free_cores, other.free_cores)
+        self.free_cores = _combined(min, self.free_cores, other.free_cores)
 
     def add(self, exchange: Exchange) -> None:
+        """Add a finished exchange."""
         answer = exchange.answer
         if exchange.due is not None and exchange.wanted:
             self.schedule_lag.append(exchange.sent - exchange.due)
@@ -157,7 +160,7 @@ class LoadOutcome:
             self.prompts_counted += 1
 
 
-def _joined(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
+def _combined(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else choose(one, other)
 
 

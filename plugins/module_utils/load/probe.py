@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The probe from beginning to end: ask the server what it is, size the prompts, warm up, load, compare, judge."""
+"""Run the probe: describe the server, size the prompts, warm up, make the load, compare token counts and judge."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import LoadTarget, open_target
@@ -24,8 +25,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import
     settled_counters,
     token_ratio,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepSetup
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import pack
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import encode
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import max_concurrency, run_load
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import (
@@ -44,9 +46,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
     TokenPrompts,
     chat_prompts,
     check_shared,
+    is_positive,
     read_steps,
     read_targets,
     request_body,
+    require,
     size_text,
     slots,
     unfit,
@@ -55,23 +59,25 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import Vllm
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 
-#: Reasons for which the text is sized by usage instead of ``/tokenize``: the server, or a proxy, has no such path.
-_NO_TOKENIZER: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
-#: Longest answer asked for while warming up, in tokens: compiling and loading kernels needs no more.
+#: Failures of an endpoint that the server, or a proxy, does not have. Without ``/tokenize`` the text is sized by usage.
+_NO_ENDPOINT: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
+#: Longest answer requested while warming up, in tokens: compiling and loading kernels needs no more.
 _WARMUP_TOKENS: t.Final = 32
 
 #: Seconds before a common start at which a load host reads the server's counters and opens its connections, when the
-#: others have warmed up too; and seconds between two runs of shared steps, beside the drain.
+#: other hosts have warmed up too.
 _AHEAD: t.Final = 2.0
+#: Seconds between two runs of shared steps, in addition to the drain.
 _BETWEEN: t.Final = 2 * _AHEAD
-#: More processes than this are a slip of the keyboard.
+#: Upper bound to catch typing mistakes.
 _MAX_PROCESSES: t.Final = 64
+_MAX_RETRIES: t.Final = 10
 
 Result = dict[str, t.Any]
 
 
 class Sampler(t.Protocol):
-    """Samples the GPUs from ``start``, whose ``origin`` is time 0 on ``time.monotonic``, until ``stop``."""
+    """A sampler of the GPUs, from ``start`` (``origin`` is time 0 on ``time.monotonic``) until ``stop``."""
 
     def start(self, origin: float) -> None: ...
 
@@ -81,7 +87,7 @@ class Sampler(t.Protocol):
 class ClosingSampler:
     """A GPU sampler that closes its reader when it stops."""
 
-    def __init__(self, sampler: t.Any, reader: t.Any) -> None:
+    def __init__(self, sampler: GpuSampler, reader: Reader) -> None:
         self._sampler = sampler
         self._reader = reader
 
@@ -97,7 +103,7 @@ class ClosingSampler:
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """The module's options; times in seconds, steps already read."""
+    """The module's options, with parsed steps; times in seconds."""
 
     base_url: str
     steps: tuple[Step, ...]
@@ -114,6 +120,7 @@ class ProbeOptions:
     drain_timeout: float = 5.0
     reuse_connections: bool = True
     processes: int = 1
+    client_limited_retries: int = 2
     share_index: int = 0
     share_count: int = 1
     start_at: float | None = None
@@ -122,39 +129,29 @@ class ProbeOptions:
     max_itl: float | None = None
 
     def share(self, step: Step) -> Step | None:
-        """This host's part of ``step``; ``None`` where it has none."""
+        """Return this host's part of ``step``, or None if it has none."""
         return step.share(self.share_index, self.share_count)
 
     @property
     def own_steps(self) -> tuple[Step, ...]:
+        """The parts of all steps that this host runs."""
         return tuple(share for step in self.steps if (share := self.share(step)) is not None)
+
+    @property
+    def retries(self) -> int:
+        """How often a step may be measured again: never if other hosts share it or its start time is fixed."""
+        return self.client_limited_retries if self.share_count == 1 and self.start_at is None else 0
 
     @classmethod
     def from_params(cls, params: dict[str, t.Any]) -> ProbeOptions:
-        """Options from the module's parameters.
+        """Return the options for the module's parameters.
 
-        :raises InvalidLoad: for a value that is not possible.
+        :raises InvalidLoad: if a value is invalid.
         """
-        if not MIN_INTERVAL <= params["sample_interval"] < math.inf:
-            raise InvalidLoad(
-                f"sample_interval is {params['sample_interval']:g}; allowed: {MIN_INTERVAL:g} seconds or more"
-            )
-        for name in ("warmup_requests", "drain_timeout"):
-            if not 0 <= params[name] < math.inf:
-                raise InvalidLoad(f"{name} is {params[name]}; allowed: 0 or more")
-        for name in ("max_ttft", "max_itl"):
-            if params[name] is not None and not 0 < params[name] < math.inf:
-                raise InvalidLoad(f"{name} is {params[name]}; allowed: more than 0 seconds")
-        if not 1 <= params["processes"] <= _MAX_PROCESSES:
-            raise InvalidLoad(f"processes is {params['processes']}; allowed: 1 to {_MAX_PROCESSES}")
-        if params["start_at"] is not None and not 0 <= params["start_at"] < math.inf:
-            raise InvalidLoad(f"start_at is {params['start_at']}; allowed: seconds since 1970")
+        _check_numbers(params)
         share = params["share"] or {"index": 0, "count": 1}
-        if not 0 <= share["index"] <= share["count"] or share["count"] < 1:
-            raise InvalidLoad(
-                f"share: index is {share['index']} and count is {share['count']};"
-                " allowed: a count of 1 or more, and an index from 0 to it"
-            )
+        require(share["count"] >= 1, "share.count", share["count"], "1 or more")
+        require(0 <= share["index"] <= share["count"], "share.index", share["index"], f"from 0 to {share['count']}")
         try:
             checked_base_url(*(params[name] for name in ("base_url", "api_key", "ca_path", "timeout")))
         except ValueError as problem:
@@ -167,30 +164,44 @@ class ProbeOptions:
         return cls(**own | {"steps": tuple(dataclasses.replace(step, targets=targets) for step in steps)})
 
 
+def _check_numbers(params: dict[str, t.Any]) -> None:
+    interval, start_at = params["sample_interval"], params["start_at"]
+    require(MIN_INTERVAL <= interval < math.inf, "sample_interval", interval, f"at least {MIN_INTERVAL:g} seconds")
+    for name in ("warmup_requests", "drain_timeout"):
+        require(0 <= params[name] < math.inf, name, params[name], "0 or more")
+    for name in ("max_ttft", "max_itl"):
+        require(params[name] is None or is_positive(params[name]), name, params[name], "more than 0 seconds")
+    for name, least, most in (("processes", 1, _MAX_PROCESSES), ("client_limited_retries", 0, _MAX_RETRIES)):
+        require(least <= params[name] <= most, name, params[name], f"from {least} to {most}")
+    require(start_at is None or 0 <= start_at < math.inf, "start_at", start_at, "a time in seconds since 1970")
+
+
 class Driver(t.Protocol):
-    """Everything that reaches out of this file, so that a test can replace it."""
+    """The probe's access to the server, the load and the GPUs; replaced in tests."""
 
     def api(self, options: ProbeOptions) -> VllmApi: ...
 
     def target(self, options: ProbeOptions) -> LoadTarget: ...
 
     def run(
-        self, target: LoadTarget, step: Step, bodies: Bodies, options: ProbeOptions, seed: int, start_at: float
+        self, setup: StepSetup, options: ProbeOptions, seed: int, start_at: float = 0.0, attempt: int = 1
     ) -> LoadOutcome: ...
 
     def sampler(self, options: ProbeOptions) -> Sampler | str: ...
 
 
 class RealDriver:
-    """The server, and the GPUs of the host that this runs on; ``progress`` is told how far the load is."""
+    """The real server, and the GPUs of this host."""
 
     def __init__(self, progress: LoadProgress | None = None) -> None:
         self._progress = progress or LoadProgress()
 
     def api(self, options: ProbeOptions) -> VllmApi:
+        """Return a client for the server's API."""
         return VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
 
     def target(self, options: ProbeOptions) -> LoadTarget:
+        """Return the endpoint to load."""
         return open_target(
             options.base_url,
             options.endpoint,
@@ -201,20 +212,22 @@ class RealDriver:
         )
 
     def run(
-        self, target: LoadTarget, step: Step, bodies: Bodies, options: ProbeOptions, seed: int, start_at: float
+        self, setup: StepSetup, options: ProbeOptions, seed: int, start_at: float = 0.0, attempt: int = 1
     ) -> LoadOutcome:
+        """Run a step once, not before ``start_at`` (``time.monotonic`` seconds), and publish its progress."""
         steps = options.own_steps
-        self._progress.begin(step, steps)
+        self._progress.begin(setup.step, steps, attempt)
         try:
-            # What only prepares the load needs no second process.
-            processes = options.processes if step in steps else 1
-            drain, reuse = options.drain_timeout, options.reuse_connections
-            return run_load(target, step, bodies, seed, processes, drain, reuse, self._progress.update, start_at)
+            # Sizing and warming up need only one process.
+            processes = options.processes if setup.step in steps else 1
+            return run_load(
+                dataclasses.replace(setup, report_progress=self._progress.update), seed, processes, start_at
+            )
         finally:
             self._progress.end()
 
     def sampler(self, options: ProbeOptions) -> Sampler | str:
-        """A GPU sampler that is not started, or the reason why there is none."""
+        """Return a GPU sampler that is not started, or the reason why there is none."""
         try:
             reader = open_reader()
         except GpuUnavailable as problem:
@@ -225,9 +238,9 @@ class RealDriver:
 
 
 def probe(options: ProbeOptions, driver: Driver, check_mode: bool = False) -> Result:
-    """The module's result, without ``changed``.
+    """Run the probe and return the module's result, without ``changed``.
 
-    :raises InvalidLoad: for a model or a step that this server cannot serve, before any load.
+    :raises InvalidLoad: before any load, if this server cannot serve the model or a step.
     """
     if check_mode:
         reason = "check mode: no load was made"
@@ -243,25 +256,25 @@ def probe(options: ProbeOptions, driver: Driver, check_mode: bool = False) -> Re
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
-    """``version, model, max_model_len`` of the model to load; version and length are ``None`` where not told.
+    """Return ``version``, ``model`` and ``max_model_len`` of the model to load; unknown values are None.
 
-    :raises InvalidLoad: where the server does not serve ``wanted``.
-    :raises RequestFailed: where the server does not answer as vLLM does.
+    :raises InvalidLoad: if the server does not serve ``wanted``.
+    :raises RequestFailed: if the server does not answer as vLLM does.
     """
     models = api.models()
     ids = [str(model.get("id")) for model in models]
     if not ids:
         raise RequestFailed("model_not_found", "the server lists no model")
     if wanted is not None and wanted not in ids:
-        raise InvalidLoad(f"model {wanted!r} is not served; allowed: {', '.join(ids)}")
+        raise InvalidLoad(f"model {wanted!r} is not served; served models: {', '.join(ids)}")
     chosen = models[ids.index(wanted)] if wanted is not None else models[0]
     try:
         version: str | None = api.version()
     except RequestFailed as failure:
-        if failure.reason not in _NO_TOKENIZER:
+        if failure.reason not in _NO_ENDPOINT:
             raise
         version = None
-    # An adapter has its base model's length and does not say so.
+    # An adapter has the length of its base model, and the server reports it only there.
     base = next((model for model in models if model.get("id") == chosen.get("parent")), {})
     length = chosen.get("max_model_len") or base.get("max_model_len")
     return {
@@ -272,14 +285,14 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
 
 
 def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, str | None]]:
-    """Every step with the reason to skip it, or ``None``.
+    """Return every step with the reason to skip it, or None.
 
-    :raises InvalidLoad: for a step that does not fit and is not optional.
+    :raises InvalidLoad: if a step does not fit and is not optional.
     """
     planned = [(step, unfit(step, max_model_len)) for step in steps]
     for step, reason in planned:
         if reason is not None and not step.optional:
-            raise InvalidLoad(f"step {step.name}: {reason}; or set optional: true to skip it")
+            raise InvalidLoad(f"step {step.name}: {reason}; set optional: true to skip it")
     return planned
 
 
@@ -293,15 +306,16 @@ class Probe:
         self._server = server
         self._target = driver.target(options)
         self._seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
-        # Load hosts with one seed must not send the same prompts.
+        # Load hosts with the same seed must not send the same prompts.
         self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
         self._continuous = True
-        # What makes a time of the monotonic clock one of the wall clock.
+        # Add to a time of the monotonic clock to get wall-clock time.
         self._wall = time.time() - time.monotonic()
         self._pool = self._token_pool() if options.endpoint == "completions" else []
         self._prompts: dict[int, Prompts] = {}
 
     def run(self, planned: Sequence[tuple[Step, str | None]]) -> Result:
+        """Run the ``planned`` steps that have no reason to skip them."""
         options = self._options
         steps = [share for step, skip in planned if skip is None and (share := options.share(step)) is not None]
         for step in steps:
@@ -309,7 +323,7 @@ class Probe:
         if steps and options.warmup_requests:
             self._warm_up(steps[0])
         watches = options.sample_gpus and (steps or options.share_index == options.share_count)
-        sampler = self._driver.sampler(options) if watches else "not asked for"
+        sampler = self._driver.sampler(options) if watches else "not requested"
         self._sleep_until(options.start_at, _AHEAD)
         origin = time.monotonic()
         if not isinstance(sampler, str):
@@ -328,29 +342,39 @@ class Probe:
 
     def _run_steps(self, planned: Sequence[tuple[Step, str | None]], origin: float) -> list[Result]:
         results: list[Result] = []
-        dead: str | None = None
+        server_failed: str | None = None
         options = self._options
         starts = slots(options.steps, options.start_at, options.drain_timeout + _BETWEEN)
         for (step, skip), start in zip(planned, starts, strict=True):
-            reason = skip or dead
+            reason = skip or server_failed
             results.append(skipped_result(step, reason) if reason else self._run_step(step, origin, start))
             if results[-1]["gave_up"] and not results[-1]["requests"]["completed"]:
-                dead = f"every request of {step.name} failed"
+                server_failed = f"every request of {step.name} failed"
         return results
 
     def _run_step(self, whole: Step, origin: float, start: float | None) -> Result:
+        """Measure a step, again if the load client limited it; only the last attempt counts."""
         step = self._options.share(whole)
         if step is None:
-            # The GPUs are watched meanwhile.
+            # Keep sampling the GPUs while the other hosts run the step.
             self._sleep_until(None if start is None or whole.duration is None else start + whole.duration)
             return skipped_result(whole, NO_SHARE)
+        discarded: list[str] = []
+        while True:
+            attempt = len(discarded) + 1
+            result = self._measure(whole, step, origin, start, attempt)
+            if not result["void"] or result["gave_up"] or attempt > self._options.retries:
+                return result | {"attempts": attempt, "discarded": discarded}
+            discarded.append(result["client"]["reason"])
+
+    def _measure(self, whole: Step, step: Step, origin: float, start: float | None, attempt: int) -> Result:
         self._sleep_until(start, _AHEAD)
         before = settled_counters(self._api)
-        outcomes = []
+        outcomes: list[LoadOutcome] = []
         once = dataclasses.replace(whole, repeats=1)
         for begin in slots([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
             self._sleep_until(begin, _AHEAD)
-            outcomes.append(self._load(step, start=begin))
+            outcomes.append(self._load(step, start=begin, attempt=attempt))
             if outcomes[-1].gave_up:
                 break
         tokens = sum(outcome.tokens for outcome in outcomes)
@@ -364,21 +388,23 @@ class Probe:
         )
         result = step_result(step, outcomes, origin, ratio, cache_hit_ratio(before, after))
         if self._options.mergeable:
-            result["mergeable"] = pack(whole, outcomes, before, after, self._wall)
+            result["mergeable"] = encode(whole, outcomes, before, after, self._wall)
         return result
 
-    def _load(self, step: Step, prompts: Prompts | None = None, start: float | None = None) -> LoadOutcome:
-        before, after = request_body(
-            self._server["model"], self._options.endpoint, step.output_tokens, self._continuous
-        )
+    def _load(
+        self, step: Step, prompts: Prompts | None = None, start: float | None = None, attempt: int = 1
+    ) -> LoadOutcome:
+        options = self._options
+        before, after = request_body(self._server["model"], options.endpoint, step.output_tokens, self._continuous)
         bodies = Bodies(prompts or self._prompts[step.prompt_tokens], before, after)
+        setup = StepSetup(self._target, step, bodies, options.drain_timeout, options.reuse_connections)
         start_at = 0.0 if start is None else start - self._wall
-        return self._driver.run(self._target, step, bodies, self._options, self._rng.getrandbits(64), start_at)
+        return self._driver.run(setup, options, self._rng.getrandbits(64), start_at, attempt)
 
     def _warm_up(self, like: Step) -> None:
-        """A few short requests of the first step's size.
+        """Send a few short requests of the size of step ``like``.
 
-        :raises RequestFailed: where none of them completes.
+        :raises RequestFailed: if none of them completes.
         """
         count = self._options.warmup_requests
         step = Step(
@@ -393,11 +419,11 @@ class Probe:
             raise _first_failure(outcome)
 
     def _token_pool(self) -> list[int]:
-        """Ids of ordinary tokens; empty where the server does not tell or its text gives too few."""
+        """Return ids of ordinary tokens; empty if the server does not provide enough of them."""
         try:
             tokens = self._api.tokenize(" ".join(WORDS), self._server["model"])
         except RequestFailed as failure:
-            if failure.reason not in _NO_TOKENIZER:
+            if failure.reason not in _NO_ENDPOINT:
                 raise
             return []
         pool = sorted({token for token in tokens if isinstance(token, int)})
@@ -412,7 +438,7 @@ class Probe:
         return TextPrompts(words, self._rng)
 
     def _count_tokens(self, text: str) -> int:
-        """What the server counts for a prompt of ``text``, with all that it adds: by usage of a one-token request."""
+        """Return the server's prompt tokens for ``text``, including what it adds, from a one-token request."""
         make = chat_prompts if self._options.endpoint == "chat" else TextPrompts
         step = Step("sizing", 1, 1, 1, 1)
         outcome = self._load(step, make([text], self._rng))
@@ -421,7 +447,7 @@ class Probe:
             outcome = self._load(step, make([text], self._rng))
         if not outcome.completed:
             raise _first_failure(outcome)
-        # Without usage nobody can tell; a word is then taken for a token.
+        # Without usage the count is unknown; assume one token per word.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
 
 

@@ -29,15 +29,15 @@ class LoadProgress:
         self._step_begin = self._begin
         self._recent: Callable[[int], list[State]] = lambda _count: []
 
-    def begin(self, step: Step, steps: Sequence[Step]) -> None:
-        """``step`` runs now; a step that is none of ``steps`` prepares them."""
+    def begin(self, step: Step, steps: Sequence[Step], attempt: int = 1) -> None:
+        """``step`` runs now, for the ``attempt``-th time; a step that is none of ``steps`` prepares them."""
         self._step_begin = self._clock()
         if step not in steps:
             self._state = {"phase": "preparing", "name": step.name}
             return
         self._state = {
             "phase": "load",
-            "name": step.name,
+            "name": step.name if attempt == 1 else f"{step.name} (attempt {attempt})",
             "number": steps.index(step) + 1,
             "count": len(steps),
             "total": step.duration,

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Server-sent events: bytes in, the ``data`` of complete events out.
+"""Split a byte stream into server-sent events and return their ``data``.
 
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. Events are split as
-bytes, so a character or a delimiter that falls on a packet boundary does no harm.
+bytes, so a character or delimiter may be cut by a packet boundary.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-#: Longest single event in bytes; vLLM's are a few hundred.
+#: Maximum size of an event in bytes; those of vLLM have a few hundred.
 MAX_EVENT: t.Final = 8 * 1024 * 1024
 
 _END_OF_EVENT = re.compile(rb"\r?\n\r?\n|\r\r")
@@ -24,7 +24,7 @@ class MalformedStream(ValueError):
 
 
 class EventSplitter:
-    """Splits one answer's body into events."""
+    """A splitter of one response body into events."""
 
     __slots__ = ("_pending",)
 
@@ -33,20 +33,20 @@ class EventSplitter:
 
     @property
     def pending(self) -> bool:
-        """Whether an event has begun and not ended."""
+        """Whether the last event is incomplete."""
         return bool(self._pending.strip())
 
     def feed(self, body: bytes) -> list[bytes]:
-        """The ``data`` fields of the events that ``body`` completes; comments and other fields are dropped.
+        """Return the ``data`` of the events that ``body`` completes; comments and other fields are dropped.
 
-        :raises MalformedStream: for a line that is no field, and for an event without end.
+        :raises MalformedStream: if a line is not a field, or an event is longer than ``MAX_EVENT``.
         """
-        # What vLLM sends: one whole event in one chunk. Everything else takes the general way.
+        # Fast path for what vLLM sends: one whole event in one chunk.
         if not self._pending and body.startswith(b"data: ") and body.endswith(b"\n\n") and body.count(b"\n") == 2:
             return [body[6:-2]]
         *blocks, self._pending = _END_OF_EVENT.split(self._pending + body)
         if len(self._pending) > MAX_EVENT:
-            raise MalformedStream("an event without end")
+            raise MalformedStream("event too long")
         return [data for data in map(_data_of, blocks) if data is not None]
 
 
@@ -57,5 +57,5 @@ def _data_of(block: bytes) -> bytes | None:
         if name == b"data":
             values.append(value.removeprefix(b" "))
         elif name and name not in _FIELDS:
-            raise MalformedStream(f"{line[:60].decode('utf-8', 'replace')!r} is no event")
+            raise MalformedStream(f"{line[:60].decode('utf-8', 'replace')!r} is not an event")
     return b"\n".join(values) if values else None

@@ -1,20 +1,20 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Latency figures of a load step, in memory that does not grow with the number of tokens.
+"""Compute latency statistics of a load step, in memory that does not grow with the number of tokens.
 
-Definitions, for a request that got ``n`` output tokens (times in seconds):
+Definitions, for a request with ``n`` output tokens (times in seconds):
 
-- TTFT, time to first token: arrival of the first token minus the moment the request was written to the socket.
-- E2E, end to end: arrival of the last token minus the moment the request was written.
-- In an open loop both count from the moment at which the request was *due*. A request that had to wait, for a free
-  stream or for a client that was late, has waited as a user would have; timing it from its late write would leave out
-  just the waits that a slow server causes ("coordinated omission"). TTFT from the write is told beside it.
-- TPOT, time per output token: ``(E2E - TTFT) / (n - 1)``, one value a request, for ``n > 1``.
-- ITL, inter-token latency: the gap between two arrivals divided by the tokens that the second one brought, one value
-  a token (``k`` tokens after a gap ``g`` are ``k`` values of ``g / k``). The first arrival has no gap.
+- TTFT, time to first token: arrival of the first token minus the time the request was written to the socket.
+- E2E, end to end: arrival of the last token minus the time the request was written.
+- In an open loop both count from the time at which the request was *due*. A request that waited for a free stream or
+  for a late client made its user wait too; counting from the late write would leave out exactly the waits that a slow
+  server causes ("coordinated omission"). TTFT from the write is reported in addition.
+- TPOT, time per output token: ``(E2E - TTFT) / (n - 1)``, one value per request, for ``n > 1``.
+- ITL, inter-token latency: the gap between two arrivals divided by the tokens of the second one, one value per token
+  (``k`` tokens after a gap ``g`` are ``k`` values of ``g / k``). The first arrival has no gap.
 
-The same definitions as ``vllm bench serve`` uses, except that ITL there counts pieces and not tokens.
+``vllm bench serve`` uses the same definitions, except that its ITL counts chunks, not tokens.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import sub
 
-#: Buckets per factor e: neighbouring bounds are 0.1 % apart, so a percentile is off by 0.05 % at most.
+#: Buckets per factor e: neighbouring bounds are 0.1 % apart, so a percentile is off by at most 0.05 %.
 _RESOLUTION: t.Final = 1000
 # Keeps bucket numbers positive down to 1e-30 s, where int() would otherwise round towards zero.
 _OFFSET: t.Final = 70 * _RESOLUTION
-#: Shortest gap that is told apart, in seconds.
+#: Shortest gap that is distinguished, in seconds.
 _SHORTEST: t.Final = 1e-9
 
 PERCENTILES: t.Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -38,7 +38,7 @@ Summary = dict[str, float]
 
 
 class LogHistogram:
-    """Counts of positive values in buckets of equal relative width; values in any unit."""
+    """A histogram of positive values, in any unit, with buckets of equal relative width."""
 
     __slots__ = ("_buckets", "count", "total")
 
@@ -48,22 +48,25 @@ class LogHistogram:
         self.total = 0.0
 
     def add(self, values: Sequence[float]) -> None:
+        """Add ``values``."""
         self._buckets.update([_bucket(value) for value in values])
         self.count += len(values)
         self.total += math.fsum(values)
 
     def add_weighted(self, value: float, weight: int) -> None:
+        """Add ``value`` ``weight`` times."""
         self._buckets[_bucket(value)] += weight
         self.count += weight
         self.total += value * weight
 
     def merge(self, other: LogHistogram) -> None:
+        """Add the values of ``other``."""
         self._buckets.update(other._buckets)
         self.count += other.count
         self.total += other.total
 
     def as_dict(self) -> dict[str, t.Any]:
-        """``bins``: ``[[number, count], ...]`` in ascending order, ``count`` and ``total`` of all values.
+        """Return ``bins`` (``[[number, count], ...]``, ascending), and ``count`` and ``total`` of all values.
 
         Bin ``i`` holds values from ``exp((i - 70000) / 1000)`` to ``exp((i + 1 - 70000) / 1000)``.
         """
@@ -75,17 +78,18 @@ class LogHistogram:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, t.Any]) -> LogHistogram:
+        """Return the histogram that ``as_dict`` encoded."""
         histogram = cls()
         histogram._buckets.update(dict(data["bins"]))
         histogram.count, histogram.total = data["count"], data["total"]
         return histogram
 
     def values(self) -> list[float]:
-        """As many values as were added, each the middle of its bin."""
+        """Return as many values as were added, each the middle of its bin."""
         return [_middle(bucket) for bucket, count in sorted(self._buckets.items()) for _value in range(count)]
 
     def quantile(self, fraction: float) -> float | None:
-        """The value below which ``fraction`` (0 to 1) of the values lie; ``None`` without values."""
+        """Return the value below which ``fraction`` (0 to 1) of the values lie, or None without values."""
         rank = fraction * (self.count - 1)
         seen = 0
         for bucket in sorted(self._buckets):
@@ -95,7 +99,7 @@ class LogHistogram:
         return None
 
     def summary(self) -> Summary | None:
-        """``mean`` (exact) and ``PERCENTILES``; ``None`` without values."""
+        """Return ``mean`` (exact) and ``PERCENTILES``, or None without values."""
         if not self.count:
             return None
         return {"mean": self.total / self.count} | {
@@ -112,7 +116,7 @@ def _middle(bucket: int) -> float:
 
 
 def quantile(ordered: Sequence[float], fraction: float) -> float:
-    """Quantile of ascending ``ordered`` (not empty) with linear interpolation, as numpy's default."""
+    """Return a quantile of ascending ``ordered`` (not empty) with linear interpolation, as numpy does by default."""
     position = fraction * (len(ordered) - 1)
     below = int(position)
     above = min(below + 1, len(ordered) - 1)
@@ -120,7 +124,7 @@ def quantile(ordered: Sequence[float], fraction: float) -> float:
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
-    """``mean`` and ``PERCENTILES`` of ``values``; ``None`` where there are none."""
+    """Return ``mean`` and ``PERCENTILES`` of ``values``, or None without values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -130,7 +134,7 @@ def summarise(values: Sequence[float]) -> Summary | None:
 
 
 def variation(values: Sequence[float]) -> float | None:
-    """Coefficient of variation: sample standard deviation over mean. ``None`` for fewer than two values or mean 0."""
+    """Return sample standard deviation over mean, or None for fewer than two values or mean 0."""
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
@@ -140,7 +144,7 @@ def variation(values: Sequence[float]) -> float | None:
 
 
 class TokenTimeline:
-    """Tokens over time in bins of 10 ms, from ``origin`` (seconds on the clock of the arrivals)."""
+    """A histogram of token arrivals over time in bins of 10 ms, from ``origin`` (seconds on the arrivals' clock)."""
 
     __slots__ = ("_bins", "origin")
 
@@ -151,43 +155,46 @@ class TokenTimeline:
         self.origin = origin
 
     def add(self, arrivals: Iterable[float], counts: Sequence[int], scale: float = 1.0) -> None:
-        """Tokens that came at ``arrivals``, each ``counts * scale``."""
+        """Add ``count * scale`` tokens at each of ``arrivals``."""
         origin, width = self.origin, self.BINS_PER_SECOND
         bins = [int((stamp - origin) * width) for stamp in arrivals]
         if scale == 1.0 and len(counts) == sum(counts):
             self._bins.update(bins)
             return
+        scaled = t.cast("dict[int, float]", self._bins)
         for index, count in zip(bins, counts, strict=True):
-            self._bins[index] += count * scale  # type: ignore[assignment]
+            scaled[index] += count * scale
 
     def bins(self) -> list[list[float]]:
-        """``[[number, tokens], ...]`` in ascending order; the bins of 10 ms count from the origin."""
+        """Return ``[[number, tokens], ...]``, ascending; bins of 10 ms are numbered from the origin."""
         return [list(item) for item in sorted(self._bins.items())]
 
     @classmethod
     def from_bins(cls, origin: float, bins: Iterable[tuple[int, float]]) -> TokenTimeline:
+        """Return the timeline that ``bins`` encoded."""
         timeline = cls(origin)
         timeline._bins.update(dict(bins))
         return timeline
 
     def merge(self, other: TokenTimeline) -> None:
+        """Add the tokens of ``other``."""
         shift = round((other.origin - self.origin) * self.BINS_PER_SECOND)
         for index, count in other._bins.items():
             self._bins[index + shift] += count
 
     def tokens(self, start: float, end: float) -> float:
-        """Tokens between two times relative to the origin."""
+        """Return the tokens between two times relative to the origin."""
         first, last = round(start * self.BINS_PER_SECOND), round(end * self.BINS_PER_SECOND)
         return sum(count for index, count in self._bins.items() if first <= index < last)
 
     def per_second(self, start: float, end: float) -> list[dict[str, float]]:
-        """``[{time, tokens}]`` for every whole or begun second from ``start`` to ``end``, relative to the origin."""
+        """Return ``[{time, tokens}]`` for every full or partial second from ``start`` to ``end`` since the origin."""
         steps = range(max(0, math.ceil(end - start)))
         return [{"time": start + step, "tokens": self.tokens(start + step, start + step + 1)} for step in steps]
 
 
 class Latencies:
-    """TTFT, TPOT and E2E exactly (one number a request), ITL in a histogram; ``ttft_sent`` is of open loops only."""
+    """Latencies of requests: TTFT, TPOT and E2E exactly, ITL in a histogram; ``ttft_sent`` for open loops only."""
 
     __slots__ = ("e2e", "itl", "tpot", "ttft", "ttft_sent")
 
@@ -206,11 +213,11 @@ class Latencies:
         tokens: int | None,
         due: float | None = None,
     ) -> tuple[float, float | None]:
-        """One completed request; gives its TTFT and TPOT.
+        """Add a completed request and return its TTFT and TPOT.
 
-        :param sent: when it was written; ``arrivals`` and ``counts`` as in ``Answer``, at least one.
-        :param tokens: output tokens by usage; ``None`` where unknown, which leaves TPOT and ITL out.
-        :param due: when an open loop wanted to send it; ``None`` in a closed loop.
+        :param sent: when it was written; ``arrivals`` and ``counts`` as in ``StreamResponse``, at least one.
+        :param tokens: output tokens by usage; if None (unknown), TPOT and ITL are left out.
+        :param due: when an open loop was to send it; None in a closed loop.
         """
         if due is not None:
             self.ttft_sent.append(arrivals[0] - sent)
@@ -224,17 +231,18 @@ class Latencies:
         self.tpot.append(tpot)
         gaps = list(map(sub, arrivals[1:], arrivals))
         later = counts[1:]
-        pieces = sum(counts)
-        if pieces == tokens and len(later) == sum(later):
+        counted = sum(counts)
+        if counted == tokens and len(later) == sum(later):
             self.itl.add(gaps)
             return ttft, tpot
-        # Without a count per piece, every piece is taken to hold the mean.
-        scale = tokens / pieces
+        # Without a count per chunk, assume that every chunk has the mean number of tokens.
+        scale = tokens / counted
         for gap, count in zip(gaps, later, strict=True):
             self.itl.add_weighted(gap / (count * scale), round(count * scale) or 1)
         return ttft, tpot
 
     def merge(self, other: Latencies) -> None:
+        """Add the requests of ``other``."""
         self.ttft.extend(other.ttft)
         self.ttft_sent.extend(other.ttft_sent)
         self.e2e.extend(other.e2e)
@@ -242,7 +250,7 @@ class Latencies:
         self.itl.merge(other.itl)
 
     def summary(self) -> dict[str, Summary | None]:
-        """``ttft, ttft_sent, itl, tpot, e2e``, each ``mean, p50, p95, p99`` in seconds, or ``None``."""
+        """Return ``mean``, ``p50``, ``p95`` and ``p99`` in seconds of each latency, or None where there is none."""
         return {
             "ttft": summarise(self.ttft),
             "ttft_sent": summarise(self.ttft_sent),

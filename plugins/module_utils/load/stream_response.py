@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One streamed answer of vLLM: which pieces carried tokens, how many, and when.
+"""Parse one streamed answer of vLLM: which chunks carried tokens, how many, and when.
 
-Tokens are counted from ``usage`` and never from pieces: a piece can hold several tokens (speculative decoding, several
-scheduler steps), an empty text can be a token (half a character), and a piece can hold none (role, final usage).
+Tokens are counted from ``usage`` and never from chunks: a chunk can have several tokens (speculative decoding, several
+scheduler steps), an empty text can be a token (half a character), and a chunk can have none (role, final usage).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.sse import Even
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import from_status, message_of
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
-# Inside a JSON string its quotes would be escaped, so this can only match a key.
+# Inside a JSON string the quotes would be escaped, so this can only match a key.
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
 _CONTENT_KEYS: t.Final = ("content", "reasoning", "reasoning_content", "tool_calls", "function_call")
 
 
 class StreamResponse:
-    """Feeds on the body of one answer.
+    """A parser for the body of one answer.
 
-    ``arrivals`` are the times of the pieces that carried tokens (seconds on the caller's clock, ascending) and
-    ``counts`` the tokens that each brought. Where the server reports no count per piece (``continuous`` is false),
-    ``counts`` holds ones and only ``tokens``, from the last usage, is a number of tokens.
-    ``tokens`` and ``prompt_tokens`` are ``None`` as long as no usage came.
+    ``arrivals`` are the times of the chunks that carried tokens (seconds on the caller's clock, ascending) and
+    ``counts`` the tokens of each. If the server reports no count per chunk (``continuous`` is false), all ``counts``
+    are 1 and only ``tokens``, from the last usage, is a number of tokens. ``tokens`` and ``prompt_tokens`` are None
+    until the first usage.
     """
 
     __slots__ = ("_splitter", "arrivals", "continuous", "counts", "done", "prompt_tokens", "tokens")
@@ -44,9 +44,9 @@ class StreamResponse:
         self.prompt_tokens: int | None = None
 
     def feed(self, body: bytes, stamp: float) -> None:
-        """``body`` came at ``stamp``.
+        """Parse ``body``, which arrived at ``stamp``.
 
-        :raises RequestFailed: ``malformed_stream``, or what an error event in the stream says.
+        :raises RequestFailed: if the stream is malformed or has an error event.
         """
         try:
             events = self._splitter.feed(body)
@@ -54,11 +54,11 @@ class StreamResponse:
             raise RequestFailed("malformed_stream", str(problem)) from problem
         fresh = 0
         for event in events:
-            # JSON is decoded until the first token and then only where the count is not in its usual place.
+            # Decode JSON until the first token, and later only if the pattern does not match.
             if self.continuous and self.arrivals and (match := _COMPLETION_TOKENS.search(event)):
-                total = int(match[1])
-                if total > self.tokens:  # type: ignore[operator]
-                    fresh += total - self.tokens  # type: ignore[operator]
+                total, before = int(match[1]), self.tokens or 0
+                if total > before:
+                    fresh += total - before
                     self.tokens = total
             elif event == b"[DONE]":
                 self.done = True
@@ -68,7 +68,7 @@ class StreamResponse:
             self._arrived(stamp, fresh)
 
     def _arrived(self, stamp: float, fresh: int) -> None:
-        # Events that were read together arrived together: one arrival with the tokens of all.
+        # Events that were read together are one arrival with the tokens of all.
         if self.arrivals and self.arrivals[-1] == stamp:
             self.counts[-1] += fresh
         else:
@@ -76,11 +76,11 @@ class StreamResponse:
             self.counts.append(fresh)
 
     def _decode(self, event: bytes) -> int:
-        """Tokens (pieces, where the server gives no count per piece) that one event brings."""
+        """Return the tokens of one event (0 or 1 if the server reports no count per chunk)."""
         try:
             document = json.loads(event)
             if not isinstance(document, dict):
-                raise ValueError("no object")
+                raise ValueError("not an object")
         except ValueError as problem:
             raise RequestFailed("malformed_stream", "an event is not JSON") from problem
         if document.get("error"):
@@ -104,7 +104,7 @@ def _carries_token(choice: dict[str, t.Any]) -> bool:
     delta = choice.get("delta") or {}
     if any(delta.get(key) for key in _CONTENT_KEYS):
         return True
-    # Half a character is a token with empty content; with the role beside it, it only opens the message.
+    # Half a character is a token with empty content; together with a role it only opens the message.
     return "content" in delta and "role" not in delta and choice.get("finish_reason") is None
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What load to make: steps, their shares, when requests come, and prompts that no prefix cache has seen."""
+"""Define the load: steps, their shares, request times, and prompts that no prefix cache has seen."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import typing as t
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-#: Fewest different token ids that make prompts random enough: 16 of 64 ids (one cache block) repeat by chance once in
-#: 64**16 prompts.
+#: Fewest different token ids that make prompts random enough: the same 16 of 64 ids (one cache block) occur by chance
+#: once in 64**16 prompts.
 MIN_POOL: t.Final = 64
-#: Length of the ready-made random sequence from which prompts take all but their first tokens, in tokens.
+#: Length of the prepared random sequence that provides all but the first tokens of every prompt, in tokens.
 _SUPPLY: t.Final = 32768
-#: Tokens drawn anew for every prompt. vLLM caches whole blocks of 16 tokens, each together with all before it, so a
-#: different first block is a different prompt for the cache.
+#: Tokens drawn for every prompt. vLLM caches whole blocks of 16 tokens, each keyed with all blocks before it, so a
+#: different first block makes a different prompt for the cache.
 _FRESH: t.Final = 32
-#: A text is sized with at most this many questions to the server.
+#: Maximum number of requests to the server for sizing a text.
 _MAX_SIZINGS: t.Final = 12
 
 #: Short English words: one token each in nearly every tokenizer, so that adding one adds one token.
@@ -58,18 +58,32 @@ WORDS: t.Final = (
 
 
 class InvalidLoad(ValueError):
-    """What the user asked for cannot be done; the message names the value and what is allowed."""
+    """An option value is invalid; the message has the value and what is allowed."""
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Check the value of an option.
+
+    :raises InvalidLoad: if ``condition`` is false.
+    """
+    if not condition:
+        raise InvalidLoad(f"{name} must be {allowed}, got {value}")
+
+
+def is_positive(value: float) -> bool:
+    """Return whether ``value`` is a finite number above 0."""
+    return 0 < value < math.inf
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What makes an answer good enough, in seconds: its TTFT, and its mean ITL (which is its TPOT)."""
+    """Latency targets of a request in seconds: its TTFT, and its mean ITL (which is its TPOT)."""
 
     ttft: float | None = None
     itl: float | None = None
 
     def met(self, ttft: float, itl: float | None) -> bool:
-        """Whether an answer keeps every target; one of a single token has no ``itl`` and keeps that one."""
+        """Return whether a request met every target. A single-token answer has no ``itl`` and meets that target."""
         return (self.ttft is None or ttft <= self.ttft) and (self.itl is None or itl is None or itl <= self.itl)
 
 
@@ -77,8 +91,8 @@ class Targets:
 class Step:
     """One load step: sizes in tokens, ``duration`` in seconds; exactly one of ``requests`` and ``duration`` is set.
 
-    ``rate`` (requests a second) makes it an open loop, in which requests come by ``arrivals`` (``poisson`` or
-    ``constant``), the first constant one ``phase`` seconds after the begin. Without it the loop is closed.
+    With a ``rate`` (requests per second) it is an open loop whose requests are due by ``arrivals`` (``poisson`` or
+    ``constant``, the first constant one ``phase`` seconds after the start). Without it the loop is closed.
     """
 
     name: str
@@ -96,18 +110,19 @@ class Step:
 
     @property
     def total_tokens(self) -> int:
+        """Prompt and output tokens of one request."""
         return self.prompt_tokens + self.output_tokens
 
     def share(self, index: int, count: int) -> Step | None:
-        """The part that the ``index``-th (from 0) of ``count`` load makers has; ``None`` where nothing is left for it.
+        """Return the part of the ``index``-th (from 0) of ``count`` load generators, or None if it has none.
 
-        All parts together are the step: streams and requests add up, Poisson processes of a part of the rate are
-        together one of the whole rate, and constant arrivals interleave.
+        All parts together are the step: streams and requests add up, Poisson processes with a part of the rate add up
+        to one with the whole rate, and constant arrivals interleave.
         """
         streams = _part(self.concurrency, index, count)
-        # Who has no stream takes no part.
-        makers = min(count, self.concurrency)
-        requests = None if self.requests is None else _part(self.requests, index, makers)
+        # A generator without a stream gets no requests.
+        generators = min(count, self.concurrency)
+        requests = None if self.requests is None else _part(self.requests, index, generators)
         if not streams or requests == 0:
             return None
         if self.rate is None:
@@ -116,12 +131,12 @@ class Step:
             self,
             concurrency=streams,
             requests=requests,
-            rate=self.rate / makers,
+            rate=self.rate / generators,
             phase=self.phase + index / self.rate,
         )
 
     def due_times(self, rng: random.Random) -> Iterator[float]:
-        """When the requests of an open loop are due, in seconds from the begin, without end."""
+        """Yield the times at which the requests of an open loop are due, in seconds from the start, without end."""
         rate = t.cast(float, self.rate)
         due = self.phase
         while True:
@@ -134,83 +149,84 @@ class Step:
 
 
 def slots(steps: Sequence[Step], begin: float | None, pause: float) -> list[float | None]:
-    """When each of ``steps`` is to start for all who share them; ``None`` where nobody can tell in advance.
+    """Return the common start time of each of ``steps``, or None where it is unknown in advance.
 
-    That is after a step of ``requests``, which takes as long as it takes. ``pause`` (seconds) lies between two runs.
+    It is unknown after a step of ``requests``.
+
+    :param pause: seconds between two runs.
     """
     times = []
     for step in steps:
         times.append(begin)
-        known = begin is not None and step.duration is not None
-        begin = begin + step.repeats * (step.duration + pause) if known else None  # type: ignore[operator]
+        if begin is not None:
+            begin = None if step.duration is None else begin + step.repeats * (step.duration + pause)
     return times
 
 
 def check_shared(steps: Sequence[Step], count: int) -> None:
-    """Refuse ``steps`` that ``count`` hosts cannot start together.
+    """Check that ``count`` hosts can start all shared ``steps`` together.
 
-    :raises InvalidLoad: where a step that several share follows one of ``requests``.
+    :raises InvalidLoad: if a shared step follows one of ``requests``.
     """
     before: Step | None = None
     for step in steps:
         if before is not None and step.share(1, count) is not None:
             raise InvalidLoad(
-                f"step {step.name} is shared by several load hosts and follows {before.name}, whose end nobody knows in"
-                " advance; allowed: steps with duration first"
+                f"step {step.name} is shared by several load hosts and follows {before.name}, whose end is not known in"
+                " advance; list steps with duration first"
             )
         before = step if step.duration is None else before
 
 
 def _part(whole: int, index: int, count: int) -> int:
-    """What the ``index``-th of ``count`` gets of ``whole`` things: parts that add up and differ by one at most."""
+    """Return the ``index``-th of ``count`` integer parts of ``whole``, which add up and differ by at most one."""
     return whole // count + (index < whole % count) if index < count else 0
 
 
 def read_targets(raw: dict[str, t.Any] | None) -> Targets | None:
-    """Targets from the module's ``targets`` option; ``None`` where it names none.
+    """Parse the module's ``targets`` option; return None if it sets no target.
 
-    :raises InvalidLoad: for a value that is not possible.
+    :raises InvalidLoad: if a value is invalid.
     """
     values = {key: value for key, value in (raw or {}).items() if value is not None}
     for key, value in values.items():
-        if not 0 < value < math.inf:
-            raise InvalidLoad(f"targets: {key} is {value}; allowed: more than 0 seconds")
+        require(is_positive(value), f"targets.{key}", value, "more than 0 seconds")
     return Targets(**values) if values else None
 
 
 def read_steps(raw: Sequence[dict[str, t.Any]], max_concurrency: int) -> list[Step]:
-    """Steps from the module's ``steps`` option.
+    """Parse the module's ``steps`` option.
 
-    :raises InvalidLoad: for the first value that is not possible.
+    :raises InvalidLoad: for the first invalid value.
     """
     if not raw:
-        raise InvalidLoad("steps is empty; give at least one step, or leave it out for the default")
-    steps = []
-    for number, entry in enumerate(raw, 1):
-        values = {key: value for key, value in entry.items() if value is not None}
-        where = f"steps[{number}]"
-        for key in ("prompt_tokens", "output_tokens", "concurrency", "requests", "repeats"):
-            if key in values and values[key] < 1:
-                raise InvalidLoad(f"{where}: {key} is {values[key]}; allowed: 1 or more")
-        for key, unit in (("duration", "seconds"), ("rate", "requests a second")):
-            if key in values and not 0 < values[key] < math.inf:
-                raise InvalidLoad(f"{where}: {key} is {values[key]}; allowed: more than 0 {unit}")
-        if ("requests" in values) == ("duration" in values):
-            given = "both are" if "requests" in values else "neither is"
-            raise InvalidLoad(f"{where}: give either requests or duration; {given} given")
-        if values.get("concurrency", 1) > max_concurrency:
-            raise InvalidLoad(
-                f"{where}: concurrency is {values['concurrency']}; allowed: up to {max_concurrency},"
-                " the limit of open files on this host (ulimit -Hn)"
-            )
-        load = "{rate:g}/s" if "rate" in values else "{concurrency}"
-        name = values.pop("name", None) or f"{{prompt_tokens}}x{{output_tokens}}@{load}".format(**values)
-        steps.append(Step(name=name, **values))
-    return steps
+        raise InvalidLoad("steps is empty; list at least one step, or omit the option for the default")
+    return [_read_step(entry, f"steps[{number}]", max_concurrency) for number, entry in enumerate(raw, 1)]
+
+
+def _read_step(entry: dict[str, t.Any], where: str, max_concurrency: int) -> Step:
+    values = {key: value for key, value in entry.items() if value is not None}
+    for key in ("prompt_tokens", "output_tokens", "concurrency", "requests", "repeats"):
+        if key in values:
+            require(values[key] >= 1, f"{where}: {key}", values[key], "1 or more")
+    for key, unit in (("duration", "seconds"), ("rate", "requests per second")):
+        if key in values:
+            require(is_positive(values[key]), f"{where}: {key}", values[key], f"more than 0 {unit}")
+    if ("requests" in values) == ("duration" in values):
+        given = "both are" if "requests" in values else "neither is"
+        raise InvalidLoad(f"{where}: set either requests or duration; {given} set")
+    if values.get("concurrency", 1) > max_concurrency:
+        raise InvalidLoad(
+            f"{where}: concurrency must be at most {max_concurrency}, the limit of open files on this host"
+            f" (ulimit -Hn), got {values['concurrency']}"
+        )
+    load = "{rate:g}/s" if "rate" in values else "{concurrency}"
+    name = values.pop("name", None) or f"{{prompt_tokens}}x{{output_tokens}}@{load}".format(**values)
+    return Step(name=name, **values)
 
 
 def unfit(step: Step, max_model_len: int | None) -> str | None:
-    """Why ``step`` does not fit a context of ``max_model_len`` tokens; ``None`` where it does or no limit is known."""
+    """Return why ``step`` does not fit a context of ``max_model_len`` tokens, or None if it fits or none is known."""
     if max_model_len is None or step.total_tokens <= max_model_len:
         return None
     return (
@@ -220,18 +236,19 @@ def unfit(step: Step, max_model_len: int | None) -> str | None:
 
 
 class Prompts(t.Protocol):
-    """A supply of prompts of one size. ``take`` gives the next as JSON, different from its first token on."""
+    """A supply of prompts of one size."""
 
-    def take(self) -> bytes: ...
+    def take(self) -> bytes:
+        """Return the next prompt as JSON; it differs from all others from its first token on."""
 
     def draw_from(self, rng: random.Random) -> None:
-        """Take the next ones by ``rng``: several processes that share a supply must not send the same prompts."""
+        """Draw the next prompts from ``rng``, so that processes sharing a supply do not send the same prompts."""
 
 
 class TokenPrompts:
-    """Prompts as token ids: exact in size with any tokenizer, and without the cost of tokenizing on the server.
+    """Prompts as token ids: exact in size with any tokenizer, and not tokenized by the server.
 
-    :param pool: ids that the server's tokenizer gave for plain text, so that none is special or out of range.
+    :param pool: ids that the server's tokenizer returned for plain text, so that none is special or out of range.
     """
 
     def __init__(self, pool: Sequence[int], tokens: int, rng: random.Random) -> None:
@@ -251,9 +268,9 @@ class TokenPrompts:
 
 
 class TextPrompts:
-    """Prompts as text: the words of one text of the right size in ever new order, which keeps the size.
+    """Prompts as text: the words of one text in a new order each time, which keeps the size.
 
-    :param words: what ``size_text`` found.
+    :param words: the result of ``size_text``.
     """
 
     def __init__(self, words: Sequence[str], rng: random.Random, before: bytes = b"", after: bytes = b"") -> None:
@@ -270,15 +287,15 @@ class TextPrompts:
 
 
 def chat_prompts(words: Sequence[str], rng: random.Random) -> TextPrompts:
-    """The same as ``TextPrompts``, as the one user message of a chat."""
+    """Return ``TextPrompts`` that are the only user message of a chat."""
     return TextPrompts(words, rng, b'[{"role":"user","content":', b"}]")
 
 
 def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> list[str]:
-    """Random words whose text is as near to ``tokens`` tokens as the tokenizer allows, in a few questions.
+    """Return random words whose text is as close to ``tokens`` tokens as the tokenizer allows.
 
-    :param count: the server's number of tokens for a text, with all that it adds (template, special tokens).
-    :raises InvalidLoad: where one word is already more than ``tokens``.
+    :param count: returns the server's tokens for a text, including what it adds (template, special tokens).
+    :raises InvalidLoad: if one word already has more than ``tokens`` tokens.
     """
     words = rng.choices(WORDS, k=tokens)
     best: tuple[int, list[str]] | None = None
@@ -289,17 +306,17 @@ def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> l
         if counted == tokens:
             break
         if counted > tokens and len(words) == 1:
-            raise InvalidLoad(f"prompt_tokens is {tokens}; with what the server adds, allowed: {counted} or more")
-        # A word is one token or a little more: correct by the difference, at least by one word.
+            raise InvalidLoad(f"prompt_tokens must be {counted} or more, including what the server adds, got {tokens}")
+        # A word has one token or slightly more: correct by the difference, by at least one word.
         change = round((tokens - counted) * len(words) / max(counted, len(words))) or (1 if counted < tokens else -1)
         words = words[: max(1, len(words) + change)] + rng.choices(WORDS, k=max(0, change))
     return t.cast("tuple[int, list[str]]", best)[1]
 
 
 def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool) -> tuple[bytes, bytes]:
-    """What stands before and after the prompt in a request's JSON body.
+    """Return the parts of a request's JSON body before and after the prompt.
 
-    ``ignore_eos`` makes every answer as long as asked for (vLLM's own extension); temperature 0 makes it repeatable.
+    ``ignore_eos``, a vLLM extension, gives every answer the requested length; temperature 0 makes it repeatable.
     """
     key = "prompt" if endpoint == "completions" else "messages"
     options: dict[str, t.Any] = {
@@ -314,7 +331,7 @@ def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool
 
 
 class Bodies:
-    """Request bodies, each with the next of ``prompts`` between ``before`` and ``after``."""
+    """A supply of request bodies, each with the next of ``prompts`` between ``before`` and ``after``."""
 
     def __init__(self, prompts: Prompts, before: bytes = b"", after: bytes = b"") -> None:
         self._prompts = prompts
@@ -324,4 +341,5 @@ class Bodies:
         return self._before + self._prompts.take() + self._after
 
     def draw_from(self, rng: random.Random) -> None:
+        """Draw the next prompts from ``rng``."""
         self._prompts.draw_from(rng)

@@ -11,9 +11,14 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters, cache_hit_ratio, token_ratio
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import (
+    Counters,
+    Reading,
+    cache_hit_ratio,
+    token_ratio,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import Reading, unpack
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import decode
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import NO_SHARE, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ssh_message
@@ -93,7 +98,7 @@ def merge(
         return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(lost)}"}
     barred = [(part, clock["host"]) for part, clock in pairs if not part["results"]]
     if barred and _is_theirs(parts):
-        reasons = (f"{host} cannot use the server: {_refusal(part)['summary']}" for part, host in barred)
+        reasons = (f"{host} cannot use the server: {_refusal(part)['problem']}" for part, host in barred)
         return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(reasons)}"}
     if barred:
         return {"changed": False, **_frame(barred[0][0])}
@@ -125,10 +130,10 @@ def _is_theirs(parts: Sequence[Mapping[str, t.Any]]) -> bool:
 
 
 def _refusal(part: Mapping[str, t.Any]) -> Result:
-    """Why a probe made no load at all: ``summary``, and the reason's id as ``measured``."""
-    wrong = (item for item in part["findings"] if item["status"] == Status.FAIL)
-    found = next(wrong, {"summary": "no load was made", "measured": None})
-    return {**found, "summary": found["summary"].removeprefix(load_findings.UNUSABLE)}
+    """Return why a probe made no load: the ``problem``, and the id of the reason as ``measured``."""
+    failures = (item for item in part["findings"] if item["status"] == Status.FAIL)
+    failure: Result = next(failures, {"evidence": {}, "measured": None})
+    return {"problem": failure["evidence"].get("problem", "no load was made"), "measured": failure["measured"]}
 
 
 def _merge_step(
@@ -136,7 +141,7 @@ def _merge_step(
 ) -> Result:
     """One step: what each load host has of it, by the controller's clock."""
     parts = [(result, clock) for result, clock in zip(column, clocks, strict=True) if result.get("mergeable")]
-    made = [unpack(result["mergeable"], -clock["offset"]) for result, clock in parts]
+    made = [decode(result["mergeable"], -clock["offset"]) for result, clock in parts]
     if not made:
         if any(not result["skipped"] for result in column):
             raise ValueError(f"step {column[0]['name']} was measured without mergeable: true")

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import gathered
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import batched_tokens_reason
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Device, NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
@@ -43,7 +43,7 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
         return _not_tested("no load step with one stream has a valid result")
     if shared(step):
         return _not_tested("other clients used the server while the single stream was measured")
-    if reason := gathered(step):
+    if reason := batched_tokens_reason(step):
         return _not_tested(f"the decoding speed of one stream is unknown: {reason}")
     if not step.get("tpot"):
         return _not_tested("no response of the single stream arrived in several parts, so its speed is unknown")

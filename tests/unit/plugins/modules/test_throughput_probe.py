@@ -16,7 +16,7 @@ STEP = {"prompt_tokens": 16, "output_tokens": 5, "concurrency": 2, "requests": 4
 
 @pytest.fixture
 def play(capsys):
-    """Runs the module with these options, and gives its exit code and result."""
+    """Run the module with these options and return its exit code and result."""
 
     def run(**options):
         with patch_module_args(options), pytest.raises(SystemExit) as ended:
@@ -30,14 +30,14 @@ def documented(text: str) -> dict:
     return yaml.safe_load(text)
 
 
-def test_a_load(play):
+def test_module_runs_a_load(play):
     with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
         code, result = play(base_url=server.url, steps=[STEP], sample_gpus=False, timeout=5)
     assert (code, result["changed"]) == (0, False)
     assert result["results"][0]["requests"]["completed"] == 4
 
 
-def test_the_result_is_what_is_documented(play):
+def test_module_result_is_documented(play):
     with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
         _code, result = play(base_url=server.url, steps=[STEP], sample_gpus=False, timeout=5)
     returned = documented(subject.RETURN)
@@ -46,7 +46,7 @@ def test_the_result_is_what_is_documented(play):
     assert set(returned["server"]["contains"]) == set(result["server"])
 
 
-def test_a_mergeable_result_holds_what_is_documented(play):
+def test_module_mergeable_result_is_documented(play):
     with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
         options = {"base_url": server.url, "steps": [STEP], "sample_gpus": False, "timeout": 5}
         _code, result = play(mergeable=True, **options)
@@ -59,13 +59,13 @@ def test_a_mergeable_result_holds_what_is_documented(play):
     assert outcome["ttft"]["count"] == 4
 
 
-def test_check_mode_makes_no_load(play):
+def test_module_in_check_mode_makes_no_load(play):
     code, result = play(base_url="http://127.0.0.1:9", _ansible_check_mode=True)
     assert (code, result["changed"]) == (0, False)
     assert {finding["status"] for finding in result["findings"]} == {"not_tested"}
 
 
-def test_a_server_that_is_down_is_no_failure_of_the_module(play):
+def test_module_with_server_down_succeeds_with_a_failed_finding(play):
     code, result = play(base_url="http://127.0.0.1:9", sample_gpus=False)
     assert code == 0
     assert result["findings"][0]["status"] == "fail"
@@ -74,28 +74,28 @@ def test_a_server_that_is_down_is_no_failure_of_the_module(play):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": [STEP | {"output_tokens": 0}]}, "output_tokens is 0; allowed: 1 or more"),
-        ({"steps": [STEP | {"duration": 5}]}, "both are given"),
+        ({"steps": [STEP | {"output_tokens": 0}]}, "output_tokens must be 1 or more, got 0"),
+        ({"steps": [STEP | {"duration": 5}]}, "both are set"),
         ({"steps": [{"prompt_tokens": 5}]}, "concurrency"),
         ({"steps": [STEP | {"prompt_tokens": "many"}]}, "many"),
         ({"endpoint": "responses"}, "completions"),
         ({"base_url": "ftp://x"}, "ftp://x"),
     ],
 )
-def test_input_that_cannot_be_right(play, options, message):
+def test_module_invalid_option_fails(play, options, message):
     code, result = play(**{"base_url": "http://127.0.0.1:9"} | options)
     assert code == 1
     assert message in result["msg"]
 
 
-def test_a_host_without_requests(play, monkeypatch):
+def test_module_without_requests_library_fails(play, monkeypatch):
     monkeypatch.setattr(subject, "HAS_REQUESTS", False)
     code, result = play(base_url="http://127.0.0.1:9")
     assert code == 1
     assert "requests" in result["msg"]
 
 
-def test_every_option_is_documented():
+def test_module_options_are_documented():
     options = documented(subject.DOCUMENTATION)["options"]
     shared = {"api_key", "ca_path", "validate_certs"}
     assert set(options) | shared == set(subject.ARGUMENT_SPEC)
@@ -104,7 +104,7 @@ def test_every_option_is_documented():
         assert documented_step.items() <= step.items()
 
 
-def test_progress_is_gone_at_the_end(play, tmp_path):
+def test_module_removes_the_progress_file(play, tmp_path):
     with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"])]) as server:
         options = {"base_url": server.url, "steps": [STEP], "sample_gpus": False, "timeout": 5}
         code, _result = play(progress_path=str(tmp_path / "progress.json"), **options)
@@ -112,7 +112,7 @@ def test_progress_is_gone_at_the_end(play, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_impossible_progress_path(play):
+def test_module_invalid_progress_path_fails(play):
     code, result = play(base_url="http://127.0.0.1:9", progress_path="/nonexistent/progress.json")
     assert code == 1
     assert "/nonexistent/progress.json" in result["msg"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import client as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepSetup
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import run_step
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
@@ -38,18 +39,18 @@ HTML = b"<!DOCTYPE html><html><body><h1>Welcome to nginx!</h1></body></html>"
 
 def load(url: str, requests: int = 1, timeout: float = 20.0, **options: object) -> LoadOutcome:
     target = subject.open_target(url, "completions", timeout, **options)
-    return run_step(target, Step("test", 2, TOKENS, 1, requests), lambda: BODY)
+    return run_step(StepSetup(target, Step("test", 2, TOKENS, 1, requests), lambda: BODY))
 
 
 def failure_of(script: Script) -> tuple[str, str]:
     with ScriptedServer(lambda _body, _number: script) as server:
-        # Only a server that hangs is given up soon; a busy machine must not look like one.
+        # Only a hanging server gets a short timeout; a busy machine must not look like one.
         outcome = load(server.url, timeout=0.3 if HANG in script else 20.0)
     assert (outcome.completed, outcome.failed) == (0, 1)
     return next(iter(outcome.details.items()))
 
 
-def test_a_healthy_stream():
+def test_client_healthy_stream_completes():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         outcome = load(server.url, requests=4, api_key="secret")
     assert (outcome.completed, outcome.failed, outcome.tokens) == (4, 0, 4 * TOKENS)
@@ -58,7 +59,7 @@ def test_a_healthy_stream():
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.01])
-def test_a_stream_cut_inside_a_character_and_inside_delimiters(pause):
+def test_client_stream_cut_inside_characters_and_delimiters(pause):
     stream = good_stream(TOKENS).replace(b'" x"', '"é"'.encode()).replace(b"\xc3\xa9", b" \xc3\xa9"[1:])
     cuts = [stream.index(b"\xc3") + 1, stream.index(b"\n\n") + 1, stream.index(b"\r\n\r\n") + 2, len(stream) - 3]
     bounds = [0, *sorted(cuts), len(stream)]
@@ -98,24 +99,24 @@ def test_a_stream_cut_inside_a_character_and_inside_delimiters(pause):
         ([STREAM_HEAD, event("[DONE]"), STREAM_END], "cut_short"),
     ],
 )
-def test_every_way_to_fail_has_its_reason(script, reason):
+def test_client_failure_has_its_reason(script, reason):
     assert failure_of(script)[0] == reason
 
 
-def test_a_server_message_is_kept():
+def test_client_keeps_the_server_message():
     assert failure_of([error("400 Bad Request", "maximum context length is 2048")]) == (
         "bad_request",
         "HTTP 400: maximum context length is 2048",
     )
 
 
-def test_a_key_that_the_server_repeats_is_not():
+def test_client_masks_an_api_key_that_the_server_repeats():
     with ScriptedServer(lambda _body, _number: [error("401 Unauthorized", "bad key hunter2")]) as server:
         outcome = load(server.url, api_key="hunter2")
     assert outcome.details == {"unauthorized": "HTTP 401: bad key ***"}
 
 
-def test_a_connection_that_the_server_closed_while_idle_is_replaced():
+def test_client_replaces_a_connection_closed_while_idle():
     with ScriptedServer(
         lambda _body, number: [good_stream(TOKENS), CLOSE] if number == 0 else [good_stream(TOKENS)]
     ) as server:
@@ -124,21 +125,21 @@ def test_a_connection_that_the_server_closed_while_idle_is_replaced():
     assert server.connections == 2
 
 
-def test_a_server_that_closes_after_each_answer():
+def test_client_server_closing_after_each_answer():
     script = [good_stream(TOKENS).replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1), CLOSE]
     with ScriptedServer(lambda _body, _number: script) as server:
         outcome = load(server.url, requests=3)
     assert (outcome.completed, outcome.failed, server.connections) == (3, 0, 3)
 
 
-def test_usage_at_the_end_and_no_done():
+def test_client_usage_at_the_end_without_done_completes():
     script = [STREAM_HEAD, *(event(piece("x")) for _index in range(TOKENS)), event(last_usage(TOKENS)), STREAM_END]
     with ScriptedServer(lambda _body, _number: script) as server:
         outcome = load(server.url)
     assert (outcome.completed, outcome.tokens) == (1, TOKENS)
 
 
-def test_no_usage_at_all_leaves_the_tokens_unknown():
+def test_client_without_usage_tokens_are_unknown():
     script = [STREAM_HEAD, *(event(piece("x")) for _index in range(TOKENS)), event("[DONE]"), STREAM_END]
     with ScriptedServer(lambda _body, _number: script) as server:
         outcome = load(server.url)
@@ -146,7 +147,7 @@ def test_no_usage_at_all_leaves_the_tokens_unknown():
     assert outcome.latencies.summary()["itl"] is None
 
 
-def test_nobody_listens():
+def test_client_connection_refused():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         outcome = load(f"http://127.0.0.1:{taken.getsockname()[1]}", requests=10)
@@ -155,18 +156,18 @@ def test_nobody_listens():
     assert outcome.gave_up == "connection_refused"
 
 
-def test_an_address_that_does_not_accept_in_time():
+def test_client_connect_timeout():
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         port = full.getsockname()[1]
         waiting = [socket.socket() for _index in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
+        for endpoint in waiting:
+            endpoint.setblocking(False)
+            endpoint.connect_ex(("127.0.0.1", port))
         outcome = load(f"http://127.0.0.1:{port}", timeout=0.3)
-        for one in waiting:
-            one.close()
+        for endpoint in waiting:
+            endpoint.close()
     assert set(outcome.failures) == {"connect_timeout"}
 
 
@@ -193,44 +194,44 @@ def secure_server(certificate: tuple[Path, Path]):
         yield server
 
 
-def test_tls_with_an_unknown_authority(secure_server):
+def test_client_tls_unknown_authority_fails(secure_server):
     assert set(load(secure_server.url).failures) == {"tls"}
 
 
-def test_tls_with_a_known_authority(secure_server, certificate):
+def test_client_tls_known_authority_completes(secure_server, certificate):
     assert load(secure_server.url, requests=2, ca_path=str(certificate[0])).completed == 2
 
 
-def test_tls_unchecked(secure_server):
+def test_client_tls_without_validation_completes(secure_server):
     assert load(secure_server.url, validate_certs=False).completed == 1
 
 
-def test_tls_to_a_plain_server():
+def test_client_tls_to_a_plain_server_fails():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         outcome = load(server.url.replace("http:", "https:"), timeout=0.5)
     assert outcome.failed == 1
     assert set(outcome.failures) <= {"tls", "connect_timeout"}
 
 
-def test_an_unreadable_authority(tmp_path):
+def test_open_target_unreadable_ca_path_fails(tmp_path):
     with pytest.raises(RequestFailed) as failure:
         subject.open_target("https://127.0.0.1", "chat", 1.0, ca_path=str(tmp_path / "none.pem"))
     assert failure.value.reason == "tls"
 
 
-def test_a_target():
+def test_open_target_parses_the_base_url():
     target = subject.open_target("http://127.0.0.1:8000/prefix/v1", "chat", 1.0)
     assert (target.address, target.port) == ("127.0.0.1", 8000)
     assert target.request(b"{}").startswith(b"POST /prefix/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n")
 
 
-def test_a_host_name_is_resolved_once():
+def test_open_target_resolves_the_host_name():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         target = subject.open_target(server.url.replace("127.0.0.1", "localhost"), "completions", 1.0)
     assert target.address == "127.0.0.1"
 
 
-def test_a_host_name_that_does_not_exist():
+def test_open_target_unknown_host_name_fails():
     with pytest.raises(RequestFailed) as failure:
         subject.open_target("http://no-such-host.invalid:8000", "completions", 1.0)
     assert failure.value.reason == "name_not_resolved"

@@ -9,18 +9,18 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import client_saturation as subject
 
 
-def test_a_loop_that_is_held_up_is_seen():
-    async def held_up() -> dict:
-        watch = subject.SelfWatch()
-        watch.start()
-        await asyncio.sleep(2 * subject.BEAT)
+def test_saturation_stalled_loop_has_lag():
+    async def stalled() -> dict:
+        saturation = subject.ClientSaturation()
+        saturation.start()
+        await asyncio.sleep(2 * subject.HEARTBEAT_INTERVAL)
         subject.time.sleep(0.1)
-        await asyncio.sleep(2 * subject.BEAT)
-        return watch.stop()
+        await asyncio.sleep(2 * subject.HEARTBEAT_INTERVAL)
+        return saturation.stop()
 
-    used = asyncio.run(held_up())
-    assert used["lag_p99"] > 0.03
-    assert used["cpu"] < 1.0
+    usage = asyncio.run(stalled())
+    assert usage["lag_p99"] > 0.03
+    assert usage["cpu"] < 1.0
 
 
 class Stream:
@@ -31,23 +31,23 @@ class Stream:
         return self.waits
 
 
-def test_what_waits_to_be_read_is_taken_a_stream():
-    watch = subject.SelfWatch()
-    watch.look([])
-    assert watch.stop()["backlog"] is None
-    watch.look([Stream(100), Stream(300)])
-    assert watch.stop()["backlog"] == 200.0
+def test_saturation_backlog_is_per_stream():
+    saturation = subject.ClientSaturation()
+    saturation.sample([])
+    assert saturation.stop()["backlog"] is None
+    saturation.sample([Stream(100), Stream(300)])
+    assert saturation.stop()["backlog"] == 200.0
 
 
-def test_of_many_streams_each_is_looked_at_in_turn():
-    watch = subject.SelfWatch()
+def test_saturation_samples_many_streams_in_rotation():
+    saturation = subject.ClientSaturation()
     streams = [Stream(0)] * 64 + [Stream(64_000)] + [Stream(0)] * 63
     for _round in range(2):
-        watch.look(streams)
-    assert watch.stop()["backlog"] == pytest.approx(1000.0, rel=0.02)
+        saturation.sample(streams)
+    assert saturation.stop()["backlog"] == pytest.approx(1000.0, rel=0.02)
 
 
-def test_idle_time_of_the_host(tmp_path):
+def test_idle_seconds_reads_proc_stat(tmp_path):
     stat = tmp_path / "stat"
     stat.write_text("cpu  100 0 100 5000 7 0 0 0 0 0\ncpu0 1 2 3 4\n")
     assert subject.idle_seconds(str(stat)) == 5000 / subject.os.sysconf("SC_CLK_TCK")
@@ -56,17 +56,17 @@ def test_idle_time_of_the_host(tmp_path):
     assert subject.idle_seconds(str(stat)) is None
 
 
-def test_a_watch_that_saw_no_beat():
+def test_saturation_without_heartbeat_has_no_lag():
     async def nothing() -> dict:
-        watch = subject.SelfWatch()
-        watch.start()
-        return watch.stop()
+        saturation = subject.ClientSaturation()
+        saturation.start()
+        return saturation.stop()
 
     assert asyncio.run(nothing())["lag_p99"] is None
 
 
 @pytest.mark.parametrize(
-    ("cpu", "lag", "itl", "duration", "words"),
+    ("cpu", "lag", "itl", "duration", "message"),
     [
         (0.3, 0.002, 0.02, 10.0, None),
         (None, None, None, 10.0, None),
@@ -77,11 +77,29 @@ def test_a_watch_that_saw_no_beat():
         (0.3, 0.06, None, 10.0, "more than 50 ms"),
     ],
 )
-def test_when_the_client_is_the_limit(cpu, lag, itl, duration, words):
+def test_limits_return_the_reason(cpu, lag, itl, duration, message):
     reason = subject.limits(cpu, lag, itl, duration)
-    assert reason is None if words is None else words in reason
+    assert reason is None if message is None else message in reason
 
 
-def test_what_waits_to_be_read_voids_too():
+def test_limits_backlog_is_a_reason():
     assert subject.limits(0.3, 0.002, 0.02, 10.0, subject.BACKLOG_LIMIT) is None
-    assert "5000 bytes a stream waited" in subject.limits(0.3, 0.002, 0.02, 10.0, 5000.0)
+    assert "5000 bytes per stream waited" in subject.limits(0.3, 0.002, 0.02, 10.0, 5000.0)
+
+
+@pytest.mark.parametrize(
+    ("lags", "duration", "p99"),
+    [
+        ([], 1.0, None),
+        ([0.062], 1.0, 0.062),
+        # One hiccup in a second of 20 ms heartbeats; two; and a stall of a quarter of the step.
+        ([0.001] * 46 + [0.062], 1.0, 0.001),
+        ([0.001] * 44 + [0.062] * 2, 1.0, 0.062),
+        ([0.001] * 37 + [0.25], 1.0, 0.25 - 0.37 * 0.249),
+        # From 101 heartbeats on, the percentile itself does not depend on the latest one.
+        ([0.001] * 100 + [5.0], 7.0, 0.001),
+        ([0.001] * 99 + [0.062] * 2, 2.1, 0.062),
+    ],
+)
+def test_lag_p99_of_few_heartbeats_ignores_one_hiccup(lags, duration, p99):
+    assert subject.lag_p99(lags, duration) == pytest.approx(p99)

@@ -17,7 +17,7 @@ def captured(version: str, moment: str) -> metrics.MetricSet:
 
 
 class Source:
-    """Gives one reading after the other, the last one for ever."""
+    """A source that returns one reading after the other, and the last one from then on."""
 
     def __init__(self, *readings: metrics.MetricSet | RequestFailed | None) -> None:
         self.readings = list(readings)
@@ -38,7 +38,7 @@ AFTER = subject.Counters(1400.0, 14.0, 0.0, 9000.0, 1000.0)
 
 
 @pytest.mark.parametrize("version", ["0.27", "0.32"])
-def test_captured_metrics(version):
+def test_read_counters_of_captured_metrics(version):
     counters = subject.read_counters(captured(version, "after"))
     assert counters.generation_tokens > 0
     assert counters.finished_requests > 0
@@ -48,61 +48,62 @@ def test_captured_metrics(version):
     assert counters.generation_tokens > before.generation_tokens
 
 
-def test_counters_are_awaited_until_the_server_has_caught_up():
+def test_settled_counters_wait_for_the_server():
     pauses = []
     source = Source(scrape(90, running=1), scrape(90), scrape(100))
     assert subject.settled_counters(source, 100, pauses.append).generation_tokens == 100
     assert len(pauses) == 2
 
 
-def test_counters_are_not_awaited_for_ever():
+def test_settled_counters_wait_is_bounded():
     pauses = []
     assert subject.settled_counters(Source(scrape(90)), 100, pauses.append).generation_tokens == 90
     assert sum(pauses) == pytest.approx(subject.SETTLE, abs=0.2)
 
 
 @pytest.mark.parametrize(
-    ("reading", "words"),
+    ("reading", "text"),
     [
         (None, "no /metrics"),
         (RequestFailed("unauthorized", "HTTP 401", 401), "could not be read: API key refused"),
         (metrics.parse("http_requests_total 5\n"), "no vllm:generation_tokens_total"),
     ],
 )
-def test_no_counters(reading, words):
-    assert words in subject.settled_counters(Source(reading))
+def test_settled_counters_unavailable_returns_the_reason(reading, text):
+    assert text in subject.settled_counters(Source(reading))
 
 
-def test_the_ratio_of_tokens():
-    assert subject.token_ratio(BEFORE, AFTER, 400, 4, 0) == (1.0, None)
-    assert subject.token_ratio(BEFORE, AFTER, 200, 4, 0) == (2.0, None)
+def test_token_ratio_is_server_over_client():
+    assert subject.token_ratio(BEFORE, AFTER, 400, 4, 0) == subject.TokenRatio(1.0)
+    assert subject.token_ratio(BEFORE, AFTER, 200, 4, 0) == subject.TokenRatio(2.0)
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "tokens", "uncounted", "words"),
+    ("before", "after", "tokens", "uncounted", "text"),
     [
         ("no metrics", AFTER, 400, 0, "no metrics"),
-        (BEFORE, "gone", 400, 0, "gone"),
+        (BEFORE, "unreachable", 400, 0, "unreachable"),
         (replace(BEFORE, active_requests=2.0), AFTER, 400, 0, "other clients"),
         (BEFORE, replace(AFTER, active_requests=1.0), 400, 0, "other clients"),
         (BEFORE, replace(AFTER, finished_requests=20.0), 400, 0, "finished 10 requests, 4 of them ours"),
         (BEFORE, AFTER, 400, 3, "3 requests ended without a token count"),
-        (BEFORE, replace(AFTER, generation_tokens=5.0), 400, 0, "started anew"),
-        (BEFORE, AFTER, 0, 0, "no tokens came"),
+        (BEFORE, replace(AFTER, generation_tokens=5.0), 400, 0, "was reset"),
+        (BEFORE, AFTER, 0, 0, "no tokens arrived"),
     ],
 )
-def test_why_there_is_no_ratio(before, after, tokens, uncounted, words):
-    ratio, reason = subject.token_ratio(before, after, tokens, 4, uncounted)
-    assert ratio is None
-    assert words in reason
+def test_token_ratio_unknown_returns_the_reason(before, after, tokens, uncounted, text):
+    ratio = subject.token_ratio(before, after, tokens, 4, uncounted)
+    assert ratio.value is None
+    assert text in ratio.reason
+    assert ratio.other_clients == ("other clients" in ratio.reason or "of them ours" in ratio.reason)
 
 
-def test_a_server_that_does_not_count_requests_still_gives_a_ratio():
+def test_token_ratio_without_request_counter():
     before, after = replace(BEFORE, finished_requests=None), replace(AFTER, finished_requests=None)
-    assert subject.token_ratio(before, after, 400, 4, 0) == (1.0, None)
+    assert subject.token_ratio(before, after, 400, 4, 0) == subject.TokenRatio(1.0)
 
 
-def test_prefix_cache_hits():
+def test_cache_hit_ratio():
     assert subject.cache_hit_ratio(BEFORE, AFTER) == 0.25
     assert subject.cache_hit_ratio(BEFORE, BEFORE) is None
     assert subject.cache_hit_ratio(BEFORE, replace(AFTER, cache_hits=None)) is None

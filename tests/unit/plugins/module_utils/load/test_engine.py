@@ -30,7 +30,8 @@ def load(
     server: ScriptedServer, timeout: float = 20.0, drain: float = 0.2, reuse: bool = True, **step: object
 ) -> LoadOutcome:
     target = open_target(server.url, "completions", timeout)
-    return run_step(target, Step("test", 2, TOKENS, **step), lambda: b"{}", drain, reuse)
+    step = Step("test", 2, TOKENS, **step)
+    return run_step(subject.StepSetup(target, step, lambda: b"{}", drain, reuse))
 
 
 def slow_stream(pause: float = 0.03) -> list:
@@ -38,7 +39,7 @@ def slow_stream(pause: float = 0.03) -> list:
     return [STREAM_HEAD, *pieces, event(last_usage(TOKENS)), event("[DONE]"), STREAM_END]
 
 
-def test_a_step_of_requests_sends_just_these():
+def test_step_of_requests_sends_exactly_these():
     with ScriptedServer(lambda _body, _number: slow_stream(0.005)) as server:
         outcome = load(server, concurrency=3, requests=10)
     assert (outcome.completed, outcome.sent, len(server.requests)) == (10, 10, 10)
@@ -50,20 +51,20 @@ def test_a_step_of_requests_sends_just_these():
     assert outcome.full_from > outcome.started
 
 
-def test_fewer_requests_than_streams():
+def test_step_with_fewer_requests_than_streams():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         outcome = load(server, concurrency=8, requests=2)
     assert (outcome.completed, server.connections) == (2, 2)
 
 
-def test_a_connection_for_each_request_by_choice():
+def test_step_without_reuse_opens_a_connection_per_request():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         outcome = load(server, concurrency=1, requests=3, reuse=False)
     assert outcome.completed == 3
     assert server.connections >= 3
 
 
-def test_a_step_of_duration_measures_just_that_time_and_drains():
+def test_step_of_duration_measures_that_time_and_drains():
     with ScriptedServer(lambda _body, _number: slow_stream()) as server:
         outcome = load(server, concurrency=2, duration=0.3, drain=5.0)
     assert outcome.duration == pytest.approx(0.3)
@@ -72,14 +73,14 @@ def test_a_step_of_duration_measures_just_that_time_and_drains():
     assert outcome.completed_in_time < outcome.completed
 
 
-def test_what_outlasts_the_drain_is_cancelled_and_not_failed():
+def test_step_requests_beyond_the_drain_are_cancelled():
     with ScriptedServer(lambda _body, _number: [STREAM_HEAD, event(piece("x", 1)), HANG]) as server:
         outcome = load(server, concurrency=2, duration=1.0, drain=0.1)
     assert (outcome.completed, outcome.failed, outcome.cancelled) == (0, 0, 2)
     assert outcome.tokens == 2
 
 
-def test_a_stream_that_still_waits_for_a_connection_does_not_hold_up_the_end(monkeypatch):
+def test_step_end_does_not_wait_for_a_connecting_stream(monkeypatch):
     opened = subject.Connection.open
     opens = itertools.count()
 
@@ -95,7 +96,7 @@ def test_a_stream_that_still_waits_for_a_connection_does_not_hold_up_the_end(mon
 
 
 @pytest.mark.parametrize(("concurrency", "sent"), [(1, 3), (8, 8)])
-def test_a_server_that_fails_everything_is_not_hammered(concurrency, sent):
+def test_step_gives_up_on_a_server_that_fails_everything(concurrency, sent):
     with ScriptedServer(lambda _body, _number: [error("429 Too Many Requests", "no")]) as server:
         outcome = load(server, concurrency=concurrency, duration=30.0)
     assert outcome.gave_up == "rate_limited"
@@ -103,52 +104,55 @@ def test_a_server_that_fails_everything_is_not_hammered(concurrency, sent):
     assert len(server.requests) <= 2 * sent
 
 
-def test_a_server_that_hangs_costs_the_timeout_once():
+def test_step_hanging_server_costs_one_timeout():
     with ScriptedServer(lambda _body, _number: [HANG]) as server:
         outcome = load(server, concurrency=4, requests=400, timeout=0.3)
     assert set(outcome.failures) == {"first_byte_timeout"}
     assert outcome.failed + outcome.cancelled <= 2 * 4
 
 
-def test_single_failures_do_not_end_a_step():
+def test_step_single_failures_do_not_end_it():
     with ScriptedServer(lambda _body, n: [error("500 Oops", "once") if n % 3 == 0 else good_stream(TOKENS)]) as server:
         outcome = load(server, concurrency=1, requests=9)
     assert (outcome.completed, outcome.failed, outcome.gave_up) == (6, 3, None)
     assert outcome.details == {"server_error": "HTTP 500: once"}
 
 
-def test_an_error_of_our_own_is_not_hidden():
+def test_step_raises_an_unexpected_exception():
     target_server = ScriptedServer(lambda _body, _number: [good_stream(TOKENS)])
     with target_server as server, pytest.raises(ZeroDivisionError):
-        run_step(open_target(server.url, "completions", 1.0), Step("test", 2, TOKENS, 1, 1), lambda: b"%d" % (1 // 0))
+        target = open_target(server.url, "completions", 1.0)
+        run_step(subject.StepSetup(target, Step("test", 2, TOKENS, 1, 1), lambda: b"%d" % (1 // 0)))
 
 
-def test_progress_is_told_while_the_step_runs(monkeypatch):
-    monkeypatch.setattr(subject, "_PATROL", 0.005)
+def test_step_reports_progress_while_it_runs(monkeypatch):
+    monkeypatch.setattr(subject, "_WATCHDOG_INTERVAL", 0.005)
     monkeypatch.setattr(subject, "INTERVAL", 0.005)
-    told = []
+    reports = []
     with ScriptedServer(lambda _body, _number: slow_stream(0.03)) as server:
         target = open_target(server.url, "completions", 20.0)
         step = Step("test", 2, TOKENS, 2, requests=4)
-        run_step(target, step, lambda: b"{}", watch=lambda tokens, finished: told.append((tokens, finished)))
-    assert told == sorted(told), "neither tokens nor requests are ever taken back"
-    assert any(tokens % TOKENS > 0 for tokens, _finished in told), "tokens of requests under way count"
-    assert all(finished * TOKENS <= tokens <= 4 * TOKENS for tokens, finished in told)
+        setup = subject.StepSetup(target, step, lambda: b"{}", report_progress=lambda *figures: reports.append(figures))
+        run_step(setup)
+    assert reports == sorted(reports), "neither tokens nor requests ever decrease"
+    assert any(tokens % TOKENS > 0 for tokens, _finished in reports), "tokens of running requests count"
+    assert all(finished * TOKENS <= tokens <= 4 * TOKENS for tokens, finished in reports)
 
 
-def test_what_waits_to_be_read_is_looked_at_while_the_step_runs(monkeypatch):
-    monkeypatch.setattr(subject, "_PATROL", 0.005)
+def test_step_samples_the_backlog_while_it_runs(monkeypatch):
+    monkeypatch.setattr(subject, "_WATCHDOG_INTERVAL", 0.005)
     with ScriptedServer(lambda _body, _number: slow_stream(0.03)) as server:
         outcome = load(server, concurrency=2, requests=2)
     assert outcome.backlog is not None
     assert outcome.backlog >= 0.0
 
 
-def test_the_start_can_be_set():
+def test_step_starts_at_the_given_time():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         target = open_target(server.url, "completions", 20.0)
-        begin = subject.time.monotonic() + 0.2
-        outcome = run_step(target, Step("test", 2, TOKENS, 2, requests=2), lambda: b"{}", start=lambda: begin)
-    assert outcome.started == outcome.timeline.origin == begin
+        start = subject.time.monotonic() + 0.2
+        step = Step("test", 2, TOKENS, 2, requests=2)
+        outcome = run_step(subject.StepSetup(target, step, lambda: b"{}", start=lambda: start))
+    assert outcome.started == outcome.timeline.origin == start
     assert min(outcome.latencies.ttft) > 0
-    assert outcome.ended > begin
+    assert outcome.ended > start

@@ -9,12 +9,12 @@ import struct
 import time
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import Intake
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import EpollReader
 
 
 @pytest.fixture
 def pairs():
-    """Connected sockets, ours and the other end's."""
+    """Connected pairs of sockets: the reader's end and the peer's."""
     listener = socket.create_server(("127.0.0.1", 0))
     made = []
     for _number in range(3):
@@ -30,102 +30,102 @@ def pairs():
 
 
 def play(act, seconds=0.05):
-    """Runs ``act`` with an intake whose receivers note what they get; gives the notes."""
-    got = []
+    """Run ``act`` with a reader and return what its receivers got."""
+    received = []
 
     async def run():
-        intake = Intake()
-        intake.attach(asyncio.get_running_loop())
+        reader = EpollReader()
+        reader.attach(asyncio.get_running_loop())
         try:
-            act(intake, lambda name: lambda data, stamp: got.append((name, data, stamp)))
+            act(reader, lambda name: lambda data, stamp: received.append((name, data, stamp)))
             await asyncio.sleep(seconds)
         finally:
-            intake.close()
+            reader.close()
 
     asyncio.run(run())
-    return got
+    return received
 
 
-def test_what_comes_together_has_one_stamp(pairs):
-    def act(intake, receiver):
+def test_reader_data_read_together_has_one_stamp(pairs):
+    def act(reader, receiver):
         for name, (ours, other) in enumerate(pairs):
             other.sendall(b"token %d" % name)
-            intake.add(ours.fileno(), receiver(name))
+            reader.add(ours.fileno(), receiver(name))
 
     before = time.monotonic()
-    got = play(act)
-    assert sorted((name, data) for name, data, _stamp in got) == [(n, b"token %d" % n) for n in range(3)]
-    stamps = {stamp for _name, _data, stamp in got}
+    received = play(act)
+    assert sorted((name, data) for name, data, _stamp in received) == [(n, b"token %d" % n) for n in range(3)]
+    stamps = {stamp for _name, _data, stamp in received}
     assert len(stamps) == 1
     assert before <= stamps.pop() <= time.monotonic()
 
 
-def test_more_than_one_read_takes_comes_in_order(pairs):
+def test_reader_data_larger_than_one_read_stays_in_order(pairs):
     sent = bytes(range(256)) * 1000
     ours, other = pairs[0]
     other.setblocking(True)
 
-    def act(intake, receiver):
+    def act(reader, receiver):
         other.sendall(sent)
-        intake.add(ours.fileno(), receiver(0))
+        reader.add(ours.fileno(), receiver(0))
 
     assert b"".join(data for _name, data, _stamp in play(act)) == sent
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_the_end_of_a_connection_is_told_without_bytes(pairs, reset):
+def test_reader_passes_empty_data_at_the_end_of_a_connection(pairs, reset):
     ours, other = pairs[0]
-    told = []
+    received = []
 
-    def act(intake, _receiver):
+    def act(reader, _receiver):
         def receive(data, _stamp):
-            told.append(data)
-            intake.remove(ours.fileno())
+            received.append(data)
+            reader.remove(ours.fileno())
 
-        intake.add(ours.fileno(), receive)
+        reader.add(ours.fileno(), receive)
         if reset:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         other.close()
 
     play(act)
-    assert told == [b""]
+    assert received == [b""]
 
 
-def test_a_receiver_may_remove_one_that_is_ready_too(pairs):
-    told = []
+def test_reader_receiver_may_remove_another_ready_socket(pairs):
+    received = []
 
-    def act(intake, _receiver):
+    def act(reader, _receiver):
         def receiver(name):
             def receive(_data, _stamp):
-                told.append(name)
+                received.append(name)
                 for ours, _other in pairs:
-                    intake.remove(ours.fileno())
+                    reader.remove(ours.fileno())
 
             return receive
 
         for name, (ours, other) in enumerate(pairs):
             other.sendall(b"x")
-            intake.add(ours.fileno(), receiver(name))
+            reader.add(ours.fileno(), receiver(name))
 
     play(act)
-    assert len(told) == 1
+    assert len(received) == 1
 
 
-def test_what_another_reader_took_is_no_news(pairs):
+def test_reader_ignores_a_socket_that_was_read_elsewhere(pairs):
     ours, other = pairs[0]
     other.sendall(b"x")
 
-    def act(intake, receiver):
+    def act(reader, receiver):
         def steal(_data, _stamp):
             ours.recv(1)
 
         second, first = pairs[1]
-        intake.add(second.fileno(), steal)
-        intake.add(ours.fileno(), receiver(0))
+        reader.add(second.fileno(), steal)
+        reader.add(ours.fileno(), receiver(0))
         first.sendall(b"x")
 
     assert all(data for _name, data, _stamp in play(act))
 
 
-def test_forgetting_what_is_not_known_is_no_error(pairs):
-    play(lambda intake, _receiver: intake.remove(pairs[0][0].fileno()), seconds=0)
+def test_reader_remove_ignores_an_unknown_descriptor(pairs):
+    play(lambda reader, _receiver: reader.remove(pairs[0][0].fileno()), seconds=0)

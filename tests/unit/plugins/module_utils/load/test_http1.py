@@ -21,7 +21,7 @@ def feed(*pieces: bytes) -> tuple[subject.ResponseParser, bytes]:
 
 
 @given(st.lists(st.integers(0, len(CHUNKED)), max_size=12))
-def test_a_chunked_body_is_the_same_however_it_is_cut(cuts):
+def test_parser_chunked_body_cut_anywhere_is_the_same(cuts):
     bounds = [0, *sorted(cuts), len(CHUNKED)]
     parser, body = feed(*(CHUNKED[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b))
     assert body == BODY
@@ -30,33 +30,33 @@ def test_a_chunked_body_is_the_same_however_it_is_cut(cuts):
     assert parser.headers["content-type"] == "text/event-stream"
 
 
-def test_byte_by_byte():
+def test_parser_chunked_body_byte_by_byte():
     parser, body = feed(*(CHUNKED[n : n + 1] for n in range(len(CHUNKED))))
     assert (body, parser.complete) == (BODY, True)
 
 
-def test_content_length():
+def test_parser_content_length():
     parser, body = feed(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nab", b"cd")
     assert (parser.status, body, parser.complete, parser.keep_alive) == (404, b"abcd", True, True)
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"])
-def test_an_empty_body_is_complete_at_once(head):
+def test_parser_empty_body_is_complete_at_once(head):
     assert feed(head)[0].complete
 
 
-def test_a_body_until_the_connection_closes():
+def test_parser_body_until_close():
     parser, body = feed(b"HTTP/1.1 200 OK\r\n\r\nab", b"cd")
     assert (body, parser.complete, parser.keep_alive) == (b"abcd", False, False)
     assert parser.close()
 
 
-def test_a_chunked_body_is_not_completed_by_closing():
+def test_parser_close_does_not_complete_a_chunked_body():
     parser, _body = feed(CHUNKED[:-5])
     assert not parser.close()
 
 
-def test_an_interim_response_is_skipped():
+def test_parser_interim_response_is_skipped():
     parser, body = feed(b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED)
     assert (parser.status, body) == (200, BODY)
 
@@ -69,11 +69,11 @@ def test_an_interim_response_is_skipped():
         (b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\nConnection: Keep-Alive\r\n\r\n", True),
     ],
 )
-def test_keep_alive(head, keep_alive):
+def test_parser_keep_alive(head, keep_alive):
     assert feed(head)[0].keep_alive is keep_alive
 
 
-def test_trailers_are_read_over():
+def test_parser_trailers_are_skipped():
     parser, body = feed(CHUNKED[:-2] + b"X-Sum: 1\r\n", b"\r\n")
     assert (body, parser.complete) == (BODY, True)
 
@@ -96,13 +96,13 @@ def test_trailers_are_read_over():
         CHUNKED + b"more",
     ],
 )
-def test_what_is_not_http_is_refused(data):
+def test_parser_malformed_response_is_refused(data):
     with pytest.raises(subject.MalformedResponse):
         parser, _body = feed(data)
         parser.feed(b"x")
 
 
-def test_a_request():
+def test_request_head_with_body():
     head = subject.request_head("POST", "/v1/completions", "host:8000", {"Accept": "text/event-stream"})
     assert subject.with_body(head, b"{}") == (
         b"POST /v1/completions HTTP/1.1\r\nHost: host:8000\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n\r\n{}"

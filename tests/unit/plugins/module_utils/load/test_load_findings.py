@@ -19,7 +19,7 @@ def result(name: str = "a", completed: int = 100, failures: dict | None = None, 
         "skipped": None,
         "requests": {"completed": completed, "failed": sum(failures.values()), "cancelled": 0},
         "failures": failures,
-        "failure_details": dict.fromkeys(failures, "what the server said"),
+        "failure_details": dict.fromkeys(failures, "the detail"),
         "tokens": completed * 5,
         "output_throughput": 1234.5,
         "request_throughput": 10.0,
@@ -27,6 +27,7 @@ def result(name: str = "a", completed: int = 100, failures: dict | None = None, 
         "itl": LATENCY,
         "token_ratio": 1.0,
         "client": {"cpu": 0.2, "lag_p99": 0.001, "limited": False, "reason": None},
+        "attempts": 1,
     }
     return skipped_result(Step(name, 10, 5, 4, 100), "") | figures | changes
 
@@ -39,7 +40,7 @@ def judged(*results: dict, **limits: float) -> dict:
     return {finding.check: finding for finding in subject.judge(results, **limits)}
 
 
-def test_a_healthy_load_passes_everywhere():
+def test_judge_healthy_load_passes_every_check():
     findings = judged(result(), result("b", output_throughput=2000.0))
     assert {finding.status for finding in findings.values()} == {Status.PASS}
     assert len(findings) == 5
@@ -49,60 +50,86 @@ def test_a_healthy_load_passes_everywhere():
 
 
 @pytest.mark.parametrize(
-    ("bad", "words"),
+    ("bad", "text"),
     [
         (result("dead", 0, {"connection_refused": 4}), "4 of 4 requests failed in dead: connection refused"),
         (result("half", 50, {"closed_early": 50}), "50 of 100 requests failed in half"),
         (result("just", 94, {"cut_short": 6}), "6 of 100 requests failed in just: output cut short"),
     ],
 )
-def test_failed_requests_fail_the_check(bad, words):
+def test_judge_many_failed_requests_fail(bad, text):
     finding = judged(result(), bad)["performance.throughput"]
     assert finding.status is Status.FAIL
-    assert words in finding.summary
-    assert "what the server said" in finding.summary
+    assert text in finding.summary
+    assert "the detail" in finding.summary
     assert finding.cause
     assert finding.remedy
 
 
-def test_a_few_failed_requests_are_a_warning():
+def test_judge_few_failed_requests_warn():
     finding = judged(result(completed=96, failures={"rate_limited": 4}))["performance.throughput"]
     assert finding.status is Status.WARN
     assert "4 requests failed: rate limited" in finding.summary
 
 
-def test_a_step_in_which_no_token_came_fails():
+def test_judge_step_without_any_token_fails():
     silent = result(
         completed=0, requests={"completed": 0, "failed": 0, "cancelled": 8}, tokens=0, output_throughput=None
     )
     finding = judged(silent)["performance.throughput"]
     assert finding.status is Status.FAIL
-    assert "No token came for any of 8 requests" in finding.summary
+    assert "No token arrived for any of 8 requests" in finding.summary
 
 
-def test_requests_longer_than_the_step_are_a_warning():
+def test_judge_requests_longer_than_the_step_warn():
     long = result(completed=0, requests={"completed": 0, "failed": 0, "cancelled": 8}, tokens=400)
     finding = judged(long)["performance.throughput"]
     assert finding.status is Status.WARN
     assert "no request completed within the duration of a" in finding.summary
 
 
-def test_a_client_that_was_the_limit_voids_its_step_only():
+def test_judge_limited_client_voids_only_its_step():
     findings = judged(void(), result("good", output_throughput=10.0))
     assert findings["performance.throughput"].measured == 10.0
     assert findings["performance.client_limited"].status is Status.WARN
-    assert "could not keep up in v" in findings["performance.client_limited"].summary
+    assert "was the bottleneck in v (1 attempt): 97% of one core" in findings["performance.client_limited"].summary
     assert findings["performance.client_limited"].remedy
 
 
-def test_where_all_is_void_nothing_was_tested():
+def test_judge_client_limited_again_and_again_returns_attempts():
+    repeated = void() | {"attempts": 3, "discarded": ["95% of one core", "96% of one core"]}
+    finding = judged(repeated, result("good"))["performance.client_limited"]
+    assert finding.summary == (
+        "The load client was the bottleneck in v (3 attempts): 97% of one core; these figures are void"
+    )
+    assert finding.evidence["discarded"] == [{"name": "v", "reasons": repeated["discarded"]}]
+
+
+def test_judge_client_limited_once_passes_with_the_reason():
+    late = "the load client was up to 62 ms late (p99), more than 50 ms"
+    finding = judged(result("a", attempts=3, discarded=[late, late]), result("b"))["performance.client_limited"]
+    assert finding.status is Status.PASS
+    assert finding.summary == (
+        f"The load client kept up: 20% of one core, lag 1.0 ms (p99). Measured again: a (3 attempts; {late})"
+    )
+
+
+def test_judge_load_hosts_that_started_apart_warn():
+    apart = void()
+    apart["client"] |= {"apart": True, "reason": "the load hosts started v 2.0 s apart"}
+    finding = judged(apart)["performance.client_limited"]
+    assert finding.summary.startswith("The load hosts did not start v together: ")
+    assert "not ready at the common start" in finding.cause
+
+
+def test_judge_all_steps_void_is_not_tested():
     findings = judged(void())
     for check in ("performance.throughput", "performance.ttft", "performance.itl"):
         assert findings[check].status is Status.NOT_TESTED
         assert "too slow" in findings[check].summary
 
 
-def test_tokens_that_something_gathered_have_no_times_of_their_own():
+def test_judge_batched_tokens_have_no_latencies():
     findings = judged(result(tokens_per_arrival=16.0))
     for check in ("performance.ttft", "performance.itl"):
         assert findings[check].status is Status.NOT_TESTED
@@ -113,7 +140,7 @@ def test_tokens_that_something_gathered_have_no_times_of_their_own():
     assert list(findings["performance.ttft"].evidence["steps"]) == ["b"]
 
 
-def test_a_server_without_usage_is_not_tested():
+def test_judge_server_without_usage_is_not_tested():
     findings = judged(result(output_throughput=None, itl=None))
     assert findings["performance.throughput"].status is Status.NOT_TESTED
     assert "usage" in findings["performance.throughput"].summary
@@ -122,7 +149,7 @@ def test_a_server_without_usage_is_not_tested():
 
 
 @pytest.mark.parametrize(("limit", "status"), [(0.3, Status.PASS), (0.299, Status.FAIL)])
-def test_limits_are_for_the_slowest_95th_percentile(limit, status):
+def test_judge_latency_limit_is_for_the_slowest_95th_percentile(limit, status):
     fast = result("fast", ttft={"mean": 0.1, "p50": 0.1, "p95": 0.1, "p99": 0.1})
     findings = judged(fast, result("slow"), max_ttft=limit)
     finding = findings["performance.ttft"]
@@ -132,33 +159,34 @@ def test_limits_are_for_the_slowest_95th_percentile(limit, status):
 
 
 @pytest.mark.parametrize(("ratio", "status"), [(1.02, Status.PASS), (0.97, Status.FAIL), (1.5, Status.FAIL)])
-def test_token_reconciliation(ratio, status):
+def test_judge_token_ratio_outside_tolerance_fails(ratio, status):
     finding = judged(result(), result("b", token_ratio=ratio))["performance.token_reconciliation"]
     assert finding.status is status
     assert finding.measured == ratio
 
 
-def test_token_reconciliation_without_a_ratio_says_why():
+def test_judge_without_token_ratio_returns_the_reason():
     finding = judged(result(token_ratio=None, token_ratio_reason="no /metrics"))["performance.token_reconciliation"]
     assert (finding.status, finding.summary) == (Status.NOT_TESTED, "no /metrics")
 
 
-def test_skipped_steps_are_not_judged():
+def test_judge_skipped_steps_are_not_tested():
     findings = subject.judge([skipped_result(Step("long", 9000, 5, 1, 1), "too long")])
     assert {finding.status for finding in findings} == {Status.NOT_TESTED}
     assert "long: too long" in findings[0].summary
 
 
-def test_an_unusable_server():
+def test_unusable_server_fails_with_a_remedy():
     throughput, *others = subject.unusable(RequestFailed("unauthorized", "HTTP 401", 401))
     assert throughput.status is Status.FAIL
     assert throughput.remedy
     assert {finding.status for finding in others} == {Status.NOT_TESTED}
 
 
-def test_a_reason_is_not_said_twice():
+def test_unusable_summary_does_not_repeat_the_reason():
     refused = subject.unusable(RequestFailed("connection_refused", "Connection refused"))
     assert refused[0].summary == "The server cannot be used: connection refused"
+    assert refused[0].evidence["problem"] == "connection refused"
 
 
 def held(**changes: object) -> dict:
@@ -166,32 +194,32 @@ def held(**changes: object) -> dict:
     return result("open", rate=12.5, held=40, unsent=3, schedule_lag=lag, **changes)
 
 
-def test_requests_that_waited_for_a_stream_are_told():
+def test_judge_held_requests_warn():
     finding = judged(held())["performance.throughput"]
     assert finding.status is Status.WARN
     assert "at 12.5 requests/s" in finding.summary
     assert "40 requests had to wait for one of 4 streams, up to 1.50 s (p99), and 3 were never sent" in finding.summary
 
 
-def test_one_request_that_waited_is_chance():
+def test_judge_single_held_request_passes():
     assert judged(held() | {"held": 1, "unsent": 0})["performance.throughput"].status is Status.PASS
 
 
-def test_the_processes_to_set_are_those_of_each_load_host():
+def test_judge_client_remedy_counts_processes_per_load_host():
     limited = void() | {"load_hosts": [{"host": "a"}, {"host": "b"}]}
     limited["client"] |= {"processes": 4, "free_cores": 3.4}
     assert "Set processes to 5" in judged(limited)["performance.client_limited"].remedy
 
 
 @pytest.mark.parametrize(
-    ("client", "words"),
+    ("client", "text"),
     [
         ({"processes": 1, "free_cores": 3.4}, "Set processes to 4"),
         ({"processes": 2, "free_cores": 0.3}, "Make the load from another host"),
         ({}, "Make the load from another host"),
     ],
 )
-def test_what_helps_a_client_that_is_too_slow(client, words):
+def test_judge_client_remedy_depends_on_free_cores(client, text):
     limited = void()
     limited["client"] |= client
-    assert words in judged(limited)["performance.client_limited"].remedy
+    assert text in judged(limited)["performance.client_limited"].remedy

@@ -18,19 +18,19 @@ def exchange(sent: float, arrivals: list[float], due: float | None = None, failu
     result.answer.counts = [1] * len(arrivals)
     result.answer.tokens = len(arrivals)
     result.due = due
-    result.failure = RequestFailed(failure, "what it said") if failure else None
+    result.failure = RequestFailed(failure, "the detail") if failure else None
     return result
 
 
 def outcome(*exchanges: Exchange, **figures: object) -> subject.LoadOutcome:
     result = subject.LoadOutcome(started=10.0, **figures)
     result.timeline.origin = 10.0
-    for one in exchanges:
-        result.add(one)
+    for item in exchanges:
+        result.add(item)
     return result
 
 
-def test_the_steady_window_needs_a_second():
+def test_outcome_steady_window_needs_one_second():
     outcome = subject.LoadOutcome(started=10.0, full_from=10.5, full_until=13.0)
     assert outcome.steady_window == (0.5, 3.0)
     outcome.full_until = 11.0
@@ -38,17 +38,17 @@ def test_the_steady_window_needs_a_second():
     assert subject.LoadOutcome().steady_window is None
 
 
-def some(rng: random.Random) -> list[Exchange]:
-    begins = [10.0 + rng.random() for _number in range(20)]
+def random_exchanges(rng: random.Random) -> list[Exchange]:
+    starts = [10.0 + rng.random() for _number in range(20)]
     return [
-        exchange(begin, [begin + 0.2 + 0.02 * number * rng.uniform(0.9, 1.1) for number in range(30)], begin - 0.01)
-        for begin in begins
+        exchange(start, [start + 0.2 + 0.02 * number * rng.uniform(0.9, 1.1) for number in range(30)], start - 0.01)
+        for start in starts
     ]
 
 
-def test_what_two_saw_is_what_one_would_have_seen():
+def test_outcome_merge_equals_one_outcome_of_all_requests():
     rng = random.Random(1)
-    one, other = some(rng), some(rng)
+    one, other = random_exchanges(rng), random_exchanges(rng)
     joined, whole = outcome(*one), outcome(*one, *other)
     joined.merge(outcome(*other))
     for figure, summary in whole.latencies.summary().items():
@@ -59,7 +59,7 @@ def test_what_two_saw_is_what_one_would_have_seen():
         assert getattr(joined, name) == getattr(whole, name) > 0
 
 
-def test_the_whole_is_as_late_as_its_latest_and_full_while_all_are():
+def test_outcome_merge_of_times_and_client_figures():
     joined = outcome(ended=14.0, full_from=10.5, full_until=13.0, cpu=0.5, busiest=0.5, lag_p99=0.001, free_cores=1.0)
     joined.merge(
         outcome(ended=14.5, full_from=10.7, full_until=12.5, cpu=0.75, busiest=0.75, lag_p99=None, free_cores=0.5)
@@ -70,13 +70,13 @@ def test_the_whole_is_as_late_as_its_latest_and_full_while_all_are():
     assert (joined.processes, joined.free_cores) == (2, 0.5)
 
 
-def test_a_part_that_was_never_full_leaves_the_whole_without_a_steady_window():
+def test_outcome_merge_without_full_part_has_no_steady_window():
     joined = outcome(full_from=10.5, full_until=13.0)
     joined.merge(outcome())
     assert joined.steady_window is None
 
 
-def test_failures_of_all_are_counted():
+def test_outcome_merge_adds_failures():
     joined = outcome(exchange(10.0, [], failure="unavailable"))
     joined.merge(outcome(exchange(10.0, [], failure="unavailable"), exchange(10.0, [], failure="closed_early")))
     joined.merge(outcome(gave_up="unavailable"))
@@ -84,7 +84,7 @@ def test_failures_of_all_are_counted():
     assert joined.gave_up == "unavailable"
 
 
-def test_an_open_loop_counts_from_when_a_request_was_due():
+def test_outcome_of_open_loop_counts_from_the_due_time():
     late = outcome(exchange(12.0, [12.5, 12.6], due=10.0))
     assert late.latencies.summary()["ttft"]["p50"] == pytest.approx(2.5)
     assert late.latencies.summary()["ttft_sent"]["p50"] == pytest.approx(0.5)

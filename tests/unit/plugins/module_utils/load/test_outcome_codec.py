@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load steps from prompt sizes."""
-
 from __future__ import annotations
 
 import json
@@ -51,17 +49,17 @@ def measured(seed: int = 1) -> LoadOutcome:
     return outcome
 
 
-def travelled(outcome: LoadOutcome, shift: float = 0.0, back: float = 0.0) -> LoadOutcome:
+def round_trip(outcome: LoadOutcome, shift: float = 0.0, back: float = 0.0) -> LoadOutcome:
     step = Step("s", 8, 20, 4, duration=4.0, targets=Targets(ttft=0.5))
-    packed = json.loads(json.dumps(subject.pack(step, [outcome], COUNTERS, "the server offers no /metrics", shift)))
-    again, (unpacked,), before, after = subject.unpack(packed, back)
+    encoded = json.loads(json.dumps(subject.encode(step, [outcome], COUNTERS, "the server offers no /metrics", shift)))
+    again, (decoded,), before, after = subject.decode(encoded, back)
     assert (again, before, after) == (step, COUNTERS, "the server offers no /metrics")
-    return unpacked
+    return decoded
 
 
-def test_what_travelled_says_the_same():
+def test_codec_round_trip_keeps_the_outcome():
     outcome = measured()
-    unpacked = travelled(outcome)
+    decoded = round_trip(outcome)
     for name in (
         "completed",
         "failed",
@@ -73,33 +71,33 @@ def test_what_travelled_says_the_same():
         "processes",
         "steady_window",
     ):
-        assert getattr(unpacked, name) == getattr(outcome, name)
-    assert unpacked.details == {"unavailable": "HTTP 503"}
-    assert unpacked.timeline.per_second(0.0, 4.0) == outcome.timeline.per_second(0.0, 4.0)
+        assert getattr(decoded, name) == getattr(outcome, name)
+    assert decoded.details == {"unavailable": "HTTP 503"}
+    assert decoded.timeline.per_second(0.0, 4.0) == outcome.timeline.per_second(0.0, 4.0)
     for figure, summary in outcome.latencies.summary().items():
-        assert unpacked.latencies.summary()[figure] == pytest.approx(summary, rel=0.0011)
-    assert len(unpacked.schedule_lag) == 50
+        assert decoded.latencies.summary()[figure] == pytest.approx(summary, rel=0.0011)
+    assert len(decoded.schedule_lag) == 50
 
 
-def test_times_become_those_of_another_clock():
-    unpacked = travelled(measured(), shift=1_795_000_000.0, back=-1_795_000_000.0 + 7.0)
-    assert (unpacked.started, unpacked.ended, unpacked.deadline) == (107.0, 111.0, 111.0)
-    assert unpacked.timeline.origin == 107.0
-    assert travelled(LoadOutcome(), shift=5.0).deadline is None
+def test_codec_shifts_times_to_another_clock():
+    decoded = round_trip(measured(), shift=1_795_000_000.0, back=-1_795_000_000.0 + 7.0)
+    assert (decoded.started, decoded.ended, decoded.deadline) == (107.0, 111.0, 111.0)
+    assert decoded.timeline.origin == 107.0
+    assert round_trip(LoadOutcome(), shift=5.0).deadline is None
 
 
-def test_loads_that_travelled_add_up():
+def test_codec_decoded_outcomes_can_be_merged():
     one, other = measured(1), measured(2)
-    whole = travelled(one)
-    whole.merge(travelled(other))
+    whole = round_trip(one)
+    whole.merge(round_trip(other))
     one.merge(other)
     assert whole.completed == one.completed == 100
     assert whole.latencies.summary()["itl"] == pytest.approx(one.latencies.summary()["itl"], rel=1e-9)
 
 
-def test_bins_are_where_they_are_documented():
-    packed = subject.pack(Step("s", 8, 20, 4, 4), [measured()], COUNTERS, COUNTERS, 0.0)
-    itl = packed["outcomes"][0]["itl"]
+def test_codec_bins_have_the_documented_edges():
+    encoded = subject.encode(Step("s", 8, 20, 4, 4), [measured()], COUNTERS, COUNTERS, 0.0)
+    itl = encoded["outcomes"][0]["itl"]
     assert sum(count for _number, count in itl["bins"]) == itl["count"] == 50 * 19
     edges = [
         (math.exp((number - 70000) / 1000), math.exp((number + 1 - 70000) / 1000)) for number, _count in itl["bins"]

@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import counters
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import probe as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import (
     HANG,
@@ -39,6 +41,7 @@ PARAMS = {
     "drain_timeout": 0.2,
     "reuse_connections": True,
     "processes": 1,
+    "client_limited_retries": 2,
     "share": None,
     "start_at": None,
     "mergeable": False,
@@ -63,14 +66,33 @@ class FakeSampler:
 
 
 class Driver(subject.RealDriver):
-    """The real server side, with GPUs that are not there."""
+    """The real server side, without GPUs, whose load client is busy in the first ``limited`` runs of a step.
 
-    def __init__(self) -> None:
+    How busy the client really is depends on the machine that runs the tests, so these figures are fixed.
+    """
+
+    def __init__(self, limited: int = 0) -> None:
         super().__init__()
         self.fake = FakeSampler()
+        self.limited = limited
+        self.attempts: list[int] = []
+        self.starts: list[float] = []
 
     def sampler(self, options: subject.ProbeOptions) -> FakeSampler:
         return self.fake
+
+    def run(self, setup, options, seed, start_at=0.0, attempt=1) -> LoadOutcome:
+        outcome = super().run(setup, options, seed, 0.0 if self.starts_at_once else start_at, attempt)
+        outcome.busiest, outcome.lag_p99, outcome.backlog = 0.1, 0.001, 0.0
+        if setup.step in options.own_steps:
+            self.attempts.append(attempt)
+            self.starts.append(start_at + subject.time.time() - subject.time.monotonic())
+            if len(self.attempts) <= self.limited:
+                outcome.busiest = 0.9 + len(self.attempts) / 100
+                outcome.ended = outcome.started + 1.0
+        return outcome
+
+    starts_at_once = False
 
 
 def options(**changes: object) -> subject.ProbeOptions:
@@ -78,7 +100,7 @@ def options(**changes: object) -> subject.ProbeOptions:
 
 
 class Healthy:
-    """Answers as asked, and counts what it sends."""
+    """A server that completes every request and counts what it sends."""
 
     def __init__(self, extra: int = 0) -> None:
         self.tokens = self.requests = 0
@@ -117,10 +139,10 @@ def statuses(result: dict) -> dict[str, str]:
 
 
 def finding(result: dict, check: str) -> dict:
-    return next(one for one in result["findings"] if one["check"] == f"performance.{check}")
+    return next(item for item in result["findings"] if item["check"] == f"performance.{check}")
 
 
-def test_a_healthy_server():
+def test_probe_of_a_healthy_server_measures_and_passes():
     driver = Driver()
     with serve() as server:
         result = run(server, driver)
@@ -135,21 +157,21 @@ def test_a_healthy_server():
     assert step["started"] >= 0
     assert statuses(result)["throughput"] == "pass"
     assert statuses(result)["token_reconciliation"] == "pass"
-    # Two to warm up, six that count; all different, all as token ids.
+    # Two warm-up and six measured requests; all different, all as token ids.
     assert len(server.requests) == 8
     assert len({tuple(request["prompt"]) for request in server.requests}) == 8
 
 
-def test_several_processes():
+def test_probe_with_several_processes_sends_different_prompts():
     with serve() as server:
         result = run(server, processes=2)
     (step,) = result["results"]
     assert (step["requests"]["completed"], step["client"]["processes"]) == (6, 2)
-    # Also the two that warm up, in one process, are different.
+    # The two warm-up requests, from one process, are different too.
     assert len({tuple(request["prompt"]) for request in server.requests}) == 8
 
 
-def test_an_open_loop():
+def test_probe_with_a_rate_reports_schedule_lag():
     with serve() as server:
         result = run(server, steps=[STEP | {"rate": 100.0, "arrivals": "constant"}])
     (step,) = result["results"]
@@ -159,37 +181,30 @@ def test_an_open_loop():
     assert step["ttft_sent"]["p50"] <= step["ttft"]["p50"]
 
 
-class Impatient(Driver):
-    """Notes when each run of a step was to start, and starts it at once."""
+class ImmediateDriver(Driver):
+    """A driver that records when each run of a step was to start, and starts it at once."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.starts: list[float] = []
-
-    def run(self, target, step, bodies, options, seed, start_at) -> subject.Outcome:
-        if step in options.own_steps:
-            self.starts.append(start_at + subject.time.time() - subject.time.monotonic())
-        return super().run(target, step, bodies, options, seed, 0.0)
+    starts_at_once = True
 
 
 @pytest.fixture
 def sleeps(monkeypatch) -> list[tuple[float | None, float]]:
-    """What the probe would wait for: a time, and how long before it."""
+    """The waits of the probe: a time, and how long before it."""
     waits: list[tuple[float | None, float]] = []
     sleep = staticmethod(lambda wall, ahead=0.0: waits.append((wall, ahead)))
     monkeypatch.setattr(subject.Probe, "_sleep_until", sleep)
     return waits
 
 
-def test_a_load_host_makes_its_share_at_the_common_start(sleeps):
-    driver, begin = Impatient(), subject.time.time() + 100.0
+def test_probe_of_a_load_host_runs_its_share_at_the_common_start(sleeps):
+    driver, start = ImmediateDriver(), subject.time.time() + 100.0
     steps = [STEP | {"concurrency": 3}, STEP | {"name": "single", "concurrency": 1}]
     with serve() as server:
-        result = run(server, driver, share={"index": 1, "count": 2}, start_at=begin, mergeable=True, steps=steps)
+        result = run(server, driver, share={"index": 1, "count": 2}, start_at=start, mergeable=True, steps=steps)
     shared, single = result["results"]
     assert (shared["concurrency"], shared["requests"]["completed"], shared["skipped"]) == (1, 3, None)
-    assert driver.starts == pytest.approx([begin], abs=0.001)
-    assert (begin, subject._AHEAD) in sleeps
+    assert driver.starts == pytest.approx([start], abs=0.001)
+    assert (start, subject._AHEAD) in sleeps
     assert shared["mergeable"]["step"]["concurrency"] == 3
     assert shared["mergeable"]["outcomes"][0]["started"] == pytest.approx(
         result["origin"] + shared["started"], abs=0.001
@@ -197,14 +212,14 @@ def test_a_load_host_makes_its_share_at_the_common_start(sleeps):
     assert (single["skipped"], single["mergeable"]) == (subject.NO_SHARE, None)
 
 
-def test_a_start_is_waited_for():
-    begin = subject.time.time() + 0.05
+def test_probe_with_start_at_waits_for_it():
+    start = subject.time.time() + 0.05
     with serve() as server:
-        result = run(server, start_at=begin)
-    assert result["origin"] + result["results"][0]["started"] >= begin - 0.001
+        result = run(server, start_at=start)
+    assert result["origin"] + result["results"][0]["started"] >= start - 0.001
 
 
-def test_load_hosts_with_one_seed_send_different_prompts():
+def test_probe_of_load_hosts_with_one_seed_sends_different_prompts():
     sent = []
     for index in range(2):
         with serve() as server:
@@ -213,26 +228,26 @@ def test_load_hosts_with_one_seed_send_different_prompts():
     assert len(set(sent)) == len(sent) > 6
 
 
-def test_who_only_watches_samples_the_gpus_while_others_load(sleeps):
-    driver, begin = Driver(), subject.time.time() + 100.0
+def test_probe_without_a_share_samples_gpus_while_others_load(sleeps):
+    driver, start = Driver(), subject.time.time() + 100.0
     steps = [STEP | {"requests": None, "duration": 30.0}]
     with serve() as server:
-        result = run(server, driver, share={"index": 2, "count": 2}, start_at=begin, steps=steps)
+        result = run(server, driver, share={"index": 2, "count": 2}, start_at=start, steps=steps)
     assert result["results"][0]["skipped"] == subject.NO_SHARE
     assert (result["gpu_samples"], server.requests) == (SAMPLES, [])
-    assert sleeps[-1] == (begin + 30.0, 0.0)
+    assert sleeps[-1] == (start + 30.0, 0.0)
 
 
-def test_steps_after_a_common_start_have_fixed_times(sleeps):
-    driver, begin = Impatient(), subject.time.time() + 100.0
+def test_probe_steps_after_a_common_start_have_fixed_times(sleeps):
+    driver, start = ImmediateDriver(), subject.time.time() + 100.0
     steps = [STEP | {"requests": None, "duration": 0.1, "repeats": 2}, STEP]
     with serve() as server:
-        run(server, driver, start_at=begin, steps=steps, drain_timeout=0.5)
-    each = 0.1 + 0.5 + subject._BETWEEN
-    assert driver.starts == pytest.approx([begin, begin + each, begin + 2 * each], abs=0.001)
+        run(server, driver, start_at=start, steps=steps, drain_timeout=0.5)
+    slot = 0.1 + 0.5 + subject._BETWEEN
+    assert driver.starts == pytest.approx([start, start + slot, start + 2 * slot], abs=0.001)
 
 
-def test_goodput_for_targets():
+def test_probe_with_targets_returns_goodput():
     with serve() as server:
         result = run(server, targets={"ttft": 30.0, "itl": None})
     (step,) = result["results"]
@@ -240,7 +255,7 @@ def test_goodput_for_targets():
     assert step["goodput"] == step["request_throughput"]
 
 
-def test_requests_ask_for_exact_repeatable_answers():
+def test_probe_requests_ask_for_exact_repeatable_answers():
     with serve() as server:
         run(server)
     request = server.requests[-1]
@@ -249,7 +264,7 @@ def test_requests_ask_for_exact_repeatable_answers():
 
 
 @pytest.mark.parametrize("tokenizer", [None, error("404 Not Found", "no")])
-def test_chat_is_sized_by_what_the_server_counts(tokenizer):
+def test_probe_of_chat_sizes_prompts_by_the_server_count(tokenizer):
     control = {"tokenize": tokenizer} if tokenizer else {}
     with serve(**control) as server:
         result = run(server, endpoint="chat")
@@ -257,20 +272,20 @@ def test_chat_is_sized_by_what_the_server_counts(tokenizer):
     assert all(request["messages"][0]["role"] == "user" for request in server.requests)
 
 
-def test_completions_without_tokenizer_are_sized_by_usage():
+def test_probe_without_tokenizer_sizes_prompts_by_usage():
     with serve(tokenize=whole("404 Not Found", b'{"detail":"Not Found"}')) as server:
         result = run(server)
     assert result["results"][0]["prompt_tokens"] == 16
     assert isinstance(server.requests[-1]["prompt"], str)
 
 
-def test_a_prompt_smaller_than_the_chat_template_is_refused_before_any_load():
-    with serve() as server, pytest.raises(InvalidLoad, match="allowed: 11 or more"):
+def test_probe_prompt_below_chat_template_is_refused_before_load():
+    with serve() as server, pytest.raises(InvalidLoad, match="prompt_tokens must be 11 or more"):
         run(server, endpoint="chat", steps=[STEP | {"prompt_tokens": 5}])
     assert {request["max_tokens"] for request in server.requests} == {1}
 
 
-def test_a_server_that_refuses_continuous_usage_is_asked_without():
+def test_probe_retries_without_continuous_usage_if_refused():
     def answer(body: dict, _number: int) -> list:
         if "continuous_usage_stats" in body["stream_options"]:
             return [error("400 Bad Request", "unknown field continuous_usage_stats")]
@@ -281,22 +296,22 @@ def test_a_server_that_refuses_continuous_usage_is_asked_without():
     assert result["results"][0]["requests"]["completed"] == 6
 
 
-def test_without_metrics_the_ratio_is_null_with_its_reason():
+def test_probe_without_metrics_returns_no_ratio_and_the_reason():
     with ScriptedServer(Healthy()) as server:
         result = run(server)
     step = result["results"][0]
-    assert (step["token_ratio"], step["token_ratio_reason"]) == (None, "the server offers no /metrics")
+    assert (step["token_ratio"], step["token_ratio_reason"]) == (None, "the server has no /metrics")
     assert statuses(result)["token_reconciliation"] == "not_tested"
 
 
-def test_a_server_that_generates_more_than_it_sends():
+def test_probe_server_generates_more_tokens_than_sent_fails():
     with serve(Healthy(extra=5)) as server:
         result = run(server)
     assert result["results"][0]["token_ratio"] == 2.0
     assert statuses(result)["token_reconciliation"] == "fail"
 
 
-def test_repeats(monkeypatch):
+def test_probe_repeats_are_pooled():
     with serve() as server:
         result = run(server, steps=[STEP | {"repeats": 3}])
     step = result["results"][0]
@@ -305,45 +320,123 @@ def test_repeats(monkeypatch):
     assert step["token_ratio"] == 1.0
 
 
-def test_a_step_that_does_not_fit_is_refused_before_any_load():
-    with serve() as server, pytest.raises(InvalidLoad, match="2047 \\+ 5 = 2052.* allows up to 2048; or set optional"):
+def test_probe_step_beyond_context_is_refused_before_load():
+    with serve() as server, pytest.raises(InvalidLoad, match="2047 \\+ 5 = 2052.* allows up to 2048; set optional"):
         run(server, steps=[STEP, STEP | {"prompt_tokens": 2047}])
     assert server.requests == []
 
 
-def test_an_optional_step_that_does_not_fit_is_skipped():
+def test_probe_optional_step_beyond_context_is_skipped():
     with serve() as server:
         result = run(server, steps=[STEP, STEP | {"prompt_tokens": 4096, "optional": True, "name": "long"}])
     assert [step["skipped"] is None for step in result["results"]] == [True, False]
     assert statuses(result)["throughput"] == "pass"
 
 
-def test_only_optional_steps_that_do_not_fit():
+def test_probe_with_all_steps_skipped_tests_nothing():
     with serve() as server:
         result = run(server, steps=[STEP | {"prompt_tokens": 4096, "optional": True}])
     assert server.requests == []
     assert set(statuses(result).values()) == {"not_tested"}
 
 
-def test_an_unknown_model_is_refused_before_any_load():
-    with serve() as server, pytest.raises(InvalidLoad, match="model 'llama' is not served; allowed: tiny"):
+def test_probe_unknown_model_is_refused_before_load():
+    with serve() as server, pytest.raises(InvalidLoad, match="model 'llama' is not served; served models: tiny"):
         run(server, model="llama")
     assert server.requests == []
 
 
-def test_a_server_that_tells_no_length_takes_any_step():
+def test_probe_without_max_model_len_runs_any_step():
     with ScriptedServer(Healthy(), max_model_len=None) as server:
         result = run(server, model="tiny", steps=[STEP | {"prompt_tokens": 4096}])
     assert result["server"]["max_model_len"] is None
     assert result["results"][0]["prompt_tokens"] == 4096
 
 
-def test_a_server_without_version():
+def test_probe_server_without_version_returns_none():
     with serve(version=whole("404 Not Found", b"{}")) as server:
         assert run(server)["server"]["version"] is None
 
 
-def test_check_mode_sends_nothing():
+def test_probe_step_not_limited_is_measured_once():
+    driver = Driver()
+    with serve() as server:
+        result = run(server, driver)
+    (step,) = result["results"]
+    assert (step["attempts"], step["discarded"], driver.attempts) == (1, [], [1])
+    assert len(server.requests) == 2 + 6
+    assert finding(result, "client_limited")["evidence"]["discarded"] == []
+
+
+def test_probe_step_limited_once_returns_the_second_attempt():
+    driver, answer = Driver(limited=1), Healthy()
+    with serve(answer) as server:
+        result = run(server, driver, mergeable=True)
+    (step,) = result["results"]
+    assert (step["attempts"], step["discarded"]) == (2, ["the load client used 91% of one core"])
+    assert (step["void"], step["client"]["reason"], driver.attempts) == (False, None, [1, 2])
+    assert step["requests"]["completed"] == len(step["mergeable"]["outcomes"]) * 6 == 6
+    assert len({tuple(request["prompt"]) for request in server.requests}) == 2 + 2 * 6, "no prompt is sent twice"
+    # The server's counters are compared over the attempt that counts only.
+    assert (step["tokens"], step["token_ratio"]) == (30, 1.0)
+    counted = step["mergeable"]["counters"]
+    assert counted["after"]["generation_tokens"] - counted["before"]["generation_tokens"] == 30
+    assert statuses(result)["client_limited"] == statuses(result)["throughput"] == "pass"
+    summary = finding(result, "client_limited")["summary"]
+    assert "Measured again: 16x5@2 (2 attempts; the load client used 91% of one core)" in summary
+
+
+def test_probe_step_always_limited_is_void_after_all_attempts():
+    driver = Driver(limited=99)
+    with serve() as server:
+        result = run(server, driver, steps=[STEP | {"repeats": 2}])
+    (step,) = result["results"]
+    # Each attempt has both repeats.
+    assert (step["attempts"], step["repeats"], driver.attempts) == (3, 2, [1, 1, 2, 2, 3, 3])
+    assert step["discarded"] == ["the load client used 92% of one core", "the load client used 94% of one core"]
+    assert (step["void"], step["client"]["reason"]) == (True, "the load client used 96% of one core")
+    assert statuses(result)["client_limited"] == "warn"
+    assert statuses(result)["throughput"] == "not_tested"
+    assert "bottleneck in 16x5@2 (3 attempts): the load client used 96%" in finding(result, "client_limited")["summary"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"client_limited_retries": 0}, {"start_at": 1.0}, {"share": {"index": 0, "count": 2}}],
+    ids=["off", "fixed start", "shared"],
+)
+def test_probe_step_limited_without_retries_is_measured_once(changes):
+    with serve() as server:
+        (step,) = run(server, Driver(limited=99), **changes)["results"]
+    assert (step["attempts"], step["void"]) == (1, True)
+
+
+def test_probe_limited_step_of_a_failed_server_is_not_repeated():
+    broken = [STREAM_HEAD, event(piece("x", 1)), STREAM_END]
+    driver = Driver(limited=99)
+    with ScriptedServer(lambda body, number: [good_stream(body["max_tokens"])] if number < 2 else broken) as server:
+        (step,) = run(server, driver)["results"]
+    assert (step["gave_up"], step["attempts"], driver.attempts) == ("closed_early", 1, [1])
+
+
+def test_driver_publishes_the_attempt():
+    names = []
+
+    class Progress(LoadProgress):
+        def end(self) -> None:
+            names.append(self.snapshot()["name"])
+
+    class PublishingDriver(Driver):
+        def __init__(self) -> None:
+            super().__init__(limited=1)
+            self._progress = Progress()
+
+    with serve() as server:
+        run(server, PublishingDriver())
+    assert names == ["warm-up", "16x5@2", "16x5@2 (attempt 2)"]
+
+
+def test_probe_in_check_mode_sends_nothing():
     with serve() as server:
         result = subject.probe(options(base_url=server.url), Driver(), check_mode=True)
     assert server.connections == 0
@@ -351,7 +444,7 @@ def test_check_mode_sends_nothing():
     assert "no load was made" in result["msg"]
 
 
-def test_nobody_listens():
+def test_probe_connection_refused_fails():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         result = subject.probe(options(base_url=f"http://127.0.0.1:{taken.getsockname()[1]}"), Driver())
@@ -369,7 +462,7 @@ def test_nobody_listens():
         (whole("200 OK", b'{"data": []}'), "model_not_found"),
     ],
 )
-def test_a_server_that_is_no_healthy_vllm(models, reason):
+def test_probe_server_not_a_healthy_vllm_fails(models, reason):
     with serve(**{"v1/models": models}) as server:
         result = run(server)
     assert finding(result, "throughput")["measured"] == reason
@@ -378,13 +471,13 @@ def test_a_server_that_is_no_healthy_vllm(models, reason):
 
 
 @pytest.mark.parametrize("path", ["version", "tokenize"])
-def test_a_server_that_dies_while_it_is_asked(path):
+def test_probe_server_error_while_describing_fails(path):
     with serve(**{path: error("500 Oops", "dead")}) as server:
         result = run(server)
     assert finding(result, "throughput")["measured"] == "server_error"
 
 
-def test_an_engine_that_hangs_behind_a_live_api_costs_one_timeout():
+def test_probe_hanging_engine_costs_one_timeout():
     with ScriptedServer(lambda _body, _number: [STREAM_HEAD, HANG]) as server:
         result = run(server, timeout=0.3, steps=[STEP] * 5)
     assert finding(result, "throughput")["measured"] == "first_byte_timeout"
@@ -392,13 +485,13 @@ def test_an_engine_that_hangs_behind_a_live_api_costs_one_timeout():
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat"])
-def test_a_server_that_refuses_every_request(endpoint):
+def test_probe_server_refuses_every_request_fails(endpoint):
     with ScriptedServer(lambda _body, _number: [error("400 Bad Request", "no")]) as server:
         result = run(server, endpoint=endpoint)
     assert finding(result, "throughput")["measured"] == "bad_request"
 
 
-def test_after_a_step_in_which_all_failed_the_others_are_skipped():
+def test_probe_steps_after_a_failed_step_are_skipped():
     broken = [STREAM_HEAD, event(piece("x", 1)), STREAM_END]
     with ScriptedServer(lambda body, number: [good_stream(body["max_tokens"])] if number < 2 else broken) as server:
         result = run(server, steps=[STEP, STEP | {"name": "second"}, STEP | {"name": "third"}])
@@ -409,14 +502,14 @@ def test_after_a_step_in_which_all_failed_the_others_are_skipped():
     assert statuses(result)["throughput"] == "fail"
 
 
-def test_repeats_end_with_a_server_that_failed():
+def test_probe_repeats_end_when_the_server_fails():
     broken = [STREAM_HEAD, event(piece("x", 1)), STREAM_END]
     with ScriptedServer(lambda body, number: [good_stream(body["max_tokens"])] if number < 2 else broken) as server:
         result = run(server, steps=[STEP | {"repeats": 4}])
     assert result["results"][0]["repeats"] == 1
 
 
-def test_output_that_the_server_cuts_short():
+def test_probe_output_cut_short_fails():
     shorter = itertools.chain([0, 0], itertools.repeat(2))
     with ScriptedServer(lambda body, _number: [good_stream(body["max_tokens"] - next(shorter))]) as server:
         result = run(server)
@@ -424,20 +517,20 @@ def test_output_that_the_server_cuts_short():
     assert "3 of 5 tokens" in finding(result, "throughput")["summary"]
 
 
-def test_without_warm_up_a_dead_engine_is_still_found():
+def test_probe_without_warm_up_detects_a_dead_engine():
     with ScriptedServer(lambda _body, _number: [error("500 Oops", "EngineDeadError")]) as server:
         result = run(server, warmup_requests=0)
     assert set(result["results"][0]["failures"]) == {"server_error"}
     assert statuses(result)["throughput"] == "fail"
 
 
-def test_gpus_are_not_sampled_where_not_asked_for():
+def test_probe_without_sample_gpus_returns_no_samples():
     with serve() as server:
         result = run(server, sample_gpus=False)
-    assert (result["gpu_samples"], result["gpu_samples_reason"]) == (None, "not asked for")
+    assert (result["gpu_samples"], result["gpu_samples_reason"]) == (None, "not requested")
 
 
-def test_a_host_without_gpus_says_why(monkeypatch):
+def test_driver_sampler_without_gpus_returns_the_reason(monkeypatch):
     def missing() -> None:
         raise GpuUnavailable("no_driver")
 
@@ -445,7 +538,7 @@ def test_a_host_without_gpus_says_why(monkeypatch):
     assert "no NVIDIA driver" in subject.RealDriver().sampler(options())
 
 
-def test_a_reader_is_closed_when_the_sampling_ends(monkeypatch):
+def test_driver_sampler_closes_its_reader_on_stop(monkeypatch):
     class Reader:
         closed = False
 
@@ -464,31 +557,36 @@ def test_a_reader_is_closed_when_the_sampling_ends(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"timeout": 0.0}, "timeout is 0; allowed: more than 0 seconds"),
         ({"timeout": float("nan")}, "timeout is nan"),
-        ({"sample_interval": 0.01}, "sample_interval is 0.01; allowed: 0.05 seconds or more"),
-        ({"max_ttft": float("nan")}, "max_ttft is nan"),
-        ({"max_itl": 0.0}, "max_itl is 0.0; allowed: more than 0 seconds"),
+        ({"sample_interval": 0.01}, "sample_interval must be at least 0.05 seconds, got 0.01"),
+        ({"max_ttft": float("nan")}, "max_ttft must be more than 0 seconds, got nan"),
+        ({"max_itl": 0.0}, "max_itl must be more than 0 seconds, got 0.0"),
         ({"ca_path": "/no/such.pem"}, "ca_path '/no/such.pem' is not a file"),
         ({"api_key": "hush\n"}, "api_key holds a line end"),
-        ({"targets": {"ttft": float("nan"), "itl": None}}, "targets: ttft is nan"),
-        ({"warmup_requests": -1}, "warmup_requests is -1; allowed: 0 or more"),
-        ({"drain_timeout": -1.0}, "drain_timeout is -1.0"),
-        ({"processes": 0}, "processes is 0; allowed: 1 to 64"),
-        ({"start_at": float("nan")}, "start_at is nan; allowed: seconds since 1970"),
-        ({"share": {"index": 3, "count": 2}}, "share: index is 3 and count is 2; allowed: a count of 1 or more"),
-        ({"share": {"index": 0, "count": 0}}, "count is 0"),
-        ({"share": {"index": 0, "count": 2}, "steps": [STEP, STEP]}, "follows 16x5@2, whose end nobody knows"),
+        ({"targets": {"ttft": float("nan"), "itl": None}}, "targets.ttft must be more than 0 seconds, got nan"),
+        ({"warmup_requests": -1}, "warmup_requests must be 0 or more, got -1"),
+        ({"drain_timeout": -1.0}, "drain_timeout must be 0 or more, got -1.0"),
+        ({"processes": 0}, "processes must be from 1 to 64, got 0"),
+        ({"client_limited_retries": -1}, "client_limited_retries must be from 0 to 10, got -1"),
+        ({"client_limited_retries": 11}, "client_limited_retries must be from 0 to 10, got 11"),
+        ({"start_at": float("nan")}, "start_at must be a time in seconds since 1970, got nan"),
+        ({"share": {"index": 3, "count": 2}}, "share.index must be from 0 to 2, got 3"),
+        ({"share": {"index": 0, "count": 0}}, "share.count must be 1 or more, got 0"),
+        (
+            {"share": {"index": 0, "count": 2}, "steps": [STEP, STEP]},
+            "follows 16x5@2, whose end is not known in advance",
+        ),
         ({"base_url": "localhost:8000"}, "localhost:8000"),
-        ({"steps": [STEP | {"prompt_tokens": 0}]}, "prompt_tokens is 0"),
+        ({"steps": [STEP | {"prompt_tokens": 0}]}, "prompt_tokens must be 1 or more, got 0"),
     ],
 )
-def test_options_that_are_not_possible(changes, words):
+def test_options_invalid_value_is_refused(changes, message):
     with pytest.raises(InvalidLoad) as problem:
         options(**changes)
-    assert words in str(problem.value)
+    assert message in str(problem.value)
 
 
 @pytest.fixture(autouse=True)
@@ -496,7 +594,7 @@ def _short_settling(monkeypatch):
     monkeypatch.setattr(counters, "SETTLE", 0.2)
 
 
-def test_an_adapter_has_the_length_of_its_base_model():
+def test_describe_server_adapter_has_length_of_base_model():
     class Served:
         def models(self) -> list:
             return [

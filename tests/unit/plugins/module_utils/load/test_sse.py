@@ -15,7 +15,7 @@ EVENTS = ['{"text":"é"}'.encode(), b"two\nlines", b"[DONE]"]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
-def test_events_are_the_same_however_the_stream_is_cut(cuts):
+def test_splitter_stream_cut_anywhere_is_the_same(cuts):
     bounds = [0, *sorted(cuts), len(STREAM)]
     splitter = subject.EventSplitter()
     events = [e for a, b in zip(bounds, bounds[1:], strict=False) for e in splitter.feed(STREAM[a:b])]
@@ -23,19 +23,19 @@ def test_events_are_the_same_however_the_stream_is_cut(cuts):
     assert not splitter.pending
 
 
-def test_several_events_in_one_piece():
+def test_splitter_several_events_at_once():
     assert subject.EventSplitter().feed(b"data: 1\n\ndata: 2\n\n") == [b"1", b"2"]
 
 
-def test_carriage_returns_alone_end_lines_too():
+def test_splitter_bare_carriage_returns_end_lines():
     assert subject.EventSplitter().feed(b"data: 1\r\rdata: 2\r\r") == [b"1", b"2"]
 
 
-def test_a_byte_order_mark_is_no_field():
+def test_splitter_byte_order_mark_is_ignored():
     assert subject.EventSplitter().feed(b"\xef\xbb\xbfdata: 1\n\n") == [b"1"]
 
 
-def test_an_event_without_end_is_pending():
+def test_splitter_incomplete_event_is_pending():
     splitter = subject.EventSplitter()
     assert splitter.feed(b"data: 1\n") == []
     assert splitter.pending
@@ -44,6 +44,6 @@ def test_an_event_without_end_is_pending():
 @pytest.mark.parametrize(
     "block", [b"<html><body>\n\n", b"data: 1\nnonsense\n\n", b"data: " + b"x" * subject.MAX_EVENT + b"x"]
 )
-def test_what_is_no_event_is_refused(block):
+def test_splitter_malformed_event_is_refused(block):
     with pytest.raises(subject.MalformedStream):
         subject.EventSplitter().feed(block)

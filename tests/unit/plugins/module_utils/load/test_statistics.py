@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import statistics as subject
 
 
-def test_the_histogram_is_exact_to_a_tenth_of_a_percent():
+def test_histogram_quantiles_are_accurate():
     rng = random.Random(1)
     values = [rng.lognormvariate(-4, 1) for _index in range(20_000)]
     histogram = subject.LogHistogram()
@@ -20,7 +20,7 @@ def test_the_histogram_is_exact_to_a_tenth_of_a_percent():
         assert value == pytest.approx(exact[key], rel=0.002)
 
 
-def test_weights_count_like_repeated_values():
+def test_histogram_weights_count_like_repeated_values():
     one, other = subject.LogHistogram(), subject.LogHistogram()
     one.add([0.01] * 3 + [0.02] * 5)
     other.add_weighted(0.01, 3)
@@ -28,7 +28,7 @@ def test_weights_count_like_repeated_values():
     assert one.summary() == pytest.approx(other.summary())
 
 
-def test_merging_histograms():
+def test_histogram_merge():
     one, other, both = (subject.LogHistogram() for _index in range(3))
     one.add([0.01, 0.02])
     other.add([0.5])
@@ -37,21 +37,21 @@ def test_merging_histograms():
     assert one.summary() == both.summary()
 
 
-def test_a_histogram_of_nothing_and_of_zero():
+def test_histogram_of_nothing_and_of_zero():
     histogram = subject.LogHistogram()
     assert (histogram.summary(), histogram.quantile(0.5)) == (None, None)
     histogram.add([0.0])
     assert histogram.quantile(0.5) == pytest.approx(1e-9, rel=0.01)
 
 
-def test_the_histogram_does_not_grow_with_the_number_of_values():
+def test_histogram_size_is_independent_of_the_number_of_values():
     histogram = subject.LogHistogram()
     for _index in range(50):
         histogram.add([0.001 + n * 1e-6 for n in range(1000)])
     assert len(histogram._buckets) < 1000 * math.log(2) + 2
 
 
-def test_quantiles_are_interpolated():
+def test_quantile_is_interpolated():
     assert subject.quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.5
     assert subject.quantile([1.0], 0.99) == 1.0
     assert subject.summarise([]) is None
@@ -65,7 +65,7 @@ def test_variation(values, expected):
     assert result == (pytest.approx(expected) if expected is not None else None)
 
 
-def test_latencies_by_their_formulas():
+def test_latencies_match_their_formulas():
     latencies = subject.Latencies()
     latencies.add(10.0, [10.5, 10.6, 10.8], [1, 1, 1], 3)
     summary = latencies.summary()
@@ -75,14 +75,14 @@ def test_latencies_by_their_formulas():
     assert summary["itl"]["mean"] == pytest.approx(0.15)
 
 
-def test_a_gap_is_shared_by_the_tokens_it_brought():
+def test_latencies_gap_is_divided_by_its_tokens():
     latencies = subject.Latencies()
     latencies.add(0.0, [1.0, 1.4], [1, 4], 5)
     assert latencies.itl.count == 4
     assert latencies.itl.quantile(0.5) == pytest.approx(0.1, rel=0.001)
 
 
-def test_without_counts_every_piece_holds_the_mean():
+def test_latencies_without_counts_assume_the_mean_per_chunk():
     latencies = subject.Latencies()
     latencies.add(0.0, [1.0, 1.2, 1.4], [1, 1, 1], 6)
     assert latencies.itl.count == 4
@@ -92,14 +92,14 @@ def test_without_counts_every_piece_holds_the_mean():
 @pytest.mark.parametrize(
     ("arrivals", "counts", "tokens"), [([1.0, 2.0], [1, 1], None), ([1.0], [1], 1), ([1.0], [3], 3)]
 )
-def test_what_has_no_inter_token_latency(arrivals, counts, tokens):
+def test_latencies_without_inter_token_latency(arrivals, counts, tokens):
     latencies = subject.Latencies()
     latencies.add(0.0, arrivals, counts, tokens)
     assert latencies.summary()["itl"] is None
     assert latencies.summary()["ttft"]["p50"] == 1.0
 
 
-def test_merging_latencies():
+def test_latencies_merge():
     one, other = subject.Latencies(), subject.Latencies()
     one.add(0.0, [1.0, 1.1], [1, 1], 2)
     other.add(0.0, [3.0, 3.1], [1, 1], 2)
@@ -108,7 +108,7 @@ def test_merging_latencies():
     assert one.itl.count == 2
 
 
-def test_the_timeline_counts_tokens_by_time():
+def test_timeline_counts_tokens_by_time():
     timeline = subject.TokenTimeline(100.0)
     timeline.add([100.05, 100.95, 101.5], [1, 1, 1])
     timeline.add([101.6], [4], 2.0)

@@ -6,12 +6,13 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import step_results as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import TokenRatio
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 STEP = Step("s", 100, 5, 2, 4)
-RATIO = (1.0, None)
+RATIO = TokenRatio(1.0)
 
 
 def exchange(sent: float, arrivals: list[float], tokens: int | None = None, **outcome: object) -> Exchange:
@@ -28,17 +29,13 @@ def exchange(sent: float, arrivals: list[float], tokens: int | None = None, **ou
 def outcome(*exchanges: Exchange, ended: float = 14.0, deadline: float | None = None, **figures: object) -> LoadOutcome:
     result = LoadOutcome(started=10.0, ended=ended, deadline=deadline, cpu=0.2, busiest=0.2, lag_p99=0.001, **figures)
     result.timeline.origin = 10.0
-    for one in exchanges:
-        result.add(one)
+    for item in exchanges:
+        result.add(item)
     return result
 
 
-def every(*seconds: float) -> list[float]:
-    return list(seconds)
-
-
-def test_a_step_of_requests():
-    run = outcome(exchange(10.0, every(11, 12, 13, 14)), exchange(10.0, every(11, 12, 13, 14)))
+def test_step_result_of_requests():
+    run = outcome(exchange(10.0, [11, 12, 13, 14]), exchange(10.0, [11, 12, 13, 14]))
     result = subject.step_result(STEP, [run], 8.0, RATIO, 0.0)
     assert result["requests"] == {"completed": 2, "failed": 0, "cancelled": 0}
     assert result["output_throughput"] == 2.0
@@ -49,33 +46,34 @@ def test_a_step_of_requests():
     assert result["ttft"]["p50"] == 1.0
     assert result["timeline"][1] == {"time": 3.0, "tokens": 2}
     assert (result["token_ratio"], result["void"], result["repeats"]) == (1.0, False, 1)
+    assert (result["attempts"], result["discarded"], result["shared"]) == (1, [], False)
 
 
-def test_a_step_of_duration_counts_what_arrived_within_it():
-    run = outcome(exchange(10.0, every(11, 12, 13)), exchange(10.0, every(11, 12, 15)), ended=14.0, deadline=14.0)
+def test_step_result_of_duration_counts_arrivals_within_it():
+    run = outcome(exchange(10.0, [11, 12, 13]), exchange(10.0, [11, 12, 15]), ended=14.0, deadline=14.0)
     result = subject.step_result(STEP, [run], 10.0, RATIO, None)
     assert result["output_throughput"] == 5 / 4
     assert result["request_throughput"] == 1 / 4
     assert result["requests"]["completed"] == 2
 
 
-def test_failures_and_cancelled_requests_are_counted_apart():
+def test_step_result_counts_failed_and_cancelled_separately():
     run = outcome(
-        exchange(10.0, every(11, 12)),
-        exchange(10.0, every(11), failure=RequestFailed("closed_early", "gone")),
+        exchange(10.0, [11, 12]),
+        exchange(10.0, [11], failure=RequestFailed("closed_early", "the connection closed")),
         exchange(10.0, [], failure=RequestFailed("unavailable", "HTTP 503")),
-        exchange(10.0, every(11), cancelled=True),
+        exchange(10.0, [11], cancelled=True),
         gave_up="unavailable",
     )
     result = subject.step_result(STEP, [run], 10.0, RATIO, None)
     assert result["requests"] == {"completed": 1, "failed": 2, "cancelled": 1}
     assert result["failures"] == {"closed_early": 1, "unavailable": 1}
-    assert result["failure_details"] == {"closed_early": "gone", "unavailable": "HTTP 503"}
+    assert result["failure_details"] == {"closed_early": "the connection closed", "unavailable": "HTTP 503"}
     assert (result["tokens"], result["gave_up"]) == (4, "unavailable")
 
 
-def test_how_many_tokens_came_at_a_time():
-    alone, together = exchange(10.0, every(11, 12, 13, 14)), exchange(10.0, every(11, 12))
+def test_step_result_tokens_per_arrival():
+    alone, together = exchange(10.0, [11, 12, 13, 14]), exchange(10.0, [11, 12])
     together.answer.counts, together.answer.tokens = [6, 6], 12
     assert subject.step_result(STEP, [outcome(alone)], 10.0, RATIO, None)["tokens_per_arrival"] == pytest.approx(
         alone.answer.tokens / 4
@@ -84,10 +82,10 @@ def test_how_many_tokens_came_at_a_time():
     assert both["tokens_per_arrival"] == pytest.approx((alone.answer.tokens + 12) / 6)
 
 
-def test_tokens_without_usage_give_no_rate():
-    unknown = exchange(10.0, every(11, 12))
+def test_step_result_without_usage_has_no_rate():
+    unknown = exchange(10.0, [11, 12])
     unknown.answer.tokens = None
-    result = subject.step_result(STEP, [outcome(unknown)], 10.0, (None, "why"), None)
+    result = subject.step_result(STEP, [outcome(unknown)], 10.0, TokenRatio(None, "why"), None)
     assert result["output_throughput"] is None
     assert result["steady_throughput"] is None
     assert result["itl"] is None
@@ -95,9 +93,9 @@ def test_tokens_without_usage_give_no_rate():
     assert result["output_tokens"] == 5
 
 
-def test_repeats_are_pooled():
-    one = outcome(exchange(10.0, every(11, 12)), ended=12.0)
-    other = outcome(exchange(10.0, every(11, 12, 13, 14)), ended=14.0)
+def test_step_result_pools_repeats():
+    one = outcome(exchange(10.0, [11, 12]), ended=12.0)
+    other = outcome(exchange(10.0, [11, 12, 13, 14]), ended=14.0)
     result = subject.step_result(STEP, [one, other], 10.0, RATIO, None)
     assert result["output_throughput"] == 1.0
     assert (result["repeats"], result["variation"]) == (2, 0.0)
@@ -105,7 +103,7 @@ def test_repeats_are_pooled():
     assert result["duration"] == 6.0
 
 
-def test_the_steady_window():
+def test_step_result_steady_throughput_and_variation():
     arrivals = [10.0 + n / 10 for n in range(1, 60)]
     run = outcome(exchange(10.0, arrivals), ended=16.0, full_from=11.0, full_until=15.0)
     result = subject.step_result(STEP, [run], 10.0, RATIO, None)
@@ -113,13 +111,13 @@ def test_the_steady_window():
     assert result["variation"] == pytest.approx(0.0, abs=0.06)
 
 
-def test_variation_needs_three_seconds():
-    run = outcome(exchange(10.0, every(11, 12)), full_from=10.0, full_until=12.5)
+def test_step_result_variation_needs_three_seconds():
+    run = outcome(exchange(10.0, [11, 12]), full_from=10.0, full_until=12.5)
     assert subject.step_result(STEP, [run], 10.0, RATIO, None)["variation"] is None
 
 
-def test_a_busy_client_voids_the_step():
-    run = outcome(exchange(10.0, every(11, 12)))
+def test_step_result_busy_client_voids_the_step():
+    run = outcome(exchange(10.0, [11, 12]))
     run.busiest = 0.97
     result = subject.step_result(STEP, [run], 10.0, RATIO, None)
     assert result["void"]
@@ -127,8 +125,8 @@ def test_a_busy_client_voids_the_step():
     assert "97% of one core" in result["client"]["reason"]
 
 
-def test_a_skipped_step_has_every_key():
-    run = subject.step_result(STEP, [outcome(exchange(10.0, every(11, 12)))], 10.0, RATIO, None)
+def test_skipped_result_has_every_key():
+    run = subject.step_result(STEP, [outcome(exchange(10.0, [11, 12]))], 10.0, RATIO, None)
     skipped = subject.skipped_result(STEP, "too long")
     assert skipped.keys() == run.keys()
     assert skipped["skipped"] == "too long"
@@ -144,27 +142,27 @@ def test_a_skipped_step_has_every_key():
         (Targets(ttft=1.0, itl=1.0), 1),
     ],
 )
-def test_goodput_counts_requests_that_keep_every_target(targets, within):
+def test_step_result_goodput_counts_requests_that_meet_all_targets(targets, within):
     run = outcome(
-        exchange(10.0, every(11, 12, 13)),
-        exchange(10.0, every(11, 13, 15)),
-        exchange(10.0, every(12, 13, 14)),
-        exchange(10.0, every(11, 12), failure=RequestFailed("closed_early", "gone")),
+        exchange(10.0, [11, 12, 13]),
+        exchange(10.0, [11, 13, 15]),
+        exchange(10.0, [12, 13, 14]),
+        exchange(10.0, [11, 12], failure=RequestFailed("closed_early", "the connection closed")),
         targets=targets,
     )
     result = subject.step_result(STEP, [run], 10.0, RATIO, None)
     assert (result["within_targets"], result["goodput"]) == (within, within / 4)
 
 
-def test_what_ends_after_the_duration_is_no_goodput():
-    exchanges = exchange(10.0, every(11, 12, 13)), exchange(10.0, every(11, 12, 15))
+def test_step_result_goodput_excludes_requests_after_the_duration():
+    exchanges = exchange(10.0, [11, 12, 13]), exchange(10.0, [11, 12, 15])
     run = outcome(*exchanges, deadline=14.0, targets=Targets(ttft=2.0))
     assert subject.step_result(STEP, [run], 10.0, RATIO, None)["within_targets"] == 1
 
 
-def test_goodput_is_unknown_without_targets_or_tokens():
-    assert subject.step_result(STEP, [outcome(exchange(10.0, every(11)))], 10.0, RATIO, None)["goodput"] is None
-    unknown = exchange(10.0, every(11, 12))
+def test_step_result_goodput_without_targets_or_tokens_is_none():
+    assert subject.step_result(STEP, [outcome(exchange(10.0, [11]))], 10.0, RATIO, None)["goodput"] is None
+    unknown = exchange(10.0, [11, 12])
     unknown.answer.tokens = None
     run = outcome(unknown, targets=Targets(itl=1.0))
     assert subject.step_result(STEP, [run], 10.0, RATIO, None)["within_targets"] is None

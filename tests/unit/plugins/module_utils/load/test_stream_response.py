@@ -22,7 +22,7 @@ def events_of(body: bytes) -> list[bytes]:
 
 
 def play(pieces: list[bytes]) -> StreamResponse:
-    """Feed ``pieces``, one a second from 1 on."""
+    """Feed ``pieces``, one per second from second 1."""
     answer = StreamResponse()
     for second, piece in enumerate(pieces, 1):
         answer.feed(piece, float(second))
@@ -44,7 +44,7 @@ def text(tokens: int | None, value: str = "x") -> dict:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_captured_continuous_stream(version):
+def test_stream_captured_with_continuous_usage(version):
     answer = play(events_of(captured(version, "completion-stream-continuous")))
     assert answer.continuous
     assert answer.done
@@ -54,17 +54,17 @@ def test_a_captured_continuous_stream(version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_captured_stream_with_usage_at_its_end(version):
+def test_stream_captured_with_usage_at_the_end(version):
     answer = play(events_of(captured(version, "completion-stream")))
     assert not answer.continuous
     assert answer.done
     assert (answer.tokens, answer.prompt_tokens) == (5, 3)
-    # One of the five pieces has an empty text: half a character is a token, too.
+    # One of the five chunks has an empty text: half a character is a token too.
     assert list(answer.arrivals) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_captured_stream_without_usage_has_no_number_of_tokens(version):
+def test_stream_captured_without_usage_has_no_token_count(version):
     answer = play(events_of(captured(version, "completion-stream-nousage")))
     assert answer.done
     assert answer.tokens is None
@@ -72,7 +72,7 @@ def test_a_captured_stream_without_usage_has_no_number_of_tokens(version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_first_token_of_a_captured_chat_is_not_the_role(version):
+def test_stream_captured_chat_first_token_is_not_the_role(version):
     answer = play(events_of(captured(version, "chat-stream")))
     assert answer.arrivals[0] == 2.0
     assert (answer.tokens, answer.prompt_tokens) == (5, 16)
@@ -81,19 +81,19 @@ def test_the_first_token_of_a_captured_chat_is_not_the_role(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_a_captured_stream_cut_anywhere(version, size):
+def test_stream_captured_cut_anywhere(version, size):
     body = captured(version, "completion-stream-continuous")
     answer = play([body[n : n + size] for n in range(0, len(body), size)])
     assert (answer.tokens, sum(answer.counts), answer.done) == (4, 4, True)
 
 
-def test_several_tokens_in_a_piece():
+def test_stream_several_tokens_in_a_chunk():
     answer = play(sse(text(1), text(4), text(4, ""), text(6)))
     assert answer.counts == [1, 3, 2]
     assert list(answer.arrivals) == [1.0, 2.0, 4.0]
 
 
-def test_pieces_that_are_read_together_arrive_together():
+def test_stream_chunks_read_together_are_one_arrival():
     answer = StreamResponse()
     answer.feed(b"".join(sse(text(1))), 1.0)
     answer.feed(b"".join(sse(text(2), text(3))), 2.0)
@@ -103,7 +103,7 @@ def test_pieces_that_are_read_together_arrive_together():
 
 
 @pytest.mark.parametrize("key", ["content", "reasoning", "reasoning_content"])
-def test_the_first_token_of_a_chat_can_be_reasoning(key):
+def test_stream_chat_first_token_can_be_reasoning(key):
     answer = play(sse(delta(0, role="assistant", content=""), delta(1, **{key: "Hm"}), delta(2, content="x")))
     assert answer.continuous
     assert list(answer.arrivals) == [2.0, 3.0]
@@ -117,32 +117,32 @@ def test_the_first_token_of_a_chat_can_be_reasoning(key):
         {"content": ""},
     ],
 )
-def test_what_is_a_token_without_counts(content):
+def test_stream_without_counts_token_chunk(content):
     assert play(sse(delta(None, role="assistant", content=""), delta(None, **content))).arrivals[0] == 2.0
 
 
 @pytest.mark.parametrize("content", [{}, {"role": "assistant", "content": None}])
-def test_what_is_no_token(content):
+def test_stream_without_counts_chunk_without_token(content):
     assert len(play(sse(delta(None, **content))).arrivals) == 0
 
 
-def test_a_key_inside_the_text_is_not_the_count():
+def test_stream_key_inside_the_text_is_not_the_count():
     answer = play(sse(text(1), text(2, '"completion_tokens":99'), text(3)))
     assert answer.counts == [1, 1, 1]
 
 
-def test_a_null_usage_within_a_continuous_stream_waits_for_the_next_count():
+def test_stream_null_usage_waits_for_the_next_count():
     answer = play(sse(text(1), text(None) | {"usage": None}, text(3)))
     assert answer.counts == [1, 2]
 
 
-def test_usage_on_the_last_piece():
+def test_stream_usage_on_the_last_chunk():
     answer = play(sse(text(None), text(None), text(3)))
     assert (answer.continuous, answer.tokens, answer.counts) == (False, 3, [1, 1, 1])
 
 
 @pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: 42\n\n", b"<p>proxy error</p>\n\n"])
-def test_a_malformed_stream(data):
+def test_stream_malformed_fails(data):
     with pytest.raises(RequestFailed) as failure:
         play([*sse(text(1), text(2)), data])
     assert failure.value.reason == "malformed_stream"
@@ -156,7 +156,7 @@ def test_a_malformed_stream(data):
         ("dead", "server_error"),
     ],
 )
-def test_an_error_in_the_stream(error, reason):
+def test_stream_error_event_fails(error, reason):
     with pytest.raises(RequestFailed) as failure:
         play(sse(text(1), {"error": error}))
     assert failure.value.reason == reason

@@ -17,58 +17,60 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load import worker_p
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 
 
-def member(completed: int):
-    """One that says how far it is, and notes when it was told to start."""
+def make_worker(completed: int):
+    """Return a worker that reports progress and records its start time."""
 
-    def work(*, start, watch) -> LoadOutcome:
+    def work(*, start, report_progress) -> LoadOutcome:
         async def begin() -> float:
             return start()
 
-        begun = subject.asyncio.run(begin())
-        watch(completed * 10, completed)
-        return LoadOutcome(started=begun, completed=completed)
+        started = subject.asyncio.run(begin())
+        report_progress(completed * 10, completed)
+        return LoadOutcome(started=started, completed=completed)
 
     return work
 
 
-def test_all_start_at_one_moment_and_become_one():
-    told, called = [], time.monotonic()
-    outcome = subject.run_crew([member(1), member(20), member(300)], lambda *figures: told.append(figures))
+def test_run_workers_starts_together_and_merges_the_outcomes():
+    reports, called = [], time.monotonic()
+    outcome = subject.run_workers(
+        [make_worker(1), make_worker(20), make_worker(300)], lambda *figures: reports.append(figures)
+    )
     assert (outcome.completed, outcome.processes) == (321, 3)
-    # These members do not wait for the start that they are told, so it may still lie ahead.
-    assert called < outcome.started <= time.monotonic() + subject._LEAD
-    assert told[-1] == (3210, 321)
-    assert told == sorted(told)
+    # These workers do not wait for the start time, so it may be in the future.
+    assert called < outcome.started <= time.monotonic() + subject._START_DELAY
+    assert reports[-1] == (3210, 321)
+    assert reports == sorted(reports)
 
 
-def test_nobody_need_watch():
-    assert subject.run_crew([member(1), member(2)]).completed == 3
+def test_run_workers_without_progress_report():
+    assert subject.run_workers([make_worker(1), make_worker(2)]).completed == 3
 
 
-def test_a_member_that_fails_ends_all(capfd):
-    def broken(*, start, watch) -> LoadOutcome:
-        raise ZeroDivisionError("an error of our own")
+def test_run_workers_failing_worker_ends_all(capfd):
+    def broken(*, start, report_progress) -> LoadOutcome:
+        raise ZeroDivisionError("a bug in the worker")
 
-    def patient(*, start, watch) -> LoadOutcome:
+    def endless(*, start, report_progress) -> LoadOutcome:
         time.sleep(600)
         return LoadOutcome()
 
-    with pytest.raises(subject.CrewFailed):
-        subject.run_crew([broken, patient])
-    assert "an error of our own" in capfd.readouterr().err
+    with pytest.raises(subject.WorkerFailed):
+        subject.run_workers([broken, endless])
+    assert "a bug in the worker" in capfd.readouterr().err
 
 
-def test_a_member_that_is_killed_ends_all():
-    def killed(*, start, watch) -> LoadOutcome:
+def test_run_workers_killed_worker_ends_all():
+    def killed(*, start, report_progress) -> LoadOutcome:
         start_in_loop(start)
         os.kill(os.getpid(), signal.SIGKILL)
         return LoadOutcome()
 
-    with pytest.raises(subject.CrewFailed):
-        subject.run_crew([member(1), killed])
+    with pytest.raises(subject.WorkerFailed):
+        subject.run_workers([make_worker(1), killed])
 
 
-def test_a_process_that_cannot_be_started_ends_those_that_were(monkeypatch):
+def test_run_workers_fork_failure_ends_the_started_workers(monkeypatch):
     forked = ForkProcess._Popen
 
     def fork_once(process):
@@ -76,14 +78,14 @@ def test_a_process_that_cannot_be_started_ends_those_that_were(monkeypatch):
             raise BlockingIOError("Resource temporarily unavailable")
         return forked(process)
 
-    def patient(*, start, watch) -> LoadOutcome:
+    def endless(*, start, report_progress) -> LoadOutcome:
         time.sleep(600)
         return LoadOutcome()
 
     monkeypatch.setattr(ForkProcess, "_Popen", staticmethod(fork_once))
     open_before = os.listdir("/proc/self/fd")
     with pytest.raises(BlockingIOError):
-        subject.run_crew([patient, patient, patient])
+        subject.run_workers([endless, endless, endless])
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("load-")]
     assert len(os.listdir("/proc/self/fd")) == len(open_before)
     assert gc.get_freeze_count() == 0
@@ -96,11 +98,11 @@ def start_in_loop(start) -> None:
     subject.asyncio.run(begin())
 
 
-def test_members_end_with_their_leader():
-    """A leader that is killed tells nobody: its members notice that the line is dead."""
+def test_run_workers_killed_parent_ends_the_workers():
+    """A killed parent cannot stop its workers; they notice that the pipe is closed."""
     reading, writing = os.pipe()
 
-    def endless(*, start, watch) -> LoadOutcome:
+    def endless(*, start, report_progress) -> LoadOutcome:
         async def load() -> None:
             start()
             os.write(writing, b"%d\n" % os.getpid())
@@ -109,41 +111,41 @@ def test_members_end_with_their_leader():
         subject.asyncio.run(load())
         return LoadOutcome()
 
-    leader = os.fork()
-    if not leader:
-        subject.run_crew([endless, endless])
+    parent = os.fork()
+    if not parent:
+        subject.run_workers([endless, endless])
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as lines:
-        members = [int(lines.readline()) for _number in range(2)]
-        os.kill(leader, signal.SIGKILL)
-        os.waitpid(leader, 0)
-        # The end of the file comes when the last one that could write has ended.
+        workers = [int(lines.readline()) for _number in range(2)]
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+        # The file ends when the last process that could write has exited.
         assert lines.read() == ""
-    assert len(set(members)) == 2
+    assert len(set(workers)) == 2
 
 
-def test_what_a_process_says_to_its_leader():
-    # In a thread of this process, where the leader's end is another descriptor of the same line.
+def test_work_sends_ready_progress_and_outcome():
+    # In a thread of this process, where the parent's end is another descriptor of the same pipe.
     pipes = [multiprocessing.Pipe(), multiprocessing.Pipe()]
-    leader = Connection(os.dup(pipes[1][0].fileno()))
-    begun = []
+    parent = Connection(os.dup(pipes[1][0].fileno()))
+    started = []
 
-    def work(*, start, watch) -> LoadOutcome:
+    def work(*, start, report_progress) -> LoadOutcome:
         async def begin() -> None:
-            begun.append(start())
+            started.append(start())
 
         subject.asyncio.run(begin())
-        watch(50, 5)
+        report_progress(50, 5)
         return LoadOutcome(completed=5)
 
     thread = threading.Thread(target=subject._work, args=(work, 1, pipes))
     thread.start()
-    assert leader.recv() == ("ready", None)
-    leader.send(12.5)
-    assert leader.recv() == ("told", (50, 5))
-    kind, outcome = leader.recv()
+    assert parent.recv() == ("ready", None)
+    parent.send(12.5)
+    assert parent.recv() == ("progress", (50, 5))
+    kind, outcome = parent.recv()
     thread.join()
-    assert (kind, outcome.completed, begun) == ("outcome", 5, [12.5])
-    assert all(ours.closed for ours, _theirs in pipes), "no process holds open what is another's"
-    assert [theirs.closed for _ours, theirs in pipes] == [True, False]
+    assert (kind, outcome.completed, started) == ("outcome", 5, [12.5])
+    assert all(parent_end.closed for parent_end, _child_end in pipes), "a worker closes the ends of the others"
+    assert [child_end.closed for _parent_end, child_end in pipes] == [True, False]

@@ -11,9 +11,9 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters, TokenRatio
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import pack
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import encode
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import (
     NO_SHARE,
     skipped_result,
@@ -43,8 +43,8 @@ def outcome(started: float, requests: int, **figures: object) -> LoadOutcome:
 
 def measured(step: Step, one: LoadOutcome, generated: tuple[float, float] = (100.0, 200.0)) -> dict:
     before, after = (Counters(tokens, None, 0.0, None, None) for tokens in generated)
-    result = step_result(step, [one], 500.0, (None, None), None)
-    result["mergeable"] = pack(step, [one], before, after, BOOT)
+    result = step_result(step, [one], 500.0, TokenRatio(None), None)
+    result["mergeable"] = encode(step, [one], before, after, BOOT)
     return result
 
 
@@ -158,7 +158,7 @@ def test_clocks_that_are_hardly_known_prove_nothing():
 
 def test_repeats_are_joined_one_by_one():
     one = measured(STEP, outcome(510.0, 1))
-    one["mergeable"] = pack(STEP, [outcome(510.0, 1), outcome(520.0, 1)], "no", "no", BOOT)
+    one["mergeable"] = encode(STEP, [outcome(510.0, 1), outcome(520.0, 1)], "no", "no", BOOT)
     merged = subject.merge([part(one), part(measured(STEP, outcome(510.0, 3)))])
     assert (merged["results"][0]["repeats"], merged["results"][0]["requests"]["completed"]) == (2, 5)
 
