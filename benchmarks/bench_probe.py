@@ -33,8 +33,9 @@ def load(server: PacedServer, streams: int, size: t.Mapping[str, int], **more: t
         "concurrency": streams,
         "requests": streams * size["requests_per_stream"],
     }
-    # No warm-up: the server's truth is then of the very same requests.
+    # Without warm-up and further attempts the server's truth is of exactly these requests.
     options = {"base_url": server.url, "steps": [step], "warmup_requests": 0, "sample_gpus": False, **more}
+    options |= {"client_limited_retries": 0}
     result, cost = run_module("throughput_probe", options)
     if not result["results"]:
         raise SystemExit(f"the probe made no load: {[finding['summary'] for finding in result['findings']]}")

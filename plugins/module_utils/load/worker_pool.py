@@ -28,7 +28,7 @@ _START_DELAY: t.Final = 0.02
 _EXIT_TIMEOUT: t.Final = 5.0
 
 
-class Worker(t.Protocol):
+class LoadWorker(t.Protocol):
     """One process's part of the load; ``start`` and ``report_progress`` as in ``StepSetup``."""
 
     def __call__(self, *, start: Callable[[], float], report_progress: ProgressReport) -> LoadOutcome: ...
@@ -39,7 +39,7 @@ class WorkerFailed(RuntimeError):
 
 
 def run_workers(
-    workers: Sequence[Worker], report_progress: ProgressReport | None = None, start_at: float = 0.0
+    workers: Sequence[LoadWorker], report_progress: ProgressReport | None = None, start_at: float = 0.0
 ) -> LoadOutcome:
     """Run all ``workers`` at the same time, each in its own process, and merge their outcomes.
 
@@ -121,7 +121,7 @@ def _recv(pipe: Connection) -> tuple[str, t.Any]:
     return message
 
 
-def _work(worker: Worker, number: int, pipes: Sequence[tuple[Connection, Connection]]) -> None:
+def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Connection]]) -> None:
     """Run one worker process: report ready, wait for the start time, make the load, send the outcome."""
     own_end = pipes[number][1]
     for parent_end, child_end in pipes:
