@@ -201,10 +201,10 @@ options:
         type: float
   progress_path:
     description:
-      - File on this host to which the module writes its progress while it runs, as one JSON object. The file is removed
-        at the end.
-      - In a playbook the file name is chosen automatically, and the progress is displayed while the module runs. If the
-        file is no longer read, the load ends after one minute.
+      - File on this host in which the module publishes its progress as one JSON object while it runs. The file is
+        removed at the end.
+      - In a playbook, the default is a unique name in C(/tmp), and the progress is displayed. The load ends a minute
+        after the controller has stopped reading the file.
     type: path
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
