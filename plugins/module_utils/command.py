@@ -55,7 +55,7 @@ class Commands:
         """
         return subprocess.run(
             list(argv),
-            env={**os.environ, **environment} if environment else None,
+            env=_extended(environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if joined else subprocess.PIPE,
             encoding="utf-8",
@@ -64,6 +64,22 @@ class Commands:
             check=False,
         )
 
-    def start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a command and return it; its joined output is its ``stdout``."""
-        return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    def start(
+        self,
+        argv: Sequence[str | bytes],
+        environment: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stderr: int = subprocess.STDOUT,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command and return the process, whose ``stdout`` is a pipe.
+
+        :param environment: variables added to those of this process.
+        :param stdin: a descriptor, or a constant of ``subprocess``; ``stderr`` likewise.
+        """
+        return subprocess.Popen(
+            list(argv), stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_extended(environment)
+        )
+
+
+def _extended(environment: Mapping[str, str] | None) -> dict[str, str] | None:
+    return {**os.environ, **environment} if environment else None

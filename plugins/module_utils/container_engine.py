@@ -1,0 +1,66 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find a docker or podman container on this node."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import typing as t
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+
+ENGINES: t.Final[tuple[str, ...]] = ("docker", "podman")
+
+_NO_SUCH_CONTAINER = re.compile(r"no such (?:container|object)|no container with", re.I)
+
+
+class ContainerUnavailable(Exception):
+    """No container engine is installed, or it fails; the message is the reason."""
+
+
+class UnknownContainer(ValueError):
+    """Every installed engine reports that the container does not exist."""
+
+
+def inspect(name: str, commands: Commands) -> tuple[str, dict[str, t.Any]]:
+    """Return the engine that has container ``name``, and what its ``inspect`` command prints.
+
+    :raises UnknownContainer: if no installed engine has this container.
+    :raises ContainerUnavailable: if no engine is installed, or one fails.
+    """
+    if name.startswith("-") or not name:
+        raise UnknownContainer(f"invalid container name: {name!r}")
+    engines = [engine for engine in ENGINES if commands.which(engine)]
+    if not engines:
+        raise ContainerUnavailable("neither docker nor podman is installed on this node")
+    problems: list[str] = []
+    for engine in engines:
+        try:
+            result = commands.complete([engine, "container", "inspect", name])
+        except subprocess.TimeoutExpired as error:
+            problems.append(f"{engine}: no answer within {error.timeout:g} s")
+            continue
+        except OSError as error:
+            problems.append(f"{engine}: {error.strerror or error}")
+            continue
+        if result.returncode == 0:
+            return engine, _document(engine, result.stdout)
+        message = " ".join((result.stderr or result.stdout).split())[:200]
+        if not _NO_SUCH_CONTAINER.search(message):
+            problems.append(f"{engine}: {message or 'no answer'}")
+    if problems:
+        raise ContainerUnavailable("; ".join(problems))
+    raise UnknownContainer(f"no container named {name!r} ({', '.join(engines)})")
+
+
+def _document(engine: str, output: str) -> dict[str, t.Any]:
+    try:
+        document = json.loads(output)[0]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ContainerUnavailable(f"{engine}: unexpected output of inspect") from error
+    if not isinstance(document, dict):
+        raise ContainerUnavailable(f"{engine}: unexpected output of inspect")
+    return document
