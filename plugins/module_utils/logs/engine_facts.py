@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a vLLM log says about the engine: version, parallel sizes, ranks, model, NCCL version.
+"""Parse vLLM engine logs into facts: version, parallel sizes, ranks, model, NCCL version.
 
-Every fact is None until the log shows it; nothing is filled in from vLLM's defaults. Several starts can share one
-log: the facts are those of the last one.
+Every fact is None until the log shows it; vLLM's defaults are not filled in. If several starts share one log, the facts
+are those of the last one.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask, mask_value
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 
-__all__ = ["EngineFacts", "LogFacts", "Prefix", "engine_facts", "strip_prefix"]
-
 
 @dataclass
 class EngineFacts:
     """Facts about the last start in a log.
 
-    ``kv_cache_tokens`` is the size of the KV cache of one engine in tokens, ``kv_cache_memory`` the bytes that one
-    rank keeps for it, ``model_memory`` the bytes of weights that one rank has loaded (the fullest rank where they
-    differ). ``arguments`` are vLLM's printed arguments with secrets masked. ``ranks`` holds one
-    ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line, ``worker_ranks`` the ranks that sign log lines.
-    ``boots`` counts the starts that the log shows.
+    ``kv_cache_tokens`` is the size of one engine's KV cache in tokens, ``kv_cache_memory`` the bytes that one rank
+    reserves for it, ``model_memory`` the bytes of weights that one rank loaded (the largest value if ranks differ).
+    ``arguments`` are the arguments that vLLM printed, with secrets masked. ``ranks`` holds one
+    ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line, ``worker_ranks`` the ranks found in the labels of
+    log lines. ``boots`` counts the starts in the log.
     """
 
     vllm_version: str | None = None
@@ -65,7 +63,7 @@ class EngineFacts:
         return asdict(self)
 
 
-# What each group of patterns can only be found beside; lower case is not enough, they are searched as they stand.
+# A line that a group of patterns matches contains one of the group's markers. The search is case-sensitive.
 _BOOT_MARKERS = (
     "LLM engine",
     "non-default args",
@@ -101,7 +99,7 @@ _MEMORY_MARKERS = (
     "Model loading took",
 )
 
-#: A line without any of these says nothing about the engine (its worker prefix apart).
+#: A line without any of these holds no fact about the engine, except for its worker label.
 FACT_MARKERS: t.Final[tuple[str, ...]] = (
     *_BOOT_MARKERS,
     *_PARALLEL_MARKERS,
@@ -116,13 +114,13 @@ _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
 _ENGINE = re.compile(
     rf"Initializing an? (?:V[01] )?LLM engine(?: \((?:{_VERSION}|[^)]*)\))?(?: +with config:? ?(.*)|[ .]*$)", re.S
 )
-# What vLLM repeats of its configuration when it fails: the same start.
+# A failing engine prints its configuration again; this is not a new start.
 _DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
 _PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
 _BANNER = re.compile(rf"[█▀▄].*\bversion {_VERSION}")
 _ARGUMENTS = re.compile(r"non-default args: (\{.*\}|.*)|\bargs: (Namespace\(.*)", re.S)
-# Two workers can write onto one line, hence the end before the next rank line.
+# Two workers may write on the same line, so a match ends before the next rank line.
 _RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as ((?:(?!rank \d+ in world).)*)")
 _RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
 _WORLD = re.compile(r"(?<!\w)world_size=(\d+),? (?:rank=|local_world_size=)|World size \((\d+)\) is larger")
@@ -138,7 +136,7 @@ _MEGATRON_SIZE = re.compile(r"\b(tensor|pipeline)-model-parallel size: (\d+)")
 _KV_TOKENS = re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens")
 _KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
 _KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
-# Older versions write GB and mean GiB: they divide by 2**30 (vllm/worker/model_runner.py, load_model).
+# Older versions print GB but divide by 2**30 (vllm/worker/model_runner.py, load_model).
 _MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
 _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
 _COMMAND_TP = re.compile(
@@ -150,14 +148,14 @@ _COMMAND_PP = re.compile(
 )
 _ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_\w+) set by environment to (.+?)\.?$")
 _QUOTED_ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_[A-Z0-9_]+)='([^']*)'")
-#: V0 counts blocks; this is its default block size on CUDA (vllm/config.py, CacheConfig.block_size).
+#: Default block size of V0 on CUDA, which reports blocks instead of tokens (vllm/config.py, CacheConfig.block_size).
 _V0_BLOCK_SIZE = 16
 
 _BANNER_STAGE, _ARGUMENTS_STAGE, _ENGINE_STAGE = 0, 1, 2
 
 
-class LogFacts:
-    """Collects facts line by line; ``feed`` each line in order, then ask for ``result``."""
+class EngineLogParser:
+    """Collect facts line by line: pass each line in order to ``feed``, then call ``result``."""
 
     def __init__(self) -> None:
         self.boots = 0
@@ -184,7 +182,7 @@ class LogFacts:
         self.feed_text(prefix, text)
 
     def feed_text(self, prefix: Prefix, text: str) -> None:
-        """As ``feed``, for a caller that has stripped the line already."""
+        """Take in one line that ``strip_prefix`` has already split."""
         if prefix.rank is not None and _is_worker(prefix):
             self._workers.add(prefix.rank)
         text = without_user_text(text)
@@ -199,11 +197,14 @@ class LogFacts:
         if any(marker in text for marker in _MEMORY_MARKERS):
             self._memory_lines(text)
 
-    # A start prints banner, arguments, engine line, in this order; each process signs its own.
     def _mark(self, stage: int, prefix: Prefix, copies: int = 1) -> None:
+        """Note a stage of a start, and begin a new start if the stage is repeated or out of order.
+
+        A start prints banner, arguments and engine line in this order, each process with its own label.
+        """
         key = (stage, prefix.label)
-        again = self._markers.get(key, 0) >= copies
-        if again or stage < self._stage:
+        is_repeated = self._markers.get(key, 0) >= copies
+        if is_repeated or stage < self._stage:
             self._reset()
         if not self._markers:
             self.boots += 1
@@ -220,7 +221,7 @@ class LogFacts:
             if not self._markers:
                 self._engine_line(match[1], match[2])
         elif match := _API_VERSION.search(text) or _BANNER.search(text):
-            # The ASCII banner follows the version line in some versions: the same start.
+            # In some versions an ASCII banner follows the version line of the same start.
             if self._stage != _BANNER_STAGE:
                 self._mark(_BANNER_STAGE, replace(prefix, label=None))
             self._facts.vllm_version = match[1]
@@ -254,8 +255,8 @@ class LogFacts:
         }
 
     def _parallel_lines(self, text: str) -> None:
-        for match in _RANK.finditer(text):
-            self._rank_line(int(match[1]), int(match[2]), match[3])
+        for rank in _RANK.finditer(text):
+            self._rank_line(int(rank[1]), int(rank[2]), rank[3])
         if match := _WORLD.search(text):
             self._world = max(self._world or 0, _first(match))
         elif match := _NRANKS.search(text):
@@ -279,10 +280,10 @@ class LogFacts:
             if match := _COMMAND_PP.search(text):
                 self._command_pp = _first(match)
 
-    def _rank_line(self, rank: int, world: int, places: str) -> None:
-        parts = {kind.lower(): int(value) for kind, value in _RANK_PART.findall(places)}
+    def _rank_line(self, rank: int, world: int, assignment: str) -> None:
+        group_ranks = {kind.lower(): int(value) for kind, value in _RANK_PART.findall(assignment)}
         entry: dict[str, int | None] = {"rank": rank, "world_size": world}
-        entry.update({f"{kind}_rank": parts.get(kind) for kind in ("tp", "pp", "dp")})
+        entry.update({f"{kind}_rank": group_ranks.get(kind) for kind in ("tp", "pp", "dp")})
         if entry not in self._facts.ranks:
             self._facts.ranks.append(entry)
         self._world = max(self._world or 0, world)
@@ -311,14 +312,14 @@ class LogFacts:
             size = block_size if isinstance(block_size, int) else _V0_BLOCK_SIZE
             self._facts.kv_cache_tokens = int(match[1]) * size
         elif match := _KV_MEMORY.search(text):
-            # vLLM gives every rank as much as the one that has the least.
-            known = self._facts.kv_cache_memory
-            self._facts.kv_cache_memory = min(_bytes(match[1]), known) if known else _bytes(match[1])
+            # vLLM limits every rank to the memory of the rank that has the least.
+            smallest = self._facts.kv_cache_memory
+            self._facts.kv_cache_memory = min(_bytes(match[1]), smallest) if smallest else _bytes(match[1])
         elif match := _MODEL_MEMORY.search(text):
             self._facts.model_memory = max(_bytes(match[1]), self._facts.model_memory or 0)
 
     def result(self) -> EngineFacts:
-        """Facts so far, of the last start."""
+        """Return the facts of the last start so far."""
         facts = replace(self._facts, boots=self.boots, worker_ranks=sorted(self._workers))
         arguments = facts.arguments
         facts.world_size = self._world or self._nranks
@@ -331,7 +332,7 @@ class LogFacts:
         facts.tensor_parallel_size = facts.tensor_parallel_size or self._command_tp
         facts.pipeline_parallel_size = facts.pipeline_parallel_size or self._command_pp
         dp_sizes = [size for size in (facts.data_parallel_size, sizes.get("data_parallel_size")) if size]
-        # Under DP each engine of newer versions prints 1 for itself, so the larger figure is the true one.
+        # With data parallelism, each engine of newer versions prints 1 for itself, so the larger value is right.
         facts.data_parallel_size = max(dp_sizes, default=None)
         model = arguments.get("model") or arguments.get("model_tag")
         facts.model = facts.model or (str(model) if model else None)
@@ -342,20 +343,20 @@ class LogFacts:
         return facts
 
 
-#: Every pattern that takes something out of a line, but for NCCL's version: lines that say the same one are alike.
-_TELLING = (
+#: Every pattern that reads a fact from a line, except NCCL's version, which a template distinguishes by itself.
+_FACT_PATTERNS = (
     *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
     *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
     *(_MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP, _ENVIRONMENT, _QUOTED_ENVIRONMENT),
 )
 
 
-def tells(prefix: Prefix, text: str) -> bool:
-    """Whether a line can say another thing than one that differs from it in numbers only, NCCL's version apart."""
+def numbers_change_facts(prefix: Prefix, text: str) -> bool:
+    """Return whether a line that differs only in numbers may hold other facts, apart from NCCL's version."""
     if _is_worker(prefix):
         return True
     text = without_user_text(text)
-    return "startup complete" in text or any(pattern.search(text) for pattern in _TELLING)
+    return "startup complete" in text or any(pattern.search(text) for pattern in _FACT_PATTERNS)
 
 
 def _is_worker(prefix: Prefix) -> bool:
@@ -363,15 +364,15 @@ def _is_worker(prefix: Prefix) -> bool:
 
 
 def engine_facts(lines: Iterable[str]) -> EngineFacts:
-    """Facts of a whole log, given line by line."""
-    facts = LogFacts()
+    """Return the facts of a whole log, given line by line."""
+    parser = EngineLogParser()
     for line in lines:
-        facts.feed(line)
-    return facts.result()
+        parser.feed(line)
+    return parser.result()
 
 
 def _first(match: re.Match[str]) -> int:
-    """The number that one of the alternatives of an expression took."""
+    """Return the number that the matching alternative of an expression captured."""
     return int(next(group for group in match.groups() if group is not None))
 
 
@@ -380,20 +381,20 @@ def _bytes(gib: str) -> int:
 
 
 def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
-    """Parallel sizes from the rank lines, only where every rank of the world has said its place."""
+    """Return the parallel sizes from the rank lines if every rank of the world has printed one."""
     world = max((entry["world_size"] or 0 for entry in ranks), default=0)
     if not world or {entry["rank"] for entry in ranks} != set(range(world)):
         return {}
     sizes = {}
     for name, key in (("tensor_parallel_size", "tp_rank"), ("pipeline_parallel_size", "pp_rank")):
-        places = [place for entry in ranks if (place := entry[key]) is not None]
-        if len(places) == len(ranks):
-            sizes[name] = max(places) + 1
+        group_ranks = [rank for entry in ranks if (rank := entry[key]) is not None]
+        if len(group_ranks) == len(ranks):
+            sizes[name] = max(group_ranks) + 1
     return sizes
 
 
 def _value(config: str, name: str) -> str | None:
-    """The printed value of ``name=`` in a configuration, without quotes; None for absent and for ``None``."""
+    """Return the value of ``name=`` in a printed configuration, without quotes; None if absent or ``None``."""
     # The look-behind keeps draft_tensor_parallel_size from being read as tensor_parallel_size.
     match = re.search(rf"(?<![\w.]){name}=(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^,\s)]+))", config)
     if not match:
@@ -408,7 +409,7 @@ def _integer(config: str, name: str) -> int | None:
 
 
 def _parse_arguments(text: str) -> dict[str, t.Any]:
-    """Arguments out of ``{...}`` or ``Namespace(...)``; values that are no literals are kept as text."""
+    """Parse ``{...}`` or ``Namespace(...)``; values that are not literals are kept as text."""
     text = text.strip()
     try:
         node = ast.parse(text, mode="eval").body
@@ -436,11 +437,11 @@ def _literal(node: ast.expr) -> t.Any:
 
 
 def _parse_loosely(text: str) -> dict[str, t.Any]:
-    """For a line that holds objects Python cannot read back: simple values only."""
-    found: dict[str, t.Any] = {}
+    """Parse the simple values of a line that also holds objects which Python cannot parse."""
+    arguments: dict[str, t.Any] = {}
     for match in re.finditer(
         r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text
     ):
         name, quoted, bare = match.groups()
-        found.setdefault(name, quoted if quoted is not None else ast.literal_eval(bare))
-    return found
+        arguments.setdefault(name, quoted if quoted is not None else ast.literal_eval(bare))
+    return arguments

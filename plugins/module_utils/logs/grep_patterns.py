@@ -1,12 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes grep fast on one log: cuts the texts that are searched down to pieces that this log hardly ever begins.
+"""Choose search patterns that GNU grep finds quickly in a given log.
 
-grep walks a text with an automaton. As long as a byte begins none of the patterns it skips ahead, several times faster
-than it walks from state to state. So what the search costs is how often the log seems to begin a pattern: of each text
-we search the five bytes that begin most seldom in a sample of this very log. A few more lines pass than hold one of the
-texts; never one less.
+grep runs an automaton over the text. As long as a byte starts none of the patterns, it skips ahead several times faster
+than it steps through the automaton, so the cost of a search depends on how often the log seems to start a pattern.
+Each substring is therefore shortened to the five bytes whose beginning is rarest in a sample of the same log. Some
+extra lines match, but no line that contains a substring is lost.
 """
 
 from __future__ import annotations
@@ -16,62 +16,62 @@ import typing as t
 from collections import Counter
 from collections.abc import Sequence
 
-#: Bytes of a piece; places in a text that are tried.
+#: Bytes of a pattern, and the number of positions in a substring that are tried.
 _LENGTH: t.Final = 5
-_PLACES: t.Final = 8
-#: What one line too many costs, in bytes that the automaton walks.
-_LINE: t.Final = 40
+_POSITIONS: t.Final = 8
+#: Cost of one extra matching line, in bytes that the automaton steps through.
+_LINE_COST: t.Final = 40
 
 
-def minimal(needles: Sequence[bytes]) -> list[bytes]:
-    """The needles without those that contain another one: the same lines hold one of them."""
-    unique = sorted(set(needles), key=len)
-    return [needle for place, needle in enumerate(unique) if not any(short in needle for short in unique[:place])]
+def minimal(substrings: Sequence[bytes]) -> list[bytes]:
+    """Return the substrings that contain none of the others, shortest first; they match the same lines."""
+    unique = sorted(set(substrings), key=len)
+    return [text for index, text in enumerate(unique) if not any(shorter in text for shorter in unique[:index])]
 
 
-def mesh(needles: Sequence[bytes], sample: bytes) -> list[bytes]:
-    """Pieces of the needles, so that each needle contains one of them, cheap to search in text like ``sample``."""
-    seen = Counter(
-        sample[place : place + size] for size in range(1, _LENGTH + 1) for place in range(len(sample) - size + 1)
+def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
+    """Return patterns that are cheap to search in text like ``sample``; each substring contains one of them."""
+    counts = Counter(
+        sample[start : start + size] for size in range(1, _LENGTH + 1) for start in range(len(sample) - size + 1)
     )
-    begun: set[bytes] = set()
+    shared_prefixes: set[bytes] = set()
 
-    def cost(piece: bytes) -> int:
-        # Pieces that begin alike share their way through the automaton.
-        steps = sum(seen[start] for start in _starts(piece) if start not in begun)
-        return steps + _LINE * seen[piece]
+    def cost(pattern: bytes) -> int:
+        # Patterns with a common prefix share its states in the automaton.
+        steps = sum(counts[prefix] for prefix in _prefixes(pattern) if prefix not in shared_prefixes)
+        return steps + _LINE_COST * counts[pattern]
 
-    choices = {needle: _pieces(needle, seen) for needle in minimal(needles)}
-    cheapest = {needle: min(map(cost, pieces)) for needle, pieces in choices.items()}
+    candidates = {text: _candidates(text, counts) for text in minimal(substrings)}
+    lowest_cost = {text: min(map(cost, patterns)) for text, patterns in candidates.items()}
     chosen: list[bytes] = []
-    # What is dear in any case comes first, so that the others can go along with it.
-    for needle in sorted(choices, key=lambda each: cheapest[each], reverse=True):
-        if not any(piece in needle for piece in chosen):
-            chosen.append(min(choices[needle], key=cost))
-            begun.update(_starts(chosen[-1]))
+    # Choose the most expensive ones first so that cheaper ones can share their prefixes.
+    for text in sorted(candidates, key=lowest_cost.__getitem__, reverse=True):
+        if not any(pattern in text for pattern in chosen):
+            chosen.append(min(candidates[text], key=cost))
+            shared_prefixes.update(_prefixes(chosen[-1]))
     return minimal(chosen)
 
 
-def _starts(piece: bytes) -> list[bytes]:
-    return [piece[:size] for size in range(1, len(piece) + 1)]
+def _prefixes(pattern: bytes) -> list[bytes]:
+    return [pattern[:size] for size in range(1, len(pattern) + 1)]
 
 
-def _pieces(needle: bytes, seen: Counter[bytes]) -> list[bytes]:
-    """The pieces of one needle that begin with its rarest bytes."""
-    places = sorted(range(max(1, len(needle) - _LENGTH + 1)), key=lambda place: seen[needle[place : place + 1]])
-    return [needle[place : place + _LENGTH] for place in places[:_PLACES]]
+def _candidates(text: bytes, counts: Counter[bytes]) -> list[bytes]:
+    """Return the parts of ``text`` that start with its rarest bytes."""
+    starts = sorted(range(max(1, len(text) - _LENGTH + 1)), key=lambda start: counts[text[start : start + 1]])
+    return [text[start : start + _LENGTH] for start in starts[:_POSITIONS]]
 
 
 def expression(texts: Sequence[bytes]) -> bytes:
-    """The texts as one extended regular expression.
+    """Return an extended regular expression that matches any of ``texts`` literally.
 
-    The bracket around a first letter keeps grep on its automaton: for a list of nothing but fixed strings it would
-    choose a search that is three times slower for this many.
+    The bracket around a first letter keeps grep on its automaton. For a list of fixed strings it would choose an
+    algorithm that is three times slower with this many.
     """
     return b"|".join(
-        (b"[%b]" % text[:1] if text[:1].isalnum() else _escaped(text[:1])) + _escaped(text[1:]) for text in texts
+        (b"[%b]" % text[:1] if text[:1].isalnum() else _escape(text[:1])) + _escape(text[1:]) for text in texts
     )
 
 
-def _escaped(text: bytes) -> bytes:
+def _escape(text: bytes) -> bytes:
     return re.sub(rb"[][(){}.*+?^$|\\]", rb"\\\g<0>", text)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands before the message on a log line: colours, stamps, container and process labels, log headers.
+"""Parse the labels before the message on a log line: colours, timestamps, container and process labels, headers.
 
-Many writers share one file (vLLM processes, NCCL, torch, Ray, the kernel), each behind the labels of whatever carried
-the line (docker, Kubernetes, journald, syslog, mpirun). ``strip_prefix`` peels them off one by one.
+Several writers share one log (vLLM processes, NCCL, torch, Ray, the kernel), and whatever carried a line (docker,
+Kubernetes, journald, syslog, mpirun) adds its own labels. ``strip_prefix`` removes them one by one.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 @dataclass
 class Prefix:
-    """What the labels before a message say; None where they say nothing.
+    """The content of the labels before a message; None for what they do not state.
 
-    ``rank`` is set only where a label states it without doubt. ``device`` is NCCL's ``[n]``: a device index, not a
-    rank. ``process`` is the kind without its ranks (``EngineCore``, ``Worker``, ``RayWorkerWrapper``), ``label`` is
-    the same with them (``EngineCore_DP0``). ``level`` is upper case. ``source`` says who wrote the line: ``nccl``,
+    ``rank`` is set only if a label states it unambiguously. ``device`` is NCCL's ``[n]``, a device index and not a
+    rank. ``process`` is the kind of process without ranks (``EngineCore``, ``Worker``, ``RayWorkerWrapper``),
+    ``label`` the same with them (``EngineCore_DP0``). ``level`` is upper case. ``source`` is the writer: ``nccl``,
     ``vllm``, ``torch`` or None.
     """
 
@@ -38,7 +38,7 @@ class Prefix:
     source: str | None = None
 
 
-# The escape character gets lost when logs are pasted, and syslog writes it as #033.
+# The escape character is lost when logs are pasted, and syslog replaces it by #033.
 _ANSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b)\[[0-9;?]*[A-Za-z]|\[\d{1,2}(?:;\d{1,3})*m")
 _ANSI_HINT = re.compile(r"\x1b|#033|\[\d{1,2}(?:;\d{1,3})*m|\\x1b|\\u001b")
 _RAY_REPEAT = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
@@ -80,12 +80,12 @@ _NCCL = re.compile(
 )
 _C10_LEVELS = {"E": "ERROR", "W": "WARNING", "I": "INFO", "F": "CRITICAL", "C": "CRITICAL"}
 _JSON_KEYS = ("log", "message", "MESSAGE", "msg")
-#: More labels than this on one line is not a log line any more.
+#: Labels that are removed from one line at most.
 _MAX_LABELS = 12
 
 
 def clean(line: str) -> str:
-    """The line without colours, without its line end, and out of the JSON that docker and some shippers wrap it in."""
+    """Return the line without colours, its line end, and the JSON record that docker and some log shippers add."""
     line = line.rstrip("\r\n")
     if line.startswith("{"):
         line = _unwrap_json(line)
@@ -104,7 +104,7 @@ def _unwrap_json(line: str) -> str:
 
 
 def strip_prefix(line: str) -> tuple[Prefix, str]:
-    """``(what the labels say, the message)`` of one line; the message of an unlabelled line is the line itself."""
+    """Split one line into the content of its labels and the message."""
     prefix = Prefix()
     text = _RAY_REPEAT.sub("", clean(line))
     for _unused in range(_MAX_LABELS):
@@ -117,7 +117,7 @@ def strip_prefix(line: str) -> tuple[Prefix, str]:
 
 
 def _peel(prefix: Prefix, text: str) -> str | None:
-    """The text behind its first label, which is noted in ``prefix``; None where no label stands in front."""
+    """Store the first label of ``text`` in ``prefix`` and return the rest, or None if there is no label."""
     first = text[:1]
     if first == "(" and (match := _PROCESS.match(text)):
         _note_process(prefix, match)
@@ -157,20 +157,23 @@ def _note_process(prefix: Prefix, match: re.Match[str]) -> None:
     if explicit:
         prefix.rank = int(explicit[1] or explicit[2])
     elif "TP" in ranks and "PP" not in ranks and "DP" not in ranks:
-        # vLLM leaves PP and DP out of the label where their size is 1, so the TP rank is the rank.
+        # vLLM omits PP and DP from the label if their size is 1, so the TP rank is the rank.
         prefix.rank = ranks["TP"]
 
 
 def nccl_header(line: str) -> re.Match[str] | None:
-    """NCCL's own header anywhere in a line, because processes interleave; groups: host, pid, device, level."""
-    # The expression can begin at every word; most lines are not NCCL's.
+    """Return NCCL's header from any position in a line, because processes interleave.
+
+    The groups are host, pid, device and level.
+    """
+    # The expression can start at every word, and most lines are not from NCCL.
     return _NCCL.search(line) if "CCL " in line else None
 
 
 def without_user_text(text: str) -> str:
-    """The part of a message before what is no statement about this server.
+    """Return the part of a message before text that does not describe this server.
 
-    That is any prompt, answer, request line or URL that users wrote, and Ray's list of everything that might be.
+    Such text is a prompt, completion, request line or URL from a user, or Ray's list of possible causes.
     """
     if not any(mark in text for mark in _USER_MARKS):
         return text
@@ -178,7 +181,7 @@ def without_user_text(text: str) -> str:
     return text[: match.start()] if match else text
 
 
-#: Each match of ``_USER_TEXT`` contains one of these, which are found faster.
+#: Each match of ``_USER_TEXT`` contains one of these, which are faster to find.
 _USER_MARKS: t.Final = ("request ", "Generated ", "rompt: ", "common causes", "potential root causes", " HTTP/")
 _USER_TEXT: t.Final = re.compile(
     r"Received request |Generated response |Added request |Generated text:|^Prompt: |\bprompt: ['\"]"

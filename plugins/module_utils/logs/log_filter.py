@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds the few lines of a large log that hold one of many texts, in bounded memory.
+"""Filter a large log for the few lines that contain one of many substrings, in bounded memory.
 
-GNU grep does it at about a gigabyte per second, and reads a plain file itself; where it is missing, and for what fits
-into one block, Python does the same.
+GNU grep does this at about a gigabyte per second and reads a plain file itself. Python does it if grep is missing, or
+if the log fits into one block.
 """
 
 from __future__ import annotations
@@ -20,36 +20,51 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns import expression, mesh, minimal
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns import (
+    expression,
+    minimal,
+    rare_patterns,
+)
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import clean
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.plain_file import PlainFile
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import BLOCK, MAX_LINE, blocks
 
-#: Bytes at the end of a log that are kept, to see how it ends.
+#: Bytes at the end of a log that are kept to see how it ends.
 TAIL: t.Final = 1 << 16
-#: The sample by which the search is fitted to a log: so many pieces of so many bytes.
-_SAMPLES, _SAMPLE = 4, 1024
+#: Number and size of the pieces of a log by which the search patterns are chosen.
+_SAMPLES, _SAMPLE_SIZE = 4, 1024
 
 
 @dataclass(frozen=True)
-class Tail:
-    """The last whole lines of a log, about ``TAIL`` bytes of them."""
+class LogTail:
+    """The last complete lines of a log, about ``TAIL`` bytes."""
 
     lines: tuple[bytes, ...] = ()
-    count: Callable[[], int] = int
+    count_lines: Callable[[], int] = int
 
     @cached_property
     def first(self) -> int:
-        """The number of the first of ``lines``. Counts the lines of the log: only few endings are worth it."""
-        return self.count() - len(self.lines) + 1
+        """The line number of the first of ``lines``. Counts the lines of the whole log, so read it only if needed."""
+        return self.count_lines() - len(self.lines) + 1
+
+    @cached_property
+    def text(self) -> list[str]:
+        """The lines as text, without colours and line ends."""
+        return [clean(raw.decode(errors="replace")) for raw in self.lines]
 
 
-class Sieve:
-    """Reads one stream once. After ``hits`` has ended: ``bytes_read`` and, while the stream is open, ``tail``."""
+class LogFilter:
+    """Read one stream once and keep the lines that contain one of ``substrings``.
 
-    def __init__(self, stream: t.BinaryIO, needles: Sequence[str], grep: str | None = None) -> None:
+    After ``matches`` has ended, ``bytes_read`` and, while the stream is open, ``tail`` are valid. ``grep`` is the path
+    of GNU grep, or None to filter in Python.
+    """
+
+    def __init__(self, stream: t.BinaryIO, substrings: Sequence[str], grep: str | None = None) -> None:
         self._stream = stream
-        self._needles = minimal([needle.encode() for needle in needles])
+        self._substrings = minimal([text.encode() for text in substrings])
         self._grep = grep
         self._file: PlainFile | None = None
         self._last_blocks: deque[bytes] = deque()
@@ -57,44 +72,47 @@ class Sieve:
         self._line_ends = 0
         self.bytes_read = 0
 
-    def hits(self) -> Iterator[bytes]:
-        """Every line that holds a needle, and few others, in order: blocks of whole ``<number from 1>:<line>\\n``."""
+    def matches(self) -> Iterator[bytes]:
+        """Yield the matching lines in order, in blocks of whole ``<number>:<line>\\n``; numbers count from 1.
+
+        A few lines without any of the substrings may be among them.
+        """
         file = PlainFile.of(self._stream)
         if self._grep and file and file.size > BLOCK and not file.has_giant_lines():
             self._file = file
-            return self._file_by_grep(self._grep, file)
-        source = self._watched()
+            return self._grep_file(self._grep, file)
+        source = self._recorded_blocks()
         first, second = next(source, b""), next(source, b"")
-        every = itertools.chain(filter(None, (first, second)), source)
+        all_blocks = itertools.chain(filter(None, (first, second)), source)
         if self._grep and second:
-            return self._stream_by_grep(self._grep, every, _sample(first + second))
-        return self._stream_by_python(every)
+            return self._grep_stream(self._grep, all_blocks, _sample(first + second))
+        return self._search_stream(all_blocks)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """The same as ``(line number, line)``."""
-        for block in self.hits():
-            for hit in block.split(b"\n")[:-1]:
-                number, _colon, line = hit.partition(b":")
+        """Yield the matching lines as ``(line number, line)``."""
+        for block in self.matches():
+            for match in block.split(b"\n")[:-1]:
+                number, _colon, line = match.partition(b":")
                 yield int(number), line
 
     def read(self, size: int) -> bytes:
-        """One block of the stream, counted; so that ``blocks`` can read through this object."""
+        """Read and count one block of the stream, so that ``blocks`` can read through this object."""
         block = self._stream.read(size)
         self.bytes_read += len(block)
         return block
 
     @property
-    def tail(self) -> Tail:
-        """How the log ends."""
+    def tail(self) -> LogTail:
+        """The end of the log."""
         data = self._file.last(TAIL + 1) if self._file else b"".join(self._last_blocks)
         lines = data[-TAIL:].split(b"\n")
         is_open = bool(lines[-1])
-        whole = lines[1 if len(data) > TAIL else 0 : None if is_open else -1]
+        complete = lines[1 if len(data) > TAIL else 0 : None if is_open else -1]
         line_ends = self._file.line_ends if self._file else lambda: self._line_ends
-        return Tail(tuple(whole), lambda: line_ends() + is_open)
+        return LogTail(tuple(complete), lambda: line_ends() + is_open)
 
-    def _watched(self) -> Iterator[bytes]:
-        """The blocks, of which line ends and tail are noted on the way."""
+    def _recorded_blocks(self) -> Iterator[bytes]:
+        """Yield the blocks of the stream; count their line ends and keep the last ones."""
         for block in blocks(t.cast(t.BinaryIO, self)):
             self._line_ends += block.count(b"\n")
             self._last_blocks.append(block)
@@ -103,7 +121,7 @@ class Sieve:
                 self._last_size -= len(self._last_blocks.popleft())
             yield block
 
-    def _stream_by_python(self, source: Iterator[bytes]) -> Iterator[bytes]:
+    def _search_stream(self, source: Iterator[bytes]) -> Iterator[bytes]:
         number, rest = 1, b""
         for block in source:
             block = rest + block
@@ -112,29 +130,30 @@ class Sieve:
                 rest = block
                 continue
             block, rest = (block[:end], block[end:]) if end else (block, b"")
-            yield self._found(block, number)
+            yield self._search_block(block, number)
             number += block.count(b"\n")
-        yield self._found(rest, number)
+        yield self._search_block(rest, number)
 
-    def _found(self, block: bytes, number: int) -> bytes:
-        found: dict[int, int] = {}
-        for needle in self._needles:
-            place = block.find(needle)
-            while place >= 0:
-                start = block.rfind(b"\n", 0, place) + 1
-                end = block.find(b"\n", place)
+    def _search_block(self, block: bytes, number: int) -> bytes:
+        """Return the matching lines of ``block``, whose first line has this ``number``."""
+        line_spans: dict[int, int] = {}
+        for substring in self._substrings:
+            position = block.find(substring)
+            while position >= 0:
+                start = block.rfind(b"\n", 0, position) + 1
+                end = block.find(b"\n", position)
                 end = len(block) if end < 0 else end
-                found[start] = end
-                place = block.find(needle, end)
-        before, hits = 0, []
-        for start in sorted(found):
-            number += block.count(b"\n", before, start)
-            before = start
-            hits.append(b"%d:%b\n" % (number, block[start : found[start]]))
-        return b"".join(hits)
+                line_spans[start] = end
+                position = block.find(substring, end)
+        counted, matches = 0, []
+        for start in sorted(line_spans):
+            number += block.count(b"\n", counted, start)
+            counted = start
+            matches.append(b"%d:%b\n" % (number, block[start : line_spans[start]]))
+        return b"".join(matches)
 
-    def _file_by_grep(self, grep: str, file: PlainFile) -> Iterator[bytes]:
-        sample = file.sample(_SAMPLES, _SAMPLE)
+    def _grep_file(self, grep: str, file: PlainFile) -> Iterator[bytes]:
+        sample = file.sample(_SAMPLES, _SAMPLE_SIZE)
         file.rewind()
         try:
             yield from _output(self._start(grep, sample, file.descriptor))
@@ -142,7 +161,7 @@ class Sieve:
             file.note_end()
             self.bytes_read = file.size
 
-    def _stream_by_grep(self, grep: str, source: Iterator[bytes], sample: bytes) -> Iterator[bytes]:
+    def _grep_stream(self, grep: str, source: Iterator[bytes], sample: bytes) -> Iterator[bytes]:
         process = self._start(grep, sample, subprocess.PIPE)
         failures: list[Exception] = []
         feeder = threading.Thread(target=_feed, args=(process, source, failures), daemon=True)
@@ -150,13 +169,10 @@ class Sieve:
         yield from _output(process, feeder, failures)
 
     def _start(self, grep: str, sample: bytes, stdin: int) -> subprocess.Popen[bytes]:
+        pattern = expression(rare_patterns(self._substrings, sample))
         # The C locale makes grep compare bytes.
-        process = subprocess.Popen(
-            [grep, "-a", "-n", "-E", "-e", expression(mesh(self._needles, sample))],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C"},
+        process = Commands().start(
+            [grep, "-a", "-n", "-E", "-e", pattern], {"LC_ALL": "C"}, stdin=stdin, stderr=subprocess.DEVNULL
         )
         for pipe in filter(None, (process.stdin, process.stdout)):
             _widen(pipe)
@@ -164,17 +180,17 @@ class Sieve:
 
 
 def _sample(data: bytes) -> bytes:
-    """Pieces from all over some data."""
+    """Return pieces that are spread over ``data``."""
     step = max(1, len(data) // _SAMPLES)
-    return b"".join(data[place : place + _SAMPLE] for place in range(step // 2, len(data), step))
+    return b"".join(data[start : start + _SAMPLE_SIZE] for start in range(step // 2, len(data), step))
 
 
 def _output(
     process: subprocess.Popen[bytes], feeder: threading.Thread | None = None, failures: Sequence[Exception] = ()
 ) -> Iterator[bytes]:
-    """What grep finds, in blocks of whole lines.
+    """Yield the output of grep in blocks of whole lines.
 
-    :raises LogUnavailable: where grep fails; what it did not look at must not pass for clean.
+    :raises LogUnavailable: if grep fails, because a log that was not searched must not count as clean.
     """
     output = t.cast(t.BinaryIO, process.stdout)
     rest = b""
@@ -198,7 +214,7 @@ def _output(
 
 
 def _widen(pipe: t.IO[bytes]) -> None:
-    """Let the pipe take a whole block, where the system can: fewer changes between the two processes."""
+    """Let the pipe hold a whole block if the system allows it, for fewer switches between the two processes."""
     try:
         fcntl.fcntl(pipe, getattr(fcntl, "F_SETPIPE_SZ", 1031), BLOCK)
     except OSError:
@@ -211,8 +227,8 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
         for block in source:
             stdin.write(block)
     except BrokenPipeError:
-        pass  # the reader has left
-    except Exception as error:  # noqa: BLE001  # carried over to the reading thread, which raises it
+        pass  # grep has ended
+    except Exception as error:  # noqa: BLE001  # the reading thread raises it
         failures.append(error)
     finally:
         try:
@@ -221,16 +237,13 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
             pass
 
 
-def gnu_grep(which: t.Callable[[str], str | None]) -> str | None:
-    """The path of a grep that knows the options used here; None where there is none."""
-    path = which("grep")
+def gnu_grep(commands: Commands) -> str | None:
+    """Return the path of GNU grep, or None if it is not installed; other greps lack the options used here."""
+    path = commands.which("grep")
     if not path:
         return None
     try:
-        answer = subprocess.run([path, "--version"], capture_output=True, timeout=10, check=False)
+        version = commands.complete([path, "--version"], timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return path if b"GNU" in answer.stdout else None
-
-
-__all__ = ["BLOCK", "TAIL", "Sieve", "Tail", "gnu_grep", "minimal"]
+    return path if "GNU" in version else None

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import CONSEQUENCE, FAULTS, ROOT, XIDS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import LogFault, Scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import Scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import ERROR, INFO, WARNING
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the options of ``nccl_log_scan`` to its result: open each log, sieve it, judge it, sum up."""
+"""Run ``nccl_log_scan``: open each log, filter and scan it, and merge the results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.command import Comma
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import Sieve, Tail, gnu_grep
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogFilter, LogTail, gnu_grep
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_findings import (
     SourceScan,
     Unread,
     findings,
     healthy,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import NEEDLES, Scan, Scanner
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import REQUIRED_SUBSTRINGS, Scan, Scanner
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import (
     LogSource,
     Since,
@@ -35,7 +35,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import 
 
 @dataclass
 class Log:
-    """One log with its rotated siblings, or the reason why it cannot be read. ``kernel``: it is the kernel's."""
+    """One log with its rotated siblings, or the reason why it cannot be read. ``kernel`` marks a kernel log."""
 
     sources: list[LogSource]
     kernel: bool = False
@@ -43,70 +43,73 @@ class Log:
 
 
 def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
-    """Every log that ``options`` name.
+    """Return every log that ``options`` name.
 
-    :raises ValueError: for a file, container or unit that does not exist, and for a wrong ``since``.
+    :raises ValueError: if a file, container or unit does not exist, or ``since`` or ``max_bytes`` is invalid.
     """
     since, limit = Since.parse(options.get("since")), options.get("max_bytes") or 0
     if limit < 0:
-        raise ValueError(f"max_bytes: {limit} is negative; 0 means the whole log")
+        raise ValueError(f"max_bytes must be at least 0 (0 scans the whole log), got {limit}")
     logs: list[Log] = []
     for name in ("paths", "kernel_paths"):
         for path in options.get(name) or []:
             sources = file_sources(path, options.get("rotated", False), limit)
-            # Rotated siblings belong to one log; a pattern names several logs.
+            # Rotated siblings are one log; a pattern may name several logs.
             groups = [sources] if options.get("rotated") else [[source] for source in sources]
             logs += [Log(group, kernel=name == "kernel_paths") for group in groups]
     if options.get("text") is not None:
         logs.append(Log([text_source(options["text"])]))
-    if name := options.get("container"):
-        logs.append(_asked(lambda: container_source(name, since, limit, commands)))
+    if container := options.get("container"):
+        logs.append(_log(lambda: container_source(container, since, limit, commands)))
     if unit := options.get("journal_unit"):
-        logs.append(_asked(lambda: journal_source(unit, since, limit, commands)))
+        logs.append(_log(lambda: journal_source(unit, since, limit, commands)))
     if options.get("kernel"):
-        logs.append(_asked(lambda: kernel_source(since, limit, commands), kernel=True))
+        logs.append(_log(lambda: kernel_source(since, limit, commands), kernel=True))
     return logs
 
 
-def _asked(make: Callable[[], LogSource], kernel: bool = False) -> Log:
+def _log(make_source: Callable[[], LogSource], kernel: bool = False) -> Log:
     try:
-        return Log([make()], kernel)
+        return Log([make_source()], kernel)
     except LogUnavailable as error:
         return Log([], kernel, str(error))
 
 
 def scan_group(sources: Sequence[LogSource], grep: str | None) -> tuple[Scan | None, int, list[str]]:
-    """``(scan, bytes read, reasons)`` of one log; the scan is None where nothing of it could be read."""
+    """Scan one log with its rotated siblings.
+
+    :returns: the scan (None if nothing could be read), the bytes read, and the reasons for what could not be read.
+    """
     scanner, scan, size = Scanner(), None, 0
     unread: list[str] = []
-    for place, source in enumerate(sources):
+    for index, source in enumerate(sources):
         scanner.source = source.name
         try:
             with source.open() as stream:
-                sieve = Sieve(stream, NEEDLES, grep)
+                log_filter = LogFilter(stream, REQUIRED_SUBSTRINGS, grep)
                 try:
-                    for hits in sieve.hits():
-                        scanner.feed(hits)
+                    for matches in log_filter.matches():
+                        scanner.feed(matches)
                 finally:
-                    size += sieve.bytes_read
-                if place == len(sources) - 1:
-                    scan = scanner.finish(sieve.tail)
+                    size += log_filter.bytes_read
+                if index == len(sources) - 1:
+                    scan = scanner.finish(log_filter.tail)
         except LogUnavailable as error:
             unread.append(str(error))
     if len(unread) == len(sources) and not size:
         return None, 0, unread
-    return scan or scanner.finish(Tail()), size, unread
+    return scan or scanner.finish(LogTail()), size, unread
 
 
 def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[str, t.Any]:
-    """The result of the module, as its documentation describes it.
+    """Return the result of the module as documented there.
 
-    :raises ValueError: for options that name what does not exist; nothing was read then.
+    :raises ValueError: if options are invalid or name something that does not exist; no log is read in this case.
     """
     commands = commands or Commands()
     started = time.monotonic()
     logs = collect(options, commands)
-    grep = gnu_grep(commands.which) if logs else None
+    grep = gnu_grep(commands) if logs else None
     scans: list[SourceScan] = []
     unread = Unread()
     empty: list[str] = []
@@ -120,7 +123,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         for reason in reasons:
             unread.add(reason, log.kernel)
         last = log.sources[-1]
-        # A kernel that had nothing to say since then is fine; a file without a line may be the wrong one.
+        # A kernel log may be empty, but an empty file may be the wrong one.
         if scan is not None and (read or last.kind == "kernel"):
             scans.append(SourceScan(last.name, scan, log.kernel))
         elif scan is not None:
@@ -143,19 +146,19 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
 
 
 def _engine(scans: Sequence[SourceScan]) -> EngineFacts:
-    """The facts of the last log that shows an engine; without one, of the first that shows anything."""
-    facts = [each.scan.facts for each in scans]
-    started = [each for each in facts if each.boots]
-    telling = [each for each in facts if each.nccl_version or each.world_size or each.tensor_parallel_size]
-    engine = (started[-1:] or telling[:1] or facts[:1] or [EngineFacts()])[0]
-    if engine.nccl_version is None:
-        engine.nccl_version = next((each.nccl_version for each in facts if each.nccl_version), None)
-    return engine
+    """Return the facts of the last log with an engine start, or else of the first log with any facts."""
+    facts = [scan.scan.facts for scan in scans]
+    started = [engine for engine in facts if engine.boots]
+    partial = [engine for engine in facts if engine.nccl_version or engine.world_size or engine.tensor_parallel_size]
+    chosen = (started[-1:] or partial[:1] or facts[:1] or [EngineFacts()])[0]
+    if chosen.nccl_version is None:
+        chosen.nccl_version = next((engine.nccl_version for engine in facts if engine.nccl_version), None)
+    return chosen
 
 
 def _transports(scans: Sequence[SourceScan]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for each in scans:
-        for name, count in each.scan.transports.items():
+    for scan in scans:
+        for name, count in scan.scan.transports.items():
             total[name] = total.get(name, 0) + count
     return total

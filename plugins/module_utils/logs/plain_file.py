@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A log that lies on disk as it is: another process can read it by its descriptor, so that no byte passes through ours.
+"""Access a log that is stored uncompressed on disk by its descriptor, so that another process can read it directly.
 
-Everything is told from where the stream stands when this is made up to where the reader stopped.
+All positions and counts refer to the part from the stream's current position to where the other process stops.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import BLOCK
 
-#: A probe for line ends reads so many bytes first.
+#: Bytes that a search for a line end reads first.
 _PROBE: t.Final = 1 << 12
 
 
 class PlainFile:
-    """The rest of an open file, by its descriptor. ``size`` is that of the rest in bytes."""
+    """The unread part of an open regular file; ``size`` is its length in bytes."""
 
     def __init__(self, descriptor: int, start: int, end: int) -> None:
         self.descriptor = descriptor
@@ -29,7 +29,7 @@ class PlainFile:
 
     @classmethod
     def of(cls, stream: t.BinaryIO) -> PlainFile | None:
-        """None for what is no regular file, or is unpacked on the way."""
+        """Return the rest of ``stream``, or None if it is not a regular file or is decompressed while it is read."""
         if not isinstance(stream, io.BufferedReader | io.BufferedRandom) or not isinstance(stream.raw, io.FileIO):
             return None
         status = os.fstat(stream.fileno())
@@ -40,34 +40,35 @@ class PlainFile:
         return max(0, self._end - self._start)
 
     def has_giant_lines(self) -> bool:
-        """Whether a line may be longer than two blocks; who reads by lines would hold it in memory."""
-        return not all(self._has_line_end(place) for place in range(self._start, self._end - BLOCK, BLOCK))
+        """Return whether a line may be longer than two blocks; a reader of lines would hold it in memory."""
+        return not all(self._has_line_end(offset) for offset in range(self._start, self._end - BLOCK, BLOCK))
 
-    def _has_line_end(self, place: int) -> bool:
-        return b"\n" in os.pread(self.descriptor, _PROBE, place) or b"\n" in os.pread(self.descriptor, BLOCK, place)
+    def _has_line_end(self, offset: int) -> bool:
+        return b"\n" in os.pread(self.descriptor, _PROBE, offset) or b"\n" in os.pread(self.descriptor, BLOCK, offset)
 
     def rewind(self) -> None:
-        """To where it was handed to us, for the process that reads it next."""
+        """Move the descriptor back to the start, for the process that reads it next."""
         os.lseek(self.descriptor, self._start, os.SEEK_SET)
 
     def note_end(self) -> None:
-        """Where that process stopped is the end: the file may have grown since we looked."""
+        """Take the position where that process stopped as the end; the file may have grown meanwhile."""
         self._end = os.lseek(self.descriptor, 0, os.SEEK_CUR)
 
     def sample(self, pieces: int, size: int) -> bytes:
-        """Pieces from all over the file."""
+        """Return ``pieces`` pieces of ``size`` bytes, spread over the file."""
         step = self.size // pieces
         return b"".join(
-            os.pread(self.descriptor, size, self._start + place * step + step // 2) for place in range(pieces)
+            os.pread(self.descriptor, size, self._start + index * step + step // 2) for index in range(pieces)
         )
 
     def last(self, size: int) -> bytes:
-        """The last ``size`` bytes."""
+        """Return the last ``size`` bytes."""
         start = max(self._start, self._end - size)
         return os.pread(self.descriptor, self._end - start, start)
 
     def line_ends(self) -> int:
+        """Return the number of line ends."""
         return sum(
-            os.pread(self.descriptor, min(BLOCK, self._end - place), place).count(b"\n")
-            for place in range(self._start, self._end, BLOCK)
+            os.pread(self.descriptor, min(BLOCK, self._end - offset), offset).count(b"\n")
+            for offset in range(self._start, self._end, BLOCK)
         )

@@ -579,7 +579,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
 )
 
 #: Numbers that affect the meaning of a line. Lines that differ only in other numbers are equivalent.
-TELLING_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
+SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
     re.compile(pattern)
     for pattern in (
         rb"Xid \([^)]*\): \d*",

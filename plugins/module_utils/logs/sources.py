@@ -1,11 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where log lines come from: files (rotated and gzipped too), containers, journald, the kernel log, plain text.
+"""Open logs as binary streams: files (also rotated and gzipped), containers, journald, the kernel log, plain text.
 
-A ``LogSource`` is opened as a binary stream and read in blocks, so that no log has to fit into memory. Names that do
-not exist raise ``UnknownLog`` when the source is made; what the node refuses raises ``LogUnavailable``, then or while
-the stream is read.
+A ``LogSource`` is read in blocks, so that no log has to fit into memory. Names that do not exist raise ``UnknownLog``
+when the source is made. ``LogUnavailable`` is raised then, or while the stream is read, if the node refuses access.
 """
 
 from __future__ import annotations
@@ -20,28 +19,32 @@ import stat
 import tempfile
 import typing as t
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils import container_engine
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.container_engine import (
+    ContainerUnavailable,
+    UnknownContainer,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable, UnknownLog
 
 #: Bytes read at a time.
 BLOCK: t.Final = 1 << 20
-#: Bytes of one line that are looked at; the rest of a longer line is skipped.
+#: Bytes of one line that are read; the rest of a longer line is skipped.
 MAX_LINE: t.Final = 1 << 20
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:?\d\d)?)?$")
-_CONTAINER_ENGINES = ("docker", "podman")
 
 
 @dataclass(frozen=True)
 class LogSource:
-    """One log. ``kind``: ``file``, ``container``, ``journal``, ``kernel``, ``text``; ``note``: what is left out."""
+    """One log. ``kind``: ``file``, ``container``, ``journal``, ``kernel`` or ``text``; ``note``: what is left out."""
 
     name: str
     kind: str
@@ -49,25 +52,25 @@ class LogSource:
     note: str | None = None
 
     def open(self) -> AbstractContextManager[t.BinaryIO]:
-        """The log as a binary stream.
+        """Open the log as a binary stream.
 
-        :raises LogUnavailable: when the node does not give it.
+        :raises LogUnavailable: if the node refuses access.
         """
         return self.opener()
 
 
 @dataclass(frozen=True)
 class Since:
-    """The start of the time that matters, as each program wants it."""
+    """A start time, in the form that each program expects."""
 
     text: str
     seconds: int | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Since | None:
-        """From ``90s``, ``30m``, ``2h``, ``1d`` or an ISO 8601 date or time; None for nothing.
+        """Parse ``90s``, ``30m``, ``2h``, ``1d`` or an ISO 8601 date or time; return None for an empty text.
 
-        :raises ValueError: for anything else, naming it.
+        :raises ValueError: if ``text`` has another form.
         """
         if not text:
             return None
@@ -76,7 +79,7 @@ class Since:
         if _TIMESTAMP.match(text):
             return cls(text)
         raise ValueError(
-            f"since: {text!r} is neither a duration like 2h (s, m, h, d) nor a time like 2026-11-23T10:00:00"
+            f"since must be a duration such as 2h (s, m, h, d) or a time such as 2026-11-23T10:00:00, got {text!r}"
         )
 
     def for_container(self) -> str:
@@ -89,22 +92,22 @@ class Since:
 
 
 def text_source(text: str, name: str = "text") -> LogSource:
-    """A log that the caller holds in memory."""
+    """Return a source for a log that is already in memory."""
     return LogSource(name, "text", lambda: io.BytesIO(text.encode(errors="replace")))
 
 
 def file_sources(path: str, rotated: bool = False, max_bytes: int = 0) -> list[LogSource]:
-    """The log files behind a path or a shell pattern, each after its rotated siblings where asked, oldest first.
+    """Return the log files that a path or shell pattern names, oldest first.
 
-    ``max_bytes`` keeps the last so many bytes of each plain file (0: all).
-
-    :raises UnknownLog: for a path that does not exist, a pattern without a match, and what is not a file.
+    :param rotated: include the rotated siblings of each file, before it.
+    :param max_bytes: read only this many bytes at the end of each file; 0 reads everything.
+    :raises UnknownLog: if a path does not exist or is not a regular file, or a pattern has no match.
     """
-    found = sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
-    if not found:
+    paths = sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    if not paths:
         raise UnknownLog(f"no file matches {path!r}")
     sources = []
-    for name in found:
+    for name in paths:
         try:
             mode = os.stat(name).st_mode
         except PermissionError:
@@ -115,7 +118,7 @@ def file_sources(path: str, rotated: bool = False, max_bytes: int = 0) -> list[L
         if not stat.S_ISREG(mode):
             raise UnknownLog(f"{name!r} is not a regular file")
         siblings = _rotated_siblings(name) if rotated else []
-        sources += [_file(each, max_bytes) for each in (*siblings, name)]
+        sources += [_file(file, max_bytes) for file in (*siblings, name)]
     return sources
 
 
@@ -129,7 +132,7 @@ def _refused(name: str, reason: str) -> LogSource:
 
 
 def _rotated_siblings(path: str) -> list[str]:
-    """``log.2.gz``, ``log.1``, ``log-20261122``: oldest first, by number or date."""
+    """Return the rotated files of a log, such as ``log.2.gz``, ``log.1`` or ``log-20261122``, oldest first."""
     pattern = re.compile(re.escape(os.path.basename(path)) + r"[.-](\d+)(?:\.gz)?$")
     folder = os.path.dirname(path) or "."
     try:
@@ -137,7 +140,7 @@ def _rotated_siblings(path: str) -> list[str]:
     except OSError:
         return []
     numbered = [(int(match[1]), name) for name in names if (match := pattern.match(name))]
-    # Dates grow with time, rotation numbers (never eight digits) shrink towards the newest file.
+    # Dates increase with time; rotation numbers, which never have eight digits, decrease.
     ordered = sorted(numbered, key=lambda item: item[0] if item[0] >= 10**7 else -item[0])
     return [os.path.join(folder, name) for _number, name in ordered]
 
@@ -176,13 +179,13 @@ def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
     size = stream.seek(0, os.SEEK_END)
     if max_bytes and size > max_bytes:
         stream.seek(size - max_bytes - 1)
-        stream.readline(MAX_LINE)  # the first line of the tail is cut somewhere
+        stream.readline(MAX_LINE)  # the first line of the tail is incomplete
     else:
         stream.seek(0)
 
 
 def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> t.BinaryIO:
-    """The last ``max_bytes`` of a stream that cannot seek, in a file of its own; the stream itself for 0."""
+    """Return the last ``max_bytes`` of a stream that cannot seek, in a temporary file; the stream itself for 0."""
     if not max_bytes:
         return stream
     ordered = t.cast(t.BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  # the caller closes it
@@ -191,12 +194,12 @@ def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> t.BinaryIO:
         while block := stream.read(BLOCK):
             total += len(block)
             block = block[-max_bytes:]
-            place = (total - len(block)) % max_bytes
-            ring.seek(place)
-            ring.write(block[: max_bytes - place])
-            if len(block) > max_bytes - place:
+            offset = (total - len(block)) % max_bytes
+            ring.seek(offset)
+            ring.write(block[: max_bytes - offset])
+            if len(block) > max_bytes - offset:
                 ring.seek(0)
-                ring.write(block[max_bytes - place :])
+                ring.write(block[max_bytes - offset :])
         start = total % max_bytes if total > max_bytes else 0
         ring.seek(start)
         shutil.copyfileobj(ring, ordered, BLOCK)
@@ -204,7 +207,7 @@ def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> t.BinaryIO:
         _copy(t.cast(t.BinaryIO, ring), ordered, start)
     ordered.seek(0)
     if total > max_bytes:
-        ordered.readline(MAX_LINE)  # the first line of the tail is cut somewhere
+        ordered.readline(MAX_LINE)  # the first line of the tail is incomplete
     return ordered
 
 
@@ -217,45 +220,34 @@ def _copy(source: t.BinaryIO, target: t.BinaryIO, count: int) -> None:
 def container_source(
     name: str, since: Since | None = None, max_bytes: int = 0, commands: Commands | None = None
 ) -> LogSource:
-    """Both output streams of a docker or podman container.
+    """Return a source for both output streams of a docker or podman container.
 
-    :raises UnknownLog: when the engine answers and has no such container.
-    :raises LogUnavailable: when there is no engine, or it does not answer.
+    :raises UnknownLog: if the container does not exist.
+    :raises LogUnavailable: if no container engine is installed, or it fails.
     """
     commands = commands or Commands()
-    if name.startswith("-") or not name:
-        raise UnknownLog(f"not a container name: {name!r}")
-    engines = [engine for engine in _CONTAINER_ENGINES if commands.which(engine)]
-    if not engines:
-        raise LogUnavailable(f"container {name}", "neither docker nor podman is installed on this node")
-    answers = []
-    for engine in engines:
-        code, output = commands.run([engine, "container", "inspect", "--format", "{{.Id}}", name])
-        if code == 0:
-            argv = [engine, "logs", *(["--since", since.for_container()] if since else []), name]
-            return _command_source(f"container {name}", "container", argv, max_bytes, commands)
-        answers.append(output)
-    missing = [
-        answer for answer in answers if re.search(r"no such (?:container|object)|no container with", answer, re.I)
-    ]
-    if len(missing) == len(answers):
-        raise UnknownLog(f"no container named {name!r} ({', '.join(engines)})")
-    reason = next(answer for answer in answers if answer not in missing)
-    raise LogUnavailable(f"container {name}", _first_line(reason))
+    try:
+        engine, _document = container_engine.inspect(name, commands)
+    except UnknownContainer as error:
+        raise UnknownLog(str(error)) from error
+    except ContainerUnavailable as error:
+        raise LogUnavailable(f"container {name}", str(error)) from error
+    argv = [engine, "logs", *(["--since", since.for_container()] if since else []), name]
+    return _command_source(f"container {name}", "container", argv, max_bytes, commands)
 
 
 def journal_source(
     unit: str, since: Since | None = None, max_bytes: int = 0, commands: Commands | None = None
 ) -> LogSource:
-    """The journal of one systemd unit.
+    """Return a source for the journal of one systemd unit.
 
-    :raises UnknownLog: when systemd knows no such unit.
-    :raises LogUnavailable: when there is no journal here, or nothing in it for this unit that we may read.
+    :raises UnknownLog: if the unit does not exist and has no journal entries.
+    :raises LogUnavailable: if the node has no journal, or no entries for this unit that this user may read.
     """
     commands = commands or Commands()
     source = f"unit {unit}"
     if unit.startswith("-") or not unit:
-        raise UnknownLog(f"not a unit name: {unit!r}")
+        raise UnknownLog(f"invalid unit name: {unit!r}")
     if not commands.which("journalctl"):
         raise LogUnavailable(source, "journalctl is not installed on this node")
     if commands.which("systemctl"):
@@ -270,9 +262,9 @@ def journal_source(
 
 
 def kernel_source(since: Since | None = None, max_bytes: int = 0, commands: Commands | None = None) -> LogSource:
-    """The kernel log of this boot: from the journal, else from the kernel's own buffer.
+    """Return a source for the kernel log of this boot, from the journal or else from the kernel's buffer.
 
-    :raises LogUnavailable: when neither may be read.
+    :raises LogUnavailable: if neither can be read.
     """
     commands = commands or Commands()
     if commands.which("journalctl") and _has_entries(["journalctl", "--dmesg"], commands):
@@ -280,13 +272,13 @@ def kernel_source(since: Since | None = None, max_bytes: int = 0, commands: Comm
         argv += ["--since", since.for_journal()] if since else []
         return _command_source("kernel log", "kernel", argv, max_bytes, commands)
     if not commands.which("dmesg"):
-        raise LogUnavailable("kernel log", "neither journalctl nor dmesg gives it on this node")
+        raise LogUnavailable("kernel log", "it is available neither from journalctl nor from dmesg on this node")
     code, output = commands.run(["dmesg", "--level", "emerg"])
     if code != 0:
         raise LogUnavailable("kernel log", f"{_first_line(output)}; run with become: true")
     source = _command_source("kernel log", "kernel", ["dmesg"], max_bytes, commands)
     if since:
-        note = "dmesg knows no time of day: since was not applied to the kernel log"
+        note = "since was not applied to the kernel log: dmesg has no time of day"
         return LogSource(source.name, source.kind, source.opener, note)
     return source
 
@@ -296,7 +288,7 @@ def _has_entries(argv: list[str], commands: Commands) -> bool:
     return code == 0 and bool(output)
 
 
-def _command_source(name: str, kind: str, argv: list[str], max_bytes: int, commands: Commands) -> LogSource:
+def _command_source(name: str, kind: str, argv: Sequence[str], max_bytes: int, commands: Commands) -> LogSource:
     @contextmanager
     def opener() -> Iterator[t.BinaryIO]:
         try:
@@ -330,9 +322,9 @@ def _first_line(text: str) -> str:
 
 
 def blocks(stream: t.BinaryIO) -> Iterator[bytes]:
-    """The stream in blocks of at most ``BLOCK`` bytes in which no line is longer than ``MAX_LINE`` plus its end.
+    """Yield the stream in blocks of at most ``BLOCK`` bytes, each line cut to ``MAX_LINE`` bytes plus its end.
 
-    What a longer line has beyond that is skipped, its line end kept: line numbers stay right, memory stays bounded.
+    The rest of a longer line is skipped but its line end is kept, so line numbers stay correct and memory bounded.
     """
     column = 0
     while block := stream.read(BLOCK):

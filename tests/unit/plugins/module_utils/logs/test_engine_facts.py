@@ -10,11 +10,11 @@ import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import (
     EngineFacts,
-    LogFacts,
+    EngineLogParser,
     engine_facts,
-    strip_prefix,
-    tells,
+    numbers_change_facts,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import strip_prefix
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
@@ -27,7 +27,7 @@ def facts_of(path: pathlib.Path) -> EngineFacts:
 
 
 @pytest.mark.parametrize("label", LABELS, ids=lambda label: label["file"][:3])
-def test_labelled_log(label: dict) -> None:
+def test_engine_facts_of_labelled_log(label: dict) -> None:
     facts = facts_of(FIXTURES / "logs" / label["file"])
     assert {name: getattr(facts, name) for name in LABELLED} == {name: label[name] for name in LABELLED}
 
@@ -41,21 +41,23 @@ def test_labelled_log(label: dict) -> None:
         ("vllm-0.32-dp2", "0.32.0", (1, 1, 2, 1), 1048576, [0]),
     ],
 )
-def test_captured_server(name: str, version: str, sizes: tuple, kv_tokens: int, workers: list[int]) -> None:
+def test_engine_facts_of_captured_server_log(
+    name: str, version: str, sizes: tuple, kv_tokens: int, workers: list[int]
+) -> None:
     facts = facts_of(FIXTURES / "captures" / f"{name}.log")
-    found = (facts.tensor_parallel_size, facts.pipeline_parallel_size, facts.data_parallel_size, facts.world_size)
-    assert (facts.vllm_version, found, facts.kv_cache_tokens) == (version, sizes, kv_tokens)
+    actual = (facts.tensor_parallel_size, facts.pipeline_parallel_size, facts.data_parallel_size, facts.world_size)
+    assert (facts.vllm_version, actual, facts.kv_cache_tokens) == (version, sizes, kv_tokens)
     assert (facts.ready, facts.boots, facts.worker_ranks) == (True, 1, workers)
     assert (facts.model, facts.max_model_len, facts.enforce_eager) == ("/models/tiny", 2048, True)
     assert facts.arguments["max_model_len"] == 2048
 
 
-def test_refused_start_shows_the_size_asked_for() -> None:
+def test_engine_facts_refused_start_shows_the_requested_size() -> None:
     facts = facts_of(FIXTURES / "captures" / "vllm-0.32-tp3-indivisible.log")
     assert (facts.tensor_parallel_size, facts.attention_heads, facts.ready) == (3, 4, False)
 
 
-def test_nothing_is_filled_in() -> None:
+def test_engine_facts_empty_log_has_no_defaults() -> None:
     empty = engine_facts([])
     assert empty == EngineFacts()
     json.dumps(empty.as_dict())
@@ -67,25 +69,25 @@ def engine(version: str = "0.11.0", size: int = 2, **more: object) -> str:
     return f"INFO 01-01 10:00:00 [core.py:1] Initializing a V1 LLM engine (v{version}) with config: {config}"
 
 
-def test_draft_size_is_not_the_size() -> None:
+def test_tensor_parallel_size_ignores_the_draft_size() -> None:
     assert engine_facts([engine(size=4)]).tensor_parallel_size == 4
 
 
-def test_the_last_start_counts() -> None:
+def test_engine_facts_are_those_of_the_last_start() -> None:
     ready = "INFO:     Application startup complete."
     facts = engine_facts([engine(size=2), "GPU KV cache size: 1,000 tokens", ready, engine("0.12.1.dev3+gabc", 4)])
     assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == ("0.12.1.dev3+gabc", 4, 2)
     assert (facts.ready, facts.kv_cache_tokens) == (False, None)
 
 
-def test_engines_of_one_data_parallel_start_are_one_start() -> None:
+def test_boots_data_parallel_engines_are_one_start() -> None:
     arguments = "INFO 01-01 10:00:00 [utils.py:1] non-default args: {'model': '/m', 'data_parallel_size': 2}"
     assert engine_facts([arguments, engine(), engine()]).boots == 1
     assert engine_facts([engine(data_parallel_size=2), engine(data_parallel_size=2)]).boots == 1
     assert engine_facts([arguments, engine(), engine(), arguments]).boots == 2
 
 
-def test_version_line_banner_and_arguments_are_one_start() -> None:
+def test_boots_version_banner_and_arguments_are_one_start() -> None:
     lines = [
         "INFO 01-01 10:00:00 api_server.py:1] vLLM API server version 0.6.3.post1",
         "INFO 01-01 10:00:00 api_server.py:2] args: Namespace(model='/m', api_key='secret', tensor_parallel_size=2, "
@@ -99,7 +101,7 @@ def test_version_line_banner_and_arguments_are_one_start() -> None:
     assert engine_facts(lines[:2]).pipeline_parallel_size == 1
 
 
-def test_arguments_with_objects_in_them() -> None:
+def test_arguments_with_python_objects_are_parsed() -> None:
     line = (
         "INFO 01-01 10:00:00 [utils.py:1] non-default args: {'model': '/m', 'tensor_parallel_size': 4, "
         "'compilation_config': CompilationConfig(level=3), 'hf_token': 'x', 'enforce_eager': True}"
@@ -116,7 +118,7 @@ def rank_line(rank: int, world: int, pp: int, tp: int) -> str:
     return f"rank {rank} in world size {world} is assigned as DP rank 0, PP rank {pp}, TP rank {tp}, EP rank N/A"
 
 
-def test_sizes_from_ranks_only_where_all_have_spoken() -> None:
+def test_sizes_from_rank_lines_need_every_rank() -> None:
     every = [rank_line(pp * 2 + tp, 4, pp, tp) for pp in range(2) for tp in range(2)]
     facts = engine_facts(every)
     assert (facts.tensor_parallel_size, facts.pipeline_parallel_size, facts.world_size) == (2, 2, 4)
@@ -125,13 +127,13 @@ def test_sizes_from_ranks_only_where_all_have_spoken() -> None:
     assert engine_facts([*every, *every]).ranks == facts.ranks
 
 
-def test_two_rank_lines_on_one_line() -> None:
+def test_ranks_two_rank_lines_on_one_line() -> None:
     facts = engine_facts([f"(Worker_TP0 pid=1) {rank_line(0, 2, 0, 0)}(Worker_TP1 pid=2) {rank_line(1, 2, 0, 1)}"])
     assert [entry["tp_rank"] for entry in facts.ranks] == [0, 1]
     assert (facts.tensor_parallel_size, facts.pipeline_parallel_size) == (2, 1)
 
 
-def test_version_from_an_environment_report() -> None:
+def test_vllm_version_from_an_environment_report() -> None:
     assert engine_facts(["vLLM Version: 0.10.1.1"]).vllm_version == "0.10.1.1"
     assert engine_facts(["vLLM Version: 0.10.1.1", engine("0.11.0")]).vllm_version == "0.11.0"
 
@@ -150,7 +152,7 @@ def test_version_from_an_environment_report() -> None:
         (["# nccl-tests version 2.13.13", "[pip3] nvidia-nccl-cu12==2.21.5"], None),
     ],
 )
-def test_nccl_version(lines: list[str], version: str | None) -> None:
+def test_nccl_version_prefers_the_loaded_library(lines: list[str], version: str | None) -> None:
     assert engine_facts(lines).nccl_version == version
 
 
@@ -169,11 +171,11 @@ def test_nccl_version(lines: list[str], version: str | None) -> None:
         ("Custom allreduce is disabled due to an unsupported world size: 16.", None),
     ],
 )
-def test_world_size(line: str, world: int | None) -> None:
+def test_world_size_from_one_line(line: str, world: int | None) -> None:
     assert engine_facts([line]).world_size == world
 
 
-def test_blocks_of_the_old_engine_become_tokens() -> None:
+def test_kv_cache_tokens_from_v0_blocks() -> None:
     assert (
         engine_facts(["INFO 09-10 10:18:37 x.py:57] # GPU blocks: 53121, # CPU blocks: 9362"]).kv_cache_tokens == 849936
     )
@@ -188,21 +190,21 @@ def test_blocks_of_the_old_engine_become_tokens() -> None:
         "(Worker_TP0 pid=7) INFO 11-06 gpu_model_runner.py:4956] Model loading took 7.50 GiB memory and 3.1 seconds",
     ],
 )
-def test_weights_of_a_rank(line: str) -> None:
+def test_model_memory_from_each_wording(line: str) -> None:
     assert engine_facts([line]).model_memory == 7.5 * 2**30
 
 
-def test_time_to_load_is_not_memory() -> None:
+def test_model_memory_ignores_the_loading_time() -> None:
     assert engine_facts(["INFO default_loader.py:501] Loading weights took 7.50 seconds"]).model_memory is None
 
 
-def test_fullest_rank_counts_for_weights_and_the_tightest_for_the_cache() -> None:
+def test_memory_takes_largest_weights_and_smallest_cache() -> None:
     load, cache = "INFO x.py:1] Model loading took {} GiB memory", "INFO x.py:1] Available KV cache memory: {} GiB"
     facts = engine_facts([load.format(7), load.format(9), load.format(8), cache.format("3.5"), cache.format("3.25")])
     assert (facts.model_memory, facts.kv_cache_memory) == (9 * 2**30, 3.25 * 2**30)
 
 
-def test_environment_is_noted_and_masked() -> None:
+def test_environment_is_collected_and_masked() -> None:
     facts = engine_facts(
         [
             "h:1:1 [0] NCCL INFO NCCL_SOCKET_IFNAME set by environment to eth0",
@@ -219,7 +221,7 @@ def test_environment_is_noted_and_masked() -> None:
     }
 
 
-def test_prompts_do_not_make_facts() -> None:
+def test_engine_facts_ignore_prompts() -> None:
     line = f"INFO 01-01 10:00:00 [logger.py:1] Received request cmpl-1: prompt: '{engine(size=8)}'"
     assert engine_facts([engine(), line]).tensor_parallel_size == 2
 
@@ -240,13 +242,13 @@ def test_prompts_do_not_make_facts() -> None:
         ("This can be avoided by a smaller tensor_parallel_size to start with", (None, None)),
     ],
 )
-def test_sizes_from_a_line_that_is_no_start(line: str, sizes: tuple) -> None:
+def test_sizes_from_other_lines_yield_to_the_engine_line(line: str, sizes: tuple) -> None:
     facts = engine_facts([line])
     assert (facts.tensor_parallel_size, facts.pipeline_parallel_size) == sizes
     assert engine_facts([engine(size=8), line]).tensor_parallel_size == 8
 
 
-def test_engine_line_of_a_build_without_a_version_and_one_broken_over_lines() -> None:
+def test_engine_line_without_version_and_split_over_lines() -> None:
     facts = engine_facts(["Initializing an LLM engine (vdev) with config: model='/m', tensor_parallel_size=2, x=1"])
     assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == (None, 2, 1)
     lines = [
@@ -258,30 +260,30 @@ def test_engine_line_of_a_build_without_a_version_and_one_broken_over_lines() ->
     assert (facts.vllm_version, facts.tensor_parallel_size, facts.pipeline_parallel_size) == ("0.6.1.post2", 4, 2)
 
 
-def test_dump_of_a_failed_engine_shows_its_configuration_but_is_no_start() -> None:
+def test_boots_dump_of_a_failed_engine_is_not_a_start() -> None:
     dump = engine("0.11.0", 8).replace("Initializing a", "Dumping input data for")
     facts = engine_facts([dump])
     assert (facts.vllm_version, facts.tensor_parallel_size, facts.boots) == ("0.11.0", 8, 0)
     assert engine_facts([engine("0.11.0", 8), dump, dump]).boots == 1
 
 
-def test_feeding_line_by_line() -> None:
-    facts = LogFacts()
-    facts.feed("(Worker_TP3 pid=1) INFO 01-01 10:00:00 [w.py:1] Available KV cache memory: 1.0 GiB\n")
-    facts.feed("+ vllm serve /m --tensor-parallel-size 4\n")
-    assert facts.result().worker_ranks == [3]
-    assert facts.result().tensor_parallel_size == 4
+def test_engine_log_parser_feed_line_by_line() -> None:
+    parser = EngineLogParser()
+    parser.feed("(Worker_TP3 pid=1) INFO 01-01 10:00:00 [w.py:1] Available KV cache memory: 1.0 GiB\n")
+    parser.feed("+ vllm serve /m --tensor-parallel-size 4\n")
+    assert parser.result().worker_ranks == [3]
+    assert parser.result().tensor_parallel_size == 4
 
 
-def test_a_line_that_changes_the_facts_tells_something() -> None:
-    """NCCL's version apart, which lines of one kind say alike."""
-    silent = set()
+def test_numbers_change_facts_covers_every_changed_fact() -> None:
+    """NCCL's version is excluded because the template distinguishes it by itself."""
+    missed = set()
     for path in sorted((FIXTURES / "logs").glob("*.log")):
-        facts = LogFacts()
+        parser = EngineLogParser()
         for line in path.read_text(errors="replace").splitlines():
-            before = facts.result().as_dict()
-            facts.feed(line)
-            changed = {name for name, value in facts.result().as_dict().items() if value != before[name]}
-            silent |= set() if tells(*strip_prefix(line)) else changed
-    assert silent <= {"nccl_version"}
-    assert not tells(*strip_prefix("gpu-01:8:9 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM"))
+            before = parser.result().as_dict()
+            parser.feed(line)
+            changed = {name for name, value in parser.result().as_dict().items() if value != before[name]}
+            missed |= set() if numbers_change_facts(*strip_prefix(line)) else changed
+    assert missed <= {"nccl_version"}
+    assert not numbers_change_facts(*strip_prefix("gpu-01:8:9 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM"))

@@ -7,12 +7,12 @@ from __future__ import annotations
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable, UnknownLog
 
 
-def test_an_unreadable_log_says_which_and_why() -> None:
+def test_log_unavailable_message_has_source_and_reason() -> None:
     problem = LogUnavailable("/var/log/vllm.log", "permission denied")
     assert (problem.source, problem.reason) == ("/var/log/vllm.log", "permission denied")
     assert str(problem) == "/var/log/vllm.log: permission denied"
 
 
-def test_a_wrong_name_is_told_apart_from_a_log_that_is_unreadable() -> None:
+def test_unknown_log_is_an_input_error_unlike_log_unavailable() -> None:
     assert issubclass(UnknownLog, ValueError)
     assert not issubclass(LogUnavailable, ValueError)

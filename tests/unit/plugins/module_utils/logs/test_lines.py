@@ -68,30 +68,30 @@ from hypothesis import strategies as st
         ('{"message": "hello"}', {}),
     ],
 )
-def test_prefix(line: str, facts: dict[str, t.Any]) -> None:
+def test_strip_prefix_reads_labels(line: str, facts: dict[str, t.Any]) -> None:
     prefix, text = strip_prefix(line + "\r\n")
     assert text == "hello"
     assert {name: getattr(prefix, name) for name in facts} == facts
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_taken(line: str) -> None:
+def test_strip_prefix_accepts_any_text(line: str) -> None:
     _prefix, text = strip_prefix(line)
     assert len(text) <= len(line) or line.startswith("{")
 
 
-def test_json_that_is_no_log_record_stays() -> None:
+def test_clean_keeps_json_that_is_not_a_log_record() -> None:
     assert clean('{"a": 1}') == '{"a": 1}'
     assert clean("{not json") == "{not json"
 
 
-def test_header_in_the_middle_of_a_line() -> None:
+def test_nccl_header_is_found_in_the_middle_of_a_line() -> None:
     header = nccl_header("half a line gpu-a:11:22 [3] NCCL WARN x")
     assert header is not None
     assert header.groups() == ("gpu-a", "11", "3", "WARN")
 
 
-def test_what_users_wrote_is_cut_off() -> None:
+def test_without_user_text_removes_requests_and_keeps_errors() -> None:
     assert without_user_text("Received request cmpl-1: prompt: 'CUDA error'") == ""
     assert without_user_text('INFO: 1.2.3.4 - "GET /?q=Xid HTTP/1.1" 200').endswith("- ")
     assert without_user_text("CUDA error") == "CUDA error"
@@ -111,5 +111,5 @@ def test_what_users_wrote_is_cut_off() -> None:
         *((f'x "{verb} /Xid HTTP/1.1" 200', "x ") for verb in "GET POST PUT HEAD DELETE OPTIONS PATCH".split()),
     ],
 )
-def test_everything_that_users_write_is_cut_off(line: str, kept: str) -> None:
+def test_without_user_text_removes_every_kind_of_user_text(line: str, kept: str) -> None:
     assert without_user_text(line) == kept

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS, XIDS
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_findings import (
     LogFinding,
     SourceScan,
@@ -13,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_findings im
     findings,
     healthy,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import LogFault, Scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import Scan
 
 
 def scanned(*faults: LogFault) -> SourceScan:

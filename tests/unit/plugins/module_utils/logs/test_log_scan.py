@@ -19,7 +19,7 @@ OOM = "RuntimeError: CUDA error: out of memory\n"
 
 
 class BareNode(Commands):
-    """A node without any of the programs."""
+    """A node on which no program is installed."""
 
     def which(self, name: str) -> str | None:
         return None
@@ -29,7 +29,7 @@ def checks(result: dict) -> dict[str, str]:
     return {finding["check"]: finding["status"] for finding in result["findings"]}
 
 
-def test_root_cause_stands_before_what_follows_from_it() -> None:
+def test_findings_list_the_root_cause_before_consequences() -> None:
     result = run({"paths": [str(FIXTURES / "logs" / "009_vllm09-dynamo-shm-full.log")]})
     first, second = result["findings"][:2]
     assert (first["class"], first["status"], first["rank"], first["first_line"]) == ("nccl_shm", "fail", 1, 6)
@@ -39,7 +39,7 @@ def test_root_cause_stands_before_what_follows_from_it() -> None:
     assert result["engine"]["tensor_parallel_size"] == 2
 
 
-def test_clean_log_passes_and_says_what_it_does_not_show() -> None:
+def test_run_clean_log_passes_and_transport_is_not_tested() -> None:
     result = run({"paths": [str(FIXTURES / "captures" / "vllm-0.32-tp2.log")]})
     assert checks(result) == {"nccl.errors": "pass", "nccl.transport": "not_tested"}
     assert result["healthy"] is True
@@ -47,7 +47,7 @@ def test_clean_log_passes_and_says_what_it_does_not_show() -> None:
     assert result["engine"]["ready"] is True
 
 
-def test_transport_is_named() -> None:
+def test_run_socket_transport_is_a_warning() -> None:
     result = run({"paths": [str(FIXTURES / "logs" / "017_nccl-two-nodes-socket-fallback.log")]})
     transport = next(finding for finding in result["findings"] if finding["class"] == "transport_net_socket")
     assert (transport["status"], transport["check"]) == ("warn", "nccl.transport")
@@ -55,25 +55,25 @@ def test_transport_is_named() -> None:
     assert result["nccl_version"] == "2.21.5+cuda12.4"
 
 
-def test_result_is_plain_data() -> None:
+def test_run_result_is_plain_data() -> None:
     for path in sorted((FIXTURES / "logs").glob("*.log")):
         json.dumps(run({"paths": [str(path)]}))
 
 
 @pytest.mark.parametrize("options", [{}, {"container": "vllm"}, {"journal_unit": "vllm"}])
-def test_nothing_to_scan_is_not_tested(options: dict) -> None:
+def test_run_without_readable_log_is_not_tested(options: dict) -> None:
     result = run(options, BareNode())
     assert checks(result) == {"nccl.errors": "not_tested", "nccl.transport": "not_tested"}
     assert result["healthy"] is None
 
 
-def test_kernel_log_that_cannot_be_read_is_not_tested() -> None:
+def test_run_unreadable_kernel_log_is_not_tested() -> None:
     result = run({"text": "fine\n", "kernel": True}, BareNode())
     assert checks(result)["hardware.xid"] == "not_tested"
     assert checks(result)["nccl.errors"] == "pass"
 
 
-def test_kernel_log_without_xid_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_kernel_log_with_and_without_xid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_scan, "kernel_source", lambda *_args: log_scan.text_source("[1.0] boot\n", "kernel log"))
     assert checks(run({"kernel": True}))["hardware.xid"] == "pass"
     text = "[1.0] NVRM: Xid (PCI:0000:0b:00): 79, pid=1\n"
@@ -83,7 +83,7 @@ def test_kernel_log_without_xid_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["findings"][0]["summary"] == "Xid error 79 on GPU 0000:0b:00, line 1"
 
 
-def test_kernel_log_in_a_file(tmp_path: pathlib.Path) -> None:
+def test_run_kernel_paths_are_judged_as_kernel_log(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "node.log"
     path.write_text("[1.0] boot\n")
     result = run({"kernel_paths": [str(path)]})
@@ -98,13 +98,13 @@ def test_kernel_log_in_a_file(tmp_path: pathlib.Path) -> None:
     assert checks(run({"kernel_paths": [str(path)]}))["hardware.xid"] == "not_tested"
 
 
-def test_a_log_that_cannot_be_read_beside_a_clean_one_is_no_pass() -> None:
+def test_run_unreadable_log_next_to_a_clean_one_is_not_tested() -> None:
     result = run({"text": "fine\n", "container": "vllm"}, BareNode())
     assert checks(result)["nccl.errors"] == "not_tested"
     assert "neither docker nor podman" in result["findings"][0]["summary"]
 
 
-def test_an_empty_log_beside_a_clean_one_is_noted(tmp_path: pathlib.Path) -> None:
+def test_run_empty_log_next_to_a_clean_one_is_a_note(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "empty.log"
     path.touch()
     result = run({"text": "fine\n", "paths": [str(path)]})
@@ -112,7 +112,7 @@ def test_an_empty_log_beside_a_clean_one_is_noted(tmp_path: pathlib.Path) -> Non
     assert result["notes"] == [f"{path}: empty"]
 
 
-def test_empty_text_and_empty_file(tmp_path: pathlib.Path) -> None:
+def test_run_empty_text_and_empty_file_are_not_tested(tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty.log").touch()
     for options in ({"text": ""}, {"paths": [str(tmp_path / "empty.log")]}):
         result = run(options)
@@ -120,7 +120,7 @@ def test_empty_text_and_empty_file(tmp_path: pathlib.Path) -> None:
         assert checks(result)["nccl.errors"] == "not_tested"
 
 
-def test_damaged_file_keeps_what_was_read_before(tmp_path: pathlib.Path) -> None:
+def test_run_damaged_rotated_file_is_reported_as_unread(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "v.log"
     path.write_text("fine\n")
     (tmp_path / "v.log.1.gz").write_bytes(gzip.compress(OOM.encode())[:-6])
@@ -131,24 +131,26 @@ def test_damaged_file_keeps_what_was_read_before(tmp_path: pathlib.Path) -> None
     )
 
 
-def test_fault_over_rotated_files_is_one_fault(tmp_path: pathlib.Path) -> None:
+def test_run_fault_in_several_rotated_files_is_one_fault(tmp_path: pathlib.Path) -> None:
     (tmp_path / "v.log.1").write_text("x\n" + OOM)
     (tmp_path / "v.log").write_text(OOM + OOM)
     (fault,) = [
-        each for each in run({"paths": [str(tmp_path / "v.log")], "rotated": True})["findings"] if each["class"]
+        finding
+        for finding in run({"paths": [str(tmp_path / "v.log")], "rotated": True})["findings"]
+        if finding["class"]
     ]
     assert (fault["count"], fault["first_line"], fault["last_line"]) == (3, 2, 2)
     assert fault["evidence"] == {"source": str(tmp_path / "v.log.1"), "last_source": str(tmp_path / "v.log")}
 
 
-def test_several_logs_stay_apart(tmp_path: pathlib.Path) -> None:
+def test_run_several_logs_have_separate_findings(tmp_path: pathlib.Path) -> None:
     for name in ("a.log", "b.log"):
         (tmp_path / name).write_text(OOM)
     result = run({"paths": [str(tmp_path / "*.log")]})
-    assert [each["evidence"]["source"][-5:] for each in result["findings"] if each["class"]] == ["a.log", "b.log"]
+    assert [item["evidence"]["source"][-5:] for item in result["findings"] if item["class"]] == ["a.log", "b.log"]
 
 
-def test_failed_earlier_starts_are_mentioned() -> None:
+def test_run_faults_of_earlier_starts_are_evidence() -> None:
     start = (
         "INFO x [c.py:1] Initializing a V1 LLM engine (v0.11.0) with config: model='/m', tensor_parallel_size=1, y=2\n"
     )
@@ -157,14 +159,14 @@ def test_failed_earlier_starts_are_mentioned() -> None:
     assert result["findings"][0]["evidence"]["earlier_starts"] == {"cuda_oom": 1}
 
 
-def test_secrets_do_not_leave_the_log() -> None:
+def test_run_result_holds_no_secrets() -> None:
     text = "vllm serve: error: unrecognized arguments: --api-key sk-123456789 --hf-token=hf_abcdefghijk --foo\n"
     dumped = json.dumps(run({"text": text}))
     assert "sk-123456789" not in dumped
     assert "hf_abcdefghijk" not in dumped
 
 
-def test_max_bytes_is_said_in_notes(tmp_path: pathlib.Path) -> None:
+def test_run_max_bytes_is_a_note(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "v.log"
     path.write_text(OOM + "x" * 50 + "\nfine\n")
     result = run({"paths": [str(path)], "max_bytes": 20})
@@ -184,7 +186,7 @@ def test_max_bytes_is_said_in_notes(tmp_path: pathlib.Path) -> None:
         ("all-reduce-perf-socket", {"transport_net_socket": 8}),
     ],
 )
-def test_paths_between_two_h200(log: str, transports: dict[str, int]) -> None:
+def test_run_transports_of_two_h200_logs(log: str, transports: dict[str, int]) -> None:
     result = run({"paths": [str(FIXTURES / f"nccl/h200x2/{log}.log")]})
     assert result["transports"] == transports
     assert result["nccl_version"] == "2.28.9+cuda13.0"
@@ -199,12 +201,12 @@ def test_paths_between_two_h200(log: str, transports: dict[str, int]) -> None:
         ({"text": "x", "max_bytes": -1}, "-1"),
     ],
 )
-def test_wrong_input_is_refused(options: dict, message: str) -> None:
+def test_run_invalid_option_is_a_value_error(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run(options)
 
 
-# VmHWM and not ru_maxrss of the process itself, which begins with the memory of the process that started it.
+# VmHWM instead of ru_maxrss, which starts with the memory of the parent process.
 MEASURE = """
 import re, resource, sys
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import run
@@ -215,7 +217,7 @@ print(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024, r
 """
 
 
-def test_a_gigabyte_with_a_giant_line_stays_below_100_mb(tmp_path: pathlib.Path) -> None:
+def test_run_gigabyte_log_stays_below_100_mb(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "huge.log"
     with path.open("wb") as log:
         log.write(b"start\n")

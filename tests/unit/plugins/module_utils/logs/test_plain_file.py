@@ -23,7 +23,7 @@ def opened(path: pathlib.Path, data: bytes, start: int = 0) -> tuple[t.BinaryIO,
     return stream, file
 
 
-def test_only_what_lies_on_disk_as_it_is(tmp_path: pathlib.Path) -> None:
+def test_plain_file_of_compressed_or_piped_stream_is_none(tmp_path: pathlib.Path) -> None:
     (tmp_path / "log.gz").write_bytes(gzip.compress(b"text"))
     with gzip.open(tmp_path / "log.gz") as packed:
         assert PlainFile.of(t.cast(t.BinaryIO, packed)) is None
@@ -32,14 +32,14 @@ def test_only_what_lies_on_disk_as_it_is(tmp_path: pathlib.Path) -> None:
         assert process.stdout and PlainFile.of(t.cast(t.BinaryIO, process.stdout)) is None
 
 
-def test_tells_of_the_rest_of_the_file_only(tmp_path: pathlib.Path) -> None:
+def test_plain_file_covers_the_rest_of_the_file_only(tmp_path: pathlib.Path) -> None:
     stream, file = opened(tmp_path / "log", b"one\ntwo\nthree\n", 4)
     with stream:
         assert (file.size, file.line_ends(), file.last(6), file.last(99)) == (10, 2, b"three\n"[-6:], b"two\nthree\n")
         assert set(file.sample(2, 3)) <= set(b"two\nthree\n")
 
 
-def test_the_end_is_where_the_other_process_stopped(tmp_path: pathlib.Path) -> None:
+def test_plain_file_note_end_follows_the_other_process(tmp_path: pathlib.Path) -> None:
     stream, file = opened(tmp_path / "log", b"one\ntwo\n", 4)
     with stream:
         with (tmp_path / "log").open("ab") as log:
@@ -50,7 +50,7 @@ def test_the_end_is_where_the_other_process_stopped(tmp_path: pathlib.Path) -> N
         assert (file.size, file.last(6)) == (10, b"grown\n")
 
 
-def test_sees_a_giant_line_wherever_it_is(tmp_path: pathlib.Path) -> None:
+def test_plain_file_has_giant_lines_at_any_position(tmp_path: pathlib.Path) -> None:
     for before in (0, 5, BLOCK // 2, BLOCK):
         short = b"x\n" * (before // 2)
         giant, file = opened(tmp_path / "giant", short + b"y" * (2 * BLOCK) + b"\n" + short)

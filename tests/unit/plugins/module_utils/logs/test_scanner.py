@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scanner against labelled logs, against wordings of every class, and against what only looks like a fault."""
+"""Test the scanner with labelled logs, with wordings of every class, and with lines that only look like a fault."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs import scanner as module
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import clean
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import Sieve, Tail
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogFilter, LogTail
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_findings import (
     SourceScan,
     Unread,
     findings,
     healthy,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import NEEDLES, Scan, Scanner
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import REQUIRED_SUBSTRINGS, Scan, Scanner
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import SIGNATURES
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.template_cache import TemplateCache
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 HERE = pathlib.Path(__file__).parent
@@ -38,10 +39,10 @@ ENGINE_BYTES = ENGINE.encode() + b"\n"
 
 def scan(data: bytes | str) -> Scan:
     raw = data.encode() if isinstance(data, str) else data
-    sieve, scanner = Sieve(io.BytesIO(raw), NEEDLES), Scanner()
-    for hits in sieve.hits():
-        scanner.feed(hits)
-    return scanner.finish(sieve.tail)
+    log_filter, scanner = LogFilter(io.BytesIO(raw), REQUIRED_SUBSTRINGS), Scanner()
+    for matches in log_filter.matches():
+        scanner.feed(matches)
+    return scanner.finish(log_filter.tail)
 
 
 def serious(result: Scan) -> set[str]:
@@ -52,23 +53,21 @@ def labelled(label: dict) -> Scan:
     return scan((FIXTURES / "logs" / label["file"]).read_bytes())
 
 
-def test_precision_and_recall_on_labelled_logs() -> None:
+def test_scanner_labelled_logs_reach_precision_and_recall() -> None:
     hits = missed = extra = 0
     for label in LABELS:
         expected = {finding["class"] for finding in label["findings"] if finding["severity"] != "info"}
-        told = findings([SourceScan("log", labelled(label))], Unread())
-        found = {finding.class_ for finding in told if finding.severity in ("error", "warning")}
-        hits, missed, extra = (
-            hits + len(expected & found),
-            missed + len(expected - found),
-            extra + len(found - expected),
-        )
+        log_findings = findings([SourceScan("log", labelled(label))], Unread())
+        classes = {finding.class_ for finding in log_findings if finding.severity in ("error", "warning")}
+        hits += len(expected & classes)
+        missed += len(expected - classes)
+        extra += len(classes - expected)
     assert hits / (hits + missed) >= 0.97
     assert hits / (hits + extra) >= 0.97
 
 
 @pytest.mark.parametrize("label", LABELS, ids=lambda label: label["file"][:3])
-def test_labelled_log(label: dict) -> None:
+def test_scanner_labelled_log_gives_labelled_findings_and_facts(label: dict) -> None:
     result = labelled(label)
     assert healthy([SourceScan("log", result)]) is label["healthy"]
     if label["healthy"]:
@@ -83,19 +82,19 @@ def test_labelled_log(label: dict) -> None:
         assert any(fault.first_line <= number <= fault.last_line for fault in same for number in numbers)
 
 
-def test_no_fault_in_captures_of_healthy_servers() -> None:
+def test_scanner_healthy_captures_have_no_fault() -> None:
     for name in ("vllm-0.27-tp2", "vllm-0.32-dp2", "vllm-0.32-tp1", "vllm-0.32-tp2"):
         assert scan((FIXTURES / "captures" / f"{name}.log").read_bytes()).faults == []
 
 
-def test_refused_start_names_the_reason_not_the_validator() -> None:
+def test_scanner_refused_start_reports_the_reason() -> None:
     (fault,) = scan((FIXTURES / "captures" / "vllm-0.32-tp3-indivisible.log").read_bytes()).faults
     assert fault.class_ == "vllm_config_error"
     assert "attention heads (4) must be divisible" in fault.line
 
 
 @pytest.mark.parametrize("message", MESSAGES["faults"], ids=lambda message: message["text"][:60])
-def test_wording(message: dict) -> None:
+def test_scanner_wording_gives_its_class_and_severity(message: dict) -> None:
     result = scan(message["text"] + "\n")
     assert serious(result) == set(message["classes"])
     if "severity" in message:
@@ -131,16 +130,16 @@ PREFIXES = (
         ),
     ],
 )
-def test_prefix_does_not_hide_a_fault(prefix: str, text: str, class_: str) -> None:
+def test_scanner_prefixed_line_shows_its_fault(prefix: str, text: str, class_: str) -> None:
     assert serious(scan(prefix + text + "\n")) == {class_}
 
 
 @pytest.mark.parametrize("text", MESSAGES["harmless"], ids=lambda text: text[:60])
-def test_harmless(text: str) -> None:
+def test_scanner_harmless_line_is_no_serious_fault(text: str) -> None:
     assert serious(scan(ENGINE + "\n" + text + "\nINFO:     Application startup complete.\n")) == set()
 
 
-def test_every_signature_has_an_example_that_its_needle_lets_through() -> None:
+def test_signatures_have_examples_that_contain_their_needle() -> None:
     texts = [clean(line) for message in MESSAGES["faults"] for line in message["text"].splitlines()]
     for name in (path for path in sorted((FIXTURES / "logs").glob("*.log"))):
         texts += [clean(line) for line in name.read_text(errors="replace").splitlines()]
@@ -152,25 +151,25 @@ def test_every_signature_has_an_example_that_its_needle_lets_through() -> None:
     assert {signature.class_ for signature in SIGNATURES} - shown <= {"transport_net_other", "transport_shm"}
 
 
-def test_one_fault_that_prints_hundreds_of_lines_is_one_finding() -> None:
+def test_scanner_repeated_line_is_one_fault_with_a_count() -> None:
     line = "(Worker_TP1 pid=7) ERROR 10-01 10:00:00 [x.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried {} MiB\n"
     result = scan("INFO ok\n" + "".join(line.format(size) for size in range(3000)))
     (fault,) = result.faults
     assert (fault.count, fault.first_line, fault.last_line, fault.rank) == (3000, 2, 3001, 1)
 
 
-def test_the_last_start_counts_but_the_kernel_is_remembered() -> None:
+def test_scanner_new_start_drops_earlier_faults_but_keeps_xids() -> None:
     fault = "RuntimeError: CUDA error: out of memory\n"
     xid = "kernel: NVRM: Xid (PCI:0000:0b:00): 48, pid=1\n"
     result = scan(
         ENGINE + "\n" + fault + xid + ENGINE.replace("size=2", "size=4") + "\nINFO: Application startup complete.\n"
     )
-    assert [each.class_ for each in result.faults] == ["xid"]
+    assert [fault.class_ for fault in result.faults] == ["xid"]
     assert result.earlier == {"cuda_oom": 1}
     assert (result.facts.tensor_parallel_size, result.facts.boots) == (4, 2)
 
 
-def test_xids_are_told_apart_by_number_and_gpu() -> None:
+def test_scanner_xids_are_separated_by_number_and_gpu() -> None:
     lines = [f"NVRM: Xid (PCI:0000:{bus}:00): {code}, pid=1\n" for bus in ("0b", "0c") for code in (13, 45)]
     result = scan("".join(lines * 3))
     assert {(fault.device, fault.code, fault.severity, fault.count) for fault in result.faults} == {
@@ -187,7 +186,7 @@ WAIT = (
 )
 
 
-def test_waiting_that_ends_in_work_is_no_hang() -> None:
+def test_worker_hang_is_not_reported_if_work_follows() -> None:
     waits = "".join(WAIT.format(minute) for minute in range(4))
     assert serious(scan(ENGINE + "\n" + waits)) == {"worker_hang"}
     assert (
@@ -202,14 +201,14 @@ def test_waiting_that_ends_in_work_is_no_hang() -> None:
     assert serious(scan(ENGINE + "\n" + waits + work.replace("9.4", "0.0").replace("31.0", "0.0"))) == {"worker_hang"}
 
 
-def test_every_sign_of_progress_ends_a_wait_not_only_the_first_of_its_kind() -> None:
+def test_worker_hang_is_cleared_by_any_progress_line() -> None:
     waits = "".join(WAIT.format(minute) for minute in range(3))
     progress = "(EngineCore pid=1) INFO 04-07 12:4{}:58 [x.py:1] Graph capturing finished in {} secs\n"
     log = ENGINE + "\n" + progress.format(0, 9) + waits + progress.format(9, 31)
     assert serious(scan(log)) == set()
 
 
-def test_running_requests_without_tokens_for_a_minute_are_a_hang() -> None:
+def test_worker_hang_requests_without_tokens_for_a_minute() -> None:
     line = (
         "INFO 04-07 12:50:00 [l.py:1] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation "
         "throughput: 0.0 tokens/s, Running: {} reqs, Waiting: 0 reqs\n"
@@ -231,20 +230,20 @@ def test_running_requests_without_tokens_for_a_minute_are_a_hang() -> None:
         "1b000 commId 0x9 - Init START",
     ],
 )
-def test_log_that_stops_where_starts_hang(ending: str) -> None:
+def test_startup_hang_log_ends_at_a_known_point(ending: str) -> None:
     assert serious(scan(ENGINE + "\n" + ending + "\n")) == {"startup_hang"}
     assert serious(scan(ENGINE + "\n" + ending + "\nINFO:     Application startup complete.\n")) == set()
     assert serious(scan(ENGINE.replace("size=2", "size=1") + "\n" + ending + "\n")) == set()
 
 
-def test_piece_of_a_log_that_only_waits_hangs_where_it_says_so_more_than_once() -> None:
+def test_startup_hang_partial_log_needs_two_waiting_lines() -> None:
     wait = "DEBUG 01-01 10:00:10 [utils.py:1] Waiting for 1 local, 0 remote core engine proc(s) to start.\n"
     assert serious(scan(wait)) == set()
     assert serious(scan(wait * 2)) == {"startup_hang"}
     assert serious(scan(wait * 2 + "INFO:     Application startup complete.\n")) == set()
 
 
-def test_exception_that_ends_a_start_is_told_without_a_class() -> None:
+def test_engine_failed_start_ending_in_an_exception_shows_it() -> None:
     traceback = 'Traceback (most recent call last):\n  File "/x.py", line 3, in load\n    return read(arg)\n'
     last = "resource_tracker.py:254: UserWarning: There appear to be 1 leaked shared_memory objects\n"
     result = scan(ENGINE + "\n" + traceback + "TypeError: not a string\n" + last)
@@ -259,7 +258,7 @@ def test_exception_that_ends_a_start_is_told_without_a_class() -> None:
     assert scan(traceback + "TypeError: not a string\n").faults == []
 
 
-def test_what_vllm_only_warns_of_is_no_error_unless_nccl_speaks_on_the_same_line() -> None:
+def test_scanner_vllm_warning_is_no_error_without_nccl_on_the_line() -> None:
     warning = "WARNING 01-01 10:00:00 [x.py:1] no workspace: CUDA error: invalid argument"
     assert serious(scan(warning + "\n")) == set()
     assert serious(scan(warning.replace("WARNING", "ERROR") + "\n")) == {"nccl_cuda_error"}
@@ -267,7 +266,7 @@ def test_what_vllm_only_warns_of_is_no_error_unless_nccl_speaks_on_the_same_line
     assert serious(scan(halves + "\n")) == {"nccl_cuda_error"}
 
 
-def test_device_is_no_rank_where_a_line_tells_of_other_nodes() -> None:
+def test_rank_of_network_fault_is_not_the_device() -> None:
     lines = (
         "a:1:1 [3] transport/net_ib.cc:1 NCCL WARN NET/IB : Got completion from peer 10.0.0.2<1> with status=12\n"
         "a:1:1 [3] misc/shmutils.cc:72 NCCL WARN Error: failed to extend /dev/shm/nccl-U to 9 bytes\n"
@@ -276,42 +275,42 @@ def test_device_is_no_rank_where_a_line_tells_of_other_nodes() -> None:
     assert ranks == {"nccl_ib_error": (None, "3"), "nccl_shm": (3, "3")}
 
 
-def test_rank_of_an_nccl_line_comes_from_its_own_table_where_several_nodes_speak() -> None:
+def test_rank_with_several_nodes_comes_from_comm_lines() -> None:
     lines = (
         "a:1:1 [0] NCCL INFO comm 0x1 rank 0 nranks 2 cudaDev 0 nvmlDev 0 busId 1 - Init COMPLETE\n"
         "b:7:7 [0] NCCL INFO comm 0x1 rank 1 nranks 2 cudaDev 0 nvmlDev 0 busId 1 - Init COMPLETE\n"
         "b:7:9 [0] misc/shmutils.cc:72 NCCL WARN Error: failed to extend /dev/shm/nccl-U to 9 bytes\n"
     )
-    (fault,) = [each for each in scan(lines).faults if each.severity == "error"]
+    (fault,) = [fault for fault in scan(lines).faults if fault.severity == "error"]
     assert (fault.rank, fault.device) == (1, "0")
 
 
-def test_transports_are_counted() -> None:
+def test_scanner_counts_transports() -> None:
     line = "h:1:1 [0] NCCL INFO Channel 0{}/0 : 0[0] -> 1[1] via {}\n"
     data = "".join(line.format(channel, way) for channel in range(4) for way in ("SHM/direct/direct", "NET/FasTrak/0"))
     assert scan(data).transports == {"transport_shm": 4, "transport_net_other": 4}
 
 
-def test_progress_bar_and_error_on_one_line() -> None:
+def test_scanner_carriage_returns_separate_messages() -> None:
     assert serious(scan("Loading: 10%\rLoading: 50%\rRuntimeError: CUDA error: out of memory\n")) == {"cuda_oom"}
 
 
-def test_binary_and_empty_logs() -> None:
+def test_scanner_accepts_binary_and_empty_logs() -> None:
     assert scan(b"").faults == []
     assert scan(bytes(range(256)) * 4096).faults == []
     assert serious(scan(b"\xff\x00\xfe NVRM: Xid (PCI:0000:0b:00): 79, \x80\n")) == {"xid"}
 
 
-def told(lines: list[bytes]) -> tuple[list[tuple], dict[str, int], dict[str, t.Any]]:
-    """What the scanner says of these lines, but for ranks, of which it takes only as many as it needs to."""
+def scan_lines(lines: list[bytes]) -> tuple[list[tuple], dict[str, int], dict[str, t.Any]]:
+    """Return the scan of these lines without ranks, which the scanner does not collect completely."""
     scanner = Scanner()
-    for place in range(0, len(lines), 50):
-        scanner.feed(b"".join(b"%d:%b\n" % (place + n, line) for n, line in enumerate(lines[place : place + 50], 1)))
-    result = scanner.finish(Tail(tuple(lines[-100:]), lambda: len(lines)))
+    for start in range(0, len(lines), 50):
+        scanner.feed(b"".join(b"%d:%b\n" % (start + n, line) for n, line in enumerate(lines[start : start + 50], 1)))
+    result = scanner.finish(LogTail(tuple(lines[-100:]), lambda: len(lines)))
     return (
         [
-            (each.class_, each.severity, each.code, each.count, each.first_line, each.last_line)
-            for each in result.faults
+            (fault.class_, fault.severity, fault.code, fault.count, fault.first_line, fault.last_line)
+            for fault in result.faults
         ],
         result.transports,
         result.facts.as_dict(),
@@ -319,7 +318,7 @@ def told(lines: list[bytes]) -> tuple[list[tuple], dict[str, int], dict[str, t.A
 
 
 def renumbered(line: bytes, random_: random.Random) -> bytes:
-    """Another line of the same kind. Numbers of two digits stay so, as stamps have them; those of names stay as is."""
+    """Return another line of the same template: two-digit numbers keep their length, numbers in names their value."""
 
     def other(match: re.Match[bytes]) -> bytes:
         size = len(match[0])
@@ -329,17 +328,15 @@ def renumbered(line: bytes, random_: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("part", range(6))
-def test_what_is_told_from_the_kind_alone_is_what_reading_each_line_tells(
-    part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_template_cache_gives_the_result_of_parsing_every_line(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random_ = random.Random(part)
     texts = [message["text"] for message in MESSAGES["faults"]] + MESSAGES["harmless"]
     pool = [line for text in texts[part::6] for line in text.encode().splitlines() if len(line) < 2000]
-    # Enough of each to be only counted in the end, in bursts and mixed, and with the original numbers in between.
+    # Enough lines of each template that the last ones are only counted, in bursts and mixed with the original numbers.
     lines = [line if copy % 7 == 0 else renumbered(line, random_) for line in pool for copy in range(20)]
     lines += random_.choices(pool, k=200) + [renumbered(line, random_) for line in random_.choices(pool, k=1000)]
     monkeypatch.setattr(module, "_SATURATED", 3)
-    quick = told(lines)
+    counted = scan_lines(lines)
     monkeypatch.setattr(module, "_SATURATED", 10**9)
-    monkeypatch.setattr(Scanner, "_remember", lambda *_arguments: None)
-    assert quick == told(lines)
+    monkeypatch.setattr(TemplateCache, "remember", lambda *_arguments: None)
+    assert counted == scan_lines(lines)

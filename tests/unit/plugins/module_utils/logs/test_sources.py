@@ -39,7 +39,7 @@ def all_lines(sources: list[LogSource]) -> list[str]:
 
 
 class FakeCommands(Commands):
-    """A node with the programs that ``programs`` names, each a shell script that gets the arguments."""
+    """A node with ``programs``: name -> shell script that receives the arguments."""
 
     def __init__(self, folder: pathlib.Path, programs: dict[str, str]) -> None:
         self.calls: list[list[str]] = []
@@ -52,34 +52,34 @@ class FakeCommands(Commands):
     def which(self, name: str) -> str | None:
         return shutil.which(name, path=str(self.folder))
 
-    def run(self, argv: list[str]) -> tuple[int, str]:
+    def complete(self, argv: list[str], *arguments, **options) -> subprocess.CompletedProcess[str]:
         self.calls.append(argv)
-        return super().run([str(self.folder / argv[0]), *argv[1:]])
+        return super().complete([str(self.folder / argv[0]), *argv[1:]], *arguments, **options)
 
     def start(self, argv: list[str]):
         self.calls.append(argv)
         return super().start([str(self.folder / argv[0]), *argv[1:]])
 
 
-def test_text() -> None:
+def test_text_source_gives_its_lines() -> None:
     assert list(iter_lines(text_source("one\r\ntwo\nthree"))) == ["one", "two", "three"]
     assert list(iter_lines(text_source(""))) == []
 
 
-def test_file_with_bytes_that_are_no_text(tmp_path: pathlib.Path) -> None:
+def test_file_source_with_invalid_utf8_is_read(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.log"
     path.write_bytes(b"\xff\x00x\nnext\n")
     assert list(all_lines(file_sources(str(path)))) == ["\ufffd\x00x", "next"]
 
 
-def test_line_across_blocks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_line_across_blocks_is_complete(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "BLOCK", 4)
     path = tmp_path / "a.log"
     path.write_bytes("αβγδ\nabcdefghij\n\nend".encode())
     assert list(all_lines(file_sources(str(path)))) == ["αβγδ", "abcdefghij", "", "end"]
 
 
-def test_pattern_and_missing_files(tmp_path: pathlib.Path) -> None:
+def test_file_sources_pattern_and_missing_files(tmp_path: pathlib.Path) -> None:
     for name in ("b.log", "a.log"):
         (tmp_path / name).write_text(name)
     assert [source.name for source in file_sources(str(tmp_path / "*.log"))] == [
@@ -94,7 +94,7 @@ def test_pattern_and_missing_files(tmp_path: pathlib.Path) -> None:
         file_sources(str(tmp_path))
 
 
-def test_rotated_siblings_oldest_first(tmp_path: pathlib.Path) -> None:
+def test_file_sources_rotated_siblings_are_oldest_first(tmp_path: pathlib.Path) -> None:
     (tmp_path / "v.log").write_text("new\n")
     (tmp_path / "v.log.1").write_text("middle\n")
     (tmp_path / "v.log.2.gz").write_bytes(gzip.compress(b"old\n"))
@@ -107,7 +107,7 @@ def test_rotated_siblings_oldest_first(tmp_path: pathlib.Path) -> None:
     assert list(all_lines(file_sources(str(tmp_path / "d.log"), rotated=True))) == ["21", "22", "new"]
 
 
-def test_tail_of_file_and_of_gzip(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_sources_max_bytes_of_plain_and_gzip_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "BLOCK", 7)
     data = b"".join(b"line %03d\n" % number for number in range(100))
     plain, packed = tmp_path / "a.log", tmp_path / "a.log.gz"
@@ -121,28 +121,30 @@ def test_tail_of_file_and_of_gzip(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     assert file_sources(str(plain), max_bytes=10_000)[0].note is None
 
 
-def test_damaged_gzip(tmp_path: pathlib.Path) -> None:
+def test_file_source_damaged_gzip_is_log_unavailable(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(os.urandom(4096))[:600])
     with pytest.raises(LogUnavailable, match="damaged gzip"):
         list(all_lines(file_sources(str(path))))
 
 
-def test_file_that_may_not_be_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_source_without_permission_is_log_unavailable(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "secret.log"
     path.write_text("x")
 
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    # root reads everything, so the refusal is made here
+    # root may read any file, so the refusal is simulated
     (source,) = file_sources(str(path))
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(LogUnavailable, match="permission denied"):
         list(iter_lines(source))
 
 
-def test_folder_that_may_not_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_source_in_forbidden_folder_is_log_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_kwargs: object) -> os.stat_result:
         raise PermissionError(13, "Permission denied")
 
@@ -153,31 +155,31 @@ def test_folder_that_may_not_be_entered(monkeypatch: pytest.MonkeyPatch) -> None
         list(iter_lines(source))
 
 
-def test_device_is_not_a_log() -> None:
+def test_file_sources_device_is_unknown_log() -> None:
     assert not stat.S_ISREG(os.stat("/dev/null").st_mode)
     with pytest.raises(UnknownLog, match="not a regular file"):
         file_sources("/dev/null")
 
 
-DOCKER = 'case "$1" in container) [ "$5" = vllm ] || { echo "Error response: No such container: $5"; exit 1; };; '
-DOCKER += "logs) echo out; echo err >&2;; esac"
+INSPECT = '[ "$3" = vllm ] || { echo "Error response: No such container: $3" >&2; exit 1; }; echo "[{}]";;'
+DOCKER = f'case "$1" in container) {INSPECT} logs) echo out; echo err >&2;; esac'
 
 
-def test_container_gives_both_streams(tmp_path: pathlib.Path) -> None:
+def test_container_source_gives_both_streams(tmp_path: pathlib.Path) -> None:
     commands = FakeCommands(tmp_path, {"docker": DOCKER})
     source = container_source("vllm", Since.parse("2h"), 0, commands)
     assert list(iter_lines(source)) == ["out", "err"]
     assert commands.calls[-1] == ["docker", "logs", "--since", "7200s", "vllm"]
 
 
-def test_container_that_does_not_exist(tmp_path: pathlib.Path) -> None:
+def test_container_source_unknown_container_is_unknown_log(tmp_path: pathlib.Path) -> None:
     with pytest.raises(UnknownLog, match="no container named 'other'"):
         container_source("other", None, 0, FakeCommands(tmp_path, {"docker": DOCKER}))
-    with pytest.raises(UnknownLog, match="not a container name"):
+    with pytest.raises(UnknownLog, match="invalid container name"):
         container_source("--help", None, 0, FakeCommands(tmp_path, {"docker": DOCKER}))
 
 
-def test_container_engine_missing_or_down(tmp_path: pathlib.Path) -> None:
+def test_container_source_engine_missing_or_down_is_unavailable(tmp_path: pathlib.Path) -> None:
     with pytest.raises(LogUnavailable, match="neither docker nor podman"):
         container_source("vllm", None, 0, FakeCommands(tmp_path, {}))
     down = {"docker": "echo 'Cannot connect to the Docker daemon'; exit 1"}
@@ -185,20 +187,23 @@ def test_container_engine_missing_or_down(tmp_path: pathlib.Path) -> None:
         container_source("vllm", None, 0, FakeCommands(tmp_path, down))
 
 
-def test_container_log_that_breaks_off(tmp_path: pathlib.Path) -> None:
-    script = 'case "$1" in logs) echo out; exit 3;; esac'
+def test_container_source_failing_logs_command_is_unavailable(tmp_path: pathlib.Path) -> None:
+    script = f'case "$1" in container) {INSPECT} logs) echo out; exit 3;; esac'
     with pytest.raises(LogUnavailable, match="ended with status 3"):
         list(iter_lines(container_source("vllm", None, 0, FakeCommands(tmp_path, {"podman": script}))))
 
 
-def test_reader_that_leaves_early_ends_the_command(tmp_path: pathlib.Path) -> None:
-    commands = FakeCommands(tmp_path, {"docker": 'case "$1" in logs) while :; do echo line; done;; esac'})
+def test_container_source_early_close_ends_the_command(tmp_path: pathlib.Path) -> None:
+    commands = FakeCommands(
+        tmp_path, {"docker": f'case "$1" in container) {INSPECT} logs) while :; do echo line; done;; esac'}
+    )
     with container_source("vllm", None, 0, commands).open() as stream:
         assert stream.readline() == b"line\n"
 
 
-def test_tail_of_a_command(tmp_path: pathlib.Path) -> None:
-    commands = FakeCommands(tmp_path, {"docker": 'case "$1" in logs) for i in 1 2 3 4 5; do echo line$i; done;; esac'})
+def test_container_source_max_bytes_keeps_the_end(tmp_path: pathlib.Path) -> None:
+    script = f'case "$1" in container) {INSPECT} logs) for i in 1 2 3 4 5; do echo line$i; done;; esac'
+    commands = FakeCommands(tmp_path, {"docker": script})
     assert list(iter_lines(container_source("vllm", None, 13, commands))) == ["line4", "line5"]
     assert list(iter_lines(container_source("vllm", None, 1000, commands)))[0] == "line1"
 
@@ -206,30 +211,30 @@ def test_tail_of_a_command(tmp_path: pathlib.Path) -> None:
 JOURNAL = 'case "$*" in *vllm*|*dmesg*) echo entry;; esac'
 
 
-def test_journal_of_a_unit(tmp_path: pathlib.Path) -> None:
+def test_journal_source_gives_entries_of_the_unit(tmp_path: pathlib.Path) -> None:
     commands = FakeCommands(tmp_path, {"journalctl": JOURNAL, "systemctl": "echo loaded"})
     assert list(iter_lines(journal_source("vllm.service", Since.parse("30m"), 0, commands))) == ["entry"]
     assert commands.calls[-1][-2:] == ["--since", "-1800s"]
 
 
-def test_journal_unit_that_does_not_exist(tmp_path: pathlib.Path) -> None:
+def test_journal_source_unknown_unit_is_unknown_log(tmp_path: pathlib.Path) -> None:
     commands = FakeCommands(tmp_path, {"journalctl": JOURNAL, "systemctl": "echo not-found"})
     with pytest.raises(UnknownLog, match="no systemd unit named 'other'"):
         journal_source("other", None, 0, commands)
-    # A unit that is gone but has left entries is a log all the same.
+    # A removed unit may still have journal entries.
     assert journal_source("vllm-old", None, 0, commands).kind == "journal"
-    with pytest.raises(UnknownLog, match="not a unit name"):
+    with pytest.raises(UnknownLog, match="invalid unit name"):
         journal_source("", None, 0, commands)
 
 
-def test_journal_unavailable(tmp_path: pathlib.Path) -> None:
+def test_journal_source_without_journal_or_entries_is_unavailable(tmp_path: pathlib.Path) -> None:
     with pytest.raises(LogUnavailable, match="journalctl is not installed"):
         journal_source("vllm", None, 0, FakeCommands(tmp_path, {}))
     with pytest.raises(LogUnavailable, match="no entries"):
         journal_source("other", None, 0, FakeCommands(tmp_path, {"journalctl": JOURNAL}))
 
 
-def test_kernel_log_from_journal_then_from_dmesg(tmp_path: pathlib.Path) -> None:
+def test_kernel_source_prefers_the_journal_over_dmesg(tmp_path: pathlib.Path) -> None:
     both = tmp_path / "both"
     both.mkdir()
     commands = FakeCommands(both, {"journalctl": JOURNAL, "dmesg": "echo buffer"})
@@ -241,16 +246,16 @@ def test_kernel_log_from_journal_then_from_dmesg(tmp_path: pathlib.Path) -> None
     assert "since was not applied" in (kernel_source(Since.parse("1d"), 0, commands).note or "")
 
 
-def test_kernel_log_refused(tmp_path: pathlib.Path) -> None:
+def test_kernel_source_without_permission_is_unavailable(tmp_path: pathlib.Path) -> None:
     script = "echo 'dmesg: read kernel buffer failed: Operation not permitted'; exit 1"
     with pytest.raises(LogUnavailable, match="Operation not permitted; run with become"):
         kernel_source(None, 0, FakeCommands(tmp_path, {"dmesg": script}))
     (tmp_path / "dmesg").unlink()
-    with pytest.raises(LogUnavailable, match="neither journalctl nor dmesg"):
+    with pytest.raises(LogUnavailable, match="neither from journalctl nor from dmesg"):
         kernel_source(None, 0, FakeCommands(tmp_path, {}))
 
 
-def test_program_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run_missing_or_hanging_program(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Commands().run(["/nonexistent/program"])[0] == 127
 
     def hang(*_args: object, **_kwargs: object) -> types.SimpleNamespace:
@@ -260,7 +265,7 @@ def test_program_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
     assert Commands().run(["x"]) == (124, "no answer within 30 seconds")
 
 
-def test_since() -> None:
+def test_since_parse_and_formats() -> None:
     assert Since.parse(None) is None
     assert Since.parse("2026-11-23T10:00:00Z").for_journal() == "2026-11-23 10:00:00 UTC"
     assert Since.parse("2026-11-23 10:00").for_container() == "2026-11-23T10:00"

@@ -1,0 +1,172 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remember what a log line means by its template, so that a flood of similar lines is parsed only a few times."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns import minimal
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
+
+_DIGITS = b"0123456789"
+#: Digits, and the letters of hexadecimal numbers: identifiers and addresses.
+_HEX_DIGITS = _DIGITS + b"abcdefABCDEF"
+#: Templates that are remembered, and the longest line that has a template.
+_MAX_TEMPLATES = 4096
+_MAX_LENGTH = 2048
+
+
+def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
+    """Return the shortest forms that ``substrings`` have in templates."""
+    return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
+
+
+@dataclass(eq=False, slots=True)
+class LineTemplate:
+    """The meaning of lines that differ only in numbers.
+
+    ``faults`` are those that such lines repeat. ``count`` lines up to ``last`` are not yet added to them.
+    ``numbers`` are the significant ones: lines that differ in these may differ in meaning.
+    """
+
+    faults: tuple[LogFault, ...] = ()
+    numbers: tuple[re.Pattern[bytes], ...] = ()
+    count: int = 0
+    last: bytes = b""
+
+
+#: The lines mean nothing.
+NO_MATCH: t.Final = LineTemplate()
+#: Each line must be parsed: for faults and facts, or for facts only.
+ALWAYS_PARSE: t.Final = LineTemplate()
+FACTS_ONLY: t.Final = LineTemplate()
+
+
+class PendingLine(t.NamedTuple):
+    """A line that must be parsed. ``template`` is what is known about lines like it.
+
+    ``exact_key`` distinguishes lines of the same template; it is None for a line whose meaning is not remembered.
+    """
+
+    number: int
+    text: bytes
+    template: LineTemplate | None
+    key: bytes = b""
+    exact_key: bytes | None = None
+    numbers: tuple[re.Pattern[bytes], ...] = ()
+
+
+class TemplateCache:
+    """What lines mean, by their template: the line without digits and hexadecimal letters.
+
+    Each template is in one of three states:
+
+    - skip (``NO_MATCH``): the lines mean nothing.
+    - count (``faults`` is set): the lines repeat these faults, so they are only counted.
+    - parse: the meaning is not known yet, every line has to be parsed (``ALWAYS_PARSE``, ``FACTS_ONLY``), or it depends
+      on the significant ``numbers``. In the last case the template together with these numbers has a state as well.
+
+    ``source`` is the name of the file that the lines come from.
+
+    :param all_substrings: those that let a line through the filter, as ``as_in_templates`` returns them.
+    :param fault_substrings: those of them that faults contain.
+    :param significant_numbers: the numbers that can change the meaning of a line.
+    """
+
+    def __init__(
+        self,
+        all_substrings: Sequence[bytes],
+        fault_substrings: Sequence[bytes],
+        significant_numbers: Sequence[re.Pattern[bytes]],
+    ) -> None:
+        self.source: str | None = None
+        self._templates: dict[bytes, LineTemplate] = {}
+        self._all_substrings = all_substrings
+        self._fault_substrings = fault_substrings
+        self._significant_numbers = significant_numbers
+
+    def lines_to_parse(self, matches: bytes) -> Iterator[PendingLine]:
+        """Skip or count the lines whose meaning is known, and yield the others.
+
+        :param matches: lines as ``<number>:<line>\\n``. The number is not part of the template.
+        """
+        get = self._templates.get
+        keys = matches.translate(None, _HEX_DIGITS).split(b"\n")
+        for key, match in zip(keys, matches.split(b"\n"), strict=True):
+            template = get(key)
+            if template is NO_MATCH:
+                continue
+            if template is not None and template.faults:
+                template.count += 1
+                template.last = match
+            elif match and (line := self._pending(key, template, match)):
+                yield line
+
+    def _pending(self, key: bytes, template: LineTemplate | None, match: bytes) -> PendingLine | None:
+        """Return the line to be parsed, or None if its significant numbers tell what it means."""
+        before, _colon, text = match.partition(b":")
+        number = int(before)
+        if template in (ALWAYS_PARSE, FACTS_ONLY) or len(text) > _MAX_LENGTH or b"\r" in text:
+            return PendingLine(number, text, template)
+        exact_key = b"\n" + text.translate(None, _DIGITS)
+        if template is None and self._templates.get(exact_key) is NO_MATCH:
+            return None
+        if template is not None:
+            numbers = template.numbers
+        else:
+            numbers = tuple(pattern for pattern in self._significant_numbers if pattern.search(text))
+        if numbers:
+            exact_key = b"\n".join([key, *(value for pattern in numbers for value in pattern.findall(text))])
+            exact = self._templates.get(exact_key)
+            if exact is NO_MATCH:
+                return None
+            if exact is not None and exact.faults:
+                exact.count += 1
+                exact.last = match
+                return None
+        return PendingLine(number, text, template, key, exact_key, numbers)
+
+    def remember(self, line: PendingLine, meaning: LineTemplate | None) -> None:
+        """Store the meaning of lines like ``line``; None if they must be parsed until it is known."""
+        if line.exact_key is None:
+            return
+        if meaning is ALWAYS_PARSE:
+            may_be_fault = any(substring in line.key for substring in self._fault_substrings)
+            self._store(line.key, ALWAYS_PARSE if may_be_fault else FACTS_ONLY)
+        elif line.numbers:
+            self._store(line.key, line.template or LineTemplate(numbers=line.numbers))
+            self._store(line.exact_key, meaning)
+        elif meaning is NO_MATCH and any(substring in line.key for substring in self._all_substrings):
+            # Without its hexadecimal letters the line looks like a fault, so a fault may have the same template.
+            self._store(line.exact_key, meaning)
+        else:
+            self._store(line.key, meaning)
+
+    def _store(self, key: bytes, template: LineTemplate | None) -> None:
+        if template is None:
+            return
+        if len(self._templates) >= _MAX_TEMPLATES:
+            self.flush_counts()
+            self._templates.clear()
+        self._templates[key] = template
+
+    def flush_counts(self) -> None:
+        """Add the repetitions that were only counted to their faults."""
+        for template in self._templates.values():
+            if template.count:
+                number = int(template.last.partition(b":")[0])
+                for fault in template.faults:
+                    fault.count += template.count
+                    if self.source != fault.last_source or number > fault.last_line:
+                        fault.last_line, fault.last_source = number, self.source
+                template.count = 0
+
+    def forget_faults(self) -> None:
+        """Remove the templates that are only counted."""
+        for key in [key for key, template in self._templates.items() if template.faults]:
+            del self._templates[key]
