@@ -330,12 +330,7 @@ findings:
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import server_options
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import (
-    CheckTarget,
-    InputError,
-    NodeReader,
-    check,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import CheckTarget, NodeReader, check
 
 OPTIONS = {
     **server_options(),
@@ -351,10 +346,10 @@ def main() -> None:
     )
     if module.params["base_url"] and not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"))
-    target = CheckTarget(**module.params, ask_completion=not module.check_mode)
+    target = CheckTarget(**module.params, request_completion=not module.check_mode)
     try:
         module.exit_json(changed=False, **check(target, NodeReader()))
-    except InputError as problem:
+    except ValueError as problem:
         module.fail_json(msg=str(problem))
 
 

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vLLM server's HTTP API for control calls: one method per path, one exception for every way to fail.
+"""Client for the control requests of a vLLM server: one method per path, one exception for all failures.
 
-Paths and answers are those of the OpenAI-compatible server (``vllm serve``) of vLLM 0.6 and newer.
+Paths and responses are those of the OpenAI-compatible server (``vllm serve``) of vLLM 0.6 and newer.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 
 try:
     import requests
-except ImportError:  # a node without it can still read logs and processes
+except ImportError:  # logs and processes can be read without it
     HAS_REQUESTS = False
 else:
     HAS_REQUESTS = True
 
-#: Longest answer that is read, in bytes; /metrics of a server with many engines is far below.
+#: Largest response that is read, in bytes; /metrics of a server with many engines is much smaller.
 MAX_BODY: t.Final = 32 * 1024 * 1024
-#: What a request may take beyond its timeout in seconds, so that the socket's more exact reason comes first.
+#: Seconds that a request may take beyond its timeout, so that the socket's more specific error is reported first.
 GRACE: t.Final = 0.25
-#: Longest message of a server that is passed on, in characters.
+#: Longest error message of a server that is passed on, in characters.
 MAX_DETAIL: t.Final = 300
 
-#: Reasons after which further requests would only wait again: nobody answers at this address.
+#: Reasons after which further requests would only time out again, because no server answers at this address.
 UNANSWERED: t.Final[frozenset[str]] = frozenset(
     {
         "connection_refused",
@@ -93,8 +93,11 @@ _ERRNO_REASONS: t.Final[dict[int, str]] = {
 }
 
 
+T = t.TypeVar("T")
+
+
 class Response(t.Protocol):
-    """What ``classify`` needs of an answer; ``requests.Response`` has it."""
+    """The part of ``requests.Response`` that ``classify`` reads."""
 
     @property
     def status_code(self) -> int: ...
@@ -104,9 +107,9 @@ class Response(t.Protocol):
 
 
 def normalise_base_url(url: str) -> str:
-    """``url`` without trailing slash and without a trailing ``/v1``.
+    """Return ``url`` without a trailing slash and without a trailing ``/v1``.
 
-    :raises ValueError: where it is not an ``http`` or ``https`` URL with a host, or carries a password.
+    :raises ValueError: if it is not an ``http`` or ``https`` URL with a host, or contains a password or query.
     """
     text = url.strip().rstrip("/")
     parts = urlsplit(text)
@@ -115,21 +118,21 @@ def normalise_base_url(url: str) -> str:
     except ValueError:
         port_is_valid = False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise ValueError(f"base_url {url!r} is not a server's URL; write for example http://127.0.0.1:8000")
+        raise ValueError(f"base_url must be an HTTP or HTTPS URL such as http://127.0.0.1:8000, got {url!r}")
     if parts.username or parts.password:
-        raise ValueError("base_url must not hold a user name or password; use api_key")
+        raise ValueError("base_url must not contain a user name or password; use api_key")
     if parts.query or parts.fragment:
-        raise ValueError(f"base_url {url!r} is the root of the server: leave out everything from '?' or '#' on")
+        raise ValueError(f"base_url must be the root URL of the server, without '?' or '#', got {url!r}")
     return text.removesuffix("/v1").rstrip("/")
 
 
 def message_of(body: bytes | str) -> str:
-    """The server's own error message, from vLLM's error document (old and new form), FastAPI's, or plain text."""
+    """Return the server's error message from the JSON of vLLM (old or new format) or FastAPI, or from plain text."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
         document = json.loads(text)
     except ValueError:
-        # A web page says nothing in its first line that would help.
+        # The first line of a web page is no useful message.
         return "" if text.lstrip().startswith("<") else shorten(text)
     if not isinstance(document, dict):
         return shorten(text)
@@ -143,13 +146,13 @@ def message_of(body: bytes | str) -> str:
 
 
 def shorten(text: str) -> str:
-    """``text`` on one line, at most ``MAX_DETAIL`` characters."""
+    """Return ``text`` on one line, with at most ``MAX_DETAIL`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= MAX_DETAIL else line[: MAX_DETAIL - 1] + "…"
 
 
 def from_status(status: int, body: bytes | str = b"") -> RequestFailed:
-    """The failure that an HTTP status other than 2xx means; ``body`` is the whole answer."""
+    """Return the failure for an HTTP status other than 2xx; ``body`` is the whole response."""
     message = message_of(body)
     reason = _STATUS_REASONS.get(status)
     if status == 404 and "model" in message and "does not exist" in message:
@@ -160,9 +163,9 @@ def from_status(status: int, body: bytes | str = b"") -> RequestFailed:
 
 
 def classify(problem: BaseException | Response) -> RequestFailed:
-    """The reason why a request failed, from what the client library raised or what the server answered.
+    """Return the failure for an exception of the client library or a response of the server.
 
-    Knows the exceptions of ``requests``, ``urllib3``, ``socket``, ``ssl``, ``http.client``, ``asyncio`` and ``json``.
+    Handles the exceptions of ``requests``, ``urllib3``, ``socket``, ``ssl``, ``http.client``, ``asyncio`` and ``json``.
     """
     if isinstance(problem, RequestFailed):
         return problem
@@ -170,10 +173,10 @@ def classify(problem: BaseException | Response) -> RequestFailed:
         return from_status(problem.status_code, problem.content)
     chain = list(_chain(problem))
     for inner in chain:
-        # By exact class: urllib3's NewConnectionError (refused, unknown host) is a kind of ConnectTimeoutError.
+        # By exact class: urllib3's NewConnectionError (refused, unknown host) is a subclass of ConnectTimeoutError.
         if type(inner).__name__ in _LIBRARY_REASONS:
             return RequestFailed(_LIBRARY_REASONS[type(inner).__name__])
-    # The innermost exception is the operating system's; the outer ones are the library's wrapping.
+    # The innermost exception is from the operating system; the library wraps it in the outer ones.
     for inner in reversed(chain):
         for kind, reason in _SYSTEM_REASONS:
             if isinstance(inner, kind):
@@ -184,7 +187,7 @@ def classify(problem: BaseException | Response) -> RequestFailed:
 
 
 def _chain(problem: BaseException) -> t.Iterator[BaseException]:
-    """``problem`` and what it wraps, outermost first: causes, urllib3's ``reason``, exceptions among the arguments."""
+    """Yield ``problem`` and the exceptions it wraps (causes, urllib3's ``reason``, arguments), outermost first."""
     seen: set[int] = set()
     pending: list[object] = [problem]
     while pending:
@@ -204,10 +207,11 @@ def _system_detail(problem: BaseException) -> str:
 
 
 class VllmApi:
-    """One server. ``timeout`` is the longest wait for one answer in seconds. Every method raises ``RequestFailed``.
+    """One vLLM server. Every method raises ``RequestFailed``.
 
-    :raises ValueError: for a ``base_url`` that is no URL.
-    :raises RuntimeError: where the Python library ``requests`` is missing; test ``HAS_REQUESTS`` first.
+    :param timeout: the longest wait for one complete response, in seconds.
+    :raises ValueError: if ``base_url`` is invalid.
+    :raises RuntimeError: if the Python library ``requests`` is missing; test ``HAS_REQUESTS`` first.
     """
 
     def __init__(
@@ -224,11 +228,11 @@ class VllmApi:
         self.timeout = timeout
         self._api_key = api_key
         self._session = requests.Session()
-        # Neither proxies nor ~/.netrc: the probe measures this server, and no credentials leave by accident.
+        # Ignore proxies and ~/.netrc: requests must reach this server directly and must not leak credentials.
         self._session.trust_env = False
         self._session.verify = _authorities(ca_path) if validate_certs else False
         if not validate_certs:
-            warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # The user asked for it.
+            warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # as the user chose
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 
@@ -242,16 +246,16 @@ class VllmApi:
         self._session.close()
 
     def version(self) -> str:
-        """vLLM's version, for example ``0.32.0``."""
+        """Return vLLM's version, such as ``0.32.0``."""
         return _expect(self._json("GET", "/version"), "version", str)
 
     def models(self) -> list[dict[str, t.Any]]:
-        """Served models as the server lists them: ``id, root, max_model_len, ...``."""
+        """Return the served models as ``/v1/models`` lists them: ``id, root, max_model_len, ...``."""
         entries = _expect(self._json("GET", "/v1/models"), "data", list)
         return [entry for entry in entries if isinstance(entry, dict)]
 
     def health(self) -> bool:
-        """Whether the engine is up; ``False`` while it starts and after it died (HTTP 503)."""
+        """Return whether the engine is up; False while it starts and after it died (HTTP 503)."""
         try:
             self._request("GET", "/health")
         except RequestFailed as failure:
@@ -261,7 +265,7 @@ class VllmApi:
         return True
 
     def metrics(self) -> metrics.MetricSet | None:
-        """Prometheus metrics; ``None`` where the server offers none."""
+        """Return the Prometheus metrics, or None if the server has no ``/metrics``."""
         try:
             body = self._request("GET", "/metrics")
         except RequestFailed as failure:
@@ -274,43 +278,39 @@ class VllmApi:
             raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format") from problem
 
     def tokenize(self, prompt: str, model: str) -> list[int]:
-        """Token ids of ``prompt``, without special tokens added."""
+        """Return the token ids of ``prompt``, without added special tokens."""
         body = {"model": model, "prompt": prompt, "add_special_tokens": False}
         return _expect(self._json("POST", "/tokenize", body), "tokens", list)
 
-    def detokenize(self, tokens: list[int], model: str) -> str:
-        """The text that ``tokens`` stand for."""
-        return _expect(self._json("POST", "/detokenize", {"model": model, "tokens": tokens}), "prompt", str)
-
     def completion(self, model: str, prompt: str | list[int], max_tokens: int, **options: t.Any) -> dict[str, t.Any]:
-        """One completion, not streamed: ``choices``, ``usage``, ``system_fingerprint``."""
+        """Request one completion without streaming; return ``choices``, ``usage``, ``system_fingerprint``."""
         body = {"model": model, "prompt": prompt, "max_tokens": max_tokens, **options}
-        answer = self._json("POST", "/v1/completions", body)
-        _expect(answer, "choices", list)
-        return answer
+        response = self._json("POST", "/v1/completions", body)
+        _expect(response, "choices", list)
+        return response
 
     def _json(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         raw = self._request(method, path, body)
         try:
-            answer = json.loads(raw)
+            document = json.loads(raw)
         except ValueError as problem:
-            raise RequestFailed("not_vllm", f"{path} answered something else than JSON") from problem
-        if not isinstance(answer, dict):
-            raise RequestFailed("not_vllm", f"{path} answered no JSON object")
-        return answer
+            raise RequestFailed("not_vllm", f"the response of {path} is not JSON") from problem
+        if not isinstance(document, dict):
+            raise RequestFailed("not_vllm", f"the response of {path} is not a JSON object")
+        return document
 
     def _request(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> bytes:
-        """The body of a 2xx answer, within ``timeout`` as a whole.
+        """Return the body of a 2xx response that is complete within ``timeout``.
 
-        The sockets' own timeouts begin anew with every byte, and looking up a name has none; so the request runs in a
-        thread that is left behind when it takes too long.
+        A socket's timeout restarts with every byte, and a name look-up has none. The request therefore runs in a thread
+        that is abandoned if it takes too long.
         """
-        begun = threading.Event()
+        started = threading.Event()
         outcome: list[bytes | RequestFailed] = []
 
         def work() -> None:
             try:
-                outcome.append(self._exchange(method, path, body, begun))
+                outcome.append(self._exchange(method, path, body, started))
             except RequestFailed as failure:
                 outcome.append(failure)
 
@@ -318,48 +318,48 @@ class VllmApi:
         thread.start()
         thread.join(self.timeout + GRACE)
         if not outcome:
-            reason = "stream_timeout" if begun.is_set() else "first_byte_timeout"
-            raise RequestFailed(reason, f"answer not complete after {self.timeout:g} s")
+            reason = "stream_timeout" if started.is_set() else "first_byte_timeout"
+            raise RequestFailed(reason, f"response not complete after {self.timeout:g} s")
         if isinstance(outcome[0], RequestFailed):
-            raise self._without_secret(outcome[0])
+            raise self._without_api_key(outcome[0])
         return outcome[0]
 
-    def _exchange(self, method: str, path: str, body: dict[str, t.Any] | None, begun: threading.Event) -> bytes:
+    def _exchange(self, method: str, path: str, body: dict[str, t.Any] | None, started: threading.Event) -> bytes:
         try:
             with self._session.request(
                 method, self.base_url + path, json=body, timeout=self.timeout, stream=True, allow_redirects=False
             ) as response:
-                begun.set()
+                started.set()
                 content = bytearray()
                 for piece in response.iter_content(65536):
                     content += piece
                     if len(content) > MAX_BODY:
-                        raise RequestFailed("not_vllm", f"answer longer than {MAX_BODY} bytes")
+                        raise RequestFailed("not_vllm", f"response longer than {MAX_BODY} bytes")
                 if 200 <= response.status_code < 300:
                     return bytes(content)
                 raise from_status(response.status_code, bytes(content))
         except (OSError, ValueError, http.client.HTTPException) as problem:
-            # requests' exceptions are OSErrors, those for bad URLs and bodies ValueErrors.
+            # The exceptions of requests are OSErrors, or ValueErrors for invalid URLs and bodies.
             failure = classify(problem)
-            if begun.is_set():
-                # The headers came, so it is the rest of the answer that is missing.
-                later = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}
-                failure = RequestFailed(later.get(failure.reason, failure.reason), failure.detail)
+            if started.is_set():
+                # The headers have arrived, so the failure concerns the body.
+                body_reasons = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}
+                failure = RequestFailed(body_reasons.get(failure.reason, failure.reason), failure.detail)
             raise failure from problem
 
-    def _without_secret(self, failure: RequestFailed) -> RequestFailed:
+    def _without_api_key(self, failure: RequestFailed) -> RequestFailed:
         if not self._api_key or self._api_key not in failure.detail:
             return failure
         return RequestFailed(failure.reason, failure.detail.replace(self._api_key, "***"), failure.status)
 
 
 def _authorities(ca_path: str | None) -> str | bool:
-    """The certificate file to trust: the given one, else the system's; requests would take its own bundle."""
+    """Return the certificate file to trust: ``ca_path`` or the system's, instead of the bundle of requests."""
     return ca_path or ssl.get_default_verify_paths().cafile or True
 
 
-def _expect(answer: dict[str, t.Any], key: str, kind: type) -> t.Any:
-    value = answer.get(key)
+def _expect(document: dict[str, t.Any], key: str, kind: type[T]) -> T:
+    value = document.get(key)
     if not isinstance(value, kind):
-        raise RequestFailed("not_vllm", f"the answer has no {key!r}")
+        raise RequestFailed("not_vllm", f"the response has no {key!r}")
     return value

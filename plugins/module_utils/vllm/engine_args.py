@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vLLM command line as a dictionary: option names normalised, values typed, secrets masked.
+"""Parse a vLLM command line into a dictionary with normalised names, typed values and masked secrets.
 
-Source of names and short forms: ``vllm serve --help`` and ``vllm/engine/arg_utils.py`` of vLLM 0.6 to 0.33.
+Names and short forms come from ``vllm serve --help`` and ``vllm/engine/arg_utils.py`` of vLLM 0.6 to 0.33.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHORT: t.Final[dict[str, str]] = {
     "O": "optimization_level",
 }
 
-#: Options that take no value, so that a model name behind them is not swallowed. Their ``--no-`` forms give false.
+#: Options without a value, so that a model name after them is not taken for one. Their ``--no-`` forms are false.
 FLAGS: t.Final[frozenset[str]] = frozenset(
     """
     aggregate_engine_logging allow_credentials allow_deprecated_quantization async_scheduling calculate_kv_scales
@@ -56,7 +56,7 @@ FLAGS: t.Final[frozenset[str]] = frozenset(
     """.split()
 )
 
-#: Options that take every word up to the next option.
+#: Options that take all arguments up to the next option.
 LISTS: t.Final[frozenset[str]] = frozenset(
     "served_model_name lora_modules prompt_adapters middleware api_key allowed_local_media_domains "
     "cudagraph_capture_sizes model_loader_extra_options logits_processors kv_cache_dtype_skip_layers".split()
@@ -72,21 +72,21 @@ Value: t.TypeAlias = "bool | int | float | str | list[t.Any] | None"
 
 
 def parse(argv: Sequence[str]) -> dict[str, Value] | None:
-    """Options of a vLLM server's command line, secrets masked.
+    """Return the options of a vLLM server's command line, with secrets masked.
 
-    ``argv`` may begin with an interpreter; known forms are ``vllm serve MODEL ...`` and
-    ``python -m vllm.entrypoints.openai.api_server ...``. Names have underscores and no dashes, ``model`` is also the
-    positional one, numbers are numbers, flags are booleans.
+    Known forms are ``vllm serve MODEL ...`` and ``python -m vllm.entrypoints.openai.api_server ...``, also after an
+    interpreter. Names have underscores instead of dashes, the positional model is ``model``, numbers are converted, and
+    flags are booleans.
 
-    :returns: ``None`` where ``argv`` does not start a vLLM server.
+    :returns: None if ``argv`` does not start a vLLM server.
     """
-    words = arguments_of(argv)
-    return None if words is None else parse_options(words)
+    arguments = arguments_of(argv)
+    return None if arguments is None else parse_options(arguments)
 
 
 def arguments_of(argv: Sequence[str]) -> list[str] | None:
-    """The words of ``argv`` behind the program; ``None`` where ``argv`` does not start a vLLM server."""
-    # Only a program that Python runs: sudo, timeout or a shell with the same words behind it is not the server.
+    """Return the arguments of the vLLM server, or None if ``argv`` does not start one."""
+    # The program must be run by Python: sudo, timeout or a shell with the same arguments is not the server.
     is_python = re.match(r"(python|pypy)[\d.]*$", posixpath.basename(argv[0])) if argv else None
     for index, word in enumerate(argv if is_python else argv[:1]):
         if posixpath.basename(word) == "vllm" and list(argv[index + 1 : index + 2]) == ["serve"]:
@@ -96,10 +96,10 @@ def arguments_of(argv: Sequence[str]) -> list[str] | None:
     return None
 
 
-def parse_options(words: Sequence[str]) -> dict[str, Value]:
-    """Options from the ``words`` behind the program; the last one of a repeated option counts, as in vLLM."""
+def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
+    """Parse the arguments of the server; the last value of a repeated option applies, as in vLLM."""
     options: dict[str, Value] = {}
-    rest = list(words)
+    rest = list(arguments)
     while rest:
         word = rest.pop(0)
         if not _OPTION.match(word):
@@ -110,20 +110,20 @@ def parse_options(words: Sequence[str]) -> dict[str, Value]:
         if attached and not equals:
             name, equals, inline = attached[1], "=", attached[2]
         key, flag_value = _key(name)
-        taken = [inline] if equals else _take(rest, key)
-        options[key] = _value(key, taken, flag_value)
+        values = [inline] if equals else _pop_values(rest, key)
+        options[key] = _value(key, values, flag_value)
     return mask(options)
 
 
 def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The variables that concern vLLM, NCCL and the choice of GPUs, secrets replaced, sorted by name."""
+    """Return the variables of vLLM, NCCL and the GPU selection, sorted by name and with secrets masked."""
     prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_")
-    wanted = {key: value for key, value in pairs if key.startswith(prefixes) or key == "CUDA_VISIBLE_DEVICES"}
-    return t.cast("dict[str, str]", mask(dict(sorted(wanted.items()))))
+    variables = {key: value for key, value in pairs if key.startswith(prefixes) or key == "CUDA_VISIBLE_DEVICES"}
+    return t.cast("dict[str, str]", mask(dict(sorted(variables.items()))))
 
 
 def _key(name: str) -> tuple[str, bool]:
-    """Normalised option name, and the value it stands for where no value follows."""
+    """Return the normalised option name, and the option's value if no value follows."""
     text = name.lstrip("-")
     if not name.startswith("--") and text in SHORT:
         return SHORT[text], True
@@ -133,21 +133,21 @@ def _key(name: str) -> tuple[str, bool]:
     return key, True
 
 
-def _take(rest: list[str], key: str) -> list[str]:
-    """Removes from ``rest`` the values that belong to option ``key``."""
+def _pop_values(rest: list[str], key: str) -> list[str]:
+    """Remove the values of option ``key`` from ``rest`` and return them."""
     limit = 0 if key in FLAGS else None if key in LISTS else 1
-    taken: list[str] = []
-    while rest and (limit is None or len(taken) < limit) and not _OPTION.match(rest[0]):
-        taken.append(rest.pop(0))
-    return taken
+    values: list[str] = []
+    while rest and (limit is None or len(values) < limit) and not _OPTION.match(rest[0]):
+        values.append(rest.pop(0))
+    return values
 
 
-def _value(key: str, taken: list[str], flag_value: bool) -> Value:
-    if not taken:
+def _value(key: str, values: list[str], flag_value: bool) -> Value:
+    if not values:
         return flag_value
     if key in LISTS:
-        return list(taken)
-    return _typed(taken[0])
+        return list(values)
+    return _typed(values[0])
 
 
 def _typed(text: str) -> Value:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every way in which a request to a vLLM server can fail, named once, with what a user can do about it."""
+"""List the ways in which a request to a vLLM server can fail, each with its cause and remedy."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Reason
 
-#: Reason id -> texts. The ids are the keys under which failed requests are counted.
+#: Reason id -> texts. Failed requests are counted by id.
 REASONS: t.Final[dict[str, Reason]] = {
     "connection_refused": Reason(
         "connection refused",
         "Nothing listens on this address and port.",
-        "Start vLLM, or correct base_url (host and port).",
+        "Start vLLM, or correct the host and port in base_url.",
     ),
     "connection_reset": Reason(
         "connection reset",
         "The server dropped the connection before it answered.",
-        "Look into the vLLM log: the engine or an API worker probably died.",
+        "See the vLLM log: the engine or an API worker probably died.",
     ),
     "name_not_resolved": Reason(
         "host name not found",
@@ -33,53 +33,53 @@ REASONS: t.Final[dict[str, Reason]] = {
     ),
     "connect_timeout": Reason(
         "connect timed out",
-        "The address did not accept a connection in time; often a firewall that drops packets.",
+        "The address did not accept a connection in time; often because a firewall drops packets.",
         "Check base_url and the firewall.",
     ),
     "tls": Reason(
         "TLS failed",
         "The TLS handshake failed: wrong certificate, unknown authority, or a server that speaks plain HTTP.",
-        "Use http:// for a plain server, or give ca_path for a private authority.",
+        "Use http:// for a server without TLS, or set ca_path for a private authority.",
     ),
     "first_byte_timeout": Reason(
         "no answer in time",
-        "The server accepted the request and then sent nothing.",
+        "The server accepted the request but sent no response.",
         "Look for a hanging worker in the vLLM log (shm_broadcast, NCCL), or raise timeout if the queue is long.",
     ),
     "stream_timeout": Reason(
         "stream stalled",
-        "The server stopped in the middle of its answer.",
+        "The server stopped in the middle of its response.",
         "Look for a hanging or preempted worker in the vLLM log.",
     ),
     "closed_early": Reason(
         "stream ended early",
-        "The server closed the connection in the middle of its answer.",
-        "Look into the vLLM log: the engine probably died during the request.",
+        "The server closed the connection in the middle of its response.",
+        "See the vLLM log: the engine probably died during the request.",
     ),
     "malformed_stream": Reason(
         "unreadable stream",
-        "The answer is not the event stream that vLLM sends.",
-        "Check that base_url points at vLLM itself and that no proxy rewrites the answer.",
+        "The response is not the event stream that vLLM sends.",
+        "Check that base_url points at vLLM itself and that no proxy rewrites the response.",
     ),
     "not_vllm": Reason(
         "not a vLLM answer",
-        "The server answered something that is not JSON, for example an HTML page.",
+        "The server sent a response that is not JSON, for example an HTML page.",
         "Check that base_url points at vLLM itself, not at a web server or a login page.",
     ),
     "unauthorized": Reason(
         "API key refused",
-        "The server asks for an API key and did not accept this one.",
+        "The server requires an API key and did not accept this one.",
         "Set api_key to the key that vLLM was started with (--api-key or VLLM_API_KEY).",
     ),
     "model_not_found": Reason(
         "model not served",
         "The server does not serve a model of this name.",
-        "Use a name that /v1/models lists, or leave model empty for the first one.",
+        "Use a name that /v1/models lists, or leave model unset to use the first one.",
     ),
     "not_found": Reason(
         "path not found",
         "The server has no such path.",
-        "Check base_url: it is the root of the server, without /v1.",
+        "Check base_url: it must be the root URL of the server, without /v1.",
     ),
     "bad_request": Reason(
         "request refused",
@@ -88,32 +88,32 @@ REASONS: t.Final[dict[str, Reason]] = {
     ),
     "rate_limited": Reason(
         "rate limited",
-        "The server, or a proxy before it, limits the request rate (HTTP 429).",
+        "The server, or a proxy in front of it, limits the request rate (HTTP 429).",
         "Probe vLLM directly on the node, or lower the concurrency.",
     ),
     "unavailable": Reason(
         "not ready",
         "The server is still starting, or a proxy has no healthy backend (HTTP 503).",
-        "Wait until /health answers 200, then run again.",
+        "Wait until /health returns 200, then run again.",
     ),
     "server_error": Reason(
         "server error",
         "The server failed while it handled the request (HTTP 5xx).",
-        "Look into the vLLM log for the traceback.",
+        "See the vLLM log for the traceback.",
     ),
     "cut_short": Reason(
         "output cut short",
-        "The server sent fewer tokens than asked for; newer vLLM cuts silently at max_model_len.",
+        "The server sent fewer tokens than requested; newer vLLM truncates silently at max_model_len.",
         "Keep prompt_tokens + output_tokens within max_model_len.",
     ),
 }
 
 
 class RequestFailed(Exception):
-    """A request did not give what was asked for.
+    """A request failed.
 
-    ``reason`` is a key of ``REASONS``; ``detail`` is what the server or the operating system said, shortened and
-    without secrets; ``status`` is the HTTP status where there was one.
+    ``reason`` is a key of ``REASONS``. ``detail`` is the message of the server or the operating system, shortened and
+    without secrets. ``status`` is the HTTP status, if any.
     """
 
     def __init__(self, reason: str, detail: str = "", status: int | None = None) -> None:
@@ -121,7 +121,7 @@ class RequestFailed(Exception):
         self.detail = detail
         self.status = status
         summary = REASONS[reason].summary
-        # The operating system often says just what the summary says.
+        # The operating system's message is often the same as the summary.
         super().__init__(f"{summary}: {detail}" if detail and detail.lower() != summary else summary)
 
     @property

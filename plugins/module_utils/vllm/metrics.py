@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prometheus text format as vLLM's ``/metrics`` writes it, and the names that vLLM has changed.
+"""Parse the Prometheus metrics of vLLM's ``/metrics``, including metrics that vLLM has renamed.
 
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4).
 """
@@ -11,14 +11,11 @@ from __future__ import annotations
 import math
 import re
 import typing as t
-from dataclasses import dataclass
 
-#: Present name -> names of older releases, newest first. "vllm:gpu_cache_usage_perc" was replaced in 0.9.2 and
-#: removed in 0.12; "vllm:time_per_output_token_seconds" was replaced in 0.10.2 and removed by 0.16;
-#: "vllm:gpu_prefix_cache_*" belongs to the first V1 releases (0.8).
+#: Current name -> names in older releases, newest first. "vllm:gpu_cache_usage_perc" was replaced in 0.9.2 and
+#: removed in 0.12; "vllm:gpu_prefix_cache_*" are names of the first V1 releases (0.8).
 RENAMED: t.Final[dict[str, tuple[str, ...]]] = {
     "vllm:kv_cache_usage_perc": ("vllm:gpu_cache_usage_perc",),
-    "vllm:inter_token_latency_seconds": ("vllm:time_per_output_token_seconds",),
     "vllm:prefix_cache_queries_total": ("vllm:gpu_prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries"),
     "vllm:prefix_cache_hits_total": ("vllm:gpu_prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits"),
 }
@@ -30,93 +27,41 @@ _ESCAPES: t.Final = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 Labels = dict[str, str]
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """A histogram summed over its label sets. ``buckets``: (upper bound, count up to it), ascending, last one +Inf."""
-
-    buckets: tuple[tuple[float, float], ...]
-    count: float
-    sum: float
-
-    @property
-    def mean(self) -> float | None:
-        """In the metric's unit; ``None`` without observations."""
-        return self.sum / self.count if self.count > 0 else None
-
-    def minus(self, earlier: Histogram) -> Histogram:
-        """What was observed since ``earlier``."""
-        before = dict(earlier.buckets)
-        buckets = tuple((bound, count - before.get(bound, 0.0)) for bound, count in self.buckets)
-        return Histogram(buckets, self.count - earlier.count, self.sum - earlier.sum)
-
-    def quantile(self, fraction: float) -> float | None:
-        """Estimate by linear interpolation within the bucket, as PromQL's ``histogram_quantile`` does.
-
-        :param fraction: 0 to 1.
-        :returns: the metric's unit; ``None`` without observations.
-        """
-        if self.count <= 0 or not self.buckets:
-            return None
-        rank = fraction * self.count
-        lower, below = 0.0, 0.0
-        for bound, count in self.buckets:
-            if count >= rank:
-                if math.isinf(bound):
-                    return lower
-                return lower + (bound - lower) * (rank - below) / (count - below) if count > below else bound
-            lower, below = bound, count
-        return lower
-
-
 class MetricSet:
-    """Samples of one scrape. Names are looked up under their present name and under those of older releases."""
+    """The samples of one scrape. A current name also finds the metric under its names in older releases."""
 
     def __init__(self, samples: dict[str, list[tuple[Labels, float]]]) -> None:
         self._samples = samples
 
     def names(self) -> list[str]:
-        """Names as the server wrote them, sorted."""
+        """Return the names that the server wrote, sorted."""
         return sorted(self._samples)
 
     def samples(self, name: str, **labels: str) -> list[tuple[Labels, float]]:
-        """Samples of ``name`` that carry all of ``labels``; several engines (DP) write one each."""
+        """Return the samples of ``name`` with all of ``labels``; with data parallelism there is one per engine."""
         for candidate in (name, *RENAMED.get(name, ())):
             if candidate in self._samples:
                 return [item for item in self._samples[candidate] if labels.items() <= item[0].items()]
         return []
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The first sample of ``name`` with ``labels``; ``None`` where there is none."""
+        """Return the first sample of ``name`` with ``labels``, or None if there is none."""
         return next((value for _labels, value in self.samples(name, **labels)), None)
 
     def sum(self, name: str, **labels: str) -> float | None:
-        """Sum over all samples of ``name`` with ``labels``; ``None`` where there are none."""
+        """Return the sum of all samples of ``name`` with ``labels``, or None if there are none."""
         values = [value for _labels, value in self.samples(name, **labels)]
         return math.fsum(values) if values else None
 
     def labels(self, name: str) -> list[Labels]:
-        """Labels of every sample of ``name``, for ``_info`` metrics whose content is in the labels."""
+        """Return the labels of every sample of ``name``; the content of an ``_info`` metric is in its labels."""
         return [dict(labels) for labels, _value in self.samples(name)]
-
-    def histogram(self, name: str, **labels: str) -> Histogram | None:
-        """The histogram ``name`` (without ``_bucket``), summed over engines and models; ``None`` where absent."""
-        base = next((old for old in (name, *RENAMED.get(name, ())) if f"{old}_count" in self._samples), None)
-        if base is None:
-            return None
-        buckets: dict[float, float] = {}
-        for found, value in self.samples(f"{base}_bucket", **labels):
-            bound = float(found.get("le", "inf"))
-            buckets[bound] = buckets.get(bound, 0.0) + value
-        count = self.sum(f"{base}_count", **labels)
-        if count is None:
-            return None
-        return Histogram(tuple(sorted(buckets.items())), count, self.sum(f"{base}_sum", **labels) or 0.0)
 
 
 def parse(text: str) -> MetricSet:
-    """Metrics from Prometheus text; lines that are no sample are skipped.
+    """Parse Prometheus text; lines that are not samples are skipped.
 
-    :raises ValueError: where nothing in a non-empty ``text`` is a sample, as in a web page.
+    :raises ValueError: if a non-empty ``text``, such as a web page, contains no sample.
     """
     samples: dict[str, list[tuple[Labels, float]]] = {}
     for raw in text.splitlines():
@@ -135,4 +80,4 @@ def parse(text: str) -> MetricSet:
 
 
 def _labels(text: str) -> Labels:
-    return {name: re.sub(r'\\[\\"n]', lambda hit: _ESCAPES[hit[0]], value) for name, value in _LABEL.findall(text)}
+    return {name: re.sub(r'\\[\\"n]', lambda match: _ESCAPES[match[0]], value) for name, value in _LABEL.findall(text)}

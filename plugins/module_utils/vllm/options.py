@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of every module that talks to a vLLM server; documented by doc fragment ``multigpu.vllm.vllm_server``."""
+"""Options of every module that connects to a vLLM server, documented in doc fragment ``multigpu.vllm.vllm_server``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
 
-#: Argument specification. ``base_url`` is optional here: a module that needs it adds ``required`` in both places.
+#: Argument specification. A module that requires ``base_url`` sets ``required`` here and in its documentation.
 SERVER_OPTIONS: t.Final[dict[str, dict[str, t.Any]]] = {
     "base_url": {"type": "str"},
     "api_key": {"type": "str", "no_log": True},
@@ -22,7 +22,7 @@ SERVER_OPTIONS: t.Final[dict[str, dict[str, t.Any]]] = {
 
 
 def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any]]:
-    """A fresh copy of ``SERVER_OPTIONS`` to merge into a module's argument specification."""
+    """Return a copy of ``SERVER_OPTIONS`` to merge into a module's argument specification."""
     options = {name: dict(option) for name, option in SERVER_OPTIONS.items()}
     if base_url_required:
         options["base_url"]["required"] = True
@@ -32,14 +32,14 @@ def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any
 def checked_base_url(
     base_url: str | None, api_key: str | None = None, ca_path: str | None = None, timeout: float = 1.0
 ) -> str | None:
-    """``base_url`` normalised, once all values of ``SERVER_OPTIONS`` can be.
+    """Check the values of ``SERVER_OPTIONS`` and return the normalised ``base_url``.
 
-    :raises ValueError: for the first value that cannot be; a key is never named.
+    :raises ValueError: for the first invalid value; the message never contains the API key.
     """
     if not 0 < timeout < math.inf:
-        raise ValueError(f"timeout is {timeout:g}; allowed: more than 0 seconds")
+        raise ValueError(f"timeout must be more than 0 seconds, got {timeout:g}")
     if ca_path and not os.path.isfile(ca_path):
-        raise ValueError(f"ca_path {ca_path!r} is not a file on this host")
+        raise ValueError(f"ca_path must be a file on this host, got {ca_path!r}")
     if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
-        raise ValueError("api_key holds a line end, an outer blank or another character that no HTTP header can carry")
+        raise ValueError("api_key must be printable ASCII without leading or trailing blanks, as HTTP headers require")
     return base_url and normalise_base_url(base_url)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vLLM server as Linux processes: which one listens on a port, how it was started, what its workers are.
+"""Find the processes of a vLLM server: which one listens on a port, how it was started, and its workers.
 
-Reads /proc only; field layout: ``man 5 proc``.
+Reads only /proc; see ``man 5 proc`` for the format of its files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
 #: vLLM's own default port.
 DEFAULT_PORT: t.Final = 8000
 
-#: Programs that listen on the published ports of containers, by their command name (15 characters at most).
+#: Programs that listen on the published ports of containers, by command name (at most 15 characters).
 PORT_FORWARDERS: t.Final[frozenset[str]] = frozenset(
     {"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"}
 )
@@ -33,12 +33,12 @@ _PART = re.compile(r"_([A-Z]+)(\d+)")
 
 
 class ProcessUnavailable(Exception):
-    """No vLLM process can be read here; the message says why, in words a user understands."""
+    """No vLLM process was found or can be read; the message is the reason, for the user."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A vLLM worker process by its title: ``ranks`` maps ``TP``, ``PP``, ``DP``, ``EP`` to the rank."""
+    """A vLLM worker process and its title. ``ranks`` maps ``TP``, ``PP``, ``DP`` and ``EP`` to the rank."""
 
     pid: int
     title: str
@@ -49,8 +49,8 @@ class Worker:
 class ServerProcess:
     """A running vLLM server.
 
-    ``argv`` is the command line as it is, secrets included: never return it. ``environment`` is ``None`` where this
-    user may not read it. ``pids`` are the server and all its descendants.
+    ``argv`` is the unmasked command line and may hold secrets: never return it. ``environment`` is None if this user
+    may not read it. ``pids`` are the server and all its descendants.
     """
 
     pid: int
@@ -62,12 +62,12 @@ class ServerProcess:
 
     @property
     def arguments(self) -> dict[str, t.Any]:
-        """Options of the command line, secrets masked."""
+        """The options of the command line, with secrets masked."""
         return engine_args.parse(self.argv) or {}
 
 
 def worker_of(pid: int, title: str) -> Worker | None:
-    """A worker from its process title; ``None`` for other processes, the engine core among them."""
+    """Return the worker with this process title, or None for another process such as the engine core."""
     match = _TITLE.match(title)
     if match is None or "worker" not in match["kind"].lower():
         return None
@@ -75,17 +75,17 @@ def worker_of(pid: int, title: str) -> Worker | None:
 
 
 class ProcessTable:
-    """What /proc tells. ``root`` is another directory of the same layout in tests."""
+    """The processes in /proc, or in tests in another directory with the same layout."""
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = Path(root)
 
     def server_on(self, port: int) -> ServerProcess:
-        """The vLLM server that listens on ``port``, else the one whose ``--port`` says so.
+        """Return the vLLM server that listens on ``port``, or else the one with this ``--port``.
 
-        Where a container engine forwards ``port``, the port inside may be another: then the only server there is.
+        A container engine may forward ``port`` to another port of the container; then the only server is returned.
 
-        :raises ProcessUnavailable: where none is found.
+        :raises ProcessUnavailable: if no server is found.
         """
         servers = dict(self._servers())
         listening = [pid for pid in self._listeners(port) if pid in servers]
@@ -94,7 +94,7 @@ class ProcessTable:
         by_option = [pid for pid, options in servers.items() if options.get("port", DEFAULT_PORT) == port]
         if by_option:
             return self._describe(self._topmost(by_option), "--port")
-        roots = {self._topmost(self._line(pid, servers)) for pid in servers}
+        roots = {self._topmost(self._server_ancestry(pid, servers)) for pid in servers}
         if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in self._listeners(port)):
             return self._describe(roots.pop(), "only vLLM server behind a published port")
         if roots:
@@ -102,13 +102,13 @@ class ProcessTable:
         raise ProcessUnavailable("no vLLM server process is visible on this host")
 
     def server_below(self, pid: int) -> ServerProcess:
-        """The vLLM server that process ``pid`` is or has started, as a container's first process.
+        """Return the vLLM server that is process ``pid``, the first process of a container, or its descendant.
 
-        :raises ProcessUnavailable: where there is none.
+        :raises ProcessUnavailable: if there is none.
         """
-        servers = [found for found, _options in self._servers() if found in self._family(pid)]
+        servers = [server for server, _options in self._servers() if server in self._family(pid)]
         if not servers:
-            raise ProcessUnavailable(f"process {pid} runs no vLLM server that is visible here")
+            raise ProcessUnavailable(f"no vLLM server is visible below process {pid}")
         return self._describe(self._topmost(servers), "container")
 
     def _describe(self, pid: int, found_by: str) -> ServerProcess:
@@ -130,7 +130,7 @@ class ProcessTable:
                 yield pid, options
 
     def _text(self, pid: int, name: str) -> str:
-        """Content of a file of process ``pid``; empty where it ended meanwhile or belongs to somebody else."""
+        """Return the content of a file of process ``pid``; empty if it has ended or belongs to another user."""
         try:
             return (self._root / str(pid) / name).read_bytes().decode("utf-8", "replace")
         except OSError:
@@ -150,42 +150,42 @@ class ProcessTable:
         return {name: value for name, _equals, value in (item.partition("=") for item in text.split("\0")) if name}
 
     def _parent(self, pid: int) -> int | None:
-        # The command name stands in parentheses and may hold blanks and parentheses itself.
-        words = self._text(pid, "stat").rpartition(")")[2].split()
-        return int(words[1]) if len(words) > 1 else None
+        # The command name is in parentheses and may itself contain blanks and parentheses.
+        fields = self._text(pid, "stat").rpartition(")")[2].split()
+        return int(fields[1]) if len(fields) > 1 else None
 
     def _family(self, pid: int) -> frozenset[int]:
-        """``pid`` and all its descendants."""
+        """Return ``pid`` and all its descendants."""
         children: dict[int | None, list[int]] = {}
         for candidate in self._pids():
             children.setdefault(self._parent(candidate), []).append(candidate)
         family, pending = {pid}, [pid]
         while pending:
-            found = [child for child in children.get(pending.pop(), []) if child not in family]
-            family.update(found)
-            pending += found
+            new = [child for child in children.get(pending.pop(), []) if child not in family]
+            family.update(new)
+            pending += new
         return frozenset(family)
 
     def _topmost(self, pids: Iterable[int]) -> int:
-        """The one of ``pids`` that is no descendant of another, the lowest of several."""
+        """Return the lowest of ``pids`` that does not descend from another one."""
         candidates = sorted(pids)
         others = set(candidates)
         return next((pid for pid in candidates if not others.intersection(self._ancestors(pid))), candidates[0])
 
-    def _line(self, pid: int, servers: t.Container[int]) -> list[int]:
-        """``pid`` and those of its ancestors that are servers too: API processes forked by one command."""
+    def _server_ancestry(self, pid: int, servers: t.Container[int]) -> list[int]:
+        """Return ``pid`` and its ancestors that are servers too: API processes forked by one command."""
         return [pid, *(ancestor for ancestor in self._ancestors(pid) if ancestor in servers)]
 
     def _ancestors(self, pid: int) -> list[int]:
-        line: list[int] = []
+        ancestors: list[int] = []
         parent = self._parent(pid)
-        while parent and parent not in line:
-            line.append(parent)
+        while parent and parent not in ancestors:
+            ancestors.append(parent)
             parent = self._parent(parent)
-        return line
+        return ancestors
 
     def _listeners(self, port: int) -> list[int]:
-        """Processes with a socket that listens on TCP ``port``; those of other users only as root."""
+        """Return the processes that listen on TCP ``port``; processes of other users are visible only to root."""
         inodes = {inode for table in ("tcp", "tcp6") for inode in self._listening_inodes(table, port)}
         return [pid for pid in self._pids() if inodes and not inodes.isdisjoint(self._sockets(pid))]
 
@@ -195,9 +195,9 @@ class ProcessTable:
         except OSError:
             return
         for line in lines:
-            words = line.split()
-            if len(words) > 9 and words[3] == _LISTEN and int(words[1].rpartition(":")[2], 16) == port:
-                yield words[9]
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
 
     def _sockets(self, pid: int) -> Iterator[str]:
         directory = self._root / str(pid) / "fd"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a vLLM server says about itself over HTTP, gathered with bounded patience."""
+"""Read the facts that a vLLM server reports over HTTP, without repeated timeouts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ CHECK_MODE: t.Final = "check mode: no completion is requested"
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """Answers of one server; ``missing`` says for ``version, models, metrics, fingerprint`` why one is absent.
+    """The responses of one server.
 
-    ``failure`` is set where the server answered nothing at all: down, unreachable, hanging.
+    ``missing`` maps those of ``version, models, metrics, fingerprint`` that are absent to the reason. ``failure`` is
+    set if the server did not answer at all because it is down, unreachable or hanging.
     """
 
     base_url: str
@@ -33,21 +34,22 @@ class ServerFacts:
 
     @property
     def model(self) -> dict[str, t.Any]:
-        """The first served model's entry of ``/v1/models``; empty where none is known."""
+        """The entry of the first served model in ``/v1/models``; empty if unknown."""
         return self.models[0] if self.models else {}
 
 
-def read_server(api: VllmApi, ask_completion: bool = True) -> ServerFacts:
-    """Ask ``api`` for everything. After the first request that nobody answers, no further one is sent.
+def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
+    """Read all facts from ``api``. After a request without any answer, no further one is sent.
 
-    ``ask_completion`` lets one token be generated, which is how the system fingerprint is learnt.
+    :param request_completion: generate one token to obtain the system fingerprint.
     """
     facts: dict[str, t.Any] = {}
     missing: dict[str, str] = {}
-    dead: RequestFailed | None = None
+    unanswered: RequestFailed | None = None
 
     def fingerprint() -> str | None:
-        model = (facts.get("models") or ({},))[0].get("id")
+        models: tuple[dict[str, t.Any], ...] = facts.get("models") or ()
+        model = models[0].get("id") if models else None
         if not isinstance(model, str):
             raise RequestFailed("model_not_found", "the server lists no model")
         value = api.completion(model, "1", max_tokens=1, temperature=0).get("system_fingerprint")
@@ -62,16 +64,16 @@ def read_server(api: VllmApi, ask_completion: bool = True) -> ServerFacts:
         "fingerprint": fingerprint,
     }
     for name, step in steps.items():
-        if dead is not None:
-            missing[name] = str(dead)
-        elif name == "fingerprint" and not ask_completion:
+        if unanswered is not None:
+            missing[name] = str(unanswered)
+        elif name == "fingerprint" and not request_completion:
             missing[name] = CHECK_MODE
         else:
             try:
                 facts[name] = step()
             except RequestFailed as failure:
                 missing[name] = str(failure)
-                dead = failure if failure.reason in UNANSWERED else None
+                unanswered = failure if failure.reason in UNANSWERED else None
     if "metrics" in facts and facts["metrics"] is None:
-        missing["metrics"] = "the server offers no /metrics"
-    return ServerFacts(base_url=api.base_url, missing=missing, failure=None if facts else dead, **facts)
+        missing["metrics"] = "the server has no /metrics"
+    return ServerFacts(base_url=api.base_url, missing=missing, failure=None if facts else unanswered, **facts)

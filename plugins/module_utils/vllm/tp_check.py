@@ -1,23 +1,23 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The work of module ``vllm_tp_check``: observe a server from every side, then say what was seen.
+"""Run ``vllm_tp_check``: collect facts about a server from every available source, then judge them.
 
-``observe`` is the edge and sees the node only through a ``NodeReader``; ``describe`` is pure.
+``observe`` reads the node only through a ``NodeReader``; ``describe`` is pure.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import shutil
 import socket
-import subprocess
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.container_engine import ContainerUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import open_reader
@@ -27,8 +27,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts im
     EngineFacts,
     engine_facts,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable, UnknownLog
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import Sieve, gnu_grep
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogFilter, gnu_grep
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import (
     engine_args,
     model_fit,
@@ -38,9 +38,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import (
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import (
     ContainerFacts,
-    ContainerUnavailable,
-    UnknownContainer,
-    inspect,
+    read_container,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
@@ -52,20 +50,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import 
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts, read_server
 
-#: What a line holds that says something about the engine: a fact, or a worker's rank in its prefix.
-NEEDLES: t.Final[tuple[str, ...]] = (*FACT_MARKERS, "Worker_TP", "VllmWorker")
-NOT_ASKED: t.Final = "{} is not given"
-#: Longest wait for docker or podman, in seconds.
-COMMAND_TIMEOUT: t.Final = 30
-
-
-class InputError(ValueError):
-    """What the user asked for cannot be: the message names the value and what is allowed."""
+#: A line about the engine contains one of these: a fact, or a worker label with a rank.
+REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (*FACT_MARKERS, "Worker_TP", "VllmWorker")
+NOT_SET: t.Final = "{} is not set"
 
 
 @dataclass(frozen=True)
 class CheckTarget:
-    """What to look at: the module's options. ``ask_completion`` is false in check mode."""
+    """The server to check, as the module's options name it. ``request_completion`` is false in check mode."""
 
     base_url: str | None = None
     api_key: str | None = None
@@ -75,23 +67,22 @@ class CheckTarget:
     container: str | None = None
     log_path: str | None = None
     expected_gpu_count: int | None = None
-    ask_completion: bool = True
+    request_completion: bool = True
 
     def checked(self) -> CheckTarget:
-        """This target with a normalised URL.
+        """Return this target with a normalised URL.
 
-        :raises InputError: for values that cannot be.
+        :raises ValueError: if a value is invalid.
         """
         if self.expected_gpu_count is not None and self.expected_gpu_count < 1:
-            raise InputError(f"expected_gpu_count must be at least 1, not {self.expected_gpu_count}")
-        try:
-            return replace(self, base_url=checked_base_url(self.base_url, self.api_key, self.ca_path, self.timeout))
-        except ValueError as problem:
-            raise InputError(str(problem)) from problem
+            raise ValueError(f"expected_gpu_count must be at least 1, got {self.expected_gpu_count}")
+        return replace(self, base_url=checked_base_url(self.base_url, self.api_key, self.ca_path, self.timeout))
 
 
 class NodeReader:
-    """The host on which the module runs. Tests put another object in its place."""
+    """The node on which the module runs. Tests replace this object."""
+
+    commands = Commands()
 
     def api(self, target: CheckTarget) -> VllmApi:
         return VllmApi(
@@ -101,27 +92,23 @@ class NodeReader:
     def processes(self) -> ProcessTable:
         return ProcessTable()
 
-    def run(self, argv: Sequence[str]) -> tuple[int, str, str]:
-        """Exit status, standard output and standard error of a short command; raises ``OSError``."""
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, encoding="utf-8", errors="replace", timeout=COMMAND_TIMEOUT, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return 124, "", f"no answer within {COMMAND_TIMEOUT} s"
-        return done.returncode, done.stdout, done.stderr
-
     def file_lines(self, path: str) -> Iterator[str]:
-        """Raises ``UnknownLog`` and ``LogUnavailable``."""
+        """Yield the lines about the engine in a log file; raise ``UnknownLog`` or ``LogUnavailable``."""
         for source in sources.file_sources(path):
-            yield from _telling_lines(source)
+            yield from self._engine_lines(source)
 
     def container_lines(self, name: str) -> Iterator[str]:
-        """Raises ``UnknownLog`` and ``LogUnavailable``."""
-        yield from _telling_lines(sources.container_source(name))
+        """Yield the lines about the engine in a container's log; raise ``UnknownLog`` or ``LogUnavailable``."""
+        yield from self._engine_lines(sources.container_source(name, commands=self.commands))
+
+    def _engine_lines(self, source: sources.LogSource) -> Iterator[str]:
+        # A server that has run for long may have written gigabytes of other lines.
+        with source.open() as stream:
+            for _number, line in LogFilter(stream, REQUIRED_SUBSTRINGS, gnu_grep(self.commands)).lines():
+                yield from line.decode(errors="replace").split("\r")
 
     def gpus(self) -> list[dict[str, t.Any]]:
-        """Raises ``GpuUnavailable``."""
+        """Return the devices and their processes; raise ``GpuUnavailable``."""
         reader = open_reader()
         try:
             return reader.devices(("processes",))
@@ -129,7 +116,7 @@ class NodeReader:
             reader.close()
 
     def is_local(self, host: str) -> bool:
-        """Whether ``host`` is an address of this host: one can bind to nothing else."""
+        """Return whether ``host`` is an address of this node, which is what a socket can bind to."""
         try:
             addresses = {(info[0], info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
         except OSError:
@@ -137,33 +124,26 @@ class NodeReader:
         return any(_is_bindable(family, str(address)) for family, address in addresses)
 
 
-def _telling_lines(source: sources.LogSource) -> Iterator[str]:
-    """The lines that say something about the engine: a server that has run for long wrote a gigabyte of others."""
-    with source.open() as stream:
-        for _number, line in Sieve(stream, NEEDLES, gnu_grep(shutil.which)).lines():
-            yield from line.decode(errors="replace").split("\r")
-
-
 def check(target: CheckTarget, node: NodeReader) -> dict[str, t.Any]:
-    """The module's result.
+    """Return the module's result.
 
-    :raises InputError: for input that cannot be, before anything is asked of the server.
+    :raises ValueError: if an option is invalid, or names a log or container that does not exist.
     """
     return describe(observe(target.checked(), node))
 
 
 def observe(target: CheckTarget, node: NodeReader) -> Observations:
-    """Everything that can be seen of ``target``.
+    """Collect all facts about ``target``.
 
-    :raises InputError: for a log or container that does not exist.
+    :raises ValueError: if the log or container does not exist.
     """
     container = _container(target, node)
     engine = _engine(target, node)
     server = _server(target, node)
-    elsewhere = _elsewhere(target, node)
-    process = Reading[ServerProcess](reason=elsewhere) if elsewhere else _process(target, node, container.value)
-    gpus = Reading[t.Any](reason=elsewhere) if elsewhere else _gpus(node)
-    seen = Observations(
+    remote = _remote_reason(target, node)
+    process = Reading[ServerProcess](reason=remote) if remote else _process(target, node, container.value)
+    gpus = Reading[t.Any](reason=remote) if remote else _gpus(node)
+    observed = Observations(
         server=server,
         engine=engine,
         process=process,
@@ -172,34 +152,34 @@ def observe(target: CheckTarget, node: NodeReader) -> Observations:
         shape=Reading(),
         expected_gpu_count=target.expected_gpu_count,
     )
-    return replace(seen, shape=_shape(seen))
+    return replace(observed, shape=_shape(observed))
 
 
-def describe(seen: Observations) -> dict[str, t.Any]:
-    """The module's result from what was seen; secrets are masked. Pure."""
-    verdict = parallel_signals.judge(seen)
-    layout, engine, server = verdict.layout, seen.engine.value, seen.server.value
-    named = parallel_signals.parse_fingerprint((server and server.fingerprint) or "")[0]
+def describe(observed: Observations) -> dict[str, t.Any]:
+    """Return the module's result for these facts, with secrets masked. Pure."""
+    agreement = parallel_signals.compare(observed)
+    layout, engine, server = agreement.layout, observed.engine.value, observed.server.value
+    fingerprint_version = parallel_signals.parse_fingerprint((server and server.fingerprint) or "")[0]
     return {
         "tensor_parallel_size": layout.tensor,
         "pipeline_parallel_size": layout.pipeline,
         "data_parallel_size": layout.data,
         "world_size": layout.world_size,
-        "vllm_version": (server and server.version) or named or (engine and engine.vllm_version),
-        "signals": [signal.as_dict() for signal in verdict.signals],
-        "agreement": verdict.agreement,
-        "gpu_count": seen.gpu_count,
-        "gpus": parallel_signals.own_gpus(seen) or None,
-        "model": _model(seen),
-        "arguments": _arguments(seen),
-        "environment": _environment(seen),
-        "container": _shared_memory(seen.container.value),
+        "vllm_version": (server and server.version) or fingerprint_version or (engine and engine.vllm_version),
+        "signals": [signal.as_dict() for signal in agreement.signals],
+        "agreement": agreement.counts,
+        "gpu_count": observed.gpu_count,
+        "gpus": parallel_signals.own_gpus(observed) or None,
+        "model": _model(observed),
+        "arguments": _arguments(observed),
+        "environment": _environment(observed),
+        "container": _shared_memory(observed.container.value),
         "server": {
             "base_url": server and server.base_url,
             "answers": None if server is None else server.failure is None,
             "failure": server.failure.reason if server is not None and server.failure is not None else None,
         },
-        "findings": as_dicts(parallel_findings.review(seen, verdict)),
+        "findings": as_dicts(parallel_findings.review(observed, agreement)),
     }
 
 
@@ -214,8 +194,8 @@ def _is_bindable(family: int, address: str) -> bool:
     return True
 
 
-def _elsewhere(target: CheckTarget, node: NodeReader) -> str | None:
-    """Why this host's processes and GPUs say nothing about the server; ``None`` where they do."""
+def _remote_reason(target: CheckTarget, node: NodeReader) -> str | None:
+    """Return why the processes and GPUs of this node are not the server's, or None if they are."""
     if target.base_url is None or target.container is not None:
         return None
     host = urlsplit(target.base_url).hostname or ""
@@ -226,40 +206,34 @@ def _elsewhere(target: CheckTarget, node: NodeReader) -> str | None:
 
 def _server(target: CheckTarget, node: NodeReader) -> Reading[ServerFacts]:
     if target.base_url is None:
-        return Reading(reason=NOT_ASKED.format("base_url"))
+        return Reading(reason=NOT_SET.format("base_url"))
     with node.api(target) as api:
-        return Reading(read_server(api, target.ask_completion), source=target.base_url)
+        return Reading(read_server(api, target.request_completion), source=target.base_url)
 
 
 def _engine(target: CheckTarget, node: NodeReader) -> Reading[EngineFacts]:
-    """Facts from the log file, else from the container's log."""
+    """Read the facts from the log file, or else from the container's log."""
     if target.log_path is not None:
-        source, lines = target.log_path, node.file_lines
-        name = target.log_path
+        source, lines = target.log_path, node.file_lines(target.log_path)
     elif target.container is not None:
-        source, lines = f"the log of container {target.container}", node.container_lines
-        name = target.container
+        source, lines = f"the log of container {target.container}", node.container_lines(target.container)
     else:
-        return Reading(reason=NOT_ASKED.format("log_path or container"))
+        return Reading(reason=NOT_SET.format("log_path or container"))
     try:
-        facts = engine_facts(lines(name))
-    except UnknownLog as problem:
-        raise InputError(str(problem)) from problem
+        facts = engine_facts(lines)
     except LogUnavailable as problem:
         return Reading(reason=str(problem), source=source)
     if facts == EngineFacts():
-        return Reading(reason=f"{source} holds nothing that vLLM writes when it starts", source=source)
+        return Reading(reason=f"{source} contains no lines of a vLLM start", source=source)
     return Reading(facts, source=source)
 
 
 def _container(target: CheckTarget, node: NodeReader) -> Reading[ContainerFacts]:
     if target.container is None:
-        return Reading(reason=NOT_ASKED.format("container"))
+        return Reading(reason=NOT_SET.format("container"))
     source = f"container {target.container}"
     try:
-        return Reading(inspect(target.container, node.run), source=source)
-    except UnknownContainer as problem:
-        raise InputError(str(problem)) from problem
+        return Reading(read_container(target.container, node.commands), source=source)
     except ContainerUnavailable as problem:
         return Reading(reason=str(problem), source=source)
 
@@ -275,7 +249,7 @@ def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | 
             parts = urlsplit(target.base_url)
             process = table.server_on(parts.port or {"https": 443}.get(parts.scheme, 80))
         else:
-            return Reading(reason=NOT_ASKED.format("base_url or container"))
+            return Reading(reason=NOT_SET.format("base_url or container"))
     except ProcessUnavailable as problem:
         return Reading(reason=str(problem))
     return Reading(process, source=f"process {process.pid} (found by {process.found_by})")
@@ -288,30 +262,30 @@ def _gpus(node: NodeReader) -> Reading[list[dict[str, t.Any]]]:
         return Reading(reason=str(problem))
 
 
-def _shape(seen: Observations) -> Reading[ModelShape]:
-    """The model's heads: from its config.json, else from the log of a refused start."""
-    engine = seen.engine.value
-    shape, source = model_fit.read_shape(_config_paths(seen))
+def _shape(observed: Observations) -> Reading[ModelShape]:
+    """Read the model's number of heads from its config.json, or else from the log of a failed start."""
+    engine = observed.engine.value
+    shape, source = model_fit.read_shape(_config_paths(observed))
     if shape is not None and shape.attention_heads is not None:
         return Reading(shape, source=source)
     if engine is not None and engine.attention_heads is not None:
-        return Reading(ModelShape(attention_heads=engine.attention_heads), source=seen.engine.source)
-    return Reading(reason=source if shape is None else f"{source} does not name them")
+        return Reading(ModelShape(attention_heads=engine.attention_heads), source=observed.engine.source)
+    return Reading(reason=source if shape is None else f"{source} does not contain it")
 
 
-def _config_paths(seen: Observations) -> Iterator[Path]:
-    process, container = seen.process.value, seen.container.value
+def _config_paths(observed: Observations) -> Iterator[Path]:
+    process, container = observed.process.value, observed.container.value
     environment: Mapping[str, str] = (process and process.environment) or (container and container.environment) or {}
     if container is not None:
-        environment = {"HOME": "/root", **environment}  # vLLM's images run as root, and inspect does not tell HOME
-    revision = (_arguments(seen) or {}).get("revision")
-    for model in _model_names(seen):
+        environment = {"HOME": "/root", **environment}  # vLLM's images run as root, and inspect omits HOME
+    revision = (_arguments(observed) or {}).get("revision")
+    for model in _model_names(observed):
         for view in _views(process, container):
             yield from model_fit.config_paths(model, environment, revision if isinstance(revision, str) else None, view)
 
 
 def _views(process: ServerProcess | None, container: ContainerFacts | None) -> Iterator[model_fit.View]:
-    """The server's file system as seen from here: its mounts, its own view of it, and this host's."""
+    """Yield the ways to reach the server's files: its mounts, its own root directory, and this node's."""
     if container is not None:
         yield lambda path: container.on_host(str(path))
     if process is not None:
@@ -320,47 +294,47 @@ def _views(process: ServerProcess | None, container: ContainerFacts | None) -> I
     yield lambda path: path
 
 
-def _model_names(seen: Observations) -> Iterable[str]:
-    """What the server loaded, as directory or hub id, without repetitions."""
-    server, engine = seen.server.value, seen.engine.value
+def _model_names(observed: Observations) -> Iterable[str]:
+    """Return the names of the loaded model, as directory or hub id, without duplicates."""
+    server, engine = observed.server.value, observed.engine.value
     names = (
         server and server.model.get("root"),
-        (_arguments(seen) or {}).get("model"),
+        (_arguments(observed) or {}).get("model"),
         engine and engine.model,
     )
     return dict.fromkeys(name for name in names if isinstance(name, str) and name)
 
 
-def _model(seen: Observations) -> dict[str, t.Any]:
-    server, engine = seen.server.value, seen.engine.value
-    listed = server.model if server is not None else {}
-    shape = seen.shape.value or ModelShape()
-    names = list(_model_names(seen))
+def _model(observed: Observations) -> dict[str, t.Any]:
+    server, engine = observed.server.value, observed.engine.value
+    entry = server.model if server is not None else {}
+    shape = observed.shape.value or ModelShape()
+    names = list(_model_names(observed))
     return {
-        "id": listed.get("id"),
+        "id": entry.get("id"),
         "root": names[0] if names else None,
-        "max_model_len": listed.get("max_model_len") or (engine and engine.max_model_len),
+        "max_model_len": entry.get("max_model_len") or (engine and engine.max_model_len),
         **shape.as_dict(),
     }
 
 
-def _arguments(seen: Observations) -> dict[str, t.Any] | None:
-    """vLLM's options, masked: of the process, else the container, else those that the log prints."""
-    if seen.process.value is not None:
-        return seen.process.value.arguments
-    if seen.container.value is not None and seen.container.value.arguments is not None:
-        return seen.container.value.arguments
-    if seen.engine.value is not None and seen.engine.value.arguments:
-        return seen.engine.value.arguments
+def _arguments(observed: Observations) -> dict[str, t.Any] | None:
+    """Return vLLM's masked options from the process, the container or the log, in this order."""
+    if observed.process.value is not None:
+        return observed.process.value.arguments
+    if observed.container.value is not None and observed.container.value.arguments is not None:
+        return observed.container.value.arguments
+    if observed.engine.value is not None and observed.engine.value.arguments:
+        return observed.engine.value.arguments
     return None
 
 
 def _shared_memory(container: ContainerFacts | None) -> dict[str, t.Any] | None:
-    return container and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size}
+    return None if container is None else {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size}
 
 
-def _environment(seen: Observations) -> dict[str, str] | None:
-    for found in (seen.process.value, seen.container.value):
-        if found is not None and found.environment is not None:
-            return engine_args.mask_environment(found.environment.items())
+def _environment(observed: Observations) -> dict[str, str] | None:
+    for facts in (observed.process.value, observed.container.value):
+        if facts is not None and facts.environment is not None:
+            return engine_args.mask_environment(facts.environment.items())
     return None

@@ -61,10 +61,10 @@ def test_possible_options_give_the_load(run_action: Run) -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"base_url": "127.0.0.1:8000"}, "validate_base_url '127.0.0.1:8000' is not a server's URL"),
-        ({"base_url": "ftp://127.0.0.1"}, "validate_base_url 'ftp://127.0.0.1' is not a server's URL"),
-        ({"base_url": "http://"}, "validate_base_url 'http://' is not a server's URL"),
-        ({"base_url": "http://127.0.0.1:99999"}, "write for example http://127.0.0.1:8000"),
+        ({"base_url": "127.0.0.1:8000"}, "such as http://127.0.0.1:8000, got '127.0.0.1:8000'"),
+        ({"base_url": "ftp://127.0.0.1"}, "such as http://127.0.0.1:8000, got 'ftp://127.0.0.1'"),
+        ({"base_url": "http://"}, "such as http://127.0.0.1:8000, got 'http://'"),
+        ({"base_url": "http://127.0.0.1:99999"}, "such as http://127.0.0.1:8000, got 'http://127.0.0.1:99999'"),
         ({"prompt_tokens": []}, "validate_prompt_tokens is empty"),
         ({"prompt_tokens": [128, 0]}, "validate_prompt_tokens has 0, must be more than 0"),
         *(({name: 0}, f"validate_{name} is 0, must be more than 0") for name in NUMBERS),
@@ -234,7 +234,7 @@ def test_a_node_may_load_itself(run_action: Run) -> None:
 
 
 def test_the_url_of_the_load_hosts_is_one(run_action: Run) -> None:
-    with pytest.raises(AnsibleActionFail, match="validate_load_base_url '192.0.2.7' is not a server"):
+    with pytest.raises(AnsibleActionFail, match="validate_load_base_url must be an HTTP .* got '192.0.2.7'"):
         run_action(ActionModule, OPTIONS | {"load_hosts": ["localhost"], "load_base_url": "192.0.2.7"})
 
 

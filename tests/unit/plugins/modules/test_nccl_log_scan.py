@@ -18,7 +18,7 @@ def call(capsys: pytest.CaptureFixture[str], **options: object) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-def test_result_has_every_documented_key(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_result_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> None:
     result = call(capsys, paths=[str(FIXTURES / "logs" / "009_vllm09-dynamo-shm-full.log")])
     documented = yaml.safe_load(nccl_log_scan.RETURN)
     assert set(documented) == set(result) - {"changed", "invocation"}
@@ -27,19 +27,19 @@ def test_result_has_every_documented_key(capsys: pytest.CaptureFixture[str]) -> 
     assert result["changed"] is False
 
 
-def test_options_are_those_documented() -> None:
+def test_module_options_are_documented() -> None:
     documented = yaml.safe_load(nccl_log_scan.DOCUMENTATION)["options"]
     assert {name: option["type"] for name, option in documented.items()} == {
         name: option["type"] for name, option in nccl_log_scan.ARGUMENTS.items()
     }
 
 
-def test_missing_file_fails_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_missing_file_fails_with_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     result = call(capsys, paths=["/nonexistent/vllm.log"])
     assert result["failed"] is True
     assert "/nonexistent/vllm.log" in result["msg"]
 
 
-def test_check_mode_reads_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_check_mode_scans(capsys: pytest.CaptureFixture[str]) -> None:
     result = call(capsys, text="RuntimeError: CUDA error: out of memory", _ansible_check_mode=True)
     assert result["findings"][0]["class"] == "cuda_oom"

@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module as Ansible runs it."""
-
 from __future__ import annotations
 
 import json
@@ -21,7 +19,7 @@ def run(capsys: pytest.CaptureFixture[str], **options: t.Any) -> dict[str, t.Any
     return json.loads(capsys.readouterr().out)
 
 
-def test_result_of_an_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_endpoint_result_holds_no_key(capsys: pytest.CaptureFixture[str]) -> None:
     with servers.ControlServer(servers.healthy()) as server:
         result = run(capsys, base_url=server.url, api_key="sk-secret", expected_gpu_count=2)
     assert result["changed"] is False
@@ -29,13 +27,13 @@ def test_result_of_an_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert "sk-secret" not in json.dumps({key: value for key, value in result.items() if key != "invocation"})
 
 
-def test_check_mode(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_check_mode_requests_no_completion(capsys: pytest.CaptureFixture[str]) -> None:
     with servers.ControlServer(servers.healthy()) as server:
         run(capsys, base_url=server.url, _ansible_check_mode=True)
     assert "/v1/completions" not in server.paths
 
 
-def test_a_dead_server_is_no_failure_of_the_module(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_dead_server_is_a_result(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(capsys, base_url="http://127.0.0.1:1", expected_gpu_count=4)
     assert "failed" not in result
     assert result["server"]["failure"] == "connection_refused"
@@ -50,17 +48,19 @@ def test_a_dead_server_is_no_failure_of_the_module(capsys: pytest.CaptureFixture
         ({"base_url": "ftp://host"}, "ftp://host"),
     ],
 )
-def test_wrong_input(capsys: pytest.CaptureFixture[str], options: dict[str, str], text: str) -> None:
+def test_module_invalid_option_fails(capsys: pytest.CaptureFixture[str], options: dict[str, str], text: str) -> None:
     result = run(capsys, **options)
     assert result["failed"] is True and text in result["msg"]
 
 
-def test_a_missing_library_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_missing_requests_fails_with_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vllm_tp_check, "HAS_REQUESTS", False)
     assert "requests" in run(capsys, base_url="http://127.0.0.1:1")["msg"]
 
 
-def test_returns_are_those_that_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_result_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> None:
     yaml = pytest.importorskip("yaml")
     documented = set(yaml.safe_load(vllm_tp_check.RETURN))
     result = run(capsys, base_url="http://127.0.0.1:1")

@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Control calls against captured answers and against every kind of broken server."""
-
 from __future__ import annotations
 
 import asyncio
@@ -21,8 +19,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import Vllm
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.tests.support import control_server as servers
 
-#: Long enough for a busy machine, short enough where a server hangs on purpose.
-PATIENCE, IMPATIENCE = 10.0, 0.3
+#: Timeouts in seconds: long enough for a busy machine, and short for servers that hang on purpose.
+LONG, SHORT = 10.0, 0.3
 
 
 def failure_of(call: t.Callable[[], object]) -> RequestFailed:
@@ -32,24 +30,23 @@ def failure_of(call: t.Callable[[], object]) -> RequestFailed:
 
 
 @pytest.mark.parametrize("version", ["0.27", "0.32"])
-def test_every_call_reads_what_a_real_server_answers(version: str) -> None:
-    with servers.ControlServer(servers.healthy(version)) as server, VllmApi(server.url, timeout=PATIENCE) as client:
+def test_api_reads_responses_of_a_real_server(version: str) -> None:
+    with servers.ControlServer(servers.healthy(version)) as server, VllmApi(server.url, timeout=LONG) as client:
         assert client.version() == f"{version}.0"
         assert client.models()[0]["id"] == "tiny"
         assert client.health() is True
         assert client.metrics().value("vllm:num_requests_running") == 0
         assert client.tokenize("import os", "tiny") == [75, 617, 904]
-        assert client.detokenize([10, 11, 12], "tiny") == "()*"
         answer = client.completion("tiny", "import os", 8, temperature=0)
     assert answer["system_fingerprint"].startswith(f"vllm-{version}.0-tp2-")
     body = json.loads(server.requests[-1][2])
     assert body == {"model": "tiny", "prompt": "import os", "max_tokens": 8, "temperature": 0}
 
 
-def test_the_key_is_sent_and_never_told() -> None:
+def test_api_key_is_sent_and_masked_in_errors() -> None:
     echo = servers.Answer(401, b'{"error":{"message":"sk-secret is wrong"}}')
     with servers.ControlServer(servers.everywhere(echo)) as server:
-        failure = failure_of(VllmApi(server.url, api_key="sk-secret", timeout=PATIENCE).models)
+        failure = failure_of(VllmApi(server.url, api_key="sk-secret", timeout=LONG).models)
     assert server.requests[0][1]["authorization"] == "Bearer sk-secret"
     assert failure.reason == "unauthorized" and "sk-secret" not in str(failure)
 
@@ -77,9 +74,9 @@ def test_the_key_is_sent_and_never_told() -> None:
         (servers.cut, "closed_early"),
     ],
 )
-def test_a_server_that_answers_wrong_is_a_reason(behaviour: t.Any, reason: str) -> None:
+def test_request_invalid_response_is_a_reason(behaviour: t.Any, reason: str) -> None:
     with servers.ControlServer(servers.everywhere(behaviour)) as server:
-        failure = failure_of(VllmApi(server.url, timeout=PATIENCE).version)
+        failure = failure_of(VllmApi(server.url, timeout=LONG).version)
     assert failure.reason == reason
 
 
@@ -87,35 +84,35 @@ def test_a_server_that_answers_wrong_is_a_reason(behaviour: t.Any, reason: str) 
     ("behaviour", "reason"),
     [(servers.hang, "first_byte_timeout"), (servers.stall, "stream_timeout"), (servers.drip, "stream_timeout")],
 )
-def test_a_server_that_hangs_costs_one_timeout(behaviour: t.Any, reason: str) -> None:
+def test_request_hanging_server_takes_one_timeout(behaviour: t.Any, reason: str) -> None:
     with servers.ControlServer(servers.everywhere(behaviour)) as server:
-        assert failure_of(VllmApi(server.url, timeout=IMPATIENCE).version).reason == reason
+        assert failure_of(VllmApi(server.url, timeout=SHORT).version).reason == reason
     assert reason in api.UNANSWERED
 
 
-def test_health_is_false_while_the_server_starts_and_an_error_where_there_is_none() -> None:
+def test_health_is_false_during_start_and_raises_if_missing() -> None:
     with servers.ControlServer({"/health": servers.Answer(503)}) as server:
-        assert VllmApi(server.url, timeout=PATIENCE).health() is False
+        assert VllmApi(server.url, timeout=LONG).health() is False
         server.routes.clear()
-        assert failure_of(VllmApi(server.url, timeout=PATIENCE).health).reason == "not_found"
+        assert failure_of(VllmApi(server.url, timeout=LONG).health).reason == "not_found"
 
 
-def test_metrics_can_be_absent_or_something_else() -> None:
+def test_metrics_absent_or_invalid() -> None:
     with servers.ControlServer({}) as server:
-        assert VllmApi(server.url, timeout=PATIENCE).metrics() is None
+        assert VllmApi(server.url, timeout=LONG).metrics() is None
         server.routes["/metrics"] = servers.HTML
-        assert failure_of(VllmApi(server.url, timeout=PATIENCE).metrics).reason == "not_vllm"
+        assert failure_of(VllmApi(server.url, timeout=LONG).metrics).reason == "not_vllm"
         server.routes["/metrics"] = servers.Answer(503)
-        assert failure_of(VllmApi(server.url, timeout=PATIENCE).metrics).reason == "unavailable"
+        assert failure_of(VllmApi(server.url, timeout=LONG).metrics).reason == "unavailable"
 
 
-def test_an_endless_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_too_long_response_is_not_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "MAX_BODY", 1000)
     with servers.ControlServer(servers.everywhere(servers.Answer(body=b" " * 2000))) as server:
-        assert failure_of(VllmApi(server.url, timeout=PATIENCE).version).reason == "not_vllm"
+        assert failure_of(VllmApi(server.url, timeout=LONG).version).reason == "not_vllm"
 
 
-def test_nobody_listens() -> None:
+def test_request_closed_port_is_connection_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     failure = failure_of(VllmApi(f"http://127.0.0.1:{port}").version)
@@ -124,7 +121,7 @@ def test_nobody_listens() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A self-signed certificate for 127.0.0.1 and its key, in one file."""
+    """Return a file with a self-signed certificate for 127.0.0.1 and its key."""
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
     argv += " -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:TRUE"
@@ -134,20 +131,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
-def test_tls_is_trusted_only_with_its_authority(certificate: pathlib.Path) -> None:
+def test_tls_needs_the_authority_or_no_validation(certificate: pathlib.Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with servers.ControlServer(servers.healthy(), context) as server:
-        failure = failure_of(VllmApi(server.url, timeout=PATIENCE).version)
+        failure = failure_of(VllmApi(server.url, timeout=LONG).version)
         assert failure.reason == "tls" and "self-signed" in failure.detail
-        assert VllmApi(server.url, timeout=PATIENCE, ca_path=str(certificate)).version() == "0.32.0"
-        assert VllmApi(server.url, timeout=PATIENCE, validate_certs=False).version() == "0.32.0"
+        assert VllmApi(server.url, timeout=LONG, ca_path=str(certificate)).version() == "0.32.0"
+        assert VllmApi(server.url, timeout=LONG, validate_certs=False).version() == "0.32.0"
 
 
-def test_tls_to_a_plain_server() -> None:
+def test_tls_to_a_plain_server_is_a_tls_failure() -> None:
     with servers.ControlServer(servers.healthy()) as server:
         url = server.url.replace("http:", "https:")
-        assert failure_of(VllmApi(url, timeout=PATIENCE).version).reason == "tls"
+        assert failure_of(VllmApi(url, timeout=LONG).version).reason == "tls"
 
 
 @pytest.mark.parametrize(
@@ -169,11 +166,11 @@ def test_tls_to_a_plain_server() -> None:
         (RequestFailed("cut_short"), "cut_short"),
     ],
 )
-def test_classifies_what_clients_raise(problem: BaseException, reason: str) -> None:
+def test_classify_exceptions_of_clients(problem: BaseException, reason: str) -> None:
     assert api.classify(problem).reason == reason
 
 
-def test_classifies_the_cause_below_a_wrapping() -> None:
+def test_classify_wrapped_exception_uses_the_cause() -> None:
     try:
         try:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
@@ -183,7 +180,7 @@ def test_classifies_the_cause_below_a_wrapping() -> None:
         assert api.classify(outer).reason == "connection_refused"
 
 
-def test_classifies_an_answer() -> None:
+def test_classify_response_uses_the_status() -> None:
     class Response:
         status_code = 429
         content = b'{"detail": "too many"}'
@@ -205,16 +202,16 @@ def test_classifies_an_answer() -> None:
         ("plain\ntext", "plain text"),
     ],
 )
-def test_the_servers_own_words_are_kept(body: bytes | str, expected: str) -> None:
+def test_message_of_reads_every_format(body: bytes | str, expected: str) -> None:
     assert api.message_of(body) == expected
 
 
-def test_long_words_are_shortened() -> None:
+def test_message_of_long_text_is_shortened() -> None:
     assert len(api.message_of("x" * 5000)) == api.MAX_DETAIL
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("url", "expected"),
     [
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         (" http://127.0.0.1:8000/ ", "http://127.0.0.1:8000"),
@@ -223,12 +220,12 @@ def test_long_words_are_shortened() -> None:
         ("http://[::1]:8000", "http://[::1]:8000"),
     ],
 )
-def test_urls_are_normalised(given: str, expected: str) -> None:
-    assert api.normalise_base_url(given) == expected
+def test_normalise_base_url_returns_the_root(url: str, expected: str) -> None:
+    assert api.normalise_base_url(url) == expected
 
 
 @pytest.mark.parametrize(
-    "given",
+    "url",
     [
         "127.0.0.1:8000",
         "ftp://host",
@@ -240,12 +237,12 @@ def test_urls_are_normalised(given: str, expected: str) -> None:
         "",
     ],
 )
-def test_what_is_no_url_is_refused(given: str) -> None:
+def test_normalise_base_url_invalid_url_is_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
-        api.normalise_base_url(given)
+        api.normalise_base_url(url)
 
 
-def test_without_requests_there_is_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_without_requests_is_a_runtime_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "HAS_REQUESTS", False)
     with pytest.raises(RuntimeError, match="requests"):
         VllmApi("http://127.0.0.1:8000")

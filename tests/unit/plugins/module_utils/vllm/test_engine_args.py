@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command lines of real and imagined servers."""
-
 from __future__ import annotations
 
 import shlex
@@ -42,10 +40,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
         ("vllm serve", {}),
     ],
 )
-def test_normalises_every_form(line: str, expected: dict[str, object]) -> None:
+def test_parse_normalises_every_form(line: str, expected: dict[str, object]) -> None:
     parsed = engine_args.parse(shlex.split(line))
     if "--enable-chunked-prefill false" in line:
-        # The positional model came first, so the stray word does not replace it.
+        # The first positional argument is the model; a later one does not replace it.
         expected = {**expected, "model": "m"}
     assert parsed == expected
 
@@ -63,11 +61,11 @@ def test_normalises_every_form(line: str, expected: dict[str, object]) -> None:
         ["VLLM::EngineCore"],
     ],
 )
-def test_other_programs_are_no_server(argv: list[str]) -> None:
+def test_parse_other_program_returns_none(argv: list[str]) -> None:
     assert engine_args.parse(argv) is None
 
 
-def test_secrets_are_masked() -> None:
+def test_parse_masks_secrets() -> None:
     line = (
         "vllm serve m --api-key sk-1 sk-2 --hf-token hf_x --kv-transfer-config "
         """'{"kv_connector": "x", "api_key": "sk-3"}' --otlp-traces-endpoint http://user:pw@host/ """
@@ -82,17 +80,17 @@ def test_secrets_are_masked() -> None:
     }
 
 
-def test_a_key_given_as_number_or_nested_is_masked_too() -> None:
+def test_mask_covers_numbers_and_nested_values() -> None:
     masked = engine_args.mask({"api_key": 1, "a": {"password": "x", "n": 1}, "b": ["u://p:q@h"], "ssl": None})
     assert masked == {"api_key": "***", "a": {"password": "***", "n": 1}, "b": ["u://***@h"], "ssl": None}
 
 
-def test_words_that_only_contain_token_are_no_secrets() -> None:
+def test_parse_keeps_names_that_only_contain_token() -> None:
     parsed = engine_args.parse("vllm serve m --tokenizer t --max-num-batched-tokens 8192".split())
     assert parsed == {"model": "m", "tokenizer": "t", "max_num_batched_tokens": 8192}
 
 
-def test_environment_keeps_what_concerns_the_server() -> None:
+def test_mask_environment_keeps_variables_of_the_server() -> None:
     pairs = [
         ("VLLM_API_KEY", "sk"),
         ("NCCL_DEBUG", "INFO"),

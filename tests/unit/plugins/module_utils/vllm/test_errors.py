@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every way in which a request can fail."""
-
 from __future__ import annotations
 
 import pytest
@@ -10,16 +8,16 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_says_what_to_do(reason: str) -> None:
-    failure = RequestFailed(reason, "what the server said", 500)
-    assert str(failure) == f"{REASONS[reason].summary}: what the server said"
+def test_request_failed_reason_has_cause_and_remedy(reason: str) -> None:
+    failure = RequestFailed(reason, "the server's message", 500)
+    assert str(failure) == f"{REASONS[reason].summary}: the server's message"
     assert failure.cause.endswith(".") and failure.remedy.endswith(".")
 
 
-def test_without_detail_the_summary_stands_alone() -> None:
+def test_request_failed_without_detail_is_the_summary() -> None:
     assert str(RequestFailed("tls")) == "TLS failed"
 
 
-def test_unknown_reason_is_a_programming_error() -> None:
+def test_request_failed_unknown_reason_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         str(RequestFailed("no_such_reason"))

@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each signal alone, and what they say together."""
-
 from __future__ import annotations
 
 import typing as t
@@ -22,8 +20,8 @@ from ansible_collections.multigpu.vllm.tests.support import observations as make
 GIB = make.GIB
 
 
-def signal(name: str, seen: Observations) -> Signal:
-    return next(one for one in parallel_signals.collect(seen) if one.name == name)
+def signal(name: str, observed: Observations) -> Signal:
+    return next(candidate for candidate in parallel_signals.collect(observed) if candidate.name == name)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +35,14 @@ def signal(name: str, seen: Observations) -> Signal:
         ("my own text", (None, {})),
     ],
 )
-def test_fingerprints(text: str, expected: tuple[str | None, dict[str, int]]) -> None:
+def test_parse_fingerprint_reads_version_and_sizes(text: str, expected: tuple[str | None, dict[str, int]]) -> None:
     assert parallel_signals.parse_fingerprint(text) == expected
 
 
 @pytest.mark.parametrize(
     ("version", "expected"), [("0.32.0", (0, 32, 0)), ("v0.9.2rc1", (0, 9, 2)), ("main", ()), (None, ())]
 )
-def test_release_numbers(version: str | None, expected: tuple[int, ...]) -> None:
+def test_release_returns_leading_numbers(version: str | None, expected: tuple[int, ...]) -> None:
     assert parallel_signals.release(version) == expected
 
 
@@ -53,33 +51,33 @@ def test_release_numbers(version: str | None, expected: tuple[int, ...]) -> None
     [
         ("vllm-0.32.0-tp2-76d34e85", 2, None),
         ("vllm-0.27.0-76d34e85", 1, None),
-        ("vllm-0.26.0-76d34e85", None, "not known to name the size"),
+        ("vllm-0.26.0-76d34e85", None, "not known to include the size"),
         ("vllm-0.26.0-tp4-76d34e85", 4, None),
-        ("fp_44709d6fcb", None, "not in the form"),
+        ("fp_44709d6fcb", None, "not a fingerprint in vLLM's format"),
         (None, None, "not asked"),
     ],
 )
-def test_fingerprint_signal(fingerprint: str | None, value: int | None, reason: str | None) -> None:
-    found = signal("system_fingerprint", make.observations(server=make.server(fingerprint)))
-    assert found.value == value
-    assert (found.reason or "") == "" if reason is None else reason in (found.reason or "")
+def test_fingerprint_signal_by_version(fingerprint: str | None, value: int | None, reason: str | None) -> None:
+    result = signal("system_fingerprint", make.observations(server=make.server(fingerprint)))
+    assert result.value == value
+    assert (result.reason or "") == "" if reason is None else reason in (result.reason or "")
 
 
-def test_a_hidden_size_is_not_taken_for_one() -> None:
-    seen = make.observations(
+def test_fingerprint_signal_hidden_size_has_no_value() -> None:
+    observed = make.observations(
         server=make.server("vllm-0.32.0-76d34e85"), process=make.process("vllm serve m --fingerprint-mode hash -tp 4")
     )
-    assert signal("system_fingerprint", seen).reason == "--fingerprint-mode hides the size"
-    assert parallel_signals.judge(seen).layout.tensor == 4
+    assert signal("system_fingerprint", observed).reason == "--fingerprint-mode hides the size"
+    assert parallel_signals.compare(observed).layout.tensor == 4
 
 
-def test_a_size_that_only_follows_from_absence_does_not_outvote_one_that_is_named() -> None:
-    seen = make.observations(
+def test_compare_inferred_size_does_not_outvote_a_stated_one() -> None:
+    observed = make.observations(
         server=make.server("vllm-0.32.0-76d34e85"), engine=make.engine(tensor_parallel_size=4, world_size=4)
     )
-    verdict = parallel_signals.judge(seen)
-    assert verdict.layout.tensor == 4
-    assert verdict.agreement == {"agreeing": 2, "obtained": 3, "dissenting": ["system_fingerprint"]}
+    agreement = parallel_signals.compare(observed)
+    assert agreement.layout.tensor == 4
+    assert agreement.counts == {"agreeing": 2, "obtained": 3, "dissenting": ["system_fingerprint"]}
 
 
 @pytest.mark.parametrize(
@@ -87,21 +85,23 @@ def test_a_size_that_only_follows_from_absence_does_not_outvote_one_that_is_name
     [
         ("vllm serve m --tensor-parallel-size 4", 4, None),
         ("vllm serve m", 1, None),
-        ("vllm serve m --config serve.yaml", None, "the options stand in the file serve.yaml"),
+        ("vllm serve m --config serve.yaml", None, "the options are in the file serve.yaml"),
     ],
 )
-def test_arguments_of_process_and_container(command: str, value: int | None, reason: str | None) -> None:
-    seen = make.observations(process=make.process(command), container=make.running_container(command))
+def test_argument_signals_of_process_and_container(command: str, value: int | None, reason: str | None) -> None:
+    observed = make.observations(process=make.process(command), container=make.running_container(command))
     for name in ("process_arguments", "container_arguments"):
-        assert (signal(name, seen).value, signal(name, seen).reason) == (value, reason)
+        assert (signal(name, observed).value, signal(name, observed).reason) == (value, reason)
 
 
-def test_a_container_that_starts_something_else() -> None:
-    seen = make.observations(container=Reading(ContainerFacts("vllm", ("/entrypoint.sh",)), source="container vllm"))
-    assert signal("container_arguments", seen).reason == "its command line does not start vLLM directly"
+def test_container_signal_other_command_has_no_value() -> None:
+    observed = make.observations(
+        container=Reading(ContainerFacts("vllm", ("/entrypoint.sh",)), source="container vllm")
+    )
+    assert signal("container_arguments", observed).reason == "its command line does not start vLLM directly"
 
 
-def test_worker_titles_count_the_ranks() -> None:
+def test_worker_signal_counts_ranks_in_titles() -> None:
     assert signal("worker_processes", make.observations(process=make.process("vllm serve m -tp 4", 4))).value == 4
     nameless = make.process()
     assert nameless.value is not None
@@ -123,17 +123,17 @@ def test_worker_titles_count_the_ranks() -> None:
     ],
 )
 def test_log_signals(facts: dict[str, t.Any], name: str, value: int | None) -> None:
-    found = signal(name, make.observations(engine=make.engine(**facts)))
-    assert found.value == value and (found.reason is None) == (value is not None)
+    result = signal(name, make.observations(engine=make.engine(**facts)))
+    assert result.value == value and (result.reason is None) == (value is not None)
 
 
-def test_metrics_that_name_the_size() -> None:
+def test_metrics_signal_reads_the_info_label() -> None:
     named = metrics.parse('vllm:parallel_config_info{tensor_parallel_size="4"} 1\nx_info{tensor_parallel_size="?"} 1\n')
     assert signal("metrics", make.observations(server=make.server(metrics=named))).value == 4
     silent = metrics.parse("vllm:num_requests_running 0\n")
-    assert "do not name" in (signal("metrics", make.observations(server=make.server(metrics=silent))).reason or "")
-    absent = make.server(missing={"metrics": "the server offers no /metrics"})
-    assert signal("metrics", make.observations(server=absent)).reason == "the server offers no /metrics"
+    assert "do not include" in (signal("metrics", make.observations(server=make.server(metrics=silent))).reason or "")
+    absent = make.server(missing={"metrics": "the server has no /metrics"})
+    assert signal("metrics", make.observations(server=absent)).reason == "the server has no /metrics"
 
 
 @pytest.mark.parametrize(
@@ -145,51 +145,53 @@ def test_metrics_that_name_the_size() -> None:
         ([make.gpu(0, [100]), make.gpu(1, [101]), make.gpu(2, [999])], 2, 2),
         # Inside a container the driver lists no processes.
         ([make.gpu(0, []), make.gpu(1, [])], None, 2),
-        # No model anywhere.
+        # No GPU holds a model.
         ([make.gpu(0, [], 0), make.gpu(1, [], 0)], None, None),
-        # One GPU does not answer: nothing can be counted.
+        # One GPU does not answer, so no GPUs can be counted.
         ([make.gpu(0, [100]), make.gpu(1, None, None)], None, None),
     ],
 )
-def test_gpu_signals(devices: list[dict[str, t.Any]], processes: int | None, memory: int | None) -> None:
-    seen = make.observations(process=make.process(ranks=2), gpus=make.gpus(*devices))
+def test_gpu_signals_count_used_gpus(
+    devices: list[dict[str, t.Any]], processes: int | None, memory: int | None
+) -> None:
+    observed = make.observations(process=make.process(ranks=2), gpus=make.gpus(*devices))
     for name, value in (("gpu_processes", processes), ("gpu_memory", memory)):
-        found = signal(name, seen)
-        assert found.value == value and (found.reason is None) == (value is not None)
+        result = signal(name, observed)
+        assert result.value == value and (result.reason is None) == (value is not None)
 
 
-def test_without_the_servers_processes_names_decide() -> None:
+def test_gpu_signal_without_server_process_uses_names() -> None:
     devices = [make.gpu(0, [100], names="VLLM::Worker_TP0"), make.gpu(1, [200], names="blender")]
     assert signal("gpu_processes", make.observations(gpus=make.gpus(*devices))).value == 1
 
 
-def test_every_signal_is_there_with_a_reason_when_nothing_is_seen() -> None:
-    verdict = parallel_signals.judge(make.observations())
-    assert len(verdict.signals) == 10
-    assert all(one.value is None and one.reason for one in verdict.signals)
-    assert verdict.layout.tensor is None and verdict.layout.world_size is None and verdict.layout.gpus is None
-    assert verdict.agreement == {"agreeing": 0, "obtained": 0, "dissenting": []}
+def test_compare_without_facts_gives_every_signal_a_reason() -> None:
+    agreement = parallel_signals.compare(make.observations())
+    assert len(agreement.signals) == 10
+    assert all(empty.value is None and empty.reason for empty in agreement.signals)
+    assert agreement.layout.tensor is None and agreement.layout.world_size is None and agreement.layout.gpus is None
+    assert agreement.counts == {"agreeing": 0, "obtained": 0, "dissenting": []}
 
 
-def test_counts_are_compared_with_what_they_count() -> None:
-    """PP 2 x TP 2 x DP 2: the log counts 4 ranks an engine, the GPUs are 8, and all of it agrees."""
-    seen = make.observations(
+def test_compare_uses_the_measure_of_each_signal() -> None:
+    """With PP 2 x TP 2 x DP 2, the log shows 4 ranks per engine and 8 GPUs are in use."""
+    observed = make.observations(
         server=make.server("vllm-0.32.0-tp2-pp2-dp2-76d34e85"),
         engine=make.engine(tensor_parallel_size=2, world_size=4),
         process=make.process("vllm serve m -tp 2 -pp 2 -dp 2", ranks=2),
         gpus=make.gpus(*(make.gpu(index, [100]) for index in range(8))),
     )
-    verdict = parallel_signals.judge(seen)
-    assert verdict.layout == Layout(2, 2, 2)
-    assert verdict.layout.world_size == 8
-    assert verdict.agreement == {"agreeing": 7, "obtained": 7, "dissenting": []}
+    agreement = parallel_signals.compare(observed)
+    assert agreement.layout == Layout(2, 2, 2)
+    assert agreement.layout.world_size == 8
+    assert agreement.counts == {"agreeing": 7, "obtained": 7, "dissenting": []}
 
 
-def test_counts_alone_still_agree_with_each_other() -> None:
-    seen = make.observations(gpus=make.gpus(*(make.gpu(index, [1], names="vllm") for index in range(4))))
-    verdict = parallel_signals.judge(seen)
-    assert verdict.layout.tensor is None
-    assert verdict.agreement == {"agreeing": 2, "obtained": 2, "dissenting": []}
+def test_compare_gpu_counts_agree_without_a_size() -> None:
+    observed = make.observations(gpus=make.gpus(*(make.gpu(index, [1], names="vllm") for index in range(4))))
+    agreement = parallel_signals.compare(observed)
+    assert agreement.layout.tensor is None
+    assert agreement.counts == {"agreeing": 2, "obtained": 2, "dissenting": []}
 
 
 @pytest.mark.parametrize(
@@ -201,22 +203,22 @@ def test_counts_alone_still_agree_with_each_other() -> None:
         (Layout(8, 2, 1, nodes=2), 8, 16),
     ],
 )
-def test_gpus_of_this_node(layout: Layout, gpus: int, world: int) -> None:
+def test_layout_gpus_and_world_size(layout: Layout, gpus: int, world: int) -> None:
     assert (layout.gpus, layout.world_size) == (gpus, world)
 
 
-def test_the_majority_decides_and_the_rest_is_named() -> None:
-    seen = make.observations(
+def test_compare_majority_decides_and_dissent_is_named() -> None:
+    observed = make.observations(
         server=make.server("vllm-0.32.0-tp4-76d34e85"),
         engine=make.engine(tensor_parallel_size=2),
         process=make.process("vllm serve m -tp 4", ranks=4),
     )
-    verdict = parallel_signals.judge(seen)
-    assert verdict.layout.tensor == 4
-    assert verdict.agreement == {"agreeing": 3, "obtained": 4, "dissenting": ["engine_log"]}
+    agreement = parallel_signals.compare(observed)
+    assert agreement.layout.tensor == 4
+    assert agreement.counts == {"agreeing": 3, "obtained": 4, "dissenting": ["engine_log"]}
 
 
-def test_signals_are_plain_at_the_boundary() -> None:
+def test_signal_as_dict_is_plain() -> None:
     assert Signal("metrics", 4, "label").as_dict() == {
         "name": "metrics",
         "value": 4,

@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finding the server in a process table laid out like /proc."""
-
 from __future__ import annotations
 
 import os
@@ -20,7 +18,7 @@ SERVE = "/opt/vllm/bin/python /opt/vllm/bin/vllm serve m"
 
 
 class Proc:
-    """A directory laid out like /proc."""
+    """A directory with the layout of /proc."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self.root = root
@@ -35,15 +33,15 @@ class Proc:
         sockets: tuple[int, ...] = (),
         name: str = "python",
     ) -> None:
-        here = self.root / str(pid)
-        (here / "fd").mkdir(parents=True)
-        (here / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0")
-        (here / "comm").write_text(f"{name}\n")
-        (here / "stat").write_text(f"{pid} (a (b) c) S {parent} 1 1 0")
+        folder = self.root / str(pid)
+        (folder / "fd").mkdir(parents=True)
+        (folder / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0")
+        (folder / "comm").write_text(f"{name}\n")
+        (folder / "stat").write_text(f"{pid} (a (b) c) S {parent} 1 1 0")
         if environment is not None:
-            (here / "environ").write_bytes(environment.replace(" ", "\0").encode())
+            (folder / "environ").write_bytes(environment.replace(" ", "\0").encode())
         for number, inode in enumerate(sockets):
-            os.symlink(f"socket:[{inode}]", here / "fd" / str(number))
+            os.symlink(f"socket:[{inode}]", folder / "fd" / str(number))
 
     def listen(self, port: int, inode: int, table: str = "tcp", state: str = "0A") -> None:
         (self.root / "net").mkdir(exist_ok=True)
@@ -61,7 +59,7 @@ def proc(tmp_path: pathlib.Path) -> Proc:
     return Proc(tmp_path)
 
 
-def test_the_listening_process_is_found_by_its_socket(proc: Proc) -> None:
+def test_server_on_finds_the_listening_socket(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 8000 --tensor-parallel-size 4", sockets=(77,), environment="NCCL_DEBUG=INFO A=b")
     proc.add(11, "VLLM::EngineCore", parent=10)
     proc.add(12, "VLLM::Worker_TP0", parent=11)
@@ -77,7 +75,7 @@ def test_the_listening_process_is_found_by_its_socket(proc: Proc) -> None:
     assert [worker.ranks for worker in server.workers] == [{"TP": 0}, {"TP": 1}]
 
 
-def test_a_connection_to_the_port_is_not_a_listener(proc: Proc) -> None:
+def test_server_on_ignores_connections_to_the_port(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 9000", sockets=(77,))
     proc.add(20, f"{SERVE} --port 9001")
     proc.listen(8000, 77, state="01")
@@ -85,21 +83,21 @@ def test_a_connection_to_the_port_is_not_a_listener(proc: Proc) -> None:
         proc.table().server_on(8000)
 
 
-def test_without_rights_to_the_sockets_the_option_decides(proc: Proc) -> None:
+def test_server_on_unreadable_sockets_uses_the_port_option(proc: Proc) -> None:
     proc.add(10, SERVE, environment=None)
     proc.add(20, f"{SERVE} --port 9000")
     server = proc.table().server_on(8000)
     assert (server.pid, server.found_by, server.environment) == (10, "--port", None)
 
 
-def test_a_published_container_port_leaves_the_only_server(proc: Proc) -> None:
+def test_server_on_published_container_port_finds_the_only_server(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 8000")
     proc.add(5, "/usr/bin/docker-proxy -host-port 18000", sockets=(3,), name="docker-proxy")
     proc.listen(18000, 3)
     assert proc.table().server_on(18000).found_by == "only vLLM server behind a published port"
 
 
-def test_another_servers_process_is_not_taken_for_this_one(proc: Proc) -> None:
+def test_server_on_other_listener_is_process_unavailable(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 8000")
     proc.add(20, "python emulator.py", sockets=(3,))
     proc.listen(18000, 3)
@@ -107,7 +105,7 @@ def test_another_servers_process_is_not_taken_for_this_one(proc: Proc) -> None:
         proc.table().server_on(18000)
 
 
-def test_api_processes_of_one_command_are_one_server(proc: Proc) -> None:
+def test_server_on_api_processes_of_one_command_are_one_server(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 8000 --data-parallel-size 2")
     proc.add(11, f"{SERVE} --port 8000 --data-parallel-size 2", parent=10, sockets=(5,))
     proc.add(12, f"{SERVE} --port 8000 --data-parallel-size 2", parent=10, sockets=(5,))
@@ -118,17 +116,17 @@ def test_api_processes_of_one_command_are_one_server(proc: Proc) -> None:
     assert proc.table().server_on(18000).pid == 10
 
 
-def test_the_server_below_a_containers_first_process(proc: Proc) -> None:
+def test_server_below_finds_a_descendant(proc: Proc) -> None:
     proc.add(5, "/bin/sh /entrypoint.sh")
     proc.add(10, f"{SERVE} --tensor-parallel-size 2", parent=5)
     proc.add(20, SERVE)
     server = proc.table().server_below(5)
     assert (server.pid, server.found_by) == (10, "container")
-    with pytest.raises(ProcessUnavailable, match="process 99 runs no vLLM server"):
+    with pytest.raises(ProcessUnavailable, match="no vLLM server is visible below process 99"):
         proc.table().server_below(99)
 
 
-def test_no_server_and_no_proc(proc: Proc, tmp_path: pathlib.Path) -> None:
+def test_server_on_without_server_or_proc_is_unavailable(proc: Proc, tmp_path: pathlib.Path) -> None:
     proc.add(10, "sleep 100")
     with pytest.raises(ProcessUnavailable, match="no vLLM server process"):
         proc.table().server_on(8000)
@@ -136,7 +134,7 @@ def test_no_server_and_no_proc(proc: Proc, tmp_path: pathlib.Path) -> None:
         ProcessTable(str(tmp_path / "absent")).server_on(8000)
 
 
-def test_this_machines_own_table_can_be_walked() -> None:
+def test_process_table_of_this_machine_is_readable() -> None:
     with pytest.raises(ProcessUnavailable):
         ProcessTable().server_below(os.getpid())
 
@@ -151,5 +149,5 @@ def test_this_machines_own_table_can_be_walked() -> None:
         ("python worker.py", None),
     ],
 )
-def test_worker_titles(title: str, expected: Worker | None) -> None:
+def test_worker_of_parses_titles(title: str, expected: Worker | None) -> None:
     assert worker_of(1, title) == expected

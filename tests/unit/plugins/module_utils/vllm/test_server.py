@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asking a server for everything without waiting twice for one that hangs."""
-
 from __future__ import annotations
 
 import typing as t
@@ -20,7 +18,7 @@ def read(routes: dict[str, t.Any], timeout: float = 10.0, **options: bool) -> tu
 
 
 @pytest.mark.parametrize("version", ["0.27", "0.32"])
-def test_everything_of_a_healthy_server(version: str) -> None:
+def test_read_server_healthy_server_has_all_facts(version: str) -> None:
     facts, _paths = read(servers.healthy(version))
     assert facts.version == f"{version}.0"
     assert facts.model["root"] == "/models/tiny"
@@ -29,8 +27,8 @@ def test_everything_of_a_healthy_server(version: str) -> None:
     assert (facts.missing, facts.failure) == ({}, None)
 
 
-def test_check_mode_generates_nothing() -> None:
-    facts, paths = read(servers.healthy(), ask_completion=False)
+def test_read_server_check_mode_requests_no_completion() -> None:
+    facts, paths = read(servers.healthy(), request_completion=False)
     assert "/v1/completions" not in paths
     assert facts.missing == {"fingerprint": CHECK_MODE}
 
@@ -39,14 +37,14 @@ def test_check_mode_generates_nothing() -> None:
     ("behaviour", "reason"),
     [(servers.hang, "first_byte_timeout"), (servers.stall, "stream_timeout"), (servers.drip, "stream_timeout")],
 )
-def test_a_hanging_server_is_asked_once(behaviour: t.Any, reason: str) -> None:
+def test_read_server_hanging_server_gets_one_request(behaviour: t.Any, reason: str) -> None:
     facts, paths = read(servers.everywhere(behaviour), timeout=0.3)
     assert paths == ["/version"]
     assert facts.failure is not None and facts.failure.reason == reason
     assert set(facts.missing) == {"version", "models", "metrics", "fingerprint"}
 
 
-def test_an_engine_that_hangs_behind_a_live_api_is_no_dead_server() -> None:
+def test_read_server_hanging_engine_with_live_api_is_no_failure() -> None:
     facts, _paths = read({**servers.healthy(), "/v1/completions": servers.hang}, timeout=0.3)
     assert facts.failure is None and facts.version == "0.32.0"
     assert facts.missing == {"fingerprint": "no answer in time"}
@@ -55,7 +53,7 @@ def test_an_engine_that_hangs_behind_a_live_api_is_no_dead_server() -> None:
 @pytest.mark.parametrize(
     ("routes", "missing", "text"),
     [
-        ({"/metrics": servers.Answer(404)}, "metrics", "the server offers no /metrics"),
+        ({"/metrics": servers.Answer(404)}, "metrics", "the server has no /metrics"),
         ({"/v1/models": servers.Answer(401)}, "models", "API key refused: HTTP 401"),
         ({"/v1/models": servers.Answer(401)}, "fingerprint", "model not served: the server lists no model"),
         (
@@ -70,11 +68,11 @@ def test_an_engine_that_hangs_behind_a_live_api_is_no_dead_server() -> None:
             "fingerprint",
             "the server sends no system_fingerprint",
         ),
-        ({"/version": servers.HTML}, "version", "not a vLLM answer: /version answered something else than JSON"),
+        ({"/version": servers.HTML}, "version", "not a vLLM answer: the response of /version is not JSON"),
         ({"/version": servers.Answer(503)}, "version", "not ready: HTTP 503"),
     ],
 )
-def test_what_is_missing_has_a_reason(routes: dict[str, t.Any], missing: str, text: str) -> None:
+def test_read_server_missing_fact_has_a_reason(routes: dict[str, t.Any], missing: str, text: str) -> None:
     facts, _paths = read({**servers.healthy(), **routes})
     assert facts.missing[missing].startswith(text)
     assert facts.failure is None
