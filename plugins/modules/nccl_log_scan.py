@@ -2,7 +2,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: what vLLM, NCCL and kernel logs say went wrong."""
 
 from __future__ import annotations
 
@@ -13,15 +12,15 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads logs of vLLM and of the kernel and tells what went wrong, each fault once, root causes first, with cause and
-    remedy.
-  - Knows the messages of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch, Gloo, Ray and the kernel, behind any container,
-    journal or worker prefix. What users sent as prompts is not read as an error.
-  - Also tells which transport NCCL chose, and the versions and parallel sizes that the log shows.
-  - Where a log holds several starts of vLLM, the last one counts.
-  - Reads in blocks, so memory stays below 100 MB whatever the size of the log.
-  - A log that the node does not let you read is a finding (V(not_tested)), not a failure of the module. A file,
-    container or unit that does not exist is a failure.
+  - Scans logs of vLLM and of the kernel for faults. Reports each fault once with its cause and remedy, root causes
+    first.
+  - Recognises the messages of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch, Gloo, Ray and the kernel after any container,
+    journal or worker prefix. Text in prompts of users is not taken for an error.
+  - Also reports the transport that NCCL chose, and the versions and parallel sizes in the log.
+  - If a log contains several starts of vLLM, the last one is used.
+  - Reads in blocks, so memory use stays below 100 MB for logs of any size.
+  - A log that cannot be read on the node is a finding with status V(not_tested). The module fails for a file, container
+    or unit that does not exist.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.info
@@ -34,14 +33,14 @@ options:
     default: []
   kernel_paths:
     description:
-      - Files that hold the kernel's messages, such as C(/var/log/kern.log), plain or gzipped. Shell patterns are
-        expanded. They answer C(hardware.xid), and say nothing about C(nccl.errors).
+      - Files with kernel messages, such as C(/var/log/kern.log), plain or gzipped. Shell patterns are expanded.
+      - They are used for the check C(hardware.xid), not for C(nccl.errors).
     type: list
     elements: path
     default: []
   rotated:
     description:
-      - Whether to read the rotated siblings of each file too, such as C(vllm.log.1) and C(vllm.log.2.gz), oldest first.
+      - Whether to read the rotated files of each log as well, such as C(vllm.log.1) and C(vllm.log.2.gz), oldest first.
     type: bool
     default: false
   text:
@@ -50,7 +49,7 @@ options:
     type: str
   container:
     description:
-      - Name or id of a docker or podman container whose log is scanned.
+      - Name or ID of a docker or podman container whose log is scanned.
     type: str
   journal_unit:
     description:
@@ -59,19 +58,19 @@ options:
   kernel:
     description:
       - Whether to scan the kernel log of this boot for GPU errors (Xid, SXid) and killed processes.
-      - Most systems let only root read it. See O(kernel_paths) for one that is kept in a file.
+      - On most systems only root may read it. Use O(kernel_paths) for a kernel log in a file.
     type: bool
     default: false
   since:
     description:
-      - Start of the time to look at in container, journal and kernel logs. A duration such as V(30m), V(2h) or V(1d),
-        or a time such as V(2026-11-23T10:00:00).
-      - Files are read whole; use O(max_bytes) for them.
+      - Ignore entries of container, journal and kernel logs before this time. Either a duration such as V(30m), V(2h)
+        or V(1d), or a time such as V(2026-11-23T10:00:00).
+      - Does not apply to files; use O(max_bytes) for them.
     type: str
   max_bytes:
     description:
-      - Scan only the last so many bytes of each log. Line numbers then count from there, which RV(notes) says.
-      - V(0) scans everything.
+      - Scan only this many bytes at the end of each log. Line numbers then count from there; RV(notes) mentions it.
+      - V(0) scans the whole log.
     type: int
     default: 0
 """
@@ -85,19 +84,19 @@ EXAMPLES = r"""
   become: true
   register: logs
 
-- name: Stop where something failed, and say what to do
+- name: Stop with the remedy if something failed
   ansible.builtin.assert:
     that: logs.healthy
     fail_msg: "{{ logs.findings[0].summary }}: {{ logs.findings[0].remedy }}"
 
-- name: Scan log files with their rotated siblings
+- name: Scan a log file with its rotated files
   multigpu.vllm.nccl_log_scan:
     paths:
       - /var/log/vllm.log
     rotated: true
   register: files
 
-- name: Show over which transport the GPUs talk
+- name: Show the transport between the GPUs
   ansible.builtin.debug:
     msg: "NCCL {{ files.nccl_version }}: {{ files.transports }}"
 """
@@ -105,15 +104,13 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description:
-    - Every fault once, the most serious and the root causes first, then what the logs say about the other checks.
-    - Beside the keys below, each has RV(ignore:status), RV(ignore:summary), RV(ignore:evidence), RV(ignore:cause) and
-      RV(ignore:remedy), as every finding of this collection.
+    - Every fault once, the most serious ones and root causes first, then the findings for the other checks.
   returned: success
   type: list
   elements: dict
   contains:
     check:
-      description: Id of the check that this answers.
+      description: ID of the check.
       returned: always
       type: str
       sample: nccl.errors
@@ -128,12 +125,12 @@ findings:
       type: str
       sample: Shared memory too small on rank 1, 2 lines from line 6
     class:
-      description: Kind of fault; null for a finding that sums up, or whose cause the log does not show.
+      description: Class of the fault; null for a summary, or if the log does not show the cause.
       returned: always
       type: str
       sample: nccl_shm
     severity:
-      description: V(error), V(warning) or V(info); null where RV(findings[].class) is.
+      description: V(error), V(warning) or V(info); null if RV(findings[].class) is null.
       returned: always
       type: str
       sample: error
@@ -143,7 +140,7 @@ findings:
       type: int
       sample: 2
     first_line:
-      description: Number of the first such line, from 1, in the log that RV(findings[].evidence) names.
+      description: Number of the first such line, counted from 1, in the log named in RV(findings[].evidence).
       returned: always
       type: int
       sample: 6
@@ -153,42 +150,42 @@ findings:
       type: int
       sample: 8
     rank:
-      description: Rank of the first such line; null where the log does not state it.
+      description: Rank of the first such line; null if the log does not show it.
       returned: always
       type: int
       sample: 1
     device:
-      description: GPU index, or PCI address in kernel messages; null where the log does not state it.
+      description: GPU index, or PCI address in kernel messages; null if the log does not show it.
       returned: always
       type: str
       sample: "1"
     line:
-      description: The line itself, without colours and secrets, shortened.
+      description: The first such line, shortened and without colours and secrets.
       returned: always
       type: str
       sample: "kn-31:2563:2748 [1] misc/shmutils.cc:87 NCCL WARN Error: failed to extend /dev/shm/nccl-aB3dEf"
     evidence:
-      description: Name of the log (C(source)) and, where several ranks show the fault, all of them (C(ranks)).
+      description: Name of the log (C(source)) and, if several ranks show the fault, their list (C(ranks)).
       returned: always
       type: dict
       sample: {"source": "container vllm"}
     cause:
-      description: Why it happens.
+      description: Cause of the fault.
       returned: always
       type: str
       sample: /dev/shm is full or too small for NCCL and the workers; containers get 64 MB by default.
     remedy:
-      description: What to do.
+      description: How to fix it.
       returned: always
       type: str
       sample: "Start the container with --ipc=host or --shm-size=16g (Kubernetes: an emptyDir with medium: Memory)."
 healthy:
-  description: Whether nothing failed and nobody has to act; null where nothing was read.
+  description: Whether there is no fault that requires action; null if nothing was read.
   returned: success
   type: bool
   sample: false
 nccl_version:
-  description: NCCL version that the logs show; null where they do not.
+  description: NCCL version in the logs; null if unknown.
   returned: success
   type: str
   sample: 2.27.3
@@ -199,7 +196,7 @@ transports:
   sample: {"transport_p2p": 16}
 engine:
   description:
-    - What the log says about the last start of vLLM. Null is what it does not say.
+    - Facts about the last start of vLLM in the logs; each is null if unknown.
   returned: success
   type: dict
   contains:
@@ -229,22 +226,22 @@ engine:
       type: int
       sample: 4
     nccl_version:
-      description: NCCL version that vLLM loaded, else torch's own.
+      description: NCCL version that vLLM loaded, or else that of torch.
       returned: success
       type: str
       sample: 2.27.3
     model:
-      description: Directory or hub id that was loaded.
+      description: Directory or hub ID that was loaded.
       returned: success
       type: str
       sample: /models/tiny
     max_model_len:
-      description: Longest prompt and output together, in tokens.
+      description: Maximum length of prompt and output together, in tokens.
       returned: success
       type: int
       sample: 8192
     dtype:
-      description: Type of the weights.
+      description: Data type of the weights.
       returned: success
       type: str
       sample: torch.bfloat16
@@ -254,12 +251,12 @@ engine:
       type: str
       sample: awq_marlin
     kv_cache_dtype:
-      description: Type of the KV cache.
+      description: Data type of the KV cache.
       returned: success
       type: str
       sample: auto
     gpu_memory_utilization:
-      description: Part of each GPU's memory that vLLM may take, where it was given.
+      description: Fraction of each GPU's memory that vLLM may use, if it was set.
       returned: success
       type: float
       sample: 0.9
@@ -269,54 +266,54 @@ engine:
       type: int
       sample: 417520
     kv_cache_memory:
-      description: Bytes that one rank keeps for the KV cache.
+      description: Bytes that one rank reserves for the KV cache.
       returned: success
       type: int
       sample: 11972171366
     model_memory:
-      description: Bytes of weights of the fullest rank.
+      description: Bytes of weights on the rank that has the most.
       returned: success
       type: int
       sample: 4939212390
     arguments:
-      description: Options that vLLM printed, secrets masked.
+      description: Options that vLLM printed, with secrets masked.
       returned: success
       type: dict
       sample: {tensor_parallel_size: 4}
     ranks:
-      description: Place of each rank that the log names.
+      description: Position of each rank that the log shows.
       returned: success
       type: list
       elements: dict
       sample: [{rank: 0, world_size: 4, tp_rank: 0, pp_rank: 0, dp_rank: 0}]
     worker_ranks:
-      description: Ranks that sign log lines.
+      description: Ranks in the labels of log lines.
       returned: success
       type: list
       elements: int
       sample: [0, 1, 2, 3]
     attention_heads:
-      description: Attention heads, where a refused start names them.
+      description: Attention heads, if a failed start reports them.
       returned: success
       type: int
       sample: 32
     enforce_eager:
-      description: Whether CUDA graphs are off.
+      description: Whether CUDA graphs are disabled.
       returned: success
       type: bool
       sample: false
     environment:
-      description: Variables E(NCCL_*) and E(VLLM_*) that the log shows, secrets masked.
+      description: Variables E(NCCL_*) and E(VLLM_*) in the log, with secrets masked.
       returned: success
       type: dict
       sample: {NCCL_DEBUG: INFO}
     ready:
-      description: Whether the API server came up.
+      description: Whether the API server started.
       returned: success
       type: bool
       sample: true
     boots:
-      description: Number of starts that the log shows.
+      description: Number of starts in the log.
       returned: success
       type: int
       sample: 1
@@ -326,7 +323,7 @@ bytes_scanned:
   type: int
   sample: 40175
 duration:
-  description: Seconds that the scan took.
+  description: Duration of the scan in seconds.
   returned: success
   type: float
   sample: 0.021
@@ -337,7 +334,7 @@ sources:
   elements: str
   sample: [container vllm, kernel log]
 notes:
-  description: What was left out, and why.
+  description: Parts of the logs that were omitted, with the reason.
   returned: success
   type: list
   elements: str

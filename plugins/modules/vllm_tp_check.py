@@ -8,36 +8,36 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: vllm_tp_check
-short_description: Prove which tensor parallelism a vLLM server really uses
+short_description: Verify the tensor parallelism that a vLLM server actually uses
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Looks at a vLLM server from up to ten independent sides and says which tensor-parallel size is at work,
-    whether all sides agree, whether every GPU of the node is used, and whether the model allows this size.
-  - Works with only an endpoint, only a log, or only a container; the more is given, the more can be compared.
-  - A server that is down, hangs or answers something else is a result with a reason, not a failure of the module.
-    Only wrong input fails, for example a container that does not exist.
+  - Reads up to ten independent signals from a vLLM server and reports its tensor-parallel size, whether all signals
+    agree, whether every GPU of the node is used, and whether the model supports this size.
+  - An endpoint, a log or a container is enough. With more of them, more signals are compared.
+  - A server that is down, hangs or is not vLLM is a result with a reason; the module does not fail. It fails only for
+    invalid input, for example a container that does not exist.
 options:
   base_url:
     description:
-      - Root URL of the vLLM server, as seen from the host on which the module runs, without C(/v1).
-      - Where it is an address of this host, the server's processes and the GPUs are looked at too.
-      - Proxy settings of the environment are not used.
+      - Root URL of the vLLM server without C(/v1), as reachable from the host on which the module runs.
+      - If it is an address of this host, the server's processes and the GPUs are examined as well.
+      - Proxy settings of the environment are ignored.
   container:
     description:
-      - Name or id of the docker or podman container in which vLLM runs.
-      - Its log is read where O(log_path) is not given.
+      - Name or ID of the docker or podman container in which vLLM runs.
+      - Its log is read if O(log_path) is not set.
     type: str
   log_path:
     description:
-      - File to which vLLM writes its log. Where it holds several starts, the last one counts.
+      - Log file of vLLM. If it contains several starts, the last one is used.
     type: path
   expected_gpu_count:
     description:
       - Number of GPUs that the server should use.
-      - Without it, the GPUs that the NVIDIA driver sees are expected. Set it where the node is shared with other
-        programs, for example a second server.
+      - Defaults to the number of GPUs that the NVIDIA driver reports. Set it if the node is shared with other programs,
+        for example a second server.
     type: int
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
@@ -48,15 +48,15 @@ attributes:
     details: In check mode no token is generated, so the signal V(system_fingerprint) is null.
   diff_mode:
     support: none
-    details: There is never a difference to show, because this module only reads.
+    details: This module only reads, so there is no difference to show.
   idempotent:
     support: full
-    details: This module only reads. One token is generated to learn the system fingerprint.
+    details: This module only reads. It generates one token to obtain the system fingerprint.
 requirements:
   - Python library C(requests) for O(base_url)
-  - Python library C(nvidia-ml-py), or C(nvidia-smi), to see the GPUs
+  - Python library C(nvidia-ml-py), or C(nvidia-smi), to read the GPUs
 notes:
-  - Reading the environment and the sockets of another user's processes needs C(become).
+  - Reading the environment and the sockets of another user's processes requires C(become).
 seealso:
   - module: multigpu.vllm.gpu_facts
   - module: multigpu.vllm.nccl_log_scan
@@ -64,18 +64,18 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the server of this node
+- name: Check the server of this node
   multigpu.vllm.vllm_tp_check:
     base_url: http://127.0.0.1:8000
   become: true
   register: tp
 
-- name: Stop where a GPU is left idle
+- name: Stop if a GPU is idle
   ansible.builtin.assert:
     that: tp.findings | selectattr('status', 'equalto', 'fail') | length == 0
     fail_msg: "{{ tp.findings | selectattr('status', 'equalto', 'fail') | map(attribute='remedy') | join(' ') }}"
 
-- name: Compare a container, its log and its processes with the four GPUs that were paid for
+- name: Compare a container, its log and its processes with the GPUs of the plan
   multigpu.vllm.vllm_tp_check:
     base_url: https://127.0.0.1:8000
     api_key: "{{ vault_vllm_api_key }}"
@@ -85,60 +85,60 @@ EXAMPLES = r"""
   become: true
   register: tp
 
-- name: Say which signals disagree
+- name: Show which signals disagree
   ansible.builtin.debug:
     msg: "{{ tp.agreement.agreeing }} of {{ tp.agreement.obtained }} agree, not {{ tp.agreement.dissenting }}"
   when: tp.agreement.dissenting | length > 0
 
-- name: Find out from its log why a server refused to start
+- name: Read from its log why a server refused to start
   multigpu.vllm.vllm_tp_check:
     log_path: /var/log/vllm.log
   register: start
 
-- name: Show what the model's heads allow
+- name: Show the sizes that the model's heads allow
   ansible.builtin.debug:
     msg: "{{ start.findings | selectattr('check', 'equalto', 'tensor_parallel.model_fit') | first }}"
 """
 
 RETURN = r"""
 tensor_parallel_size:
-  description: Tensor-parallel size that most signals show; null where none shows it.
+  description: Tensor-parallel size that most signals show; null if none shows it.
   type: int
   returned: success
   sample: 4
 pipeline_parallel_size:
-  description: Pipeline-parallel size; null where unknown.
+  description: Pipeline-parallel size; null if unknown.
   type: int
   returned: success
   sample: 1
 data_parallel_size:
-  description: Data-parallel size; null where unknown.
+  description: Data-parallel size; null if unknown.
   type: int
   returned: success
   sample: 1
 world_size:
-  description: Ranks of the whole server, which is TP x PP x DP; null where the tensor-parallel size is.
+  description: Ranks of the whole server (TP x PP x DP); null if the tensor-parallel size is unknown.
   type: int
   returned: success
   sample: 4
 vllm_version:
-  description: Version of vLLM, from the server, else from its fingerprint, else from the log; null where unknown.
+  description: Version of vLLM, from the server, its fingerprint or the log; null if unknown.
   type: str
   returned: success
   sample: 0.32.0
 gpu_count:
-  description: Number of GPUs with which the size was compared; null where unknown.
+  description: Number of GPUs that the size was compared with; null if unknown.
   type: int
   returned: success
   sample: 4
 gpus:
-  description: Indices of the GPUs on which processes of the server run; null where the driver does not tell.
+  description: Indices of the GPUs on which processes of the server run; null if unknown.
   type: list
   elements: int
   returned: success
   sample: [0, 1, 2, 3]
 signals:
-  description: Independent signs of the parallel size, the most trustworthy first. Each is there, obtained or not.
+  description: Independent signals of the parallel size, the most reliable first. Signals without a value are included.
   type: list
   elements: dict
   returned: success
@@ -147,28 +147,29 @@ signals:
       description:
         - V(system_fingerprint) (of a completion), V(engine_log) (engine line), V(worker_processes) (process titles),
           V(process_arguments), V(container_arguments), V(metrics) (labels), V(log_ranks) (rank lines),
-          V(log_workers) (worker prefixes), V(gpu_processes) (GPU process table) or V(gpu_memory).
+          V(log_workers) (worker labels), V(gpu_processes) (GPU process table) or V(gpu_memory).
       type: str
       returned: success
       sample: gpu_processes
     value:
-      description: What this signal shows; null where it could not be obtained.
+      description: Value of this signal; null if it could not be obtained.
       type: int
       returned: success
       sample: 4
     source:
-      description: Where exactly the value comes from.
+      description: Source of the value.
       type: str
       returned: success
       sample: "GPU process table: GPUs 0, 1, 2, 3"
     reason:
-      description: Why there is no value; null where there is one.
+      description: Reason why there is no value; null if there is one.
       type: str
       returned: success
       sample: null
     measures:
       description:
-        - What the value counts. V(tensor_parallel_size), V(engine_ranks) (TP x PP) or V(gpus) (all ranks on this node).
+        - Quantity that the value measures. V(tensor_parallel_size), V(engine_ranks) (TP x PP) or V(gpus) (all ranks on
+          this node).
       type: str
       returned: success
       sample: gpus
@@ -179,7 +180,7 @@ signals:
       reason: null
       measures: tensor_parallel_size
 agreement:
-  description: How many of the obtained signals agree with the sizes above, and the names of those that do not.
+  description: Number of obtained signals that agree with the sizes above, and the names of those that do not.
   type: dict
   returned: success
   contains:
@@ -204,7 +205,7 @@ agreement:
     obtained: 6
     dissenting: []
 model:
-  description: The served model; each value is null where unknown.
+  description: The served model; each value is null if unknown.
   type: dict
   returned: success
   contains:
@@ -214,22 +215,22 @@ model:
       returned: success
       sample: llama
     root:
-      description: Directory or hub id that was loaded.
+      description: Directory or hub ID that was loaded.
       type: str
       returned: success
       sample: meta-llama/Llama-3.1-8B-Instruct
     max_model_len:
-      description: Longest prompt and output together, in tokens.
+      description: Maximum length of prompt and output together, in tokens.
       type: int
       returned: success
       sample: 8192
     attention_heads:
-      description: Attention heads, which the tensor-parallel size must divide.
+      description: Attention heads; their number must be divisible by the tensor-parallel size.
       type: int
       returned: success
       sample: 32
     kv_heads:
-      description: Key/value heads, which are replicated where the tensor-parallel size is larger.
+      description: Key/value heads; they are replicated if the tensor-parallel size is larger.
       type: int
       returned: success
       sample: 8
@@ -239,7 +240,7 @@ model:
       returned: success
       sample: 32
     experts:
-      description: Experts among which a mixture of experts chooses for each token; null for other models.
+      description: Number of experts of a mixture-of-experts model; null for other models.
       type: int
       returned: success
       sample: null
@@ -253,8 +254,8 @@ model:
     experts: null
 arguments:
   description:
-    - Options that vLLM was started with, from its process, else its container, else its log. Names have underscores,
-      secrets are replaced by C(***). Null where unknown.
+    - Options that vLLM was started with, from its process, its container or its log. Names have underscores, and
+      secrets are replaced by C(***). Null if unknown.
   type: dict
   returned: success
   sample:
@@ -263,15 +264,15 @@ arguments:
     api_key: "***"
 environment:
   description:
-    - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*) and E(CUDA_VISIBLE_DEVICES), secrets replaced by
-      C(***). Null where they may not be read.
+    - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*) and E(CUDA_VISIBLE_DEVICES), with secrets replaced
+      by C(***). Null if they cannot be read.
   type: dict
   returned: success
   sample:
     NCCL_DEBUG: INFO
 container:
   description:
-    - Shared memory of the server's container, which its ranks need. Null without a container.
+    - Shared memory of the server's container, which the ranks need to communicate. Null without a container.
   type: dict
   returned: success
   contains:
@@ -291,17 +292,17 @@ server:
   returned: success
   contains:
     base_url:
-      description: Root URL that was asked; null where none was given.
+      description: Root URL of the server; null if not set.
       type: str
       returned: success
       sample: http://127.0.0.1:8000
     answers:
-      description: Whether the server answered; null where none was asked.
+      description: Whether the server answered; null if O(base_url) is not set.
       type: bool
       returned: success
       sample: true
     failure:
-      description: Why it did not, for example V(connection_refused), V(first_byte_timeout) or V(tls).
+      description: Reason why it did not, for example V(connection_refused), V(first_byte_timeout) or V(tls).
       type: str
       returned: success
       sample: null
@@ -323,7 +324,7 @@ findings:
       expected: 4
       measured: 1
       unit: GPUs
-      cause: vLLM was started without --tensor-parallel-size, which means 1.
+      cause: vLLM was started without --tensor-parallel-size, whose default is 1.
       remedy: Set --tensor-parallel-size 4 (32 attention heads and 8 KV heads allow it); then restart vLLM.
 """
 

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server for control calls that answers what a real vLLM answered, or misbehaves in a chosen way.
+"""A server for control requests that replays responses of a real vLLM, or misbehaves in a chosen way.
 
-Answers are captured ones (``captured``) or made up (``Answer``); anything else is a function that gets the connection.
+A route is a response (``captured`` from vLLM, or an ``Answer`` built by the test), or a function that receives the
+connection.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Misbehaviour = Callable[["ControlServer", socket.socket], None]
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer. ``length`` is what Content-Length claims, where it is not the truth."""
+    """One HTTP response. ``length`` is the Content-Length header, if it differs from the length of the body."""
 
     status: int = 200
     body: bytes = b""
@@ -47,7 +48,7 @@ def document(value: t.Any, status: int = 200) -> Answer:
 
 
 def captured(name: str, version: str = "0.32") -> Answer:
-    """What a real vLLM answered; ``name`` is a file of ``tests/fixtures/captures/vllm-VERSION-tp2-http``."""
+    """Return a response of a real vLLM; ``name`` is a file in ``tests/fixtures/captures/vllm-VERSION-tp2-http``."""
     path = CAPTURES / f"vllm-{version}-tp2-http" / name
     if path.suffix == ".prom":
         return Answer(body=path.read_bytes(), content_type="text/plain; version=0.0.4; charset=utf-8")
@@ -61,7 +62,7 @@ def captured(name: str, version: str = "0.32") -> Answer:
 
 
 def healthy(version: str = "0.32") -> dict[str, Answer | Misbehaviour]:
-    """Every path that a control call asks, answered as vLLM with TP=2 did."""
+    """Return the responses of vLLM with TP=2 for every path of a control request."""
     return {
         "/version": captured("version.txt", version),
         "/v1/models": captured("models.txt", version),
@@ -74,39 +75,39 @@ def healthy(version: str = "0.32") -> dict[str, Answer | Misbehaviour]:
 
 
 def everywhere(behaviour: Answer | Misbehaviour) -> dict[str, Answer | Misbehaviour]:
-    """``behaviour`` on every path."""
+    """Return ``behaviour`` for every path."""
     return dict.fromkeys(healthy(), behaviour)
 
 
 def hang(server: ControlServer, _connection: socket.socket) -> None:
-    """Accept the request and say nothing until the server is stopped."""
+    """Accept the request and send nothing until the server is stopped."""
     server.stopping.wait()
 
 
 def stall(server: ControlServer, connection: socket.socket) -> None:
-    """Begin an answer and never end it."""
+    """Start a response and never complete it."""
     connection.sendall(Answer(body=b'{"version"', length=1000).raw())
     server.stopping.wait()
 
 
 def drip(server: ControlServer, connection: socket.socket) -> None:
-    """Send the answer byte by byte, so that no single wait is long."""
+    """Send the response byte by byte, so that no single read takes long."""
     connection.sendall(Answer(length=100000).raw())
     while not server.stopping.wait(0.02):
         connection.sendall(b" ")
 
 
 def slam(_server: ControlServer, _connection: socket.socket) -> None:
-    """Close without an answer."""
+    """Close the connection without a response."""
 
 
 def cut(_server: ControlServer, connection: socket.socket) -> None:
-    """Promise more than is sent, then close."""
+    """Announce more bytes than are sent, then close the connection."""
     connection.sendall(Answer(body=b'{"version": "0.3', length=1000).raw())
 
 
 def babble(_server: ControlServer, connection: socket.socket) -> None:
-    """Answer something that is not HTTP."""
+    """Send a response that is not HTTP."""
     connection.sendall(b"220 mail.example.com ESMTP\r\n")
 
 
@@ -114,7 +115,7 @@ HTML = Answer(body=b"<!doctype html><html><body>Please log in</body></html>", co
 
 
 class ControlServer:
-    """Serves ``routes`` on 127.0.0.1 until the ``with`` block ends; ``requests`` holds what was asked."""
+    """Serve ``routes`` on 127.0.0.1 until the ``with`` block ends; ``requests`` records the requests."""
 
     def __init__(self, routes: Mapping[str, Answer | Misbehaviour], context: ssl.SSLContext | None = None) -> None:
         self.routes = dict(routes)
@@ -134,7 +135,7 @@ class ControlServer:
 
     @property
     def paths(self) -> list[str]:
-        """Paths that were asked for, in order."""
+        """The requested paths, in order."""
         return [path for path, _headers, _body in self.requests]
 
     def __enter__(self) -> ControlServer:
@@ -143,7 +144,7 @@ class ControlServer:
 
     def __exit__(self, *_exception: object) -> None:
         self.stopping.set()
-        # A blocked accept() does not notice that its socket is closed; a last connection does.
+        # Closing the socket does not end a blocked accept(), but a last connection does.
         socket.create_connection(("127.0.0.1", self.port)).close()
         for thread in self._threads:
             thread.join()
@@ -170,17 +171,17 @@ class ControlServer:
             else:
                 behaviour(self, connection)
         except OSError:
-            pass  # The client has gone, or refused the certificate: both are what a test wants.
+            pass  # The client disconnected or rejected the certificate, as some tests intend.
         finally:
             connection.close()
 
     def _read(self, connection: socket.socket) -> str:
-        """Takes one request off ``connection`` and returns its path."""
+        """Read one request from ``connection`` and return its path."""
         data = b""
         while b"\r\n\r\n" not in data and (piece := connection.recv(65536)):
             data += piece
             if data.startswith(b"\x16"):
-                return ""  # A TLS client: a plain server answers it with an HTTP error.
+                return ""  # a TLS client, to which a plain server responds with an HTTP error
         head, _blank, body = data.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}

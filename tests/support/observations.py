@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Short ways to make what ``vllm_tp_check`` can observe."""
+"""Build the observations of ``vllm_tp_check`` for tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def server(fingerprint: str | None = None, **facts: t.Any) -> Reading[ServerFact
 def process(
     command: str = "vllm serve m", ranks: int = 0, environment: dict[str, str] | None = None
 ) -> Reading[ServerProcess]:
-    """A server with pid 10 whose workers, one a rank, have pids 100, 101, ..."""
+    """Return a server with PID 10 and one worker per rank with PIDs 100, 101, ..."""
     size = (engine_args.parse(command.split()) or {}).get("tensor_parallel_size")
     workers = tuple(
         Worker(100 + rank, "VLLM::Worker", {"TP": rank % size} if isinstance(size, int) else {})
@@ -45,7 +45,7 @@ def process(
 
 
 def observations(**readings: t.Any) -> Observations:
-    """Nothing seen but ``readings``; each other reading says that it is not given."""
+    """Return observations with ``readings``; every other reading has a reason instead of a value."""
     names = ("server", "engine", "process", "container", "gpus", "shape")
     empty = {name: Reading(reason=f"no {name}") for name in names}
     return Observations(**{**empty, **readings})

@@ -1,16 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What real GPUs, servers and kernels said: ``tests/fixtures`` with the recordings that cannot lie there as text.
+"""Recordings of real GPUs, servers and kernels: ``tests/fixtures`` including those that cannot be stored as text.
 
-Answers and logs with carriage returns are kept byte for byte in ``carriage-returns.zip``, because checkers and editors
-of text files would change or refuse them. ``FIXTURES`` is a folder of this run with everything side by side:
+Responses and logs with carriage returns are stored byte for byte in ``carriage-returns.zip``, because linters and
+editors of text files would change or reject them. ``FIXTURES`` is a temporary folder with all of them:
 
-- ``captures/vllm-VERSION-tp2-http/PROBE.txt``: request and raw answer of a real vLLM (``.prom``: its metrics)
+- ``captures/vllm-VERSION-tp2-http/PROBE.txt``: request and raw response of a real vLLM (``.prom``: its metrics)
 - ``captures/*.log``: complete server logs
-- ``logs/*.log``, ``logs/labels.yaml``: excerpts and what a careful reader draws from them
-- ``nvml/GPU/idle|load``: NVML's answers (``scripts/capture_nvml.py``)
-- ``traces/GPU/LOAD.json``: the sampler's view of real loads on two GPUs (``tests/real_gpu``); see ``trace``
+- ``logs/*.log``, ``logs/labels.yaml``: excerpts and the labels that a careful reader assigned
+- ``nvml/GPU/idle|load``: values that NVML returned (``scripts/capture_nvml.py``)
+- ``traces/GPU/LOAD.json``: samples of real loads on two GPUs (``tests/real_gpu``); see ``trace``
 - ``nccl/GPU/PROGRAM-PATH.log|json``: NCCL's log and nccl-tests' report of real all-reduces on each path
 """
 
@@ -27,7 +27,7 @@ import zipfile
 _STORED = pathlib.Path(__file__).resolve().parents[1] / "fixtures"
 
 
-def _side_by_side() -> pathlib.Path:
+def _unpacked() -> pathlib.Path:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="multigpu-fixtures-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(_STORED, folder, ignore=shutil.ignore_patterns("*.zip"), dirs_exist_ok=True)
@@ -36,17 +36,20 @@ def _side_by_side() -> pathlib.Path:
     return folder
 
 
-FIXTURES = _side_by_side()
+FIXTURES = _unpacked()
 CAPTURES = FIXTURES / "captures"
 LOGS = FIXTURES / "logs"
 
 
 def trace(gpu: str, load: str) -> list[dict[str, t.Any]]:
-    """Samples of one recorded load, as the sampler gave them; ``gpu`` is ``h100x2`` or ``h200x2``."""
-    told = json.loads((FIXTURES / "traces" / gpu / f"{load}.json").read_text(encoding="utf-8"))
+    """Return the samples of one recorded load in the sampler's format; ``gpu`` is ``h100x2`` or ``h200x2``."""
+    recorded = json.loads((FIXTURES / "traces" / gpu / f"{load}.json").read_text(encoding="utf-8"))
     return [
-        {"time": time, "gpus": [{key: _at(values, row) for key, values in one.items()} for one in told["gpus"]]}
-        for row, time in enumerate(told["time"])
+        {
+            "time": time,
+            "gpus": [{key: _at(values, row) for key, values in device.items()} for device in recorded["gpus"]],
+        }
+        for row, time in enumerate(recorded["time"])
     ]
 
 

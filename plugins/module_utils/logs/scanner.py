@@ -221,7 +221,7 @@ class Scanner:
         return faults
 
     def _record(self, signature: Signature, match: re.Match[str], number: int, line: str, prefix: Prefix) -> LogFault:
-        """Add one occurrence to the fault that ``signature`` stands for, and return that fault."""
+        """Add one occurrence to the fault that ``signature`` describes, and return that fault."""
         groups = match.groupdict()
         code = int(groups["code"]) if groups.get("code") else None
         device = _pci_address(groups["device"]) if groups.get("device") else None

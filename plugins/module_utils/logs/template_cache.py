@@ -108,7 +108,7 @@ class TemplateCache:
                 yield line
 
     def _pending(self, key: bytes, template: LineTemplate | None, match: bytes) -> PendingLine | None:
-        """Return the line to be parsed, or None if its significant numbers tell what it means."""
+        """Return the line to be parsed, or None if its meaning is known by its significant numbers."""
         before, _colon, text = match.partition(b":")
         number = int(before)
         if template in (ALWAYS_PARSE, FACTS_ONLY) or len(text) > _MAX_LENGTH or b"\r" in text:

@@ -132,7 +132,7 @@ def message_of(body: bytes | str) -> str:
     try:
         document = json.loads(text)
     except ValueError:
-        # The first line of a web page is no useful message.
+        # The first line of a web page is not useful as a message.
         return "" if text.lstrip().startswith("<") else shorten(text)
     if not isinstance(document, dict):
         return shorten(text)
