@@ -7,38 +7,38 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gpu_facts
-short_description: What GPUs a node has, against what its plan promises
+short_description: Read the GPUs of a node and compare them with its plan
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads every NVIDIA GPU of the node and judges what it finds, from the number of GPUs to memory errors.
-  - A value that a GPU or a driver does not support is null, never 0.
-  - A node without driver, permission or GPU is a finding, not a failure of the module.
+  - Reads every NVIDIA GPU of the node and checks their number, model, health and connections.
+  - A value that the GPU or driver does not support is null, never 0.
+  - A missing driver, permission or GPU is a finding; the module does not fail.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.facts
 options:
   instance_type:
     description:
-      - Type id of the Linode plan, from whose name the expected number of GPUs is read.
-      - Upper and lower case are the same. An id whose number of GPUs cannot be told is an error.
-      - It is used only where neither O(expected_count) nor O(plan_gpus) is given.
+      - Type ID of the Linode plan, whose name contains the expected number of GPUs. Case is ignored.
+      - The module fails if the ID does not contain a number of GPUs.
+      - Used only if neither O(expected_count) nor O(plan_gpus) is set.
     type: str
   plan_gpus:
     description:
-      - The C(gpus) value that the Linode API gives for the node's plan. It goes before O(instance_type).
+      - The C(gpus) value that the Linode API returns for the node's plan. Takes precedence over O(instance_type).
     type: int
   expected_count:
     description:
-      - How many GPUs there should be. It goes before O(plan_gpus) and O(instance_type).
+      - Expected number of GPUs. Takes precedence over O(plan_gpus) and O(instance_type).
     type: int
   gather_subset:
     description:
-      - What to read beside identity, memory, utilization, power and clocks, which are always read.
-      - V(health) is memory errors, replaced memory, throttle reasons and temperature limits.
-      - V(all) is everything, V(min) nothing more. A name behind V(!) is left out.
-      - Checks that need what was not read are C(not_tested).
+      - Facts to read in addition to identity, memory, utilization, power and clocks, which are always read.
+      - V(health) reads memory errors, replaced memory, throttle reasons and temperature limits.
+      - V(all) reads everything, V(min) nothing more. V(!) before a name excludes it.
+      - Checks that need facts that were not read are C(not_tested).
     type: list
     elements: str
     choices: [all, min, health, pcie, processes, topology, '!health', '!pcie', '!processes', '!topology']
@@ -46,7 +46,7 @@ options:
   backend:
     description:
       - V(nvml) uses the Python package C(nvidia-ml-py), V(nvidia_smi) the command C(nvidia-smi).
-      - V(auto) takes NVML, and C(nvidia-smi) where that package or its library is missing.
+      - V(auto) uses NVML, or C(nvidia-smi) if that package or its library is missing.
       - With V(nvidia_smi) the memory bandwidth and the compute capability are null.
     type: str
     choices: [auto, nvml, nvidia_smi]
@@ -62,14 +62,14 @@ EXAMPLES = r"""
     instance_type: g2-gpu-rtx4000a4-m
   register: gpu_result
 
-- name: Stop where the hardware is not what it should be
+- name: Stop if a hardware check fails
   ansible.builtin.assert:
     that: failures | length == 0
     fail_msg: "{{ failures | map(attribute='summary') | join('; ') }}"
   vars:
     failures: "{{ gpu_result.findings | selectattr('status', 'equalto', 'fail') }}"
 
-- name: Read quickly, without processes and topology
+- name: Read without processes and topology, which is faster
   multigpu.vllm.gpu_facts:
     expected_count: 4
     gather_subset: ['!processes', '!topology']
@@ -94,17 +94,17 @@ ansible_facts:
       type: dict
       contains:
         count:
-          description: Number of GPUs that the driver shows. Null where no driver answers.
+          description: Number of GPUs that the driver reports. Null if no driver answers.
           returned: success
           type: int
           sample: 4
         expected_count:
-          description: Number of GPUs that there should be. Null where nobody said.
+          description: Expected number of GPUs. Null if unknown.
           returned: success
           type: int
           sample: 4
         expected_source:
-          description: Who said so, V(option), V(api) or V(instance_type).
+          description: Source of the expected number, V(option), V(api) or V(instance_type).
           returned: success
           type: str
           sample: instance_type
@@ -119,12 +119,12 @@ ansible_facts:
           type: str
           sample: "13.0"
         backend:
-          description: Who was asked, V(nvml) or V(nvidia_smi). Null where neither answered.
+          description: Backend that was used, V(nvml) or V(nvidia_smi). Null if neither answered.
           returned: success
           type: str
           sample: nvml
         devices:
-          description: One entry for each GPU, in the driver's order.
+          description: One entry per GPU, in the driver's order.
           returned: success
           type: list
           elements: dict
@@ -145,7 +145,7 @@ ansible_facts:
               type: str
               sample: NVIDIA RTX 4000 Ada Generation
             pci_bus_id:
-              description: Place on the PCI bus.
+              description: Address on the PCI bus.
               returned: success
               type: str
               sample: "00000000:00:04.0"
@@ -160,7 +160,7 @@ ansible_facts:
               type: int
               sample: 21464350720
             memory_used:
-              description: Memory in use, in bytes, without what the driver reserves for itself.
+              description: Memory in use in bytes, without memory that the driver reserves.
               returned: success
               type: int
               sample: 18253611008
@@ -175,8 +175,8 @@ ansible_facts:
               type: int
               sample: 360040000000
             memory_bandwidth_source:
-              description: V(clock) where maximum memory clock and bus width tell the bandwidth, V(datasheet) where it
-                is what NVIDIA publishes for a GPU of this name. nvidia-smi does not tell the bus width.
+              description: V(clock) if the bandwidth is computed from maximum memory clock and bus width, V(datasheet)
+                if it is the value that NVIDIA publishes for this GPU. nvidia-smi does not report the bus width.
               returned: success
               type: str
               sample: clock
@@ -196,18 +196,18 @@ ansible_facts:
               type: int
               sample: 41
             temperature_limits:
-              description: The GPU's own limits; C(slowdown) and C(gpu_max) in degrees Celsius, C(margin) the degrees
-                left below its maximum, C(margin_slowdown) the margin at which it slows down.
+              description: The GPU's own limits. C(slowdown) and C(gpu_max) are degrees Celsius, C(margin) is the
+                distance to its maximum, C(margin_slowdown) the margin at which it slows down.
               returned: success
               type: dict
               sample: {slowdown: null, gpu_max: null, margin: 46, margin_slowdown: -2}
             power_draw:
-              description: Power in watts.
+              description: Power draw in watts.
               returned: success
               type: float
               sample: 12.4
             power_limit:
-              description: Power limit in force, in watts.
+              description: Enforced power limit in watts.
               returned: success
               type: float
               sample: 130.0
@@ -222,12 +222,12 @@ ansible_facts:
               type: dict
               sample: {sm: 2175, memory: 9001}
             pcie:
-              description: PCIe link, now and at most, and the number of repeated packets.
+              description: Current and maximum PCIe link, and the number of repeated packets.
               returned: success
               type: dict
               sample: {generation: 1, generation_max: 4, width: 16, width_max: 16, replay_counter: 0}
             ecc:
-              description: Whether ECC is on, and memory errors since the last reset (volatile) and ever (aggregate).
+              description: Whether ECC is enabled, and memory errors since the last reset (volatile) or ever (aggregate).
               returned: success
               type: dict
               sample:
@@ -237,23 +237,23 @@ ansible_facts:
                 corrected_aggregate: 0
                 uncorrected_aggregate: 0
             remapped_rows:
-              description: Memory rows that were replaced by spare ones, and whether a replacement is pending or failed.
+              description: Memory rows that were replaced by spare rows, and whether a replacement is pending or failed.
               returned: success
               type: dict
               sample: {correctable: 0, uncorrectable: 0, pending: false, failure: false}
             retired_pages:
-              description: Memory pages that were taken out of use, and whether one waits for it; GPUs before Ampere.
+              description: Retired memory pages, and whether a retirement is pending; only GPUs before Ampere.
               returned: success
               type: dict
               sample: {correctable: null, uncorrectable: null, pending: null}
             throttle_reasons:
-              description: Why the clocks are lower than they could be at this moment.
+              description: Reasons why the clocks are currently lower than possible.
               returned: success
               type: list
               elements: str
               sample: [gpu_idle]
             processes:
-              description: Compute processes; name and memory (bytes) are null where this user may not know them.
+              description: Compute processes; name and memory (bytes) are null if this user may not read them.
               returned: success
               type: list
               elements: dict
@@ -264,41 +264,41 @@ ansible_facts:
               type: str
               sample: disabled
             error:
-              description: What the driver says where this GPU does not answer, else null.
+              description: Error of the driver if this GPU does not answer, otherwise null.
               returned: success
               type: str
               sample: null
         topology:
-          description: How the GPUs are connected. Null where it was not read.
+          description: Connections between the GPUs. Null if not read.
           returned: success
           type: dict
           contains:
             matrix:
-              description: Kind of connection by GPU and GPU, as in C(nvidia-smi topo -m).
+              description: Kind of connection of each pair of GPUs, as in C(nvidia-smi topo -m).
               returned: success
               type: list
               elements: list
               sample: [[X, PHB], [PHB, X]]
             p2p:
-              description: Peer access by GPU and GPU, as in C(nvidia-smi topo -p2p r).
+              description: Peer access of each pair of GPUs, as in C(nvidia-smi topo -p2p r).
               returned: success
               type: list
               elements: list
               sample: [[X, OK], [OK, X]]
             nvlink:
-              description: Whether any two GPUs are connected by NVLink. Null where the driver does not tell.
+              description: Whether any two GPUs are connected by NVLink. Null if unknown.
               returned: success
               type: bool
               sample: false
             legend:
-              description: What the kinds of connection mean, from the fastest to the slowest.
+              description: Meaning of the kinds of connection, from the fastest to the slowest.
               returned: success
               type: dict
               sample: {PHB: 'a PCIe host bridge, typically the CPU'}
 findings:
   description:
-    - One answer for each check of the area C(hardware) but C(hardware.xid), which reads the kernel log.
-    - C(status) is V(pass), V(warn), V(fail) or V(not_tested), the last with its reason in C(summary).
+    - One finding for each check of the area C(hardware) except C(hardware.xid), which needs the kernel log.
+    - C(status) is V(pass), V(warn), V(fail) or V(not_tested). For V(not_tested), C(summary) is the reason.
   returned: success
   type: list
   elements: dict
@@ -310,14 +310,13 @@ findings:
       measured: 3
       unit: GPUs
       evidence: {gpus_on_pci_bus: 4, gpus_not_answering: 0}
-      cause: The missing GPU is on the PCI bus, but not shown by the driver.
+      cause: The missing GPU is on the PCI bus, but not reported by the driver.
       remedy: Look for Xid 79 (fallen off the bus) in the kernel log.
-      source: the plan's type id
+      source: the plan's type ID
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import CHOICES, InvalidCount, run
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import CHOICES, run
 
 ARGUMENT_SPEC = {
     "instance_type": {"type": "str"},
@@ -332,7 +331,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         module.exit_json(changed=False, **run(module.params))
-    except (UnknownInstanceType, InvalidCount) as error:
+    except ValueError as error:
         module.fail_json(msg=str(error))
 
 

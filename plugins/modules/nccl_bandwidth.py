@@ -2,47 +2,46 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: all-reduce bandwidth between the GPUs of a node."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nccl_bandwidth
-short_description: Measure how fast the GPUs of a node reduce together
+short_description: Measure the all-reduce bandwidth between the GPUs of a node
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Runs C(all_reduce_perf) of NVIDIA's nccl-tests with NCCL's own choice of path, and with paths switched off one at a
-    time. What it finds is what O(multigpu.vllm.vllm#role:main:vllm_nccl_bandwidth) takes.
-  - A path that hangs or gives wrong sums is a result. A node without the program is a finding V(not_tested).
-  - It needs GPUs that nobody else uses, so stop vLLM first.
+  - Runs C(all_reduce_perf) of NVIDIA's nccl-tests on the path that NCCL chooses, and with one path disabled at a time.
+    The result can be passed to O(multigpu.vllm.vllm#role:main:vllm_nccl_bandwidth).
+  - A path that hangs or computes wrong sums is a result. If the program is missing, the finding is V(not_tested).
+  - The GPUs must not be in use, so stop vLLM first.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
 attributes:
   check_mode:
     support: partial
-    details: In check mode nothing is measured.
+    details: Nothing is measured in check mode.
   diff_mode:
     support: none
-    details: There is never a difference to show.
+    details: There is no difference to show.
   idempotent:
     support: none
-    details: Every run measures anew.
+    details: Every run measures again.
 options:
   gpus:
-    description: How many GPUs reduce together.
+    description: Number of GPUs that take part.
     type: int
     required: true
   program:
-    description: C(all_reduce_perf), as a path or a name to be found.
+    description: Path of C(all_reduce_perf), or its name if it is in E(PATH).
     type: str
     default: all_reduce_perf
   image:
-    description: Container image that has O(program). Without it the program of the node is run.
+    description: Container image that contains O(program). By default the program of the node is run.
     type: str
   variants:
-    description: What to measure beside NCCL's own choice.
+    description: Paths to disable, one at a time, in addition to the measurement on the path that NCCL chooses.
     type: list
     elements: str
     choices: [default, p2p_off, shm_off, cumem_off]
@@ -52,32 +51,32 @@ options:
     type: int
     default: 268435456
   timeout:
-    description: Longest time for one measurement in seconds. A broken path hangs for as long as this.
+    description: Maximum time for one measurement in seconds. A broken path hangs until then.
     type: float
     default: 120.0
   interconnect:
-    description: How the GPUs are connected, for the expected bandwidth. Without it the measurement is not judged.
+    description: Connection of the GPUs, which determines the expected bandwidth. Without it the result is not judged.
     type: str
     choices: [nvlink, pcie]
   expected_bandwidth:
-    description: Bus bandwidth in bytes per second to expect. It goes before O(interconnect).
+    description: Expected bus bandwidth in bytes per second. Takes precedence over O(interconnect).
     type: float
 requirements:
-  - C(all_reduce_perf) of nccl-tests 2.17 or newer, or Docker and an image that has it
+  - C(all_reduce_perf) of nccl-tests 2.17 or newer, or Docker and an image that contains it
 seealso:
   - name: nccl-tests
-    description: The program, and what bus bandwidth is.
+    description: The program, and the definition of bus bandwidth.
     link: https://github.com/NVIDIA/nccl-tests
 """
 
 EXAMPLES = r"""
-- name: Measure with NCCL's own choice and without peer access
+- name: Measure the default path and the path without peer access
   multigpu.vllm.nccl_bandwidth:
     gpus: "{{ ansible_facts.gpu.count }}"
     interconnect: "{{ 'nvlink' if ansible_facts.gpu.topology.nvlink else 'pcie' }}"
   register: nccl
 
-- name: Deploy with what was measured
+- name: Deploy with the measured bandwidth
   ansible.builtin.include_role:
     name: multigpu.vllm.vllm
   vars:
@@ -86,17 +85,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 bandwidth:
-  description: Best bus bandwidth in bytes per second by variant; null where the variant failed.
+  description: Best bus bandwidth of each variant in bytes per second; null if the variant failed.
   returned: success
   type: dict
   sample: {"default": 21400000000.0, "p2p_off": 13900000000.0}
 errors:
-  description: Why a variant failed.
+  description: Reason of each variant that failed.
   returned: success
   type: dict
   sample: {}
 findings:
-  description: The answer of the check C(nccl.bandwidth).
+  description: The finding of the check C(nccl.bandwidth).
   returned: success
   type: list
   elements: dict

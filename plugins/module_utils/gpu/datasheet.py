@@ -1,12 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory bandwidths that NVIDIA publishes, for GPUs whose driver or tool does not tell clock and bus width.
+"""Memory bandwidths that NVIDIA publishes, for GPUs whose driver or tool does not report clock and bus width.
 
 Sources: NVIDIA's product pages and data sheets,
 
 - A100: https://www.nvidia.com/content/dam/en-zz/Solutions/Data-Center/a100/pdf/nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf
-- H100, H200, L4, L40, L40S: https://www.nvidia.com/en-us/data-center/ with h100, h200, l4, l40 and l40s behind it
+- H100, H200, L4, L40, L40S: https://www.nvidia.com/en-us/data-center/ followed by h100, h200, l4, l40 or l40s
 - RTX 4000 Ada, RTX 6000 Ada, Quadro RTX 6000, RTX A6000: https://www.nvidia.com/en-us/design-visualization/
 - RTX PRO 6000 Blackwell: https://www.nvidia.com/en-us/data-center/rtx-pro-6000-blackwell-server-edition/
 """
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import typing as t
 
-#: Product name as ``normalise`` gives it -> bytes per second of one GPU. The RTX PRO 6000 server edition is given as
-#: 1597 and as 1792 GB/s; the lower figure fits what DCGM measured (1480). Copies on an H100 80GB HBM3 and on an H200
-#: moved 90 and 88 % of these figures (tests/real_gpu).
+#: Normalised product name -> bytes per second of one GPU. For the RTX PRO 6000 server edition NVIDIA publishes both
+#: 1597 and 1792 GB/s; the lower value agrees with a measurement by DCGM (1480). Copies on an H100 80GB HBM3 and on an
+#: H200 reached 90 and 88 % of these values (tests/real_gpu).
 BANDWIDTH: t.Final[dict[str, float]] = {
     "rtx 4000 ada": 360e9,
     "rtx 6000 ada": 960e9,
@@ -42,12 +42,12 @@ BANDWIDTH: t.Final[dict[str, float]] = {
 
 
 def normalise(gpu_name: str) -> str:
-    """A product name as the tables know it: ``NVIDIA RTX 4000 Ada Generation`` -> ``rtx 4000 ada``."""
+    """Return a product name as used in tables: ``rtx 4000 ada`` for ``NVIDIA RTX 4000 Ada Generation``."""
     words = gpu_name.lower().replace("-", " ").split()
     return " ".join(word for word in words if word not in ("nvidia", "generation", "quadro", "edition"))
 
 
 def published_bandwidth(gpu_name: str | None) -> int | None:
-    """Bytes per second of the GPU of this name; null for one that is not in the table."""
+    """Return the bytes per second of the GPU with this name, or None if it is not in the table."""
     bandwidth = BANDWIDTH.get(normalise(gpu_name or ""))
     return None if bandwidth is None else int(bandwidth)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shape of one GPU's facts and of one sample, and the arithmetic on them that both backends share."""
+"""Define the facts of one GPU and of one sample, and the arithmetic that both backends share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ THROTTLE_BITS: t.Final[dict[int, str]] = {
     0x100: "display_clock_setting",
 }
 
-#: What ``gather_subset`` can name. Identity, memory, utilisation, power and clocks are always read.
+#: Values of ``gather_subset``. Identity, memory, utilisation, power and clocks are always read.
 SUBSETS: t.Final[tuple[str, ...]] = ("health", "pcie", "processes", "topology")
 
-#: Utilisation in percent from which a GPU counts as loaded. Below it the driver may slow clocks and PCIe to save power.
+#: Utilisation in percent from which a GPU is under load. Below it the driver may lower clocks and PCIe speed.
 LOADED: t.Final[int] = 10
 
 ECC_COUNTERS: t.Final[tuple[str, ...]] = (
@@ -39,7 +39,7 @@ Device = dict[str, t.Any]
 
 
 def empty_device(index: int) -> Device:
-    """Facts of a GPU about which nothing is known: every key of a device, all null but ``index``."""
+    """Return a device with every key, all None except ``index``."""
     return {
         "index": index,
         "uuid": None,
@@ -77,7 +77,7 @@ def empty_device(index: int) -> Device:
 
 
 def sample_of(device: Device) -> dict[str, t.Any]:
-    """The part of ``device`` that changes from moment to moment, as one GPU's entry of a sample."""
+    """Return the values of ``device`` that change over time, as one GPU's entry in a sample."""
     keys = ("index", "utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
     return {
         **{key: device[key] for key in keys},
@@ -88,22 +88,24 @@ def sample_of(device: Device) -> dict[str, t.Any]:
 
 
 def throttle_reasons(mask: int | None) -> list[str] | None:
-    """Names of the bits set in ``mask``; bits that this collection does not know are given as ``unknown_0x…``."""
+    """Return the names of the bits in ``mask``; unknown bits are named ``unknown_0x…``."""
     if mask is None:
         return None
-    known = [name for bit, name in THROTTLE_BITS.items() if mask & bit]
-    rest = mask & ~sum(THROTTLE_BITS)
-    return [*known, f"unknown_{rest:#x}"] if rest else known
+    names = [name for bit, name in THROTTLE_BITS.items() if mask & bit]
+    unknown = mask & ~sum(THROTTLE_BITS)
+    return [*names, f"unknown_{unknown:#x}"] if unknown else names
 
 
 def memory_bandwidth(memory_clock: int | None, bus_width: int | None) -> int | None:
-    """Theoretical memory bandwidth in bytes per second, from the *maximum* memory clock in MHz and the width in bits.
+    """Return the theoretical memory bandwidth in bytes per second.
 
-    ``clock x 2 x width / 8``: the clock that NVML reports is half the data rate per pin for GDDR5, GDDR6, GDDR6X,
-    GDDR7 and HBM alike, so the factor is 2 for all of them. Source: CUDA samples, deviceQuery, "Theoretical memory
-    bandwidth"; it gives the makers' figures: Quadro RTX 6000 7001 MHz x 384 bit = 672 GB/s, RTX 4000 Ada 9001 x 160
-    = 360, RTX 6000 Ada 10001 x 384 = 960, H100 SXM 2619 x 5120 = 3352 (a copy on such a card reached 90 % of it).
-    An idle card lowers its memory clock, which is why the current clock must not be used.
+    ``clock x 2 x width / 8``: the clock that NVML reports is half the data rate per pin for GDDR5, GDDR6, GDDR6X, GDDR7
+    and HBM, so the factor is always 2. Source: CUDA samples, deviceQuery, "Theoretical memory bandwidth". The result
+    equals the published values: Quadro RTX 6000 7001 MHz x 384 bit = 672 GB/s, RTX 4000 Ada 9001 x 160 = 360, RTX 6000
+    Ada 10001 x 384 = 960, H100 SXM 2619 x 5120 = 3352 (a copy on such a card reached 90 % of it).
+
+    :param memory_clock: *maximum* memory clock in MHz; an idle card lowers its current clock.
+    :param bus_width: width of the memory bus in bits.
     """
     if not memory_clock or not bus_width:
         return None
@@ -111,14 +113,16 @@ def memory_bandwidth(memory_clock: int | None, bus_width: int | None) -> int | N
 
 
 def with_bandwidth(device: Device) -> Device:
-    """``device`` with ``memory_bandwidth_source``: ``clock`` where clock and bus width told the bandwidth, else
-    ``datasheet`` where its name does, else null."""
-    told = device["memory_bandwidth"]
-    bandwidth = published_bandwidth(device["name"]) if told is None else told
-    source = None if bandwidth is None else "datasheet" if told is None else "clock"
+    """Return ``device`` with its memory bandwidth and ``memory_bandwidth_source``.
+
+    The source is ``clock`` if clock and bus width are known, ``datasheet`` if the published value is used, or None.
+    """
+    computed = device["memory_bandwidth"]
+    bandwidth = published_bandwidth(device["name"]) if computed is None else computed
+    source = None if bandwidth is None else "datasheet" if computed is None else "clock"
     return {**device, "memory_bandwidth": bandwidth, "memory_bandwidth_source": source}
 
 
 def cuda_version(number: int | None) -> str | None:
-    """``13000`` -> ``13.0``. Source: nvml.h, NVML_CUDA_DRIVER_VERSION_MAJOR and _MINOR."""
+    """Return ``13.0`` for ``13000``. Source: nvml.h, NVML_CUDA_DRIVER_VERSION_MAJOR and _MINOR."""
     return None if not number else f"{number // 1000}.{number % 1000 // 10}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judges the GPUs one by one: device facts in, findings out, no I/O. Every limit carries its source."""
+"""Judge the state of each GPU: takes device facts, returns findings, no I/O. Every limit has a source."""
 
 from __future__ import annotations
 
@@ -12,55 +12,55 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, passed, worst
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED, Device
 
-#: PCIe replays above which a link is suspect. Source: DCGM diagnostics, pcie.max_pcie_replays, default 80.
+#: PCIe replays above which a link is suspicious. Source: DCGM diagnostics, pcie.max_pcie_replays, default 80.
 PCIE_REPLAYS: t.Final[int] = 80
 
 #: Uncorrectable row remaps above which a GPU is worn out. Source: NVIDIA row-remapping guide, RMA criteria (512 rows).
 ROW_REMAPS: t.Final[int] = 512
 
-#: Pages that a GPU before Ampere can retire; then its spare memory is used up. Source: NVIDIA dynamic page retirement
-#: guide (at most 64); DCGM's DCGM_LIMIT_MAX_RETIRED_PAGES is the same.
+#: Pages that a GPU before Ampere can retire. Source: NVIDIA dynamic page retirement guide (at most 64); the same as
+#: DCGM's DCGM_LIMIT_MAX_RETIRED_PAGES.
 RETIRED_PAGES: t.Final[int] = 64
 
-#: Reasons for a lower clock that are no trouble. Source: nvml.h; sw_power_cap is a GPU at its power limit, as it
-#: should be under full load.
+#: Reasons for a lower clock that are harmless. Source: nvml.h; sw_power_cap is a GPU at its power limit, which is
+#: normal under full load.
 HARMLESS_REASONS: t.Final[frozenset[str]] = frozenset({"gpu_idle", "sw_power_cap"})
 
-#: Reasons with which the hardware itself cuts the clock, by half or more. Source: nvml.h, HwSlowdown and its two parts.
+#: Reasons for which the hardware lowers the clock by half or more. Source: nvml.h, HwSlowdown and its two parts.
 HARDWARE_REASONS: t.Final[frozenset[str]] = frozenset({"hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"})
 
-#: Part of a throttle reason's name -> cause and remedy; the first that fits is told.
+#: Part of a throttle reason's name -> cause and remedy; the first match applies.
 _THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
     "thermal": (
-        "The GPU is too hot, so its clocks are cut.",
-        "In a rented machine report the host; in your own look at fans, dust and inlet temperature.",
+        "The GPU is too hot, so its clocks are lowered.",
+        "On a rented machine, report the host; on your own, check fans, dust and inlet temperature.",
     ),
     "power_brake": (
-        "The power supply asks the GPU to draw less.",
-        "In a rented machine report the host; in your own look at the power supply.",
+        "The power supply signals the GPU to draw less power.",
+        "On a rented machine, report the host; on your own, check the power supply.",
     ),
     "hw_slowdown": (
-        "The hardware cuts the clocks by half or more: heat or power supply.",
-        "Look at temperature and power; in a rented machine report the host.",
+        "The hardware lowers the clocks by half or more because of heat or power supply.",
+        "Check temperature and power; on a rented machine, report the host.",
     ),
     "clock": (
-        "Someone fixed the clocks below their maximum.",
+        "The clocks were limited to less than their maximum.",
         "Reset them: nvidia-smi -rgc; nvidia-smi -rac.",
     ),
     "sync_boost": (
         "The GPU is in a sync boost group and waits for a slower member.",
-        "Remove the group where this is not wanted.",
+        "Remove the group if this is not intended.",
     ),
     "unknown": (
-        "The driver names a reason that is newer than this collection.",
-        "See what it means: nvidia-smi -q -d PERFORMANCE.",
+        "The driver reports a reason that is newer than this collection.",
+        "Look it up with nvidia-smi -q -d PERFORMANCE.",
     ),
 }
 
 
 @dataclass(frozen=True)
 class DeviceVerdict:
-    """The answer for one GPU; ``note`` completes "GPU 3: ..."."""
+    """The result of a check for one GPU; ``note`` completes "GPU 3: ..."."""
 
     status: Status
     note: str
@@ -69,7 +69,7 @@ class DeviceVerdict:
 
 
 def pcie_link(devices: Sequence[Device]) -> Finding:
-    """Generation and width against what card and slot can do. An idle card slows its link, which is no fault."""
+    """Compare generation and width of the PCIe link with its maximum. An idle card slows its link, which is normal."""
 
     def judge(device: Device) -> DeviceVerdict:
         link = device["pcie"]
@@ -78,33 +78,29 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
         now = f"gen {link['generation']} x{link['width']} of gen {link['generation_max']} x{link['width_max']}"
         loaded = (device["utilization_gpu"] or 0) >= LOADED
         narrow, slow = link["width"] < link["width_max"], link["generation"] < link["generation_max"]
-        faulty = {
-            "cause": "The PCIe link was trained below what card and slot can do.",
-            "remedy": "Stop and start the node so that it lands on another host, or have the card reseated.",
-        }
+        cause = "The PCIe link was trained below the maximum of card and slot."
+        remedy = "Stop and start the node so that it moves to another host, or have the card reseated."
         if loaded and (narrow or slow):
-            return DeviceVerdict(Status.FAIL, f"PCIe {now} under load", **faulty)
+            return DeviceVerdict(Status.FAIL, f"PCIe {now} under load", cause, remedy)
         if narrow:
-            return DeviceVerdict(
-                Status.WARN, f"PCIe {now}", faulty["cause"], "Measure again under load: " + faulty["remedy"]
-            )
+            return DeviceVerdict(Status.WARN, f"PCIe {now}", cause, "Measure again under load. " + remedy)
         if (link["replay_counter"] or 0) > PCIE_REPLAYS:
             return DeviceVerdict(
                 Status.WARN,
                 f"{link['replay_counter']} PCIe replays",
-                "The link repeats packets: bad contact, cable or riser.",
-                "See whether the counter grows under load; if it does, have the card reseated.",
+                "The link repeats packets because of a bad contact, cable or riser.",
+                "Check whether the counter grows under load; if it does, have the card reseated.",
             )
         if slow:
             return DeviceVerdict(Status.NOT_TESTED, f"PCIe {now}, but idle: an idle card slows its link")
         return DeviceVerdict(Status.PASS, now)
 
-    known = [d["pcie"] for d in devices if d["pcie"]["generation"] is not None and d["pcie"]["width"] is not None]
-    links = {f"gen {link['generation']} x{link['width']}" for link in known}
-    best = {f"gen {link['generation_max']} x{link['width_max']}" for link in known}
+    reported = [d["pcie"] for d in devices if d["pcie"]["generation"] is not None and d["pcie"]["width"] is not None]
+    links = {f"gen {link['generation']} x{link['width']}" for link in reported}
+    best = {f"gen {link['generation_max']} x{link['width_max']}" for link in reported}
     return _combine(
         "hardware.pcie_link",
-        _ask(judge, devices),
+        _judge_each(judge, devices),
         f"PCIe {' and '.join(sorted(links))} on all GPUs",
         expected=", ".join(sorted(best)) or None,
         measured=", ".join(sorted(links)) or None,
@@ -113,11 +109,11 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
 
 
 def ecc(devices: Sequence[Device]) -> Finding:
-    """Uncorrectable errors since the last reset, and how many spare rows or pages the memory has used up."""
+    """Check for uncorrectable errors since the last reset and for used-up spare rows or pages."""
     errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
     return _combine(
         "hardware.ecc",
-        _ask(_memory, devices),
+        _judge_each(_memory_verdict, devices),
         "no uncorrectable memory error, no failed or pending row remap",
         expected=0,
         measured=sum(errors) if errors else None,
@@ -131,12 +127,12 @@ def ecc(devices: Sequence[Device]) -> Finding:
     )
 
 
-def _memory(device: Device) -> DeviceVerdict:
+def _memory_verdict(device: Device) -> DeviceVerdict:
     counters, rows, pages = device["ecc"], device["remapped_rows"], device["retired_pages"]
     retired = (pages["correctable"] or 0) + (pages["uncorrectable"] or 0)
-    replace = "Move the workload, stop and start the node, and report the host: the GPU needs to be replaced."
+    replace = "Move the workload, stop and start the node, and report the host: the GPU must be replaced."
     worn = "The GPU's memory is worn out."
-    again = "Stop vLLM and reboot the node, then look whether errors come back."
+    again = "Stop vLLM and reboot the node, then check whether errors return."
     faults = (
         (rows["failure"], "row remapping failed", "The GPU has no spare memory rows left.", replace),
         ((rows["uncorrectable"] or 0) > ROW_REMAPS, f"{rows['uncorrectable']} rows remapped", worn, replace),
@@ -144,24 +140,24 @@ def _memory(device: Device) -> DeviceVerdict:
         (
             rows["pending"],
             "row remapping pending",
-            "A memory row was found bad; it is replaced at the next GPU reset.",
+            "A memory row is faulty; it is replaced at the next GPU reset.",
             again,
         ),
         (
             pages["pending"],
             "page retirement pending",
-            "A memory page was found bad; it is taken out of use at the next reboot.",
+            "A memory page is faulty; it is retired at the next reboot.",
             again,
         ),
         (
             counters["uncorrected_volatile"],
             f"{counters['uncorrected_volatile']} uncorrectable memory errors since the last reset",
-            "Memory cells gave data that could not be repaired; results may be wrong or a process was ended.",
-            "Stop vLLM and reboot the node; if errors come back, report the host.",
+            "Data in memory could not be corrected; results may be wrong, or a process was terminated.",
+            "Stop vLLM and reboot the node; if errors return, report the host.",
         ),
     )
-    for found, note, cause, remedy in faults:
-        if found:
+    for is_faulty, note, cause, remedy in faults:
+        if is_faulty:
             return DeviceVerdict(Status.FAIL, note, cause, remedy)
     if counters["uncorrected_volatile"] is not None:
         return DeviceVerdict(Status.PASS, "no uncorrectable error")
@@ -173,7 +169,7 @@ def _memory(device: Device) -> DeviceVerdict:
 
 
 def throttle(devices: Sequence[Device]) -> Finding:
-    """Reasons why the clocks are lower than they could be, at this moment."""
+    """Report why the clocks are currently lower than possible."""
 
     def judge(device: Device) -> DeviceVerdict:
         reasons = device["throttle_reasons"]
@@ -186,26 +182,26 @@ def throttle(devices: Sequence[Device]) -> Finding:
         kind = next((kind for kind in _THROTTLE_ADVICE if any(kind in reason for reason in bad)), "unknown")
         return DeviceVerdict(status, ", ".join(bad), *_THROTTLE_ADVICE[kind])
 
-    seen = sorted({reason for device in devices for reason in device["throttle_reasons"] or []})
+    reasons = sorted({reason for device in devices for reason in device["throttle_reasons"] or []})
     return _combine(
         "hardware.throttle",
-        _ask(judge, devices),
-        "no GPU is slowed down",
+        _judge_each(judge, devices),
+        "no GPU is throttled",
         expected="none",
-        measured=", ".join(reason for reason in seen if reason not in HARMLESS_REASONS) or "none",
+        measured=", ".join(reason for reason in reasons if reason not in HARMLESS_REASONS) or "none",
         evidence={str(device["index"]): device["throttle_reasons"] for device in devices},
         source="NVML clocks event reasons; gpu_idle and sw_power_cap are normal",
     )
 
 
 def temperature(devices: Sequence[Device]) -> Finding:
-    """Distance to the GPU's own slowdown temperature; without a limit of its own a GPU is not tested."""
+    """Compare the temperature with the GPU's own slowdown limit; a GPU without a limit is not tested."""
 
     def judge(device: Device) -> DeviceVerdict:
         limits, now = device["temperature_limits"], device["temperature"]
-        hot = ("The GPU runs at the temperature at which it slows itself down.", _THROTTLE_ADVICE["thermal"][1])
+        hot = ("The GPU has reached the temperature at which it slows down.", _THROTTLE_ADVICE["thermal"][1])
         if limits["margin"] is not None and limits["margin_slowdown"] is not None:
-            # Both are relative to the GPU's own maximum: a margin of 0 is reached first, slowdown comes below it.
+            # Both are relative to the GPU's maximum: the margin first reaches 0, and slowdown starts below it.
             text = f"{limits['margin']} degrees below its maximum"
             if limits["margin"] <= limits["margin_slowdown"]:
                 return DeviceVerdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)
@@ -220,30 +216,30 @@ def temperature(devices: Sequence[Device]) -> Finding:
             return DeviceVerdict(Status.WARN, f"{now} °C, maximum {limits['gpu_max']} °C", *hot)
         return DeviceVerdict(Status.PASS, f"{now} °C")
 
-    known = [device["temperature"] for device in devices if device["temperature"] is not None]
+    temperatures = [device["temperature"] for device in devices if device["temperature"] is not None]
     slowdowns = [
         d["temperature_limits"]["slowdown"] for d in devices if d["temperature_limits"]["slowdown"] is not None
     ]
     return _combine(
         "hardware.temperature",
-        _ask(judge, devices),
-        f"at most {max(known)} °C" if known else "below the slowdown temperature",
+        _judge_each(judge, devices),
+        f"at most {max(temperatures)} °C" if temperatures else "below the slowdown temperature",
         expected=f"below {min(slowdowns)} °C" if slowdowns else None,
-        measured=max(known) if known else None,
+        measured=max(temperatures) if temperatures else None,
         unit="°C",
         evidence={str(d["index"]): {"temperature": d["temperature"], **d["temperature_limits"]} for d in devices},
         source="NVML: the GPU's own T.Limit margin or slowdown threshold",
     )
 
 
-def _ask(judge: Callable[[Device], DeviceVerdict], devices: Sequence[Device]) -> dict[int, DeviceVerdict]:
-    """Verdict by index of the GPU; of one that does not answer nothing is known."""
-    silent = DeviceVerdict(Status.NOT_TESTED, "does not answer")
-    return {device["index"]: silent if device["error"] else judge(device) for device in devices}
+def _judge_each(judge: Callable[[Device], DeviceVerdict], devices: Sequence[Device]) -> dict[int, DeviceVerdict]:
+    """Return the verdict of each GPU by its index; a GPU that does not answer is not tested."""
+    lost = DeviceVerdict(Status.NOT_TESTED, "does not answer")
+    return {device["index"]: lost if device["error"] else judge(device) for device in devices}
 
 
 def _combine(check: str, verdicts: Mapping[int, DeviceVerdict], good: str, **details: t.Any) -> Finding:
-    """One finding from the verdicts of all GPUs: the worst decides, and the GPUs that have it are named."""
+    """Merge the verdicts of all GPUs into one finding with the worst status and the GPUs that have it."""
     status = worst(verdict.status for verdict in verdicts.values())
     if status is Status.PASS:
         return passed(check, good, **details)
@@ -251,8 +247,10 @@ def _combine(check: str, verdicts: Mapping[int, DeviceVerdict], good: str, **det
     for index, verdict in verdicts.items():
         if verdict.status is status:
             notes.setdefault(verdict.note, []).append(index)
-    everyone = len(notes) == 1 and len(next(iter(notes.values()))) == len(verdicts) > 1
-    summary = "; ".join(f"{'all GPUs' if everyone else _gpus(indexes)}: {note}" for note, indexes in notes.items())
+    applies_to_all = len(notes) == 1 and len(next(iter(notes.values()))) == len(verdicts) > 1
+    summary = "; ".join(
+        f"{'all GPUs' if applies_to_all else _gpus(indexes)}: {note}" for note, indexes in notes.items()
+    )
     first = next(verdict for verdict in verdicts.values() if verdict.status is status)
     return Finding(check=check, status=status, summary=summary, cause=first.cause, remedy=first.remedy, **details)
 
@@ -261,7 +259,7 @@ def _gpus(indexes: Collection[int]) -> str:
     return f"GPU {', '.join(str(index) for index in sorted(indexes))}"
 
 
-#: Judge of each check, in the order of the report.
+#: Function that answers each check, in the order of the report.
 JUDGES: t.Final[dict[str, Callable[[Sequence[Device]], Finding]]] = {
     "hardware.pcie_link": pcie_link,
     "hardware.ecc": ecc,

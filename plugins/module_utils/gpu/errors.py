@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every way in which a node's GPUs can be out of reach, named once, with what a user can do about it."""
+"""List the reasons why a node's GPUs cannot be read, each with its cause and remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REASONS: t.Final[dict[str, Reason]] = {
     "no_driver": Reason(
         "no NVIDIA driver on this node",
         "Neither NVML (libnvidia-ml.so.1) nor nvidia-smi can be found.",
-        "Install the NVIDIA driver on a node that has GPUs, then reboot.",
+        "Install the NVIDIA driver on a node with GPUs, then reboot.",
     ),
     "bindings_missing": Reason(
         "nvidia-ml-py is not installed",
@@ -24,18 +24,18 @@ REASONS: t.Final[dict[str, Reason]] = {
     "driver_not_loaded": Reason(
         "NVIDIA driver not loaded",
         "The NVIDIA library is installed, but its kernel module is not loaded.",
-        "Reboot after an installation; after a kernel upgrade install the headers of the running kernel and "
-        "rebuild the module (dkms status), then modprobe nvidia.",
+        "After an installation, reboot. After a kernel upgrade, install the headers of the running kernel, "
+        "rebuild the module (dkms status) and run modprobe nvidia.",
     ),
     "version_mismatch": Reason(
         "NVIDIA library and kernel module differ in version",
-        "The driver was upgraded while its old kernel module stayed loaded.",
-        "Reboot, so that the new kernel module is loaded.",
+        "The driver was upgraded while its old kernel module was loaded.",
+        "Reboot to load the new kernel module.",
     ),
     "no_permission": Reason(
         "no permission to read the GPUs",
-        "The user that runs this module, or its container, may not open the NVIDIA devices.",
-        "Run with become, add the user to the group that owns /dev/nvidia*, or give the container its GPUs again.",
+        "The user or container that runs this module may not open the NVIDIA devices.",
+        "Run with become, add the user to the group that owns /dev/nvidia*, or start the container with its GPUs.",
     ),
     "gpu_lost": Reason(
         "a GPU does not answer",
@@ -44,28 +44,28 @@ REASONS: t.Final[dict[str, Reason]] = {
     ),
     "smi_missing": Reason(
         "nvidia-smi not found",
-        "There is no nvidia-smi in PATH.",
+        "nvidia-smi is not in PATH.",
         "Install the driver's utilities (nvidia-utils), or use the nvml backend.",
     ),
     "smi_failed": Reason(
         "nvidia-smi failed",
-        "nvidia-smi ended with an error.",
-        "Run nvidia-smi on the node by hand and follow its message.",
+        "nvidia-smi exited with an error.",
+        "Run nvidia-smi on the node manually and follow its message.",
     ),
     "smi_timeout": Reason(
         "nvidia-smi did not answer",
-        "nvidia-smi hung; most often a GPU or its driver hangs.",
+        "nvidia-smi hung, usually because a GPU or its driver hangs.",
         "Look for Xid errors in the kernel log, then reboot the node.",
     ),
     "smi_unreadable": Reason(
-        "nvidia-smi answered something unreadable",
-        "The output of nvidia-smi -q -x is not the XML that it should be.",
-        "Run nvidia-smi -q -x on the node by hand; a wrapper or a broken installation may stand in its place.",
+        "unexpected output of nvidia-smi",
+        "The output of nvidia-smi -q -x is not valid XML.",
+        "Run nvidia-smi -q -x on the node manually; it may be a wrapper or a broken installation.",
     ),
     "nvml_error": Reason(
         "NVML failed",
-        "The NVIDIA library answered with an error.",
-        "Run nvidia-smi on the node by hand and follow its message.",
+        "The NVIDIA library returned an error.",
+        "Run nvidia-smi on the node manually and follow its message.",
     ),
 }
 
@@ -73,7 +73,7 @@ REASONS: t.Final[dict[str, Reason]] = {
 class GpuUnavailable(Exception):
     """The GPUs of this node cannot be read.
 
-    ``reason`` is a key of ``REASONS``; ``detail`` is what the library or the tool said, shortened.
+    ``reason`` is a key of ``REASONS``; ``detail`` is the shortened message of the library or tool.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

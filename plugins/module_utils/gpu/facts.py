@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``gpu_facts`` does: options in, facts and findings out."""
+"""Run ``gpu_facts``: read the GPUs and judge them."""
 
 from __future__ import annotations
 
@@ -19,24 +19,19 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
 CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in SUBSETS)]
 
 
-class InvalidCount(ValueError):
-    """A number of GPUs that cannot be."""
-
-
 def expectation(expected_count: int | None, plan_gpus: int | None, instance_type: str | None) -> health.Expectation:
-    """Who says how many GPUs there should be: the user's own number, then the API's, then the name of the plan, which
-    also tells their model.
+    """Return the expected GPUs: their number from the user, the API or the plan's name, their model from the plan.
 
-    The name is read only where nothing better is given, so that a plan newer than this collection can be used.
+    The name is used last, so that a plan newer than this collection can be used with a number.
 
-    :raises UnknownInstanceType: for a plan whose name tells no count.
-    :raises InvalidCount: for a negative number.
+    :raises UnknownInstanceType: if the name of the plan does not contain a number of GPUs.
+    :raises ValueError: if a number is negative.
     """
     for name, value in (("expected_count", expected_count), ("plan_gpus", plan_gpus)):
         if value is not None and value < 0:
-            raise InvalidCount(f"{name} is {value}: a node has 0 or more GPUs.")
-    known = plan(instance_type) if instance_type is not None else None
-    model = known.gpu_model if known is not None else None
+            raise ValueError(f"{name} must be at least 0, got {value}")
+    instance_plan = plan(instance_type) if instance_type is not None else None
+    model = instance_plan.gpu_model if instance_plan is not None else None
     if expected_count is not None:
         return health.Expectation(expected_count, "option", model)
     if plan_gpus is not None:
@@ -47,15 +42,15 @@ def expectation(expected_count: int | None, plan_gpus: int | None, instance_type
 
 
 def selected(names: Collection[str]) -> frozenset[str]:
-    """Subsets that ``gather_subset`` asks for: ``all``, ``min`` (none), a name, or ``!name`` to leave one out."""
-    wanted = {name for name in names if not name.startswith("!")} - {"min"}
-    dropped = {name[1:] for name in names if name.startswith("!")}
-    start = set(SUBSETS) if "all" in wanted or (dropped and not wanted) else wanted
-    return frozenset(start - dropped)
+    """Return the subsets for ``gather_subset``: ``all``, ``min`` (none), a name, or ``!name`` to exclude one."""
+    included = {name for name in names if not name.startswith("!")} - {"min"}
+    excluded = {name[1:] for name in names if name.startswith("!")}
+    start = set(SUBSETS) if "all" in included or (excluded and not included) else included
+    return frozenset(start - excluded)
 
 
 def gather(reader: Reader, expected: health.Expectation, subsets: Collection[str]) -> dict[str, t.Any]:
-    """``ansible_facts.gpu`` of a node whose driver answers."""
+    """Return ``ansible_facts.gpu`` of a node whose driver answers."""
     return {
         "count": reader.count(),
         "expected_count": expected.count,
@@ -68,7 +63,7 @@ def gather(reader: Reader, expected: health.Expectation, subsets: Collection[str
 
 
 def without_gpus(expected: health.Expectation) -> dict[str, t.Any]:
-    """``ansible_facts.gpu`` of a node whose GPUs cannot be read: what is unknown is null, not 0."""
+    """Return ``ansible_facts.gpu`` of a node whose GPUs cannot be read: unknown values are None, not 0."""
     return {
         "count": None,
         "expected_count": expected.count,
@@ -86,10 +81,9 @@ def run(
     open_backend: Callable[[str], Reader] = open_reader,
     bus: Callable[[], Collection[str]] = pci.nvidia_gpus,
 ) -> dict[str, t.Any]:
-    """Result of the module: ``ansible_facts`` and ``findings``.
+    """Return the module's result: ``ansible_facts`` and ``findings``.
 
-    :raises UnknownInstanceType: for a plan whose name tells no GPU count; nothing was read then.
-    :raises InvalidCount: for a negative number of GPUs; nothing was read then.
+    :raises ValueError: if the plan is unknown or a number of GPUs is negative; nothing is read in this case.
     """
     expected = expectation(params["expected_count"], params["plan_gpus"], params["instance_type"])
     subsets = selected(params["gather_subset"])
@@ -100,8 +94,8 @@ def run(
             facts = gather(reader, expected, subsets)
         finally:
             reader.close()
-        found = health.findings(facts, expected, on_bus, subsets)
+        findings = health.findings(facts, expected, on_bus, subsets)
     except GpuUnavailable as reason:
         facts = without_gpus(expected)
-        found = health.unavailable(reason, expected, on_bus)
-    return {"ansible_facts": {"gpu": facts}, "findings": as_dicts(found)}
+        findings = health.unavailable(reason, expected, on_bus)
+    return {"ansible_facts": {"gpu": facts}, "findings": as_dicts(findings)}

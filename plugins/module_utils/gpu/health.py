@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judges the hardware facts of one node: facts in, findings out, no I/O. Every limit carries its source."""
+"""Judge the hardware of one node: takes facts, returns findings, no I/O. Every limit has a source."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_he
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import Device
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 
-# The rules ask these again, with readings that were taken under load.
+# The rules apply these again to readings that were taken under load.
 pcie_link, throttle, temperature = device_health.pcie_link, device_health.throttle, device_health.temperature
 
-#: Part of gather_subset that a check needs, where it is not "health".
+#: Subset that a check needs, if it is not "health".
 SUBSET_OF: t.Final[dict[str, str]] = {"hardware.pcie_link": "pcie"}
 
-#: All checks of this domain, in the order in which they are reported.
+#: All checks of this area, in the order of the report.
 CHECKS: t.Final[tuple[str, ...]] = (
     "hardware.gpu_count",
     "hardware.gpu_model",
@@ -39,15 +39,13 @@ CHECKS: t.Final[tuple[str, ...]] = (
 )
 
 
-#: Words of a GPU's name that some drivers leave out, and that tell no models apart.
-_UNTELLING_WORDS: t.Final = frozenset({"nvidia", "generation", "server", "edition"})
+#: Words in a GPU's name that some drivers omit and that do not distinguish models.
+_OPTIONAL_WORDS: t.Final = frozenset({"nvidia", "generation", "server", "edition"})
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What GPUs there should be: ``count`` (null: nobody said) with its ``source`` option, api or instance_type, and
-    the ``model`` that the plan is sold with (null: not known).
-    """
+    """The expected GPUs, None if unknown: ``count``, its ``source`` (option, api or instance_type), and ``model``."""
 
     count: int | None = None
     source: str | None = None
@@ -55,10 +53,11 @@ class Expectation:
 
 
 def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, subsets: Collection[str]) -> list[Finding]:
-    """Every hardware finding of a node whose driver answers.
+    """Return every hardware finding of a node whose driver answers.
 
-    ``facts`` is ``ansible_facts.gpu``; ``on_bus`` is the number of NVIDIA GPUs on the PCI bus; ``subsets`` is what was
-    gathered: a check whose facts were not asked for is ``not_tested``.
+    :param facts: ``ansible_facts.gpu``.
+    :param on_bus: number of NVIDIA GPUs on the PCI bus.
+    :param subsets: the gathered subsets; a check that needs another one is ``not_tested``.
     """
     devices: list[Device] = facts["devices"]
     lost = sum(device["error"] is not None for device in devices)
@@ -71,7 +70,7 @@ def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, sub
     for check, judge in device_health.JUDGES.items():
         subset = SUBSET_OF.get(check, "health")
         if not devices:
-            result.append(not_tested(check, "the driver sees no GPU"))
+            result.append(not_tested(check, "the driver reports no GPU"))
         elif subset not in subsets:
             result.append(_not_gathered(check, subset))
         else:
@@ -80,32 +79,39 @@ def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, sub
 
 
 def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> list[Finding]:
-    """Every hardware finding of a node whose GPUs cannot be read.
+    """Return every hardware finding of a node whose GPUs cannot be read.
 
-    A node without a driver of which nobody expects a GPU, and on whose bus there is none, has nothing wrong with it.
+    A node without a driver is fine if no GPU is expected and none is on its PCI bus.
     """
-    # Where only a tool is missing the driver was not looked at, and where no driver is, none may be needed.
-    blind = reason.reason in ("bindings_missing", "smi_missing")
-    needless = reason.reason == "no_driver" and not expected.count and not on_bus
+    # If only a tool is missing, the state of the driver is unknown.
+    tool_missing = reason.reason in ("bindings_missing", "smi_missing")
+    driver_not_needed = reason.reason == "no_driver" and not expected.count and not on_bus
     evidence = {"reason": reason.reason, "detail": reason.detail, "gpus_on_pci_bus": on_bus}
-    why = {"cause": reason.cause, "remedy": reason.remedy, "evidence": evidence}
-    verdict = not_tested if blind or needless else failed
+    explanation = {"cause": reason.cause, "remedy": reason.remedy, "evidence": evidence}
+    verdict = not_tested if tool_missing or driver_not_needed else failed
     if expected.count == 0 and not on_bus:
         count = gpu_count(0, expected, on_bus)
-    elif expected.count and not blind:
-        details = {"expected": expected.count, "measured": 0, "unit": "GPUs", "source": _source(expected), **why}
+    elif expected.count and not tool_missing:
+        details = {
+            "expected": expected.count,
+            "measured": 0,
+            "unit": "GPUs",
+            "source": _source(expected),
+            **explanation,
+        }
         count = failed("hardware.gpu_count", f"0 of {expected.count} GPUs usable: {reason.summary}", **details)
     else:
-        count = not_tested("hardware.gpu_count", reason.summary, expected=expected.count, **why)
-    answered = {count.check: count, "hardware.driver": verdict("hardware.driver", reason.summary, **why)}
+        count = not_tested("hardware.gpu_count", reason.summary, expected=expected.count, **explanation)
+    answered = {count.check: count, "hardware.driver": verdict("hardware.driver", reason.summary, **explanation)}
     return [answered.get(check) or not_tested(check, reason.summary) for check in CHECKS]
 
 
 def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> Finding:
-    """As many GPUs as promised.
+    """Compare the number of GPUs with the expected one.
 
-    ``count`` GPUs answer; ``lost`` more are shown by the driver but do not answer, and of the ``on_bus`` GPUs on the
-    PCI bus some may not even be shown.
+    :param count: GPUs that answer.
+    :param on_bus: GPUs on the PCI bus; the driver may not report all of them.
+    :param lost: GPUs that the driver reports but that do not answer.
     """
     details: dict[str, t.Any] = {
         "expected": expected.count,
@@ -118,7 +124,7 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
         return warned(
             "hardware.gpu_count",
             f"{count} GPUs, {expected.count} expected",
-            cause="The node is larger than its stated plan.",
+            cause="The node has more GPUs than the stated plan.",
             remedy="Correct instance_type or expected_count.",
             **details,
         )
@@ -126,8 +132,8 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
     if count < promised:
         return failed(
             "hardware.gpu_count",
-            f"{count} of {promised} GPUs" if on_bus or lost or expected.count else "the driver shows no GPU",
-            cause=_where_missing(promised - count, on_bus - count - lost, on_bus, lost),
+            f"{count} of {promised} GPUs" if on_bus or lost or expected.count else "the driver reports no GPU",
+            cause=_missing_cause(promised - count, on_bus - count - lost, on_bus, lost),
             remedy=FAULTS["gpu_lost"].remedy,
             **details,
         )
@@ -139,47 +145,47 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
 
 
 def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
-    """The model that the plan is sold with; ``names`` are those of the GPUs that answer."""
+    """Compare the names of the GPUs that answer with the model of the plan."""
     if not names:
-        return not_tested("hardware.gpu_model", "no GPU tells its name")
-    found = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
+        return not_tested("hardware.gpu_model", "no GPU reports its name")
+    inventory = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
     if expected.model is None:
-        return not_tested("hardware.gpu_model", f"{found}; no instance_type of a known model to compare with")
+        return not_tested("hardware.gpu_model", f"{inventory}; no instance_type with a known model to compare with")
     models = ", ".join(dict.fromkeys(names))
     details: dict[str, t.Any] = {"expected": expected.model, "measured": models, "source": "the plan's hardware"}
     if all(_is_model(name, expected.model) for name in names):
-        return passed("hardware.gpu_model", f"{found}, as the plan is sold", **details)
+        return passed("hardware.gpu_model", f"{inventory}, as the plan promises", **details)
     return failed(
         "hardware.gpu_model",
-        f"{found}, where the plan is sold with {expected.model}",
-        cause="The stated plan is not the plan of this node, or the host has other GPUs than the plan promises.",
+        f"{inventory}, but the plan promises {expected.model}",
+        cause="The stated plan is not the plan of this node, or the host does not have the GPUs of the plan.",
         remedy="Correct instance_type; if it is right, open a ticket with the output of nvidia-smi -L.",
         **details,
     )
 
 
 def _is_model(name: str, model: str) -> bool:
-    """Whether ``name``, as the driver tells it, is the ``model``: drivers differ in the words around the model."""
-    told, wanted = (set(words.lower().split()) - _UNTELLING_WORDS for words in (name, model))
-    return told == wanted
+    """Return whether a driver's ``name`` means ``model``; drivers differ in the additional words."""
+    name_words, model_words = (set(text.lower().split()) - _OPTIONAL_WORDS for text in (name, model))
+    return name_words == model_words
 
 
-def _where_missing(missing: int, hidden: int, on_bus: int, lost: int) -> str:
-    """How far the missing GPUs got: to the driver, to the PCI bus, or not even there."""
+def _missing_cause(missing: int, hidden: int, on_bus: int, lost: int) -> str:
+    """Describe whether the missing GPUs are visible to the driver, on the PCI bus, or not at all."""
     one = missing == 1
     if lost:
-        known = "The missing GPU is shown" if one else f"{lost} of {missing} missing GPUs are shown"
-        return f"{known} by the driver, but {'does' if one else 'do'} not answer."
+        visible = "The missing GPU is reported" if one else f"{lost} of {missing} missing GPUs are reported"
+        return f"{visible} by the driver, but {'does' if one else 'do'} not answer."
     if hidden > 0:
-        known = "The missing GPU is" if one else f"{hidden} of {missing} missing GPUs are"
-        return f"{known} on the PCI bus, but not shown by the driver."
+        visible = "The missing GPU is" if one else f"{hidden} of {missing} missing GPUs are"
+        return f"{visible} on the PCI bus, but not reported by the driver."
     if not on_bus:
-        return "The driver does not show it." if one else "The driver does not show them."
+        return "The driver does not report it." if one else "The driver does not report them."
     return f"The missing {'GPU is' if one else 'GPUs are'} not even on the PCI bus."
 
 
 def driver(facts: Mapping[str, t.Any]) -> Finding:
-    """The driver answers for every GPU."""
+    """Check that the driver can access every GPU."""
     lost = {str(device["index"]): device["error"] for device in facts["devices"] if device["error"]}
     version = facts["driver_version"] or "of unknown version"
     if lost:
@@ -202,14 +208,14 @@ def driver(facts: Mapping[str, t.Any]) -> Finding:
 
 
 def connection(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
-    """How the GPUs are connected; a path between CPU sockets is a warning."""
+    """Report how the GPUs are connected; a path between CPU sockets is a warning."""
     check = "hardware.topology"
     if count < 2:
         return not_tested(check, "fewer than two GPUs: there is nothing to connect")
     kinds = topology.pairs(facts["matrix"]) if facts else {}
     known = [kind for kind in kinds.values() if kind]
     if not known:
-        return not_tested(check, "the driver does not tell how the GPUs are connected")
+        return not_tested(check, "the driver does not report how the GPUs are connected")
     tally = {kind: known.count(kind) for kind in sorted(set(known), key=_speed_rank)}
     text = (
         next(iter(tally))
@@ -221,22 +227,22 @@ def connection(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
         return warned(
             check,
             f"{count} GPUs, connected by {text}",
-            cause="Some pairs of GPUs talk through the link between two CPU sockets, the slowest path there is.",
-            remedy="Measure it (nccl.bandwidth); where the pairs differ, keep a tensor-parallel group on one socket.",
+            cause="Some pairs of GPUs communicate through the link between two CPU sockets, the slowest path.",
+            remedy="Measure it (nccl.bandwidth); if the pairs differ, keep a tensor-parallel group on one socket.",
             **details,
         )
     return passed(check, f"{count} GPUs, connected by {text}", **details)
 
 
 def peer_access(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
-    """The driver's claim about peer access. That data really arrives is shown by NCCL at work, not by this claim."""
+    """Report peer access as the driver claims it; only NCCL shows whether data really arrives."""
     check = "hardware.p2p"
     if count < 2:
         return not_tested(check, "fewer than two GPUs: there are no peers")
     states = topology.pairs(facts["p2p"]) if facts and facts["p2p"] else {}
     known = [state for state in states.values() if state]
     if not known:
-        return not_tested(check, "the driver does not tell whether the GPUs can reach each other")
+        return not_tested(check, "the driver does not report peer access")
     bad = {state for state in known if state != "OK"}
     details: dict[str, t.Any] = {
         "expected": len(known),
@@ -246,20 +252,20 @@ def peer_access(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
         "source": "nvidia-smi topo -p2p r",
     }
     if bad:
-        why = "; ".join(topology.P2P_LEGEND[state] for state in sorted(bad))
+        reasons = "; ".join(topology.P2P_LEGEND[state] for state in sorted(bad))
         return warned(
             check,
-            f"{known.count('OK')} of {len(known)} pairs of GPUs have peer access: {why}",
-            cause="Without peer access NCCL copies through the host's memory, which costs bandwidth and latency.",
-            remedy="Normal in many virtual machines and on GPUs without the feature; then run vLLM with "
-            "--disable-custom-all-reduce. Otherwise look at IOMMU, ACS and the driver's settings on the host.",
+            f"{known.count('OK')} of {len(known)} pairs of GPUs have peer access: {reasons}",
+            cause="Without peer access NCCL copies through host memory, which costs bandwidth and latency.",
+            remedy="This is normal in many virtual machines and on GPUs without the feature; then run vLLM with "
+            "--disable-custom-all-reduce. Otherwise check IOMMU, ACS and the driver settings on the host.",
             **details,
         )
     return passed(check, f"{len(known)} of {len(known)} pairs of GPUs, as the driver claims", **details)
 
 
 def _speed_rank(kind: str) -> tuple[int, str]:
-    """NVLink first, then as in the legend of the topology."""
+    """Return the sort key of a connection: NVLink first, then the order of the legend."""
     order = [name for name in topology.LEGEND if name != "NV#"]
     return (-1, kind) if kind.startswith("NV") else (order.index(kind), kind)
 
@@ -269,5 +275,5 @@ def _not_gathered(check: str, subset: str) -> Finding:
 
 
 def _source(expected: Expectation) -> str | None:
-    names = {"option": "expected_count", "api": "Linode API, gpus of the plan", "instance_type": "the plan's type id"}
+    names = {"option": "expected_count", "api": "Linode API, gpus of the plan", "instance_type": "the plan's type ID"}
     return names.get(expected.source or "")

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads GPUs through NVML (nvidia-ml-py). The only file that knows NVML's functions and their units.
+"""Read GPUs through NVML (nvidia-ml-py). No other file uses NVML's functions and units.
 
-Python function of nvidia-ml-py that is called here -> symbol of libnvidia-ml.so.1, where the names differ:
+Functions of nvidia-ml-py that are called here, and their symbols in libnvidia-ml.so.1 if the names differ:
 
 ==========================================  ============================================
 nvmlInit                                    nvmlInitWithFlags
@@ -70,7 +70,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
-# Values of nvml.h's enumerations. They are part of NVML's ABI, so they never change.
+# Values of enumerations in nvml.h. They are part of NVML's ABI and never change.
 CLOCK_SM, CLOCK_MEMORY = 1, 2
 TEMPERATURE_GPU = 0
 THRESHOLD_SLOWDOWN, THRESHOLD_GPU_MAX = 1, 3
@@ -92,7 +92,7 @@ INIT_REASONS: t.Final[dict[int, str]] = {
     18: "version_mismatch",
 }
 
-#: NVML errors after which nothing more can be read from this GPU: GPU_IS_LOST, RESET_REQUIRED.
+#: NVML errors after which a GPU cannot be read any more: GPU_IS_LOST, RESET_REQUIRED.
 DEAD: t.Final[frozenset[int]] = frozenset({15, 16})
 
 
@@ -101,7 +101,7 @@ class _DeviceLost(Exception):
 
 
 class NvmlReader:
-    """Reads every GPU of the node. ``nvml`` is the module pynvml, or in tests something that behaves like it."""
+    """Read every GPU of the node. ``nvml`` is the module pynvml, or an imitation in tests."""
 
     backend = "nvml"
 
@@ -121,22 +121,22 @@ class NvmlReader:
         return self._count
 
     def versions(self) -> dict[str, str | None]:
-        """``driver_version`` and the newest ``cuda_version`` that this driver supports."""
+        """Return ``driver_version`` and the newest ``cuda_version`` that this driver supports."""
         return {
             "driver_version": _text(self._call("nvmlSystemGetDriverVersion")),
             "cuda_version": cuda_version(self._call("nvmlSystemGetCudaDriverVersion_v2")),
         }
 
     def devices(self, subsets: Collection[str]) -> list[Device]:
-        """Facts of every GPU, in NVML's order; a GPU that does not answer has ``error`` set and nulls elsewhere."""
+        """Return the facts of every GPU in NVML's order; of a GPU that does not answer only ``error`` is set."""
         return [self._device(index, subsets) for index in range(self._count)]
 
     def sample(self) -> list[dict[str, t.Any]]:
-        """What changes from moment to moment, of every GPU: see ``device.sample_of``."""
+        """Return the values of every GPU that change over time; see ``device.sample_of``."""
         return [self._sample(index) for index in range(self._count)]
 
     def topology(self) -> dict[str, t.Any]:
-        """Fact ``topology``; cells between GPUs that do not answer are null."""
+        """Return the fact ``topology``; cells of GPUs that do not answer are None."""
         links = [self._links(index) for index in range(self._count)]
         bus_ids = [self._bus_id(index) for index in range(self._count)]
 
@@ -148,8 +148,8 @@ class NvmlReader:
             return topology.LEVELS.get(self._between("nvmlDeviceGetTopologyCommonAncestor", row, column))
 
         def access(row: int, column: int) -> str | None:
-            answers = [self._between("nvmlDeviceGetP2PStatus", row, column, kind) for kind in (P2P_READ, P2P_WRITE)]
-            known = [answer for answer in answers if answer is not None]
+            states = [self._between("nvmlDeviceGetP2PStatus", row, column, kind) for kind in (P2P_READ, P2P_WRITE)]
+            known = [state for state in states if state is not None]
             return topology.P2P_STATUS.get(max(known), "U") if known else None
 
         return topology.as_topology(
@@ -157,9 +157,9 @@ class NvmlReader:
         )
 
     def _call(self, name: str, *args: t.Any) -> t.Any:
-        """Value of one NVML function, or null where this driver, these bindings or this GPU cannot tell.
+        """Call one NVML function and return its value, or None if driver, bindings or GPU do not support it.
 
-        :raises _DeviceLost: where the GPU is gone.
+        :raises _DeviceLost: if the GPU no longer answers.
         """
         function = getattr(self._nvml, name, None)
         if function is None:
@@ -212,7 +212,7 @@ class NvmlReader:
                 "width": self._call("nvmlDeviceGetCurrPcieLinkWidth", handle),
             }
         except _DeviceLost:
-            pass  # A GPU lost during the sampling shows as nulls from here on; the facts name the loss.
+            pass  # The values of a lost GPU are None from here on; the facts report the loss.
         return sample_of(device)
 
     def _identity(self, handle: t.Any) -> Device:
@@ -236,11 +236,11 @@ class NvmlReader:
         }
 
     def _memory(self, handle: t.Any) -> t.Any:
-        # Version 1 counts what the driver reserves as used; version 2 tells it apart, as nvidia-smi does.
+        # Version 1 counts memory reserved by the driver as used; version 2 and nvidia-smi do not.
         try:
             info = self._call("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_V2)
         except TypeError:
-            info = None  # old bindings know no versions
+            info = None  # old bindings have no versions
         return self._call("nvmlDeviceGetMemoryInfo", handle) if info is None else info
 
     def _state(self, handle: t.Any) -> Device:
@@ -272,8 +272,9 @@ class NvmlReader:
     def _health(self, handle: t.Any) -> Device:
         call = self._call
         mode = call("nvmlDeviceGetEccMode", handle)
-        kinds = ((ECC_CORRECTED, ECC_VOLATILE), (ECC_UNCORRECTED, ECC_VOLATILE))
-        kinds += ((ECC_CORRECTED, ECC_AGGREGATE), (ECC_UNCORRECTED, ECC_AGGREGATE))
+        kinds = [
+            (kind, period) for period in (ECC_VOLATILE, ECC_AGGREGATE) for kind in (ECC_CORRECTED, ECC_UNCORRECTED)
+        ]
         counters = [call("nvmlDeviceGetTotalEccErrors", handle, *kind) for kind in kinds]
         rows = call("nvmlDeviceGetRemappedRows", handle) or (None, None, None, None)
         return {
@@ -298,12 +299,12 @@ class NvmlReader:
         }
 
     def _retired_pages(self, handle: t.Any) -> Device:
-        """What GPUs before Ampere have in place of row remapping."""
+        """Return the retired pages, which GPUs before Ampere have instead of row remapping."""
         pages = [
             self._call("nvmlDeviceGetRetiredPages", handle, kind)
             for kind in (RETIRED_CORRECTABLE, RETIRED_UNCORRECTABLE)
         ]
-        counts = [None if found is None else len(found) for found in pages]
+        counts = [None if addresses is None else len(addresses) for addresses in pages]
         pending = self._call("nvmlDeviceGetRetiredPagesPendingStatus", handle)
         return {
             "correctable": counts[0],
@@ -318,7 +319,7 @@ class NvmlReader:
         return throttle_reasons(mask)
 
     def _processes(self, handle: t.Any) -> list[dict[str, t.Any]] | None:
-        """Compute processes; ``name`` and ``memory_used`` are null where this namespace or user may not know them."""
+        """Return the compute processes; ``name`` and ``memory_used`` are None if this user may not read them."""
         processes = self._call("nvmlDeviceGetComputeRunningProcesses", handle)
         if processes is None:
             return None
@@ -338,7 +339,7 @@ class NvmlReader:
             return None
 
     def _links(self, index: int) -> list[str | None]:
-        """Far ends of the active NVLinks of one GPU: a bus id, ``switch``, or null where it is not told."""
+        """Return the far end of each active NVLink of one GPU: a bus ID, ``switch``, or None if unknown."""
         ends: list[str | None] = []
         try:
             handle = self._handle(index)
@@ -355,9 +356,9 @@ class NvmlReader:
 
 
 def open_nvml() -> NvmlReader:
-    """Reader over nvidia-ml-py.
+    """Return a reader that uses nvidia-ml-py.
 
-    :raises GpuUnavailable: where the bindings, the library or the driver are missing, or access is refused.
+    :raises GpuUnavailable: if the bindings, the library or the driver are missing, or access is refused.
     """
     try:
         nvml = importlib.import_module("pynvml")
@@ -367,12 +368,12 @@ def open_nvml() -> NvmlReader:
 
 
 def _text(value: t.Any) -> str | None:
-    """Old bindings answer bytes, new ones text."""
+    """Return text; old bindings return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _process_name(value: t.Any) -> str | None:
-    """Some drivers give the whole command line, which can hold a key."""
+    """Return the masked process name; some drivers return the whole command line, which may contain a key."""
     name = _text(value)
     return None if name is None else mask_text(name)
 
@@ -390,9 +391,9 @@ def _bus_id(pci: t.Any) -> str | None:
 
 
 def _signed_field(values: t.Any) -> int | None:
-    """The first of ``values`` (nvmlFieldValue_t) as a signed number, or null where the GPU has no such field."""
+    """Return the first of ``values`` (nvmlFieldValue_t) as a signed number, or None if the GPU lacks this field."""
     if not values or values[0].nvmlReturn:
         return None
     value = values[0].value
-    # Old bindings lack siVal; the same 32 bits stand in uiVal.
+    # Old bindings lack siVal; uiVal has the same 32 bits.
     return value.siVal if hasattr(value, "siVal") else ctypes.c_int32(value.uiVal).value

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the PCI bus says, independent of any NVIDIA software: a GPU that the driver lost may still stand here."""
+"""Read the GPUs on the PCI bus without NVIDIA software; a GPU that the driver lost may still be listed there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GPU_CLASSES: t.Final[tuple[str, ...]] = ("0x0300", "0x0302")
 
 
 def nvidia_gpus(root: str = "/sys/bus/pci/devices") -> list[str]:
-    """Bus ids of the NVIDIA GPUs on the PCI bus, sorted; empty where the bus cannot be read."""
+    """Return the sorted bus IDs of the NVIDIA GPUs on the PCI bus; empty if the bus cannot be read."""
     try:
         entries = sorted(pathlib.Path(root).iterdir())
     except OSError:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which backend reads the GPUs of this node."""
+"""Choose the backend that reads the GPUs of this node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.smi import SmiRe
 
 
 class Reader(t.Protocol):
-    """What a backend can do; ``NvmlReader`` and ``SmiReader`` do it, and so does a test's stand-in."""
+    """The interface of a backend, as implemented by ``NvmlReader`` and ``SmiReader``."""
 
     backend: str
 
@@ -36,10 +36,9 @@ BACKENDS: t.Final[dict[str, Callable[[], Reader]]] = {"nvml": open_nvml, "nvidia
 
 
 def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] | None = None) -> Reader:
-    """Reader of the named backend; ``auto`` takes NVML, and nvidia-smi where NVML's bindings or library are missing.
+    """Open the named backend; ``auto`` selects NVML, or nvidia-smi if NVML's bindings or library are missing.
 
-    :raises GpuUnavailable: where the GPUs cannot be read. NVML's reason is given where both backends fail, because
-        nvidia-smi itself stands on NVML; ``no_driver`` where there is neither.
+    :raises GpuUnavailable: if the GPUs cannot be read; with the reason ``no_driver`` if neither backend is installed.
     """
     backends = BACKENDS if backends is None else backends
     if backend != "auto":

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Samples all GPUs at a steady rate while something else makes load, and says how they worked together."""
+"""Sample all GPUs at a constant rate during a load test, and compute how evenly they worked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Sample = dict[str, t.Any]
 #: Shortest interval in seconds: reading eight GPUs through NVML takes some milliseconds.
 MIN_INTERVAL: t.Final = 0.05
 
-#: Key of a GPU's summary -> where the number stands in that GPU's part of a sample.
+#: Key of a GPU's summary -> path of the number in that GPU's entry of a sample.
 SUMMARISED: t.Final[dict[str, tuple[str, ...]]] = {
     "utilization_gpu": ("utilization_gpu",),
     "memory_used": ("memory_used",),
@@ -36,10 +36,10 @@ SUMMARISED: t.Final[dict[str, tuple[str, ...]]] = {
 
 
 class GpuSampler:
-    """Reads ``reader`` every ``interval`` seconds in a thread of its own.
+    """Read ``reader`` every ``interval`` seconds in a separate thread.
 
-    The moments are fixed from the start, so a slow reading shifts none that follow; what it overruns is left out.
-    ``clock`` gives seconds; the same clock should time the load. The reader stays the caller's, who closes it.
+    Samples are scheduled from the start, so a slow reading does not delay later ones; overrun ones are skipped.
+    ``clock`` returns seconds and should also time the load. The caller closes the reader.
     """
 
     def __init__(self, reader: Reader, interval: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,26 +53,26 @@ class GpuSampler:
         self._error: str | None = None
 
     def start(self, origin: float | None = None) -> None:
-        """Begin; ``origin`` is the reading of ``clock`` that is time 0 of the samples, by default now."""
+        """Start sampling; ``origin`` is the value of ``clock`` at time 0 of the samples, by default now."""
         self._origin = self._clock() if origin is None else origin
         background.start(self._thread)
 
     def wait(self, seconds: float) -> None:
-        """Until ``seconds`` are over, or the sampling has ended before."""
+        """Wait for ``seconds``, or until the sampling ends."""
         self._thread.join(seconds)
 
     def halt(self) -> None:
-        """Take no further sample; ``stop`` gives what there is."""
+        """Take no further samples; ``stop`` returns those taken."""
         self._stopped.set()
 
     def recent(self, count: int) -> list[Sample]:
-        """The last samples, ``count`` at most, while the sampling goes on."""
+        """Return the last samples, at most ``count``, while the sampling continues."""
         return self._samples[-count:]
 
     def stop(self) -> dict[str, t.Any]:
-        """End, and give everything: ``samples``, ``summary``, ``sample_rate``, ``synchronisation``, ``error``.
+        """Stop sampling and return ``samples``, ``summary``, ``sample_rate``, ``synchronisation`` and ``error``.
 
-        ``error`` says why the sampling ended early, else it is null. The moment of ``stop`` adds no sample.
+        ``error`` is the reason if the sampling ended early, or None. ``stop`` itself takes no sample.
         """
         self._stopped.set()
         self._thread.join()
@@ -85,7 +85,7 @@ class GpuSampler:
         }
 
     def _work(self) -> None:
-        begin = self._clock()
+        started = self._clock()
         delay = 0.0
         while not self._stopped.wait(delay):
             now = self._clock()
@@ -94,38 +94,39 @@ class GpuSampler:
             except GpuUnavailable as error:
                 self._error = str(error)
                 return
-            delay = time_to_next(self._clock() - begin, self._interval)
+            delay = time_to_next(self._clock() - started, self._interval)
 
 
 def time_to_next(elapsed: float, interval: float) -> float:
-    """Seconds until the next multiple of ``interval``, seen ``elapsed`` seconds after the first; never 0."""
+    """Return the seconds until the next multiple of ``interval`` after ``elapsed`` seconds; never 0."""
     return (math.floor(elapsed / interval) + 1) * interval - elapsed
 
 
 def sample_rate(samples: Sequence[Sample]) -> float | None:
-    """Samples per second that were reached; null below two samples."""
+    """Return the achieved samples per second, or None with fewer than two samples."""
     if len(samples) < 2 or samples[-1]["time"] <= samples[0]["time"]:
         return None
-    return (len(samples) - 1) / (samples[-1]["time"] - samples[0]["time"])
+    duration: float = samples[-1]["time"] - samples[0]["time"]
+    return (len(samples) - 1) / duration
 
 
 def summarise(samples: Sequence[Sample]) -> list[dict[str, t.Any]]:
-    """Per GPU ``index`` and, for each key of ``SUMMARISED``, ``{mean, p50, max}``; null where no sample had a value."""
+    """Return ``index`` and, for each key of ``SUMMARISED``, ``{mean, p50, max}`` of each GPU; None without values."""
     return [
-        {"index": index, **{key: _spread_of(_values(samples, index, path)) for key, path in SUMMARISED.items()}}
+        {"index": index, **{key: _distribution(_values(samples, index, path)) for key, path in SUMMARISED.items()}}
         for index in _indexes(samples)
     ]
 
 
 def synchronisation(samples: Sequence[Sample]) -> dict[str, t.Any]:
-    """How evenly the GPUs worked.
+    """Compute how evenly the GPUs worked.
 
-    ``spread``: mean over the samples of the largest minus the smallest utilisation, in percentage points.
-    ``correlation``: mean of Pearson's r over all pairs of GPUs; pairs with a constant utilisation have none.
-    ``busy_fraction``: per GPU, in the order of their index, the share of samples with at least 10 % utilisation.
-    ``memory_active``: per GPU, likewise, the mean per cent of time in which it touched its memory. A GPU that waits in
-    an all-reduce counts as utilised; of GPUs with an equal share of the work, the others wait for the highest here.
-    Each is null where it cannot be told (fewer than two GPUs, no utilisation, nothing but constants).
+    ``spread``: difference between the largest and the smallest utilisation, in percentage points, averaged over the
+    samples. ``correlation``: Pearson's r, averaged over all pairs of GPUs without a constant utilisation.
+    ``busy_fraction``: fraction of samples with at least 10 % utilisation, per GPU in the order of their index.
+    ``memory_active``: mean percentage of time in which a GPU accessed its memory, likewise per GPU. A GPU that waits in
+    an all-reduce counts as utilised; with equal shares of the work, the other GPUs wait for the one with the highest
+    value. Each is None if it cannot be computed (fewer than two GPUs, no utilisation, only constants).
     """
     indexes = _indexes(samples)
     path = SUMMARISED["utilization_gpu"]
@@ -148,24 +149,25 @@ def _indexes(samples: Sequence[Sample]) -> list[int]:
 
 
 def _rows(samples: Sequence[Sample]) -> list[list[float]]:
-    """Known utilisations of each sample, in the order of the GPUs."""
+    """Return the known utilisations of each sample, in the order of the GPUs."""
     ordered = (sorted(sample["gpus"], key=lambda gpu: gpu["index"]) for sample in samples)
     return [[gpu["utilization_gpu"] for gpu in gpus if gpu["utilization_gpu"] is not None] for gpus in ordered]
 
 
 def _values(samples: Sequence[Sample], index: int, path: tuple[str, ...]) -> list[float]:
-    found = []
+    values = []
     for sample in samples:
         for gpu in sample["gpus"]:
             if gpu["index"] == index:
                 value: t.Any = gpu
                 for key in path:
                     value = value[key]
-                found.append(value)
-    return [value for value in found if value is not None]
+                if value is not None:
+                    values.append(value)
+    return values
 
 
-def _spread_of(values: Sequence[float]) -> dict[str, float] | None:
+def _distribution(values: Sequence[float]) -> dict[str, float] | None:
     if not values:
         return None
     return {"mean": statistics.fmean(values), "p50": statistics.median(values), "max": max(values)}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads GPUs through nvidia-smi, where the Python bindings of NVML are missing. Slower, and knows less."""
+"""Read GPUs through nvidia-smi if the Python bindings of NVML are missing. It is slower and returns less."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import topology
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
     THROTTLE_BITS,
     Device,
@@ -19,9 +19,16 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
     sample_of,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.topology import (
+    Matrix,
+    as_topology,
+    build_matrix,
+    parse_table,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, KIB, MIB
 
-#: nvidia-smi's words for "this GPU cannot tell".
+#: Texts that nvidia-smi prints for an unknown value.
 ABSENT: t.Final[frozenset[str]] = frozenset(
     {
         "",
@@ -39,50 +46,50 @@ ABSENT: t.Final[frozenset[str]] = frozenset(
     }
 )
 
-#: What nvidia-smi writes in place of a value where the GPU itself does not answer.
+#: Text that nvidia-smi prints instead of a value if the GPU does not answer.
 DEAD: t.Final[re.Pattern[str]] = re.compile(r"GPU is lost|GPU requires reset")
 
-UNITS: t.Final[dict[str, int]] = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+UNITS: t.Final[dict[str, int]] = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 
-#: Spelling of nvidia-smi -> name of NVML's bit, where they differ.
+#: Spelling of nvidia-smi -> name of NVML's bit, if they differ.
 REASON_ALIASES: t.Final[dict[str, str]] = {"display_clocks_setting": "display_clock_setting"}
 
 Run = Callable[[list[str]], str]
 
 
 def run(command: list[str]) -> str:
-    """Standard output of ``command``.
+    """Return the standard output of ``command``.
 
-    :raises GpuUnavailable: where it is missing, fails or hangs (30 s).
+    :raises GpuUnavailable: if it is missing, fails or takes longer than 30 s.
     """
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=False)
+        result = Commands().complete(command, timeout=30)
     except FileNotFoundError as error:
         raise GpuUnavailable("smi_missing") from error
     except PermissionError as error:
         raise GpuUnavailable("no_permission", str(error)) from error
     except subprocess.TimeoutExpired as error:
         raise GpuUnavailable("smi_timeout", "no answer within 30 s") from error
-    if done.returncode:
-        raise GpuUnavailable(*_why(done.stdout + done.stderr))
-    return done.stdout
+    if result.returncode:
+        raise GpuUnavailable(*_failure(result.stdout + result.stderr))
+    return result.stdout
 
 
-def _why(message: str) -> tuple[str, str]:
-    """Reason and detail from what nvidia-smi prints when it fails."""
+def _failure(message: str) -> tuple[str, str]:
+    """Return the reason and the detail for an error message of nvidia-smi."""
     detail = " ".join(message.split())[:300]
-    known = {
+    reasons = {
         "couldn't communicate with the NVIDIA driver": "driver_not_loaded",
         "Driver/library version mismatch": "version_mismatch",
         "Insufficient Permissions": "no_permission",
         "GPU is lost": "gpu_lost",
         "couldn't find libnvidia-ml.so": "no_driver",
     }
-    return next((reason for text, reason in known.items() if text in detail), "smi_failed"), detail
+    return next((reason for text, reason in reasons.items() if text in detail), "smi_failed"), detail
 
 
 class SmiReader:
-    """Reads every GPU of the node from ``nvidia-smi -q -x``. ``run`` is the seam to the operating system."""
+    """Read every GPU of the node with ``nvidia-smi -q -x``. ``run_command`` runs a command and returns its output."""
 
     backend = "nvidia_smi"
 
@@ -91,42 +98,42 @@ class SmiReader:
         self._log = self._query()
 
     def close(self) -> None:
-        """Nothing to give back: every query is a process of its own."""
+        """Do nothing: every query is a separate process."""
 
     def count(self) -> int:
         attached = _text(self._log, "attached_gpus")
         return int(attached) if attached else len(self._log.findall("gpu"))
 
     def versions(self) -> dict[str, str | None]:
-        """``driver_version`` and the newest ``cuda_version`` that this driver supports."""
+        """Return ``driver_version`` and the newest ``cuda_version`` that this driver supports."""
         return {key: _text(self._log, key) for key in ("driver_version", "cuda_version")}
 
     def devices(self, subsets: Collection[str]) -> list[Device]:
-        """Facts of every GPU, in nvidia-smi's order, which is NVML's."""
+        """Return the facts of every GPU in nvidia-smi's order, which is NVML's."""
         return [_device(index, gpu, subsets) for index, gpu in enumerate(self._log.findall("gpu"))]
 
     def sample(self) -> list[dict[str, t.Any]]:
-        """What changes from moment to moment, of every GPU. Each call runs nvidia-smi once."""
+        """Return the values of every GPU that change over time. Each call runs nvidia-smi once."""
         self._log = self._query()
         return [sample_of(device) for device in self.devices(("health", "pcie"))]
 
     def topology(self) -> dict[str, t.Any]:
-        """Fact ``topology`` from ``nvidia-smi topo``; what that command does not tell is null."""
+        """Return the fact ``topology`` from ``nvidia-smi topo``; unknown cells are None."""
         count = len(self._log.findall("gpu"))
-        unknown = topology.build_matrix(count, lambda row, column: None)
-        return topology.as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
+        unknown = build_matrix(count, lambda row, column: None)
+        return as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
 
-    def _table(self, *options: str) -> topology.Matrix:
-        # Virtual GPUs and some containers have no topology; the other facts hold all the same.
+    def _table(self, *options: str) -> Matrix:
+        # Virtual GPUs and some containers have no topology; the other facts are still valid.
         try:
-            return topology.parse_table(self._run(["nvidia-smi", "topo", *options]))
+            return parse_table(self._run(["nvidia-smi", "topo", *options]))
         except GpuUnavailable:
             return []
 
     def _query(self) -> ET.Element:
         text = self._run(["nvidia-smi", "-q", "-x"])
         try:
-            # The document names a DTD; expat does not fetch it.
+            # The document refers to a DTD, which expat does not fetch.
             return ET.fromstring(text)
         except ET.ParseError as error:
             raise GpuUnavailable("smi_unreadable", str(error)) from error
@@ -162,7 +169,7 @@ def _device(index: int, gpu: ET.Element, subsets: Collection[str]) -> Device:
 
 
 def _lost(gpu: ET.Element) -> str | None:
-    """What nvidia-smi says of a GPU that does not answer, else null."""
+    """Return the message of nvidia-smi for a GPU that does not answer, or None."""
     return next((match[0] for text in gpu.itertext() if (match := DEAD.search(text))), None)
 
 
@@ -215,32 +222,32 @@ def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
     return [
         {
             "pid": int(info.findtext("pid", "0")),
-            # Some drivers give the whole command line, which can hold a key.
+            # Some drivers return the whole command line, which may contain a key.
             "name": None if (name := _text(info, "process_name")) is None else mask_text(name),
             "memory_used": _bytes(_text(info, "used_memory")),
         }
         for info in section.findall("process_info")
-        if "C" in info.findtext("type", "C")  # C and C+G compute; a purely graphical process is no worker.
+        if "C" in info.findtext("type", "C")  # C and C+G compute; a purely graphical process is not a worker.
     ]
 
 
 def _throttle_reasons(gpu: ET.Element) -> list[str] | None:
-    """Active reasons, in the order of NVML's bits; the section was called throttle reasons before release 535."""
+    """Return the active reasons in the order of NVML's bits; before driver 535 the section has another name."""
     for section, prefix in (
         ("clocks_event_reasons", "clocks_event_reason_"),
         ("clocks_throttle_reasons", "clocks_throttle_reason_"),
     ):
-        found = gpu.find(section)
-        told = {} if found is None else {item.tag.removeprefix(prefix): _known(item.text) for item in found}
-        if any(told.values()):
-            names = {name for name, state in told.items() if state == "Active"}
+        element = gpu.find(section)
+        states = {} if element is None else {item.tag.removeprefix(prefix): _known(item.text) for item in element}
+        if any(states.values()):
+            names = {name for name, state in states.items() if state == "Active"}
             names = {REASON_ALIASES.get(name, name) for name in names}
             return [name for name in THROTTLE_BITS.values() if name in names]
     return None
 
 
 def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
-    """Sum of one kind of ECC errors. Before Ampere nvidia-smi gave a total per bit count, since then one per memory."""
+    """Return the sum of one kind of ECC errors: one total before Ampere, one value per memory since then."""
     total = _int(_text(gpu, f"ecc_errors/{counter}/{old}/total"))
     if total is not None:
         return total
@@ -251,12 +258,12 @@ def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
 
 
 def _power(gpu: ET.Element, *names: str) -> str | None:
-    """First known of ``names``; the section was called power_readings before release 535."""
+    """Return the first known value of ``names``; the section is named power_readings before driver 535."""
     for section in ("gpu_power_readings", "power_readings"):
         for name in names:
-            found = _text(gpu, f"{section}/{name}")
-            if found is not None:
-                return found
+            value = _text(gpu, f"{section}/{name}")
+            if value is not None:
+                return value
     return None
 
 
@@ -270,7 +277,7 @@ def _text(element: ET.Element, path: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    """``1980 MHz`` -> 1980.0; the unit is the one that the fact has."""
+    """Return 1980.0 for ``1980 MHz``; the unit is already that of the fact."""
     match = re.match(r"-?\d+(\.\d+)?", text or "")
     return float(match.group()) if match else None
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How GPUs are connected: the matrix of ``nvidia-smi topo -m`` and peer access, built without doing any I/O."""
+"""Build the connection matrix of the GPUs as in ``nvidia-smi topo -m``, and their peer access; no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import typing as t
 from collections.abc import Callable, Sequence
 
-#: Kind of connection -> what it means, from the fastest to the slowest. Source: legend of ``nvidia-smi topo -m``.
+#: Kind of connection -> its meaning, from the fastest to the slowest. Source: legend of ``nvidia-smi topo -m``.
 LEGEND: t.Final[dict[str, str]] = {
     "X": "the GPU itself",
     "NV#": "a bonded set of # NVLinks",
@@ -31,7 +31,7 @@ P2P_LEGEND: t.Final[dict[str, str]] = {
     "CNS": "the chipset does not support it",
     "GNS": "the GPU does not support it",
     "TNS": "the topology does not support it",
-    "DR": "switched off by a driver setting",
+    "DR": "disabled by a driver setting",
     "NS": "not supported",
     "U": "unknown",
 }
@@ -40,65 +40,66 @@ Matrix = list[list[str | None]]
 
 
 def build_matrix(count: int, cell: Callable[[int, int], str | None]) -> Matrix:
-    """Square matrix by GPU index; the diagonal is ``X``.
+    """Return a square matrix by GPU index; the diagonal is ``X``.
 
-    ``cell(row, column)`` is asked once for each unordered pair, because NVML takes milliseconds to tell one on real
-    GPUs and knows no direction.
+    ``cell(row, column)`` is called once for each unordered pair, because a call of NVML takes milliseconds on real GPUs
+    and the result is symmetric.
     """
-    known = {(row, column): cell(row, column) for row in range(count) for column in range(row + 1, count)}
+    cells = {(row, column): cell(row, column) for row in range(count) for column in range(row + 1, count)}
     return [
-        ["X" if row == column else known[min(row, column), max(row, column)] for column in range(count)]
+        ["X" if row == column else cells[min(row, column), max(row, column)] for column in range(count)]
         for row in range(count)
     ]
 
 
 def nvlink_count(peer_bus_ids: Sequence[str | None], switched: tuple[int, int], other_bus_id: str | None) -> int:
-    """Number of NVLinks between two GPUs.
+    """Return the number of NVLinks between two GPUs.
 
-    ``peer_bus_ids`` are the bus ids at the far end of one GPU's active links; ``switched`` is how many active links
-    of the one and of the other GPU end at an NVSwitch, through which every GPU reaches every other.
+    :param peer_bus_ids: bus IDs at the far end of the first GPU's active links.
+    :param switched: numbers of active links of both GPUs that end at an NVSwitch, which connects all GPUs.
+    :param other_bus_id: bus ID of the second GPU.
     """
     direct = sum(1 for bus_id in peer_bus_ids if bus_id is not None and bus_id == other_bus_id)
     return direct or min(switched)
 
 
 def as_topology(matrix: Matrix, p2p: Matrix | None) -> dict[str, t.Any]:
-    """Fact ``topology``: ``matrix``, ``p2p`` (null where unknown), ``nvlink`` (any pair; null likewise), ``legend``."""
-    known = [cell for row in matrix for cell in row if cell is not None]
-    pairs_known = len(matrix) < 2 or any(cell != "X" for cell in known)
+    """Return the fact ``topology``: ``matrix``, ``p2p``, ``nvlink`` (of any pair) and ``legend``; None if unknown."""
+    cells = [cell for row in matrix for cell in row if cell is not None]
+    has_pairs = len(matrix) < 2 or any(cell != "X" for cell in cells)
     return {
         "matrix": matrix,
         "p2p": p2p,
-        "nvlink": any(cell.startswith("NV") for cell in known) if pairs_known else None,
+        "nvlink": any(cell.startswith("NV") for cell in cells) if has_pairs else None,
         "legend": dict(LEGEND),
     }
 
 
 def pairs(matrix: Matrix) -> dict[tuple[int, int], str | None]:
-    """Cells above the diagonal by (row, column): each unordered pair of GPUs once."""
+    """Return the cells above the diagonal by (row, column), one for each unordered pair of GPUs."""
     return {(i, j): row[j] for i, row in enumerate(matrix) for j in range(i + 1, len(row))}
 
 
 def parse_table(text: str) -> Matrix:
-    """GPU part of the table that ``nvidia-smi topo -m`` and ``topo -p2p r`` print; empty where there is none.
+    """Parse the GPUs' part of the table that ``nvidia-smi topo -m`` or ``topo -p2p r`` prints; empty if there is none.
 
-    Columns of NICs and affinities are left out; a cell that is no known kind is null.
+    Columns of NICs and affinities are omitted; a cell of an unknown kind is None.
     """
     clean = re.sub(r"\x1b\[[0-9;]*m", "", text)
     columns: list[str] = []
     matrix: Matrix = []
     for line in clean.splitlines():
-        words = line.split()
+        cells = line.split()
         if not columns:
-            # The header begins with GPU0; everything behind the last GPU column is NICs and affinities.
-            columns = [word for word in words if re.fullmatch(r"GPU\d+", word)] if words[:1] == ["GPU0"] else []
-        elif words and re.fullmatch(r"GPU\d+", words[0]):
-            matrix.append([_known(word) for word in words[1 : len(columns) + 1]])
+            # The header starts with GPU0; the columns after the last GPU are NICs and affinities.
+            columns = [cell for cell in cells if re.fullmatch(r"GPU\d+", cell)] if cells[:1] == ["GPU0"] else []
+        elif cells and re.fullmatch(r"GPU\d+", cells[0]):
+            matrix.append([_kind(cell) for cell in cells[1 : len(columns) + 1]])
         elif matrix:
             break
     return matrix
 
 
-def _known(word: str) -> str | None:
-    known = word in LEGEND or word in P2P_LEGEND or re.fullmatch(r"NV\d+", word)
-    return word if known else None
+def _kind(cell: str) -> str | None:
+    is_known = cell in LEGEND or cell in P2P_LEGEND or re.fullmatch(r"NV\d+", cell)
+    return cell if is_known else None

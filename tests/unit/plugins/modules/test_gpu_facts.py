@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.modules import gpu_facts
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch):
-    """A node without GPU, whatever the machine that runs the tests has."""
+    """Simulate a node without a GPU, even if the machine that runs the tests has one."""
 
     def missing(backend):
         raise GpuUnavailable("no_driver")
@@ -25,7 +25,7 @@ def _no_gpu(monkeypatch):
 
 @pytest.fixture
 def play(capsys):
-    """Runs the module with these options, and gives its exit code and result."""
+    """Return a function that runs the module and returns its exit code and result."""
 
     def run(**options):
         with patch_module_args(options), pytest.raises(SystemExit) as ended:
@@ -35,7 +35,7 @@ def play(capsys):
     return run
 
 
-def test_node_without_driver_is_no_failure_of_the_module(play):
+def test_module_node_without_driver_is_a_result(play):
     code, result = play(instance_type="g2-gpu-rtx4000a4-m")
     assert code == 0
     assert result["changed"] is False
@@ -44,7 +44,7 @@ def test_node_without_driver_is_no_failure_of_the_module(play):
     assert count["status"] == "fail"
 
 
-def test_check_mode_reads_too(play):
+def test_module_check_mode_reads(play):
     code, result = play(expected_count=0, _ansible_check_mode=True)
     assert code == 0
     assert result["findings"][0]["status"] == "pass"
@@ -55,20 +55,20 @@ def test_check_mode_reads_too(play):
     [
         ({"instance_type": "g6-gpu-2"}, "g6-gpu-2"),
         ({"instance_type": ""}, "unknown Linode type ''"),
-        ({"expected_count": -4}, "expected_count is -4"),
+        ({"expected_count": -4}, "expected_count must be at least 0, got -4"),
         ({"plan_gpus": "many"}, "many"),
         ({"backend": "dcgm"}, "nvidia_smi"),
         ({"gather_subset": ["everything"]}, "topology"),
     ],
 )
-def test_bad_input_is_told(play, options, message):
+def test_module_invalid_option_fails(play, options, message):
     code, result = play(**options)
     assert code == 1
     assert result["failed"] is True
     assert message in result["msg"]
 
 
-def test_specification_is_the_one_documented():
+def test_module_options_are_documented():
     documented = yaml.safe_load(gpu_facts.DOCUMENTATION)["options"]
     assert set(documented) == set(gpu_facts.ARGUMENT_SPEC)
     for name, option in gpu_facts.ARGUMENT_SPEC.items():

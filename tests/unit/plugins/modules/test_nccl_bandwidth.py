@@ -17,22 +17,28 @@ def play(capsys: pytest.CaptureFixture[str], **options: t.Any) -> tuple[int, dic
     return ended.value.code, json.loads(capsys.readouterr().out)
 
 
-def test_a_node_without_the_program_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_missing_program_is_a_result(capsys: pytest.CaptureFixture[str]) -> None:
     code, result = play(capsys, gpus=2, program="/nonexistent/all_reduce_perf")
     assert (code, result["changed"], result["bandwidth"]) == (0, False, {})
     assert result["findings"][0]["status"] == "not_tested"
 
 
-def test_check_mode_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_check_mode_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     code, result = play(capsys, gpus=2, program="/bin/false", _ansible_check_mode=True)
     assert code == 0
     assert "check mode" in result["findings"][0]["summary"]
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"gpus": 2, "size": 1}, "size is 1"), ({"gpus": 2, "variants": ["fast"]}, "p2p_off")]
+    ("options", "message"),
+    [
+        ({"gpus": 2, "size": 1}, "at least 1048576 bytes, got 1"),
+        ({"gpus": 2, "variants": ["fast"]}, "p2p_off"),
+    ],
 )
-def test_bad_input_is_told(capsys: pytest.CaptureFixture[str], options: dict[str, t.Any], message: str) -> None:
+def test_module_invalid_option_fails(
+    capsys: pytest.CaptureFixture[str], options: dict[str, t.Any], message: str
+) -> None:
     code, result = play(capsys, **options)
     assert code == 1
     assert message in result["msg"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUs for tests: what a real H100 said, and nodes of several GPUs made from it."""
+"""Fixtures with recordings of a real H100, and nodes of several GPUs built from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Calls = dict[str, t.Any]
 
 
 class NVMLError(Exception):
-    """As in nvidia-ml-py: the code is in ``value``."""
+    """The exception of nvidia-ml-py: ``value`` is the error code."""
 
     def __init__(self, value: int, message: str = "") -> None:
         super().__init__(message or f"NVML error {value}")
@@ -26,7 +26,7 @@ class NVMLError(Exception):
 
 
 class Handle:
-    """Opaque handle of a GPU; written as in a recording."""
+    """Opaque handle of a GPU, with the repr that recordings use."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -36,7 +36,7 @@ class Handle:
 
 
 class RecordedNvml:
-    """Stands in for the module pynvml and answers from ``calls``; ``stopped`` counts the shutdowns."""
+    """Imitation of the module pynvml that returns the recorded ``calls``; ``stopped`` counts the shutdowns."""
 
     NVMLError = NVMLError
 
@@ -73,12 +73,12 @@ def _structure(value: t.Any, key: str) -> t.Any:
 
 
 def recording(state: str, gpu: str = "h100") -> Calls:
-    """What NVML said on a real GPU; ``state`` is idle or load."""
+    """Return the values that NVML returned on a real GPU; ``state`` is idle or load."""
     return json.loads((NVML / gpu / state / "nvml.json").read_text(encoding="utf-8"))
 
 
 def several(calls: Calls, count: int, level: int = 30, p2p: int = 0) -> Calls:
-    """A node of ``count`` GPUs like the one of ``calls``, with the same connection between all of them."""
+    """Return a node of ``count`` GPUs like the one in ``calls``, with the same connection between all of them."""
     node = {key: value for key, value in calls.items() if "gpu0" not in key}
     for index in range(count):
         node.update({key.replace("gpu0", f"gpu{index}"): value for key, value in calls.items() if "gpu0" in key})
@@ -119,7 +119,7 @@ def node_of() -> Callable[..., Calls]:
 
 @pytest.fixture
 def recorded_smi() -> Callable[..., Callable[[list[str]], str]]:
-    """``run`` of the smi backend, answering from the recording of ``state``."""
+    """Return a factory of ``run`` functions for the smi backend that replay the recording of ``state``."""
     names = {"-q": "nvidia-smi-q-x.xml", "-m": "nvidia-smi-topo-m.txt", "-p2p": "nvidia-smi-topo-p2p-r.txt"}
 
     def of(state: str, gpu: str = "h100") -> Callable[[list[str]], str]:

@@ -1,8 +1,6 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of published bandwidths finds GPUs by the names that their drivers give."""
-
 from __future__ import annotations
 
 import pytest
@@ -15,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "normalised"),
     [
         ("NVIDIA RTX 4000 Ada Generation", "rtx 4000 ada"),
         ("RTX 4000 Ada", "rtx 4000 ada"),
@@ -23,15 +21,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx pro 6000 blackwell server"),
     ],
 )
-def test_names(name: str, known: str) -> None:
-    assert normalise(name) == known
+def test_normalise_returns_table_names(name: str, normalised: str) -> None:
+    assert normalise(name) == normalised
 
 
-def test_every_gpu_of_a_plan_has_a_published_bandwidth() -> None:
+def test_bandwidth_covers_the_gpus_of_all_plans() -> None:
     assert {normalise(plan.gpu_model) for plan in PLANS.values()} <= set(BANDWIDTH)
 
 
-def test_rows_are_named_as_they_are_looked_up() -> None:
+def test_bandwidth_keys_are_normalised() -> None:
     assert [normalise(name) for name in BANDWIDTH] == list(BANDWIDTH)
 
 
@@ -47,10 +45,10 @@ def test_rows_are_named_as_they_are_looked_up() -> None:
         (None, None),
     ],
 )
-def test_bandwidth_by_name(name: str | None, gigabytes: int | None) -> None:
+def test_published_bandwidth_by_name(name: str | None, gigabytes: int | None) -> None:
     assert published_bandwidth(name) == (None if gigabytes is None else gigabytes * 10**9)
 
 
 @pytest.mark.parametrize(("name", "clock"), [("NVIDIA H100 80GB HBM3", 3352.32e9), ("NVIDIA H200", 4814.304e9)])
-def test_the_data_sheet_agrees_with_clock_and_width(name: str, clock: float) -> None:
+def test_published_bandwidth_agrees_with_clock_and_width(name: str, clock: float) -> None:
     assert published_bandwidth(name) == pytest.approx(clock, rel=0.005)

@@ -17,12 +17,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device as
         (2619, 5120, 3352),  # H100 SXM, HBM3
     ],
 )
-def test_memory_bandwidth_is_the_makers_figure(clock, width, gigabytes):
+def test_memory_bandwidth_equals_the_published_value(clock, width, gigabytes):
     assert subject.memory_bandwidth(clock, width) == pytest.approx(gigabytes * 1e9, rel=0.001)
 
 
 @pytest.mark.parametrize(("clock", "width"), [(None, 384), (9001, None), (0, 384)])
-def test_memory_bandwidth_of_unknown_parts_is_null(clock, width):
+def test_memory_bandwidth_unknown_clock_or_width_is_none(clock, width):
     assert subject.memory_bandwidth(clock, width) is None
 
 
@@ -36,22 +36,22 @@ def test_memory_bandwidth_of_unknown_parts_is_null(clock, width):
         (0x204, ["sw_power_cap", "unknown_0x200"]),
     ],
 )
-def test_throttle_reasons(mask, names):
+def test_throttle_reasons_of_mask(mask, names):
     assert subject.throttle_reasons(mask) == names
 
 
 @pytest.mark.parametrize(("number", "version"), [(13000, "13.0"), (12080, "12.8"), (0, None), (None, None)])
-def test_cuda_version(number, version):
+def test_cuda_version_of_number(number, version):
     assert subject.cuda_version(number) == version
 
 
-def test_devices_share_nothing():
+def test_empty_device_is_independent():
     one, other = subject.empty_device(0), subject.empty_device(1)
     one["clocks"]["sm"] = 210
     assert other["clocks"]["sm"] is None
 
 
-def test_sample_is_what_changes():
+def test_sample_of_keeps_changing_values():
     assert subject.sample_of(subject.empty_device(3)) == {
         "index": 3,
         "utilization_gpu": None,
@@ -66,7 +66,7 @@ def test_sample_is_what_changes():
 
 
 @pytest.mark.parametrize(
-    ("told", "name", "bandwidth", "source"),
+    ("computed", "name", "bandwidth", "source"),
     [
         (3_352_320_000_000, "NVIDIA H100 80GB HBM3", 3_352_320_000_000, "clock"),
         (None, "NVIDIA H100 80GB HBM3", 3_350_000_000_000, "datasheet"),
@@ -74,6 +74,6 @@ def test_sample_is_what_changes():
         (None, None, None, None),
     ],
 )
-def test_bandwidth_of_the_data_sheet_where_the_driver_tells_none(told, name, bandwidth, source):
-    device = subject.with_bandwidth({**subject.empty_device(0), "name": name, "memory_bandwidth": told})
+def test_with_bandwidth_falls_back_to_the_data_sheet(computed, name, bandwidth, source):
+    device = subject.with_bandwidth({**subject.empty_device(0), "name": name, "memory_bandwidth": computed})
     assert (device["memory_bandwidth"], device["memory_bandwidth_source"]) == (bandwidth, source)

@@ -11,7 +11,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import Nvml
 
 @pytest.fixture
 def four(nvml, idle, node_of):
-    """Four healthy idle GPUs."""
+    """Return four healthy idle GPUs."""
     return NvmlReader(nvml(node_of(idle, 4))).devices(("health", "pcie"))
 
 
@@ -22,7 +22,7 @@ def status_of(check, devices):
 
 
 @pytest.mark.parametrize("check", subject.JUDGES)
-def test_healthy_gpus(check, four):
+def test_judge_healthy_gpus_pass(check, four):
     finding = subject.JUDGES[check](four)
     assert finding.status.value == "pass"
     assert finding.cause is None and finding.remedy is None
@@ -30,17 +30,17 @@ def test_healthy_gpus(check, four):
 
 
 @pytest.mark.parametrize("check", subject.JUDGES)
-def test_gpus_under_load(check, nvml, loaded):
+def test_judge_gpus_under_load_pass(check, nvml, loaded):
     assert status_of(check, NvmlReader(nvml(loaded)).devices(("health", "pcie"))) == "pass"
 
 
 @pytest.mark.parametrize("check", subject.JUDGES)
-def test_gpus_that_tell_nothing_are_not_tested(check):
+def test_judge_gpus_without_values_are_not_tested(check):
     assert status_of(check, [empty_device(0), empty_device(1)]) == "not_tested"
 
 
 @pytest.mark.parametrize("check", subject.JUDGES)
-def test_one_gpu_that_tells_nothing_is_no_pass(check, four):
+def test_judge_one_gpu_without_values_is_not_tested(check, four):
     finding = subject.JUDGES[check]([*four[:3], empty_device(3)])
     assert finding.status.value == "not_tested"
     assert finding.summary.startswith("GPU 3: ")
@@ -62,13 +62,13 @@ def test_one_gpu_that_tells_nothing_is_no_pass(check, four):
         (95, {"generation_max": None}, "not_tested"),
     ],
 )
-def test_pcie_link(four, utilisation, link, status):
+def test_pcie_link_status_by_load_and_width(four, utilisation, link, status):
     four[1]["utilization_gpu"] = utilisation
     four[1]["pcie"].update(link)
     assert status_of("hardware.pcie_link", four) == status
 
 
-def test_pcie_link_says_which_gpu_and_how_much(four):
+def test_pcie_link_summary_names_gpu_and_link(four):
     four[1].update(utilization_gpu=90, pcie={**four[1]["pcie"], "generation": 3})
     finding = subject.pcie_link(four)
     assert finding.summary == "GPU 1: PCIe gen 3 x16 of gen 5 x16 under load"
@@ -92,7 +92,7 @@ def test_pcie_link_says_which_gpu_and_how_much(four):
         ({}, {"pending": None, "failure": None, "uncorrectable": None}, "pass"),
     ],
 )
-def test_ecc(four, ecc, rows, status):
+def test_ecc_status_by_errors_and_remapped_rows(four, ecc, rows, status):
     four[2]["ecc"].update(ecc)
     four[2]["remapped_rows"].update(rows)
     assert status_of("hardware.ecc", four) == status
@@ -106,19 +106,19 @@ def test_ecc(four, ecc, rows, status):
         ({"correctable": 0, "uncorrectable": 1, "pending": True}, "fail"),
     ],
 )
-def test_retired_pages(four, pages, status):
+def test_ecc_status_by_retired_pages(four, pages, status):
     four[1]["remapped_rows"] = empty_device(1)["remapped_rows"]
     four[1]["retired_pages"] = pages
     assert status_of("hardware.ecc", four) == status
 
 
-def test_retired_pages_without_ecc_are_told():
+def test_ecc_without_counters_reports_page_retirement():
     device = empty_device(0)
     device["retired_pages"]["pending"] = False
     assert subject.ecc([device]).summary == "GPU 0: ECC is off or not supported; page retirement is clean"
 
 
-def test_ecc_counts_over_all_gpus(four):
+def test_ecc_sums_errors_of_all_gpus(four):
     four[0]["ecc"]["uncorrected_volatile"] = 2
     four[3]["ecc"]["uncorrected_volatile"] = 5
     finding = subject.ecc(four)
@@ -137,19 +137,19 @@ def test_ecc_counts_over_all_gpus(four):
         (["hw_slowdown", "hw_thermal_slowdown"], "fail", "too hot"),
         (["hw_slowdown", "hw_power_brake_slowdown"], "fail", "power supply"),
         (["hw_slowdown"], "fail", "heat or power supply"),
-        (["applications_clocks_setting"], "warn", "fixed the clocks"),
+        (["applications_clocks_setting"], "warn", "clocks were limited"),
         (["sync_boost"], "warn", "slower member"),
         (["unknown_0x200"], "warn", "newer than this collection"),
     ],
 )
-def test_throttle(four, reasons, status, cause):
+def test_throttle_status_and_cause_by_reason(four, reasons, status, cause):
     four[1]["throttle_reasons"] = reasons
     finding = subject.throttle(four)
     assert finding.status.value == status
     assert (cause in finding.cause) if cause else finding.cause is None
 
 
-def test_throttle_of_all_gpus_is_said_once(four):
+def test_throttle_of_all_gpus_is_summarised_once(four):
     for device in four:
         device["throttle_reasons"] = ["sw_power_cap", "hw_thermal_slowdown"]
     finding = subject.throttle(four)
@@ -160,7 +160,7 @@ def test_throttle_of_all_gpus_is_said_once(four):
 @pytest.mark.parametrize(
     ("margin", "status"), [(55, "pass"), (1, "pass"), (0, "warn"), (-1, "warn"), (-2, "fail"), (-5, "fail")]
 )
-def test_temperature_by_margin(four, margin, status):
+def test_temperature_status_by_margin(four, margin, status):
     four[1]["temperature_limits"]["margin"] = margin
     assert status_of("hardware.temperature", four) == status
 
@@ -176,14 +176,14 @@ def test_temperature_by_margin(four, margin, status):
         (None, {"slowdown": 94, "gpu_max": 89}, "not_tested"),
     ],
 )
-def test_temperature_by_threshold(now, limits, status):
+def test_temperature_status_by_threshold(now, limits, status):
     device = empty_device(0)
     device["temperature"] = now
     device["temperature_limits"].update(limits)
     assert status_of("hardware.temperature", [device]) == status
 
 
-def test_hottest_gpu_is_told(four):
+def test_temperature_reports_the_hottest_gpu(four):
     four[2]["temperature"] = 71
     finding = subject.temperature(four)
     assert (finding.measured, finding.unit, finding.expected) == (71, "°C", "below 89 °C")

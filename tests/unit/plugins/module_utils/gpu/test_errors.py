@@ -8,12 +8,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import RE
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_reason_has_words_for_a_user(reason):
+def test_gpu_unavailable_reason_has_cause_and_remedy(reason):
     error = GpuUnavailable(reason)
     assert str(error) == error.summary
     assert error.cause.endswith(".")
     assert error.remedy.endswith(".")
 
 
-def test_detail_is_told():
+def test_gpu_unavailable_message_includes_the_detail():
     assert str(GpuUnavailable("no_driver", "not found")) == "no NVIDIA driver on this node: not found"

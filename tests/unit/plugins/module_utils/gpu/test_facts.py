@@ -18,7 +18,7 @@ PARAMS = {
 }
 
 
-def not_asked(*args):
+def must_not_be_called(*args):
     raise AssertionError("nothing may be read")
 
 
@@ -33,7 +33,7 @@ def run(reader, on_bus=0, **params):
 
 
 @pytest.mark.parametrize(
-    ("given", "count", "source"),
+    ("options", "count", "source"),
     [
         ((2, 3, "g2-gpu-rtx4000a4-m"), 2, "option"),
         ((0, 3, None), 0, "option"),
@@ -44,11 +44,11 @@ def run(reader, on_bus=0, **params):
         ((None, None, None), None, None),
     ],
 )
-def test_who_says_how_many(given, count, source):
-    expected = subject.expectation(*given)
+def test_expectation_takes_option_then_api_then_plan(options, count, source):
+    expected = subject.expectation(*options)
     assert (expected.count, expected.source) == (count, source)
-    known = given[2] == "g2-gpu-rtx4000a4-m"
-    assert expected.model == ("NVIDIA RTX 4000 Ada Generation" if known else None)
+    is_known_plan = options[2] == "g2-gpu-rtx4000a4-m"
+    assert expected.model == ("NVIDIA RTX 4000 Ada Generation" if is_known_plan else None)
 
 
 @pytest.mark.parametrize(
@@ -63,47 +63,47 @@ def test_who_says_how_many(given, count, source):
         (["all", "!processes", "!topology"], {"health", "pcie"}),
     ],
 )
-def test_subsets(names, subsets):
+def test_selected_subsets(names, subsets):
     assert subject.selected(names) == subsets
 
 
-def test_unknown_plan_is_told_before_anything_is_read():
+def test_run_unknown_plan_fails_before_reading():
     with pytest.raises(UnknownInstanceType, match="g6-gpu-2"):
-        subject.run({**PARAMS, "instance_type": "g6-gpu-2"}, not_asked, not_asked)
+        subject.run({**PARAMS, "instance_type": "g6-gpu-2"}, must_not_be_called, must_not_be_called)
 
 
 @pytest.mark.parametrize("option", ["expected_count", "plan_gpus"])
-def test_negative_number_is_told_before_anything_is_read(option):
-    with pytest.raises(subject.InvalidCount, match=f"{option} is -1"):
-        subject.run({**PARAMS, option: -1}, not_asked, not_asked)
+def test_run_negative_count_fails_before_reading(option):
+    with pytest.raises(ValueError, match=f"{option} must be at least 0, got -1"):
+        subject.run({**PARAMS, option: -1}, must_not_be_called, must_not_be_called)
 
 
-def test_healthy_node(nvml, idle, node_of):
+def test_run_healthy_node(nvml, idle, node_of):
     module = nvml(node_of(idle, 4))
     facts, findings = run(NvmlReader(module), instance_type="g2-gpu-rtx4000a4-m", on_bus=4)
     assert (facts["count"], facts["expected_count"], facts["expected_source"]) == (4, 4, "instance_type")
     assert (facts["backend"], facts["driver_version"]) == ("nvml", "580.159.04")
     assert [device["index"] for device in facts["devices"]] == [0, 1, 2, 3]
-    # The recording is of H100s, which the plan is not sold with.
+    # The recording is of H100s, which are not the GPUs of this plan.
     assert findings.pop("hardware.gpu_model")["status"] == "fail"
     assert {finding["status"] for finding in findings.values()} == {"pass"}
     assert module.stopped == 1
 
 
-def test_topology_is_left_out(nvml, idle, node_of):
+def test_run_excluded_topology_is_not_tested(nvml, idle, node_of):
     facts, findings = run(NvmlReader(nvml(node_of(idle, 4))), gather_subset=["!topology"])
     assert facts["topology"] is None
     assert findings["hardware.topology"]["status"] == "not_tested"
 
 
-def test_no_driver_is_a_finding(nvml):
+def test_run_missing_driver_is_a_finding(nvml):
     facts, findings = run(GpuUnavailable("no_driver"), expected_count=4)
     assert facts["count"] is None
     assert facts["devices"] == []
     assert findings["hardware.driver"]["status"] == "fail"
 
 
-def test_reader_that_fails_while_reading_is_closed(nvml, idle):
+def test_run_failing_reader_is_closed(nvml, idle):
     module = nvml(idle)
     reader = NvmlReader(module)
 

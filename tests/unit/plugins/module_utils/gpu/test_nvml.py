@@ -9,7 +9,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SU
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import REASONS, GpuUnavailable
 
 
-def error(code, message="said by NVML"):
+def error(code, message="NVML message"):
     return {"error": code, "message": message}
 
 
@@ -17,7 +17,7 @@ def read(nvml, calls, subsets=SUBSETS):
     return subject.NvmlReader(nvml(calls)).devices(subsets)
 
 
-def test_h100_under_load(nvml, loaded):
+def test_devices_of_h100_under_load(nvml, loaded):
     (device,) = read(nvml, loaded)
     assert device == {
         "index": 0,
@@ -55,7 +55,7 @@ def test_h100_under_load(nvml, loaded):
     }
 
 
-def test_versions_and_shutdown(nvml, idle):
+def test_reader_versions_and_shutdown(nvml, idle):
     module = nvml(idle)
     reader = subject.NvmlReader(module)
     assert reader.versions() == {"driver_version": "580.159.04", "cuda_version": "13.0"}
@@ -64,19 +64,19 @@ def test_versions_and_shutdown(nvml, idle):
     assert module.stopped == 1
 
 
-def test_what_is_not_supported_is_null(nvml, idle):
-    silent = {key: error(3) if "(gpu0" in key else value for key, value in idle.items()}
-    assert read(nvml, silent) == [empty_device(0)]
+def test_devices_unsupported_values_are_none(nvml, idle):
+    unsupported = {key: error(3) if "(gpu0" in key else value for key, value in idle.items()}
+    assert read(nvml, unsupported) == [empty_device(0)]
 
 
-def test_function_that_the_bindings_lack_is_null(nvml, idle):
+def test_devices_function_missing_in_bindings_is_none(nvml, idle):
     module = nvml(idle)
     module.nvmlDeviceGetMarginTemperature = None
     (device,) = subject.NvmlReader(module).devices(SUBSETS)
     assert device["temperature_limits"]["margin"] is None
 
 
-def test_subsets_that_were_not_asked_for_are_null(nvml, idle):
+def test_devices_other_subsets_are_none(nvml, idle):
     (device,) = read(nvml, idle, ())
     empty = empty_device(0)
     kept = ("pcie", "ecc", "remapped_rows", "retired_pages", "throttle_reasons", "processes", "temperature_limits")
@@ -84,7 +84,7 @@ def test_subsets_that_were_not_asked_for_are_null(nvml, idle):
     assert device["memory_total"] == 85520809984
 
 
-def test_old_driver_without_memory_version_2_and_event_reasons(nvml, loaded):
+def test_devices_old_driver_uses_older_functions(nvml, loaded):
     old = {
         **loaded,
         "nvmlDeviceGetMemoryInfo(gpu0, 33554472)": error(13),
@@ -95,36 +95,36 @@ def test_old_driver_without_memory_version_2_and_event_reasons(nvml, loaded):
     assert device["throttle_reasons"] == ["sw_power_cap"]
 
 
-def test_old_bindings_know_one_version_of_memory(nvml, loaded):
+def test_devices_old_bindings_use_memory_version_1(nvml, loaded):
     module = nvml(loaded)
-    answer = module.nvmlDeviceGetMemoryInfo
+    memory_info = module.nvmlDeviceGetMemoryInfo
 
     def of_one_version(handle):
-        return answer(handle)
+        return memory_info(handle)
 
     module.nvmlDeviceGetMemoryInfo = of_one_version
     (device,) = subject.NvmlReader(module).devices(())
     assert device["memory_used"] == 5860294656
 
 
-def test_old_bindings_answer_bytes(nvml, idle):
+def test_devices_old_bindings_return_bytes(nvml, idle):
     (device,) = read(nvml, {**idle, "nvmlDeviceGetName(gpu0)": b"Quadro RTX 6000"})
     assert device["name"] == "Quadro RTX 6000"
 
 
-def test_process_of_another_namespace_has_no_name_and_no_memory(nvml, loaded):
+def test_processes_of_another_namespace_have_no_name(nvml, loaded):
     process = {"pid": 7, "usedGpuMemory": None}
     (device,) = read(nvml, {**loaded, "nvmlDeviceGetComputeRunningProcesses(gpu0)": [process]})
     assert device["processes"] == [{"pid": 7, "name": None, "memory_used": None}]
 
 
-def test_command_line_in_place_of_a_name_keeps_its_key_to_itself(nvml, loaded):
+def test_processes_command_line_as_name_is_masked(nvml, loaded):
     name = "python3 -m vllm.entrypoints.openai.api_server --api-key hush --port 8000"
     (device,) = read(nvml, {**loaded, "nvmlSystemGetProcessName(419)": name})
     assert device["processes"][0]["name"] == name.replace("hush", "***")
 
 
-def test_retired_pages_of_a_turing_card(nvml, idle):
+def test_devices_retired_pages_of_a_turing_card(nvml, idle):
     turing = {
         **idle,
         "nvmlDeviceGetRetiredPages(gpu0, 0)": [4096, 8192],
@@ -135,7 +135,7 @@ def test_retired_pages_of_a_turing_card(nvml, idle):
     assert device["retired_pages"] == {"correctable": 2, "uncorrectable": 0, "pending": True}
 
 
-def test_margin_from_old_bindings(nvml, idle):
+def test_devices_margin_from_old_bindings(nvml, idle):
     old = {**idle, "nvmlDeviceGetFieldValues(gpu0, [194])": [{"nvmlReturn": 0, "value": {"uiVal": 2**32 - 2}}]}
     (device,) = read(nvml, old)
     assert device["temperature_limits"]["margin_slowdown"] == -2
@@ -143,27 +143,27 @@ def test_margin_from_old_bindings(nvml, idle):
 
 @pytest.mark.parametrize("key", ["nvmlDeviceGetHandleByIndex(1)", "nvmlDeviceGetPowerUsage(gpu1)"])
 @pytest.mark.parametrize("code", sorted(subject.DEAD))
-def test_lost_gpu_is_named_and_the_others_are_read(nvml, idle, node_of, key, code):
+def test_devices_lost_gpu_has_an_error_and_others_are_read(nvml, idle, node_of, key, code):
     devices = read(nvml, {**node_of(idle, 3), key: error(code, "GPU is lost")})
     assert [device["error"] for device in devices] == [None, "GPU is lost", None]
     assert devices[2]["memory_total"] == 85520809984
 
 
 @pytest.mark.parametrize(("code", "reason"), sorted(subject.INIT_REASONS.items()))
-def test_why_nvml_cannot_start(nvml, idle, code, reason):
+def test_reader_init_error_gives_the_reason(nvml, idle, code, reason):
     with pytest.raises(GpuUnavailable) as caught:
         subject.NvmlReader(nvml({**idle, "nvmlInit()": error(code)}))
     assert caught.value.reason == reason
-    assert caught.value.detail == "said by NVML"
+    assert caught.value.detail == "NVML message"
 
 
-def test_error_that_nobody_foresaw(nvml, idle):
+def test_reader_unknown_error_is_nvml_error(nvml, idle):
     with pytest.raises(GpuUnavailable) as caught:
         subject.NvmlReader(nvml({**idle, "nvmlDeviceGetCount()": error(999)}))
     assert caught.value.reason == "nvml_error"
 
 
-def test_every_reason_is_known():
+def test_init_reasons_are_in_reasons():
     assert set(subject.INIT_REASONS.values()) <= set(REASONS)
 
 
@@ -174,7 +174,7 @@ def test_topology_over_pcie(nvml, idle, node_of):
     assert facts["nvlink"] is False
 
 
-def test_direct_nvlinks_are_counted(nvml, idle, node_of):
+def test_topology_counts_direct_nvlinks(nvml, idle, node_of):
     calls = node_of(idle, 3)
     for link in range(4):
         calls[f"nvmlDeviceGetNvLinkState(gpu0, {link})"] = 1
@@ -185,7 +185,7 @@ def test_direct_nvlinks_are_counted(nvml, idle, node_of):
     assert facts["nvlink"] is True
 
 
-def test_nvlinks_through_a_switch(nvml, idle, node_of):
+def test_topology_nvlinks_through_a_switch(nvml, idle, node_of):
     calls = node_of(idle, 4, level=50)
     for gpu in range(4):
         for link in range(18):
@@ -194,33 +194,33 @@ def test_nvlinks_through_a_switch(nvml, idle, node_of):
     assert subject.NvmlReader(nvml(calls)).topology()["matrix"][2] == ["NV18", "NV18", "X", "NV18"]
 
 
-def test_two_h200_behind_a_switch(nvml, recorded):
+def test_topology_of_two_h200_behind_a_switch(nvml, recorded):
     facts = subject.NvmlReader(nvml(recorded("idle", "h200x2"))).topology()
     assert facts["matrix"] == [["X", "NV18"], ["NV18", "X"]]
     assert facts["p2p"] == [["X", "OK"], ["OK", "X"]]
     assert facts["nvlink"] is True
 
 
-def test_two_h200_at_their_power_limit(nvml, recorded):
+def test_devices_of_two_h200_at_their_power_limit(nvml, recorded):
     one, other = read(nvml, recorded("load", "h200x2"))
     assert one["throttle_reasons"] == other["throttle_reasons"] == ["sw_power_cap"]
     assert (one["pcie"]["generation"], one["pcie"]["width"]) == (5, 16)
     assert one["memory_bandwidth"] == other["memory_bandwidth"] == 4_814_304_000_000
 
 
-def test_topology_beside_a_lost_gpu(nvml, idle, node_of):
+def test_topology_with_a_lost_gpu(nvml, idle, node_of):
     calls = {**node_of(idle, 3), "nvmlDeviceGetHandleByIndex(1)": error(15)}
     assert subject.NvmlReader(nvml(calls)).topology()["matrix"][0] == ["X", None, "PHB"]
 
 
-def test_topology_that_nobody_tells_is_null(nvml, idle, node_of):
+def test_topology_unknown_is_none(nvml, idle, node_of):
     calls = {key: value for key, value in node_of(idle, 2).items() if "Topology" not in key}
     facts = subject.NvmlReader(nvml(calls)).topology()
     assert facts["matrix"] == [["X", None], [None, "X"]]
     assert facts["nvlink"] is None
 
 
-def test_sample(nvml, loaded):
+def test_sample_of_h100_under_load(nvml, loaded):
     (sample,) = subject.NvmlReader(nvml(loaded)).sample()
     assert sample == {
         "index": 0,
@@ -235,20 +235,20 @@ def test_sample(nvml, loaded):
     }
 
 
-def test_sample_of_a_lost_gpu_is_null(nvml, loaded, node_of):
+def test_sample_of_a_lost_gpu_is_none(nvml, loaded, node_of):
     calls = {**node_of(loaded, 2), "nvmlDeviceGetHandleByIndex(0)": error(15)}
     lost, well = subject.NvmlReader(nvml(calls)).sample()
     assert lost["utilization_gpu"] is None
     assert well["utilization_gpu"] == 100
 
 
-def test_missing_bindings(monkeypatch):
+def test_open_nvml_without_bindings_is_unavailable(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
     with pytest.raises(GpuUnavailable) as caught:
         subject.open_nvml()
     assert caught.value.reason == "bindings_missing"
 
 
-def test_open_uses_the_installed_bindings(monkeypatch, nvml, idle):
+def test_open_nvml_uses_the_installed_bindings(monkeypatch, nvml, idle):
     monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml(idle))
     assert subject.open_nvml().count() == 1

@@ -9,7 +9,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import pci as su
 
 @pytest.fixture
 def bus(tmp_path):
-    """Adds a function to a PCI bus under ``tmp_path``."""
+    """Return a function that adds a device to a PCI bus under ``tmp_path``."""
 
     def add(bus_id, vendor, kind):
         (tmp_path / bus_id).mkdir()
@@ -20,7 +20,7 @@ def bus(tmp_path):
     return add
 
 
-def test_gpus_are_found_among_the_rest(bus):
+def test_nvidia_gpus_ignores_other_devices(bus):
     bus("0000:00:01.0", "0x1af4", "0x020000")  # virtio network card
     bus("0000:00:05.0", "0x10de", "0x030200")  # 3D controller
     bus("0000:00:04.0", "0x10de", "0x030000")  # VGA controller
@@ -29,11 +29,11 @@ def test_gpus_are_found_among_the_rest(bus):
     assert subject.nvidia_gpus(root) == ["0000:00:04.0", "0000:00:05.0"]
 
 
-def test_function_without_class_is_left_out(bus, tmp_path):
+def test_nvidia_gpus_ignores_device_without_class(bus, tmp_path):
     root = bus("0000:00:04.0", "0x10de", "0x030000")
     (tmp_path / "0000:00:04.0" / "class").unlink()
     assert subject.nvidia_gpus(root) == []
 
 
-def test_no_bus(tmp_path):
+def test_nvidia_gpus_without_bus_is_empty(tmp_path):
     assert subject.nvidia_gpus(str(tmp_path / "none")) == []

@@ -9,7 +9,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import BA
 
 
 def backends(**outcomes):
-    """Backends that give a text, or fail with the reason given as an exception."""
+    """Return backends that open as a text, or raise the given exception."""
 
     def opener(outcome):
         def open_it():
@@ -22,43 +22,43 @@ def backends(**outcomes):
     return {name: opener(outcome) for name, outcome in outcomes.items()}
 
 
-def test_named_backend():
+def test_open_reader_named_backend():
     both = backends(nvml="by NVML", nvidia_smi="by nvidia-smi")
     assert open_reader("nvidia_smi", both) == "by nvidia-smi"
     assert open_reader("nvml", both) == "by NVML"
 
 
-def test_nvml_is_preferred():
-    assert open_reader("auto", backends(nvml="by NVML", nvidia_smi=AssertionError("not asked"))) == "by NVML"
+def test_open_reader_auto_prefers_nvml():
+    assert open_reader("auto", backends(nvml="by NVML", nvidia_smi=AssertionError("must not be opened"))) == "by NVML"
 
 
 @pytest.mark.parametrize("reason", ["bindings_missing", "no_driver"])
-def test_nvidia_smi_where_nvml_is_missing(reason):
+def test_open_reader_auto_falls_back_to_nvidia_smi(reason):
     both = backends(nvml=GpuUnavailable(reason), nvidia_smi="by nvidia-smi")
     assert open_reader("auto", both) == "by nvidia-smi"
 
 
 @pytest.mark.parametrize("reason", ["driver_not_loaded", "no_permission", "version_mismatch", "nvml_error"])
-def test_driver_that_refuses_is_not_asked_twice(reason):
-    both = backends(nvml=GpuUnavailable(reason), nvidia_smi=AssertionError("not asked"))
+def test_open_reader_auto_driver_error_is_raised_at_once(reason):
+    both = backends(nvml=GpuUnavailable(reason), nvidia_smi=AssertionError("must not be opened"))
     with pytest.raises(GpuUnavailable) as caught:
         open_reader("auto", both)
     assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("first", "second", "reason"),
     [
         ("bindings_missing", "smi_missing", "no_driver"),
         ("no_driver", "smi_missing", "no_driver"),
         ("bindings_missing", "driver_not_loaded", "driver_not_loaded"),
     ],
 )
-def test_reason_where_both_fail(first, second, told):
+def test_open_reader_auto_reason_if_both_fail(first, second, reason):
     both = backends(nvml=GpuUnavailable(first), nvidia_smi=GpuUnavailable(second))
     with pytest.raises(GpuUnavailable) as caught:
         open_reader("auto", both)
-    assert caught.value.reason == told
+    assert caught.value.reason == reason
 
 
 def test_backends_are_those_of_the_module():

@@ -19,7 +19,7 @@ def sample(moment, *utilisations, **values):
 
 
 class CountingReader:
-    """Gives ``limit`` samples, then says so; ``failure`` is raised instead of the last one."""
+    """A reader that sets ``done`` after ``limit`` samples; ``failure`` is raised instead of the last one."""
 
     def __init__(self, limit, failure=None):
         self.taken = 0
@@ -37,7 +37,7 @@ class CountingReader:
 
 
 class Clock:
-    """A clock that goes on by ``step`` at each reading."""
+    """A clock that advances by ``step`` at each reading."""
 
     def __init__(self, start, step):
         self.now = start
@@ -48,7 +48,7 @@ class Clock:
         return self.now
 
 
-def test_sampler_reads_until_it_is_stopped():
+def test_sampler_reads_until_stopped():
     reader = CountingReader(3)
     sampler = subject.GpuSampler(reader, interval=0.001, clock=Clock(100.0, 0.0001))
     sampler.start(origin=99.0)
@@ -62,7 +62,7 @@ def test_sampler_reads_until_it_is_stopped():
     assert result["error"] is None
 
 
-def test_sampler_begins_at_zero_without_an_origin():
+def test_sampler_without_origin_starts_at_zero():
     reader = CountingReader(1)
     sampler = subject.GpuSampler(reader, interval=0.001, clock=Clock(50.0, 0.25))
     sampler.start()
@@ -70,7 +70,7 @@ def test_sampler_begins_at_zero_without_an_origin():
     assert 0 < sampler.stop()["samples"][0]["time"] < 1
 
 
-def test_sampler_says_why_it_ended_early():
+def test_sampler_early_end_has_an_error():
     reader = CountingReader(2, GpuUnavailable("smi_timeout", "no answer within 30 s"))
     sampler = subject.GpuSampler(reader, interval=0.001)
     sampler.start()
@@ -80,7 +80,7 @@ def test_sampler_says_why_it_ended_early():
     assert result["error"] == "nvidia-smi did not answer: no answer within 30 s"
 
 
-def test_sampler_over_nvml(nvml, loaded, node_of):
+def test_summarise_samples_of_nvml(nvml, loaded, node_of):
     reader = NvmlReader(nvml(node_of(loaded, 2)))
     summary = subject.summarise([{"time": moment, "gpus": reader.sample()} for moment in range(3)])
     assert [gpu["index"] for gpu in summary] == [0, 1]
@@ -92,20 +92,20 @@ def test_sampler_over_nvml(nvml, loaded, node_of):
     ("elapsed", "delay"),
     [(0.0, 0.1), (0.03, 0.07), (0.1, 0.1), (0.13, 0.07), (0.95, 0.05), (7.49, 0.01)],
 )
-def test_moments_do_not_drift(elapsed, delay):
+def test_time_to_next_does_not_drift(elapsed, delay):
     assert subject.time_to_next(elapsed, 0.1) == pytest.approx(delay)
 
 
-def test_sample_rate():
+def test_sample_rate_of_regular_samples():
     assert subject.sample_rate([sample(0.0, 1), sample(0.1, 1), sample(0.2, 1)]) == pytest.approx(10)
 
 
 @pytest.mark.parametrize("samples", [[], [sample(1.0, 5)], [sample(1.0, 5), sample(1.0, 5)]])
-def test_sample_rate_of_too_few(samples):
+def test_sample_rate_of_too_few_samples_is_none(samples):
     assert subject.sample_rate(samples) is None
 
 
-def test_summary():
+def test_summarise_mean_median_and_maximum():
     samples = [
         sample(0, 0, 10, memory_used=5, clocks={"sm": 210, "memory": 405}),
         sample(1, 50, 20, memory_used=7, clocks={"sm": 2100, "memory": 9001}),
@@ -119,7 +119,7 @@ def test_summary():
     assert second["utilization_gpu"] == {"mean": 15, "p50": 15, "max": 20}
 
 
-def test_nothing_sampled():
+def test_summarise_without_samples():
     assert subject.summarise([]) == []
     assert subject.synchronisation([]) == {
         "spread": None,
@@ -129,41 +129,41 @@ def test_nothing_sampled():
     }
 
 
-def test_gpus_in_step():
+def test_synchronisation_of_gpus_in_step():
     result = subject.synchronisation([sample(i, 10 * i, 10 * i) for i in range(10)])
     assert result["spread"] == 0
     assert result["correlation"] == pytest.approx(1)
     assert result["busy_fraction"] == [0.9, 0.9]
 
 
-def test_gpus_by_turns():
+def test_synchronisation_of_alternating_gpus():
     result = subject.synchronisation([sample(i, 100 * (i % 2), 100 - 100 * (i % 2)) for i in range(10)])
     assert result["spread"] == 100
     assert result["correlation"] == pytest.approx(-1)
     assert result["busy_fraction"] == [0.5, 0.5]
 
 
-def test_constant_utilisation_has_no_correlation():
+def test_synchronisation_constant_utilisation_has_no_correlation():
     result = subject.synchronisation([sample(i, 100, 0) for i in range(3)])
     assert result == {"spread": 100, "correlation": None, "busy_fraction": [1.0, 0.0], "memory_active": [None, None]}
 
 
-def test_only_complete_samples_are_compared():
+def test_synchronisation_ignores_incomplete_samples():
     result = subject.synchronisation([sample(0, 90, 80), sample(1, 90, None), sample(2, 50, 40)])
     assert result["spread"] == 10
 
 
-def test_utilisation_that_nobody_tells():
+def test_synchronisation_unknown_utilisation_is_none():
     result = subject.synchronisation([sample(0, None, None), sample(1, None, None)])
     assert result == {"spread": None, "correlation": None, "busy_fraction": [None, None], "memory_active": [None, None]}
 
 
-def test_one_gpu_has_nothing_to_be_in_step_with():
+def test_synchronisation_of_one_gpu_is_none():
     result = subject.synchronisation([sample(0, 90), sample(1, 80)])
     assert result == {"spread": None, "correlation": None, "busy_fraction": [1.0], "memory_active": [None]}
 
 
-def test_sampler_shows_its_latest_and_ends_on_demand():
+def test_sampler_recent_and_halt():
     reader = CountingReader(5)
     sampler = subject.GpuSampler(reader, interval=0.001)
     sampler.start()
@@ -185,7 +185,7 @@ def test_sampler_shows_its_latest_and_ends_on_demand():
         ("slow_host", 81.9, [16, 16]),
     ],
 )
-def test_real_loads_of_two_h200(load, spread, memory_active):
-    found = subject.synchronisation(trace("h200x2", load))
-    assert found["spread"] == pytest.approx(spread, abs=0.1)
-    assert found["memory_active"] == pytest.approx(memory_active, abs=0.5)
+def test_synchronisation_of_real_loads_on_two_h200(load, spread, memory_active):
+    result = subject.synchronisation(trace("h200x2", load))
+    assert result["spread"] == pytest.approx(spread, abs=0.1)
+    assert result["memory_active"] == pytest.approx(memory_active, abs=0.5)

@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import smi as su
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS, empty_device
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 
-#: Sections as drivers before release 535 wrote them, for a Turing card.
+#: Sections as printed by drivers before release 535 for a Turing card.
 TURING = """<?xml version="1.0" ?>
 <!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v11.dtd">
 <nvidia_smi_log>
@@ -61,15 +61,15 @@ def device_of(text, subsets=SUBSETS):
 
 @pytest.mark.parametrize("gpu", ["h100", "h200"])
 @pytest.mark.parametrize("state", ["idle", "load"])
-def test_real_gpu_as_nvml_sees_it(recorded_smi, nvml, recorded, state, gpu):
-    """Both backends tell the same, but for what nvidia-smi does not print and what moves between two readings."""
+def test_smi_devices_agree_with_nvml(recorded_smi, nvml, recorded, state, gpu):
+    """Both backends agree, except for values that nvidia-smi does not print or that change between readings."""
     (device,) = subject.SmiReader(recorded_smi(state, gpu)).devices(SUBSETS)
     (expected,) = nvml_backend.NvmlReader(nvml(recorded(state, gpu))).devices(SUBSETS)
-    unprinted = {"memory_bandwidth": None, "compute_capability": None}
-    moving = {"temperature", "temperature_limits", "power_draw", "clocks", "processes"}
-    moving |= {key for key in device if key.startswith(("memory_", "utilization_"))}
-    assert {key: value for key, value in device.items() if key not in moving} == {
-        key: value for key, value in {**expected, **unprinted}.items() if key not in moving
+    not_printed = {"memory_bandwidth": None, "compute_capability": None}
+    changing = {"temperature", "temperature_limits", "power_draw", "clocks", "processes"}
+    changing |= {key for key in device if key.startswith(("memory_", "utilization_"))}
+    assert {key: value for key, value in device.items() if key not in changing} == {
+        key: value for key, value in {**expected, **not_printed}.items() if key not in changing
     }
     limits = device["temperature_limits"]
     assert (limits["slowdown"], limits["gpu_max"], limits["margin_slowdown"]) == (None, None, -2)
@@ -80,25 +80,25 @@ def test_real_gpu_as_nvml_sees_it(recorded_smi, nvml, recorded, state, gpu):
     assert device["power_draw"] == pytest.approx(expected["power_draw"], rel=0.05)
 
 
-def test_processes(recorded_smi):
+def test_smi_processes_of_recording(recorded_smi):
     (device,) = subject.SmiReader(recorded_smi("load")).devices(SUBSETS)
     assert device["processes"] == [{"pid": 419, "name": "python3", "memory_used": 5098 * 2**20}]
 
 
-def test_versions_and_count(recorded_smi):
+def test_smi_versions_and_count(recorded_smi):
     reader = subject.SmiReader(recorded_smi("idle"))
     assert reader.versions() == {"driver_version": "580.159.04", "cuda_version": "13.0"}
     assert reader.count() == 1
     reader.close()
 
 
-def test_topology(recorded_smi):
+def test_smi_topology_of_recording(recorded_smi):
     facts = subject.SmiReader(recorded_smi("idle")).topology()
     assert facts["matrix"] == [["X"]]
     assert facts["p2p"] == [["X"]]
 
 
-def test_peer_access_that_cannot_be_asked_is_null(recorded_smi):
+def test_smi_failing_peer_access_is_none(recorded_smi):
     def run(command):
         if "-p2p" in command:
             raise GpuUnavailable("smi_failed")
@@ -107,7 +107,7 @@ def test_peer_access_that_cannot_be_asked_is_null(recorded_smi):
     assert subject.SmiReader(run).topology()["p2p"] is None
 
 
-def test_facts_hold_where_there_is_no_topology(recorded_smi):
+def test_smi_failing_topology_is_none(recorded_smi):
     def run(command):
         if "topo" in command:
             raise GpuUnavailable("smi_failed")
@@ -119,30 +119,30 @@ def test_facts_hold_where_there_is_no_topology(recorded_smi):
 
 
 @pytest.mark.parametrize("text", ["GPU is lost", "[GPU requires reset]"])
-def test_gpu_that_does_not_answer_says_so(text):
+def test_smi_lost_gpu_has_an_error(text):
     device = device_of(f"<nvidia_smi_log><gpu><uuid>GPU-1</uuid><fan_speed>{text}</fan_speed></gpu></nvidia_smi_log>")
     assert device["error"] == text.strip("[]")
 
 
-def test_throttle_reasons_that_the_gpu_does_not_tell_are_null():
+def test_smi_unknown_throttle_reasons_are_none():
     gpu = "<gpu><clocks_event_reasons><clocks_event_reason_gpu_idle>N/A</clocks_event_reason_gpu_idle>"
     assert device_of(f"<nvidia_smi_log>{gpu}</clocks_event_reasons></gpu></nvidia_smi_log>")["throttle_reasons"] is None
 
 
 @pytest.mark.parametrize(
-    ("written", "name"),
+    ("printed", "name"),
     [
         ("[Not Found]", None),
         ("/usr/bin/python3 vllm serve m --api-key hush", "/usr/bin/python3 vllm serve m --api-key ***"),
     ],
 )
-def test_names_of_processes(written, name):
-    info = f"<process_info><pid>1</pid><type>C</type><process_name>{written}</process_name></process_info>"
+def test_smi_process_names_are_masked(printed, name):
+    info = f"<process_info><pid>1</pid><type>C</type><process_name>{printed}</process_name></process_info>"
     device = device_of(f"<nvidia_smi_log><gpu><processes>{info}</processes></gpu></nvidia_smi_log>")
     assert device["processes"][0]["name"] == name
 
 
-def test_sample_reads_again(recorded_smi):
+def test_smi_sample_reads_again(recorded_smi):
     states = iter([recorded_smi("idle"), recorded_smi("load")])
 
     def run(command):
@@ -155,7 +155,7 @@ def test_sample_reads_again(recorded_smi):
     assert sample["throttle_reasons"] == ["sw_power_cap"]
 
 
-def test_spelling_of_old_drivers():
+def test_smi_sections_of_old_drivers():
     device = device_of(TURING)
     assert device["throttle_reasons"] == ["hw_slowdown", "display_clock_setting"]
     assert device["ecc"]["enabled"] is False
@@ -169,12 +169,12 @@ def test_spelling_of_old_drivers():
     assert device["processes"] == [{"pid": 12, "name": None, "memory_used": None}]
 
 
-def test_gpu_that_tells_nothing_is_null():
+def test_smi_gpu_without_values_is_empty():
     device = device_of("<nvidia_smi_log><gpu><processes>N/A</processes></gpu></nvidia_smi_log>")
     assert device == empty_device(0)
 
 
-def test_subsets_that_were_not_asked_for_are_null(recorded_smi):
+def test_smi_other_subsets_are_none(recorded_smi):
     (device,) = subject.SmiReader(recorded_smi("load")).devices(())
     assert device["processes"] is None
     assert device["pcie"] == empty_device(0)["pcie"]
@@ -182,13 +182,13 @@ def test_subsets_that_were_not_asked_for_are_null(recorded_smi):
 
 
 @pytest.mark.parametrize("text", ["", "No devices were found", "<nvidia_smi_log>"])
-def test_answer_that_is_no_xml(text):
+def test_smi_invalid_xml_is_unreadable(text):
     with pytest.raises(GpuUnavailable) as caught:
         subject.SmiReader(lambda command: text)
     assert caught.value.reason == "smi_unreadable"
 
 
-def test_every_bit_count_of_ecc_is_summed():
+def test_smi_ecc_errors_are_summed():
     gpu = ET.fromstring(
         "<gpu><ecc_errors><volatile><sram_correctable>1</sram_correctable><dram_correctable>2</dram_correctable>"
         "<sram_uncorrectable_parity>4</sram_uncorrectable_parity><dram_uncorrectable>8</dram_uncorrectable>"
@@ -210,26 +210,26 @@ def test_every_bit_count_of_ecc_is_summed():
         ("echo broken >&2; exit 1", "smi_failed"),
     ],
 )  # fmt: skip
-def test_why_it_fails(script, reason):
+def test_run_error_message_gives_the_reason(script, reason):
     with pytest.raises(GpuUnavailable) as caught:
         subject.run(["sh", "-c", script])
     assert caught.value.reason == reason
 
 
-def test_missing_command():
+def test_run_missing_command_is_smi_missing():
     with pytest.raises(GpuUnavailable) as caught:
         subject.run(["no-such-nvidia-smi"])
     assert caught.value.reason == "smi_missing"
 
 
-def test_command_that_may_not_be_run(tmp_path):
+def test_run_forbidden_command_is_no_permission(tmp_path):
     (tmp_path / "nvidia-smi").write_text("")
     with pytest.raises(GpuUnavailable) as caught:
         subject.run([str(tmp_path / "nvidia-smi")])
     assert caught.value.reason == "no_permission"
 
 
-def test_hanging_command(monkeypatch):
+def test_run_hanging_command_is_smi_timeout(monkeypatch):
     def hang(*args, **kwargs):
         raise subprocess.TimeoutExpired(args[0], kwargs["timeout"])
 
@@ -239,5 +239,5 @@ def test_hanging_command(monkeypatch):
     assert caught.value.reason == "smi_timeout"
 
 
-def test_output_of_a_command():
+def test_run_returns_the_output():
     assert subject.run(["echo", "fine"]) == "fine\n"
