@@ -227,7 +227,7 @@ ansible_facts:
               type: dict
               sample: {generation: 1, generation_max: 4, width: 16, width_max: 16, replay_counter: 0}
             ecc:
-              description: Whether ECC is enabled, and memory errors since the last reset (volatile) or ever (aggregate).
+              description: ECC state, and memory errors since the last reset (volatile) and ever (aggregate).
               returned: success
               type: dict
               sample:

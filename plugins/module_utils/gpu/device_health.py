@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import NEW_HOST
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, passed, worst
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED, Device
 
@@ -33,15 +34,15 @@ HARDWARE_REASONS: t.Final[frozenset[str]] = frozenset({"hw_slowdown", "hw_therma
 _THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
     "thermal": (
         "The GPU is too hot, so its clocks are lowered.",
-        "On a rented machine, report the host; on your own, check fans, dust and inlet temperature.",
+        f"{NEW_HOST} On your own hardware, check the cooling.",
     ),
     "power_brake": (
         "The power supply signals the GPU to draw less power.",
-        "On a rented machine, report the host; on your own, check the power supply.",
+        f"{NEW_HOST} On your own hardware, check the power supply.",
     ),
     "hw_slowdown": (
         "The hardware lowers the clocks by half or more because of heat or power supply.",
-        "Check temperature and power; on a rented machine, report the host.",
+        f"{NEW_HOST} On your own hardware, check temperature and power supply.",
     ),
     "clock": (
         "The clocks were limited to less than their maximum.",
