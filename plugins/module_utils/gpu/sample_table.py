@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Samples of GPUs as a flat table, one row a GPU and moment, for spreadsheets and data frames."""
+"""Convert GPU samples to a flat table, one row per GPU and sample, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import json
 import typing as t
 from collections.abc import Iterable, Sequence
 
-#: Columns in order. ``time`` is seconds since the begin, ``timestamp`` the wall clock in UTC; units as in a sample.
+#: Columns in order. ``time`` is seconds since the start, ``timestamp`` the wall clock in UTC. Units as in a sample.
 COLUMNS: t.Final[tuple[str, ...]] = (
     "timestamp",
     "time",
@@ -29,20 +29,20 @@ COLUMNS: t.Final[tuple[str, ...]] = (
     "throttle_reasons",
 )
 
-#: Ends of file names -> how the table is written.
+#: File name endings of the supported formats.
 FORMATS: t.Final[tuple[str, ...]] = (".csv", ".json")
 
 Row = dict[str, t.Any]
 
 
 def rows(samples: Iterable[dict[str, t.Any]], started: str) -> list[Row]:
-    """One row for every GPU of every sample; ``started`` is time 0 as ISO 8601."""
-    begin = datetime.datetime.fromisoformat(started)
-    return [_row(sample["time"], gpu, begin) for sample in samples for gpu in sample["gpus"]]
+    """Return one row per GPU and sample; ``started`` is time 0 as ISO 8601."""
+    start = datetime.datetime.fromisoformat(started)
+    return [_row(sample["time"], gpu, start) for sample in samples for gpu in sample["gpus"]]
 
 
-def _row(time: float, gpu: dict[str, t.Any], begin: datetime.datetime) -> Row:
-    moment = begin + datetime.timedelta(seconds=time)
+def _row(time: float, gpu: dict[str, t.Any], start: datetime.datetime) -> Row:
+    moment = start + datetime.timedelta(seconds=time)
     reasons = gpu["throttle_reasons"]
     return {
         "timestamp": moment.isoformat(timespec="milliseconds"),
@@ -62,7 +62,7 @@ def _row(time: float, gpu: dict[str, t.Any], begin: datetime.datetime) -> Row:
 
 
 def csv_text(table: Iterable[Row], columns: Sequence[str] = COLUMNS, header: bool = True) -> str:
-    """``table`` as CSV; what is unknown is empty."""
+    """Return ``table`` as CSV; unknown values are empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     if header:
@@ -72,5 +72,5 @@ def csv_text(table: Iterable[Row], columns: Sequence[str] = COLUMNS, header: boo
 
 
 def json_text(table: Iterable[Row]) -> str:
-    """``table`` as a JSON array with one row a line; what is unknown is null."""
+    """Return ``table`` as a JSON array with one row per line; unknown values are null."""
     return "[\n" + ",\n".join(json.dumps(row) for row in table) + "\n]\n"

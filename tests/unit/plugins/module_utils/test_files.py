@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 
 
-def test_file_is_replaced_and_nothing_else_is_left(tmp_path):
+def test_replace_text_leaves_no_other_file(tmp_path):
     path = tmp_path / "state.json"
     replace_text(str(path), "one")
     replace_text(str(path), "two", 0o644)
@@ -18,18 +18,18 @@ def test_file_is_replaced_and_nothing_else_is_left(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
 
 
-def test_only_the_owner_may_read_it_by_default(tmp_path):
+def test_replace_text_is_readable_by_its_owner_only(tmp_path):
     replace_text(str(tmp_path / "state"), "secret")
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
 
 
-def test_name_without_directory_is_here(tmp_path, monkeypatch):
+def test_replace_text_accepts_a_name_without_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    replace_text("here.txt", "text")
-    assert pathlib.Path("here.txt").read_text(encoding="utf-8") == "text"
+    replace_text("state.txt", "text")
+    assert pathlib.Path("state.txt").read_text(encoding="utf-8") == "text"
 
 
-def test_failure_leaves_the_old_file_alone(tmp_path):
+def test_replace_text_that_fails_keeps_the_old_file(tmp_path):
     path = tmp_path / "state"
     path.mkdir()
     (path / "child").touch()

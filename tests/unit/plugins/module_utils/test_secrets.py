@@ -24,7 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask,
         "password: hush",
     ],
 )
-def test_no_secret_stays_in_a_text(text: str) -> None:
+def test_mask_text_removes_secrets(text: str) -> None:
     assert "hush" not in mask_text(text)
 
 
@@ -39,11 +39,11 @@ def test_no_secret_stays_in_a_text(text: str) -> None:
         "ERROR the token is invalid; eos_token is missing",
     ],
 )
-def test_other_texts_stay(text: str) -> None:
+def test_mask_text_keeps_other_text(text: str) -> None:
     assert mask_text(text) == text
 
 
-def test_values_by_name() -> None:
+def test_mask_removes_secrets_by_name() -> None:
     values = {
         "api_key": ["hush"],
         "S3_SECRET_ACCESS_KEY": "hush",
@@ -56,6 +56,6 @@ def test_values_by_name() -> None:
     assert mask(values)["config"]["name"] == "llama"
 
 
-def test_what_is_no_secret_keeps_its_value() -> None:
+def test_mask_keeps_other_values() -> None:
     values = {"tokenizer": "x", "max_num_batched_tokens": 8192, "api_key": None, "hf_token": True, "port": 8000}
     assert mask(values) == values

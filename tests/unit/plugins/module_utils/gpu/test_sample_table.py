@@ -16,12 +16,12 @@ STARTED = "2026-03-01T12:00:00.500+00:00"
 
 @pytest.fixture
 def table(nvml, loaded, node_of):
-    """Two moments of two loaded H100."""
+    """Two samples of two loaded H100."""
     reader = NvmlReader(nvml(node_of(loaded, 2)))
-    return subject.rows([{"time": moment, "gpus": reader.sample()} for moment in (0.0004, 1.0001)], STARTED)
+    return subject.rows([{"time": time, "gpus": reader.sample()} for time in (0.0004, 1.0001)], STARTED)
 
 
-def test_rows_of_real_samples(table):
+def test_rows_are_one_per_gpu_and_sample(table):
     assert [(row["time"], row["gpu"]) for row in table] == [(0.0, 0), (0.0, 1), (1.0, 0), (1.0, 1)]
     assert table[2]["timestamp"] == "2026-03-01T12:00:01.500+00:00"
     assert table[0]["utilization_gpu"] == 100
@@ -29,31 +29,31 @@ def test_rows_of_real_samples(table):
     assert all(tuple(row) == subject.COLUMNS for row in table)
 
 
-def test_csv_has_a_header_and_a_row_for_each_gpu_and_moment(table):
+def test_csv_has_a_header_and_one_line_per_row(table):
     read = list(csv.DictReader(io.StringIO(subject.csv_text(table))))
     assert len(read) == 4
     assert tuple(read[0]) == subject.COLUMNS
     assert read[3]["utilization_gpu"] == "100"
 
 
-def test_csv_can_be_continued(table):
+def test_csv_without_header_continues_a_table(table):
     whole = subject.csv_text(table)
     assert subject.csv_text(table[:1]) + subject.csv_text(table[1:], header=False) == whole
 
 
-def test_csv_with_further_columns(table):
+def test_csv_accepts_further_columns(table):
     columns = ("host", *subject.COLUMNS)
     text = subject.csv_text([{"host": "node-1", **table[0]}], columns)
     assert text.splitlines()[1].startswith("node-1,2026-03-01")
 
 
-def test_json_is_an_array_with_a_row_a_line(table):
+def test_json_is_an_array_with_one_row_per_line(table):
     text = subject.json_text(table)
     assert json.loads(text) == table
     assert len(text.splitlines()) == 6
 
 
-def test_what_is_unknown_is_empty():
+def test_unknown_values_are_empty():
     unknown = {
         "index": 0,
         **dict.fromkeys(("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")),
@@ -66,13 +66,13 @@ def test_what_is_unknown_is_empty():
     assert subject.csv_text([row], header=False) == "2026-03-01T12:00:00.500+00:00,0.0,0,,,,,,,,,,\n"
 
 
-def test_several_throttle_reasons_stay_in_one_column(table):
+def test_throttle_reasons_share_one_column(table):
     gpu = {"throttle_reasons": ["sw_power_cap", "hw_slowdown"]}
     (row,) = subject.rows([{"time": 0, "gpus": [_gpu() | gpu]}], STARTED)
     assert row["throttle_reasons"] == "sw_power_cap hw_slowdown"
 
 
-def test_nothing():
+def test_table_without_rows_is_valid():
     assert json.loads(subject.json_text([])) == []
     assert subject.csv_text([]).count("\n") == 1
 
