@@ -1,83 +1,75 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.gpu_monitor``: the module of that name, and what it says while it runs."""
+"""Action ``multigpu.vllm.gpu_monitor``: run the module, show the GPUs and record their samples on the controller."""
 
 from __future__ import annotations
 
-import locale
+import contextlib
 import typing as t
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import InvalidOption, check_times
-from ansible_collections.multigpu.vllm.plugins.modules.gpu_monitor import ARGUMENT_SPEC
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import record
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import LiveAction
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.board import State
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.gpus import GpuView, Silent
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import (
+    ARGUMENT_SPEC,
+    InvalidOption,
+    check_times,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import ProgressAction, Result, State
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.record import InvalidRecord, Recorder, check_record
 
 
-class ActionModule(LiveAction):
-    """Shows the GPUs of all nodes with ``live``, and keeps their samples on the controller with ``record``."""
+class ActionModule(ProgressAction):
+    """Shows the GPUs of all nodes with ``live``, and writes their samples to the controller with ``record``."""
 
-    view = GpuView(terminal_style(locale.getpreferredencoding(False)))
-    shortest_poll = 1.0
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         live, path = self._options()
         if self._task.async_val or not (live or path):
-            return super().run(tmp, task_vars)
-        if not live:
-            self.view = Silent()
-        if path is None or self._task.check_mode:
-            return self.run_live(task_vars or {})
-        return self._run_recorded(path, task_vars or {})
+            return t.cast(Result, super().run(tmp, task_vars))
+        variables = task_vars or {}
+        recorder = None
+        if path is not None and not self._task.check_mode:
+            recorder = Recorder(path, variables["inventory_hostname"])
+            with _write_errors(path):
+                recorder.begin(Path(constants.DEFAULT_LOCAL_TMP) / f"record-{self._task._uuid}")
+        show = self.announce(variables, "gpu_monitor") if live else None
+        result = self.run_module(variables, lambda state: _handle(state, show, recorder))
+        if path is not None and recorder is not None:
+            with _write_errors(path):
+                recorder.add(result)
+            result["record"] = str(path)
+        return result
 
     def _options(self) -> tuple[bool, Path | None]:
-        """``live`` and ``record``, after a look at all options: nothing is replaced for a run that cannot begin.
+        """Return ``live`` and ``record`` after checking all options, so that an invalid run replaces no file.
 
-        :raises AnsibleActionFail: for an option that is not possible.
+        :raises AnsibleActionFail: for an invalid option.
         """
         _result, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         path = None if options["record"] is None else Path(options["record"])
         try:
             check_times(options["duration"], options["interval"])
             if path is not None:
-                record.check_record(path)
-        except (InvalidOption, record.InvalidRecord) as error:
+                check_record(path)
+        except (InvalidOption, InvalidRecord) as error:
             raise AnsibleActionFail(str(error)) from error
         return options["live"], path
 
-    def _run_recorded(self, path: Path, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        recorder = record.Recorder(path, task_vars["inventory_hostname"])
-        failures: list[OSError] = []
 
-        def keep(told: State) -> None:
-            try:
-                recorder.add(told)
-            except OSError as error:
-                failures.append(error)
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AnsibleActionFail(f"cannot write the samples to {path}: {error.strerror}") from error
 
-        self._begin(path)
-        result = self.run_live(task_vars, keep)
-        if failures:
-            raise AnsibleActionFail(f"cannot write the samples to {path}: {failures[0].strerror}")
-        return {**result, "record": str(path)}
 
-    def _begin(self, path: Path) -> None:
-        """An empty table, made by the first host of the task.
-
-        :raises AnsibleActionFail: where it cannot be written.
-        """
-        board = self.board()
-        with board.locked():
-            shared = board.shared()
-            if shared.get("recorded"):
-                return
-            try:
-                record.begin(path)
-            except OSError as error:
-                raise AnsibleActionFail(f"cannot write the samples to {path}: {error.strerror}") from error
-            board.share({**shared, "recorded": True})
+def _handle(state: State, show: Callable[[State], None] | None, recorder: Recorder | None) -> None:
+    if recorder is not None:
+        # The samples that could not be written now are written with the result, which reports the error.
+        with contextlib.suppress(OSError):
+            recorder.add(state)
+    if show is not None:
+        show({**state, "samples": state["samples"][-1:]})

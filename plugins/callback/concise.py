@@ -1,30 +1,36 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Screen output in which a verdict takes one line and everything else looks as Ansible shows it."""
+"""Callback ``multigpu.vllm.concise``: Ansible's screen output, shortened, with the progress of running tasks."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: concise
 type: stdout
-short_description: Ansible's own screen output, with verdicts in a line each
+short_description: Ansible's own screen output, with one-line results and live progress
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Shows a task that fails on purpose (M(ansible.builtin.fail), M(ansible.builtin.assert), M(multigpu.vllm.tell),
-    M(multigpu.vllm.check_options)) with its message alone, where Ansible's default output adds the place in the role
-    and an excerpt of it.
-  - Shows options that a role refuses by what is wrong with them, where Ansible's default output adds the role's whole
-    specification.
-  - Shows warnings also of tasks that are not shown themselves.
+  - Shows the progress of M(multigpu.vllm.throughput_probe), and of M(multigpu.vllm.gpu_monitor) with O(live). On a
+    terminal it is a table that is redrawn every second, elsewhere it is plain lines with the time of day.
+  - Prints the message of M(ansible.builtin.debug), a string or a list of lines, without a task header and even if
+    O(display_ok_hosts=false).
+  - Shows a task that fails on purpose (M(ansible.builtin.fail), M(ansible.builtin.assert),
+    M(multigpu.vllm.check_options)) with its message only. Ansible's default output adds the position in the role and
+    an excerpt of it.
+  - Shows invalid options of a role with the reason only. Ansible's default output adds the whole specification of the
+    role.
+  - Shows the warnings of tasks that are not shown themselves.
   - Hides which files were included.
-  - Ends with one line a host in the recap, and in a fleet of more than 20 hosts with those alone on which something
-    failed, and a line for all others.
-  - Shows a host that cannot be reached in one line, also where only a part of the task was for that host.
-  - Does not show that a job in the background is not done yet.
-  - Any other failure, and everything with C(-v), is shown as Ansible's default output does.
+  - Prints one line per host in the recap. For more than 20 hosts, it prints the failed hosts only, and one line for all
+    others.
+  - Shows an unreachable host in one line, even if only a part of the task was for that host.
+  - Hides the polls of a job in the background.
+  - Prints the name of a task that runs for a long time without output, every 30 seconds.
+  - Finishes the run if the reader of the output exits, as in C(ansible-playbook ... | head).
+  - Shows other failures, and everything with C(-v), as Ansible's default output does.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -32,6 +38,7 @@ requirements:
   - set as stdout in configuration
 """
 
+import locale
 import textwrap
 import typing as t
 from collections.abc import Mapping
@@ -39,31 +46,38 @@ from collections.abc import Mapping
 from ansible import constants as C
 from ansible import context
 from ansible.executor.task_result import CallbackTaskResult
+from ansible.playbook import Playbook
 from ansible.playbook.included_file import IncludedFile
+from ansible.playbook.task import Task
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.utils.color import hostcolor
 from ansible.utils.fqcn import add_internal_fqcns
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.display import LiveDisplay
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
 #: Actions that fail on purpose, with a message written for the person who runs the playbook.
-_ON_PURPOSE: t.Final = frozenset(
-    (*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options", "multigpu.vllm.tell")
-)
-#: Checks the options of a role against its specification; its result holds that specification as a whole.
+_ON_PURPOSE: t.Final = frozenset((*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options"))
+#: Prints a message for the person who runs the playbook.
+_DEBUG: t.Final = frozenset(add_internal_fqcns(("debug",)))
+#: Waits for a person or a time and prints a prompt.
+_PAUSE: t.Final = frozenset(add_internal_fqcns(("pause",)))
+#: Checks the options of a role; its result contains the whole specification of the role.
 _ARGUMENT_SPEC: t.Final = frozenset(add_internal_fqcns(("validate_argument_spec",)))
-#: Actions that are repeated until something is done.
+#: Actions that are repeated until a job has finished.
 _WAITS: t.Final = frozenset(add_internal_fqcns(("async_status",)))
-#: Up to this many hosts each have a line in the recap.
+#: Largest number of hosts for which the recap has a line per host.
 MANY_HOSTS: t.Final = 20
-#: What the recap always names, as ``AggregateStats.summarize`` does -> as Ansible prints it; others only when not 0.
+#: Counts that the recap always prints: key in ``AggregateStats.summarize`` -> printed name. Others only if not 0.
 _ALWAYS: t.Final = {"ok": "ok", "changed": "changed", "unreachable": "unreachable", "failures": "failed"}
 _SOMETIMES: t.Final = ("rescued", "ignored")
 
 
 def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
-    """The message of a task that failed on purpose; ``None`` for every other failure.
+    """Return the message of a task that failed on purpose; None for any other failure.
 
-    A plain assert's own words say nothing without the assertion that Ansible shows with them.
+    The default message of an assert means nothing without the assertion that Ansible prints with it.
     """
     message = result.get("msg")
     errors = result.get("argument_errors")
@@ -74,14 +88,22 @@ def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
     return None if message == "Assertion failed" else message.strip() or None
 
 
+def debug_message(action: str, result: Mapping[str, t.Any]) -> str | None:
+    """Return the message of a debug task as lines; None for other tasks, structured data and loops as a whole."""
+    message = result.get("msg")
+    if action not in _DEBUG or "results" in result or message is None or isinstance(message, dict):
+        return None
+    return "\n".join(map(str, message)) if isinstance(message, list) else str(message)
+
+
 def counts(summary: Mapping[str, int]) -> str:
-    """``ok=3 changed=1 unreachable=0 failed=0``, from what ``AggregateStats.summarize`` gives for a host."""
-    named = [f"{name}={summary[key]}" for key, name in _ALWAYS.items()]
-    return " ".join([*named, *(f"{key}={summary[key]}" for key in _SOMETIMES if summary[key])])
+    """Return ``ok=3 changed=1 unreachable=0 failed=0`` for a host's summary from ``AggregateStats.summarize``."""
+    parts = [f"{name}={summary[key]}" for key, name in _ALWAYS.items()]
+    return " ".join([*parts, *(f"{key}={summary[key]}" for key in _SOMETIMES if summary[key])])
 
 
 def total(summaries: list[dict[str, int]]) -> dict[str, int]:
-    """The sum of each count over hosts."""
+    """Return the sum of each count over all hosts."""
     return {key: sum(summary[key] for summary in summaries) for key in summaries[0]}
 
 
@@ -92,53 +114,96 @@ class CallbackModule(DefaultCallback):
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "multigpu.vllm.concise"
 
+    _live: LiveDisplay | None = None
+
+    def v2_playbook_on_start(self, playbook: Playbook) -> None:
+        style = terminal_style(locale.getpreferredencoding(False))
+        self._live = LiveDisplay(Screen.install(), self._display.display, style)
+        self._live.start()
+        super().v2_playbook_on_start(playbook)
+
+    def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
+        self._begin_task(task)
+        super().v2_playbook_on_task_start(task, is_conditional)
+
+    def v2_playbook_on_handler_task_start(self, task: Task) -> None:
+        self._begin_task(task)
+        super().v2_playbook_on_handler_task_start(task)
+
+    def _begin_task(self, task: Task) -> None:
+        if self._live is not None:
+            self._live.begin_task(None if task.action in _PAUSE else task.get_name().strip())
+
+    def _end_host(self, result: CallbackTaskResult) -> None:
+        if self._live is not None:
+            self._live.end_host(result.task._uuid, result.host.get_name(), result.result)
+
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
+        self._end_host(result)
         message = None if self._display.verbosity else verdict(result.task.action, result.result)
         if message is None:
             super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
             return
-        self._tell(result, "FAILED!", message, C.COLOR_ERROR)
+        self._print_failure(result, "FAILED!", message, C.COLOR_ERROR)
         if ignore_errors:
             self._display.display("...ignoring", color=C.COLOR_SKIP)
 
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
+        self._end_host(result)
         message = result.result.get("msg")
         if self._display.verbosity or not isinstance(message, str):
             super().v2_runner_on_unreachable(result)
             return
-        # Of a loop each item has said so already.
+        # In a loop, every item has printed its own message.
         if "results" not in result.result:
-            self._tell(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
+            self._print_failure(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
 
     def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
+        self._end_host(result)
         message = result.result.get("msg")
         if self._display.verbosity or not result.result.get("unreachable") or not isinstance(message, str):
             super().v2_runner_item_on_failed(result)
             return
-        self._tell(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
+        self._print_failure(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
 
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
         if self._display.verbosity or result.task.action not in _WAITS:
             super().v2_runner_retry(result)
 
-    def _tell(self, result: CallbackTaskResult, what: str, message: str, color: str) -> None:
+    def _print_failure(self, result: CallbackTaskResult, status: str, message: str, color: str) -> None:
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         host = self.host_label(result)
-        # Roles name the host in the message, for outputs that do not.
-        said = textwrap.indent(message.strip().removeprefix(f"{host}: "), "    ").lstrip()
-        line = f"fatal: [{host}]: {what} {said}"
+        # Roles put the host's name into the message for other callbacks.
+        text = textwrap.indent(message.strip().removeprefix(f"{host}: "), "    ").lstrip()
+        line = f"fatal: [{host}]: {status} {text}"
         self._display.display(line, color=color, stderr=self.get_option("display_failed_stderr"))
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
+        self._end_host(result)
         if isinstance(result.task, TaskInclude):
             if self._display.verbosity:
                 super().v2_runner_on_ok(result)
             return
+        if self._print_debug_message(result):
+            return
         super().v2_runner_on_ok(result)
-        # Ansible's own output hides the warnings of a task together with its "ok".
+        # Ansible's default output hides the warnings of a task together with its "ok".
         if not (result.result.get("changed") or self.get_option("display_ok_hosts")):
             self._handle_warnings(result.result)
+
+    def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
+        self._end_host(result)
+        if not self._print_debug_message(result):
+            super().v2_runner_item_on_ok(result)
+
+    def _print_debug_message(self, result: CallbackTaskResult) -> bool:
+        """Print the message of a debug task and return whether there was one."""
+        message = None if self._display.verbosity else debug_message(result.task.action, result.result)
+        if message is not None:
+            self._handle_warnings(result.result)
+            self._display.display(message)
+        return message is not None
 
     def v2_playbook_on_include(self, included_file: IncludedFile) -> None:
         if self._display.verbosity:
@@ -151,8 +216,8 @@ class CallbackModule(DefaultCallback):
             return
         self._display.banner("PLAY RECAP")
         summaries = {host: stats.summarize(host) for host in sorted(stats.processed)}
-        wrong = {host for host, summary in summaries.items() if summary["failures"] or summary["unreachable"]}
-        listed = wrong if len(summaries) > MANY_HOSTS else set(summaries)
+        failed = {host for host, summary in summaries.items() if summary["failures"] or summary["unreachable"]}
+        listed = failed if len(summaries) > MANY_HOSTS else set(summaries)
         width = max(map(len, listed), default=0)
         for host in (host for host in summaries if host in listed):
             padding = " " * (width - len(host))
@@ -160,5 +225,5 @@ class CallbackModule(DefaultCallback):
             self._display.display(f"{name}{padding} : {counts(summaries[host])}", screen_only=True)
             self._display.display(f"{host}{padding} : {counts(summaries[host])}", log_only=True)
         if others := [summary for host, summary in summaries.items() if host not in listed]:
-            self._display.display(f"{len(others)} {'other ' * bool(wrong)}hosts : {counts(total(others))}")
+            self._display.display(f"{len(others)} {'other ' * bool(failed)}hosts : {counts(total(others))}")
         self._display.display("", screen_only=True)

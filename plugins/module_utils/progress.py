@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells how far a long module is, in a small file that someone else reads while the module runs."""
+"""Publish the progress of a long-running module in a file on the node, and end the module if its reader disappears."""
 
 from __future__ import annotations
 
@@ -18,58 +18,53 @@ from collections.abc import Callable, Iterator
 from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 
-#: Seconds between two versions of the file.
+#: Seconds between two updates of the file.
 PERIOD: t.Final = 0.5
-#: Where a module writes its result.
+#: Longest time in seconds between two heartbeats. SSH takes about as long to give up a lost connection.
+HEARTBEAT_TIMEOUT: t.Final = 60.0
+#: Ending of the name of the file whose modification time the reader updates with every read.
+HEARTBEAT_SUFFIX: t.Final = ".heartbeat"
+#: File descriptor to which a module writes its result.
 STDOUT: t.Final = 1
 
 State = dict[str, t.Any]
 
 
 class InvalidProgressPath(ValueError):
-    """No progress can be written to this path."""
+    """A path to which no progress can be written."""
 
 
-class ProgressFile:
-    """One JSON object in ``path``, always whole: every version replaces the last one in one step.
+class Heartbeat:
+    """The file that a reader touches to show that it is still there.
 
-    A reader says that it is there by setting the file's access time (``touch -a``). Once it has done so,
-    ``abandoned`` becomes true when it has not come back for ``patience`` seconds.
+    Until the first heartbeat there is no deadline: nothing may read the progress.
     """
 
-    def __init__(self, path: str, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path = path
-        self._patience = patience
+    def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
         self._clock = clock
-        self._written_at: int | None = None
-        self._seen: float | None = None
+        self._touched: int | None = None
+        self._seen_at: float | None = None
 
-    def write(self, state: State) -> None:
-        """Replace the file by ``state``.
+    def missed(self) -> bool:
+        """Return whether the last heartbeat is more than ``HEARTBEAT_TIMEOUT`` ago.
 
-        :raises OSError: where the directory cannot be written.
+        :raises OSError: if the file can neither be read nor created.
         """
-        self._look_for_reader()
-        replace_text(self.path, json.dumps(state))
-        self._written_at = os.stat(self.path).st_atime_ns
-
-    @property
-    def abandoned(self) -> bool:
-        return self._seen is not None and self._clock() - self._seen > self._patience
-
-    def remove(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-    def _look_for_reader(self) -> None:
-        # Access times are compared with each other and not with a clock, which someone may set meanwhile.
-        with contextlib.suppress(FileNotFoundError):
-            if self._written_at is not None and os.stat(self.path).st_atime_ns != self._written_at:
-                self._seen = self._clock()
+        if not os.path.exists(self._path):
+            # The reader may be another user than the one that runs the module (become).
+            replace_text(self._path, "", 0o666)
+            self._touched = None
+        # Modification times are only compared with each other: someone may set the system clock.
+        touched = os.stat(self._path).st_mtime_ns
+        if touched != self._touched:
+            self._seen_at = self._seen_at if self._touched is None else self._clock()
+            self._touched = touched
+        return self._seen_at is not None and self._clock() - self._seen_at > HEARTBEAT_TIMEOUT
 
 
 def hung_up(descriptor: int) -> bool:
-    """Whether nobody is left at the other end of ``descriptor``, a pipe or socket; a file has no other end."""
+    """Return whether the other end of a pipe or socket is closed; False for a file."""
     poller = select.poll()
     poller.register(descriptor, 0)
     try:
@@ -79,28 +74,22 @@ def hung_up(descriptor: int) -> bool:
 
 
 def check_path(path: str | None) -> None:
-    """Refuse a ``path`` that cannot be written; ``None`` is none.
+    """Refuse a ``path`` that cannot be written; None is valid.
 
-    :raises InvalidProgressPath: says why.
+    :raises InvalidProgressPath: with the reason.
     """
     if path is None:
         return
     directory = os.path.dirname(path)
     if not os.path.isabs(path) or not os.path.isdir(directory):
-        raise InvalidProgressPath(f"progress_path is {path}; allowed: an absolute path in a directory that exists")
+        raise InvalidProgressPath(f"progress_path must be an absolute path in an existing directory, got {path!r}.")
     if not os.access(directory, os.W_OK):
-        raise InvalidProgressPath(f"progress_path is {path}; {directory} is not writable")
-
-
-def end_main_thread() -> None:
-    """End the block of ``published`` from another thread, as a signal to end does."""
-    # To that thread itself, so that a call in which it waits comes back.
-    signal.pthread_kill(t.cast(int, threading.main_thread().ident), signal.SIGTERM)
+        raise InvalidProgressPath(f"progress_path must be in a writable directory, got {path!r}.")
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """A signal to end raises ``SystemExit`` in the block, so that everything is tidied up on the way out."""
+def _exit_on_signals() -> Iterator[None]:
+    """Raise SystemExit in the block on SIGINT or SIGTERM, so that everything is cleaned up on the way out."""
 
     def end(number: int, _frame: t.Any) -> t.NoReturn:
         raise SystemExit(128 + number)
@@ -108,7 +97,7 @@ def _ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in background.ENDING}
     try:
         yield
     finally:
@@ -117,48 +106,46 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def published(
-    path: str | None,
-    snapshot: Callable[[], State],
-    patience: float,
-    on_abandoned: Callable[[], None] = end_main_thread,
-    period: float = PERIOD,
-) -> Iterator[None]:
-    """While the block runs, keep ``snapshot()`` in ``path``, from a thread of its own; afterwards the file is gone.
+def published(path: str | None, snapshot: Callable[[], State], period: float = PERIOD) -> Iterator[None]:
+    """Keep ``snapshot()`` as one JSON object in the file ``path`` while the block runs, then remove the file.
 
-    :param path: ``None`` writes nothing, and the rest does not apply.
-    :param on_abandoned: called once, in that thread, where a reader was there and stayed away for ``patience`` seconds,
-        or where nobody waits for this process's output any more.
-    :raises InvalidProgressPath: where ``path`` cannot be written.
+    The block ends with SystemExit, as it does on SIGTERM, if the heartbeats of a reader stop, or if nothing reads this
+    process's standard output any more.
+
+    :param path: None publishes nothing.
+    :raises InvalidProgressPath: if ``path`` cannot be written.
     """
     check_path(path)
     if path is None:
         yield
         return
-    progress = ProgressFile(path, patience)
-    over = threading.Event()
+    heartbeat = Heartbeat(path + HEARTBEAT_SUFFIX)
+    stopped = threading.Event()
 
     def work() -> None:
-        while not over.is_set():
-            # A full disk costs the display its figures, and not the measurement its result.
+        while not stopped.is_set():
+            # A full disk costs the display its figures, not the measurement its result.
             with contextlib.suppress(OSError):
-                progress.write(snapshot())
-            # Who waits for the result holds the other end of standard output, unless something like sudo is between.
-            if progress.abandoned or hung_up(STDOUT):
-                on_abandoned()
-                return
-            over.wait(period)
+                replace_text(path, json.dumps(snapshot()), 0o644)
+            with contextlib.suppress(OSError):
+                if hung_up(STDOUT) or heartbeat.missed():
+                    # Sent to the main thread itself, so that a system call in which it waits returns.
+                    signal.pthread_kill(t.cast(int, threading.main_thread().ident), signal.SIGTERM)
+                    return
+            stopped.wait(period)
 
     thread = threading.Thread(target=work, name="progress", daemon=True)
-    # Before the thread begins, which may send such a signal at once.
-    with _ended_by_signals():
+    # The thread may send a signal as soon as it runs.
+    with _exit_on_signals():
         try:
             background.start(thread)
             yield
         finally:
-            over.set()
+            stopped.set()
             try:
                 if thread.ident is not None:
                     thread.join()
             finally:
-                progress.remove()
+                for leftover in (path, path + HEARTBEAT_SUFFIX):
+                    with contextlib.suppress(OSError):
+                        os.unlink(leftover)

@@ -198,19 +198,13 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import InvalidOption, MonitorOptions, run
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import (
+    ARGUMENT_SPEC,
+    InvalidOption,
+    MonitorOptions,
+    run,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath
-
-ARGUMENT_SPEC = {
-    "duration": {"type": "float", "default": 10.0},
-    "interval": {"type": "float", "default": 1.0},
-    "backend": {"type": "str", "choices": ["auto", "nvml", "nvidia_smi"], "default": "auto"},
-    "output": {"type": "path"},
-    # These two are the action plugin's: what runs on the node knows nothing of the controller.
-    "live": {"type": "bool", "default": False},
-    "record": {"type": "path"},
-    "progress_path": {"type": "path"},
-}
 
 
 def main() -> None:

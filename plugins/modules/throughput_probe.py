@@ -651,7 +651,7 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import ProbeOptions, RealDriver, probe
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import PATIENCE, LoadProgress
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath, published
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
@@ -705,7 +705,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
         options, progress = ProbeOptions.from_params(module.params), LoadProgress()
-        with published(module.params["progress_path"], progress.snapshot, PATIENCE):
+        with published(module.params["progress_path"], progress.snapshot):
             result = probe(options, RealDriver(progress), module.check_mode)
     except (InvalidLoad, InvalidProgressPath) as error:
         module.fail_json(msg=str(error))

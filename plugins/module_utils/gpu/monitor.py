@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``gpu_monitor`` does: options in, samples of all GPUs out."""
+"""Sample all GPUs of this node for a while: the work of the module ``gpu_monitor``."""
 
 from __future__ import annotations
 
@@ -27,21 +27,30 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import (
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import check_path, published
 
-#: More samples than these would make a result of hundreds of megabytes.
-MAX_SAMPLES: t.Final = 100_000
-#: Seconds of samples that the progress file keeps, so that a reader that comes late misses none.
-KEPT: t.Final = 10.0
-#: Seconds without its reader after which the monitor ends: nobody would take the result.
-PATIENCE: t.Final = 15.0
+ARGUMENT_SPEC: t.Final[dict[str, t.Any]] = {
+    "duration": {"type": "float", "default": 10.0},
+    "interval": {"type": "float", "default": 1.0},
+    "backend": {"type": "str", "choices": ["auto", "nvml", "nvidia_smi"], "default": "auto"},
+    "output": {"type": "path"},
+    # The action plugin uses these two on the controller; the module ignores them.
+    "live": {"type": "bool", "default": False},
+    "record": {"type": "path"},
+    "progress_path": {"type": "path"},
+}
 
-#: What of a GPU does not change while it is watched.
+#: More samples would make a result of hundreds of megabytes.
+MAX_SAMPLES: t.Final = 100_000
+#: Seconds of samples in the progress file, so that a slow reader misses none.
+RECENT: t.Final = 10.0
+
+#: Properties of a GPU that do not change while it is sampled.
 STATIC: t.Final[tuple[str, ...]] = ("index", "name", "uuid", "memory_total", "power_limit")
 
 Result = dict[str, t.Any]
 
 
 class InvalidOption(ValueError):
-    """What the user asked for cannot be done; the message names the value and what is allowed."""
+    """An invalid option; the message contains its value and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,10 @@ class MonitorOptions:
 
     @classmethod
     def from_params(cls, params: Mapping[str, t.Any]) -> MonitorOptions:
-        """Options from the module's parameters.
+        """Return the options from the module's parameters.
 
-        :raises InvalidOption: for a value that is not possible.
-        :raises InvalidProgressPath: where ``progress_path`` cannot be written.
+        :raises InvalidOption: for an invalid value.
+        :raises InvalidProgressPath: if ``progress_path`` cannot be written.
         """
         duration, interval = params["duration"], params["interval"]
         check_times(duration, interval)
@@ -69,31 +78,30 @@ class MonitorOptions:
 
 
 def check_times(duration: float, interval: float) -> None:
-    """Refuse times, in seconds, that are not possible.
+    """Refuse invalid times, in seconds.
 
-    :raises InvalidOption: says why.
+    :raises InvalidOption: with the allowed range.
     """
     if not MIN_INTERVAL <= interval < math.inf:
-        raise InvalidOption(f"interval is {interval:g}; allowed: {MIN_INTERVAL:g} seconds or more")
+        raise InvalidOption(f"interval must be {MIN_INTERVAL:g} seconds or more, got {interval:g}.")
     if not interval <= duration <= interval * MAX_SAMPLES:
         raise InvalidOption(
-            f"duration is {duration:g}; allowed with an interval of {interval:g} s:"
-            f" {interval:g} to {interval * MAX_SAMPLES:g} seconds"
+            f"duration must be {interval:g} to {interval * MAX_SAMPLES:g} seconds with an interval of {interval:g} s,"
+            f" got {duration:g}."
         )
 
 
 def check_output(path: str | None) -> None:
-    """Refuse a ``path`` that cannot be written; ``None`` is none.
+    """Refuse a ``path`` that cannot be written; None is valid.
 
-    :raises InvalidOption: says why.
+    :raises InvalidOption: with the reason.
     """
     if path is None:
         return
     if not path.endswith(sample_table.FORMATS):
-        raise InvalidOption(f"output is {path}; allowed: a name that ends with {' or '.join(sample_table.FORMATS)}")
-    directory = os.path.dirname(path) or "."
-    if not os.path.isdir(directory):
-        raise InvalidOption(f"output is {path}; the directory {directory} does not exist")
+        raise InvalidOption(f"output must end with {' or '.join(sample_table.FORMATS)}, got {path!r}.")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise InvalidOption(f"output must be in an existing directory, got {path!r}.")
 
 
 def run(
@@ -103,7 +111,7 @@ def run(
     bus: Callable[[], Collection[str]] = pci.nvidia_gpus,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc),
 ) -> Result:
-    """The module's result, ``changed`` included: a node without readable GPUs is a finding."""
+    """Return the module's result, including ``changed``. A node without readable GPUs is a finding, not an error."""
     started = now().isoformat(timespec="milliseconds")
     try:
         reader = open_backend(options.backend)
@@ -120,7 +128,7 @@ def run(
         samples, error = _watch(reader, options, started, gpus)
     finally:
         reader.close()
-    driver = health.driver(facts) if error is None else _broke_off(error)
+    driver = health.driver(facts) if error is None else _driver_failed(error)
     result = _result(started, reader.backend, gpus, samples, [driver], error)
     written = options.output is not None and not check_mode
     if written:
@@ -131,9 +139,9 @@ def run(
 def _watch(
     reader: Reader, options: MonitorOptions, started: str, gpus: list[Result]
 ) -> tuple[list[Result], str | None]:
-    """Samples over ``duration``, and why they ended before it, if they did."""
+    """Return the samples and, if sampling stopped before the end of ``duration``, the reason."""
     sampler = GpuSampler(reader, options.interval)
-    kept = max(1, math.ceil(KEPT / options.interval))
+    recent = max(1, math.ceil(RECENT / options.interval))
     begin = time.monotonic()
 
     def snapshot() -> Result:
@@ -142,16 +150,16 @@ def _watch(
             "total": options.duration,
             "started": started,
             "gpus": gpus,
-            "samples": sampler.recent(kept),
+            "samples": sampler.recent(recent),
         }
 
     sampler.start(begin)
     try:
-        with published(options.progress_path, snapshot, PATIENCE, sampler.halt):
+        with published(options.progress_path, snapshot):
             sampler.wait(options.duration)
     finally:
-        taken = sampler.stop()
-    return taken["samples"], taken["error"]
+        outcome = sampler.stop()
+    return outcome["samples"], outcome["error"]
 
 
 def _result(
@@ -175,19 +183,19 @@ def _result(
     }
 
 
-def _broke_off(error: str) -> Finding:
+def _driver_failed(error: str) -> Finding:
     return failed(
         "hardware.driver",
         f"the driver stopped answering: {error}",
-        cause="The driver, or a GPU, failed while it was watched.",
-        remedy="Look for Xid errors in the kernel log.",
+        cause="The driver or a GPU failed while the GPUs were sampled.",
+        remedy="Check the kernel log for Xid errors.",
     )
 
 
 def write_output(path: str, samples: list[Result], started: str) -> None:
-    """The samples as a table in ``path``, whole or not at all.
+    """Replace ``path`` by a table of the samples in one step.
 
-    :raises OSError: where it cannot be written.
+    :raises OSError: if it cannot be written.
     """
     table = sample_table.rows(samples, started)
     text = sample_table.csv_text(table) if path.endswith(".csv") else sample_table.json_text(table)

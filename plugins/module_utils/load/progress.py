@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far a probe is, told by the load while it runs and read from another thread."""
+"""Progress of a throughput probe, updated by the load and read from another thread."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 
-#: Seconds between two reports of the load; a reader shows one or two of them.
+#: Seconds between two updates by the load.
 INTERVAL: t.Final = 0.5
-#: Seconds without its reader after which a probe ends. A connection that is given up takes about as long.
-PATIENCE: t.Final = 60.0
 
 State = dict[str, t.Any]
 
 
 class LoadProgress:
-    """Collects what ``snapshot`` tells; an attribute is set in one go, so a reader in another thread needs no lock."""
+    """The progress of one probe. Every attribute is replaced as a whole, so the reading thread needs no lock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -30,7 +28,7 @@ class LoadProgress:
         self._recent: Callable[[int], list[State]] = lambda _count: []
 
     def begin(self, step: Step, steps: Sequence[Step], attempt: int = 1) -> None:
-        """``step`` runs now, for the ``attempt``-th time; a step that is none of ``steps`` prepares them."""
+        """Note that ``step`` starts for the ``attempt``-th time. A step that is not in ``steps`` is a warm-up."""
         self._step_begin = self._clock()
         if step not in steps:
             self._state = {"phase": "preparing", "name": step.name}
@@ -48,28 +46,30 @@ class LoadProgress:
         }
 
     def update(self, tokens: int, finished: int) -> None:
-        """The step that runs has brought ``tokens`` output tokens, and ``finished`` of its requests have ended."""
+        """Set the output tokens and the finished requests of the current step."""
         elapsed = self._clock() - self._step_begin
         self._state = {**self._state, "tokens": tokens, "finished": finished, "elapsed": elapsed}
 
     def end(self) -> None:
-        """The step is over."""
+        """Note that the load of the current step is over and its results are computed."""
         if self._state["phase"] == "load":
             self._state = {**self._state, "phase": "counting"}
 
     def watch_gpus(self, recent: Callable[[int], list[State]]) -> None:
-        """``recent(count)`` gives the last samples of the GPUs."""
+        """Take GPU figures from ``recent(count)``, which returns the last samples."""
         self._recent = recent
 
     def snapshot(self) -> State:
-        """``phase`` (``preparing``, ``load``, ``counting``), the step, its figures, and ``gpus`` of the last sample."""
-        latest = self._recent(1)
+        """Return ``phase`` (``preparing``, ``load``, ``counting``), the step, its figures and ``gpus`` as last sampled.
+
+        ``since`` is seconds since the probe started.
+        """
         return {
             **self._state,
             "since": self._clock() - self._begin,
             "gpus": [
                 {"index": gpu["index"], "utilization_gpu": gpu["utilization_gpu"]}
-                for sample in latest
+                for sample in self._recent(1)
                 for gpu in sample["gpus"]
             ],
         }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All GPUs of all nodes while they are watched: a table as high and wide as the terminal, or a line a node."""
+"""Views of the GPUs of all nodes while ``gpu_monitor`` runs: a table for a terminal, or plain lines."""
 
 from __future__ import annotations
 
@@ -13,187 +13,152 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device_health import HARMLESS_REASONS
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import view
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import (
-    NodeProgress,
-    cell,
-    clock,
-    cut,
-    labels,
-    name_width,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, Nodes, cell, clock
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
 
 Gpu = Mapping[str, t.Any]
-Nodes = Mapping[str, NodeProgress]
 
-#: Columns of a row beside the node's name, the gauge and the note.
+#: Columns of a row without the node's name and the gauge.
 _FIXED: t.Final = 51
-#: Widest name, gauge and note.
-_NAME: t.Final = 24
-_BAR: t.Final = 40
-_NOTE: t.Final = 24
-#: From this width on there is room to name what slows a GPU down.
-_WIDE: t.Final = 100
-#: More nodes than these get one line together where nothing can be drawn anew.
-_LINES: t.Final = 12
+#: Largest widths of the gauge and of a row.
+_GAUGE: t.Final = 40
+_WIDEST: t.Final = 160
+
+
+class _Columns(t.NamedTuple):
+    """Widths of a row and of the columns that depend on it."""
+
+    row: int
+    name: int
+    gauge: int
 
 
 @dataclass(frozen=True)
 class GpuView:
-    """Live pictures of the module ``gpu_monitor``."""
+    """Views of the progress of the module ``gpu_monitor``."""
 
     style: Style = UNICODE
 
     def table(self, nodes: Nodes, size: Size) -> list[str]:
-        """Title, head and one row a GPU; one row a node where the GPUs do not fit."""
-        width = min(size.columns, 160)
+        """Return a title, a header and one row per GPU, or one row per node if the GPUs do not fit."""
+        free = (width := min(size.columns, _WIDEST)) - _FIXED
+        name_width = view.name_width(nodes, min(view.NAME_WIDTH, free // 2))
+        columns = _Columns(width, name_width, max(1, min(_GAUGE, free - name_width)))
+        legend = self._legend(nodes, width)
+        shown = view.labels(nodes, columns.name, self.style)
+        rows = [line for name, node in nodes.items() for line in self._gpu_rows(shown[name], node, columns)]
+        name = f" {'node':<{columns.name}}"
+        utilisation = f"{'utilisation':<{columns.gauge + 6}}"
+        header = f"{name}  GPU  {utilisation}   memory GiB     W   °C   MHz   PCIe"
+        space = size.rows - 2 - len(legend)
+        if len(rows) > space:
+            rows = [self._node_row(shown[name], node, columns) for name, node in nodes.items()]
+            header = f"{name} GPUs  {utilisation}  least  most  memory      W   °C"
         title = " " + self.style.fit(self._title(nodes), width - 1)
-        foot = [] if width >= _WIDE else self._legend(nodes, width)
-        shown = labels(nodes, self._room(nodes, width)[0], self.style)
-        rows = [line for name, node in nodes.items() for line in self._gpu_rows(shown[name], node, nodes, width)]
-        head = self._head(nodes, width)
-        room = size.rows - 2 - len(foot)
-        if len(rows) > room:
-            rows = [self._node_row(shown[name], node, nodes, width) for name, node in nodes.items()]
-            head = self._node_head(nodes, width)
-        lines = [title, head, *cut(rows, room, self.style), *foot]
+        lines = [title, header[:width], *view.cut(rows, space, self.style), *legend]
         return [self.style.clean(line) for line in lines[: size.rows]]
 
     def plain(self, nodes: Nodes) -> list[str]:
-        """One line a node; of a large fleet one line altogether."""
-        if len(nodes) <= _LINES:
+        """Return one line per node, or a single line for a large fleet."""
+        if len(nodes) <= view.MANY_NODES:
             running = {name: node for name, node in nodes.items() if node.ended is None}
             return [self.style.clean(f"{name}: {self._plain(node)}") for name, node in running.items()]
-        latest = [gpu for node in nodes.values() if not node.quiet for gpu in _latest(node)]
-        quiet = sum(node.quiet is not None for node in nodes.values())
-        parts = [f"{len(nodes) - quiet} of {len(nodes)} nodes watched", *_busy(latest), *_extremes(latest)]
+        latest = _latest_of_all(nodes)
+        watched = sum(node.quiet is None for node in nodes.values())
+        parts = [f"{watched} of {len(nodes)} nodes watched", *_busy(latest), *_extremes(latest)]
         return [self.style.clean(", ".join(parts))]
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        """Mean and highest figures of every GPU over the whole time."""
+        """Return the mean and maximum figures of every GPU over the whole time."""
         if result.get("error") and not result.get("samples"):
             return [f"{name}: {result['error']}"]
-        totals = {gpu["index"]: gpu for gpu in result.get("gpus") or ()}
+        static = {gpu["index"]: gpu for gpu in result.get("gpus") or ()}
         return [
-            self.style.clean(f"{name} GPU {gpu['index']}: {_mean_and_max(gpu, totals.get(gpu['index'], {}))}")
+            self.style.clean(f"{name} GPU {gpu['index']}: {_mean_and_max(gpu, static.get(gpu['index'], {}))}")
             for gpu in result.get("summary") or ()
         ]
 
     def _title(self, nodes: Nodes) -> str:
-        latest = [gpu for node in nodes.values() if not node.quiet for gpu in _latest(node)]
-        running = [node for node in nodes.values() if node.progress]
         parts = [f"GPUs of {len(nodes)} node{'s' if len(nodes) != 1 else ''}"]
-        if running:
-            # The node that began last ends last.
-            told = min(running, key=lambda node: node.progress["elapsed"] + (node.age or 0.0))
-            total = told.progress["total"]
-            parts.append(f"{clock(min(told.progress['elapsed'] + (told.age or 0.0), total))} of {clock(total)}")
-        return self.style.dot.join([*parts, *_busy(latest)])
+        if started := [node for node in nodes.values() if node.progress]:
+            # The node that started last ends last.
+            parts.append(_time(min(started, key=lambda node: node.progress["elapsed"] + (node.age or 0.0))))
+        return self.style.dot.join([*parts, *_busy(_latest_of_all(nodes))])
 
     def _legend(self, nodes: Nodes, width: int) -> list[str]:
-        """What the mark behind the clock means here; nothing where no GPU has it."""
-        latest = [gpu for node in nodes.values() if not node.quiet for gpu in _latest(node)]
-        slowed = sorted({reason for gpu in latest for reason in slowed_by(gpu)})
-        return [" " + self.style.fit(f"! slowed by {', '.join(slowed)}", width - 1)] if slowed else []
+        """Explain the mark behind the clock rate, if any GPU has it."""
+        reasons = sorted({reason for gpu in _latest_of_all(nodes) for reason in slowed_by(gpu)})
+        return [" " + self.style.fit(f"! slowed by {', '.join(reasons)}", width - 1)] if reasons else []
 
-    def _room(self, nodes: Nodes, width: int) -> tuple[int, int, int]:
-        """Columns for name, gauge and note."""
-        note = min(_NOTE, width - _WIDE + _NOTE // 2) if width >= _WIDE else 0
-        free = width - _FIXED - (note + 2 if note else 0)
-        name = name_width({"node": NodeProgress(0.0), **nodes}, min(_NAME, free // 2))
-        return name, max(1, min(_BAR, free - name)), note
-
-    def _head(self, nodes: Nodes, width: int) -> str:
-        name, gauge, note = self._room(nodes, width)
-        head = f" {'node':<{name}}  GPU  {'utilisation':<{gauge + 6}}   memory GiB     W   °C   MHz   PCIe"
-        return (head + ("  slowed by" if note else ""))[:width]
-
-    def _gpu_rows(self, name: str, node: NodeProgress, nodes: Nodes, width: int) -> Iterator[str]:
-        room, gauge, note = self._room(nodes, width)
-        label = f" {name:<{room}}"
-        latest = _latest(node)
-        if words := _words(node):
-            yield f"{label}  {self.style.fit(words, width - len(label) - 2)}"
+    def _gpu_rows(self, name: str, node: NodeProgress, columns: _Columns) -> Iterator[str]:
+        label = f" {name:<{columns.name}}"
+        if status := _status(node):
+            yield f"{label}  {self.style.fit(status, columns.row - len(label) - 2)}"
             return
         totals = _totals(node)
-        for gpu in latest:
-            yield f"{label}  {self._gpu(gpu, totals, gauge, note)}"
+        for gpu in _latest(node):
+            yield f"{label}  {self._gpu(gpu, totals.get(gpu['index']), columns)}"
             label = " " * len(label)
 
-    def _gpu(self, gpu: Gpu, totals: Mapping[int, int | None], gauge: int, note: int) -> str:
-        busy, slowed = gpu["utilization_gpu"], slowed_by(gpu)
+    def _gpu(self, gpu: Gpu, memory_total: int | None, columns: _Columns) -> str:
+        reasons = slowed_by(gpu)
         text = "  ".join(
             (
                 f"{gpu['index']:>3}",
-                f"{self.style.gauge(None if busy is None else busy / 100, gauge)} {cell(busy, 3)} %",
-                f"{_memory(gpu['memory_used'], totals.get(gpu['index'])):>11}",
+                self._utilisation(gpu["utilization_gpu"], columns.gauge),
+                f"{_memory(gpu['memory_used'], memory_total):>11}",
                 cell(gpu["power_draw"], 4),
                 cell(gpu["temperature"], 3),
-                cell(gpu["clocks"]["sm"], 4) + ("!" if slowed else " "),
+                cell(gpu["clocks"]["sm"], 4) + ("!" if reasons else " "),
                 f"{_link(gpu['pcie']):>4}",
             )
         )
-        if note and slowed:
-            text += f"  {self.style.fit(', '.join(slowed), note)}"
-        return self.style.paint(text, "warn") if slowed else text
+        return self.style.paint(text, "warn") if reasons else text
 
-    def _node_head(self, nodes: Nodes, width: int) -> str:
-        name, gauge, _note = self._room(nodes, width)
-        head = f" {'node':<{name}} GPUs  {'utilisation':<{gauge + 6}}  least  most  memory      W   °C"
-        return head[:width]
+    def _utilisation(self, percent: float | None, gauge: int) -> str:
+        return f"{self.style.gauge(None if percent is None else percent / 100, gauge)} {cell(percent, 3)} %"
 
-    def _node_row(self, name: str, node: NodeProgress, nodes: Nodes, width: int) -> str:
-        room, gauge, _note = self._room(nodes, width)
-        label = f" {name:<{room}}"
+    def _node_row(self, name: str, node: NodeProgress, columns: _Columns) -> str:
+        label = f" {name:<{columns.name}}"
+        if status := _status(node):
+            return f"{label}  {self.style.fit(status, columns.row - len(label) - 2)}"
         latest = _latest(node)
-        if words := _words(node):
-            return f"{label}  {self.style.fit(words, width - len(label) - 2)}"
-        busy = _known(latest, "utilization_gpu")
-        mean = statistics.fmean(busy) if busy else None
-        used, totals = _known(latest, "memory_used"), [total for total in _totals(node).values() if total]
-        share = 100 * sum(used) / sum(totals) if used and totals else None
+        busy, used = _values(latest, "utilization_gpu"), _values(latest, "memory_used")
+        totals = [total for total in _totals(node).values() if total]
         text = (
-            f" {len(latest):>4}  {self.style.gauge(None if mean is None else mean / 100, gauge)} {cell(mean, 3)} %"
-            f"  {cell(min(busy, default=None), 3)} % {cell(max(busy, default=None), 3)} %  {cell(share, 4)} %"
-            f"  {cell(sum(_known(latest, 'power_draw')) or None, 5)}"
-            f"  {cell(max(_known(latest, 'temperature'), default=None), 3)}"
+            f" {len(latest):>4}  {self._utilisation(statistics.fmean(busy) if busy else None, columns.gauge)}"
+            f"  {cell(min(busy, default=None), 3)} % {cell(max(busy, default=None), 3)} %"
+            f"  {cell(100 * sum(used) / sum(totals) if used and totals else None, 4)} %"
+            f"  {cell(sum(_values(latest, 'power_draw')) or None, 5)}"
+            f"  {cell(max(_values(latest, 'temperature'), default=None), 3)}"
         )
         slowed = any(slowed_by(gpu) for gpu in latest)
         return label + (self.style.paint(f"{text} !", "warn") if slowed else text)
 
     def _plain(self, node: NodeProgress) -> str:
+        if status := _status(node):
+            return status
         latest = _latest(node)
-        if words := _words(node):
-            return words
-        progress = node.progress
-        elapsed = min(progress["elapsed"] + (node.age or 0.0), progress["total"])
-        busy = " ".join(cell(gpu["utilization_gpu"], 0) for gpu in latest)
-        slowed = sorted({reason for gpu in latest for reason in slowed_by(gpu)})
-        parts = [f"{clock(elapsed)} of {clock(progress['total'])}", f"GPU {busy} %", *_extremes(latest)]
-        return ", ".join([*parts, *([f"slowed by {' and '.join(slowed)}"] if slowed else [])])
-
-
-class Silent:
-    """Shows nothing."""
-
-    def table(self, nodes: Nodes, size: Size) -> list[str]:
-        return []
-
-    def plain(self, nodes: Nodes) -> list[str]:
-        return []
-
-    def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        return []
+        utilisation = " ".join(cell(gpu["utilization_gpu"], 0) for gpu in latest)
+        reasons = sorted({reason for gpu in latest for reason in slowed_by(gpu)})
+        parts = [_time(node), f"GPU {utilisation} %", *_extremes(latest)]
+        return ", ".join([*parts, *([f"slowed by {' and '.join(reasons)}"] if reasons else [])])
 
 
 def slowed_by(gpu: Gpu) -> list[str]:
-    """What keeps the clocks down, in words; that a GPU is idle or at its power limit is normal."""
+    """Return the reasons that keep the clocks down. Being idle or at the power limit is normal, so not included."""
     return [reason.replace("_", " ") for reason in gpu["throttle_reasons"] or () if reason not in HARMLESS_REASONS]
 
 
-def _words(node: NodeProgress) -> str | None:
-    """What to say of a node in place of its GPUs; ``None`` where there are samples to show."""
+def _time(node: NodeProgress) -> str:
+    total = node.progress["total"]
+    return f"{clock(min(node.progress['elapsed'] + (node.age or 0.0), total))} of {clock(total)}"
+
+
+def _status(node: NodeProgress) -> str | None:
+    """Return the text shown in place of a node's GPUs, or None if there are samples."""
     if node.quiet or _latest(node):
         return node.quiet
     return "no GPU" if node.progress.get("samples") else "starting"
@@ -204,22 +169,26 @@ def _latest(node: NodeProgress) -> Sequence[Gpu]:
     return t.cast("Sequence[Gpu]", samples[-1]["gpus"])
 
 
+def _latest_of_all(nodes: Nodes) -> list[Gpu]:
+    return [gpu for node in nodes.values() if not node.quiet for gpu in _latest(node)]
+
+
 def _totals(node: NodeProgress) -> dict[int, int | None]:
     return {gpu["index"]: gpu["memory_total"] for gpu in node.progress.get("gpus") or ()}
 
 
-def _known(gpus: Sequence[Gpu], key: str) -> list[float]:
+def _values(gpus: Sequence[Gpu], key: str) -> list[float]:
     return [gpu[key] for gpu in gpus if gpu[key] is not None]
 
 
 def _busy(gpus: Sequence[Gpu]) -> list[str]:
-    busy = _known(gpus, "utilization_gpu")
+    busy = _values(gpus, "utilization_gpu")
     return [f"{sum(value >= LOADED for value in busy)} of {len(gpus)} GPUs busy"] if busy else []
 
 
 def _extremes(gpus: Sequence[Gpu]) -> list[str]:
-    """Most memory on one GPU, power of all, highest temperature; what no GPU tells is left out."""
-    memory, power, heat = (_known(gpus, key) for key in ("memory_used", "power_draw", "temperature"))
+    """Return the most memory used on one GPU, the total power and the highest temperature, as far as known."""
+    memory, power, heat = (_values(gpus, key) for key in ("memory_used", "power_draw", "temperature"))
     return [
         *([f"up to {max(memory) / GIB:.1f} GiB"] if memory else []),
         *([f"{sum(power):.0f} W"] if power else []),
@@ -242,7 +211,7 @@ def _link(pcie: Mapping[str, int | None]) -> str:
 
 
 def _mean_and_max(gpu: Gpu, static: Gpu) -> str:
-    """``93 % (up to 98 %), 18.4 of 20.0 GiB, 118 W (up to 131 W), up to 64 °C``."""
+    """Return ``93 % busy on average, up to 98 %, 18.4 of 20.0 GiB, 118 W, up to 131 W, up to 64 °C``."""
     busy, memory, power, heat = (gpu[key] for key in ("utilization_gpu", "memory_used", "power_draw", "temperature"))
     total = static.get("memory_total")
     parts = [
@@ -251,4 +220,4 @@ def _mean_and_max(gpu: Gpu, static: Gpu) -> str:
         *([f"{power['mean']:.0f} W, up to {power['max']:.0f} W"] if power else []),
         *([f"up to {heat['max']:.0f} °C"] if heat else []),
     ]
-    return ", ".join(parts) or "tells nothing"
+    return ", ".join(parts) or "no figures"

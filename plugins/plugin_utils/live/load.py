@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load on all nodes while it runs: phase, time, tokens a second until now, GPU utilisation."""
+"""Views of the load on all nodes while ``throughput_probe`` runs: phase, time, tokens/s and GPU utilisation."""
 
 from __future__ import annotations
 
@@ -10,65 +10,56 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import view
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import (
-    NodeProgress,
-    cell,
-    clock,
-    cut,
-    labels,
-    name_width,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, Nodes, cell, clock
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
 
-Nodes = Mapping[str, NodeProgress]
-
-#: Columns of a row beside the node's name, the phase and the gauge.
+#: Columns of a row without the node's name, the phase and the gauge.
 _FIXED: t.Final = 38
 _TIME: t.Final = 14
-_NAME: t.Final = 24
+#: Largest widths of the phase and the gauge.
 _PHASE: t.Final = 32
-_BAR: t.Final = 30
-#: More nodes than these get one line together where nothing can be drawn anew.
-_LINES: t.Final = 12
+_GAUGE: t.Final = 30
 
 
 @dataclass(frozen=True)
 class LoadView:
-    """Live pictures of the module ``throughput_probe``."""
+    """Views of the progress of the module ``throughput_probe``."""
 
     style: Style = UNICODE
 
     def table(self, nodes: Nodes, size: Size) -> list[str]:
-        """Title, head and one row a node; where they do not fit, those that still run come first."""
+        """Return a title, a header and one row per node, running nodes first."""
         width = min(size.columns, 140)
-        room = name_width({"node": NodeProgress(0.0), **nodes}, min(_NAME, (width - _FIXED) // 3))
-        phase = min(_PHASE, (width - _FIXED - room) * 3 // 5, max(5, *(len(_short(node)) for node in nodes.values())))
-        gauge = max(1, min(_BAR, width - _FIXED - room - phase))
-        head = f" {'node':<{room}}  {'phase':<{phase}}  {'time':<{_TIME}}   tokens/s  {'GPU utilisation':<{gauge}}"
-        ordered = sorted(nodes, key=lambda name: nodes[name].ended is not None)
-        shown = labels(nodes, room, self.style)
-        rows = [self._row(shown[name], nodes[name], (room, phase, gauge), width) for name in ordered]
+        name = view.name_width(nodes, min(view.NAME_WIDTH, (width - _FIXED) // 3))
+        phase = min(_PHASE, (width - _FIXED - name) * 3 // 5, max(5, *(len(_short(node)) for node in nodes.values())))
+        gauge = max(1, min(_GAUGE, width - _FIXED - name - phase))
+        header = f" {'node':<{name}}  {'phase':<{phase}}  {'time':<{_TIME}}   tokens/s  {'GPU utilisation':<{gauge}}"
+        ordered = sorted(nodes, key=lambda host: nodes[host].ended is not None)
+        shown = view.labels(nodes, name, self.style)
+        rows = [self._row(f" {shown[host]:<{name}}", nodes[host], (phase, gauge), width) for host in ordered]
         title = " " + self.style.fit(self._title(nodes), width - 1)
-        lines = [title, head[:width].rstrip(), *cut(rows, size.rows - 2, self.style)]
+        lines = [title, header[:width].rstrip(), *view.cut(rows, size.rows - 2, self.style)]
         return [self.style.clean(line) for line in lines[: size.rows]]
 
     def plain(self, nodes: Nodes) -> list[str]:
-        """One line a node that runs; of a large fleet one line altogether."""
+        """Return one line per running node, or a single line for a large fleet."""
         running = {name: node for name, node in nodes.items() if node.ended is None}
-        if len(nodes) <= _LINES:
+        if len(nodes) <= view.MANY_NODES:
             return [self.style.clean(f"{name}: {self._plain(node)}") for name, node in running.items()]
-        speeds = [speed for node in running.values() if not node.quiet and (speed := rate(node.progress)) is not None]
-        busy = [value for node in running.values() if not node.quiet for value in _busy(node)]
+        current = [node for node in running.values() if not node.quiet]
+        speeds = [speed for node in current if (speed := rate(node.progress)) is not None]
+        busy = [value for node in current for value in _busy(node)]
         parts = [
             self._title(nodes),
-            *([f"{min(speeds):.0f} to {max(speeds):.0f} tokens/s a node"] if speeds else []),
+            *([f"{min(speeds):.0f} to {max(speeds):.0f} tokens/s per node"] if speeds else []),
             *([f"GPU {statistics.fmean(busy):.0f} %"] if busy else []),
         ]
         return [self.style.clean(", ".join(parts))]
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        """Nothing: the result is printed, and judged, right after."""
+        """Return no lines: the report contains the result."""
         return []
 
     def _title(self, nodes: Nodes) -> str:
@@ -77,29 +68,25 @@ class LoadView:
         parts = [f"load on {len(nodes)} node{'s' if len(nodes) != 1 else ''}", clock(elapsed)]
         return self.style.dot.join([*parts, *([f"{ended} done"] if ended else [])])
 
-    def _row(self, name: str, node: NodeProgress, rooms: tuple[int, int, int], width: int) -> str:
-        room, phase, gauge = rooms
-        label = f" {name:<{room}}"
-        words = node.quiet or node.ended
-        if words:
-            text = f"{label}  {self.style.fit(words, width - len(label) - 2)}"
+    def _row(self, label: str, node: NodeProgress, widths: tuple[int, int], width: int) -> str:
+        phase, gauge = widths
+        if status := node.quiet or node.ended:
+            text = f"{label}  {self.style.fit(status, width - len(label) - 2)}"
             return self.style.paint(text, "fail") if node.failed else text
-        told = node.progress
         busy = _busy(node)
         mean = statistics.fmean(busy) if busy else None
         utilisation = "" if mean is None else f"{self.style.gauge(mean / 100, gauge)} {cell(mean, 3)} %"
         return (
             f"{label}  {self.style.fit(_short(node), phase):<{phase}}  {self.style.fit(_time(node), _TIME):<{_TIME}}"
-            f"  {cell(rate(told), 9, ',.0f')}  {utilisation}"
+            f"  {cell(rate(node.progress), 9, ',.0f')}  {utilisation}"
         ).rstrip()
 
     def _plain(self, node: NodeProgress) -> str:
         if node.quiet:
             return node.quiet
-        told = node.progress
-        speed, busy = rate(told), _busy(node)
+        speed, busy = rate(node.progress), _busy(node)
         parts = [
-            _phase(told),
+            _phase(node.progress),
             _time(node),
             *([f"{speed:,.0f} tokens/s"] if speed is not None else []),
             *([f"GPU {' '.join(f'{value:.0f}' for value in busy)} %"] if busy else []),
@@ -107,36 +94,36 @@ class LoadView:
         return ", ".join(parts)
 
 
-def rate(told: Mapping[str, t.Any]) -> float | None:
-    """Output tokens a second of the step until now; ``None`` before there is anything to tell."""
-    if told.get("phase") == "preparing" or not told.get("tokens") or not told.get("elapsed"):
+def rate(progress: Mapping[str, t.Any]) -> float | None:
+    """Return the output tokens per second of the current step, or None before its first tokens."""
+    if progress.get("phase") == "preparing" or not progress.get("tokens") or not progress.get("elapsed"):
         return None
-    return float(told["tokens"] / told["elapsed"])
+    return float(progress["tokens"] / progress["elapsed"])
 
 
-def _phase(told: Mapping[str, t.Any]) -> str:
-    if told["phase"] == "preparing":
-        return str(told.get("name") or "preparing")
-    return f"step {told['number']} of {told['count']}: {told['name']}"
+def _phase(progress: Mapping[str, t.Any]) -> str:
+    if progress["phase"] == "preparing":
+        return str(progress.get("name") or "preparing")
+    return f"step {progress['number']} of {progress['count']}: {progress['name']}"
 
 
 def _short(node: NodeProgress) -> str:
-    told = node.progress
-    if "number" in told:
-        return f"{told['number']}/{told['count']} {told['name']}"
-    return str(told.get("name") or "preparing")
+    progress = node.progress
+    if "number" in progress:
+        return f"{progress['number']}/{progress['count']} {progress['name']}"
+    return str(progress.get("name") or "preparing")
 
 
 def _time(node: NodeProgress) -> str:
-    """Elapsed of total where the step has a duration, requests of all where it has those, else the time until now."""
-    told, age = node.progress, node.age or 0.0
-    if told["phase"] == "counting":
+    """Return elapsed and total time, or finished and total requests, or the time since the probe started."""
+    progress, age = node.progress, node.age or 0.0
+    if progress["phase"] == "counting":
         return "counting"
-    if told["phase"] == "load" and told["total"]:
-        return f"{clock(min(told['elapsed'] + age, told['total']))} of {clock(told['total'])}"
-    if told["phase"] == "load":
-        return f"{told['finished']}/{told['requests']} req"
-    return clock(told["since"] + age)
+    if progress["phase"] == "load" and progress["total"]:
+        return f"{clock(min(progress['elapsed'] + age, progress['total']))} of {clock(progress['total'])}"
+    if progress["phase"] == "load":
+        return f"{progress['finished']}/{progress['requests']} req"
+    return clock(progress["since"] + age)
 
 
 def _busy(node: NodeProgress) -> list[float]:

@@ -1,79 +1,85 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The samples of all hosts in one table on the controller, whole after every addition."""
+"""Record the GPU samples of all hosts in one table on the controller; the file is valid after every addition."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import threading
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sample_table import COLUMNS, FORMATS, csv_text, rows
 
 _COLUMNS: t.Final = ("host", *COLUMNS)
-_END: t.Final = "\n]\n"
+_END: t.Final = b"\n]\n"
 
 
 class InvalidRecord(ValueError):
-    """No table can be written to this path."""
+    """A path to which no table can be written."""
 
 
 def check_record(path: Path) -> None:
     """Refuse a ``path`` that cannot be written.
 
-    :raises InvalidRecord: says why.
+    :raises InvalidRecord: with the reason.
     """
     if path.suffix not in FORMATS:
-        raise InvalidRecord(f"record is {path}; allowed: a name that ends with {' or '.join(FORMATS)}")
+        raise InvalidRecord(f"record must end with {' or '.join(FORMATS)}, got {str(path)!r}.")
     if path.is_dir():
-        raise InvalidRecord(f"record is {path}; that is a directory")
+        raise InvalidRecord(f"record must be a file, but {str(path)!r} is a directory.")
     if not path.parent.is_dir():
-        raise InvalidRecord(f"record is {path}; the directory {path.parent} does not exist")
-
-
-def begin(path: Path) -> None:
-    """An empty table, in place of what was there.
-
-    :raises OSError: where it cannot be written.
-    """
-    path.write_text(csv_text([], _COLUMNS) if path.suffix == ".csv" else "[" + _END, encoding="utf-8")
-
-
-def add(path: Path, host: str, samples: Sequence[dict[str, t.Any]], started: str) -> None:
-    """More samples of ``host``, behind what is there.
-
-    :raises OSError: where it cannot be written.
-    """
-    table = [{"host": host, **row} for row in rows(samples, started)]
-    if not table:
-        return
-    if path.suffix == ".csv":
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(csv_text(table, _COLUMNS, header=False))
-        return
-    # Over the closing bracket, so that the file is JSON after every addition and none has to be read again.
-    with path.open("r+b") as stream:
-        end = stream.seek(-len(_END), 2)
-        separator = ",\n" if end > 1 else "\n"
-        stream.write((separator + ",\n".join(json.dumps(row) for row in table) + _END).encode())
+        raise InvalidRecord(f"record must be in an existing directory, got {str(path)!r}.")
 
 
 class Recorder:
-    """Adds to the table only what it has not seen; answers of a node overlap."""
+    """Adds the samples of one host to the table; workers of other hosts may write to the same table."""
 
     def __init__(self, path: Path, host: str) -> None:
         self._path = path
         self._host = host
         self._last = -1.0
+        self._lock = threading.Lock()
 
-    def add(self, told: dict[str, t.Any]) -> None:
-        """``told`` has ``samples`` and ``started``, as progress and as result.
+    def begin(self, marker: Path) -> None:
+        """Empty the table, unless another host has done so: it has created ``marker``.
 
-        :raises OSError: where the table cannot be written.
+        :raises OSError: if the table cannot be written.
         """
-        fresh = [sample for sample in told.get("samples") or () if sample["time"] > self._last]
-        if fresh:
-            self._last = fresh[-1]["time"]
-            add(self._path, self._host, fresh, told["started"])
+        with self._open() as stream, contextlib.suppress(FileExistsError):
+            marker.touch(exist_ok=False)
+            stream.truncate(0)
+            stream.write(csv_text([], _COLUMNS).encode() if self._path.suffix == ".csv" else b"[" + _END)
+
+    def add(self, state: dict[str, t.Any]) -> None:
+        """Add those ``samples`` of a progress state or a result that are not in the table yet.
+
+        :raises OSError: if the table cannot be written.
+        """
+        with self._lock:
+            samples = [sample for sample in state.get("samples") or () if sample["time"] > self._last]
+            table = [{"host": self._host, **row} for row in rows(samples, state["started"])] if samples else []
+            if not table:
+                return
+            with self._open() as stream:
+                if self._path.suffix == ".csv":
+                    stream.seek(0, os.SEEK_END)
+                    stream.write(csv_text(table, _COLUMNS, header=False).encode())
+                else:
+                    # Written over the closing bracket, so that no row has to be read again.
+                    end = stream.seek(-len(_END), os.SEEK_END)
+                    separator = b",\n" if end > 1 else b"\n"
+                    stream.write(separator + ",\n".join(map(json.dumps, table)).encode() + _END)
+            self._last = samples[-1]["time"]
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[t.BinaryIO]:
+        """Open the table, which need not exist, and lock it against the workers of other hosts."""
+        with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield stream

@@ -1,21 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's terminal: whether there is one, how large it is, and how a table on it is drawn anew.
-
-Ansible takes its worker processes off the terminal, and their only way to it is ``Display``, which hands every message
-to the main process. So this file looks at the terminal while it is imported, which happens in the main process: the
-strategy loads an action plugin's class there before it starts the first worker.
-"""
+"""Standard output and error of the main process: plain lines, a table that is redrawn, and closed pipes."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
+import threading
+import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _UP: t.Final = "\x1b[{}A\r"
@@ -31,51 +26,82 @@ class Size:
     rows: int
 
 
-def terminal_of(descriptor: int, environment: Mapping[str, str]) -> str | None:
-    """Path of the terminal behind ``descriptor``; ``None`` where there is none that can move its cursor."""
-    if environment.get("TERM", "dumb") == "dumb":
-        return None
-    try:
-        return os.ttyname(descriptor)
-    except OSError:
-        return None
+class Screen:
+    """A terminal, pipe or file that shows ordinary output and, on a terminal, one table below it."""
+
+    def __init__(self, stdout: t.TextIO, stderr: t.TextIO) -> None:
+        self._lock = threading.RLock()
+        self._rows = 0
+        self.written_at = time.monotonic()
+        self.stdout = Stream(stdout, self)
+        self.stderr = Stream(stderr, self)
+
+    @classmethod
+    def install(cls) -> Screen:
+        """Send everything that this process prints from now on through a screen."""
+        screen = cls(sys.stdout, sys.stderr)
+        sys.stdout, sys.stderr = t.cast("tuple[t.TextIO, t.TextIO]", (screen.stdout, screen.stderr))
+        return screen
+
+    def size(self) -> Size | None:
+        """Return the current size of the terminal, or None if output cannot be redrawn."""
+        if os.environ.get("TERM", "dumb") == "dumb":
+            return None
+        try:
+            columns, rows = os.get_terminal_size(self.stdout.fileno())
+        except (OSError, ValueError):
+            return None
+        # Terminals differ in when they wrap after the last column, and the cursor needs a line below the table.
+        return Size(columns - 1, rows - 1) if columns > 1 and rows > 1 else None
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Replace the table by ``lines``, which must fit the terminal."""
+        with self._lock:
+            start = _UP.format(self._rows) if self._rows else ""
+            self._put(self.stdout, start + "".join(f"{line}{_CLEAR_REST_OF_LINE}\n" for line in lines) + _CLEAR_BELOW)
+            self._rows = len(lines)
+
+    def clear(self) -> None:
+        """Remove the table."""
+        with self._lock:
+            if self._rows:
+                self.draw(())
+
+    def write(self, stream: Stream, text: str) -> None:
+        """Write ordinary output in place of the table, which is removed until it is drawn again."""
+        with self._lock:
+            self.clear()
+            self._put(stream, text)
+
+    def _put(self, stream: Stream, text: str) -> None:
+        """Write at once: Python fills a block first if the output is a pipe or a file.
+
+        Once the reader has closed the pipe, the rest is discarded. Otherwise the error would end the thread in which
+        Ansible collects results, and the run would wait for these results for ever.
+        """
+        self.written_at = time.monotonic()
+        try:
+            stream.wrapped.write(text)
+            stream.wrapped.flush()
+        except BrokenPipeError:
+            discard = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(discard, stream.fileno())
+            os.close(discard)
 
 
-def unbuffer(stream: t.Any) -> None:
-    """Let every line of ``stream`` out at once.
+class Stream:
+    """Standard output or error as part of a screen."""
 
-    Into a pipe or a file Python writes blocks, so that a line could wait for minutes until the next task begins.
-    """
-    if isinstance(stream, io.TextIOWrapper):
-        with contextlib.suppress(OSError, ValueError):
-            stream.reconfigure(line_buffering=True)
+    def __init__(self, wrapped: t.TextIO, screen: Screen) -> None:
+        self.wrapped = wrapped
+        self._screen = screen
 
+    def write(self, text: str) -> int:
+        self._screen.write(self, text)
+        return len(text)
 
-#: Terminal of the process that imports this, the main one; ``None`` in a pipeline.
-TERMINAL: t.Final = terminal_of(1, os.environ)
-unbuffer(sys.stdout)
+    def flush(self) -> None:
+        """Do nothing: every write is flushed."""
 
-
-def size_of(terminal: str | None) -> Size | None:
-    """Size of ``terminal`` now, which its user may change at any time; ``None`` where there is no terminal."""
-    if terminal is None:
-        return None
-    try:
-        # Not to become this process's controlling terminal, and only to ask.
-        descriptor = os.open(terminal, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        columns, rows = os.get_terminal_size(descriptor)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    # In the last column some terminals wrap and others wait, and below the last line stands the cursor.
-    return Size(columns - 1, rows - 1) if columns > 1 and rows > 1 else None
-
-
-def redrawn(lines: Sequence[str], before: int) -> str:
-    """What to write so that ``lines`` stand where the ``before`` lines above the cursor stood."""
-    start = _UP.format(before) if before else ""
-    return start + "".join(f"{line}{_CLEAR_REST_OF_LINE}\n" for line in lines) + _CLEAR_BELOW
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self.wrapped, name)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What live pictures of running tasks are made of: a host's state, times, and what fits the screen."""
+"""Parts that the live views share: the progress of a node, times, numbers and names that fit the terminal."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import Style
 
-#: Seconds without news after which a host is said to be silent.
+#: Seconds without progress after which a node is shown as not answering.
 SILENT: t.Final = 10.0
+#: Largest number of nodes that have separate lines if output cannot be redrawn.
+MANY_NODES: t.Final = 12
+#: Widest column of node names.
+NAME_WIDTH: t.Final = 24
 
 
 @dataclass(frozen=True)
 class NodeProgress:
-    """One host of a running task.
+    """Progress of a task on one node.
 
-    ``elapsed`` is seconds since the task began on it, ``age`` seconds since its last news (``None``: none yet),
-    ``progress`` what it told last, ``ended`` ``None`` while it runs, then ``done`` or why it failed.
+    ``elapsed`` is seconds since the task started there, ``age`` seconds since the last ``progress`` (None: none yet).
+    ``ended`` is None while the task runs, then ``done`` or the reason why it failed.
     """
 
     elapsed: float
@@ -34,8 +38,8 @@ class NodeProgress:
 
     @property
     def quiet(self) -> str | None:
-        """What to say of a host in place of figures; ``None`` where there are figures of now."""
-        if self.failed:
+        """Return the text shown in place of figures, or None if there are current figures."""
+        if self.failed or (self.ended and self.age is None):
             return self.ended
         if self.age is None:
             return "starting" if self.elapsed < SILENT else f"no answer for {clock(self.elapsed)}"
@@ -44,35 +48,39 @@ class NodeProgress:
         return None
 
 
+Nodes = Mapping[str, NodeProgress]
+
+
 def clock(seconds: float) -> str:
-    """``0:07``, ``12:30``, ``1:00:00``."""
+    """Return ``0:07``, ``12:30`` or ``1:00:00``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def cell(value: float | None, width: int, form: str = ".0f") -> str:
-    """A number flush right in ``width`` columns, a dash where it is unknown."""
+    """Return a number right-aligned in ``width`` columns, or a dash if it is unknown."""
     return f"{'-' if value is None else format(value, form):>{width}}"
 
 
-def name_width(nodes: Mapping[str, NodeProgress], limit: int) -> int:
-    return min(max((len(name) for name in nodes), default=0), limit)
+def name_width(nodes: Nodes, limit: int) -> int:
+    """Return the width of the column of node names, which has the header ``node``."""
+    return min(max(len("node"), *map(len, nodes)) if nodes else len("node"), limit)
 
 
-def labels(nodes: Mapping[str, NodeProgress], width: int, style: Style) -> dict[str, str]:
-    """Each name in ``width`` columns, so that it can be told from the others: names of a fleet begin and end alike.
+def labels(nodes: Nodes, width: int, style: Style) -> dict[str, str]:
+    """Return each name shortened to ``width`` columns so that names differ: in a fleet, names start and end alike.
 
-    Where they do not fit, the domain that all have goes first, then what stands in the middle of each.
+    If the names are too long, the common domain is removed first, then the middle of each name.
     """
-    if name_width(nodes, width + 1) > width:
+    if max(map(len, nodes), default=0) > width:
         domain = _common_domain(list(nodes))
         return {name: _middle_out(name.removesuffix(domain), width, style) for name in nodes}
     return {name: style.clean(name) for name in nodes}
 
 
 def _common_domain(names: Sequence[str]) -> str:
-    """``.example.com``; nothing of one name alone, nor of addresses, whose end is no domain."""
+    """Return ``.example.com``, or nothing for a single name and for addresses, which have no domain."""
     parts = [name.split(".")[1:] for name in names]
     shared = 0
     for last in zip(*(reversed(part) for part in parts), strict=False):
@@ -91,7 +99,7 @@ def _middle_out(name: str, width: int, style: Style) -> str:
 
 
 def cut(lines: Sequence[str], rows: int, style: Style) -> list[str]:
-    """``lines``, the last ones replaced by their number where they do not fit."""
+    """Return ``lines``; if they do not fit, the last ones are replaced by their number."""
     if len(lines) <= rows:
         return list(lines)
     kept = max(rows - 1, 0)

@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.action import gpu_monitor as subj
 STARTED = "2026-03-01T12:00:00+00:00"
 
 
-def result(*moments):
+def result(*times):
     gpu = {
         "index": 0,
         **dict.fromkeys(("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature"), 7),
@@ -23,58 +23,69 @@ def result(*moments):
         "pcie": {"generation": 4, "width": 16},
         "throttle_reasons": None,
     }
-    samples = [{"time": moment, "gpus": [gpu]} for moment in moments]
+    samples = [{"time": time, "gpus": [gpu]} for time in times]
     return {"started": STARTED, "samples": samples, "error": None, "gpus": [], "summary": []}
 
 
 @pytest.fixture(autouse=True)
-def arguments(monkeypatch, tmp_path):
-    """Stands in for the module; gives the arguments with which it was called."""
+def calls(monkeypatch, tmp_path):
+    """Replaces the module; returns ``alone`` or ``polled`` for every call."""
     calls = []
+    (tmp_path / "local").mkdir()
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
-    monkeypatch.setattr("ansible.plugins.action.display", mock.Mock(verbosity=0))
+    monkeypatch.setattr(NormalAction, "run", lambda *_args: calls.append("alone") or result(0.0, 1.0))
 
-    def run(self, tmp=None, task_vars=None):
-        calls.append(dict(self._task.args))
+    def run_module(self, task_vars, on_progress):
+        calls.append("polled")
+        on_progress(result(0.0))
         return result(0.0, 1.0)
 
-    monkeypatch.setattr(NormalAction, "run", run)
+    monkeypatch.setattr(subject.ActionModule, "run_module", run_module)
     return calls
+
+
+@pytest.fixture(autouse=True)
+def shown(monkeypatch):
+    """States that were sent to the live display."""
+    states = []
+    monkeypatch.setattr(subject.ActionModule, "announce", lambda self, task_vars, view: states.append)
+    return states
 
 
 def table(path):
     return [(row["host"], row["time"]) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
 
 
-def test_without_live_it_is_the_module_alone(run_action, arguments):
+def test_gpu_monitor_without_live_runs_the_module_alone(run_action, calls, shown):
     assert run_action(subject.ActionModule, {"duration": 5}) == result(0.0, 1.0)
-    assert arguments == [{"duration": 5}]
+    assert calls == ["alone"]
+    assert shown == []
 
 
-def test_live(run_action, arguments):
-    run_action(subject.ActionModule, {"live": "yes"})
-    assert "progress_path" in arguments[0]
+def test_gpu_monitor_live_shows_the_last_sample(run_action, calls, shown):
+    assert run_action(subject.ActionModule, {"live": "yes"}) == result(0.0, 1.0)
+    assert calls == ["polled"]
+    assert [sample["time"] for sample in shown[0]["samples"]] == [0.0]
 
 
-def test_record(run_action, tmp_path):
+def test_gpu_monitor_record_has_all_samples(run_action, tmp_path, shown):
     path = tmp_path / "samples.csv"
     recorded = run_action(subject.ActionModule, {"record": str(path)})
     assert recorded["record"] == str(path)
     assert table(path) == [("node-01", "0.0"), ("node-01", "1.0")]
+    assert shown == []
 
 
-def test_hosts_share_one_record(run_action, tmp_path, monkeypatch):
+def test_gpu_monitor_record_is_shared_by_all_hosts(run_action, tmp_path, monkeypatch):
     path = tmp_path / "samples.csv"
     path.write_text("of an earlier run", encoding="utf-8")
-    # Both hosts run the same task.
-    board = subject.LiveAction.board
-    monkeypatch.setattr(subject.ActionModule, "board", lambda self: board(mock.Mock(_task=mock.Mock(_uuid="task"))))
+    monkeypatch.setattr("ansible.playbook.base.get_unique_id", lambda: "same task")
     for host in ("a", "b"):
         run_action(subject.ActionModule, {"record": str(path)}, host=host)
     assert table(path) == [("a", "0.0"), ("a", "1.0"), ("b", "0.0"), ("b", "1.0")]
 
 
-def test_check_mode_writes_nothing(run_action, tmp_path):
+def test_gpu_monitor_in_check_mode_writes_nothing(run_action, tmp_path):
     run_action(subject.ActionModule, {"record": str(tmp_path / "samples.csv")}, check_mode=True)
     assert not (tmp_path / "samples.csv").exists()
 
@@ -82,26 +93,23 @@ def test_check_mode_writes_nothing(run_action, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"record": "samples.xlsx"}, "allowed: a name that ends with .csv or .json"),
-        ({"record": "/nonexistent/samples.csv"}, "does not exist"),
+        ({"record": "samples.xlsx"}, "record must end with .csv or .json"),
+        ({"record": "/nonexistent/samples.csv"}, "record must be in an existing directory"),
         ({"live": "perhaps"}, "live"),
-        ({"duration": -5, "record": "samples.csv"}, "duration is -5"),
+        ({"duration": -5, "record": "samples.csv"}, "got -5"),
         ({"interval": "often"}, "interval"),
         ({"backend": "dcgm"}, "nvidia_smi"),
         ({"durations": 5}, "durations"),
     ],
 )
-def test_impossible_options_start_nothing(run_action, arguments, options, message):
+def test_gpu_monitor_with_invalid_options_starts_nothing(run_action, calls, options, message):
     with pytest.raises(AnsibleActionFail, match=message):
         run_action(subject.ActionModule, options)
-    assert arguments == []
+    assert calls == []
 
 
 @pytest.mark.parametrize("method", ["begin", "add"])
-def test_record_that_cannot_be_written(run_action, tmp_path, monkeypatch, method):
-    def refuse(*_args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(subject.record, method, refuse)
+def test_gpu_monitor_fails_if_the_record_cannot_be_written(run_action, tmp_path, monkeypatch, method):
+    monkeypatch.setattr(subject.Recorder, method, mock.Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(AnsibleActionFail, match="No space left on device"):
         run_action(subject.ActionModule, {"record": str(tmp_path / "samples.csv")})

@@ -6,31 +6,24 @@ from __future__ import annotations
 from unittest import mock
 
 import pytest
-from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.multigpu.vllm.plugins.action import throughput_probe
 
 
 @pytest.fixture(autouse=True)
-def arguments(monkeypatch, tmp_path):
-    """Stands in for the module; gives the arguments with which it was called."""
+def calls(monkeypatch):
+    """Replaces the module; returns ``alone`` or ``polled`` for every call."""
     calls = []
-    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    monkeypatch.setattr("ansible.plugins.action.display", mock.Mock(verbosity=0))
-
-    def run(self, tmp=None, task_vars=None):
-        calls.append(dict(self._task.args))
-        return {"results": []}
-
-    monkeypatch.setattr(NormalAction, "run", run)
+    action = throughput_probe.ActionModule
+    monkeypatch.setattr(NormalAction, "run", lambda *_args: calls.append("alone") or {"results": []})
+    monkeypatch.setattr(action, "run_module", lambda *_args: calls.append("polled") or {"results": []})
+    monkeypatch.setattr(action, "announce", mock.Mock())
     return calls
 
 
-def test_progress_is_asked_for(run_action, arguments):
-    assert run_action(throughput_probe.ActionModule, {"base_url": "http://127.0.0.1"}) == {"results": []}
-    assert set(arguments[0]) == {"base_url", "progress_path"}
-
-
-def test_check_mode_makes_no_load_and_needs_no_progress(run_action, arguments):
-    run_action(throughput_probe.ActionModule, {"base_url": "http://127.0.0.1"}, check_mode=True)
-    assert arguments == [{"base_url": "http://127.0.0.1"}]
+@pytest.mark.parametrize(("check_mode", "call"), [(False, "polled"), (True, "alone")])
+def test_throughput_probe_is_polled_outside_check_mode(run_action, calls, check_mode, call):
+    options = {"base_url": "http://127.0.0.1"}
+    assert run_action(throughput_probe.ActionModule, options, check_mode=check_mode) == {"results": []}
+    assert calls == [call]
+    assert throughput_probe.ActionModule.announce.called == (call == "polled")

@@ -3,6 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -10,10 +15,12 @@ import pytest
 from ansible.executor.stats import AggregateStats
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible_collections.multigpu.vllm.plugins.callback import concise as subject
 from ansible_collections.multigpu.vllm.plugins.callback.concise import (
     MANY_HOSTS,
     CallbackModule,
     counts,
+    debug_message,
     total,
     verdict,
 )
@@ -26,7 +33,7 @@ SUMMARY = {"ok": 3, "changed": 1, "unreachable": 0, "failures": 2, "skipped": 9,
     [
         ("ansible.builtin.fail", {"msg": "a: too slow\n"}, "a: too slow"),
         ("ansible.builtin.assert", {"msg": "plan g2-gpu-x is unknown"}, "plan g2-gpu-x is unknown"),
-        ("multigpu.vllm.tell", {"msg": "over the limit"}, "over the limit"),
+        ("multigpu.vllm.check_options", {"msg": "over the limit"}, "over the limit"),
         ("ansible.builtin.assert", {"msg": "Assertion failed", "assertion": "1 == 2"}, None),
         ("ansible.builtin.command", {"msg": "non-zero return code"}, None),
         ("ansible.builtin.fail", {"msg": "one failed", "results": [{}]}, None),
@@ -40,43 +47,63 @@ SUMMARY = {"ok": 3, "changed": 1, "unreachable": 0, "failures": 2, "skipped": 9,
         ("ansible.builtin.validate_argument_spec", {"msg": "incorrect type for argument_spec"}, None),
     ],
 )
-def test_verdict(action, result, expected):
+def test_verdict_is_the_message_of_a_deliberate_failure(action, result, expected):
     assert verdict(action, result) == expected
 
 
-def test_counts_names_what_is_rare_only_where_it_happened():
+def test_counts_omits_rare_counts_that_are_zero():
     assert counts(SUMMARY) == "ok=3 changed=1 unreachable=0 failed=2 ignored=4"
 
 
-def test_total():
+def test_total_adds_up_the_hosts():
     assert total([SUMMARY, SUMMARY])["ok"] == 6
+
+
+@pytest.mark.parametrize(
+    ("action", "result", "expected"),
+    [
+        ("ansible.builtin.debug", {"msg": "8 GPUs"}, "8 GPUs"),
+        ("debug", {"msg": ["8 GPUs", 7.14]}, "8 GPUs\n7.14"),
+        ("ansible.builtin.debug", {"msg": 0}, "0"),
+        ("ansible.builtin.debug", {"msg": {"gpus": 8}}, None),
+        ("ansible.builtin.debug", {"gpus": 8}, None),
+        ("ansible.builtin.debug", {"msg": "All items completed", "results": []}, None),
+        ("ansible.builtin.command", {"msg": "8 GPUs"}, None),
+    ],
+)
+def test_debug_message_is_a_text_or_lines(action, result, expected):
+    assert debug_message(action, result) == expected
 
 
 @pytest.fixture
 def callback(monkeypatch):
-    """The callback with a terminal of lines; what Ansible's own output is asked to show is in ``default``."""
-    made = CallbackModule()
-    made.lines = []
+    """The callback; ``lines`` has what it printed, ``default`` the calls of Ansible's default callback."""
+    callback = CallbackModule()
+    callback.lines = []
 
     def display(line, screen_only=False, log_only=False, **_how):
         if not log_only:
-            made.lines.append(line)
+            callback.lines.append(line)
 
-    made._display = SimpleNamespace(verbosity=0, display=display, banner=made.lines.append)
-    made.default = mock.Mock()
+    callback._display = SimpleNamespace(verbosity=0, display=display, banner=callback.lines.append)
+    callback.default = mock.Mock()
     for name in (
         "v2_runner_on_failed",
         "v2_runner_item_on_failed",
         "v2_runner_on_unreachable",
         "v2_runner_on_ok",
+        "v2_runner_item_on_ok",
+        "v2_playbook_on_start",
+        "v2_playbook_on_task_start",
+        "v2_playbook_on_handler_task_start",
         "v2_runner_retry",
         "v2_playbook_on_include",
     ):
-        monkeypatch.setattr(DefaultCallback, name, getattr(made.default, name))
-    monkeypatch.setattr(DefaultCallback, "v2_playbook_on_stats", made.default.stats)
-    monkeypatch.setattr(made, "_print_task_banner", lambda _task: made.lines.append("TASK"))
-    monkeypatch.setattr(made, "get_option", lambda _name: False)
-    return made
+        monkeypatch.setattr(DefaultCallback, name, getattr(callback.default, name))
+    monkeypatch.setattr(DefaultCallback, "v2_playbook_on_stats", callback.default.stats)
+    monkeypatch.setattr(callback, "_print_task_banner", lambda _task: callback.lines.append("TASK"))
+    monkeypatch.setattr(callback, "get_option", lambda _name: False)
+    return callback
 
 
 def outcome(action="ansible.builtin.fail", **result):
@@ -86,73 +113,73 @@ def outcome(action="ansible.builtin.fail", **result):
     )
 
 
-def test_a_verdict_is_one_line_and_names_the_host_once(callback):
+def test_failure_is_one_line_with_the_host(callback):
     callback.v2_runner_on_failed(outcome(msg="gpu-1: vLLM uses 1 of 4 GPUs"))
     assert callback.lines == ["TASK", "fatal: [gpu-1]: FAILED! vLLM uses 1 of 4 GPUs"]
     assert not callback.default.v2_runner_on_failed.called
 
 
-def test_lines_of_a_verdict_stand_under_it(callback):
+def test_failure_indents_further_lines(callback):
     callback.v2_runner_on_failed(outcome(msg="one\ntwo"), ignore_errors=True)
     assert callback.lines == ["TASK", "fatal: [gpu-1]: FAILED! one\n    two", "...ignoring"]
 
 
-def test_an_unexpected_failure_keeps_all_its_details(callback):
+def test_failure_by_accident_is_shown_as_ansible_does(callback):
     result = outcome("ansible.builtin.command", msg="non-zero return code")
     callback.v2_runner_on_failed(result, ignore_errors=True)
     callback.default.v2_runner_on_failed.assert_called_once_with(result, ignore_errors=True)
     assert callback.lines == []
 
 
-def test_an_unreachable_host_is_one_line(callback):
+def test_unreachable_host_is_one_line(callback):
     callback.v2_runner_on_unreachable(outcome(msg="Task failed: Failed to connect"))
     assert callback.lines == ["TASK", "fatal: [gpu-1]: UNREACHABLE! Failed to connect"]
 
 
-def test_an_unreachable_host_without_a_message(callback):
+def test_unreachable_host_without_message_is_shown_as_ansible_does(callback):
     callback.v2_runner_on_unreachable(outcome())
     assert callback.default.v2_runner_on_unreachable.called
 
 
-def test_of_a_loop_each_lost_host_is_one_line(callback):
-    lost = {"unreachable": True, "msg": "Task failed: Failed to connect"}
-    callback.v2_runner_item_on_failed(outcome("multigpu.vllm.clock_offset", item="load-2", **lost))
-    callback.v2_runner_on_unreachable(outcome(results=[lost], msg="All items completed"))
+def test_unreachable_host_of_a_loop_is_one_line(callback):
+    unreachable = {"unreachable": True, "msg": "Task failed: Failed to connect"}
+    callback.v2_runner_item_on_failed(outcome("multigpu.vllm.clock_offset", item="load-2", **unreachable))
+    callback.v2_runner_on_unreachable(outcome(results=[unreachable], msg="All items completed"))
     assert callback.lines == ["TASK", "fatal: [gpu-1]: UNREACHABLE! Failed to connect"]
     failed = outcome("multigpu.vllm.clock_offset", item="load-2", msg="no time")
     callback.v2_runner_item_on_failed(failed)
     callback.default.v2_runner_item_on_failed.assert_called_once_with(failed)
 
 
-def test_a_job_that_goes_on_is_no_news(callback):
+def test_poll_of_a_job_is_hidden(callback):
     callback.v2_runner_retry(outcome("ansible.builtin.async_status"))
     assert not callback.default.v2_runner_retry.called
     callback.v2_runner_retry(outcome("ansible.builtin.uri"))
     assert callback.default.v2_runner_retry.called
 
 
-def test_included_files_are_not_news(callback):
+def test_included_files_are_hidden(callback):
     callback.v2_runner_on_ok(SimpleNamespace(task=TaskInclude()))
     callback.v2_playbook_on_include(mock.Mock())
     assert callback.lines == []
     assert not callback.default.mock_calls
 
 
-def test_other_results_are_shown_as_ansible_does(callback):
+def test_ok_result_is_shown_as_ansible_does(callback):
     callback.v2_runner_on_ok(outcome("ansible.builtin.ping"))
     assert callback.default.v2_runner_on_ok.called
 
 
 @pytest.mark.parametrize(("changed", "shown"), [(False, 1), (True, 0)])
-def test_a_warning_is_shown_although_its_task_is_not(callback, monkeypatch, changed, shown):
-    """Where the task changed something, Ansible's own output shows both."""
+def test_warning_of_a_hidden_task_is_shown(callback, monkeypatch, changed, shown):
+    """If the task changed something, Ansible's default callback shows both."""
     warned = mock.Mock()
     monkeypatch.setattr(callback, "_handle_warnings", warned)
     callback.v2_runner_on_ok(outcome("ansible.builtin.ping", changed=changed, warnings=["no option"]))
     assert warned.call_count == shown
 
 
-def test_verbose_shows_everything_as_ansible_does(callback):
+def test_verbose_output_is_as_ansible_does(callback):
     callback._display.verbosity = 1
     callback.v2_runner_on_failed(outcome(msg="no"))
     callback.v2_runner_on_unreachable(outcome(msg="no"))
@@ -166,13 +193,13 @@ def test_verbose_shows_everything_as_ansible_does(callback):
 
 
 def stats(hosts, failed=()):
-    gathered = AggregateStats()
+    statistics = AggregateStats()
     for host in hosts:
-        gathered.increment("failures" if host in failed else "ok", host)
-    return gathered
+        statistics.increment("failures" if host in failed else "ok", host)
+    return statistics
 
 
-def test_the_recap_of_a_few_hosts_names_each(callback):
+def test_recap_of_few_hosts_has_a_line_per_host(callback):
     callback.v2_playbook_on_stats(stats(["gpu-1", "gpu-20"], failed=["gpu-20"]))
     assert callback.lines == [
         "PLAY RECAP",
@@ -182,7 +209,7 @@ def test_the_recap_of_a_few_hosts_names_each(callback):
     ]
 
 
-def test_the_recap_of_a_fleet_names_those_that_failed(callback):
+def test_recap_of_many_hosts_lists_failed_hosts(callback):
     hosts = [f"gpu-{number}" for number in range(MANY_HOSTS + 1)]
     callback.v2_playbook_on_stats(stats(hosts, failed=["gpu-3"]))
     assert callback.lines == [
@@ -193,14 +220,138 @@ def test_the_recap_of_a_fleet_names_those_that_failed(callback):
     ]
 
 
-def test_the_recap_of_a_healthy_fleet_is_one_line(callback):
+def test_recap_of_many_healthy_hosts_is_one_line(callback):
     callback.v2_playbook_on_stats(stats([f"gpu-{number}" for number in range(MANY_HOSTS + 1)]))
     assert callback.lines[1:-1] == [f"{MANY_HOSTS + 1} hosts : ok={MANY_HOSTS + 1} changed=0 unreachable=0 failed=0"]
 
 
-def test_custom_stats_are_shown_where_asked_for(callback, monkeypatch):
+def test_custom_stats_are_shown_as_ansible_does(callback, monkeypatch):
     monkeypatch.setattr(callback, "get_option", lambda name: name == "show_custom_stats")
-    gathered = stats(["gpu-1"])
-    gathered.custom = {"_run": {"cost": 1}}
-    callback.v2_playbook_on_stats(gathered)
+    statistics = stats(["gpu-1"])
+    statistics.custom = {"_run": {"cost": 1}}
+    callback.v2_playbook_on_stats(statistics)
     assert callback.default.stats.called
+
+
+@pytest.mark.parametrize("event", ["v2_runner_on_ok", "v2_runner_item_on_ok"])
+def test_debug_message_is_printed_without_header(callback, event):
+    getattr(callback, event)(outcome("ansible.builtin.debug", msg=["8 GPUs", "7.14 USD an hour"]))
+    assert callback.lines == ["8 GPUs\n7.14 USD an hour"]
+    assert not getattr(callback.default, event).called
+
+
+def test_item_of_another_task_is_shown_as_ansible_does(callback):
+    callback.v2_runner_item_on_ok(outcome("ansible.builtin.ping"))
+    assert callback.default.v2_runner_item_on_ok.called
+
+
+@pytest.fixture
+def live(callback):
+    callback._live = mock.Mock()
+    return callback._live
+
+
+@pytest.mark.parametrize(
+    ("action", "name"), [("ansible.builtin.apt", "Install the driver"), ("ansible.builtin.pause", None)]
+)
+def test_start_of_a_task_is_passed_to_the_live_display(callback, live, action, name):
+    task = SimpleNamespace(action=action, get_name=lambda: "Install the driver")
+    callback.v2_playbook_on_task_start(task, False)
+    callback.v2_playbook_on_handler_task_start(task)
+    assert live.begin_task.call_args_list == 2 * [mock.call(name)]
+    callback.default.v2_playbook_on_task_start.assert_called_once_with(task, False)
+    callback.default.v2_playbook_on_handler_task_start.assert_called_once_with(task)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "v2_runner_on_ok",
+        "v2_runner_on_failed",
+        "v2_runner_on_unreachable",
+        "v2_runner_item_on_ok",
+        "v2_runner_item_on_failed",
+    ],
+)
+def test_result_of_a_host_is_passed_to_the_live_display(callback, live, event):
+    getattr(callback, event)(outcome("ansible.builtin.ping", msg="no", changed=True))
+    live.end_host.assert_called_once_with("1", "gpu-1", {"msg": "no", "changed": True})
+
+
+def test_start_of_the_playbook_starts_the_live_display(callback, monkeypatch):
+    made = mock.Mock()
+    monkeypatch.setattr(subject, "LiveDisplay", made)
+    monkeypatch.setattr(subject.Screen, "install", mock.Mock())
+    callback.v2_playbook_on_start(mock.Mock())
+    assert callback._live is made.return_value
+    assert callback._live.start.called
+    assert callback.default.v2_playbook_on_start.called
+
+
+#: Hosts of a playbook that prints more than a pipe holds.
+HOSTS = ("a", "b", "c", "d")
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Print many lines
+      ansible.builtin.debug:
+        msg: "{{ range(5000) | map('string') | list }}"
+    - name: Print from a worker process
+      many_lines:
+    - name: Finish the run
+      ansible.builtin.copy:
+        content: finished
+        dest: "{{ directory }}/{{ inventory_hostname }}"
+        mode: "0600"
+"""
+
+ACTION = """
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        self._display.display("line\\n" * 50_000)
+        return {"changed": False}
+"""
+
+
+@pytest.mark.parametrize(("failing", "code"), [(False, 0), (True, 2)])
+def test_run_finishes_if_the_reader_of_its_output_exits(tmp_path, failing, code):
+    """As in ``ansible-playbook ... | head -3``: the run neither hangs nor fails for it."""
+    playbook = tmp_path / "playbook.yml"
+    failure = "    - ansible.builtin.fail:\n        msg: too slow\n" if failing else ""
+    playbook.write_text(PLAYBOOK + failure, encoding="utf-8")
+    (tmp_path / "action_plugins").mkdir()
+    (tmp_path / "action_plugins/many_lines.py").write_text(ACTION, encoding="utf-8")
+    variables = {
+        "directory": str(tmp_path),
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+    }
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        ",".join(HOSTS),
+        "-e",
+        json.dumps(variables),
+    ]
+    environment = {
+        **os.environ,
+        "ANSIBLE_STDOUT_CALLBACK": "multigpu.vllm.concise",
+        "ANSIBLE_DISPLAY_OK_HOSTS": "false",
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp"),
+        "ANSIBLE_HOME": str(tmp_path / "home"),
+    }
+    with subprocess.Popen(
+        [*command, str(playbook)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        lines = [run.stdout.readline() for _number in range(3)]
+        run.stdout.close()
+        try:
+            assert run.wait(timeout=60) == code
+        finally:
+            run.kill()
+    assert lines[1].startswith("PLAY [all]")
+    assert [(tmp_path / host).read_text(encoding="utf-8") for host in HOSTS] == ["finished"] * len(HOSTS)

@@ -13,10 +13,10 @@ def masked():
     return signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_thread_takes_no_signal_to_end():
+def test_start_blocks_ending_signals_in_the_thread():
     seen, before = [], masked()
     thread = threading.Thread(target=lambda: seen.append(masked()))
     subject.start(thread)
     thread.join()
     assert seen[0] >= subject.ENDING
-    assert masked() == before, "the one who starts it still does"
+    assert masked() == before, "the caller still handles them"

@@ -30,133 +30,117 @@ def path(tmp_path):
     return tmp_path / "progress.json"
 
 
-def read(path):
-    """As a reader does: take the content, and say so by the access time."""
-    state = json.loads(path.read_text(encoding="utf-8"))
+@pytest.fixture
+def heartbeat(path, clock):
+    heartbeat = subject.Heartbeat(str(path), clock)
+    assert not heartbeat.missed()
+    return heartbeat
+
+
+def touch(path):
+    """Send a heartbeat: give the file another modification time."""
     stamp = os.stat(path)
-    os.utime(path, ns=(stamp.st_atime_ns + 1_000_000, stamp.st_mtime_ns))
-    return state
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1_000_000))
 
 
-def test_every_version_is_whole(path, clock):
-    progress = subject.ProgressFile(str(path), 15, clock)
-    for number in range(3):
-        progress.write({"number": number})
-        assert read(path) == {"number": number}
-    assert [entry.name for entry in path.parent.iterdir()] == ["progress.json"]
-
-
-def test_without_a_reader_nothing_is_abandoned(path, clock):
-    progress = subject.ProgressFile(str(path), 15, clock)
+def test_heartbeat_without_reader_is_never_missed(heartbeat, clock):
     for _hour in range(3):
-        progress.write({})
         clock.now += 3600
-        assert not progress.abandoned
+        assert not heartbeat.missed()
 
 
-def test_reader_that_stays_is_no_reason_to_end(path, clock):
-    progress = subject.ProgressFile(str(path), 15, clock)
-    for _visit in range(5):
-        progress.write({})
-        read(path)
-        clock.now += 10
-        progress.write({})
-        assert not progress.abandoned
+def test_heartbeat_in_time_is_not_missed(heartbeat, path, clock):
+    for _read in range(5):
+        touch(path)
+        assert not heartbeat.missed()
+        clock.now += subject.HEARTBEAT_TIMEOUT
+        assert not heartbeat.missed()
 
 
-def test_reader_that_went_away(path, clock):
-    progress = subject.ProgressFile(str(path), 15, clock)
-    progress.write({})
-    read(path)
-    progress.write({})
-    clock.now += 14.9
-    progress.write({})
-    assert not progress.abandoned
-    clock.now += 0.2
-    progress.write({})
-    assert progress.abandoned
+def test_heartbeat_is_missed_after_the_timeout(heartbeat, path, clock):
+    touch(path)
+    assert not heartbeat.missed()
+    clock.now += subject.HEARTBEAT_TIMEOUT + 0.1
+    assert heartbeat.missed()
 
 
-def test_file_that_someone_removed_comes_back(path, clock):
-    progress = subject.ProgressFile(str(path), 15, clock)
-    progress.write({"number": 1})
+def test_heartbeat_file_is_writable_for_another_user(heartbeat, path):
+    """The reader may be another user than the module (become)."""
+    assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_heartbeat_file_that_was_removed_is_made_again(heartbeat, path):
     path.unlink()
-    progress.write({"number": 2})
-    assert read(path) == {"number": 2}
+    assert not heartbeat.missed()
+    assert path.exists()
 
 
-def test_remove_twice(path, clock):
-    progress = subject.ProgressFile(str(path), 15, clock)
-    progress.write({})
-    progress.remove()
-    progress.remove()
-    assert not path.exists()
-
-
-def test_published_while_the_block_runs(path):
-    asked = threading.Event()
+def test_published_replaces_the_file_while_the_block_runs(path):
+    states = iter(range(1000))
+    seen = threading.Event()
 
     def snapshot():
-        asked.set()
-        return {"phase": "loading"}
+        number = next(states)
+        if number:
+            # The version before this one has been written.
+            assert json.loads(path.read_text(encoding="utf-8")) == {"number": number - 1}
+            assert path.stat().st_mode & 0o777 == 0o644
+            seen.set()
+        return {"number": number}
 
-    with subject.published(str(path), snapshot, patience=60, on_abandoned=pytest.fail, period=0.001):
-        assert asked.wait(10)
+    with subject.published(str(path), snapshot, period=0.001):
+        assert seen.wait(10)
     assert not list(path.parent.iterdir())
 
 
-def test_published_file_is_gone_after_a_failure(path):
-    with pytest.raises(RuntimeError), subject.published(str(path), dict, patience=60, on_abandoned=pytest.fail):
+def test_published_removes_the_file_after_a_failure(path):
+    with pytest.raises(RuntimeError), subject.published(str(path), dict):
         raise RuntimeError
     assert not list(path.parent.iterdir())
 
 
-def test_published_calls_for_help_when_the_reader_is_gone(path):
-    written, called = threading.Event(), threading.Event()
-
-    def snapshot():
-        if path.exists():
-            written.set()
-        return {}
-
-    with subject.published(str(path), snapshot, patience=0, on_abandoned=called.set, period=0.001):
-        assert written.wait(10)
-        # A version may be replaced between looking and touching, so the reader comes until it was noticed.
-        while not called.wait(0.01):
-            try:
-                read(path)
-            except FileNotFoundError:
-                continue
+def test_published_ends_the_block_if_heartbeats_stop(path, monkeypatch):
+    monkeypatch.setattr(subject, "HEARTBEAT_TIMEOUT", 0)
+    heartbeat = path.with_name(path.name + subject.HEARTBEAT_SUFFIX)
+    with pytest.raises(SystemExit) as ended, subject.published(str(path), dict, period=0.001):
+        while not heartbeat.exists():
+            threading.Event().wait(0.001)
+        # The module may not have seen the file's first modification time yet.
+        for _attempt in range(10_000):
+            touch(heartbeat)
+            threading.Event().wait(0.001)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not list(path.parent.iterdir())
 
 
-def test_published_calls_for_help_when_nobody_waits_for_the_result(path, monkeypatch):
-    called = threading.Event()
+def test_published_ends_the_block_if_nothing_reads_standard_output(path, monkeypatch):
     read_end, write_end = os.pipe()
     monkeypatch.setattr(subject, "STDOUT", write_end)
-    with subject.published(str(path), dict, patience=3600, on_abandoned=called.set, period=0.001):
+    with pytest.raises(SystemExit), subject.published(str(path), dict, period=0.001):
         os.close(read_end)
-        assert called.wait(10)
+        threading.Event().wait(10)
     os.close(write_end)
+    assert not list(path.parent.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_other_end(kind):
+def test_hung_up_if_the_other_end_is_closed(kind):
     if kind == "pipe":
-        there_end, here_end = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
+        other, end = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
     else:
-        here_end, there_end = socket.socketpair()
-    with here_end:
-        assert not subject.hung_up(here_end.fileno())
-        there_end.close()
-        assert subject.hung_up(here_end.fileno())
+        end, other = socket.socketpair()
+    with end:
+        assert not subject.hung_up(end.fileno())
+        other.close()
+        assert subject.hung_up(end.fileno())
 
 
-def test_file_has_no_other_end(tmp_path):
+def test_hung_up_is_false_for_a_file(tmp_path):
     with (tmp_path / "output").open("w", encoding="utf-8") as stream:
         assert not subject.hung_up(stream.fileno())
 
 
-def test_publishing_survives_a_full_disk(path, monkeypatch):
+def test_published_survives_a_full_disk(path, monkeypatch):
     tried = threading.Event()
 
     def refuse(*_args):
@@ -164,40 +148,33 @@ def test_publishing_survives_a_full_disk(path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(subject, "replace_text", refuse)
-    with subject.published(str(path), dict, patience=60, on_abandoned=pytest.fail, period=0.001):
+    with subject.published(str(path), dict, period=0.001):
         assert tried.wait(10)
 
 
-def test_no_path_is_no_work():
-    with subject.published(None, pytest.fail, patience=0, on_abandoned=pytest.fail):
+def test_published_without_path_does_nothing():
+    with subject.published(None, pytest.fail):
         pass
 
 
-@pytest.mark.parametrize("wrong", ["relative.json", "/nonexistent/progress.json"])
-def test_impossible_path(wrong):
-    with pytest.raises(subject.InvalidProgressPath, match=wrong), subject.published(wrong, dict, patience=60):
+@pytest.mark.parametrize("invalid", ["relative.json", "/nonexistent/progress.json"])
+def test_published_refuses_an_invalid_path(invalid):
+    with pytest.raises(subject.InvalidProgressPath, match=invalid), subject.published(invalid, dict):
         pytest.fail("must not start")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_path_without_permission(tmp_path):
+def test_check_path_refuses_a_directory_without_permission(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(subject.InvalidProgressPath, match="not writable"):
+    with pytest.raises(subject.InvalidProgressPath, match="in a writable directory"):
         subject.check_path(str(tmp_path / "progress.json"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_to_end_leaves_nothing(path, number):
+def test_published_ends_the_block_on_a_signal(path, number):
     before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as ended, subject.published(str(path), dict, patience=60):
+    with pytest.raises(SystemExit) as ended, subject.published(str(path), dict):
         signal.raise_signal(number)
     assert ended.value.code == 128 + number
     assert not list(path.parent.iterdir())
     assert signal.getsignal(number) is before
-
-
-def test_abandoned_module_ends_as_by_a_signal(path, monkeypatch):
-    monkeypatch.setattr(subject, "hung_up", lambda _descriptor: True)
-    with pytest.raises(SystemExit), subject.published(str(path), dict, patience=60, period=0.001):
-        threading.Event().wait(10)
-    assert not list(path.parent.iterdir())

@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.modules import gpu_monitor
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch):
-    """A node without GPU, whatever the machine that runs the tests has."""
+    """Simulate a node without GPU on every machine that runs the tests."""
 
     def missing(backend):
         raise GpuUnavailable("no_driver")
@@ -25,7 +25,7 @@ def _no_gpu(monkeypatch):
 
 @pytest.fixture
 def play(capsys):
-    """Runs the module with these options, and gives its exit code and result."""
+    """Runs the module and returns its exit code and result."""
 
     def run(**options):
         with patch_module_args(options), pytest.raises(SystemExit) as ended:
@@ -35,7 +35,7 @@ def play(capsys):
     return run
 
 
-def test_node_without_driver_is_no_failure_of_the_module(play):
+def test_gpu_monitor_without_driver_succeeds(play):
     code, result = play()
     assert code == 0
     assert result["changed"] is False
@@ -45,29 +45,29 @@ def test_node_without_driver_is_no_failure_of_the_module(play):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"duration": -1}, "duration is -1"),
+        ({"duration": -1}, "got -1"),
         ({"interval": "often"}, "interval"),
         ({"backend": "dcgm"}, "nvidia_smi"),
         ({"output": "/tmp/samples.txt"}, ".csv or .json"),
         ({"progress_path": "/nonexistent/progress.json"}, "/nonexistent/progress.json"),
     ],
 )
-def test_bad_input_is_told(play, options, message):
+def test_gpu_monitor_refuses_invalid_options(play, options, message):
     code, result = play(**options)
     assert code == 1
     assert message in result["msg"]
 
 
-def test_result_is_documented(play):
+def test_gpu_monitor_documents_its_result(play):
     _code, result = play()
     documented = yaml.safe_load(gpu_monitor.RETURN)
     assert set(documented) - {"record"} == set(result) - {"changed", "invocation"}
 
 
-def test_specification_is_the_one_documented():
+def test_gpu_monitor_documents_its_options():
     documented = yaml.safe_load(gpu_monitor.DOCUMENTATION)["options"]
-    assert set(documented) == set(gpu_monitor.ARGUMENT_SPEC)
-    for name, option in gpu_monitor.ARGUMENT_SPEC.items():
+    assert set(documented) == set(monitor.ARGUMENT_SPEC)
+    for name, option in monitor.ARGUMENT_SPEC.items():
         assert documented[name]["type"] == option["type"], name
         assert documented[name].get("choices") == option.get("choices"), name
         assert documented[name].get("default") == option.get("default"), name

@@ -29,21 +29,21 @@ def progress(clock):
     return subject.LoadProgress(clock)
 
 
-def test_before_the_first_step(progress, clock):
+def test_snapshot_before_the_first_step_is_preparing(progress, clock):
     clock.now += 3
     assert progress.snapshot() == {"phase": "preparing", "since": 3.0, "gpus": []}
 
 
-def test_a_step_that_prepares_the_others(progress):
+def test_snapshot_of_a_warm_up_is_preparing(progress):
     progress.begin(Step("warm-up", 128, 32, 4, 4), STEPS)
     progress.update(64, 2)
-    told = progress.snapshot()
-    assert (told["phase"], told["name"]) == ("preparing", "warm-up")
+    snapshot = progress.snapshot()
+    assert (snapshot["phase"], snapshot["name"]) == ("preparing", "warm-up")
     progress.end()
     assert progress.snapshot()["phase"] == "preparing"
 
 
-def test_a_step(progress, clock):
+def test_snapshot_of_a_step_has_its_figures(progress, clock):
     clock.now += 10
     progress.begin(STEPS[1], STEPS)
     clock.now += 4
@@ -66,22 +66,22 @@ def test_a_step(progress, clock):
     assert progress.snapshot()["phase"] == "counting"
 
 
-def test_a_step_begins_with_nothing_from_the_last_one(progress):
+def test_begin_resets_the_figures(progress):
     progress.begin(STEPS[0], STEPS)
     progress.update(256, 4)
     progress.end()
     progress.begin(STEPS[1], STEPS)
-    told = progress.snapshot()
-    assert (told["phase"], told["tokens"], told["finished"], told["elapsed"]) == ("load", 0, 0, 0.0)
+    snapshot = progress.snapshot()
+    assert (snapshot["phase"], snapshot["tokens"], snapshot["finished"], snapshot["elapsed"]) == ("load", 0, 0, 0.0)
 
 
-def test_gpus_of_the_last_sample(progress):
+def test_snapshot_has_the_gpus_of_the_last_sample(progress):
     gpus = [
         {"index": 0, "utilization_gpu": 93, "power_draw": 1},
         {"index": 1, "utilization_gpu": None, "power_draw": 2},
     ]
     samples = [{"time": 0.0, "gpus": []}, {"time": 0.1, "gpus": gpus}]
     progress.watch_gpus(lambda count: samples[-count:])
-    told = progress.snapshot()
-    assert told["gpus"] == [{"index": 0, "utilization_gpu": 93}, {"index": 1, "utilization_gpu": None}]
-    json.dumps(told)
+    snapshot = progress.snapshot()
+    assert snapshot["gpus"] == [{"index": 0, "utilization_gpu": 93}, {"index": 1, "utilization_gpu": None}]
+    json.dumps(snapshot)

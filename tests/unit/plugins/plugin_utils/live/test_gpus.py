@@ -18,8 +18,8 @@ WINDOW = Size(79, 23)
 VIEW = subject.GpuView()
 
 
-def gpu(index=0, **values):
-    known = {
+def gpu(index=0, **changes):
+    values = {
         "index": index,
         "utilization_gpu": 93,
         "utilization_memory": 60,
@@ -30,7 +30,7 @@ def gpu(index=0, **values):
         "pcie": {"generation": 4, "width": 16},
         "throttle_reasons": ["sw_power_cap"],
     }
-    return {**known, **values}
+    return {**values, **changes}
 
 
 def unknown(index=0):
@@ -46,7 +46,7 @@ def node(*gpus, elapsed=8.0, age=0.4, ended=None, total=60.0):
     return NodeProgress(elapsed + 2, age, progress, ended)
 
 
-def test_table():
+def test_table_has_one_row_per_gpu():
     nodes = {"node-1": node(gpu(0), gpu(1, utilization_gpu=0)), "node-2": node(gpu(0))}
     assert VIEW.table(nodes, WINDOW) == [
         " GPUs of 2 nodes · 0:08 of 1:00 · 2 of 3 GPUs busy",
@@ -57,30 +57,28 @@ def test_table():
     ]
 
 
-def test_time_goes_on_between_two_answers_and_not_beyond_the_end():
+def test_table_time_advances_between_polls_up_to_the_end():
     assert "0:11 of 1:00" in VIEW.table({"n": node(gpu(), age=3.2)}, WINDOW)[0]
     assert "1:00 of 1:00" in VIEW.table({"n": node(gpu(), elapsed=59.0, age=3.2)}, WINDOW)[0]
 
 
-def test_gpu_that_tells_nothing():
+def test_table_shows_dashes_for_unknown_values():
     assert VIEW.table({"n": node(unknown())}, WINDOW)[2].split() == ["n", "0", "-", "%", *"-/", "20.0", *"----"]
 
 
-def test_gpu_that_is_slowed_down_is_marked_and_told():
+def test_table_marks_a_slowed_gpu_and_names_the_reason():
     slowed = gpu(throttle_reasons=["hw_thermal_slowdown", "sw_power_cap"])
     lines = VIEW.table({"n": node(slowed)}, WINDOW)
     assert "2175!" in lines[2]
     assert lines[-1] == " ! slowed by hw thermal slowdown"
-    wide = VIEW.table({"n": node(slowed)}, Size(119, 40))
-    assert wide[2].endswith("2175!  4x16  hw thermal slowdown")
-    assert len(wide) == 3
+    assert VIEW.table({"n": node(slowed)}, Size(119, 40))[-1] == lines[-1]
 
 
-def test_gpu_at_its_power_limit_is_as_it_should_be():
+def test_table_does_not_mark_a_gpu_at_its_power_limit():
     assert "!" not in "".join(VIEW.table({"n": node(gpu())}, WINDOW))
 
 
-def test_nodes_without_figures():
+def test_table_shows_a_status_for_nodes_without_figures():
     nodes = {
         "begins": NodeProgress(0.5),
         "silent": node(gpu(), age=42.0),
@@ -88,11 +86,11 @@ def test_nodes_without_figures():
         "empty": NodeProgress(3, 0.1, {"elapsed": 1, "total": 60, "gpus": [], "samples": [{"time": 0, "gpus": []}]}),
         "first": NodeProgress(3, 0.1, {"elapsed": 0, "total": 60, "gpus": [{"index": 0}], "samples": []}),
     }
-    words = [line.split(maxsplit=1)[1] for line in VIEW.table(nodes, WINDOW)[2:]]
-    assert words == ["starting", "no answer for 0:42", "Failed to connect to the host via ssh", "no GPU", "starting"]
+    texts = [line.split(maxsplit=1)[1] for line in VIEW.table(nodes, WINDOW)[2:]]
+    assert texts == ["starting", "no answer for 0:42", "Failed to connect to the host via ssh", "no GPU", "starting"]
 
 
-def test_one_row_a_node_where_the_gpus_do_not_fit():
+def test_table_has_one_row_per_node_if_the_gpus_do_not_fit():
     nodes = {
         f"node-{number}": node(*(gpu(index, utilization_gpu=10 * index) for index in range(8))) for number in range(5)
     }
@@ -123,7 +121,7 @@ def test_table_fits_the_window(names, gpus, columns, rows, busy, memory, throttl
     assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in lines) <= columns
 
 
-def test_plain_line_for_each_node():
+def test_plain_has_one_line_per_node():
     nodes = {"a": node(gpu(0), gpu(1, temperature=70, throttle_reasons=["hw_slowdown"])), "b": NodeProgress(1.0)}
     assert VIEW.plain(nodes) == [
         "a: 0:08 of 1:00, GPU 93 93 %, up to 18.4 GiB, 237 W, up to 70 °C, slowed by hw slowdown",
@@ -131,18 +129,18 @@ def test_plain_line_for_each_node():
     ]
 
 
-def test_node_that_has_ended_has_said_so():
+def test_plain_omits_nodes_that_have_ended():
     assert VIEW.plain({"a": node(gpu(), ended="done"), "b": node(gpu())})[0].startswith("b: ")
 
 
-def test_plain_line_for_a_large_fleet():
+def test_plain_of_a_large_fleet_is_one_line():
     nodes = {f"node-{number:02}": node(gpu(0), gpu(1, utilization_gpu=0)) for number in range(20)} | {
         "lost": NodeProgress(60.0)
     }
     assert VIEW.plain(nodes) == ["20 of 21 nodes watched, 20 of 40 GPUs busy, up to 18.4 GiB, 4736 W, up to 64 °C"]
 
 
-def test_closing_words():
+def test_closing_summarises_every_gpu():
     spread = {"mean": 90.4, "p50": 91, "max": 97.0}
     summary = {
         "index": 1,
@@ -155,7 +153,7 @@ def test_closing_words():
     result = {"error": None, "gpus": [{"index": 1, "memory_total": 20 * GIB}], "summary": [summary, lost]}
     assert VIEW.closing("node", result) == [
         "node GPU 1: 90 % busy on average, up to 97 %, 18.0 of 20.0 GiB, 101 W, up to 118 W, up to 64 °C",
-        "node GPU 2: tells nothing",
+        "node GPU 2: no figures",
     ]
 
 
@@ -169,16 +167,11 @@ def test_closing_words():
         ({"failed": True, "msg": "duration is -1"}, []),
     ],
 )
-def test_closing_words_without_samples(result, lines):
+def test_closing_without_samples_gives_the_reason(result, lines):
     assert VIEW.closing("n", result) == lines
 
 
-def test_terminal_without_unicode():
+def test_ascii_style_prints_ascii_only():
     view = subject.GpuView(ASCII)
     nodes = {"n": node(gpu())}
     assert "".join([*view.table(nodes, WINDOW), *view.plain(nodes)]).isascii()
-
-
-def test_nothing_is_shown_where_only_a_record_is_wanted():
-    silent = subject.Silent()
-    assert silent.table({"n": node(gpu())}, WINDOW) == silent.plain({}) == silent.closing("n", {}) == []

@@ -17,8 +17,8 @@ WINDOW = Size(79, 23)
 VIEW = subject.LoadView()
 
 
-def load(elapsed=30.0, age=0.5, ended=None, gpus=(97, 95), **told):
-    """A node in a step of eight seconds, four of which are over."""
+def load(elapsed=30.0, age=0.5, ended=None, gpus=(97, 95), **changes):
+    """Return a node after four of the eight seconds of a step."""
     progress = {
         "phase": "load",
         "name": "sustained",
@@ -32,10 +32,10 @@ def load(elapsed=30.0, age=0.5, ended=None, gpus=(97, 95), **told):
         "since": 28.0,
         "gpus": [{"index": index, "utilization_gpu": value} for index, value in enumerate(gpus)],
     }
-    return NodeProgress(elapsed, age, progress | told, ended)
+    return NodeProgress(elapsed, age, progress | changes, ended)
 
 
-def test_table():
+def test_table_has_one_row_per_node():
     nodes = {
         "healthy": load(),
         "other": load(total=None, requests=16, finished=9, name="prompt-128", number=1, tokens=148000, gpus=(12, 10)),
@@ -70,22 +70,22 @@ def test_table():
         (NodeProgress(0.5), "starting"),
     ],
 )
-def test_plain_line(node, line):
+def test_plain_describes_a_node(node, line):
     assert VIEW.plain({"node": node}) == [f"node: {line}"]
 
 
-def test_node_that_has_ended_needs_no_line():
+def test_plain_omits_nodes_that_have_ended():
     assert VIEW.plain({"a": load(ended="done"), "b": load(ended="unreachable")}) == []
 
 
-def test_plain_line_for_a_large_fleet():
+def test_plain_of_a_large_fleet_is_one_line():
     nodes = {f"node-{number:02}": load(tokens=4000 + 40 * number) for number in range(20)}
     nodes |= {"quick": load(ended="done"), "new": NodeProgress(0.5)}
-    assert VIEW.plain(nodes) == ["load on 22 nodes · 0:30 · 1 done, 1000 to 1190 tokens/s a node, GPU 96 %"]
+    assert VIEW.plain(nodes) == ["load on 22 nodes · 0:30 · 1 done, 1000 to 1190 tokens/s per node, GPU 96 %"]
 
 
 @pytest.mark.parametrize(
-    ("told", "speed"),
+    ("progress", "speed"),
     [
         ({"phase": "load", "tokens": 3248, "elapsed": 4.0}, 812.0),
         ({"phase": "load", "tokens": 0, "elapsed": 4.0}, None),
@@ -94,11 +94,11 @@ def test_plain_line_for_a_large_fleet():
         ({"phase": "preparing"}, None),
     ],
 )
-def test_rate(told, speed):
-    assert subject.rate(told) == speed
+def test_rate_is_tokens_per_second(progress, speed):
+    assert subject.rate(progress) == speed
 
 
-def test_those_that_run_come_first_where_not_all_fit():
+def test_table_lists_running_nodes_first():
     nodes = {f"done-{number}": load(ended="done") for number in range(30)} | {"still": load()}
     lines = VIEW.table(nodes, WINDOW)
     assert lines[2].startswith(" still")
@@ -123,10 +123,10 @@ def test_table_fits_the_window(names, step, columns, rows, tokens, total, gpus, 
     assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in lines) <= columns
 
 
-def test_terminal_without_unicode():
+def test_ascii_style_prints_ascii_only():
     view = subject.LoadView(ASCII)
     assert "".join([*view.table({"n": load()}, WINDOW), *view.plain({"n": load()})]).isascii()
 
 
-def test_result_speaks_for_itself():
+def test_closing_has_no_lines():
     assert VIEW.closing("n", {}) == []

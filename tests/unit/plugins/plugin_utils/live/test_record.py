@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import record as subject
@@ -12,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import record a
 STARTED = "2026-03-01T12:00:00+00:00"
 
 
-def told(*moments):
+def state(*times):
     gpu = {
         "index": 0,
         **dict.fromkeys(("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature"), 7),
@@ -20,7 +21,7 @@ def told(*moments):
         "pcie": {"generation": 4, "width": 16},
         "throttle_reasons": None,
     }
-    return {"started": STARTED, "samples": [{"time": moment, "gpus": [gpu]} for moment in moments]}
+    return {"started": STARTED, "samples": [{"time": time, "gpus": [gpu]} for time in times]}
 
 
 def read(path):
@@ -32,50 +33,81 @@ def read(path):
 @pytest.fixture(params=["samples.csv", "samples.json"])
 def path(tmp_path, request):
     path = tmp_path / request.param
-    path.write_text("of an earlier run", encoding="utf-8")
-    subject.begin(path)
+    path.write_text("of an earlier run" * 100, encoding="utf-8")
     return path
 
 
-def test_table_begins_empty(path):
+@pytest.fixture
+def recorder(path, tmp_path):
+    """Makes the recorder of a host."""
+
+    def make(host="node"):
+        recorder = subject.Recorder(path, host)
+        recorder.begin(tmp_path / "marker")
+        return recorder
+
+    return make
+
+
+def test_record_begins_empty(recorder, path):
+    recorder()
     assert read(path) == []
 
 
-def test_table_is_whole_after_every_addition(path):
-    recorders = {host: subject.Recorder(path, host) for host in ("node-a", "node-b")}
-    recorders["node-a"].add(told(0.0, 1.0))
+def test_record_need_not_exist(recorder, path):
+    path.unlink()
+    recorder()
+    assert read(path) == []
+
+
+def test_record_is_valid_after_every_addition(recorder, path):
+    first = recorder("node-a")
+    first.add(state(0.0, 1.0))
     assert read(path) == [("node-a", 0.0), ("node-a", 1.0)]
-    recorders["node-b"].add(told(0.0))
+    recorder("node-b").add(state(0.0))
     assert read(path)[2:] == [("node-b", 0.0)]
 
 
-def test_answers_overlap(path):
-    recorder = subject.Recorder(path, "node")
-    for moments in ((), (0.0, 1.0), (0.0, 1.0), (1.0, 2.0, 3.0), (0.0, 1.0, 2.0, 3.0)):
-        recorder.add(told(*moments))
+def test_record_has_each_sample_once(recorder, path):
+    added = recorder()
+    for times in ((), (0.0, 1.0), (0.0, 1.0), (1.0, 2.0, 3.0), (0.0, 1.0, 2.0, 3.0)):
+        added.add(state(*times))
     assert read(path) == [("node", 0.0), ("node", 1.0), ("node", 2.0), ("node", 3.0)]
 
 
-def test_result_without_samples(path):
-    subject.Recorder(path, "node").add({"failed": True, "msg": "no"})
+def test_record_of_several_hosts_loses_no_row(recorder, path):
+    def work(host):
+        added = recorder(host)
+        for time in range(20):
+            added.add(state(float(time)))
+
+    threads = [threading.Thread(target=work, args=(f"node-{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(read(path)) == [(f"node-{number}", float(time)) for number in range(4) for time in range(20)]
+
+
+def test_record_of_a_result_without_samples_is_empty(recorder, path):
+    recorder().add({"failed": True, "msg": "no"})
     assert read(path) == []
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("samples.xlsx", "allowed: a name that ends with .csv or .json"), ("missing/samples.csv", "does not exist")],
+    [
+        ("samples.xlsx", "record must end with .csv or .json, got '.*samples.xlsx'"),
+        ("missing/samples.csv", "record must be in an existing directory"),
+        ("directory.csv", "is a directory"),
+    ],
 )
-def test_impossible_path(tmp_path, name, message):
+def test_check_record_refuses_an_invalid_path(tmp_path, name, message):
+    (tmp_path / "directory.csv").mkdir()
     with pytest.raises(subject.InvalidRecord, match=message):
         subject.check_record(tmp_path / name)
 
 
-def test_directory_is_no_table(tmp_path):
-    (tmp_path / "samples.csv").mkdir()
-    with pytest.raises(subject.InvalidRecord, match="is a directory"):
-        subject.check_record(tmp_path / "samples.csv")
-
-
-def test_possible_path(tmp_path):
+def test_check_record_creates_nothing(tmp_path):
     subject.check_record(tmp_path / "samples.json")
     assert not list(tmp_path.iterdir())

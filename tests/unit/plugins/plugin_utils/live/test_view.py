@@ -12,12 +12,12 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
     ("seconds", "text"),
     [(0, "0:00"), (7.9, "0:07"), (60, "1:00"), (754, "12:34"), (3600, "1:00:00"), (90_061, "25:01:01")],
 )
-def test_clock(seconds, text):
+def test_clock_formats_seconds(seconds, text):
     assert subject.clock(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("node", "words"),
+    ("node", "text"),
     [
         (subject.NodeProgress(0.3), "starting"),
         (subject.NodeProgress(75), "no answer for 1:15"),
@@ -25,10 +25,11 @@ def test_clock(seconds, text):
         (subject.NodeProgress(80, age=61.0), "no answer for 1:01"),
         (subject.NodeProgress(80, age=61.0, ended="done"), None),
         (subject.NodeProgress(80, age=0.1, ended="Connection closed"), "Connection closed"),
+        (subject.NodeProgress(0.3, ended="done"), "done"),
     ],
 )
-def test_words_in_place_of_figures(node, words):
-    assert node.quiet == words
+def test_quiet_returns_text_in_place_of_figures(node, text):
+    assert node.quiet == text
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_words_in_place_of_figures(node, words):
         ([], []),
     ],
 )
-def test_names_of_a_fleet_can_be_told_apart(names, shown):
+def test_labels_keep_the_part_in_which_names_differ(names, shown):
     nodes = dict.fromkeys(names, subject.NodeProgress(0.0))
     assert list(subject.labels(nodes, 14, UNICODE).values()) == shown
 
@@ -52,20 +53,20 @@ def test_names_of_a_fleet_can_be_told_apart(names, shown):
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "   -"), (0, "   0"), (99.6, " 100"), (12345, "12345")],
-    ids=["unknown", "0", "99", "wide"],
+    ids=["unknown", "zero", "rounded", "too wide"],
 )
-def test_cell(value, text):
+def test_cell_is_right_aligned(value, text):
     assert subject.cell(value, 4) == text
 
 
-def test_names_have_a_limit():
+def test_name_width_has_a_limit():
     nodes = {"a": subject.NodeProgress(0), "a-very-long-name": subject.NodeProgress(0)}
     assert subject.name_width(nodes, 40) == 16
     assert subject.name_width(nodes, 10) == 10
-    assert subject.name_width({}, 10) == 0
+    assert subject.name_width({}, 10) == 4
 
 
-def test_what_does_not_fit_is_counted():
+def test_cut_counts_the_lines_that_do_not_fit():
     lines = [f"line {number}" for number in range(10)]
     assert subject.cut(lines, 10, UNICODE) == lines
     assert subject.cut(lines, 4, UNICODE) == ["line 0", "line 1", "line 2", " … 7 more; enlarge the window"]

@@ -1,0 +1,47 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Socket on which Ansible's worker processes send progress records to the main process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import typing as t
+
+Record = dict[str, t.Any]
+
+#: Workers are forks of the main process, so they inherit this end. None if no callback plugin reads the records.
+_sender: socket.socket | None = None
+
+
+def open_receiver() -> socket.socket:
+    """Return the end of the socket that the main process reads; every worker forked later can send to it."""
+    global _sender
+    receiver, _sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    # With a copy in every worker, a worker could still send after the main process has exited.
+    os.register_at_fork(after_in_child=receiver.close)
+    return receiver
+
+
+def send(record: Record, wait: bool = False) -> None:
+    """Send one record to the main process; do nothing if no one reads the records.
+
+    :param wait: block while the socket is full. Otherwise the record is dropped.
+    :raises OSError: if the main process has exited.
+    """
+    if _sender is None:
+        return
+    with contextlib.suppress(BlockingIOError):
+        _sender.send(json.dumps(record).encode(), 0 if wait else socket.MSG_DONTWAIT)
+
+
+def receive(receiver: socket.socket) -> list[Record]:
+    """Return all records that are waiting, without blocking."""
+    records = []
+    with contextlib.suppress(BlockingIOError):
+        while data := receiver.recv(1 << 18, socket.MSG_DONTWAIT):
+            records.append(json.loads(data))
+    return records

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Live display in Ansible's main process: one table of all running tasks on a terminal, timed lines elsewhere."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+import typing as t
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.multigpu.vllm.plugins.module_utils import background
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import channel
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.gpus import GpuView
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.load import LoadView
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, clock
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import Style
+
+#: Seconds between two drawings on a terminal.
+REDRAW: t.Final = 1.0
+#: Seconds between two reports in plain lines.
+REPORT: t.Final = 2.5
+#: Tasks shorter than this, in seconds, print no progress.
+SHORT: t.Final = 1.0
+#: Seconds without output after which the name of the running task is printed.
+SILENCE: t.Final = 30.0
+
+
+@dataclass
+class _Node:
+    """One execution of a task on a host; see ``NodeProgress``."""
+
+    run: str
+    started: float
+    received: float | None = None
+    progress: Mapping[str, t.Any] = field(default_factory=dict)
+    ended: str | None = None
+
+
+@dataclass
+class _Task:
+    """A task and the hosts on which it has started."""
+
+    view: GpuView | LoadView
+    due: float
+    nodes: dict[str, _Node] = field(default_factory=dict)
+
+    def running(self) -> bool:
+        return any(node.ended is None for node in self.nodes.values())
+
+    def progress(self, now: float) -> dict[str, NodeProgress]:
+        return {
+            name: NodeProgress(
+                now - node.started, None if node.received is None else now - node.received, node.progress, node.ended
+            )
+            for name, node in sorted(self.nodes.items())
+        }
+
+
+class LiveDisplay:
+    """State of all running tasks, built from the records that worker processes send.
+
+    :param say: prints text, as Ansible's display does.
+    """
+
+    def __init__(
+        self, screen: Screen, say: Callable[[str], None], style: Style, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._screen = screen
+        self._say = say
+        self._now = now
+        self._views = {"gpu_monitor": GpuView(style), "throughput_probe": LoadView(style)}
+        self._receiver = channel.open_receiver()
+        self._lock = threading.Lock()
+        self._tasks: dict[str, _Task] = {}
+        self._current: tuple[str, float] | None = None
+
+    def start(self) -> None:
+        """Start the thread that reads the records and draws."""
+        background.start(threading.Thread(target=self._work, name="live-display", daemon=True))
+
+    def begin_task(self, name: str | None) -> None:
+        """Note the task that Ansible has started; None if its duration is not reported."""
+        self._current = None if name is None else (name, self._now())
+
+    def end_host(self, task: str, host: str, result: Mapping[str, t.Any]) -> None:
+        """Note that a task has ended on ``host``, and print its closing lines."""
+        with self._lock:
+            self._receive()
+            node = self._tasks[task].nodes.get(host) if task in self._tasks else None
+            if node is None or node.ended is not None:
+                return
+            failed = result.get("failed") or result.get("unreachable")
+            node.ended = " ".join(str(result.get("msg") or "failed").split()) if failed else "done"
+            if not self._tasks[task].running():
+                self._screen.clear()
+            if self._now() - node.started >= SHORT:
+                self._print(self._tasks[task].view.closing(host, result))
+
+    def refresh(self) -> None:
+        """Process the records that have arrived, and draw the tasks that are due."""
+        with self._lock:
+            self._receive()
+            now, size = self._now(), self._screen.size()
+            running = [task for task in self._tasks.values() if task.running()]
+            due = [task for task in running if task.due <= now]
+            for task in due:
+                task.due = now + (REPORT if size is None else REDRAW)
+            if due and size is not None:
+                lines = [line for task in running for line in task.view.table(task.progress(now), size)]
+                self._screen.draw(lines[: size.rows])
+            elif due:
+                self._print([line for task in due for line in task.view.plain(task.progress(now))])
+            elif self._current is not None and now - self._screen.written_at >= SILENCE:
+                name, started = self._current
+                self._print([f"{name}: running for {clock(now - started)}"])
+
+    def _work(self) -> None:
+        while True:
+            select.select([self._receiver], [], [], REDRAW / 2)
+            self.refresh()
+
+    def _receive(self) -> None:
+        now = self._now()
+        for record in channel.receive(self._receiver):
+            task = self._tasks.setdefault(record["task"], _Task(self._views[record["view"]], now + SHORT))
+            node = task.nodes.get(record["host"])
+            if record["progress"] is None:
+                task.nodes[record["host"]] = _Node(record["run"], now)
+            elif node is not None and node.run == record["run"]:
+                node.received, node.progress = now, record["progress"]
+
+    def _print(self, lines: Sequence[str]) -> None:
+        if lines:
+            moment = time.strftime("%H:%M:%S")
+            self._say("\n".join(f"{moment} {line}" for line in lines))

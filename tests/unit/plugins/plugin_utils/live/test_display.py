@@ -1,0 +1,226 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import channel
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import display as subject
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen, Size
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE
+
+STEP = {
+    "phase": "load",
+    "name": "sustained",
+    "number": 1,
+    "count": 1,
+    "total": 60.0,
+    "requests": None,
+    "elapsed": 4.0,
+    "finished": 3,
+    "tokens": 400,
+    "since": 5.0,
+    "gpus": [],
+}
+SPREAD = {"mean": 90.0, "p50": 90, "max": 97.0}
+MONITORED = {
+    "samples": [{}],
+    "gpus": [],
+    "summary": [
+        {"index": 0, "utilization_gpu": SPREAD, "memory_used": None, "power_draw": None, "temperature": None},
+    ],
+}
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def said():
+    """Texts that were printed."""
+    return []
+
+
+@pytest.fixture
+def terminal():
+    return io.StringIO()
+
+
+@pytest.fixture
+def live(said, clock, terminal, monkeypatch):
+    """A display without a thread; ``live.window`` is the size of its terminal."""
+    monkeypatch.setattr(channel, "_sender", None)
+    screen = Screen(terminal, terminal)
+    live = subject.LiveDisplay(screen, said.append, UNICODE, clock)
+    live.window = None
+    monkeypatch.setattr(screen, "size", lambda: live.window)
+    yield live
+    live._receiver.close()
+    channel._sender.close()
+
+
+def send(progress, host="node-1", run="1", task="probe", view="throughput_probe"):
+    channel.send({"task": task, "host": host, "run": run, "view": view, "progress": progress})
+
+
+def lines(said):
+    """The printed lines without their times of day."""
+    text = "\n".join(said)
+    assert re.fullmatch(r"(\d\d:\d\d:\d\d .*\n)*", text + "\n" * bool(text))
+    return [line.split(" ", 1)[1] for line in text.splitlines()]
+
+
+def test_refresh_prints_one_line_per_node(live, said, clock):
+    send(None)
+    send(None, host="node-2")
+    live.refresh()
+    assert said == []
+    send(STEP)
+    live.refresh()
+    clock.now += subject.SHORT
+    live.refresh()
+    assert lines(said) == ["node-1: step 1 of 1: sustained, 0:05 of 1:00, 100 tokens/s", "node-2: starting"]
+    live.refresh()
+    assert len(said) == 1
+    clock.now += subject.REPORT
+    live.refresh()
+    assert len(said) == 2
+
+
+def test_refresh_draws_one_table_of_all_tasks_on_a_terminal(live, said, clock, terminal):
+    live.window = Size(79, 23)
+    send(None)
+    send(None, host="node-2", task="monitor", view="gpu_monitor")
+    live.refresh()
+    clock.now += subject.SHORT
+    live.refresh()
+    table = terminal.getvalue()
+    assert said == []
+    assert "load on 1 node" in table and "GPUs of 1 node" in table
+    clock.now += subject.REDRAW
+    live.refresh()
+    assert terminal.getvalue().removeprefix(table).startswith("\x1b[6A")
+
+
+def test_refresh_cuts_the_table_to_the_terminal(live, clock, terminal):
+    live.window = Size(79, 4)
+    send(None)
+    send(None, host="node-2", task="monitor", view="gpu_monitor")
+    live.refresh()
+    clock.now += subject.SHORT
+    live.refresh()
+    assert terminal.getvalue().count("\n") == 4
+
+
+def test_end_host_stops_the_display_of_a_host(live, said, clock, terminal):
+    live.window = Size(79, 23)
+    send(None)
+    live.refresh()
+    clock.now += subject.SHORT
+    live.refresh()
+    live.end_host("probe", "node-1", {})
+    assert terminal.getvalue().endswith("\x1b[3A\r\x1b[J")
+    clock.now += 10
+    live.refresh()
+    assert terminal.getvalue().endswith("\x1b[3A\r\x1b[J")
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [
+        ({}, "done"),
+        ({"failed": True, "msg": "model\n'x' is not served"}, "model 'x' is not served"),
+        ({"failed": True}, "failed"),
+        ({"unreachable": True, "msg": "no route to host"}, "no route to host"),
+    ],
+)
+def test_end_host_shows_how_the_task_ended(live, clock, terminal, result, status):
+    live.window = Size(79, 23)
+    send(None)
+    send(None, host="node-2")
+    live.end_host("probe", "node-1", result)
+    clock.now += subject.SHORT
+    live.refresh()
+    assert f"node-1  {status}\x1b" in re.sub("\x1b[^mK]*m", "", terminal.getvalue())
+
+
+def test_end_host_prints_closing_lines(live, said, clock):
+    send(None, view="gpu_monitor")
+    live.refresh()
+    clock.now += subject.SHORT
+    live.end_host("probe", "node-1", MONITORED)
+    live.end_host("probe", "node-1", MONITORED)
+    assert lines(said) == ["node-1 GPU 0: 90 % busy on average, up to 97 %"]
+
+
+def test_end_host_of_a_short_task_prints_nothing(live, said):
+    send(None, view="gpu_monitor")
+    live.end_host("probe", "node-1", MONITORED)
+    assert said == []
+
+
+@pytest.mark.parametrize(("task", "host"), [("other", "node-1"), ("probe", "node-2")])
+def test_end_host_ignores_other_tasks_and_hosts(live, said, task, host):
+    send(None)
+    live.end_host(task, host, {"failed": True})
+    assert said == []
+
+
+def test_record_of_an_earlier_run_is_ignored(live, said, clock):
+    """A poll may end after its task has."""
+    send(None, run="1")
+    send(None, run="2")
+    send(STEP, run="1")
+    send(STEP, host="never started")
+    live.refresh()
+    clock.now += subject.SHORT
+    live.refresh()
+    assert lines(said) == ["node-1: starting"]
+
+
+def test_refresh_names_a_task_that_is_silent_for_long(live, said, clock):
+    live.begin_task("Install the driver")
+    clock.now += subject.SILENCE - 1
+    live.refresh()
+    assert said == []
+    clock.now += 1
+    live.refresh()
+    assert lines(said) == ["Install the driver: running for 0:30"]
+
+
+def test_refresh_is_silent_during_a_prompt(live, said, clock):
+    live.begin_task(None)
+    clock.now += 3600
+    live.refresh()
+    assert said == []
+
+
+def test_start_refreshes_in_a_thread(live, monkeypatch):
+    threads, refreshed = [], []
+    monkeypatch.setattr(subject.background, "start", threads.append)
+    monkeypatch.setattr(live, "refresh", lambda: refreshed.append(True))
+
+    def select(*_arguments):
+        if refreshed:
+            raise SystemExit
+
+    monkeypatch.setattr(subject.select, "select", select)
+    live.start()
+    with pytest.raises(SystemExit):
+        threads[0].run()
+    assert refreshed
+    assert threads[0].daemon
