@@ -13,47 +13,48 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads utilisation, memory, power, temperature, clocks and PCIe link of every GPU at a steady rate, and says how the
-    GPUs worked together.
-  - With O(live=true) it shows a table of all GPUs of all nodes while it runs, drawn anew about once a second on a
-    terminal, and as plain timed lines elsewhere.
+  - Reads utilisation, memory, power, temperature, clocks and PCIe link of every GPU at a steady rate, and reports how
+    evenly the GPUs worked.
   - A node without readable GPUs is a finding with cause and remedy, not a failure of the module.
 options:
   duration:
-    description: How long to sample, in seconds.
+    description: Sampling time in seconds.
     type: float
     default: 10.0
   interval:
-    description: Seconds between two samples, 0.05 or more. O(duration) has room for 100,000 samples at most.
+    description: Seconds between two samples, at least 0.05. At most 100,000 samples fit into O(duration).
     type: float
     default: 1.0
   backend:
-    description: What reads the GPUs. V(auto) takes NVML, and C(nvidia-smi) where its Python bindings are missing.
+    description: Source of the samples. V(auto) uses NVML, or C(nvidia-smi) if NVML's Python bindings are missing.
     type: str
     choices: [auto, nvml, nvidia_smi]
     default: auto
   output:
     description:
-      - File on the node to which to write the samples as a table with one row a GPU and moment.
-      - Its name ends with C(.csv) or C(.json). It is replaced whole at the end. Its directory must exist.
+      - File on the node to which the samples are written as a table with one row per GPU and sample.
+      - Its name must end with C(.csv) or C(.json), and its directory must exist. The file is replaced at the end.
     type: path
   live:
     description:
-      - Whether to show the GPUs while they are sampled.
-      - All nodes of the task are shown in one table. Nodes that have to wait for a free fork are not in it.
+      - Whether to show the GPUs while they are sampled. Requires the callback plugin P(multigpu.vllm.concise#callback).
+      - On a terminal, all nodes of the task are shown in one table, which is redrawn every second. Elsewhere, the
+        figures are printed as plain lines with the time of day.
+      - Nodes that wait for a free fork are not shown.
     type: bool
     default: false
   record:
     description:
-      - File on the controller to which to write the samples of all nodes of the task, as O(output), with a first column
-        C(host). An existing file is replaced.
-      - It grows while the module runs, so that after an interruption it holds all samples until then.
+      - File on the controller to which the samples of all nodes of the task are written, as O(output) with an
+        additional first column C(host). An existing file is replaced.
+      - Samples are added while the module runs, so an interrupted run keeps those that it has taken.
     type: path
   progress_path:
     description:
-      - File on the node in which the module keeps its latest samples while it runs, as one JSON object. It is
-        gone at the end.
-      - With O(live) or O(record) it gets a name of its own. If the one who reads it goes away, the module ends.
+      - File on the node in which the module publishes its latest samples as one JSON object while it runs. The file is
+        removed at the end.
+      - With O(live) or O(record), the default is a unique name in C(/tmp), and the module ends a minute after the
+        controller has stopped reading the file.
     type: path
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -64,13 +65,13 @@ attributes:
     support: full
   check_mode:
     support: full
-    details: In check mode the GPUs are sampled, and no file is written.
+    details: In check mode, the GPUs are sampled, but no file is written.
   diff_mode:
     support: none
-    details: There is never a difference to show.
+    details: The samples have no earlier state to compare with.
   idempotent:
     support: none
-    details: Every run samples anew, and replaces O(output).
+    details: Every run takes new samples and replaces O(output).
 requirements:
   - Python library C(nvidia-ml-py), or C(nvidia-smi)
 seealso:
@@ -79,16 +80,16 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Watch the GPUs for ten seconds
+- name: Sample the GPUs for ten seconds
   multigpu.vllm.gpu_monitor:
-  register: watched
+  register: gpu_samples
 
-- name: Say how busy they were
+- name: Print the mean utilisation of each GPU
   ansible.builtin.debug:
     msg: "GPU {{ item.index }}: {{ item.utilization_gpu.mean | round }} % on average"
-  loop: "{{ watched.summary | selectattr('utilization_gpu') }}"
+  loop: "{{ gpu_samples.summary | selectattr('utilization_gpu') }}"
 
-- name: Show all GPUs of all nodes for a minute, and keep the samples on the controller
+- name: Show all GPUs of all nodes for a minute and record the samples on the controller
   multigpu.vllm.gpu_monitor:
     duration: 60
     live: true
@@ -104,8 +105,8 @@ EXAMPLES = r"""
 RETURN = r"""
 samples:
   description:
-    - The samples in order. Each has its C(time) in seconds since the begin, and C(gpus).
-    - Units are percent, bytes, watts, degrees Celsius and MHz. What a GPU does not tell is null.
+    - The samples in order. Each has its C(time) in seconds since the start, and C(gpus).
+    - Units are percent, bytes, watts, degrees Celsius and MHz. Values that a GPU does not report are null.
   returned: success
   type: list
   elements: dict
@@ -122,7 +123,7 @@ samples:
           pcie: {generation: 4, width: 16}
           throttle_reasons: [sw_power_cap]
 summary:
-  description: For each GPU mean, median and maximum over all samples.
+  description: Mean, median and maximum over all samples for each GPU.
   returned: success
   type: list
   elements: dict
@@ -134,22 +135,22 @@ summary:
       temperature: {mean: 63.2, p50: 64.0, max: 65.0}
       clocks_sm: {mean: 2160.0, p50: 2175.0, max: 2175.0}
 sample_rate:
-  description: Samples a second that were reached.
+  description: Achieved samples per second.
   returned: success
   type: float
   sample: 1.0
 synchronisation:
   description:
-    - How evenly the GPUs worked. C(spread) is the mean difference between the busiest and the idlest GPU in percentage
-      points, C(correlation) the mean correlation of their utilisation, and C(busy_fraction) the part of the samples in
-      which a GPU was busy, for each GPU.
-    - C(memory_active) is the mean per cent of time in which a GPU touched its memory, for each GPU. A GPU that waits
-      for another one in NCCL counts as busy, but its memory rests.
+    - How evenly the GPUs worked. C(spread) is the mean difference between the highest and the lowest utilisation in
+      percentage points, C(correlation) is the mean correlation of the utilisation of two GPUs, and C(busy_fraction) is
+      the share of samples in which a GPU was busy, for each GPU.
+    - C(memory_active) is the mean percentage of time in which a GPU accessed its memory, for each GPU. A GPU that waits
+      for another one in NCCL counts as busy, but does not access its memory.
   returned: success
   type: dict
   sample: {spread: 3.2, correlation: 0.94, busy_fraction: [1.0, 1.0], memory_active: [71.0, 70.8]}
 gpus:
-  description: What does not change. C(memory_total) is in bytes, C(power_limit) in watts.
+  description: Constant properties of the GPUs. C(memory_total) is in bytes, C(power_limit) in watts.
   returned: success
   type: list
   elements: dict
@@ -165,7 +166,7 @@ started:
   type: str
   sample: "2026-03-01T12:00:00.000+00:00"
 backend:
-  description: What read the GPUs, V(nvml) or V(nvidia_smi). Null where nothing could.
+  description: Source of the samples, V(nvml) or V(nvidia_smi). Null if no GPU could be read.
   returned: success
   type: str
   sample: nvml
@@ -175,12 +176,12 @@ record:
   type: str
   sample: gpu-samples.csv
 error:
-  description: Why there are no samples, or why they end early, else null.
+  description: Reason why there are no samples or why they end early, otherwise null.
   returned: success
   type: str
   sample: null
 findings:
-  description: The answer of the check C(hardware.driver), whether the driver answered all the time.
+  description: Finding of the check C(hardware.driver), whether the driver answered all the time.
   returned: success
   type: list
   elements: dict

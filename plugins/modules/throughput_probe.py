@@ -203,8 +203,8 @@ options:
     description:
       - File on this host in which the module publishes its progress as one JSON object while it runs. The file is
         removed at the end.
-      - In a playbook, the default is a unique name in C(/tmp), and the progress is displayed. The load ends a minute
-        after the controller has stopped reading the file.
+      - In a playbook, the default is a unique name in C(/tmp). The callback plugin P(multigpu.vllm.concise#callback)
+        shows the progress. The load ends a minute after the controller has stopped reading the file.
     type: path
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server

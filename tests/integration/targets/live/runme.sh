@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# What a person, a pipeline and an interrupted run see of long work, on simulated nodes.
+# Check the live display on a terminal, in a pipe and in interrupted runs, on simulated nodes.
 set -euo pipefail
 exec python watch.py "${OUTPUT_DIR:-$(mktemp -d)}"

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs playbooks over three simulated nodes and looks at what comes out of them, and when.
+"""Run playbooks on three simulated nodes and check what they print, when they print it, and what they leave behind.
 
-``python watch.py DIRECTORY`` works in DIRECTORY, and leaves nothing running.
+``python watch.py DIRECTORY`` keeps its files in DIRECTORY and leaves no process running.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from pathlib import Path
 
 SIMULATE: t.Final = "roles/simulated_node/files/simulator/simulate.py"
 SCENARIOS: t.Final = ("healthy-tp4", "slow-interconnect", "throttling")
-#: Longest time without a word, in seconds.
-SILENCE: t.Final = 5.0
-#: How long an interrupted run may take to be gone from the nodes, in seconds.
-GONE: t.Final = 15.0
+#: Longest time without output in seconds: a task without progress is named every 30 seconds.
+SILENCE: t.Final = 35.0
+#: Longest time in seconds until an interrupted run has left the nodes.
+CLEANUP: t.Final = 15.0
 FILES: t.Final = "/tmp/multigpu-progress-*"
 #: Seconds between two versions of such a file.
 PERIOD: t.Final = 0.5
@@ -41,35 +41,35 @@ Chunk = tuple[float, str]
 
 
 def collection() -> Path:
-    """Where the collection is: ansible-test runs a copy of this directory alone, and says where the rest is."""
-    places = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(":")
-    known = [Path(place) / "ansible_collections/multigpu/vllm" for place in places]
-    return next((path for path in known if path.is_dir()), Path(__file__).resolve().parents[4])
+    """Return the root of the collection. ansible-test runs a copy of this directory and sets the collections path."""
+    search_path = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(":")
+    candidates = [Path(entry) / "ansible_collections/multigpu/vllm" for entry in search_path]
+    return next((path for path in candidates if path.is_dir()), Path(__file__).resolve().parents[4])
 
 
-def check(condition: bool, what: str) -> None:
+def check(condition: bool, claim: str) -> None:
     if not condition:
-        raise AssertionError(what)
-    print(f"ok: {what}", flush=True)  # noqa: T201  # This is a program.
+        raise AssertionError(claim)
+    print(f"ok: {claim}", flush=True)  # noqa: T201  # This is a program.
 
 
 @contextlib.contextmanager
 def fleet(directory: Path) -> Iterator[Path]:
-    """Inventory of simulated nodes, which are stopped afterwards."""
+    """Start simulated nodes, yield their inventory and stop them afterwards."""
     hosts = {}
     simulate = collection() / SIMULATE
     try:
         for scenario in SCENARIOS:
             node = directory / scenario
             command = [sys.executable, simulate, "start", "--scenario", scenario, "--dir", node, "--port", "0"]
-            told = json.loads(
+            node_info = json.loads(
                 subprocess.run([*command, "--cache-dir", directory], check=True, capture_output=True).stdout
             )
             hosts[scenario] = {
-                "validate_base_url": told["base_url"],
-                "validate_log_paths": [told["log_path"]],
-                "validate_kernel_log_paths": [told["kernel_log_path"]],
-                "validate_environment": {"LD_LIBRARY_PATH": told["lib_dir"]},
+                "validate_base_url": node_info["base_url"],
+                "validate_log_paths": [node_info["log_path"]],
+                "validate_kernel_log_paths": [node_info["kernel_log_path"]],
+                "validate_environment": {"LD_LIBRARY_PATH": node_info["lib_dir"]},
             }
         variables = {
             "ansible_connection": "local",
@@ -94,15 +94,15 @@ def fleet(directory: Path) -> Iterator[Path]:
 
 def start(playbook: str, inventory: Path, output: int, **variables: t.Any) -> subprocess.Popen[bytes]:
     command = ["ansible-playbook", "-i", inventory, f"multigpu.vllm.{playbook}", "-e", json.dumps(variables)]
-    # Where every task that went well prints a line, silence is no art.
+    # Without the lines of successful tasks, only the live display can break the silence.
     environment = {**os.environ, "ANSIBLE_DISPLAY_OK_HOSTS": "false", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
     return subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
 
 
 def read(descriptor: int, until: t.Callable[[str], bool] = lambda _text: False) -> list[Chunk]:
-    """What comes out, with the time at which it did, to the end or until ``until`` is true for all that came."""
+    """Read the output and its times to the end, or until ``until`` is true for the text so far."""
     chunks: list[Chunk] = []
-    with contextlib.suppress(OSError):  # A terminal whose other side is gone.
+    with contextlib.suppress(OSError):  # A terminal whose other side is closed.
         while select.select([descriptor], [], [], 120)[0] and (data := os.read(descriptor, 65536)):
             chunks.append((time.monotonic(), data.decode("utf-8", "replace")))
             if until(text_of(chunks)):
@@ -115,13 +115,15 @@ def text_of(chunks: list[Chunk]) -> str:
 
 
 def longest_silence(chunks: list[Chunk]) -> tuple[float, str]:
-    """Seconds, and the last line before them."""
+    """Return the longest time between two outputs in seconds, and the last line before it."""
     pairs = zip(chunks, chunks[1:], strict=False)
-    return max(((later[0] - told[0], told[1].rstrip().rpartition("\n")[2]) for told, later in pairs), default=(0.0, ""))
+    return max(
+        ((second[0] - first[0], first[1].rstrip().rpartition("\n")[2]) for first, second in pairs), default=(0.0, "")
+    )
 
 
 def in_a_pipeline(playbook: str, inventory: Path, **variables: t.Any) -> str:
-    """Text of a run whose output is no terminal, none of whose silences is long."""
+    """Run a playbook with its output in a pipe, check that it is never silent for long, and return the text."""
     source, sink = os.pipe()
     process = start(playbook, inventory, sink, **variables)
     os.close(sink)
@@ -134,7 +136,18 @@ def in_a_pipeline(playbook: str, inventory: Path, **variables: t.Any) -> str:
     return text_of(chunks)
 
 
+def in_front_of_head(playbook: str, inventory: Path, **variables: t.Any) -> None:
+    """Run a playbook whose reader exits after three lines, as ``head -3`` does."""
+    source, sink = os.pipe()
+    process = start(playbook, inventory, sink, **variables)
+    os.close(sink)
+    read(source, lambda text: text.count("\n") >= 3)
+    os.close(source)
+    check(process.wait(timeout=300) == 0, f"{playbook} ends and succeeds after the reader of its output has exited")
+
+
 def on_a_terminal(playbook: str, inventory: Path, columns: int, rows: int, **variables: t.Any) -> str:
+    """Run a playbook on a terminal and return everything that it wrote."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     process = start(playbook, inventory, slave, **variables)
@@ -146,28 +159,28 @@ def on_a_terminal(playbook: str, inventory: Path, columns: int, rows: int, **var
 
 
 def interrupted(playbook: str, inventory: Path, number: int, until: str, **variables: t.Any) -> None:
-    """Interrupt a run once it has said ``until``; afterwards nothing of it is left."""
+    """Interrupt a run once it has printed ``until``, and check that it leaves no process or file on the nodes."""
     source, sink = os.pipe()
     process = start(playbook, inventory, sink, **variables)
     os.close(sink)
     chunks = read(source, lambda text: until in text)
-    check(until in text_of(chunks), f"{playbook} is at work")
+    check(until in text_of(chunks), f"{playbook} is running")
     process.send_signal(number)
     try:
-        process.wait(timeout=2 * GONE)
+        process.wait(timeout=2 * CLEANUP)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
     os.close(source)
-    limit = time.monotonic() + GONE
+    limit = time.monotonic() + CLEANUP
     while (left := leftovers(inventory.parent)) and time.monotonic() < limit:
         time.sleep(0.2)
     check(not left, f"{playbook} leaves nothing on the nodes after {signal.Signals(number).name}: {left}")
 
 
 def leftovers(directory: Path) -> list[str]:
-    """Modules that run against a node in ``directory``, and progress files that nobody writes any more."""
-    found = [path for path in glob.glob(FILES) if is_stale(path)]
+    """Return running modules and playbooks of the nodes in ``directory``, and progress files without a writer."""
+    left = [path for path in glob.glob(FILES) if is_stale(path)]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             ours = str(directory).encode() in (process / "environ").read_bytes()
@@ -175,8 +188,8 @@ def leftovers(directory: Path) -> list[str]:
             if (ours and b"AnsiballZ" in command) or (
                 b"ansible-playbook" in command and str(directory).encode() in command
             ):
-                found.append(command.decode("utf-8", "replace"))
-    return found
+                left.append(command.decode("utf-8", "replace"))
+    return left
 
 
 def is_stale(path: str) -> bool:
@@ -189,15 +202,15 @@ def requests_running(inventory: Path) -> int:
     hosts = json.loads(inventory.read_text(encoding="utf-8"))["all"]["hosts"].values()
     total = 0.0
     for host in hosts:
-        with urllib.request.urlopen(f"{host['validate_base_url']}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+        with urllib.request.urlopen(f"{host['validate_base_url']}/metrics", timeout=10) as response:
+            text = response.read().decode()
         total += sum(float(value) for value in re.findall(r"^vllm:num_requests_running\{.*\} ([0-9.]+)", text, re.M))
     return int(total)
 
 
 def main(directory: Path) -> None:
     with fleet(directory) as inventory:
-        check(not (left := leftovers(directory)), f"nothing is there from another run: {left}")
+        check(not (left := leftovers(directory)), f"nothing is left from an earlier run: {left}")
         text = in_a_pipeline("validate", inventory)
         check(
             re.search(r"\d\d:\d\d:\d\d healthy-tp4: step \d of 3: sustained, 0:\d\d of 0:15", text),
@@ -212,7 +225,7 @@ def main(directory: Path) -> None:
         rows = json.loads(record.read_text(encoding="utf-8"))
         check({row["host"] for row in rows} == set(SCENARIOS), "samples of all nodes")
         check(len(rows) >= 3 * 4 * 12, f"a sample a second of every GPU ({len(rows)} rows)")
-        check("throttling GPU 3: 0 % busy on average" in text, "closing words")
+        check("throttling GPU 3: 0 % busy on average" in text, "closing lines")
 
         text = on_a_terminal("monitor", inventory, 80, 24, monitor_duration=5)
         lines = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line) for line in text.replace("\r", "\n").splitlines()]
@@ -220,15 +233,16 @@ def main(directory: Path) -> None:
         table = [line for line in lines if re.search("[█░]", line)]
         check(max(map(len, table)) <= 79, "no line of the table is wider than the terminal")
 
-        check(not (left := leftovers(directory)), f"nothing is left behind by runs that ended by themselves: {left}")
+        in_front_of_head("monitor", inventory, monitor_duration=5)
+        check(not (left := leftovers(directory)), f"runs that were not interrupted leave nothing behind: {left}")
         record.unlink()
         figures = "healthy-tp4: 0:0"
         variables = {"monitor_duration": 300, "monitor_output": str(record)}
         interrupted("monitor", inventory, signal.SIGINT, figures, **variables)
-        check(len(json.loads(record.read_text(encoding="utf-8"))) > 0, "the record of an interrupted run can be read")
+        check(len(json.loads(record.read_text(encoding="utf-8"))) > 0, "the record of an interrupted run is valid")
         interrupted("monitor", inventory, signal.SIGKILL, figures, monitor_duration=300)
         interrupted("validate", inventory, signal.SIGTERM, "sustained", validate_load_duration=300)
-        limit = time.monotonic() + GONE
+        limit = time.monotonic() + CLEANUP
         while (running := requests_running(inventory)) and time.monotonic() < limit:
             time.sleep(0.5)
         check(running == 0, "the load has ended")

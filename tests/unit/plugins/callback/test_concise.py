@@ -300,19 +300,20 @@ PLAYBOOK = """
     - name: Print from a worker process
       many_lines:
     - name: Finish the run
-      ansible.builtin.copy:
-        content: finished
-        dest: "{{ directory }}/{{ inventory_hostname }}"
-        mode: "0600"
+      many_lines:
+        marker: "{{ directory }}/{{ inventory_hostname }}"
 """
-
 ACTION = """
+from pathlib import Path
+
 from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         self._display.display("line\\n" * 50_000)
+        if "marker" in self._task.args:
+            Path(self._task.args["marker"]).write_text("finished")
         return {"changed": False}
 """
 
@@ -325,11 +326,7 @@ def test_run_finishes_if_the_reader_of_its_output_exits(tmp_path, failing, code)
     playbook.write_text(PLAYBOOK + failure, encoding="utf-8")
     (tmp_path / "action_plugins").mkdir()
     (tmp_path / "action_plugins/many_lines.py").write_text(ACTION, encoding="utf-8")
-    variables = {
-        "directory": str(tmp_path),
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-    }
+    variables = {"directory": str(tmp_path), "ansible_connection": "local"}
     command = [
         str(Path(sys.executable).parent / "ansible-playbook"),
         "-i",
