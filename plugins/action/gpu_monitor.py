@@ -20,6 +20,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import ProgressAction, Result, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.record import InvalidRecord, Recorder, check_record
 
+#: Ansible adds its settings to this module at run time.
+_CONSTANTS: t.Any = constants
+
 
 class ActionModule(ProgressAction):
     """Shows the GPUs of all nodes with ``live``, and writes their samples to the controller with ``record``."""
@@ -33,7 +36,7 @@ class ActionModule(ProgressAction):
         if path is not None and not self._task.check_mode:
             recorder = Recorder(path, variables["inventory_hostname"])
             with _write_errors(path):
-                recorder.begin(Path(constants.DEFAULT_LOCAL_TMP) / f"record-{self._task._uuid}")
+                recorder.begin(Path(_CONSTANTS.DEFAULT_LOCAL_TMP) / f"record-{self._task._uuid}")
         show = self.announce(variables, "gpu_monitor") if live else None
         result = self.run_module(variables, lambda state: _handle(state, show, recorder))
         if path is not None and recorder is not None:

@@ -43,8 +43,7 @@ import textwrap
 import typing as t
 from collections.abc import Mapping
 
-from ansible import constants as C
-from ansible import context
+from ansible import constants, context
 from ansible.executor.task_result import CallbackTaskResult
 from ansible.playbook import Playbook
 from ansible.playbook.included_file import IncludedFile
@@ -57,6 +56,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.display import 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
+#: Ansible adds its settings to this module at run time.
+_COLORS: t.Any = constants
 #: Actions that fail on purpose, with a message written for the person who runs the playbook.
 _ON_PURPOSE: t.Final = frozenset((*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options"))
 #: Prints a message for the person who runs the playbook.
@@ -144,9 +145,9 @@ class CallbackModule(DefaultCallback):
         if message is None:
             super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
             return
-        self._print_failure(result, "FAILED!", message, C.COLOR_ERROR)
+        self._print_failure(result, "FAILED!", message, _COLORS.COLOR_ERROR)
         if ignore_errors:
-            self._display.display("...ignoring", color=C.COLOR_SKIP)
+            self._display.display("...ignoring", color=_COLORS.COLOR_SKIP)
 
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
         self._end_host(result)
@@ -156,7 +157,9 @@ class CallbackModule(DefaultCallback):
             return
         # In a loop, every item has printed its own message.
         if "results" not in result.result:
-            self._print_failure(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
+            self._print_failure(
+                result, "UNREACHABLE!", message.removeprefix("Task failed: "), _COLORS.COLOR_UNREACHABLE
+            )
 
     def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
         self._end_host(result)
@@ -164,7 +167,7 @@ class CallbackModule(DefaultCallback):
         if self._display.verbosity or not result.result.get("unreachable") or not isinstance(message, str):
             super().v2_runner_item_on_failed(result)
             return
-        self._print_failure(result, "UNREACHABLE!", message.removeprefix("Task failed: "), C.COLOR_UNREACHABLE)
+        self._print_failure(result, "UNREACHABLE!", message.removeprefix("Task failed: "), _COLORS.COLOR_UNREACHABLE)
 
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
         if self._display.verbosity or result.task.action not in _WAITS:

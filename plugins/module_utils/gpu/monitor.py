@@ -123,7 +123,7 @@ def run(
         )
         return _result(started, None, [], [], [driver], str(reason)) | {"changed": False}
     try:
-        facts = {"backend": reader.backend, "devices": reader.devices(()), **reader.versions()}
+        facts: Result = {"backend": reader.backend, "devices": reader.devices(()), **reader.versions()}
         gpus = [{key: device[key] for key in STATIC} for device in facts["devices"]]
         samples, error = _watch(reader, options, started, gpus)
     finally:

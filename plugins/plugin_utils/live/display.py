@@ -73,7 +73,10 @@ class LiveDisplay:
         self._screen = screen
         self._say = say
         self._now = now
-        self._views = {"gpu_monitor": GpuView(style), "throughput_probe": LoadView(style)}
+        self._views: dict[str, GpuView | LoadView] = {
+            "gpu_monitor": GpuView(style),
+            "throughput_probe": LoadView(style),
+        }
         self._receiver = channel.open_receiver()
         self._lock = threading.Lock()
         self._tasks: dict[str, _Task] = {}
