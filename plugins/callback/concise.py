@@ -13,7 +13,7 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Shows the progress of M(multigpu.vllm.throughput_probe), and of M(multigpu.vllm.gpu_monitor) with O(live). On a
+  - Shows the progress of M(multigpu.vllm.throughput_probe), and of M(multigpu.vllm.gpu_monitor) with O(multigpu.vllm.gpu_monitor#module:live). On a
     terminal it is a table that is redrawn every second, elsewhere it is plain lines with the time of day.
   - Prints the message of M(ansible.builtin.debug), a string or a list of lines, without a task header and even if
     O(display_ok_hosts=false).

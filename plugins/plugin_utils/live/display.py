@@ -64,14 +64,14 @@ class _Task:
 class LiveDisplay:
     """State of all running tasks, built from the records that worker processes send.
 
-    :param say: prints text, as Ansible's display does.
+    :param print_text: prints text, as Ansible's display does.
     """
 
     def __init__(
-        self, screen: Screen, say: Callable[[str], None], style: Style, now: Callable[[], float] = time.monotonic
+        self, screen: Screen, print_text: Callable[[str], None], style: Style, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._screen = screen
-        self._say = say
+        self._print_text = print_text
         self._now = now
         self._views: dict[str, GpuView | LoadView] = {
             "gpu_monitor": GpuView(style),
@@ -140,4 +140,4 @@ class LiveDisplay:
     def _print(self, lines: Sequence[str]) -> None:
         if lines:
             moment = time.strftime("%H:%M:%S")
-            self._say("\n".join(f"{moment} {line}" for line in lines))
+            self._print_text("\n".join(f"{moment} {line}" for line in lines))

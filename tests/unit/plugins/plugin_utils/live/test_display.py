@@ -50,7 +50,7 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def said():
+def printed():
     """Texts that were printed."""
     return []
 
@@ -61,11 +61,11 @@ def terminal():
 
 
 @pytest.fixture
-def live(said, clock, terminal, monkeypatch):
+def live(printed, clock, terminal, monkeypatch):
     """A display without a thread; ``live.window`` is the size of its terminal."""
     monkeypatch.setattr(channel, "_sender", None)
     screen = Screen(terminal, terminal)
-    live = subject.LiveDisplay(screen, said.append, UNICODE, clock)
+    live = subject.LiveDisplay(screen, printed.append, UNICODE, clock)
     live.window = None
     monkeypatch.setattr(screen, "size", lambda: live.window)
     yield live
@@ -77,31 +77,31 @@ def send(progress, host="node-1", run="1", task="probe", view="throughput_probe"
     channel.send({"task": task, "host": host, "run": run, "view": view, "progress": progress})
 
 
-def lines(said):
+def lines(printed):
     """The printed lines without their times of day."""
-    text = "\n".join(said)
+    text = "\n".join(printed)
     assert re.fullmatch(r"(\d\d:\d\d:\d\d .*\n)*", text + "\n" * bool(text))
     return [line.split(" ", 1)[1] for line in text.splitlines()]
 
 
-def test_refresh_prints_one_line_per_node(live, said, clock):
+def test_refresh_prints_one_line_per_node(live, printed, clock):
     send(None)
     send(None, host="node-2")
     live.refresh()
-    assert said == []
+    assert printed == []
     send(STEP)
     live.refresh()
     clock.now += subject.SHORT
     live.refresh()
-    assert lines(said) == ["node-1: step 1 of 1: sustained, 0:05 of 1:00, 100 tokens/s", "node-2: starting"]
+    assert lines(printed) == ["node-1: step 1 of 1: sustained, 0:05 of 1:00, 100 tokens/s", "node-2: starting"]
     live.refresh()
-    assert len(said) == 1
+    assert len(printed) == 1
     clock.now += subject.REPORT
     live.refresh()
-    assert len(said) == 2
+    assert len(printed) == 2
 
 
-def test_refresh_draws_one_table_of_all_tasks_on_a_terminal(live, said, clock, terminal):
+def test_refresh_draws_one_table_of_all_tasks_on_a_terminal(live, printed, clock, terminal):
     live.window = Size(79, 23)
     send(None)
     send(None, host="node-2", task="monitor", view="gpu_monitor")
@@ -109,7 +109,7 @@ def test_refresh_draws_one_table_of_all_tasks_on_a_terminal(live, said, clock, t
     clock.now += subject.SHORT
     live.refresh()
     table = terminal.getvalue()
-    assert said == []
+    assert printed == []
     assert "load on 1 node" in table and "GPUs of 1 node" in table
     clock.now += subject.REDRAW
     live.refresh()
@@ -126,7 +126,7 @@ def test_refresh_cuts_the_table_to_the_terminal(live, clock, terminal):
     assert terminal.getvalue().count("\n") == 4
 
 
-def test_end_host_stops_the_display_of_a_host(live, said, clock, terminal):
+def test_end_host_stops_the_display_of_a_host(live, printed, clock, terminal):
     live.window = Size(79, 23)
     send(None)
     live.refresh()
@@ -158,29 +158,29 @@ def test_end_host_shows_how_the_task_ended(live, clock, terminal, result, status
     assert f"node-1  {status}\x1b" in re.sub("\x1b[^mK]*m", "", terminal.getvalue())
 
 
-def test_end_host_prints_closing_lines(live, said, clock):
+def test_end_host_prints_closing_lines(live, printed, clock):
     send(None, view="gpu_monitor")
     live.refresh()
     clock.now += subject.SHORT
     live.end_host("probe", "node-1", MONITORED)
     live.end_host("probe", "node-1", MONITORED)
-    assert lines(said) == ["node-1 GPU 0: 90 % busy on average, up to 97 %"]
+    assert lines(printed) == ["node-1 GPU 0: 90 % busy on average, up to 97 %"]
 
 
-def test_end_host_of_a_short_task_prints_nothing(live, said):
+def test_end_host_of_a_short_task_prints_nothing(live, printed):
     send(None, view="gpu_monitor")
     live.end_host("probe", "node-1", MONITORED)
-    assert said == []
+    assert printed == []
 
 
 @pytest.mark.parametrize(("task", "host"), [("other", "node-1"), ("probe", "node-2")])
-def test_end_host_ignores_other_tasks_and_hosts(live, said, task, host):
+def test_end_host_ignores_other_tasks_and_hosts(live, printed, task, host):
     send(None)
     live.end_host(task, host, {"failed": True})
-    assert said == []
+    assert printed == []
 
 
-def test_record_of_an_earlier_run_is_ignored(live, said, clock):
+def test_record_of_an_earlier_run_is_ignored(live, printed, clock):
     """A poll may end after its task has."""
     send(None, run="1")
     send(None, run="2")
@@ -189,24 +189,24 @@ def test_record_of_an_earlier_run_is_ignored(live, said, clock):
     live.refresh()
     clock.now += subject.SHORT
     live.refresh()
-    assert lines(said) == ["node-1: starting"]
+    assert lines(printed) == ["node-1: starting"]
 
 
-def test_refresh_names_a_task_that_is_silent_for_long(live, said, clock):
+def test_refresh_names_a_task_that_is_silent_for_long(live, printed, clock):
     live.begin_task("Install the driver")
     clock.now += subject.SILENCE - 1
     live.refresh()
-    assert said == []
+    assert printed == []
     clock.now += 1
     live.refresh()
-    assert lines(said) == ["Install the driver: running for 0:30"]
+    assert lines(printed) == ["Install the driver: running for 0:30"]
 
 
-def test_refresh_is_silent_during_a_prompt(live, said, clock):
+def test_refresh_is_silent_during_a_prompt(live, printed, clock):
     live.begin_task(None)
     clock.now += 3600
     live.refresh()
-    assert said == []
+    assert printed == []
 
 
 def test_start_refreshes_in_a_thread(live, monkeypatch):
