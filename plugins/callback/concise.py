@@ -13,11 +13,12 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Shows the progress of M(multigpu.vllm.throughput_probe), and of M(multigpu.vllm.gpu_monitor) with O(multigpu.vllm.gpu_monitor#module:live). On a
-    terminal it is a table that is redrawn every second, elsewhere it is plain lines with the time of day.
-  - Prints the message of M(ansible.builtin.debug), a string or a list of lines, without a task header and even if
+  - Shows the progress of M(multigpu.vllm.throughput_probe), and of M(multigpu.vllm.gpu_monitor) with
+    O(multigpu.vllm.gpu_monitor#module:live=true). On a terminal, a table is redrawn every second. Elsewhere, plain
+    lines with the time of day are printed.
+  - Prints the message of C(ansible.builtin.debug), a string or a list of lines, without a task header and even if
     O(display_ok_hosts=false).
-  - Shows a task that fails on purpose (M(ansible.builtin.fail), M(ansible.builtin.assert),
+  - Shows a task that fails on purpose (C(ansible.builtin.fail), C(ansible.builtin.assert),
     M(multigpu.vllm.check_options)) with its message only. Ansible's default output adds the position in the role and
     an excerpt of it.
   - Shows invalid options of a role with the reason only. Ansible's default output adds the whole specification of the
@@ -27,8 +28,8 @@ description:
   - Prints one line per host in the recap. For more than 20 hosts, it prints the failed hosts only, and one line for all
     others.
   - Shows an unreachable host in one line, even if only a part of the task was for that host.
-  - Hides the polls of a job in the background.
-  - Prints the name of a task that runs for a long time without output, every 30 seconds.
+  - Hides the polls of an asynchronous job.
+  - Prints the name of the running task after 30 seconds without output.
   - Finishes the run if the reader of the output exits, as in C(ansible-playbook ... | head).
   - Shows other failures, and everything with C(-v), as Ansible's default output does.
 extends_documentation_fragment:
