@@ -61,7 +61,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "hardware.xid",
         "Xid error",
         "The NVIDIA driver reported a GPU error.",
-        "Look up the number in NVIDIA's Xid catalog. Restart the node, and replace it if the error recurs.",
+        "Look up the number in NVIDIA's Xid catalogue. Restart the node, and replace it if the error recurs.",
         harmful=True,
     ),
     "sxid": Fault(
@@ -87,8 +87,8 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
     ),
     "gpu_not_initialised": Fault(
         "hardware.xid",
-        "GPU initialization failed",
-        "The NVIDIA kernel module found the GPU but could not initialize it.",
+        "GPU initialisation failed",
+        "The NVIDIA kernel module found the GPU but could not initialise it.",
         NEW_HOST,
         unnamed=True,
     ),
@@ -159,7 +159,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "configuration.arguments",
         "Model download failed",
         "The model repository does not exist, or it is gated and the token (HF_TOKEN) has no access to it.",
-        "Correct the model name. For a gated model, accept its license on the hub and pass vLLM the HF_TOKEN of that "
+        "Correct the model name. For a gated model, accept its licence on the hub and pass vLLM the HF_TOKEN of that "
         "account.",
         unnamed=True,
     ),
@@ -188,7 +188,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
     "nccl_p2p_unavailable": Fault(
         "nccl.errors",
         "No GPU peer-to-peer access",
-        "The GPUs cannot read each other's memory directly (topology, IOMMU, ACS or virtualization), but a process "
+        "The GPUs cannot read each other's memory directly (topology, IOMMU, ACS or virtualisation), but a process "
         "tried to.",
         f"{NO_PEER_ACCESS} Keep shared memory enabled.",
     ),
@@ -329,7 +329,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
     "gdr_dmabuf": Fault("nccl.transport", "GPUDirect RDMA is available", "", ""),
 }
 
-#: Cause and remedy of the frequent Xid numbers. Source: NVIDIA Xid catalog.
+#: Cause and remedy of the frequent Xid numbers. Source: NVIDIA Xid catalogue.
 XIDS: t.Final[Mapping[int, tuple[str, str]]] = {
     13: (
         f"Graphics engine exception: a kernel of an application failed. {_APPLICATION}",

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: diagnose
-short_description: Judge a node by everything that was measured on it
+short_description: Judge a node by all its measurements
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Takes the registered results of the measuring modules, adds what only several of them together show, and gives
-    every check of the seven areas one answer. RV(node) also names the causes, each with what it explains.
-  - A measurement that is missing makes its checks C(not_tested) with the reason. A node whose connection broke fails.
-  - Runs on the controller and connects to nothing.
+  - Evaluates the registered results of the measuring modules together, and answers every check of the seven areas.
+    RV(node) also contains the causes, each with the checks that it explains.
+  - Checks without a measurement are C(not_tested), with the reason. A node that became unreachable fails.
+  - Runs on the controller and opens no connections.
 options:
   results:
-    description: Registered results. One that is left out or empty counts as not run.
+    description: Registered results. A missing or empty result means that the module was not run.
     type: dict
     required: true
     suboptions:
@@ -43,15 +43,15 @@ options:
         type: dict
         default: {}
   expected_throughput:
-    description: Output tokens per second that one stream should reach.
+    description: Expected output tokens per second of one stream.
     type: float
   model:
-    description: Facts about the model that the node does not tell, for the speed that its hardware lets expect.
+    description: Facts about the model that the node does not report, for calculating the expected speed.
     type: dict
     default: {}
     suboptions:
       weight_bytes:
-        description: Bytes of weights read for each token over all GPUs; of a mixture of experts the active part.
+        description: Bytes of weights that all GPUs together read for each token; for a mixture of experts, the active part.
         type: float
       layers:
         description: Number of layers.
@@ -60,35 +60,35 @@ options:
         description: Number of key/value heads.
         type: int
   memory_bandwidth:
-    description: Memory bandwidth of one GPU in bytes per second, in place of what the driver reports.
+    description: Memory bandwidth of one GPU in bytes per second. Takes precedence over the driver's value.
     type: float
   all_reduce_latency:
     description:
-      - Seconds that a small all-reduce between the GPUs takes.
-      - Without it 22.5 microseconds over PCIe and 10 over NVLink.
+      - Duration of a small all-reduce between the GPUs in seconds.
+      - The default is 22.5 microseconds over PCIe and 10 microseconds over NVLink.
     type: float
   speed_limits:
     description:
       - Per cent of the expected speed below which to warn and to fail, by GPU model or C(default).
-      - Without it V(80) and V(50).
+      - The built-in limits are V(80) and V(50).
     type: dict
     default: {}
   speed_history:
-    description: Tokens per second of one stream in earlier runs, for a node about which nothing else is known.
+    description: Tokens per second of one stream in earlier runs, used if no other expected speed is available.
     type: list
     elements: float
     default: []
   baseline_dir:
     description:
-      - Directory on the controller in which the role C(benchmark) keeps baselines. The node's own tells
-        O(speed_history), if that is not given.
+      - Directory on the controller in which the role C(benchmark) stores baselines. The node's baseline provides
+        O(speed_history) if that option is not set.
     type: path
   fixed_seed:
     description: Whether the load repeats the prompts of an earlier run.
     type: bool
     default: false
   profile:
-    description: Tuning preset that the deployment states, to compare the running server with.
+    description: Tuning preset of the deployment, with which the running server is compared.
     type: str
     choices: [none, throughput, latency, context]
     default: none
@@ -96,28 +96,28 @@ options:
     description: Type id of the node's Linode plan, for its list price.
     type: str
   hourly_price:
-    description: What the node costs, in US dollars an hour. It goes before the list price of O(instance_type).
+    description: Price of the node in US dollars per hour. Takes precedence over the list price of O(instance_type).
     type: float
   thresholds:
     description:
-      - Limits of your own, each a JMESPath C(query) over RV(node) with C(min), C(max) or C(equals).
-      - A query that gives a list is about every element. One that gives nothing is not tested.
-      - Judged where no tags narrow the run.
+      - Your own limits, each a JMESPath C(query) over RV(node) with C(min), C(max) or C(equals).
+      - A query with a list as its result applies to every element. A query without a result is not tested.
+      - Evaluated only if no tags narrow the run.
     type: list
     elements: dict
     default: []
   fail_on:
-    description: From which verdict on RV(exceeds) is true.
+    description: Status from which RV(exceeds) is true.
     type: str
     choices: [fail, warn, never]
     default: fail
   tags:
-    description: Names of areas to judge. Where none of them is an area, all are judged.
+    description: Names of areas to judge. If none of the tags is an area, all areas are judged.
     type: list
     elements: str
     default: [all]
   skip_tags:
-    description: Names of areas to leave out.
+    description: Names of areas to skip.
     type: list
     elements: str
     default: []
@@ -130,13 +130,13 @@ attributes:
     support: full
   check_mode:
     support: full
-    details: This action only computes.
+    details: The action only evaluates its options.
   diff_mode:
     support: none
-    details: There is no difference to show.
+    details: The action changes nothing.
   idempotent:
     support: full
-    details: The same results give the same verdict.
+    details: The same results have the same status.
 seealso:
   - module: multigpu.vllm.report
 """
@@ -153,16 +153,16 @@ EXAMPLES = r"""
     tags: [hardware]
   register: verdict
 
-- name: Judge everything, with a limit of your own
+- name: Judge all areas, with a user-defined threshold
   multigpu.vllm.diagnose:
     results:
       gpu: "{{ gpus }}"
     thresholds:
       - query: max(memory[].used)
         max: 19000000000
-        message: Leave room for the embedding server
+        message: Leave memory for the embedding server
 
-- name: Stop where the hardware fails
+- name: Stop if the hardware fails
   ansible.builtin.assert:
     that: not verdict.exceeds
     fail_msg: "{{ verdict.headline }}"
@@ -170,12 +170,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: Verdict of the node, V(pass), V(warn), V(fail), or V(not_tested) where a whole section has no answer.
+  description: Status of the node, V(pass), V(warn), V(fail), or V(not_tested) if a whole section has no answer.
   returned: success
   type: str
   sample: fail
 headline:
-  description: What is wrong in one line; empty where nothing is.
+  description: Summary of everything that is wrong in one line; empty if nothing is.
   returned: success
   type: str
   sample: GPUs 1, 2, 3 hold no model memory (+2 more)
@@ -186,12 +186,12 @@ failed_checks:
   elements: str
   sample: [memory.idle_gpu, tensor_parallel.size]
 exceeds:
-  description: Whether the verdict is as bad as O(fail_on) or worse.
+  description: Whether the status is as severe as O(fail_on) or more severe.
   returned: success
   type: bool
   sample: true
 node:
-  description: Entry of this node in the report, as docs/report.schema.json describes it under C(hosts).
+  description: Report entry of this node, as described in docs/report.schema.json under C(hosts).
   returned: success
   type: dict
   sample:
@@ -207,7 +207,7 @@ node:
     diagnoses:
       - id: tensor_parallel.off
         title: vLLM uses 1 of 4 GPUs
-        cause: It was started without --tensor-parallel-size, which means 1.
+        cause: It was started without --tensor-parallel-size, which defaults to 1.
         confidence: high
         remedy: "Serve with --tensor-parallel-size 4 (vllm_tensor_parallel_size: 4), then restart vLLM."
         evidence: ["utilisation: GPU 0 95 %, GPU 1 0 %, GPU 2 0 %, GPU 3 0 %"]

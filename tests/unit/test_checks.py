@@ -1,15 +1,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/checks.md says of every check and cause what the code says."""
+"""docs/checks.md describes every check, limit, cause and fault class as the code has them."""
 
 from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Iterator
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import AREAS, CHECKS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import causes
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers import MINIMUM_NODES, SCORE_LIMIT
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
@@ -25,14 +28,17 @@ SECTIONS = {
     for match in re.finditer(r"^### `([a-z_]+\.[a-z0-9_]+)` .*?(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
 }
 
+#: Sections that are tables of the code's data; the text before each table is written by hand.
+TABLES = ("Causes", "Fault classes")
 
-def test_every_check_stands_in_the_order_of_the_report() -> None:
+
+def test_checks_are_in_the_order_of_the_report() -> None:
     assert list(SECTIONS) == list(CHECKS)
-    assert [area for area in re.findall(r"^## (.+)$", TEXT, re.MULTILINE) if area != "Causes"] == list(AREAS.values())
+    assert re.findall(r"^## (.+)$", TEXT, re.MULTILINE) == [*AREAS.values(), *TABLES]
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
+def test_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
     lines = SECTIONS[check].splitlines()
     assert lines[0] == f"### `{check}` {CHECKS[check].title}"
     assert lines[1] == CHECKS[check].question
@@ -72,15 +78,30 @@ def test_limits_are_those_of_the_code(check: str, values: list[str]) -> None:
     assert [value for value in values if value not in SECTIONS[check]] == []
 
 
-def test_every_cause_is_listed_and_none_beside() -> None:
+def cause_rows() -> Iterator[str]:
+    """Yield the rows of the section Causes."""
+    yield "| Cause | Shown by |"
+    yield "|---|---|"
+    for identity, entry in causes().items():
+        yield f"| `{identity}` | {entry['shown_by']} |"
+
+
+def fault_rows() -> Iterator[str]:
+    """Yield the rows of the section Fault classes."""
+    yield "| Class | Check | Cause | Remedy |"
+    yield "|---|---|---|---|"
+    for name, fault in FAULTS.items():
+        if fault.cause:
+            yield f"| `{name}` | `{fault.check}` | {fault.cause} | {fault.remedy} |"
+
+
+@pytest.mark.parametrize(("title", "rows"), list(zip(TABLES, (list(cause_rows()), list(fault_rows())), strict=True)))
+def test_table_has_the_rows_of_the_code(title: str, rows: list[str]) -> None:
+    section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    assert [line for line in section.splitlines() if line.startswith("|")] == rows
+
+
+def test_every_cause_is_concluded_by_a_rule() -> None:
     sources = (ROOT / "plugins" / "plugin_utils" / "diagnosis").glob("*.py")
-    named = {
-        name
-        for source in sources
-        for name in re.findall(r'(?:id=|^\s+)"([a-z_]+\.[a-z_]+)"', source.read_text(encoding="utf-8"), re.MULTILINE)
-    }
-    # Written within expressions.
-    named |= {"gpu.application_error", "gpu.xid", "gpu.slowed_down"}
-    causes = TEXT[TEXT.index("## Causes") :]
-    listed = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", causes))
-    assert listed == {name for name in named if name not in CHECKS}
+    text = "".join(source.read_text(encoding="utf-8") for source in sources)
+    assert [identity for identity in causes() if f'"{identity}"' not in text] == []

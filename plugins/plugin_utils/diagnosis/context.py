@@ -164,7 +164,7 @@ class DiagnosisContext:
         """Mean power under load in per cent of the power limit by GPU index."""
         limits = {item["index"]: item.get("power_limit") for item in self.node.raw_devices}
         drawn = gpus.means(self.node.samples, "power_draw")
-        return {index: 100.0 * watts / limits[index] for index, watts in drawn.items() if limits.get(index)}
+        return {index: 100.0 * watts / limit for index, watts in drawn.items() if (limit := limits.get(index))}
 
 
 def figures(values: Mapping[int, float], unit: str) -> str:

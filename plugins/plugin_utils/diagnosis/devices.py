@@ -12,13 +12,13 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 
 #: Xid numbers about the memory of a GPU: 48 double-bit error, 63 and 64 row remapping, 92 high single-bit rate, 94 and
-#: 95 contained and uncontained errors. Source: NVIDIA Xid catalog.
+#: 95 contained and uncontained errors. Source: NVIDIA Xid catalogue.
 MEMORY_XIDS: t.Final[frozenset[int]] = frozenset({48, 63, 64, 92, 94, 95})
 
-#: Xid of a GPU that fell off the bus. Source: NVIDIA Xid catalog.
+#: Xid of a GPU that fell off the bus. Source: NVIDIA Xid catalogue.
 LOST_XID: t.Final = 79
 
-#: Xid numbers that applications usually cause. Source: NVIDIA Xid catalog.
+#: Xid numbers that applications usually cause. Source: NVIDIA Xid catalogue.
 APPLICATION_XIDS: t.Final[frozenset[int]] = frozenset({13, 31, 43, 45})
 
 #: Layers between the plan and vLLM that can lack GPUs, with their text in the title.
@@ -43,7 +43,7 @@ Layer = tuple[str, int]
 
 def layers(context: DiagnosisContext) -> list[Layer]:
     """Return the number of GPUs of each layer between plan and vLLM, without layers that are unknown."""
-    facts, counted = context.node.gpu_facts, (context.all("hardware.gpu_count") or [None])[0]
+    facts, counted = context.node.gpu_facts, next(iter(context.all("hardware.gpu_count")), None)
     evidence = counted.evidence if counted is not None else {}
     on_bus = evidence.get("gpus_on_pci_bus")
     counts: list[tuple[str, int | None]] = [

@@ -26,7 +26,7 @@ _DEFAULT_SHARE: t.Final = 0.92
 
 
 def other_processes(context: DiagnosisContext) -> dict[int, list[Mapping[str, t.Any]]]:
-    """Return processes other than vLLM that hold memory, by GPU index; empty if no process is recognized as vLLM."""
+    """Return processes other than vLLM that hold memory, by GPU index; empty if no process is recognised as vLLM."""
     table = {item["index"]: item.get("processes") or () for item in context.node.raw_devices}
     names = [str(process.get("name") or "") for processes in table.values() for process in processes]
     if not any(_is_vllm(name) for name in names):

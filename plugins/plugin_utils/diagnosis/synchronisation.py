@@ -44,7 +44,7 @@ def waiting(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def _waiting_evidence(context: DiagnosisContext) -> t.Iterator[str]:
-    spread = (context.all(_SYNCHRONISED) or [None])[0]
+    spread = next(iter(context.all(_SYNCHRONISED)), None)
     correlation = ((context.node.load.data.get("gpu_samples") or {}).get("synchronisation") or {}).get("correlation")
     yield f"utilisation: {figures(context.utilisation, '%')}"
     if spread is not None and spread.measured is not None:
@@ -111,7 +111,7 @@ def host_bound(context: DiagnosisContext) -> Diagnosis | None:
 def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose an expected throughput above what the hardware allows, on hardware that reaches its own limit."""
     check = "performance.throughput"
-    throughput, roofline = context.worst_finding(check), (context.all("performance.roofline") or [None])[0]
+    throughput, roofline = context.worst_finding(check), next(iter(context.all("performance.roofline")), None)
     if throughput is None or check not in context.unexplained(*context.slow):
         return None
     if roofline is None or roofline.status is not Status.PASS:

@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import batched_tokens_reason
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Device, NodeFacts
@@ -21,7 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed
     from_table,
     model_bound,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import REFERENCE_SCALING, normalise
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import REFERENCE_SCALING
 
 #: Checks of these rules, with the measurements that each one needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {

@@ -131,7 +131,7 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
         "memory.balance",
         f"GPU {emptiest} holds {used[emptiest] / GIB:.1f} GiB, GPU {fullest} {used[fullest] / GIB:.1f} GiB",
         evidence={"memory_used": {f"GPU {index}": int(used[index]) for index in holding}},
-        cause="A worker is only partly initialized, or another process uses one of the GPUs.",
+        cause="A worker is only partly initialised, or another process uses one of the GPUs.",
         remedy="Stop other processes on the GPUs (nvidia-smi lists them), and restart vLLM so that all ranks load "
         "again. If the difference recurs, look for errors of that rank in the vLLM log.",
         **figures,

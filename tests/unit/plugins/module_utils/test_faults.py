@@ -107,3 +107,10 @@ def test_fault_texts_occur_once(table: pathlib.Path, occurrences: dict[frozenset
         if len(same) > 1:
             repeated[" ".join(sorted(words))] = same
     assert not repeated, "refer to the table instead"
+
+
+@pytest.mark.parametrize("parts", [("NCCL_P2P_DISABLE=1", "--disable-custom-all-reduce"), ("--ipc=host", "--shm-size")])
+def test_workaround_is_described_once(parts: tuple[str, str]) -> None:
+    files = sorted([*PLUGINS.rglob("*.py"), *PLUGINS.rglob("data/*.yml")])
+    texts = [(path.name, text) for path in files for text in literals(path) if all(part in text for part in parts)]
+    assert [name for name, _text in texts if not name.startswith("known_issues")] == ["faults.py"]

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node whose facts a test changes; the modules' own code turns them into the results that the rules see.
+"""A node whose facts a test changes. The modules' own code turns the facts into results.
 
-So a situation is described by what is there (GPUs, command line, log lines, times), never by findings.
+A situation is described by its facts (GPUs, command line, log lines, times), never by findings.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BANDWIDTH = 360_000_000_000
 
 
 class WithoutGrep(Commands):
-    """A process for each small log would take most of the time."""
+    """Commands without grep, because a process for each small log would take most of the time."""
 
     def which(self, name: str) -> str | None:
         return None
@@ -51,9 +51,9 @@ class WithoutGrep(Commands):
 
 @dataclass
 class Situation:
-    """Four RTX 4000 Ada that serve a 14B model with TP 4 at 92 % of the roofline; tests change what they are about.
+    """Four RTX 4000 Ada with a 14B model, TP 4 and 92 % of the roofline; tests change single fields.
 
-    Values per GPU are lists. ``speed`` is the part of the expected speed that one stream reaches.
+    Values per GPU are lists. ``speed`` is the share of the expected speed that one stream reaches.
     """
 
     name: str = "NVIDIA RTX 4000 Ada Generation"
@@ -99,7 +99,7 @@ class Situation:
     kv_tokens: int = 327_424
     log: list[str] = field(default_factory=list)
 
-    # --- what it comes to ------------------------------------------------------------------------------------------
+    # --- results --------------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -133,7 +133,7 @@ class Situation:
     # --- GPUs ------------------------------------------------------------------------------------------------------
 
     def _used(self) -> list[float]:
-        """GiB in use by GPU."""
+        """Return the memory in use in GiB by GPU."""
         if self.used is not None:
             return self.used
         running = self.failure is None
@@ -238,7 +238,7 @@ class Situation:
 
     @property
     def expected(self) -> float:
-        """Tokens per second of one stream by the roofline."""
+        """Expected tokens per second of one stream by the roofline."""
         setup = Setup(
             gpu_name=self.name,
             tensor_parallel_size=self.tp,
@@ -291,7 +291,7 @@ class Situation:
 
     def _sample(self, time: float, number: int) -> dict[str, t.Any]:
         shown = self.utilisation or [95.0 if index < self.size else 0.0 for index in range(self.gpus)]
-        # GPUs that take turns: the even ones work while the odd ones wait.
+        # The GPUs alternate: the even ones work while the odd ones wait.
         turn = [100.0 if (index + number) % 2 else 10.0 for index in range(self.gpus)]
         return {
             "time": time,

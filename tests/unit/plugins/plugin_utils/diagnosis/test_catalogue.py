@@ -1,16 +1,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Situations in, causes out: named where they are, not named on near misses. No rule can be taken away unnoticed."""
+"""Diagnoses by situation, including near misses, and the proof that every rule matters."""
 
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import RULES, Rule, diagnose
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES as JUDGING_RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -72,9 +74,9 @@ def xid(number: int) -> str:
 
 Row = tuple[str, dict[str, t.Any], set[str]]
 
-#: What it is, what is different from a healthy node, which causes are named.
+#: Name of the situation, differences from a healthy node, and the expected causes.
 SITUATIONS: list[Row] = [
-    # --- healthy nodes, and what looks odd and is not ---------------------------------------------------------------
+    # --- healthy nodes, and unusual but correct ones ---------------------------------------------------------------
     ("four GPUs at work", {}, set()),
     ("one GPU, one rank", {"gpus": 1, "plan": 1, "on_bus": 1, "tp": 1}, set()),
     ("two pipeline stages of two", {"tp": 2, "pp": 2}, set()),
@@ -83,22 +85,22 @@ SITUATIONS: list[Row] = [
     ("82 % of the expected speed", {"speed": 0.82}, set()),
     ("faster than expected", {"speed": 1.3}, set()),
     ("memory 14 % apart", {"used": [18.2, 18.2, 18.2, 15.7]}, set()),
-    ("a small guest that disturbs nobody", {"other_processes": {0: ("python3 exporter.py", 0.3)}}, set()),
+    ("a small process that has no effect", {"other_processes": {0: ("python3 exporter.py", 0.3)}}, set()),
     (
-        "a guest on a GPU with room",
+        "another process on a GPU with free memory",
         {"other_processes": {0: ("python3 embed.py", 1.0)}, "used": [18.9, 18, 18, 18]},
         set(),
     ),
-    ("a group over two nodes talks over sockets", {"tp": 8, "heads": 64, "transport": "NET/Socket/0"}, set()),
+    ("a group over two nodes uses sockets", {"tp": 8, "heads": 64, "transport": "NET/Socket/0"}, set()),
     ("slow while others use the server", {"speed": 0.3, "token_ratio": 2.5}, set()),
-    ("warm up hint in the log, all answers came", {"log": [HANG]}, set()),
+    ("warm-up message in the log, all requests answered", {"log": [HANG]}, set()),
     ("power cap at full load", {"throttle": dict.fromkeys(range(4), ["sw_power_cap"])}, set()),
     ("idle link slowed down to save power", {"link": dict.fromkeys(range(4), (4, 16))}, set()),
-    # --- GPUs that do not work (guide issue 1) ----------------------------------------------------------------------
+    # --- idle GPUs (guide issue 1) ----------------------------------------------------------------------
     ("vLLM started without TP", {"tp": 1}, {"tensor_parallel.off"}),
     ("TP 2 on four GPUs", {"tp": 2}, {"tensor_parallel.off"}),
     (
-        "TP in a variable that nobody reads",
+        "TP in a variable that vLLM ignores",
         {"tp": 1, "environment": {"VLLM_TENSOR_PARALLEL_SIZE": "4"}},
         {"tensor_parallel.off"},
     ),
@@ -135,7 +137,11 @@ SITUATIONS: list[Row] = [
         {"transport": "NET/Socket/0", "speed": 0.29, "environment": {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}},
         {"interconnect.sockets"},
     ),
-    ("sockets for want of shared memory", {"transport": "NET/Socket/0", "speed": 0.29}, {"interconnect.sockets"}),
+    (
+        "sockets because shared memory is missing",
+        {"transport": "NET/Socket/0", "speed": 0.29},
+        {"interconnect.sockets"},
+    ),
     ("sockets, speed not known", {"transport": "NET/Socket/0", "token_ratio": 2.0}, {"interconnect.sockets"}),
     (
         "P2P switched off between near GPUs",
@@ -155,7 +161,7 @@ SITUATIONS: list[Row] = [
     ("link at x4 under load", {"link": {2: (4, 4)}, "speed": 0.6}, {"interconnect.pcie_downgraded"}),
     ("link at generation 1 under load, speed unharmed", {"link": {2: (1, 16)}}, {"interconnect.pcie_downgraded"}),
     (
-        "the path is as good as it gets",
+        "the best transport on this path",
         {"path": "SYS", "transport": "SHM/direct/direct", "speed": 0.7},
         {"interconnect.hardware_limit"},
     ),
@@ -170,34 +176,34 @@ SITUATIONS: list[Row] = [
         {"interconnect.hardware_limit"},
     ),
     (
-        "half as fast as the path allows is no hardware limit",
+        "half as fast as the path allows is not a hardware limit",
         {"path": "SYS", "transport": "SHM/direct", "speed": 0.45},
         {"gpus.waiting"},
     ),
     (
-        "peer access claimed and not there",
+        "peer access reported but missing",
         {"failure": "connection_refused", "loaded": False, "log": [PEER]},
         {"interconnect.no_peer_access"},
     ),
     # --- memory (guide issue 3) -------------------------------------------------------------------------------------
     ("memory 16 % apart", {"used": [18.2, 18.2, 18.2, 15.2]}, {"memory.unbalanced"}),
     (
-        "a guest on GPU 0",
+        "another process on GPU 0",
         {"other_processes": {0: ("python3 embed.py", 4.8)}, "used": [18.9, 14.0, 14.0, 14.0]},
         {"memory.other_process"},
     ),
     (
-        "a guest that costs speed",
+        "another process that costs speed",
         {"other_processes": {0: ("python3 train.py", 1.0)}, "speed": 0.6},
         {"memory.other_process"},
     ),
     (
-        "somebody else's memory at start",
+        "memory of another process at start-up",
         {"failure": "connection_refused", "loaded": False, "log": [BUSY]},
         {"memory.other_process"},
     ),
     ("stages of different size", {"tp": 2, "pp": 2, "used": [18.2, 18.2, 14.0, 14.0]}, {"memory.uneven_stages"}),
-    ("nearly all memory given away", {"used": [19.8, 19.8, 19.8, 19.8]}, {"memory.little_headroom"}),
+    ("nearly all memory in use", {"used": [19.8, 19.8, 19.8, 19.8]}, {"memory.little_headroom"}),
     (
         "out of memory after loading, greedy",
         {"failure": "connection_refused", "log": [OOM], "arguments": {"gpu_memory_utilization": 0.98}},
@@ -226,8 +232,8 @@ SITUATIONS: list[Row] = [
     ),
     ("a cache that just holds the load", {"kv_tokens": 1536}, set()),
     # --- busy and slow (guide issue 4) ------------------------------------------------------------------------------
-    ("GPUs in turns", {"apart": True, "speed": 0.4}, {"gpus.waiting"}),
-    ("GPUs in turns, fast enough", {"apart": True}, {"gpus.waiting"}),
+    ("alternating GPUs", {"apart": True, "speed": 0.4}, {"gpus.waiting"}),
+    ("alternating GPUs, fast enough", {"apart": True}, {"gpus.waiting"}),
     ("all full, a third of the speed", {"utilisation": [99, 99, 99, 99], "speed": 0.33}, {"gpus.waiting"}),
     (
         "all full, two thirds of the speed, path unknown",
@@ -242,14 +248,14 @@ SITUATIONS: list[Row] = [
         {"expected_throughput": 300.0},
         {"performance.too_much_expected"},
     ),
-    # --- GPUs that are slow, broken or gone -------------------------------------------------------------------------
+    # --- GPUs that are slow, broken or lost -------------------------------------------------------------------------
     (
         "too hot",
         {"throttle": {2: ["sw_thermal_slowdown"]}, "temperature": {2: 97}, "clocks": {2: 800}, "speed": 0.44},
         {"gpu.too_hot"},
     ),
     (
-        "too hot, others wait in step",
+        "too hot, others wait",
         {"throttle": {2: ["hw_thermal_slowdown"]}, "apart": True, "speed": 0.44},
         {"gpu.too_hot"},
     ),
@@ -260,7 +266,7 @@ SITUATIONS: list[Row] = [
         {"gpu.slowed_by_hardware"},
     ),
     (
-        "clocks fixed by somebody",
+        "fixed clocks",
         {"throttle": {1: ["applications_clocks_setting"]}, "speed": 0.7},
         {"gpu.clocks_fixed"},
     ),
@@ -294,7 +300,7 @@ SITUATIONS: list[Row] = [
         {"failure": "connection_refused", "booted": False, "log": [UNRECOGNIZED]},
         {"configuration.refused"},
     ),
-    ("a dead variable", {"environment": {"VLLM_USE_V1": "1"}}, {"configuration.settings"}),
+    ("an ignored variable", {"environment": {"VLLM_USE_V1": "1"}}, {"configuration.settings"}),
     (
         "P2P off, where it makes no difference",
         {"environment": {"NCCL_P2P_DISABLE": "1"}, "transport": "SHM/direct"},
@@ -305,12 +311,12 @@ SITUATIONS: list[Row] = [
     ("collective timed out", {"failure": "connection_refused", "log": [NCCL_TIMEOUT]}, {"server.hangs"}),
     ("segmentation fault", {"failure": "connection_refused", "log": [SEGFAULT]}, {"log.process_segfault"}),
     ("crash without a cause", {"failure": "connection_refused", "log": [CRASH]}, {"server.crashed"}),
-    ("stopped since", {"failure": "connection_refused"}, {"server.down"}),
+    ("stopped later", {"failure": "connection_refused"}, {"server.down"}),
     ("never started", {"failure": "connection_refused", "booted": False}, {"server.down"}),
     ("wrong key", {"failure": "unauthorized", "booted": False}, {"server.down"}),
     # --- two causes at once -----------------------------------------------------------------------------------------
     (
-        "TP off and a dead variable",
+        "TP off and an ignored variable",
         {"tp": 1, "environment": {"VLLM_USE_V1": "1"}},
         {"tensor_parallel.off", "configuration.settings"},
     ),
@@ -328,7 +334,7 @@ Judged = dict[str, tuple[NodeFacts, list[Section]]]
 
 @pytest.fixture(scope="module")
 def judged(situation: Build) -> Judged:
-    """Every situation through the modules' code and the rules, once."""
+    """Return facts and sections of every situation, from the modules' code and the rules."""
     nodes = {name: situation(**facts).node() for name, facts, _causes in SITUATIONS}
     return {name: (node, judge(node)) for name, node in nodes.items()}
 
@@ -340,6 +346,19 @@ def ids(judged: Judged, name: str, rules: Sequence[Rule] = RULES) -> set[str]:
 @pytest.mark.parametrize("row", SITUATIONS, ids=NAMES)
 def test_diagnose_by_situation(judged: Judged, row: Row) -> None:
     assert ids(judged, row[0]) == row[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rules_return_one_good_answer_per_check(judged: Judged, name: str) -> None:
+    node, sections = judged[name]
+    for rules in JUDGING_RULES.values():
+        good = Counter(item.check for item in rules.evaluate(node) if not item.wrong)
+        assert set(good.values()) <= {1}
+    for section in sections:
+        good = Counter(item.check for item in section.findings if not item.wrong)
+        wrong = {item.check for item in section.findings if item.wrong}
+        assert set(good.values()) <= {1}
+        assert not wrong & set(good)
 
 
 def test_situations_include_healthy_and_faulty_nodes() -> None:

@@ -108,3 +108,15 @@ def test_wrong_sorts_failures_before_warnings(node: Build, results: dict) -> Non
     results["logs"]["findings"].append(warned("hardware.xid", "old", cause="c", remedy="r").as_dict())
     results["logs"]["transports"] = {"transport_net_socket": 1}
     assert [item.check for item in judge.wrong(judge.judge(node(results)))] == ["nccl.transport", "hardware.xid"]
+
+
+@pytest.mark.parametrize("missing", [(), *[(key,) for key in MEASUREMENTS]], ids=str)
+@pytest.mark.parametrize("options", [{}, {"expected_throughput": 100.0}, {"expected_throughput": 1000.0}], ids=str)
+def test_rules_return_one_good_answer_per_check(
+    node: Build, results: dict, missing: tuple[str, ...], options: dict
+) -> None:
+    for key in missing:
+        results[key] = {"failed": True, "msg": "boom"}
+    for rules in judge.RULES.values():
+        good = [item.check for item in rules.evaluate(node(results, **options)) if not item.wrong]
+        assert len(good) == len(set(good))
