@@ -51,7 +51,7 @@ options:
     default: {}
     suboptions:
       weight_bytes:
-        description: Bytes of weights that all GPUs together read for each token; for a mixture of experts, the active part.
+        description: Bytes of weights that all GPUs read for each token; for a mixture of experts, the active part.
         type: float
       layers:
         description: Number of layers.

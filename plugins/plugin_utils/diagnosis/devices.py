@@ -26,7 +26,7 @@ _LAYERS: t.Final = {
     "PCI bus": "the machine itself (PCI bus)",
     "driver": "the driver",
     "driver or PCI bus": "the machine or its driver",
-    "answering": "the GPU (listed by the driver, but not responding)",
+    "responding": "the GPU (listed by the driver, but not responding)",
     "visible to vLLM": "the container or CUDA_VISIBLE_DEVICES",
 }
 
@@ -51,7 +51,7 @@ def layers(context: DiagnosisContext) -> list[Layer]:
         # If the bus shows no GPU although the driver does, the bus could not be read.
         ("PCI bus", on_bus if on_bus or not facts.get("count") else None),
         ("driver", facts.get("count") if facts.get("count") is not None else (0 if on_bus else None)),
-        ("answering", _responding(context)),
+        ("responding", _responding(context)),
         ("visible to vLLM", _visible(context)),
         ("used by vLLM", context.node.group_size),
     ]
@@ -83,7 +83,7 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
     )
     if short == "driver" and not any(name == "PCI bus" for name, _count in counted):
         short = "driver or PCI bus"
-    if ordinal and short not in ("PCI bus", "driver", "driver or PCI bus", "answering"):
+    if ordinal and short not in ("PCI bus", "driver", "driver or PCI bus", "responding"):
         short = "visible to vLLM"
     if short not in _LAYERS or not (explained or ordinal):
         return None

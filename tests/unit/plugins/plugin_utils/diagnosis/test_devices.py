@@ -40,7 +40,7 @@ def test_layers_are_in_order_from_plan_to_vllm(situation: Build) -> None:
         ("plan", 4),
         ("PCI bus", 4),
         ("driver", 4),
-        ("answering", 3),
+        ("responding", 3),
         ("visible to vLLM", 2),
         ("used by vLLM", 2),
     ]
