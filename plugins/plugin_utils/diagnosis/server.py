@@ -134,12 +134,14 @@ def crashed(context: DiagnosisContext) -> Diagnosis | None:
     unexplained = context.unexplained(*_ERRORS)
     if name is None or not unexplained:
         return None
+    fault = FAULTS[name]
     return conclude(
         "server.crashed",
+        None if "NCCL_DEBUG" in fault.remedy else "without_details",
         confidence="low",
         evidence=(context.quote(name),),
         findings=(*unexplained, *_unexplained_outage(context)),
-        fault=FAULTS[name],
+        fault=fault,
     )
 
 

@@ -156,8 +156,8 @@ def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Fin
     return warned(
         "memory.headroom",
         f"GPU {fullest} has {free[fullest]:.1f} % of its memory left",
-        cause="vLLM may use nearly all of the memory, or another process uses a part of it, so a burst of requests can "
-        "exceed it.",
+        cause="vLLM is configured to use nearly all of the memory, or another process uses a part of it, so a burst of "
+        "requests can exceed it.",
         remedy="Lower --gpu-memory-utilization (vllm_gpu_memory_utilization) to 0.90 and restart vLLM, or stop the "
         "other process.",
         **figures,
