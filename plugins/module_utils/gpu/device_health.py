@@ -46,7 +46,7 @@ _THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
     ),
     "clock": (
         "The clocks were limited to less than their maximum.",
-        "Reset them: nvidia-smi -rgc; nvidia-smi -rac.",
+        "Reset them: nvidia-smi -rgc, nvidia-smi -rmc and nvidia-smi -rac.",
     ),
     "sync_boost": (
         "The GPU is in a sync boost group and waits for a slower member.",
