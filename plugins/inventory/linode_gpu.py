@@ -131,7 +131,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         names = ("tags", "regions", "types", "label_prefix", "min_gpus", "statuses")
         filters = {name: self.get_option(name) for name in names}
         for instance in matching(self._cached_listing(path, cache), filters):
-            self._add_host(instance)
+            self._add_host(inventory, instance)
 
     def _cached_listing(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
         """Return the summaries of all Linodes of the account, from the cache if it may be used."""
@@ -139,7 +139,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         use_cache = self.get_option("cache")
         if use_cache and cache:
             try:
-                return self._cache[key]
+                return list(self._cache[key])
             except KeyError:
                 pass
         instances = self._list_account()
@@ -160,17 +160,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             # Ansible prints the whole chain of causes, which would repeat the message.
             raise AnsibleParserError(str(error)) from None
 
-    def _add_host(self, instance: dict[str, t.Any]) -> None:
+    def _add_host(self, inventory: t.Any, instance: dict[str, t.Any]) -> None:
         host = instance["label"]
-        self.inventory.add_host(host, group=self.inventory.add_group(self.get_option("group")))
+        inventory.add_host(host, group=inventory.add_group(self.get_option("group")))
         variables = {name: instance[key] for key, name in VARIABLES.items()}
         if instance["address"]:
             variables["ansible_host"] = instance["address"]
         for name, value in variables.items():
-            self.inventory.set_variable(host, name, value)
+            inventory.set_variable(host, name, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
         # Groups may depend on composed variables.
-        variables = self.inventory.get_host(host).get_vars()
+        variables = inventory.get_host(host).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)

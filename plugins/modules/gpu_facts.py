@@ -17,6 +17,7 @@ description:
   - A missing driver, permission or GPU is a finding; the module does not fail.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group_gpu
   - multigpu.vllm.attributes.facts
 options:
   instance_type:

@@ -58,6 +58,7 @@ options:
     type: path
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group_gpu
 attributes:
   action:
     description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the

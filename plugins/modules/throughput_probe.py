@@ -209,6 +209,7 @@ options:
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group_vllm
 attributes:
   action:
     description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the

@@ -42,6 +42,7 @@ options:
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group_vllm
 attributes:
   check_mode:
     support: full

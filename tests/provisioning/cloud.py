@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One customer of the stand-in API, and the tools that a test uses on its behalf."""
+"""One customer of the simulated API, and the commands that a test runs for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from front import Front
 from module_process import run_module
 
 ROOT = Path(__file__).parents[2]
-#: Lines for the end of the run; tests add theirs.
+#: Lines to print at the end of the run, added by tests.
 FIGURES: list[str] = []
 
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @dataclass
 class Cloud:
-    """The API as one customer sees it. ``token`` is the secret that must never show up anywhere."""
+    """The API for one customer. ``token`` must not appear in any output."""
 
     front: Front
     account: Account
@@ -46,7 +46,7 @@ class Cloud:
     def url(self) -> str:
         return f"{self.front.url}/v4"
 
-    def strike(self, *faults: Fault) -> None:
+    def add_faults(self, *faults: Fault) -> None:
         self.plan.faults += faults
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ class Cloud:
         }
 
     def module(self, name: str, **options: object) -> dict:
-        """Run a module as Ansible would, in a process of its own; its result with ``rc``."""
+        """Run a module as Ansible would, in a separate process; return its result and ``rc``."""
         output = self.folder / f"{secrets.token_hex(4)}.out"
         code, text = run_module(name, options, self.environment(), output)
         self.outputs.append(text)
@@ -69,23 +69,23 @@ class Cloud:
         return {**json.loads(lines[-1]), "rc": code}
 
     def leaks(self) -> list[str]:
-        """Outputs in which the token stands."""
+        """Return the outputs that contain the token."""
         return [text for text in self.outputs if self.token in text]
 
     def ansible(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
         tool = Path(sys.executable).parent / command[0]
         done = subprocess.run(
             [str(tool), *command[1:]], env=self.environment(**environment), cwd=ROOT, capture_output=True, text=True,
-            timeout=110, check=False,
+            timeout=280, check=False,
         )  # fmt: skip
         self.outputs += [done.stdout, done.stderr]
         return done
 
 
 def new_cloud(api, folder: Path) -> Cloud:
-    """A new customer with an empty account."""
+    """Create a customer with an empty account."""
     front, fake = api
     token = secrets.token_hex(32)
-    made = Cloud(front, Account(), FaultPlan(), fake, folder, token)
-    fake.accounts[token], front.plans[token] = made.account, made.plan
-    return made
+    cloud = Cloud(front, Account(), FaultPlan(), fake, folder, token)
+    fake.accounts[token], front.plans[token] = cloud.account, cloud.plan
+    return cloud

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One stand-in for the Linode API per session, behind Prism where it is installed; one account per test."""
+"""One simulated Linode API per session, behind Prism if it is installed, and one account per test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from front import Front, serve_fake
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory):
-    """Front and fake for all tests; at the end no request may have violated Linode's API document."""
+    """Start front and fake for all tests."""
     fake = FakeLinode({})
     with ExitStack() as stack:
         upstream = stack.enter_context(serve_fake(fake))
@@ -29,22 +29,22 @@ def api(tmp_path_factory):
         if prism.available():
             url = stack.enter_context(prism.Prism(upstream.url, free_port(), tmp_path_factory.mktemp("prism")))
         front = stack.enter_context(Front(fake, url))
-        front.judged = url is not None
         yield front, fake
-    verdict = f"{len(front.violations)} violations" if front.judged else "form not tested, Prism is not installed"
-    FIGURES.append(f"requests seen by Linode's API document: {front.requests}, {verdict}")
+    result = f"{len(front.violations)} violations" if url else "form not tested, Prism is not installed"
+    FIGURES.append(f"requests validated against Linode's API document: {front.requests}, {result}")
 
 
 @pytest.fixture
 def cloud(api, tmp_path):
-    made = new_cloud(api, tmp_path)
-    before = len(made.front.violations)
-    yield made
-    assert made.front.violations[before:] == []
-    assert not made.leaks()
+    """An empty account; its requests may not violate the API document, and its token may not leak."""
+    customer = new_cloud(api, tmp_path)
+    before = len(customer.front.violations)
+    yield customer
+    assert customer.front.violations[before:] == []
+    assert not customer.leaks()
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The figure that counts: how many requests Linode's document has seen."""
+    """Print the figures that the tests collected."""
     for line in FIGURES:
         terminalreporter.write_line(line)

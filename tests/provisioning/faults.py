@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What networks, proxies and a busy API do to requests: named faults, in the order in which they strike."""
+"""Faults of networks, proxies and a busy API, applied to requests in the order of a plan."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def error(status: int, reason: str, **headers: str) -> Reply:
 
 @dataclass
 class Fault:
-    """Strikes requests whose ``METHOD path`` matches ``where``, ``times`` times.
+    """A fault for the next ``times`` requests whose ``METHOD path`` matches ``where``.
 
-    ``skip``: requests of this kind that are spared first. ``after``: the request has its effect before the fault.
-    ``reply``: what the client sees instead; without one the connection is closed (``drop``), left silent for ``stall``
-    seconds, cut in the middle of the answer (``truncate``), or answered late by ``slow`` seconds. ``meanwhile`` runs
-    before the request is let through.
+    ``skip``: number of matching requests without fault first. ``after``: the request has its effect before the fault.
+    ``reply`` replaces the response; otherwise the connection is closed (``drop``), left silent for ``stall`` seconds,
+    cut in the middle of the response (``truncate``), or the response is delayed by ``slow`` seconds. ``meanwhile`` runs
+    before the request is forwarded, and ``hold`` between its effect and the response.
     """
 
     where: str = "POST /linode/instances$"
@@ -40,12 +40,13 @@ class Fault:
     slow: float = 0.0
     truncate: bool = False
     meanwhile: Callable[[], None] | None = None
+    hold: Callable[[], object] | None = None
     skip: int = 0
 
 
 @dataclass
 class FaultPlan:
-    """Hands out faults; keeps count of what it saw."""
+    """Returns the fault of each request and counts the faults."""
 
     faults: list[Fault] = field(default_factory=list)
     struck: int = 0

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fake API on a socket, and the front that stands before it: faults on the wire, violations counted.
+"""The fake API on a socket, and a front proxy that injects faults and counts violations of the API document.
 
     collection -> Front (faults, counts sl-violations) -> prism proxy (Linode's API document) -> FakeLinode (state)
 
-Without Prism the front talks to the fake directly, and nothing is said about the form of the requests.
+Without Prism, the front forwards to the fake directly, and the form of the requests is not validated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Server(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def handle_error(self, request, client_address) -> None:
-        """Broken connections are what this server is for."""
+        """Print nothing: broken connections are intended here."""
 
     @property
     def url(self) -> str:
@@ -48,7 +48,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body leave in one packet each; without this, Nagle and delayed ACK cost 40 ms a request.
+    # Headers and body are separate packets: Nagle's algorithm and delayed ACK would add 40 ms to each request.
     disable_nagle_algorithm = True
 
     def log_message(self, *_arguments: object) -> None:
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve_fake(fake: FakeLinode) -> _Server:
-    """The fake alone, for Prism to proxy to."""
+    """Return a server for the fake alone, as the upstream of Prism."""
 
     class Handler(_Handler):
         def answer(self, body: bytes | None) -> None:
@@ -92,8 +92,11 @@ def serve_fake(fake: FakeLinode) -> _Server:
 
 
 class Front(_Server):
-    """Faults and counting. ``requests``: number let through; ``violations``: what the API document says of them;
-    ``plans``: faults by token."""
+    """The front proxy.
+
+    ``requests``: number of forwarded requests; ``violations``: their violations of the API document; ``plans``: fault
+    plans by token.
+    """
 
     def __init__(self, fake: FakeLinode, prism_url: str | None = None, port: int = 0) -> None:
         self.requests = 0
@@ -118,6 +121,8 @@ class Front(_Server):
             fault.meanwhile()
         strikes_first = not fault.after and (fault.reply or fault.drop or fault.stall)
         reply = Reply(200, {}) if strikes_first else self._forward(handler, body)
+        if fault.hold:
+            fault.hold()
         if fault.stall or fault.slow:
             time.sleep(fault.stall or fault.slow)
         if fault.drop or fault.stall:
@@ -143,9 +148,9 @@ class Front(_Server):
         return Reply(answer.status, json.loads(payload) if payload else {}, kept)
 
     def _note(self, handler: _Handler, header: str | None, payload: bytes) -> None:
-        found = [entry for entry in json.loads(header or "[]") if entry["location"][:1] == ["request"]]
-        # Prism answers a route that the document lacks itself, without asking the fake.
+        violations = [entry for entry in json.loads(header or "[]") if entry["location"][:1] == ["request"]]
+        # Prism itself responds to a route that is not in the document.
         if b"stoplight.io/prism" in payload:
-            found.append({"location": ["request"], "message": payload.decode()[:300]})
+            violations.append({"location": ["request"], "message": payload.decode()[:300]})
         with self._lock:
-            self.violations += [{**entry, "request": f"{handler.command} {handler.path}"} for entry in found]
+            self.violations += [{**entry, "request": f"{handler.command} {handler.path}"} for entry in violations]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collection's own client on the fake API without sockets and without waiting: thousands of faults in seconds."""
+"""The collection's client on the fake API, without sockets and waiting: thousands of faults in seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from faults import Fault, FaultPlan
 
 
 class FakeClock:
-    """Time that passes only when somebody sleeps, waits for an answer, or asks."""
+    """Simulated time that advances only with sleeps and requests."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -31,7 +31,7 @@ class FakeClock:
 
 
 class InProcessAdapter(requests.adapters.BaseAdapter):
-    """A ``requests`` transport that hands requests to the fake and applies a plan of faults."""
+    """A ``requests`` transport adapter that passes requests to the fake and applies a fault plan."""
 
     def __init__(self, fake: FakeLinode, plan: FaultPlan, clock: FakeClock, read_timeout: float = 60.0) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def make_api(
     fake: FakeLinode, token: str, clock: FakeClock, plan: FaultPlan | None = None, budget: float = 600.0
 ) -> LinodeApi:
     transport = LinodeTransport(token)
-    # Looking for proxies in the environment would take half of the time of thousands of requests.
+    # Reading proxies from the environment would take half of the time of thousands of requests.
     transport._client.session.trust_env = False
     transport.mount(InProcessAdapter(fake, plan or FaultPlan(), clock))
     return LinodeApi(transport, RetryBudget(budget, clock, jitter=lambda: 0.5))

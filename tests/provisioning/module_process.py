@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a module in a process of its own, as Ansible does, without paying for its imports every time."""
+"""Runs a module in a separate process, as Ansible does, without repeating its imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 PACKAGE = "ansible_collections.multigpu.vllm.plugins.modules"
 MODULES = ("linode_instance", "linode_instance_info", "linode_firewall")
-#: Forks from a process that has imported the modules and nothing of the tests.
+#: The fork server has imported the modules, but not the tests.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([f"{PACKAGE}.{name}" for name in MODULES])
 
@@ -36,7 +36,7 @@ def _run(name: str, options: dict, environment: dict[str, str], output: str) -> 
 
 
 def run_module(name: str, options: dict, environment: dict[str, str], output: Path) -> tuple[int, str]:
-    """Exit code, and everything that was printed."""
+    """Return the exit code and the output of a module."""
     process = FORKS.Process(target=_run, args=(name, options, environment, str(output)))
     process.start()
     process.join(100)

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Linode's own API document as a judge of requests: ``prism proxy`` with a pruned, corrected copy of it.
+"""Validation of requests against Linode's API document: ``prism proxy`` with a reduced, corrected copy of it.
 
     python tests/provisioning/prism.py prune openapi.json tests/provisioning/linode-openapi.json.gz
 
-makes that copy from the full document.
+creates that copy from the full document.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "linode-openapi.json.gz"
-#: Where ``run.sh`` installs Prism; never committed.
+#: Installed by ``run.sh``; never committed.
 PRISM = HERE.parents[1] / ".cache" / "prism" / "node_modules" / ".bin" / "prism"
 METHODS = ("get", "post", "put", "delete")
-#: What this collection uses, and nothing else: Prism answers anything else as an unknown route.
+#: The operations that this collection uses. Prism reports any other as an unknown route.
 USED = {
     "/linode/types": "get",
     "/linode/types/{typeId}": "get",
@@ -42,11 +42,11 @@ USED = {
 }
 #: Fields of POST /linode/instances that are newer than the document (2024-10).
 NEWER_FIELDS = {"disk_encryption": {"type": "string", "enum": ["enabled", "disabled"]}}
-WAYS_IN = ("root_pass", "authorized_keys", "authorized_users")
+LOGINS = ("root_pass", "authorized_keys", "authorized_users")
 
 
 def pruned(document: dict) -> dict:
-    """The used operations with their request schemas, without prose, examples and response schemas."""
+    """Return the used operations with their request schemas, without prose, examples and response schemas."""
     paths = {}
     for path, methods in USED.items():
         full = document["paths"]["/{apiVersion}" + path]
@@ -55,12 +55,12 @@ def pruned(document: dict) -> dict:
         paths["/{apiVersion}" + path] = {**kept, "parameters": parameters}
     create = paths["/{apiVersion}/linode/instances"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     create["allOf"][1]["properties"].update(NEWER_FIELDS)
-    # The document forbids in one place the policies that it requires in another: no request could satisfy both.
+    # The document forbids in one place the policies that it requires in another, so no request could satisfy it.
     firewall = paths["/{apiVersion}/networking/firewalls"]["post"]["requestBody"]["content"]["application/json"]
     del firewall["schema"]["properties"]["rules"]["additionalProperties"]
-    # The API has refused an image without any way in since 2026-05.
-    ways_in = [{"required": [way]} for way in WAYS_IN]
-    create["allOf"].append({"anyOf": [{"not": {"required": ["image"]}}, *ways_in]})
+    # Since 2026-05, the API has refused an image without any login.
+    logins = [{"required": [login]} for login in LOGINS]
+    create["allOf"].append({"anyOf": [{"not": {"required": ["image"]}}, *logins]})
     return {
         "openapi": document["openapi"],
         "info": {key: document["info"][key] for key in ("title", "version", "license")},
@@ -78,7 +78,7 @@ def _operation(operation: dict) -> dict:
 
 
 def _parameter(parameter: dict) -> dict:
-    # Prism cannot read a header that is declared as an object and answers every filtered GET with 422.
+    # Prism cannot parse a header that is declared as an object, and would respond to every filtered GET with 422.
     if parameter.get("in") == "header" and parameter.get("name") == "X-Filter":
         return {"in": "header", "name": "X-Filter", "required": False, "schema": {"type": "string"}}
     return _without_prose(parameter)
@@ -93,7 +93,7 @@ def _without_prose(node: object) -> object:
 
 
 def _is_prose(key: str, value: object) -> bool:
-    """A schema may also have a *property* of these names, which is a mapping and stays; responses need their text."""
+    """Return whether a key holds prose. A *property* of these names is a mapping and is kept, as is an empty text."""
     return key in ("example", "examples") or key in ("description", "title") and isinstance(value, str) and value != ""
 
 
@@ -102,7 +102,7 @@ def available() -> bool:
 
 
 class Prism:
-    """``with Prism(upstream_url, port, folder) as url`` runs the proxy; ready when it answers."""
+    """Runs the proxy as ``with Prism(upstream_url, port, folder) as url``, which returns once it responds."""
 
     def __init__(self, upstream: str, port: int, folder: Path) -> None:
         self._upstream = upstream

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The provisioning suite: modules, inventory and playbooks against a stand-in for the Linode API, behind `prism proxy`
-# with Linode's own API document as the judge of every request. Loopback only; nothing is left running.
-# Without node and npm the same tests run, and the form of the requests is reported as not tested.
+# Runs the provisioning suite: modules, inventory and playbooks against a simulated Linode API on loopback. `prism proxy`
+# validates every request against Linode's API document. Without node and npm, the same tests run and the form of the
+# requests is reported as not tested. MULTIGPU_NIGHTLY=1 adds the slow tests.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 prism=.cache/prism
@@ -14,4 +14,4 @@ if command -v node >/dev/null && command -v npm >/dev/null; then
 else
   echo "not tested: the form of the requests, because node and npm are not installed"
 fi
-exec .venv/bin/pytest tests/provisioning -q -p no:cacheprovider "$@"
+exec .venv/bin/pytest tests/provisioning -q -p no:cacheprovider -o timeout=900 "$@"

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fault matrix: what goes wrong on the wire, and what is there afterwards. Never more Linodes than asked for."""
+"""Fault matrix: faults on the wire and their result. There are never more Linodes than requested."""
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from fake_linode import Reply
 from faults import HTML, Fault, error
 
 CREATE = "POST /linode/instances$"
-LOOK = "GET /linode/instances$"
+LIST = "GET /linode/instances$"
 POLL = r"GET /linode/instances/\d+$"
 PLAN = "g2-gpu-rtx4000a4-m"
 TAKEN = Reply(400, {"errors": [{"reason": "Label must be unique among your linodes", "field": "label"}]})
@@ -23,13 +24,13 @@ NO_STOCK = "The Linode plan you chose is not currently available in the selected
 
 @dataclass
 class Row:
-    """One fault: ``exists`` Linodes afterwards, exit code, and what the message or a warning says."""
+    """A fault with the number of Linodes afterwards, the exit code, and a part of the message or a warning."""
 
     name: str
     faults: list[Fault]
     exists: int
     rc: int
-    says: str = ""
+    message: str = ""
     options: dict = field(default_factory=dict)
     account: dict = field(default_factory=dict)
 
@@ -41,7 +42,7 @@ ROWS = [
     Row("403 no stock", [], 0, 1, "not currently available", account={"no_stock": {("us-ord", PLAN)}}),
     Row("403 no stock, next region", [], 1, 0, "in us-sea", {"region": ["us-ord", "us-sea"]},
         {"no_stock": {("us-ord", PLAN)}}),
-    Row("404 plan", [], 0, 1, "no plan", {"type": "g2-gpu-rtx9000a4-m"}),
+    Row("404 plan", [], 0, 1, "is unknown or not visible", {"type": "g2-gpu-rtx9000a4-m"}),
     Row("400 wrong region", [], 0, 1, "region is not valid", {"region": ["mars-1"]}),
     Row("408 before", [Fault(CREATE, reply=error(408, "Request Timeout"))], 1, 0, "Created"),
     Row("408 after create", [Fault(CREATE, after=True, reply=error(408, "Timeout"))], 1, 0, "found by its label"),
@@ -55,18 +56,18 @@ ROWS = [
         account={"lag": 2.0}),
     Row("503 twice", [Fault(CREATE, times=2, reply=error(503, "Unavailable"))], 1, 0, "Created"),
     Row("503 for ever after create", [Fault(CREATE, after=True, reply=error(503, "Unavailable")),
-        Fault(LOOK, skip=1, times=999, reply=error(503, "Unavailable"))], 1, 1, "may still have succeeded",
+        Fault(LIST, skip=1, times=999, reply=error(503, "Unavailable"))], 1, 1, "may still have succeeded",
         {"wait_timeout": 4}),
     Row("slow answer", [Fault(CREATE, slow=2.5)], 1, 0, "Created"),
     Row("stalled after create", [Fault(CREATE, after=True, stall=4)], 1, 0, "found by its", {"read_timeout": 1.5}),
-    Row("stalled list", [Fault(LOOK, stall=4)], 1, 0, "Created", {"read_timeout": 1.5}),
+    Row("stalled list", [Fault(LIST, stall=4)], 1, 0, "Created", {"read_timeout": 1.5}),
     Row("closed before", [Fault(CREATE, drop=True)], 1, 0, "Created"),
     Row("closed after create", [Fault(CREATE, after=True, drop=True)], 1, 0, "found by its label"),
     Row("closed in the answer", [Fault(CREATE, after=True, truncate=True)], 1, 0, "found by its label"),
     Row("HTML for 200", [Fault(CREATE, after=True, reply=Reply(200, HTML))], 1, 0, "found by its label"),
     Row("HTML everywhere", [Fault(".", times=99, reply=Reply(200, HTML))], 0, 1, "the Linode API?"),
     Row("Linode busy", [Fault(CREATE, reply=error(400, "Linode busy."))], 1, 0, "Created"),
-    Row("boot never ends", [], 1, 1, "USD an hour", {"wait_timeout": 7}, {"boot_seconds": None}),
+    Row("boot never ends", [], 1, 1, "USD per hour", {"wait_timeout": 7}, {"boot_seconds": None}),
     Row("label taken, not visible", [Fault(CREATE, times=99, reply=TAKEN)], 0, 1, "", {"wait_timeout": 4}),
     Row("404 for a moment", [Fault(POLL, reply=error(404, "Not found"))], 1, 0, "Created"),
     Row("price above the limit", [], 0, 1, "max_hourly_price is 3.00", {"max_hourly_price": 3.0}),
@@ -88,26 +89,26 @@ def create(cloud, **options):
     return cloud.module("linode_instance", **{**wanted, **options})
 
 
-def words(result):
+def messages(result):
     warnings = [warning["event"]["msg"] for warning in result.get("warnings", [])]
     return " ".join(text for text in (result.get("msg"), result.get("message"), *warnings) if text)
 
 
-def at_once(work, items):
-    """Mostly waiting, so side by side: results by position."""
-    with ThreadPoolExecutor(6) as pool:
+def in_parallel(work, items):
+    """Return results in order; the work is mostly waiting."""
+    with ThreadPoolExecutor(12) as pool:
         return list(pool.map(work, items))
 
 
 @pytest.fixture(scope="module")
 def matrix(api, tmp_path_factory):
-    """Every row run twice: with its trouble, and again when it is over."""
+    """Run every row twice: with its faults, and again without them."""
 
     def run(row):
         cloud = new_cloud(api, tmp_path_factory.mktemp("row"))
         for name, value in row.account.items():
             setattr(cloud.account, name, value)
-        cloud.strike(*row.faults)
+        cloud.add_faults(*row.faults)
         first = create(cloud, **row.options)
         existed = len(cloud.account.instances)
         cloud.plan.faults.clear()
@@ -115,31 +116,31 @@ def matrix(api, tmp_path_factory):
         again = create(cloud, **{**row.options, "wait_timeout": 40, "read_timeout": 60})
         return cloud, first, existed, again
 
-    done = dict(zip([row.name for row in ROWS], at_once(run, ROWS), strict=True))
+    done = dict(zip([row.name for row in ROWS], in_parallel(run, ROWS), strict=True))
     FIGURES.append(f"{'fault':34}exists  exit  message")
     for name, (_cloud, first, existed, _again) in done.items():
-        FIGURES.append(f"{name:34}{existed:6}  {first['rc']:4}  {words(first)[:90]}")
+        FIGURES.append(f"{name:34}{existed:6}  {first['rc']:4}  {messages(first)[:90]}")
     return done
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name.replace(" ", "-") for row in ROWS])
-def test_fault(matrix, row):
+def test_instance_after_fault_exists_as_expected(matrix, row):
     cloud, first, existed, again = matrix[row.name]
 
-    assert existed == row.exists, words(first)
-    assert first["rc"] == row.rc, words(first)
-    assert row.says in words(first)
-    # With the trouble over, a second run ends with exactly what was asked for, or refuses for the same good reason.
+    assert existed == row.exists, messages(first)
+    assert first["rc"] == row.rc, messages(first)
+    assert row.message in messages(first)
+    # Without faults, a second run ends with exactly one Linode, or fails for the same reason.
     assert len(cloud.account.instances) == (0 if again["rc"] else 1)
     assert not (again["rc"] == 0 and row.exists and again["changed"])
     assert not cloud.leaks()
 
 
-BAD_INPUT = [
+INVALID_INPUT = [
     ({"label": "a b"}, "label 'a b'"),
-    ({"label": "1st"}, "beginning with a letter"),
-    ({"label": "x--y"}, "without two"),
-    ({"region": []}, "region is empty"),
+    ({"label": "1st"}, "start with a letter"),
+    ({"label": "x--y"}, "not have two"),
+    ({"region": []}, "at least one region"),
     ({"region": ["US ORD"]}, "not an id"),
     ({"type": "../../account"}, "not an id"),
     ({"authorized_keys": ["~/.ssh/id_ed25519.pub"]}, "not a path"),
@@ -147,37 +148,37 @@ BAD_INPUT = [
     ({"root_pass": "short"}, "5 characters"),
     ({"user_data": "x" * 70000}, "70000 bytes"),
     ({"tags": ["a,b"]}, "tag 'a,b'"),
-    ({"authorized_users": []}, "Nobody could log in"),
+    ({"authorized_users": []}, "would have no login"),
     ({"image": None}, "need an image"),
     ({"max_hourly_price": 0}, "greater than 0"),
-    ({"firewall_id": -1}, "firewall_id is -1"),
-    ({"wait_timeout": 0}, "wait_timeout is 0"),
-    ({"expected_gpus": -1}, "cannot be negative"),
+    ({"firewall_id": -1}, "firewall_id must be greater than 0, got -1"),
+    ({"wait_timeout": 0}, "wait_timeout must be greater than 0 seconds"),
+    ({"expected_gpus": -1}, "must be 0 or more"),
     ({"api_token": ""}, "No API token"),
     ({"api_token": "a b"}, "white space"),
     ({"api_url": "http://api.linode.com/v4"}, "unencrypted"),
-    ({"api_url": "ftp://127.0.0.1/v4"}, "not an http(s) address"),
+    ({"api_url": "ftp://127.0.0.1/v4"}, "must be an http(s) address"),
     ({"ca_path": "/nonexistent.pem"}, "does not exist"),
     ({"type": None}, "type ''"),
     ({"interfaces": [{"purpose": "vpc"}]}, "needs subnet_id"),
-    ({"interfaces": [{"purpose": "public"}] * 4}, "at most 3"),
+    ({"interfaces": [{"purpose": "public"}] * 4}, "the maximum is 3"),
 ]
 
 
-def test_bad_input_is_refused_before_any_request(cloud):
-    results = at_once(lambda case: create(cloud, **case[0]), BAD_INPUT)
+def test_invalid_input_sends_no_request(cloud):
+    results = in_parallel(lambda case: create(cloud, **case[0]), INVALID_INPUT)
 
-    told = [(says, result["msg"]) for (_options, says), result in zip(BAD_INPUT, results, strict=True)]
-    assert [pair for pair in told if pair[0] not in pair[1]] == []
+    pairs = [(expected, result["msg"]) for (_options, expected), result in zip(INVALID_INPUT, results, strict=True)]
+    assert [pair for pair in pairs if pair[0] not in pair[1]] == []
     assert {result["rc"] for result in results} == {1}
     assert cloud.account.requests == []
 
 
-def test_trailing_slash_of_the_address_does_no_harm(cloud):
+def test_api_url_with_trailing_slash_works(cloud):
     assert create(cloud, api_url=cloud.url + "/")["rc"] == 0
 
 
-def test_every_option_is_well_formed_for_the_api(cloud):
+def test_every_option_is_valid_for_the_api(cloud):
     firewall = cloud.module("linode_firewall", label="fence", inbound=[
         {"label": "ssh", "ports": "22", "sources": ["203.0.113.7", "2001:db8::/32"]},
         {"label": "ping", "protocol": "ICMP", "sources": ["0.0.0.0/0"]}])["firewall"]  # fmt: skip
@@ -194,7 +195,7 @@ def test_every_option_is_well_formed_for_the_api(cloud):
             {"purpose": "vlan", "label": "inner", "ipam_address": "10.0.0.1/24"},
             {"purpose": "vpc", "subnet_id": 12, "ipv4": {"nat_1_1": "any"}, "ip_ranges": ["10.9.0.0/24"]},
         ],
-        placement_group=4,
+        placement_group_id=4,
         private_ip=True,
         disk_encryption="enabled",
         expected_gpus=4,
@@ -207,7 +208,7 @@ def test_every_option_is_well_formed_for_the_api(cloud):
     assert create(cloud, tags=["more"], firewall_id=firewall["id"])["instance"]["tags"] == ["more", "vllm"]
 
 
-def test_check_mode_makes_no_write(cloud):
+def test_check_mode_writes_nothing(cloud):
     result = create(cloud, _ansible_check_mode=True, _ansible_diff=True)
 
     assert result["changed"]
@@ -215,17 +216,17 @@ def test_check_mode_makes_no_write(cloud):
     assert cloud.account.writes() == []
 
 
-def test_generated_password_is_returned_once_and_nowhere_else(cloud):
+def test_generated_password_is_returned_once_only(cloud):
     result = create(cloud, return_root_pass=True, authorized_users=[])
 
     assert result["root_pass"] == next(iter(cloud.account.passwords.values()))
     assert "root_pass" not in create(cloud, return_root_pass=True, authorized_users=[])
-    given = "kR7w-uYf2mXe9_aQ4.tBn6hZcVd3"
-    create(cloud, label="vllm-2", root_pass=given)
-    assert not [text for text in cloud.outputs if given in text]
+    password = "kR7w-uYf2mXe9_aQ4.tBn6hZcVd3"
+    create(cloud, label="vllm-2", root_pass=password)
+    assert not [text for text in cloud.outputs if password in text]
 
 
-def test_firewall_keeps_its_rules(cloud):
+def test_firewall_life_cycle(cloud):
     rules = [{"label": "ssh", "ports": "22", "sources": ["203.0.113.7"]}]
     first = cloud.module("linode_firewall", label="fence", inbound=rules, tags=["vllm"])
     again = cloud.module("linode_firewall", label="fence", inbound=rules, tags=["vllm"])
@@ -233,25 +234,26 @@ def test_firewall_keeps_its_rules(cloud):
         "linode_firewall", label="fence", inbound=[*rules, {**rules[0], "label": "api", "ports": "8000"}]
     )
     create(cloud, firewall_id=first["firewall"]["id"])
-    held = cloud.module("linode_firewall", label="fence", state="absent")
+    refused = cloud.module("linode_firewall", label="fence", state="absent")
     cloud.module("linode_instance", label="vllm-1", state="absent", tags=["vllm"])
-    gone = cloud.module("linode_firewall", label="fence", state="absent", tags=["vllm"])
+    deleted = cloud.module("linode_firewall", label="fence", state="absent", tags=["vllm"])
 
-    assert [first["changed"], again["changed"], wider["changed"], gone["changed"]] == [True, False, True, True]
-    assert "still protects vllm-1" in held["msg"]
+    assert [first["changed"], again["changed"], wider["changed"], deleted["changed"]] == [True, False, True, True]
+    assert "still protects vllm-1" in refused["msg"]
     assert cloud.account.firewalls == {}
     assert cloud.account.labels() == []
 
 
-def test_two_controllers_at_once_make_one_linode(cloud):
-    """Real processes: one creates, the other is told."""
-    # Both have looked, and found nothing, before either creates.
-    cloud.strike(Fault(LOOK, times=2, slow=2.0))
-    results = at_once(lambda _number: create(cloud), range(2))
+def test_two_controllers_create_one_linode(cloud):
+    """Of two real processes, one creates the Linode and the other reports it."""
+    # No list is returned before both are complete, so both processes find the label free.
+    both_listed = threading.Barrier(2, timeout=60)
+    cloud.add_faults(Fault(LIST, times=2, hold=both_listed.wait))
+    results = in_parallel(lambda _number: create(cloud), range(2))
 
     assert [result["rc"] for result in results] == [0, 0]
     assert sorted(result["changed"] for result in results) == [False, True]
     assert cloud.account.labels() == ["vllm-1"]
     (loser,) = [result for result in results if not result["changed"]]
-    assert "Another run created vllm-1" in words(loser)
-    FIGURES.append(f"{'two controllers at once':34}     1  0, 0  {words(loser)[:90]}")
+    assert "Another run created vllm-1" in messages(loser)
+    FIGURES.append(f"{'two controllers at once':34}     1  0, 0  {messages(loser)[:90]}")

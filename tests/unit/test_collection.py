@@ -83,6 +83,10 @@ def return_values(values: dict[str, t.Any]) -> t.Iterator[tuple[str, dict[str, t
         yield from return_values(value.get("contains", {}))
 
 
+#: Action groups of the collection.
+ACTION_GROUPS = load(ROOT / "meta" / "runtime.yml")["action_groups"]
+
+
 def tasks(node: t.Any) -> t.Iterator[dict[str, t.Any]]:
     """Every task, play and block of a parsed YAML file."""
     if isinstance(node, dict):
@@ -138,9 +142,20 @@ def test_module_examples_are_named_and_fully_qualified(module: pathlib.Path) -> 
     assert all("name" in task for task in examples)
 
 
-def test_action_group_is_every_module() -> None:
-    groups = load(ROOT / "meta" / "runtime.yml")["action_groups"]
-    assert groups["all"] == [module.stem for module in MODULES]
+def test_action_group_all_is_every_module() -> None:
+    assert ACTION_GROUPS["all"] == [module.stem for module in MODULES]
+
+
+@pytest.mark.parametrize("group", sorted(set(ACTION_GROUPS) - {"all"}))
+def test_action_group_members_document_it(group: str) -> None:
+    """Each member extends the fragment of the group, and every module that does so is a member."""
+    fragment = f"multigpu.vllm.attributes.action_group_{group}"
+    documented = [
+        module.stem
+        for module in MODULES
+        if fragment in documentation(module)["DOCUMENTATION"].get("extends_documentation_fragment", [])
+    ]
+    assert ACTION_GROUPS[group] == documented
 
 
 @pytest.mark.parametrize("role", ROLES, ids=name)

@@ -28,11 +28,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
 
 try:
     import requests
-    from linode_api4 import ApiError, LinodeClient
+    from linode_api4.errors import ApiError
+    from linode_api4.linode_client import LinodeClient
     from requests.adapters import HTTPAdapter
 except ImportError:
     LIBRARY_ERROR: str | None = traceback.format_exc()
-    HTTPAdapter = object
 else:
     LIBRARY_ERROR = None
 
@@ -43,11 +43,11 @@ DEFAULT_URL: t.Final = "https://api.linode.com/v4"
 _METHODS: t.Final = {"GET": "get", "POST": "post", "PUT": "put", "DELETE": "delete"}
 
 
-class _TimeoutAdapter(HTTPAdapter):
-    """An HTTP adapter that gives every request a connect and a read timeout, in seconds."""
+class _TimeoutAdapter:
+    """A transport adapter for ``requests`` that gives every request a connect and a read timeout, in seconds."""
 
     def __init__(self, connect: float, read: float) -> None:
-        super().__init__(max_retries=0)
+        self._adapter = HTTPAdapter(max_retries=0)
         self.connect = connect
         self.read = read
         self.limit: float | None = None
@@ -55,7 +55,10 @@ class _TimeoutAdapter(HTTPAdapter):
     def send(self, request: t.Any, **options: t.Any) -> t.Any:
         limit = math.inf if self.limit is None else self.limit
         options["timeout"] = (min(self.connect, limit), min(self.read, limit))
-        return super().send(request, **options)
+        return self._adapter.send(request, **options)
+
+    def close(self) -> None:
+        self._adapter.close()
 
 
 def check_url(url: str) -> str:

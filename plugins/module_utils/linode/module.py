@@ -12,7 +12,8 @@ import typing as t
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.parameters import env_fallback
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import firewall
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import (

@@ -85,5 +85,5 @@ class RetryPolicy:
         # Jitter keeps the waiting tasks of a fleet from retrying at the same moment.
         if fault.retry_after is not None:
             return fault.retry_after + self._budget.jitter()
-        backoff = FIRST_PAUSE * 2 ** min(sum(self._faults.values()) - 1, 10)
+        backoff = FIRST_PAUSE * 2.0 ** min(sum(self._faults.values()) - 1, 10)
         return min(backoff, LONGEST_PAUSE) * (1 + 0.25 * self._budget.jitter())
