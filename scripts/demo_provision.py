@@ -1,12 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Provisions a fleet, finds it through the inventory plugin and tears it down, without an account and without cost.
+"""Provision a fleet, find it with the inventory plugin and delete it, without an account and without cost.
 
     python scripts/demo_provision.py
 
-The stand-in for the Linode API lives in this process; where Prism is installed (tests/provisioning/run.sh does it),
-Linode's own API document judges every request. Ends with 0 where everything worked and nothing is left.
+This process simulates the Linode API. If Prism is installed (by tests/provisioning/run.sh), every request is validated
+against Linode's API document. The exit code is 0 if everything worked and nothing is left.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import prism  # noqa: E402
 from fake_linode import Account, FakeLinode  # noqa: E402
 from front import Front, serve_fake  # noqa: E402
 
-#: Addresses that the stand-in gives its Linodes: loopback, so that something can answer there.
+#: Loopback addresses of the simulated Linodes, so that an SSH server can be simulated too.
 ADDRESSES = "127.77.0.{}"
 
 
-def answer_like_ssh(listener: socket.socket) -> None:
-    """Greets everyone who connects, as an SSH server does, and hangs up."""
+def greet_like_ssh(listener: socket.socket) -> None:
+    """Greet every client like an SSH server, then close the connection."""
     while True:
         try:
             connection, _address = listener.accept()
@@ -44,12 +44,12 @@ def answer_like_ssh(listener: socket.socket) -> None:
 
 
 def listen(stack: ExitStack) -> int:
-    """The port on which the first addresses greet."""
+    """Listen on the first addresses and return the port."""
     port = 0
     for number in range(1, 13):
         listener = stack.enter_context(socket.create_server((ADDRESSES.format(number), port)))
         port = listener.getsockname()[1]
-        threading.Thread(target=answer_like_ssh, args=(listener,), daemon=True).start()
+        threading.Thread(target=greet_like_ssh, args=(listener,), daemon=True).start()
     return port
 
 
@@ -65,11 +65,11 @@ def main() -> int:
     fake = FakeLinode({token: account})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        judge = None
+        prism_url = None
         if prism.available():
             upstream = stack.enter_context(serve_fake(fake))
-            judge = stack.enter_context(prism.Prism(upstream.url, free_port(), folder))
-        front = stack.enter_context(Front(fake, judge))
+            prism_url = stack.enter_context(prism.Prism(upstream.url, free_port(), folder))
+        front = stack.enter_context(Front(fake, prism_url))
         extra = {"demo_provision_ssh_port": listen(stack), "demo_provision_state_dir": folder / "state"}
         command = [str(Path(sys.executable).parent / "ansible-playbook")]
         command += [part for name, value in extra.items() for part in ("-e", f"{name}={value}")]
@@ -81,8 +81,9 @@ def main() -> int:
             cwd=ROOT,
             check=False,
         )
-        verdict = f"{len(front.violations)} violations of Linode's API document"
-        print(f"{front.requests} requests, {verdict if judge else 'their form not tested: Prism is not installed'}")
+        violations = f"{len(front.violations)} violations of Linode's API document"
+        result = violations if prism_url else "their form was not tested, because Prism is not installed"
+        print(f"{front.requests} requests, {result}")
         left = [*account.labels(), *(item["label"] for item in account.firewalls.values())]
         print(f"Left in the account: {', '.join(left) or 'nothing'}")
         return done.returncode or int(bool(left or front.violations))

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small stateful stand-in for the Linode API: enough of it that a fleet can be created, listed and deleted.
+"""A small stateful fake of the Linode API that can create, list and delete a fleet.
 
-It keeps state only. Whether requests are well formed is Linode's own API document's business (``prism.py``); what
-networks do to them is ``faults.py``'s. Every token is an account of its own, so that tests run side by side.
+It only keeps state: ``prism.py`` validates the form of requests, and ``faults.py`` injects network faults. Every token
+has a separate account, so that tests can run in parallel.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 
 HERE = Path(__file__).parent
 REGIONS = ("us-ord", "us-sea", "us-east", "de-fra-2", "id-cgk")
-#: Creations in a window of seconds, after which the API answers 429.
+#: Number of creations in a window of seconds, after which the API returns 429.
 CREATE_LIMIT = (20, 15.0)
 
 
 @functools.cache
 def catalogue() -> list[dict]:
-    """GET /linode/types, from the table of GPU plans: an unknown price is 0, as the public catalogue shows it."""
+    """Return GET /linode/types from the table of GPU plans. An unknown price is 0, as in the public catalogue."""
     rows = json.loads((HERE / "gpu_types.json").read_text())["types"]
     plans = [_plan(row) for row in rows]
     ordinary = {"id": "g6-standard-4", "label": "Linode 8GB", "class": "standard", "gpus": 0, "price_hourly": 0.072}
@@ -71,8 +71,11 @@ class Refusal(Exception):
 
 @dataclass
 class Account:
-    """One customer. ``no_stock``: (region, plan) pairs; ``boot_seconds``: until running, None: never; ``lag``: seconds
-    until a new Linode shows in lists; ``busy_until``: deletions answer "Linode busy." until then."""
+    """The account of one customer.
+
+    ``no_stock``: (region, plan) pairs that are out of stock; ``boot_seconds``: until running, None: never; ``lag``:
+    seconds until a new Linode appears in lists; ``busy_until``: until then, deletions return "Linode busy.".
+    """
 
     clock: object = time.monotonic
     boot_seconds: float | None = 0.0
@@ -98,7 +101,7 @@ class Account:
 
 
 class FakeLinode:
-    """``handle`` answers one request; ``account(token)`` is the state behind a token."""
+    """The fake API: ``handle`` returns the response to one request; ``accounts`` maps tokens to accounts."""
 
     def __init__(self, accounts: dict[str, Account]) -> None:
         self.accounts = accounts
@@ -161,8 +164,8 @@ class FakeLinode:
     def _instances(self, request: Request) -> dict:
         account = request.account
         self._settle(account)
-        shown = [item for item in account.instances.values() if account.clock() - item["_created"] >= account.lag]
-        return request.page([self._view(account, item) for item in shown])
+        visible = [item for item in account.instances.values() if account.clock() - item["_created"] >= account.lag]
+        return request.page([self._view(account, item) for item in visible])
 
     def _view(self, account: Account, item: dict) -> dict:
         return {key: value for key, value in {**item, "status": self._status(account, item)}.items() if key[0] != "_"}
@@ -196,9 +199,9 @@ class FakeLinode:
     def _create_instance(self, request: Request) -> dict:
         account, body = request.account, request.body
         now = account.clock()
-        most, window = CREATE_LIMIT
+        limit, window = CREATE_LIMIT
         recent = [moment for moment in account.creations if now - moment < window]
-        if len(recent) >= most:
+        if len(recent) >= limit:
             wait = max(1, round(window - (now - recent[0])))
             raise Refusal(429, "Too many requests. Please wait.", Retry_After=str(wait))
         if body.get("region") not in REGIONS:
@@ -216,7 +219,7 @@ class FakeLinode:
         return self.add_instance(account, body)
 
     def add_instance(self, account: Account, body: dict) -> dict:
-        """Also for tests: a Linode that somebody else made."""
+        """Add a Linode; tests use it for Linodes that someone else created."""
         account.next_id += 1
         number = account.next_id
         label = body.get("label") or f"linode{number}"
@@ -288,7 +291,7 @@ class FakeLinode:
         if any(item["label"] == request.body["label"] for item in account.firewalls.values()):
             raise Refusal(400, "Label must be unique", "label")
         account.next_id += 1
-        made = {
+        firewall = {
             "id": account.next_id,
             "label": request.body["label"],
             "status": "enabled",
@@ -299,8 +302,8 @@ class FakeLinode:
             "entities": [],
             "_devices": set(),
         }
-        account.firewalls[made["id"]] = made
-        return _public(made)
+        account.firewalls[firewall["id"]] = firewall
+        return _public(firewall)
 
     def _firewall(self, request: Request, number: str) -> dict:
         self._settle(request.account)
@@ -310,14 +313,14 @@ class FakeLinode:
             raise Refusal(404, "Not found") from error
 
     def _update_firewall(self, request: Request, number: str) -> dict:
-        found = self._firewall(request, number)
-        found.update({key: request.body[key] for key in ("status", "tags") if key in request.body})
-        return _public(found)
+        firewall = self._firewall(request, number)
+        firewall.update({key: request.body[key] for key in ("status", "tags") if key in request.body})
+        return _public(firewall)
 
     def _rules(self, request: Request, number: str) -> dict:
-        found = self._firewall(request, number)
-        found["rules"] = {**request.body, "fingerprint": "997dd135", "version": found["rules"]["version"] + 1}
-        return found["rules"]
+        firewall = self._firewall(request, number)
+        firewall["rules"] = {**request.body, "fingerprint": "997dd135", "version": firewall["rules"]["version"] + 1}
+        return firewall["rules"]
 
     def _delete_firewall(self, request: Request, number: str) -> dict:
         self._firewall(request, number)
@@ -337,10 +340,10 @@ class FakeLinode:
 
     def _attach(self, request: Request, number: str) -> dict:
         linode = self._find(request, str(request.body["id"]))["id"]
-        found = self._firewall(request, number)
-        if linode in found["_devices"]:
+        firewall = self._firewall(request, number)
+        if linode in firewall["_devices"]:
             raise Refusal(400, "That device is already assigned to this firewall", "id")
-        found["_devices"].add(linode)
+        firewall["_devices"].add(linode)
         return self._device(request, linode)
 
 
@@ -356,21 +359,26 @@ class Request:
     body: dict
 
     def page(self, items: list[dict]) -> dict:
-        """One page of ``items``, filtered and ordered as X-Filter says."""
+        """Return one page of ``items``, filtered and ordered by X-Filter."""
         filters = json.loads(self.headers.get("X-Filter") or "{}")
-        kept = [item for item in items if all(_matches(item, key, wanted) for key, wanted in filters.items())]
+        matching = [item for item in items if all(_matches(item, key, expected) for key, expected in filters.items())]
         if "+order_by" in filters:
-            kept.sort(key=lambda item: item[filters["+order_by"]], reverse=filters.get("+order") == "desc")
+            matching.sort(key=lambda item: item[filters["+order_by"]], reverse=filters.get("+order") == "desc")
         size = int(self.query.get("page_size", ["100"])[0])
         number = int(self.query.get("page", ["1"])[0])
-        pages = max(1, -(-len(kept) // size))
+        pages = max(1, -(-len(matching) // size))
         if number > pages:
             raise Refusal(404, "Not found")
-        return {"data": kept[(number - 1) * size : number * size], "page": number, "pages": pages, "results": len(kept)}
+        return {
+            "data": matching[(number - 1) * size : number * size],
+            "page": number,
+            "pages": pages,
+            "results": len(matching),
+        }
 
 
-def _matches(item: dict, key: str, wanted: object) -> bool:
+def _matches(item: dict, key: str, expected: object) -> bool:
     if key.startswith("+"):
         return True
     value = item.get(key)
-    return wanted in value if isinstance(value, list) else value == wanted
+    return expected in value if isinstance(value, list) else value == expected
