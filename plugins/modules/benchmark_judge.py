@@ -66,12 +66,8 @@ options:
     default: fail
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
   - multigpu.vllm.attributes.info
-attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
 seealso:
   - module: multigpu.vllm.benchmark_report
   - module: multigpu.vllm.throughput_probe

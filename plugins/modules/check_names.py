@@ -24,12 +24,8 @@ seealso:
   - module: multigpu.vllm.check_options
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
   - multigpu.vllm.attributes.info
-attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -58,12 +58,9 @@ options:
     type: path
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
   - multigpu.vllm.attributes.action_group_gpu
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   check_mode:
     support: full
     details: In check mode, the GPUs are sampled, but no file is written.

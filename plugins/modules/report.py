@@ -53,11 +53,8 @@ options:
     default: []
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   check_mode:
     support: full
     details: In check mode the report is shown in full and no file is written.

@@ -209,12 +209,9 @@ options:
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
   - multigpu.vllm.attributes.action_group_vllm
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   check_mode:
     support: full
     details: In check mode no request is sent, and every finding is C(not_tested).

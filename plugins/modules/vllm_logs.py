@@ -17,11 +17,8 @@ description:
   - Can follow it for a while, showing each new line with the name of its node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   check_mode:
     support: full
     details: Reads the log and writes nothing.
