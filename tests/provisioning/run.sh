@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Runs the provisioning suite: modules, inventory and playbooks against a simulated Linode API on loopback. `prism proxy`
 # validates every request against Linode's API document. Without node and npm, the same tests run and the form of the
 # requests is reported as not tested. MULTIGPU_NIGHTLY=1 adds the slow tests.

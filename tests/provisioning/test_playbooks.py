@@ -72,10 +72,14 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
 
     # Nodes that do not boot are reported with their cost and the next steps.
     cache = cloud.folder / "facts"
-    cached = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(cache)}
+    verbose = {
+        "ANSIBLE_DISPLAY_OK_HOSTS": "true",
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(cache),
+    }
     cloud.account.boot_seconds = None
     with recorded_command_lines() as commands:
-        failed = run_playbooks(cloud, ["provision"], {**options, "provision_wait_timeout": 5}, "-vvv", **cached)
+        failed = run_playbooks(cloud, ["provision"], {**options, "provision_wait_timeout": 5}, "-vvv", **verbose)
         assert failed.returncode != 0
         assert "exists and costs 3.57 USD per hour" in failed.stdout
         assert "To resume: run the same playbook again" in failed.stdout
@@ -85,7 +89,7 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
         # The next run resumes them and creates one more.
         cloud.account.boot_seconds = 0.0
         options["provision_fleet"][0]["count"] = 3
-        resumed = output_of(run_playbooks(cloud, ["provision"], options, "-vvv", **cached))
+        resumed = output_of(run_playbooks(cloud, ["provision"], options, "-vvv", **verbose))
     assert cloud.account.labels() == ["test-chat-1", "test-chat-2", "test-chat-3"]
     assert_few_requests(cloud, nodes=3, creations=1)
     assert [item["tags"] for item in cloud.account.instances.values()] == [["multigpu-test"]] * 3
