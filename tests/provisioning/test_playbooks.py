@@ -28,11 +28,11 @@ NIGHTLY = bool(os.environ.get("MULTIGPU_NIGHTLY"))
 
 
 def variables(cloud, **changes):
-    """Return the role's options for a fleet of two nodes."""
+    """Return the role's options for a fleet of one node."""
     return {
         "provision_label_prefix": "test",
         "provision_fleet": [
-            {"name": "chat", "count": 2, "plan": PLAN, "regions": ["us-ord", "us-sea"], "expected_gpus": 4},
+            {"name": "chat", "count": 1, "plan": PLAN, "regions": ["us-ord", "us-sea"], "expected_gpus": 4},
         ],
         "provision_authorized_users": ["alice"],
         "provision_ssh_sources": ["203.0.113.0/24"],
@@ -68,9 +68,9 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     checked = output_of(run_playbooks(cloud, ["provision"], options, "--check", "--diff"))
     assert cloud.account.writes() == []
     assert "+    type: g2-gpu-rtx4000a4-m" in checked
-    assert "After: 2 nodes, 8 GPUs, 7.14 USD per hour, 5212.20 USD per month" in checked
+    assert "After: 1 nodes, 4 GPUs, 3.57 USD per hour, 2606.10 USD per month" in checked
 
-    # Nodes that do not boot are reported with their cost and the next steps.
+    # A node that does not boot is reported with its cost and the next steps.
     cache = cloud.folder / "facts"
     verbose = {
         "ANSIBLE_DISPLAY_OK_HOSTS": "true",
@@ -84,19 +84,19 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
         assert "exists and costs 3.57 USD per hour" in failed.stdout
         assert "To resume: run the same playbook again" in failed.stdout
         assert "-e provision_teardown_confirm=test" in failed.stdout
-        assert cloud.account.labels() == ["test-chat-1", "test-chat-2"]
+        assert cloud.account.labels() == ["test-chat-1"]
 
-        # The next run resumes them and creates one more.
+        # The next run resumes it and creates one more.
         cloud.account.boot_seconds = 0.0
-        options["provision_fleet"][0]["count"] = 3
+        options["provision_fleet"][0]["count"] = 2
         resumed = output_of(run_playbooks(cloud, ["provision"], options, "-vvv", **verbose))
-    assert cloud.account.labels() == ["test-chat-1", "test-chat-2", "test-chat-3"]
-    assert_few_requests(cloud, nodes=3, creations=1)
-    assert [item["tags"] for item in cloud.account.instances.values()] == [["multigpu-test"]] * 3
+    assert cloud.account.labels() == ["test-chat-1", "test-chat-2"]
+    assert_few_requests(cloud, nodes=2, creations=1)
+    assert [item["tags"] for item in cloud.account.instances.values()] == [["multigpu-test"]] * 2
     (firewall,) = cloud.account.firewalls.values()
     assert [rule["ports"] for rule in firewall["rules"]["inbound"]] == ["22"]
     assert firewall["_devices"] == set(cloud.account.instances)
-    assert "Fleet test: 3 nodes, 12 GPUs" in resumed
+    assert "Fleet test: 2 nodes, 8 GPUs" in resumed
     assert_secrets_are_stored(cloud)
     assert_secrets_are_hidden(cloud, [failed.stdout, resumed, *commands, *read_files(cache)])
 
@@ -107,7 +107,7 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     nowhere = {"LINODE_API_TOKEN": "", "LINODE_API_URL": "http://127.0.0.1:9/v4"}
     ended = output_of(run_playbooks(cloud, ["provision", "teardown"], {**options, **api}, **nowhere))
     provisioned, deleted = ended.split("PLAY [Delete the fleet]")
-    assert re.findall(r"changed=(\d+)", provisioned) == ["0"] * 4
+    assert re.findall(r"changed=(\d+)", provisioned) == ["0"] * 3
     assert re.search(r"localhost +: ok=\d+ changed=[1-9]", deleted)
     assert {method for method, _path in cloud.account.writes()} == {"DELETE"}
     assert list(cloud.account.instances) == [foreign["id"]]
@@ -189,7 +189,7 @@ def test_fleet_of_twenty_nodes_stays_within_the_rate_limit(cloud):
 
 REFUSALS = [
     ({"provision_fleet": [{"name": "a", "plan": "g2-gpu-rtx9999", "regions": ["us-ord"]}]}, "g2-gpu-rtx9999"),
-    ({"provision_max_hourly_price": 5}, "provision_max_hourly_price is 5.00"),
+    ({"provision_max_hourly_price": 3}, "provision_max_hourly_price is 3.00"),
     ({"provision_ssh_sources": []}, "provision_ssh_sources"),
     ({"provision_label_prefix": "foreign"}, "do not belong to this fleet"),
     ({"provision_label_prefix": "ours", "tasks_from": "teardown"}, "-e provision_teardown_confirm=ours"),
