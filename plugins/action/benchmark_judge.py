@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin: analyses the sweep of one node and compares it with its baseline; runs on the controller only."""
+"""Action ``multigpu.vllm.benchmark_judge``; documented in ``plugins/modules/benchmark_judge.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document i
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: What is measured on a node for a benchmark.
+#: Measurements of a benchmark.
 MEASUREMENTS: t.Final = ("gpu", "tensor_parallel", "load")
 
 ARGUMENTS: t.Final[dict[str, t.Any]] = {
@@ -30,7 +30,7 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
 
 
 class ActionModule(ActionBase):
-    """``multigpu.vllm.benchmark_judge``; its documentation stands in plugins/modules/benchmark_judge.py."""
+    """Analyse the sweep of one node and compare it with its baseline, on the controller only."""
 
     _requires_connection = False
     _supports_check_mode = True

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin: checks what the types of the role's options cannot say; runs on the controller only.
+"""Action ``multigpu.vllm.check_options``; documented in ``plugins/modules/check_options.py``.
 
-An action and not filters: Ansible reads an action once, in its main process, but all filters of a collection anew in
-the process of every host.
+This is an action rather than a set of filters because Ansible imports an action once, in the main process, but imports
+all filters of a collection again in the worker process of every host.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.multigpu.vllm.plugins.filter.load_steps import load_steps
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
     gpu_count,
@@ -26,28 +25,39 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import Steps, sweep_steps, validation_steps
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest, roles
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_error
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import MEASURED_ALONE, RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds import judgement_errors
 
-#: Options that are numbers greater than 0.
+#: Options that must be greater than 0, if they are set.
 NUMBERS: t.Final[dict[str, str]] = {
     "output_tokens": "int",
     "requests": "int",
-    "concurrency": "int",
     "load_duration": "float",
+    "duration": "float",
+    "repeats": "int",
     "timeout": "float",
     "load_processes": "int",
+    "target_ttft": "float",
+    "target_itl": "float",
+}
+#: Lists of such numbers; they must not be empty.
+NUMBER_LISTS: t.Final = ("prompt_tokens", "concurrency")
+#: Role -> options that describe its load.
+LOAD_OPTIONS: t.Final[dict[str, tuple[str, ...]]] = {
+    "validate": ("prompt_tokens", "concurrency", "output_tokens", "requests", "load_duration", "timeout"),
+    "benchmark": ("prompt_tokens", "concurrency", "output_tokens", "duration", "repeats", "timeout"),
 }
 ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "base_url": {"type": "str", "required": True},
+    "role": {"type": "str", "required": True, "choices": roles()},
+    "base_url": {"type": "str"},
     "instance_type": {"type": "str"},
     "expected_gpu_count": {"type": "int"},
-    "prompt_tokens": {"type": "list", "elements": "int", "required": True},
-    **{name: {"type": kind, "required": True} for name, kind in NUMBERS.items()},
-    "load_processes": {"type": "int", "default": 1},
+    **{name: {"type": "list", "elements": "int"} for name in NUMBER_LISTS},
+    **{name: {"type": kind} for name, kind in NUMBERS.items()},
     "load_hosts": {"type": "list", "elements": "str", "default": []},
     "load_base_url": {"type": "str"},
     "hourly_price": {"type": "float"},
@@ -58,26 +68,38 @@ ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "tags": {"type": "list", "elements": "str", "default": ["all"]},
     "skip_tags": {"type": "list", "elements": "str", "default": []},
 }
-#: What ``--tags`` may name.
-_SECTION_TAGS: t.Final = (*judge.RULES, *judge.MEASURED_ALONE)
+#: Tags that select a section.
+_SECTION_TAGS: t.Final = (*RULES, *MEASURED_ALONE)
+
+Options = Mapping[str, t.Any]
 
 
-def problems(options: Mapping[str, t.Any], inventory: Collection[str], node: str) -> list[str]:
-    """What is wrong with the options, in words; empty where nothing is.
+def usage_error(options: Options) -> str | None:
+    """Return why ``base_url`` cannot be checked with these options, or None if it can."""
+    role = options["role"]
+    if role not in LOAD_OPTIONS:
+        return f"base_url is only for the roles {' and '.join(LOAD_OPTIONS)}, not for {role}"
+    missing = [name for name in LOAD_OPTIONS[role] if options[name] is None]
+    return f"role {role} with base_url also requires: {', '.join(missing)}" if missing else None
 
-    :param inventory: the names of all hosts.
-    :param node: the name of the host that is validated.
+
+def option_errors(options: Options, inventory: Collection[str], node: str) -> list[str]:
+    """Return one error for each invalid option; empty if all are valid.
+
+    :param inventory: names of all hosts.
+    :param node: name of the host that is validated.
     """
-    unknown = [host for host in options["load_hosts"] if host not in inventory and host != "localhost"]
-    twice = [host for host, count in Counter(options["load_hosts"]).items() if count > 1]
+    role, load_hosts = options["role"], options["load_hosts"]
+    unknown = [host for host in load_hosts if host not in inventory and host != "localhost"]
+    duplicates = [host for host, count in Counter(load_hosts).items() if count > 1]
     return [
-        *_url_errors("validate_base_url", options["base_url"]),
+        *_url_errors(f"{role}_base_url", options["base_url"]),
         *_number_errors(options),
         *_plan_errors(options),
-        *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
-        *([f"validate_load_hosts: named more than once: {', '.join(twice)}"] if twice else []),
+        *([f"{role}_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
+        *([f"{role}_load_hosts: listed more than once: {', '.join(duplicates)}"] if duplicates else []),
         *_load_url_errors(options, node),
-        *price_errors(options["hourly_price"], "validate_hourly_price"),
+        *price_errors(options["hourly_price"], f"{role}_hourly_price"),
         *judgement_errors(options["thresholds"], options["speed_limits"]),
         *formats.errors(options["report_formats"]),
     ]
@@ -91,54 +113,59 @@ def _url_errors(option: str, url: str) -> list[str]:
     return []
 
 
-def _number_errors(options: Mapping[str, t.Any]) -> list[str]:
-    sizes = options["prompt_tokens"]
+def _number_errors(options: Options) -> list[str]:
+    role = options["role"]
+    values = [(name, options[name]) for name in NUMBERS if options[name] is not None]
+    values += [(name, value) for name in NUMBER_LISTS for value in options[name]]
     return [
-        *([] if sizes else ["validate_prompt_tokens is empty, must have at least one size"]),
-        *(f"validate_prompt_tokens has {size}, must be more than 0" for size in sizes if not size > 0),
-        *(f"validate_{name} is {options[name]:g}, must be more than 0" for name in NUMBERS if not options[name] > 0),
+        *(f"{role}_{name} must not be empty" for name in NUMBER_LISTS if not options[name]),
+        *(f"{role}_{name} must be greater than 0, got {value:g}" for name, value in values if not value > 0),
     ]
 
 
-def _plan_errors(options: Mapping[str, t.Any]) -> list[str]:
-    """A plan that tells no number of GPUs, where nothing else does."""
+def _plan_errors(options: Options) -> list[str]:
+    """Return an error for a plan whose number of GPUs is unknown and not set either."""
     if not options["instance_type"] or options["expected_gpu_count"]:
         return []
     try:
         gpu_count(options["instance_type"])
     except UnknownInstanceType as problem:
-        return [f"validate_instance_type: {problem} For another plan give validate_expected_gpu_count"]
+        return [f"validate_instance_type: {problem} For any other plan, set validate_expected_gpu_count"]
     return []
 
 
-def hints(options: Mapping[str, t.Any], variables: Iterable[str]) -> list[str]:
-    """What is possible and probably not meant."""
+def plan_hints(options: Options) -> list[str]:
+    """Return a warning for a plan whose number of GPUs is guessed from its name."""
     name = options["instance_type"]
-    guessed = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
-    unknown = f"validate_instance_type {name} is no plan that this release knows; its name says {guessed} GPUs"
-    return [*misspelt("validate", variables), *([unknown] if guessed else [])]
+    guess = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
+    if not guess:
+        return []
+    return [
+        f"validate_instance_type: unknown plan {name}; assuming {guess} GPUs from its name."
+        " Set validate_expected_gpu_count if that is wrong."
+    ]
 
 
 def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Collection[str]) -> list[str]:
-    """Tags with which less would be measured than was meant.
+    """Return an error for tags that would measure less than was probably intended.
 
-    :param inherited: tags that the user put on the role or the play, with which everything runs.
+    :param inherited: tags that the user put on the role or the play; they select everything.
     """
     if skipped := [tag for tag in skip_tags if tag in _SECTION_TAGS]:
-        # A measurement has the tag of each section that is judged by it, and is skipped with any of them.
-        rest = ",".join(area for area in judge.RULES if area not in skipped)
-        return [f"--skip-tags {','.join(skipped)} would skip what other sections are judged by; use --tags {rest}"]
-    near = {tag: nearest(tag, _SECTION_TAGS) for tag in tags if tag not in (*_SECTION_TAGS, *inherited)}
-    return [f"--tags {tag}: did you mean {meant}?" for tag, meant in near.items() if meant]
+        # A measurement has the tags of all sections that need it, and is skipped with any of them.
+        rest = ",".join(area for area in RULES if area not in skipped)
+        return [f"--skip-tags {','.join(skipped)} would also skip what other sections need; use --tags {rest}"]
+    suggestions = {tag: nearest(tag, _SECTION_TAGS) for tag in tags if tag not in (*_SECTION_TAGS, *inherited)}
+    return [f"--tags {tag}: did you mean {suggestion}?" for tag, suggestion in suggestions.items() if suggestion]
 
 
 def measures(tags: Collection[str], inherited: Collection[str]) -> bool:
-    """Whether anything runs with these tags but what always does: not where they are those of other roles."""
+    """Return whether the tags select a measurement; tags of other roles do not."""
     return bool(set(tags) & {*_SECTION_TAGS, *inherited, "all", "tagged"} - {"always"})
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the URL means, on every host, that host itself (RFC 1122, 3.2.1.3; RFC 6761, 6.3)."""
+    """Return whether every host would resolve the URL to itself (RFC 1122, 3.2.1.3; RFC 6761, 6.3)."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -149,22 +176,32 @@ def is_loopback(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _load_url_errors(options: Mapping[str, t.Any], node: str) -> list[str]:
-    """Load hosts that would load themselves. A loopback address that was given for them is theirs to know: a tunnel."""
-    given, others = options["load_base_url"], [host for host in options["load_hosts"] if host != node]
-    if given:
-        return _url_errors("validate_load_base_url", given)
+def _load_url_errors(options: Options, node: str) -> list[str]:
+    """Return an error for load hosts that would send the load to themselves.
+
+    A loopback address in ``load_base_url`` is allowed, because it may be the end of a tunnel.
+    """
+    load_base_url, others = options["load_base_url"], [host for host in options["load_hosts"] if host != node]
+    if load_base_url:
+        return _url_errors("validate_load_base_url", load_base_url)
     if not others or not is_loopback(options["base_url"]):
         return []
     return [
-        f"validate_load_base_url is not set, and {options['base_url']} (validate_base_url) means on each load host that"
-        f" host itself, not {node}: set validate_load_base_url to the address under which {', '.join(others)} can reach"
-        f" the server of {node}"
+        f"validate_base_url {options['base_url']} is a loopback address, so each load host would send the load to"
+        f" itself: set validate_load_base_url to an address at which {', '.join(others)} can reach the server of {node}"
     ]
 
 
+def load_steps(options: Options) -> Steps:
+    """Return the load steps of the role for ``throughput_probe``."""
+    sizes, streams, output_tokens = options["prompt_tokens"], options["concurrency"], options["output_tokens"]
+    if options["role"] == "benchmark":
+        return sweep_steps(sizes, streams, output_tokens, options["duration"], options["repeats"])
+    return validation_steps(sizes, output_tokens, options["requests"], max(streams), options["load_duration"])
+
+
 class ActionModule(ActionBase):
-    """``multigpu.vllm.check_options``; its documentation stands in plugins/modules/check_options.py."""
+    """Check the options of a role before anything is measured or changed."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -173,27 +210,37 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        known = task_vars or {}
-        inventory = (known.get("groups") or {}).get("all") or ()
-        wrong = [
-            *problems(options, inventory, known.get("inventory_hostname") or "the node"),
+        variables = task_vars or {}
+        hints = misspelt(options["role"], variables)
+        result: dict[str, t.Any] = {"changed": False, "misspelt": hints}
+        if options["base_url"] is not None:
+            self._check(options, variables)
+            result["measures"] = measures(options["tags"], self._task.tags)
+            result["steps"] = load_steps(options)
+            hints = [*hints, *plan_hints(options)]
+            if not result["measures"]:
+                # Warnings about options would distract from this one.
+                tags = ",".join(options["tags"])
+                hints = [f"--tags {tags} selects no section, so nothing is validated; sections are {', '.join(RULES)}"]
+        for hint in hints:
+            self._display.warning(hint)
+        return result
+
+    def _check(self, options: Options, variables: Mapping[str, t.Any]) -> None:
+        """Check the options of a load, and create the report directory unless in check mode.
+
+        :raises AnsibleActionFail: if an option is invalid, or the directory cannot be written.
+        """
+        if problem := usage_error(options):
+            raise AnsibleActionFail(problem)
+        inventory = (variables.get("groups") or {}).get("all") or ()
+        errors = [
+            *option_errors(options, inventory, variables.get("inventory_hostname") or "the node"),
             *tag_errors(options["tags"], options["skip_tags"], self._task.tags),
         ]
-        # Last, for it makes the directory.
-        if options["report_dir"] and not wrong and not self._task.check_mode:
+        # The directory is created only if everything else is valid.
+        if options["report_dir"] and not errors and not self._task.check_mode:
             problem = write_error(Path(options["report_dir"]))
-            wrong = [f"validate_report_dir: {problem}"] if problem else []
-        if wrong:
-            raise AnsibleActionFail("; ".join(wrong))
-        chosen = measures(options["tags"], self._task.tags)
-        nothing = f"--tags {','.join(options['tags'])} validates nothing; sections are {', '.join(judge.RULES)}"
-        for hint in hints(options, known) if chosen else [nothing]:
-            self._display.warning(hint)
-        steps = load_steps(
-            options["prompt_tokens"],
-            output_tokens=options["output_tokens"],
-            requests=options["requests"],
-            concurrency=options["concurrency"],
-            duration=options["load_duration"],
-        )
-        return {"changed": False, "measures": chosen, "steps": steps}
+            errors = [f"validate_report_dir: {problem}"] if problem else []
+        if errors:
+            raise AnsibleActionFail("; ".join(errors))

@@ -14,8 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.history import past_speeds
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline, past_speeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds

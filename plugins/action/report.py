@@ -1,22 +1,21 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin: writes the report of a run and shows it; runs once, on the controller only."""
+"""Action ``multigpu.vllm.report``; documented in ``plugins/modules/report.py``."""
 
 from __future__ import annotations
 
-import datetime
 import locale
 import typing as t
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible.release import __version__ as ansible_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import collection_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import run_header
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
 
@@ -24,19 +23,25 @@ ARGUMENTS: t.Final[dict[str, t.Any]] = {
     "nodes": {"type": "dict", "required": True},
     "directory": {"type": "path", "required": True},
     "formats": {"type": "list", "elements": "str", "choices": list(formats.FORMATS), "default": list(formats.DEFAULT)},
+    "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
     "options": {"type": "dict", "default": {}},
     "secrets": {"type": "list", "elements": "raw", "default": [], "no_log": True},
 }
 
 
-def outliers(findings: list[dict[str, t.Any]]) -> list[str]:
-    """Nodes that are slower than their peers, by name."""
-    slow = (item["evidence"].get("slow", {}) for item in findings if item["check"] == "fleet.outlier")
-    return sorted(name for nodes in slow for name in nodes)
+def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[str]:
+    """Return the nodes that fail only because they are slower than their peers, in order of their names."""
+    slow = {
+        name
+        for finding in document["fleet"]["findings"]
+        if finding["check"] == "fleet.outlier" and exceeds(finding["status"], fail_on)
+        for name in finding["evidence"].get("slow", ())
+    }
+    return sorted(name for name in slow if not exceeds(document["hosts"][name]["status"], fail_on))
 
 
 def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | None]:
-    """Paths of the written files, and why not all of them are."""
+    """Return the paths of the written files, and why some could not be written."""
     files: list[str] = []
     try:
         for name, text in contents.items():
@@ -48,7 +53,7 @@ def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | 
 
 
 class ActionModule(ActionBase):
-    """``multigpu.vllm.report``; its documentation stands in plugins/modules/report.py."""
+    """Write and show the report on all nodes, on the controller only."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -61,13 +66,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("; ".join(problems))
         document = report_document(
             {name: (result or {}).get("node") for name, result in options["nodes"].items()},
-            run={
-                "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "collection_version": collection_version(),
-                "ansible_version": ansible_version,
-                "check_mode": self._task.check_mode,
-                "options": options["options"],
-            },
+            run=run_header(options["options"], check_mode=self._task.check_mode),
             secrets=options["secrets"],
         )
         contents = formats.rendered(document, options["formats"])
@@ -75,9 +74,12 @@ class ActionModule(ActionBase):
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode
         self._display.display(summary_text(document, files, style, full=full))
-        # After the summary: it must not cost the verdict of a run that a file cannot be written.
+        # After the summary, because a file that cannot be written must not cost the verdict of the run.
         if problem:
             raise AnsibleActionFail(problem)
-        # The node is as it was: a report about it changes nothing on it.
-        status = document["summary"]["status"]
-        return {"changed": False, "status": status, "outliers": outliers(document["fleet"]["findings"]), "files": files}
+        return {
+            "changed": False,
+            "status": document["summary"]["status"],
+            "failed_by_comparison": failed_by_comparison(document, options["fail_on"]),
+            "files": files,
+        }

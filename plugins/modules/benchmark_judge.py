@@ -12,17 +12,18 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Takes what was measured on a node with the steps of P(multigpu.vllm.benchmark_steps#filter), finds the knee for each
-    prompt size, and compares every figure with the stored baseline of the same node, GPU model, model and vLLM version.
-  - Where there is no such baseline, it compares with the newest one of another vLLM version, which warns and does not
-    fail.
-  - All figures are compared together by a permutation test over whole rounds, so that the chance of a false alarm in a
-    run is 5 % at most, however many combinations it has. Changes below 5 % (ITL also below 0.5 ms, TTFT below 20 % or
-    20 ms) are never called a regression. It takes three rounds on both sides.
-  - Runs on the controller and connects to nothing. M(multigpu.vllm.benchmark_report) stores the baselines.
+  - Evaluates a sweep with the steps that M(multigpu.vllm.check_options) returns for the role C(benchmark). Finds the
+    knee for each prompt size, and compares every figure with the stored baseline of the same node, GPU model, model and
+    vLLM version.
+  - If there is no such baseline, it compares with the newest one of another vLLM version. A slowdown then warns instead
+    of failing.
+  - All figures are compared together by a permutation test over whole rounds, so the probability of a false alarm in a
+    run is at most 5 %, however many combinations it has. Changes below 5 % (ITL also below 0.5 ms, TTFT below 20 % or
+    20 ms) are never a regression. The test needs at least three rounds in both runs.
+  - Runs on the controller and opens no connection. M(multigpu.vllm.benchmark_report) stores the baselines.
 options:
   results:
-    description: Registered results. A missing one is judged as not measured.
+    description: Registered results. A missing result is judged as not measured.
     type: dict
     required: true
     suboptions:
@@ -40,27 +41,27 @@ options:
         default: {}
   targets:
     description:
-      - Latency targets in seconds. The knee is the highest throughput whose 95th percentiles keep them.
-      - Without targets it is the highest throughput.
+      - Latency targets in seconds. The knee is the highest throughput whose 95th percentiles meet them.
+      - Without targets, the knee is the highest throughput.
     type: dict
     default: {}
     suboptions:
       ttft:
-        description: Longest time to first token.
+        description: Maximum time to first token.
         type: float
       itl:
-        description: Longest inter-token latency.
+        description: Maximum inter-token latency.
         type: float
   baseline_dir:
-    description: Directory of the stored baselines, relative to where Ansible was started.
+    description: Directory of the stored baselines, relative to the current directory.
     type: path
     required: true
   update_baseline:
-    description: Whether this run is to become the baseline. A slowdown then warns instead of failing.
+    description: Whether this run becomes the baseline. A slowdown then warns instead of failing.
     type: bool
     default: false
   fail_on:
-    description: Which verdict sets RV(exceeds).
+    description: Verdict at which RV(exceeds) is true.
     type: str
     choices: [fail, warn, never]
     default: fail
@@ -74,14 +75,26 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Measure
+- name: Plan the sweep
+  multigpu.vllm.check_options:
+    role: benchmark
+    base_url: http://127.0.0.1:8000
+    prompt_tokens: [128]
+    concurrency: [1, 8, 32]
+    output_tokens: 128
+    duration: 10
+    repeats: 5
+    timeout: 120
+  register: checked
+
+- name: Measure the node
   multigpu.vllm.throughput_probe:
     base_url: http://127.0.0.1:8000
-    steps: "{{ [128] | multigpu.vllm.benchmark_steps([1, 8, 32]) }}"
+    steps: "{{ checked.steps }}"
     targets: {ttft: 2.0, itl: 0.1}
   register: probe
 
-- name: Judge
+- name: Judge the node
   multigpu.vllm.benchmark_judge:
     results:
       load: "{{ probe }}"
@@ -89,7 +102,7 @@ EXAMPLES = r"""
     baseline_dir: baselines
   register: verdict
 
-- name: Fail a node that became slower
+- name: Fail the node if it became slower
   ansible.builtin.fail:
     msg: "{{ verdict.headline }}"
   when: verdict.exceeds
@@ -97,23 +110,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: Verdict of the node, V(pass), V(warn), V(fail), or V(not_tested) where nothing could be measured.
+  description: Verdict of the node, V(pass), V(warn), V(fail), or V(not_tested) if nothing could be measured.
   returned: success
   type: str
   sample: pass
 headline:
-  description: What is wrong with the node in one line, else how it compares.
+  description: Most important problem in one line, or the result of the comparison if there is none.
   returned: success
   type: str
   sample: >-
     slower than the baseline of 2026-11-23: 550 instead of 612 tok/s (-10.1 %) over all combinations
 exceeds:
-  description: Whether the verdict is as bad as O(fail_on).
+  description: Whether the verdict is at least as bad as O(fail_on).
   returned: success
   type: bool
   sample: false
 node:
-  description: The node's entry in the results, as docs/benchmark-results.schema.json describes it.
+  description: The node's entry in the results; its schema is C(docs/benchmark-results.schema.json).
   returned: success
   type: dict
   sample: {status: pass, gpus: 4, tensor_parallel_size: 4}

@@ -7,37 +7,37 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: benchmark_report
-short_description: Write and show the results of a benchmark, and keep baselines
+short_description: Write and show the results of a benchmark and store baselines
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Puts the results of all nodes into one file and shows them as tables, the worst node first.
-  - A node that has no baseline for its GPU model, model and vLLM version gets this run as its baseline. An existing one
-    stays, so that a slow decline cannot hide in it, unless O(update_baseline) is set.
+  - Writes the results of all nodes to one file and shows them as tables, the worst node first.
+  - If a node has no baseline for its GPU model, model and vLLM version, this run becomes its baseline. An existing
+    baseline is kept unless O(update_baseline) is set, so that it does not follow a gradual decline.
   - A run with failed requests never becomes a baseline.
-  - Runs on the controller and connects to nothing. Files are replaced whole.
+  - Runs on the controller and opens no connection. Files are replaced atomically.
 options:
   nodes:
     description:
       - Result of M(multigpu.vllm.benchmark_judge) by host name.
-      - A host with an empty result is reported as lost, which fails.
+      - A host with an empty result is reported as missing and fails.
     type: dict
     required: true
   path:
-    description: File for the results, relative to where Ansible was started.
+    description: File for the results, relative to the current directory.
     type: path
     required: true
   baseline_dir:
-    description: Directory for the baselines, one file for each node, GPU model, model and vLLM version.
+    description: Directory for the baselines, with one file for each node, GPU model, model and vLLM version.
     type: path
     required: true
   update_baseline:
-    description: Whether to replace the baselines of all nodes by this run.
+    description: Whether to replace the baselines of all nodes with this run.
     type: bool
     default: false
   options:
-    description: Options of the run to state in the results. C(targets) must be among them.
+    description: Options of the run to list in the results. Must include C(targets).
     type: dict
     required: true
 extends_documentation_fragment:
@@ -46,13 +46,13 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: In check mode no file is written.
+    details: In check mode, no file is written.
   diff_mode:
     support: none
     details: There is no difference to show.
   idempotent:
     support: none
-    details: Results carry the time of their run, so every run replaces the file.
+    details: The results contain the time of the run, so every run replaces the file.
 seealso:
   - module: multigpu.vllm.benchmark_judge
 """
@@ -68,7 +68,7 @@ EXAMPLES = r"""
   run_once: true
   register: benchmark
 
-- name: Name the files
+- name: Show the paths of the files
   ansible.builtin.debug:
     var: benchmark.files
 """
@@ -80,7 +80,7 @@ status:
   type: str
   sample: pass
 files:
-  description: Paths of the written results; empty in check mode.
+  description: Paths of the written files; empty in check mode.
   returned: success
   type: list
   elements: str

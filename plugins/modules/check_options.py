@@ -7,93 +7,107 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: check_options
-short_description: Check the options of a validation before anything is measured
+short_description: Check the options of a role before anything is measured or changed
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Fails where an option of the role validate is impossible in a way that its type cannot say, and gives the load that
-    the options describe.
-  - Warns of a variable whose name is nearly that of an option, and of a plan whose number of GPUs only its name tells.
-  - Runs on the controller and connects to nothing.
+  - Warns about each variable of the host whose name looks like a misspelt option of O(role). Ansible accepts such a
+    variable silently, and the role uses its default.
+  - With O(base_url), for the roles C(validate) and C(benchmark), also fails if an option is invalid in a way that its
+    type cannot express, and returns the load steps that the options describe.
+  - Runs on the controller and opens no connection.
 options:
-  base_url:
-    description: Root URL of the vLLM server; it begins with C(http://) or C(https://).
+  role:
+    description: Name of a role of this collection, without the collection's name.
     type: str
     required: true
+  base_url:
+    description:
+      - Root URL of the vLLM server, beginning with C(http://) or C(https://).
+      - Requires the options of the load. These are O(prompt_tokens), O(concurrency), O(output_tokens) and O(timeout),
+        plus O(requests) and O(load_duration) for the role C(validate), or O(duration) and O(repeats) for the role
+        C(benchmark).
+    type: str
   instance_type:
-    description: Type id of the node's plan. Without O(expected_gpu_count) it must tell the number of GPUs.
+    description: Type id of the node's plan. Without O(expected_gpu_count), its number of GPUs must be known or evident
+      from its name.
     type: str
   expected_gpu_count:
-    description: How many GPUs the node should have.
+    description: Number of GPUs that the node should have.
     type: int
   prompt_tokens:
     description: Prompt sizes in tokens, at least one, each greater than 0.
     type: list
     elements: int
-    required: true
-  output_tokens:
-    description: Tokens to generate for each request, greater than 0.
-    type: int
-    required: true
-  requests:
-    description: Requests for each prompt size, greater than 0.
-    type: int
-    required: true
   concurrency:
-    description: Streams of the sustained load, greater than 0.
+    description: Numbers of streams, at least one, each greater than 0. The role C(validate) takes one number.
+    type: list
+    elements: int
+  output_tokens:
+    description: Number of tokens to generate for each request, greater than 0.
     type: int
-    required: true
+  requests:
+    description: Number of requests for each prompt size, greater than 0.
+    type: int
   load_duration:
-    description: Seconds of the sustained load, greater than 0.
+    description: Duration of the sustained load in seconds, greater than 0.
     type: float
-    required: true
-  timeout:
-    description: Longest wait for one answer of the server in seconds, greater than 0.
+  duration:
+    description: Duration of each step of a benchmark in seconds, greater than 0.
     type: float
-    required: true
-  load_processes:
-    description: Processes that make the load, greater than 0.
+  repeats:
+    description: Number of rounds of a benchmark, greater than 0.
     type: int
-    default: 1
+  timeout:
+    description: Maximum time to wait for a response of the server in seconds, greater than 0.
+    type: float
+  load_processes:
+    description: Number of processes that generate the load, greater than 0.
+    type: int
+  target_ttft:
+    description: Target for the time to first token in seconds, greater than 0.
+    type: float
+  target_itl:
+    description: Target for the inter-token latency in seconds, greater than 0.
+    type: float
   load_hosts:
-    description: Hosts of the inventory that make the load.
+    description: Hosts of the inventory that generate the load.
     type: list
     elements: str
     default: []
   load_base_url:
-    description: Root URL of the vLLM server as seen from O(load_hosts). Without it O(base_url) must not be a loopback
-      address where a load host is not the node itself, for that host would load itself.
+    description: Root URL of the vLLM server as seen from O(load_hosts). Required if O(base_url) is a loopback address
+      and a load host is not the node itself, because that host would send the load to itself.
     type: str
   hourly_price:
-    description: What the node costs in US dollars an hour, greater than 0.
+    description: Price of the node in US dollars per hour, greater than 0.
     type: float
   thresholds:
-    description: Limits of the user's own, each with C(query) and C(min), C(max) or C(equals).
+    description: User-defined limits, each with C(query) and C(min), C(max) or C(equals).
     type: list
     elements: raw
     default: []
   speed_limits:
-    description: Per cent by GPU model or C(default), each with C(warn), C(fail) or both.
+    description: Per cent of the expected speed by GPU model or C(default), each with C(warn), C(fail) or both.
     type: raw
     default: {}
   report_formats:
-    description: Formats of the report. V(junit) and V(prometheus) need a Python package on the controller.
+    description: Formats of the report. V(junit) and V(prometheus) require a Python package on the controller.
     type: list
     elements: str
     default: [json, text, html]
   report_dir:
-    description: Directory on the controller that the report is to be written to. It is made where it is missing, except
-      in check mode.
+    description: Directory on the controller for the report. Created if it does not exist, except in check mode.
     type: path
   tags:
-    description: Tags of the run. One that is nearly that of a section is refused.
+    description: Tags of the run. A tag that looks like a misspelt section is an error.
     type: list
     elements: str
     default: [all]
   skip_tags:
-    description: Tags that the run skips. Those of a section cannot be skipped, only left out of O(tags), because a
-      measurement serves several sections.
+    description: Tags that the run skips. A section cannot be skipped, only left out of O(tags), because one measurement
+      serves several sections.
     type: list
     elements: str
     default: []
@@ -106,8 +120,19 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Check the options and plan the load
+- name: Check for misspelt options
   multigpu.vllm.check_options:
+    role: provision
+  register: checked
+
+- name: Fail on a misspelt option
+  ansible.builtin.fail:
+    msg: "{{ checked.misspelt }}"
+  when: checked.misspelt | length > 0
+
+- name: Check the options of a validation
+  multigpu.vllm.check_options:
+    role: validate
     base_url: http://127.0.0.1:8000
     prompt_tokens: [128, 1024]
     output_tokens: 128
@@ -124,14 +149,20 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-measures:
-  description: Whether O(tags) choose a section, or everything.
+misspelt:
+  description: One warning for each variable whose name looks like a misspelt option.
   returned: success
+  type: list
+  elements: str
+  sample: ["provision_regoin is not an option of role provision and has no effect; did you mean provision_region?"]
+measures:
+  description: Whether O(tags) select at least one section.
+  returned: when O(base_url) is given
   type: bool
   sample: true
 steps:
-  description: Steps for M(multigpu.vllm.throughput_probe), as the filter P(multigpu.vllm.load_steps#filter) makes them.
-  returned: success
+  description: Load steps for M(multigpu.vllm.throughput_probe).
+  returned: when O(base_url) is given
   type: list
   elements: dict
   sample:

@@ -25,7 +25,7 @@ options:
     type: int
     default: 5
 seealso:
-  - plugin: multigpu.vllm.load_shares
+  - plugin: multigpu.vllm.load_host_plan
     plugin_type: filter
 """
 

@@ -7,47 +7,54 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: report
-short_description: Write and show the report of a validation run
+short_description: Write and show the report of a validation
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Puts the verdicts of all nodes into one document, writes it in the wanted formats, and shows a summary in the
-    terminal, the worst node first. With one node, or with C(-v), it shows every section.
-  - Runs on the controller and connects to nothing. Files are replaced whole.
+  - Combines the verdicts of all nodes into one document, writes it in the selected formats, and shows a summary in the
+    terminal, the worst node first. With a single node, or with C(-v), it shows every section.
+  - Runs on the controller and opens no connection. Files are replaced atomically.
 options:
   nodes:
     description:
       - Result of M(multigpu.vllm.diagnose) by host name.
-      - A host with an empty result is reported as incomplete, which fails.
+      - A host with an empty result is reported as incomplete and fails.
     type: dict
     required: true
   directory:
-    description: Where to write, relative to where Ansible was started. It is made if it is missing.
+    description: Directory for the report, relative to the current directory. Created if it does not exist.
     type: path
     required: true
   formats:
     description:
-      - In which formats to write the report. All say the same.
-      - V(text) writes C(validation-report.txt), the one to attach when asking for help.
-      - V(html) writes C(report.html), one file that opens offline and without a script.
-      - V(json) is C(report.json), the document that the others are made from. It is written for every run, whatever
-        is chosen; its schema is C(docs/report.schema.json).
-      - V(junit) writes C(report.junit.xml) for pipelines. It needs the Python package C(junitparser) on the controller.
-      - V(prometheus) writes C(report.prom) for node_exporter's textfile collector. It needs the Python package
+      - Formats of the report. All have the same content.
+      - V(text) writes C(validation-report.txt), the file to attach when asking for help.
+      - V(html) writes C(report.html), a single file that opens offline and uses no scripts.
+      - V(json) writes C(report.json), from which the other formats are rendered. It is always written; its schema is
+        C(docs/report.schema.json).
+      - V(junit) writes C(report.junit.xml) for CI pipelines. It requires the Python package C(junitparser) on the
+        controller.
+      - V(prometheus) writes C(report.prom) for node_exporter's textfile collector. It requires the Python package
         C(prometheus-client) on the controller.
     type: list
     elements: str
     choices: [text, html, json, junit, prometheus]
     default: [json, text, html]
+  fail_on:
+    description: Verdict at which a node fails, for RV(failed_by_comparison).
+    type: str
+    choices: [fail, warn, never]
+    default: fail
   options:
-    description: Options of the run to state in the report.
+    description: Options of the run to list in the report.
     type: dict
     default: {}
   secrets:
     description:
-      - Texts that must not appear in the report; they are masked wherever they stand.
-      - Of a mapping, such as an environment, these are the values that its names call a key, token or password.
+      - Values that must not appear in the report. They are masked everywhere.
+      - In a mapping, such as an environment, only the values whose names contain a word like key, token or password
+        are masked.
     type: list
     elements: raw
     default: []
@@ -57,19 +64,19 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: In check mode the report is shown in full and no file is written.
+    details: In check mode, the report is shown in full and no file is written.
   diff_mode:
     support: none
     details: There is no difference to show.
   idempotent:
     support: none
-    details: A report carries the time of its run, so every run replaces the files.
+    details: The report contains the time of the run, so every run replaces the files.
 seealso:
   - module: multigpu.vllm.diagnose
 """
 
 EXAMPLES = r"""
-- name: Write the report of all nodes
+- name: Write the report on all nodes
   multigpu.vllm.report:
     nodes: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'verdict'))) }}"
     directory: validation-reports
@@ -77,7 +84,7 @@ EXAMPLES = r"""
   run_once: true
   register: report
 
-- name: Name the files
+- name: Show the paths of the files
   ansible.builtin.debug:
     var: report.files
 """
@@ -88,8 +95,8 @@ status:
   returned: success
   type: str
   sample: fail
-outliers:
-  description: Nodes that are slower than their peers, by name.
+failed_by_comparison:
+  description: Names of the nodes whose own verdict does not exceed O(fail_on), but that are slower than their peers.
   returned: success
   type: list
   elements: str

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node's speed costs: its price by the hour, per million output tokens, and the part paid for idle GPUs.
+"""Compute what a node's speed costs: hourly price, price per million output tokens, and the price of idle GPUs.
 
-The price is the user's own, or Linode's list price of the plan. A plan whose price is not known has no cost, never 0.
+The price is the user's own, or Linode's list price of the plan. If the price is unknown, so is the cost; it is never 0.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import plan
 
-#: Seconds of the hour that plans are billed by.
-_HOUR: t.Final = 3600
-#: Hosted models are sold by this many tokens, so this is what people compare with.
+_SECONDS_PER_HOUR: t.Final = 3600
+#: Number of tokens that providers of hosted models quote prices for.
 _TOKENS: t.Final = 1_000_000
 
 Cost = dict[str, t.Any]
 
 
 def price_errors(price: float | None, option: str) -> list[str]:
-    """What is wrong with a price of the user's own, in words that name the ``option``; empty where nothing is."""
+    """Return what is wrong with a user's price, naming the ``option``; empty if nothing is."""
     if price is None or 0 < price < math.inf:
         return []
-    return [f"{option} is {price:g}; allowed: more than 0 US dollars"]
+    return [f"{option} must be greater than 0 US dollars, got {price:g}"]
 
 
 def hourly_price(price: float | None, instance_type: str | None) -> tuple[float, str] | None:
-    """US dollars an hour and where that is from; ``None`` where nobody knows."""
+    """Return the price in US dollars per hour and its source, or None if it is unknown.
+
+    A user's ``price`` takes precedence over the list price.
+    """
     if price is not None:
         return price, "validate_hourly_price"
     known = plan(instance_type) if instance_type else None
@@ -40,17 +42,22 @@ def hourly_price(price: float | None, instance_type: str | None) -> tuple[float,
 
 
 def per_million(hourly: float, throughput: float | None) -> float | None:
-    """US dollars per million output tokens: ``hourly / (throughput x 3600) x 10^6``, ``throughput`` in tokens/s."""
-    return hourly / (throughput * _HOUR) * _TOKENS if throughput else None
+    """Return US dollars per million output tokens: ``hourly / (throughput x 3600) x 10^6``.
+
+    :param throughput: output tokens per second.
+    """
+    return hourly / (throughput * _SECONDS_PER_HOUR) * _TOKENS if throughput else None
 
 
 def node_cost(
     price: float | None, instance_type: str | None, throughput: float | None, gpus: int | None, idle: Sequence[int]
 ) -> Cost | None:
-    """``hourly_price, source, per_million_output_tokens, idle_hourly`` in US dollars; ``None`` without a price.
+    """Return the cost of one node in US dollars, or None if its price is unknown.
 
-    :param throughput: output tokens per second of all streams; ``None`` where no load was made.
-    :param gpus: GPUs of the node; ``idle`` are the indices of those without a part of the model.
+    :param throughput: output tokens per second of all streams; None without a load test.
+    :param gpus: number of GPUs of the node.
+    :param idle: indices of the GPUs that hold no part of the model.
+    :returns: ``hourly_price``, ``source``, ``per_million_output_tokens`` and ``idle_hourly``.
     """
     known = hourly_price(price, instance_type)
     if known is None:
@@ -65,9 +72,9 @@ def node_cost(
 
 
 def fleet_cost(nodes: Mapping[str, Mapping[str, t.Any]]) -> Cost | None:
-    """The same over all nodes with a price, and their number (``nodes``); ``None`` where no node has one.
+    """Return the cost of all nodes with a known price, and their number as ``nodes``; None if there are none.
 
-    ``per_million_output_tokens`` is ``None`` where one of them has no measured speed: it is paid for all the same.
+    ``per_million_output_tokens`` is None if the speed of one of them is unknown, because its price is due all the same.
     """
     facts = [node["facts"] for node in nodes.values() if node["facts"]["cost"]]
     if not facts:

@@ -102,8 +102,8 @@ def write_inventory(folder: pathlib.Path) -> pathlib.Path:
         "validate_requests": 2,
         "validate_load_duration": 8,
         "validate_timeout": 8,
-        "validate_before": {"role": "multigpu.vllm.simulated_node"},
-        "validate_after": {"role": "multigpu.vllm.simulated_node", "tasks_from": "stop"},
+        "validate_setup_role": {"role": "multigpu.vllm.simulated_node"},
+        "validate_teardown_role": {"role": "multigpu.vllm.simulated_node", "tasks_from": "stop"},
     }
     inventory = folder / "hosts.json"
     inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": variables}}))

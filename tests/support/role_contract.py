@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the README of every role has to say alike."""
+"""Conventions that all roles follow."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import yaml
 
 
 def readme_row(name: str, option: Mapping[str, t.Any]) -> str:
-    """The row of the README's table for an option of ``meta/argument_specs.yml``, whose markup becomes Markdown's."""
+    """Return the row of the README's table for an option of ``meta/argument_specs.yml``, in Markdown."""
     default = "" if option.get("default") is None else f"`{json.dumps(option['default'])}`"
-    words = option["description"] if isinstance(option["description"], str) else " ".join(option["description"])
-    described = re.sub(r"[OCVE]\(([^)]*)\)", r"`\1`", " ".join(words.split()))
+    description = option["description"] if isinstance(option["description"], str) else " ".join(option["description"])
+    described = re.sub(r"[OCVE]\(([^)]*)\)", r"`\1`", " ".join(description.split()))
     return f"| `{name}` | {option['type']} | {default} | {described} |"
 
 
 def raw_switches(role: Path) -> list[str]:
-    """Lines of a role's tasks and variables that ask a switch without ``| bool``.
+    """Return the lines of a role's tasks and variables that read a boolean option without ``| bool``.
 
-    From a command line (``-e gpu_host_reboot=false``) it is a text, which is true unless it is empty. A module converts
-    it by itself.
+    From the command line (``-e gpu_host_reboot=false``), the value is a string, which is true unless it is empty.
+    Modules convert their options themselves.
     """
     specification = yaml.safe_load((role / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"]
     switches = {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules return for the sweep of a node whose speed, noise and faults a test decides."""
+"""Module results of a sweep on a node, with the speed, noise and faults that a test chooses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts, passed
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import empty_device
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.sweep import sweep_steps
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import sweep_steps
 
 Json = dict[str, t.Any]
 
-#: Coefficient of variation of a round; up to 5 % is called good.
+#: Coefficient of variation of a round; up to 5 % counts as good.
 NOISE: t.Final = 0.03
 
 
@@ -23,9 +23,9 @@ def latency(value: float) -> dict[str, float]:
 
 
 def probe_step(step: Json, speed: float, draw: random.Random, noise: float = NOISE) -> Json:
-    """One entry of the probe's ``results`` on a node that runs at ``speed`` times its usual rate."""
+    """Return one entry of the probe's ``results`` on a node that runs at ``speed`` times its usual rate."""
     streams, duration = step["concurrency"], step["duration"]
-    # Streams share the GPUs: the rate of each falls as their number grows, and queues form.
+    # Streams share the GPUs, so the rate of each decreases with their number, and queues form.
     usual = 50.0 * streams / (1 + streams / 16)
     rate = speed * usual * draw.gauss(1, noise)
     requests = round(rate * duration / step["output_tokens"])
@@ -59,10 +59,10 @@ def sweep_results(
     noise: float = NOISE,
     **sweep: t.Any,
 ) -> dict[str, Json]:
-    """``results`` of ``benchmark_judge`` for a node; ``sweep`` changes the arguments of ``sweep_steps``."""
+    """Return the ``results`` of ``benchmark_judge`` for a node; ``sweep`` overrides arguments of ``sweep_steps``."""
     draw = random.Random(seed)
-    asked = {"prompt_tokens": [128, 1024], "concurrency": [1, 8, 32], "output_tokens": 128, "duration": 10.0}
-    steps = sweep_steps(**{**asked, "repeats": 5, **sweep})
+    defaults = {"prompt_tokens": [128, 1024], "concurrency": [1, 8, 32], "output_tokens": 128, "duration": 10.0}
+    steps = sweep_steps(**{**defaults, "repeats": 5, **sweep})
     gpus = [empty_device(index) | {"name": "NVIDIA RTX 4000 Ada Generation"} for index in range(4)]
     return {
         "gpu": {"ansible_facts": {"gpu": {"count": 4, "devices": gpus}}, "findings": []},

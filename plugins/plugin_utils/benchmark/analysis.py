@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the rounds of a sweep say: speed with its spread for every combination, the knee, the goodput."""
+"""Summarise the rounds of a sweep: throughput with its variation for every combination, knee and goodput."""
 
 from __future__ import annotations
 
@@ -11,31 +11,37 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import variation
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.sweep import combination
 
 Json = dict[str, t.Any]
+#: Prompt tokens, output tokens, streams.
+Combination = tuple[int, int, int]
 
-#: Latency targets -> the percentile that has to meet them at the knee.
+#: Latencies with a target, and the percentile that must meet it at the knee.
 TARGETS: t.Final = ("ttft", "itl")
 KNEE_PERCENTILE: t.Final = "p95"
 
-#: Kept of every round's latencies.
+#: Percentiles that are kept for every round.
 _PERCENTILES: t.Final = ("p50", "p95", "p99")
 
 
 def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
-    """One entry for each combination, in the order of prompt size and streams, from the probe's ``results``.
+    """Return one entry for each combination in the probe's ``results``, ordered by prompt size and streams.
 
-    Rates are per second, times are seconds. A figure of a cell is the mean of its valid rounds, a percentile the median
-    of the rounds' percentiles; ``None`` where no round is valid, with ``reason``.
+    Rates are per second, times are in seconds. A figure is the mean over the valid rounds, a percentile the median of
+    the rounds' percentiles. Without a valid round it is None, and ``reason`` is set.
     """
-    grouped: dict[tuple[int, int, int], list[Mapping[str, t.Any]]] = {}
+    grouped: dict[Combination, list[Mapping[str, t.Any]]] = {}
     for result in results:
-        grouped.setdefault(combination(result), []).append(result)
+        grouped.setdefault(_combination(result), []).append(result)
     return [_cell(key, grouped[key]) for key in sorted(grouped)]
 
 
-def _cell(key: tuple[int, int, int], results: Sequence[Mapping[str, t.Any]]) -> Json:
+def _combination(result: Mapping[str, t.Any]) -> Combination:
+    requested = result["requested"]
+    return requested["prompt_tokens"], requested["output_tokens"], result["concurrency"]
+
+
+def _cell(key: Combination, results: Sequence[Mapping[str, t.Any]]) -> Json:
     rounds = [_round(result) for result in results]
     valid = [entry for entry in rounds if entry["invalid"] is None]
     speeds = [entry["output_throughput"] for entry in valid]
@@ -59,32 +65,32 @@ def _cell(key: tuple[int, int, int], results: Sequence[Mapping[str, t.Any]]) -> 
 
 
 def _round(result: Mapping[str, t.Any]) -> Json:
-    invalid = _why_invalid(result)
+    invalid = _invalid_reason(result)
     latencies = {key: _percentiles(result.get(key)) for key in TARGETS}
-    in_time = result["request_throughput"] * result["duration"] if result["request_throughput"] is not None else 0
+    completed = result["request_throughput"] * result["duration"] if result["request_throughput"] is not None else 0
     return {
         "invalid": invalid,
         "duration": result["duration"],
-        # A server from which nothing came within the round is slow, not unmeasured.
+        # A server that returned nothing within the round is slow, not unmeasured.
         "output_throughput": result["output_throughput"] if invalid else result["output_throughput"] or 0.0,
         "request_throughput": result["request_throughput"],
         "goodput": result.get("goodput"),
         "within_targets": result.get("within_targets"),
-        "completed": round(in_time),
+        "completed": round(completed),
         "failed": result["requests"]["failed"],
         **latencies,
     }
 
 
-def _why_invalid(result: Mapping[str, t.Any]) -> str | None:
+def _invalid_reason(result: Mapping[str, t.Any]) -> str | None:
     if result["skipped"]:
         return str(result["skipped"])
     if result["void"]:
-        return str((result.get("client") or {}).get("reason") or "the load client was too slow")
+        return str((result.get("client") or {}).get("reason") or "the load generator was too slow")
     if result.get("gave_up"):
         return f"ended early: {result['gave_up']}"
     if result["output_throughput"] is None and result["tokens"]:
-        return "the server sends no usage, so its tokens cannot be counted"
+        return "the server returns no usage, so its tokens cannot be counted"
     return None
 
 
@@ -103,19 +109,19 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list[Json]:
-    """For every prompt size the number of streams with the highest throughput within the latency targets.
+    """Return, for every prompt size, the number of streams with the highest throughput within the latency targets.
 
-    :param targets: ``ttft`` and ``itl`` in seconds, for the 95th percentile; ``None`` asks for nothing.
-    :returns: entries with ``concurrency`` ``None`` and a ``reason`` where no combination is within the targets.
-        ``at_limit`` says that more streams were not tried, so that the true knee may lie higher.
+    :param targets: limits of the 95th percentiles of ``ttft`` and ``itl`` in seconds; None is no limit.
+    :returns: one entry for each prompt size. If no combination meets the targets, ``concurrency`` is None and
+        ``reason`` is set. ``at_limit`` means that more streams were not tried, so the actual knee may be higher.
     """
-    found = []
+    result = []
     for size, group in itertools.groupby(measured, key=lambda cell: cell["prompt_tokens"]):
         tried = list(group)
         usable = [cell for cell in tried if cell["output_throughput"] is not None]
         within = [cell for cell in usable if meets(cell, targets)]
         best = max(within, key=lambda cell: cell["output_throughput"], default=None)
-        found.append(
+        result.append(
             {
                 "prompt_tokens": size,
                 "concurrency": best and best["concurrency"],
@@ -125,11 +131,11 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
                 "reason": None if best else _no_knee(tried, usable, targets),
             }
         )
-    return found
+    return result
 
 
 def meets(cell: Mapping[str, t.Any], targets: Mapping[str, float | None]) -> bool:
-    """Whether the cell's 95th percentiles keep every target; a latency that is not known keeps none."""
+    """Return whether the cell's 95th percentiles meet every target; an unknown latency meets none."""
     return all(
         cell[key] is not None and cell[key][KNEE_PERCENTILE] <= limit
         for key, limit in targets.items()
@@ -146,7 +152,7 @@ def _no_knee(tried: Sequence[Json], usable: Sequence[Json], targets: Mapping[str
         for key, limit in targets.items()
         if limit is not None and not meets(least, {key: limit})
     ]
-    return f"no load is within the targets; at {streams(least['concurrency'])}: {', '.join(missed)}"
+    return f"no load meets the targets; at {streams(least['concurrency'])}: {', '.join(missed)}"
 
 
 def streams(count: int) -> str:

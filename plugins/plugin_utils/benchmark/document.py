@@ -1,15 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result document of a benchmark; its JSON Schema is docs/benchmark-results.schema.json.
+"""Build the result document of a benchmark; its JSON Schema is docs/benchmark-results.schema.json.
 
-Rates are per second, times seconds. Whatever the terminal shows stands here.
+Rates are per second, times are in seconds. The document contains everything that the terminal shows.
 """
 
 from __future__ import annotations
 
 import typing as t
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,18 +35,21 @@ SCHEMA_VERSION: t.Final = "1.0"
 
 Json = dict[str, t.Any]
 
-#: What the probe says about a load that goes to the limit on purpose: slow answers there are a result, not a fault.
-_RESULTS_NOT_FAULTS: t.Final = ("performance.ttft", "performance.itl")
+#: Checks that do not apply to a sweep: it raises the load to the limit on purpose, so slow responses are not a fault.
+_NOT_APPLICABLE: t.Final = ("performance.ttft", "performance.itl")
 
 
 def node_document(
     node: NodeFacts, targets: Mapping[str, float | None], directory: Path, *, update: bool = False
 ) -> Json:
-    """The entry of one node: what was measured on it, and how that compares with its baseline in ``directory``."""
-    identity = identify(node)
+    """Return the entry of one node: what was measured, and how it compares with its baseline in ``directory``.
+
+    :param update: whether this run is to become the baseline.
+    """
+    identity = Identity.of(node)
     cells = analysis.cells(node.load.data.get("results") or ())
     comparison, regressed = _compare(cells, identity, node, directory, update=update)
-    findings = sorted([*_probe_findings(node), regressed], key=_seriousness, reverse=True)
+    findings = sorted([*_probe_findings(node), regressed], key=_severity, reverse=True)
     return {
         "status": verdict(item.status for item in findings).value,
         "headline": _headline(findings),
@@ -64,23 +66,11 @@ def node_document(
     }
 
 
-def identify(node: NodeFacts) -> Identity:
-    """What the node's speed belongs to. Of GPUs that differ, the most frequent comes first."""
-    names = Counter(device.name for device in node.devices if device.name)
-    server = node.load.data.get("server") or {}
-    return Identity(
-        node=node.name,
-        gpu_model=" + ".join(name for name, _count in names.most_common()) or None,
-        model=server.get("model"),
-        vllm_version=server.get("version"),
-    )
-
-
 def _compare(
     cells: Sequence[Json], identity: Identity, node: NodeFacts, directory: Path, *, update: bool
 ) -> tuple[Json | None, Finding]:
     if not any(cell["output_throughput"] for cell in cells):
-        return None, not_tested(regression.CHECK, "nothing was measured that could be compared")
+        return None, not_tested(regression.CHECK, "no throughput was measured, so there is nothing to compare")
     try:
         baseline = find(directory, identity)
     except UnreadableBaseline as error:
@@ -89,7 +79,7 @@ def _compare(
         return None, failed(
             regression.CHECK,
             str(error),
-            cause="The file was changed, or written by another version of the collection.",
+            cause="The file was edited, or written by another version of the collection.",
             remedy="Delete the file, or replace it with -e benchmark_update_baseline=true.",
         )
     comparison = None if baseline is None else regression.compare_runs(cells, baseline)
@@ -100,36 +90,36 @@ def _compare(
 def _probe_findings(node: NodeFacts) -> list[Finding]:
     if not node.load.taken:
         return [_not_measured(str(node.load.reason), tested=not node.check_mode)]
-    return [item for item in node.findings("performance") if item.check not in _RESULTS_NOT_FAULTS]
+    return [item for item in node.findings("performance") if item.check not in _NOT_APPLICABLE]
 
 
 def _not_measured(reason: str, *, tested: bool) -> Finding:
-    """No load was made: as intended in check mode, else a failure, because a missing figure is no good figure."""
+    """Return a finding for a node without a load test: ``not_tested`` in check mode, else ``fail``."""
     if not tested:
         return not_tested("performance.throughput", reason)
     return failed(
         "performance.throughput",
         reason,
-        cause="Nothing was measured on this node.",
-        remedy="See the task that failed on it, or run playbooks/validate.yml on it.",
+        cause="No load test ran on this node.",
+        remedy="See the failed task in the output, or run playbooks/validate.yml on this node.",
     )
 
 
 def _headline(findings: Sequence[Finding]) -> str:
-    """What is wrong, else how it compares."""
+    """Return the summary of the worst finding, or of the comparison if nothing is wrong."""
     wrong = [item for item in findings if item.status in (Status.FAIL, Status.WARN)]
-    told = wrong or [item for item in findings if item.check == regression.CHECK]
-    return max(told, key=_seriousness).summary
+    comparison = [item for item in findings if item.check == regression.CHECK]
+    return max(wrong or comparison, key=_severity).summary
 
 
-def _seriousness(finding: Finding) -> int:
+def _severity(finding: Finding) -> int:
     return SEVERITY.index(finding.status)
 
 
 def worth_keeping(node: Mapping[str, t.Any], *, update: bool) -> bool:
-    """Whether this run becomes the node's baseline: there is none of its own yet, or ``update`` asks for it.
+    """Return whether this run becomes the node's baseline: if it has none for this vLLM version, or with ``update``.
 
-    A run with failed requests never does, nor one with too few rounds to be compared with.
+    A run with failed requests never becomes a baseline, nor does one with too few rounds for a comparison.
     """
     valid = [entry for cell in node["cells"] for entry in cell["rounds"] if entry["invalid"] is None]
     if node["model"] is None or not valid or len(node["cells"][0]["rounds"]) < MINIMUM_REPEATS:
@@ -145,8 +135,8 @@ def worth_keeping(node: Mapping[str, t.Any], *, update: bool) -> bool:
 
 
 def results_document(nodes: Mapping[str, Json | None], run: Json) -> Json:
-    """The whole run; a node without an entry is one that gave no result, which fails."""
-    entries = {name: node or _lost() for name, node in nodes.items()}
+    """Return the document of the run. A node without an entry returned no result and fails."""
+    entries = {name: node or _missing_node() for name, node in nodes.items()}
     statuses = [entry["status"] for entry in entries.values()]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -159,8 +149,8 @@ def results_document(nodes: Mapping[str, Json | None], run: Json) -> Json:
     }
 
 
-def _lost() -> Json:
-    summary = "the node gave no result: it was lost, or an earlier task failed on it"
+def _missing_node() -> Json:
+    summary = "no result: the node became unreachable, or an earlier task failed on it"
     return {
         "status": Status.FAIL.value,
         "headline": summary,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""This run against the stored one: every combination's figures together, and what that means as a finding."""
+"""Compare a run with the stored baseline: all figures of all combinations, and the resulting finding."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ SOURCE: t.Final = (
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A figure of a round that is compared; ``path`` leads to it."""
+    """A figure that is compared; ``path`` is its place in a round."""
 
     name: str
     title: str
     path: tuple[str, ...]
     lower_is_worse: bool
-    #: Relative change that is worth a word.
+    #: Smallest relevant relative change.
     smallest_change: float
-    #: Absolute change, in the figure's unit, below which nobody notices.
+    #: Smallest noticeable absolute change, in the figure's unit.
     smallest_step: float
 
 
-#: A first token waits for the step of the batch that is under way, so TTFT scatters by nature; a request has one of it,
-#: where it has hundreds of ITL.
+#: TTFT varies by nature, because a first token waits for the batch step in progress, and each request has only one TTFT
+#: but hundreds of inter-token latencies.
 METRICS: t.Final[tuple[ComparedMetric, ...]] = (
     ComparedMetric("output_throughput", "tok/s", ("output_throughput",), True, MINIMUM_EFFECT, 0.0),
     ComparedMetric("itl", "ITL p50", ("itl", "p50"), False, MINIMUM_EFFECT, 0.0005),
@@ -55,17 +55,17 @@ METRICS: t.Final[tuple[ComparedMetric, ...]] = (
 )
 _BY_NAME: t.Final = {metric.name: metric for metric in METRICS}
 
-#: Key of the geometric mean over all combinations: a slowdown of all of them is seen best there.
+#: Key of the geometric mean over all combinations, which shows a general slowdown best.
 _ALL: t.Final = (None, None, None)
 Key = tuple[str, tuple[t.Any, t.Any, t.Any]]
 
 
 def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
-    """What changed from ``baseline`` to the cells ``measured``.
+    """Compare the cells ``measured`` with ``baseline``.
 
-    :returns: ``rows``, one for each figure of each combination in both runs, the geometric mean of the throughput over
-        all first (its sizes are ``None``); ``left_out``, combinations that could not be compared, with the reason;
-        ``reason``, why nothing could be compared, else ``None``.
+    :returns: ``rows``, one for each figure of each combination in both runs, after the geometric mean of the throughput
+        over all combinations (whose sizes are None); ``left_out``, the combinations that could not be compared, with
+        the reason; ``reason``, why nothing could be compared, or None.
     """
     before, now = _by_combination(baseline.cells), _by_combination(measured)
     usable, left_out = _comparable(before, now)
@@ -81,7 +81,7 @@ def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
     family = _family({key: (before[key], now[key]) for key in usable})
     try:
         worse = compare_together(family)
-        better = compare_together({key: _turned(series) for key, series in family.items()})
+        better = compare_together({key: _reversed(series) for key, series in family.items()})
     except TooFewRepeats as error:
         return {"baseline": head, "rows": [], "left_out": left_out, "reason": str(error)}
     rows = [_row(key, worse[key], better[key]) for key in family]
@@ -93,10 +93,10 @@ def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
 
 
 def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
-    """Combinations whose every round is valid in both runs; the others with the reason."""
+    """Return the combinations whose rounds are all valid in both runs, and the others with the reason."""
     usable, left_out = [], []
     for key, cell in now.items():
-        reason = _why_not(before.get(key), cell)
+        reason = _mismatch(before.get(key), cell)
         if reason is None:
             usable.append(key)
         else:
@@ -104,16 +104,16 @@ def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tupl
     return usable, left_out
 
 
-def _why_not(before: Json | None, now: Json) -> str | None:
+def _mismatch(before: Json | None, now: Json) -> str | None:
     if before is None:
         return "not in the baseline"
     invalid = [entry["invalid"] for cell in (now, before) for entry in cell["rounds"] if entry["invalid"] is not None]
     if invalid:
         return str(invalid[0])
     durations = {round(entry["duration"], 1) for cell in (now, before) for entry in cell["rounds"]}
-    # Filling and draining weigh more in a short round.
+    # Ramp-up and ramp-down weigh more in a short round.
     if max(durations) > 1.1 * min(durations):
-        return f"rounds of {min(durations):g} s and of {max(durations):g} s are not alike"
+        return f"rounds of {min(durations):g} s and {max(durations):g} s are not comparable"
     return None
 
 
@@ -133,7 +133,7 @@ def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, RoundSeries]:
 
 
 def _geometric_mean(speeds: Sequence[float]) -> float:
-    """Tokens a second; less than one in a thousand seconds counts as that one, so that a standstill has a logarithm."""
+    """Return the geometric mean in tokens/s, with a lower bound for each speed so that 0 has a logarithm."""
     return math.exp(statistics.fmean(math.log(max(speed, 0.001)) for speed in speeds))
 
 
@@ -142,7 +142,7 @@ def _smallest_change(metric: ComparedMetric, before: Sequence[float]) -> float:
 
 
 def _values(cell: Json, metric: ComparedMetric) -> list[float] | None:
-    """The metric of every round; ``None`` where a round lacks it."""
+    """Return the metric of every round, or None if a round lacks it."""
     values = []
     for entry in cell["rounds"]:
         value: t.Any = entry
@@ -154,7 +154,7 @@ def _values(cell: Json, metric: ComparedMetric) -> list[float] | None:
     return values
 
 
-def _turned(series: RoundSeries) -> RoundSeries:
+def _reversed(series: RoundSeries) -> RoundSeries:
     return RoundSeries(series.before, series.now, not series.lower_is_worse, series.minimum_effect)
 
 
@@ -175,16 +175,16 @@ def _row(key: Key, worse: Comparison, better: Comparison) -> Json:
 
 
 def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int | None, *, accept: bool) -> Finding:
-    """``baseline.regression`` for one node.
+    """Return the finding ``baseline.regression`` of one node.
 
-    :param comparison: what ``compare_runs`` gave; ``None`` without a baseline.
-    :param accept: this run becomes the baseline, so that a slowdown is told and does not fail.
+    :param comparison: result of ``compare_runs``, or None without a baseline.
+    :param accept: whether this run becomes the baseline, so that a slowdown warns instead of failing.
     """
     if comparison is None:
-        return not_tested(CHECK, "no baseline is stored for this node, GPU model, model and vLLM version")
+        return not_tested(CHECK, "there is no baseline for this node, GPU model, model and vLLM version")
     stored, rows = comparison["baseline"], comparison["rows"]
     if comparison["reason"] is not None:
-        return not_tested(CHECK, f"cannot be compared with the baseline of {stored['time']}: {comparison['reason']}")
+        return not_tested(CHECK, f"not comparable with the baseline of {stored['time']}: {comparison['reason']}")
     slower = [row for row in rows if row["verdict"] == "slower"]
     other_version = stored["vllm_version"] != identity.vllm_version
     than = f"the baseline of {stored['time'][:10]}" + (f" (vLLM {stored['vllm_version']})" if other_version else "")
@@ -193,19 +193,19 @@ def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int
     if not slower:
         return passed(
             CHECK,
-            f"not slower than {than}: {say(overall)}, {count_figures(rows)} within noise or faster",
+            f"not slower than {than}: {describe(overall)}; {count_figures(rows)} within noise or faster",
             **_figures(overall),
             evidence=evidence,
             source=SOURCE,
         )
-    worst = min(slower, key=_seriousness)
+    worst = min(slower, key=_rank)
     return (warned if other_version or accept else failed)(
         CHECK,
-        f"slower than {than}: {say(worst)}" + _others(worst, slower),
+        f"slower than {than}: {describe(worst)}" + _others(worst, slower),
         **_figures(worst),
         evidence=evidence,
         cause=_cause(stored, identity, tensor_parallel_size),
-        remedy="Find the cause with playbooks/validate.yml on this node. If the change is wanted, make this run the"
+        remedy="Run playbooks/validate.yml on this node to find the cause. If the change is intended, make this run the"
         " baseline with -e benchmark_update_baseline=true.",
         source=SOURCE,
     )
@@ -227,7 +227,7 @@ def _cause(stored: Json, identity: Identity, tensor_parallel_size: int | None) -
             f"The tensor-parallel size changed from {stored['tensor_parallel_size']} to {tensor_parallel_size}"
             " between the two runs."
         )
-    return "Same GPU model, model, vLLM version and tensor-parallel size: the node, its settings or its load changed."
+    return "Same GPU model, model, vLLM version and tensor-parallel size; the node, its settings or its load changed."
 
 
 def _others(worst: Json, slower: Sequence[Json]) -> str:
@@ -236,16 +236,16 @@ def _others(worst: Json, slower: Sequence[Json]) -> str:
         return ""
     if worst["concurrency"] is not None:
         return f" (+{len(others)} more figures)"
-    return f"; most: {say(min(others, key=_seriousness))}"
+    return f"; most of all {describe(min(others, key=_rank))}"
 
 
-def _seriousness(row: Json) -> tuple[bool, int, float]:
-    """Sorts the rows that are slower: all combinations first, then throughput before latencies, then the largest."""
+def _rank(row: Json) -> tuple[bool, int, float]:
+    """Return a sort key: all combinations first, then throughput before latencies, then the largest change."""
     return row["concurrency"] is not None, list(_BY_NAME).index(row["metric"]), -abs(row["change"])
 
 
-def say(row: Json) -> str:
-    """A row in words, with its figures."""
+def describe(row: Json) -> str:
+    """Return a sentence fragment with the figures of a row."""
     title, change = _BY_NAME[row["metric"]].title, f"{100 * row['change']:+.1f} %"
     return f"{figure(row, 'now')} instead of {figure(row, 'before')} {title} ({change}) {_where(row)}"
 
@@ -257,7 +257,7 @@ def _where(row: Json) -> str:
 
 
 def figure(row: Json, key: str) -> str:
-    """``before`` or ``now`` of a row as text: tokens a second, or milliseconds."""
+    """Format the ``before`` or ``now`` of a row, in tokens/s or milliseconds."""
     value = row[key]
     if row["metric"] != METRICS[0].name:
         return f"{1000 * value:.1f} ms"

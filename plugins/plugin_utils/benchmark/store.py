@@ -1,8 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Baselines: one file for each node, GPU model, model and vLLM version, in a directory that can be kept under version
-control."""
+"""Store and find baselines: one file for each node, GPU model, model and vLLM version.
+
+The directory can be kept under version control.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ import hashlib
 import json
 import re
 import typing as t
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.0"
 
@@ -23,31 +27,44 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Identity:
-    """What a speed belongs to; ``None`` is unknown. A different value of any of them is a different baseline."""
+    """What a measured speed belongs to; None is unknown. Any different value means a different baseline."""
 
     node: str
     gpu_model: str | None
     model: str | None
     vllm_version: str | None
 
+    @classmethod
+    def of(cls, node: NodeFacts) -> Identity:
+        """Return the identity of a measured node. If its GPUs differ, the most frequent model comes first."""
+        names = Counter(device.name for device in node.devices if device.name)
+        server = node.load.data.get("server") or {}
+        return cls(
+            node=node.name,
+            gpu_model=" + ".join(name for name, _count in names.most_common()) or None,
+            model=server.get("model"),
+            vllm_version=server.get("version"),
+        )
+
     @property
     def file_name(self) -> str:
-        """Readable, safe on every file system, and distinct even where two names read alike."""
+        """Return a file name that is readable, safe on every file system, and unique even if two names look alike."""
         values = [str(value) if value is not None else "unknown" for value in asdict(self).values()]
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
         return f"{'--'.join(map(_slug, values))}--{digest}.json"
 
-    def same_but_version(self, other: Identity) -> bool:
+    def differs_only_in_version(self, other: Identity) -> bool:
+        """Return whether at most the vLLM version is different."""
         return (self.node, self.gpu_model, self.model) == (other.node, other.gpu_model, other.model)
 
 
 class UnreadableBaseline(Exception):
-    """A stored baseline cannot be used; the message names the file and says what to do."""
+    """A stored baseline that cannot be used; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A stored run: where it lies, when it was measured (ISO 8601), what it belongs to, its ``cells``."""
+    """A stored run: its file, time (ISO 8601), identity and measured ``cells``."""
 
     path: Path
     time: str
@@ -57,9 +74,9 @@ class Baseline:
 
 
 def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: str) -> Path:
-    """Keep the measured ``cells`` of ``node`` as the baseline; the file is replaced in one step.
+    """Store the measured ``cells`` of ``node`` as the baseline and return its path. The file is replaced atomically.
 
-    :raises OSError: where the directory cannot be written.
+    :raises OSError: if the directory cannot be written.
     """
     path = directory / identity.file_name
     document = {
@@ -75,23 +92,38 @@ def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: 
 
 
 def find(directory: Path, identity: Identity) -> Baseline | None:
-    """The baseline of ``identity``, else the newest of the same node, GPU model and model with another vLLM version.
+    """Return the baseline of ``identity``, else the newest one that differs only in the vLLM version, else None.
 
-    :raises UnreadableBaseline: where the file is there and is no baseline.
+    :raises UnreadableBaseline: if the file exists but is not a baseline.
     """
     exact = directory / identity.file_name
     if exact.is_file():
         return read(exact)
-    # Every name begins with the node; what a file belongs to is decided by what stands in it.
+    # File names begin with the node's name, but only the content identifies a baseline.
     candidates = [read(path) for path in sorted(directory.glob(f"{_slug(identity.node)}--*.json"))]
-    related = [baseline for baseline in candidates if identity.same_but_version(baseline.identity)]
+    related = [baseline for baseline in candidates if identity.differs_only_in_version(baseline.identity)]
     return max(related, key=lambda baseline: baseline.time, default=None)
 
 
-def read(path: Path) -> Baseline:
-    """The baseline in ``path``.
+def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
+    """Return the speeds of one stream from the node's baseline, in output tokens/s after the first token.
 
-    :raises UnreadableBaseline: for anything else.
+    There is one number for each valid round with a single stream, and none without a baseline of this node, GPU model,
+    model and tensor-parallel size.
+
+    :raises UnreadableBaseline: if the file exists but is not a baseline.
+    """
+    baseline = find(directory, Identity.of(node))
+    if baseline is None or baseline.tensor_parallel_size != node.tensor_parallel.data.get("tensor_parallel_size"):
+        return []
+    rounds = [entry for cell in baseline.cells if cell["concurrency"] == 1 for entry in cell["rounds"]]
+    return [1.0 / entry["itl"]["p50"] for entry in rounds if entry["invalid"] is None and entry["itl"]]
+
+
+def read(path: Path) -> Baseline:
+    """Return the baseline in ``path``.
+
+    :raises UnreadableBaseline: if the file cannot be read or is not a baseline.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -101,8 +133,8 @@ def read(path: Path) -> Baseline:
     except OSError as error:
         raise UnreadableBaseline(f"baseline {path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UnreadableBaseline(f"baseline {path} cannot be used: {said}") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UnreadableBaseline(f"baseline {path} cannot be used: {reason}") from error
 
 
 def _slug(text: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A benchmark on the terminal, in 80 columns, from the result document alone."""
+"""Render the result document of a benchmark for the terminal, in 80 columns."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import p
 Document = Mapping[str, t.Any]
 
 _BAR: t.Final = 7
-#: Compared combinations that are listed for one node; the file has all.
+#: Maximum number of comparison rows shown for one node; the results file has all of them.
 _COMPARED: t.Final = 12
 
 
 def results_text(document: Document, files: Sequence[str], style: Style) -> str:
-    """The whole run: a table for each node, the worst node first, then where the files lie."""
+    """Render the run: a table for each node, the worst node first, then the paths of the files."""
     nodes = document["nodes"]
     lines = ["", *_head(document, style)]
     for name in sorted(nodes, key=lambda name: (-SEVERITY.index(Status(nodes[name]["status"])), name)):
@@ -31,7 +31,7 @@ def results_text(document: Document, files: Sequence[str], style: Style) -> str:
     lines += ["", style.rule * WIDTH]
     lines += [f" {'' if number else 'Results':<8} {path}" for number, path in enumerate(files)]
     if not files:
-        lines.append(" Check mode: no load was made and nothing was written.")
+        lines.append(" Check mode: no load test ran and nothing was written.")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -48,7 +48,7 @@ def _head(document: Document, style: Style) -> Iterator[str]:
 
 def _node(name: str, node: Document, targets: Document, style: Style) -> Iterator[str]:
     yield style.title(f" {name}", node["status"])
-    yield from style.wrap(_what(node, style), "   ")
+    yield from style.wrap(_subject(node, style), "   ")
     if node["cells"]:
         yield from _table(node, style)
         yield from _knees(node, targets, style)
@@ -59,10 +59,10 @@ def _node(name: str, node: Document, targets: Document, style: Style) -> Iterato
         elif finding["check"] == regression.CHECK:
             yield from style.wrap(finding["summary"], f"   {style.symbols[finding['status']]} ")
     if node["stored_baseline"]:
-        yield "   This run is stored as the baseline."
+        yield "   This run was stored as the baseline."
 
 
-def _what(node: Document, style: Style) -> str:
+def _subject(node: Document, style: Style) -> str:
     gpus = f"{node['gpus']} {style.times} {_short_gpu(node['gpu_model'])}" if node["gpus"] else None
     size = node["tensor_parallel_size"]
     parts = [
@@ -126,7 +126,7 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
     yield ""
     version = comparison["baseline"]["vllm_version"]
     other = f", vLLM {version}" if version != node["vllm_version"] else ""
-    yield f"   Against the baseline of {comparison['baseline']['time'][:16].replace('T', ' ')} UTC{other}"
+    yield f"   Compared with the baseline of {comparison['baseline']['time'][:16].replace('T', ' ')} UTC{other}"
     yield f"   {'prompt':>6} {'streams':>7}  {'':<8} {'baseline':>9} {'now':>9} {'change':>8}  {'p':>5}"
     shown = [row for row in comparison["rows"] if _shown(row)]
     for row in shown[:_COMPARED]:
@@ -138,7 +138,7 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
             f" {100 * row['change']:>+6.1f} %  {row['p_value']:>5.3f}  {verdict.get(row['verdict'], 'same')}"
         )
     if len(shown) > _COMPARED:
-        yield f"   and {len(shown) - _COMPARED} rows more, in the results"
+        yield f"   and {len(shown) - _COMPARED} more rows in the results"
     if comparison["left_out"]:
         first = comparison["left_out"][0]
         yield from style.wrap(
@@ -149,7 +149,7 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
 
 
 def _shown(row: Document) -> bool:
-    """Throughput always; latencies where they changed."""
+    """Return whether a row is shown: throughput always, latencies only if they changed."""
     return row["metric"] == "output_throughput" or row["verdict"] != "same"
 
 

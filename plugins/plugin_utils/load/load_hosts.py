@@ -1,13 +1,13 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several load hosts against one server: what each is to do, and one result of what all of them measured."""
+"""Plan a load that several hosts generate together, and merge their results into one."""
 
 from __future__ import annotations
 
 import itertools
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
@@ -23,134 +23,158 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results im
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ssh_message
 
-#: Seconds from now to the common start: to start the probe on each host, and to size and warm up.
+#: Seconds from now to the common start: to start the probe on each host, to size the prompts and to warm up.
 LEAD: t.Final = 15.0
-LEAD_EACH: t.Final = 3.0
-#: Part of a step's time by which its load hosts may have begun apart before its figures are void.
-APART: t.Final = 0.02
-#: Seconds that are always allowed: two clocks compared over SSH agree no better.
-APART_LEAST: t.Final = 0.25
-#: Reasons why a request failed on its way to the server.
-_WAY: t.Final = frozenset({"connection_refused", "connect_timeout", "name_not_resolved", "unreachable", "tls"})
+LEAD_PER_HOST: t.Final = 3.0
+#: Maximum difference between the start times of the load hosts, as a share of the step's duration. The figures of a
+#: step with a larger difference are void.
+MAX_SKEW_SHARE: t.Final = 0.02
+#: Difference in seconds that is always allowed, because two clocks cannot be compared more precisely over SSH.
+MIN_SKEW: t.Final = 0.25
+#: Reasons of failed requests that did not reach the server.
+_NOT_REACHED: t.Final = frozenset({"connection_refused", "connect_timeout", "name_not_resolved", "unreachable", "tls"})
 
 Result = dict[str, t.Any]
+Results = Sequence[Mapping[str, t.Any]]
 
 
-def shares(
-    hosts: Sequence[str], clocks: Sequence[Mapping[str, t.Any]], watcher: str | None = None, lead: float | None = None
-) -> list[Result]:
-    """What each of ``hosts`` is to do: ``host``, ``share``, ``start_at`` by its own clock, ``sample_gpus``, ``offset``.
+def plan(load_hosts: Sequence[str], clocks: Results, node: str, lead: float | None = None) -> Result:
+    """Return what each host has to do, or why the load cannot start.
 
-    :param clocks: results of ``clock_offset`` for ``hosts`` and ``watcher``, in that order.
-    :param watcher: the host of the GPUs; it makes load only where it is one of ``hosts``.
-    :param lead: seconds from the last look at a clock to the start.
-    :raises ValueError: where clocks are missing.
+    :param clocks: results of ``clock_offset``, registered in a loop over the names of ``load_hosts`` and ``node``.
+    :param node: host whose GPUs are sampled; it generates load only if it is one of ``load_hosts``.
+    :param lead: seconds from the last clock reading to the start.
+    :returns: ``node``; ``hosts``, one entry for each host with ``host``, ``share``, ``start_at`` (by its own clock),
+        ``sample_gpus``, ``offset`` and ``uncertainty``, or none if a clock is unknown; ``errors``, one for each unknown
+        clock; ``unreachable``, the names of unreachable hosts.
+    :raises ValueError: if a host has no entry in ``clocks``.
     """
-    everyone = [*hosts, *([watcher] if watcher is not None and watcher not in hosts else [])]
-    if len(clocks) != len(everyone):
-        raise ValueError(f"give the clock_offset of each of {', '.join(everyone)}")
-    if missing := clock_errors(everyone, clocks):
-        raise ValueError("; ".join(missing))
-    start = max(clock["time"] for clock in clocks) + (LEAD + LEAD_EACH * len(everyone) if lead is None else lead)
-    return [
+    hosts = list(dict.fromkeys([*load_hosts, node]))
+    clock_of = {str(clock["item"]): clock for clock in clocks}
+    if missing := [host for host in hosts if host not in clock_of]:
+        raise ValueError(f"clocks must have a result of clock_offset for each host, missing: {', '.join(missing)}")
+    unknown = [host for host in hosts if clock_of[host].get("offset") is None]
+    result: Result = {
+        "node": node,
+        "hosts": [],
+        "errors": [_failure(host, clock_of[host], "its clock is not known") for host in unknown],
+        "unreachable": [host for host in hosts if clock_of[host].get("unreachable")],
+    }
+    if unknown:
+        return result
+    start = max(clock_of[host]["time"] for host in hosts) + (
+        LEAD + LEAD_PER_HOST * len(hosts) if lead is None else lead
+    )
+    result["hosts"] = [
         {
             "host": host,
-            "share": {"index": index, "count": len(hosts)},
-            "start_at": start + clock["offset"],
-            "sample_gpus": host == watcher,
-            "offset": clock["offset"],
-            "uncertainty": clock["uncertainty"],
+            "share": {"index": index, "count": len(load_hosts)},
+            "start_at": start + clock_of[host]["offset"],
+            "sample_gpus": host == node,
+            "offset": clock_of[host]["offset"],
+            "uncertainty": clock_of[host]["uncertainty"],
         }
-        for index, (host, clock) in enumerate(zip(everyone, clocks, strict=True))
+        for index, host in enumerate(hosts)
     ]
+    return result
 
 
-def clock_errors(hosts: Sequence[str], clocks: Sequence[Mapping[str, t.Any]]) -> list[str]:
-    """Why ``hosts`` cannot begin together, in words for each whose clock is not known; empty where all are."""
-    unknown = ((host, clock) for host, clock in zip(hosts, clocks, strict=True) if clock.get("offset") is None)
-    return [_why(host, clock, "its clock is not known") for host, clock in unknown]
-
-
-def _why(host: str, result: Mapping[str, t.Any], otherwise: str) -> str:
-    """Why ``host`` gave no usable result."""
+def _failure(host: str, result: Mapping[str, t.Any], default: str) -> str:
+    """Return why ``host`` returned no usable result."""
     if result.get("unreachable"):
         return f"{host} cannot be reached: {ssh_message(result.get('msg'))}"
-    return f"{host}: {result.get('msg') or otherwise}"
+    return f"{host}: {result.get('msg') or default}"
 
 
 def merge(
-    parts: Sequence[Mapping[str, t.Any]],
-    plan: Sequence[Mapping[str, t.Any]] | None = None,
+    plan: Mapping[str, t.Any],
+    jobs: Results,
+    loads: Results,
     max_ttft: float | None = None,
     max_itl: float | None = None,
 ) -> Result:
-    """One result in the shape of ``throughput_probe`` of what it returned on each load host, in the order of ``plan``.
+    """Merge the results of all load hosts into one result in the shape of ``throughput_probe``.
 
-    :param plan: what ``shares`` gave; without it all clocks are taken to agree.
-    :raises ValueError: for results that were made without ``mergeable``.
+    If a load host failed, ``failed`` is true and ``msg`` names it. If the node itself became unreachable,
+    ``unreachable`` is true.
+
+    :param plan: result of :func:`plan`.
+    :param jobs: results of starting ``throughput_probe`` in the background, registered in a loop over ``plan.hosts``.
+    :param loads: results of waiting for these jobs, registered in a loop over the entries of ``jobs`` that started.
+    :raises ValueError: if the results were measured without ``mergeable``.
     """
-    clocks = plan or [{"host": f"number {number}", "offset": 0.0} for number in range(1, len(parts) + 1)]
-    if len(parts) != len(clocks):
-        raise ValueError(f"{len(parts)} results of {len(clocks)} load hosts")
-    pairs = list(zip(parts, clocks, strict=True))
-    lost = [_why(clock["host"], part, "it gave no result") for part, clock in pairs if "results" not in part]
-    if lost:
-        return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(lost)}"}
-    barred = [(part, clock["host"]) for part, clock in pairs if not part["results"]]
-    if barred and _is_theirs(parts):
-        reasons = (f"{host} cannot use the server: {_refusal(part)['problem']}" for part, host in barred)
-        return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(reasons)}"}
-    if barred:
-        return {"changed": False, **_frame(barred[0][0])}
-    watched = next((pair for pair in pairs if pair[0]["gpu_samples"]), None)
-    first, clock = watched or (parts[0], clocks[0])
+    results = {job["item"]["host"]: job for job in jobs} | {load["item"]["item"]["host"]: load for load in loads}
+    unreachable = {*plan["unreachable"], *(host for host, result in results.items() if result.get("unreachable"))}
+    lost: Result = {"unreachable": True} if plan["node"] in unreachable else {}
+    if plan["errors"]:
+        return _failed(plan["errors"]) | lost
+    parts = [results.get(entry["host"], {}) for entry in plan["hosts"]]
+    return _merge_parts(parts, plan["hosts"], max_ttft, max_itl) | lost
+
+
+def _failed(reasons: Iterable[str]) -> Result:
+    return {"changed": False, "failed": True, "msg": f"load hosts: {'; '.join(reasons)}"}
+
+
+def _merge_parts(parts: Results, hosts: Results, max_ttft: float | None, max_itl: float | None) -> Result:
+    """Merge ``parts``, the results of ``hosts`` in the same order."""
+    pairs = list(zip(parts, hosts, strict=True))
+    failures = [
+        _failure(entry["host"], part, "it returned no result") for part, entry in pairs if "results" not in part
+    ]
+    if failures:
+        return _failed(failures)
+    refused = [(part, entry["host"]) for part, entry in pairs if not part["results"]]
+    if refused and _load_hosts_at_fault(parts):
+        return _failed(f"{host} cannot use the server: {_refusal(part)['problem']}" for part, host in refused)
+    if refused:
+        return {"changed": False, **_header(refused[0][0])}
+    first, clock = next((pair for pair in pairs if pair[0]["gpu_samples"]), pairs[0])
     origin = first["origin"] - clock["offset"]
-    unsure = 2 * max(clock.get("uncertainty") or 0.0 for clock in clocks)
+    uncertainty = 2 * max(entry["uncertainty"] or 0.0 for entry in hosts)
     columns = zip(*(part["results"] for part in parts), strict=True)
-    results = [_merge_step(column, clocks, origin, unsure) for column in columns]
+    results = [_merge_step(column, hosts, origin, uncertainty) for column in columns]
     findings = as_dicts(load_findings.judge(results, max_ttft, max_itl))
-    return {"changed": False, **_frame(first), "origin": origin, "results": results, "findings": findings}
+    return {"changed": False, **_header(first), "origin": origin, "results": results, "findings": findings}
 
 
-def _frame(part: Mapping[str, t.Any]) -> Result:
+def _header(part: Mapping[str, t.Any]) -> Result:
     keys = ("server", "results", "gpu_samples", "gpu_samples_reason", "seed", "origin", "findings")
     return {key: part[key] for key in keys}
 
 
-def _is_theirs(parts: Sequence[Mapping[str, t.Any]]) -> bool:
-    """Whether it is the fault of load hosts, and not of the server, that they cannot use it.
+def _load_hosts_at_fault(parts: Results) -> bool:
+    """Return whether the load hosts, rather than the server, are the reason that some cannot use it.
 
-    So it is where another one makes load, or where nothing but the way to the server fails and another host, that only
-    watches the GPUs, finds it answering. One that accepts requests and does not serve them is at fault itself.
+    They are if another one generates load, or if their requests do not reach the server while a host that only samples
+    the GPUs gets a response. A server that accepts requests but does not answer them is at fault itself.
     """
-    others = [part["results"] for part in parts if part["results"]]
-    if any(step["skipped"] != NO_SHARE for results in others for step in results):
+    working = [part["results"] for part in parts if part["results"]]
+    if any(step["skipped"] != NO_SHARE for results in working for step in results):
         return True
-    return bool(others) and all(_refusal(part)["measured"] in _WAY for part in parts if not part["results"])
+    return bool(working) and all(_refusal(part)["measured"] in _NOT_REACHED for part in parts if not part["results"])
 
 
 def _refusal(part: Mapping[str, t.Any]) -> Result:
-    """Return why a probe made no load: the ``problem``, and the id of the reason as ``measured``."""
+    """Return why a probe generated no load: the ``problem``, and the id of the reason as ``measured``."""
     failures = (item for item in part["findings"] if item["status"] == Status.FAIL)
     failure: Result = next(failures, {"evidence": {}, "measured": None})
-    return {"problem": failure["evidence"].get("problem", "no load was made"), "measured": failure["measured"]}
+    return {"problem": failure["evidence"].get("problem", "no load was generated"), "measured": failure["measured"]}
 
 
-def _merge_step(
-    column: Sequence[Mapping[str, t.Any]], clocks: Sequence[Mapping[str, t.Any]], origin: float, unsure: float
-) -> Result:
-    """One step: what each load host has of it, by the controller's clock."""
-    parts = [(result, clock) for result, clock in zip(column, clocks, strict=True) if result.get("mergeable")]
-    made = [decode(result["mergeable"], -clock["offset"]) for result, clock in parts]
-    if not made:
+def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: float) -> Result:
+    """Merge one step of all load hosts, on the controller's clock."""
+    parts = [(result, entry) for result, entry in zip(column, hosts, strict=True) if result.get("mergeable")]
+    measured = [decode(result["mergeable"], -entry["offset"]) for result, entry in parts]
+    if not measured:
         if any(not result["skipped"] for result in column):
             raise ValueError(f"step {column[0]['name']} was measured without mergeable: true")
         return dict(next((result for result in column if result["skipped"] != NO_SHARE), column[0]))
-    steps, outcomes, befores, afters = zip(*made, strict=True)
+    steps, outcomes, befores, afters = zip(*measured, strict=True)
     step = steps[0]
-    begins = [runs[0].started for runs in outcomes]
+    starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    before, after = _closest(befores), _last(afters)
+    before, after = _last_idle(befores), _last(afters)
     ratio = token_ratio(
         before,
         after,
@@ -159,19 +183,19 @@ def _merge_step(
         sum(outcome.uncounted for outcome in repeats),
     )
     result = step_result(step, repeats, origin, ratio, cache_hit_ratio(before, after))
-    result["load_hosts"] = [_part(clock["host"], part) for part, clock in parts]
-    slow = [f"{clock['host']}: {why}" for part, clock in parts if (why := part["client"]["reason"])]
+    result["load_hosts"] = [_contribution(entry["host"], part) for part, entry in parts]
+    slow = [f"{entry['host']}: {reason}" for part, entry in parts if (reason := part["client"]["reason"])]
     if slow:
         result["client"] |= {"limited": True, "reason": "; ".join(slow)}
-    late = _apart(step, begins, result["duration"], unsure)
-    if late is not None:
-        result["client"] |= {"limited": True, "reason": late, "apart": True}
+    skew = _skew_reason(step, starts, result["duration"], uncertainty)
+    if skew is not None:
+        result["client"] |= {"limited": True, "reason": skew, "apart": True}
     result["void"] = result["client"]["limited"]
     return result
 
 
-def _part(host: str, result: Mapping[str, t.Any]) -> Result:
-    """What one load host made of a step."""
+def _contribution(host: str, result: Mapping[str, t.Any]) -> Result:
+    """Return the share of one load host in a step."""
     return {
         "host": host,
         "concurrency": result["concurrency"],
@@ -187,26 +211,29 @@ def _join(outcomes: Sequence[LoadOutcome | None]) -> LoadOutcome:
     return first
 
 
-def _apart(step: Step, begins: Sequence[float], duration: float, unsure: float) -> str | None:
-    """Why the load was not one load; ``None`` where all began together."""
-    apart = max(begins) - min(begins)
-    allowed = max(APART_LEAST, APART * duration)
-    if len(begins) < 2 or apart + unsure <= allowed:
+def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertainty: float) -> str | None:
+    """Return why the load hosts did not start together, or None if they did."""
+    skew = max(starts) - min(starts)
+    allowed = max(MIN_SKEW, MAX_SKEW_SHARE * duration)
+    if len(starts) < 2 or skew + uncertainty <= allowed:
         return None
-    if apart > allowed:
-        return f"the load hosts began {step.name} {apart:.1f} s apart, more than {allowed:.2f} s"
-    return f"the clocks of the load hosts are known to {unsure:.2f} s only, so they may have begun {step.name} apart"
+    if skew > allowed:
+        return f"the load hosts started {step.name} {skew:.1f} s apart, more than {allowed:.2f} s"
+    return (
+        f"the clocks of the load hosts are known to only {uncertainty:.2f} s, so they may not have started {step.name}"
+        " together"
+    )
 
 
-def _closest(readings: Sequence[Reading]) -> Reading:
-    """Of the server's counters before the step those nearest to its start, when no one's warming up counts any more."""
-    calm = [reading for reading in readings if isinstance(reading, Counters) and not reading.active_requests]
-    return max(calm, key=_generated, default=readings[0])
+def _last_idle(readings: Sequence[Reading]) -> Reading:
+    """Return the server's counters closest to the start of the step, when no host's warm-up is being counted."""
+    idle = [reading for reading in readings if isinstance(reading, Counters) and not reading.active_requests]
+    return max(idle, key=_generated, default=readings[0])
 
 
 def _last(readings: Sequence[Reading]) -> Reading:
-    counted = [reading for reading in readings if isinstance(reading, Counters)]
-    return max(counted, key=_generated, default=readings[0])
+    counters = [reading for reading in readings if isinstance(reading, Counters)]
+    return max(counters, key=_generated, default=readings[0])
 
 
 def _generated(reading: Counters) -> float:

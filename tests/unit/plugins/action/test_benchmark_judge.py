@@ -20,7 +20,7 @@ Bench = t.Callable[..., Json]
 
 @pytest.fixture
 def bench(run_action: t.Callable[..., Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """``bench(results, **options)``: one whole run of ``benchmark.yml`` on one node, as its two actions see it."""
+    """Return ``bench(results, **options)``, which judges and reports one node like ``benchmark.yml``."""
     monkeypatch.setattr("ansible.plugins.action.display", mock.Mock())
     common = {"baseline_dir": str(tmp_path / "baselines")}
 
@@ -39,7 +39,7 @@ def verdicts(judged: Json) -> set[str]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_tenth_slower_is_flagged(bench: Bench, seed: int) -> None:
+def test_benchmark_judge_flags_ten_per_cent_slower(bench: Bench, seed: int) -> None:
     assert not bench(sweep_results(1.0, seed))["exceeds"]
     judged = bench(sweep_results(0.9, seed + 1000))
     assert judged["exceeds"]
@@ -47,7 +47,7 @@ def test_a_tenth_slower_is_flagged(bench: Bench, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_equal_runs_are_not_flagged(bench: Bench, seed: int) -> None:
+def test_benchmark_judge_does_not_flag_equal_runs(bench: Bench, seed: int) -> None:
     bench(sweep_results(1.0, seed))
     judged = bench(sweep_results(1.0, seed + 1000))
     assert not judged["exceeds"]
@@ -55,13 +55,13 @@ def test_equal_runs_are_not_flagged(bench: Bench, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_three_rounds_are_enough_for_a_tenth(bench: Bench, seed: int) -> None:
+def test_benchmark_judge_needs_three_rounds_for_ten_per_cent(bench: Bench, seed: int) -> None:
     bench(sweep_results(1.0, seed, repeats=3, noise=0.01))
     assert bench(sweep_results(0.9, seed + 1000, repeats=3, noise=0.01))["exceeds"]
     assert not bench(sweep_results(1.0, seed + 2000, repeats=3, noise=0.01))["exceeds"]
 
 
-def test_the_stored_baseline_stays_until_it_is_replaced(bench: Bench) -> None:
+def test_benchmark_judge_keeps_the_baseline_until_updated(bench: Bench) -> None:
     bench(sweep_results(1.0, 1))
     assert bench(sweep_results(0.8, 2))["exceeds"]
     assert bench(sweep_results(0.8, 3))["exceeds"]
@@ -71,18 +71,18 @@ def test_the_stored_baseline_stays_until_it_is_replaced(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("fail_on", "exceeds"), [("fail", False), ("warn", True), ("never", False)])
-def test_fail_on_decides_what_a_warning_does(bench: Bench, fail_on: str, exceeds: bool) -> None:
+def test_benchmark_judge_fail_on_decides_about_warnings(bench: Bench, fail_on: str, exceeds: bool) -> None:
     bench(sweep_results(1.0, 1, version="0.30.0"))
     judged = bench(sweep_results(0.8, 2), fail_on=fail_on)
     assert (judged["status"], judged["exceeds"]) == ("warn", exceeds)
 
 
-def test_nothing_measured_is_a_failure(bench: Bench) -> None:
+def test_benchmark_judge_without_measurements_fails(bench: Bench) -> None:
     judged = bench({})
     assert (judged["status"], judged["exceeds"]) == ("fail", True)
     assert judged["headline"] == "throughput_probe was not run"
 
 
-def test_check_mode_is_not_tested(run_action: t.Callable[..., Json], tmp_path: Path) -> None:
+def test_benchmark_judge_in_check_mode_is_not_tested(run_action: t.Callable[..., Json], tmp_path: Path) -> None:
     arguments = {"results": {"load": {"skipped": True}}, "baseline_dir": str(tmp_path)}
     assert run_action(ActionModule, arguments, check_mode=True)["status"] == "not_tested"

@@ -27,17 +27,17 @@ def load(path: Path) -> Json:
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:
-    """For a schema of docs/, which may refer to another one there."""
+    """Return a validator for a schema of docs/, which may refer to other schemas there."""
     schemas = [load(path) for path in DOCS.glob("*.schema.json")]
-    known = referencing.Registry().with_resources(
+    registry = referencing.Registry().with_resources(
         (schema["$id"], referencing.Resource.from_contents(schema)) for schema in schemas
     )
-    return jsonschema.Draft202012Validator(load(DOCS / name), registry=known)
+    return jsonschema.Draft202012Validator(load(DOCS / name), registry=registry)
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the plugin put on the terminal."""
+    """Texts that the plugin displayed."""
     texts: list[str] = []
     monkeypatch.setattr("ansible.plugins.action.display", mock.Mock(display=texts.append))
     return texts
@@ -45,7 +45,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def bench(run_action: t.Callable[..., Json], shown: list[str], tmp_path: Path) -> t.Callable[..., Json]:
-    """``bench({name: results}, **options)`` judges the nodes and reports them; ``None`` is a node that was lost."""
+    """Return ``bench({name: results}, **options)``, which judges and reports nodes; None is a missing node."""
     common = {"baseline_dir": str(tmp_path / "baselines")}
     targets = {"ttft": 2.0, "itl": 0.1}
 
@@ -63,11 +63,11 @@ def bench(run_action: t.Callable[..., Json], shown: list[str], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["benchmark-results.schema.json", "benchmark-baseline.schema.json"])
-def test_the_schema_is_one(name: str) -> None:
+def test_benchmark_schema_is_valid(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(load(DOCS / name))
 
 
-def test_results_of_every_kind_of_node_follow_the_schema(bench: t.Callable[..., Json], tmp_path: Path) -> None:
+def test_benchmark_results_match_the_schema(bench: t.Callable[..., Json], tmp_path: Path) -> None:
     bench({"steady": sweep_results(), "slower": sweep_results(), "grown": sweep_results(concurrency=[1])})
     skipped = sweep_results(1.0, 1)
     for step in skipped["load"]["results"]:
@@ -95,14 +95,16 @@ def test_results_of_every_kind_of_node_follow_the_schema(bench: t.Callable[..., 
     }
 
 
-def test_a_wrong_document_does_not_follow_the_schema(bench: t.Callable[..., Json], tmp_path: Path) -> None:
+def test_benchmark_schema_rejects_an_invalid_document(bench: t.Callable[..., Json], tmp_path: Path) -> None:
     bench({"a": sweep_results()})
     document = load(tmp_path / "r.json")
     document["nodes"]["a"]["findings"][0]["status"] = "fine"
     assert not validator("benchmark-results.schema.json").is_valid(document)
 
 
-def test_baselines_follow_their_schema_and_are_one_a_node(bench: t.Callable[..., Json], tmp_path: Path) -> None:
+def test_benchmark_baselines_match_the_schema_and_are_one_per_node(
+    bench: t.Callable[..., Json], tmp_path: Path
+) -> None:
     bench({"a": sweep_results(), "b": sweep_results(1.1, 1)})
     stored = sorted((tmp_path / "baselines").iterdir())
     assert [path.name.partition("--")[0] for path in stored] == ["a", "b"]
@@ -112,7 +114,7 @@ def test_baselines_follow_their_schema_and_are_one_a_node(bench: t.Callable[...,
     assert [nodes[name]["stored_baseline"] for name in "ab"] == list(map(str, stored))
 
 
-def test_a_second_run_leaves_the_baseline_alone(bench: t.Callable[..., Json], tmp_path: Path) -> None:
+def test_benchmark_report_keeps_the_baseline_until_updated(bench: t.Callable[..., Json], tmp_path: Path) -> None:
     bench({"a": sweep_results()})
     (path,) = (tmp_path / "baselines").iterdir()
     before = path.read_bytes()
@@ -123,7 +125,7 @@ def test_a_second_run_leaves_the_baseline_alone(bench: t.Callable[..., Json], tm
     assert path.read_bytes() != before
 
 
-def test_the_tables_and_the_file_are_shown(bench: t.Callable[..., Json], shown: list[str], tmp_path: Path) -> None:
+def test_benchmark_report_shows_tables_and_path(bench: t.Callable[..., Json], shown: list[str], tmp_path: Path) -> None:
     result = bench({"a": sweep_results()})
     assert result["files"] == [str(tmp_path / "r.json")]
     assert result["changed"] is False
@@ -131,13 +133,15 @@ def test_the_tables_and_the_file_are_shown(bench: t.Callable[..., Json], shown: 
     assert shown[-1].endswith(str(tmp_path / "r.json"))
 
 
-def test_check_mode_writes_nothing(bench: t.Callable[..., Json], shown: list[str], tmp_path: Path) -> None:
+def test_benchmark_report_in_check_mode_writes_nothing(
+    bench: t.Callable[..., Json], shown: list[str], tmp_path: Path
+) -> None:
     assert bench({"a": sweep_results()}, check_mode=True)["files"] == []
     assert not list(tmp_path.iterdir())
     assert "Check mode" in shown[-1]
 
 
-def test_a_directory_that_cannot_be_written_is_named(bench: t.Callable[..., Json], tmp_path: Path) -> None:
+def test_benchmark_report_names_a_directory_not_writable(bench: t.Callable[..., Json], tmp_path: Path) -> None:
     (tmp_path / "baselines").write_text("a file", encoding="utf-8")
     with pytest.raises(AnsibleActionFail, match="cannot write .*baselines"):
         bench({"a": sweep_results()})

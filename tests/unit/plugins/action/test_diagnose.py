@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule, selected_areas
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import identify
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Identity
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -86,7 +86,7 @@ def test_diagnose_rejects_invalid_options(run_action: t.Callable[..., dict], arg
 def test_diagnose_ignores_a_damaged_baseline(run_action: t.Callable[..., dict], tmp_path: Path) -> None:
     load = {"server": {"model": "m", "version": "0.32.0"}, "results": []}
     node = NodeFacts.from_results("node-01", {"load": load})
-    damaged = tmp_path / identify(node).file_name
+    damaged = tmp_path / Identity.of(node).file_name
     damaged.write_text("{")
     arguments = {"results": {"gpu": GPU_RESULT, "load": load}, "baseline_dir": str(tmp_path), "tags": ["hardware"]}
     assert run_action(ActionModule, arguments, host=node.name)["headline"] == "3 of 4 GPUs"

@@ -15,13 +15,14 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.action import report
 from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule as Diagnose
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
 SCHEMA = Path(__file__).parents[4] / "docs/report.schema.json"
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the plugin put on the terminal."""
+    """Texts that the plugin displayed."""
     texts: list[str] = []
     monkeypatch.setattr("ansible.plugins.action.display", mock.Mock(verbosity=0, display=texts.append))
     return texts
@@ -33,7 +34,7 @@ def arguments(run_action: t.Callable[..., dict], tmp_path: Path) -> dict[str, t.
     return {"nodes": {"a": verdict, "b": {}}, "directory": str(tmp_path / "reports"), "options": {"key": "s3cret"}}
 
 
-def test_writes_the_files_and_names_them(
+def test_report_writes_the_files_and_returns_their_paths(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
     result = run_action(report.ActionModule, arguments)
@@ -46,13 +47,11 @@ def test_writes_the_files_and_names_them(
     assert document["hosts"]["b"]["reachable"] is False
 
 
-def test_a_report_changes_nothing_on_the_node(
-    run_action: t.Callable[..., dict], arguments: dict, shown: list[str]
-) -> None:
+def test_report_is_never_changed(run_action: t.Callable[..., dict], arguments: dict, shown: list[str]) -> None:
     assert run_action(report.ActionModule, arguments)["changed"] is False
 
 
-def test_writes_the_document_and_the_wanted_formats(
+def test_report_writes_json_and_the_selected_formats(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
     result = run_action(report.ActionModule, {**arguments, "formats": ["prometheus", "junit", "junit"]})
@@ -61,7 +60,7 @@ def test_writes_the_document_and_the_wanted_formats(
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == written
 
 
-def test_a_missing_library_is_named_before_anything_is_written(
+def test_report_without_a_package_writes_nothing(
     run_action: t.Callable[..., dict],
     arguments: dict,
     shown: list[str],
@@ -74,7 +73,7 @@ def test_a_missing_library_is_named_before_anything_is_written(
     assert not (tmp_path / "reports").exists()
 
 
-def test_check_mode_shows_and_writes_nothing(
+def test_report_in_check_mode_shows_all_and_writes_nothing(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
     result = run_action(report.ActionModule, arguments, check_mode=True)
@@ -84,7 +83,7 @@ def test_check_mode_shows_and_writes_nothing(
     assert "GPU hardware" in shown[0]
 
 
-def test_secrets_reach_neither_files_nor_terminal(
+def test_report_masks_secrets_in_files_and_terminal(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
     arguments["nodes"]["a"]["node"]["headline"] = "refused key s3cret"
@@ -95,7 +94,7 @@ def test_secrets_reach_neither_files_nor_terminal(
     assert any("refused key ***" in text for text in shown)
 
 
-def test_a_directory_that_cannot_be_made_is_named_after_the_summary(
+def test_report_names_a_directory_not_writable_after_the_summary(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
@@ -106,19 +105,34 @@ def test_a_directory_that_cannot_be_made_is_named_after_the_summary(
 
 
 @pytest.mark.parametrize(("encoding", "symbol"), [("UTF-8", "✓"), ("utf8", "✓"), ("ascii", "+"), (None, "+")])
-def test_symbols_that_the_terminal_can_show(encoding: str | None, symbol: str) -> None:
-    assert report.terminal_style(encoding).symbols["pass"] == symbol
+def test_terminal_style_depends_on_the_encoding(encoding: str | None, symbol: str) -> None:
+    assert terminal_style(encoding).symbols["pass"] == symbol
 
 
-def test_wrong_options_are_refused(run_action: t.Callable[..., dict]) -> None:
+def test_report_without_a_directory_is_an_error(run_action: t.Callable[..., dict]) -> None:
     with pytest.raises(AnsibleActionFail, match="missing required arguments"):
         run_action(report.ActionModule, {"nodes": {}})
 
 
-def test_outliers_are_named_for_the_play() -> None:
+@pytest.mark.parametrize(
+    ("fail_on", "status", "nodes"),
+    [
+        ("fail", "fail", ["node-2", "node-7"]),
+        ("warn", "fail", ["node-2"]),
+        ("never", "fail", []),
+        ("fail", "warn", []),
+        ("warn", "warn", ["node-2"]),
+    ],
+)
+def test_failed_by_comparison_applies_fail_on_like_the_verdict(fail_on: str, status: str, nodes: list[str]) -> None:
+    statuses = {"node-2": "pass", "node-4": "fail", "node-7": "warn", "node-9": "fail"}
     findings = [
-        {"check": "fleet.missing", "evidence": {"node-9": ["lost"]}},
-        {"check": "fleet.outlier", "evidence": {"slow": {"node-7": {}, "node-2": {}}}},
-        {"check": "fleet.outlier", "evidence": {"group": "others"}},
+        {"check": "fleet.missing", "status": "fail", "evidence": {"node-9": ["lost"]}},
+        {"check": "fleet.outlier", "status": status, "evidence": {"slow": {"node-7": {}, "node-4": {}, "node-2": {}}}},
+        {"check": "fleet.outlier", "status": "pass", "evidence": {"group": "others"}},
     ]
-    assert report.outliers(findings) == ["node-2", "node-7"]
+    document = {
+        "hosts": {name: {"status": host_status} for name, host_status in statuses.items()},
+        "fleet": {"findings": findings},
+    }
+    assert report.failed_by_comparison(document, fail_on) == nodes

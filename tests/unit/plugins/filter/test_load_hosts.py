@@ -1,45 +1,53 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shares of load hosts, and one load of them."""
+"""Filters for several load hosts."""
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.filter import load_hosts as subject
+from ansible_collections.multigpu.vllm.plugins.filter.load_hosts import FilterModule
 
-FILTERS = subject.FilterModule().filters()
-CLOCK = {"offset": 2.0, "uncertainty": 0.0, "time": 100.0}
-
-
-def test_shares():
-    (share,) = FILTERS["load_shares"](["a"], [CLOCK], lead=5.0)
-    assert (share["host"], share["start_at"]) == ("a", 107.0)
+FILTERS: t.Final = FilterModule().filters()
+CLOCK: t.Final = {"item": "a", "offset": 2.0, "uncertainty": 0.0, "time": 100.0}
+PLAN: t.Final = FILTERS["load_host_plan"](["a"], {"results": [CLOCK]}, "a", 5.0)
+JOBS: t.Final = {"results": [{"item": PLAN["hosts"][0], "results_file": "/j"}]}
 
 
-def test_a_part_that_failed():
-    assert FILTERS["merge_loads"]([{"msg": "gone"}])["msg"] == "load hosts: number 1: gone"
+def loads(**result: t.Any) -> dict[str, t.Any]:
+    return {"results": [{"item": JOBS["results"][0], **result}]}
 
 
-def test_hosts_that_cannot_begin():
-    lost = {
-        "item": "b",
-        "unreachable": True,
-        "msg": "Task failed: Failed to connect to the host via ssh: ssh: no route",
-    }
-    assert FILTERS["load_host_errors"]([CLOCK | {"item": "a"}, lost]) == ["b cannot be reached: no route"]
+def test_load_host_plan_filter_takes_registered_clocks() -> None:
+    (entry,) = PLAN["hosts"]
+    assert (entry["host"], entry["start_at"]) == ("a", 107.0)
+
+
+def test_merge_loads_filter_takes_registered_results() -> None:
+    assert FILTERS["merge_loads"](loads(msg="no memory"), JOBS, PLAN)["msg"] == "load hosts: a: no memory"
+
+
+def test_merge_loads_filter_without_jobs_reports_the_errors_of_the_plan() -> None:
+    plan = FILTERS["load_host_plan"](["a"], {"results": [{"item": "a", "msg": "no date"}]}, "a")
+    skipped = {"results": [], "skipped": True, "skipped_reason": "No items in the list"}
+    assert FILTERS["merge_loads"](skipped, skipped, plan)["msg"] == "load hosts: a: no date"
+    assert FILTERS["merge_loads"]({}, {}, plan)["failed"]
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "words"),
+    ("name", "arguments", "message"),
     [
-        ("load_shares", (["a"], []), "load_shares: give the clock_offset of each of a"),
-        ("merge_loads", ([], [CLOCK]), "merge_loads: 0 results of 1 load hosts"),
-        ("merge_loads", ([{"results": [{"name": "x"}]}],), "merge_loads: 'gpu_samples'"),
+        ("load_host_plan", (["a"], {"results": []}, "a"), "load_host_plan: clocks must have a result of clock_offset"),
+        ("load_host_plan", (["a"], {}, "a"), "load_host_plan: 'results'"),
+        ("merge_loads", (loads(results=[{"name": "x"}]), JOBS, PLAN), "merge_loads: 'gpu_samples'"),
     ],
 )
-def test_what_is_not_possible(name, arguments, words):
-    with pytest.raises(AnsibleFilterError) as problem:
+def test_load_host_filters_with_invalid_input_name_the_filter(
+    name: str, arguments: tuple[t.Any, ...], message: str
+) -> None:
+    with pytest.raises(AnsibleFilterError) as caught:
         FILTERS[name](*arguments)
-    assert words in str(problem.value)
+    assert message in str(caught.value)

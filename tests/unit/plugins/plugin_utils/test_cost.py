@@ -21,48 +21,48 @@ PLAN = "g2-gpu-rtx4000a4-m"
         (None, None, None),
     ],
 )
-def test_the_own_price_goes_before_the_list(price, instance_type, expected):
+def test_hourly_price_of_the_user_takes_precedence(price, instance_type, expected):
     assert cost.hourly_price(price, instance_type) == expected
 
 
-@pytest.mark.parametrize(("price", "wrong"), [(None, 0), (0.01, 0), (0, 1), (-1, 1), (float("inf"), 1)])
-def test_a_price_is_more_than_nothing(price, wrong):
-    found = cost.price_errors(price, "hourly_price")
-    assert len(found) == wrong
-    assert all("hourly_price" in words for words in found)
+@pytest.mark.parametrize(("price", "count"), [(None, 0), (0.01, 0), (0, 1), (-1, 1), (float("inf"), 1)])
+def test_price_errors_for_prices_not_positive(price, count):
+    errors = cost.price_errors(price, "hourly_price")
+    assert len(errors) == count
+    assert all("hourly_price must be greater than 0" in error for error in errors)
 
 
-def test_per_million():
-    # 1,000 tokens a second are 3.6 million an hour.
+def test_per_million_output_tokens():
+    # 1,000 tokens/s are 3.6 million tokens per hour.
     assert cost.per_million(3.6, 1000.0) == pytest.approx(1.0)
     assert cost.per_million(3.6, None) is None
     assert cost.per_million(3.6, 0.0) is None
 
 
-def test_idle_gpus_cost_their_share():
-    known = cost.node_cost(4.0, None, 100.0, 4, [1, 2, 3])
-    assert known is not None
-    assert known["idle_hourly"] == 3.0
+def test_node_cost_includes_idle_gpus():
+    result = cost.node_cost(4.0, None, 100.0, 4, [1, 2, 3])
+    assert result is not None
+    assert result["idle_hourly"] == 3.0
     assert cost.node_cost(4.0, None, 100.0, None, [1])["idle_hourly"] == 0.0
     assert cost.node_cost(None, None, 100.0, 4, [1]) is None
 
 
-def node(throughput, **known):
-    return {"facts": {"output_throughput": throughput, "cost": known or None}}
+def node(throughput, **price):
+    return {"facts": {"output_throughput": throughput, "cost": price or None}}
 
 
-def test_fleet():
+def test_fleet_cost_sums_nodes_with_a_price():
     nodes = {
         "a": node(500.0, hourly_price=3.0, idle_hourly=0.0),
         "b": node(1500.0, hourly_price=4.2, idle_hourly=2.1),
         "c": node(900.0),
     }
-    found = cost.fleet_cost(nodes)
-    assert (found["nodes"], found["hourly_price"], found["idle_hourly"]) == (2, 7.2, 2.1)
-    assert found["per_million_output_tokens"] == pytest.approx(1.0)
+    fleet = cost.fleet_cost(nodes)
+    assert (fleet["nodes"], fleet["hourly_price"], fleet["idle_hourly"]) == (2, 7.2, 2.1)
+    assert fleet["per_million_output_tokens"] == pytest.approx(1.0)
 
 
-def test_a_node_that_serves_nothing_leaves_the_fleet_without_a_price_per_token():
+def test_fleet_cost_without_a_speed_has_no_price_per_token():
     nodes = {"a": node(500.0, hourly_price=3.0, idle_hourly=0.0), "b": node(None, hourly_price=3.0, idle_hourly=0.0)}
     assert cost.fleet_cost(nodes)["per_million_output_tokens"] is None
     assert cost.fleet_cost({"c": node(1.0)}) is None

@@ -16,7 +16,7 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "option"),
     [
         ("validate_fail_one", "validate_fail_on"),
         ("validate_bas_url", "validate_base_url"),
@@ -25,28 +25,28 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
         ("validate_expected_troughput", "validate_expected_throughput"),
     ],
 )
-def test_the_option_that_was_meant_is_named(name: str, meant: str) -> None:
+def test_misspelt_suggests_the_nearest_option(name: str, option: str) -> None:
     assert misspelt("validate", [name]) == [
-        f"{name} is no option of the role validate and does nothing there; did you mean {meant}?"
+        f"{name} is not an option of role validate and has no effect; did you mean {option}?"
     ]
 
 
 @pytest.mark.parametrize("name", ["validate_fail_on", "validate_hosts", "validate_certs", "validates", "fail_one"])
-def test_other_names_are_the_users_own(name: str) -> None:
+def test_misspelt_ignores_other_variables(name: str) -> None:
     assert misspelt("validate", [name]) == []
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_variable_of_the_playbooks_and_inventories_is_taken_for_a_misspelt_one(role: str) -> None:
+def test_misspelt_ignores_variables_of_playbooks_and_inventories(role: str) -> None:
     files = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "inventory").rglob("*.yml")]
     names = {name for file in files for name in re.findall(rf"\b{role}_[a-z_]*[a-z]\b", file.read_text("utf-8"))}
     assert misspelt(role, names) == []
 
 
-def test_options_of_every_entry_point_are_known() -> None:
+def test_option_names_include_every_entry_point() -> None:
     assert "simulated_node_dir" in option_names("simulated_node")
 
 
-def test_nearest() -> None:
+def test_nearest_returns_similar_words_only() -> None:
     assert nearest("memry", ["memory", "nccl"]) == "memory"
     assert nearest("gpu", ["memory", "nccl"]) is None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role's contract: options and README say the same, and every measurement is judged."""
+"""Contract of the role: options and README are consistent, and every measurement is judged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULTS = load("defaults/main.yml")
 
 
 @pytest.mark.parametrize("name", SPEC)
-def test_a_default_is_the_documented_one_or_that_of_validate(name: str) -> None:
+def test_default_matches_the_specification_or_role_validate(name: str) -> None:
     validate = f"validate_{name.removeprefix('benchmark_')}"
     if "default" in SPEC[name]:
         assert DEFAULTS[name] == SPEC[name]["default"]
@@ -35,11 +35,11 @@ def test_a_default_is_the_documented_one_or_that_of_validate(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPEC)
-def test_the_readme_describes_the_option(name: str) -> None:
+def test_readme_describes_the_option(name: str) -> None:
     assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
-def test_every_measurement_is_taken_once_and_judged() -> None:
+def test_measurements_run_once_and_are_judged() -> None:
     tasks = {block["block"][0]["register"]: block["block"][0] for block in load("tasks/measure.yml")[0]["block"]}
     assert set(tasks) == {f"__benchmark_{key}" for key in JUDGED}
     for key in JUDGED:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A load host that is lost or cannot begin costs the load and nothing else; a play tells, on this machine alone."""
+"""Load hosts that fail, in a play on this machine alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[4]
-HERE: t.Final = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-#: Nothing listens there.
-LOST: t.Final = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
-#: Its shell answers, but no module runs.
-WITHOUT_PYTHON: t.Final = HERE | {"ansible_python_interpreter": "/nonexistent/python"}
+LOCAL: t.Final = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+#: No program listens on this port.
+UNREACHABLE: t.Final = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
+#: Commands run, but modules fail.
+WITHOUT_PYTHON: t.Final = LOCAL | {"ansible_python_interpreter": "/nonexistent/python"}
 
 PLAY: t.Final = {
     "name": "Load",
@@ -48,10 +48,10 @@ PLAY: t.Final = {
             },
         },
         {
-            "name": "Keep the result",
+            "name": "Write the result",
             "ansible.builtin.copy": {
                 "content": "{{ __validate_load | to_json }}",
-                "dest": "{{ kept }}",
+                "dest": "{{ result_file }}",
                 "mode": "0600",
             },
             "delegate_to": "localhost",
@@ -61,12 +61,12 @@ PLAY: t.Final = {
 
 
 def load(folder: Path, hosts: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
-    """What the role keeps as its load; ``folder`` becomes the home of all hosts."""
-    inventory, play, kept = folder / "inventory.yml", folder / "play.yml", folder / "load.json"
+    """Return the load that the role records; ``folder`` becomes the home of all hosts."""
+    inventory, play, result_file = folder / "inventory.yml", folder / "play.yml", folder / "load.json"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}), encoding="utf-8")
     play.write_text(yaml.safe_dump([PLAY]), encoding="utf-8")
     run = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, play, "-e", f"kept={kept}"],
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, play, "-e", f"result_file={result_file}"],
         cwd=folder,
         env=os.environ | {"HOME": str(folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
         capture_output=True,
@@ -74,15 +74,15 @@ def load(folder: Path, hosts: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    return json.loads(kept.read_text(encoding="utf-8"))
+    return json.loads(result_file.read_text(encoding="utf-8"))
 
 
 def jobs(folder: Path) -> list[str]:
     return [path.name for path in folder.glob(".ansible_async/*")]
 
 
-def test_a_load_host_that_cannot_be_reached_is_not_the_node(tmp_path: Path) -> None:
-    result = load(tmp_path, {"node": HERE, "load-1": HERE, "load-2": LOST})
+def test_load_hosts_unreachable_host_fails_the_load_only(tmp_path: Path) -> None:
+    result = load(tmp_path, {"node": LOCAL, "load-1": LOCAL, "load-2": UNREACHABLE})
     assert result["failed"]
     assert not result.get("unreachable", False)
     assert result["msg"].startswith("load hosts: load-2 cannot be reached: ")
@@ -90,25 +90,25 @@ def test_a_load_host_that_cannot_be_reached_is_not_the_node(tmp_path: Path) -> N
     assert not jobs(tmp_path)
 
 
-def test_a_node_that_cannot_be_reached_is_lost(tmp_path: Path) -> None:
-    result = load(tmp_path, {"node": LOST, "load-1": HERE, "load-2": HERE})
+def test_load_hosts_unreachable_node_is_unreachable(tmp_path: Path) -> None:
+    result = load(tmp_path, {"node": UNREACHABLE, "load-1": LOCAL, "load-2": LOCAL})
     assert result["failed"]
     assert result["unreachable"]
     assert "node" in result["msg"]
 
 
 @pytest.mark.parametrize("broken", ["load-1", "load-2"])
-def test_jobs_that_began_are_waited_for_where_another_cannot_begin(tmp_path: Path, broken: str) -> None:
-    result = load(tmp_path, {"node": HERE, "load-1": HERE, "load-2": HERE} | {broken: WITHOUT_PYTHON})
+def test_load_hosts_waits_for_others_if_one_cannot_start(tmp_path: Path, broken: str) -> None:
+    result = load(tmp_path, {"node": LOCAL, "load-1": LOCAL, "load-2": LOCAL} | {broken: WITHOUT_PYTHON})
     assert result["failed"]
     assert not result.get("unreachable", False)
     assert result["msg"].startswith(f"load hosts: {broken}: ")
-    assert (tmp_path / ".ansible_async").is_dir(), "the others had begun"
+    assert (tmp_path / ".ansible_async").is_dir(), "the other hosts started"
     assert not jobs(tmp_path)
 
 
-def test_all_that_began_give_one_result_and_leave_no_job(tmp_path: Path) -> None:
-    result = load(tmp_path, {"node": HERE, "load-1": HERE, "load-2": HERE})
+def test_load_hosts_merges_results_and_removes_job_files(tmp_path: Path) -> None:
+    result = load(tmp_path, {"node": LOCAL, "load-1": LOCAL, "load-2": LOCAL})
     assert not result.get("failed", False)
-    assert {finding["status"] for finding in result["findings"]}.isdisjoint({"pass"}), "no server is there"
+    assert {finding["status"] for finding in result["findings"]}.isdisjoint({"pass"}), "there is no server"
     assert not jobs(tmp_path)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role's contract: options, steps and tags say the same everywhere."""
+"""Contract of the role: options, measurements and tags are consistent."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 DEFAULTS = load("defaults/main.yml")
 
 
-def test_defaults_are_the_specified_options() -> None:
+def test_defaults_match_the_specified_options() -> None:
     assert list(DEFAULTS) == list(dict.fromkeys(DEFAULTS))
     assert set(DEFAULTS) == set(SPEC)
 
 
 @pytest.mark.parametrize("name", SPEC)
-def test_a_default_is_the_documented_one(name: str) -> None:
+def test_default_matches_the_specification(name: str) -> None:
     assert DEFAULTS[name] == SPEC[name].get("default")
     assert SPEC[name]["description"]
 
 
 @pytest.mark.parametrize("name", SPEC)
-def test_the_readme_describes_the_option(name: str) -> None:
+def test_readme_describes_the_option(name: str) -> None:
     assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
@@ -44,33 +44,33 @@ def measuring_blocks() -> list[dict]:
     return load("tasks/measure.yml")[0]["block"]
 
 
-def test_every_measurement_is_taken_once_and_kept() -> None:
+def test_measurements_run_once_and_are_registered() -> None:
     modules = {block["block"][0]["register"]: block["block"][0] for block in measuring_blocks()}
     assert len(modules) == len(MEASUREMENTS)
     for key, module in MEASUREMENTS.items():
         assert f"multigpu.vllm.{module}" in modules[f"__validate_{key}"]
 
 
-def test_a_measurement_carries_the_tags_of_the_checks_that_need_it() -> None:
-    named = {block["block"][0]["register"]: set(block["tags"]) for block in measuring_blocks()}
-    tags = {name.removeprefix("__validate_"): areas for name, areas in named.items()}
+def test_measurement_has_the_tags_of_the_checks_that_need_it() -> None:
+    areas_of = {block["block"][0]["register"]: set(block["tags"]) for block in measuring_blocks()}
+    tags = {name.removeprefix("__validate_"): areas for name, areas in areas_of.items()}
     for area, rules in RULES.items():
         for check, needs in rules.CHECKS.items():
             for measurement in needs:
                 assert area in tags[measurement], f"{check} needs {measurement}"
 
 
-def test_a_lost_node_is_not_tried_again() -> None:
+def test_measurements_are_skipped_on_an_unreachable_node() -> None:
     first, *others = (block["block"][0] for block in measuring_blocks())
     assert "when" not in first
     assert {task["when"] for task in others} == {
-        "not _validate_lost",
-        "not (_validate_lost or _validate_from_load_hosts)",
-        "validate_nccl_bandwidth | bool and not _validate_lost",
+        "not _validate_unreachable",
+        "not (_validate_unreachable or _validate_from_load_hosts)",
+        "validate_nccl_bandwidth | bool and not _validate_unreachable",
     }
     assert load("tasks/measure.yml")[0]["ignore_unreachable"] is True
 
 
-def test_options_of_the_report_hold_no_secret() -> None:
-    stated = load("vars/main.yml")["_validate_options"]
-    assert not any("api_key" in value or "environment" in value for value in stated.values())
+def test_options_in_the_report_contain_no_secret() -> None:
+    options = load("vars/main.yml")["_validate_options"]
+    assert not any("api_key" in value or "environment" in value for value in options.values())

@@ -19,12 +19,12 @@ def measured(**changes: t.Any) -> list[dict[str, t.Any]]:
 
 
 def rounds(*speeds: float | None, **change: t.Any) -> list[dict[str, t.Any]]:
-    """Rounds of one combination at these throughputs."""
+    """Return rounds of one combination with these throughputs."""
     results = measured(prompt_tokens=[128], concurrency=[8], repeats=len(speeds))
     return [result | {"output_throughput": speed} | change for result, speed in zip(results, speeds, strict=True)]
 
 
-def test_a_cell_is_the_mean_of_its_rounds_with_their_spread() -> None:
+def test_cell_has_mean_and_variation_of_its_rounds() -> None:
     (cell,) = cells(rounds(90.0, 100.0, 110.0))
     assert (cell["prompt_tokens"], cell["output_tokens"], cell["concurrency"]) == (128, 128, 8)
     assert cell["output_throughput"] == pytest.approx(100.0)
@@ -32,12 +32,12 @@ def test_a_cell_is_the_mean_of_its_rounds_with_their_spread() -> None:
     assert [entry["output_throughput"] for entry in cell["rounds"]] == [90.0, 100.0, 110.0]
 
 
-def test_cells_come_in_order_of_size_and_streams() -> None:
-    found = [(cell["prompt_tokens"], cell["concurrency"]) for cell in cells(reversed(measured()))]
-    assert found == [(128, 1), (128, 8), (128, 32), (1024, 1), (1024, 8), (1024, 32)]
+def test_cells_are_ordered_by_size_and_streams() -> None:
+    combinations = [(cell["prompt_tokens"], cell["concurrency"]) for cell in cells(reversed(measured()))]
+    assert combinations == [(128, 1), (128, 8), (128, 32), (1024, 1), (1024, 8), (1024, 32)]
 
 
-def test_percentiles_are_medians_so_that_one_bad_round_does_not_decide() -> None:
+def test_cell_percentiles_are_medians_of_the_rounds() -> None:
     results = rounds(100.0, 100.0, 100.0)
     for result, value in zip(results, (0.1, 0.2, 9.0), strict=True):
         result["ttft"] = {"mean": value, "p50": value, "p95": value, "p99": value}
@@ -50,11 +50,11 @@ def test_percentiles_are_medians_so_that_one_bad_round_does_not_decide() -> None
     [
         ({"void": True, "client": {"reason": "the load client used 97% of one core"}}, "97% of one core"),
         ({"gave_up": "unavailable"}, "ended early: unavailable"),
-        ({"output_throughput": None}, "sends no usage"),
+        ({"output_throughput": None}, "returns no usage"),
         ({"skipped": "too long"}, "too long"),
     ],
 )
-def test_a_round_that_measured_something_else_does_not_count(fault: dict, reason: str) -> None:
+def test_cell_excludes_invalid_rounds(fault: dict, reason: str) -> None:
     good, bad = rounds(100.0, 50.0)
     (cell,) = cells([good, bad | fault])
     assert cell["output_throughput"] == 100.0
@@ -66,22 +66,22 @@ def test_a_round_that_measured_something_else_does_not_count(fault: dict, reason
     assert reason in cell["reason"]
 
 
-def test_a_round_in_which_nothing_came_is_a_slow_one() -> None:
+def test_cell_counts_a_round_without_tokens_as_slow() -> None:
     (cell,) = cells(rounds(100.0, None, tokens=0))
     assert cell["output_throughput"] == 50.0
 
 
-def test_goodput_is_the_mean_and_its_share_counts_failed_requests() -> None:
+def test_cell_goodput_counts_failed_requests() -> None:
     figures = {"duration": 10.0, "request_throughput": 1.0, "requests": {"completed": 12, "failed": 2, "cancelled": 0}}
     first, second = rounds(100.0, 100.0, **figures)
     (cell,) = cells([first | {"within_targets": 9, "goodput": 0.9}, second | {"within_targets": 3, "goodput": 0.3}])
     assert cell["goodput"] == pytest.approx(0.6)
-    # Ten completed in time and two failed in each round.
+    # Ten requests completed in time and two failed in each round.
     assert cell["within_targets"] == pytest.approx(12 / 24)
     assert cell["requests"] == {"completed": 20, "failed": 4}
 
 
-def test_without_targets_there_is_no_goodput() -> None:
+def test_cell_without_targets_has_no_goodput() -> None:
     (cell,) = cells(rounds(100.0, within_targets=None, goodput=None))
     assert cell["goodput"] is None
     assert cell["within_targets"] is None
@@ -112,34 +112,34 @@ CURVE: t.Final = [cell(1, 50, 0.1), cell(8, 300, 0.5), cell(32, 600, 1.9), cell(
         ({}, 64),
     ],
 )
-def test_the_knee_is_the_highest_throughput_within_the_targets(targets: dict, streams: int) -> None:
+def test_knee_is_the_highest_throughput_within_the_targets(targets: dict, streams: int) -> None:
     (knee,) = knees(CURVE, targets)
     assert knee["concurrency"] == streams
     assert knee["at_limit"] is (streams == 64)
     assert knee["reason"] is None
 
 
-def test_more_streams_that_are_slower_are_beyond_the_knee() -> None:
+def test_knee_is_below_slower_combinations() -> None:
     (knee,) = knees([*CURVE, cell(128, 650, 1.0)], NO_TARGETS)
     assert (knee["concurrency"], knee["at_limit"]) == (64, False)
 
 
-def test_every_prompt_size_has_a_knee_of_its_own() -> None:
-    found = knees([*CURVE, cell(1, 40, 0.3, size=1024), cell(8, 90, 2.5, size=1024)], {"ttft": 2.0})
-    assert [(knee["prompt_tokens"], knee["concurrency"]) for knee in found] == [(128, 32), (1024, 1)]
+def test_knees_are_separate_for_each_prompt_size() -> None:
+    result = knees([*CURVE, cell(1, 40, 0.3, size=1024), cell(8, 90, 2.5, size=1024)], {"ttft": 2.0})
+    assert [(knee["prompt_tokens"], knee["concurrency"]) for knee in result] == [(128, 32), (1024, 1)]
 
 
-def test_no_knee_says_how_far_off_the_lightest_load_is() -> None:
+def test_knee_missing_gives_the_latencies_of_the_lightest_load() -> None:
     (knee,) = knees(CURVE, {"ttft": 0.05, "itl": 0.005})
     assert knee["concurrency"] is None
     assert "at 1 stream: TTFT p95 0.1 s instead of 0.05 s, ITL p95 0.01 s instead of 0.005 s" in knee["reason"]
 
 
-def test_a_size_that_was_not_measured_says_why() -> None:
+def test_knee_of_an_unmeasured_size_gives_the_reason() -> None:
     (knee,) = knees([cell(1, None, 0.1)], NO_TARGETS)
     assert (knee["concurrency"], knee["reason"]) == (None, "too long")
 
 
-def test_an_unknown_latency_keeps_no_target() -> None:
+def test_meets_is_false_for_an_unknown_latency() -> None:
     assert not meets({"ttft": None, "itl": None}, {"ttft": 1.0})
     assert meets({"ttft": None, "itl": None}, NO_TARGETS)

@@ -28,33 +28,33 @@ def entry(directory: Path, results: Json, *, update: bool = False) -> Json:
 
 def keep(directory: Path, results: Json) -> None:
     node = entry(directory, results)
-    store.store(directory, document.identify(facts(results)), node, "2026-11-23T17:00:00+00:00")
+    store.store(directory, store.Identity.of(facts(results)), node, "2026-11-23T17:00:00+00:00")
 
 
-def test_a_first_run_says_what_was_measured_on_what(tmp_path: Path) -> None:
+def test_node_document_of_a_first_run_has_identity_cells_and_knees(tmp_path: Path) -> None:
     node = entry(tmp_path, sweep_results())
     assert (node["status"], node["gpus"], node["tensor_parallel_size"]) == ("pass", 4, 4)
     assert (node["gpu_model"], node["vllm_version"]) == ("NVIDIA RTX 4000 Ada Generation", "0.32.0")
     assert len(node["cells"]) == 6
     assert [knee["prompt_tokens"] for knee in node["knees"]] == [128, 1024]
     assert node["comparison"] is None
-    assert "no baseline is stored" in node["headline"]
+    assert "there is no baseline" in node["headline"]
 
 
-def test_a_slower_run_leads_the_headline(tmp_path: Path) -> None:
+def test_node_document_headline_of_a_slower_run(tmp_path: Path) -> None:
     keep(tmp_path, sweep_results())
     node = entry(tmp_path, sweep_results(0.8, 1))
     assert node["status"] == "fail"
     assert node["headline"].startswith("slower than the baseline of 2026-11-23: ")
 
 
-def test_a_slow_answer_at_high_load_is_a_result_and_no_fault(tmp_path: Path) -> None:
+def test_node_document_ignores_slow_responses_under_load(tmp_path: Path) -> None:
     results = sweep_results()
     results["load"]["findings"] += as_dicts([failed("performance.ttft", "too slow")])
     assert entry(tmp_path, results)["status"] == "pass"
 
 
-def test_failed_requests_fail_the_node(tmp_path: Path) -> None:
+def test_node_document_with_failed_requests_fails(tmp_path: Path) -> None:
     results = sweep_results()
     results["load"]["findings"] = as_dicts([failed("performance.throughput", "5 requests failed")])
     node = entry(tmp_path, results)
@@ -63,27 +63,27 @@ def test_failed_requests_fail_the_node(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "words"),
+    ("load", "headline"),
     [
         ({}, "throughput_probe was not run"),
         ({"failed": True, "msg": "boom"}, "throughput_probe failed: boom"),
         ({"unreachable": True, "msg": "timed out"}, "connection lost: timed out"),
     ],
 )
-def test_a_node_that_was_not_measured_fails_with_the_reason(tmp_path: Path, load: Json, words: str) -> None:
+def test_node_document_without_load_fails_with_the_reason(tmp_path: Path, load: Json, headline: str) -> None:
     node = entry(tmp_path, {**sweep_results(), "load": load})
-    assert (node["status"], node["headline"], node["cells"]) == ("fail", words, [])
+    assert (node["status"], node["headline"], node["cells"]) == ("fail", headline, [])
     assert not document.worth_keeping(node, update=True)
 
 
-def test_check_mode_is_not_tested(tmp_path: Path) -> None:
+def test_node_document_in_check_mode_is_not_tested(tmp_path: Path) -> None:
     skipped = {"load": {"skipped": True, "msg": "no load was made"}}
     node = document.node_document(facts(skipped, check_mode=True), TARGETS, tmp_path)
     assert node["status"] == "not_tested"
 
 
-def test_a_broken_baseline_fails_and_can_be_replaced(tmp_path: Path) -> None:
-    (tmp_path / document.identify(facts(sweep_results())).file_name).write_text("{", encoding="utf-8")
+def test_node_document_with_an_invalid_baseline_fails(tmp_path: Path) -> None:
+    (tmp_path / store.Identity.of(facts(sweep_results())).file_name).write_text("{", encoding="utf-8")
     node = entry(tmp_path, sweep_results())
     assert node["status"] == "fail"
     assert "cannot be used" in node["headline"]
@@ -93,19 +93,13 @@ def test_a_broken_baseline_fails_and_can_be_replaced(tmp_path: Path) -> None:
     assert document.worth_keeping(node, update=True)
 
 
-def test_unlike_gpus_are_all_named() -> None:
-    results = sweep_results()
-    results["gpu"]["ansible_facts"]["gpu"]["devices"][3]["name"] = "NVIDIA L4"
-    assert document.identify(facts(results)).gpu_model == "NVIDIA RTX 4000 Ada Generation + NVIDIA L4"
-
-
-def test_without_gpu_facts_there_is_still_a_benchmark(tmp_path: Path) -> None:
+def test_node_document_without_gpu_facts_passes(tmp_path: Path) -> None:
     node = entry(tmp_path, {**sweep_results(), "gpu": {}})
     assert (node["gpu_model"], node["gpus"], node["status"]) == (None, None, "pass")
     assert document.worth_keeping(node, update=False)
 
 
-def test_the_first_run_is_kept_and_the_second_is_not(tmp_path: Path) -> None:
+def test_worth_keeping_only_the_first_run(tmp_path: Path) -> None:
     assert document.worth_keeping(entry(tmp_path, sweep_results()), update=False)
     keep(tmp_path, sweep_results())
     for speed in (0.8, 1.0, 1.3):
@@ -114,19 +108,19 @@ def test_the_first_run_is_kept_and_the_second_is_not(tmp_path: Path) -> None:
         assert document.worth_keeping(again, update=True)
 
 
-def test_a_new_vllm_version_gets_a_baseline_of_its_own(tmp_path: Path) -> None:
+def test_worth_keeping_a_new_vllm_version(tmp_path: Path) -> None:
     keep(tmp_path, sweep_results(version="0.30.0"))
     node = entry(tmp_path, sweep_results(0.8, 1))
     assert node["status"] == "warn"
     assert document.worth_keeping(node, update=False)
 
 
-def test_a_run_with_too_few_rounds_is_not_kept(tmp_path: Path) -> None:
+def test_worth_keeping_is_false_with_too_few_rounds(tmp_path: Path) -> None:
     assert not document.worth_keeping(entry(tmp_path, sweep_results(repeats=2)), update=True)
 
 
-def test_the_document_counts_nodes_and_a_silent_one_fails(tmp_path: Path) -> None:
+def test_results_document_counts_nodes_and_fails_missing_ones(tmp_path: Path) -> None:
     run = document.results_document({"a": entry(tmp_path, sweep_results()), "b": None}, {"options": {}})
     assert run["summary"] == {"status": "fail", "nodes": {"pass": 1, "not_tested": 0, "warn": 0, "fail": 1}}
     assert set(run["nodes"]["a"]) == set(run["nodes"]["b"])
-    assert "gave no result" in run["nodes"]["b"]["headline"]
+    assert "no result" in run["nodes"]["b"]["headline"]

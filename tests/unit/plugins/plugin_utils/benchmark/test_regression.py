@@ -35,26 +35,26 @@ def verdict(
     return judge(comparison, identity, size, accept=accept)
 
 
-def test_a_slower_run_fails_and_names_the_figures() -> None:
+def test_regression_of_a_slower_run_fails_with_the_figures() -> None:
     before, now = run(), run(0.8, 2)
     finding = verdict(compare_runs(now, stored(before)))
     assert finding.status is Status.FAIL
     assert finding.measured == pytest.approx(0.8 * finding.expected, rel=0.03)
     assert finding.unit == "tokens/s"
     assert f"{finding.measured:.0f} instead of {finding.expected:.0f} tok/s (-" in finding.summary
-    assert "over all combinations; most: " in finding.summary
+    assert "over all combinations; most of all " in finding.summary
     assert finding.evidence["slower"]
     assert finding.cause
     assert "benchmark_update_baseline" in str(finding.remedy)
 
 
-def test_a_faster_run_passes_and_says_so() -> None:
+def test_regression_of_a_faster_run_passes() -> None:
     comparison = compare_runs(run(1.3, 2), stored(run()))
     assert {row["verdict"] for row in comparison["rows"] if row["metric"] == "output_throughput"} == {"faster"}
     assert verdict(comparison).status is Status.PASS
 
 
-def test_rows_hold_every_figure_of_every_combination_and_one_over_all() -> None:
+def test_compare_runs_rows_are_all_figures_and_one_over_all() -> None:
     rows = compare_runs(run(1.0, 2), stored(run()))["rows"]
     assert len(rows) == 1 + 3 * 6
     assert (rows[0]["metric"], rows[0]["concurrency"]) == ("output_throughput", None)
@@ -62,7 +62,7 @@ def test_rows_hold_every_figure_of_every_combination_and_one_over_all() -> None:
 
 
 def slower_at(streams: int, factor: float, figure: str = "output_throughput") -> list[Json]:
-    """A second run with one figure worse at one number of streams, for the larger prompts."""
+    """Return a second run in which one figure is worse at one number of streams, for the larger prompts."""
     measured = run(1.0, 2)
     for cell in measured:
         if (cell["concurrency"], cell["prompt_tokens"]) != (streams, 1024):
@@ -75,21 +75,21 @@ def slower_at(streams: int, factor: float, figure: str = "output_throughput") ->
     return measured
 
 
-def test_one_slow_combination_is_found_and_named() -> None:
+def test_regression_names_one_slow_combination() -> None:
     finding = verdict(compare_runs(slower_at(32, 0.86), stored(run())))
     assert finding.status is Status.FAIL
     assert "at 32 streams, 1024-token prompts" in finding.summary
     assert [(row["metric"], row["concurrency"]) for row in finding.evidence["slower"]] == [("output_throughput", 32)]
 
 
-def test_a_latency_that_throughput_does_not_show_is_found() -> None:
+def test_regression_of_a_latency_alone_fails() -> None:
     finding = verdict(compare_runs(slower_at(8, 0.5, "ttft"), stored(run())))
     assert finding.status is Status.FAIL
     assert "ms TTFT p50 (+" in finding.summary
     assert finding.unit == "s"
 
 
-def test_a_latency_change_that_nobody_notices_is_none() -> None:
+def test_compare_runs_ignores_an_unnoticeable_latency_change() -> None:
     def tiny(seed: int, value: float) -> list[Json]:
         measured = run(1.0, seed)
         for cell in measured:
@@ -97,12 +97,12 @@ def test_a_latency_change_that_nobody_notices_is_none() -> None:
                 entry["ttft"] = dict.fromkeys(("p50", "p95", "p99"), value + number * 1e-5)
         return measured
 
-    # Twice the time, but 10 ms more.
+    # Twice the time, but only 10 ms more.
     rows = compare_runs(tiny(2, 0.02), stored(tiny(1, 0.01)))["rows"]
     assert {row["verdict"] for row in rows if row["metric"] == "ttft"} == {"same"}
 
 
-def test_a_server_that_stands_still_is_slower() -> None:
+def test_regression_of_a_stalled_server_fails() -> None:
     now = run(1.0, 2)
     for cell in now:
         for entry in cell["rounds"]:
@@ -112,7 +112,7 @@ def test_a_server_that_stands_still_is_slower() -> None:
     assert "0.0 instead of" in finding.summary
 
 
-def test_a_combination_that_never_worked_is_not_compared() -> None:
+def test_compare_runs_excludes_combinations_without_throughput() -> None:
     before = run()
     for entry in before[0]["rounds"]:
         entry["output_throughput"] = 0.0
@@ -120,11 +120,11 @@ def test_a_combination_that_never_worked_is_not_compared() -> None:
     assert sum(row["metric"] == "output_throughput" for row in rows) == 6
 
 
-def test_a_wanted_change_only_warns() -> None:
+def test_regression_of_an_accepted_change_warns() -> None:
     assert verdict(compare_runs(run(0.8, 2), stored(run())), accept=True).status is Status.WARN
 
 
-def test_another_vllm_version_warns_and_is_named_as_the_cause() -> None:
+def test_regression_with_another_vllm_version_warns() -> None:
     older = dataclasses.replace(IDENTITY, vllm_version="0.30.0")
     finding = verdict(compare_runs(run(0.8, 2), stored(run(), identity=older)))
     assert finding.status is Status.WARN
@@ -132,16 +132,16 @@ def test_another_vllm_version_warns_and_is_named_as_the_cause() -> None:
     assert finding.cause == "vLLM changed from 0.30.0 to 0.32.0 between the two runs."
 
 
-def test_another_tensor_parallel_size_is_named_as_the_cause() -> None:
+def test_regression_with_another_parallel_size_names_the_cause() -> None:
     finding = verdict(compare_runs(run(0.8, 2), stored(run())), size=1)
     assert "tensor-parallel size changed from 4 to 1" in str(finding.cause)
 
 
-def test_no_baseline_is_not_tested() -> None:
+def test_regression_without_a_baseline_is_not_tested() -> None:
     assert verdict(None).status is Status.NOT_TESTED
 
 
-def test_too_few_rounds_say_how_many_it_takes() -> None:
+def test_regression_with_too_few_rounds_is_not_tested() -> None:
     finding = verdict(compare_runs(run(0.5, 2, repeats=2), stored(run())))
     assert finding.status is Status.NOT_TESTED
     assert "5 stored and 2 new measurements" in finding.summary
@@ -151,21 +151,21 @@ def test_too_few_rounds_say_how_many_it_takes() -> None:
     ("change", "reason"),
     [
         ({"concurrency": [1, 64]}, "not in the baseline"),
-        ({"duration": 5.0}, "rounds of 5 s and of 10 s are not alike"),
+        ({"duration": 5.0}, "rounds of 5 s and 10 s are not comparable"),
     ],
 )
-def test_what_was_measured_otherwise_is_left_out_with_the_reason(change: dict, reason: str) -> None:
+def test_compare_runs_leaves_out_different_measurements(change: dict, reason: str) -> None:
     comparison = compare_runs(run(1.0, 2, **change), stored(run()))
     assert reason in {entry["reason"] for entry in comparison["left_out"]}
 
 
-def test_nothing_alike_is_not_tested() -> None:
+def test_regression_without_common_combinations_is_not_tested() -> None:
     finding = verdict(compare_runs(run(0.5, 2, output_tokens=64), stored(run())))
     assert finding.status is Status.NOT_TESTED
     assert "not in the baseline" in finding.summary
 
 
-def test_an_invalid_round_leaves_its_combination_out() -> None:
+def test_compare_runs_leaves_out_invalid_rounds() -> None:
     now = run(1.0, 2)
     now[0]["rounds"][2]["invalid"] = "the load client was too slow"
     comparison = compare_runs(now, stored(run()))
@@ -173,7 +173,7 @@ def test_an_invalid_round_leaves_its_combination_out() -> None:
     assert len(comparison["rows"]) == 1 + 3 * 5
 
 
-def test_a_latency_that_is_not_known_is_not_compared() -> None:
+def test_compare_runs_excludes_unknown_latencies() -> None:
     now = run(1.0, 2)
     for cell in now:
         cell["rounds"][0]["itl"] = None

@@ -31,20 +31,20 @@ def show(
     node = document.node_document(facts, targets, directory)
     if document.worth_keeping(node, update=False):
         node["stored_baseline"] = str(
-            store.store(directory, document.identify(facts), node, "2026-11-23T17:00:00+00:00")
+            store.store(directory, store.Identity.of(facts), node, "2026-11-23T17:00:00+00:00")
         )
     return results_text(document.results_document({"node-01": node}, {"options": {"targets": targets}}), files, style)
 
 
 def row(text: str, *cells: str) -> str:
-    """The one line of the table that begins with these cells."""
+    """Return the only line of the table that begins with these cells."""
     (line,) = [line for line in text.splitlines() if line.split()[: len(cells)] == list(cells)]
     return line
 
 
 @pytest.mark.parametrize("style", [UNICODE, ASCII])
 @pytest.mark.parametrize("speed", [1.0, 0.8, 1.3])
-def test_it_fits_the_width_in_any_encoding(tmp_path: Path, style: Style, speed: float) -> None:
+def test_results_text_fits_the_width_in_any_encoding(tmp_path: Path, style: Style, speed: float) -> None:
     show(tmp_path, sweep_results())
     text = show(tmp_path, sweep_results(speed, 1), style=style)
     assert max(map(len, text.splitlines())) <= WIDTH
@@ -52,51 +52,51 @@ def test_it_fits_the_width_in_any_encoding(tmp_path: Path, style: Style, speed: 
         assert text.isascii()
 
 
-def test_a_row_shows_speed_spread_latencies_and_goodput(tmp_path: Path) -> None:
+def test_results_text_row_has_all_figures(tmp_path: Path) -> None:
     line = row(show(tmp_path, sweep_results(noise=1e-9, prompt_tokens=[128])), "8")
-    # TTFT 50 ms + 76.8 ms, ITL 8 / 267 s; 21 answers end within a round, of which 10 keep the targets.
+    # TTFT 50 ms + 76.8 ms, ITL 8 / 267 s; 21 responses end within a round, of which 10 meet the targets.
     assert line.split()[1:-1] == "266.7 0.0 % 127 165 30.0 39.0 48 %".split()
 
 
-def test_the_knee_is_marked_once_for_each_prompt_size(tmp_path: Path) -> None:
+def test_results_text_marks_one_knee_per_prompt_size(tmp_path: Path) -> None:
     text = show(tmp_path, sweep_results())
     assert text.count(" knee\n") == 2
     assert "Knee for 128-token prompts within TTFT 1500 ms (p95): 32 streams" in text
     assert "more streams were not tried" in " ".join(text.split())
 
 
-def test_no_knee_says_why(tmp_path: Path) -> None:
+def test_results_text_without_a_knee_gives_the_reason(tmp_path: Path) -> None:
     text = show(tmp_path, sweep_results(), targets={"ttft": 0.001})
     assert " knee\n" not in text
-    assert "No knee for 128-token prompts: no load is within the targets" in text
+    assert "No knee for 128-token prompts: no load meets the targets" in text
 
 
-def test_without_targets_it_says_so(tmp_path: Path) -> None:
+def test_results_text_without_targets_mentions_it(tmp_path: Path) -> None:
     assert "(no latency target)" in show(tmp_path, sweep_results(), targets={"ttft": None})
 
 
-def test_the_first_run_says_that_it_is_stored(tmp_path: Path) -> None:
-    assert "This run is stored as the baseline." in show(tmp_path, sweep_results())
+def test_results_text_of_a_first_run_mentions_the_baseline(tmp_path: Path) -> None:
+    assert "This run was stored as the baseline." in show(tmp_path, sweep_results())
 
 
-def test_a_slowdown_shows_figures_cause_and_fix(tmp_path: Path) -> None:
+def test_results_text_of_a_slowdown_has_figures_cause_and_fix(tmp_path: Path) -> None:
     show(tmp_path, sweep_results())
     text = show(tmp_path, sweep_results(0.8, 1))
-    assert "Against the baseline of 2026-11-23 17:00 UTC" in text
+    assert "Compared with the baseline of 2026-11-23 17:00 UTC" in text
     assert row(text, "all", "all").endswith("✗ slower")
     assert "✗ Regression: slower than the baseline of 2026-11-23" in text
     assert "Cause " in text
     assert "Fix " in text
 
 
-def test_equal_runs_show_the_comparison_too(tmp_path: Path) -> None:
+def test_results_text_of_equal_runs_has_the_comparison(tmp_path: Path) -> None:
     show(tmp_path, sweep_results())
     text = show(tmp_path, sweep_results(1.0, 1))
     assert row(text, "all", "all").endswith("same")
     assert "not slower than the baseline of 2026-11-23" in text
 
 
-def test_a_combination_that_was_not_measured_shows_the_reason(tmp_path: Path) -> None:
+def test_results_text_of_an_unmeasured_combination_has_the_reason(tmp_path: Path) -> None:
     results = sweep_results()
     for step in results["load"]["results"]:
         if step["concurrency"] == 32:
@@ -104,21 +104,21 @@ def test_a_combination_that_was_not_measured_shows_the_reason(tmp_path: Path) ->
     assert show(tmp_path, results).count("     32  too long for the model\n") == 2
 
 
-def test_what_could_not_be_compared_is_said(tmp_path: Path) -> None:
+def test_results_text_names_combinations_not_compared(tmp_path: Path) -> None:
     show(tmp_path, sweep_results())
     text = show(tmp_path, sweep_results(1.0, 1, concurrency=[1, 8, 64]))
     assert "2 not compared, for example 128 tokens at 64 streams: not in the baseline" in text
 
 
-def test_a_long_comparison_is_cut(tmp_path: Path) -> None:
+def test_results_text_truncates_a_long_comparison(tmp_path: Path) -> None:
     sweep = {"concurrency": [1, 2, 4, 8, 16, 32, 64]}
     show(tmp_path, sweep_results(**sweep))
-    assert "and 3 rows more, in the results" in show(tmp_path, sweep_results(1.0, 1, noise=1e-3, **sweep))
+    assert "and 3 more rows in the results" in show(tmp_path, sweep_results(1.0, 1, noise=1e-3, **sweep))
 
 
-def test_a_lost_node_and_check_mode(tmp_path: Path) -> None:
-    run = document.results_document({"gone": None}, {"options": {"targets": {}}})
+def test_results_text_of_a_missing_node_in_check_mode(tmp_path: Path) -> None:
+    run = document.results_document({"missing": None}, {"options": {"targets": {}}})
     text = results_text(run, [], UNICODE)
     assert "nothing was measured" in text
-    assert "gave no result" in text
-    assert "Check mode: no load was made" in text
+    assert "no result" in text
+    assert "Check mode: no load test ran" in text

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
@@ -25,8 +26,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.load import load_hos
 
 STEP = Step("sustained", 8, 5, 4, duration=4.0)
 SINGLE = Step("single", 8, 5, 1, requests=1)
-CLOCKS = [{"offset": 0.0, "uncertainty": 0.01, "time": 1000.0}, {"offset": 100.0, "uncertainty": 0.01, "time": 1000.1}]
-#: A monotonic clock began here.
+#: Start of the monotonic clock.
 BOOT = 500.0
 
 
@@ -49,7 +49,7 @@ def measured(step: Step, one: LoadOutcome, generated: tuple[float, float] = (100
 
 
 def part(*results: dict, offset: float = 0.0, samples: dict | None = None) -> dict:
-    """What the probe returns on a host whose clock is ``offset`` ahead."""
+    """Return the result of the probe on a host whose clock is ``offset`` seconds ahead."""
     returned = {
         "changed": False,
         "server": {"version": "0.32.0", "model": "m", "max_model_len": 100},
@@ -63,49 +63,111 @@ def part(*results: dict, offset: float = 0.0, samples: dict | None = None) -> di
     return json.loads(json.dumps(returned))
 
 
-def plan() -> list[dict]:
-    return subject.shares(["a", "b"], CLOCKS, lead=10.0)
+def clock(host: str, offset: float = 0.0, uncertainty: float = 0.01, time: float = 1000.0) -> dict:
+    return {"item": host, "offset": offset, "uncertainty": uncertainty, "time": time}
 
 
-def test_all_start_at_one_moment_by_their_own_clocks():
-    shares = subject.shares(["a", "b"], [*CLOCKS, {"offset": -5.0, "uncertainty": 0.2, "time": 1000.2}], "node", 10.0)
-    assert [share["host"] for share in shares] == ["a", "b", "node"]
-    assert [share["start_at"] for share in shares] == pytest.approx([1010.2, 1110.2, 1005.2])
-    assert [share["share"] for share in shares] == [{"index": index, "count": 2} for index in range(3)]
-    assert [share["sample_gpus"] for share in shares] == [False, False, True]
+CLOCKS = [clock("a"), clock("b", 100.0, time=1000.1)]
 
 
-def test_the_watcher_may_make_load_itself():
-    shares = subject.shares(["a", "node"], CLOCKS, "node")
-    assert [(share["host"], share["sample_gpus"]) for share in shares] == [("a", False), ("node", True)]
-    assert shares[0]["start_at"] > 1000.1 + subject.LEAD
+def plan(hosts: Sequence[str] = ("a", "b"), clocks: Sequence[dict] = CLOCKS, node: str = "a") -> dict:
+    return subject.plan(hosts, clocks, node, 10.0)
+
+
+def watched(offset: float = 0.0) -> dict:
+    """A plan in which a third host has the GPUs."""
+    return plan(clocks=[*CLOCKS, clock("node", offset)], node="node")
+
+
+def merge(parts: Sequence[dict], load_plan: dict | None = None) -> dict:
+    """Merge results as the role registers them: every part is the result of a background job."""
+    load_plan = load_plan or plan()
+    jobs = [{"item": entry, "results_file": "/j"} for entry in load_plan["hosts"]]
+    return subject.merge(load_plan, jobs, [{"item": job, **part} for job, part in zip(jobs, parts, strict=True)])
+
+
+def test_plan_start_is_the_same_moment_on_every_clock():
+    hosts = plan(clocks=[*CLOCKS, clock("node", -5.0, 0.2, 1000.2)], node="node")["hosts"]
+    assert [entry["host"] for entry in hosts] == ["a", "b", "node"]
+    assert [entry["start_at"] for entry in hosts] == pytest.approx([1010.2, 1110.2, 1005.2])
+    assert [entry["share"] for entry in hosts] == [{"index": index, "count": 2} for index in range(3)]
+    assert [entry["sample_gpus"] for entry in hosts] == [False, False, True]
+
+
+def test_plan_takes_each_clock_by_its_host():
+    assert plan(clocks=CLOCKS[::-1]) == plan()
+
+
+def test_plan_node_may_be_a_load_host():
+    hosts = subject.plan(["a", "b"], CLOCKS, "b")["hosts"]
+    assert [(entry["host"], entry["sample_gpus"]) for entry in hosts] == [("a", False), ("b", True)]
+    assert hosts[0]["start_at"] > 1000.1 + subject.LEAD
 
 
 @pytest.mark.parametrize(
-    ("clocks", "words"),
+    ("result", "error"),
     [
-        (CLOCKS[:1], "clock_offset of each of a, b"),
-        ([*CLOCKS[:1], {"msg": "no route to host"}], "b: no route to host"),
-        ([{}, *CLOCKS[1:]], "a: its clock is not known"),
+        ({"msg": "no route to host"}, "b: no route to host"),
+        ({}, "b: its clock is not known"),
+        (
+            {"unreachable": True, "msg": "Task failed: Failed to connect to the host via ssh: ssh: no route"},
+            "b cannot be reached: no route",
+        ),
     ],
 )
-def test_every_clock_must_be_known(clocks, words):
-    with pytest.raises(ValueError, match=words):
-        subject.shares(["a", "b"], clocks)
+def test_plan_with_an_unknown_clock_has_errors_and_no_hosts(result: dict, error: str):
+    result = plan(clocks=[CLOCKS[0], {"item": "b", **result}])
+    assert (result["hosts"], result["errors"]) == ([], [error])
 
 
-def test_two_hosts_are_one_load():
-    merged = subject.merge(
+def test_plan_without_a_clock_result_is_an_error():
+    with pytest.raises(ValueError, match="result of clock_offset for each host, missing: b"):
+        plan(clocks=CLOCKS[:1])
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_merge_with_an_unknown_clock_fails_and_marks_the_node_if_unreachable(node: str):
+    lost = {"item": "b", "unreachable": True, "msg": "no route"}
+    merged = subject.merge(plan(clocks=[CLOCKS[0], lost], node=node), [], [])
+    assert merged["msg"] == "load hosts: b cannot be reached: no route"
+    assert merged["failed"]
+    assert merged.get("unreachable", False) is (node == "b")
+
+
+@pytest.mark.parametrize("host", ["a", "node"])
+@pytest.mark.parametrize("started", [True, False])
+def test_merge_is_unreachable_only_if_the_node_is(host: str, started: bool):
+    load_plan = watched()
+    jobs = [{"item": entry, "results_file": "/j"} for entry in load_plan["hosts"]]
+    loads = [{"item": job, **part(skipped_result(STEP, NO_SHARE))} for job in jobs] if started else []
+    for result in loads or jobs:
+        entry = result["item"]["item"] if started else result["item"]
+        if entry["host"] == host:
+            result.pop("results", None)
+            result.update(unreachable=True, msg="no route")
+    merged = subject.merge(load_plan, jobs, loads)
+    assert merged["failed"]
+    assert merged.get("unreachable", False) is (host == "node")
+
+
+def test_merge_with_a_job_that_did_not_start_names_the_host():
+    load_plan = plan()
+    jobs = [{"item": load_plan["hosts"][0], "results_file": "/j"}, {"item": load_plan["hosts"][1], "msg": "no Python"}]
+    merged = subject.merge(load_plan, jobs, [{"item": jobs[0], **part(measured(STEP, outcome(510.0, 1)))}])
+    assert merged["msg"] == "load hosts: b: no Python"
+
+
+def test_merge_of_two_hosts_adds_up_their_load():
+    merged = merge(
         [
             part(measured(STEP, outcome(510.0, 10), (100.0, 190.0))),
             part(measured(STEP, outcome(610.05, 12, cpu=0.4), (102.0, 212.0)), offset=100.0),
-        ],
-        plan(),
+        ]
     )
     (step,) = merged["results"]
     assert (step["name"], step["concurrency"], step["requests"]["completed"]) == ("sustained", 4, 22)
     assert step["tokens"] == 110
-    # The counters nearest to the load: 212 - 102 tokens for 110 that came.
+    # The counters closest to the load: 212 - 102 tokens for 110 that arrived.
     assert step["token_ratio"] == 1.0
     assert step["output_throughput"] == pytest.approx(110 / 4.05, rel=0.01)
     assert (step["client"]["processes"], step["client"]["cpu"]) == (2, 0.4)
@@ -116,61 +178,60 @@ def test_two_hosts_are_one_load():
     assert merged.keys() == part().keys()
 
 
-def test_the_clock_is_that_of_the_host_whose_gpus_were_sampled():
-    clocks = subject.shares(["a", "b"], [*CLOCKS, {"offset": 50.0, "uncertainty": 0.0, "time": 1000.0}], "node")
+def test_merge_origin_is_from_the_host_with_gpu_samples():
     watcher = part(skipped_result(STEP, NO_SHARE), offset=50.0, samples={"samples": []}) | {"origin": 1050.0 + 9.0}
     parts = [part(measured(STEP, outcome(510.0, 1))), part(measured(STEP, outcome(610.0, 1)), offset=100.0), watcher]
-    merged = subject.merge(parts, clocks)
+    merged = merge(parts, watched(50.0))
     assert (merged["gpu_samples"], merged["origin"]) == ({"samples": []}, 1009.0)
     assert merged["results"][0]["started"] == pytest.approx(1.0)
 
 
-def test_a_step_of_one_host_stays_as_it_is():
+def test_merge_of_a_single_host_step_keeps_it():
     parts = [part(measured(SINGLE, outcome(510.0, 1))), part(skipped_result(SINGLE, NO_SHARE), offset=100.0)]
-    (step,) = subject.merge(parts, plan())["results"]
+    (step,) = merge(parts)["results"]
     assert (step["skipped"], step["requests"]["completed"], step["void"]) == (None, 1, False)
 
 
-def test_a_step_that_nobody_ran_says_why():
+def test_merge_of_a_skipped_step_keeps_the_reason():
     parts = [part(skipped_result(STEP, NO_SHARE)), part(skipped_result(STEP, "it does not fit"), offset=100.0)]
-    (step,) = subject.merge(parts, plan())["results"]
+    (step,) = merge(parts)["results"]
     assert step["skipped"] == "it does not fit"
 
 
-def test_hosts_that_began_apart_made_no_one_load():
+def test_merge_with_different_start_times_is_void():
     parts = [part(measured(STEP, outcome(510.0, 1))), part(measured(STEP, outcome(612.0, 1)), offset=100.0)]
-    merged = subject.merge(parts, plan())
+    merged = merge(parts)
     (step,) = merged["results"]
     assert step["void"]
-    assert step["client"]["reason"] == "the load hosts began sustained 2.0 s apart, more than 0.25 s"
-    told = next(item for item in merged["findings"] if item["check"] == "performance.client_limited")
-    assert "common start" in told["cause"]
-    assert "validate_load_processes" not in told["remedy"], "more processes begin no sooner"
+    assert step["client"]["reason"] == "the load hosts started sustained 2.0 s apart, more than 0.25 s"
+    finding = next(item for item in merged["findings"] if item["check"] == "performance.client_limited")
+    assert "common start" in finding["cause"]
+    assert "validate_load_processes" not in finding["remedy"], "more processes do not start sooner"
 
 
-def test_clocks_that_are_hardly_known_prove_nothing():
-    unsure = [share | {"uncertainty": 0.5} for share in plan()]
+def test_merge_with_uncertain_clocks_is_void():
+    uncertain = plan(clocks=[entry | {"uncertainty": 0.5} for entry in CLOCKS])
     parts = [part(measured(STEP, outcome(510.0, 1))), part(measured(STEP, outcome(610.0, 1)), offset=100.0)]
-    (step,) = subject.merge(parts, unsure)["results"]
+    (step,) = merge(parts, uncertain)["results"]
     assert step["void"]
-    assert "known to 1.00 s only" in step["client"]["reason"]
+    assert "known to only 1.00 s" in step["client"]["reason"]
 
 
-def test_repeats_are_joined_one_by_one():
+def test_merge_joins_repeats_by_position():
     one = measured(STEP, outcome(510.0, 1))
     one["mergeable"] = encode(STEP, [outcome(510.0, 1), outcome(520.0, 1)], "no", "no", BOOT)
-    merged = subject.merge([part(one), part(measured(STEP, outcome(510.0, 3)))])
+    merged = merge([part(one), part(measured(STEP, outcome(610.0, 3)), offset=100.0)])
     assert (merged["results"][0]["repeats"], merged["results"][0]["requests"]["completed"]) == (2, 5)
 
 
-def test_a_host_that_failed_fails_the_whole():
-    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), {"failed": True, "msg": "no route"}], plan())
+def test_merge_with_a_failed_host_fails():
+    merged = merge([part(measured(STEP, outcome(510.0, 1))), {"failed": True, "msg": "no route"}])
     assert (merged["failed"], merged["msg"]) == (True, "load hosts: b: no route")
 
 
-def test_a_host_that_was_lost_says_so_without_the_words_around_it():
+def test_merge_with_an_unreachable_host_names_it():
     lost = {"unreachable": True, "msg": "Task failed: Failed to connect to the host via ssh: ssh: connection refused"}
-    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), lost], plan())
+    merged = merge([part(measured(STEP, outcome(510.0, 1))), lost])
     assert merged["msg"] == "load hosts: b cannot be reached: connection refused"
 
 
@@ -178,50 +239,47 @@ def refused(reason: str = "connection_refused") -> dict:
     return part() | {"findings": as_dicts(load_findings.unusable(RequestFailed(reason)))}
 
 
-def test_a_server_that_no_host_can_use_is_the_servers_fault():
-    merged = subject.merge([refused(), refused()], plan())
+def test_merge_if_no_host_can_use_the_server_keeps_the_findings():
+    merged = merge([refused(), refused()])
     assert (merged["results"], merged["findings"]) == ([], refused()["findings"])
 
 
-def test_a_server_that_one_host_cannot_use_is_that_hosts_fault():
-    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), refused()], plan())
+def test_merge_if_one_host_cannot_use_the_server_fails():
+    merged = merge([part(measured(STEP, outcome(510.0, 1))), refused()])
     assert (merged["failed"], merged["msg"]) == (True, "load hosts: b cannot use the server: connection refused")
-    assert "findings" not in merged, "the server answers others: nothing is known against it"
+    assert "findings" not in merged, "the server responds to others"
 
 
 @pytest.mark.parametrize(
-    ("reason", "theirs"), [("connection_refused", True), ("unreachable", True), ("first_byte_timeout", False)]
+    ("reason", "hosts_at_fault"), [("connection_refused", True), ("unreachable", True), ("first_byte_timeout", False)]
 )
-def test_where_the_node_alone_finds_its_server_it_depends_on_how_far_requests_came(reason: str, theirs: bool):
-    clocks = subject.shares(["a", "b"], [*CLOCKS, CLOCKS[0]], "node")
-    merged = subject.merge([refused(reason), refused(reason), part(skipped_result(STEP, NO_SHARE))], clocks)
-    assert merged.get("failed", False) is theirs
-    if theirs:
+def test_merge_if_only_the_node_can_use_the_server_depends_on_the_reason(reason: str, hosts_at_fault: bool):
+    merged = merge([refused(reason), refused(reason), part(skipped_result(STEP, NO_SHARE))], watched())
+    assert merged.get("failed", False) is hosts_at_fault
+    if hosts_at_fault:
         assert merged["msg"].startswith("load hosts: a cannot use the server: ")
         assert "; b cannot use the server: " in merged["msg"]
     else:
         assert merged["findings"] == refused(reason)["findings"]
 
 
-def test_every_host_says_what_it_made():
-    merged = subject.merge([part(measured(STEP, outcome(510.0, 10))), part(measured(STEP, outcome(610.0, 12)))], plan())
+def test_merge_lists_the_contribution_of_every_host():
+    merged = merge([part(measured(STEP, outcome(510.0, 10))), part(measured(STEP, outcome(610.0, 12)))])
     (step,) = merged["results"]
     assert [made["host"] for made in step["load_hosts"]] == ["a", "b"]
     for figure, whole in (("completed", step["requests"]["completed"]), ("tokens", step["tokens"])):
         assert sum(made[figure] for made in step["load_hosts"]) == whole
 
 
-def test_a_host_that_was_too_slow_is_named_and_voids_the_whole():
+def test_merge_with_a_slow_host_names_it_and_is_void():
     slow = measured(STEP, outcome(610.0, 1, busiest=0.97, cpu=0.97))
-    merged = subject.merge([part(measured(STEP, outcome(510.0, 1))), part(slow, offset=100.0)], plan())
+    merged = merge([part(measured(STEP, outcome(510.0, 1))), part(slow, offset=100.0)])
     (step,) = merged["results"]
     assert step["void"]
     assert step["client"]["reason"] == "b: the load client used 97% of one core"
 
 
-def test_what_cannot_be_merged():
+def test_merge_of_results_without_mergeable_is_an_error():
     plain = measured(STEP, outcome(510.0, 1)) | {"mergeable": None}
     with pytest.raises(ValueError, match="without mergeable"):
-        subject.merge([part(plain)])
-    with pytest.raises(ValueError, match="1 results of 2 load hosts"):
-        subject.merge([part(plain)], plan())
+        merge([part(plain), part(plain)])

@@ -109,6 +109,33 @@ def test_problems_without_jmespath_names_the_library(monkeypatch: pytest.MonkeyP
     assert thresholds.problems([]) == []
 
 
-def test_judgement_errors_include_thresholds_and_speed_limits() -> None:
+def test_judgement_errors_without_limits_are_empty() -> None:
     assert thresholds.judgement_errors([]) == thresholds.judgement_errors([], {}) == []
+
+
+@pytest.mark.parametrize(
+    "limits", [{"default": {"warn": 70}}, {"RTX 4000 Ada": {"warn": 70, "fail": 40}}, {"L40S": {"fail": 0}}]
+)
+def test_judgement_errors_for_valid_speed_limits_are_empty(limits: dict[str, t.Any]) -> None:
+    assert thresholds.judgement_errors([], limits) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "hint"),
+    [
+        ([80], "must map GPU models"),
+        ({"L40S": 80}, "must have the form"),
+        ({"L40S": {}}, "must have the form"),
+        ({"L40S": {"warning": 80}}, "must have the form"),
+        ({"L40S": {"warn": "80"}}, "per cent"),
+        ({"L40S": {"warn": -1}}, "per cent"),
+        ({"L40S": {"warn": 40, "fail": 50}}, "fail (50) is above warn (40)"),
+    ],
+)
+def test_judgement_errors_for_invalid_speed_limits_name_the_error(limits: object, hint: str) -> None:
+    (problem,) = thresholds.judgement_errors([], limits)
+    assert hint in problem
+
+
+def test_judgement_errors_combine_thresholds_and_speed_limits() -> None:
     assert len(thresholds.judgement_errors([{"query": "["}], {"L40S": 1})) == 2

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the load steps of roles ``validate`` and ``benchmark``, in the form that ``throughput_probe`` takes."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Sequence
+
+Steps = list[dict[str, t.Any]]
+
+
+def validation_steps(
+    prompt_tokens: Sequence[int], output_tokens: int, requests: int, concurrency: int, duration: float
+) -> Steps:
+    """Return one single-stream step for each prompt size, then one sustained step.
+
+    The sustained step uses the smallest prompt, so that the time is spent on decoding rather than prefill. Only the
+    smallest prompt is mandatory: a model with a short context skips the others.
+
+    :param requests: number of requests of each single-stream step.
+    :param duration: length of the sustained step, in seconds.
+    """
+    smallest = min(prompt_tokens)
+    single = [
+        {
+            "name": f"prompt-{size}",
+            "prompt_tokens": size,
+            "output_tokens": output_tokens,
+            "concurrency": 1,
+            "requests": requests,
+            "optional": size != smallest,
+        }
+        for size in prompt_tokens
+    ]
+    sustained = {
+        "name": "sustained",
+        "prompt_tokens": smallest,
+        "output_tokens": output_tokens,
+        "concurrency": concurrency,
+        "duration": duration,
+    }
+    return [*single, sustained]
+
+
+def sweep_steps(
+    prompt_tokens: Sequence[int], concurrency: Sequence[int], output_tokens: int, duration: float, repeats: int
+) -> Steps:
+    """Return one step for each prompt size and number of streams, ``repeats`` times over.
+
+    Each repeat is a round over all combinations, not one combination several times in a row. A node that warms up or
+    is disturbed for a moment then affects every combination alike, and whole rounds can be compared with each other.
+    Only the smallest prompt is mandatory: a model with a short context skips the others.
+
+    :param duration: length of each step, in seconds.
+    """
+    sizes, streams = sorted(set(prompt_tokens)), sorted(set(concurrency))
+    return [
+        {
+            "name": f"{size}x{output_tokens}@{count}, round {number}",
+            "prompt_tokens": size,
+            "output_tokens": output_tokens,
+            "concurrency": count,
+            "duration": duration,
+            "optional": size != sizes[0],
+        }
+        for number in range(1, repeats + 1)
+        for size in sizes
+        for count in streams
+    ]
