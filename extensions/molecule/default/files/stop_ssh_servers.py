@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ends the SSH servers whose PID files are given, and the connections that they hold: sshd leaves those open."""
+"""Stop SSH servers by their PID files, including the processes of open connections, which sshd leaves running."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import sys
 
 
 def children(parent: int) -> list[int]:
-    found = []
+    pids = []
     for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            # pid (name) state ppid ...; the name may hold spaces and brackets.
+            # pid (name) state ppid ...; the name may contain spaces and brackets.
             if int(entry.read_text("latin-1").rpartition(")")[2].split()[1]) == parent:
-                found.append(int(entry.parent.name))
-    return found
+                pids.append(int(entry.parent.name))
+    return pids
 
 
 def main() -> None:
