@@ -89,7 +89,8 @@ def option_errors(options: Options, inventory: Collection[str], node: str) -> li
     :param inventory: names of all hosts.
     :param node: name of the host that is validated.
     """
-    role, load_hosts = options["role"], options["load_hosts"]
+    role = options["role"]
+    load_hosts: list[str] = options["load_hosts"]
     unknown = [host for host in load_hosts if host not in inventory and host != "localhost"]
     duplicates = [host for host, count in Counter(load_hosts).items() if count > 1]
     return [

@@ -35,10 +35,10 @@ def hourly_price(price: float | None, instance_type: str | None) -> tuple[float,
     """
     if price is not None:
         return price, "validate_hourly_price"
-    known = plan(instance_type) if instance_type else None
-    if known is None or known.price_hourly is None:
+    instance_plan = plan(instance_type) if instance_type else None
+    if instance_plan is None or instance_plan.price_hourly is None:
         return None
-    return known.price_hourly, f"list price of {instance_type}"
+    return instance_plan.price_hourly, f"list price of {instance_type}"
 
 
 def per_million(hourly: float, throughput: float | None) -> float | None:
@@ -59,10 +59,10 @@ def node_cost(
     :param idle: indices of the GPUs that hold no part of the model.
     :returns: ``hourly_price``, ``source``, ``per_million_output_tokens`` and ``idle_hourly``.
     """
-    known = hourly_price(price, instance_type)
-    if known is None:
+    priced = hourly_price(price, instance_type)
+    if priced is None:
         return None
-    hourly, source = known
+    hourly, source = priced
     return {
         "hourly_price": hourly,
         "source": source,

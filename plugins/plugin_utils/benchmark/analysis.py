@@ -99,13 +99,15 @@ def _percentiles(summary: Mapping[str, float] | None) -> Json | None:
 
 
 def _medians(rounds: Sequence[Json], key: str) -> Json | None:
-    known = [entry[key] for entry in rounds if entry[key] is not None]
-    return {name: statistics.median(entry[name] for entry in known) for name in _PERCENTILES} if known else None
+    summaries = [entry[key] for entry in rounds if entry[key] is not None]
+    if not summaries:
+        return None
+    return {name: statistics.median(summary[name] for summary in summaries) for name in _PERCENTILES}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return statistics.fmean(numbers) if numbers else None
 
 
 def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list[Json]:

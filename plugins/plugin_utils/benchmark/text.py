@@ -150,7 +150,7 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
 
 def _shown(row: Document) -> bool:
     """Return whether a row is shown: throughput always, latencies only if they changed."""
-    return row["metric"] == "output_throughput" or row["verdict"] != "same"
+    return bool(row["metric"] == "output_throughput" or row["verdict"] != "same")
 
 
 def _sizes(row: Document) -> str:

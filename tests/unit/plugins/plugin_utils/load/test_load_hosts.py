@@ -55,7 +55,7 @@ def part(*results: dict, offset: float = 0.0, samples: dict | None = None) -> di
         "server": {"version": "0.32.0", "model": "m", "max_model_len": 100},
         "results": list(results),
         "gpu_samples": samples,
-        "gpu_samples_reason": None if samples else "not asked for",
+        "gpu_samples_reason": None if samples else "not sampled",
         "seed": 1,
         "origin": 998.0 + offset,
         "findings": [],
