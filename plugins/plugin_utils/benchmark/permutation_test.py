@@ -71,15 +71,6 @@ class TooFewRepeats(Exception):
         )
 
 
-def compare(before: Sequence[float], now: Sequence[float], *, lower_is_worse: bool = True) -> Comparison:
-    """Compare the repeats of one figure of one configuration.
-
-    :raises TooFewRepeats: if there are fewer than ``MINIMUM_REPEATS`` on either side.
-    :raises ValueError: if the stored mean is not positive.
-    """
-    return compare_together({"": RoundSeries(before, now, lower_is_worse)})[""]
-
-
 def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
     """Compare all figures of one run together; ``p_value`` is adjusted for their number.
 

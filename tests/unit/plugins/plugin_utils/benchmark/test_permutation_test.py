@@ -8,11 +8,16 @@ import random
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import (
+    Comparison,
     RoundSeries,
     TooFewRepeats,
-    compare,
     compare_together,
 )
+
+
+def compare(before: list[float], now: list[float], *, lower_is_worse: bool = True) -> Comparison:
+    """Compare a single figure."""
+    return compare_together({"": RoundSeries(before, now, lower_is_worse)})[""]
 
 
 def _repeats(mean: float, seed: int, *, count: int = 5, noise: float = 0.02) -> list[float]:
