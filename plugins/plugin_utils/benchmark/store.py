@@ -27,7 +27,7 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Identity:
-    """What a measured speed belongs to; None is unknown. Any different value means a different baseline."""
+    """Key of a baseline; None is unknown. A measurement with any different value has a different baseline."""
 
     node: str
     gpu_model: str | None
