@@ -94,11 +94,6 @@ def problems(items: t.Any) -> list[str]:
     return errors
 
 
-def judgement_errors(items: t.Any, speed_limits: t.Any = None) -> list[str]:
-    """Return what is wrong with the user's thresholds and speed limits; empty if nothing is."""
-    return [*problems(items), *expectation.limit_problems(speed_limits or {})]
-
-
 def parse(item: t.Any, number: int = 1) -> Threshold:
     """Return the parsed entry ``number`` of the list.
 

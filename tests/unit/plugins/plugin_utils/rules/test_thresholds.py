@@ -129,7 +129,7 @@ def test_judgement_errors_for_valid_speed_limits_are_empty(limits: dict[str, t.A
         ({"L40S": {"warning": 80}}, "must have the form"),
         ({"L40S": {"warn": "80"}}, "per cent"),
         ({"L40S": {"warn": -1}}, "per cent"),
-        ({"L40S": {"warn": 40, "fail": 50}}, "fail (50) is above warn (40)"),
+        ({"L40S": {"warn": 40, "fail": 50}}, "fail (50) must not be above warn (40)"),
     ],
 )
 def test_judgement_errors_for_invalid_speed_limits_name_the_error(limits: object, hint: str) -> None:
