@@ -21,10 +21,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.parallel import Parallel, choose_parallel
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import argument_names, profiles
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.known_issues import parse_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import nccl_settings
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review import review, review_memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import parse_version
 
 #: Port of the server within its container; the published port is the user's.
 INNER_PORT: t.Final = 8000
@@ -117,7 +117,7 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
     :param gpu: the fact ``gpu`` of ``gpu_facts``.
     :param model: ``attention_heads``, ``kv_heads``, ``num_layers``; ``None`` or absent where unknown.
-    :raises profiles.UnknownProfile: for a preset that does not exist.
+    :raises ValueError: if the profile is unknown.
     """
     settings = _numbers(settings)
     version, refused = _version(settings)
@@ -125,7 +125,7 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
     wanted = _wanted_gpus(settings)
     gpus, problems = _usable(wanted, gpu)
     extra = _words(settings.get("extra_args"))
-    given = argument_names.spelled_out(engine_args.parse_options(extra), version)
+    given = argument_names.with_full_names(engine_args.parse_options(extra), version)
     parallel = _parallel(shape, gpus, settings, given)
     refused += [*problems, *([parallel.refused] if parallel.refused else [])]
     nccl = nccl_settings(
@@ -140,7 +140,7 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
     arguments = _arguments(settings, version or (), gpu, parallel, nccl.arguments, given)
     environment = _environment(settings, nccl.environment)
     refused += _refused(settings, extra, given)
-    unknown = argument_names.unknown([*argument_names.names_of(extra), *_names(arguments)], version)
+    unknown = argument_names.unknown_arguments([*argument_names.long_options(extra), *_names(arguments)], version)
     # Another image than vLLM's own may hold a vLLM that knows more.
     stock = _STOCK.search(str(settings["image"])) is not None
     own = {*given, *(settings.get("environment") or {})}

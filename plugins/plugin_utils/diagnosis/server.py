@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, listed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import show_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import show_version
 
 #: Fault classes that only show that something failed; they are never a cause.
 _CONSEQUENCES: t.Final = (

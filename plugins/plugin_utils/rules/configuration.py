@@ -13,7 +13,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import profile
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import show_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind, SettingRule
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, show_version
 
 #: Checks of this area, with the measurements that each one needs.
 CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
@@ -39,14 +40,11 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     if not node.tensor_parallel.taken and not node.engine:
         return findings
     version, arguments, environment = node.version, node.arguments, node.environment
-    combined = known_issues.together(arguments or {}, environment or {}, version)
-    replaced = {name for row in combined for name in row.instead_of}
-    separate = None if environment is None else {k: v for k, v in environment.items() if k not in replaced}
-    both = [row.knob for row in combined]
+    issues = known_issues.issues(arguments or {}, environment or {}, version)
     return [
         *findings,
-        *_reviewed("configuration.arguments", arguments, known_issues.ARGUMENTS, both, version),
-        *_reviewed("configuration.environment", separate, known_issues.ENVIRONMENT, both, version, proven(node)),
+        *_reviewed("configuration.arguments", arguments, issues, version),
+        *_reviewed("configuration.environment", environment, issues, version, proven(node)),
         profile.evaluate(node, arguments, version),
         *repeated_prompts(node),
         *shared_memory(node),
@@ -81,51 +79,50 @@ def proven(node: NodeFacts) -> dict[str, str]:
 def shared_memory(node: NodeFacts) -> list[Finding]:
     """Return a warning if the server's container has too little shared memory for the ranks on this node."""
     container = node.tensor_parallel.data.get("container") or {}
-    issue = known_issues.container(node.group_size or 1, container.get("ipc_mode"), container.get("shm_size"))
-    return [_finding("configuration.environment", issue, container.get("shm_size"), None)] if issue else []
+    size = container.get("shm_size")
+    issue = known_issues.shared_memory_issue(node.group_size or 1, container.get("ipc_mode"), size)
+    return [_finding("configuration.environment", issue, size, None)] if issue else []
 
 
 def _reviewed(
     check: str,
     settings: Settings | None,
-    table: tuple[known_issues.SettingRule, ...],
-    combined: Sequence[known_issues.SettingRule],
-    version: known_issues.Version | None,
+    issues: Sequence[SettingRule],
+    version: Version | None,
     proof: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    # A combination belongs to the check of the setting that it is named after.
-    combined = [row for row in combined if row.name.isupper() == (check == "configuration.environment")]
-    bad = [row for row in combined if row.verdict is not known_issues.IssueKind.REDUNDANT]
-    if settings is None and not bad:
+    """Return the findings of ``check``; ``proof``: settings that this node needs, with the proof."""
+    own = [issue for issue in issues if issue.is_variable == (check == "configuration.environment")]
+    redundant = [issue.summary for issue in own if issue.kind is IssueKind.REDUNDANT]
+    wrong = [issue for issue in own if issue.kind is not IssueKind.REDUNDANT]
+    if settings is None and not wrong:
         return [not_tested(check, _UNREADABLE[check])]
-    issues = known_issues.review(settings or {}, table, version)
-    accepted = {issue.name: (proof or {})[issue.name] for issue in issues if issue.name in (proof or {})}
-    wrong = [*bad, *(issue for issue in issues if issue.name not in accepted)]
-    if wrong:
-        return [_finding(check, issue, (settings or {}).get(issue.name), version) for issue in wrong]
-    redundant = [row for row in combined if row not in bad] + known_issues.redundant(settings or {}, table, version)
-    noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(settings or {}) == 1 else "s")
+    values = settings or {}
+    accepted = {
+        issue.name: proof[issue.name] for issue in wrong if proof and issue.name in proof and not issue.combined_names
+    }
+    if remaining := [issue for issue in wrong if issue.name not in accepted]:
+        return [_finding(check, issue, values.get(issue.name), version) for issue in remaining]
+    noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(values) == 1 else "s")
     return [
         passed(
             check,
-            f"{len(settings or {})} {noun} reviewed for vLLM {show_version(version)}",
+            f"{len(values)} {noun} reviewed for vLLM {show_version(version)}",
             evidence={
-                **({"redundant": [issue.summary for issue in redundant]} if redundant else {}),
+                **({"redundant": redundant} if redundant else {}),
                 **({"needed_here": accepted} if accepted else {}),
             },
         )
     ]
 
 
-def _finding(
-    check: str, issue: known_issues.SettingRule, value: t.Any, version: known_issues.Version | None
-) -> Finding:
+def _finding(check: str, issue: SettingRule, value: t.Any, version: Version | None) -> Finding:
     return Finding(
         check=check,
         status=Status(issue.status),
         summary=issue.summary,
         measured=issue.name if value is None else f"{issue.name}={value}",
-        evidence={"verdict": issue.verdict.value, "vllm_version": show_version(version) if version else None},
+        evidence={"verdict": issue.kind.value, "vllm_version": show_version(version) if version else None},
         cause=issue.cause,
         remedy=issue.remedy,
         source=issue.source,

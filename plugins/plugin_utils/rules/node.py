@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import Version, parse_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 
 #: Measurements and the modules that take them, in the order of the role's tasks.
 MEASUREMENTS: t.Final[dict[str, str]] = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import profiles
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting_rule import Version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version
 
 CHECK: t.Final = "configuration.profile"
 

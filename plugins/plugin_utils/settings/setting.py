@@ -1,17 +1,22 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One setting of a server with the reason why it is there."""
+"""Settings of a vLLM server with the reason for each, and rules about settings."""
 
 from __future__ import annotations
 
+import enum
 import typing as t
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version
 
 
 @dataclass(frozen=True)
 class Setting:
-    """``name`` is an argument in vLLM's Python spelling (``max_num_seqs``) or an environment variable."""
+    """An argument in vLLM's Python spelling (``max_num_seqs``) or an environment variable, and why it is set."""
 
     name: str
     value: t.Any
@@ -19,3 +24,112 @@ class Setting:
 
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
+
+
+class IssueKind(str, enum.Enum):
+    """What is wrong with a setting."""
+
+    INVALID = "invalid"  # no version accepts this value: the server does not start
+    REMOVED = "removed"  # this version no longer has it: the server does not start
+    TOO_NEW = "too_new"  # this version does not have it yet: the server does not start
+    CONFLICT = "conflict"  # defeats its purpose in combination with another setting
+    DEPRECATED = "deprecated"  # works, and will be removed
+    IGNORED = "ignored"  # has no effect
+    HARMFUL = "harmful"  # works, and costs speed or safety
+    REDUNDANT = "redundant"  # is the default
+
+    @property
+    def status(self) -> Status:
+        if self in (IssueKind.INVALID, IssueKind.REMOVED, IssueKind.TOO_NEW, IssueKind.CONFLICT):
+            return Status.FAIL
+        return Status.PASS if self is IssueKind.REDUNDANT else Status.WARN
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueCondition:
+    """A condition on a value: one of ``values``, none of ``unless`` (both lower case), beyond a numeric limit."""
+
+    values: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    above: float | None = None
+    below: float | None = None
+
+    def is_met(self, value: t.Any) -> bool:
+        text = str(value).strip().lower()
+        if (self.values and text not in self.values) or text in self.unless:
+            return False
+        if self.above is None and self.below is None:
+            return True
+        number = as_number(text)
+        return number is not None and (
+            (self.above is not None and number > self.above) or (self.below is not None and number < self.below)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingRule(ValueCondition):
+    """A known issue of setting ``name`` in versions ``since <= version < before``.
+
+    The value condition applies to ``name``. A combination has further conditions: ``below_setting``, the name of a
+    setting with a larger number; ``together_with``, conditions on other settings; ``with_any``, names of which one is
+    set. ``cause`` is the consequence, ``remedy`` the replacement.
+    Rules without version bounds also apply to an unknown version.
+    """
+
+    name: str
+    kind: IssueKind
+    summary: str
+    cause: str
+    remedy: str
+    source: str
+    below_setting: str | None = None
+    together_with: Mapping[str, ValueCondition] = field(default_factory=dict, hash=False)
+    with_any: tuple[str, ...] = ()
+    since: Version | None = None
+    before: Version | None = None
+
+    @property
+    def status(self) -> Status:
+        return self.kind.status
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether the setting is an environment variable."""
+        return self.name.isupper()
+
+    @property
+    def combined_names(self) -> frozenset[str]:
+        """Names of all settings of a combination; empty for a rule about a single setting."""
+        others = {*self.together_with, *self.with_any, *filter(None, [self.below_setting])}
+        return frozenset({self.name, *others} if others else ())
+
+    def applies(self, settings: Mapping[str, t.Any], version: Version | None) -> bool:
+        """Return whether the rule applies to ``settings``, arguments and environment variables by name."""
+        return (
+            self.name in settings
+            and self.is_met(settings[self.name])
+            and all(condition.is_met(settings.get(name, "")) for name, condition in self.together_with.items())
+            and (not self.with_any or any(name in settings for name in self.with_any))
+            and (self.below_setting is None or _is_below(settings[self.name], settings.get(self.below_setting)))
+            and self._covers(version)
+        )
+
+    def _covers(self, version: Version | None) -> bool:
+        if self.since is None and self.before is None:
+            return True
+        if version is None:
+            return False
+        return (self.since or ()) <= version and (self.before is None or version < self.before)
+
+
+def as_number(value: t.Any) -> float | None:
+    """Return ``value`` as a number, or ``None`` if it is not one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_below(value: t.Any, limit: t.Any) -> bool:
+    number, bound = as_number(value), as_number(limit)
+    return number is not None and bound is not None and number < bound

@@ -360,7 +360,7 @@ def test_shared_memory_may_be_a_number_of_bytes() -> None:
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ("--max-num-sequences 64", "did you mean --max-num-seqs?"),
+        ("--max-num-sequences 64", "Did you mean --max-num-seqs?"),
         ("--api-k sk-1", "use vllm_api_key"),
         ("--gpu-memory-util 1.5", "vllm_gpu_memory_utilization"),
     ],

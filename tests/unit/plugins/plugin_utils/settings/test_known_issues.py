@@ -1,16 +1,22 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of settings by version: argument, version, verdict."""
+"""Known issues by setting, value and version."""
 
 from __future__ import annotations
 
 import typing as t
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.known_issues import (
+    RULES,
+    issues,
+    shared_memory_issue,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind, SettingRule
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 
-#: Setting, value, version, verdict ("" is none).
+#: Setting, value, version, kind of issue ("" is none).
 CASES: t.Final[list[tuple[str, t.Any, str | None, str]]] = [
     # --- arguments --------------------------------------------------------------------------------------------------
     ("kv_cache_dtype", "fp8_e4m3fn", "0.6.3", "invalid"),
@@ -41,16 +47,16 @@ CASES: t.Final[list[tuple[str, t.Any, str | None, str]]] = [
     ("disable_log_requests", True, "0.10.0", ""),
     ("disable_log_requests", True, "0.10.1", "deprecated"),
     ("disable_log_requests", True, "0.16.9", "deprecated"),
-    ("disable_log_requests", True, "0.17.0", "gone"),
-    ("disable_log_requests", True, "0.32.0", "gone"),
+    ("disable_log_requests", True, "0.17.0", "removed"),
+    ("disable_log_requests", True, "0.32.0", "removed"),
     ("disable_log_requests", True, "0.33.0", "redundant"),
     ("disable_log_requests", True, None, ""),
     ("enable_log_requests", True, "0.10.0", "too_new"),
     ("enable_log_requests", True, "0.10.1", ""),
     ("num_scheduler_steps", 8, "0.10.0", ""),
-    ("num_scheduler_steps", 8, "0.10.1", "gone"),
+    ("num_scheduler_steps", 8, "0.10.1", "removed"),
     ("swap_space", 4, "0.17.9", ""),
-    ("swap_space", 4, "0.18.0", "gone"),
+    ("swap_space", 4, "0.18.0", "removed"),
     ("enable_chunked_prefill", True, "0.7.3", ""),
     ("enable_chunked_prefill", True, "0.8.0", "redundant"),
     ("enable_chunked_prefill", False, "0.8.0", "ignored"),
@@ -107,28 +113,27 @@ CASES: t.Final[list[tuple[str, t.Any, str | None, str]]] = [
     ("NCCL_DEBUG", "VERBOSE", "0.32.0", "ignored"),
 ]
 
-TABLES: t.Final = {True: known_issues.ENVIRONMENT, False: known_issues.ARGUMENTS}
+
+def issues_of(name: str, value: object, version: str | None) -> list[SettingRule]:
+    settings = {name: value}
+    return (
+        issues({}, settings, parse_version(version)) if name.isupper() else issues(settings, {}, parse_version(version))
+    )
 
 
-@pytest.mark.parametrize(("name", "value", "version", "verdict"), CASES)
-def test_argument_version_verdict(name: str, value: object, version: str | None, verdict: str) -> None:
-    table, parsed = TABLES[name.isupper()], known_issues.parse_version(version)
-    rows = [*known_issues.review({name: value}, table, parsed), *known_issues.redundant({name: value}, table, parsed)]
-    assert [row.verdict.value for row in rows] == ([verdict] if verdict else [])
+@pytest.mark.parametrize(("name", "value", "version", "kind"), CASES)
+def test_issues_single_setting_has_expected_kind(name: str, value: object, version: str | None, kind: str) -> None:
+    assert [rule.kind.value for rule in issues_of(name, value, version)] == ([kind] if kind else [])
 
 
-def test_there_are_enough_cases_and_every_row_has_one() -> None:
+def test_issues_cases_cover_every_rule() -> None:
     assert len(CASES) >= 60
-    drawn = set()
-    for name, value, version, _verdict in CASES:
-        for row in TABLES[name.isupper()]:
-            if row.applies({name: value}, known_issues.parse_version(version)):
-                drawn.add(row)
-    assert drawn == {*known_issues.ARGUMENTS, *known_issues.ENVIRONMENT}
+    covered = [rule for name, value, version, _kind in CASES for rule in issues_of(name, value, version)]
+    assert set(covered) == {rule for rule in RULES if not rule.combined_names}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "version", "verdicts"),
+    ("arguments", "environment", "version", "kinds"),
     [
         ({}, {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}, None, ["conflict"]),
         ({}, {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "0"}, None, ["harmful"]),
@@ -144,40 +149,51 @@ def test_there_are_enough_cases_and_every_row_has_one() -> None:
         ({"fail_on_environ_validation": True}, {"VLLM_EXTRA_ARGS": "x"}, (0, 16, 0), ["too_new", "ignored"]),
         ({"fail_on_environ_validation": True}, {"NCCL_DEBUG": "INFO"}, (0, 17, 0), []),
         ({"disable_custom_all_reduce": True, "tensor_parallel_size": 4}, {}, None, []),
-        ({"swap_space": 4}, {"VLLM_USE_V1": "1"}, (0, 32, 0), ["gone", "ignored"]),
+        ({"swap_space": 4}, {"VLLM_USE_V1": "1"}, (0, 32, 0), ["removed", "ignored"]),
         ({}, {}, None, []),
     ],
 )
-def test_settings_as_a_whole(arguments: dict, environment: dict, version: tuple | None, verdicts: list[str]) -> None:
-    assert [row.verdict.value for row in known_issues.review_all(arguments, environment, version)] == verdicts
+def test_issues_combination_replaces_its_parts(
+    arguments: dict[str, t.Any], environment: dict[str, str], version: Version | None, kinds: list[str]
+) -> None:
+    applying = issues(arguments, environment, version)
+    assert [rule.kind.value for rule in applying if rule.kind is not IssueKind.REDUNDANT] == kinds
 
 
-@pytest.mark.parametrize(("size", "redundant"), [(2, False), (4, True)])
-def test_custom_all_reduce_matters_with_two_gpus(size: int, redundant: bool) -> None:
-    rows = known_issues.together({"disable_custom_all_reduce": True, "tensor_parallel_size": size}, {}, None)
-    assert bool(rows) is redundant
+@pytest.mark.parametrize(("size", "kinds"), [(2, []), (4, [IssueKind.REDUNDANT])])
+def test_issues_custom_all_reduce_is_redundant_above_two_gpus(size: int, kinds: list[IssueKind]) -> None:
+    arguments = {"disable_custom_all_reduce": True, "tensor_parallel_size": size}
+    assert [rule.kind for rule in issues(arguments, {}, None)] == kinds
 
 
 @pytest.mark.parametrize(
     ("ranks", "ipc_mode", "shm_size", "short"),
     [
         (4, "private", 64 * 2**20, True),
+        (4, "private", 2**30 - 1, True),
+        (4, "private", 2**30, False),
         (4, "host", 64 * 2**20, False),
         (4, "private", 16 * 2**30, False),
         (1, "private", 64 * 2**20, False),
         (4, None, None, False),
     ],
 )
-def test_shared_memory_of_a_container(ranks: int, ipc_mode: str | None, shm_size: int | None, short: bool) -> None:
-    assert (known_issues.container(ranks, ipc_mode, shm_size) is not None) is short
+def test_shared_memory_issue_depends_on_ranks_and_size(
+    ranks: int, ipc_mode: str | None, shm_size: int | None, short: bool
+) -> None:
+    assert (shared_memory_issue(ranks, ipc_mode, shm_size) is not None) is short
 
 
-ROWS: t.Final = [*known_issues.ARGUMENTS, *known_issues.ENVIRONMENT, *(row.knob for row in known_issues.TOGETHER)]
+def test_shared_memory_issue_names_size_and_ranks() -> None:
+    issue = shared_memory_issue(4, None, 64 * 2**20)
+    assert issue is not None
+    assert issue.summary == "the container has 64 MiB of shared memory for 4 ranks"
 
 
-@pytest.mark.parametrize("knob", ROWS, ids=lambda knob: f"{knob.name}-{knob.verdict.value}")
-def test_every_row_says_what_to_do(knob: known_issues.SettingRule) -> None:
-    assert knob.summary
-    assert knob.cause.endswith(".")
-    assert knob.remedy.endswith(".")
-    assert knob.source
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.name}-{rule.kind.value}")
+def test_rule_texts_are_complete(rule: SettingRule) -> None:
+    assert rule.summary
+    assert rule.cause.endswith(".")
+    assert rule.remedy.endswith(".")
+    assert rule.source
+    assert "{" not in rule.summary + rule.cause + rule.remedy

@@ -1,16 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Presets hold for every version, and say why."""
+"""Profiles by version and GPU."""
 
 from __future__ import annotations
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import (
-    PROFILES,
-    UnknownProfile,
-    settings_of,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import PROFILES, settings_of
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review import review
 
 VERSIONS = [(0, 6, 3), (0, 10, 2), (0, 16, 0), (0, 33, 0)]
@@ -22,37 +18,37 @@ def values(profile: str, version: tuple[int, ...], gpus: tuple[str, ...] = ()) -
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("profile", PROFILES)
-def test_nothing_in_a_preset_is_dead(profile: str, version: tuple[int, ...]) -> None:
+def test_profile_settings_have_no_known_issue(profile: str, version: tuple[int, ...]) -> None:
     assert review(values(profile, version), {}, ".".join(map(str, version))) == []
 
 
 @pytest.mark.parametrize(
     ("version", "present"), [((0, 6, 3), True), ((0, 10, 0), True), ((0, 10, 1), False), ((0, 33, 0), False)]
 )
-def test_request_logging_is_switched_off_only_where_it_is_on(version: tuple[int, ...], present: bool) -> None:
+def test_profile_disables_request_logs_only_before_0_10_1(version: tuple[int, ...], present: bool) -> None:
     assert ("disable_log_requests" in values("throughput", version)) is present
 
 
 @pytest.mark.parametrize(("version", "present"), [((0, 7, 3), True), ((0, 8, 0), False)])
-def test_what_v1_does_by_itself_is_left_out(version: tuple[int, ...], present: bool) -> None:
+def test_profile_leaves_out_defaults_of_the_v1_engine(version: tuple[int, ...], present: bool) -> None:
     for name in ("enable_chunked_prefill", "enable_prefix_caching"):
         assert (name in values("latency", version)) is present
 
 
-def test_context_uses_fp8_only_on_gpus_that_have_it() -> None:
+def test_profile_context_uses_fp8_only_on_gpus_that_have_it() -> None:
     assert values("context", VERSIONS[-1], ("NVIDIA RTX 4000 Ada Generation",))["kv_cache_dtype"] == "fp8_e4m3"
     assert "kv_cache_dtype" not in values("context", VERSIONS[-1], ("Quadro RTX 6000",))
 
 
-def test_presets_differ_in_what_they_are_for() -> None:
+def test_profiles_order_by_number_of_streams() -> None:
     streams = {name: values(name, VERSIONS[-1])["max_num_seqs"] for name in PROFILES}
     assert streams["throughput"] > streams["latency"] > streams["context"]
 
 
-def test_every_row_says_why() -> None:
+def test_profile_rows_give_a_reason() -> None:
     assert all(row.why.endswith((".", ")")) for rows in PROFILES.values() for row in rows)
 
 
-def test_an_unknown_preset_names_those_that_exist() -> None:
-    with pytest.raises(UnknownProfile, match="'fast'.*throughput, latency, context"):
+def test_settings_of_unknown_profile_names_the_valid_ones() -> None:
+    with pytest.raises(ValueError, match="'fast'.*throughput, latency, context"):
         settings_of("fast", VERSIONS[-1])
