@@ -17,6 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers import MINIMUM_NODES, SCORE_LIMIT
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import (
+    DECODE_EFFICIENCY,
     REFERENCE_SCALING,
     REFERENCE_SPEEDS,
 )
@@ -67,7 +68,7 @@ def test_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
                 roofline.FORMULA,
                 f"under {1000 * limits.HOST_STEP.value:g} ms",
                 *(f"{row.low:g} to {row.high:g}" for row in REFERENCE_SPEEDS),
-                *(f"{eta:g}" for eta in roofline.DECODE_EFFICIENCY.values()),
+                *(f"{eta:g}" for eta in DECODE_EFFICIENCY.values()),
                 *(f"{1e6 * latency:g} µs" for latency in roofline.ALL_REDUCE_LATENCY.values()),
             ],
         ),

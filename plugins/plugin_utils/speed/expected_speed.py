@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast one stream should be on this hardware, and who says so.
+"""Expected speed of one stream on this hardware, with its source.
 
-The first of these that can be had decides: a measured row for this GPU and model (``reference_speeds``), the roofline
-from the node's own figures (``roofline``), the node's own past.
+The first available source decides: a measured row for this GPU and model (``reference_speeds``), the roofline of the
+node's hardware (``roofline``), or earlier runs of this node.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import reference_speed
 
-#: Runs below which a node's past says nothing: one or two could have been bad ones.
+#: Fewer earlier runs are not used: one or two could have been bad ones.
 MINIMUM_HISTORY: t.Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What decides the speed of one stream; ``None`` is unknown.
+    """Terms that determine the speed of one stream; ``None`` is unknown.
 
-    ``weight_bytes``: weights read per token over all GPUs (of a mixture of experts: the active part), ``mixture``: that
-    it is one, whose size tells nothing about them. ``kv_bytes``: KV
-    cache read per token on one GPU, at the context length in question. ``bandwidth``: bytes/s of one GPU,
-    ``bandwidth_source``: who says so. ``all_reduce_latency``: seconds.
+    ``weight_bytes``: weights read per token over all GPUs (for a mixture of experts: the active part). ``mixture``:
+    whether the model is a mixture of experts, whose size does not determine ``weight_bytes``. ``kv_bytes``: KV cache
+    read per token on one GPU, at the given context length. ``bandwidth``: bytes/s of one GPU, from
+    ``bandwidth_source``. ``all_reduce_latency``: seconds. ``history``: tokens/s of earlier runs of this node.
     """
 
     gpu_name: str | None = None
@@ -49,7 +49,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """``speed`` in output tokens/s of one stream; ``kind`` is ``table``, ``roofline`` or ``history``."""
+    """An expected ``speed`` in output tokens/s of one stream; ``kind`` is ``table``, ``roofline`` or ``history``."""
 
     speed: float
     kind: str
@@ -59,29 +59,29 @@ class Expected:
 
 
 class Unknown(Exception):
-    """No expectation can be had; the message says what is missing and how to give it."""
+    """The expected speed is unknown; the message names the missing term and the option that sets it."""
 
 
 def expected_speed(setup: Setup) -> Expected:
-    """The expectation with the best provenance.
+    """Return the expectation with the best source.
 
-    :raises Unknown: where neither a table row, the roofline, nor the past gives one.
+    :raises Unknown: if there is no table row, a term of the roofline is missing, and there are too few earlier runs.
     """
-    bound: Expected | None = None
-    missing = ""
     try:
         bound = from_roofline(setup)
-    except Unknown as problem:
-        missing = str(problem)
-    return from_table(setup, bound) or bound or from_history(setup) or _give_up(missing)
-
-
-def _give_up(missing: str) -> t.NoReturn:
-    raise Unknown(missing)
+    except Unknown:
+        expectation = from_table(setup) or from_history(setup)
+        if expectation is None:
+            raise
+        return expectation
+    return from_table(setup, bound) or bound
 
 
 def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
-    """The row of the reference table; its lower end is what a healthy node reaches. ``bound`` is told beside it."""
+    """Return the row of the reference table, or ``None``. Its lower end is what a healthy node reaches.
+
+    :param bound: the roofline, to be reported with the row.
+    """
     if not (setup.gpu_name and setup.model and setup.gpus):
         return None
     row = reference_speed(setup.gpu_name, setup.gpus, setup.model)
@@ -97,9 +97,9 @@ def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
 
 
 def from_roofline(setup: Setup) -> Expected:
-    """The bound that memory bandwidth sets.
+    """Return the bound set by memory bandwidth.
 
-    :raises Unknown: for a term that nobody knows.
+    :raises Unknown: if a term is unknown.
     """
     bound = model_bound(setup)
     eta, eta_source = roofline.efficiency(setup.gpu_name or "")
@@ -123,25 +123,25 @@ def from_roofline(setup: Setup) -> Expected:
 
 
 def model_bound(setup: Setup) -> roofline.Roofline:
-    """The roofline of ``setup``, to ask it also about other numbers of GPUs.
+    """Return the roofline of ``setup``, which can also be evaluated at other numbers of GPUs.
 
-    :raises Unknown: for a term that nobody knows.
+    :raises Unknown: if a term is unknown.
     """
     tensor = setup.tensor_parallel_size
     if not tensor:
         raise Unknown("the tensor-parallel size is unknown")
     if not setup.weight_bytes and setup.mixture:
         raise Unknown(
-            "a token reads only some experts of this model, and nothing tells how much that is; give the shared and"
-            " active part as validate_model_weight_bytes"
+            "the size of the active experts is unknown; set validate_model_weight_bytes to the bytes of the shared"
+            " and active weights"
         )
     if not setup.weight_bytes:
-        raise Unknown("the model's size is unknown: no log line tells it; give validate_model_weight_bytes")
+        raise Unknown("the model's size is unknown: no log line contains it; set validate_model_weight_bytes")
     bandwidth = setup.bandwidth or published_bandwidth(setup.gpu_name)
     if not bandwidth:
-        raise Unknown("the GPUs do not report their memory bandwidth; give validate_memory_bandwidth")
+        raise Unknown("the memory bandwidth is unknown: the GPUs do not report it; set validate_memory_bandwidth")
     if tensor > 1 and not setup.layers:
-        raise Unknown("the model's number of layers is unknown: no config.json tells it; give validate_model_layers")
+        raise Unknown("the number of layers is unknown: no config.json contains it; set validate_model_layers")
     shared = min(tensor, setup.kv_heads) if setup.kv_heads else tensor
     return roofline.Roofline(
         weight_bytes=setup.weight_bytes,
@@ -156,7 +156,7 @@ def model_bound(setup: Setup) -> roofline.Roofline:
 
 
 def from_history(setup: Setup) -> Expected | None:
-    """The median of this node's earlier runs."""
+    """Return the median of this node's earlier runs, or ``None`` if there are too few."""
     if len(setup.history) < MINIMUM_HISTORY:
         return None
     median = statistics.median(setup.history)

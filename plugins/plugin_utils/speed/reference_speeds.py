@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speeds that others measured, as data, each with its source."""
+"""Speeds measured by others, each with its source, from ``data/reference_speeds.yml``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 
 @dataclass(frozen=True)
@@ -23,23 +24,22 @@ class ReferenceSpeed:
     source: str
 
 
-_GUIDE: t.Final = "multi-GPU guide, expected performance"
-_QWEN_32B: t.Final = "Qwen2.5-Coder-32B-Instruct-AWQ"
-
-REFERENCE_SPEEDS: t.Final[tuple[ReferenceSpeed, ...]] = (
-    ReferenceSpeed("rtx 6000 ada", 1, _QWEN_32B, 35, 45, _GUIDE),
-    ReferenceSpeed("rtx 6000 ada", 2, _QWEN_32B, 60, 80, _GUIDE),
-    ReferenceSpeed("rtx 6000 ada", 4, _QWEN_32B, 100, 130, _GUIDE),
+_TABLE: t.Final = load_table("reference_speeds")
+REFERENCE_SPEEDS: t.Final[tuple[ReferenceSpeed, ...]] = tuple(
+    ReferenceSpeed(**{**row, "source": _TABLE["sources"][row["source"]]}) for row in _TABLE["speeds"]
 )
-
-#: What several GPUs gain over one: number of GPUs -> factor from, to. Source: multi-GPU guide.
-REFERENCE_SCALING: t.Final[dict[int, tuple[float, float]]] = {2: (1.7, 1.7), 4: (2.5, 3.0)}
+#: Lowest and highest speed-up over one GPU, by number of GPUs.
+REFERENCE_SCALING: t.Final[dict[int, tuple[float, float]]] = {
+    row["gpus"]: (row["low"], row["high"]) for row in _TABLE["scaling"]
+}
+#: Fraction of the memory bandwidth that single-stream decoding reaches, by normalised product name.
+DECODE_EFFICIENCY: t.Final[dict[str, float]] = {row["gpu"]: row["fraction"] for row in _TABLE["decode_efficiency"]}
 
 
 def reference_speed(gpu_name: str, gpus: int, model: str) -> ReferenceSpeed | None:
-    """The row for ``model`` (hub id or path; its last part counts) on ``gpus`` GPUs, or ``None``."""
-    wanted = model.rstrip("/").rpartition("/")[2].lower()
+    """Return the row for ``model`` (hub id or path, compared by its last part) on ``gpus`` GPUs, or ``None``."""
+    model_name = model.rstrip("/").rpartition("/")[2].lower()
     for row in REFERENCE_SPEEDS:
-        if (row.gpu, row.gpus, row.model.lower()) == (normalise(gpu_name), gpus, wanted):
+        if (row.gpu, row.gpus, row.model.lower()) == (normalise(gpu_name), gpus, model_name):
             return row
     return None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The reference table finds its rows, and only them."""
+"""Lookup in the table of reference speeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QWEN = "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ"
 
 
 @pytest.mark.parametrize(("gpus", "low", "high"), [(1, 35, 45), (2, 60, 80), (4, 100, 130)])
-def test_rows_of_the_guide(gpus: int, low: float, high: float) -> None:
+def test_reference_speed_finds_rows_of_the_guide(gpus: int, low: float, high: float) -> None:
     row = reference_speed(ADA, gpus, QWEN)
     assert row is not None
     assert (row.low, row.high) == (low, high)
@@ -34,9 +34,9 @@ def test_rows_of_the_guide(gpus: int, low: float, high: float) -> None:
         (ADA, 4, "Qwen/Qwen2.5-Coder-32B-Instruct"),
     ],
 )
-def test_no_row_for_something_else(name: str, gpus: int, model: str) -> None:
+def test_reference_speed_other_gpu_or_model_is_none(name: str, gpus: int, model: str) -> None:
     assert reference_speed(name, gpus, model) is None
 
 
-def test_rows_name_gpus_as_they_are_looked_up() -> None:
+def test_reference_speeds_use_normalised_gpu_names() -> None:
     assert all(normalise(row.gpu) == row.gpu and row.low < row.high and row.source for row in REFERENCE_SPEEDS)
