@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a GPU host lacks: from its facts to the driver packages to install or remove, and whether to reboot. Pure.
+"""Plan the preparation of a GPU host: from its facts to driver packages and reboots.
 
-Open kernel modules serve every GPU that Linode offers (Turing and newer; Blackwell has no others). They must never be
+Open kernel modules support every GPU that Linode offers (Turing and newer; Blackwell requires them). They must not be
 mixed with the proprietary ones. Source: NVIDIA's driver installation guide for Linux.
 """
 
@@ -20,11 +20,11 @@ REPOSITORIES: t.Final = {
     ("Ubuntu", "24.04"): "ubuntu2404",
     ("Debian", "12"): "debian12",
 }
-#: Linode's own images of distributions; the names of others (private/ID, linode/debian12-kube) do not tell enough.
+#: Linode's images of distributions. Other names (private/ID, linode/debian12-kube) do not contain the distribution.
 _IMAGE: t.Final = re.compile(r"linode/(?P<name>[a-z-]+?)(?P<version>\d[\d.]*)")
 #: First line of /proc/driver/nvidia/version.
 _LOADED: t.Final = re.compile(r"NVRM version: NVIDIA UNIX (Open )?.*?(\d+)\.(\d[\d.]*)")
-#: Packages that hold or pull in proprietary modules; the open ones have "open" in their names.
+#: Packages that contain or require proprietary modules; the names of the open ones contain "open".
 _PROPRIETARY: t.Final = re.compile(
     r"(cuda-drivers(-\d+)?|nvidia-driver(-\d+)?(-server)?|nvidia-dkms(-\d+)?(-server)?|nvidia-kernel-dkms|"
     r"nvidia-kernel-source(-\d+)?(-server)?|linux-modules-nvidia-\d+(?!.*open).*)"
@@ -34,7 +34,11 @@ _KERNEL_IMAGE: t.Final = re.compile(r"linux-image-(?:unsigned-)?(\d\S+)")
 
 @dataclass
 class HostPlan:
-    """``driver``: ``right``, ``install`` or ``replace``. ``refused`` says why nothing may be done, with the way out."""
+    """Driver packages, and reasons for reboots.
+
+    ``driver``: ``right``, ``install`` or ``replace``. ``refused``: errors with their solution; if there are any, the
+    host must not be changed.
+    """
 
     driver: str = "right"
     loaded: str | None = None
@@ -51,12 +55,12 @@ class HostPlan:
 
 
 def image_error(image: str) -> str:
-    """Why a Linode image cannot be prepared, empty where it can or where its name does not tell its distribution."""
+    """Return why a Linode image is not supported; empty if it is, or if its name contains no distribution."""
     match = _IMAGE.fullmatch(image.strip().lower())
     if match is None or (match["name"].capitalize(), match["version"]) in REPOSITORIES:
         return ""
-    known = ", ".join(f"linode/{name.lower()}{version}" for name, version in REPOSITORIES)
-    return f"image {image!r} is not supported; the role knows {known}, and images of your own"
+    supported = ", ".join(f"linode/{name.lower()}{version}" for name, version in REPOSITORIES)
+    return f"image {image!r} is not supported, must be one of {supported}, or a custom image"
 
 
 def host_plan(
@@ -67,47 +71,47 @@ def host_plan(
     branch: int,
     replace: bool = False,
 ) -> HostPlan:
-    """What to do on a host.
+    """Return the plan for one host.
 
     :param facts: ``distribution``, ``distribution_version``, ``kernel`` as Ansible gathers them.
     :param packages: names of the installed packages.
-    :param driver_text: content of /proc/driver/nvidia/version, empty where there is none.
+    :param driver_text: content of /proc/driver/nvidia/version, empty if no driver is loaded.
     :param modules_text: content of /proc/modules.
-    :param branch: driver branch to run, such as 580.
-    :param replace: whether a driver of another kind or branch may be removed.
+    :param branch: driver branch to install, such as 580.
+    :param replace: whether a proprietary driver, or one of another branch, may be removed.
     """
     installed = list(packages)
     loaded = _LOADED.search(driver_text)
-    shown = f"{loaded[2]}.{loaded[3]} ({'open' if loaded[1] else 'proprietary'})" if loaded else None
+    label = f"{loaded[2]}.{loaded[3]} ({'open' if loaded[1] else 'proprietary'})" if loaded else None
     proprietary = sorted(name for name in installed if _PROPRIETARY.fullmatch(name))
     if loaded and loaded[1] and int(loaded[2]) == branch:
-        return HostPlan(loaded=shown)
-    plan = HostPlan(driver="install", loaded=shown)
-    _distribution(plan, facts)
-    _kernel(plan, str(facts["kernel"]), installed)
+        return HostPlan(loaded=label)
+    plan = HostPlan(driver="install", loaded=label)
+    _choose_repository(plan, facts)
+    _choose_kernel(plan, str(facts["kernel"]), installed)
     if proprietary or loaded:
-        _foreign(plan, loaded, proprietary, installed, branch, replace)
+        _replace_driver(plan, loaded, proprietary, installed, branch, replace)
     plan.install = [f"nvidia-driver-pinning-{branch}", "nvidia-open"]
-    old = {line.split()[0] for line in modules_text.splitlines() if line.strip()} & {"nvidia", "nouveau"}
-    if old:
-        plan.reboot_after = f"the module {', '.join(sorted(old))} is loaded and has to make room"
+    old_modules = {line.split()[0] for line in modules_text.splitlines() if line.strip()} & {"nvidia", "nouveau"}
+    if old_modules:
+        plan.reboot_after = f"the kernel module {', '.join(sorted(old_modules))} is loaded and must be replaced"
     return plan
 
 
-def _distribution(plan: HostPlan, facts: Mapping[str, t.Any]) -> None:
+def _choose_repository(plan: HostPlan, facts: Mapping[str, t.Any]) -> None:
     name, version = str(facts["distribution"]), str(facts["distribution_version"])
     key = (name, version if name == "Ubuntu" else version.partition(".")[0])
     plan.repository = REPOSITORIES.get(key)
     if plan.repository is None:
-        known = ", ".join(" ".join(pair) for pair in REPOSITORIES)
-        plan.refused.append(f"{name} {version} is not supported; the role knows {known}")
+        supported = ", ".join(" ".join(pair) for pair in REPOSITORIES)
+        plan.refused.append(f"{name} {version} is not supported, must be one of {supported}")
 
 
-def _kernel(plan: HostPlan, running: str, installed: list[str]) -> None:
+def _choose_kernel(plan: HostPlan, running: str, installed: list[str]) -> None:
     if "linode" in running:
         plan.refused.append(
-            f"kernel {running} is Linode's own, for which there are no headers: choose the kernel GRUB 2 in the "
-            "configuration profile of the Linode and boot again"
+            f"kernel {running} is a Linode kernel, which has no headers package: select the kernel GRUB 2 in the "
+            "configuration profile of the Linode and reboot"
         )
     plan.headers = f"linux-headers-{running}"
     images = [match[1] for name in installed if (match := _KERNEL_IMAGE.fullmatch(name))]
@@ -117,7 +121,7 @@ def _kernel(plan: HostPlan, running: str, installed: list[str]) -> None:
         plan.headers = f"linux-headers-{newest}"
 
 
-def _foreign(
+def _replace_driver(
     plan: HostPlan,
     loaded: re.Match[str] | None,
     proprietary: list[str],
@@ -125,7 +129,7 @@ def _foreign(
     branch: int,
     replace: bool,
 ) -> None:
-    """Another driver is there: never mixed with ours, removed only when asked."""
+    """Plan the removal of another driver, which must not be mixed with the open one, if ``replace`` allows it."""
     plan.driver = "replace"
     plan.remove = proprietary
     if loaded and not proprietary and not any(name.startswith("nvidia-") for name in installed):
@@ -133,15 +137,16 @@ def _foreign(
             f"driver {plan.loaded} was not installed from packages: remove it with nvidia-uninstall, then run again"
         )
     elif not replace:
-        what = f"driver {plan.loaded} is loaded" if loaded else f"proprietary driver packages: {', '.join(proprietary)}"
-        keep = f", or gpu_host_driver_branch: {loaded[2]} to keep it" if loaded and loaded[1] else ""
+        packages = f"proprietary driver packages are installed ({', '.join(proprietary)})"
+        driver = f"driver {plan.loaded} is loaded" if loaded else packages
+        keep = f", gpu_host_driver_branch: {loaded[2]} to keep it" if loaded and loaded[1] else ""
         plan.refused.append(
-            f"{what}, and open modules of branch {branch} are wanted. "
-            f"Set gpu_host_replace_driver: true to replace it{keep}, or gpu_host_driver: false to leave drivers alone"
+            f"{driver}, but open modules of branch {branch} are required. "
+            f"Set gpu_host_replace_driver: true to replace it{keep}, or gpu_host_driver: false to skip the driver"
         )
 
 
 def _natural(version: str) -> list[tuple[int, int, str]]:
-    """Sort key under which 6.1.0-9 comes before 6.1.0-30."""
+    """Return a sort key that orders 6.1.0-9 before 6.1.0-30."""
     parts = re.findall(r"\d+|[a-z]+", version)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

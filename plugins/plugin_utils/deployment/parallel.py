@@ -1,18 +1,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which parallel sizes a model gets on the GPUs of one node, why, and why others cannot work."""
+"""Choose the parallel sizes of a model on the GPUs of one node."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape, fits, neighbours
 
 
 @dataclass(frozen=True)
 class Parallel:
-    """Parallel sizes with the reason; ``refused`` says why they cannot work, ``offer`` what would use more GPUs."""
+    """Parallel sizes with a reason. ``refused``: why they cannot work; ``offer``: how to use the idle GPUs."""
 
     tensor: int
     pipeline: int
@@ -29,50 +29,72 @@ class Parallel:
 def choose_parallel(
     shape: ModelShape, gpus: int, tensor: int | None = None, pipeline: int | None = None, data: int | None = None
 ) -> Parallel:
-    """Tensor-, pipeline- and data-parallel sizes for ``gpus`` GPUs; what the user gave is kept.
+    """Return tensor-, pipeline- and data-parallel sizes for ``gpus`` GPUs; sizes that the user set are kept.
 
-    Without a tensor-parallel size it is the largest that the model's heads allow in the GPUs that are left for one
-    pipeline stage of one replica. A ``gpus`` of 0 means a server on the CPU: one rank unless the user says more.
+    The default tensor-parallel size is the largest that the model's attention heads allow on the GPUs of one pipeline
+    stage of one replica. If ``gpus`` is 0, the server runs on the CPU, with one rank by default.
     """
     stages, replicas = pipeline or 1, data or 1
-    heads = f"{shape.attention_heads} attention heads" if shape.attention_heads else "heads unknown"
-    if tensor is not None:
-        chosen = Parallel(tensor, stages, replicas, "vllm_tensor_parallel_size is set")
-        if not fits(shape, tensor):
-            below, above = neighbours(shape, tensor)
-            near = " or ".join(str(size) for size in (below, above) if size)
-            return _refuse(chosen, f"tensor parallel size {tensor} does not divide {heads}; {near} would")
+    if tensor is None:
+        size, why = _largest_size(shape, gpus, stages * replicas)
+        sizes = Parallel(size, stages, replicas, why)
+        refused = _too_many(sizes, gpus)
     else:
-        room = max(gpus // (stages * replicas), 1)
-        size = next(size for size in range(room, 0, -1) if size == 1 or fits(shape, size))
-        why = f"{size} of {gpus} GPUs, {heads}" if gpus else "no GPU: one rank"
-        if room != size:
-            why += f" ({room} does not divide them)"
-        chosen = Parallel(size, stages, replicas, why)
-    product = f"tensor {chosen.tensor} x pipeline {stages} x data {replicas} is {chosen.gpus} GPUs"
-    if gpus and chosen.gpus > gpus:
-        return _refuse(chosen, f"{product}, the node has {gpus}")
-    if tensor is not None and gpus % chosen.gpus:
-        better = [size for size in range(tensor + 1, gpus + 1) if gpus % (size * stages * replicas) == 0]
-        better = [size for size in better if fits(shape, size)]
-        if better:
-            return _refuse(
-                chosen,
-                f"{product}, the node has {gpus}, and no second copy fits the rest: vllm_tensor_parallel_size: "
-                f"{better[0]} uses all of them; to leave some free, say which to use, as in vllm_gpus: "
-                + ",".join(map(str, range(chosen.gpus))),
-            )
-    spare = gpus // chosen.gpus if gpus else 1
-    if spare > 1 or (gpus and chosen.gpus < gpus):
-        offer = f"{gpus - chosen.gpus} of {gpus} GPUs stay idle"
-        if spare > 1:
-            offer += (
-                f"; vllm_data_parallel_size: {replicas * spare} would use them as a copy each, or "
-                f"vllm_pipeline_parallel_size: {stages * spare} to split a model that does not fit otherwise"
-            )
-        return Parallel(chosen.tensor, stages, replicas, chosen.why, offer=offer)
-    return chosen
+        sizes = Parallel(tensor, stages, replicas, "vllm_tensor_parallel_size is set")
+        refused = _indivisible(sizes, shape) or _too_many(sizes, gpus) or _wasteful(sizes, shape, gpus)
+    return replace(sizes, refused=refused) if refused else replace(sizes, offer=_offer(sizes, gpus))
 
 
-def _refuse(parallel: Parallel, reason: str) -> Parallel:
-    return Parallel(parallel.tensor, parallel.pipeline, parallel.data, parallel.why, refused=reason)
+def _largest_size(shape: ModelShape, gpus: int, groups: int) -> tuple[int, str]:
+    """Return the largest tensor-parallel size for ``groups`` groups of ranks, and the reason."""
+    available = max(gpus // groups, 1)
+    size = next(size for size in range(available, 0, -1) if size == 1 or fits(shape, size))
+    why = f"{size} of {gpus} GPUs, {_heads(shape)}" if gpus else "no GPU: one rank"
+    return size, why if size == available else f"{why} ({available} does not divide them)"
+
+
+def _heads(shape: ModelShape) -> str:
+    return f"{shape.attention_heads} attention heads" if shape.attention_heads else "heads unknown"
+
+
+def _product(sizes: Parallel, gpus: int) -> str:
+    product = f"tensor {sizes.tensor} x pipeline {sizes.pipeline} x data {sizes.data}"
+    return f"{product} needs {sizes.gpus} GPUs, the node has {gpus}"
+
+
+def _indivisible(sizes: Parallel, shape: ModelShape) -> str | None:
+    if fits(shape, sizes.tensor):
+        return None
+    valid = " or ".join(str(size) for size in neighbours(shape, sizes.tensor) if size)
+    return f"tensor parallel size {sizes.tensor} does not divide {_heads(shape)}; {valid} would"
+
+
+def _too_many(sizes: Parallel, gpus: int) -> str | None:
+    return _product(sizes, gpus) if gpus and sizes.gpus > gpus else None
+
+
+def _wasteful(sizes: Parallel, shape: ModelShape, gpus: int) -> str | None:
+    """Return an error if a larger tensor-parallel size uses all GPUs, and the idle ones cannot hold a replica."""
+    if gpus % sizes.gpus == 0:
+        return None
+    for size in range(sizes.tensor + 1, gpus + 1):
+        if gpus % (size * sizes.pipeline * sizes.data) == 0 and fits(shape, size):
+            return (
+                f"{_product(sizes, gpus)}, and the idle GPUs are too few for another replica. "
+                f"Set vllm_tensor_parallel_size: {size} to use all of them, or leave GPUs free explicitly, as in "
+                f"vllm_gpus: {','.join(map(str, range(sizes.gpus)))}"
+            )
+    return None
+
+
+def _offer(sizes: Parallel, gpus: int) -> str | None:
+    if sizes.gpus >= gpus:
+        return None
+    offer = f"{gpus - sizes.gpus} of {gpus} GPUs stay idle"
+    copies = gpus // sizes.gpus
+    if copies > 1:
+        offer += (
+            f"; set vllm_data_parallel_size: {sizes.data * copies} to run more replicas, or "
+            f"vllm_pipeline_parallel_size: {sizes.pipeline * copies} for a model that does not fit otherwise"
+        )
+    return offer

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the role's variables, the node's GPUs and the model's shape to one plan: arguments, environment, container.
+"""Plan a deployment: from the role's variables, the node's GPUs and the model's shape to a container.
 
-Pure: nothing here touches a node. A plan with ``refused`` must not be started; it says what to write instead.
+Pure: nothing here touches a node. A plan with ``refused`` must not be started; the texts name what to change.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.parallel import Parallel, choose_parallel
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import argument_names, profiles
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import nccl_settings
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import NcclSettings, nccl_settings
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review import review, review_memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import parse_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 
-#: Port of the server within its container; the published port is the user's.
+#: Port of the server inside the container; the user chooses the published port.
 INNER_PORT: t.Final = 8000
-#: Where the model cache and the secrets lie in the container.
+#: Directories of the model cache and of the mounted files inside the container.
 INNER_CACHE: t.Final = "/root/.cache/huggingface"
 INNER_FILES: t.Final = "/run/multigpu"
-#: Mounted over nothing, and called vllm, so that a process table and ``docker inspect`` show ``vllm serve MODEL ...``.
-ENTRYPOINT: t.Final = f"{INNER_FILES}/bin/vllm"
-#: Options that a user has variables for; they belong to vLLM under the same names.
+#: vLLM arguments that are role variables of the same name.
 OPTIONS: t.Final = (
     "served_model_name",
     "revision",
@@ -45,25 +43,31 @@ OPTIONS: t.Final = (
     "gpu_memory_utilization",
     "kv_cache_dtype",
 )
-#: Arguments that would show a secret in the process list, and what to use instead.
+#: Arguments that would expose a secret in the process list, and the variable to use instead.
 SECRET_ARGUMENTS: t.Final = {"api_key": "vllm_api_key", "hf_token": "vllm_hf_token"}
+#: Environment variables that would expose a secret in ``docker inspect``, and the variable to use instead.
 SECRET_VARIABLES: t.Final = {
     "VLLM_API_KEY": "vllm_api_key",
     "HF_TOKEN": "vllm_hf_token",
     "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
 }
-#: Arguments that would take the server away from where the role publishes and watches it, and what to use instead.
-ROLES_OWN: t.Final = {
-    "host": "the server listens on every address within its container; vllm_bind_address is what is published",
-    "port": "the server listens on a port of its own within its container; vllm_port is what is published",
-    "uds": "the server is published as a port (vllm_bind_address, vllm_port)",
-    "ssl_certfile": "the node speaks HTTP to the server; put a proxy that speaks TLS before it",
-    "ssl_keyfile": "the node speaks HTTP to the server; put a proxy that speaks TLS before it",
-    "headless": "the start is watched through the API, which such a server does not have",
+#: Arguments that the role sets itself, because it publishes and watches the server, and what to use instead.
+RESERVED_ARGUMENTS: t.Final = {
+    "host": "the server listens on all addresses of its container; set vllm_bind_address instead",
+    "port": "the server's port inside the container is fixed; set vllm_port instead",
+    "uds": "the role publishes the server as a port; set vllm_bind_address and vllm_port instead",
+    "ssl_certfile": "the role reaches the server through HTTP; put a TLS proxy in front of it",
+    "ssl_keyfile": "the role reaches the server through HTTP; put a TLS proxy in front of it",
+    "headless": "the role watches the start through the API, which a headless server does not have",
 }
-#: Arguments of a server whose ranks are on several nodes: its sizes say nothing about the GPUs of this one.
-SEVERAL_NODES: t.Final = ("nnodes", "data_parallel_size_local", "data_parallel_start_rank", "data_parallel_address")
-#: Settings that are numbers; where they come from a command line (``-e vllm_port=8001``) they are texts.
+#: Arguments of a server with ranks on several nodes, whose sizes do not depend on the GPUs of this node.
+MULTI_NODE_ARGUMENTS: t.Final = (
+    "nnodes",
+    "data_parallel_size_local",
+    "data_parallel_start_rank",
+    "data_parallel_address",
+)
+#: Numeric variables, which are texts if they come from a command line (``-e vllm_port=8001``).
 NUMBERS: t.Final[dict[str, type[int] | type[float]]] = {
     "tensor_parallel_size": int,
     "pipeline_parallel_size": int,
@@ -75,17 +79,18 @@ NUMBERS: t.Final[dict[str, type[int] | type[float]]] = {
     "port": int,
 }
 SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-_EVERYWHERE: t.Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-#: vLLM's own images, and the version in their tags; other images count as they like.
-_STOCK: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*(?:[:@]|$)")
-_TAGGED: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+\.\d[\w.]*)")
-#: How Docker and NVIDIA name a GPU, beside its index.
+#: Addresses that stand for all addresses of a host, and the loopback address of their family.
+WILDCARD_ADDRESSES: t.Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+#: vLLM's own images, whose tags start with the vLLM version. Tags of other images are arbitrary.
+_VLLM_IMAGE: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*(?:[:@]|$)")
+_VLLM_IMAGE_VERSION: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+\.\d[\w.]*)")
+#: GPU ids of Docker and NVIDIA, an alternative to the index.
 _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
 
 
 @dataclass
 class DeploymentPlan:
-    """``arguments`` and ``environment`` with reasons, ``refused`` and ``warnings`` in words, ``container`` to start."""
+    """A deployment: settings with reasons, errors (``refused``), warnings, and the container to start."""
 
     parallel: Parallel
     arguments: list[Setting]
@@ -112,60 +117,39 @@ class DeploymentPlan:
 
 
 def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping[str, t.Any]) -> DeploymentPlan:
-    """The plan for one node.
+    """Return the plan for one node.
 
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
     :param gpu: the fact ``gpu`` of ``gpu_facts``.
-    :param model: ``attention_heads``, ``kv_heads``, ``num_layers``; ``None`` or absent where unknown.
-    :raises ValueError: if the profile is unknown.
+    :param model: ``attention_heads``, ``kv_heads``, ``num_layers``; ``None`` or absent if unknown.
+    :raises ValueError: if a variable is invalid or the profile is unknown.
     """
-    settings = _numbers(settings)
-    version, refused = _version(settings)
-    shape = ModelShape(*(model.get(key) for key in ("attention_heads", "kv_heads", "num_layers")))
-    wanted = _wanted_gpus(settings)
-    gpus, problems = _usable(wanted, gpu)
-    extra = _words(settings.get("extra_args"))
-    given = argument_names.with_full_names(engine_args.parse_options(extra), version)
-    parallel = _parallel(shape, gpus, settings, given)
-    refused += [*problems, *([parallel.refused] if parallel.refused else [])]
-    nccl = nccl_settings(
-        _topology_of(wanted, gpu),
-        parallel.tensor * parallel.pipeline if gpus else 1,
-        version or (),
-        settings.get("nccl_bandwidth"),
-        settings.get("infiniband"),
-        settings.get("nccl_debug") or "INFO",
-        parallel.data,
-    )
-    arguments = _arguments(settings, version or (), gpu, parallel, nccl.arguments, given)
-    environment = _environment(settings, nccl.environment)
-    refused += _refused(settings, extra, given)
-    unknown = argument_names.unknown_arguments([*argument_names.long_options(extra), *_names(arguments)], version)
-    # Another image than vLLM's own may hold a vLLM that knows more.
-    stock = _STOCK.search(str(settings["image"])) is not None
-    own = {*given, *(settings.get("environment") or {})}
-    measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - own
-    verdicts = [
-        *review(_effective(arguments, given), _pairs(environment), str(settings["version"]), measured),
-        *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
-    ]
-    return DeploymentPlan(
+    settings = _parse_numbers(settings)
+    version, version_errors = _check_version(settings)
+    extra_words = _split_extra_args(settings.get("extra_args"))
+    extra_options = argument_names.with_full_names(engine_args.parse_options(extra_words), version)
+    selected = _selected_gpus(settings.get("gpus"))
+    gpu_count, gpu_errors = _check_gpus(selected, gpu)
+    parallel = _choose_sizes(model, gpu_count, settings, extra_options)
+    nccl = _nccl_settings(settings, version, selected, gpu, parallel, gpu_count)
+    deployment = DeploymentPlan(
         parallel=parallel,
-        arguments=arguments,
-        environment=environment,
+        arguments=_arguments(settings, version, gpu, parallel, nccl.arguments, extra_options),
+        environment=_environment(settings, nccl.environment),
         note=nccl.note,
-        refused=[*refused, *(unknown if stock else []), *(verdict.text for verdict in verdicts if verdict.fatal)],
-        warnings=[
-            *([parallel.offer] if parallel.offer else []),
-            *([] if stock else unknown),
-            *(verdict.text for verdict in verdicts if not verdict.fatal),
-        ],
-        container=_container(settings, wanted, arguments, extra, environment),
+        refused=[*version_errors, *gpu_errors, *filter(None, [parallel.refused])],
+        warnings=[*filter(None, [parallel.offer])],
     )
+    deployment.refused += _check_arguments(settings, extra_words, extra_options)
+    deployment.refused += _check_address(settings)
+    _check_names(deployment, settings, version, extra_words)
+    _check_known_issues(deployment, settings, extra_options, nccl)
+    deployment.container = _container(settings, selected, deployment, extra_words)
+    return deployment
 
 
 def command_line(arguments: Sequence[Setting]) -> list[str]:
-    """``--name value`` words; switches have none, lists repeat their values, mappings are JSON."""
+    """Return ``--name value`` words: switches have no value, lists repeat theirs, mappings are JSON."""
     words: list[str] = []
     for setting in arguments:
         flag = "--" + setting.name.replace("_", "-")
@@ -183,115 +167,136 @@ def command_line(arguments: Sequence[Setting]) -> list[str]:
 
 
 def base_url(bind_address: str, port: int | str) -> str:
-    """Where a node itself reaches what it publishes; an address that listens everywhere listens on loopback too."""
-    address = _address(bind_address)
-    return f"http://{_bracketed(_EVERYWHERE.get(address, address))}:{port}"
+    """Return the URL under which a node reaches its own server; a wildcard address includes loopback."""
+    address = _normalise_address(bind_address)
+    return f"http://{_bracketed(WILDCARD_ADDRESSES.get(address, address))}:{port}"
 
 
 def fingerprint(container: Mapping[str, t.Any]) -> str:
-    """One short word for everything that a restart would change; it holds no secret, as ``container`` holds none."""
+    """Return a hash of everything that requires a restart if it changes. ``container`` holds no secret."""
     return hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _numbers(settings: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """``settings`` with numbers where numbers are meant; an empty text is a setting that is not set.
+def _parse_numbers(settings: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return ``settings`` with numeric variables as numbers and empty texts as ``None``.
 
-    :raises ValueError: for what is no such number.
+    :raises ValueError: if a numeric variable is not a number.
     """
-    found = {name: None if value == "" else value for name, value in settings.items()}
-    for name, kind in NUMBERS.items():
-        if found.get(name) is not None:
+    parsed: dict[str, t.Any] = {name: None if value == "" else value for name, value in settings.items()}
+    for name, number_type in NUMBERS.items():
+        value: t.Any = parsed.get(name)
+        if value is not None:
             try:
-                found[name] = kind(found[name])
+                parsed[name] = number_type(value)
             except (TypeError, ValueError) as error:
-                what = "whole number" if kind is int else "number"
-                raise ValueError(f"vllm_{name}: {found[name]!r} is no {what}") from error
-    return found
+                kind = "whole number" if number_type is int else "number"
+                raise ValueError(f"vllm_{name} must be a {kind}, got {value!r}") from error
+    return parsed
 
 
-def _version(settings: Mapping[str, t.Any]) -> tuple[tuple[int, ...] | None, list[str]]:
-    """The version, and what is wrong with it or with an image that names another one."""
-    given = settings["version"]
-    version = parse_version(given) if isinstance(given, str) else None
+def _check_version(settings: Mapping[str, t.Any]) -> tuple[Version | None, list[str]]:
+    """Return the version, and errors in it, such as an image of another version."""
+    text = settings["version"]
+    version = parse_version(text) if isinstance(text, str) else None
     if version is None:
-        return None, [f"vllm_version {given!r} is no version; write it in quotes and in full, as '0.32.0'"]
-    if given.startswith("v"):
-        return version, [f"vllm_version is written without the v: {given[1:]}"]
-    tag = _TAGGED.search(str(settings["image"]))
+        return None, [f"vllm_version must be a full version in quotes, such as '0.32.0', got {text!r}"]
+    if text.startswith("v"):
+        return version, [f"vllm_version must not start with v: write {text[1:]}"]
+    tag = _VLLM_IMAGE_VERSION.search(str(settings["image"]))
     if tag and parse_version(tag[1]) != version:
         return version, [
-            f"vllm_image {settings['image']} is not vllm_version {given}, against which all settings are checked: "
-            f"set vllm_version: {tag[1].removeprefix('v')}, or leave vllm_image as it is"
+            f"vllm_image {settings['image']} does not match vllm_version {text}, which all settings are checked for: "
+            f"set vllm_version: {tag[1].removeprefix('v')}, or leave vllm_image at its default"
         ]
     return version, []
 
 
-def _words(extra: t.Any) -> list[str]:
-    """:raises ValueError: for what is not as on a command line."""
+def _split_extra_args(extra: t.Any) -> list[str]:
+    """:raises ValueError: if ``extra`` is not a text in shell syntax."""
     if not isinstance(extra or "", str):
-        raise ValueError("vllm_extra_args is one text as on a command line, not a list")
+        raise ValueError("vllm_extra_args must be a string in command-line syntax, not a list")
     try:
         return shlex.split(extra or "")
     except ValueError as error:
-        raise ValueError(f"vllm_extra_args: {error}") from error
+        raise ValueError(f"invalid vllm_extra_args: {error}") from error
 
 
-def _parallel(shape: ModelShape, gpus: int, settings: Mapping[str, t.Any], given: Mapping[str, t.Any]) -> Parallel:
-    """The sizes of the role's variables, or of ``vllm_extra_args`` where they are there.
+def _choose_sizes(
+    model: Mapping[str, t.Any], gpu_count: int, settings: Mapping[str, t.Any], extra_options: Mapping[str, t.Any]
+) -> Parallel:
+    """Return the parallel sizes; those in ``vllm_extra_args`` take precedence over the role's variables.
 
-    :raises ValueError: for a size that is no number, or none of GPUs.
+    :raises ValueError: if a size is not a positive number.
     """
-    extra = {name: given[name] for name in SIZES if name in given}
-    sizes = _numbers({name: extra.get(name, settings.get(name)) for name in SIZES})
+    shape = ModelShape(*(model.get(key) for key in ("attention_heads", "kv_heads", "num_layers")))
+    extra = {name: extra_options[name] for name in SIZES if name in extra_options}
+    sizes = _parse_numbers({name: extra.get(name, settings.get(name)) for name in SIZES})
     for name, size in sizes.items():
         if size is not None and size < 1:
-            raise ValueError(f"vllm_{name}: {size} is no number of GPUs")
-    # Ranks on other nodes have GPUs of their own, which nobody counts here.
-    elsewhere = sizes[SIZES[0]] is not None and any(name in given for name in SEVERAL_NODES)
-    found = choose_parallel(shape, 0 if elsewhere else gpus, *sizes.values())
-    return replace(found, why="vllm_extra_args sets it") if SIZES[0] in extra else found
+            raise ValueError(f"vllm_{name} must be at least 1, got {size}")
+    tensor_name = SIZES[0]
+    # Some ranks use GPUs of other nodes, so the number of GPUs here does not limit the sizes.
+    multi_node = sizes[tensor_name] is not None and any(name in extra_options for name in MULTI_NODE_ARGUMENTS)
+    parallel = choose_parallel(shape, 0 if multi_node else gpu_count, *sizes.values())
+    return replace(parallel, why="vllm_extra_args sets it") if tensor_name in extra else parallel
 
 
-def _wanted_gpus(settings: Mapping[str, t.Any]) -> list[str] | None:
-    """The GPUs that the container gets, by index or id; ``None`` for all of them."""
-    value = settings.get("gpus")
-    # An inventory in INI form makes a tuple of 0,1 and a number of 0.
-    words = [str(each) for each in value] if isinstance(value, (list, tuple)) else str(value or "").split(",")
-    words = [word.strip() for word in (["0"] if value == 0 else words) if word.strip()]
-    if [word.lower() for word in words] == ["none"]:
+def _selected_gpus(value: t.Any) -> list[str] | None:
+    """Return the indexes or ids in ``vllm_gpus``, or ``None`` for all GPUs."""
+    # An INI inventory parses 0,1 as a tuple and 0 as a number.
+    items = [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value or "").split(",")
+    items = [item.strip() for item in (["0"] if value == 0 else items) if item.strip()]
+    if [item.lower() for item in items] == ["none"]:
         return []
-    return None if not words or [word.lower() for word in words] == ["all"] else words
+    return None if not items or [item.lower() for item in items] == ["all"] else items
 
 
-def _usable(wanted: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> tuple[int, list[str]]:
-    """How many GPUs the container gets, and what is wrong with them."""
-    if wanted == []:
+def _check_gpus(selected: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> tuple[int, list[str]]:
+    """Return the number of GPUs of the container, and errors in the selection or on the node."""
+    if selected == []:
         return 0, []
     count, expected = gpu.get("count") or 0, gpu.get("expected_count")
-    problems = []
+    errors = []
     if expected and count != expected:
-        problems.append(
-            f"the node has {count} GPUs and should have {expected}; see multigpu.vllm.validate --tags hardware"
-        )
+        errors.append(f"the node has {count} of {expected} GPUs; run multigpu.vllm.validate --tags hardware")
     elif not count:
-        problems.append("the node shows no GPU; role gpu_host installs the driver, vllm_gpus: none deploys without one")
-    for word in wanted or ():
-        if not word.isdigit() and not _GPU_ID.fullmatch(word):
-            problems.append(f"vllm_gpus: {word!r} is no GPU; write all, none, or indexes as 0,1")
-        elif count and word.isdigit() and int(word) >= count:
-            problems.append(f"vllm_gpus: there is no GPU {word}; the node has 0 to {count - 1}")
-    if wanted and len(set(wanted)) < len(wanted):
-        problems.append(f"vllm_gpus: {','.join(wanted)} names a GPU twice")
-    return (count if wanted is None else len(wanted)), problems
+        errors.append("the node has no GPU: install the driver with role gpu_host, or set vllm_gpus: none")
+    for item in selected or ():
+        if not item.isdigit() and not _GPU_ID.fullmatch(item):
+            errors.append(f"vllm_gpus must be all, none, or indexes such as 0,1, got {item!r}")
+        elif count and item.isdigit() and int(item) >= count:
+            errors.append(f"vllm_gpus: unknown GPU {item}, the node has 0 to {count - 1}")
+    if selected and len(set(selected)) < len(selected):
+        errors.append(f"vllm_gpus must not contain a GPU twice, got {','.join(selected)}")
+    return (count if selected is None else len(selected)), errors
 
 
-def _topology_of(wanted: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> Mapping[str, t.Any] | None:
-    """The topology between the GPUs that the container gets, in its order; ``None`` where one is not known by name."""
-    topology = gpu.get("topology")
-    if not wanted or not topology:
-        return t.cast("Mapping[str, t.Any] | None", topology)
-    places = {str(device.get("uuid")): place for place, device in enumerate(gpu.get("devices") or ())}
-    indexes = [int(word) if word.isdigit() else places.get(word) for word in wanted]
+def _nccl_settings(
+    settings: Mapping[str, t.Any],
+    version: Version | None,
+    selected: Sequence[str] | None,
+    gpu: Mapping[str, t.Any],
+    parallel: Parallel,
+    gpu_count: int,
+) -> NcclSettings:
+    return nccl_settings(
+        _topology_of(selected, gpu),
+        parallel.tensor * parallel.pipeline if gpu_count else 1,
+        version or (),
+        settings.get("nccl_bandwidth"),
+        settings.get("infiniband"),
+        settings.get("nccl_debug") or "INFO",
+        parallel.data,
+    )
+
+
+def _topology_of(selected: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> Mapping[str, t.Any] | None:
+    """Return the topology of the container's GPUs, in their order, or ``None`` if one is unknown."""
+    topology: Mapping[str, t.Any] | None = gpu.get("topology")
+    if not selected or not topology:
+        return topology
+    index_of = {str(device.get("uuid")): index for index, device in enumerate(gpu.get("devices") or ())}
+    indexes = [int(item) if item.isdigit() else index_of.get(item) for item in selected]
     if None in indexes:
         return None
     parts = {}
@@ -301,124 +306,140 @@ def _topology_of(wanted: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> Mapp
     return {**topology, **parts}
 
 
-def _cell(rows: Sequence[Sequence[str | None]], row: int, column: int) -> str | None:
-    return rows[row][column] if row < len(rows) and column < len(rows[row]) else None
+def _cell(rows: Sequence[Sequence[str | None]], row: int | None, column: int | None) -> str | None:
+    if row is None or column is None or row >= len(rows) or column >= len(rows[row]):
+        return None
+    return rows[row][column]
 
 
 def _arguments(
     settings: Mapping[str, t.Any],
-    version: tuple[int, ...],
+    version: Version | None,
     gpu: Mapping[str, t.Any],
     parallel: Parallel,
     nccl: Sequence[Setting],
-    given: Mapping[str, t.Any],
+    extra_options: Mapping[str, t.Any],
 ) -> list[Setting]:
-    """Own arguments in a fixed order: server, sizes, preset, variables. ``vllm_extra_args`` goes before all of them."""
-    names = [str(device.get("name") or "") for device in gpu.get("devices") or ()]
+    """Return the role's arguments: server, sizes, profile, NCCL, variables. Later ones take precedence.
+
+    Arguments that are also in ``vllm_extra_args`` are left out.
+    """
+    gpu_names = [str(device.get("name") or "") for device in gpu.get("devices") or ()]
     profile = settings.get("profile") or "none"
-    preset = [] if profile == "none" else profiles.settings_of(profile, version, names)
-    found = {
-        setting.name: setting
-        for setting in (
-            Setting("host", "0.0.0.0", "Within the container; vllm_bind_address is what is published."),
-            Setting("port", INNER_PORT, "Within the container; vllm_port is what is published."),
-            Setting("tensor_parallel_size", parallel.tensor, parallel.why),
-            *_more_than_one("pipeline_parallel_size", parallel.pipeline),
-            *_more_than_one("data_parallel_size", parallel.data),
-            *preset,
-            *nccl,
-        )
-    }
-    for name in OPTIONS:
-        if settings.get(name) is not None:
-            found[name] = Setting(name, settings[name], f"vllm_{name} is set")
-    return [setting for name, setting in found.items() if name not in given]
+    candidates = [
+        Setting("host", "0.0.0.0", "Inside the container; vllm_bind_address is published."),
+        Setting("port", INNER_PORT, "Inside the container; vllm_port is published."),
+        Setting("tensor_parallel_size", parallel.tensor, parallel.why),
+        *_if_parallel("pipeline_parallel_size", parallel.pipeline),
+        *_if_parallel("data_parallel_size", parallel.data),
+        *([] if profile == "none" else profiles.settings_of(profile, version or (), gpu_names)),
+        *nccl,
+        *(Setting(name, settings[name], f"vllm_{name} is set") for name in OPTIONS if settings.get(name) is not None),
+    ]
+    by_name = {setting.name: setting for setting in candidates}
+    return [setting for name, setting in by_name.items() if name not in extra_options]
 
 
-def _more_than_one(name: str, size: int) -> list[Setting]:
+def _if_parallel(name: str, size: int) -> list[Setting]:
     return [Setting(name, size, f"vllm_{name} is set")] if size > 1 else []
 
 
 def _environment(settings: Mapping[str, t.Any], nccl: Sequence[Setting]) -> list[Setting]:
-    found = {setting.name: setting for setting in nccl}
+    """Return the environment; ``vllm_environment`` takes precedence, and removes a variable with ``null``."""
+    by_name = {setting.name: setting for setting in nccl}
     if settings.get("hf_token_file"):
-        found["HF_TOKEN_PATH"] = Setting(
-            "HF_TOKEN_PATH", f"{INNER_FILES}/secrets/hf_token", "The token stands in a file, not in the environment."
+        by_name["HF_TOKEN_PATH"] = Setting(
+            "HF_TOKEN_PATH", f"{INNER_FILES}/secrets/hf_token", "The token is in a file, not in the environment."
         )
     for name, value in (settings.get("environment") or {}).items():
         if value is None:
-            found.pop(name, None)
+            by_name.pop(name, None)
             continue
-        # vLLM and NCCL read switches as numbers: True would be an error for the one and nothing to the other.
+        # vLLM and NCCL parse switches as numbers: vLLM rejects True, NCCL ignores it.
         text = str(int(value)) if isinstance(value, bool) else str(value)
-        found[name] = Setting(name, text, "vllm_environment sets it")
-    return sorted(found.values(), key=lambda setting: setting.name)
+        by_name[name] = Setting(name, text, "vllm_environment sets it")
+    return sorted(by_name.values(), key=lambda setting: setting.name)
 
 
-def _names(settings: Sequence[Setting]) -> list[str]:
-    return [setting.name for setting in settings]
-
-
-def _pairs(environment: Sequence[Setting]) -> dict[str, str]:
-    return {setting.name: setting.value for setting in environment}
-
-
-def _effective(arguments: Sequence[Setting], given: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {**{setting.name: setting.value for setting in arguments}, **given}
-
-
-def _refused(settings: Mapping[str, t.Any], extra: Sequence[str], given: Mapping[str, t.Any]) -> list[str]:
-    """What no version is to be started with."""
-    problems = [
-        f"--{name.replace('_', '-')} in vllm_extra_args would show in the process list; use {variable}"
+def _check_arguments(
+    settings: Mapping[str, t.Any], extra_words: Sequence[str], extra_options: Mapping[str, t.Any]
+) -> list[str]:
+    """Return errors in arguments and variables that are invalid for every vLLM version."""
+    errors = [
+        f"--{name.replace('_', '-')} in vllm_extra_args would be visible in the process list; use {variable}"
         for name, variable in SECRET_ARGUMENTS.items()
-        if name in given
+        if name in extra_options
     ]
-    problems += [
-        f"--{name.replace('_', '-')} in vllm_extra_args: {reason}"
-        for name, reason in ROLES_OWN.items()
-        if name in given
+    errors += [
+        f"--{name.replace('_', '-')} is not allowed in vllm_extra_args: {reason}"
+        for name, reason in RESERVED_ARGUMENTS.items()
+        if name in extra_options
     ]
-    if any(word.partition("=")[0] == "--model" for word in extra):
-        problems.append("--model in vllm_extra_args: vllm serve takes the model from vllm_model alone")
-    problems += [
-        f"{name} in vllm_environment would show in docker inspect; use {variable}"
+    if any(word.partition("=")[0] == "--model" for word in extra_words):
+        errors.append("--model is not allowed in vllm_extra_args: set vllm_model instead")
+    return errors + [
+        f"{name} in vllm_environment would be visible in docker inspect; use {variable}"
         for name, variable in SECRET_VARIABLES.items()
         if (settings.get("environment") or {}).get(name) is not None
     ]
-    address = _address(settings["bind_address"])
+
+
+def _check_address(settings: Mapping[str, t.Any]) -> list[str]:
+    """Return errors in the published address, which must be loopback if there is no API key."""
+    address = _normalise_address(settings["bind_address"])
     try:
         loopback = ipaddress.ip_address(address).is_loopback
     except ValueError:
-        return [*problems, f"vllm_bind_address {address!r} is no address; write it as 127.0.0.1, 0.0.0.0 or ::1"]
-    if not settings.get("api_key_file") and not loopback:
-        problems.append(f"vllm_bind_address {address} is reachable by others: set vllm_api_key, or bind 127.0.0.1")
-    return problems
+        return [f"vllm_bind_address must be an IP address such as 127.0.0.1, 0.0.0.0 or ::1, got {address!r}"]
+    if settings.get("api_key_file") or loopback:
+        return []
+    return [f"vllm_bind_address {address} is reachable from other hosts: set vllm_api_key, or bind to 127.0.0.1"]
 
 
-def _address(bind_address: t.Any) -> str:
-    """Docker publishes on addresses alone."""
-    address = str(bind_address or "").strip().strip("[]")
-    return "127.0.0.1" if address == "localhost" else address
+def _check_names(
+    deployment: DeploymentPlan, settings: Mapping[str, t.Any], version: Version | None, extra_words: Sequence[str]
+) -> None:
+    """Add an error for each unknown argument; a warning if the image is not vLLM's own and may have more."""
+    names = [*argument_names.long_options(extra_words), *(setting.name for setting in deployment.arguments)]
+    is_vllm_image = _VLLM_IMAGE.search(str(settings["image"])) is not None
+    texts = deployment.refused if is_vllm_image else deployment.warnings
+    texts += argument_names.unknown_arguments(names, version)
+
+
+def _check_known_issues(
+    deployment: DeploymentPlan, settings: Mapping[str, t.Any], extra_options: Mapping[str, t.Any], nccl: NcclSettings
+) -> None:
+    """Add an error or a warning for each known issue of the settings."""
+    set_by_user = {*extra_options, *(settings.get("environment") or {})}
+    measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - set_by_user
+    arguments = {**_values(deployment.arguments), **extra_options}
+    for issue in (
+        *review(arguments, _values(deployment.environment), str(settings["version"]), measured),
+        *review_memory(deployment.parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
+    ):
+        (deployment.refused if issue.fatal else deployment.warnings).append(issue.text)
+
+
+def _values(settings: Sequence[Setting]) -> dict[str, t.Any]:
+    return {setting.name: setting.value for setting in settings}
 
 
 def _container(
     settings: Mapping[str, t.Any],
-    wanted: Sequence[str] | None,
-    arguments: Sequence[Setting],
-    extra: Sequence[str],
-    environment: Sequence[Setting],
+    selected: Sequence[str] | None,
+    deployment: DeploymentPlan,
+    extra_words: Sequence[str],
 ) -> dict[str, t.Any]:
-    """What ``community.docker.docker_container`` is to start; holds no secret."""
-    address = _address(settings["bind_address"])
+    """Return the options of ``community.docker.docker_container``; they hold no secret."""
+    address = _normalise_address(settings["bind_address"])
     devices: list[dict[str, t.Any]] = []
-    if wanted != []:
-        ids: dict[str, t.Any] = {"count": -1} if wanted is None else {"device_ids": list(wanted)}
+    if selected != []:
+        ids: dict[str, t.Any] = {"count": -1} if selected is None else {"device_ids": list(selected)}
         devices = [{"driver": "nvidia", "capabilities": [["gpu"]], **ids}]
     return {
         "image": settings["image"],
-        "command": ["serve", settings["model"], *command_line(arguments), *extra],
-        "env": _pairs(environment),
+        "command": ["serve", settings["model"], *command_line(deployment.arguments), *extra_words],
+        "env": _values(deployment.environment),
         "ports": [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
         "base_url": base_url(address, settings["port"]),
         "volumes": [
@@ -436,6 +457,12 @@ def _container(
         },
         "secrets_changed": settings.get("secrets_changed"),
     }
+
+
+def _normalise_address(bind_address: t.Any) -> str:
+    """Return an address that Docker can publish on, as it does not take names."""
+    address = str(bind_address or "").strip().strip("[]")
+    return "127.0.0.1" if address == "localhost" else address
 
 
 def _bracketed(address: str) -> str:

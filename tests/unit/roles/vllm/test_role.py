@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import ENTRYPOINT, INNER_FILES, OPTIONS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import INNER_FILES, OPTIONS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/vllm"
@@ -59,7 +59,7 @@ def test_tasks_that_touch_secrets_are_silent() -> None:
 
 def test_the_entry_point_is_where_the_container_looks_for_it() -> None:
     (container,) = load("tasks/container.yml")
-    assert container["community.docker.docker_container"]["entrypoint"] == [ENTRYPOINT]
+    assert container["community.docker.docker_container"]["entrypoint"] == [f"{INNER_FILES}/bin/vllm"]
     assert f"{INNER_FILES}/secrets/api_key" in (ROLE / "files/vllm").read_text("utf-8")
 
 

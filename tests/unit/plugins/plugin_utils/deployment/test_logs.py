@@ -16,15 +16,15 @@ LOG = [
 
 
 @pytest.mark.parametrize(("part", "kept"), [("all", [0, 1, 2, 3, 4]), ("start", [0, 1, 2]), ("errors", [1, 4])])
-def test_each_part_has_its_lines(part: str, kept: list[int]) -> None:
+def test_part_of_selects_lines(part: str, kept: list[int]) -> None:
     assert part_of(LOG, part) == [LOG[index] for index in kept]
 
 
-def test_a_start_that_never_ended_is_kept_whole() -> None:
+def test_part_of_unfinished_start_is_the_whole_log() -> None:
     assert part_of(LOG[:2], "start") == LOG[:2]
     assert part_of([], "start") == []
 
 
-def test_lines_of_both_streams_are_put_in_order_and_told_once() -> None:
+def test_newer_than_sorts_both_streams_and_drops_known_lines() -> None:
     lines = ["2026-11-23T10:00:03.5Z out", "2026-11-23T10:00:01.5Z old", "2026-11-23T10:00:02.5Z error"]
     assert newer_than(lines, "2026-11-23T10:00:01.5Z") == [lines[2], lines[0]]

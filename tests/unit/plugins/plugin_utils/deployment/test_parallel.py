@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parallel sizes from a model's heads and a node's GPUs."""
+"""Parallel sizes from the attention heads of a model and the GPUs of a node."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.parallel 
     [(40, 8, 1, 1), (40, 8, 2, 2), (40, 8, 4, 4), (40, 8, 8, 8), (14, 2, 4, 2), (12, 4, 4, 4), (9, 3, 4, 3),
      (7, 7, 4, 1), (28, 4, 8, 4), (None, None, 4, 4), (40, 8, 0, 1)],
 )  # fmt: skip
-def test_the_largest_size_that_divides_the_heads(heads: int | None, kv: int | None, count: int, expected: int) -> None:
+def test_choose_parallel_takes_the_largest_size_that_divides_the_heads(
+    heads: int | None, kv: int | None, count: int, expected: int
+) -> None:
     assert choose_parallel(ModelShape(heads, kv), count).tensor == expected
 
 
-def test_gpus_that_stay_idle_are_named_with_what_would_use_them() -> None:
+def test_choose_parallel_offers_sizes_that_use_idle_gpus() -> None:
     chosen = choose_parallel(ModelShape(14, 2), 4)
     assert chosen.refused is None
-    for words in ("2 of 4 GPUs stay idle", "vllm_data_parallel_size: 2", "vllm_pipeline_parallel_size: 2"):
-        assert words in (chosen.offer or "")
+    for text in ("2 of 4 GPUs stay idle", "vllm_data_parallel_size: 2", "vllm_pipeline_parallel_size: 2"):
+        assert text in (chosen.offer or "")
     assert choose_parallel(ModelShape(9, 3), 4).offer == "1 of 4 GPUs stay idle"
     assert choose_parallel(ModelShape(40, 8), 4).offer is None
 
 
-def test_pipeline_and_copies_share_the_gpus_with_tensor_parallelism() -> None:
+def test_choose_parallel_divides_gpus_among_stages_and_replicas() -> None:
     assert choose_parallel(ModelShape(14, 2), 4, pipeline=2).tensor == 2
     assert choose_parallel(ModelShape(40, 8), 8, pipeline=2, data=2).tensor == 2
 
 
 @pytest.mark.parametrize(
-    ("sizes", "words"),
+    ("sizes", "text"),
     [((3, None, None), "does not divide 40 attention heads; 2 or 4 would"),
-     ((8, None, None), "is 8 GPUs, the node has 4"),
-     ((4, 2, None), "is 8 GPUs, the node has 4"),
-     ((2, None, 4), "is 8 GPUs, the node has 4")],
+     ((8, None, None), "needs 8 GPUs, the node has 4"),
+     ((4, 2, None), "needs 8 GPUs, the node has 4"),
+     ((2, None, 4), "needs 8 GPUs, the node has 4")],
 )  # fmt: skip
-def test_sizes_that_cannot_work_are_refused(sizes: tuple[int | None, int | None, int | None], words: str) -> None:
-    assert words in (choose_parallel(ModelShape(40, 8), 4, *sizes).refused or "")
+def test_choose_parallel_refuses_impossible_sizes(sizes: tuple[int | None, int | None, int | None], text: str) -> None:
+    assert text in (choose_parallel(ModelShape(40, 8), 4, *sizes).refused or "")
 
 
 @pytest.mark.parametrize("shape", [ModelShape(12, 12), ModelShape()])
-def test_a_size_that_wastes_gpus_for_nothing_is_refused_with_both_ways_out(shape: ModelShape) -> None:
+def test_choose_parallel_refuses_wasteful_size_with_solutions(shape: ModelShape) -> None:
     refused = choose_parallel(shape, 4, tensor=3).refused or ""
-    for words in ("is 3 GPUs, the node has 4", "vllm_tensor_parallel_size: 4 uses all", "vllm_gpus: 0,1,2"):
-        assert words in refused
+    for text in ("needs 3 GPUs, the node has 4", "vllm_tensor_parallel_size: 4 to use all", "vllm_gpus: 0,1,2"):
+        assert text in refused
 
 
 @pytest.mark.parametrize(
     ("heads", "kv", "count", "tensor"),
     [(40, 8, 3, 2), (24, 3, 3, 3), (40, 8, 4, 2), (9, 3, 4, 3)],
 )  # fmt: skip
-def test_a_size_that_no_larger_one_can_better_is_taken(heads: int, kv: int, count: int, tensor: int) -> None:
+def test_choose_parallel_accepts_size_if_no_larger_one_fits(heads: int, kv: int, count: int, tensor: int) -> None:
     assert choose_parallel(ModelShape(heads, kv), count, tensor=tensor).refused is None
