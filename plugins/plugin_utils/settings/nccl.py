@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Environment of NCCL from the measured topology: each variable only where its condition holds.
+"""Choose NCCL environment variables from the topology and from measurements.
 
-NCCL finds the fastest path by itself. A variable is set where NCCL cannot know better: the driver refuses peer access,
-a measurement says that another path is faster or that one is broken, or there is no such hardware to look for.
-Source: NCCL's environment variables in NVIDIA's documentation; vLLM releases 0.6.3 to 0.33.0 for the version bounds.
+NCCL usually finds the fastest path. A variable is set only if NCCL lacks information: the driver denies peer access,
+a measurement shows that another path is faster or that a path is broken, or the node lacks InfiniBand.
+Sources: NCCL's environment variables in NVIDIA's documentation; vLLM releases 0.6.3 to 0.33.0 for the version bounds.
 """
 
 from __future__ import annotations
@@ -15,25 +15,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version
 
-Version = tuple[int, ...]
-
-#: How two GPUs are connected, from near to far; the words of ``nvidia-smi topo -m``.
+#: Connections of two GPUs as ``nvidia-smi topo -m`` names them, from near to far.
 DISTANCE: t.Final = ("NVL", "PIX", "PXB", "PHB", "NODE", "SYS")
-#: A path must be faster by this factor before we overrule NCCL; all_reduce_perf varies by a few per cent.
-CLEARLY: t.Final = 1.05
-#: vLLM trusts the driver's word on peer access from here on instead of trying it.
-_TRUSTS_DRIVER: t.Final = (0, 10, 1)
-#: Up to here vLLM itself sets NCCL_CUMEM_ENABLE=0.
-_CUMEM_IS_NCCLS: t.Final = (0, 10, 2)
+#: Speed-up of another path above which NCCL is overruled; all_reduce_perf varies by a few per cent.
+MINIMUM_GAIN: t.Final = 1.05
+#: First version that trusts the driver about peer access instead of testing it.
+_TRUSTS_DRIVER_SINCE: t.Final = (0, 10, 1)
+#: First version that no longer sets NCCL_CUMEM_ENABLE=0.
+_CUMEM_SINCE: t.Final = (0, 10, 2)
+
+_IB_DISABLE: t.Final = Setting(
+    "NCCL_IB_DISABLE", "1", "The node has no InfiniBand device, so NCCL need not search for one."
+)
+_CUMEM_DISABLE: t.Final = Setting(
+    "NCCL_CUMEM_ENABLE", "0", "Measured: all-reduce fails with CUDA's cuMem API and works without it."
+)
+_CUSTOM_ALL_REDUCE_OFF: t.Final = Setting(
+    "disable_custom_all_reduce", True, "vLLM's custom all-reduce needs peer access, which is disabled."
+)
 
 
 @dataclass(frozen=True)
 class Link:
-    """How the GPUs of one server reach each other.
+    """The connection between the GPUs of one server.
 
-    ``farthest`` is the worst connection of any pair, one of ``DISTANCE``, or ``None`` where one is unknown. ``peer`` is
-    whether the driver allows peer access: all pairs (true), not all (false), unknown (``None``).
+    ``farthest``: the worst connection of any pair, one of ``DISTANCE``, or ``None`` if unknown. ``peer``: whether
+    the driver allows peer access: for all pairs (true), not for all (false), unknown (``None``).
     """
 
     farthest: str | None
@@ -42,30 +51,24 @@ class Link:
 
 @dataclass(frozen=True)
 class NcclSettings:
-    """``environment`` for the server, ``arguments`` for its command line, ``note`` on the interconnect in one line."""
+    """The server's environment and arguments for NCCL, and a line about the interconnect."""
 
     environment: tuple[Setting, ...]
     arguments: tuple[Setting, ...]
     note: str
 
 
-def link_of(topology: Mapping[str, t.Any] | None, size: int, copies: int = 1) -> Link:
-    """The link between the first ``size`` GPUs, from the fact ``topology`` of ``gpu_facts``.
+def link_of(topology: Mapping[str, t.Any] | None, size: int, replicas: int = 1) -> Link:
+    """Return the link between the first ``size`` GPUs, from the fact ``topology`` of ``gpu_facts``.
 
-    Of several ``copies`` of a server, each on the next ``size`` GPUs, it is the worst: they have one environment.
+    With several ``replicas``, each on the next ``size`` GPUs, it is the worst link, because they share an environment.
     """
     matrix = (topology or {}).get("matrix") or []
     peers = (topology or {}).get("p2p") or []
-    kinds = _cells(matrix, size, copies)
-    ranks = [_distance(kind) for kind in kinds]
-    known = [rank for rank in ranks if rank is not None]
-    farthest = DISTANCE[max(known)] if ranks and len(known) == len(ranks) else None
-    words = _cells(peers, size, copies)
-    if words and any(word not in (None, "OK", "U") for word in words):
-        peer: bool | None = False
-    else:
-        peer = True if words and all(word == "OK" for word in words) else None
-    return Link(farthest, peer)
+    distances = [_distance(connection) for connection in _cells(matrix, size, replicas)]
+    known_distances = [distance for distance in distances if distance is not None]
+    farthest = DISTANCE[max(known_distances)] if distances and len(known_distances) == len(distances) else None
+    return Link(farthest, _peer_access(_cells(peers, size, replicas)))
 
 
 def nccl_settings(
@@ -75,107 +78,90 @@ def nccl_settings(
     measured: Mapping[str, float | None] | None = None,
     infiniband: bool | None = None,
     debug: str = "INFO",
-    copies: int = 1,
+    replicas: int = 1,
 ) -> NcclSettings:
-    """What to set for ``size`` GPUs that share one model, and for as many more of each of its other ``copies``.
+    """Return the NCCL settings of a server with ``size`` GPUs per replica.
 
     :param measured: bus bandwidth in bytes per second by variant: ``default``, ``p2p_off``, ``shm_off``,
-        ``cumem_off``; ``None`` where that variant failed. Variants that were not tried are absent.
-    :param infiniband: whether the node has an InfiniBand device; ``None`` where nobody looked.
+        ``cumem_off``; ``None`` for a variant that failed. Variants that were not measured are absent.
+    :param infiniband: whether the node has an InfiniBand device; ``None`` if unknown.
     """
     if size < 2:
         return NcclSettings((), (), "one GPU: NCCL is not used")
-    link, tried = link_of(topology, size, copies), dict(measured or {})
-    environment = [_debug(debug)]
-    arguments: list[Setting] = []
-    if infiniband is False:
-        environment.append(
-            Setting("NCCL_IB_DISABLE", "1", "The node has no InfiniBand device: NCCL need not look for one at start.")
-        )
-    peer_off = _peer_off(link, tried)
-    if peer_off:
-        environment.append(Setting("NCCL_P2P_DISABLE", "1", peer_off))
-        if size == 2:
-            arguments.append(
-                Setting("disable_custom_all_reduce", True, "vLLM's own all-reduce needs the peer access that is off.")
-            )
-        if version >= _TRUSTS_DRIVER:
-            environment.append(
-                Setting("VLLM_SKIP_P2P_CHECK", "0", "vLLM tries peer access instead of trusting the driver's word.")
-            )
-    else:
-        environment += _peer_level(link, tried)
-        if _works(tried, "shm_off") and _failed(tried, "default"):
-            environment.append(
-                Setting("NCCL_SHM_DISABLE", "1", "Measured: all-reduce fails with shared memory and works without it.")
-            )
-    if version >= _CUMEM_IS_NCCLS and _failed(tried, "default") and _works(tried, "cumem_off"):
-        environment.append(
-            Setting("NCCL_CUMEM_ENABLE", "0", "Measured: all-reduce fails with CUDA's cuMem API and works without it.")
-        )
-    return NcclSettings(tuple(environment), tuple(arguments), _note(link))
+    link, bandwidth = link_of(topology, size, replicas), dict(measured or {})
+    peer_off = _peer_off(link, bandwidth)
+    environment = (
+        Setting("NCCL_DEBUG", debug, "Logs the chosen transports at start, which validate checks; later only errors."),
+        *([_IB_DISABLE] if infiniband is False else []),
+        *(_without_peer_access(peer_off, version) if peer_off else _with_peer_access(link, bandwidth)),
+        *([_CUMEM_DISABLE] if version >= _CUMEM_SINCE and _works_only(bandwidth, "cumem_off") else []),
+    )
+    return NcclSettings(environment, (_CUSTOM_ALL_REDUCE_OFF,) if peer_off and size == 2 else (), _note(link))
 
 
 def peer_access_off(
     topology: Mapping[str, t.Any] | None, size: int, measured: Mapping[str, float | None] | None = None
 ) -> str | None:
-    """Why peer access between ``size`` GPUs has to be off, or ``None`` where nothing says so."""
+    """Return why peer access between ``size`` GPUs must be disabled, or ``None``."""
     return _peer_off(link_of(topology, size), dict(measured or {}))
 
 
-def _debug(level: str) -> Setting:
-    return Setting(
-        "NCCL_DEBUG", level, "Shows at start which path NCCL took, which validate checks; later only faults."
-    )
-
-
-def _peer_off(link: Link, tried: Mapping[str, float | None]) -> str | None:
-    """Why peer access has to be off, or ``None``."""
+def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
     if link.farthest == "NVL":
         return None
-    default, without = tried.get("default"), tried.get("p2p_off")
-    if _failed(tried, "default") and without:
+    default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
+    if _works_only(bandwidth, "p2p_off"):
         return "Measured: all-reduce fails with peer access and works without it (common in virtual machines)."
-    if default and without and without > CLEARLY * default:
-        return (
-            f"Measured: {without / 1e9:.1f} GB/s through host memory against {default / 1e9:.1f} GB/s with peer access."
-        )
+    if default and without and without > MINIMUM_GAIN * default:
+        return f"Measured: {without / 1e9:.1f} GB/s through host memory, {default / 1e9:.1f} GB/s with peer access."
     if link.peer is False:
-        return "The driver allows no peer access between all GPUs (a virtual machine, or the chipset)."
+        return "The driver denies peer access between some GPUs (due to a virtual machine or the chipset)."
     return None
 
 
-def _peer_level(link: Link, tried: Mapping[str, float | None]) -> list[Setting]:
-    """NCCL gives up peer access beyond a distance that depends on the CPU: hold it where it is proven to be faster."""
-    default, without = tried.get("default"), tried.get("p2p_off")
-    if link.peer is not True or link.farthest not in ("PHB", "NODE", "SYS"):
+def _without_peer_access(reason: str, version: Version) -> list[Setting]:
+    settings = [Setting("NCCL_P2P_DISABLE", "1", reason)]
+    if version >= _TRUSTS_DRIVER_SINCE:
+        settings.append(Setting("VLLM_SKIP_P2P_CHECK", "0", "vLLM tests peer access instead of trusting the driver."))
+    return settings
+
+
+def _with_peer_access(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
+    shm_off = "Measured: all-reduce fails with shared memory and works without it."
+    return [
+        *_peer_level(link, bandwidth),
+        *([Setting("NCCL_SHM_DISABLE", "1", shm_off)] if _works_only(bandwidth, "shm_off") else []),
+    ]
+
+
+def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
+    """Return NCCL_P2P_LEVEL if peer access is measured to be faster at a distance where NCCL may not use it."""
+    default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
+    path = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
+    if link.peer is not True or link.farthest not in path:
         return []
-    if not (default and without and default > CLEARLY * without):
+    if not (default and without and default > MINIMUM_GAIN * without):
         return []
-    level = "SYS" if link.farthest in ("NODE", "SYS") else link.farthest
-    where = "across sockets" if level == "SYS" else "through the host bridge"
     return [
         Setting(
             "NCCL_P2P_LEVEL",
-            level,
-            f"Measured: {default / 1e9:.1f} GB/s with peer access {where}, {without / 1e9:.1f} GB/s without it.",
+            "PHB" if link.farthest == "PHB" else "SYS",
+            f"Measured: {default / 1e9:.1f} GB/s with peer access {path[link.farthest]}, "
+            f"{without / 1e9:.1f} GB/s without it.",
         )
     ]
 
 
-def _works(tried: Mapping[str, float | None], variant: str) -> bool:
-    return bool(tried.get(variant))
-
-
-def _failed(tried: Mapping[str, float | None], variant: str) -> bool:
-    return variant in tried and not tried[variant]
+def _works_only(bandwidth: Mapping[str, float | None], variant: str) -> bool:
+    """Return whether all-reduce works in ``variant`` and fails by default."""
+    return bool(bandwidth.get(variant)) and "default" in bandwidth and not bandwidth["default"]
 
 
 def _note(link: Link) -> str:
     if link.farthest is None:
-        return "interconnect unknown: NCCL chooses by itself"
+        return "interconnect unknown: NCCL chooses the path"
     if link.farthest == "NVL":
-        return "NVLink between all GPUs: NCCL uses it by itself"
+        return "NVLink between all GPUs, which NCCL uses by default"
     where = {
         "PIX": "PCIe, one switch",
         "PXB": "PCIe, several switches",
@@ -187,19 +173,25 @@ def _note(link: Link) -> str:
     return f"{where}, {peers}"
 
 
-def _cells(matrix: Sequence[Sequence[str | None]], size: int, copies: int) -> list[str | None]:
-    """Cells of each pair within each group of ``size`` GPUs, in both directions; missing ones are ``None``."""
+def _peer_access(cells: Sequence[str | None]) -> bool | None:
+    if any(cell not in (None, "OK", "U") for cell in cells):
+        return False
+    return True if cells and all(cell == "OK" for cell in cells) else None
+
+
+def _cells(matrix: Sequence[Sequence[str | None]], size: int, replicas: int) -> list[str | None]:
+    """Return the cells of each pair within each group of ``size`` GPUs, in both directions; ``None`` if missing."""
     if not matrix:
         return []
     return [
         matrix[row][column] if row < len(matrix) and column < len(matrix[row]) else None
-        for first in range(0, size * copies, size)
+        for first in range(0, size * replicas, size)
         for row in range(first, first + size)
         for column in range(first, first + size)
         if row != column
     ]
 
 
-def _distance(kind: str | None) -> int | None:
-    name = "NVL" if kind and kind.startswith("NV") else kind
+def _distance(connection: str | None) -> int | None:
+    name = "NVL" if connection and connection.startswith("NV") else connection
     return DISTANCE.index(name) if name in DISTANCE else None

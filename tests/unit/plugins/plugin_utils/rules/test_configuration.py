@@ -50,8 +50,8 @@ PEERS = {"matrix": [["X", "PHB"], ["PHB", "X"]], "p2p": [["X", "OK"], ["OK", "X"
 @pytest.mark.parametrize(
     ("topology", "measured", "proof"),
     [
-        (NO_PEERS, None, "The driver allows no peer access"),
-        (PEERS, {"default": 9e9, "p2p_off": 14e9}, "14.0 GB/s through host memory against 9.0 GB/s"),
+        (NO_PEERS, None, "The driver denies peer access"),
+        (PEERS, {"default": 9e9, "p2p_off": 14e9}, "14.0 GB/s through host memory, 9.0 GB/s"),
         (PEERS, {"default": None, "p2p_off": 14e9}, "fails with peer access and works without"),
         (PEERS, {"default": 21e9, "p2p_off": 14e9}, None),
         (PEERS, None, None),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NCCL's environment: each variable where its condition holds, and nowhere else."""
+"""NCCL settings from topology and measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ V10 = (0, 10, 0)
 
 
 def topology(size: int, kind: str | None, peer: str | None = None) -> dict[str, t.Any]:
-    """All pairs connected alike; without ``peer`` nobody asked for peer access."""
+    """A topology whose pairs all have the same connection; without ``peer``, peer access is unknown."""
 
     def square(cell: str | None) -> list[list[str | None]]:
         return [["X" if row == column else cell for column in range(size)] for row in range(size)]
@@ -39,30 +39,30 @@ UNKNOWN = topology(4, None)
 #: Two GPUs behind one switch, the third on the other socket.
 MIXED = {"matrix": [["X", "PIX", "SYS"], ["PIX", "X", "SYS"], ["SYS", "SYS", "X"]], "p2p": None}
 
-#: name, topology, measured, version -> the variables beside NCCL_DEBUG
+#: Name, topology, measured bandwidths, version, expected variables in addition to NCCL_DEBUG.
 CASES: list[tuple[str, dict[str, t.Any] | None, dict[str, float | None], tuple[int, ...], dict[str, str]]] = [
     ("NVLink needs nothing", NVLINK, {}, V33, {}),
-    ("NVLink is not overruled by a driver without answer", topology(4, "NV4", "NS"), {}, V33, {}),
+    ("NVLink is used even if the driver denies peer access", topology(4, "NV4", "NS"), {}, V33, {}),
     ("one switch needs nothing", SWITCH, {}, V33, {}),
     ("same socket, not measured: NCCL chooses", SOCKET, {}, V33, {}),
     ("same socket, peer access faster", SOCKET, {"default": 20e9, "p2p_off": 9e9}, V33, {"NCCL_P2P_LEVEL": "PHB"}),
     ("same socket, within the noise", SOCKET, {"default": 20e9, "p2p_off": 19.8e9}, V33, {}),
     ("same socket, host memory faster", SOCKET, {"default": 5e9, "p2p_off": 9e9}, V10, {"NCCL_P2P_DISABLE": "1"}),
-    ("one switch, peer access faster: NCCL takes it anyway", SWITCH, {"default": 20e9, "p2p_off": 9e9}, V33, {}),
+    ("one switch, peer access faster: NCCL uses it anyway", SWITCH, {"default": 20e9, "p2p_off": 9e9}, V33, {}),
     ("across sockets, not measured: NCCL chooses", SOCKETS, {}, V33, {}),
     ("across sockets, peer access faster", SOCKETS, {"default": 12e9, "p2p_off": 6e9}, V33, {"NCCL_P2P_LEVEL": "SYS"}),
     ("NODE is across host bridges", topology(4, "NODE", "OK"), {"default": 12e9, "p2p_off": 6e9}, V33,
      {"NCCL_P2P_LEVEL": "SYS"}),
-    ("a level needs the driver's word", topology(4, "PHB"), {"default": 20e9, "p2p_off": 9e9}, V33, {}),
+    ("a level needs the driver's confirmation", topology(4, "PHB"), {"default": 20e9, "p2p_off": 9e9}, V33, {}),
     ("VM without peer access", VM, {}, V33, {"NCCL_P2P_DISABLE": "1", "VLLM_SKIP_P2P_CHECK": "0"}),
-    ("VM, version that checks by itself", VM, {}, V10, {"NCCL_P2P_DISABLE": "1"}),
-    ("peer access said to work and broken", SOCKET, {"default": None, "p2p_off": 8e9}, V33,
+    ("VM, version that tests peer access", VM, {}, V10, {"NCCL_P2P_DISABLE": "1"}),
+    ("peer access reported and broken", SOCKET, {"default": None, "p2p_off": 8e9}, V33,
      {"NCCL_P2P_DISABLE": "1", "VLLM_SKIP_P2P_CHECK": "0"}),
     ("shared memory broken", SOCKET, {"default": None, "p2p_off": None, "shm_off": 8e9}, V33,
      {"NCCL_SHM_DISABLE": "1"}),
     ("cuMem broken", SOCKET, {"default": None, "p2p_off": None, "cumem_off": 8e9}, V33, {"NCCL_CUMEM_ENABLE": "0"}),
-    ("cuMem broken, version that never used it", SOCKET, {"default": None, "cumem_off": 8e9}, V10, {}),
-    ("everything broken: no variable mends that", SOCKET, {"default": None, "p2p_off": None, "shm_off": None}, V33, {}),
+    ("cuMem broken, version that never uses it", SOCKET, {"default": None, "cumem_off": 8e9}, V10, {}),
+    ("everything broken: no variable fixes it", SOCKET, {"default": None, "p2p_off": None, "shm_off": None}, V33, {}),
     ("unknown topology: NCCL chooses", UNKNOWN, {}, V33, {}),
     ("no topology: NCCL chooses", None, {}, V33, {}),
 ]  # fmt: skip
@@ -71,39 +71,39 @@ CASES: list[tuple[str, dict[str, t.Any] | None, dict[str, float | None], tuple[i
 @pytest.mark.parametrize(
     ("measured_topology", "measured", "version", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
-def test_a_variable_stands_where_its_condition_holds(
+def test_nccl_settings_set_a_variable_only_if_its_condition_holds(
     measured_topology: dict[str, t.Any] | None,
     measured: dict[str, float | None],
     version: tuple[int, ...],
     expected: dict[str, str],
 ) -> None:
-    found = nccl_settings(measured_topology, 4, version, measured)
-    assert {setting.name: setting.value for setting in found.environment} == {"NCCL_DEBUG": "INFO", **expected}
-    assert all(setting.why for setting in found.environment)
+    settings = nccl_settings(measured_topology, 4, version, measured)
+    assert {setting.name: setting.value for setting in settings.environment} == {"NCCL_DEBUG": "INFO", **expected}
+    assert all(setting.why for setting in settings.environment)
 
 
-def test_peer_access_and_shared_memory_are_never_both_off() -> None:
+def test_nccl_settings_never_disable_both_p2p_and_shm() -> None:
     speeds: tuple[float | None, ...] = (None, 5e9, 9e9)
     variants = ("default", "p2p_off", "shm_off", "cumem_off")
     links = (NVLINK, SWITCH, SOCKET, SOCKETS, VM, UNKNOWN, None)
     for link, values in itertools.product(links, itertools.product(speeds, repeat=4)):
-        found = nccl_settings(link, 4, V33, dict(zip(variants, values, strict=True)))
-        assert not {"NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE"} <= {setting.name for setting in found.environment}
+        settings = nccl_settings(link, 4, V33, dict(zip(variants, values, strict=True)))
+        assert not {"NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE"} <= {setting.name for setting in settings.environment}
 
 
-def test_one_gpu_needs_no_nccl() -> None:
-    found = nccl_settings(VM, 1, V33, infiniband=False)
-    assert (found.environment, found.arguments) == ((), ())
+def test_nccl_settings_of_one_gpu_are_empty() -> None:
+    settings = nccl_settings(VM, 1, V33, infiniband=False)
+    assert (settings.environment, settings.arguments) == ((), ())
 
 
 @pytest.mark.parametrize(("infiniband", "expected"), [(False, ["1"]), (True, []), (None, [])])
-def test_infiniband_is_given_up_only_where_there_is_none(infiniband: bool | None, expected: list[str]) -> None:
-    found = nccl_settings(NVLINK, 4, V33, infiniband=infiniband)
-    assert [setting.value for setting in found.environment if setting.name == "NCCL_IB_DISABLE"] == expected
+def test_nccl_settings_disable_infiniband_only_if_absent(infiniband: bool | None, expected: list[str]) -> None:
+    settings = nccl_settings(NVLINK, 4, V33, infiniband=infiniband)
+    assert [setting.value for setting in settings.environment if setting.name == "NCCL_IB_DISABLE"] == expected
 
 
 @pytest.mark.parametrize(("size", "expected"), [(2, ["disable_custom_all_reduce"]), (4, [])])
-def test_custom_all_reduce_is_off_where_vllm_would_try_it_without_peer_access(size: int, expected: list[str]) -> None:
+def test_nccl_settings_disable_custom_all_reduce_with_two_gpus(size: int, expected: list[str]) -> None:
     assert [setting.name for setting in nccl_settings(topology(size, "PHB", "NS"), size, V33).arguments] == expected
 
 
@@ -121,12 +121,12 @@ def test_custom_all_reduce_is_off_where_vllm_would_try_it_without_peer_access(si
         (topology(2, "PIX"), 4, Link(None, None)),
     ],
 )  # fmt: skip
-def test_the_farthest_pair_in_use_decides(measured_topology: dict[str, t.Any], size: int, expected: Link) -> None:
+def test_link_of_is_the_farthest_pair_in_use(measured_topology: dict[str, t.Any], size: int, expected: Link) -> None:
     assert link_of(measured_topology, size) == expected
 
 
 @pytest.mark.parametrize(
-    ("measured_topology", "words"),
+    ("measured_topology", "text"),
     [
         (NVLINK, "NVLink"),
         (SOCKET, "same socket, with peer"),
@@ -135,5 +135,5 @@ def test_the_farthest_pair_in_use_decides(measured_topology: dict[str, t.Any], s
         (None, "unknown"),
     ],
 )
-def test_the_note_names_the_interconnect(measured_topology: dict[str, t.Any] | None, words: str) -> None:
-    assert words in nccl_settings(measured_topology, 4, V33).note
+def test_nccl_settings_note_names_the_interconnect(measured_topology: dict[str, t.Any] | None, text: str) -> None:
+    assert text in nccl_settings(measured_topology, 4, V33).note
