@@ -27,7 +27,7 @@ class Setting:
 
 
 class IssueKind(str, enum.Enum):
-    """What is wrong with a setting."""
+    """Kinds of issues with a setting."""
 
     INVALID = "invalid"  # no version accepts this value: the server does not start
     REMOVED = "removed"  # this version no longer has it: the server does not start

@@ -207,7 +207,7 @@ def test_arguments_spans_are_between_releases() -> None:
     for row in table("arguments")["arguments"]:
         first, last = releases.index(row["first"]), releases.index(row.get("last", releases[-1]))
         assert first <= last
-        # Written only where it says something.
+        # Left out if it is the latest release.
         assert row.get("last") != releases[-1]
 
 
