@@ -78,6 +78,7 @@ PROFILE_SETTING = closed(
     {"name": ARGUMENT, "value": {"type": ["number", "string", "boolean"]}, "why": SENTENCE},
     {"needs_fp8": {"const": True}},
 )
+CAUSE_TEXTS: Schema = {"title": TEXT, "cause": TEXT, "remedy": TEXT, "expected_gain": TEXT}
 SCHEMAS: dict[str, Schema] = {
     "arguments": closed(
         {
@@ -98,6 +99,14 @@ SCHEMAS: dict[str, Schema] = {
                 )
             ),
         }
+    ),
+    # Conclusions of this collection; only the ids contain a dot, and NAME is replaced.
+    "causes": mapped(
+        closed(
+            {"shown_by": TEXT, "title": TEXT, "cause": TEXT, "remedy": TEXT},
+            {"cases": mapped(closed({}, CAUSE_TEXTS), ".+"), "expected_gain": TEXT},
+        ),
+        r"[a-z_]+\.[a-zA-Z0-9_]+",
     ),
     "known_issues": closed(
         {
@@ -176,16 +185,15 @@ def rules() -> list[dict[str, t.Any]]:
     return [*content["combinations"], *content["arguments"], *content["environment"], content["shared_memory"]]
 
 
-def test_every_table_has_a_schema() -> None:
-    assert {path.stem for path in DIRECTORY.iterdir()} == set(SCHEMAS)
+TABLES = sorted(path.stem for path in DIRECTORY.iterdir())
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", TABLES)
 def test_table_matches_its_schema(name: str) -> None:
     jsonschema.Draft202012Validator(SCHEMAS[name]).validate(table(name))
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "causes"])
 def test_table_states_its_source(name: str) -> None:
     assert re.search(r"^(# Source|sources): ?", (DIRECTORY / f"{name}.yml").read_text("utf-8"), re.MULTILINE)
 
