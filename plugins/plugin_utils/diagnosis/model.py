@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import functools
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS, NEW_HOST
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 #: Degrees of confidence. ``high``: a setting or a message proves the cause. ``medium``: the measurements fit no other
 #: known cause. ``low``: something is wrong, and no measurement shows why.
 CONFIDENCES: t.Final[tuple[str, ...]] = ("high", "medium", "low")
 
-_CAUSES: t.Final = Path(__file__).parent.parent / "data" / "causes.yml"
 _TEXTS: t.Final = ("title", "cause", "remedy")
 
 
@@ -52,10 +49,9 @@ class Diagnosis:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
-@functools.cache
 def causes() -> Mapping[str, Mapping[str, t.Any]]:
     """Return the causes of data/causes.yml by id."""
-    return t.cast("dict[str, dict[str, t.Any]]", yaml_load(_CAUSES.read_text("utf-8")))
+    return load_table("causes")
 
 
 def conclude(

@@ -12,6 +12,7 @@ import dataclasses
 import typing as t
 from collections.abc import Iterator, Mapping
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import MIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.argument_names import version_rules
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import (
@@ -41,6 +42,7 @@ def _condition(row: Row) -> dict[str, t.Any]:
 def _rules(row: Row) -> Iterator[SettingRule]:
     """Yield one rule for each name in a row of the table."""
     below = row.get("below")
+    fault = FAULTS[row["fault"]] if "fault" in row else None
     for name in [row["name"]] if isinstance(row["name"], str) else row["name"]:
         option = name.lower()
         flag = "--" + option.removeprefix("vllm_").replace("_", "-")
@@ -49,8 +51,8 @@ def _rules(row: Row) -> Iterator[SettingRule]:
             name=name,
             kind=IssueKind(row["kind"]),
             summary=_fill(row["summary"], texts),
-            cause=_fill(row["cause"], texts),
-            remedy=_fill(row["remedy"], texts),
+            cause=fault.cause if fault else _fill(row["cause"], texts),
+            remedy=fault.remedy if fault else _fill(row["remedy"], texts),
             source=_TABLE["sources"][row["source"]],
             **_condition(row),
             below_setting=below if isinstance(below, str) else None,

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import jsonschema
 import pytest
 import yaml
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
@@ -57,23 +58,27 @@ CONDITION: Schema = {
     "above": {"type": "number"},
     "below": {"anyOf": [{"type": "number"}, ARGUMENT]},
 }
-RULE = closed(
-    {
-        "name": {"anyOf": [SETTING, listed(SETTING)]},
-        "kind": {"enum": [kind.value for kind in IssueKind]},
-        "summary": TEXT,
-        "cause": SENTENCE,
-        "remedy": SENTENCE,
-        "source": TEXT,
-    },
-    {
-        **CONDITION,
-        "since": VERSION,
-        "before": VERSION,
-        "with": mapped(closed({}, CONDITION), r"[A-Za-z][A-Za-z0-9_]*"),
-        "with_any": listed(SETTING),
-    },
-)
+RULE = {
+    **closed(
+        {
+            "name": {"anyOf": [SETTING, listed(SETTING)]},
+            "kind": {"enum": [kind.value for kind in IssueKind]},
+            "summary": TEXT,
+            "source": TEXT,
+        },
+        {
+            **CONDITION,
+            "cause": SENTENCE,
+            "remedy": SENTENCE,
+            "fault": {"enum": list(FAULTS)},
+            "since": VERSION,
+            "before": VERSION,
+            "with": mapped(closed({}, CONDITION), r"[A-Za-z][A-Za-z0-9_]*"),
+            "with_any": listed(SETTING),
+        },
+    ),
+    "oneOf": [{"required": ["cause", "remedy"]}, {"required": ["fault"]}],
+}
 PROFILE_SETTING = closed(
     {"name": ARGUMENT, "value": {"type": ["number", "string", "boolean"]}, "why": SENTENCE},
     {"needs_fp8": {"const": True}},
@@ -253,7 +258,7 @@ def test_known_issue_version_bounds_are_ordered(rule: dict[str, t.Any]) -> None:
 
 
 def test_known_issues_have_no_duplicate_rows() -> None:
-    texts = ("kind", "summary", "cause", "remedy", "source")
+    texts = ("kind", "summary", "cause", "remedy", "fault", "source")
     assert duplicates(rule["summary"] for rule in rules()) == []
     assert duplicates(
         json.dumps({key: value for key, value in rule.items() if key not in texts}, sort_keys=True) for rule in rules()
