@@ -122,7 +122,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     NAME = "multigpu.vllm.linode_gpu"
 
     def verify_file(self, path: str) -> bool:
-        return BaseInventoryPlugin.verify_file(self, path) and path.endswith(("linode_gpu.yml", "linode_gpu.yaml"))
+        return super().verify_file(path) and path.endswith(("linode_gpu.yml", "linode_gpu.yaml"))
 
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
