@@ -39,7 +39,8 @@ def test_a_missing_library_is_an_error_of_its_format_alone(monkeypatch: pytest.M
 
 
 def test_an_unknown_format_is_named_with_the_known_ones() -> None:
-    assert formats.errors(["pdf"]) == ["unknown report format 'pdf'; must be one of text, html, json, junit, prometheus"]
+    expected = "unknown report format 'pdf'; must be one of text, html, json, junit, prometheus"
+    assert formats.errors(["pdf"]) == [expected]
 
 
 def test_the_document_is_written_whatever_is_chosen(fleet):
