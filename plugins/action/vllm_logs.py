@@ -19,8 +19,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs impo
     split_stamped,
 )
 
-#: Seconds between two looks at a log that is followed.
-PERIOD: t.Final = 2.0
+#: Seconds between two reads of a log that is followed.
+POLL_INTERVAL: t.Final = 2.0
 ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
     "container": {"type": "str", "required": True},
     "part": {"type": "str", "choices": list(PARTS), "default": "all"},
@@ -32,7 +32,7 @@ ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
 
 
 class ActionModule(ActionBase):
-    """Reads the log over the task's connection and writes it on the controller."""
+    """A copy of a container's log, read over the task's connection and written on the controller."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -51,10 +51,11 @@ class ActionModule(ActionBase):
         return {"changed": False, "path": str(path), "lines": len(lines)}
 
     def _follow(self, options: dict[str, t.Any], host: str, path: Path, last: str) -> list[str]:
-        """New lines for ``follow`` seconds: shown with the host's name, and added to the file."""
-        end, followed = time.monotonic() + options["follow"], []
+        """Print new lines with the host's name for ``follow`` seconds, append them to the file, and return them."""
+        end = time.monotonic() + options["follow"]
+        followed: list[str] = []
         while time.monotonic() < end:
-            time.sleep(PERIOD)
+            time.sleep(POLL_INTERVAL)
             stamped = newer_than(self._read(options, *(["--since", last] if last else [])), last)
             if not stamped:
                 continue
@@ -70,26 +71,29 @@ class ActionModule(ActionBase):
         return self._read(options, "--tail", str(options["lines"]))
 
     def _start(self, options: dict[str, t.Any]) -> list[str]:
-        """The first lines since the container's latest start: the last ones of a long run hold no start."""
+        """Return the first lines since the container's last start; the last lines of a long run do not include it."""
         inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
         started = self._docker(options, inspect)
         return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []
 
-    def _read(self, options: dict[str, t.Any], *more: str, first: int | None = None) -> list[str]:
-        """Lines of ``docker logs`` with time stamps, at most the ``first`` ones."""
-        return self._docker(options, ["logs", "--timestamps", *more, options["container"]], first)
+    def _read(self, options: dict[str, t.Any], *arguments: str, first: int | None = None) -> list[str]:
+        """Return lines of ``docker logs`` with time stamps, at most the ``first`` ones."""
+        return self._docker(options, ["logs", "--timestamps", *arguments, options["container"]], first)
 
-    def _docker(self, options: dict[str, t.Any], words: list[str], first: int | None = None) -> list[str]:
-        """What a command of Docker's answers.
+    def _docker(self, options: dict[str, t.Any], arguments: list[str], first: int | None = None) -> list[str]:
+        """Return the output lines of a Docker command.
 
-        :raises AnsibleActionFail: with Docker's reason.
+        :raises AnsibleActionFail: if the command fails; the message has Docker's reason.
         """
-        command = shlex.join(["docker", "--host", options["docker_host"], *words])
-        answer = self._low_level_execute_command(f"{command} 2>&1" + (f" | head -n {first}" if first else ""))
-        if answer["rc"]:
-            raise AnsibleActionFail(f"no log of container {options['container']!r}: {answer['stdout'].strip()}")
-        return t.cast("list[str]", answer["stdout"].replace("\r\n", "\n").splitlines())
+        command = shlex.join(["docker", "--host", options["docker_host"], *arguments])
+        result = self._low_level_execute_command(f"{command} 2>&1" + (f" | head -n {first}" if first else ""))
+        if result["rc"]:
+            raise AnsibleActionFail(
+                f"cannot read the log of container {options['container']!r}: {result['stdout'].strip()}"
+            )
+        return t.cast("list[str]", result["stdout"].replace("\r\n", "\n").splitlines())
 
 
 def stamp_of(line: str) -> str:
+    """Return the time stamp of a line of ``docker logs --timestamps``."""
     return split_stamped(line)[0]

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.vllm_wait``: asks the module again and again, and tells each stage as it is reached.
+"""Action ``multigpu.vllm.vllm_wait``: run the module repeatedly and print each stage when it is reached.
 
-Each call of the module is short, so that a connection that breaks costs one call and not the deployment.
+Each call of the module is short, so that a broken connection costs one call and not the deployment.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.wait import STARTING, label
 
-#: Longest time in seconds that one call of the module waits.
-SLICE: t.Final = 20.0
+#: Maximum wait of one call of the module in seconds.
+CALL_TIMEOUT: t.Final = 20.0
 MODULE: t.Final = "multigpu.vllm.vllm_wait"
 
 
 class ActionModule(ActionBase):
-    """Runs the module in slices."""
+    """A wait for a vLLM container, split into short calls of the module."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -34,21 +34,23 @@ class ActionModule(ActionBase):
         try:
             timeout = float(arguments.get("timeout", 1800.0))
         except (TypeError, ValueError) as error:
-            raise AnsibleActionFail(f"timeout {arguments['timeout']!r} is no number of seconds") from error
+            raise AnsibleActionFail(f"timeout must be a number of seconds, got {arguments['timeout']!r}") from error
         started, host = time.monotonic(), (task_vars or {}).get("inventory_hostname")
-        known, told = "", ""
+        known_stage, printed = "", ""
         while True:
             left = timeout - (time.monotonic() - started)
             if left <= 0:
-                # Without a known stage the module gathers why it is not ready.
+                # Without a known stage, the module returns the cause of the delay.
                 return self._timed(self._call({**arguments, "timeout": 0.0}, task_vars), started)
-            result = self._call({**arguments, "timeout": min(left, SLICE), "known_stage": known}, task_vars)
+            result = self._call(
+                {**arguments, "timeout": min(left, CALL_TIMEOUT), "known_stage": known_stage}, task_vars
+            )
             if result.get("failed") or result.get("unreachable"):
                 return result
-            known = result["stage"]
-            if label(result) != told:
-                told = label(result)
-                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {told}")
+            known_stage = result["stage"]
+            if label(result) != printed:
+                printed = label(result)
+                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {printed}")
             if result["state"] != STARTING:
                 return self._timed(result, started)
 

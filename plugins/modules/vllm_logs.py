@@ -8,13 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_logs
-short_description: Bring the log of a vLLM container to the controller
+short_description: Copy the log of a vLLM container to the controller
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Writes the log of each node into one folder on the controller, whole, up to the open API, or only what went wrong.
-  - Can follow it for a while, showing each new line with the name of its node.
+  - Writes the log of each node into one directory on the controller, in full, up to the open API, or only warnings and
+    errors.
+  - Can follow the log for some time, printing each new line with the name of its node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
@@ -27,43 +28,43 @@ attributes:
     details: There is never a difference to show.
   idempotent:
     support: none
-    details: A log grows.
+    details: A log grows over time.
 options:
   container:
     description: Name of the container.
     type: str
     required: true
   part:
-    description: Which lines. V(start) is the latest start up to the open API, V(errors) has warnings and worse.
+    description: Lines to copy. V(start) is the last start up to the open API, V(errors) are warnings and errors.
     type: str
     choices: [all, start, errors]
     default: all
   follow:
-    description: For how many seconds to show and add what comes.
+    description: Seconds to follow the log, printing new lines and adding them to the file.
     type: float
     default: 0.0
   lines:
-    description: How many of the last lines to read; for O(part=start) of the first ones since the start.
+    description: Number of last lines to read; for O(part=start), number of first lines since the start.
     type: int
     default: 20000
   directory:
-    description: Folder on the controller. Each node's log is a file with the name of the node.
+    description: Directory on the controller. The log of each node is a file with the node's name.
     type: str
     default: vllm-logs
   docker_host:
-    description: Where the Docker Engine of the node listens.
+    description: URL of the node's Docker Engine.
     type: str
     default: unix:///var/run/docker.sock
 """
 
 EXAMPLES = r"""
-- name: Collect how the servers started
+- name: Collect the logs of the last start
   multigpu.vllm.vllm_logs:
     container: vllm
     part: start
   register: log
 
-- name: Say where the log is
+- name: Show the path of the log
   ansible.builtin.debug:
     msg: "{{ log.lines }} lines in {{ log.path }}"
 """
@@ -75,7 +76,7 @@ path:
   type: str
   sample: vllm-logs/gpu-01.example.com.log
 lines:
-  description: How many lines were written.
+  description: Number of lines written.
   returned: success
   type: int
   sample: 214

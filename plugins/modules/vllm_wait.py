@@ -2,28 +2,27 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: wait until a vLLM container serves, or know why it does not."""
+"""Ansible module: wait until a vLLM container is ready, or return why it is not."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_wait
-short_description: Wait until a vLLM container serves, and say why when it does not
+short_description: Wait until a vLLM container is ready
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Follows the start of a vLLM container through its log and shows each stage as it is reached, from the download of
-    the model to the open API.
-  - A server that dies is a result, not a failure of the module. RV(cause) is the line of the log that says why.
-  - In check mode it does not wait.
+  - Follows the start of a vLLM container in its log and prints each stage when it is reached, from the download of the
+    model to the open API.
+  - A server that exits is a result, not a failure of the module. RV(cause) has the line of the log with the reason.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
 attributes:
   check_mode:
     support: full
-    details: Looks once and does not wait.
+    details: Reads the state once and does not wait.
   diff_mode:
     support: none
     details: There is never a difference to show, because this module only reads.
@@ -40,14 +39,14 @@ options:
     type: str
     required: true
   timeout:
-    description: Longest wait in seconds. A large model that has to be downloaded takes an hour on a slow line.
+    description: Maximum wait in seconds. The download of a large model can take an hour on a slow connection.
     type: float
     default: 1800.0
   known_stage:
-    description: Return as soon as the stage is another than this. The action plugin sets it to show the progress.
+    description: Return as soon as the stage differs from this one. The action plugin sets it to print the progress.
     type: str
   heartbeat:
-    description: File of the promise of M(multigpu.vllm.vllm_guard), which is renewed with every look at the server.
+    description: Heartbeat file of M(multigpu.vllm.vllm_rollback_watchdog). Its deadline is moved during the wait.
     type: path
 requirements:
   - the command C(docker)
@@ -64,7 +63,7 @@ EXAMPLES = r"""
     timeout: 900
   register: start
 
-- name: Say why it does not serve
+- name: Report why the server is not ready
   ansible.builtin.fail:
     msg: "{{ start.cause.line }}"
   when: start.state != 'ready'
@@ -72,23 +71,24 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state:
-  description: V(ready), V(dead), or V(starting) where the time was not enough.
+  description: V(ready), V(dead), or V(starting) if the timeout was reached.
   returned: success
   type: str
   sample: ready
 stage:
-  description: The last stage that the log shows.
+  description: Last stage in the log.
   returned: success
   type: str
   sample: loading the weights
 detail:
-  description: How far the stage is, where the log tells it.
+  description: Progress of the stage, if the log reports it.
   returned: success
   type: str
   sample: 50 %
 cause:
   description:
-    - The C(line) of the log that says why the server does not serve. C(summary) and C(remedy) are set for known faults.
+    - The C(line) of the log with the reason why the server is not ready. C(summary) and C(remedy) are set for known
+      faults.
   returned: when the server is not ready
   type: dict
   sample:
@@ -97,17 +97,17 @@ cause:
     remedy: Correct the argument that the message names.
 exit_code:
   description: Exit status of the server.
-  returned: when the server died
+  returned: when the server has exited
   type: int
   sample: 2
 log_tail:
-  description: The last lines of its log.
+  description: Last lines of the log.
   returned: when the server is not ready
   type: list
   elements: str
   sample: ["usage: vllm [-h] [-v]", "vllm: error: unrecognized arguments: --swap-space 4"]
 elapsed:
-  description: Seconds that were waited.
+  description: Wait in seconds.
   returned: success
   type: float
   sample: 74.2
@@ -131,6 +131,7 @@ ARGUMENT_SPEC = {
 
 
 def healthy(api: VllmApi) -> bool:
+    """Return whether the server reports itself as healthy."""
     try:
         return api.health()
     except RequestFailed:
@@ -143,16 +144,15 @@ def main() -> None:
     timeout = 0.0 if module.check_mode else options["timeout"]
     try:
         if options["heartbeat"] and not module.check_mode:
-            watchdog.alive(options["heartbeat"], timeout + watchdog.PAUSE)
+            watchdog.renew(options["heartbeat"], timeout + watchdog.TASK_INTERVAL)
         api = VllmApi(options["base_url"], timeout=5.0)
-        found = wait.Watch(options["container"], lambda: healthy(api), commands).until_news(
-            timeout, options["known_stage"]
-        )
-    except (ValueError, watchdog.GuardError) as error:
+        watched = wait.ContainerStart(options["container"], lambda: healthy(api), commands)
+        status = watched.wait(timeout, options["known_stage"])
+    except (ValueError, watchdog.WatchdogError) as error:
         module.fail_json(msg=str(error))
-    if found["state"] == wait.STARTING and options["known_stage"] is None:
-        found = wait.given_up(found, options["container"], timeout, commands)
-    module.exit_json(changed=False, elapsed=round(time.monotonic() - started, 1), **found)
+    if status["state"] == wait.STARTING and options["known_stage"] is None:
+        status = wait.timed_out(status, options["container"], timeout, commands)
+    module.exit_json(changed=False, elapsed=round(time.monotonic() - started, 1), **status)
 
 
 if __name__ == "__main__":

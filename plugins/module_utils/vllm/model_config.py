@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shape of a model that is about to be served: from its directory, the node's cache, or the Hugging Face hub."""
+"""Read the shape of a model before it is served, from its directory, the node's cache, or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit impor
 
 HUB: t.Final = "https://huggingface.co"
 
-#: GETs a URL with headers and returns the body; raises ``OSError`` where that fails.
+#: Returns the body of a URL that is requested with headers; raises ``OSError`` if the request fails.
 Fetch = Callable[[str, "dict[str, str]"], bytes]
 
 
@@ -33,20 +33,23 @@ def find_shape(
     token: str | None,
     fetch: Fetch,
 ) -> tuple[ModelShape | None, str]:
-    """The shape and where it was found, or ``None`` and why not. ``hub`` of ``None`` asks nobody.
+    """Return the shape with the file or URL it was read from, or None with the reason.
 
-    ``model`` is a directory of the container (``volumes`` say where it is on the node) or an id of the hub.
+    :param model: a directory in the container, or an id of the hub.
+    :param cache: directory on the node that the container uses as HF_HOME.
+    :param volumes: mounts of the container, ``NODE:CONTAINER``.
+    :param hub: root URL of the hub; None to send no request.
     """
     if model.startswith("/"):
-        pairs = tuple((parts[1], parts[0]) for parts in (volume.split(":") for volume in volumes) if len(parts) > 1)
-        place = ContainerFacts("", mounts=pairs).on_host(model)
-        return read_shape([Path(place or model) / "config.json"])
-    shape, where = read_shape(config_paths(model, {"HF_HOME": cache}, revision))
+        mounts = tuple((parts[1], parts[0]) for parts in (volume.split(":") for volume in volumes) if len(parts) > 1)
+        path = ContainerFacts("", mounts=mounts).on_host(model)
+        return read_shape([Path(path or model) / "config.json"])
+    shape, source = read_shape(config_paths(model, {"HF_HOME": cache}, revision))
     if shape is not None or hub is None:
-        return shape, where
+        return shape, source
     url = f"{hub.rstrip('/')}/{model}/resolve/{revision or 'main'}/config.json"
     try:
         config = json.loads(fetch(url, {"Authorization": f"Bearer {token}"} if token else {}))
     except (OSError, ValueError) as error:
-        return None, f"{where}; {url}: {error}"
-    return (shape_of(config), url) if isinstance(config, dict) else (None, f"{url}: no model configuration")
+        return None, f"{source}; {url}: {error}"
+    return (shape_of(config), url) if isinstance(config, dict) else (None, f"{url}: not a model configuration")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which tensor-parallel sizes a model allows.
+"""Decide which tensor-parallel sizes a model allows.
 
 Rule: the number of attention heads must be divisible by the tensor-parallel size, or vLLM refuses to start; key/value
 heads are divided evenly while there are enough of them and replicated evenly beyond. Source: vLLM 0.33,
@@ -19,25 +19,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-#: config.json keys by meaning, present name first. Source: transformers' ``attribute_map`` of the model types.
+#: Keys of config.json by meaning, current name first. Source: transformers' ``attribute_map`` of the model types.
 _KEYS: t.Final[dict[str, tuple[str, ...]]] = {
     "attention_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
     "num_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
 }
-#: Multimodal models keep the language model's part under one of these.
+#: Keys of multimodal models that contain the configuration of the language model.
 _NESTED: t.Final[tuple[str, ...]] = ("text_config", "llm_config", "language_config", "thinker_config")
-#: Where a path as the server sees it lies for this process; ``None`` where it cannot be reached.
+#: Maps a path of the server to a path of this process; None if this process cannot reach it.
 View = Callable[[Path], "Path | None"]
 _HUB_ID: t.Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What of a model decides about parallel sizes and speed; ``None`` where its config.json does not say.
+    """Numbers of a model that decide about parallel sizes and speed; None if its config.json lacks them.
 
-    ``experts``: those among which a mixture of experts chooses for each token.
+    ``experts``: number of experts that a mixture-of-experts model chooses from for each token.
     """
 
     attention_heads: int | None = None
@@ -50,21 +50,21 @@ class ModelShape:
 
 
 def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
-    """Shape from the content of a model's config.json (Hugging Face format)."""
-    found = {name: _first_number(config, keys) for name, keys in _KEYS.items()}
-    if found["attention_heads"] is None:
+    """Return the shape from the content of a model's config.json (Hugging Face format)."""
+    numbers = {name: _first_number(config, keys) for name, keys in _KEYS.items()}
+    if numbers["attention_heads"] is None:
         for key in _NESTED:
             if isinstance(config.get(key), Mapping):
                 return shape_of(config[key])
-    if found["kv_heads"] is None:
-        # Falcon's and GPTBigCode's switch for one shared head; without any key every head has its own.
+    if numbers["kv_heads"] is None:
+        # Falcon and GPTBigCode set multi_query for one shared head; otherwise every head has separate keys and values.
         shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
-        found["kv_heads"] = 1 if shared else found["attention_heads"]
-    return ModelShape(**found)
+        numbers["kv_heads"] = 1 if shared else numbers["attention_heads"]
+    return ModelShape(**numbers)
 
 
 def fits(shape: ModelShape, size: int) -> bool:
-    """Whether vLLM accepts tensor-parallel ``size`` for this model; heads that are unknown forbid nothing."""
+    """Return whether vLLM accepts tensor-parallel ``size`` for this model. Unknown heads allow every size."""
     heads, kv_heads = shape.attention_heads, shape.kv_heads
     if size < 1 or (heads and heads % size):
         return False
@@ -72,44 +72,46 @@ def fits(shape: ModelShape, size: int) -> bool:
 
 
 def neighbours(shape: ModelShape, size: int) -> tuple[int | None, int | None]:
-    """The next allowed sizes below and above ``size``; none above the number of heads."""
+    """Return the next allowed sizes below and above ``size``, or None; none is above the number of heads."""
     below = next((smaller for smaller in range(size - 1, 0, -1) if fits(shape, smaller)), None)
     above = next((larger for larger in range(size + 1, (shape.attention_heads or 0) + 1) if fits(shape, larger)), None)
     return below, above
 
 
 def best_layout(shape: ModelShape, gpus: int) -> tuple[int, int]:
-    """Tensor- and data-parallel sizes that use all of ``gpus``: the largest tensor-parallel size that allows it."""
+    """Return tensor- and data-parallel sizes that use all GPUs, with the largest possible tensor-parallel size."""
     size = next(size for size in range(max(gpus, 1), 0, -1) if gpus % size == 0 and (size == 1 or fits(shape, size)))
     return size, max(gpus, 1) // size
 
 
 def kv_copies(kv_heads: int | None, size: int) -> int | None:
-    """On how many ranks each key/value head is held: 1 while there are enough, else replicated."""
+    """Return the number of ranks that hold each key/value head: 1 while there are enough heads, more if replicated."""
     return None if not kv_heads else max(1, size // kv_heads)
 
 
 def config_paths(
     model: str, environment: Mapping[str, str], revision: str | None = None, view: View = lambda path: path
 ) -> list[Path]:
-    """Where the config.json of ``model`` (a directory, or an id of the Hugging Face hub) can lie, likeliest first.
+    """Return possible paths of a model's config.json, most likely first.
 
-    Follows HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME of ``environment``, as huggingface_hub does. ``view`` says where a
-    path of the server is found from here, or ``None``.
+    Follows HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME of ``environment``, as huggingface_hub does.
+
+    :param model: a directory, or an id of the Hugging Face hub.
+    :param view: maps a path of the server to a path of this process.
     """
     direct = view(Path(model) / "config.json")
-    found = [] if direct is None else [direct]
+    paths = [] if direct is None else [direct]
     if not _HUB_ID.fullmatch(model) or model.startswith("."):
-        return found
+        return paths
     home = environment.get("HOME") or os.path.expanduser("~")
     cache = Path(environment.get("XDG_CACHE_HOME") or f"{home}/.cache")
     hub = Path(environment.get("HF_HUB_CACHE") or Path(environment.get("HF_HOME") or cache / "huggingface") / "hub")
     directory = view(hub / f"models--{model.replace('/', '--')}")
-    return found if directory is None else [*found, *_snapshots(directory, revision or "main")]
+    return paths if directory is None else [*paths, *_snapshots(directory, revision or "main")]
 
 
 def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
-    """Shape from the first readable file of ``paths``, and the file's path or the reason why there is none."""
+    """Return the shape from the first readable file and its path, or None and the reason."""
     tried: list[str] = []
     for path in paths:
         try:
@@ -129,7 +131,7 @@ def _snapshots(directory: Path, revision: str) -> list[Path]:
     try:
         revision = (directory / "refs" / revision).read_text(encoding="utf-8").strip() or revision
     except (OSError, ValueError):
-        pass  # A revision given as a commit has no reference file.
+        pass  # A commit has no reference file.
     named = directory / "snapshots" / revision / "config.json"
     others = (path for path in sorted(directory.glob("snapshots/*/config.json")) if path != named)
     return [named, *others]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vLLM start seen through its log: how far it is, and which line says why it died. Pure: lines in, words out."""
+"""Read the stage of a vLLM start, and the cause of a failed one, from the lines of its log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_
 
 READY: t.Final = "ready"
 
-#: Stage -> what its log lines contain, in the order of a start; vLLM 0.6 to 0.33.
+#: Stage and the pattern of its log lines, in the order of a start; vLLM 0.6 to 0.33.
 STAGES: t.Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("starting", re.compile(r"vLLM API server version|non-default args|\bversion \d|LLM engine")),
     ("downloading the model", re.compile(r"Fetching \d+ files|Downloading|\.safetensors: +\d+%|downloading weights")),
@@ -30,10 +30,10 @@ STAGES: t.Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("opening the API", re.compile(r"init engine \(|Starting vLLM (?:API )?server|Available routes")),
     (READY, re.compile(r"Application startup complete")),
 )
-#: The number that a stage is worth waiting for.
+#: Progress within a stage.
 _DETAIL: t.Final = re.compile(r"(\d+)% Completed|(?:Fetching|safetensors:).*?(\d+)%|KV cache size: ([\d,]+ tokens)")
 
-#: How a start that failed says so, most telling first; the first match of the first pattern that matches counts.
+#: Error lines of a failed start, most specific pattern first. The first match of the first matching pattern is used.
 REASONS: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"^\S+: error: .+"),
     re.compile(r"Value error, .+|^ValueError: .+"),
@@ -43,13 +43,13 @@ REASONS: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"(?:exec|stat|open) [^:]*: no such file or directory.*|executable file not found.*"),
     re.compile(r"\bERROR\b.+"),
 )
-#: Characters of a line that are shown.
-_SHOWN: t.Final = 500
+#: Maximum number of characters of a line to return.
+_MAX_LINE: t.Final = 500
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a start died: the log's own ``line``, and where the fault is a known one its ``summary`` and ``remedy``."""
+    """The log ``line`` with the cause of a failed start, and ``summary`` and ``remedy`` of a known fault."""
 
     line: str
     summary: str | None = None
@@ -57,22 +57,22 @@ class Cause:
 
 
 def stage_of(lines: Sequence[str]) -> tuple[str, str | None]:
-    """``(stage, detail)``: the farthest stage that the lines of one start show, with its latest number."""
-    farthest, detail = 0, None
+    """Return the last stage that the lines of one start reach, and the latest progress within it."""
+    latest, detail = 0, None
     for line in lines:
         for part in line.split("\r"):
             reached = next((i for i in range(len(STAGES) - 1, -1, -1) if STAGES[i][1].search(part)), None)
-            if reached is None or reached < farthest:
+            if reached is None or reached < latest:
                 continue
-            if reached > farthest:
-                farthest, detail = reached, None
+            if reached > latest:
+                latest, detail = reached, None
             if match := _DETAIL.search(part):
                 detail = match[3] or f"{match[1] or match[2]} %"
-    return STAGES[farthest][0], detail
+    return STAGES[latest][0], detail
 
 
 def root_cause(lines: Sequence[str]) -> Cause | None:
-    """The line that says why the server died; ``None`` for an empty log."""
+    """Return the line with the cause of a failed start, or None for an empty log."""
     scan = log_scan.run({"text": "\n".join(lines)})
     for finding in scan["findings"]:
         if finding["status"] == "fail" and finding.get("line"):
@@ -81,9 +81,10 @@ def root_cause(lines: Sequence[str]) -> Cause | None:
     for pattern in REASONS:
         for text in texts:
             if match := pattern.search(text):
-                return Cause(_shown(match[0]))
-    return Cause(_shown(texts[-1])) if texts else None
+                return Cause(_masked(match[0]))
+    return Cause(_masked(texts[-1])) if texts else None
 
 
-def _shown(text: str) -> str:
-    return mask_text(text)[:_SHOWN]
+def _masked(text: str) -> str:
+    """Return the text without secrets, cut to ``_MAX_LINE`` characters."""
+    return mask_text(text)[:_MAX_LINE]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Watches a vLLM container until it serves or is dead; ``startup`` reads the log, this looks and waits."""
+"""Wait for a vLLM container until it is ready or has exited."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from collections.abc import Callable, Mapping
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
 
-#: Seconds between two looks.
-PERIOD: t.Final = 0.5
-#: Lines of the log that are read; a start writes a few hundred.
-LINES: t.Final = 4000
-#: Lines of the log that a failed start returns.
-TAIL: t.Final = 15
+#: Seconds between two reads of the container's state.
+POLL_INTERVAL: t.Final = 0.5
+#: Number of log lines to read; a start writes a few hundred.
+MAX_LINES: t.Final = 4000
+#: Number of log lines that a failed start returns.
+TAIL_LINES: t.Final = 15
 
 STARTING: t.Final = "starting"
 READY: t.Final = "ready"
 DEAD: t.Final = "dead"
 
-Look = dict[str, t.Any]
+Status = dict[str, t.Any]
 
 
 class MissingContainer(ValueError):
-    """There is no such container, or no Docker to ask."""
+    """A container that does not exist, or a Docker Engine that does not respond."""
 
 
-class Watch:
-    """One container and its API; ``commands``, ``healthy`` and the clock are the edge that tests replace."""
+class ContainerStart:
+    """The start of one container and its API. Tests replace ``commands``, ``healthy`` and the clock."""
 
     def __init__(
         self,
@@ -48,58 +48,59 @@ class Watch:
         self._clock = clock
         self._sleep = sleep
 
-    def look(self) -> Look:
-        """``state``, ``stage``, ``detail``, and for a dead server ``cause``, ``exit_code`` and ``log_tail``.
+    def status(self) -> Status:
+        """Return ``state``, ``stage``, ``detail``, and for a dead server ``cause``, ``exit_code`` and ``log_tail``.
 
-        :raises MissingContainer: where Docker does not know the container or does not answer.
+        :raises MissingContainer: if Docker does not know the container or does not respond.
         """
-        code, answer = self._commands.run(["docker", "container", "inspect", self.container])
+        code, output = self._commands.run(["docker", "container", "inspect", self.container])
         if code:
-            reason = answer.splitlines()[-1] if answer else "no answer"
+            reason = output.splitlines()[-1] if output else "no response"
             raise MissingContainer(f"no container {self.container!r}: {reason}")
-        document = json.loads(answer)[0]
+        document = json.loads(output)[0]
         state = document["State"]
         down = bool(state.get("Restarting")) or not state.get("Running")
         serving = not down and self._healthy()
-        # A container that Docker had to start again, and that does not serve, has died of its settings.
-        died = down or (not serving and bool(document.get("RestartCount")))
-        since = [] if died else ["--since", state["StartedAt"]]
-        _code, log = self._commands.run(["docker", "logs", "--tail", str(LINES), *since, self.container])
+        # If Docker restarted a container that is not serving, its settings made it exit.
+        exited = down or (not serving and bool(document.get("RestartCount")))
+        since = [] if exited else ["--since", state["StartedAt"]]
+        _code, log = self._commands.run(["docker", "logs", "--tail", str(MAX_LINES), *since, self.container])
         lines = log.splitlines()
         stage, detail = startup.stage_of(lines)
-        found: Look = {"state": STARTING, "stage": stage, "detail": detail}
-        if died:
-            return {**found, "state": DEAD, "exit_code": state.get("ExitCode"), **_why(lines, state)}
+        status: Status = {"state": STARTING, "stage": stage, "detail": detail}
+        if exited:
+            return {**status, "state": DEAD, "exit_code": state.get("ExitCode"), **_failure(lines, state)}
         if serving:
-            return {**found, "state": READY, "stage": startup.READY}
-        return found
+            return {**status, "state": READY, "stage": startup.READY}
+        return status
 
-    def until_news(self, seconds: float, known: str | None = None) -> Look:
-        """Looks until the server is ready or dead, its stage is another than ``known``, or ``seconds`` are over."""
+    def wait(self, seconds: float, known_stage: str | None = None) -> Status:
+        """Return the status once the server is ready or dead, leaves ``known_stage``, or after ``seconds``."""
         end = self._clock() + seconds
         while True:
-            found = self.look()
-            new = known is not None and found["stage"] != known
-            if found["state"] != STARTING or new or self._clock() + PERIOD > end:
-                return found
-            self._sleep(PERIOD)
+            status = self.status()
+            advanced = known_stage is not None and status["stage"] != known_stage
+            if status["state"] != STARTING or advanced or self._clock() + POLL_INTERVAL > end:
+                return status
+            self._sleep(POLL_INTERVAL)
 
 
-def label(look: Mapping[str, t.Any]) -> str:
-    """``loading the weights, 50 %``."""
-    return f"{look['stage']}, {look['detail']}" if look.get("detail") else str(look["stage"])
+def label(status: Mapping[str, t.Any]) -> str:
+    """Return the stage with its progress, such as ``loading the weights, 50 %``."""
+    return f"{status['stage']}, {status['detail']}" if status.get("detail") else str(status["stage"])
 
 
-def given_up(look: Look, container: str, timeout: float, commands: Commands) -> Look:
-    """``look`` of a server that was not ready in time, with the log's last lines."""
-    _code, log = commands.run(["docker", "logs", "--tail", str(TAIL), container])
-    summary = f"not ready after {timeout:.0f} s, still {label(look)}"
+def timed_out(status: Status, container: str, timeout: float, commands: Commands) -> Status:
+    """Return ``status`` with the cause and the last lines of the log, for a server that was not ready in time."""
+    _code, log = commands.run(["docker", "logs", "--tail", str(TAIL_LINES), container])
+    summary = f"not ready after {timeout:.0f} s, still {label(status)}"
     lines = log.splitlines()
     cause = {"line": lines[-1] if lines else None, "summary": summary, "remedy": None}
-    return {**look, "cause": cause, "log_tail": lines}
+    return {**status, "cause": cause, "log_tail": lines}
 
 
-def _why(lines: list[str], state: Mapping[str, t.Any]) -> Look:
+def _failure(lines: list[str], state: Mapping[str, t.Any]) -> Status:
+    """Return ``cause`` and ``log_tail`` of a server that has exited."""
     cause = startup.root_cause(lines)
     if cause is None:
         cause = startup.Cause(state.get("Error") or f"no log; exit status {state.get('ExitCode')}")
@@ -107,5 +108,5 @@ def _why(lines: list[str], state: Mapping[str, t.Any]) -> Look:
         cause = startup.Cause(cause.line, "killed by the kernel: the container ran out of host memory", cause.remedy)
     return {
         "cause": {"line": cause.line, "summary": cause.summary, "remedy": cause.remedy},
-        "log_tail": lines[-TAIL:],
+        "log_tail": lines[-TAIL_LINES:],
     }

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the original server back where the one who tunes has gone: a file with a promise, and two containers.
+"""Restore the original vLLM container of a node if the controller disappears while it tunes.
 
-The one who tunes writes until when the next sign of life comes at the latest. A long step announces itself, so that a
-broken promise means a controller that is gone, and is noticed soon.
+The controller writes a deadline to a heartbeat file and renews it before each step. A long step gets a later deadline,
+so a deadline that passes means that the controller is unreachable.
 """
 
 from __future__ import annotations
@@ -18,47 +18,48 @@ from collections.abc import Callable
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 
-#: Seconds between two looks at the promise.
-PERIOD: t.Final = 1.0
+#: Seconds between two checks of the deadline.
+CHECK_INTERVAL: t.Final = 1.0
 #: Seconds that a controller may need between two tasks.
-PAUSE: t.Final = 30.0
-#: How often the original is started, where Docker cannot do so at once: a GPU may be held for some seconds.
-ATTEMPTS: t.Final = 10
-#: Docker starts such a container again after a reboot, although it was stopped by hand; the second it does not.
+TASK_INTERVAL: t.Final = 30.0
+#: Attempts to start the original container; a GPU may stay occupied for some seconds after a container is removed.
+MAX_ATTEMPTS: t.Final = 10
+#: Restart policies. Docker starts a stopped container after a reboot with "always", but not with "unless-stopped".
 #: https://docs.docker.com/engine/containers/start-containers-automatically/
-AWAY, BACK = "always", "unless-stopped"
+POLICY_DURING_SEARCH, POLICY_AFTER_SEARCH = "always", "unless-stopped"
 
 
-class GuardError(RuntimeError):
-    """Tuning cannot begin, or cannot go on."""
+class WatchdogError(RuntimeError):
+    """A search that cannot begin or continue."""
 
 
-def begin(heartbeat: str, seconds: float, clock: Callable[[], float] = time.time) -> None:
-    """Write the first promise.
+def start(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time) -> None:
+    """Write the first deadline, ``timeout`` seconds from now.
 
-    :raises GuardError: where another's promise still holds.
-    :raises OSError: where the file cannot be written.
+    :raises WatchdogError: if the deadline of another search has not passed.
+    :raises OSError: if the file cannot be written.
     """
-    left = (_promised(heartbeat) or 0.0) - clock()
+    left = (_deadline(heartbeat) or 0.0) - clock()
     if left > 0:
-        raise GuardError(
-            f"another search is under way on this node, or was interrupted just now: then the original server is back "
-            f"in {left:.0f} s or less, and tuning can begin again"
+        raise WatchdogError(
+            "another search is running on this node, or was interrupted just now; in the second case the original "
+            f"server is restored within {left:.0f} s, and tuning can start again"
         )
-    replace_text(heartbeat, str(clock() + seconds))
+    replace_text(heartbeat, str(clock() + timeout))
 
 
-def alive(heartbeat: str, seconds: float, clock: Callable[[], float] = time.time) -> None:
-    """Promise the next sign of life within ``seconds``.
+def renew(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time) -> None:
+    """Move the deadline to ``timeout`` seconds from now.
 
-    :raises GuardError: where the guard has ended the search.
+    :raises WatchdogError: if the deadline passed and the original container was restored.
+    :raises OSError: if the file cannot be written.
     """
-    if _promised(heartbeat) is None:
-        raise GuardError("no sign of life came in time, so the node has brought its original server back; begin again")
-    replace_text(heartbeat, str(clock() + seconds))
+    if _deadline(heartbeat) is None:
+        raise WatchdogError("a heartbeat was late, so the node has restored its original server; start tuning again")
+    replace_text(heartbeat, str(clock() + timeout))
 
 
-def guard(
+def watch(
     heartbeat: str,
     trial: str,
     original: str,
@@ -66,46 +67,43 @@ def guard(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, t.Any]:
-    """Waits until the promise is withdrawn (all is well), or broken: then restores.
+    """Wait until the heartbeat file is removed, or restore the original container when the deadline passes.
 
-    Meanwhile the original comes back after a reboot too. ``restored`` says which it was; ``answers`` are what Docker
-    said.
+    Meanwhile Docker starts the original container after a reboot too.
+
+    :return: ``restored``, whether the original container was restored, and ``docker_output``.
     """
-    commands.run(["docker", "update", "--restart", AWAY, original])
+    commands.run(["docker", "update", "--restart", POLICY_DURING_SEARCH, original])
     try:
-        while (until := _promised(heartbeat)) is not None:
-            if clock() > until:
+        while (deadline := _deadline(heartbeat)) is not None:
+            if clock() > deadline:
                 return _restore(heartbeat, trial, original, commands, sleep)
-            sleep(PERIOD)
-        return {"restored": False, "answers": []}
+            sleep(CHECK_INTERVAL)
+        return {"restored": False, "docker_output": []}
     finally:
-        commands.run(["docker", "update", "--restart", BACK, original])
+        commands.run(["docker", "update", "--restart", POLICY_AFTER_SEARCH, original])
 
 
 def _restore(
     heartbeat: str, trial: str, original: str, commands: Commands, sleep: Callable[[float], None]
 ) -> dict[str, t.Any]:
-    answers = []
-    restored = False
-    # First of all, so that a controller that was only slow learns of it and ends.
+    # The file is removed first, so that a controller that was only slow fails at its next heartbeat.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(heartbeat)
-    for attempt in range(ATTEMPTS):
+    output: list[str] = []
+    for attempt in range(MAX_ATTEMPTS):
         if attempt:
-            sleep(PERIOD)
-        removed, started = (
-            commands.run(["docker", "rm", "--force", trial]),
-            commands.run(["docker", "start", original]),
-        )
-        answers = [removed[1], started[1]]
-        restored = started[0] == 0
-        if restored:
-            break
-    return {"restored": restored, "answers": answers}
+            sleep(CHECK_INTERVAL)
+        _code, removed = commands.run(["docker", "rm", "--force", trial])
+        code, started = commands.run(["docker", "start", original])
+        output = [removed, started]
+        if code == 0:
+            return {"restored": True, "docker_output": output}
+    return {"restored": False, "docker_output": output}
 
 
-def _promised(heartbeat: str) -> float | None:
-    """Until when; ``None`` without a promise, and the beginning of time for one that cannot be read."""
+def _deadline(heartbeat: str) -> float | None:
+    """Return the deadline as Unix time: None if there is no heartbeat file, 0.0 if its content is invalid."""
     try:
         with open(heartbeat, encoding="utf-8") as stream:
             return float(stream.read())

@@ -17,24 +17,30 @@ class Task:
 
 @pytest.fixture
 def action(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> vllm_logs.ActionModule:
-    """The action over a container whose log is ``action.log``; ``action.commands`` is what it ran."""
-    made = object.__new__(vllm_logs.ActionModule)
-    made._task, made.log, made.commands, made.shown, made.code = Task(), [], [], [], 0
-    made.options = {"container": "vllm", "part": "all", "follow": 0.0, "lines": 5, "directory": str(tmp_path / "logs"),
-                    "docker_host": "unix:///x y"}  # fmt: skip
-    made._display = type("Display", (), {"display": lambda _self, text: made.shown.append(text)})()
+    """The action with ``action.log`` as the container's log; ``action.commands`` are the commands that it ran."""
+    plugin = object.__new__(vllm_logs.ActionModule)
+    plugin._task, plugin.log, plugin.commands, plugin.shown, plugin.code = Task(), [], [], [], 0
+    plugin.options = {
+        "container": "vllm",
+        "part": "all",
+        "follow": 0.0,
+        "lines": 5,
+        "directory": str(tmp_path / "logs"),
+        "docker_host": "unix:///x y",
+    }
+    plugin._display = type("Display", (), {"display": lambda _self, text: plugin.shown.append(text)})()
 
     def execute(command: str) -> dict[str, t.Any]:
-        made.commands.append(command)
-        return {"rc": made.code, "stdout": "\n".join(made.log)}
+        plugin.commands.append(command)
+        return {"rc": plugin.code, "stdout": "\n".join(plugin.log)}
 
-    monkeypatch.setattr(made, "_low_level_execute_command", execute, raising=False)
-    monkeypatch.setattr(made, "validate_argument_spec", lambda argument_spec: (None, made.options), raising=False)
+    monkeypatch.setattr(plugin, "_low_level_execute_command", execute, raising=False)
+    monkeypatch.setattr(plugin, "validate_argument_spec", lambda argument_spec: (None, plugin.options), raising=False)
     monkeypatch.setattr(vllm_logs.ActionBase, "run", lambda *_: {})
-    return made
+    return plugin
 
 
-def test_the_log_is_written_under_the_nodes_name(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
+def test_log_is_written_in_order_under_the_nodes_name(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
     action.log = ["2026-11-23T10:00:02Z second", "2026-11-23T10:00:01Z first"]
     result = action.run(task_vars={"inventory_hostname": "gpu-1"})
     assert result == {"changed": False, "path": str(tmp_path / "logs/gpu-1.log"), "lines": 2}
@@ -42,7 +48,7 @@ def test_the_log_is_written_under_the_nodes_name(action: vllm_logs.ActionModule,
     assert action.commands == ["docker --host 'unix:///x y' logs --timestamps --tail 5 vllm 2>&1"]
 
 
-def test_what_comes_is_shown_once_and_added(
+def test_follow_prints_and_appends_new_lines_once(
     action: vllm_logs.ActionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -60,11 +66,11 @@ def test_what_comes_is_shown_once_and_added(
     assert "--since 2026-11-23T10:00:01Z" in action.commands[1]
 
 
-def test_the_start_of_a_server_that_has_run_for_long_is_read_from_its_start(
+def test_part_start_reads_from_the_last_start_of_the_container(
     action: vllm_logs.ActionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     action.options["part"] = "start"
-    answers = [
+    outputs = [
         "2026-11-23T10:00:00.5Z",
         "2026-11-23T10:00:01Z INFO vLLM API server version 0.32.0\n2026-11-23T10:00:02Z Application startup complete.\n"
         "2026-11-23T10:00:03Z INFO: POST /v1/completions",
@@ -72,7 +78,7 @@ def test_the_start_of_a_server_that_has_run_for_long_is_read_from_its_start(
 
     def execute(command: str) -> dict[str, t.Any]:
         action.commands.append(command)
-        return {"rc": 0, "stdout": answers[len(action.commands) - 1]}
+        return {"rc": 0, "stdout": outputs[len(action.commands) - 1]}
 
     monkeypatch.setattr(action, "_low_level_execute_command", execute)
     assert action.run(task_vars={"inventory_hostname": "gpu-1"})["lines"] == 2
@@ -81,13 +87,13 @@ def test_the_start_of_a_server_that_has_run_for_long_is_read_from_its_start(
     assert action.commands[1].endswith("--since 2026-11-23T10:00:00.5Z vllm 2>&1 | head -n 5")
 
 
-def test_check_mode_writes_nothing(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
+def test_check_mode_writes_no_file(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
     action._task.check_mode = True
     action.run(task_vars={"inventory_hostname": "gpu-1"})
     assert not (tmp_path / "logs").exists()
 
 
-def test_dockers_reason_is_told(action: vllm_logs.ActionModule) -> None:
+def test_failure_has_the_reason_of_docker(action: vllm_logs.ActionModule) -> None:
     action.code, action.log = 1, ["Error: No such container: vllm"]
     with pytest.raises(AnsibleActionFail, match="'vllm': Error: No such container"):
         action.run(task_vars={"inventory_hostname": "gpu-1"})

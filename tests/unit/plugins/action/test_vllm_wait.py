@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action asks until there is an end, and tells each stage once."""
+"""The action repeats short calls of the module and prints each stage once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.action import vllm_wait
 
 
-class Told:
+class Display:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -31,12 +31,14 @@ class Task:
 def play(
     monkeypatch: pytest.MonkeyPatch,
 ) -> t.Callable[..., tuple[dict[str, t.Any], list[str], list[dict[str, t.Any]]]]:
-    """Runs the action on a module that answers with these results in order."""
+    """Run the action with a module that returns these results in order."""
 
     def run(
-        *answers: dict[str, t.Any], check_mode: bool = False, seconds: float = 0.0, **arguments: t.Any
+        *results: dict[str, t.Any], check_mode: bool = False, seconds: float = 0.0, **arguments: t.Any
     ) -> tuple[dict[str, t.Any], list[str], list[dict[str, t.Any]]]:
-        now, calls, left = [0.0], [], list(answers)
+        now = [0.0]
+        calls: list[dict[str, t.Any]] = []
+        left = list(results)
 
         def execute(_name: str, module_args: dict[str, t.Any], task_vars: t.Any) -> dict[str, t.Any]:
             calls.append(module_args)
@@ -44,7 +46,7 @@ def play(
             return left.pop(0)
 
         action = object.__new__(vllm_wait.ActionModule)
-        action._task, action._display = Task(check_mode, **arguments), Told()
+        action._task, action._display = Task(check_mode, **arguments), Display()
         monkeypatch.setattr(action, "_execute_module", execute, raising=False)
         monkeypatch.setattr(vllm_wait.ActionBase, "run", lambda *_: {})
         monkeypatch.setattr(vllm_wait.time, "monotonic", lambda: now[0])
@@ -60,25 +62,25 @@ def starting(stage: str, detail: str | None = None) -> dict[str, t.Any]:
 READY = {"state": "ready", "stage": "ready", "detail": None}
 
 
-def test_each_stage_is_told_once(play: t.Any) -> None:
-    looks = [
+def test_wait_prints_each_stage_once(play: t.Any) -> None:
+    results = [
         starting("starting"),
         starting("loading the weights", "50 %"),
         starting("loading the weights", "50 %"),
         READY,
     ]
-    result, lines, _calls = play(*looks, seconds=5)
+    result, lines, _calls = play(*results, seconds=5)
     assert [line.split("s  ")[1] for line in lines] == ["starting", "loading the weights, 50 %", "ready"]
     assert all(line.startswith("gpu-1: ") for line in lines)
     assert (result["state"], result["elapsed"]) == ("ready", 20.0)
 
 
-def test_a_failure_of_the_module_ends_the_waiting(play: t.Any) -> None:
+def test_wait_ends_if_the_module_fails(play: t.Any) -> None:
     result, _lines, calls = play({"failed": True, "msg": "no container"})
     assert (result["msg"], len(calls)) == ("no container", 1)
 
 
-def test_the_time_is_kept_and_the_reason_asked_for(play: t.Any) -> None:
+def test_wait_at_the_timeout_reads_the_cause(play: t.Any) -> None:
     late = {**starting("compiling"), "cause": {"line": "x"}}
     result, _lines, calls = play(starting("compiling"), starting("compiling"), late, seconds=20, timeout=40)
     assert result["cause"] == {"line": "x"}
@@ -86,10 +88,10 @@ def test_the_time_is_kept_and_the_reason_asked_for(play: t.Any) -> None:
     assert "known_stage" not in calls[-1]
 
 
-def test_check_mode_looks_once(play: t.Any) -> None:
+def test_wait_in_check_mode_calls_the_module_once(play: t.Any) -> None:
     assert len(play(starting("starting"), check_mode=True)[2]) == 1
 
 
-def test_a_timeout_that_is_no_number_is_told(play: t.Any) -> None:
-    with pytest.raises(AnsibleActionFail, match="'soon' is no number"):
+def test_wait_with_an_invalid_timeout_fails(play: t.Any) -> None:
+    with pytest.raises(AnsibleActionFail, match="timeout must be a number of seconds, got 'soon'"):
         play(timeout="soon")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the shape of a model comes from: directory, cache, hub, or nowhere with the reason."""
+"""The shape of a model from a directory, the cache or the hub, or the reason why it is unknown."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CONFIG = {"num_attention_heads": 40, "num_key_value_heads": 8, "num_hidden_layer
 SHAPE = ModelShape(40, 8, 48)
 
 
-def nobody(url: str, _headers: dict[str, str]) -> bytes:
-    raise AssertionError(f"asked {url}")
+def no_request(url: str, _headers: dict[str, str]) -> bytes:
+    raise AssertionError(f"requested {url}")
 
 
 def write(path: Path) -> None:
@@ -25,36 +25,36 @@ def write(path: Path) -> None:
     path.write_text(json.dumps(CONFIG), "utf-8")
 
 
-def test_a_directory_of_the_container_is_found_through_its_mount(tmp_path: Path) -> None:
+def test_find_shape_of_a_container_directory_uses_its_mount(tmp_path: Path) -> None:
     write(tmp_path / "coder/config.json")
-    found = find_shape("/models/coder", None, "/cache", [f"{tmp_path}:/models:ro"], None, None, nobody)
-    assert found == (SHAPE, str(tmp_path / "coder/config.json"))
+    result = find_shape("/models/coder", None, "/cache", [f"{tmp_path}:/models:ro"], None, None, no_request)
+    assert result == (SHAPE, str(tmp_path / "coder/config.json"))
 
 
-def test_a_model_in_the_cache_needs_no_hub(tmp_path: Path) -> None:
+def test_find_shape_in_the_cache_sends_no_request(tmp_path: Path) -> None:
     write(tmp_path / "hub/models--a--b/snapshots/main/config.json")
-    assert find_shape("a/b", None, str(tmp_path), [], "https://hub.example", None, nobody)[0] == SHAPE
+    assert find_shape("a/b", None, str(tmp_path), [], "https://hub.example", None, no_request)[0] == SHAPE
 
 
-def test_the_hub_is_asked_with_the_token(tmp_path: Path) -> None:
-    asked = []
+def test_find_shape_on_the_hub_sends_the_token(tmp_path: Path) -> None:
+    requests = []
 
     def fetch(url: str, headers: dict[str, str]) -> bytes:
-        asked.append((url, headers))
+        requests.append((url, headers))
         return json.dumps(CONFIG).encode()
 
     shape, source = find_shape("a/b", "v2", str(tmp_path), [], "https://hub.example/", "hf_x", fetch)
-    assert asked == [("https://hub.example/a/b/resolve/v2/config.json", {"Authorization": "Bearer hf_x"})]
-    assert (shape, source) == (SHAPE, asked[0][0])
+    assert requests == [("https://hub.example/a/b/resolve/v2/config.json", {"Authorization": "Bearer hf_x"})]
+    assert (shape, source) == (SHAPE, requests[0][0])
 
 
-def test_without_a_hub_the_reason_is_told(tmp_path: Path) -> None:
-    shape, reason = find_shape("a/b", None, str(tmp_path), [], None, None, nobody)
+def test_find_shape_without_a_hub_returns_the_reason(tmp_path: Path) -> None:
+    shape, reason = find_shape("a/b", None, str(tmp_path), [], None, None, no_request)
     assert shape is None
     assert "config.json" in reason
 
 
-def test_a_hub_that_does_not_answer_is_a_reason_and_no_error(tmp_path: Path) -> None:
+def test_find_shape_returns_the_error_of_the_hub(tmp_path: Path) -> None:
     def refuse(_url: str, _headers: dict[str, str]) -> bytes:
         raise OSError("HTTP Error 401: Unauthorized")
 
@@ -65,7 +65,7 @@ def test_a_hub_that_does_not_answer_is_a_reason_and_no_error(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("body", [b"[]", b"<html>"])
-def test_an_answer_that_is_no_configuration_is_a_reason(tmp_path: Path, body: bytes) -> None:
+def test_find_shape_of_an_invalid_configuration_is_none(tmp_path: Path, body: bytes) -> None:
     def answer(_url: str, _headers: dict[str, str]) -> bytes:
         return body
 

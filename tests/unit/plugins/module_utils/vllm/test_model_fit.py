@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Heads, sizes, and where a model's config.json lies."""
+"""Heads, tensor-parallel sizes, and paths of a model's config.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 
-#: Shapes as the models' own config.json files state them.
+#: Shapes from the config.json files of the models.
 LLAMA_8B = ModelShape(32, 8, 32)
 QWEN_7B = ModelShape(28, 4, 28)
 
@@ -39,7 +39,7 @@ QWEN_7B = ModelShape(28, 4, 28)
         ({"text_config": {"num_attention_heads": 40, "num_local_experts": 16}}, ModelShape(40, 40, None, 16)),
     ],
 )
-def test_shape_of_configurations(config: dict[str, object], expected: ModelShape) -> None:
+def test_shape_of_reads_the_keys_of_every_model_type(config: dict[str, object], expected: ModelShape) -> None:
     assert model_fit.shape_of(config) == expected
 
 
@@ -47,7 +47,7 @@ def test_shape_of_configurations(config: dict[str, object], expected: ModelShape
     ("shape", "size", "expected"),
     [
         (LLAMA_8B, 4, True),
-        (LLAMA_8B, 16, True),  # KV heads held twice
+        (LLAMA_8B, 16, True),  # KV heads are replicated
         (LLAMA_8B, 3, False),
         (LLAMA_8B, 64, False),
         (QWEN_7B, 7, False),  # 4 KV heads cannot be spread over 7 ranks
@@ -55,11 +55,11 @@ def test_shape_of_configurations(config: dict[str, object], expected: ModelShape
         (LLAMA_8B, 0, False),
     ],
 )
-def test_which_sizes_fit(shape: ModelShape, size: int, expected: bool) -> None:
+def test_fits_needs_divisible_heads(shape: ModelShape, size: int, expected: bool) -> None:
     assert model_fit.fits(shape, size) is expected
 
 
-def test_neighbours_of_a_refused_size() -> None:
+def test_neighbours_are_the_next_allowed_sizes() -> None:
     assert model_fit.neighbours(ModelShape(4), 3) == (2, 4)
     assert model_fit.neighbours(QWEN_7B, 8) == (4, 28)
     assert model_fit.neighbours(ModelShape(4), 8) == (4, None)
@@ -76,23 +76,23 @@ def test_neighbours_of_a_refused_size() -> None:
         (LLAMA_8B, 1, (1, 1)),
     ],
 )
-def test_layout_that_uses_every_gpu(shape: ModelShape, gpus: int, expected: tuple[int, int]) -> None:
+def test_best_layout_uses_every_gpu(shape: ModelShape, gpus: int, expected: tuple[int, int]) -> None:
     assert model_fit.best_layout(shape, gpus) == expected
 
 
-def test_kv_heads_are_replicated_beyond_their_number() -> None:
+def test_kv_copies_beyond_the_number_of_heads_are_replicas() -> None:
     assert [model_fit.kv_copies(8, size) for size in (4, 8, 16)] == [1, 1, 2]
     assert model_fit.kv_copies(None, 4) is None
 
 
-def test_a_directory_is_read_in_place(tmp_path: pathlib.Path) -> None:
+def test_config_paths_of_a_directory_are_read_in_place(tmp_path: pathlib.Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4}))
     paths = model_fit.config_paths(str(tmp_path), {})
     assert model_fit.read_shape(paths) == (ModelShape(4, 4, None), str(tmp_path / "config.json"))
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME"])
-def test_a_hub_id_is_found_in_the_servers_own_cache(tmp_path: pathlib.Path, variable: str) -> None:
+def test_config_paths_of_a_hub_id_are_in_the_servers_cache(tmp_path: pathlib.Path, variable: str) -> None:
     below = {
         "HF_HUB_CACHE": ".",
         "HF_HOME": "hub",
@@ -112,7 +112,7 @@ def test_a_hub_id_is_found_in_the_servers_own_cache(tmp_path: pathlib.Path, vari
     assert shape is not None and shape.attention_heads == 8
 
 
-def test_unreadable_configurations_are_named(tmp_path: pathlib.Path) -> None:
+def test_read_shape_names_unreadable_configurations(tmp_path: pathlib.Path) -> None:
     (tmp_path / "config.json").write_text("not JSON")
     shape, reason = model_fit.read_shape(model_fit.config_paths(str(tmp_path), {}))
     assert shape is None and reason == f"no readable config.json in {tmp_path}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stages and reasons, read from logs of real starts and from the wordings of vLLM's own errors."""
+"""Stages and causes from logs of real starts and from error messages of vLLM."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize("count", range(1, len(BOOT) + 1))
-def test_each_line_brings_the_start_as_far_as_it_is(count: int) -> None:
+def test_stage_of_each_prefix_of_a_log(count: int) -> None:
     assert stage_of(BOOT[:count]) == EXPECTED[count - 1]
 
 
-def test_an_empty_log_is_a_start_that_begins() -> None:
+def test_stage_of_an_empty_log_is_the_first() -> None:
     assert stage_of([]) == (STAGES[0][0], None)
 
 
-def test_a_late_line_of_an_early_stage_does_not_lead_back() -> None:
+def test_stage_does_not_go_back_after_a_late_line() -> None:
     assert stage_of([*BOOT[:6], "Fetching 4 files: 100%|##| 4/4"]) == ("reserving the KV cache", "417,520 tokens")
 
 
@@ -69,13 +69,13 @@ def test_a_late_line_of_an_early_stage_does_not_lead_back() -> None:
         (["something else", "", "the end"], "the end"),
     ],
 )
-def test_the_reason_is_the_line_that_says_it(lines: list[str], line: str) -> None:
+def test_root_cause_is_the_line_with_the_error(lines: list[str], line: str) -> None:
     cause = root_cause(lines)
     assert cause is not None
     assert cause.line.strip() == line
 
 
-def test_a_known_fault_comes_with_a_remedy() -> None:
+def test_root_cause_of_a_known_fault_has_a_remedy() -> None:
     cause = root_cause(
         [
             "(Worker_TP1 pid=9) ERROR 11-23 11:30:31 [multiproc_executor.py:870] torch.OutOfMemoryError: CUDA out of "
@@ -88,12 +88,12 @@ def test_a_known_fault_comes_with_a_remedy() -> None:
     assert "--gpu-memory-utilization" in (cause.remedy or "")
 
 
-def test_an_empty_log_says_nothing() -> None:
+def test_root_cause_of_an_empty_log_is_none() -> None:
     assert root_cause([]) is None
     assert root_cause(["", "  "]) is None
 
 
-def test_a_password_in_an_address_is_not_repeated() -> None:
+def test_root_cause_masks_a_password_in_a_url() -> None:
     cause = root_cause(["ConnectionError: cannot reach https://user:hunter2@hub.example/model"])
     assert cause is not None
     assert "hunter2" not in cause.line

@@ -1,37 +1,38 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guard that lets the one who tunes work, and helps where nobody works any more."""
+"""The watchdog with a controller that renews the heartbeat, and with one that disappears."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import TIMEOUT, Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.watchdog import (
-    ATTEMPTS,
-    PERIOD,
-    GuardError,
-    alive,
-    begin,
-    guard,
+    CHECK_INTERVAL,
+    MAX_ATTEMPTS,
+    WatchdogError,
+    renew,
+    start,
+    watch,
 )
 
-AWAY = ["docker", "update", "--restart", "always", "vllm"]
-BACK = ["docker", "update", "--restart", "unless-stopped", "vllm"]
+DURING = ["docker", "update", "--restart", "always", "vllm"]
+AFTER = ["docker", "update", "--restart", "unless-stopped", "vllm"]
 RESTORE = [["docker", "rm", "--force", "trial"], ["docker", "start", "vllm"]]
 
 
 class Docker(Commands):
-    """Starts nothing for the first ``refusals`` times."""
+    """A Docker Engine that refuses to start a container a number of times."""
 
     def __init__(self, refusals: int = 0) -> None:
-        self.asked: list[list[str]] = []
+        self.calls: list[list[str]] = []
         self.refusals = refusals
 
-    def run(self, argv: list[str]) -> tuple[int, str]:
-        self.asked.append(argv)
+    def run(self, argv: Sequence[str], timeout: float = TIMEOUT) -> tuple[int, str]:
+        self.calls.append(list(argv))
         if argv[1] == "start" and self.refusals:
             self.refusals -= 1
             return 1, "busy"
@@ -49,53 +50,53 @@ class Clock:
         self.now += seconds
 
 
-def test_a_broken_promise_brings_the_original_back(tmp_path: Path) -> None:
-    heart, docker, clock = tmp_path / "heartbeat", Docker(), Clock()
-    begin(str(heart), 10.0, clock)
-    found = guard(str(heart), "trial", "vllm", docker, clock, clock.sleep)
-    assert found == {"restored": True, "answers": ["trial", "vllm"]}
-    assert docker.asked == [AWAY, *RESTORE, BACK]
-    assert not heart.exists()
-    assert 10 < clock.now - 1000 <= 10 + 2 * PERIOD
+def test_watch_after_the_deadline_restores_the_original(tmp_path: Path) -> None:
+    heartbeat, docker, clock = tmp_path / "heartbeat", Docker(), Clock()
+    start(str(heartbeat), 10.0, clock)
+    result = watch(str(heartbeat), "trial", "vllm", docker, clock, clock.sleep)
+    assert result == {"restored": True, "docker_output": ["trial", "vllm"]}
+    assert docker.calls == [DURING, *RESTORE, AFTER]
+    assert not heartbeat.exists()
+    assert 10 < clock.now - 1000 <= 10 + 2 * CHECK_INTERVAL
 
 
-def test_a_promise_that_is_kept_and_its_end_end_the_guard(tmp_path: Path) -> None:
-    heart, docker, clock = tmp_path / "heartbeat", Docker(), Clock()
-    begin(str(heart), 10.0, clock)
+def test_watch_ends_when_a_renewed_heartbeat_is_removed(tmp_path: Path) -> None:
+    heartbeat, docker, clock = tmp_path / "heartbeat", Docker(), Clock()
+    start(str(heartbeat), 10.0, clock)
 
     def sleep(seconds: float) -> None:
         clock.now += seconds
         if clock.now < 1100:
-            alive(str(heart), 10.0, clock)
+            renew(str(heartbeat), 10.0, clock)
         else:
-            heart.unlink()
+            heartbeat.unlink()
 
-    assert guard(str(heart), "trial", "vllm", docker, clock, sleep) == {"restored": False, "answers": []}
-    assert docker.asked == [AWAY, BACK]
-
-
-def test_an_original_that_cannot_start_at_once_is_started_again(tmp_path: Path) -> None:
-    heart, clock = tmp_path / "heartbeat", Clock()
-    for refusals, restored in ((2, True), (ATTEMPTS, False)):
-        heart.write_text("0")
-        assert guard(str(heart), "trial", "vllm", Docker(refusals), clock, clock.sleep)["restored"] is restored
+    assert watch(str(heartbeat), "trial", "vllm", docker, clock, sleep) == {"restored": False, "docker_output": []}
+    assert docker.calls == [DURING, AFTER]
 
 
-def test_a_promise_that_cannot_be_read_is_none(tmp_path: Path) -> None:
-    heart, clock = tmp_path / "heartbeat", Clock()
-    heart.write_text("soon")
-    assert guard(str(heart), "trial", "vllm", Docker(), clock, clock.sleep)["restored"] is True
+@pytest.mark.parametrize(("refusals", "restored"), [(2, True), (MAX_ATTEMPTS, False)])
+def test_watch_repeats_a_start_that_docker_refuses(tmp_path: Path, refusals: int, restored: bool) -> None:
+    heartbeat, clock = tmp_path / "heartbeat", Clock()
+    heartbeat.write_text("0")
+    assert watch(str(heartbeat), "trial", "vllm", Docker(refusals), clock, clock.sleep)["restored"] is restored
 
 
-def test_only_one_search_at_a_time(tmp_path: Path) -> None:
-    heart, clock = tmp_path / "heartbeat", Clock()
-    begin(str(heart), 10.0, clock)
-    with pytest.raises(GuardError, match="another search is under way"):
-        begin(str(heart), 10.0, clock)
+def test_watch_of_an_invalid_heartbeat_restores_the_original(tmp_path: Path) -> None:
+    heartbeat, clock = tmp_path / "heartbeat", Clock()
+    heartbeat.write_text("soon")
+    assert watch(str(heartbeat), "trial", "vllm", Docker(), clock, clock.sleep)["restored"] is True
+
+
+def test_start_during_another_search_is_refused(tmp_path: Path) -> None:
+    heartbeat, clock = tmp_path / "heartbeat", Clock()
+    start(str(heartbeat), 10.0, clock)
+    with pytest.raises(WatchdogError, match="another search is running"):
+        start(str(heartbeat), 10.0, clock)
     clock.now += 11
-    begin(str(heart), 10.0, clock)
+    start(str(heartbeat), 10.0, clock)
 
 
-def test_who_comes_back_too_late_is_told(tmp_path: Path) -> None:
-    with pytest.raises(GuardError, match="brought its original server back"):
-        alive(str(tmp_path / "heartbeat"), 10.0)
+def test_renew_after_the_restore_fails(tmp_path: Path) -> None:
+    with pytest.raises(WatchdogError, match="restored its original server"):
+        renew(str(tmp_path / "heartbeat"), 10.0)

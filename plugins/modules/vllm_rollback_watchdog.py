@@ -1,0 +1,126 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: restore the original vLLM container if the controller disappears during tuning."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_rollback_watchdog
+short_description: Restore a vLLM container if the controller disappears during tuning
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - The controller writes a deadline to the heartbeat file and renews it. If the deadline passes, the watchdog removes
+    the trial container and starts the original one. If the heartbeat file is removed, the watchdog ends.
+  - While the watchdog runs, Docker also starts the original container after a reboot of the node.
+  - Used by role P(multigpu.vllm.tune#role).
+extends_documentation_fragment:
+  - multigpu.vllm.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Does nothing.
+  diff_mode:
+    support: none
+    details: There is never a difference to show.
+  idempotent:
+    support: none
+    details: Every call moves or waits for the deadline.
+options:
+  state:
+    description:
+      - V(started) writes the first deadline. It fails while the deadline of another search has not passed.
+      - V(renewed) moves the deadline. It fails if the watchdog has already restored the original container.
+      - V(running) runs the watchdog until the heartbeat file is removed or the deadline passes. Run it in the
+        background, with C(async) and C(poll=0).
+    type: str
+    choices: [started, renewed, running]
+    default: running
+  heartbeat:
+    description: Heartbeat file on the node.
+    type: path
+    required: true
+  timeout:
+    description: Seconds until the deadline, for O(state=started) and O(state=renewed).
+    type: float
+    default: 60.0
+  trial:
+    description: Name of the container to remove. Required for O(state=running).
+    type: str
+  original:
+    description: Name of the container to start. Required for O(state=running).
+    type: str
+requirements:
+  - the command C(docker)
+"""
+
+EXAMPLES = r"""
+- name: Write the first deadline
+  multigpu.vllm.vllm_rollback_watchdog:
+    state: started
+    heartbeat: /run/vllm-tune
+    timeout: 60
+
+- name: Start the watchdog in the background
+  multigpu.vllm.vllm_rollback_watchdog:
+    heartbeat: /run/vllm-tune
+    trial: vllm-trial
+    original: vllm
+  async: 86400
+  poll: 0
+  register: watchdog
+
+- name: Show the id of the background job
+  ansible.builtin.debug:
+    msg: "{{ watchdog.ansible_job_id }}"
+"""
+
+RETURN = r"""
+restored:
+  description: Whether the original container was started because the deadline passed.
+  returned: success
+  type: bool
+  sample: false
+docker_output:
+  description: Output of the Docker commands that restored the original container.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.watchdog import WatchdogError, renew, start, watch
+
+ARGUMENT_SPEC = {
+    "state": {"type": "str", "choices": ["started", "renewed", "running"], "default": "running"},
+    "heartbeat": {"type": "path", "required": True},
+    "timeout": {"type": "float", "default": 60.0},
+    "trial": {"type": "str"},
+    "original": {"type": "str"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=[("state", "running", ("trial", "original"))]
+    )
+    options, result = module.params, {"restored": False, "docker_output": []}
+    try:
+        if module.check_mode:
+            pass
+        elif options["state"] == "running":
+            result = watch(options["heartbeat"], options["trial"], options["original"], Commands())
+        else:
+            {"started": start, "renewed": renew}[options["state"]](options["heartbeat"], options["timeout"])
+    except (WatchdogError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=result["restored"], **result)
+
+
+if __name__ == "__main__":
+    main()
