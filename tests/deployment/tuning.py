@@ -39,9 +39,9 @@ def tunable(site: Site) -> dict[str, object]:
         "tune_concurrency": 16,
         "tune_prompt_tokens": 64,
         "tune_output_tokens": 16,
-        "tune_duration": 2,
+        "tune_load_duration": 2,
         "tune_start_timeout": 30,
-        "tune_patience": 60,
+        "tune_heartbeat_timeout": 60,
         "tune_dir": str(site.home / "tuning"),
     }
 
@@ -124,7 +124,7 @@ def breaks_off(site: Site, name: str, how: Callable[[subprocess.Popen[str]], Non
     if how is stop_all:
         os.killpg(running.pid, signal.SIGCONT)
         output, _none = running.communicate(timeout=300)
-        ended = running.returncode != 0 and "brought its original server back" in output
+        ended = running.returncode != 0 and "restored its original server" in output
         check("  the controller that comes back ends", ended, output)
         check("  and leaves the original alone", site.container_id() == before and site.get("/health") == 200)
     elif how is kill_one:

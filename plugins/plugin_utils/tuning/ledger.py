@@ -1,0 +1,231 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the ledger of a search, and choose the measurement that comes next within the time budget."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.result import outcome
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import (
+    Entry,
+    InvalidSpace,
+    Search,
+    Settings,
+    default_space,
+    figures_of,
+    next_trial,
+    overrides,
+    pinned,
+    starting_points,
+)
+
+#: Seconds that requests may still run after the end of a load.
+_DRAIN: t.Final = 5.0
+#: Expected start time of a server in seconds, before the first trial has shown how long one takes.
+_FIRST_START: t.Final = 60.0
+
+
+@dataclass(frozen=True)
+class TuningRun:
+    """One run of a search: its load, its limits and its start time.
+
+    ``load``: ``prompt_tokens``, ``output_tokens``, ``concurrency`` and ``duration`` (seconds) of a measurement.
+    ``repeats``: number of final measurements of the best settings and of the original. ``environment``:
+    ``vllm_environment`` of the original server. ``started_at``: Unix time.
+    """
+
+    search: Search
+    load: Mapping[str, t.Any]
+    repeats: int
+    time_budget: float
+    start_timeout: float
+    environment: Mapping[str, t.Any]
+    started_at: float
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, t.Any], started_at: float) -> TuningRun:
+        """Return the run that the option ``search`` of the action ``tune_ledger`` describes.
+
+        :raises InvalidSpace: if the space cannot be searched.
+        :raises ValueError: if a quotation in ``extra_args`` is not closed.
+        """
+        served, load = options["served"], options["load"]
+        space = options["space"] or default_space(options["goal"], served)
+        names = ("goal", "initial_settings", "trials", "seed", "min_throughput", "max_ttft")
+        search = Search(space=space, conditions=_conditions(served, load), **{name: options[name] for name in names})
+        if fixed := pinned(space, options["extra_args"]):
+            raise InvalidSpace(
+                f"vllm_extra_args sets {', '.join(fixed)} and takes precedence over every trial; set "
+                f"{', '.join(f'vllm_{name}' for name in fixed)} instead, or remove it from tune_space"
+            )
+        limits = {name: options[name] for name in ("repeats", "time_budget", "start_timeout", "environment")}
+        return cls(search=search, load=load, started_at=started_at, **limits)
+
+    @property
+    def load_description(self) -> str:
+        """The load as text for the user."""
+        return (
+            f"{self.load['concurrency']} streams, {self.load['prompt_tokens']} prompt tokens, "
+            f"{self.load['output_tokens']} output tokens, {self.load['duration']:g} s each"
+        )
+
+    def next_measurement(self, ledger: Sequence[Entry], now: float) -> dict[str, t.Any]:
+        """Return the next measurement; its ``kind``, ``settings`` and ``server`` are None if nothing is left.
+
+        The original server is measured first, then the trials, then the best settings again, and the original again.
+        What failed in this run is not repeated in it.
+
+        :param now: Unix time.
+        :raises OptunaMissing: if Optuna is not installed.
+        """
+        originals = self.search.entries(ledger, "original")
+        if not any(entry["state"] == "measured" or self._is_new(entry) for entry in originals):
+            return self._measurement("original", {}, now, repeats=1)
+        left = self._seconds_left(ledger, now)
+        settings = next_trial(ledger, self.search) if left > self._longest_trial(ledger) else None
+        if settings is not None:
+            return self._measurement("trial", settings, now, repeats=1, start_timeout=min(self.start_timeout, left))
+        found = outcome(ledger, self.search)
+        confirmed = [entry["settings"] for entry in self.search.entries(ledger, "confirmation") if self._is_new(entry)]
+        for settings in (found["best"], {}) if found["confirm"] else ():
+            if settings not in confirmed:
+                return self._measurement("confirmation", settings, now, repeats=self.repeats)
+        return self._measurement(None, None, now, repeats=0)
+
+    def plan_lines(self, ledger: Sequence[Entry]) -> list[str]:
+        """Return lines that describe what the search would try."""
+        made = len(self.search.entries(ledger, "trial"))
+        following = next_trial(ledger, self.search)
+        return [
+            f"would try up to {self.search.trials} settings for {self.search.goal} in at most "
+            f"{self.time_budget / 60:.1f} minutes; {made} are in the ledger. First:",
+            *(f"  {json.dumps(settings)}" for settings in starting_points(self.search)),
+            f"Later trials depend on the results. Next: {json.dumps(following or {})}",
+        ]
+
+    def trials_left(self, ledger: Sequence[Entry]) -> int:
+        """Return how many trials the search may still make."""
+        return max(self.search.trials - len(self.search.entries(ledger, "trial")), 0)
+
+    def entries_of(
+        self, measurement: Mapping[str, t.Any], probe: Mapping[str, t.Any], reason: t.Any, now: float
+    ) -> list[dict[str, t.Any]]:
+        """Return the entries of a measurement: one for each load step, or a failed one.
+
+        :param measurement: a result of :meth:`next_measurement`.
+        :param probe: the result of ``throughput_probe``; empty if there was no server to measure.
+        :param reason: why there was no server to measure; text, or a list of texts.
+        """
+        entries = []
+        for step in probe.get("results") or [{}]:
+            figures, problem = figures_of(step, probe.get("server") or {})
+            entries.append(
+                {
+                    "kind": measurement["kind"],
+                    "settings": measurement["settings"],
+                    "state": "failed" if figures is None else "measured",
+                    "figures": figures,
+                    "reason": (_text(reason) or problem) if figures is None else None,
+                    "conditions": self.search.conditions,
+                    "time": round(now, 3),
+                    "seconds": round(now - measurement["began"], 3),
+                }
+            )
+        return entries
+
+    def entry_lines(self, ledger: Sequence[Entry], count: int) -> list[str]:
+        """Return a line for each of the last ``count`` entries of the ledger."""
+        made = len(self.search.entries(ledger, "trial"))
+        names = {"original": "original server", "trial": f"trial {made} of {self.search.trials}"}
+        return [
+            f"{names.get(entry['kind'], entry['kind'])}: {json.dumps(entry['settings'])}: {_result_text(entry)}"
+            for entry in ledger[len(ledger) - count :]
+        ]
+
+    def _measurement(
+        self,
+        kind: str | None,
+        settings: Settings | None,
+        now: float,
+        repeats: int,
+        start_timeout: float | None = None,
+    ) -> dict[str, t.Any]:
+        server = None if kind is None else "trial" if settings else "original"
+        return {
+            "kind": kind,
+            "settings": settings,
+            "server": server,
+            "overrides": overrides(settings or {}, self.environment),
+            "steps": [dict(self.load)] * repeats,
+            "load_seconds": repeats * (self.load["duration"] + _DRAIN),
+            "start_timeout": self.start_timeout if start_timeout is None else start_timeout,
+            "began": now,
+        }
+
+    def _is_new(self, entry: Entry) -> bool:
+        """Return whether an entry was recorded in this run."""
+        return float(entry.get("time") or 0.0) >= self.started_at
+
+    def _longest_trial(self, ledger: Sequence[Entry]) -> float:
+        """Return the time of the longest trial of this run in seconds, start and load."""
+        trials = [entry["seconds"] for entry in self.search.entries(ledger, "trial") if self._is_new(entry)]
+        return max([self.load["duration"] + _FIRST_START, *trials])
+
+    def _seconds_left(self, ledger: Sequence[Entry], now: float) -> float:
+        """Return the seconds left for trials: the budget without the final measurements and their two starts.
+
+        A trial begins if more is left than the longest trial took, which is the second of the two starts.
+        """
+        final_loads = 2 * self.repeats * (self.load["duration"] + _DRAIN)
+        final_start = self._longest_trial(ledger) - self.load["duration"]
+        return float(self.time_budget - (now - self.started_at) - final_loads - final_start)
+
+
+def read_ledger(path: Path) -> list[dict[str, t.Any]]:
+    """Return the entries of a ledger file, none if there is no file.
+
+    :raises ValueError: if the file is not a list in JSON.
+    :raises OSError: if the file cannot be read.
+    """
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise ValueError(f"{path} is not a ledger ({error}); set tune_discard_ledger: true to start over") from error
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} is not a ledger; set tune_discard_ledger: true to start over")
+    return entries
+
+
+def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
+    """Replace the ledger file. Only its owner can read it, because reasons contain the server's own error texts.
+
+    :raises OSError: if the directory cannot be written.
+    """
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    replace_text(str(path), json.dumps(entries, indent=4, sort_keys=True) + "\n", 0o600)
+
+
+def _conditions(served: Mapping[str, t.Any], load: Mapping[str, t.Any]) -> str:
+    """Return a digest of server and load; measurements are compared only if it is equal."""
+    return hashlib.sha256(json.dumps([served, load], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _text(reason: t.Any) -> str:
+    return "; ".join(map(str, reason)) if isinstance(reason, (list, tuple)) else str(reason or "")
+
+
+def _result_text(entry: Entry) -> str:
+    if entry["state"] == "failed":
+        return f"failed: {entry['reason']}"
+    figures = entry["figures"]
+    return f"{figures['output_throughput']:.1f} tokens/s, TTFT p95 {figures.get('ttft_p95') or 0.0:.3f} s"
