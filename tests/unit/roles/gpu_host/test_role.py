@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role's contract."""
+"""The contract of role gpu_host."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def test_defaults_are_the_specified_options() -> None:
 
 
 @pytest.mark.parametrize("name", SPEC)
-def test_the_readme_describes_the_option(name: str) -> None:
+def test_readme_describes_the_option(name: str) -> None:
     assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("package", SPEC["gpu_host_python_packages"]["default"])
-def test_nodes_get_the_versions_that_the_checks_run_with(package: str) -> None:
+def test_python_packages_have_the_versions_of_the_tests(package: str) -> None:
     assert package in REQUIREMENTS
 
 
 def holds(condition: str, **variables: t.Any) -> bool:
     own = {name: trust_as_template(text) for name, text in load("vars/main.yml").items() if isinstance(text, str)}
     lists = {name: value for name, value in load("vars/main.yml").items() if isinstance(value, list)}
-    facts = {**own, **lists, "gpu_host_container_toolkit": "true", **variables}
+    facts = {**own, **lists, "gpu_host_install_container_toolkit": "true", **variables}
     return t.cast(
         "bool", Templar(loader=DataLoader(), variables=facts).evaluate_conditional(trust_as_template(condition))
     )
@@ -57,7 +57,7 @@ def holds(condition: str, **variables: t.Any) -> bool:
         (["docker.io", "nvidia-container-toolkit"], True, False, True),
     ],
 )
-def test_docker_and_a_toolkit_that_came_with_the_image_stay(
+def test_docker_and_toolkit_of_the_image_are_kept(
     packages: list[str], entry: bool, docker: bool, toolkit: bool
 ) -> None:
     tasks = {task["name"]: task for task in load("tasks/containers.yml")}
@@ -66,22 +66,39 @@ def test_docker_and_a_toolkit_that_came_with_the_image_stay(
         "__gpu_host_toolkit_source": {"stat": {"exists": entry}},
     }
     assert holds(tasks["Install Docker"]["when"], **facts) is docker
-    assert holds(tasks["Install the toolkit"]["when"], **facts) is toolkit
-    assert not holds(tasks["Install the toolkit"]["when"], **{**facts, "gpu_host_container_toolkit": "false"})
+    assert holds(tasks["Install the container toolkit"]["when"], **facts) is toolkit
+    assert not holds(
+        tasks["Install the container toolkit"]["when"], **{**facts, "gpu_host_install_container_toolkit": "false"}
+    )
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_check_mode_does_not_look_for_packages_of_a_repository_that_it_did_not_add(check: bool) -> None:
+def test_check_mode_skips_packages_of_a_new_repository(check: bool) -> None:
     driver = {task["name"]: task for task in load("tasks/driver.yml")}
     (block,) = [task["block"] for task in load("tasks/containers.yml") if "block" in task]
     toolkit = {task["name"]: task for task in block}
     new, known, skipped = {"changed": True}, {"changed": False}, {"changed": False, "skipped": True}
-    for name in ("Hold the driver at its branch", "Install the open kernel modules"):
+    for name in ("Pin the driver branch", "Install the open kernel modules"):
         for repository, wanted in ((new, not check), (known, True)):
             facts = {"ansible_check_mode": check, "__gpu_host_cuda_repository": repository}
             assert holds(driver[name]["when"], **facts) is wanted
     for repository, wanted in ((new, not check), (known, True), (skipped, not check)):
         facts = {"ansible_check_mode": check, "__gpu_host_repository": repository}
-        assert holds(toolkit["Install the packages"]["when"], **facts) is wanted
+        assert holds(toolkit["Install the toolkit's packages"]["when"], **facts) is wanted
     lacking = {"ansible_check_mode": check, "ansible_facts": {"packages": {}}}
-    assert holds(toolkit["Make the toolkit's repository known"]["when"], **lacking) is not check
+    assert holds(toolkit["Add the toolkit's package repository"]["when"], **lacking) is not check
+
+
+def test_preflight_only_reads() -> None:
+    reading = {"check_options", "gpu_host_plan", "setup", "package_facts", "stat", "slurp", "fail", "import_tasks"}
+    tasks = [task for file in ("preflight", "plan") for task in load(f"tasks/{file}.yml")]
+    modules = {key.rpartition(".")[2] for task in tasks for key in task if "." in key}
+    assert modules == reading
+
+
+def test_upgrade_is_followed_by_a_new_plan_before_the_driver() -> None:
+    upgrade, plan = load("tasks/upgrade.yml")
+    assert upgrade["ansible.builtin.apt"] == {"update_cache": True, "upgrade": "dist"}
+    assert plan["ansible.builtin.import_tasks"] == "plan.yml"
+    files = [next(file for key, file in task.items() if key.endswith("_tasks")) for task in load("tasks/main.yml")]
+    assert files[:3] == ["preflight.yml", "upgrade.yml", "driver.yml"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role's contract: options, defaults, plan and README say the same."""
+"""The contract of role vllm: options, defaults, plan and README agree."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def test_defaults_are_the_specified_options() -> None:
 
 
 @pytest.mark.parametrize("name", SPEC)
-def test_the_readme_describes_the_option(name: str) -> None:
+def test_readme_describes_the_option(name: str) -> None:
     assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
-def test_every_option_of_the_server_reaches_the_plan() -> None:
+def test_settings_contain_every_option_of_the_server() -> None:
     renamed = {"revision": "vllm_model_revision"}
     for name in OPTIONS:
         assert renamed.get(name, f"vllm_{name}") in SETTINGS[name]
 
 
-def test_no_secret_reaches_the_plan() -> None:
+def test_settings_contain_no_secret() -> None:
     for key in ("api_key", "hf_token"):
         assert SPEC[f"vllm_{key}"]["no_log"] is True
         users = [name for name, value in SETTINGS.items() if f"vllm_{key}" in str(value)]
@@ -50,20 +50,20 @@ def test_no_secret_reaches_the_plan() -> None:
         assert "is truthy" in SETTINGS[f"{key}_file"]
 
 
-def test_tasks_that_touch_secrets_are_silent() -> None:
+def test_tasks_with_secrets_are_not_logged() -> None:
     tasks = load("tasks/configure.yml")
-    silent = [task for task in tasks if "_vllm_secrets" in str(task.get("loop", ""))]
-    assert len(silent) == 3
-    assert all(task["no_log"] is True for task in silent)
+    secret = [task for task in tasks if "_vllm_secrets" in str(task.get("loop", ""))]
+    assert len(secret) == 3
+    assert all(task["no_log"] is True for task in secret)
 
 
-def test_the_entry_point_is_where_the_container_looks_for_it() -> None:
+def test_entry_point_is_the_containers() -> None:
     (container,) = load("tasks/container.yml")
     assert container["community.docker.docker_container"]["entrypoint"] == [f"{INNER_FILES}/bin/vllm"]
     assert f"{INNER_FILES}/secrets/api_key" in (ROLE / "files/vllm").read_text("utf-8")
 
 
-def test_every_task_with_an_engine_names_the_engine() -> None:
+def test_docker_tasks_name_the_engine() -> None:
     for path in sorted((ROLE / "tasks").glob("*.yml")):
         for task in load(f"tasks/{path.name}"):
             for module, options in task.items():
@@ -71,26 +71,26 @@ def test_every_task_with_an_engine_names_the_engine() -> None:
                     assert options["docker_host"] == "{{ vllm_docker_host }}", (path.name, task["name"])
 
 
-def test_the_request_takes_the_same_options() -> None:
+def test_request_takes_the_same_options() -> None:
     assert load("meta/argument_specs.yml")["argument_specs"]["request"]["options"] == SPEC
 
 
-def test_stop_and_restart_need_their_own_tag() -> None:
-    tasks = {task["name"].lower(): task for task in load("tasks/main.yml")}
+def test_stop_and_restart_run_only_with_their_tag() -> None:
+    tasks = {task["ansible.builtin.import_tasks"]: task for task in load("tasks/main.yml")}
     for tag in ("stop", "restart"):
-        assert tasks[tag]["tags"] == ["never", tag]
-        assert tasks[tag]["when"] == f"'{tag}' in ansible_run_tags"
+        assert tasks[f"{tag}.yml"]["tags"] == ["never", tag]
+        assert tasks[f"{tag}.yml"]["when"] == f"'{tag}' in ansible_run_tags"
 
 
 def reasons(**facts: t.Any) -> list[str]:
-    """What a start that failed says, with these facts of the run."""
-    variables = {name: trusted(load("vars/main.yml")[name]) for name in ("_vllm_cause", "_vllm_is_back")}
+    """Return the message of a failed start with these registered results."""
+    variables = {name: trusted(load("vars/main.yml")[name]) for name in ("_vllm_cause", "_vllm_rolled_back")}
     templar = Templar(loader=DataLoader(), variables={**variables, "inventory_hostname": "gpu-01", **facts})
     return [text for text in templar.template(trusted(load("vars/main.yml")["_vllm_reasons"])) if text]
 
 
 def trusted(value: t.Any) -> t.Any:
-    return [trusted(each) for each in value] if isinstance(value, list) else trust_as_template(value)
+    return [trusted(item) for item in value] if isinstance(value, list) else trust_as_template(value)
 
 
 @pytest.mark.parametrize(
@@ -106,34 +106,40 @@ def trusted(value: t.Any) -> t.Any:
             {"cause": {"line": "No space left", "summary": "full", "remedy": "Free some."}, "msg": "x"},
             "no such image",
             False,
-            ["gpu-01: No space left", "full", "Free some.", "do not start either: no such image", "serves nothing"],
+            [
+                "gpu-01: No space left",
+                "full",
+                "Free some.",
+                "do not start either: no such image",
+                "No server is running",
+            ],
         ),
         (
             {"cause": {"line": None, "summary": "not ready after 9 s"}, "msg": ""},
             "",
             False,
-            ["no reason", "9 s", "nothing"],
+            ["unknown reason", "9 s", "No server"],
         ),
     ],
 )
-def test_a_failed_start_tells_its_own_reason(failed: dict, not_back: str, back: bool, words: list[str]) -> None:
-    found = reasons(
-        __vllm_failed=failed,
-        __vllm_not_back=not_back,
+def test_failed_start_reports_its_reason(failed: dict, not_back: str, back: bool, words: list[str]) -> None:
+    texts = reasons(
+        __vllm_failure=failed,
+        __vllm_rollback_failure=not_back,
         __vllm_rollback={"state": "ready"} if back else {"skipped": True},
     )
-    assert len(found) == len(words)
-    assert all(word in text for word, text in zip(words, found, strict=True))
+    assert len(texts) == len(words)
+    assert all(word in text for word, text in zip(words, texts, strict=True))
 
 
-def test_the_reason_is_kept_before_the_way_back_has_answers_of_its_own() -> None:
+def test_rollback_records_the_reason_first_and_reports_it_last() -> None:
     names = [task["name"] for task in load("tasks/rollback.yml")]
-    assert names[0] == "Keep why the planned settings do not serve"
-    assert names[-1] == "Say why"
+    assert names[0] == "Record why the planned settings failed"
+    assert names[-1] == "Report why the planned settings failed"
 
 
-def test_check_mode_sees_the_restart_that_a_changed_secret_brings() -> None:
-    text = load("vars/main.yml")["_vllm_settings"]["secrets_changed"]
+def test_changed_secret_changes_the_container_in_check_mode_too() -> None:
+    text = load("vars/main.yml")["_vllm_secrets_changed"]
 
     def planned(check: bool, written: bool, removed: bool = False) -> t.Any:
         facts = {"__vllm_secret_files": {"results": [{"stat": {"mtime": 7.5}}, {"stat": {}}]}}
@@ -142,5 +148,13 @@ def test_check_mode_sees_the_restart_that_a_changed_secret_brings() -> None:
 
     assert planned(False, True) == planned(True, False) == [7.5, 0]
     assert planned(True, True) == planned(True, False, True) != [7.5, 0]
-    # Before there is a node nobody has looked.
-    assert Templar(loader=DataLoader(), variables={"ansible_check_mode": False}).template(trusted(text)) == []
+    assert "_vllm_secrets_changed" in load("vars/main.yml")["_vllm_planned_container"]
+
+
+@pytest.mark.parametrize("file", ["preflight", "request"])
+def test_plan_is_made_once_before_anything_is_changed(file: str) -> None:
+    tasks = load(f"tasks/{file}.yml")
+    (plan,) = [task for task in tasks if "multigpu.vllm.vllm_plan" in task]
+    assert plan["register"] == "__vllm_plan"
+    assert ("instance_type" in plan["multigpu.vllm.vllm_plan"]) is (file == "request")
+    assert tasks[tasks.index(plan) + 1]["when"] == "_vllm_plan.refused | length > 0"

@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action ``multigpu.vllm.vllm_plan``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_plan
+short_description: Plan the vLLM container for a node from its settings, GPUs and model
+version_added: 0.1.0
+author:
+  - multigpu.vllm maintainers (@multigpu)
+description:
+  - Chooses the tensor-parallel size, expands the tuning profile, sets NCCL's environment from the GPU topology, and
+    checks every argument and environment variable against the vLLM version.
+  - Role P(multigpu.vllm.vllm#role) starts the container that RV(plan.container) describes, unless RV(plan.refused)
+    lists a reason not to.
+  - Runs on the controller and does not connect to the node.
+extends_documentation_fragment:
+  - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.info
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
+      controller.
+    support: full
+options:
+  settings:
+    description:
+      - Variables of role P(multigpu.vllm.vllm#role) without their prefix.
+      - Secrets are not passed, only whether there is one (C(api_key_file), C(hf_token_file)).
+    type: dict
+    required: true
+  gpu:
+    description: The fact C(gpu) of M(multigpu.vllm.gpu_facts); not set for a server on the CPU.
+    type: dict
+  instance_type:
+    description: Type id of a Linode plan. Its GPUs are used in place of O(gpu) while there is no node yet.
+    type: str
+  model:
+    description: C(attention_heads), C(kv_heads) and C(num_layers), as M(multigpu.vllm.vllm_model_info) returns them.
+    type: dict
+    default: {}
+seealso:
+  - module: multigpu.vllm.gpu_facts
+  - module: multigpu.vllm.vllm_model_info
+"""
+
+EXAMPLES = r"""
+- name: Plan a server for the GPUs of a Linode plan
+  multigpu.vllm.vllm_plan:
+    settings:
+      version: 0.32.0
+      image: vllm/vllm-openai:v0.32.0
+      model: Qwen/Qwen2.5-Coder-32B-Instruct-AWQ
+      bind_address: 127.0.0.1
+      port: 8000
+      cache_dir: /var/cache/multigpu-vllm
+      directory: /etc/multigpu-vllm/vllm
+      log_max_size: 100m
+      log_max_files: 5
+    instance_type: g2-gpu-rtx4000a4-m
+    model:
+      attention_heads: 40
+      kv_heads: 8
+  register: deployment
+
+- name: Show the command of the container
+  ansible.builtin.debug:
+    msg: "{{ deployment.plan.container.command }}"
+"""
+
+RETURN = r"""
+plan:
+  description: The plan.
+  returned: success
+  type: dict
+  contains:
+    tensor_parallel_size:
+      description: Number of GPUs that share each layer.
+      returned: success
+      type: int
+      sample: 4
+    pipeline_parallel_size:
+      description: Number of pipeline stages.
+      returned: success
+      type: int
+      sample: 1
+    data_parallel_size:
+      description: Number of copies of the model.
+      returned: success
+      type: int
+      sample: 1
+    parallel_reason:
+      description: Reason for the tensor-parallel size.
+      returned: success
+      type: str
+      sample: 4 of 4 GPUs, 40 attention heads
+    interconnect:
+      description: How the GPUs are connected.
+      returned: success
+      type: str
+      sample: PCIe, same socket, with peer access
+    arguments:
+      description: Arguments of vLLM, each with its C(name), its C(value) and the reason for it (C(why)).
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - {name: tensor_parallel_size, value: 4, why: "4 of 4 GPUs, 40 attention heads"}
+    environment:
+      description: Environment variables of the server in the same form.
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - {name: NCCL_DEBUG, value: INFO, why: Shows at start which path NCCL chose.}
+    refused:
+      description: Reasons not to start this server, each with what to set instead.
+      returned: success
+      type: list
+      elements: str
+      sample: ["--kv-cache-dtype fp8_e4m3fn is not a value that vLLM knows. Use fp8_e4m3."]
+    warnings:
+      description: Settings that work but could be better.
+      returned: success
+      type: list
+      elements: str
+      sample: []
+    container:
+      description: The container to start, with its C(image), C(command), C(env), C(ports), C(volumes) and C(base_url)
+        among others. It holds no secret.
+      returned: success
+      type: dict
+      sample:
+        image: vllm/vllm-openai:v0.32.0
+        command: [serve, Qwen/Qwen2.5-Coder-32B-Instruct-AWQ, --tensor-parallel-size, "4"]
+        base_url: http://127.0.0.1:8000
+    fingerprint:
+      description: Digest of RV(plan.container). It changes whenever the container has to be replaced.
+      returned: success
+      type: str
+      sample: 3f1a0c5e9b7d2468
+"""
