@@ -177,7 +177,7 @@ class TuningRun:
     def _longest_trial(self, ledger: Sequence[Entry]) -> float:
         """Return the time of the longest trial of this run in seconds, start and load."""
         trials = [entry["seconds"] for entry in self.search.entries(ledger, "trial") if self._is_new(entry)]
-        return max([self.load["duration"] + _FIRST_START, *trials])
+        return float(max([self.load["duration"] + _FIRST_START, *trials]))
 
     def _seconds_left(self, ledger: Sequence[Entry], now: float) -> float:
         """Return the seconds left for trials: the budget without the final measurements and their two starts.
