@@ -306,7 +306,7 @@ outcome:
       description: The outcome as a sentence.
       returned: success
       type: str
-      sample: 12 settings tried for throughput, 1 of them failed or were too slow; none was better than the original
+      sample: 12 settings tried for throughput (1 failed or too slow); none was better than the original
 variables_file:
   description: File with the variables to commit. It has no variables if no gain is proven.
   returned: for O(state=result)

@@ -109,7 +109,7 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
 def summary(ledger: Sequence[Entry], search: Search) -> str:
     """Return the outcome as one sentence for the user."""
     result = outcome(ledger, search)
-    tried = f"{result['tried']} settings tried for {search.goal}, {result['failed']} of them failed or were too slow"
+    tried = f"{result['tried']} settings tried for {search.goal} ({result['failed']} failed or too slow)"
     if result["best"] is None:
         return f"{tried}; none was better than the original"
     if not result["floor_known"]:
