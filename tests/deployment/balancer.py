@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small load balancer with draining, and a load that counts what fails at it."""
+"""A small load balancer with draining, and a load generator that counts failed requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Balancer:
-    """Round robin over ``nodes`` (name to port); ``GET /_drain/NAME`` and ``/_enable/NAME`` take one out and back."""
+    """A round robin over ``nodes`` (name to port); ``GET /_drain/NAME`` and ``/_enable/NAME`` switch one off and on."""
 
     def __init__(self, nodes: dict[str, int]) -> None:
         self.nodes, self.drained, self.most_drained = nodes, set(), 0
@@ -58,7 +58,7 @@ class Balancer:
 
     @property
     def hooks(self) -> dict[str, object]:
-        """Variables with which role vllm takes a node out before it changes it, and back afterwards."""
+        """Variables with which role vllm drains a node before a change and restores it afterwards."""
         return {
             "vllm_before_change": {"role": "balancer", "tasks_from": "drain"},
             "vllm_after_change": {"role": "balancer", "tasks_from": "enable"},
@@ -83,8 +83,8 @@ class Balancer:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", self.nodes[name], timeout=30)
             connection.request("POST", path, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
         except (OSError, http.client.HTTPException):
             return 502, b""
         finally:
@@ -117,8 +117,8 @@ class Load:
         while not self._over.wait(0.2):
             request = urllib.request.Request(self._url, self._body, {"Content-Type": "application/json"})
             try:
-                with DIRECT.open(request, timeout=60) as answer:
-                    good = answer.status == 200 and bool(json.load(answer)["choices"])
+                with DIRECT.open(request, timeout=60) as response:
+                    good = response.status == 200 and bool(json.load(response)["choices"])
             except (OSError, ValueError, KeyError):
                 good = False
             with self._lock:

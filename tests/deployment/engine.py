@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Docker Engine of our own for the time of a ``with`` block: own data, socket and bridge, nothing left behind."""
+"""A separate Docker Engine for a ``with`` block, with separate data, socket and bridge that are removed afterwards."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import subprocess
 import time
 from pathlib import Path
 
-#: Seconds until the engine answers; 1 to 2 on an idle machine.
+#: Maximum start time in seconds; 1 to 2 on an idle machine.
 START_LIMIT = 60
 STOP_LIMIT = 30
-#: Bridges of our own, so that a docker0 that was there before is neither used nor removed; one for each engine that
-#: runs at the same time.
+#: Separate bridges, so that an existing docker0 is neither used nor removed; one for each engine that runs at the same
+#: time.
 BRIDGES = {f"multigpu{number}": f"172.31.{255 - number}.1/24" for number in range(8)}
 
 
 class Engine:
     """``dockerd`` of the distribution's package, run by root without systemd.
 
-    It leaves the firewall's rules alone: published ports go through its proxy, and nothing in a container calls out.
+    It does not change firewall rules: published ports use its proxy, and containers have no outgoing connections.
     """
 
     def __init__(self, home: Path) -> None:
@@ -87,7 +87,7 @@ class Engine:
         return done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
 
     def _fake_gpu_hook(self) -> Path:
-        """Directory of a program that Docker takes for NVIDIA's: it grants every request for GPUs and does nothing."""
+        """Create a program in place of NVIDIA's hook, which grants every request for GPUs, and return its directory."""
         directory = self.home / "bin"
         directory.mkdir(exist_ok=True)
         hook = directory / "nvidia-container-runtime-hook"
@@ -104,17 +104,17 @@ class Engine:
                 return
             time.sleep(0.1)
         tail = "\n".join((self.home / "dockerd.log").read_text("utf-8", "replace").splitlines()[-15:])
-        raise RuntimeError(f"dockerd does not answer:\n{tail}")
+        raise RuntimeError(f"dockerd does not respond:\n{tail}")
 
 
 def _add_bridge() -> str:
-    """Name of a bridge that is ours alone: the kernel lets only one make it."""
+    """Create a bridge and return its name. The kernel lets only one process create it."""
     for name, network in BRIDGES.items():
         if _run("ip", "link", "add", name, "type", "bridge", check=False).returncode == 0:
             _run("ip", "address", "add", network, "dev", name)
             _run("ip", "link", "set", name, "up")
             return name
-    raise RuntimeError(f"all bridges are taken; after killed runs: ip link delete {next(iter(BRIDGES))}, ...")
+    raise RuntimeError(f"all bridges are in use; after killed runs: ip link delete {next(iter(BRIDGES))}, ...")
 
 
 def _run(*argv: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:

@@ -1,11 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prepares a bare Debian 12 in a container with the role gpu_host.
+"""Test role gpu_host on a bare Debian 12 in a container.
 
-Real: apt with its indexes, signatures and pins, pip, the modules, two runs. Fake: the content of NVIDIA's and Docker's
-packages, modprobe, systemctl, /proc. So it does not prove that the module builds for a kernel, that a GPU answers, or
-that a reboot comes back.
+Real: apt with its indexes, signatures and pins, pip, the modules, two runs. Simulated: the content of NVIDIA's and
+Docker's packages, modprobe, systemctl, /proc. Not tested: building the module for a kernel, a real GPU, and a reboot.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ echo '{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}' >/etc/dock
 
 
 def base_tree() -> Path:
-    """A bare Debian 12 as a tar archive, made once."""
+    """Return the path of a bare Debian 12 as a tar archive, which is created once."""
     if not BASE.exists():
         BASE.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as directory:
@@ -69,7 +68,7 @@ def base_tree() -> Path:
 
 
 class Repositories:
-    """Three package repositories and a folder of wheels in ``home``, seen in the container as /repo."""
+    """Three package repositories and a directory of wheels in ``home``, mounted in the container as /repo."""
 
     def __init__(self, home: Path, kernel: str) -> None:
         self.home = home
@@ -82,7 +81,7 @@ class Repositories:
         self.package(cuda, "nvidia-open", "580.82.07-1", {"lib/systemd/system/nvidia-persistenced.service": "[Unit]\n"})
         for name in ("nvidia-container-toolkit-base", "libnvidia-container-tools", "libnvidia-container1"):
             self.package(toolkit, name, "1.18.2-1")
-        # A newer version shows that the pinned one is taken.
+        # A newer version exists, to show that the pinned one is installed.
         for version in ("1.18.2-1", "1.19.0-1"):
             self.package(toolkit, "nvidia-container-toolkit", version, {"usr/bin/nvidia-ctk": CTK})
         for folder in (home / "base", cuda, toolkit):
@@ -136,7 +135,7 @@ class Repositories:
 
 
 class Host:
-    """The container, and the role run against it."""
+    """The container, and runs of the role on it."""
 
     def __init__(self, home: Path, engine: Engine) -> None:
         self.home, self.engine = home, engine
@@ -230,7 +229,7 @@ def not_as_promised(host: Host) -> None:
     host.write("/fake/proc/driver/nvidia/version", PROPRIETARY)
     played = host.play(gpu_host_replace_driver=False)
     refused = played.code != 0 and "gpu_host_replace_driver: true" in played.output and played.changed == 0
-    check("proprietary modules are refused with the way out", refused, played.output)
+    check("proprietary modules are refused with a way out", refused, played.output)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An image that stands in for ``vllm/vllm-openai``: this host's Python, a shell, and the emulator as ``vllm``.
+"""Build an image in place of ``vllm/vllm-openai`` from this host's Python, a shell, and the emulator as ``vllm``.
 
-No registry is needed: the file tree is packed from this host's own files and imported.
+No registry is needed: the file tree is packed from this host's files and imported.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import tarfile
 from pathlib import Path
 
 SIMULATOR = Path(__file__).resolve().parents[2] / "roles/simulated_node/files/simulator"
-#: A server of which the best settings are known, for the test of tuning.
+#: A server with known best settings, for the tuning test.
 SURFACE = Path(__file__).resolve().parents[1] / "support/tuning_surface.py"
 TUNING_SERVER = Path(__file__).resolve().parent / "tuning_server.py"
 PROGRAMS = ("/bin/sh", "/bin/cat", "/bin/sleep", "/usr/bin/env")
 
-#: ``vllm`` of the image. ``SIMULATED_NODE`` is the node's directory, mounted from the host, where its GPUs are too.
+#: ``vllm`` of the image. ``SIMULATED_NODE`` is the node's directory with its GPUs, mounted from the host.
 VLLM = """#!/usr/bin/python3
 import json, os, pathlib, sys
 sys.path.insert(0, "/opt/simulator")
@@ -37,7 +37,7 @@ sys.exit(main(sys.argv[1:], node))
 
 
 def tree(version: str) -> bytes:
-    """The image's file system as a tar archive."""
+    """Return the image's file system as a tar archive."""
     packed = io.BytesIO()
     python = Path("/usr/bin/python3").resolve()
     library = Path(f"/usr/lib/{python.name}")
@@ -45,8 +45,8 @@ def tree(version: str) -> bytes:
         binaries = [python, *map(Path, PROGRAMS), *library.glob("lib-dynload/*.so")]
         for path in sorted({Path("/usr/bin/python3"), *map(Path, PROGRAMS), *_libraries(binaries)}):
             archive.add(path.resolve(), str(path).lstrip("/"))
-        archive.add(library, str(library).lstrip("/"), filter=_without_ballast)
-        archive.add(SIMULATOR, "opt/simulator", filter=_without_ballast)
+        archive.add(library, str(library).lstrip("/"), filter=_without_unused_files)
+        archive.add(SIMULATOR, "opt/simulator", filter=_without_unused_files)
         for path in (SURFACE, TUNING_SERVER):
             archive.add(path, f"opt/simulator/{path.name}")
         _file(archive, "usr/local/bin/vllm", VLLM.replace("@VERSION@", version), 0o755)
@@ -59,16 +59,16 @@ def tree(version: str) -> bytes:
 
 
 def _libraries(binaries: list[Path]) -> set[Path]:
-    found: set[Path] = set()
+    libraries: set[Path] = set()
     for path in binaries:
         listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False).stdout
-        found |= {Path(name) for name in re.findall(r"(/\S+) \(0x", listed)}
-    return found
+        libraries |= {Path(name) for name in re.findall(r"(/\S+) \(0x", listed)}
+    return libraries
 
 
-def _without_ballast(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    ballast = re.search(r"/(test|idlelib|tkinter|turtledemo|lib2to3|config-[^/]*|ensurepip)(/|$)|\.pyc$", entry.name)
-    return None if ballast else entry
+def _without_unused_files(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    unused = re.search(r"/(test|idlelib|tkinter|turtledemo|lib2to3|config-[^/]*|ensurepip)(/|$)|\.pyc$", entry.name)
+    return None if unused else entry
 
 
 def _file(archive: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logs, restart and stop of deployed servers: what the files hold, what is left running, what a balancer sees.
+"""Test logs, restart and stop of deployed servers: file contents, leftover processes, and requests at a balancer.
 
-On a real Docker Engine with the emulator as vLLM, as ``run.py``; the drain hooks are the role ``balancer`` beside it.
+Uses a real Docker Engine with the emulator as vLLM, as ``run.py`` does. The drain hooks are in the role ``balancer``.
 """
 
 from __future__ import annotations
@@ -21,67 +21,65 @@ from balancer import DIRECT, Balancer, Load
 from engine import Engine
 from node import Site, check, engine_with_vllm, wait_until
 
-#: Seconds after Ctrl-C within which everything has ended, on a busy machine too.
+#: Seconds after Ctrl-C within which all processes must end, on a busy machine too.
 END_LIMIT = 30
 ERROR = "(EngineCore pid=7) ERROR 11-23 10:00:00 [core.py:1] torch.OutOfMemoryError: CUDA out of memory."
 
 
 def processes(*words: str) -> list[str]:
-    """Command lines in which one of ``words`` stands."""
+    """Return the command lines that contain one of ``words``."""
     shown = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True).stdout
     return [line for line in shown.splitlines() if any(word in line for word in words) and "ps -eo" not in line]
 
 
-def ask(site: Site) -> None:
-    """One completion, which the server logs."""
+def complete(site: Site) -> None:
+    """Request one completion, which the server logs."""
     body = json.dumps({"model": site.scenario.model.id, "prompt": "count", "max_tokens": 4}).encode()
     url = f"http://127.0.0.1:{site.port}/v1/completions"
-    with DIRECT.open(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=30) as answer:
-        answer.read()
+    with DIRECT.open(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=30) as response:
+        response.read()
 
 
 def parts(site: Site, folder: Path) -> None:
-    """The parts of a finished log, against what Docker holds."""
-    # The emulator has nothing to complain about, so something does in its place.
+    """Compare the parts of a log with Docker's own log."""
+    # The emulator logs no errors, so another process writes one.
     write = f"open('/proc/1/fd/1', 'w').write({ERROR!r} + chr(10))"
     site.engine.docker("exec", site.container, "python3", "-c", write)
-    held = site.engine.docker("logs", site.container).splitlines()
+    docker_log = site.engine.docker("logs", site.container).splitlines()
     for part in ("start", "errors", "all"):
         played = site.play(playbook="logs", vllm_logs_part=part, vllm_logs_dir=str(folder / part))
-        check(f"logs: the part {part} is brought", played.code == 0 and played.changed == 0, played.output)
-    brought = {
-        part: (folder / part / "node.log").read_text("utf-8").splitlines() for part in ("start", "errors", "all")
-    }
-    # Docker asks for the server's health meanwhile, which the server logs.
-    whole = Counter(held) <= Counter(brought["all"])
-    check(f"  all is what Docker holds ({len(held)} lines)", whole, "\n".join(set(held) - set(brought["all"])))
-    start = brought["start"]
-    begun = start == brought["all"][: len(start)] and start[-1].endswith("startup complete.")
+        check(f"logs: the part {part} is copied", played.code == 0 and played.changed == 0, played.output)
+    copied = {part: (folder / part / "node.log").read_text("utf-8").splitlines() for part in ("start", "errors", "all")}
+    # Meanwhile Docker's health check adds lines to the server's log.
+    whole = Counter(docker_log) <= Counter(copied["all"])
+    check(
+        f"  all equals Docker's log ({len(docker_log)} lines)", whole, "\n".join(set(docker_log) - set(copied["all"]))
+    )
+    start = copied["start"]
+    begun = start == copied["all"][: len(start)] and start[-1].endswith("startup complete.")
     check(f"  start ends with the open API ({len(start)} lines)", begun, "\n".join(start))
-    warnings = [line for line in brought["all"] if " WARNING " in line or " ERROR " in line or "NCCL WARN" in line]
-    wrong = ERROR in warnings and set(warnings) <= set(brought["errors"]) < set(brought["all"])
-    check(f"  errors has every warning and nothing else ({len(brought['errors'])} lines)", wrong)
+    warnings = [line for line in copied["all"] if " WARNING " in line or " ERROR " in line or "NCCL WARN" in line]
+    wrong = ERROR in warnings and set(warnings) <= set(copied["errors"]) < set(copied["all"])
+    check(f"  errors has every warning and no other line ({len(copied['errors'])} lines)", wrong)
 
 
 def follow(site: Site, folder: Path) -> None:
-    """A log that is followed: to its end, and until Ctrl-C."""
+    """Follow a log to the end of the time, and until Ctrl-C."""
     options = {"vllm_logs_dir": str(folder / "follow"), "vllm_logs_part": "all"}
     file = folder / "follow/node.log"
     running = site.start(playbook="logs", vllm_logs_follow=12, **options)
     wait_until(file.exists, 60)
     before = len(file.read_text("utf-8").splitlines())
-    ask(site)
+    complete(site)
     output, _none = running.communicate(timeout=120)
     added = file.read_text("utf-8").splitlines()[before:]
     seen = [line for line in added if "/v1/completions" in line]
-    check(
-        "logs: a follow shows what comes, with the node's name", f"node: {seen[0] if seen else '?'}" in output, output
-    )
-    check("  adds it to the file once, and ends by itself", running.returncode == 0 and len(seen) == 1, output)
+    check("logs: a follow prints new lines with the node's name", f"node: {seen[0] if seen else '?'}" in output, output)
+    check("  adds them to the file once, and ends by itself", running.returncode == 0 and len(seen) == 1, output)
     file.unlink()
     running = site.start(playbook="logs", vllm_logs_follow=600, **options)
     wait_until(file.exists, 60)
-    ask(site)
+    complete(site)
     wait_until(lambda: "/v1/completions" in file.read_text("utf-8").splitlines()[-1], 30)
     started = time.monotonic()
     os.killpg(running.pid, signal.SIGINT)
@@ -89,11 +87,11 @@ def follow(site: Site, folder: Path) -> None:
     quiet = "Traceback" not in output
     check(f"  Ctrl-C ends a follow ({time.monotonic() - started:.1f} s) without a traceback", quiet, output)
     left = processes(f"docker --host {site.engine.url} logs", "playbooks/logs.yml")
-    check("  and leaves no process, on the node or here", not left, "\n".join(left))
+    check("  and leaves no process on the node or the controller", not left, "\n".join(left))
 
 
 def drained(home: Path, engine: Engine) -> None:
-    """Restart and stop behind a balancer under load."""
+    """Restart and stop servers behind a balancer under load."""
     sites = [Site(home, engine, f"node-{number}", f"vllm-{number}") for number in range(2)]
     with Balancer({each.node.name: each.port for each in sites}) as balancer:
         hosts = {each.node.name: {**each.variables(), **balancer.hooks} for each in sites}

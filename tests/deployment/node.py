@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node with the emulator as vLLM on a Docker Engine, the playbooks run against it, and claims about both."""
+"""A node with the emulator as vLLM on a Docker Engine, playbook runs on it, and checks of both."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TOKEN = "hf_deployment_test_9876543210"
 
 @dataclass
 class Played:
-    """What a playbook run said."""
+    """Exit status and output of a playbook run."""
 
     code: int
     output: str
@@ -50,7 +50,7 @@ class Played:
 
 
 class Site:
-    """One node: its directory with the GPUs, its inventory, and the playbooks run against it."""
+    """One node with its directory of simulated GPUs, its inventory, and playbook runs on it."""
 
     def __init__(self, home: Path, engine: Engine, name: str = "node", container: str = "vllm") -> None:
         self.home, self.engine, self.container = home, engine, container
@@ -59,7 +59,7 @@ class Site:
         simulate.prepare(self.node, self.scenario, name, build.default_cache())
         settings = {"scenario": SCENARIO, "vllm_version": VERSION, "name": name}
         (self.node / "settings.json").write_text(json.dumps(settings), "utf-8")
-        # As if the model had been downloaded before.
+        # Fill the cache as if the model had been downloaded before.
         folder = self.scenario.model.id.replace("/", "--")
         cached = home / "cache/hub" / f"models--{folder}" / "snapshots/main"
         cached.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class Site:
             "vllm_volumes": [f"{self.node}:{self.node}"],
             "vllm_environment": {"SIMULATED_NODE": str(self.node)},
             "vllm_module_environment": {"LD_LIBRARY_PATH": str(self.node / "lib")},
-            # Not every machine that runs this lets a container lock all memory.
+            # Not every machine allows a container to lock all memory.
             "vllm_ulimits": ["nofile:1024:1024"],
             "vllm_start_timeout": 60,
             "vllm_stop_timeout": 5,
@@ -127,8 +127,8 @@ class Site:
         if key:
             request.add_header("Authorization", f"Bearer {key}")
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=2) as answer:
-                return answer.status
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=2) as response:
+                return response.status
         except urllib.error.HTTPError as error:
             return error.code
         except OSError:
@@ -136,7 +136,7 @@ class Site:
 
 
 class Downtime:
-    """Asks for /health twenty times a second while a block runs; ``seconds`` is how long nobody answered."""
+    """A poll of /health, twenty times a second during a block; ``seconds`` is the time without an answer."""
 
     def __init__(self, site: Site) -> None:
         self._site, self._over = site, threading.Event()
@@ -160,7 +160,7 @@ class Downtime:
 
 
 def check(what: str, holds: bool, shown: str = "") -> None:
-    """One line for each claim; the first that does not hold ends the test with what was seen."""
+    """Print one line for a check. The first check that fails ends the test with the output ``shown``."""
     sys.stdout.write(f"{'ok  ' if holds else 'FAIL'}  {what}\n")
     sys.stdout.flush()
     if not holds:
@@ -175,7 +175,7 @@ def wait_until(holds: Callable[[], bool], seconds: float) -> None:
 
 @contextlib.contextmanager
 def engine_with_vllm(name: str) -> Iterator[tuple[Path, Engine]]:
-    """A directory and a Docker Engine that know the image of vLLM; both are gone afterwards."""
+    """Provide a directory and a Docker Engine with the image of vLLM, and remove both afterwards."""
     home = Path(tempfile.mkdtemp(prefix=f"multigpu-vllm-{name}-"))
     try:
         with Engine(home / "engine") as engine:

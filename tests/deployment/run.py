@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deploys with the role vllm on a real Docker Engine, onto an image in which the emulator stands in for vLLM.
+"""Test role vllm on a real Docker Engine, with an image in which the emulator replaces vLLM.
 
-Needs root and Debian's docker.io; leaves nothing behind. What it does not prove: the NVIDIA runtime (a hook that grants
-every request stands in for it) and vLLM's own start.
+Needs root and Debian's docker.io, and removes everything at the end. Not tested: the NVIDIA runtime, which a hook that
+grants every request replaces, and the start of the real vLLM.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def first_deployment(site: Site) -> None:
     played = site.play()
     check("deploy serves", played.code == 0 and site.get("/health") == 200, played.output)
     reasoned = "tensor parallel 4 (4 of 4 GPUs, 40" in played.output
-    check("  with tensor parallel 4, and says why", reasoned, played.output)
+    check("  with tensor parallel 4 and the reason", reasoned, played.output)
     played = site.play()
     check("the second run changes nothing", played.code == 0 and played.changed == 0, played.output)
 
@@ -33,9 +33,9 @@ def first_deployment(site: Site) -> None:
 def change(site: Site) -> None:
     before = site.container_id()
     played = site.play("--check", "--diff", vllm_max_num_seqs=64)
-    foretold = played.changed > 0 and "max-num-seqs" in played.output
+    predicted = played.changed > 0 and "max-num-seqs" in played.output
     kept = site.container_id() == before
-    check("--check --diff foretells a change and does not make it", foretold and kept, played.output)
+    check("--check --diff predicts a change and does not make it", predicted and kept, played.output)
     with Downtime(site) as down:
         played = site.play(vllm_max_num_seqs=64)
     after = site.container_id()
@@ -46,7 +46,7 @@ def change(site: Site) -> None:
 
 
 def own_image(site: Site) -> str:
-    """The image under another name: whose own it is, may know more arguments, so that it is the server that refuses."""
+    """Tag the image under another name. Such an image may know more arguments, so only the server refuses one."""
     site.engine.docker("tag", f"vllm/vllm-openai:v{VERSION}", "own/vllm:1")
     return "own/vllm:1"
 
@@ -58,7 +58,7 @@ def mistakes(site: Site) -> None:
         played = site.play(vllm_max_num_seqs=64, vllm_kv_cache_dtype="fp8_e4m3fn")
     refused = played.code != 0 and "fp8_e4m3" in played.output and played.changed == 0
     refused = refused and site.container_id() == before and down.seconds == 0
-    check("a dead setting is refused before the start, and nothing is interrupted", refused, played.output)
+    check("a removed setting is refused before the start, without an interruption", refused, played.output)
     played = site.play(vllm_max_num_seqs=64, vllm_bind_address="0.0.0.0")
     refused = played.code != 0 and "vllm_api_key" in played.output
     check("an open server without a key is refused", refused, played.output)
@@ -68,8 +68,8 @@ def mistakes(site: Site) -> None:
     check("an argument that the version does not know is refused as well", refused, played.output)
     with Downtime(site) as down:
         played = site.play(vllm_max_num_seqs=64, vllm_extra_args="--no-such-option 1", vllm_image=own_image(site))
-    told = played.code != 0 and "unrecognized arguments: --no-such-option" in played.output
-    check("a start that fails names the line of the log", told, played.output)
+    reported = played.code != 0 and "unrecognized arguments: --no-such-option" in played.output
+    check("a start that fails names the line of the log", reported, played.output)
     check(f"  and rolls back ({down.seconds:.1f} s not served)", site.get("/health") == 200, played.output)
     played = site.play(vllm_max_num_seqs=64)
     check("  after which the last settings are no change", played.code == 0 and played.changed == 0, played.output)
@@ -123,7 +123,7 @@ def life(site: Site) -> None:
 
 
 def fleet(site: Site) -> None:
-    """A rolling change over six nodes behind a balancer, with load on all of them."""
+    """Change six nodes behind a balancer one after the other, under load."""
     sites = [Site(site.home, site.engine, f"node-{number}", f"vllm-{number}") for number in range(6)]
     with Balancer({each.node.name: each.port for each in sites}) as balancer:
         hosts = {each.node.name: {**each.variables(), **balancer.hooks} for each in sites}
@@ -143,21 +143,21 @@ def fleet(site: Site) -> None:
         bad = {"vllm_extra_args": "--no-such-option", "vllm_image": own_image(site)}
         played = site.play(vllm_max_num_seqs=64, vllm_max_unavailable=1, **bad)
         kept = others == [each.container_id() for each in sites[1:]]
-        check("a bad change ends at the first node", played.code != 0 and kept, played.output)
+        check("a failing change ends at the first node", played.code != 0 and kept, played.output)
         back = sites[0].get("/health") == 200 and not balancer.drained
         check("  which serves again and is back in the balancer", back, played.output)
 
 
-def found_in(part: object) -> list[dict[str, str]]:
-    """Every finding within a part of the report."""
+def findings_in(part: object) -> list[dict[str, str]]:
+    """Return every finding within a part of the report."""
     if isinstance(part, dict) and "check" in part and "status" in part:
         return [part]
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    return [finding for each in inner for finding in found_in(each)]
+    return [finding for item in inner for finding in findings_in(item)]
 
 
 def real_vllm(site: Site) -> None:
-    """The real vLLM on CPU in a container, two ranks: this host's system and the environment of `make test-vllm`."""
+    """Deploy the real vLLM on CPU with two ranks, in a container with the environment of `make test-vllm`."""
     home = ROOT / f".cache/vllm-{VERSION}"
     if not (home / "complete").exists():
         sys.stdout.write("skip  the real vLLM: make test-vllm installs it\n")
@@ -188,11 +188,11 @@ def real_vllm(site: Site) -> None:
     site.inventory.write_text(json.dumps({"all": {"hosts": {"real": variables}}}), "utf-8")
     played = site.play()
     serves = played.code == 0 and site.get("/v1/models") == 401 and site.get("/v1/models", KEY) == 200
-    check("the real vLLM serves with two ranks and asks for the key", serves, played.output)
+    check("the real vLLM serves with two ranks and requires the key", serves, played.output)
     stages = [
         line.split("s  ")[1] for line in played.output.splitlines() if line.startswith("real: ") and "s  " in line
     ]
-    check(f"  its start was told: {'; '.join(stages)}", "loading the weights" in " ".join(stages), played.output)
+    check(f"  its stages were printed: {'; '.join(stages)}", "loading the weights" in " ".join(stages), played.output)
     log = site.engine.docker("logs", "vllm-real")
     check("  no secret in its log, or in docker inspect", KEY not in log + site.engine.docker("inspect", "vllm-real"))
     played = site.play()
@@ -217,10 +217,10 @@ def real_vllm(site: Site) -> None:
         validate_report_dir=str(site.home / "report"),
     )
     report = json.loads((site.home / "report/report.json").read_text("utf-8")) if played.code == 0 else {}
-    statuses = {finding["check"]: finding["status"] for finding in found_in(report.get("hosts"))}
+    statuses = {finding["check"]: finding["status"] for finding in findings_in(report.get("hosts"))}
     shown = ("tensor_parallel.size", "tensor_parallel.model_fit", "nccl.errors", "performance.token_reconciliation")
-    found = {check_id: statuses.get(check_id) for check_id in shown}
-    check(f"  validate: {found}", set(found.values()) <= {"pass", "not_tested"} and bool(report), played.output)
+    results = {check_id: statuses.get(check_id) for check_id in shown}
+    check(f"  validate: {results}", set(results.values()) <= {"pass", "not_tested"} and bool(report), played.output)
 
 
 PARTS = (first_deployment, change, mistakes, secrets, life, fleet, real_vllm)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The roles gpu_host, vllm and tune on a real Docker Engine, which runs only for the time of the test, and site.yml from an
-# empty account to a validated fleet. Names of parts choose some: tests/deployment/run.sh first_deployment mistakes,
-# and site, host, lifecycle, tuning or tuning seeds
+# Tests the roles gpu_host, vllm and tune on a real Docker Engine, which runs only during the test, and site.yml from an
+# empty account to a validated fleet. Names select parts: tests/deployment/run.sh first_deployment mistakes, or site,
+# host, lifecycle, tuning, or tuning seeds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH=$PATH:/usr/sbin:/sbin

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Searches of the role tune on a node whose best settings are known.
+"""Test role tune on a node with known best settings.
 
-They are found, nothing is measured twice, and a search that breaks off is undone. ``tuning.py seeds`` runs five.
+A search finds them, measures nothing twice, and is undone if it is interrupted. ``tuning.py seeds`` runs five searches.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import tuning_surface
 import yaml
 from node import Played, Site, check, engine_with_vllm, wait_until
 
-#: The node in ``tuning_surface``.
+#: Name of the node in ``tuning_surface``.
 TUNED = "roomy"
 
 
 def tunable(site: Site) -> dict[str, object]:
-    """Variables of a node with known speeds and poor settings, and of a short search on it."""
+    """Return variables of a node with known speeds and poor settings, and of a short search on it."""
     return {
         "vllm_max_num_seqs": 8,
         "vllm_environment": {"SIMULATED_NODE": str(site.node), "TUNING_NODE": TUNED},
@@ -47,11 +47,11 @@ def tunable(site: Site) -> dict[str, object]:
 
 
 def search(site: Site, seed: int) -> tuple[Played, float, dict[str, Any]]:
-    """One search: what was said, the share of the optimum that the best settings truly reach, and them."""
+    """Run a search; return its output, the fraction of the optimum that its best settings reach, and these settings."""
     shutil.rmtree(site.home / "tuning", ignore_errors=True)
     began = time.monotonic()
     played = site.play(playbook="tune", **tunable(site), tune_seed=seed)
-    check(f"tune ends well with seed {seed} ({time.monotonic() - began:.0f} s)", played.code == 0, played.output)
+    check(f"tune succeeds with seed {seed} ({time.monotonic() - began:.0f} s)", played.code == 0, played.output)
     written = yaml.safe_load((site.home / "tuning/node.yml").read_text("utf-8"))
     environment = written.get("vllm_environment", {})
     kept = {
@@ -66,20 +66,20 @@ def search(site: Site, seed: int) -> tuple[Played, float, dict[str, Any]]:
 
 
 def known_optimum(site: Site) -> None:
-    """A search on a node with a known optimum, and a second run that goes on from it."""
+    """Search on a node with a known optimum, then run again with the same ledger."""
     options = tunable(site)
     played = site.play(**options)
     check("a server with poor settings serves", played.code == 0, played.output)
     before = site.container_id()
     played = site.play("--check", playbook="tune", **options)
-    told = played.code == 0 and "would try up to 12 settings" in played.output and site.container_id() == before
-    check("--check says what would be tried", told and not (site.home / "tuning").exists(), played.output)
+    planned = played.code == 0 and "would try up to 12 settings" in played.output and site.container_id() == before
+    check("--check prints what would be tried", planned and not (site.home / "tuning").exists(), played.output)
     played, share, kept = search(site, 0)
     ledger = json.loads((site.home / "tuning/node.json").read_text("utf-8"))
     tried = [json.dumps(entry["settings"], sort_keys=True) for entry in ledger if entry["kind"] == "trial"]
     failed = [entry["reason"] for entry in ledger if entry["state"] == "failed"]
     check(f"  12 different trials, {len(failed)} of them failed", len(tried) == len(set(tried)) == 12, played.output)
-    check(f"  one died at its start, and the search went on: {failed[:1]}", bool(failed), played.output)
+    check(f"  one did not start, and the search continued: {failed[:1]}", bool(failed), played.output)
     check(f"  the settings to commit reach {100 * share:.0f} % of the optimum: {kept}", share >= 0.95, played.output)
     same = site.container_id() == before and site.get("/health") == 200
     check("  and the original server runs again", same and "vllm-trial" not in site.engine.docker("ps", "-a"))
@@ -89,11 +89,11 @@ def known_optimum(site: Site) -> None:
 
 
 def interrupted(site: Site) -> None:
-    """Searches that end in the middle: the node brings its original settings back by itself."""
+    """Interrupt searches; the node must restore its original server without the controller."""
     site.play(**tunable(site))
     before = site.container_id()
-    for name, how in (("killed", kill_all), ("killed, its workers left", kill_one), ("lost", stop_all)):
-        breaks_off(site, name, how, before)
+    for name, interrupt in (("killed", kill_all), ("killed, its workers left", kill_one), ("unreachable", stop_all)):
+        interrupted_by(site, name, interrupt, before)
 
 
 def kill_all(running: subprocess.Popen[str]) -> None:
@@ -105,29 +105,32 @@ def kill_one(running: subprocess.Popen[str]) -> None:
 
 
 def stop_all(running: subprocess.Popen[str]) -> None:
-    """As a controller whose network is gone: it lives, and nothing of it arrives."""
+    """Stop all processes, like a controller without a network that sends no heartbeat."""
     os.killpg(running.pid, signal.SIGSTOP)
 
 
-def breaks_off(site: Site, name: str, how: Callable[[subprocess.Popen[str]], None], before: str) -> None:
-    """The longest silence that is allowed: a load of 7 s and 60 s, or 120 s before a start is looked at."""
+def interrupted_by(site: Site, name: str, interrupt: Callable[[subprocess.Popen[str]], None], before: str) -> None:
+    """Interrupt a trial and wait for the restore.
+
+    The longest time without a heartbeat is 60 s after a load of 7 s, or 120 s before the wait for a start.
+    """
     shutil.rmtree(site.home / "tuning", ignore_errors=True)
     running = site.start(playbook="tune", **tunable(site))
     wait_until(lambda: "vllm-trial" in site.engine.docker("ps"), 300)
     check(f"a trial runs, and the controller is {name}", "vllm-trial" in site.engine.docker("ps"))
-    how(running)
+    interrupt(running)
     killed = time.monotonic()
     wait_until(lambda: "vllm-trial" not in site.engine.docker("ps", "-a") and site.get("/health") == 200, 150)
     seconds = time.monotonic() - killed
     restored = site.container_id() == before and site.get("/health") == 200 and seconds < 150
     check(f"  the node serves its original settings after {seconds:.0f} s", restored)
-    if how is stop_all:
+    if interrupt is stop_all:
         os.killpg(running.pid, signal.SIGCONT)
         output, _none = running.communicate(timeout=300)
         ended = running.returncode != 0 and "restored its original server" in output
-        check("  the controller that comes back ends", ended, output)
-        check("  and leaves the original alone", site.container_id() == before and site.get("/health") == 200)
-    elif how is kill_one:
+        check("  the controller that continues later fails", ended, output)
+        check("  and does not touch the original", site.container_id() == before and site.get("/health") == 200)
+    elif interrupt is kill_one:
         time.sleep(2)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
@@ -140,7 +143,7 @@ def breaks_off(site: Site, name: str, how: Callable[[subprocess.Popen[str]], Non
 
 
 def seeds(site: Site) -> None:
-    """Five searches on a node with a known optimum. Takes half an hour, so it runs only where it is named."""
+    """Run five searches on a node with a known optimum. Takes half an hour, so it runs only if it is named."""
     site.play(**tunable(site))
     for seed in range(5):
         played, share, kept = search(site, seed)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the emulator as fast as a known node is with its settings: runs in the container, in place of the roofline."""
+"""Give the emulator in the container the speed of a known node with its settings, in place of the roofline."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import tuning_surface
 from emulator import server
 from emulator.speed import Step
 
-#: Prompt tokens of the test's load.
+#: Prompt tokens of each request of the test.
 PROMPT = 64
-#: Of each start, relative.
+#: Relative standard deviation of the speed between starts.
 NOISE = 0.01
 
 
 class KnownSpeed:
-    """Stands in for ``emulator.speed.Speed``: steps last so that the tokens a second are the node's."""
+    """Replacement of ``emulator.speed.Speed`` whose steps give the tokens per second of the known node."""
 
     def __init__(self, throughput: float) -> None:
         self._throughput = throughput
 
     def step(self, decoding: int, context: int, prefill: int) -> Step:
-        # The last piece of a prompt brings a token too.
+        # The last part of a prompt produces a token too.
         tokens = decoding + prefill / PROMPT
         return Step(max(tokens, 0.01) / self._throughput, 0.5, 0.5, 0.0)
 
 
 def install(name: str) -> None:
-    """From now on this process is the known node ``name``; ends it as vLLM ends where the settings cannot start."""
+    """Turn this process into the known node ``name``, or exit as vLLM does if the settings cannot start."""
     surface = tuning_surface.NODES[name]
     options = server.arguments.parse(sys.argv[1:])
     settings = {key: getattr(options, key) for key in ("max_num_seqs", "max_num_batched_tokens")}
@@ -44,6 +44,6 @@ def install(name: str) -> None:
         sys.stderr.write(f"{reason}\n")
         raise SystemExit(1) from reason
     speed = KnownSpeed(truth.output_throughput * random.gauss(1.0, NOISE))
-    # The emulator makes a Speed from the scenario, and replaces its drag for every step.
+    # The emulator creates a Speed from the scenario, and replaces its drag at every step.
     server.Speed = lambda **_facts: speed
     server.dataclasses = type("Same", (), {"replace": staticmethod(lambda same, **_drag: same)})

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From an empty account to a validated fleet with site.yml: provision, prepare, deploy, validate.
+"""Test site.yml from an empty account to a validated fleet: provision, prepare, deploy, validate.
 
 Real: the playbook in one command, SSH with keys that the controller made, apt and pip on Debian 12, Docker, containers.
-Fake: the Linode API (a new Linode is a container with an SSH server, set up from its user data as cloud-init would),
+Simulated: the Linode API (a new Linode is a container with an SSH server, set up from its user data as by cloud-init),
 the content of NVIDIA's and Docker's packages, modprobe, systemctl, the GPUs, and vLLM. The nodes share this machine's
 Docker.
 """
@@ -41,7 +41,7 @@ from front import Front, serve_fake  # noqa: E402
 from node import KEY, TOKEN, VERSION, Played, check, engine_with_vllm  # noqa: E402
 
 SCENARIO = "healthy-tp4"
-#: Addresses that the stand-in for the API gives its Linodes.
+#: Addresses of the simulated Linodes.
 ADDRESSES = "127.78.0.{}"
 LABELS = ("site-chat-1", "site-chat-2")
 SSHD = """\
@@ -58,7 +58,7 @@ SetEnv PIP_NO_INDEX=1 PIP_FIND_LINKS=/repo/wheels DOCKER_HOST={docker}
 
 
 class Datacentre(threading.Thread):
-    """Turns every Linode of the account into a container with an SSH server on its address, until ``close``."""
+    """A thread that starts a container with an SSH server for every Linode of the account, until ``close``."""
 
     def __init__(self, home: Path, engine: Engine, account: Account, port: int) -> None:
         super().__init__(daemon=True)
@@ -78,7 +78,7 @@ class Datacentre(threading.Thread):
                     self._built.add(number)
                     try:
                         self._boot(number, item["label"], item["ipv4"][0])
-                    except Exception as error:  # noqa: BLE001 told by the check that misses the node
+                    except Exception as error:  # noqa: BLE001 reported by the check that misses the node
                         self.failure = f"{item['label']}: {error}"
 
     def _boot(self, number: int, label: str, address: str) -> None:
@@ -104,18 +104,18 @@ class Datacentre(threading.Thread):
             fake / "sources.list": "/etc/apt/sources.list",
             self.home / "repo": "/repo",
             shutil.which("docker"): "/usr/bin/docker",
-            # As this machine's Docker serves the node, paths have to mean the same on both.
+            # The node uses this machine's Docker, so paths must be the same on both.
             self.home: self.home,
         }
         volumes = [word for source, target in mounts.items() for word in ("--volume", f"{source}:{target}")]
-        # The network and the processes of this machine: what Docker publishes and starts is the node's.
+        # The container shares the network and the processes of this machine, so it sees Docker's ports and processes.
         options = ["--detach", "--name", label, "--network", "host", "--pid", "host"]
         start = "mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f /fake/sshd.conf"
         self.engine.docker("run", *options, *volumes, "debian:bare", "sh", "-c", start)
 
 
 class Fleet:
-    """The account, its nodes, and site.yml run for them."""
+    """The account, its nodes, and runs of site.yml."""
 
     def __init__(self, home: Path, engine: Engine, stack: ExitStack) -> None:
         self.home, self.engine, self.scenario = home, engine, Scenario.load(SCENARIO)
@@ -212,12 +212,12 @@ class Fleet:
         return Played(done.returncode, done.stdout + done.stderr + self.datacentre.failure)
 
     def servers(self) -> str:
-        """Ids of the running servers."""
+        """Return the ids of the running servers."""
         return self.engine.docker("ps", "--quiet", "--no-trunc", "--filter", "name=vllm-")
 
 
 def wrong_requests(fleet: Fleet) -> None:
-    """Everything that can be known to be wrong is refused before anything is asked of the API."""
+    """Check that every mistake that can be found without a node is refused before the first request to the API."""
     group = {"name": "chat", "plan": fleet.scenario.plan, "regions": ["us-ord"]}
     cases: dict[str, tuple[dict[str, object], str]] = {
         "a plan that does not exist": ({"provision_fleet": [{**group, "plan": "g9-gpu-h100-4"}]}, "g9-gpu-h100-4"),
@@ -230,24 +230,26 @@ def wrong_requests(fleet: Fleet) -> None:
         "eight ranks on a plan of four GPUs": ({"vllm_tensor_parallel_size": 8}, "is 8 GPUs, the node has 4"),
         "a setting that the version does not know": ({"vllm_kv_cache_dtype": "fp8_e4m3fn"}, "fp8_e4m3"),
         "an open server without a key": ({"vllm_bind_address": "0.0.0.0", "vllm_api_key": None}, "vllm_api_key"),
-        "an image that the role does not know": ({"provision_image": "linode/debian11"}, "linode/debian12"),
-        "a driver branch that is no number": ({"gpu_host_driver_branch": "new"}, "gpu_host_driver_branch"),
+        "an image that the role does not support": ({"provision_image": "linode/debian11"}, "linode/debian12"),
+        "a driver branch that is not a number": ({"gpu_host_driver_branch": "new"}, "gpu_host_driver_branch"),
         "a validation without prompts": ({"validate_prompt_tokens": []}, "validate_prompt_tokens"),
     }
     for what, (variables, words) in cases.items():
         played = fleet.play(**variables)
         refused = played.code != 0 and words in played.output and not fleet.account.requests
-        check(f"{what} is refused before the API is asked anything" if what[0] != " " else what, refused, played.output)
+        check(
+            f"{what} is refused before the first request to the API" if what[0] != " " else what, refused, played.output
+        )
 
 
 def whole_site(fleet: Fleet) -> None:
     played = fleet.play("--check")
-    check("--check on an empty account makes nothing", played.code == 0 and not fleet.account.writes(), played.output)
+    check("--check on an empty account creates nothing", played.code == 0 and not fleet.account.writes(), played.output)
     played = fleet.play("-vvv", "--diff")
     check("an empty account becomes a validated fleet", played.code == 0, played.output)
     report = json.loads((fleet.home / "report/report.json").read_text("utf-8"))
     verdicts = {name: node["status"] for name, node in report["hosts"].items()}
-    # A busy machine makes the load client slow, which is a warning.
+    # On a busy machine the load client is slow, which is a warning.
     check(f"  validate: {verdicts}", set(verdicts) == set(LABELS) and set(verdicts.values()) <= {"pass", "warn"})
     kept = [path.read_text("utf-8").strip() for path in (fleet.home / "state").glob("*.root_pass")]
     keys = [path.read_text("utf-8").splitlines()[2] for path in (fleet.home / "state").glob("*.host_key")]
@@ -263,10 +265,12 @@ def whole_site(fleet: Fleet) -> None:
     played = fleet.play()
     same = played.changed == 0 and fleet.account.writes() == writes and fleet.servers() == servers
     check("the second run changes nothing, and writes nothing to the API", played.code == 0 and same, played.output)
-    for stage, told in {"provision": "After: 2 nodes", "deploy": "tensor parallel 4", "validate": "2 nodes"}.items():
+    for stage, words in {"provision": "After: 2 nodes", "deploy": "tensor parallel 4", "validate": "2 nodes"}.items():
         played = fleet.play("--tags", stage)
         same = played.changed == 0 and fleet.account.writes() == writes and fleet.servers() == servers
-        check(f"--tags {stage} does that alone", played.code == 0 and same and told in played.output, played.output)
+        check(
+            f"--tags {stage} runs only that stage", played.code == 0 and same and words in played.output, played.output
+        )
     verdict = (
         f"{len(fleet.front.violations)} violations of Linode's API document" if prism.available() else "not judged"
     )

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stands in for the commands of a GPU host that would change it; each is a script that runs this file.
+"""Simulate the commands of a GPU host that would change it. Each command is a script that runs this file.
 
-What a host has lies in the directory ``FAKE_HOST``: ``machine.json`` (packages, loaded driver), ``proc`` and ``log``,
+The state of a host is in the directory ``FAKE_HOST``: ``machine.json`` (packages, loaded driver), ``proc`` and ``log``,
 which has a line for each change. A change in the wrong order fails as the real command would.
 """
 
@@ -25,7 +25,7 @@ SETTINGS = '{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}\n'
 
 def apt_get(machine: Machine, words: list[str]) -> None:
     chosen = [word for before, word in zip(["", *words], words, strict=False) if word[0] != "-" and before != "-o"]
-    # Versions that nobody asked for are left out of the log.
+    # Default versions are left out of the log.
     operation, packages = chosen[0], [word.strip("'\"").removesuffix("=1.0-1") for word in chosen[1:]]
     if operation == "update":
         return
@@ -50,7 +50,7 @@ def apt_get(machine: Machine, words: list[str]) -> None:
 
 
 def apt_mark(_machine: Machine, _words: list[str]) -> None:
-    """Which packages were asked for by name is nobody's concern here."""
+    """Do nothing: marks of packages are not tested."""
 
 
 def dpkg(machine: Machine, words: list[str]) -> None:
@@ -79,9 +79,9 @@ def nvidia_smi(machine: Machine, words: list[str]) -> None:
     if not machine.driver:
         sys.exit("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.")
     if words != ["-q", "-x"]:
-        sys.exit("topology: not told")
-    told = f"<driver_version>{machine.driver}</driver_version><attached_gpus>{machine.gpus}</attached_gpus>"
-    sys.stdout.write(f"<nvidia_smi_log>{told}{GPU * machine.gpus}</nvidia_smi_log>\n")
+        sys.exit("topology: not supported")
+    summary = f"<driver_version>{machine.driver}</driver_version><attached_gpus>{machine.gpus}</attached_gpus>"
+    sys.stdout.write(f"<nvidia_smi_log>{summary}{GPU * machine.gpus}</nvidia_smi_log>\n")
 
 
 def nvidia_ctk(machine: Machine, words: list[str]) -> None:
@@ -92,7 +92,7 @@ def nvidia_ctk(machine: Machine, words: list[str]) -> None:
 
 
 def systemctl(machine: Machine, words: list[str]) -> None:
-    """Units are files of ``FAKE_HOST``/units that say enabled, active or both."""
+    """Read and write units, files in ``FAKE_HOST``/units with the words enabled, active or both."""
     name = [word for word in words[1:] if word[0] != "-"][-1]
     unit = machine.home / "units" / name.removesuffix(".service")
     state = unit.read_text("utf-8").split() if unit.exists() else []

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts the SSH server of one host, whose directory is the argument, with an /etc of its own. Nothing in it can shut down
-# this machine: the commands that could are the host's own too.
+# Starts the SSH server of one host, whose directory is the argument, with a separate /etc. It cannot shut down this
+# machine, because the commands for that are simulated too.
 set -euo pipefail
 home=$1
 files=$(dirname "$(readlink -f "$0")")

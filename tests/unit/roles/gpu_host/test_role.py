@@ -39,7 +39,7 @@ def test_python_packages_have_the_versions_of_the_tests(package: str) -> None:
     assert package in REQUIREMENTS
 
 
-def holds(condition: str, **variables: t.Any) -> bool:
+def is_true(condition: str, **variables: t.Any) -> bool:
     own = {name: trust_as_template(text) for name, text in load("vars/main.yml").items() if isinstance(text, str)}
     lists = {name: value for name, value in load("vars/main.yml").items() if isinstance(value, list)}
     facts = {**own, **lists, "gpu_host_install_container_toolkit": "true", **variables}
@@ -65,9 +65,9 @@ def test_docker_and_toolkit_of_the_image_are_kept(
         "ansible_facts": {"packages": {name: [] for name in packages}},
         "__gpu_host_toolkit_source": {"stat": {"exists": entry}},
     }
-    assert holds(tasks["Install Docker"]["when"], **facts) is docker
-    assert holds(tasks["Install the container toolkit"]["when"], **facts) is toolkit
-    assert not holds(
+    assert is_true(tasks["Install Docker"]["when"], **facts) is docker
+    assert is_true(tasks["Install the container toolkit"]["when"], **facts) is toolkit
+    assert not is_true(
         tasks["Install the container toolkit"]["when"], **{**facts, "gpu_host_install_container_toolkit": "false"}
     )
 
@@ -81,12 +81,12 @@ def test_check_mode_skips_packages_of_a_new_repository(check: bool) -> None:
     for name in ("Pin the driver branch", "Install the open kernel modules"):
         for repository, wanted in ((new, not check), (known, True)):
             facts = {"ansible_check_mode": check, "__gpu_host_cuda_repository": repository}
-            assert holds(driver[name]["when"], **facts) is wanted
+            assert is_true(driver[name]["when"], **facts) is wanted
     for repository, wanted in ((new, not check), (known, True), (skipped, not check)):
         facts = {"ansible_check_mode": check, "__gpu_host_repository": repository}
-        assert holds(toolkit["Install the toolkit's packages"]["when"], **facts) is wanted
+        assert is_true(toolkit["Install the toolkit's packages"]["when"], **facts) is wanted
     lacking = {"ansible_check_mode": check, "ansible_facts": {"packages": {}}}
-    assert holds(toolkit["Add the toolkit's package repository"]["when"], **lacking) is not check
+    assert is_true(toolkit["Add the toolkit's package repository"]["when"], **lacking) is not check
 
 
 def test_preflight_only_reads() -> None:

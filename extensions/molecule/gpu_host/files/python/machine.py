@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host of this scenario has, kept in ``machine.json`` of its directory."""
+"""The state of a simulated host, kept in ``machine.json`` of its directory."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pathlib
 
 LOADED = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.82.07  Release Build\n"
 DRIVER = "580.82.07"
-#: Packages whose version is asked for; every other is 1.0-1.
+#: Versions of packages; every other package has 1.0-1.
 VERSIONS = {"cuda-keyring": "1.1-1", "nvidia-container-toolkit": "1.20.1-1"}
 
 
 class Machine:
     def __init__(self, home: str) -> None:
         self.home = pathlib.Path(home)
-        found = json.loads((self.home / "machine.json").read_text("utf-8"))
-        self.packages: dict[str, str] = found["packages"]
-        self.driver: str | None = found["driver"]
-        self.gpus: int = found["gpus"]
+        state = json.loads((self.home / "machine.json").read_text("utf-8"))
+        self.packages: dict[str, str] = state["packages"]
+        self.driver: str | None = state["driver"]
+        self.gpus: int = state["gpus"]
 
     def save(self) -> None:
-        found = {"packages": self.packages, "driver": self.driver, "gpus": self.gpus}
-        (self.home / "machine.json").write_text(json.dumps(found), "utf-8")
+        state = {"packages": self.packages, "driver": self.driver, "gpus": self.gpus}
+        (self.home / "machine.json").write_text(json.dumps(state), "utf-8")
 
     def note(self, line: str) -> None:
         with (self.home / "log").open("a", encoding="utf-8") as log:
