@@ -9,6 +9,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
     UnknownInstanceType,
     gpu_count,
     plan,
+    promised_facts,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +108,18 @@ def test_plan_of_unknown_price_has_none():
 
 def test_plan_without_gpu_is_none():
     assert plan("g6-standard-4") is None
+
+
+def test_promised_facts_have_the_shape_of_the_fact() -> None:
+    facts = promised_facts("g2-gpu-rtx4000a4-m")
+    assert (facts["count"], facts["expected_count"]) == (4, 4)
+    assert [device["name"] for device in facts["devices"]] == ["NVIDIA RTX 4000 Ada Generation"] * 4
+
+
+def test_promised_facts_of_unknown_hardware_have_only_the_count() -> None:
+    assert promised_facts("g3-gpu-rtxpro6000-blackwell-8")["devices"] == [{"name": None}] * 8
+
+
+def test_promised_facts_of_an_unknown_plan_name_it() -> None:
+    with pytest.raises(UnknownInstanceType, match="g9-gpu-h100-4"):
+        promised_facts("g9-gpu-h100-4")
