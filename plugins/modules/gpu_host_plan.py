@@ -20,12 +20,8 @@ description:
   - Runs on the controller and does not connect to the host. Role P(multigpu.vllm.gpu_host#role) carries out the plan.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
   - multigpu.vllm.attributes.info
-attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
 options:
   image:
     description: Id of a Linode image. An image whose distribution its name does not reveal is accepted.

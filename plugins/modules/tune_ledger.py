@@ -20,11 +20,8 @@ description:
   - Runs on the controller and does not connect to the node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   check_mode:
     support: full
     details: Reads the ledger and writes no file.
@@ -207,11 +204,16 @@ steps:
   elements: dict
   sample:
     - {prompt_tokens: 512, output_tokens: 128, concurrency: 32, duration: 30.0}
+client_limited_retries:
+  description: Value of that option of M(multigpu.vllm.throughput_probe).
+  returned: for O(state=start) and O(state=next)
+  type: int
+  sample: 2
 load_seconds:
-  description: Maximum duration of these steps in seconds.
+  description: Maximum duration of these steps in seconds, including retries.
   returned: for O(state=start) and O(state=next)
   type: float
-  sample: 35.0
+  sample: 105.0
 start_timeout:
   description: Maximum start time of the trial in seconds, within the time budget.
   returned: for O(state=start) and O(state=next)

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Tests the roles gpu_host, vllm and tune on a real Docker Engine, which runs only during the test, and site.yml from an
 # empty account to a validated fleet. Names select parts: tests/deployment/run.sh first_deployment mistakes, or site,
 # host, lifecycle, tuning, or tuning seeds.

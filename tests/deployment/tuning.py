@@ -112,7 +112,7 @@ def stop_all(running: subprocess.Popen[str]) -> None:
 def interrupted_by(site: Site, name: str, interrupt: Callable[[subprocess.Popen[str]], None], before: str) -> None:
     """Interrupt a trial and wait for the restore.
 
-    The longest time without a heartbeat is 60 s after a load of 7 s, or 120 s before the wait for a start.
+    The longest time without a heartbeat is 60 s after up to three loads of 7 s, or 120 s before the wait for a start.
     """
     shutil.rmtree(site.home / "tuning", ignore_errors=True)
     running = site.start(playbook="tune", **tunable(site))

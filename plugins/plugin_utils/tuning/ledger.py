@@ -29,6 +29,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import
 
 #: Seconds that requests may still run after the end of a load.
 _DRAIN: t.Final = 5.0
+#: Times that a load is measured again if the load client was the bottleneck.
+CLIENT_LIMITED_RETRIES: t.Final = 2
 #: Expected start time of a server in seconds, before the first trial has shown how long one takes.
 _FIRST_START: t.Final = 60.0
 
@@ -165,7 +167,8 @@ class TuningRun:
             "server": server,
             "overrides": overrides(settings or {}, self.environment),
             "steps": [dict(self.load)] * repeats,
-            "load_seconds": repeats * (self.load["duration"] + _DRAIN),
+            "client_limited_retries": CLIENT_LIMITED_RETRIES,
+            "load_seconds": repeats * (self.load["duration"] + _DRAIN) * (CLIENT_LIMITED_RETRIES + 1),
             "start_timeout": self.start_timeout if start_timeout is None else start_timeout,
             "began": now,
         }

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Starts the SSH server of one host, whose directory is the argument, with a separate /etc. It cannot shut down this
 # machine, because the commands for that are simulated too.
 set -euo pipefail

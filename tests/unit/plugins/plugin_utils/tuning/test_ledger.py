@@ -67,7 +67,7 @@ def test_order_is_original_trials_best_original() -> None:
         (None, None),
     ]
     assert [len(one["steps"]) for one in order] == [1, 1, 1, 3, 3, 0]
-    assert [one["load_seconds"] for one in order[2:4]] == [35.0, 105.0]
+    assert [one["load_seconds"] for one in order[2:4]] == [105.0, 315.0]
     assert order[-1]["settings"] is None
 
 
