@@ -95,6 +95,10 @@ def test_host_plan_refuses_unsupported_kernel_and_distribution(facts: dict[str, 
     assert any(text in reason for reason in planned(facts).refused)
 
 
+def test_host_plan_installs_the_requested_branch_as_plain_data() -> None:
+    assert planned(branch=575).as_dict()["install"] == ["nvidia-driver-pinning-575", "nvidia-open"]
+
+
 @pytest.mark.parametrize(
     "image", ["linode/ubuntu24.04", "linode/ubuntu22.04", "linode/debian12", "private/123", "linode/debian12-kube-v1"]
 )
