@@ -203,7 +203,7 @@ class CallbackModule(DefaultCallback):
 
     def _print_debug_message(self, result: CallbackTaskResult) -> bool:
         """Print the message of a debug task and return whether there was one."""
-        message = None if self._display.verbosity else debug_message(result.task.action, result.result)
+        message = debug_message(result.task.action, result.result)
         if message is not None:
             self._handle_warnings(result.result)
             self._display.display(message)

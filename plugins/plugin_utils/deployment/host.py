@@ -142,7 +142,8 @@ def _replace_driver(
         keep = f", gpu_host_driver_branch: {loaded[2]} to keep it" if loaded and loaded[1] else ""
         plan.refused.append(
             f"{driver}, but open modules of branch {branch} are required. "
-            f"Set gpu_host_replace_driver: true to replace it{keep}, or gpu_host_install_driver: false to skip the driver"
+            f"Set gpu_host_replace_driver: true to replace it{keep}, "
+            "or gpu_host_install_driver: false to skip the driver"
         )
 
 
