@@ -122,7 +122,7 @@ plan:
       description: Reason for a reboot after the installation; null if none is needed.
       returned: success
       type: str
-      sample: the module nouveau is loaded and has to make room
+      sample: the kernel module nouveau is loaded and must be replaced
     refused:
       description: Reasons not to change the host, each with a way out.
       returned: success
