@@ -35,13 +35,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "roles/simulated_node/files/simulator"))
 
 from emulator.api import Api, Server  # noqa: E402
-from emulator.engine import Engine, Sequence  # noqa: E402
+from emulator.engine import Engine  # noqa: E402
 from emulator.http import Connection  # noqa: E402
 from emulator.logs import Log  # noqa: E402
 from emulator.metrics import Metrics  # noqa: E402
 from emulator.processes import set_title  # noqa: E402
 from emulator.requests import Dialect  # noqa: E402
 from emulator.scenario import GIB, load_json  # noqa: E402
+from emulator.sequence import Sequence  # noqa: E402
 from emulator.tokens import Tokenizer  # noqa: E402
 
 VERSION = "0.32.0"

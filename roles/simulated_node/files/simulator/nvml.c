@@ -3,8 +3,8 @@
  * GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * A stand-in for libnvidia-ml.so.1 that answers from a state file lying next to it. The interface is NVML's, as
- * nvidia-ml-py declares it; functions that are not here are missing the way they are in an old driver.
+ * A mock libnvidia-ml.so.1 that returns values from a state file in its own directory. The interface is NVML's, as
+ * nvidia-ml-py declares it. Functions that are not defined here are missing, as they are in an old driver.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -77,9 +77,9 @@ static int open_state(void) {
   snprintf(path, sizeof path, "%.*s/node.state", length, slash ? info.dli_fname : ".");
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return DRIVER_NOT_LOADED;
-  struct stat facts;
+  struct stat status;
   void *memory = MAP_FAILED;
-  if (!fstat(file, &facts) && facts.st_size >= (off_t)sizeof(struct state))
+  if (!fstat(file, &status) && status.st_size >= (off_t)sizeof(struct state))
     memory = mmap(NULL, sizeof(struct state), PROT_READ, MAP_SHARED, file, 0);
   close(file);
   if (memory == MAP_FAILED) return DRIVER_NOT_LOADED;
@@ -91,7 +91,7 @@ static int open_state(void) {
   return SUCCESS;
 }
 
-/* Copies a part of the state so that it never mixes two moments. A writer that died at work must not hang us. */
+/* Copies a part of the state without mixing two updates. Gives up waiting if the writer died during an update. */
 static void snapshot(void *copy, const void *source, size_t size) {
   volatile int64_t *sequence = shared->node.sequence;
   for (int attempt = 0; attempt < 1000; attempt++) {
@@ -127,8 +127,8 @@ API int nvmlInitWithFlags(unsigned flags) {
     int result = open_state();
     if (result) return result;
   }
-  int refused = (int)shared->node.init_result[0];
-  if (refused) return refused;
+  int result = (int)shared->node.init_result[0];
+  if (result) return result;
   users++;
   return SUCCESS;
 }
@@ -197,7 +197,7 @@ API int nvmlDeviceGetCount(unsigned *out) { return nvmlDeviceGetCount_v2(out); }
 API int nvmlDeviceGetHandleByIndex_v2(unsigned index, device_t *out) {
   if (!users) return UNINITIALIZED;
   if (index >= (unsigned)shared->node.gpu_count[0]) return INVALID_ARGUMENT;
-  /* A board that fell off the bus keeps its place in the count but gives no handle. */
+  /* A GPU that fell off the bus is still counted but has no handle. */
   int result = (int)shared->gpus[index].result[0];
   if (result) return result;
   *out = &shared->gpus[index];
@@ -208,9 +208,9 @@ API int nvmlDeviceGetHandleByIndex(unsigned index, device_t *out) { return nvmlD
 static int find_device(const char *text, size_t offset, device_t *out) {
   if (!users) return UNINITIALIZED;
   for (int i = 0; i < shared->node.gpu_count[0]; i++) {
-    const char *own = (const char *)&shared->gpus[i] + offset;
-    /* The bus id is known with an eight and with a four digit domain. */
-    if (!strcasecmp(own, text) || (strlen(own) > 4 && !strcasecmp(own + 4, text)))
+    const char *value = (const char *)&shared->gpus[i] + offset;
+    /* A bus id may have a domain of eight or four digits. */
+    if (!strcasecmp(value, text) || (strlen(value) > 4 && !strcasecmp(value + 4, text)))
       return nvmlDeviceGetHandleByIndex_v2((unsigned)i, out);
   }
   return NOT_FOUND;
@@ -251,7 +251,7 @@ static int read_value(device_t device, size_t offset, int64_t *out) {
     return gpu.field[0] ? put_text(out, size, gpu.field) : NOT_SUPPORTED; \
   }
 
-/* One of several values, chosen by the caller; an index outside the list is an invalid argument. */
+/* Returns one of several values by index; an index out of range is an invalid argument. */
 #define INDEXED_GETTER(function, field)                                               \
   API int function(device_t device, unsigned which, unsigned *out) {                  \
     if (which >= sizeof(((struct gpu *)0)->field) / sizeof(int64_t)) return INVALID_ARGUMENT; \
@@ -346,7 +346,7 @@ API int nvmlDeviceGetPowerManagementLimitConstraints(device_t device, unsigned *
   return SUCCESS;
 }
 
-/* Clock ids: 0 current, 1 application target, 2 application default, 3 boost maximum by the customer. */
+/* Clock ids: 0 current, 1 application target, 2 application default, 3 maximum boost set by the customer. */
 API int nvmlDeviceGetClock(device_t device, unsigned type, unsigned id, unsigned *out) {
   if (id == 0) return nvmlDeviceGetClockInfo(device, type, out);
   return id == 3 ? nvmlDeviceGetMaxClockInfo(device, type, out) : NOT_SUPPORTED;
@@ -370,7 +370,7 @@ API int nvmlDeviceGetUtilizationRates(device_t device, struct utilization *out) 
 struct memory {
   unsigned long long total, free, used;
 };
-/* Version 1 counts what the driver reserves as used, version 2 shows it apart. */
+/* Version 1 counts memory reserved by the driver as used, version 2 lists it separately. */
 API int nvmlDeviceGetMemoryInfo(device_t device, struct memory *out) {
   struct gpu gpu;
   int result = read_gpu(device, &gpu);
@@ -478,7 +478,7 @@ API int nvmlDeviceGetTopologyCommonAncestor(device_t first, device_t second, uns
   return read_pair(shared ? shared->node.topology : NULL, first, second, out);
 }
 API int nvmlDeviceGetP2PStatus(device_t first, device_t second, unsigned what, unsigned *out) {
-  /* 0 read, 1 write, 2 NVLink, 3 atomics, 4 PCI; there is no NVLink on these boards. */
+  /* 0 read, 1 write, 2 NVLink, 3 atomics, 4 PCI. These GPUs have no NVLink. */
   int result = read_pair(shared ? shared->node.p2p : NULL, first, second, out);
   if (!result && what == 2) *out = 5;
   return result;
@@ -492,7 +492,7 @@ API int nvmlDeviceGetNvLinkRemotePciInfo_v2(device_t device, unsigned link, stru
   if (gpu.nvlink_peer[link] == UNSUPPORTED) return NOT_SUPPORTED;
   return nvmlDeviceGetPciInfo_v3(&shared->gpus[gpu.nvlink_peer[link]], out);
 }
-/* 0 is a GPU at the other end. */
+/* 0: the remote device is a GPU. */
 API int nvmlDeviceGetNvLinkRemoteDeviceType(device_t device, unsigned link, unsigned *out) {
   unsigned state;
   int result = nvmlDeviceGetNvLinkState(device, link, &state);
@@ -517,14 +517,14 @@ API int nvmlDeviceGetTotalEccErrors(device_t device, unsigned type, unsigned cou
   if (type > 1 || counter > 1) return INVALID_ARGUMENT;
   int result = read_gpu(device, &gpu);
   if (result) return result;
-  /* With ECC switched off there is nothing to count. */
+  /* With ECC disabled there are no counters. */
   if (gpu.ecc_mode[0] != 1 || gpu.ecc_errors[type * 2 + counter] == UNSUPPORTED) return NOT_SUPPORTED;
   *out = (unsigned long long)gpu.ecc_errors[type * 2 + counter];
   return SUCCESS;
 }
 API int nvmlDeviceGetMemoryErrorCounter(device_t device, unsigned type, unsigned counter, unsigned location,
                                         unsigned long long *out) {
-  /* 2 is device memory, 7 is SRAM; these boards count nothing else apart. */
+  /* 2 is device memory, 7 is SRAM. These GPUs have no other separate counters. */
   int result = nvmlDeviceGetTotalEccErrors(device, type, counter, out);
   if (result) return result;
   if (location == 7) *out = 0;
@@ -604,12 +604,12 @@ API int nvmlDeviceGetFieldValues(device_t device, int count, struct field *value
     field->timestamp = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
     field->latency = 0;
     field->result = NOT_SUPPORTED;
-    for (size_t known = 0; known < sizeof FIELDS / sizeof *FIELDS; known++) {
-      if (FIELDS[known].id != field->id) continue;
+    for (size_t entry = 0; entry < sizeof FIELDS / sizeof *FIELDS; entry++) {
+      if (FIELDS[entry].id != field->id) continue;
       int64_t value;
-      memcpy(&value, (const char *)&gpu + FIELDS[known].offset, sizeof value);
+      memcpy(&value, (const char *)&gpu + FIELDS[entry].offset, sizeof value);
       if (value == UNSUPPORTED) break;
-      field->type = FIELDS[known].type;
+      field->type = FIELDS[entry].type;
       field->value.ull = 0;
       if (field->type == 5) field->value.i = (int)value;
       else if (field->type == 1) field->value.u = (unsigned)value;

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts, stops and lists simulated GPU nodes; prints what it did as one JSON object."""
+"""Start, stop and list simulated GPU nodes. Prints the result as one JSON object."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from emulator.scenario import ROOT, Scenario, UnknownScenario, scenario_names, v
 from emulator.state import FILE_NAME, StateFile
 
 DEFAULT_VERSION: t.Final = "0.32.0"
-#: Seconds until the API must answer; a busy machine needs more than the second that an idle one takes.
+#: Seconds within which the API must answer. An idle machine takes one second, a busy one more.
 START_TIMEOUT: t.Final = 30.0
 STOP_TIMEOUT: t.Final = 5.0
-#: What every kernel log begins with.
+#: First line of every kernel log.
 BOOT_LINE: t.Final = "[    0.000000] Linux version 6.8.0-60-generic (buildd@simulated) #63-Ubuntu SMP PREEMPT_DYNAMIC"
-#: Behaviours that end in a server that answers.
+#: Behaviours with a server that answers requests.
 ANSWERING: t.Final = ("serve",)
 
 Result = dict[str, t.Any]
 
 
 class SimulationError(Exception):
-    """What keeps a node from starting or stopping, in words for its user."""
+    """A node could not be started or stopped; the message is shown to the user."""
 
 
-def members(group: int) -> list[int]:
-    """Living processes of a process group; zombies have nothing left to stop."""
-    found = []
+def group_pids(group: int) -> list[int]:
+    """Return the process ids of a process group, without zombies."""
+    pids = []
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -51,11 +51,12 @@ def members(group: int) -> list[int]:
         except (OSError, ValueError):
             continue
         if int(pgrp) == group and state not in "ZX":
-            found.append(int(entry.name))
-    return found
+            pids.append(int(entry.name))
+    return pids
 
 
 def read_node(directory: pathlib.Path) -> Result | None:
+    """Return the content of ``node.json``, or None if there is no node in ``directory``."""
     try:
         return t.cast(Result, json.loads((directory / "node.json").read_text("utf-8")))
     except FileNotFoundError:
@@ -63,7 +64,7 @@ def read_node(directory: pathlib.Path) -> Result | None:
 
 
 def owns(directory: pathlib.Path, pid: int) -> bool:
-    """Whether ``pid`` is this directory's server, not a stranger that got its number later."""
+    """Return whether ``pid`` is this directory's server and not a later process that reuses the id."""
     try:
         environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -72,11 +73,14 @@ def owns(directory: pathlib.Path, pid: int) -> bool:
 
 
 def running(directory: pathlib.Path, node: Result) -> bool:
-    return bool(node.get("pid")) and any(owns(directory, pid) for pid in members(node["pid"]))
+    return bool(node.get("pid")) and any(owns(directory, pid) for pid in group_pids(node["pid"]))
 
 
 def stop(directory: pathlib.Path) -> Result:
-    """Ends the node's process group and verifies that it is gone; a node that does not run is left as it is."""
+    """Stop the node's process group and remove its state files. Does nothing if there is no node.
+
+    :raises SimulationError: if the processes do not exit.
+    """
     node = read_node(directory)
     if node is None:
         return {"changed": False, "state": "stopped", "dir": str(directory)}
@@ -85,12 +89,12 @@ def stop(directory: pathlib.Path) -> Result:
         for number in (signal.SIGTERM, signal.SIGKILL):
             os.killpg(group, number)
             deadline = time.monotonic() + STOP_TIMEOUT
-            while members(group) and time.monotonic() < deadline:
+            while group_pids(group) and time.monotonic() < deadline:
                 time.sleep(0.02)
-            if not members(group):
+            if not group_pids(group):
                 break
         else:
-            raise SimulationError(f"process group {group} of {directory} does not end")
+            raise SimulationError(f"process group {group} of {directory} did not exit")
     (directory / "lib" / FILE_NAME).unlink(missing_ok=True)
     (directory / "node.json").unlink(missing_ok=True)
     return {"changed": True, "state": "stopped", "dir": str(directory)}
@@ -102,41 +106,44 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def refuse_taken_port(host: str, port: int) -> None:
-    """Another server on the port would answer in this one's place, and be taken for it.
+def check_port_is_free(host: str, port: int) -> None:
+    """Check that the address is free, because answers of another server on it would be taken for the node's.
 
-    :raises SimulationError: where the address cannot be listened on.
+    :raises SimulationError: if the server could not listen on the address.
     """
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As servers do: connections of an ended one that linger are no obstacle, a listener is.
+            # As servers do: lingering connections of an earlier server do not block the port, a listener does.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address[0], port))
     except (OSError, OverflowError) as error:
-        hint = "; --port 0 takes a free one" if getattr(error, "errno", None) == errno.EADDRINUSE else ""
+        hint = "; use --port 0 for a free port" if getattr(error, "errno", None) == errno.EADDRINUSE else ""
         reason = getattr(error, "strerror", None) or error
         raise SimulationError(f"cannot listen on port {port} of {host}: {reason}{hint}") from error
 
 
 def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) -> None:
-    """:raises SimulationError: where the server ends or does not answer in time."""
+    """Wait until ``url`` answers a health check.
+
+    :raises SimulationError: if the server exits or does not answer in time.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process.poll() is not None:
             tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-5:])
-            raise SimulationError(f"the server ended with status {process.returncode}; its log says:\n{tail}")
+            raise SimulationError(f"the server exited with status {process.returncode}; end of its log:\n{tail}")
         try:
             with opener.open(f"{url}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.03)
-    raise SimulationError(f"{url} does not answer after {START_TIMEOUT:.0f} s; see {log}")
+    raise SimulationError(f"{url} did not answer within {START_TIMEOUT:.0f} s; see {log}")
 
 
 def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathlib.Path) -> None:
-    """Everything of a node but its processes: library, state of the boards, model configuration, kernel log."""
+    """Create the files of a node: library, GPU state, model configuration and kernel log."""
     for part in ("lib", "bin", "model"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     temporary = directory / "lib" / "libnvidia-ml.so.1.new"
@@ -175,7 +182,7 @@ def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathl
     (directory / "kernel.log").write_text(lines, "utf-8")
 
 
-def command_line(directory: pathlib.Path, scenario: Scenario, host: str, port: int, extra: list[str]) -> list[str]:
+def vllm_command(directory: pathlib.Path, scenario: Scenario, host: str, port: int, extra: list[str]) -> list[str]:
     options = []
     for option, value in {"host": host, "port": port, **scenario.arguments}.items():
         options += [f"--{option}"] if value is True else [f"--{option}", str(value)]
@@ -183,22 +190,26 @@ def command_line(directory: pathlib.Path, scenario: Scenario, host: str, port: i
 
 
 def start(arguments: argparse.Namespace) -> Result:
-    """Brings the node up. The same node already running is left alone, another one in its place is stopped first.
+    """Start the node, unless the same node is already running. Another node in its directory is stopped first.
 
-    :raises SimulationError: where the server does not come up.
+    :raises SimulationError: if the server does not start.
     """
     directory: pathlib.Path = arguments.dir
     scenario = Scenario.load(arguments.scenario)
-    asked = {"scenario": scenario.name, "vllm_version": arguments.vllm_version, "arguments": arguments.server_argument}
-    present = read_node(directory)
-    # A server that is to be dead is as it should be without a process.
-    if present and (scenario.behaviour == "exit" or running(directory, present)):
-        same = all(present.get(key) == value for key, value in asked.items())
-        if same and arguments.port in (0, present["port"]):
-            return {**present, "changed": False}
+    requested = {
+        "scenario": scenario.name,
+        "vllm_version": arguments.vllm_version,
+        "arguments": arguments.server_argument,
+    }
+    current = read_node(directory)
+    # For the behaviour "exit", a node without a process is in its desired state.
+    if current and (scenario.behaviour == "exit" or running(directory, current)):
+        unchanged = all(current.get(key) == value for key, value in requested.items())
+        if unchanged and arguments.port in (0, current["port"]):
+            return {**current, "changed": False}
     stop(directory)
     port = arguments.port or free_port()
-    refuse_taken_port(arguments.host, port)
+    check_port_is_free(arguments.host, port)
     name = arguments.name or directory.name
     prepare(directory, scenario, name, arguments.cache_dir)
     (directory / "ready").unlink(missing_ok=True)
@@ -208,7 +219,7 @@ def start(arguments: argparse.Namespace) -> Result:
     url = f"http://{arguments.host}:{port}"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command_line(directory, scenario, arguments.host, port, arguments.server_argument),
+            vllm_command(directory, scenario, arguments.host, port, arguments.server_argument),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -219,7 +230,7 @@ def start(arguments: argparse.Namespace) -> Result:
     node = {
         "state": "started",
         "name": name,
-        **asked,
+        **requested,
         "dir": str(directory),
         "base_url": url,
         "port": port,
@@ -239,21 +250,24 @@ def start(arguments: argparse.Namespace) -> Result:
         if scenario.behaviour in ANSWERING:
             wait_for_api(url, process, log)
         else:
-            wait_for_mark(directory, process)
+            wait_for_log(directory, process)
     except SimulationError:
         stop(directory)
         raise
-    # The server is on its own from here; Popen must not wait for it.
+    # The server keeps running, so Popen must not wait for it.
     process.returncode = 0
     return {**node, "changed": True}
 
 
-def wait_for_mark(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
-    """A server that never answers says in a file that its log is complete; one that is to die, dies."""
+def wait_for_log(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server without an API has written its log: it creates the file ``ready``, or exits.
+
+    :raises SimulationError: if neither happens in time.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and not (directory / "ready").exists():
         if time.monotonic() > deadline:
-            raise SimulationError(f"the server in {directory} did not get ready")
+            raise SimulationError(f"the server in {directory} was not ready within {START_TIMEOUT:.0f} s")
         time.sleep(0.03)
 
 
@@ -286,18 +300,20 @@ def list_scenarios() -> Result:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    begin = commands.add_parser("start", help="bring a node up and wait until its API answers")
-    begin.add_argument("--scenario", required=True)
-    begin.add_argument("--dir", required=True, type=lambda text: pathlib.Path(text).resolve())
-    begin.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    begin.add_argument("--host", default="127.0.0.1")
-    begin.add_argument("--name", help="the node's name, by default that of its directory")
-    begin.add_argument("--vllm-version", default=DEFAULT_VERSION, choices=versions())
-    begin.add_argument("--cache-dir", type=pathlib.Path, default=build.default_cache())
-    begin.add_argument("--server-argument", action="append", default=[], help="one more argument of vllm serve")
-    end = commands.add_parser("stop", help="end a node's processes")
-    end.add_argument("--dir", required=True, type=lambda text: pathlib.Path(text).resolve())
-    commands.add_parser("list", help="name the scenarios")
+    start_parser = commands.add_parser("start", help="start a node and wait until its API answers")
+    start_parser.add_argument("--scenario", required=True)
+    start_parser.add_argument("--dir", required=True, type=lambda text: pathlib.Path(text).resolve())
+    start_parser.add_argument("--port", type=int, default=0, help="port of the API; 0 uses a free port")
+    start_parser.add_argument("--host", default="127.0.0.1")
+    start_parser.add_argument("--name", help="name of the node (default: name of its directory)")
+    start_parser.add_argument("--vllm-version", default=DEFAULT_VERSION, choices=versions())
+    start_parser.add_argument("--cache-dir", type=pathlib.Path, default=build.default_cache())
+    start_parser.add_argument(
+        "--server-argument", action="append", default=[], help="additional argument for vllm serve (repeatable)"
+    )
+    stop_parser = commands.add_parser("stop", help="stop a node")
+    stop_parser.add_argument("--dir", required=True, type=lambda text: pathlib.Path(text).resolve())
+    commands.add_parser("list", help="list the scenarios")
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``bin/vllm`` of a simulated node points at: the command line that a process table shows is vLLM's own."""
+"""Target of the ``bin/vllm`` link of a simulated node, so that the process table shows vLLM's own command line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The simulator's own package, and nodes that tests start and that end with them."""
+"""Import path of the simulator, and fixtures that start nodes and stop them after the tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ StartNode = Callable[..., Node]
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command line that the role runs."""
+    """Run the simulator's command line, as the role does."""
     return subprocess.run(
         [sys.executable, str(SIMULATOR / "simulate.py"), *arguments], capture_output=True, text=True, check=False
     )
@@ -38,7 +38,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def start_node(tmp_path_factory: pytest.TempPathFactory, cache_dir: pathlib.Path) -> Iterator[StartNode]:
-    """``start_node("healthy-tp4", "--vllm-version", "0.27.0")`` gives the node's description."""
+    """Return a function that starts a node: ``start_node("healthy-tp4", "--vllm-version", "0.27.0")``."""
     started: list[pathlib.Path] = []
 
     def start(scenario: str, *more: str) -> Node:
@@ -49,13 +49,13 @@ def start_node(tmp_path_factory: pytest.TempPathFactory, cache_dir: pathlib.Path
         return t.cast(Node, json.loads(done.stdout))
 
     yield start
-    with concurrent.futures.ThreadPoolExecutor() as several:
-        for done in several.map(lambda directory: simulate("stop", "--dir", str(directory)), started):
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        for done in executor.map(lambda directory: simulate("stop", "--dir", str(directory)), started):
             assert done.returncode == 0, done.stderr
 
 
 def nvml(lib_dir: str, code: str) -> t.Any:
-    """What ``code`` leaves in ``result``, run with the unmodified nvidia-ml-py as ``n`` on a node's library."""
+    """Run ``code`` with the unmodified nvidia-ml-py as ``n`` on a node's library; return its variable ``result``."""
     script = f"import json, pynvml as n\n{code}\nprint(json.dumps(result))"
     done = subprocess.run(
         [sys.executable, "-c", script],

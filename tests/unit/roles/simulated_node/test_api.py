@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers of the emulator against those captured from real servers: same status, headers, keys, kinds, order."""
+"""Compare responses of the emulator with those captured from real servers: status, headers, keys, types and order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
 VERSIONS = ("0.27", "0.32")
-#: Refused because of the tiny model's vocabulary of 1,000 tokens; tested on its own below.
+#: Rejected because of the tiny model's vocabulary; has a separate test below.
 OTHER_VOCABULARY = "token_out_of_vocab"
-#: The captures do not hold the whole of these long requests: (prompt tokens, max_tokens).
+#: The captures contain these long requests only in part: (prompt tokens, max_tokens).
 LONG = {"too_long_prompt": (3000, 4), "prompt_plus_max_too_long": (2000, 400)}
-#: What the emulator does not play: long chats, embeddings, sampling options, structured output.
-NOT_PLAYED = set(
+#: Not emulated: long chats, embeddings, sampling options, structured output.
+NOT_EMULATED = set(
     """
     chat_too_long chat_too_long_stream completion-default-max-tokens embeddings empty_prompt ignore_eos
     logit_bias_eos logit_bias_eos_ignore logit_bias_eos_min_tokens prompt_token_ids
@@ -26,34 +26,34 @@ NOT_PLAYED = set(
     """.split()
 )
 PROBES = sorted(
-    {path.stem for path in (CAPTURES / "vllm-0.32-tp2-http").glob("*.txt")} - NOT_PLAYED - {OTHER_VOCABULARY}
+    {path.stem for path in (CAPTURES / "vllm-0.32-tp2-http").glob("*.txt")} - NOT_EMULATED - {OTHER_VOCABULARY}
 )
 
 
-class Answer(t.NamedTuple):
+class HttpResponse(t.NamedTuple):
     status: int
     headers: list[str]
     body: str
 
 
-def captured(version: str, probe: str) -> tuple[str, str, str | None, Answer]:
-    """Method, path, request body and answer of a capture."""
+def captured(version: str, probe: str) -> tuple[str, str, str | None, HttpResponse]:
+    """Return method, path, request body and response of a capture."""
     text = (CAPTURES / f"vllm-{version}-tp2-http" / f"{probe}.txt").read_text("utf-8")
     head, _unused, body = text.partition("\n\n")
     lines = head.splitlines()
     method, path = lines.pop(0).removeprefix("### ").split()
     sent = lines.pop(0).removeprefix("### body: ") if lines[0].startswith("### body: ") else None
     status = int(lines.pop(0).split()[1])
-    return method, path, sent, Answer(status, [line.partition(":")[0] for line in lines], body.strip())
+    return method, path, sent, HttpResponse(status, [line.partition(":")[0] for line in lines], body.strip())
 
 
-def ask(port: int, method: str, path: str, body: str | None, headers: dict[str, str] | None = None) -> Answer:
+def request(port: int, method: str, path: str, body: str | None, headers: dict[str, str] | None = None) -> HttpResponse:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         sent = None if body is None else body.encode()
         connection.request(method, path, sent, {"content-type": "application/json", **(headers or {})})
         response = connection.getresponse()
-        return Answer(
+        return HttpResponse(
             response.status, [name.lower() for name, _unused in response.getheaders()], response.read().decode().strip()
         )
     finally:
@@ -61,7 +61,7 @@ def ask(port: int, method: str, path: str, body: str | None, headers: dict[str, 
 
 
 def shape(value: t.Any) -> t.Any:
-    """Keys in order and kinds of values; of a list, its first entry."""
+    """Return the ordered keys and types of a value; a list is described by its first entry."""
     if isinstance(value, dict):
         return [(key, shape(item)) for key, item in value.items()]
     if isinstance(value, list):
@@ -70,7 +70,7 @@ def shape(value: t.Any) -> t.Any:
 
 
 def documents(body: str) -> list[t.Any]:
-    """The JSON documents of a whole or a streamed answer; ``[DONE]`` stays text."""
+    """Return the JSON documents of a complete or streamed response; ``[DONE]`` stays text."""
     if not body.startswith("data: "):
         return [json.loads(body)] if body else []
     events = [line.removeprefix("data: ") for line in body.splitlines() if line]
@@ -80,95 +80,95 @@ def documents(body: str) -> list[t.Any]:
 @pytest.fixture(scope="module")
 def ports(start_node: t.Callable[..., dict[str, t.Any]]) -> dict[str, int]:
     small = ("--server-argument=--served-model-name=tiny", "--server-argument=--max-model-len=2048")
-    # The captured servers run with two ranks; these two boards are the fastest that have two.
+    # The captured servers ran with two ranks; this scenario has the fastest pair of GPUs.
     return {version: start_node("ecc-xid", "--vllm-version", f"{version}.0", *small)["port"] for version in VERSIONS}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("probe", PROBES)
-def test_answers_as_the_real_server(ports: dict[str, int], version: str, probe: str) -> None:
+def test_api_response_matches_the_captured_server(ports: dict[str, int], version: str, probe: str) -> None:
     method, path, body, expected = captured(version, probe)
     if probe in LONG:
         prompt, max_tokens = LONG[probe]
         body = json.dumps({"prompt": [10] * prompt, "max_tokens": max_tokens})
-    got = ask(ports[version], method, path, body)
-    assert got.status == expected.status
-    assert got.headers == expected.headers
+    response = request(ports[version], method, path, body)
+    assert response.status == expected.status
+    assert response.headers == expected.headers
     if expected.status >= 400:
-        assert json.loads(got.body) == json.loads(expected.body)
-    assert [shape(item) for item in documents(got.body)] == [shape(item) for item in documents(expected.body)]
+        assert json.loads(response.body) == json.loads(expected.body)
+    assert [shape(item) for item in documents(response.body)] == [shape(item) for item in documents(expected.body)]
     if expected.status == 200 and probe in LONG:
-        # 0.32 cuts the output at the end of the context and says so only here.
-        assert json.loads(got.body)["usage"] == json.loads(expected.body)["usage"]
+        # 0.32 shortens the output to fit the context, which only the usage shows.
+        assert json.loads(response.body)["usage"] == json.loads(expected.body)["usage"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_refuses_a_token_outside_of_the_vocabulary(ports: dict[str, int], version: str) -> None:
+def test_completion_token_out_of_vocabulary_is_rejected(ports: dict[str, int], version: str) -> None:
     body = json.dumps({"prompt": [10, 999_999], "max_tokens": 4})
-    answer = ask(ports[version], "POST", "/v1/completions", body)
+    answer = request(ports[version], "POST", "/v1/completions", body)
     expected = captured(version, OTHER_VOCABULARY)[3]
     assert answer.status == expected.status
     assert answer.body == expected.body.replace("5000", "999999")
 
 
-def test_fingerprint_carries_the_tensor_parallel_size(ports: dict[str, int]) -> None:
-    answer = ask(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 1}))
+def test_completion_fingerprint_contains_tensor_parallel_size(ports: dict[str, int]) -> None:
+    answer = request(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 1}))
     assert json.loads(answer.body)["system_fingerprint"].startswith("vllm-0.32.0-tp2-")
 
 
-def test_ignore_eos_gives_exactly_what_was_asked_for(ports: dict[str, int]) -> None:
+def test_completion_ignore_eos_generates_exactly_max_tokens(ports: dict[str, int]) -> None:
     body = json.dumps({"prompt": "def f", "max_tokens": 33, "ignore_eos": True, "stream": True})
-    events = documents(ask(ports["0.32"], "POST", "/v1/completions", body).body)
+    events = documents(request(ports["0.32"], "POST", "/v1/completions", body).body)
     assert len(events) == 33 + 1
 
 
-def test_tokenizer_counts_as_the_usage_does_and_detokenises_what_it_made(ports: dict[str, int]) -> None:
+def test_tokenize_count_equals_usage_and_detokenize_restores_text(ports: dict[str, int]) -> None:
     text = "def größe(x):\n    return x  # éü 漢字"
-    tokens = json.loads(ask(ports["0.32"], "POST", "/tokenize", json.dumps({"prompt": text})).body)
-    answer = ask(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": text, "max_tokens": 1}))
+    tokens = json.loads(request(ports["0.32"], "POST", "/tokenize", json.dumps({"prompt": text})).body)
+    answer = request(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": text, "max_tokens": 1}))
     assert json.loads(answer.body)["usage"]["prompt_tokens"] == tokens["count"] == len(tokens["tokens"])
-    back = ask(ports["0.32"], "POST", "/detokenize", json.dumps({"tokens": tokens["tokens"]}))
+    back = request(ports["0.32"], "POST", "/detokenize", json.dumps({"tokens": tokens["tokens"]}))
     assert json.loads(back.body) == {"prompt": text}
 
 
 @pytest.mark.parametrize("prompt", [{"a": 1}, 7, [None], [["x"]]])
-def test_a_prompt_of_no_known_kind_is_refused_and_the_server_lives(ports: dict[str, int], prompt: t.Any) -> None:
-    answer = ask(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": prompt, "max_tokens": 1}))
+def test_completion_invalid_prompt_is_rejected_and_server_survives(ports: dict[str, int], prompt: t.Any) -> None:
+    answer = request(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": prompt, "max_tokens": 1}))
     assert answer.status == 400
-    assert ask(ports["0.32"], "GET", "/health", None).status == 200
+    assert request(ports["0.32"], "GET", "/health", None).status == 200
 
 
 def exposition(text: str) -> dict[str, set[str]]:
-    """Family to label names, without those of the HTTP middleware."""
-    found: dict[str, set[str]] = {}
+    """Return the label names of each vLLM metric, without the HTTP middleware's metrics."""
+    label_names: dict[str, set[str]] = {}
     for line in text.splitlines():
         if line.startswith("vllm:"):
             name, _unused, labels = line.rpartition(" ")[0].partition("{")
             keys = {part.partition("=")[0] for part in labels.rstrip("}").split('",')} - {""}
-            found.setdefault(name, set()).update(keys)
-    return found
+            label_names.setdefault(name, set()).update(keys)
+    return label_names
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_metrics_have_the_names_and_labels_of_the_version(ports: dict[str, int], version: str) -> None:
+def test_metrics_names_and_labels_match_the_version(ports: dict[str, int], version: str) -> None:
     real = exposition((CAPTURES / f"vllm-{version}-tp2-http" / "metrics-after.prom").read_text("utf-8"))
-    assert exposition(ask(ports[version], "GET", "/metrics", None).body) == real
+    assert exposition(request(ports[version], "GET", "/metrics", None).body) == real
 
 
-def test_metrics_count_the_tokens_that_were_sent(ports: dict[str, int]) -> None:
+def test_metrics_generation_tokens_count_sent_tokens(ports: dict[str, int]) -> None:
     def generated() -> float:
-        page = ask(ports["0.32"], "GET", "/metrics", None).body
+        page = request(ports["0.32"], "GET", "/metrics", None).body
         return next(
             float(line.split()[-1]) for line in page.splitlines() if line.startswith("vllm:generation_tokens_total")
         )
 
     before = generated()
-    ask(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 21, "ignore_eos": True}))
+    request(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 21, "ignore_eos": True}))
     assert generated() - before == 21
 
 
-def test_a_key_is_asked_for_where_the_server_has_one(start_node: t.Callable[..., dict[str, t.Any]]) -> None:
+def test_api_key_is_required_if_set(start_node: t.Callable[..., dict[str, t.Any]]) -> None:
     port = start_node("healthy-tp1", "--server-argument=--api-key=secret")["port"]
-    assert ask(port, "GET", "/v1/models", None).status == 401
-    assert ask(port, "GET", "/v1/models", None, {"authorization": "Bearer secret"}).status == 200
-    assert ask(port, "GET", "/health", None).status == 200
+    assert request(port, "GET", "/v1/models", None).status == 401
+    assert request(port, "GET", "/v1/models", None, {"authorization": "Bearer secret"}).status == 200
+    assert request(port, "GET", "/health", None).status == 200

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compiling the mock NVML: with what, and how often."""
+"""Compile the mock NVML: choice of compiler, and cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from emulator import build, scenario
 
 
-def only(monkeypatch: pytest.MonkeyPatch, *, commands: tuple[str, ...], ziglang: bool) -> None:
+def set_compilers(monkeypatch: pytest.MonkeyPatch, *, commands: tuple[str, ...], ziglang: bool) -> None:
     monkeypatch.setattr(build.shutil, "which", lambda name: f"/usr/bin/{name}" if name in commands else None)
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object() if ziglang else None)
 
@@ -26,22 +26,20 @@ def only(monkeypatch: pytest.MonkeyPatch, *, commands: tuple[str, ...], ziglang:
         ((), True, [sys.executable, "-m", "ziglang", "cc"]),
     ],
 )
-def test_compilers_in_order(
+def test_compiler_prefers_system_compilers(
     monkeypatch: pytest.MonkeyPatch, commands: tuple[str, ...], ziglang: bool, expected: list[str]
 ) -> None:
-    only(monkeypatch, commands=commands, ziglang=ziglang)
+    set_compilers(monkeypatch, commands=commands, ziglang=ziglang)
     assert build.compiler() == expected
 
 
-def test_without_a_compiler_the_message_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    only(monkeypatch, commands=(), ziglang=False)
+def test_library_without_compiler_error_names_ziglang(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    set_compilers(monkeypatch, commands=(), ziglang=False)
     with pytest.raises(build.NoCompiler, match="ziglang"):
         build.library(scenario.ROOT, tmp_path)
 
 
-def test_one_content_is_compiled_once_and_another_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_library_is_compiled_once_per_content(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     commands: list[list[str]] = []
 
     def run(command: list[str]) -> None:
@@ -59,7 +57,7 @@ def test_one_content_is_compiled_once_and_another_anew(monkeypatch: pytest.Monke
     assert len(commands) == 2
 
 
-def test_the_sources_compile_without_a_warning(tmp_path: pathlib.Path) -> None:
+def test_nvml_source_compiles_without_warnings(tmp_path: pathlib.Path) -> None:
     command = [*build.compiler(), *build.FLAGS, "-Wall", "-Wextra", "-Werror", "-o", str(tmp_path / "library")]
     done = subprocess.run(
         [*command, str(scenario.ROOT / "nvml.c"), "-ldl"], capture_output=True, text=True, check=False

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mock NVML as the unmodified nvidia-ml-py sees it."""
+"""Read the mock NVML with the unmodified nvidia-ml-py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ReadNvml = Callable[[str, str], t.Any]
 
 FACTS = """
 n.nvmlInit()
-def ask(function, *arguments):
+def call(function, *arguments):
     try:
         return function(*arguments)
     except n.NVMLError as error:
@@ -36,12 +36,12 @@ for index in range(n.nvmlDeviceGetCount()):
         "bandwidth": n.nvmlDeviceGetMaxClockInfo(h, n.NVML_CLOCK_MEM) * 2 * n.nvmlDeviceGetMemoryBusWidth(h) // 8,
         "utilization": n.nvmlDeviceGetUtilizationRates(h).gpu, "power": n.nvmlDeviceGetPowerUsage(h),
         "generation": n.nvmlDeviceGetCurrPcieLinkGeneration(h),
-        "temperature": n.nvmlDeviceGetTemperatureV(h, 0), "margin": ask(n.nvmlDeviceGetMarginTemperature, h),
-        "slowdown": ask(n.nvmlDeviceGetTemperatureThreshold, h, n.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
+        "temperature": n.nvmlDeviceGetTemperatureV(h, 0), "margin": call(n.nvmlDeviceGetMarginTemperature, h),
+        "slowdown": call(n.nvmlDeviceGetTemperatureThreshold, h, n.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
         "slowdown_offset": n.nvmlDeviceGetFieldValues(h, [n.NVML_FI_DEV_TEMPERATURE_SLOWDOWN_TLIMIT])[0].value.siVal,
-        "ecc": ask(n.nvmlDeviceGetTotalEccErrors, h, 1, 1), "remapped": ask(n.nvmlDeviceGetRemappedRows, h),
-        "reasons": n.nvmlDeviceGetCurrentClocksEventReasons(h), "mig": ask(n.nvmlDeviceGetMigMode, h),
-        "nvlink": ask(n.nvmlDeviceGetNvLinkState, h, 0), "serial": ask(n.nvmlDeviceGetSerial, h),
+        "ecc": call(n.nvmlDeviceGetTotalEccErrors, h, 1, 1), "remapped": call(n.nvmlDeviceGetRemappedRows, h),
+        "reasons": n.nvmlDeviceGetCurrentClocksEventReasons(h), "mig": call(n.nvmlDeviceGetMigMode, h),
+        "nvlink": call(n.nvmlDeviceGetNvLinkState, h, 0), "serial": call(n.nvmlDeviceGetSerial, h),
         "pids": [p.pid for p in n.nvmlDeviceGetComputeRunningProcesses(h)],
         "names": [n.nvmlSystemGetProcessName(p.pid) for p in n.nvmlDeviceGetComputeRunningProcesses(h)],
     })
@@ -50,7 +50,7 @@ for index in range(n.nvmlDeviceGetCount()):
 
 @pytest.fixture
 def at_rest(tmp_path: pathlib.Path, cache_dir: pathlib.Path) -> Callable[[str], str]:
-    """Library and state of a scenario without any process; gives the library's directory."""
+    """Return a function that creates library and state of a scenario without processes; it returns their directory."""
 
     def make(name: str) -> str:
         chosen = scenario.Scenario.load(name)
@@ -62,7 +62,7 @@ def at_rest(tmp_path: pathlib.Path, cache_dir: pathlib.Path) -> Callable[[str], 
     return make
 
 
-def test_boards_of_a_serving_node(start_node: StartNode, read_nvml: ReadNvml) -> None:
+def test_nvml_serving_node_lists_gpus_memory_and_workers(start_node: StartNode, read_nvml: ReadNvml) -> None:
     node = start_node("healthy-tp4")
     gpus = read_nvml(node["lib_dir"], FACTS)
     assert [gpu["name"] for gpu in gpus] == ["NVIDIA RTX 4000 Ada Generation"] * 4
@@ -76,7 +76,7 @@ def test_boards_of_a_serving_node(start_node: StartNode, read_nvml: ReadNvml) ->
         assert [name.rstrip("\0") for name in gpu["names"]] == [f"VLLM::Worker_TP{rank}"]
 
 
-def test_an_idle_ada_board_answers_what_a_real_one_does(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
+def test_nvml_idle_ada_matches_a_real_gpu(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
     gpu = read_nvml(at_rest("healthy-tp4"), FACTS)[0]
     assert gpu["utilization"] == 0
     assert gpu["reasons"] == 1
@@ -88,7 +88,7 @@ def test_an_idle_ada_board_answers_what_a_real_one_does(at_rest: Callable[[str],
         assert gpu[unsupported] == "Not Supported"
 
 
-def test_blackwell_has_a_thermal_margin_but_no_thresholds(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
+def test_nvml_blackwell_has_margin_but_no_thresholds(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
     healthy, broken = read_nvml(at_rest("ecc-xid"), FACTS)
     assert healthy["slowdown"] == "Not Supported"
     assert healthy["margin"] == 63
@@ -96,7 +96,7 @@ def test_blackwell_has_a_thermal_margin_but_no_thresholds(at_rest: Callable[[str
     assert broken["remapped"] == [1, 8, 0, 1]
 
 
-def test_turing_has_thresholds_but_no_margin(
+def test_nvml_turing_has_thresholds_but_no_margin(
     cache_dir: pathlib.Path, tmp_path: pathlib.Path, read_nvml: ReadNvml
 ) -> None:
     chosen = scenario.Scenario.load("healthy-tp4")
@@ -111,21 +111,21 @@ def test_turing_has_thresholds_but_no_margin(
 @pytest.mark.parametrize(
     ("name", "message"), [("no-driver", "Driver Not Loaded"), ("no-permission", "Insufficient Permissions")]
 )
-def test_a_library_that_refuses_to_start(
+def test_nvml_init_error_of_scenario_is_returned(
     at_rest: Callable[[str], str], read_nvml: ReadNvml, name: str, message: str
 ) -> None:
     code = "try:\n    n.nvmlInit()\n    result = None\nexcept n.NVMLError as error:\n    result = str(error)"
     assert read_nvml(at_rest(name), code) == message
 
 
-def test_without_a_state_file_there_is_no_driver(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
+def test_nvml_without_state_file_driver_is_not_loaded(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
     lib_dir = at_rest("healthy-tp1")
     (pathlib.Path(lib_dir) / state.FILE_NAME).unlink()
     code = "try:\n    n.nvmlInit()\n    result = None\nexcept n.NVMLError as error:\n    result = str(error)"
     assert read_nvml(lib_dir, code) == "Driver Not Loaded"
 
 
-def test_a_lost_gpu_keeps_its_place_and_answers_nothing(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
+def test_nvml_lost_gpu_is_counted_but_has_no_handle(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
     code = """
 n.nvmlInit()
 result = []
@@ -139,7 +139,7 @@ for index in range(n.nvmlDeviceGetCount()):
     assert read_nvml(at_rest("gpu-lost"), code) == [None, None, None, "GPU is lost"]
 
 
-def test_topology_and_peer_access(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
+def test_nvml_topology_and_p2p_match_the_scenario(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
     code = """
 n.nvmlInit()
 first, second = n.nvmlDeviceGetHandleByIndex(0), n.nvmlDeviceGetHandleByIndex(1)
@@ -149,9 +149,7 @@ result += [n.nvmlDeviceGetP2PStatus(first, second, what) for what in range(3)]
     assert read_nvml(at_rest("healthy-tp4"), code) == [30, 0, 0, 5]
 
 
-def test_a_function_that_the_library_lacks_is_named_by_nvidia_ml_py(
-    at_rest: Callable[[str], str], read_nvml: ReadNvml
-) -> None:
+def test_nvml_missing_function_raises_function_not_found(at_rest: Callable[[str], str], read_nvml: ReadNvml) -> None:
     code = """
 n.nvmlInit()
 try:
@@ -163,7 +161,7 @@ except n.NVMLError_FunctionNotFound as error:
     assert read_nvml(at_rest("healthy-tp1"), code) == "Function Not Found"
 
 
-def test_load_shows_on_the_gpus_that_hold_a_rank_and_on_no_other(start_node: StartNode, read_nvml: ReadNvml) -> None:
+def test_nvml_load_appears_only_on_gpus_with_a_rank(start_node: StartNode, read_nvml: ReadNvml) -> None:
     node = start_node("missing-gpu")
     connection = http.client.HTTPConnection("127.0.0.1", node["port"], timeout=30)
     body = b'{"prompt": "a", "max_tokens": 9000, "ignore_eos": true, "stream": true}'

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role's contract, and its scenarios against the collection's own tables."""
+"""Role options, README and scenarios agree with each other and with the collection's tables."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def options(entry: str = "main") -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", load("meta/argument_specs.yml")["argument_specs"][entry]["options"])
 
 
-def test_argument_specs_and_defaults_are_the_same() -> None:
+def test_argument_specs_equal_defaults() -> None:
     assert {name: option.get("default") for name, option in options().items()} == load("defaults/main.yml")
 
 
-def test_stop_takes_its_variables_from_main() -> None:
+def test_stop_options_are_a_subset_of_main() -> None:
     assert options("stop").items() <= options().items()
 
 
-def test_choices_are_what_the_simulator_has() -> None:
+def test_option_choices_equal_scenarios_and_versions() -> None:
     assert options()["simulated_node_scenario"]["choices"] == scenario_names()
     assert options()["simulated_node_vllm_version"]["choices"] == versions()
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_a_scenario_promises_what_its_plan_does_and_expects_known_checks(name: str) -> None:
+def test_scenario_matches_its_plan_and_expects_known_checks(name: str) -> None:
     scenario = Scenario.load(name)
     if scenario.plan:
         assert plans.gpu_count(scenario.plan) == scenario.expected_gpu_count
@@ -50,17 +50,17 @@ def test_a_scenario_promises_what_its_plan_does_and_expects_known_checks(name: s
 
 
 @pytest.mark.parametrize("path", sorted((ROLE / "files/simulator").rglob("*.json")), ids=lambda path: path.name)
-def test_data_files_are_json(path: pathlib.Path) -> None:
+def test_data_file_is_valid_json(path: pathlib.Path) -> None:
     assert json.loads(path.read_text("utf-8"))
 
 
-def test_readme_names_every_variable_and_scenario() -> None:
+def test_readme_lists_every_option_and_scenario() -> None:
     readme = (ROLE / "README.md").read_text("utf-8")
     assert [name for name in (*options(), *scenario_names()) if f"`{name}`" not in readme] == []
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_readme_tells_what_a_scenario_deserves(name: str) -> None:
+def test_readme_scenario_row_lists_failing_checks(name: str) -> None:
     failing = ", ".join(f"`{check}`" for check in Scenario.load(name).expected["fail"]) or "none"
     rows = [line for line in (ROLE / "README.md").read_text("utf-8").splitlines() if line.startswith(f"| `{name}` |")]
     assert [row.split(" | ")[-1] for row in rows] == [f"{failing} |"]

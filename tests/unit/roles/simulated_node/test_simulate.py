@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starting, replacing, refusing and stopping nodes, and what their logs and process tables say."""
+"""Start, replace, reject and stop nodes; check their logs and process tables."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Simulate = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def processes(group: int) -> list[str]:
-    """Command lines of a process group's living members."""
-    found = []
+    """Return the command lines of a process group, without zombies."""
+    command_lines = []
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             state, _unused, pgrp = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()[:3]
             if int(pgrp) == group and state not in "ZX":
-                found.append((entry / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode())
+                command_lines.append((entry / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode())
         except OSError:
             continue
-    return sorted(found)
+    return sorted(command_lines)
 
 
 def accepts(port: int) -> bool:
@@ -38,7 +38,7 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_process_table_looks_like_vllm(start_node: StartNode) -> None:
+def test_start_process_titles_match_vllm(start_node: StartNode) -> None:
     node = start_node("healthy-tp2", "--name", "gpu-7")
     *titles, server = sorted(processes(node["pid"]), key=len)
     assert sorted(titles) == ["VLLM::EngineCore", "VLLM::Worker_TP0", "VLLM::Worker_TP1"]
@@ -47,14 +47,14 @@ def test_process_table_looks_like_vllm(start_node: StartNode) -> None:
     assert f"--port {node['port']}" in server
 
 
-def test_one_rank_alone_runs_in_the_engine_core(start_node: StartNode) -> None:
+def test_start_one_rank_has_no_worker_process(start_node: StartNode) -> None:
     node = start_node("idle-gpus")
     assert "VLLM::EngineCore" in processes(node["pid"])
     assert not [title for title in processes(node["pid"]) if "Worker" in title]
     assert "--tensor-parallel-size" not in " ".join(processes(node["pid"]))
 
 
-def test_node_json_tells_everything_that_a_test_needs(start_node: StartNode) -> None:
+def test_start_node_json_has_plan_checks_and_logs(start_node: StartNode) -> None:
     node = start_node("slow-interconnect")
     written = json.loads((pathlib.Path(node["dir"]) / "node.json").read_text("utf-8"))
     assert {**written, "changed": True} == node
@@ -67,7 +67,7 @@ def test_node_json_tells_everything_that_a_test_needs(start_node: StartNode) -> 
     assert pathlib.Path(written["kernel_log_path"]).exists()
 
 
-def test_starting_twice_changes_nothing_and_another_scenario_replaces(
+def test_start_twice_is_idempotent_and_other_scenario_replaces(
     simulate: Simulate, tmp_path: pathlib.Path, cache_dir: pathlib.Path
 ) -> None:
     common = ("--dir", str(tmp_path), "--cache-dir", str(cache_dir))
@@ -85,7 +85,7 @@ def test_starting_twice_changes_nothing_and_another_scenario_replaces(
     assert not json.loads(simulate("stop", "--dir", str(tmp_path)).stdout)["changed"]
 
 
-def test_a_dead_server_leaves_a_log_and_no_process(start_node: StartNode) -> None:
+def test_start_nccl_failure_leaves_log_and_no_process(start_node: StartNode) -> None:
     node = start_node("nccl-failure")
     assert processes(node["pid"]) == []
     assert not accepts(node["port"])
@@ -95,7 +95,7 @@ def test_a_dead_server_leaves_a_log_and_no_process(start_node: StartNode) -> Non
     assert "Starting vLLM server" not in log
 
 
-def test_a_dead_server_is_not_started_again(
+def test_start_dead_server_twice_changes_nothing(
     simulate: Simulate, tmp_path: pathlib.Path, cache_dir: pathlib.Path
 ) -> None:
     common = ("--scenario", "dead-server", "--dir", str(tmp_path), "--cache-dir", str(cache_dir))
@@ -103,7 +103,7 @@ def test_a_dead_server_is_not_started_again(
     assert json.loads(simulate("stop", "--dir", str(tmp_path)).stdout)["changed"]
 
 
-def test_a_hanging_server_accepts_and_never_answers(start_node: StartNode) -> None:
+def test_hanging_server_accepts_connections_and_never_responds(start_node: StartNode) -> None:
     node = start_node("hanging-server")
     with socket.create_connection(("127.0.0.1", node["port"])) as client:
         client.sendall(b"GET /health HTTP/1.1\r\n\r\n")
@@ -128,26 +128,25 @@ def test_a_hanging_server_accepts_and_never_answers(start_node: StartNode) -> No
         ("--tensor-parallel-size=8", 1, "World size (8) is larger than the number of available GPUs (4) in this node."),
     ],
 )
-def test_refuses_what_this_version_refuses(
+def test_start_unsupported_argument_is_rejected_like_vllm(
     simulate: Simulate, tmp_path: pathlib.Path, cache_dir: pathlib.Path, argument: str, status: int, reason: str
 ) -> None:
     common = ("--dir", str(tmp_path), "--cache-dir", str(cache_dir))
     done = simulate("start", "--scenario", "healthy-tp4", *common, f"--server-argument={argument}")
     assert done.returncode == 1
-    assert f"ended with status {status}" in done.stderr
+    assert f"exited with status {status}" in done.stderr
     assert reason in (tmp_path / "vllm.log").read_text("utf-8")
     assert not (tmp_path / "node.json").exists()
 
 
-def test_an_unknown_scenario_is_named_with_those_there_are(simulate: Simulate, tmp_path: pathlib.Path) -> None:
+def test_start_unknown_scenario_lists_available_ones(simulate: Simulate, tmp_path: pathlib.Path) -> None:
     done = simulate("start", "--scenario", "perfect", "--dir", str(tmp_path))
     assert done.returncode == 1
     assert "'perfect'" in done.stderr
     assert "healthy-tp4" in done.stderr
 
 
-def test_a_port_that_another_server_has_is_refused(simulate: Simulate, tmp_path: pathlib.Path) -> None:
-    """Its answers would be taken for those of the node."""
+def test_start_port_in_use_is_rejected(simulate: Simulate, tmp_path: pathlib.Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         result = simulate("start", "--scenario", "idle-gpus", "--dir", str(tmp_path), "--port", str(port))
@@ -157,7 +156,7 @@ def test_a_port_that_another_server_has_is_refused(simulate: Simulate, tmp_path:
 
 
 @pytest.mark.parametrize(("option", "value"), [("--port", "186000"), ("--host", "192.0.2.1")])
-def test_an_address_that_cannot_be_is_named(
+def test_start_invalid_address_error_names_the_value(
     simulate: Simulate, tmp_path: pathlib.Path, option: str, value: str
 ) -> None:
     result = simulate("start", "--scenario", "idle-gpus", "--dir", str(tmp_path), "--port", "18999", option, value)
@@ -167,7 +166,7 @@ def test_an_address_that_cannot_be_is_named(
 
 
 @pytest.mark.parametrize("version", ["0.27.0", "0.32.0"])
-def test_boot_lines_differ_by_version(start_node: StartNode, version: str) -> None:
+def test_boot_log_matches_the_version(start_node: StartNode, version: str) -> None:
     log = pathlib.Path(start_node("healthy-tp2", "--vllm-version", version)["log_path"]).read_text("utf-8")
     assert f"Initializing a V1 LLM engine (v{version}) with config:" in log
     assert "tensor_parallel_size=2, pipeline_parallel_size=1" in log
@@ -180,7 +179,7 @@ def test_boot_lines_differ_by_version(start_node: StartNode, version: str) -> No
     assert access.startswith("INFO: ") is (version == "0.32.0")
 
 
-def test_list_names_every_scenario_with_what_it_deserves(simulate: Simulate) -> None:
+def test_list_scenarios_include_expected_failing_checks(simulate: Simulate) -> None:
     listed = json.loads(simulate("list").stdout)["scenarios"]
     healthy = [entry for entry in listed if entry["name"].startswith("healthy")]
     assert len(healthy) == 4

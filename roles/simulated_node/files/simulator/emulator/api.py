@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The OpenAI-compatible API: routes, and the shapes of streamed and whole answers."""
+"""The OpenAI-compatible API: routes and the formats of streamed and complete responses."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import uuid
 import zlib
 from dataclasses import dataclass
 
-from .engine import Engine, Sequence
+from .engine import Engine
 from .http import Connection, Request, Response
 from .metrics import Metrics
 from .requests import ApiError, Body, Dialect, Sampling
+from .sequence import Sequence
 from .tokens import Tokenizer
 
-#: Tokens a chat template adds around one message.
+#: Tokens that the chat template adds to a prompt.
 TEMPLATE_TOKENS: t.Final = 9
 
-#: What a sequence says, over and over: (text, bytes held back until the next token completes the character).
+#: Generated text by token, repeated. An empty text is a token whose bytes are held back until the next token.
 _WORDS: t.Final = (
     "def", " value", "(", "data", "):", "\n    ", "return", " sum", "(", "item", ".", "size", " for", " item", " in",
     " data", ")", "\n\n", "#", " größ", "", "…", " e", "", "é", "\n", "class", " Node", ":", "\n    ", "name", " =",
@@ -32,13 +33,13 @@ def _json(data: object) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-#: Ready for a JSON string, for speed.
+#: The same, escaped for JSON in advance for speed.
 _ESCAPED: t.Final = tuple(_json(word)[1:-1] for word in _WORDS)
 
 
 @dataclass(frozen=True)
 class Server:
-    """What the API knows about the engine behind it."""
+    """Properties of the server that the API reports."""
 
     dialect: Dialect
     model_root: str
@@ -50,7 +51,7 @@ class Server:
 
 
 class Api:
-    """``handle`` answers one request; streams and completions follow when the engine delivers tokens."""
+    """Request handler: ``handle`` answers or submits a request, and responses follow as the engine delivers tokens."""
 
     def __init__(self, server: Server, engine: Engine, metrics: Metrics, tokenizer: Tokenizer) -> None:
         self.server = server
@@ -86,7 +87,7 @@ class Api:
             except ApiError as error:
                 connection.respond(Response(error.status, _json(error.body)))
             except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-                # A field of a kind that no check above knows; vLLM's own models would name it.
+                # A field of an unexpected type that the checks above miss; vLLM's models would name it.
                 error = ApiError("1 validation error", "body", 400, "Bad Request")
                 connection.respond(Response(error.status, _json(error.body)))
 
@@ -137,15 +138,15 @@ class Api:
     def _tokenize(self, request: Request, connection: Connection) -> None:
         body = self._body(request)
         tokens = self._chat_tokens(body) if "messages" in body else self.tokenizer.encode(str(body.get("prompt", "")))
-        answer = {
+        response = {
             "count": len(tokens),
             "max_model_len": self.server.max_model_len,
             "tokens": tokens,
             "token_strs": None,
         }
         if body.get("return_token_strs"):
-            answer["token_strs"] = [self.tokenizer.decode([token]) for token in tokens]
-        self._send(connection, answer)
+            response["token_strs"] = [self.tokenizer.decode([token]) for token in tokens]
+        self._send(connection, response)
 
     def _detokenize(self, request: Request, connection: Connection) -> None:
         body = self._body(request)
@@ -211,7 +212,9 @@ class Api:
             self.server.dialect.limit(len(prompt), sampling.max_tokens, self.server.max_model_len, not chat)
             for prompt in prompts
         ]
-        answer = (StreamAnswer if sampling.stream else WholeAnswer)(self, connection, sampling, chat, prompts, body)
+        completion = (StreamedCompletion if sampling.stream else FullCompletion)(
+            self, connection, sampling, chat, prompts, body
+        )
         sequences = []
         for number, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
             for choice in range(sampling.n):
@@ -222,8 +225,8 @@ class Api:
                         len(prompt),
                         tokens,
                         reason,
-                        # bound now, not when called
-                        lambda position, done, index=index: answer.token(index, position, done),
+                        # The default argument binds the current index.
+                        lambda position, done, index=index: completion.token(index, position, done),
                     )
                 )
         connection.on_close = lambda: self.engine.abort(sequences)
@@ -232,7 +235,7 @@ class Api:
 
 
 def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> tuple[int, str]:
-    """How many tokens come out, and why they end: the same prompt always gets the same length."""
+    """Return the number of tokens to generate and the finish reason. The same prompt always gets the same length."""
     if sampling.ignore_eos:
         return limit, "length"
     if sampling.forced_end:
@@ -242,8 +245,8 @@ def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> t
     return (natural, "stop") if natural <= limit else (limit, "length")
 
 
-class Answer:
-    """What both kinds of answer share: identity and usage."""
+class Completion:
+    """Base of both kinds of response: identity and usage."""
 
     def __init__(
         self, api: Api, connection: Connection, sampling: Sampling, chat: bool, prompts: list[list[int]], body: Body
@@ -268,11 +271,12 @@ class Answer:
         }
 
     def token(self, index: int, position: int, done: str | None) -> None:
+        """Add the token at ``position`` of choice ``index``; ``done`` is the finish reason of the last one."""
         raise NotImplementedError
 
 
-class StreamAnswer(Answer):
-    """Server-sent events, one a token; the usage comes in a last event without choices."""
+class StreamedCompletion(Completion):
+    """A stream of server-sent events, one per token; the usage follows in a last event without choices."""
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
@@ -327,8 +331,8 @@ class StreamAnswer(Answer):
         self.connection.end_stream()
 
 
-class WholeAnswer(Answer):
-    """One JSON document when the last choice is complete."""
+class FullCompletion(Completion):
+    """A single JSON document, sent when the last choice is complete."""
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)

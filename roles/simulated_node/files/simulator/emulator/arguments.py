@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line of ``vllm serve``: which options a version has, and how it refuses the others."""
+"""Parse the command line of ``vllm serve`` and reject arguments as vLLM does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import argparse
 import sys
 import typing as t
 
-#: Option -> (kind, default). A kind of None is a switch, which also has a ``--no-`` form.
+#: Option -> (type, default). Type None is a flag, which also has a ``--no-`` form.
 OPTIONS: t.Final[dict[str, tuple[type | None, t.Any]]] = {
     "host": (str, None),
     "port": (int, 8000),
@@ -53,7 +53,7 @@ COMMANDS: t.Final = "{chat,complete,serve,launch,bench,collect-env,run-batch}"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Speaks as vLLM's own parser: errors come from the main program, not from the sub-command."""
+    """An argument parser that prints errors like vLLM: from the main program, not from the subcommand."""
 
     def error(self, message: str) -> t.NoReturn:
         sys.stderr.write(f"usage: vllm [-h] [-v] {COMMANDS} ...\nvllm: error: {message}\n")
@@ -61,9 +61,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options of ``serve MODEL ...``; ``non_default`` holds those that were given, as vLLM logs them.
+    """Return the options of ``serve MODEL ...``; ``non_default`` holds those that vLLM logs as non-default.
 
-    :raises SystemExit: with status 2, after argparse's message, for anything this version does not know.
+    :raises SystemExit: with status 2, after argparse's message, for an unknown option or an invalid value.
     """
     parser = _Parser(prog="vllm", allow_abbrev=False, add_help=False)
     parser.add_argument("command", choices=("serve",))
@@ -76,16 +76,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             parser.add_argument(*flags, choices=KV_CACHE_DTYPES, default=default)
         else:
             parser.add_argument(*flags, type=kind, default=default)
-    known = parser.parse_args([_dashes(argument) for argument in arguments])
-    known.non_default = {"model_tag": known.model_tag} if known.model_tag else {}
+    options = parser.parse_args([_dashes(argument) for argument in arguments])
+    options.non_default = {"model_tag": options.model_tag} if options.model_tag else {}
     for name, (_unused, default) in OPTIONS.items():
         key = name.replace("-", "_")
-        if getattr(known, key) != default:
-            known.non_default[key] = [known.served_model_name] if key == "served_model_name" else getattr(known, key)
-    if known.model_tag and not known.model:
-        known.model = known.model_tag
-        known.non_default["model"] = known.model_tag
-    return known
+        if getattr(options, key) != default:
+            options.non_default[key] = (
+                [options.served_model_name] if key == "served_model_name" else getattr(options, key)
+            )
+    if options.model_tag and not options.model:
+        options.model = options.model_tag
+        options.non_default["model"] = options.model_tag
+    return options
 
 
 def _dashes(argument: str) -> str:

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the boards do under load: utilisation, power, clocks and temperature from the engine's work.
+"""Simulate utilisation, power, clocks and temperature of the GPUs from the engine's work.
 
-Power follows what the GPU is busy *with*: kernels that only wait for another rank keep utilisation at 100 % and draw
-little, which is how a slow interconnect looks on real boards. Temperature approaches its target with the time
-constant of a heat sink.
+Power depends on the kind of work: kernels that only wait for another rank keep utilisation at 100 % but draw little
+power, which is how a slow interconnect looks on real GPUs. Temperature approaches its target with the time constant
+of a heat sink.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from .engine import Load
 from .state import Record, StateFile
 
-#: Seconds a GPU keeps its clocks after its last kernel.
+#: Seconds for which a GPU keeps its clocks up after its last kernel.
 CLOCK_DOWN_AFTER: t.Final = 1.5
-#: Smoothing of the reported utilisation, as the driver's own sampling period does it.
+#: Time constant of the reported utilisation in seconds, like the driver's sampling period.
 SMOOTHING: t.Final = 0.12
+#: Time constant of the heat sink in seconds.
 HEAT_SINK: t.Final = 12.0
 
 GPU_IDLE: t.Final = 0x1
@@ -31,10 +32,11 @@ SW_POWER_CAP: t.Final = 0x4
 
 @dataclass
 class Fault:
-    """How one GPU deviates (scenario key ``gpus``).
+    """Faulty behaviour of one GPU (scenario key ``gpus``).
 
     ``clock_factor``, ``throttle_reasons`` (bit mask) and ``temperature_load`` (degrees C) apply under load.
-    ``phase`` makes the GPU work in turns with others: a square wave of ``period`` s, shifted by ``phase`` periods.
+    ``phase`` makes the GPU alternate with others: a square wave with a period of ``period`` s, shifted by ``phase``
+    periods.
     """
 
     clock_factor: float = 1.0
@@ -46,10 +48,10 @@ class Fault:
 
 @dataclass
 class Board:
-    """One GPU: ``facts`` is its entry in ``data/gpus.json``; ``works`` is false for a GPU without a rank."""
+    """One GPU. ``facts`` is its entry in ``data/gpus.json``; ``has_rank`` is false for a GPU without a rank."""
 
     facts: dict[str, t.Any]
-    works: bool
+    has_rank: bool
     memory_used: int
     fault: Fault = field(default_factory=Fault)
     utilization: float = 0.0
@@ -63,10 +65,10 @@ class Board:
         self.power = float(self.facts["power_idle"])
 
     def advance(self, load: Load, now: float, seconds: float, jitter: float) -> Record:
-        """The board after ``seconds`` with the engine's ``load`` in them, as fields of the state file."""
+        """Advance by ``seconds``, in which the engine did ``load``; return the changed fields of the state file."""
         facts, fault = self.facts, self.fault
         parts = (load.busy, load.memory, load.compute, load.waiting)
-        busy, memory, compute, waiting = (min(1.0, part / seconds) if self.works else 0.0 for part in parts)
+        busy, memory, compute, waiting = (min(1.0, part / seconds) if self.has_rank else 0.0 for part in parts)
         if fault.phase is not None and math.floor(now / fault.period + 2 * fault.phase) % 2:
             busy, memory, compute = 0.15 * busy, 0.15 * memory, 0.15 * compute
         if busy > 0.02:
@@ -119,7 +121,7 @@ class Board:
 
 
 class Boards:
-    """All GPUs of the node, kept in step with the state file."""
+    """All GPUs of the node, which write their state to the state file."""
 
     def __init__(self, boards: list[Board], file: StateFile, seed: int = 1) -> None:
         self.boards = boards
@@ -129,12 +131,13 @@ class Boards:
 
     @property
     def clock_factor(self) -> float:
-        """Of the slowest rank: the others wait for it."""
+        """Return the clock factor of the slowest rank, for which the others wait."""
         now = time.monotonic()
-        throttled = [b for b in self.boards if b.works and b.fault.throttle_reasons and now < b.active_until]
+        throttled = [b for b in self.boards if b.has_rank and b.fault.throttle_reasons and now < b.active_until]
         return min((board.fault.clock_factor for board in throttled), default=1.0)
 
     def advance(self, load: Load) -> None:
+        """Update all GPUs with the work since the last call."""
         now = time.monotonic()
         seconds = max(1e-3, now - self._last)
         self._last = now

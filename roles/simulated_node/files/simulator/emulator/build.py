@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mock NVML: compiled once for each content of its sources, kept in a cache that all nodes share."""
+"""Compile the mock NVML. The library is cached by the hash of its sources and shared by all nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLAGS: t.Final = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname
 
 
 class NoCompiler(RuntimeError):
-    """Neither ``cc`` nor the Python package ``ziglang`` is there."""
+    """Neither a C compiler nor the Python package ``ziglang`` is installed."""
 
 
 def default_cache() -> pathlib.Path:
@@ -28,20 +28,23 @@ def default_cache() -> pathlib.Path:
 
 
 def compiler() -> list[str]:
-    """:raises NoCompiler: where nothing can compile C."""
+    """Return the command of a C compiler.
+
+    :raises NoCompiler: if none is installed.
+    """
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return [name]
     if importlib.util.find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "cc"]
-    raise NoCompiler("no C compiler: install gcc or clang, or the Python package ziglang")
+    raise NoCompiler("no C compiler found: install gcc or clang, or the Python package ziglang")
 
 
 def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
-    """Path of the compiled library in ``cache``.
+    """Return the path of the compiled library in ``cache``, compiling it if it is missing.
 
-    :raises NoCompiler: where it is not there yet and nothing can compile it.
-    :raises subprocess.CalledProcessError: where the compiler fails.
+    :raises NoCompiler: if it must be compiled and there is no compiler.
+    :raises subprocess.CalledProcessError: if the compiler fails.
     """
     digest = hashlib.sha256(b"\0".join((root / name).read_bytes() for name in SOURCES)).hexdigest()[:16]
     path = cache / f"libnvidia-ml-{digest}.so.1"
@@ -50,7 +53,7 @@ def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
     command = compiler()
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "build.lock").open("w") as lock:
-        # Nodes that start together wait for the first one's library instead of compiling their own.
+        # Nodes that start at the same time wait for the first one's library instead of compiling it again.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             temporary = path.with_name(f"{path.name}.{os.getpid()}")

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Continuous batching on a virtual GPU: every step gives one token to each running sequence.
+"""Continuous batching on a virtual GPU: every step generates one token for each running sequence.
 
-Steps end on an absolute schedule, so a busy event loop delays tokens but never slows the average down.
+Steps end on an absolute schedule, so a busy event loop delays tokens but does not lower the average rate.
 """
 
 from __future__ import annotations
@@ -12,31 +12,16 @@ import asyncio
 import collections
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .metrics import Metrics
+from .sequence import Sequence
 from .speed import Speed, Step
-
-
-@dataclass(eq=False)
-class Sequence:
-    """One choice of one request. ``deliver(position, finish_reason)`` is called for each token, from 0."""
-
-    prompt_tokens: int
-    max_tokens: int
-    finish_reason: str
-    deliver: t.Callable[[int, str | None], None]
-    arrived: float = field(default_factory=time.monotonic)
-    prefilled: int = 0
-    generated: int = 0
-    scheduled: float = 0.0
-    first_token: float = 0.0
-    last_token: float = 0.0
 
 
 @dataclass
 class Load:
-    """What the GPUs did in a stretch of time: seconds in which kernels ran, and for what."""
+    """GPU work in a period of time, in seconds: kernels ran, moved memory, computed, waited for other ranks."""
 
     busy: float = 0.0
     memory: float = 0.0
@@ -51,7 +36,7 @@ class Load:
 
 
 class Engine:
-    """``max_batched`` limits tokens a step, ``max_sequences`` those running; ``kv_tokens`` is the KV cache."""
+    """Scheduler limited to ``max_batched`` tokens per step, ``max_sequences`` sequences and ``kv_tokens`` of cache."""
 
     def __init__(
         self, speed: t.Callable[[], Speed], metrics: Metrics, max_sequences: int, max_batched: int, kv_tokens: int
@@ -91,7 +76,7 @@ class Engine:
                     self._metrics.finished("abort")
 
     def take_load(self) -> Load:
-        """Work since the last call, the part of the present step included."""
+        """Return the work since the last call, including the elapsed part of the current step."""
         if self._step:
             started, step = self._step
             now = time.monotonic()
@@ -103,7 +88,7 @@ class Engine:
         return load
 
     async def run(self) -> None:
-        """Serves until cancelled."""
+        """Run steps until cancelled."""
         clock = time.monotonic()
         while True:
             if not self._running and not self._waiting:
@@ -121,12 +106,12 @@ class Engine:
             self._emit([s for s in self._running if s.prefilled >= s.prompt_tokens])
 
     async def _perform(self, clock: float, decoding: list[Sequence], prefill: list[tuple[Sequence, int]]) -> float:
-        """One step that is due at ``clock``: a token for each of ``decoding``, prompt tokens for others. Its end."""
+        """Decode a token for each of ``decoding`` and prefill others in a step from ``clock`` on; return its end."""
         context = sum(s.prompt_tokens + s.generated for s in decoding)
         step = self._speed().step(len(decoding), context, sum(tokens for _unused, tokens in prefill))
         self._step = (time.monotonic(), step)
         clock += step.duration
-        # Where the loop fell far behind, the schedule starts anew: a burst of late tokens helps nobody.
+        # If the loop fell far behind, restart the schedule instead of sending a burst of late tokens.
         clock = max(clock, time.monotonic() - 1.0)
         await asyncio.sleep(max(0.0, clock - time.monotonic()))
         if self._step:
@@ -135,7 +120,7 @@ class Engine:
         return clock
 
     def _schedule(self, now: float) -> list[tuple[Sequence, int]]:
-        """Prompt tokens that this step computes, per sequence: what is left of the budget after decoding."""
+        """Return the prompt tokens of this step by sequence. Decoding takes precedence in the token budget."""
         budget = self._max_batched - sum(1 for s in self._running if s.generated)
         used = sum(s.prompt_tokens + s.max_tokens for s in self._running)
         while self._waiting and len(self._running) < self._max_sequences:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""As much of HTTP/1.1 as vLLM's server shows: keep-alive, bodies with a length or chunked, streamed answers."""
+"""HTTP/1.1 server protocol, as vLLM's server uses it: keep-alive, sized and chunked bodies, streamed responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Handler = t.Callable[[Request, "Connection"], None]
 
 
 class Connection(asyncio.Protocol):
-    """One client. The handler answers each request with ``respond``, or with ``start_stream`` and ``send_event``."""
+    """A client connection. The handler calls ``respond``, or ``start_stream`` and ``send_event``."""
 
     def __init__(self, handler: Handler, log_access: t.Callable[[str, str, int], None]) -> None:
         self._handler = handler
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         self._next_request()
 
-    # ---- answers
+    # ---- responses
 
     def respond(self, response: Response) -> None:
         request = t.cast(Request, self._request)
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
             self._done(200)
 
     def _head(self, status: int, headers: dict[str, str], last: dict[str, str] | None = None) -> None:
-        everything = {
+        all_headers = {
             "date": email.utils.formatdate(usegmt=True),
             "server": "uvicorn",
             **headers,
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
             **(last or {}),
         }
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-        lines += [f"{name}: {value}" for name, value in everything.items()]
+        lines += [f"{name}: {value}" for name, value in all_headers.items()]
         if not self.closed:
             self._transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
@@ -120,8 +120,8 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
             return
         lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        words = lines[0].split(" ")
-        if len(words) != 3:
+        parts = lines[0].split(" ")
+        if len(parts) != 3:
             head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n"
             self._transport.write(head + b"Invalid HTTP request received.")
             self._transport.close()
@@ -131,11 +131,11 @@ class Connection(asyncio.Protocol):
         body = self._body(headers, end + 4)
         if body is None:
             return
-        self._request = Request(words[0], words[1], headers, body)
+        self._request = Request(parts[0], parts[1], headers, body)
         self._handler(self._request, self)
 
     def _body(self, headers: dict[str, str], start: int) -> bytes | None:
-        """The body once it is complete; it is taken out of the buffer together with the head."""
+        """Remove head and body from the buffer and return the body, or None if it is not complete yet."""
         if headers.get("expect") and len(self._buffer) == start:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if "chunked" in headers.get("transfer-encoding", ""):

@@ -1,13 +1,19 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``vllm.log`` as the chosen version writes it: boot lines, NCCL's own lines, access log, statistics.
+"""Write ``vllm.log`` in the format of a vLLM version: boot lines, NCCL lines, access log and statistics.
 
-Boot lines are templates (``data/versions/boot-*.log``, ``then`` in a scenario) whose first word says who speaks:
-``api``, ``core`` (``many``: only with several ranks), a worker before it knows its rank (``first``: rank 0, ``each``:
-every one) or after (``one``, ``all``), ``nccl`` (every rank, in NCCL's own format); ``raw`` has no prefix, ``apiraw``
-and ``oneraw`` a prefix but no time. ``%nccl`` stands for NCCL's start, ``%wait N`` lets N seconds pass in the log's
-time stamps, any other ``%name`` is a mark where a start can end early.
+Boot lines are templates (``data/versions/boot-*.log``, ``then`` in a scenario). Their first word names the process
+that writes the line:
+
+- ``api``: the API server; ``core``: the engine core; ``many``: the engine core, only with several ranks
+- ``first``, ``each``: rank 0 or every rank, before the worker knows its rank
+- ``one``, ``all``: rank 0 or every rank, after the worker knows its rank
+- ``nccl``: every rank, in NCCL's log format
+- ``raw``: no prefix; ``apiraw``, ``oneraw``: a prefix but no time
+
+``%nccl`` inserts NCCL's start-up lines, ``%wait N`` advances the log's time stamps by N seconds, and any other
+``%name`` is a mark at which a start can end early.
 """
 
 from __future__ import annotations
@@ -21,14 +27,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Log:
-    """Writes to stdout, which the server's starter has pointed at the log file."""
+    """Writer of the log. It prints to stdout, which is redirected to the log file."""
 
     version: str
     api_pid: int
     core_pid: int
     worker_pids: list[int] = field(default_factory=list)
     hostname: str = "gpu-node"
-    #: Seconds by which the log's clock is behind.
+    #: Seconds by which the log's time stamps lie in the past.
     age: float = 0.0
 
     def write(self, text: str) -> None:
@@ -41,7 +47,7 @@ class Log:
     def access(self, peer: str, request: str, status: int) -> None:
         phrase = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
         line = f'INFO:     {peer} - "{request}" {status} {phrase.get(status, "")}'
-        # Up to 0.27 the access log carries the process prefix, in 0.32 it does not.
+        # In 0.27 the lines of the access log have the process prefix, in 0.32 they do not.
         self.write(line if self.version >= "0.32" else f"{self._api_prefix} {line}")
 
     def nccl(self, rank: int, text: str, level: str = "INFO") -> None:
@@ -49,19 +55,19 @@ class Log:
         self.write(f"{self.hostname}:{pid}:{pid} [{rank}] NCCL {level} {text}")
 
     def boot(self, template: t.Iterable[str], facts: t.Mapping[str, object], until: str | None = None) -> None:
-        """The lines of ``template``, up to the mark ``%until`` where a start ends early."""
+        """Write the lines of ``template``, up to the mark ``%until`` if it is given."""
         for line in template:
             if line.startswith("%"):
                 if line[1:] == until:
                     return
                 self._mark(line[1:], facts)
                 continue
-            who, _unused, rest = line.partition(" ")
-            if who == "many" and len(self.worker_pids) < 2:
+            source, _unused, rest = line.partition(" ")
+            if source == "many" and len(self.worker_pids) < 2:
                 continue
-            ranks = range(len(self.worker_pids)) if who in ("each", "all", "nccl") else (0,)
+            ranks = range(len(self.worker_pids)) if source in ("each", "all", "nccl") else (0,)
             for rank in ranks:
-                self._boot_line(who, rest, {**facts, "rank": rank, "worker_pid": self.worker_pids[rank]}, rank)
+                self._boot_line(source, rest, {**facts, "rank": rank, "worker_pid": self.worker_pids[rank]}, rank)
 
     def _mark(self, mark: str, facts: t.Mapping[str, object]) -> None:
         name, _unused, value = mark.partition(" ")
@@ -70,28 +76,28 @@ class Log:
         elif name == "wait":
             self.age -= float(value)
 
-    def _boot_line(self, who: str, rest: str, facts: t.Mapping[str, object], rank: int) -> None:
+    def _boot_line(self, source: str, rest: str, facts: t.Mapping[str, object], rank: int) -> None:
         text = string.Template(rest).safe_substitute(facts)
-        if who == "nccl":
+        if source == "nccl":
             level, _unused, message = text.partition(" ")
             self.nccl(rank, message, level)
-        elif who == "raw":
+        elif source == "raw":
             self.write(text)
-        elif who == "apiraw":
+        elif source == "apiraw":
             self.write(f"{self._api_prefix} {text}")
-        elif who == "oneraw":
+        elif source == "oneraw":
             self.write(f"{self._worker_prefix(0)} {text}")
         else:
             level, _unused, rest = text.partition(" ")
             place, _unused, message = rest.partition("] ")
-            self._line(self._prefix(who, rank), level, place.lstrip("["), message)
+            self._line(self._prefix(source, rank), level, place.lstrip("["), message)
 
-    def _prefix(self, who: str, rank: int) -> str:
-        if who == "api":
+    def _prefix(self, source: str, rank: int) -> str:
+        if source == "api":
             return self._api_prefix
-        if who in ("core", "many"):
+        if source in ("core", "many"):
             return self._core_prefix
-        if who in ("first", "each") and len(self.worker_pids) > 1:
+        if source in ("first", "each") and len(self.worker_pids) > 1:
             return f"(Worker pid={self.worker_pids[rank]})"
         return self._worker_prefix(rank)
 
@@ -140,7 +146,7 @@ class Log:
         return f"(EngineCore pid={self.core_pid})"
 
     def _worker_prefix(self, rank: int) -> str:
-        """One rank alone runs inside the engine core; several have processes of their own."""
+        """Return the prefix of a rank. A single rank runs inside the engine core; several have separate processes."""
         return f"(Worker_TP{rank} pid={self.worker_pids[rank]})" if len(self.worker_pids) > 1 else self._core_prefix
 
     def _now(self) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prometheus metrics with the families, labels and buckets of one vLLM version (from its data file)."""
+"""Prometheus metrics with the families, labels and buckets of a vLLM version, read from its data file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import resource
 import time
 import typing as t
 
-if t.TYPE_CHECKING:
-    from .engine import Sequence
+from .sequence import Sequence
 
 Family = dict[str, t.Any]
 
@@ -29,12 +28,12 @@ class Histogram:
         self.sum += value
 
 
-def _text(labels: t.Mapping[str, str]) -> str:
+def _label_text(labels: t.Mapping[str, str]) -> str:
     return "{" + ",".join(f'{name}="{labels[name]}"' for name in sorted(labels)) + "}" if labels else ""
 
 
 class Metrics:
-    """``families`` as in ``data/versions/metrics-*.json``; ``$model`` in a label is ``model``."""
+    """Metric values of ``families`` (``data/versions/metrics-*.json``); ``$model`` in a label stands for ``model``."""
 
     def __init__(self, families: list[Family], model: str, cache_config: t.Mapping[str, str]) -> None:
         self._families = families
@@ -46,7 +45,7 @@ class Metrics:
             for family in families
             if family["type"] == "histogram"
         }
-        #: Family name, and the value of its own label where it has one, to value.
+        #: (Family name, value of its own label or "") -> value.
         self.values: dict[tuple[str, str], float] = {
             ("vllm:engine_sleep_state", "awake"): 1.0,
             ("vllm:cache_config_info", ""): 1.0,
@@ -56,7 +55,7 @@ class Metrics:
         self.values[name, label] = self.values.get((name, label), 0.0) + amount
 
     def observe(self, name: str, value: float) -> None:
-        """Counts nothing where this version has no such histogram."""
+        """Add a value to a histogram; ignored if this version does not have it."""
         histogram = self.histograms.get(name)
         if histogram:
             histogram.observe(value)
@@ -97,7 +96,7 @@ class Metrics:
             self.observe(name, value)
 
     def render(self, running: int, waiting: int, kv_usage: float) -> str:
-        """The page that ``/metrics`` serves."""
+        """Return the content of ``/metrics``."""
         self.values["vllm:num_requests_running", ""] = running
         self.values["vllm:num_requests_waiting", ""] = waiting
         self.values["vllm:num_requests_waiting_by_reason", "capacity"] = waiting
@@ -125,13 +124,13 @@ class Metrics:
                 yield from self._render_histogram(name, labels)
             else:
                 value = self.values.get((name, labels[own_label] if own_label else ""), 0.0)
-                yield f"{name}{_text(labels)} {float(value)}"
+                yield f"{name}{_label_text(labels)} {float(value)}"
         if name.startswith("vllm:") and family["type"] in ("counter", "histogram"):
             created = (name.removesuffix("_total") if family["type"] == "counter" else name) + "_created"
             yield f"# HELP {created} {family['help']}"
             yield f"# TYPE {created} gauge"
             for labels in all_labels:
-                yield f"{created}{_text(labels)} {self._started}"
+                yield f"{created}{_label_text(labels)} {self._started}"
 
     def _render_histogram(self, name: str, labels: dict[str, str]) -> t.Iterator[str]:
         histogram = self.histograms[name]
@@ -139,12 +138,12 @@ class Metrics:
         for bound, count in zip(histogram.bounds, histogram.counts, strict=True):
             total += count
             le = "+Inf" if bound == float("inf") else str(bound)
-            yield f"{name}_bucket{_text({**labels, 'le': le})} {float(total)}"
-        yield f"{name}_count{_text(labels)} {float(total)}"
-        yield f"{name}_sum{_text(labels)} {histogram.sum}"
+            yield f"{name}_bucket{_label_text({**labels, 'le': le})} {float(total)}"
+        yield f"{name}_count{_label_text(labels)} {float(total)}"
+        yield f"{name}_sum{_label_text(labels)} {histogram.sum}"
 
     def _labels(self, name: str, labels: dict[str, str]) -> dict[str, str]:
-        known = {key: value.replace("$model", self._model) for key, value in labels.items()}
+        values = {key: value.replace("$model", self._model) for key, value in labels.items()}
         if name == "vllm:cache_config_info":
-            known.update({key: value for key, value in self._cache_config.items() if key in known})
-        return known
+            values.update({key: value for key, value in self._cache_config.items() if key in values})
+        return values

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's child processes: the engine core and one worker a rank, with the titles that vLLM gives them."""
+"""Child processes of the server: the engine core and one worker per rank, with vLLM's process titles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PR_SET_NAME = 15
 
 
 def start(title: str) -> int:
-    """A process that does nothing but exist under ``title`` and dies with its parent. Call before threads start."""
+    """Start an idle process with this title that exits with its parent; return its pid. Call before threads start."""
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -32,14 +32,14 @@ def start(title: str) -> int:
 
 
 def stop(pids: t.Iterable[int]) -> None:
-    """Ends children and collects them, so that no zombies stay behind."""
+    """Kill child processes and reap them."""
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
 def set_title(title: str, libc: ctypes.CDLL) -> None:
-    """Writes ``title`` over the process's own arguments, where ``/proc/PID/cmdline`` and ``ps`` read it."""
+    """Overwrite the arguments of this process with ``title``, for ``/proc/PID/cmdline`` and ``ps``."""
     libc.prctl(_PR_SET_NAME, title.encode()[:15])
     # Fields 48 and 49 of proc(5) stat; the command name before them can hold spaces, but ends with the last ")".
     values = pathlib.Path("/proc/self/stat").read_text("latin-1").rpartition(")")[2].split()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checking request bodies the way a vLLM version does, with its own error texts."""
+"""Validate request bodies with the rules and error messages of a vLLM version."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 Body = dict[str, t.Any]
 
-#: From this version on, prompt + max_tokens over the limit is cut short in silence instead of being refused.
-CUTS_SHORT: t.Final = (0, 32)
+#: From this version on, max_tokens is reduced to fit the context instead of rejecting the request.
+REDUCES_MAX_TOKENS: t.Final = (0, 32)
 
 
 class ApiError(Exception):
-    """An answer in OpenAI's error shape."""
+    """An error response in OpenAI's format."""
 
     def __init__(
         self, message: str, param: str | None = None, status: int = 400, kind: str = "BadRequestError"
@@ -28,21 +28,21 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Dialect:
-    """What differs between versions in the answers."""
+    """Differences between vLLM versions in their responses."""
 
     version: tuple[int, ...]
     model: str
 
     @property
     def recent(self) -> bool:
-        return self.version >= CUTS_SHORT
+        return self.version >= REDUCES_MAX_TOKENS
 
-    def unknown_model(self, asked: object) -> ApiError:
+    def unknown_model(self, name: object) -> ApiError:
         hint = f" Valid aliases: {self.model}." if self.recent else ""
-        return ApiError(f"The model `{asked}` does not exist.{hint}", "model", 404, "NotFoundError")
+        return ApiError(f"The model `{name}` does not exist.{hint}", "model", 404, "NotFoundError")
 
     def invalid(self, kind: str, place: tuple[str | int, ...], message: str, value: object, **more: object) -> ApiError:
-        """One pydantic error; newer versions shorten place and input."""
+        """Return a pydantic validation error; newer versions shorten its location and input."""
         dotted = ".".join(str(part) for part in place)
         if self.recent and isinstance(value, dict):
             value = f"<dict of {len(value)} items>"
@@ -50,7 +50,10 @@ class Dialect:
         return ApiError(f"1 validation error:\n  {details}", dotted, 400, "Bad Request")
 
     def parse(self, raw: bytes) -> Body:
-        """:raises ApiError: for a body that is not a JSON object."""
+        """Return the decoded body.
+
+        :raises ApiError: if it is not a JSON object.
+        """
         try:
             body = json.loads(raw)
         except ValueError as error:
@@ -65,6 +68,10 @@ class Dialect:
         return body
 
     def integer(self, body: Body, name: str, default: int | None) -> int | None:
+        """Return the integer ``body[name]``, or ``default`` if it is missing or null.
+
+        :raises ApiError: for a string that is not an integer.
+        """
         value = body.get(name)
         if value is None:
             return default
@@ -76,9 +83,9 @@ class Dialect:
         return value
 
     def limit(self, prompt: int, max_tokens: int | None, limit: int, exact: bool) -> int:
-        """``max_tokens`` that fits into the context, or the refusal. ``exact`` is false for a chat prompt.
+        """Return the ``max_tokens`` that fits into the context. ``exact`` is false for a chat prompt.
 
-        :raises ApiError: where the prompt is too long, on old versions also where prompt and output are.
+        :raises ApiError: if the prompt is too long; in old versions also if prompt plus output is too long.
         """
         advice = "Please reduce the length of the input prompt"
         head = f"This model's maximum context length is {limit} tokens. However, "
@@ -107,7 +114,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a request asks for, checked."""
+    """Validated sampling parameters of a request."""
 
     max_tokens: int | None
     min_tokens: int
@@ -120,7 +127,10 @@ class Sampling:
 
     @classmethod
     def read(cls, dialect: Dialect, body: Body, chat: bool) -> Sampling:
-        """:raises ApiError: for values that vLLM refuses."""
+        """Return the sampling parameters of ``body``.
+
+        :raises ApiError: for values that vLLM rejects.
+        """
         default = None if chat else 16
         max_tokens = dialect.integer(body, "max_tokens", default)
         if chat:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A scenario with everything it refers to: plan, boards, model, interconnect, versions."""
+"""Load a scenario with the plan, GPUs, model and interconnect that it refers to."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ NCCL_VERSION: t.Final = "2.28.9"
 MIB: t.Final = 2**20
 GIB: t.Final = 2**30
 
-#: NVML's codes, nvml.h.
+#: nvmlReturn_t codes, from nvml.h.
 NVML_FAULTS: t.Final = {"driver_not_loaded": 9, "no_permission": 4, "gpu_lost": 15}
+#: nvmlGpuTopologyLevel_t codes by their name in ``nvidia-smi topo -m``.
 TOPOLOGY: t.Final = {"PIX": 10, "PXB": 20, "PHB": 30, "NODE": 40, "SYS": 50}
 
 
 class UnknownScenario(ValueError):
-    """No scenario of this name; the message lists those there are."""
+    """Unknown scenario name; the message lists the available scenarios."""
 
 
 def load_json(name: str) -> t.Any:
@@ -45,7 +46,7 @@ def versions() -> list[str]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``scenarios/NAME.json``; see the role's README for the keys."""
+    """Content of ``scenarios/NAME.json``. The keys are documented in the role's README."""
 
     name: str
     description: str
@@ -70,9 +71,12 @@ class Scenario:
 
     @classmethod
     def load(cls, name: str) -> Scenario:
-        """:raises UnknownScenario: for a name without a file."""
+        """Return the scenario of this name.
+
+        :raises UnknownScenario: if it has no file.
+        """
         if name not in scenario_names():
-            raise UnknownScenario(f"unknown scenario {name!r}; there are: {', '.join(scenario_names())}")
+            raise UnknownScenario(f"unknown scenario {name!r}; must be one of {', '.join(scenario_names())}")
         raw = load_json(f"scenarios/{name}.json")
         plan = load_json("data/plans.json").get(raw.get("plan"), {})
         return cls(
@@ -93,13 +97,13 @@ class Scenario:
         return int(self.arguments.get("tensor-parallel-size", 1))
 
     def fault(self, index: int) -> Fault:
-        known = Fault.__dataclass_fields__
-        return Fault(**{key: value for key, value in self.gpus.get(index, {}).items() if key in known})
+        fields = Fault.__dataclass_fields__
+        return Fault(**{key: value for key, value in self.gpus.get(index, {}).items() if key in fields})
 
-    # ---- the boards as NVML shows them
+    # ---- records for the state file
 
     def bus_id(self, index: int) -> str:
-        """Virtual machines of the cloud show their boards from bus 0, slot 2 on."""
+        """Return the PCI bus id of a GPU. Virtual machines of the cloud list their GPUs from bus 0, slot 2 on."""
         return f"00000000:00:{index + 2:02X}.0"
 
     def node_record(self) -> Record:
@@ -119,13 +123,13 @@ class Scenario:
         }
 
     def gpu_record(self, index: int, node: str) -> Record:
-        """All fields of a GPU at rest; ``node`` makes its identity."""
-        facts, own = self.gpu, self.gpus.get(index, {})
+        """Return all fields of an idle GPU. Its UUID is derived from the name ``node``."""
+        facts, overrides = self.gpu, self.gpus.get(index, {})
         identity = uuid.uuid5(uuid.NAMESPACE_DNS, f"{node}.{index}")
         milliwatt = round(1000 * facts["power_limit"])
         threshold = facts["threshold"]
         record: Record = {
-            "result": NVML_FAULTS["gpu_lost"] if own.get("lost") else 0,
+            "result": NVML_FAULTS["gpu_lost"] if overrides.get("lost") else 0,
             "memory_total": facts["memory_total"],
             "memory_used": 0,
             "memory_reserved": facts["memory_reserved"],
@@ -135,7 +139,7 @@ class Scenario:
             "temperature": facts["temperature_idle"],
             "fan_speed": facts["fan_speed"],
             "power_draw": round(1000 * facts["power_idle"]),
-            "power_limit": round(1000 * own.get("power_limit", facts["power_limit"])),
+            "power_limit": round(1000 * overrides.get("power_limit", facts["power_limit"])),
             "power_limit_default": milliwatt,
             "power_limit_min": round(1000 * facts["power_limit_min"]),
             "power_limit_max": round(1000 * facts["power_limit_max"]),
@@ -146,14 +150,14 @@ class Scenario:
             "cores": facts["cores"],
             "pcie_generation": 1,
             "pcie_generation_max": facts["pcie_generation"],
-            "pcie_width": own.get("pcie_width", facts["pcie_width"]),
+            "pcie_width": overrides.get("pcie_width", facts["pcie_width"]),
             "pcie_width_max": facts["pcie_width"],
             "pcie_speed": facts["pcie_speed"],
-            "pcie_replay_counter": own.get("pcie_replay_counter", 0),
+            "pcie_replay_counter": overrides.get("pcie_replay_counter", 0),
             "pcie_throughput": [0, 0],
             "ecc_mode": facts["ecc_mode"],
-            "ecc_errors": own.get("ecc_errors", [0, 0, 0, 0]),
-            "remapped_rows": own.get("remapped_rows", facts["remapped_rows"]),
+            "ecc_errors": overrides.get("ecc_errors", [0, 0, 0, 0]),
+            "remapped_rows": overrides.get("remapped_rows", facts["remapped_rows"]),
             "throttle_reasons": 1,
             "throttle_reasons_supported": 0x1FF,
             "persistence_mode": 1,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The emulated vLLM server: boot, serve, report, stop."""
+"""The emulated vLLM server."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .speed import Speed
 from .state import FILE_NAME, StateFile
 from .tokens import Tokenizer
 
-#: Seconds between two updates of the boards: 25 a second.
+#: Seconds between two updates of the GPUs' state.
 TICK: t.Final = 0.04
 #: Seconds between vLLM's statistics lines.
 STATISTICS: t.Final = 10.0
-#: Seconds between two of a hanging engine's complaints.
-COMPLAINT: t.Final = 60.0
-#: CUDA context, NCCL buffers and CUDA graphs, outside what gpu_memory_utilization counts.
+#: Seconds between two warnings in the log of a hanging engine.
+WARNING_INTERVAL: t.Final = 60.0
+#: CUDA context, NCCL buffers and CUDA graphs, which gpu_memory_utilization does not include.
 CONTEXT_BYTES: t.Final = 450 * 2**20
 #: Activations of the largest batch.
 ACTIVATION_BYTES: t.Final = 700 * 2**20
@@ -52,6 +52,7 @@ class Memory:
 
     @classmethod
     def plan(cls, scenario: Scenario, options: argparse.Namespace) -> Memory:
+        """Return the memory that the model, its cache and the runtime use."""
         ranks = options.tensor_parallel_size
         budget = int(scenario.gpu["memory_total"] * options.gpu_memory_utilization)
         weights = scenario.model.weights // ranks
@@ -62,7 +63,7 @@ class Memory:
 
 
 class Node:
-    """One server process: everything it needs, made from its directory and command line."""
+    """A server process, configured by its directory and command line."""
 
     def __init__(self, directory: pathlib.Path, options: argparse.Namespace) -> None:
         settings = json.loads((directory / "settings.json").read_text("utf-8"))
@@ -75,9 +76,9 @@ class Node:
         self.served_name = options.served_model_name or options.model
         self.memory = Memory.plan(self.scenario, options)
         self.log = Log(self.version, os.getpid(), os.getpid() + 1, hostname=self.name, age=self.scenario.log_age)
-        # Numbers for the log of a server that ends before it has processes.
+        # Placeholder pids, for the log of a server that exits before it starts its processes.
         self.log.worker_pids = [self.log.core_pid + 1 + rank for rank in range(options.tensor_parallel_size)]
-        self.others: dict[int, int] = {}
+        self.other_processes: dict[int, int] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -88,7 +89,7 @@ class Node:
     # ---- boot
 
     def facts(self) -> dict[str, t.Any]:
-        """What the boot lines fill in."""
+        """Return the values for the boot lines of the log."""
         options, memory = self.options, self.memory
         return {
             "version": self.version,
@@ -99,7 +100,7 @@ class Node:
             "max_model_len_grouped": f"{self.model_length:,}",
             "max_num_batched_tokens": options.max_num_batched_tokens,
             "tensor_parallel_size": options.tensor_parallel_size,
-            # vLLM turns it off itself for more than two GPUs without NVLink.
+            # vLLM disables it itself for more than two GPUs without NVLink.
             "disable_custom_all_reduce": options.disable_custom_all_reduce or options.tensor_parallel_size > 2,
             "enforce_eager": options.enforce_eager,
             "kv_cache_dtype": options.kv_cache_dtype,
@@ -122,38 +123,38 @@ class Node:
     def start_processes(self) -> None:
         ranks = self.options.tensor_parallel_size
         self.log.core_pid = processes.start("VLLM::EngineCore")
-        # One rank alone runs inside the engine core.
+        # A single rank runs inside the engine core.
         workers = [processes.start(f"VLLM::Worker_TP{rank}") for rank in range(ranks)] if ranks > 1 else []
         self.log.worker_pids = workers or [self.log.core_pid]
-        for index, own in self.scenario.gpus.items():
-            if "other_process" in own:
-                self.others[index] = processes.start(own["other_process"]["name"])
+        for index, overrides in self.scenario.gpus.items():
+            if "other_process" in overrides:
+                self.other_processes[index] = processes.start(overrides["other_process"]["name"])
 
     def boot(self, until: str | None = None) -> None:
-        """Writes the boot lines, then what the scenario adds to them."""
+        """Write the boot lines, then the additional lines of the scenario."""
         facts = self.facts()
         template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
         self.log.boot(template, facts, until)
         self.log.boot(self.scenario.then, facts)
 
     def refuse(self, reason: str) -> None:
-        """The log of a server that does not accept its own configuration."""
+        """Write the log of a server that rejects its configuration."""
         template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
         self.log.boot(template, self.facts(), until="configured")
         self.log.write(arguments.traceback(reason))
 
     def boards(self) -> Boards:
-        """The boards with memory taken and processes listed."""
+        """Return the GPUs and write their memory use and processes to the state file."""
         scenario = self.scenario
         file = StateFile(self.directory / "lib" / FILE_NAME)
         boards, changes = [], {}
         for index in range(scenario.gpu_count):
-            works = index < self.options.tensor_parallel_size
-            holders = [(self.log.worker_pids[index], self.memory.total)] if works else []
-            if index in self.others:
-                holders.append((self.others[index], scenario.gpus[index]["other_process"]["memory"]))
+            has_rank = index < self.options.tensor_parallel_size
+            holders = [(self.log.worker_pids[index], self.memory.total)] if has_rank else []
+            if index in self.other_processes:
+                holders.append((self.other_processes[index], scenario.gpus[index]["other_process"]["memory"]))
             used = sum(memory for _unused, memory in holders) + scenario.gpus.get(index, {}).get("extra_memory", 0)
-            boards.append(Board(scenario.gpu, works, used, scenario.fault(index)))
+            boards.append(Board(scenario.gpu, has_rank, used, scenario.fault(index)))
             changes[index] = {
                 "memory_used": used,
                 "process_count": len(holders),
@@ -166,21 +167,22 @@ class Node:
     # ---- serving
 
     async def hang(self) -> None:
-        """Takes connections and never answers; the GPUs spin in a collective that does not end."""
+        """Accept connections and never respond, while the GPUs spin in a collective that does not end."""
         boards = self.boards()
         await asyncio.get_running_loop().create_server(asyncio.Protocol, self.options.host, self.options.port)
         self.boot()
-        # Nobody can ask it whether it is there yet. One that is to die leaves no mark: it is ready when it is gone.
+        # This server has no health check, so a file marks that it is ready. One that exits needs no mark.
         (self.directory / "ready").touch()
-        complaint = time.monotonic() + COMPLAINT
+        next_warning = time.monotonic() + WARNING_INTERVAL
         while True:
             boards.advance(Load(busy=TICK, waiting=TICK))
             await asyncio.sleep(TICK)
-            if time.monotonic() > complaint:
-                complaint += COMPLAINT
+            if time.monotonic() > next_warning:
+                next_warning += WARNING_INTERVAL
                 self.log.boot(self.scenario.then[-1:], self.facts())
 
     async def serve(self) -> None:
+        """Serve the API until SIGTERM or SIGINT."""
         options, scenario = self.options, self.scenario
         boards = self.boards()
         families = load_json(f"data/versions/metrics-{self.version}.json")
@@ -250,7 +252,7 @@ class Node:
         }
 
     async def _statistics(self, engine: Engine, metrics: Metrics) -> None:
-        """vLLM's line every ten seconds, as long as something happens and once more."""
+        """Write vLLM's statistics line every ten seconds while there is work, and once after it."""
         place = "loggers.py:335" if self.version >= "0.32" else "loggers.py:310"
         names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
         before, quiet = [0.0, 0.0], True
@@ -272,7 +274,7 @@ class Node:
 
 
 def masked(non_default: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The arguments as logged: a key given on the command line stays out of the log file."""
+    """Return the arguments as logged, with the API key masked."""
     return {key: "***" if key == "api_key" else value for key, value in non_default.items()}
 
 
@@ -283,7 +285,7 @@ async def _tick(boards: Boards, engine: Engine) -> None:
 
 
 def main(argv: list[str], directory: pathlib.Path) -> int:
-    """Runs ``vllm serve`` in ``directory`` until it is told to stop. Exit status as vLLM's."""
+    """Run ``vllm serve`` in ``directory`` until it is stopped; return vLLM's exit status."""
     options = arguments.parse(argv)
     node = Node(directory, options)
     scenario = node.scenario
@@ -298,5 +300,5 @@ def main(argv: list[str], directory: pathlib.Path) -> int:
     try:
         asyncio.run(node.hang() if scenario.behaviour == "hang" else node.serve())
     finally:
-        processes.stop({node.log.core_pid, *node.log.worker_pids, *node.others.values()})
+        processes.stop({node.log.core_pid, *node.log.worker_pids, *node.other_processes.values()})
     return 0

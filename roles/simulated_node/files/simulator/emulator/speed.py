@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast a tensor-parallel model decodes and prefills: a roofline with all-reduce, for one step of the engine.
+"""Roofline model of an engine step for a tensor-parallel model, including all-reduces.
 
-A step takes the longer of memory time and compute time, plus the time of its all-reduces (two a layer). Memory time
-is weights and KV cache, divided by the ranks, over the bandwidth that a GPU reaches; compute time is two operations
-a parameter and token. The all-reduce is a latency plus the bytes over the ring's bus bandwidth.
+A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer). Memory time
+is the weights and KV cache of a rank divided by the achievable memory bandwidth. Compute time is two operations per
+parameter and token. An all-reduce takes a latency plus its bytes divided by the ring's bus bandwidth.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-#: Scheduling, sampling and launching outside the GPUs' own work, per step.
+#: Seconds per step for scheduling, sampling and kernel launches on the host.
 HOST_OVERHEAD: t.Final = 0.0008
-#: FP16.
+#: Bytes per activation in FP16.
 ACTIVATION_BYTES: t.Final = 2
 
 
 @dataclass(frozen=True)
 class Interconnect:
-    """How NCCL moves data between the ranks: its log name, all-reduce latency in s, bus bandwidth in B/s."""
+    """NCCL transport between ranks: its name in the log, all-reduce latency in s, bus bandwidth in B/s."""
 
     transport: str
     latency: float
@@ -30,7 +30,7 @@ class Interconnect:
 
 @dataclass(frozen=True)
 class Model:
-    """What the speed depends on. ``weights`` are bytes read per token, ``parameters`` operations / 2 per token."""
+    """Model dimensions. ``weights`` are the bytes read per token, ``parameters`` half the operations per token."""
 
     id: str
     weights: int
@@ -45,13 +45,13 @@ class Model:
     max_position: int
 
     def kv_bytes(self, tensor_parallel: int) -> int:
-        """Bytes of KV cache per token on one rank; KV heads are replicated beyond their number."""
+        """Return the KV cache bytes per token on one rank. With more ranks than KV heads, heads are replicated."""
         return 2 * self.layers * max(1, self.kv_heads // tensor_parallel) * self.head_dim * ACTIVATION_BYTES
 
 
 @dataclass(frozen=True)
 class Step:
-    """Duration of one engine step in s, and what share of it the GPUs move memory, compute and wait for each other."""
+    """Duration of an engine step in s, and the shares of it for memory traffic, compute and waiting for other ranks."""
 
     duration: float
     memory: float
@@ -61,17 +61,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Speed:
+    """Speed of a model on a group of GPUs."""
+
     model: Model
     tensor_parallel: int
-    #: Reached, not theoretical: B/s and FLOP/s of one GPU.
+    #: Achievable (not theoretical) B/s and FLOP/s of one GPU.
     bandwidth: float
     flops: float
     interconnect: Interconnect
-    #: A rank that others wait for makes every step longer by this factor.
+    #: Factor by which the slowest rank lengthens every step.
     drag: float = 1.0
 
     def step(self, decoding: int, context: int, prefill: int) -> Step:
-        """One step that decodes a token for ``decoding`` sequences holding ``context`` tokens, and prefills others."""
+        """Return a step that decodes ``decoding`` sequences of ``context`` tokens in all and prefills ``prefill``."""
         model, ranks = self.model, self.tensor_parallel
         memory = (model.weights / ranks + context * model.kv_bytes(ranks)) / self.bandwidth
         compute = 2 * model.parameters * (decoding + prefill) / (ranks * self.flops)

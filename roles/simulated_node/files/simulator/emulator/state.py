@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state file that the mock NVML reads: its layout (from ``state.def``) and its only writer."""
+"""Write the state file that the mock NVML reads. Its layout comes from ``state.def``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE_NAME: t.Final = "node.state"
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a field lies inside its structure: ``offset`` and ``length`` in units of 8 bytes."""
+    """Position of a field in its structure: ``offset`` and ``length`` in units of 8 bytes."""
 
     offset: int
     length: int
@@ -33,12 +33,12 @@ Layout = dict[str, Slot]
 
 
 def read_layout(definition: str, kind: str) -> tuple[Layout, int]:
-    """Fields of the ``kind`` (``NODE`` or ``GPU``) structure in ``state.def`` and its size in units of 8 bytes."""
+    """Return the fields of the ``kind`` (``NODE`` or ``GPU``) structure, and its size in units of 8 bytes."""
     layout: Layout = {}
     offset = 0
-    for what, name, count in re.findall(rf"^{kind}_(VALUE|TEXT)\((\w+), (\d+)\)", definition, re.MULTILINE):
-        length = int(count) if what == "VALUE" else int(count) // 8
-        layout[name] = Slot(offset, length, what == "TEXT")
+    for field_type, name, count in re.findall(rf"^{kind}_(VALUE|TEXT)\((\w+), (\d+)\)", definition, re.MULTILINE):
+        length = int(count) if field_type == "VALUE" else int(count) // 8
+        layout[name] = Slot(offset, length, field_type == "TEXT")
         offset += length
     return layout, offset
 
@@ -57,9 +57,9 @@ def _number(value: Value) -> int:
 
 
 def pack(layout: Layout, size: int, record: Record) -> array[int]:
-    """``record`` in the file's layout. ``None`` is UNSUPPORTED, and so is every value that ``record`` leaves out.
+    """Return ``record`` in the layout of the file. Missing values and ``None`` become UNSUPPORTED.
 
-    :raises KeyError: for a field that the layout lacks.
+    :raises KeyError: for a field that the layout does not have.
     """
     words = array("q", [UNSUPPORTED]) * size
     for slot in layout.values():
@@ -79,7 +79,7 @@ def pack(layout: Layout, size: int, record: Record) -> array[int]:
 
 
 class StateFile:
-    """Writer of a state file. Readers never see half of an update: the sequence number is odd meanwhile."""
+    """Writer of a state file. The sequence number is odd during an update, so readers never use a partial one."""
 
     def __init__(self, path: pathlib.Path) -> None:
         with path.open("r+b") as file:
@@ -89,7 +89,7 @@ class StateFile:
 
     @classmethod
     def create(cls, path: pathlib.Path, node: Record, gpus: t.Sequence[Record]) -> StateFile:
-        """Makes the file in one step, so that a library that opens it meanwhile finds the old one or this one."""
+        """Create the file atomically, so that the library opens either the old file or the new one."""
         words = pack(NODE, NODE_SIZE, {**node, "magic": MAGIC, "sequence": 0, "gpu_count": len(gpus)})
         for gpu in gpus:
             words.extend(pack(GPU, GPU_SIZE, gpu))
@@ -100,7 +100,7 @@ class StateFile:
         return cls(path)
 
     def update(self, changes: t.Mapping[int, Record]) -> None:
-        """Writes the fields given for each GPU index; everything else stays."""
+        """Write the given fields by GPU index; other fields are not changed."""
         updates = [
             (NODE_SIZE + index * GPU_SIZE + GPU[name].offset, value)
             for index, record in changes.items()

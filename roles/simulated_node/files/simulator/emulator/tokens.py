@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tokenizer without a vocabulary file: every text becomes token ids and every id becomes text again.
+"""A reversible tokenizer without a vocabulary file.
 
-Ids below 256 + 3 are special tokens and single bytes. The next are pseudo-words of one to three syllables, so that
-random ids give readable text that encodes to the same ids. Other text is cut into short pieces whose ids are
-remembered while the server runs.
+Ids below 256 + 3 are special tokens and single bytes. The next ids are pseudo-words of one to three syllables, so that
+random ids decode to readable text that encodes to the same ids. Other text is split into short pieces, whose ids are
+kept in memory while the server runs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import zlib
 SPECIAL: t.Final = ("", "<|im_start|>", "<|im_end|>")
 FIRST_WORD: t.Final = len(SPECIAL) + 256
 _SYLLABLES: t.Final = tuple(c + v for c in "bcdfghjklmnprstvwxyz" for v in "aeiou")
-_NUMBER: t.Final = {syllable: number for number, syllable in enumerate(_SYLLABLES)}
+_SYLLABLE_NUMBERS: t.Final = {syllable: number for number, syllable in enumerate(_SYLLABLES)}
 _N: t.Final = len(_SYLLABLES)
-#: Ids kept for text that is neither a single byte nor a pseudo-word.
+#: Number of ids reserved for text that is neither a single byte nor a pseudo-word.
 _LEARNED: t.Final = 20_000
 _PIECE: t.Final = re.compile(r" ?[A-Za-z]{1,6}|[0-9]{1,3}| ?[^\sA-Za-z0-9]|\s+")
 _WORD: t.Final = re.compile(r" ((?:[bcdfghjklmnprstvwxyz][aeiou]){1,3})")
@@ -27,7 +27,7 @@ _SPLIT: t.Final = re.compile(r" (?:[bcdfghjklmnprstvwxyz][aeiou]){1,3}(?![A-Za-z
 
 
 class Tokenizer:
-    """Reversible text to ids in ``range(vocabulary)``."""
+    """Reversible mapping between text and ids in ``range(vocabulary)``."""
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
@@ -43,7 +43,7 @@ class Tokenizer:
         return raw.decode("utf-8", "replace")
 
     def piece(self, number: int) -> bytes:
-        """Bytes of one token; a byte token need not be valid UTF-8 alone."""
+        """Return the bytes of one token. The bytes of a single-byte token may not be valid UTF-8 on their own."""
         if number < len(SPECIAL):
             return SPECIAL[number].encode()
         if number < FIRST_WORD:
@@ -61,7 +61,7 @@ class Tokenizer:
     def _id(self, piece: str) -> int:
         word = _WORD.fullmatch(piece)
         if word:
-            syllables = [_NUMBER[word[1][at : at + 2]] for at in range(0, len(word[1]), 2)]
+            syllables = [_SYLLABLE_NUMBERS[word[1][at : at + 2]] for at in range(0, len(word[1]), 2)]
             offset = sum(_N**power for power in range(1, len(syllables)))
             place = offset + sum(digit * _N**power for power, digit in enumerate(syllables))
             if place < self._words:
@@ -73,6 +73,6 @@ class Tokenizer:
             number = self._first_learned + (slot + probe) % _LEARNED
             if self._learned.setdefault(number, piece) == piece:
                 return number
-        # A full neighbourhood: forget the oldest meaning rather than search on.
+        # All probed slots are taken: overwrite the last one instead of searching on.
         self._learned[number] = piece
         return number
