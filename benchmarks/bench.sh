@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# benchmarks/bench.sh ours|peers [NAME...] runs all benchmarks of a group or those that are named, one after the other,
-# leaves the figures in .cache/bench and puts them into docs/benchmarks.md. RUNS=1 for a quick look.
+# benchmarks/bench.sh ours|peers [NAME...] runs the benchmarks of a group, or only the named ones, one after the other.
+# It writes the figures to .cache/bench and the tables to docs/benchmarks.md. Set RUNS=1 for a quick run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly RUNS=${RUNS:-5}
-# Steady options of each; chosen so that `ours` takes at most 12 minutes, `peers` 20.
+# Fixed options of each benchmark, chosen so that `ours` takes at most 12 minutes and `peers` 20.
 declare -A OPTIONS=(
     [scan]='--mixes mixed dense'
     [fleet]='--hosts 10 50'
     [peers]='--minutes 16'
     [http]='--streams 256'
 )
-# Runs of those that take long, at most.
-declare -A MOST=([fleet]=3 [http]=3)
+# Maximum number of runs of the slow benchmarks.
+declare -A MAX_RUNS=([fleet]=3 [http]=3)
 
 bench() {
     local name=$1 runs=$RUNS options
-    [ "$runs" -gt "${MOST[$name]:-$runs}" ] && runs=${MOST[$name]}
+    [ "$runs" -gt "${MAX_RUNS[$name]:-$runs}" ] && runs=${MAX_RUNS[$name]}
     read -ra options <<<"${OPTIONS[$name]:-}"
     printf '\n%s\n' "$name"
     .venv/bin/python "benchmarks/bench_$name.py" --runs "$runs" --output ".cache/bench/$name.json" "${options[@]}"

@@ -1,19 +1,19 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What checking a fleet costs beside ``ansible -m ping``: playbooks/quick_check.yml, without its load, over SSH.
+"""Compare playbooks/quick_check.yml on a fleet, over SSH and without load, with ``ansible -m ping``.
 
-One unprivileged sshd on 127.0.0.1 stands for every node, each with a connection of its own; one simulated node answers
-for all of them, because what is measured is the way there. Ping and playbook take turns, both over fresh connections
-and both over open ones, with the same ansible.cfg and forks. Controller and nodes share this machine::
+One unprivileged sshd on 127.0.0.1 represents all nodes, each with a separate connection. All share one simulated node,
+because only Ansible's overhead is measured. Ping and playbook run alternately, over new and over open connections, with
+the same ansible.cfg and forks. Controller and nodes share this machine::
 
     .venv/bin/python benchmarks/bench_fleet.py --hosts 10 50 100 --runs 5 --output .benchmark-fleet.json
 
-``cpu`` is of Ansible's processes, ``cpu_nodes`` of the SSH server and all that it runs; ``ratio_cpu`` compares their
-sums, which tells more than ``ratio`` on a machine that others use too. Memory is looked at in a run of its own, which
-is not timed: ``memory`` is the highest sum, over Ansible's processes, of proportional set sizes (pages that several
-share count once), ``parent`` the highest resident set of the main process, ``sum_of_rss`` counts every shared page
-again.
+``cpu`` is the CPU time of Ansible's processes, ``cpu_nodes`` that of the SSH server and everything it runs.
+``ratio_cpu`` compares their sums, which is more reliable than ``ratio`` on a shared machine. Memory is measured in a
+separate run that is not timed: ``memory`` is the highest sum of the proportional set sizes of Ansible's processes
+(shared pages count once), ``parent`` the highest resident set of the main process; ``sum_of_rss`` counts shared pages
+once per process.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ import common
 
 SIMULATOR = common.ROOT / "roles/simulated_node/files/simulator/simulate.py"
 SCENARIO = "healthy-tp4"
-#: Every section that needs no load.
+#: All sections that need no load.
 TAGS = "hardware,tensor_parallel,memory,nccl,configuration"
-#: Seconds between two looks at memory.
-LOOK = 0.25
+#: Seconds between two readings of memory.
+MEMORY_INTERVAL = 0.25
 LONGEST_RUN = 900
 CONNECTIONS = ("fresh", "open")
 
@@ -72,7 +72,7 @@ class Fleet:
 
     @property
     def cpu(self) -> float:
-        """CPU seconds of the nodes' side so far: the SSH server, its connections, and what they ran to its end."""
+        """Return the CPU seconds of the nodes so far: the SSH server, its connections and their finished commands."""
         return sum(map(_cpu, [self.sshd, *_descendants(self.sshd)]))
 
     @property
@@ -83,7 +83,7 @@ class Fleet:
         return [f"node{number:03}" for number in range(1, hosts + 1)]
 
     def inventory(self, hosts: int) -> Path:
-        """``hosts`` names for one address; connections are shared by control path, so each has its own."""
+        """Write an inventory of ``hosts`` names for one address, each with its own control path and so connection."""
         variables = {
             "ansible_host": "127.0.0.1",
             "ansible_port": self.port,
@@ -105,14 +105,14 @@ class Fleet:
         files = f"-o UserKnownHostsFile={self.folder}/known_hosts -o ControlPath={self.folder}/cp/{name}"
         return f"{files} -o IdentitiesOnly=yes -o ControlPersist=600s"
 
-    def hang_up(self, hosts: int) -> None:
-        """Ends every open connection."""
+    def disconnect(self, hosts: int) -> None:
+        """Close all open connections."""
         for name in self.names(hosts):
             if (self.folder / "cp" / name).exists():
                 self._ssh(name, "-O", "exit")
 
     def connect(self, hosts: int) -> None:
-        """Opens a connection to every host that has none."""
+        """Open a connection to every host that has none."""
         for name in self.names(hosts):
             if not (self.folder / "cp" / name).exists():
                 self._ssh(name, "-o", "ControlMaster=yes", "-i", str(self.folder / "client_key"), "-f", "-N")
@@ -120,46 +120,46 @@ class Fleet:
     def _ssh(self, name: str, *words: str) -> None:
         options = self.ssh_options(name).split()
         argv = ["ssh", *options, "-p", str(self.port), *words, "127.0.0.1"]
-        # The connection that stays open in the background keeps what it inherits.
+        # The master connection stays in the background and would keep inherited pipes open.
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
 def fleet() -> Iterator[Fleet]:
-    """A running fleet, gone afterwards."""
+    """Run a fleet; it is removed afterwards."""
     sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if sshd is None:
         raise SystemExit("no sshd on this machine (Debian: apt install openssh-server)")
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # what the package's service unit does; sshd refuses to start without it
-    # Control paths are sockets, whose names may not be long.
-    with tempfile.TemporaryDirectory(prefix="fleet-", dir="/tmp") as name, contextlib.ExitStack() as ending:
+        Path("/run/sshd").mkdir(exist_ok=True)  # as the service unit does; sshd requires it
+    # Control paths are sockets, whose path length is limited.
+    with tempfile.TemporaryDirectory(prefix="fleet-", dir="/tmp") as name, contextlib.ExitStack() as cleanup:
         folder = Path(name)
         (folder / "cp").mkdir(mode=0o700)
         for key in ("client_key", "host_key"):
             argv: list[str] = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
             subprocess.run(argv, check=True)
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            port = found.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
         (folder / "sshd.conf").write_text(SSHD.format(port=port, folder=folder))
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host_key.pub').read_text()}")
-        # In the foreground, so that it stays our child.
+        # In the foreground, so that it stays our child process.
         server = subprocess.Popen([sshd, "-D", "-f", str(folder / "sshd.conf")], start_new_session=True)
-        ending.callback(server.wait)
-        ending.callback(server.terminate)
+        cleanup.callback(server.wait)
+        cleanup.callback(server.terminate)
         simulate = [sys.executable, str(SIMULATOR)]
-        ending.callback(subprocess.run, [*simulate, "stop", "--dir", f"{folder}/node"], stdout=subprocess.DEVNULL)
+        cleanup.callback(subprocess.run, [*simulate, "stop", "--dir", f"{folder}/node"], stdout=subprocess.DEVNULL)
         started = [*simulate, "start", "--scenario", SCENARIO, "--dir", f"{folder}/node", "--port", "0"]
         subprocess.run(started, check=True, stdout=subprocess.DEVNULL)
         node = json.loads((folder / "node/node.json").read_text())
         running = Fleet(folder, port, node, server.pid)
-        ending.callback(lambda: running.hang_up(len(list((folder / "cp").iterdir()))))
+        cleanup.callback(lambda: running.disconnect(len(list((folder / "cp").iterdir()))))
         yield running
 
 
 @dataclass(frozen=True)
 class Command:
-    """One way to go to every host, and what it must have done there."""
+    """An Ansible command that runs on every host."""
 
     argv: Sequence[str]
 
@@ -179,51 +179,51 @@ def _tool(name: str) -> str:
 
 
 def timed(command: Command) -> dict[str, float]:
-    """Wall clock and CPU seconds of Ansible and its workers, and its main process's highest memory.
+    """Run a command; return wall-clock and CPU seconds of Ansible and its workers.
 
-    :raises SystemExit: where it fails.
+    :raises SystemExit: if it fails.
     """
     process, log = _start(command)
     begun = time.monotonic()
     _pid, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
-    _succeeded(process, log)
+    _check_success(process, log)
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime}
 
 
-def remembered(command: Command) -> dict[str, int]:
-    """Highest memory in bytes of Ansible's processes, by three ways of counting.
+def peak_memory(command: Command) -> dict[str, int]:
+    """Run a command; return the peak memory of Ansible's processes in bytes, counted in three ways.
 
-    :raises SystemExit: where it fails.
+    :raises SystemExit: if it fails.
     """
     process, log = _start(command)
     highest = {"memory": 0, "parent": 0, "sum_of_rss": 0, "processes": 0}
     while process.poll() is None:
         pids = [process.pid, *_descendants(process.pid)]
-        seen = [_rollup(pid) for pid in pids]
+        sizes = [_rollup(pid) for pid in pids]
         now = {
-            "memory": sum(pss for pss, _rss in seen),
-            "parent": seen[0][1],
-            "sum_of_rss": sum(rss for _pss, rss in seen),
+            "memory": sum(pss for pss, _rss in sizes),
+            "parent": sizes[0][1],
+            "sum_of_rss": sum(rss for _pss, rss in sizes),
             "processes": len(pids),
         }
         highest = {key: max(highest[key], now[key]) for key in highest}
-        time.sleep(LOOK)
-    _succeeded(process, log)
+        time.sleep(MEMORY_INTERVAL)
+    _check_success(process, log)
     return highest
 
 
 def _start(command: Command) -> tuple[subprocess.Popen[bytes], t.IO[str]]:
     environment = {**os.environ, "ANSIBLE_CONFIG": str(common.ROOT / "ansible.cfg")}
-    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it is closed by who reads it
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by _check_success
     process = subprocess.Popen(
         command.argv, cwd=common.ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
     )
     return process, log
 
 
-def _succeeded(process: subprocess.Popen[bytes], log: t.IO[str]) -> None:
+def _check_success(process: subprocess.Popen[bytes], log: t.IO[str]) -> None:
     log.seek(0)
     with log:
         if process.returncode:
@@ -231,16 +231,16 @@ def _succeeded(process: subprocess.Popen[bytes], log: t.IO[str]) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    found = []
+    descendants = []
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, tasks.read_text().split()):
-                found += [child, *_descendants(child)]
-    return found
+                descendants += [child, *_descendants(child)]
+    return descendants
 
 
 def _cpu(pid: int) -> float:
-    """User and system seconds of a process and of its children that have ended; 0 of one that has ended itself."""
+    """Return the CPU seconds of a process and its finished children; 0 if the process has exited."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -249,7 +249,7 @@ def _cpu(pid: int) -> float:
 
 
 def _rollup(pid: int) -> tuple[int, int]:
-    """Proportional and resident set size in bytes; 0 of a process that has ended."""
+    """Return the proportional and resident set size in bytes; 0 if the process has exited."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -259,9 +259,9 @@ def _rollup(pid: int) -> tuple[int, int]:
 
 
 def check_report(running: Fleet, hosts: int) -> None:
-    """A playbook that measured nothing would be fast.
+    """Check that the playbook read every host, because a playbook that measures nothing would be fast.
 
-    :raises SystemExit: where a host was not read.
+    :raises SystemExit: if a host was not read.
     """
     report = json.loads((running.reports / "report.json").read_text())
     statuses = {name: node["status"] for name, node in report["hosts"].items()}
@@ -277,26 +277,26 @@ def check_report(running: Fleet, hosts: int) -> None:
 
 
 def measure(running: Fleet, hosts: int, forks: int, runs: int) -> common.Figures:
-    """Ping and check of ``hosts`` by turns, over each kind of connection; the memory of each."""
+    """Run ping and check alternately over each kind of connection, then measure the memory of both."""
     inventory = running.inventory(hosts)
     commands = {"ping": Command.ping(inventory, forks), "check": Command.check(inventory, forks)}
     result: common.Figures = {}
     for connections in CONNECTIONS:
-        taken = []
+        results = []
         for _run in range(runs):
-            one: common.Figures = {}
+            result_of_run: common.Figures = {}
             for name, command in commands.items():
-                running.hang_up(hosts) if connections == "fresh" else running.connect(hosts)
+                running.disconnect(hosts) if connections == "fresh" else running.connect(hosts)
                 before = running.cpu
-                one[name] = timed(command)
-                one[name]["cpu_nodes"] = running.cpu - before
+                result_of_run[name] = timed(command)
+                result_of_run[name]["cpu_nodes"] = running.cpu - before
             check_report(running, hosts)
-            one["ratio"] = one["check"]["wall"] / one["ping"]["wall"]
-            one["ratio_cpu"] = _all_cpu(one["check"]) / _all_cpu(one["ping"])
-            taken.append(one)
-        result[connections] = {"median": common.medians(taken), "runs": taken}
+            result_of_run["ratio"] = result_of_run["check"]["wall"] / result_of_run["ping"]["wall"]
+            result_of_run["ratio_cpu"] = _all_cpu(result_of_run["check"]) / _all_cpu(result_of_run["ping"])
+            results.append(result_of_run)
+        result[connections] = {"median": common.medians(results), "runs": results}
     running.connect(hosts)
-    result["memory"] = {name: remembered(command) for name, command in commands.items()}
+    result["memory"] = {name: peak_memory(command) for name, command in commands.items()}
     return result
 
 
@@ -306,19 +306,19 @@ def _all_cpu(cost: common.Figures) -> float:
 
 def show(hosts: int, figures: common.Figures) -> None:
     for connections in CONNECTIONS:
-        middle = figures[connections]["median"]
+        median = figures[connections]["median"]
         memory = figures["memory"]["check"]
         print(
-            f"{hosts:5d}  {connections:11s} {middle['ping']['wall']:6.2f} s {middle['check']['wall']:7.2f} s"
-            f"  {middle['ratio']:5.2f}   {middle['ping']['cpu']:6.2f} s {middle['check']['cpu']:7.2f} s"
-            f"  {middle['ping']['cpu_nodes']:6.2f} s {middle['check']['cpu_nodes']:7.2f} s  {middle['ratio_cpu']:5.2f}"
+            f"{hosts:5d}  {connections:11s} {median['ping']['wall']:6.2f} s {median['check']['wall']:7.2f} s"
+            f"  {median['ratio']:5.2f}   {median['ping']['cpu']:6.2f} s {median['check']['cpu']:7.2f} s"
+            f"  {median['ping']['cpu_nodes']:6.2f} s {median['check']['cpu_nodes']:7.2f} s  {median['ratio_cpu']:5.2f}"
             f"  {memory['memory'] / 1e6:5.0f} MB {memory['parent'] / 1e6:5.0f} MB",
             flush=True,
         )
 
 
 def growth(report: dict[str, common.Figures]) -> common.Figures:
-    """How often the time of the smallest fleet a larger one takes, by how often its hosts: 1 is linear."""
+    """Return the growth of the run time divided by the growth of the fleet, from the smallest fleet on; 1 is linear."""
     smallest = min(report, key=int)
     return {
         hosts: {
@@ -351,11 +351,11 @@ def main() -> None:
             report["fleets"][str(hosts)] = measure(running, hosts, options.forks, options.runs)
             show(hosts, report["fleets"][str(hosts)])
     report["growth"] = growth(report["fleets"])
-    for hosts, each in report["growth"].items():
+    for hosts, ratios in report["growth"].items():
         print(
-            f"growth to {hosts} hosts, 1 is linear: " + ", ".join(f"{key} {value:.2f}" for key, value in each.items())
+            f"growth to {hosts} hosts, 1 is linear: " + ", ".join(f"{key} {value:.2f}" for key, value in ratios.items())
         )
-    common.write(report, options.output)
+    common.write_json(report, options.output)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What gpu_facts costs on a simulated node with eight GPUs. ``make test-gpu`` sets it beside nvidia-smi on real ones.
+"""Measure the run time of gpu_facts on a simulated node with eight GPUs. ``make test-gpu`` does it on real GPUs.
 
-``facts`` is the time inside the module, from opening NVML to the judged result; ``imports`` what Python needs before
-that; ``process`` the whole of it, as a node runs it::
+``facts`` is the time inside the module, from opening NVML to the findings; ``imports`` is the time for imports before
+it; ``process`` is the run time of the whole process, as on a node::
 
     .venv/bin/python benchmarks/bench_gpu_facts.py --runs 10 --output .cache/bench/gpu_facts.json
 """
@@ -17,10 +17,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from common import ROOT, Figures, arguments, machine, measure, medians, run_module, write
+from common import ROOT, Figures, arguments, machine, measure, medians, run_module, write_json
 
 SIMULATOR = ROOT / "roles/simulated_node/files/simulator/simulate.py"
-#: A process of its own that times its parts; the module's own process tells nobody.
+#: Times the parts of the module in a separate process, because the module does not report them.
 TIMED = """
 import json, time
 begun = time.perf_counter()
@@ -35,7 +35,7 @@ print(json.dumps({"imports": imported - begun, "facts": facts, "gpu": result["an
 
 @contextlib.contextmanager
 def simulated_node(scenario: str) -> Iterator[dict[str, str]]:
-    """The environment in which modules find the GPUs of ``scenario``."""
+    """Run a node of ``scenario``; yields the environment in which modules find its GPUs."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, SIMULATOR]
         started = measure([*command, "start", "--scenario", scenario, "--dir", folder, "--port", "0"], keep=True)
@@ -48,7 +48,7 @@ def simulated_node(scenario: str) -> Iterator[dict[str, str]]:
 
 
 def one_run(env: dict[str, str]) -> Figures:
-    """Seconds of each part."""
+    """Return the seconds of each part."""
     timed = measure([sys.executable, "-c", TIMED], env)
     if timed.status:
         raise SystemExit(timed.errors)
@@ -66,11 +66,11 @@ def main() -> None:
     report: Figures = {"machine": machine(), "node": options.scenario}
     with simulated_node(options.scenario) as env:
         report["runs"] = [one_run(env) for _run in range(options.runs)]
-    middle = report["median"] = medians(report["runs"])
-    print(f"{middle['count']:.0f} GPUs, {report['node']}, backend {report['runs'][0]['backend']}")
+    median = report["median"] = medians(report["runs"])
+    print(f"{median['count']:.0f} GPUs, {report['node']}, backend {report['runs'][0]['backend']}")
     for key in ("imports", "facts", "process"):
-        print(f"  {key:<11}{middle[key] * 1e3:8.1f} ms")
-    write(report, options.output)
+        print(f"  {key:<11}{median[key] * 1e3:8.1f} ms")
+    write_json(report, options.output)
 
 
 if __name__ == "__main__":

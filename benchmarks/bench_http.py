@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why throughput_probe speaks HTTP through asyncio.BufferedProtocol: the same load over other machinery.
+"""Compare throughput_probe's HTTP client with the same load over other HTTP libraries.
 
-The others do only what none can leave out (http_client.py), the probe does all that it ever does. They run in
-vLLM's environment, which has them all (benchmarks/peers.sh)::
+The other clients do only the minimum (http_client.py), while the probe does all of its work. They run in vLLM's
+environment, which has all of the libraries (benchmarks/peers.sh)::
 
     .venv/bin/python benchmarks/bench_http.py --streams 128 1024 --runs 5 --output .cache/bench/http.json
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 
-from bench_peers import OURS, SIZE, VLLM, middle, ours
-from common import PACE, ROOT, Cost, Figures, PacedServer, arguments, judged, machine, measure, write
+from bench_peers import OURS, SIZE, VLLM, ours, summarise
+from common import PACE, ROOT, Cost, Figures, PacedServer, arguments, compare_with_truth, machine, measure, write_json
 
 PYTHON = VLLM / "venv/bin/python"
 CLIENT = ROOT / "benchmarks/http_client.py"
@@ -25,7 +25,7 @@ NAMES = {
     "streams": "asyncio streams",
     "aiohttp": "aiohttp",
     "httpx": "httpx",
-    "requests": "requests, a thread a stream",
+    "requests": "requests, a thread per stream",
 }
 
 
@@ -35,10 +35,10 @@ def summary(values: list[float]) -> Figures:
     return {"mean": sum(ordered) / len(ordered)} | picked
 
 
-def other(machinery: str, server: PacedServer, streams: int) -> tuple[Figures, Cost]:
+def run_client(machinery: str, server: PacedServer, streams: int) -> tuple[Figures, Cost]:
     size = {
         "streams": streams,
-        "each": SIZE["requests_per_stream"],
+        "requests-per-stream": SIZE["requests_per_stream"],
         "prompt-tokens": SIZE["prompt_tokens"],
         "output-tokens": SIZE["output_tokens"],
     }
@@ -46,18 +46,20 @@ def other(machinery: str, server: PacedServer, streams: int) -> tuple[Figures, C
     finished = measure([PYTHON, CLIENT, machinery, "--url", server.url, *options], timeout=120)
     if finished.status:
         raise SystemExit(f"{machinery}: {finished.errors}")
-    found = json.loads(finished.output)
-    figures = {key: summary(found[key]) for key in ("ttft", "itl")}
+    measured = json.loads(finished.output)
+    figures = {key: summary(measured[key]) for key in ("ttft", "itl")}
     return figures | {
-        "tokens": found["tokens"],
-        "output_throughput": found["tokens"] / found["duration"],
+        "tokens": measured["tokens"],
+        "output_throughput": measured["tokens"] / measured["duration"],
     }, finished.cost
 
 
 def one_run(machinery: str, streams: int) -> Figures:
-    """One load of a fresh server over ``machinery``; ``failed`` says why there are no figures."""
+    """Load a new server over ``machinery``; ``failed`` holds the error if there are no figures."""
     try:
-        return judged(lambda server: ours(server, streams) if machinery == OURS else other(machinery, server, streams))
+        return compare_with_truth(
+            lambda server: ours(server, streams) if machinery == OURS else run_client(machinery, server, streams)
+        )
     except SystemExit as problem:
         return {"failed": str(problem)}
 
@@ -83,11 +85,11 @@ def main() -> None:
         for _run in range(options.runs):
             for name in options.machinery:
                 runs[name].append(one_run(name, streams))
-        entries = {name: {"median": middle(found), "runs": found} for name, found in runs.items()}
+        entries = {name: {"median": summarise(results), "runs": results} for name, results in runs.items()}
         report["loads"][str(streams)] = entries
         for name, entry in entries.items():
             print(line(streams, NAMES[name], entry["median"]), flush=True)
-        write(report, options.output)
+        write_json(report, options.output)
 
 
 def line(streams: int, name: str, median: Figures) -> str:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""throughput_probe side by side with the load tools that people use otherwise, all against the same paced server.
+"""Compare throughput_probe with other load tools against the same paced server.
 
-Each tool loads a fresh server of its own with the same requests and is held to what that server knows; the tools take
-turns, so that whatever disturbs the machine disturbs all. benchmarks/peers.sh installs the others::
+Each tool sends the same requests to a new server and is compared with what that server recorded. The tools run
+alternately, so that a disturbance of the machine affects all of them. benchmarks/peers.sh installs the other tools::
 
     .venv/bin/python benchmarks/bench_peers.py --streams 128 512 --runs 5 --output .cache/bench/peers.json
 """
@@ -26,22 +26,22 @@ from common import (
     Figures,
     PacedServer,
     arguments,
-    judged,
+    compare_with_truth,
     machine,
     measure,
     medians,
-    write,
+    write_json,
 )
 
 VLLM = ROOT / ".cache/vllm-0.32.0"
 PEERS = ROOT / ".cache/peers"
-#: Any tool that counts or makes tokens itself does it with this one; nothing is downloaded.
+#: Tokenizer for tools that count or generate tokens themselves; nothing is downloaded.
 TOKENIZER = VLLM / "model"
 SIZE = {"prompt_tokens": 128, "output_tokens": 200, "requests_per_stream": 2}
 OURS = "throughput_probe"
-#: Seconds after which a tool is given up.
-PATIENCE = 180.0
-#: What is compared, as ratio of ours to the best of the others: path in a run, and whether the sign counts.
+#: Seconds after which a tool is killed.
+TOOL_TIMEOUT = 180.0
+#: Figures compared as a ratio of ours to the best of the others -> their section in a run.
 RATIOS = {"cpu": "cost", "memory": "cost", "overhead": "cost", "ttft_p50": "errors", "ttft_p99": "errors"}
 ROW = "{streams:7d}  {tool:<22}{ttft_p50:>9} {ttft_p99:>9} {itl_p50:>9} {itl_p99:>9} {throughput:>8}  {cost}"
 COST = "{overhead:6.1f} s {cpu:6.1f} s {memory:6.0f} MB"
@@ -49,38 +49,38 @@ COST = "{overhead:6.1f} s {cpu:6.1f} s {memory:6.0f} MB"
 
 @dataclass(frozen=True)
 class Tool:
-    """A load tool: ``itl`` says what one of its inter-token latencies is."""
+    """A load tool; ``itl`` describes the interval over which it measures one inter-token latency."""
 
     name: str
     itl: str
     run: Callable[[PacedServer, int, Path], tuple[Figures, Cost]]
-    #: The command, for the record.
+    #: Returns the command, for the report.
     command: Callable[[str, int, Path], list[str]] | None = None
     installed: Path | None = None
 
 
 def ours(server: PacedServer, streams: int, _folder: Path | None = None) -> tuple[Figures, Cost]:
     measured, cost = load(server, streams, SIZE)
-    kept = ("ttft", "itl", "tokens", "output_throughput", "client", "void")
-    return {key: measured[key] for key in kept}, cost
+    keys = ("ttft", "itl", "tokens", "output_throughput", "client", "void")
+    return {key: measured[key] for key in keys}, cost
 
 
 def peer(
     command: Callable[[str, int, Path], list[str]], read: Callable[[Path], Figures], env: dict[str, str]
 ) -> Callable[[PacedServer, int, Path], tuple[Figures, Cost]]:
     def run(server: PacedServer, streams: int, folder: Path) -> tuple[Figures, Cost]:
-        finished = measure(command(server.url, streams, folder), env, folder, PATIENCE)
+        finished = measure(command(server.url, streams, folder), env, folder, TOOL_TIMEOUT)
         try:
             return read(folder), finished.cost
         except (OSError, ValueError, KeyError, TypeError) as problem:
-            said = (finished.errors + finished.output).strip().splitlines()[-5:]
-            raise ToolFailed(f"{finished.status}: {problem!r} {' '.join(said)}") from problem
+            output = (finished.errors + finished.output).strip().splitlines()[-5:]
+            raise ToolFailed(f"{finished.status}: {problem!r} {' '.join(output)}") from problem
 
     return run
 
 
 class ToolFailed(Exception):
-    """A tool that gave no figures, with what it said last."""
+    """A tool reported no figures; the message contains its last output."""
 
 
 def vllm_command(url: str, streams: int, folder: Path) -> list[str]:
@@ -89,7 +89,7 @@ def vllm_command(url: str, streams: int, folder: Path) -> list[str]:
         *("--model", "paced", "--tokenizer", str(TOKENIZER), "--dataset-name", "random"),
         *("--random-input-len", str(SIZE["prompt_tokens"]), "--random-output-len", str(SIZE["output_tokens"])),
         *("--num-prompts", str(streams * SIZE["requests_per_stream"]), "--max-concurrency", str(streams)),
-        # No trial request and no warm-up: the server's truth is then of the very same requests.
+        # No trial request and no warm-up, so that the server's truth covers exactly these requests.
         *("--ignore-eos", "--ready-check-timeout-sec", "0", "--num-warmups", "0", "--disable-tqdm"),
         *("--percentile-metrics", "ttft,itl", "--metric-percentiles", "50,95,99"),
         *("--save-result", "--result-dir", str(folder), "--result-filename", "vllm.json"),
@@ -97,11 +97,11 @@ def vllm_command(url: str, streams: int, folder: Path) -> list[str]:
 
 
 def read_vllm(folder: Path) -> Figures:
-    found = json.loads((folder / "vllm.json").read_text())
+    document = json.loads((folder / "vllm.json").read_text())
     return {
-        key: {name: found[f"{name}_{key}_ms"] / 1e3 for name in ("mean", "p50", "p95", "p99")}
+        key: {name: document[f"{name}_{key}_ms"] / 1e3 for name in ("mean", "p50", "p95", "p99")}
         for key in ("ttft", "itl")
-    } | {"tokens": found["total_output_tokens"], "output_throughput": found["output_throughput"]}
+    } | {"tokens": document["total_output_tokens"], "output_throughput": document["output_throughput"]}
 
 
 def guidellm_command(url: str, streams: int, folder: Path) -> list[str]:
@@ -117,15 +117,15 @@ def guidellm_command(url: str, streams: int, folder: Path) -> list[str]:
 
 
 def read_guidellm(folder: Path) -> Figures:
-    found = json.loads((folder / "guidellm.json").read_text())["benchmarks"][0]["metrics"]
+    document = json.loads((folder / "guidellm.json").read_text())["benchmarks"][0]["metrics"]
     names = {"ttft": "time_to_first_token_ms", "itl": "inter_token_latency_ms"}
     figures: Figures = {}
     for key, name in names.items():
-        values = found[name]["successful"]
+        values = document[name]["successful"]
         figures[key] = {"mean": values["mean"] / 1e3}
         figures[key] |= {p: values["percentiles"][p] / 1e3 for p in ("p50", "p95", "p99")}
-    tokens = found["output_token_count"]["successful"]["total_sum"]
-    return figures | {"tokens": tokens, "output_throughput": found["output_tokens_per_second"]["successful"]["mean"]}
+    tokens = document["output_token_count"]["successful"]["total_sum"]
+    return figures | {"tokens": tokens, "output_throughput": document["output_tokens_per_second"]["successful"]["mean"]}
 
 
 def aiperf_command(url: str, streams: int, folder: Path) -> list[str]:
@@ -141,13 +141,13 @@ def aiperf_command(url: str, streams: int, folder: Path) -> list[str]:
 
 
 def read_aiperf(folder: Path) -> Figures:
-    found = json.loads((folder / "aiperf/profile_export_aiperf.json").read_text())
+    document = json.loads((folder / "aiperf/profile_export_aiperf.json").read_text())
     names = {"ttft": "time_to_first_token", "itl": "inter_chunk_latency"}
     figures: Figures = {
-        key: {"mean": found[name]["avg"] / 1e3} | {p: found[name][p] / 1e3 for p in ("p50", "p95", "p99")}
+        key: {"mean": document[name]["avg"] / 1e3} | {p: document[name][p] / 1e3 for p in ("p50", "p95", "p99")}
         for key, name in names.items()
     }
-    tokens, rate = found["total_output_tokens"]["avg"], found["output_token_throughput"]["avg"]
+    tokens, rate = document["total_output_tokens"]["avg"], document["output_token_throughput"]["avg"]
     return figures | {"tokens": tokens, "output_throughput": rate}
 
 
@@ -159,12 +159,12 @@ TOOLS = {
     ),
     "guidellm": Tool(
         "guidellm 0.8.1",
-        "the mean of a request",
+        "mean per request",
         peer(guidellm_command, read_guidellm, OFFLINE),
         guidellm_command,
         PEERS / "guidellm==0.8.1/complete",
     ),
-    # Told to be offline, it takes a tokenizer's folder for a name on a hub; it downloads nothing without that either.
+    # In offline mode it takes the tokenizer's folder for a name on the hub; without it, it downloads nothing either.
     "aiperf": Tool(
         "aiperf 0.13.0",
         "every chunk",
@@ -176,16 +176,16 @@ TOOLS = {
 
 
 def one_run(tool: Tool, streams: int) -> Figures:
-    """One load of a fresh server by ``tool``; ``failed`` says why there are no figures."""
+    """Load a new server with ``tool``; ``failed`` holds the error if there are no figures."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return judged(lambda server: tool.run(server, streams, Path(folder)))
+            return compare_with_truth(lambda server: tool.run(server, streams, Path(folder)))
         except (ToolFailed, SystemExit) as problem:
             return {"failed": str(problem)}
 
 
-def middle(runs: list[Figures]) -> Figures:
-    """Medians over the runs that gave figures: ``errors`` (sizes), ``cost``, ``measured``, ``truth``."""
+def summarise(runs: list[Figures]) -> Figures:
+    """Return medians over the successful runs: ``errors`` (absolute), ``cost``, ``measured``, ``truth``."""
     good = [run for run in runs if "failed" not in run]
     failed = [run["failed"] for run in runs if "failed" in run]
     if not good:
@@ -194,16 +194,16 @@ def middle(runs: list[Figures]) -> Figures:
 
 
 def ratios(tools: dict[str, Figures]) -> Figures:
-    """Ours over the least of the others', for each of ``RATIOS``; and which one that was."""
-    found: Figures = {}
+    """Return for each of ``RATIOS`` our value divided by the lowest of the others, and the name of that tool."""
+    result: Figures = {}
     others = {name: entry["median"] for name, entry in tools.items() if name != OURS}
     others = {name: entry for name, entry in others.items() if "cost" in entry}
-    mine = tools.get(OURS, {}).get("median", {})
+    own = tools.get(OURS, {}).get("median", {})
     for key, part in RATIOS.items():
-        if part in mine and others:
+        if part in own and others:
             best = min(others, key=lambda name: others[name][part][key])
-            found[key] = {"ratio": mine[part][key] / others[best][part][key], "best": best}
-    return found
+            result[key] = {"ratio": own[part][key] / others[best][part][key], "best": best}
+    return result
 
 
 def row(streams: int, tool: Tool, median: Figures) -> str:
@@ -222,7 +222,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, nargs="+", default=[128, 512, 1024])
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
-    parser.add_argument("--minutes", type=float, default=20, help="begin no round that would end after this")
+    parser.add_argument("--minutes", type=float, default=20, help="time budget: no round starts that would exceed it")
     options = parser.parse_args()
     missing = [name for name in options.tools if (mark := TOOLS[name].installed) and not mark.exists()]
     if missing:
@@ -248,20 +248,22 @@ def main() -> None:
     for streams in options.streams:
         runs: dict[str, list[Figures]] = {name: [] for name in options.tools}
         took = 0.0
-        for turn in range(options.runs):
-            if turn and time.monotonic() - begun + took > options.minutes * 60:
+        for round_number in range(options.runs):
+            if round_number and time.monotonic() - begun + took > options.minutes * 60:
                 break
             started = time.monotonic()
-            # Each goes first in its turn.
-            first = turn % len(options.tools)
+            # Each tool runs first in one of the rounds.
+            first = round_number % len(options.tools)
             for name in options.tools[first:] + options.tools[:first]:
                 runs[name].append(one_run(TOOLS[name], streams))
             took = time.monotonic() - started
-        entries: dict[str, Figures] = {name: {"median": middle(found), "runs": found} for name, found in runs.items()}
+        entries: dict[str, Figures] = {
+            name: {"median": summarise(results), "runs": results} for name, results in runs.items()
+        }
         report["loads"][str(streams)] = {"tools": entries, "ratios": ratios(entries)}
         for name, entry in entries.items():
             print(row(streams, TOOLS[name], entry["median"]), flush=True)
-        write(report, options.output)
+        write_json(report, options.output)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How true and how cheap throughput_probe is, against a paced server that knows the truth.
+"""Measure accuracy and cost of throughput_probe against a paced server that records the true latencies.
 
-Runs the module in a process of its own, as on a node, and compares what it reports with what the server
+Runs the module in a separate process, as on a node, and compares what it reports with what the server
 (tests/support/paced_server.py) did in the same run::
 
     .venv/bin/python benchmarks/bench_probe.py --streams 128 512 1024 --runs 5 --output .cache/bench/probe.json
 
-``overhead`` is the time of the whole process beyond the load itself: start-up, sizing, wind-down.
+``overhead`` is the time of the whole process without the load itself: start-up, sizing and wind-down.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from common import PACE, Cost, Figures, PacedServer, arguments, judged, machine, medians, run_module, write
+from common import (
+    PACE,
+    Cost,
+    Figures,
+    PacedServer,
+    arguments,
+    compare_with_truth,
+    machine,
+    medians,
+    run_module,
+    write_json,
+)
 
 COLUMNS = (
     "streams  TTFT p50   p99  ITL p50   p99  tokens/s (error)  overhead    CPU  memory   lag  void",
@@ -26,24 +37,24 @@ COLUMNS = (
 
 
 def load(server: PacedServer, streams: int, size: t.Mapping[str, int], **more: t.Any) -> tuple[Figures, Cost]:
-    """One step of ``size`` (``prompt_tokens, output_tokens, requests_per_stream``): ``results[0]``, and its cost."""
+    """Run one step of ``size`` (``prompt_tokens, output_tokens, requests_per_stream``); return result and cost."""
     step = {
         "prompt_tokens": size["prompt_tokens"],
         "output_tokens": size["output_tokens"],
         "concurrency": streams,
         "requests": streams * size["requests_per_stream"],
     }
-    # Without warm-up and further attempts the server's truth is of exactly these requests.
+    # No warm-up and no retries, so that the server's truth covers exactly these requests.
     options = {"base_url": server.url, "steps": [step], "warmup_requests": 0, "sample_gpus": False, **more}
     options |= {"client_limited_retries": 0}
     result, cost = run_module("throughput_probe", options)
     if not result["results"]:
-        raise SystemExit(f"the probe made no load: {[finding['summary'] for finding in result['findings']]}")
+        raise SystemExit(f"throughput_probe measured no step: {[finding['summary'] for finding in result['findings']]}")
     return result["results"][0], cost
 
 
-def middle(runs: list[Figures]) -> Figures:
-    """Medians of the sizes of the errors and of the costs; ``void`` counts runs that the probe itself voided."""
+def summarise(runs: list[Figures]) -> Figures:
+    """Return the medians of absolute errors and costs; ``void`` counts runs that the probe declared void."""
     return {
         "errors": medians([run["errors"] for run in runs], size=True),
         "cost": medians([run["cost"] for run in runs]),
@@ -75,10 +86,13 @@ def main() -> None:
     report: Figures = {"machine": machine(), "pace": pace, "size": size, "runs": options["runs"], "loads": {}}
     print(COLUMNS[0])
     for streams in options["streams"]:
-        runs = [judged(functools.partial(load, streams=streams, size=size), pace) for _run in range(options["runs"])]
-        report["loads"][str(streams)] = {"median": middle(runs), "runs": runs}
+        runs = [
+            compare_with_truth(functools.partial(load, streams=streams, size=size), pace)
+            for _run in range(options["runs"])
+        ]
+        report["loads"][str(streams)] = {"median": summarise(runs), "runs": runs}
         print(line(streams, report["loads"][str(streams)]["median"]), flush=True)
-    write(report, options["output"])
+    write_json(report, options["output"])
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast nccl_log_scan reads a log, beside the grep that people would type.
+"""Compare the speed of nccl_log_scan with an equivalent grep.
 
-Makes logs in which no two lines are alike (seeded, kept under .cache/bench), then runs our module in a process of its
-own and ``grep -ciE 'nccl|error|warn|fail|out of memory|xid'`` in turn::
+Generates logs in which all lines differ (seeded, kept under .cache/bench), then alternately runs our module in a
+separate process and ``grep -ciE 'nccl|error|warn|fail|out of memory|xid'``::
 
     .venv/bin/python benchmarks/bench_scan.py --size 512 --runs 5 --output .cache/bench/scan.json
 
 ``mixed`` is a server's log: 95 % access and statistics lines, 3 % NCCL INFO, 2 % requests, a fault every 50,000 lines.
-``dense`` has a fault every 20 lines, ``repeated`` the same error every 3, as a node that crashes in a loop leaves it.
-Ratios are of two runs that followed each other: other work on the machine slows both.
+``dense`` has a fault every 20 lines, ``repeated`` the same error every 3 lines, as from a node in a crash loop. Ratios
+compare two consecutive runs, so that other work on the machine slows both.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import ROOT, Figures, arguments, machine, measure, medians, run_module, write
+from common import ROOT, Figures, arguments, machine, measure, medians, run_module, write_json
 
 PATTERN = "nccl|error|warn|fail|out of memory|xid"
 CACHE = ROOT / ".cache/bench"
-#: Counts up when the generator changes, so that an older log is not taken for its own.
+#: Increase when the generator changes, so that older logs are not reused.
 EDITION = 2
 SEED = 20261123
 MEGABYTE = 1 << 20
-#: Every so many lines of each mix is a fault.
+#: Mix -> number of lines per fault.
 MIXES = {"mixed": 50_000, "dense": 20, "repeated": 3}
 
 COLUMNS = (
@@ -79,7 +79,7 @@ NCCL = (
 
 
 def lines(every: int, varied: bool) -> Iterator[str]:
-    """Lines without end; each ``every``-th a fault, of many kinds where ``varied``. Always the same lines."""
+    """Yield an endless, reproducible log with a fault every ``every`` lines, of all kinds if ``varied``."""
     random_ = random.Random(SEED)
     for number in itertools.count(1):
         values = {
@@ -89,7 +89,7 @@ def lines(every: int, varied: bool) -> Iterator[str]:
             "hex": f"{random_.getrandbits(40):010x}",
             "stamp": f"11-23 {number // 3_600_000 % 24:02d}:{number // 60_000 % 60:02d}:{number // 1000 % 60:02d}",
         }
-        # The stamp of the container engine tells even the most alike lines apart.
+        # The container engine's time stamp makes similar lines differ.
         stamp = f"2026-11-23T{values['stamp'][6:]}.{number % 1000:03d}{random_.randrange(10**6):06d}Z "
         if number % every == 0:
             yield stamp + FAULTS[number // every % len(FAULTS) if varied else 0].format(**values)
@@ -114,31 +114,31 @@ def _usual(kind: float, random_: random.Random, values: dict[str, str]) -> str:
 
 
 def log_of(mix: str, size: int) -> Path:
-    """The log of one mix with ``size`` megabytes, made where it is not there yet."""
+    """Return the log of a mix with ``size`` megabytes; generates it if it is missing."""
     path = CACHE / f"scan-{mix}-{size}-{EDITION}.log"
     if path.exists():
         return path
     CACHE.mkdir(parents=True, exist_ok=True)
     partial, left = path.with_suffix(".part"), size * MEGABYTE
-    every = lines(MIXES[mix], mix != "repeated")
+    log_lines = lines(MIXES[mix], mix != "repeated")
     with partial.open("wb") as log:
         while left > 0:
-            left -= log.write("\n".join([*itertools.islice(every, 10_000), ""]).encode())
+            left -= log.write("\n".join([*itertools.islice(log_lines, 10_000), ""]).encode())
     partial.rename(path)
     return path
 
 
 def one_run(path: Path) -> Figures:
-    """Both, one right after the other; seconds, bytes. ``lines`` and ``faults`` are what each of the two counted."""
+    """Run module and grep once and compare them. grep counts ``lines``, the module ``faults``."""
     result, ours = run_module("nccl_log_scan", {"paths": [str(path)]})
-    theirs = measure(["grep", "-ciE", PATTERN, path])
+    grep = measure(["grep", "-ciE", PATTERN, path])
     return {
         "ours": ours.as_dict() | {"scan": result["duration"]},
-        "grep": theirs.cost.as_dict(),
-        "ratio": ours.wall / theirs.cost.wall,
-        "cpu_ratio": ours.cpu / theirs.cost.cpu,
-        "scan_ratio": result["duration"] / theirs.cost.wall,
-        "lines": int(theirs.output),
+        "grep": grep.cost.as_dict(),
+        "ratio": ours.wall / grep.cost.wall,
+        "cpu_ratio": ours.cpu / grep.cost.cpu,
+        "scan_ratio": result["duration"] / grep.cost.wall,
+        "lines": int(grep.output),
         "faults": sum(finding["count"] or 0 for finding in result["findings"]),
         "classes": sorted({finding["class"] for finding in result["findings"] if finding["class"]}),
     }
@@ -159,28 +159,28 @@ def main() -> None:
     print(COLUMNS[0])
     for mix in options.mixes:
         path = log_of(mix, options.size)
-        one_run(path)  # both then find the log in the system's memory
+        one_run(path)  # warms the page cache for both
         runs = [one_run(path) for _run in range(options.runs)]
-        middle = medians(runs)
-        report["mixes"][mix] = {"median": middle, "runs": runs}
-        print(line(mix, options.size, middle), flush=True)
-    write(report, options.output)
+        median = medians(runs)
+        report["mixes"][mix] = {"median": median, "runs": runs}
+        print(line(mix, options.size, median), flush=True)
+    write_json(report, options.output)
 
 
-def line(mix: str, size: int, middle: Figures) -> str:
-    ours = middle["ours"]
+def line(mix: str, size: int, median: Figures) -> str:
+    ours = median["ours"]
     return COLUMNS[1].format(
         mix=mix,
         size=size,
         ours=ours["wall"],
         scan=ours["scan"],
-        grep=middle["grep"]["wall"],
-        ratio=middle["ratio"],
-        cpu_ratio=middle["cpu_ratio"],
-        scan_ratio=middle["scan_ratio"],
+        grep=median["grep"]["wall"],
+        ratio=median["ratio"],
+        cpu_ratio=median["cpu_ratio"],
+        scan_ratio=median["scan_ratio"],
         rate=size / ours["wall"],
         memory=ours["memory"] / 1e6,
-        faults=round(middle["faults"]),
+        faults=round(median["faults"]),
     )
 
 

@@ -1,12 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether throughput_probe tells tokens from chunks: a server that sends 1 to 8 tokens a chunk, with jitter and stalls.
+"""Check throughput_probe against a server that sends 1 to 8 tokens per chunk, with jitter and stalls.
 
-The probe must count every token, and the distribution of its inter-token latencies must be the server's. The two are
+The probe must count every token, and the distribution of its inter-token latencies must equal the server's. They are
 compared by the two-sample Kolmogorov-Smirnov statistic D, the largest distance between two cumulative distributions
 (N. Smirnov, "Table for estimating the goodness of fit of empirical distributions", Ann. Math. Stat. 19 (1948) 279-281).
-D must be at most 0.05; ``critical`` is what two samples of one distribution exceed once in twenty times,
+D must be at most 0.05. Two samples of one distribution exceed the ``critical`` value in one of twenty cases; it is
 1.358 * sqrt((n + m) / (n * m))::
 
     .venv/bin/python benchmarks/bench_second_truth.py --streams 64 512 --runs 5 --output .cache/bench/second_truth.json
@@ -21,7 +21,7 @@ import typing as t
 from collections.abc import Sequence
 
 from bench_probe import load
-from common import PACE, Figures, arguments, judged, machine, medians, write
+from common import PACE, Figures, arguments, compare_with_truth, machine, medians, write_json
 
 PACED = PACE | {"gap": 0.06, "burst": 8, "jitter": 0.5, "stall": 0.3}
 SIZE = {"requests_per_stream": 2, "prompt_tokens": 128, "output_tokens": 200}
@@ -29,34 +29,34 @@ LIMIT = 0.05
 
 
 def edge(number: int) -> float:
-    """Lower edge of a bin of the module's ``mergeable`` distributions, in seconds, as its documentation says."""
+    """Return the lower edge of a bin of the module's ``mergeable`` distributions in seconds, as it documents them."""
     return math.exp((number - 70000) / 1000)
 
 
 def distance(values: Sequence[float], histogram: Sequence[tuple[float, float, int]]) -> Figures:
-    """D between ``values`` and a histogram of ``(lower edge, upper edge, count)``, and its critical value.
+    """Return D between ``values`` and a histogram of ``(lower edge, upper edge, count)``, and its critical value.
 
-    D is looked for at the edges: between two of them, 0.1 % apart, the histogram does not say where its values lie.
+    D is evaluated at the edges, because the positions of values inside a bin (0.1 % wide) are unknown.
     """
     ordered, total = sorted(values), sum(count for _lower, _upper, count in histogram)
     largest, below = 0.0, 0
     for lower, upper, count in histogram:
-        for edge, seen in ((lower, below), (upper, below + count)):
-            largest = max(largest, abs(bisect.bisect_left(ordered, edge) / len(ordered) - seen / total))
+        for position, counted in ((lower, below), (upper, below + count)):
+            largest = max(largest, abs(bisect.bisect_left(ordered, position) / len(ordered) - counted / total))
         below += count
     return {"d": largest, "critical": 1.358 * math.sqrt((len(ordered) + total) / (len(ordered) * total))}
 
 
 def one_run(streams: int) -> Figures:
-    run = judged(functools.partial(load, streams=streams, size=SIZE, mergeable=True), PACED, values=True)
+    run = compare_with_truth(functools.partial(load, streams=streams, size=SIZE, mergeable=True), PACED, values=True)
     bins = run["measured"].pop("mergeable")["outcomes"][0]["itl"]["bins"]
     histogram = [(edge(number), edge(number + 1), count) for number, count in sorted(bins)]
     run["itl"] = distance(run["truth"].pop("values")["itl"], histogram)
     return run
 
 
-def middle(runs: Sequence[Figures]) -> dict[str, t.Any]:
-    """Medians, and the worst: ``tokens`` is the largest difference of counts, ``d_max`` the largest distance."""
+def summarise(runs: Sequence[Figures]) -> dict[str, t.Any]:
+    """Return medians, and as ``tokens`` and ``d_max`` the largest difference in tokens and the largest distance."""
     return {
         "itl": medians([run["itl"] for run in runs]) | {"d_max": max(run["itl"]["d"] for run in runs)},
         "errors": medians([run["errors"] for run in runs], size=True),
@@ -80,7 +80,7 @@ def main() -> None:
     print("streams   tokens  miscounted  ITL: D (limit 0.05)    worst  critical  ITL p50    p99  tokens/s")
     for streams in options.streams:
         runs = [one_run(streams) for _run in range(options.runs)]
-        figures = middle(runs)
+        figures = summarise(runs)
         report["loads"][str(streams)] = {"median": figures, "runs": runs}
         print(
             "{streams:7d}  {count:7,d}  {tokens:10d}  {d:19.4f}  {d_max:7.4f}  {critical:8.4f}"
@@ -92,7 +92,7 @@ def main() -> None:
             ),
             flush=True,
         )
-    write(report, options.output)
+    write_json(report, options.output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every benchmark here needs: the machine described, a process's cost, the paced server, medians, JSON out."""
+"""Shared parts of the benchmarks: machine description, cost of a process, paced server, medians, JSON output."""
 
 from __future__ import annotations
 
@@ -28,35 +28,40 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests/support/paced_server.py"
-#: Cores in use by others before the first run from which they are taken to disturb the figures, and how long that is
-#: looked at, in seconds. The load average alone would still tell of the benchmark before this one.
-QUIET, LOOK_FOR_OTHERS = 0.2, 2.0
-#: Seconds between two looks at a process tree's memory.
-_LOOK = 0.1
+#: If other processes use more cores than this before the first run, the figures count as disturbed.
+MAX_BUSY_CORES = 0.2
+#: Seconds for which that is measured. The load average would still include the previous benchmark.
+BUSY_WINDOW = 2.0
+#: Seconds between two readings of a process tree's memory.
+_MEMORY_INTERVAL = 0.1
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
-#: How a paced server paces, as its own options and their defaults.
+#: Options of the paced server and their defaults.
 PACE = {"first": 0.2, "gap": 0.02, "burst": 1, "jitter": 0.0, "stall": 0.0}
 
 Figures = dict[str, t.Any]
 
 
 def arguments(description: str | None, runs: int = 5) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes: ``--runs``, ``--output``. SIGTERM then ends what was started, too."""
+    """Return a parser with ``--runs`` and ``--output``. SIGTERM then exits, so that child processes are stopped."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=runs, help="runs of each, of which the median is told")
-    parser.add_argument("--output", type=Path, help="write all figures here as JSON")
+    parser.add_argument("--runs", type=int, default=runs, help="runs per configuration; the median is reported")
+    parser.add_argument("--output", type=Path, help="file to which all figures are written as JSON")
     return parser
 
 
 def machine() -> Figures:
-    """The machine, and how busy it was; call it before the first run. Warns where other work disturbs the figures.
+    """Return a description of the machine and its current load. Call before the first run.
 
-    ``busy`` is cores in use, ``load_average`` that of the last minute, ``memory`` in bytes.
+    Prints a warning if other processes disturb the figures. ``busy`` is the number of cores in use, ``load_average``
+    that of the last minute, ``memory`` is in bytes.
     """
     load, busy = os.getloadavg()[0], _busy()
-    if busy > QUIET:
-        print(f"warning: others use {busy:.1f} cores (load average {load:.2f}): not final figures", file=sys.stderr)
+    if busy > MAX_BUSY_CORES:
+        print(
+            f"warning: other processes use {busy:.1f} cores (load average {load:.2f}); figures are not final",
+            file=sys.stderr,
+        )
     return {
         "cpu": _first(r"^model name\s*: (.*)$", "/proc/cpuinfo") or platform.machine(),
         "cores": os.cpu_count(),
@@ -66,40 +71,40 @@ def machine() -> Figures:
         "python": platform.python_version(),
         "load_average": load,
         "busy": busy,
-        "quiet": busy <= QUIET,
+        "quiet": busy <= MAX_BUSY_CORES,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
 
 def _busy() -> float:
-    """Cores in use while this process waits."""
+    """Return the number of cores in use while this process sleeps."""
     before = _processor_time()
-    time.sleep(LOOK_FOR_OTHERS)
-    return (_processor_time() - before) / LOOK_FOR_OTHERS
+    time.sleep(BUSY_WINDOW)
+    return (_processor_time() - before) / BUSY_WINDOW
 
 
 def _processor_time() -> float:
-    """Seconds that all cores have worked, from the first line of /proc/stat (proc_stat(5)); waiting is not work."""
+    """Return the busy seconds of all cores from /proc/stat (proc_stat(5)), without idle and I/O wait."""
     user, nice, system, _idle, _waiting, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:])
     return (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")
 
 
 def _first(pattern: str, path: str) -> str | None:
     try:
-        found = re.search(pattern, Path(path).read_text(), re.MULTILINE)
+        match = re.search(pattern, Path(path).read_text(), re.MULTILINE)
     except OSError:
         return None
-    return found[1] if found else None
+    return match[1] if match else None
 
 
-def write(report: Mapping[str, t.Any], output: Path | None) -> None:
+def write_json(report: Mapping[str, t.Any], output: Path | None) -> None:
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def medians(runs: Sequence[Mapping[str, t.Any]], size: bool = False) -> Figures:
-    """The median of each number that all runs have, in nested mappings too; of its absolute value with ``size``."""
+    """Return the median of each number that all runs have, also in nested mappings; of absolute values if ``size``."""
     result: Figures = {}
     for key, value in runs[0].items():
         column: list[t.Any] = [run.get(key) for run in runs]
@@ -111,27 +116,27 @@ def medians(runs: Sequence[Mapping[str, t.Any]], size: bool = False) -> Figures:
 
 
 def errors(truth: Mapping[str, t.Any], measured: Mapping[str, t.Any]) -> Figures:
-    """Relative errors of ``measured`` (``ttft``, ``itl`` in seconds, ``output_throughput``), 0.01 is 1 % too much.
+    """Return the relative errors of ``measured`` (``ttft``, ``itl``, ``output_throughput``); 0.01 is 1 % too high.
 
-    ``tokens`` is a difference in tokens. What was not measured is left out.
+    ``tokens`` is a difference in tokens. Missing measurements are omitted.
     """
-    found: Figures = {
+    result: Figures = {
         f"{figure}_{key}": measured[figure][key] / true - 1
         for figure in ("ttft", "itl")
         for key, true in truth[figure].items()
         if measured[figure].get(key) is not None
     }
-    found["throughput"] = measured["output_throughput"] / truth["throughput"] - 1
-    return found | {"tokens": measured["tokens"] - truth["tokens"]}
+    result["throughput"] = measured["output_throughput"] / truth["throughput"] - 1
+    return result | {"tokens": measured["tokens"] - truth["tokens"]}
 
 
 @dataclass
 class Cost:
-    """What a command took, with all processes that it started.
+    """Resources used by a command and all processes that it started.
 
-    ``wall`` and ``cpu`` in seconds, ``memory`` in bytes: the highest sum, over the processes that lived at one time, of
-    their proportional set sizes (``Pss`` of smaps_rollup, proc_pid_smaps(5): pages that several share count once).
-    For a single process it is the kernel's own high-water mark.
+    ``wall`` and ``cpu`` are in seconds. ``memory`` is the highest sum of the processes' proportional set sizes in bytes
+    (``Pss`` of smaps_rollup, proc_pid_smaps(5), which counts shared pages once). For a single process it is the
+    kernel's high-water mark.
     """
 
     wall: float
@@ -144,6 +149,8 @@ class Cost:
 
 @dataclass
 class Finished:
+    """Exit status, output and cost of a command that has ended."""
+
     status: int
     output: str
     errors: str
@@ -157,12 +164,12 @@ def measure(
     timeout: float = 600.0,
     keep: bool = False,
 ) -> Finished:
-    """Runs ``argv`` to its end, with ``env`` added to the environment.
+    """Run ``argv`` to completion, with ``env`` added to the environment.
 
-    :param keep: leave alone what it left behind, such as a server that it started; else that is ended.
-    :raises SystemExit: where it takes more than ``timeout`` seconds.
+    :param keep: keep processes running that the command left behind, such as a server; otherwise they are stopped.
+    :raises SystemExit: if it takes more than ``timeout`` seconds.
     """
-    # Processes that the command leaves behind become ours, so that their time counts too.
+    # Orphaned processes of the command become our children, so that their CPU time is counted.
     if not keep:
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     others = _children(os.getpid())
@@ -195,42 +202,39 @@ def measure(
 
 
 def _watch(process: subprocess.Popen[bytes], others: set[int], deadline: float) -> int:
-    """Waits for ``process``; gives the highest memory of it and of all that it started, in bytes."""
+    """Wait for ``process``; return the peak memory of it and its descendants in bytes."""
     handle = os.pidfd_open(process.pid)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     memory = 0
     try:
-        while not poll.poll(_LOOK * 1000):
+        while not poll.poll(_MEMORY_INTERVAL * 1000):
             memory = max(memory, _memory(_descendants(os.getpid(), others)))
             if time.monotonic() > deadline:
-                raise SystemExit(f"{process.args!r} did not end in time")
+                raise SystemExit(f"{process.args!r} did not finish in time")
     finally:
         os.close(handle)
     return memory
 
 
 def _children(pid: int) -> set[int]:
-    found: set[int] = set()
+    children: set[int] = set()
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found.update(map(int, tasks.read_text().split()))
-    return found
+            children.update(map(int, tasks.read_text().split()))
+    return children
 
 
 def _descendants(pid: int, others: set[int] | frozenset[int] = frozenset()) -> set[int]:
-    found: set[int] = set()
+    descendants: set[int] = set()
     for child in _children(pid) - others:
-        found |= {child} | _descendants(child)
-    return found
+        descendants |= {child} | _descendants(child)
+    return descendants
 
 
 def _memory(pids: set[int]) -> int:
-    alone = len(pids) == 1
-    return (
-        sum(_kilobytes(pid, "status", "VmHWM") if alone else _kilobytes(pid, "smaps_rollup", "Pss") for pid in pids)
-        * 1024
-    )
+    file, key = ("status", "VmHWM") if len(pids) == 1 else ("smaps_rollup", "Pss")
+    return sum(_kilobytes(pid, file, key) for pid in pids) * 1024
 
 
 def _kilobytes(pid: int, file: str, key: str) -> int:
@@ -245,9 +249,9 @@ def _cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _reap(pids: set[int], patience: float = 5.0) -> None:
-    """Waits for processes that were left behind, and ends what does not end."""
-    deadline = time.monotonic() + patience
+def _reap(pids: set[int], timeout: float = 5.0) -> None:
+    """Wait for processes that were left behind; kill those that do not exit."""
+    deadline = time.monotonic() + timeout
     while pids and time.monotonic() < deadline:
         pids = {pid for pid in pids if os.waitpid(pid, os.WNOHANG)[0] == 0}
         time.sleep(0.01)
@@ -257,20 +261,20 @@ def _reap(pids: set[int], patience: float = 5.0) -> None:
 
 
 class PacedServer:
-    """The server of tests/support/paced_server.py in a process of its own."""
+    """Client of tests/support/paced_server.py, which runs as a separate process."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
 
     def truth(self, values: bool = False) -> Figures:
-        """What a perfect client would have measured since the last look; with every single latency on demand."""
+        """Return what a perfect client would have measured since the last call; with ``values``, also every latency."""
         with urllib.request.urlopen(self.url + ("/truth?values" if values else "/truth"), timeout=60) as answer:
             return json.load(answer)
 
 
 @contextlib.contextmanager
 def paced_server(pace: Mapping[str, t.Any]) -> Iterator[PacedServer]:
-    """A fresh server that paces as ``pace`` says (keys of ``PACE``)."""
+    """Run a new server with the options ``pace`` (keys of ``PACE``)."""
     options = [f"--{key}={value}" for key, value in pace.items()]
     server = subprocess.Popen([sys.executable, str(SERVER), *options], stdout=subprocess.PIPE, text=True)
     try:
@@ -281,15 +285,15 @@ def paced_server(pace: Mapping[str, t.Any]) -> Iterator[PacedServer]:
         t.cast(t.IO[str], server.stdout).close()
 
 
-def judged(
+def compare_with_truth(
     load: Callable[[PacedServer], tuple[Figures, Cost]], pace: Mapping[str, t.Any] | None = None, values: bool = False
 ) -> Figures:
-    """One load of a fresh server: what the server knows, what the tool says, what it cost, how wrong it is.
+    """Load a new server and return the server's truth, the tool's measurements, their errors and the tool's cost.
 
-    ``overhead`` in ``cost`` is the time of the whole process beyond the load, in seconds.
+    ``overhead`` in ``cost`` is the time of the whole process in seconds, without the load itself.
 
-    :param pace: ``PACE`` where nothing else is given.
-    :param load: loads the server; gives ``ttft, itl, tokens, output_throughput`` and its cost.
+    :param load: loads the server; returns ``ttft, itl, tokens, output_throughput`` and its cost.
+    :param pace: options of the server, by default ``PACE``.
     """
     with paced_server(PACE if pace is None else pace) as server:
         measured, cost = load(server)
@@ -303,11 +307,11 @@ def judged(
 
 
 def run_module(name: str, options: Mapping[str, t.Any], env: Mapping[str, str] | None = None) -> tuple[Figures, Cost]:
-    """The result of one of our modules in a process of its own, as on a node, and what that process took."""
+    """Run one of our modules in a separate process, as on a node; return its result and cost."""
     with tempfile.TemporaryDirectory() as folder:
-        given = Path(folder, "arguments.json")
-        given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": options}))
-        finished = measure([sys.executable, ROOT / "plugins/modules" / f"{name}.py", given], env)
+        arguments_file = Path(folder, "arguments.json")
+        arguments_file.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": options}))
+        finished = measure([sys.executable, ROOT / "plugins/modules" / f"{name}.py", arguments_file], env)
     try:
         result = json.loads(finished.output)
     except ValueError as problem:

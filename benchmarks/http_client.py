@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The least that a load client can do over each HTTP machinery: send, split lines, stamp each. For bench_http.py.
+"""Minimal load clients over several HTTP libraries, for bench_http.py: send, split lines, record a time for each.
 
-Prints ``ttft`` and ``itl`` (every value, in seconds), ``tokens`` and ``duration`` as JSON. Nothing is decoded, so that
-what is measured is the machinery; streams start in small groups, as throughput_probe's do.
+Prints ``ttft`` and ``itl`` (every value, in seconds), ``tokens`` and ``duration`` as JSON. Nothing is decoded, so only
+the HTTP library is measured. Streams start in small groups, as throughput_probe's do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATH = "/v1/completions"
 
 
 class Times:
-    """What all streams saw, in seconds."""
+    """Latencies of all streams in seconds."""
 
     def __init__(self) -> None:
         self.ttft: list[float] = []
@@ -46,16 +46,16 @@ def stamps_of(lines: Iterable[bytes]) -> list[float]:
     return [time.monotonic() for line in lines if is_token(line)]
 
 
-def with_requests(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
+def with_requests(url: str, body: bytes, streams: int, requests_per_stream: int, times: Times) -> None:
     import requests
 
     def stream(number: int) -> None:
         time.sleep(number // GROUP * GROUP_INTERVAL)
         with requests.Session() as session:
-            for _request in range(each):
+            for _request in range(requests_per_stream):
                 sent = time.monotonic()
-                answer = session.post(url + PATH, data=body, stream=True, timeout=60)
-                times.add(sent, stamps_of(answer.iter_lines(chunk_size=8192)))
+                response = session.post(url + PATH, data=body, stream=True, timeout=60)
+                times.add(sent, stamps_of(response.iter_lines(chunk_size=8192)))
 
     threads = [threading.Thread(target=stream, args=(number,)) for number in range(streams)]
     for thread in threads:
@@ -64,10 +64,12 @@ def with_requests(url: str, body: bytes, streams: int, each: int, times: Times) 
         thread.join()
 
 
-async def all_streams(streams: int, each: int, times: Times, lines: Callable[[int], AsyncIterator[t.Any]]) -> None:
+async def all_streams(
+    streams: int, requests_per_stream: int, times: Times, lines: Callable[[int], AsyncIterator[t.Any]]
+) -> None:
     async def stream(number: int) -> None:
         await asyncio.sleep(number // GROUP * GROUP_INTERVAL)
-        for _request in range(each):
+        for _request in range(requests_per_stream):
             sent, stamps = time.monotonic(), []
             async for line in lines(number):
                 if is_token(line):
@@ -77,35 +79,35 @@ async def all_streams(streams: int, each: int, times: Times, lines: Callable[[in
     await asyncio.gather(*(stream(number) for number in range(streams)))
 
 
-async def with_aiohttp(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
+async def with_aiohttp(url: str, body: bytes, streams: int, requests_per_stream: int, times: Times) -> None:
     import aiohttp
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def lines(_number: int) -> AsyncIterator[bytes]:
-            async with session.post(url + PATH, data=body) as answer:
-                async for line in answer.content:
+            async with session.post(url + PATH, data=body) as response:
+                async for line in response.content:
                     yield line
 
-        await all_streams(streams, each, times, lines)
+        await all_streams(streams, requests_per_stream, times, lines)
 
 
-async def with_httpx(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
+async def with_httpx(url: str, body: bytes, streams: int, requests_per_stream: int, times: Times) -> None:
     import httpx
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
 
         async def lines(_number: int) -> AsyncIterator[str]:
-            async with client.stream("POST", url + PATH, content=body) as answer:
-                async for line in answer.aiter_lines():
+            async with client.stream("POST", url + PATH, content=body) as response:
+                async for line in response.aiter_lines():
                     yield line
 
-        await all_streams(streams, each, times, lines)
+        await all_streams(streams, requests_per_stream, times, lines)
 
 
-async def with_streams(url: str, body: bytes, streams: int, each: int, times: Times) -> None:
-    """asyncio's own StreamReader, the least code that the standard library allows."""
+async def with_streams(url: str, body: bytes, streams: int, requests_per_stream: int, times: Times) -> None:
+    """Use asyncio's StreamReader, the simplest interface of the standard library."""
     host, port = url.removeprefix("http://").split(":")
     head = f"POST {PATH} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     opened: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
@@ -119,13 +121,13 @@ async def with_streams(url: str, body: bytes, streams: int, each: int, times: Ti
             yield line
         await reader.readline()
 
-    await all_streams(streams, each, times, lines)
+    await all_streams(streams, requests_per_stream, times, lines)
     for _reader, writer in opened.values():
         writer.close()
 
 
 class Callbacks:
-    """One connection: notes the time of each token in what the event loop hands over, until the answer's end."""
+    """A connection that records a time for each token it receives, until the end of the response."""
 
     def __init__(self) -> None:
         self.stamps: list[float] = []
@@ -155,7 +157,7 @@ class Buffered(Callbacks, asyncio.BufferedProtocol):
 
 
 async def with_protocol(
-    kind: type[Plain | Buffered], url: str, body: bytes, streams: int, each: int, times: Times
+    kind: type[Plain | Buffered], url: str, body: bytes, streams: int, requests_per_stream: int, times: Times
 ) -> None:
     host, port = url.removeprefix("http://").split(":")
     request = f"POST {PATH} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
@@ -164,7 +166,7 @@ async def with_protocol(
     async def stream(number: int) -> None:
         await asyncio.sleep(number // GROUP * GROUP_INTERVAL)
         transport, protocol = await loop.create_connection(kind, host, int(port))
-        for _request in range(each):
+        for _request in range(requests_per_stream):
             sent = time.monotonic()
             transport.write(request)
             await protocol.ended
@@ -189,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("machinery", choices=MACHINERY)
     parser.add_argument("--url", required=True)
-    for name in ("streams", "each", "prompt-tokens", "output-tokens"):
+    for name in ("streams", "requests-per-stream", "prompt-tokens", "output-tokens"):
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
     body = json.dumps(
@@ -203,7 +205,7 @@ def main() -> None:
     ).encode()
     times = Times()
     gc.disable()
-    work = MACHINERY[options.machinery](options.url, body, options.streams, options.each, times)
+    work = MACHINERY[options.machinery](options.url, body, options.streams, options.requests_per_stream, times)
     if work is not None:
         asyncio.run(work)
     tokens = len(times.ttft) + len(times.itl)

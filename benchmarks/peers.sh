@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the load tools that bench_peers.py compares with, each in an environment of its own under .cache (11 GB).
-# vLLM is the one that `make test-vllm` uses; its small model's tokenizer serves them all.
+# Install the load tools for bench_peers.py, each in a separate virtual environment under .cache (11 GB).
+# vLLM is the installation of `make test-vllm`; all tools use the tokenizer of its small model.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

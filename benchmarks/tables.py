@@ -1,12 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the figures of .cache/bench/NAME.json into docs/benchmarks.md, between its marks ``<!-- NAME -->``.
+"""Write the figures of .cache/bench/NAME.json as tables into docs/benchmarks.md, between ``<!-- NAME -->`` marks.
 
-A name without a file keeps the table that it has. What misses its limit is bold::
+A table without a file is not changed. Values beyond their limit are bold::
 
-    .venv/bin/python benchmarks/tables.py            # into docs/benchmarks.md
-    .venv/bin/python benchmarks/tables.py --print    # to read here
+    .venv/bin/python benchmarks/tables.py            # update docs/benchmarks.md
+    .venv/bin/python benchmarks/tables.py --print    # print the tables
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common import ROOT, Figures
 
 RESULTS = ROOT / ".cache/bench"
 DOCUMENT = ROOT / "docs/benchmarks.md"
-#: TTFT p50 error at most, by streams.
+#: Maximum TTFT p50 error by number of streams.
 TTFT_LIMITS = {"128": 0.015, "512": 0.025, "1024": 0.05}
 LIMITS = {"ttft_p99": 0.10, "itl_p50": 0.01, "throughput": 0.01, "overhead": 2.0, "memory": 150e6, "peer_cpu": 1 / 3}
 KOLMOGOROV_SMIRNOV = 0.05
@@ -58,8 +58,8 @@ def ratio(value: float) -> str:
     return f"{value:.2f}"
 
 
-def held(value: float, show: Callable[[float], str], limit: float | None) -> str:
-    """``value``, bold where it is beyond its limit."""
+def format_with_limit(value: float, show: Callable[[float], str], limit: float | None) -> str:
+    """Return the formatted value, in bold if it exceeds its limit."""
     return f"**{show(value)}**" if limit is not None and value > limit else show(value)
 
 
@@ -69,20 +69,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[t.Any]]) -> str:
 
 
 def runs_of(report: Figures) -> int | None:
-    """How many runs of each there are; ``None`` where that differs and the table tells it."""
+    """Return the number of runs, or None if it varies and the table lists it."""
     runs = report.get("runs", report.get("options", {}).get("runs"))
     return len(runs) if isinstance(runs, list) else runs
 
 
 def machine(report: Figures) -> str:
-    """How many runs of each, what the figures were taken on, and whether it was quiet."""
-    found = report["machine"]
-    state = "" if found["quiet"] else f"; **others used {found['busy']:.1f} cores: not final**"
+    """Return a sentence with the number of runs, the machine, and whether it was quiet."""
+    host = report["machine"]
+    state = "" if host["quiet"] else f"; **other processes used {host['busy']:.1f} cores: not final**"
     runs = f"Medians of {count} {'run' if count == 1 else 'runs'}; " if (count := runs_of(report)) else ""
     return (
-        f"{runs}{found['date']}, {found['cpu']}, {found['cores']} cores, {found['memory'] / 2**30:.0f} GiB,"
-        f" {found['system']}, Linux {found['kernel']}, Python {found['python']}; load average before the first run"
-        f" {found['load_average']:.2f}{state}."
+        f"{runs}{host['date']}, {host['cpu']}, {host['cores']} cores, {host['memory'] / 2**30:.0f} GiB,"
+        f" {host['system']}, Linux {host['kernel']}, Python {host['python']}; load average before the first run"
+        f" {host['load_average']:.2f}{state}."
     )
 
 
@@ -90,19 +90,19 @@ def probe(report: Figures) -> str:
     rows = []
     for streams, entry in report["loads"].items():
         median = entry["median"]
-        wrong, cost = median["errors"], median["cost"]
+        errors, cost = median["errors"], median["cost"]
         rows.append(
             [
                 f"{int(streams):,}",
-                held(wrong["ttft_p50"], percent, TTFT_LIMITS.get(streams)),
-                held(wrong["ttft_p99"], percent, LIMITS["ttft_p99"]),
-                held(wrong["itl_p50"], percent, LIMITS["itl_p50"]),
-                percent(wrong["itl_p99"]),
-                held(wrong["throughput"], percent, LIMITS["throughput"]),
+                format_with_limit(errors["ttft_p50"], percent, TTFT_LIMITS.get(streams)),
+                format_with_limit(errors["ttft_p99"], percent, LIMITS["ttft_p99"]),
+                format_with_limit(errors["itl_p50"], percent, LIMITS["itl_p50"]),
+                percent(errors["itl_p99"]),
+                format_with_limit(errors["throughput"], percent, LIMITS["throughput"]),
                 f"{median['output_throughput']:,.0f}",
-                held(cost["overhead"], seconds, LIMITS["overhead"]),
+                format_with_limit(cost["overhead"], seconds, LIMITS["overhead"]),
                 seconds(cost["cpu"]),
-                held(cost["memory"], megabytes, LIMITS["memory"]),
+                format_with_limit(cost["memory"], megabytes, LIMITS["memory"]),
                 f"{median['void']} of {len(entry['runs'])}",
             ]
         )
@@ -115,9 +115,9 @@ def probe(report: Figures) -> str:
 
 
 def latency(median: Figures, figure: str, key: str) -> str:
-    """What was told, and how wrong that is."""
-    told, wrong = median["measured"][figure][key] * 1e3, median["errors"][f"{figure}_{key}"]
-    return f"{told:.0f} ms, {percent(wrong)}" if told >= 100 else f"{told:.1f} ms, {percent(wrong)}"
+    """Return a measured latency and its error."""
+    value, error = median["measured"][figure][key] * 1e3, median["errors"][f"{figure}_{key}"]
+    return f"{value:.0f} ms, {percent(error)}" if value >= 100 else f"{value:.1f} ms, {percent(error)}"
 
 
 def peers(report: Figures) -> str:
@@ -125,8 +125,8 @@ def peers(report: Figures) -> str:
     for streams, load in report["loads"].items():
         for name, entry in load["tools"].items():
             median, tool = entry["median"], report["tools"][name]["name"]
-            good = len(entry["runs"]) - len(median["failed"])
-            first = [f"{int(streams):,}", tool, f"{good} of {len(entry['runs'])}"]
+            successful = len(entry["runs"]) - len(median["failed"])
+            first = [f"{int(streams):,}", tool, f"{successful} of {len(entry['runs'])}"]
             if "cost" not in median:
                 rows.append([*first, "failed", *[""] * 7])
                 continue
@@ -145,11 +145,13 @@ def peers(report: Figures) -> str:
 def peer_ratios(report: Figures) -> str:
     rows = []
     for streams, load in report["loads"].items():
-        found = [load["ratios"].get(key) for key in RATIO_NAMES]
+        ratios = [load["ratios"].get(key) for key in RATIO_NAMES]
         limits = [LIMITS["peer_cpu"] if key == "cpu" else None for key in RATIO_NAMES]
         cells = [
-            f"{held(cell['ratio'], ratio, limit)} ({report['tools'][cell['best']]['name'].split()[0]})" if cell else ""
-            for cell, limit in zip(found, limits, strict=True)
+            f"{format_with_limit(cell['ratio'], ratio, limit)} ({report['tools'][cell['best']]['name'].split()[0]})"
+            if cell
+            else ""
+            for cell, limit in zip(ratios, limits, strict=True)
         ]
         rows.append([f"{int(streams):,}", *cells])
     return table(["streams", *RATIO_NAMES.values()], rows)
@@ -157,7 +159,7 @@ def peer_ratios(report: Figures) -> str:
 
 def commands(report: Figures) -> str:
     return "\n".join(
-        f"- {tool['name']} (one of its ITLs is {tool['itl']}): `{_relative(tool['command'])}`"
+        f"- {tool['name']} (ITL: {tool['itl']}): `{_relative(tool['command'])}`"
         for tool in report["tools"].values()
         if tool["command"]
     )
@@ -174,8 +176,8 @@ def http(report: Figures) -> str:
             if "cost" not in entry["median"]:
                 rows.append([f"{int(streams):,}", report["names"][name], "failed", *[""] * 5])
                 continue
-            wrong, cost = entry["median"]["errors"], entry["median"]["cost"]
-            shown = [percent(wrong[key]) for key in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99")]
+            errors, cost = entry["median"]["errors"], entry["median"]["cost"]
+            shown = [percent(errors[key]) for key in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99")]
             rows.append(
                 [f"{int(streams):,}", report["names"][name], *shown, seconds(cost["cpu"]), megabytes(cost["memory"])]
             )
@@ -186,18 +188,18 @@ def second_truth(report: Figures) -> str:
     rows = []
     for streams, entry in report["loads"].items():
         median = entry["median"]
-        itl, wrong = median["itl"], median["errors"]
+        itl, errors = median["itl"], median["errors"]
         rows.append(
             [
                 f"{int(streams):,}",
                 f"{median['count']:,}",
-                held(median["tokens"], lambda count: f"{count:,}", 0),
-                held(itl["d"], "{:.4f}".format, KOLMOGOROV_SMIRNOV),
-                held(itl["d_max"], "{:.4f}".format, KOLMOGOROV_SMIRNOV),
+                format_with_limit(median["tokens"], lambda count: f"{count:,}", 0),
+                format_with_limit(itl["d"], "{:.4f}".format, KOLMOGOROV_SMIRNOV),
+                format_with_limit(itl["d_max"], "{:.4f}".format, KOLMOGOROV_SMIRNOV),
                 f"{itl['critical']:.4f}",
-                percent(wrong["itl_p50"]),
-                percent(wrong["itl_p99"]),
-                percent(wrong["throughput"]),
+                percent(errors["itl_p50"]),
+                percent(errors["itl_p99"]),
+                percent(errors["throughput"]),
             ]
         )
     head = ["streams", "tokens", "miscounted", "D", "worst D", "critical D", "ITL p50", "p99", "throughput"]
@@ -208,7 +210,7 @@ def gpu_facts(report: Figures) -> str:
     median = report["median"]
     row = [
         f"{median['count']:.0f}, {report['node']}",
-        held(median["facts"], milliseconds, FACTS_LIMIT),
+        format_with_limit(median["facts"], milliseconds, FACTS_LIMIT),
         milliseconds(median["imports"]),
         milliseconds(median["process"]),
         megabytes(median["memory"]),
@@ -217,13 +219,13 @@ def gpu_facts(report: Figures) -> str:
 
 
 def real_gpus(reports: Sequence[Figures]) -> str:
-    """Results of tests/real_gpu, which has the module and nvidia-smi take turns; one row a machine."""
+    """Return the results of tests/real_gpu, which alternates the module with nvidia-smi; one row per machine."""
     rows = []
     for report in reports:
-        timing, found = report["timing"], report["machine"]
+        timing, host = report["timing"], report["machine"]
         parts = [milliseconds(timing[key]["median"]) for key in ("inside", "module", "nvidia_smi")]
         ratios = [ratio(timing[key]) for key in ("ratio_inside", "ratio_module")]
-        rows.append([f"{len(found['gpus'])} x {found['gpus'][0]}", *parts, *ratios])
+        rows.append([f"{len(host['gpus'])} x {host['gpus'][0]}", *parts, *ratios])
     head = ["GPUs", "inside the module", "whole process", "`nvidia-smi -q -x`", "ratio, inside", "ratio, process"]
     return table(head, rows)
 
@@ -239,10 +241,10 @@ def scan(report: Figures) -> str:
                 f"{size / 2**20:.0f} MiB",
                 seconds(ours["wall"]),
                 seconds(median["grep"]["wall"]),
-                held(median["ratio"], ratio, SCAN_LIMIT),
+                format_with_limit(median["ratio"], ratio, SCAN_LIMIT),
                 ratio(median["scan_ratio"]),
                 f"{size / 2**20 / ours['wall']:,.0f} MiB/s",
-                held(ours["memory"], megabytes, SCAN_MEMORY),
+                format_with_limit(ours["memory"], megabytes, SCAN_MEMORY),
                 f"{median['faults']:,.0f}",
             ]
         )
@@ -256,16 +258,16 @@ def fleet(report: Figures) -> str:
         memory = entry["memory"]["check"]
         for connections in ("fresh", "open"):
             median = entry[connections]["median"]
-            grown = report.get("growth", {}).get(hosts, {}).get(connections)
+            growth = report.get("growth", {}).get(hosts, {}).get(connections)
             rows.append(
                 [
                     hosts,
                     connections,
                     seconds(median["ping"]["wall"]),
                     seconds(median["check"]["wall"]),
-                    held(median["ratio"], ratio, FLEET_LIMIT),
+                    format_with_limit(median["ratio"], ratio, FLEET_LIMIT),
                     ratio(median["ratio_cpu"]),
-                    held(grown, ratio, 1.0) if grown is not None else "",
+                    format_with_limit(growth, ratio, 1.0) if growth is not None else "",
                     f"{megabytes(memory['memory'])}, {megabytes(memory['parent'])}",
                 ]
             )
@@ -282,7 +284,7 @@ def fleet(report: Figures) -> str:
     return table(head, rows)
 
 
-#: Mark in the document: file (with a star, all that there are), and what makes its text.
+#: Mark in the document -> results file (or pattern of several), and the function that renders it.
 TABLES: dict[str, tuple[str, Callable[[t.Any], str]]] = {
     "probe": ("probe", probe),
     "second-truth": ("second_truth", second_truth),
@@ -295,12 +297,12 @@ TABLES: dict[str, tuple[str, Callable[[t.Any], str]]] = {
     "scan": ("scan", scan),
     "fleet": ("fleet", fleet),
 }
-#: Marks whose text stands without the machine, which another one names.
+#: Marks without a machine description, because a neighbouring table has it.
 _BARE = ("peer-ratios", "peer-commands")
 
 
 def rendered(mark: str) -> str | None:
-    """The text for ``mark``; ``None`` where nothing was measured."""
+    """Return the text for ``mark``, or None if there are no results."""
     name, make = TABLES[mark]
     reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}.json"))]
     if not reports:
@@ -312,17 +314,18 @@ def rendered(mark: str) -> str | None:
 
 
 def filled(document: str, texts: dict[str, str]) -> str:
+    """Return the document with the text between each pair of marks replaced."""
     for mark, text in texts.items():
         between = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
-        document, count = between.subn(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", document)
+        document, count = between.subn(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", document)
         if not count:
-            print(f"{DOCUMENT.name} has no place for {mark}")
+            print(f"{DOCUMENT.name} has no marks <!-- {mark} -->")
     return document
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--print", action="store_true", help="show the tables instead of writing them")
+    parser.add_argument("--print", action="store_true", help="print the tables instead of writing them")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     options = parser.parse_args()
     texts: dict[str, str] = {}
@@ -330,7 +333,7 @@ def main() -> None:
         try:
             text = rendered(mark)
         except (KeyError, ValueError) as problem:
-            print(f"{mark}: the figures in {RESULTS} are of an older edition or broken ({problem!r}); its table stays")
+            print(f"{mark}: the results in {RESULTS} are outdated or invalid ({problem!r}); table not changed")
             continue
         if text is not None:
             texts[mark] = text
@@ -338,7 +341,7 @@ def main() -> None:
         print("\n\n".join(f"{mark}\n\n{text}" for mark, text in texts.items()))
         return
     options.document.write_text(filled(options.document.read_text(), texts))
-    print(f"{options.document}: {', '.join(texts) or 'nothing measured yet'}")
+    print(f"{options.document}: {', '.join(texts) or 'no results yet'}")
 
 
 if __name__ == "__main__":

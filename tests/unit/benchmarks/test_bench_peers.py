@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading what the other load tools write, and comparing."""
+"""Read the output of the other load tools and compare them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ def entry(cpu: float) -> dict:
     return {"median": {"cost": cost, "errors": {"ttft_p50": 0.1, "ttft_p99": 0.2}}}
 
 
-def test_ratios_are_to_the_best_of_the_others() -> None:
-    found = peers.ratios({peers.OURS: entry(1.0), "vllm": entry(8.0), "aiperf": entry(4.0)})
-    assert found["cpu"] == {"ratio": 0.25, "best": "aiperf"}
+def test_ratios_compare_with_the_best_other_tool() -> None:
+    ratios = peers.ratios({peers.OURS: entry(1.0), "vllm": entry(8.0), "aiperf": entry(4.0)})
+    assert ratios["cpu"] == {"ratio": 0.25, "best": "aiperf"}
 
 
-def test_a_tool_that_failed_is_not_compared() -> None:
+def test_ratios_failed_tool_is_not_compared() -> None:
     assert peers.ratios({peers.OURS: entry(1.0), "vllm": {"median": {"failed": ["1: no file"]}}}) == {}
 
 
-def test_median_of_runs_without_figures_says_why() -> None:
-    assert peers.middle([{"failed": "1: no file"}]) == {"failed": ["1: no file"]}
+def test_summarise_failed_runs_lists_the_errors() -> None:
+    assert peers.summarise([{"failed": "1: no file"}]) == {"failed": ["1: no file"]}
 
 
-def test_vllm(tmp_path: Path) -> None:
+def test_read_vllm_converts_to_seconds(tmp_path: Path) -> None:
     names = ("mean", "p50", "p95", "p99")
-    found = {f"{name}_{key}_ms": 200.0 for name in names for key in ("ttft", "itl")}
-    (tmp_path / "vllm.json").write_text(json.dumps(found | {"total_output_tokens": 400, "output_throughput": 50.0}))
+    result = {f"{name}_{key}_ms": 200.0 for name in names for key in ("ttft", "itl")}
+    (tmp_path / "vllm.json").write_text(json.dumps(result | {"total_output_tokens": 400, "output_throughput": 50.0}))
     read = peers.read_vllm(tmp_path)
     assert read["ttft"]["p99"] == pytest.approx(0.2)
     assert (read["tokens"], read["output_throughput"]) == (400, 50.0)
 
 
-def test_guidellm(tmp_path: Path) -> None:
+def test_read_guidellm_converts_to_seconds(tmp_path: Path) -> None:
     values = {
         "successful": {"mean": 200.0, "total_sum": 400.0, "percentiles": dict.fromkeys(("p50", "p95", "p99"), 210.0)}
     }
@@ -50,7 +50,7 @@ def test_guidellm(tmp_path: Path) -> None:
     assert read["tokens"] == 400
 
 
-def test_aiperf(tmp_path: Path) -> None:
+def test_read_aiperf_converts_to_seconds(tmp_path: Path) -> None:
     values = {"avg": 200.0, "p50": 210.0, "p95": 210.0, "p99": 210.0}
     names = ("time_to_first_token", "inter_chunk_latency", "total_output_tokens", "output_token_throughput")
     (tmp_path / "aiperf").mkdir()
@@ -61,7 +61,7 @@ def test_aiperf(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vllm", "guidellm", "aiperf"])
-def test_command_asks_for_the_whole_load(name: str, tmp_path: Path) -> None:
+def test_command_contains_url_and_request_count(name: str, tmp_path: Path) -> None:
     command = peers.TOOLS[name].command
     assert command is not None
     words = " ".join(command("http://127.0.0.1:1", 128, tmp_path))

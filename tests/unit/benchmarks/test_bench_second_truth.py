@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kolmogorov-Smirnov between values and a histogram."""
+"""Kolmogorov-Smirnov distance between values and a histogram."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ import pytest
         ([(0.0, 1.5, 3), (3.5, 4.5, 1)], 0.5),
     ],
 )
-def test_distance(histogram: list[tuple[float, float, int]], expected: float) -> None:
+def test_distance_is_the_largest_gap_between_distributions(
+    histogram: list[tuple[float, float, int]], expected: float
+) -> None:
     assert second_truth.distance([4.0, 1.0, 3.0, 2.0], histogram)["d"] == expected
 
 
-def test_critical_distance_shrinks_with_both_samples() -> None:
+def test_distance_critical_value_depends_on_both_sample_sizes() -> None:
     assert second_truth.distance([1.0] * 100, [(0.9, 1.1, 100)])["critical"] == pytest.approx(1.358 * 0.02**0.5)
 
 
-def test_bins_are_those_of_the_module() -> None:
+def test_edge_matches_the_bins_of_the_module() -> None:
     assert second_truth.edge(70000) == 1
     assert second_truth.edge(70001) / second_truth.edge(70000) == pytest.approx(1.001, abs=1e-6)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables of docs/benchmarks.md."""
+"""Render the tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import tables
 DOCUMENT = tables.DOCUMENT.read_text()
 
 
-def test_text_between_marks_is_replaced_and_nothing_else() -> None:
+def test_filled_replaces_only_text_between_marks() -> None:
     before = "a\n<!-- scan -->\nold\n<!-- /scan -->\nb\n"
     assert tables.filled(before, {"scan": "new"}) == "a\n<!-- scan -->\nnew\n<!-- /scan -->\nb\n"
 
 
-def test_filling_twice_is_filling_once() -> None:
+def test_filled_twice_gives_the_same_document() -> None:
     once = tables.filled(DOCUMENT, {"scan": "| 1 |"})
     assert tables.filled(once, {"scan": "| 1 |"}) == once
 
 
 @pytest.mark.parametrize("mark", tables.TABLES)
-def test_document_has_a_place_for_each_table(mark: str) -> None:
+def test_document_has_marks_for_each_table(mark: str) -> None:
     assert DOCUMENT.count(f"<!-- {mark} -->\n") == DOCUMENT.count(f"<!-- /{mark} -->") == 1
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.5, "0.50"), (3.0, "**3.00**")])
-def test_beyond_the_limit_is_bold(value: float, shown: str) -> None:
-    assert tables.held(value, tables.ratio, 2.0) == shown
+def test_format_with_limit_beyond_the_limit_is_bold(value: float, shown: str) -> None:
+    assert tables.format_with_limit(value, tables.ratio, 2.0) == shown
 
 
-def test_busy_machine_is_named() -> None:
+def test_machine_busy_is_marked_not_final() -> None:
     machine = {
         "date": "2026-01-01",
         "cpu": "CPU",
@@ -47,12 +47,12 @@ def test_busy_machine_is_named() -> None:
     assert "not final" not in tables.machine({"machine": machine | {"quiet": True}})
 
 
-def test_peers_show_what_was_told_and_how_wrong_it_is() -> None:
+def test_peers_row_shows_latency_and_error() -> None:
     names = ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99", "throughput")
-    told = {"p50": 0.3, "p99": 0.0221}
+    latency = {"p50": 0.3, "p99": 0.0221}
     median = {
         "failed": ["180: no end"],
-        "measured": {"ttft": told, "itl": told},
+        "measured": {"ttft": latency, "itl": latency},
         "errors": dict.fromkeys(names, 0.5),
         "cost": {"overhead": 1.0, "cpu": 2.0, "memory": 3e6},
     }
