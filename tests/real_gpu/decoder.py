@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rank of a transformer of random weights with a KV cache, which decodes a batch as one CUDA graph.
+"""One rank of a transformer with random weights and a KV cache that decodes a batch as one CUDA graph.
 
-Its shape is that of a model that people serve, so a token costs the bytes and operations that it costs there; heads and
-the inner layer are shared out over the ranks, with two all-reduces a layer (Megatron-LM, as vLLM does). The weights are
-random, positions are not encoded and nothing is sampled: what it says means nothing.
+It has the dimensions of a common model, so the bytes and operations per token are realistic. Heads and feed-forward
+layers are sharded over the ranks, with two all-reduces per layer (as in Megatron-LM and vLLM). Weights are random,
+positions are not encoded and nothing is sampled, so the output has no meaning.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from torch.nn import functional
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
+    """Dimensions of a transformer."""
+
     layers: int = 28
     hidden: int = 3584
     heads: int = 28
@@ -32,13 +34,13 @@ class Shape:
     vocabulary: int = 152064
 
 
-#: Qwen/Qwen2.5-7B-Instruct; and something that a CPU runs, which proves the code and nothing else.
+#: Qwen/Qwen2.5-7B-Instruct, and a small shape for the CPU that only tests the code.
 REAL = Shape()
 SMALL = Shape(layers=2, hidden=256, heads=4, kv_heads=2, head_dim=64, intermediate=512, vocabulary=32000)
 
 
 class Decoder:
-    """``slots`` sequences of at most ``context`` tokens; one of ``ranks`` that take every step together."""
+    """One of ``ranks`` ranks that decode up to ``slots`` sequences of at most ``context`` tokens in lockstep."""
 
     def __init__(self, shape: Shape, slots: int, context: int, device: torch.device, ranks: int = 1) -> None:
         shape = dataclasses.replace(
@@ -49,7 +51,7 @@ class Decoder:
         )
         self.shape, self.slots, self.context, self.device, self.ranks = shape, slots, context, device, ranks
         self.gpu = device.type == "cuda"
-        self.kind = torch.bfloat16 if self.gpu else torch.float32
+        self.dtype = torch.bfloat16 if self.gpu else torch.float32
         width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
         sizes = {
             "qkv": (width, shape.hidden),
@@ -58,14 +60,14 @@ class Decoder:
             "down": (shape.hidden, shape.intermediate),
         }
         self.weights = [{name: self._random(*size) for name, size in sizes.items()} for _layer in range(shape.layers)]
-        # Rows of this rank's part of the vocabulary.
+        # This rank's part of the vocabulary.
         self.rank, self.rows = dist.get_rank() if ranks > 1 else 0, shape.vocabulary // ranks
         self.embedding = self._random(self.rows, shape.hidden)
         self.head = self._random(self.rows, shape.hidden)
-        # One slot more, for the rows that fill a batch up.
+        # One extra slot, for padding rows of a batch.
         cache = (shape.layers, slots + 1, shape.kv_heads, context, shape.head_dim)
-        self.keys = torch.zeros(cache, device=device, dtype=self.kind)
-        self.values = torch.zeros(cache, device=device, dtype=self.kind)
+        self.keys = torch.zeros(cache, device=device, dtype=self.dtype)
+        self.values = torch.zeros(cache, device=device, dtype=self.dtype)
         self.places = torch.arange(context, device=device)
         self.batches = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= slots]
         self.inputs = torch.zeros((3, slots), device=device, dtype=torch.long)
@@ -74,13 +76,13 @@ class Decoder:
 
     @property
     def weight_bytes(self) -> int:
-        """Of all that this rank has loaded, its part of the embedding too, of which a token reads one row."""
+        """Return the bytes of all weights on this rank, including its part of the embedding."""
         matrices = [matrix for layer in self.weights for matrix in layer.values()]
         return sum(matrix.nbytes for matrix in (*matrices, self.embedding, self.head))
 
     @torch.no_grad()
     def prefill(self, slot: int, tokens: int, start: int) -> None:
-        """Computes ``tokens`` of a prompt whose first ``start`` are done, and waits for the GPU."""
+        """Compute the next ``tokens`` of a prompt after the first ``start``, and wait for the GPU."""
         ids = torch.randint(self.shape.vocabulary, (tokens,), device=self.device)
         state = self._embedded(ids)
         mask = self.places[None, : start + tokens] <= torch.arange(start, start + tokens, device=self.device)[:, None]
@@ -89,17 +91,17 @@ class Decoder:
             self.keys[number, slot, :, start : start + tokens] = key.transpose(0, 1)
             self.values[number, slot, :, start : start + tokens] = value.transpose(0, 1)
             groups = self.shape.heads // self.shape.kv_heads
-            held = [
+            cached = [
                 cache[number, slot, :, : start + tokens].repeat_interleave(groups, 0)
                 for cache in (self.keys, self.values)
             ]
-            mixed = functional.scaled_dot_product_attention(query.transpose(0, 1), *held, attn_mask=mask)
+            mixed = functional.scaled_dot_product_attention(query.transpose(0, 1), *cached, attn_mask=mask)
             state = self._rest(layer, state, mixed.transpose(0, 1).reshape(tokens, -1))
         self._wait()
 
     def decode(self, slots: Sequence[int], positions: Sequence[int]) -> float:
-        """One token for each sequence; seconds until the GPU had it."""
-        began = time.perf_counter()
+        """Decode one token for each sequence; return the seconds until the GPU finished."""
+        begun = time.perf_counter()
         count = len(slots)
         size = next((size for size in self.batches if size >= count), self.slots)
         rows = [[*slots, *[self.slots] * (size - count)], [*positions, *[0] * (size - count)]]
@@ -110,10 +112,10 @@ class Decoder:
         else:
             self._step(size)
         self._wait()
-        return time.perf_counter() - began
+        return time.perf_counter() - begun
 
     def _random(self, *size: int) -> Tensor:
-        return torch.randn(*size, device=self.device, dtype=self.kind) * size[-1] ** -0.5
+        return torch.randn(*size, device=self.device, dtype=self.dtype) * size[-1] ** -0.5
 
     def _wait(self) -> None:
         if self.gpu:
@@ -123,7 +125,7 @@ class Decoder:
         self._step(size)
         self._wait()
         graph = torch.cuda.CUDAGraph()
-        # Other threads (the watchdog of NCCL) may go on asking the GPU meanwhile.
+        # Other threads (NCCL's watchdog) may query the GPU during the capture.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._step(size)
         return graph
@@ -132,16 +134,16 @@ class Decoder:
     def _step(self, size: int) -> None:
         shape = self.shape
         slots, positions, tokens = self.inputs[0, :size], self.inputs[1, :size], self.inputs[2, :size]
-        mask = torch.where(self.places[None] <= positions[:, None], 0.0, -math.inf).to(self.kind)
+        mask = torch.where(self.places[None] <= positions[:, None], 0.0, -math.inf).to(self.dtype)
         state = self._embedded(tokens)
         for number, layer in enumerate(self.weights):
             query, key, value = self._projected(layer, state)
             self.keys[number, slots, :, positions] = key
             self.values[number, slots, :, positions] = value
-            held = self.keys[number, slots], self.values[number, slots]
+            cached = self.keys[number, slots], self.values[number, slots]
             grouped = query.reshape(size, shape.kv_heads, -1, shape.head_dim)
-            scores = grouped @ held[0].transpose(-1, -2) * shape.head_dim**-0.5 + mask[:, None, None]
-            mixed = torch.softmax(scores, -1) @ held[1]
+            scores = grouped @ cached[0].transpose(-1, -2) * shape.head_dim**-0.5 + mask[:, None, None]
+            mixed = torch.softmax(scores, -1) @ cached[1]
             state = self._rest(layer, state, mixed.reshape(size, -1))
         best, row = (functional.rms_norm(state, state.shape[-1:]) @ self.head.t()).max(-1)
         self.next[:size] = self._chosen(best, row + self.rank * self.rows)
@@ -159,16 +161,16 @@ class Decoder:
 
     def _embedded(self, tokens: Tensor) -> Tensor:
         row = tokens - self.rank * self.rows
-        mine = (row >= 0) & (row < self.rows)
-        return self._summed(self.embedding[row.clamp(0, self.rows - 1)] * mine[:, None])
+        in_range = (row >= 0) & (row < self.rows)
+        return self._summed(self.embedding[row.clamp(0, self.rows - 1)] * in_range[:, None])
 
     def _chosen(self, best: Tensor, token: Tensor) -> Tensor:
-        """The token with the best value over all ranks."""
+        """Return the token with the highest value over all ranks."""
         if self.ranks == 1:
             return token
-        both = torch.stack([best.double(), token.double()])
-        gathered = both.new_empty((2 * self.ranks, len(token)))
-        dist.all_gather_into_tensor(gathered, both)
+        candidates = torch.stack([best.double(), token.double()])
+        gathered = candidates.new_empty((2 * self.ranks, len(token)))
+        dist.all_gather_into_tensor(gathered, candidates)
         gathered = gathered.view(self.ranks, 2, -1)
         winner = gathered[:, 0].argmax(0)
         return gathered[:, 1].gather(0, winner[None])[0].long()

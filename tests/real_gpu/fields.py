@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``gpu_facts`` against ``nvidia-smi -q -x``, ``topo`` and ``--query-gpu``, field by field.
+"""Compare every field of ``gpu_facts`` with ``nvidia-smi -q -x``, ``topo`` and ``--query-gpu``.
 
-The mapping here is written from nvidia-smi's own document and knows nothing of the collection's own nvidia-smi backend.
+The mapping is written from nvidia-smi's document, independently of the collection's nvidia-smi backend.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Field = tuple[str, t.Any, t.Any, str]
 
 
 def number(text: str | None) -> float | None:
-    found = re.match(r"-?\d+(\.\d+)?", (text or "").strip())
-    return float(found.group()) if found else None
+    match = re.match(r"-?\d+(\.\d+)?", (text or "").strip())
+    return float(match.group()) if match else None
 
 
 def state(text: str | None) -> bool | None:
@@ -32,29 +32,29 @@ def mebibytes(value: int | None) -> int | None:
 
 
 def total(gpu: ET.Element, counter: str, pattern: str) -> float | None:
-    """Sum of the memories' counters whose name fits ``pattern``: nvidia-smi tells each memory, NVML the sum."""
+    """Return the sum of counters whose name matches: nvidia-smi lists each memory, NVML only the sum."""
     section = gpu.find(f"ecc_errors/{counter}")
     values = [number(item.text) for item in (section if section is not None else ()) if re.search(pattern, item.tag)]
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    available = [value for value in values if value is not None]
+    return sum(available) if available else None
 
 
-#: Path in our device -> how to read theirs, how to write ours for comparison, and how far apart they may be because
-#: both were read at different moments.
+#: Path in our device, reader of nvidia-smi's value, conversion of our value, and the allowed difference, because both
+#: are read at different times.
 TABLE: t.Final[list[tuple[str, Callable[[ET.Element], t.Any], Callable[[t.Any], t.Any], float]]] = []
 
 
 def row(
     path: str,
-    theirs: Callable[[ET.Element], t.Any],
+    nvidia_smi: Callable[[ET.Element], t.Any],
     ours: Callable[[t.Any], t.Any] = lambda value: value,
     within: float = 0,
 ) -> None:
-    TABLE.append((path, theirs, ours, within))
+    TABLE.append((path, nvidia_smi, ours, within))
 
 
 def text_at(path: str) -> Callable[[ET.Element], str | None]:
-    return lambda gpu: {"N/A": None}.get(found := (gpu.findtext(path) or "").strip(), found) or None
+    return lambda gpu: {"N/A": None}.get(value := (gpu.findtext(path) or "").strip(), value) or None
 
 
 def number_at(path: str) -> Callable[[ET.Element], float | None]:
@@ -128,18 +128,23 @@ def at(device: dict[str, t.Any], path: str) -> t.Any:
     return value
 
 
-def verdict(ours: t.Any, theirs: t.Any, within: float) -> str:
-    if ours == theirs:
+def verdict(ours: t.Any, nvidia_smi: t.Any, within: float) -> str:
+    if ours == nvidia_smi:
         return "equal"
-    if within and isinstance(ours, (int, float)) and isinstance(theirs, (int, float)) and abs(ours - theirs) <= within:
+    if (
+        within
+        and isinstance(ours, (int, float))
+        and isinstance(nvidia_smi, (int, float))
+        and abs(ours - nvidia_smi) <= within
+    ):
         return f"within {within:g}"
-    if theirs is None:
-        return "nvidia-smi does not tell"
-    return "gpu_facts does not tell" if ours is None else "DIFFERENT"
+    if nvidia_smi is None:
+        return "nvidia-smi has no value"
+    return "gpu_facts has no value" if ours is None else "DIFFERENT"
 
 
 def matrix(text: str) -> list[list[str]]:
-    """Cells between GPUs of a table of ``nvidia-smi topo``."""
+    """Return the cells between GPUs of a table of ``nvidia-smi topo``."""
     clean = [line.split() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
     head, *rows = [words for words in clean if words and re.fullmatch(r"GPU\d+", words[0])] or [[]]
     count = sum(bool(re.fullmatch(r"GPU\d+", word)) for word in head)
@@ -147,16 +152,16 @@ def matrix(text: str) -> list[list[str]]:
 
 
 def compare() -> dict[str, t.Any]:
-    """Every field of every GPU now: ``{path, gpu, ours, theirs, verdict}``, and the same for the node's own fields."""
+    """Compare all fields of all GPUs and of the node: ``{field, gpu, ours, nvidia_smi, verdict}``."""
     result = run_module("gpu_facts", {"backend": "nvml"})
     document = output_of("nvidia-smi", "-q", "-x")
     facts, log = result["ansible_facts"]["gpu"], ET.fromstring(document)
-    found = [
+    rows = [
         {
             "gpu": index,
             "field": path,
             "ours": write(at(device, path)),
-            "theirs": (value := read(gpu)),
+            "nvidia_smi": (value := read(gpu)),
             "verdict": verdict(write(at(device, path)), value, within),
         }
         for index, (device, gpu) in enumerate(zip(facts["devices"], log.findall("gpu"), strict=True))
@@ -171,13 +176,13 @@ def compare() -> dict[str, t.Any]:
         ("topology.matrix", facts["topology"]["matrix"], matrix(output_of("nvidia-smi", "topo", "-m"))),
         ("topology.p2p", facts["topology"]["p2p"], matrix(output_of("nvidia-smi", "topo", "-p2p", "r"))),
     ]
-    found += [
-        {"gpu": None, "field": name, "ours": ours, "theirs": theirs, "verdict": verdict(ours, theirs, 0)}
-        for name, ours, theirs in node
+    rows += [
+        {"gpu": None, "field": name, "ours": ours, "nvidia_smi": nvidia_smi, "verdict": verdict(ours, nvidia_smi, 0)}
+        for name, ours, nvidia_smi in node
     ]
     other = run_module("gpu_facts", {"backend": "nvidia_smi"})
     return {
-        "fields": found,
+        "fields": rows,
         "facts": facts,
         "findings": result["findings"],
         "facts_nvidia_smi": other.get("ansible_facts"),

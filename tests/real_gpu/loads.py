@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Loads of real GPUs in PyTorch, one process a GPU: ``python loads.py NAME`` with RANK, WORLD_SIZE, MASTER_* set.
+"""GPU loads in PyTorch, one process per GPU: ``python loads.py NAME`` with RANK, WORLD_SIZE, MASTER_* set.
 
-Prints ``ready`` once warm, then a line ``steps N seconds T`` each second, until it is killed. Without a GPU the same
-code runs small on the CPU, which proves the code and nothing else.
+Prints ``ready`` after the warm-up, then a line ``steps N seconds T`` every second, until it is killed. Without a GPU
+a small version runs on the CPU, which only tests the code.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import torch.distributed as dist
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """``tokens`` rows go through ``layers`` of two sharded matrices with an all-reduce after each, as a transformer's
-    feed-forward blocks under tensor parallelism do. ``extra``: how often a rank repeats its own work; ``gap``: seconds
-    its host takes before each step. ``ranks``: processes; one rank has nobody to reduce with.
+    """A load of ``layers`` with two sharded matrices and an all-reduce, as in tensor-parallel feed-forward blocks.
+
+    ``tokens`` is the number of rows, ``ranks`` the number of processes (a single rank does no all-reduce), ``extra``
+    the number of times each rank repeats its work, and ``gap`` the seconds for which its host waits before each step.
     """
 
     tokens: int = 16
@@ -40,9 +41,9 @@ LOADS: dict[str, Load] = {
     "prefill": Load(tokens=8192, layers=8, label="healthy: large products at the power limit"),
     "one_gpu": Load(ranks=1, layers=20, label="one GPU decodes, the other has no process: tensor parallelism is off"),
     "straggler": Load(extra=(1, 3), label="GPU 1 has three times the work, GPU 0 waits for it in NCCL"),
-    "host_gaps": Load(gap=(0.008, 0.008), label="both hosts take 8 ms before each step: the GPUs wait for the CPU"),
-    "slow_host": Load(gap=(0.0, 0.02), label="the host of GPU 1 takes 20 ms before each step, GPU 0 waits in NCCL"),
-    "small_kernels": Load(tokens=1, hidden=512, inner=512, label="kernels of microseconds, launched one by one"),
+    "host_gaps": Load(gap=(0.008, 0.008), label="both hosts wait 8 ms before each step: the GPUs wait for the CPU"),
+    "slow_host": Load(gap=(0.0, 0.02), label="the host of GPU 1 waits 20 ms before each step, GPU 0 waits in NCCL"),
+    "small_kernels": Load(tokens=1, hidden=512, inner=512, label="kernels of a few microseconds, launched one by one"),
 }
 
 
@@ -60,19 +61,19 @@ def main() -> None:
         load = small(load)
     if load.ranks > 1:
         dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
-    kind = torch.bfloat16
+    dtype = torch.bfloat16
     shard = load.inner // load.ranks
     into = [
-        torch.randn(load.hidden, shard, device=device, dtype=kind) * load.hidden**-0.5 for _layer in range(load.layers)
+        torch.randn(load.hidden, shard, device=device, dtype=dtype) * load.hidden**-0.5 for _layer in range(load.layers)
     ]
-    back = [torch.randn(shard, load.hidden, device=device, dtype=kind) * shard**-0.5 for _layer in range(load.layers)]
+    back = [torch.randn(shard, load.hidden, device=device, dtype=dtype) * shard**-0.5 for _layer in range(load.layers)]
     torch.manual_seed(1)
-    start = torch.randn(load.tokens, load.hidden, device=device, dtype=kind)
+    start = torch.randn(load.tokens, load.hidden, device=device, dtype=dtype)
     step_of = torch.no_grad()(step)
     for _warm in range(3):
         step_of(load, rank, start, into, back)
     print("ready", flush=True)
-    begun = told = time.perf_counter()
+    begun = reported = time.perf_counter()
     steps = 0
     while True:
         if load.gap[rank]:
@@ -80,13 +81,13 @@ def main() -> None:
         step_of(load, rank, start, into, back)
         steps += 1
         now = time.perf_counter()
-        if now - told > 1:
-            told = now
+        if now - reported > 1:
+            reported = now
             print(f"steps {steps} seconds {now - begun:.3f}", flush=True)
 
 
 def step(load: Load, rank: int, x: torch.Tensor, into: list[torch.Tensor], back: list[torch.Tensor]) -> int:
-    """One token for all rows; ends, as decoding does, with a value that the host needs."""
+    """Compute a step for all rows. Like decoding, it ends with a value that is copied to the host."""
     for first, second in zip(into, back, strict=True):
         for _again in range(load.extra[rank]):
             y = (x @ first) @ second

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a device-to-device copy reaches, counted as bytes read and written: ``python memory_copy.py`` prints JSON."""
+"""Measure the bandwidth of device-to-device copies (bytes read plus written) and print it as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def measure(index: int, size: int = 4 * 2**30, repeats: int = 20) -> dict[str, float]:
-    """Bytes per second of copies of ``size`` bytes on GPU ``index``, timed with events: median, smallest, largest."""
+    """Return median, minimum and maximum bytes per second of copies of ``size`` bytes on a GPU, timed with events."""
     with torch.cuda.device(index):
         source = torch.randint(0, 255, (size,), dtype=torch.uint8, device="cuda")
         target = torch.empty_like(source)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs modules without Ansible around them, and small things that every phase needs."""
+"""Run modules without Ansible, and helpers shared by all phases."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def run_module(
     name: str, options: Mapping[str, t.Any], environment: Mapping[str, str] | None = None
 ) -> dict[str, t.Any]:
-    """Result of a module of this collection, run in a process of its own as on a node; ``wall`` is its seconds."""
+    """Run a module in a separate process; return its result with its run time ``wall`` in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = Path(folder, "arguments.json")
         arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": dict(options)}))
         begun = time.perf_counter()
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, str(ROOT / f"plugins/modules/{name}.py"), str(arguments)],
             env={**os.environ, **(environment or {})},
             capture_output=True,
@@ -37,18 +37,18 @@ def run_module(
         )
         wall = time.perf_counter() - begun
     try:
-        return {**json.loads(done.stdout), "wall": wall}
+        return {**json.loads(process.stdout), "wall": wall}
     except ValueError:
-        return {"failed": True, "msg": (done.stdout + done.stderr)[-2000:], "wall": wall}
+        return {"failed": True, "msg": (process.stdout + process.stderr)[-2000:], "wall": wall}
 
 
 def output_of(*command: str, timeout: float = 120) -> str:
-    """Standard output and errors of ``command``; why, where it cannot run."""
+    """Return standard output and errors of ``command``, or the reason if it cannot run."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return done.stdout + done.stderr
+    return process.stdout + process.stderr
 
 
 def seconds_of(work: Callable[[], t.Any]) -> float:
@@ -58,5 +58,5 @@ def seconds_of(work: Callable[[], t.Any]) -> float:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median, smallest and largest of repeated measurements."""
+    """Return median, minimum and maximum of repeated measurements."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}

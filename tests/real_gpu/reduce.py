@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two ranks reduce together with NCCL's log on: ``python reduce.py BYTES`` with RANK, WORLD_SIZE, MASTER_* set.
+"""Run all-reduces between two ranks with NCCL logging: ``python reduce.py BYTES`` with RANK, WORLD_SIZE, MASTER_* set.
 
 Prints ``bus bandwidth GB/s`` (bytes / time x 2 (n - 1) / n) and then ``ready``.
 """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All phases on a node with real GPUs; see ``run.sh``."""
+"""Run all phases on a node with real GPUs; see ``run.sh``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 REPEATS = 9
 TRACE_SECONDS = float(os.environ.get("TRACE_SECONDS", "8"))
 
-#: The module's work without the start of Python: NVML opened, everything read, NVML closed.
+#: Times the module's work without Python's start-up: open NVML, read everything, close NVML.
 INSIDE = """
 import time
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import run
@@ -37,7 +37,7 @@ run(options)
 print(time.perf_counter() - begun)
 """
 
-#: Where the time of that work goes: seconds and calls by function of NVML.
+#: Profiles that work: seconds and number of calls by NVML function.
 PROFILE = """
 import collections, json, time
 import pynvml
@@ -68,7 +68,7 @@ Results = dict[str, t.Any]
 
 
 class Session:
-    """What the phases share: the results so far, where recordings go, how many GPUs there are."""
+    """State shared by the phases: results, directories, facts of the GPUs."""
 
     def __init__(self, out: Path, work: Path) -> None:
         self.out, self.work, self.recordings = out, work, work / "recordings"
@@ -78,11 +78,11 @@ class Session:
         self.build = interconnect.start_build(work)
 
     def phase(self, name: str) -> None:
-        """Run one phase; what it breaks breaks nothing else."""
+        """Run a phase and save the results; an error does not affect other phases."""
         begun = time.monotonic()
         try:
             self.results[name] = PHASES[name](self)
-        except Exception:  # noqa: BLE001 a phase that fails is told, and the others still run
+        except Exception:  # noqa: BLE001 a failed phase is reported and the others still run
             self.results["errors"][name] = traceback.format_exc()
             print(self.results["errors"][name])
         self.results["seconds"][name] = time.monotonic() - begun
@@ -106,21 +106,21 @@ def machine() -> Results:
 
 
 def fields_idle(session: Session) -> Results:
-    found = fields.compare()
-    (session.recordings / "nvidia-smi-idle.xml").write_text(found.pop("document"))
-    return found
+    comparison = fields.compare()
+    (session.recordings / "nvidia-smi-idle.xml").write_text(comparison.pop("document"))
+    return comparison
 
 
 def under_load(session: Session) -> Results:
-    """Fields, PCIe link and throttle reasons while the GPUs are at their power limit."""
+    """Compare fields, PCIe link and throttle reasons while the GPUs are at their power limit."""
     count = session.facts["count"]
     with traces.running("prefill", min(count, 2)):
         time.sleep(5)
-        found = fields.compare()
-        (session.recordings / "nvidia-smi-load.xml").write_text(found.pop("document"))
+        comparison = fields.compare()
+        (session.recordings / "nvidia-smi-load.xml").write_text(comparison.pop("document"))
         capture(session.recordings / "nvml-load")
-        found["sampling"] = sampling()
-    return found
+        comparison["sampling"] = sampling()
+    return comparison
 
 
 def capture(folder: Path) -> str:
@@ -128,17 +128,17 @@ def capture(folder: Path) -> str:
 
 
 def fixtures(session: Session) -> Results:
-    return {"said": capture(session.recordings / "nvml-idle")}
+    return {"output": capture(session.recordings / "nvml-idle")}
 
 
 def copy(session: Session) -> Results:
-    told = output_of(sys.executable, str(HERE / "memory_copy.py"))
-    measured = json.loads(told.strip().splitlines()[-1])
+    output = output_of(sys.executable, str(HERE / "memory_copy.py"))
+    measured = json.loads(output.strip().splitlines()[-1])
     formula = [device["memory_bandwidth"] for device in session.facts["devices"]]
     return {
         "measured": measured,
         "formula": formula,
-        "share": [one["median"] / theory for one, theory in zip(measured, formula, strict=True)],
+        "share": [rate["median"] / theory for rate, theory in zip(measured, formula, strict=True)],
     }
 
 
@@ -152,75 +152,85 @@ def built(session: Session) -> Results:
 
 
 def timing(_session: Session) -> Results:
-    """The module and nvidia-smi by turns, so that both see the same machine."""
+    """Run the module and nvidia-smi alternately, so that both run under the same conditions."""
     module, inside, smi = [], [], []
     for _repeat in range(REPEATS):
         module.append(run_module("gpu_facts", {"backend": "nvml"})["wall"])
         inside.append(float(output_of(sys.executable, "-c", INSIDE)))
         smi.append(seconds_of(lambda: output_of("nvidia-smi", "-q", "-x")))
-    told: Results = {"module": spread(module), "inside": spread(inside), "nvidia_smi": spread(smi)}
-    told["ratio_module"] = told["module"]["median"] / told["nvidia_smi"]["median"]
-    told["ratio_inside"] = told["inside"]["median"] / told["nvidia_smi"]["median"]
-    told["start_of_python"] = spread([seconds_of(lambda: output_of(sys.executable, "-c", "")) for _repeat in range(5)])
-    told["profile"] = json.loads(output_of(sys.executable, "-c", PROFILE).strip().splitlines()[-1])
-    return told
+    figures: Results = {"module": spread(module), "inside": spread(inside), "nvidia_smi": spread(smi)}
+    figures["ratio_module"] = figures["module"]["median"] / figures["nvidia_smi"]["median"]
+    figures["ratio_inside"] = figures["inside"]["median"] / figures["nvidia_smi"]["median"]
+    figures["start_of_python"] = spread(
+        [seconds_of(lambda: output_of(sys.executable, "-c", "")) for _repeat in range(5)]
+    )
+    figures["profile"] = json.loads(output_of(sys.executable, "-c", PROFILE).strip().splitlines()[-1])
+    return figures
 
 
 def sampling(_session: Session | None = None) -> Results:
-    found = {}
+    rates = {}
     for hertz in (10, 20, 50):
-        told = output_of(sys.executable, str(HERE / "sampling.py"), str(1 / hertz), "5")
-        found[str(hertz)] = json.loads(told.strip().splitlines()[-1])
-    return found
+        output = output_of(sys.executable, str(HERE / "sampling.py"), str(1 / hertz), "5")
+        rates[str(hertz)] = json.loads(output.strip().splitlines()[-1])
+    return rates
 
 
 def trace(session: Session) -> Results:
-    """Every load under the sampler, judged as a server of two GPUs and as one of its true size."""
-    found: Results = {"idle": judged(session, "idle", traces.record(3), 2, "nothing runs")}
+    """Record every load with the sampler and judge it as a server with two GPUs."""
+    phase_results: Results = {"idle": judge_recording(session, "idle", traces.record(3), 2, "idle: no load")}
     for name, load in LOADS.items():
         ranks = min(load.ranks, session.facts["count"])
         if ranks < load.ranks:
-            found[name] = {"skipped": f"needs {load.ranks} GPUs"}
+            phase_results[name] = {"skipped": f"needs {load.ranks} GPUs"}
             continue
         try:
             with traces.running(name, ranks) as files:
                 time.sleep(2)
-                taken = traces.record(TRACE_SECONDS)
+                recording = traces.record(TRACE_SECONDS)
                 speed = traces.steps_per_second(files[0])
         except RuntimeError as error:
-            found[name] = {"error": str(error)}
+            phase_results[name] = {"error": str(error)}
             continue
-        found[name] = {"steps_per_second": speed, **judged(session, name, taken, 2, load.label)}
+        phase_results[name] = {"steps_per_second": speed, **judge_recording(session, name, recording, 2, load.label)}
     if session.facts["count"] > 1:
-        label = "another program computes on GPU 1, so GPU 0 waits for it in NCCL"
+        label = "another process computes on GPU 1, so GPU 0 waits for it in NCCL"
         with traces.running("decode", 2) as files, traces.running("one_gpu", 1, {"CUDA_VISIBLE_DEVICES": "1"}):
             time.sleep(2)
-            taken = traces.record(TRACE_SECONDS)
+            recording = traces.record(TRACE_SECONDS)
             speed = traces.steps_per_second(files[0])
-        found["neighbour"] = {"steps_per_second": speed, **judged(session, "neighbour", taken, 2, label)}
-    return found
+        phase_results["neighbour"] = {
+            "steps_per_second": speed,
+            **judge_recording(session, "neighbour", recording, 2, label),
+        }
+    return phase_results
 
 
-def judged(session: Session, name: str, taken: Results, size: int, label: str) -> Results:
-    recorded = {"label": label, "group_size": size, "gpu": session.results["machine"]["gpus"], **traces.columns(taken)}
-    (session.recordings / f"trace-{name}.json").write_text(json.dumps(recorded))
+def judge_recording(session: Session, name: str, recording: Results, size: int, label: str) -> Results:
+    document = {
+        "label": label,
+        "group_size": size,
+        "gpu": session.results["machine"]["gpus"],
+        **traces.columns(recording),
+    }
+    (session.recordings / f"trace-{name}.json").write_text(json.dumps(document))
     facts = run_module("gpu_facts", {"backend": "nvml"})["ansible_facts"]["gpu"]
-    findings = traces.judge(taken, facts, size)
+    findings = traces.judge(recording, facts, size)
     means = {
-        key: [one[key] and round(one[key]["mean"], 1) for one in taken["summary"]]
+        key: [gpu[key] and round(gpu[key]["mean"], 1) for gpu in recording["summary"]]
         for key in ("utilization_gpu", "power_draw", "clocks_sm", "memory_used")
     }
     return {
         "label": label,
         "means": means,
-        "memory_busy": busy_memory(taken),
-        "synchronisation": taken["synchronisation"],
+        "memory_busy": busy_memory(recording),
+        "synchronisation": recording["synchronisation"],
         "findings": findings,
     }
 
 
-def busy_memory(taken: Results) -> list[float]:
-    samples = taken["samples"]
+def busy_memory(recording: Results) -> list[float]:
+    samples = recording["samples"]
     count = len(samples[0]["gpus"])
     return [
         round(sum(s["gpus"][index]["utilization_memory"] or 0 for s in samples) / len(samples), 1)
@@ -231,12 +241,12 @@ def busy_memory(taken: Results) -> list[float]:
 def nccl(session: Session) -> Results:
     count, nvlink = min(session.facts["count"], 2), session.facts["topology"]["nvlink"]
     if count < 2:
-        return {"skipped": "one GPU"}
-    found: Results = {"torch": interconnect.logs_of_torch(count, session.recordings)}
+        return {"skipped": "needs 2 GPUs"}
+    phase_results: Results = {"torch": interconnect.logs_of_torch(count, session.recordings)}
     if interconnect.program(session.work):
-        found["logs"] = interconnect.logs_of_tests(session.work, count, session.recordings)
-        found["module"] = interconnect.module(session.work, count, nvlink)
-    return found
+        phase_results["logs"] = interconnect.logs_of_tests(session.work, count, session.recordings)
+        phase_results["module"] = interconnect.module(session.work, count, nvlink)
+    return phase_results
 
 
 def validated(session: Session) -> Results:
@@ -258,7 +268,7 @@ PHASES: dict[str, t.Callable[[Session], Results]] = {
 
 
 def report(results: Results) -> str:
-    """The readable side of the results."""
+    """Return the results as readable text."""
     lines = [json.dumps(results["machine"])]
     for phase in ("fields", "load"):
         rows = results.get(phase, {}).get("fields", [])
@@ -267,30 +277,32 @@ def report(results: Results) -> str:
             f"\n{phase}: {len(rows)} fields: " + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
         )
         lines += [
-            f"  gpu {row['gpu']} {row['field']}: {row['ours']} / {row['theirs']}: {row['verdict']}"
+            f"  gpu {row['gpu']} {row['field']}: {row['ours']} / {row['nvidia_smi']}: {row['verdict']}"
             for row in rows
             if row["verdict"] != "equal"
         ]
     for key in ("copy", "timing", "sampling"):
         lines.append(f"\n{key}: {json.dumps(results.get(key), indent=1)}")
     lines.append(f"\nsampling under load: {json.dumps(results.get('load', {}).get('sampling'), indent=1)}")
-    for name, one in results.get("trace", {}).items():
-        lines.append(f"\ntrace {name}: {one.get('label')} steps/s {one.get('steps_per_second')}")
-        lines.append(f"  {one.get('means')} memory busy {one.get('memory_busy')} {one.get('synchronisation')}")
-        lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in one.get("findings", ())]
-        lines += [f"  {one[key]}" for key in ("error", "skipped") if key in one]
-    for name, one in results.get("whole", {}).items():
-        lines.append(f"\nwhole {name}: {one['seconds']:.0f} s, {one['headline']}; steps {json.dumps(one['server'])}")
-        lines += [f"  diagnosis {found['id']}: {found['title']}. {found['cause']}" for found in one["diagnoses"]]
-        lines += [f"  {step}: {json.dumps(told)}" for step, told in one["steps"].items()]
-        lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in one["findings"]]
-    reduced = results.get("nccl", {})
-    module = {key: reduced.get("module", {}).get(key) for key in ("bandwidth", "errors", "findings", "msg")}
+    for name, entry in results.get("trace", {}).items():
+        lines.append(f"\ntrace {name}: {entry.get('label')} steps/s {entry.get('steps_per_second')}")
+        lines.append(f"  {entry.get('means')} memory busy {entry.get('memory_busy')} {entry.get('synchronisation')}")
+        lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in entry.get("findings", ())]
+        lines += [f"  {entry[key]}" for key in ("error", "skipped") if key in entry]
+    for name, entry in results.get("whole", {}).items():
+        lines.append(
+            f"\nwhole {name}: {entry['seconds']:.0f} s, {entry['headline']}; steps {json.dumps(entry['server'])}"
+        )
+        lines += [f"  diagnosis {cause['id']}: {cause['title']}. {cause['cause']}" for cause in entry["diagnoses"]]
+        lines += [f"  {step}: {json.dumps(figures)}" for step, figures in entry["steps"].items()]
+        lines += [f"  {item['status']:10} {item['check']}: {item['summary']}" for item in entry["findings"]]
+    nccl_results = results.get("nccl", {})
+    module = {key: nccl_results.get("module", {}).get(key) for key in ("bandwidth", "errors", "findings", "msg")}
     lines.append(f"\nnccl module: {json.dumps(module, indent=1)}")
     for kind in ("torch", "logs"):
-        for name, one in reduced.get(kind, {}).items():
-            said = one.get("bus_bandwidth") or one.get("code")
-            lines.append(f"  {kind} {name}: {said} {one.get('transports')} healthy {one.get('healthy')}")
+        for name, entry in nccl_results.get(kind, {}).items():
+            outcome = entry.get("bus_bandwidth") or entry.get("code")
+            lines.append(f"  {kind} {name}: {outcome} {entry.get('transports')} healthy {entry.get('healthy')}")
     lines.append(f"\nseconds: {results['seconds']}\nerrors: {list(results['errors'])}")
     return "\n".join(lines) + "\n"
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What the collection says of real GPUs, held against nvidia-smi, measured copies, real loads and real NCCL:
+# Compare the collection's results on real GPUs with nvidia-smi, measured copies, real loads and real NCCL:
 #
 #     tests/real_gpu/run.sh OUT [PHASE...]
 #
-# Needs a node with GPUs, a Python with torch, nvidia-ml-py and requests, and ansible-core there or, with what it
-# needs, as wheels in WHEELS. Set NCCL_TESTS to a source tree of NVIDIA's nccl-tests (2.17 or newer) to have
-# all_reduce_perf built with nvcc, or ALL_REDUCE_PERF to the program. Writes OUT/results.json, OUT/report.txt and
+# Needs a node with GPUs and a Python with torch, nvidia-ml-py, requests and ansible-core (or wheels of ansible-core and
+# its dependencies in the directory WHEELS). Set NCCL_TESTS to a source tree of NVIDIA's nccl-tests (2.17 or newer) to
+# build all_reduce_perf with nvcc, or set ALL_REDUCE_PERF to the program. Writes OUT/results.json, OUT/report.txt and
 # OUT/recordings.tar.gz.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$out" "$work/site" "$work/collections/ansible_collections/multigpu"
 ln -s "$PWD" "$work/collections/ansible_collections/multigpu/vllm"
 export PYTHONPATH="$work/collections:$work/site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-# On a machine whose switches serve others too, NVLink multicast stays off unless its owner says otherwise.
+# The NVLink switches may be shared with other users, so NVLink multicast is off by default.
 export NCCL_NVLS_ENABLE="${NCCL_NVLS_ENABLE:-0}" TORCH_SYMM_MEM_DISABLE_MULTICAST="${TORCH_SYMM_MEM_DISABLE_MULTICAST:-1}"
 export NVSHMEM_DISABLE_NVLS="${NVSHMEM_DISABLE_NVLS:-1}"
 python=${PYTHON:-python3}

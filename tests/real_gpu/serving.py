@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server with vLLM's API, scheduling, metrics and log by the emulator, whose every step is real work on GPUs.
+"""A server with the emulator's API, scheduling, metrics and log, whose steps are real work on GPUs.
 
 Started as ``python FOLDER/bin/vllm serve MODEL --port N --tensor-parallel-size M``, where ``bin/vllm`` is a link to
-this file. Each rank is a process of its own, titled as vLLM's. The times of the steps go to ``FOLDER/steps.json`` when
-it ends: what a client measured can be held against them.
+this file. Each rank is a separate process with vLLM's process title. On exit the server writes its step times to
+``FOLDER/steps.json``, for comparison with a client's measurements.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SLOTS, CONTEXT, BATCHED = 32, 1024, 2048
 
 
 def rank_process(rank: int, ranks: int, port: int, channel: Channel) -> None:
-    """One rank: says what it holds, then does what comes through ``channel`` until that closes."""
+    """Run one rank: send its memory use, then run the steps received through ``channel`` until it is closed."""
     set_title(f"VLLM::Worker_TP{rank}" if ranks > 1 else "VLLM::EngineCore", ctypes.CDLL(None))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gpu = torch.cuda.is_available()
@@ -77,7 +77,7 @@ def rank_process(rank: int, ranks: int, port: int, channel: Channel) -> None:
 
 
 class Ranks:
-    """The processes of all ranks, which take every step together."""
+    """Processes of all ranks, which run every step together."""
 
     def __init__(self, count: int) -> None:
         with socket.socket() as probe:
@@ -86,20 +86,20 @@ class Ranks:
         context = multiprocessing.get_context("spawn")
         self._channels, self._processes = [], []
         for rank in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=rank_process, args=(rank, count, port, theirs), daemon=True)
+            channel, rank_channel = context.Pipe()
+            process = context.Process(target=rank_process, args=(rank, count, port, rank_channel), daemon=True)
             process.start()
-            theirs.close()
-            self._channels.append(ours)
+            rank_channel.close()
+            self._channels.append(channel)
             self._processes.append(process)
-        self.holds: list[dict[str, int]] = [channel.recv() for channel in self._channels]
+        self.memory: list[dict[str, int]] = [channel.recv() for channel in self._channels]
 
     @property
     def pids(self) -> list[int]:
         return [int(process.pid or 0) for process in self._processes]
 
     def step(self, prefill: list[tuple[int, int, int]], decode: tuple[list[int], list[int]] | None) -> float:
-        """Prompt parts ``(slot, tokens, start)``, then a token for each of ``(slots, positions)``: its seconds."""
+        """Compute prompt parts ``(slot, tokens, start)``, decode ``(slots, positions)``; return the decode seconds."""
         for channel in self._channels:
             channel.send((prefill, decode))
         return max(channel.recv() for channel in self._channels)
@@ -113,14 +113,14 @@ class Ranks:
 
 
 class GpuEngine(Engine):
-    """The emulator's engine with ranks in the place of its clock."""
+    """The emulator's engine with real ranks in place of the speed model."""
 
     def __init__(self, ranks: Ranks, metrics: Metrics) -> None:
         super().__init__(_no_speed, metrics, SLOTS, BATCHED, SLOTS * CONTEXT)
         self._ranks = ranks
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._slots: dict[Sequence, int] = {}
-        #: Batch size -> seconds of each of its steps that computed no prompt.
+        #: Batch size -> seconds of each decode step without prefill.
         self.steps: dict[int, list[float]] = {}
 
     async def _perform(self, clock: float, decoding: list[Sequence], prefill: list[tuple[Sequence, int]]) -> float:
@@ -143,7 +143,7 @@ class GpuEngine(Engine):
 
 
 def _no_speed() -> Any:
-    raise NotImplementedError("the ranks set the pace")
+    raise NotImplementedError("the ranks determine the speed")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -157,15 +157,17 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 
 
 def boot(log: Log, options: argparse.Namespace, ranks: Ranks) -> None:
-    """The lines of a start, with this server's own figures. What NCCL says it has written itself."""
-    weights, cache = max(held["weights"] for held in ranks.holds), max(held["cache"] for held in ranks.holds)
+    """Write the boot lines with this server's values. NCCL writes its own lines."""
+    weights, cache = (max(used[kind] for used in ranks.memory) for kind in ("weights", "cache"))
     size = options.tensor_parallel_size
-    given = {"model_tag": options.model, "host": options.host, "port": options.port, "tensor_parallel_size": size}
+    arguments = {"model_tag": options.model, "host": options.host, "port": options.port, "tensor_parallel_size": size}
     facts = {
         "version": VERSION,
         "model": options.model,
         "served_model_name": options.model,
-        "non_default_args": {key: value for key, value in given.items() if key != "tensor_parallel_size" or size > 1},
+        "non_default_args": {
+            key: value for key, value in arguments.items() if key != "tensor_parallel_size" or size > 1
+        },
         "max_model_len": CONTEXT,
         "max_model_len_grouped": f"{CONTEXT:,}",
         "max_num_batched_tokens": BATCHED,
@@ -185,8 +187,8 @@ def boot(log: Log, options: argparse.Namespace, ranks: Ranks) -> None:
         "api_pid": os.getpid(),
     }
     template = (ROOT / f"roles/simulated_node/files/simulator/data/versions/boot-{VERSION}.log").read_text("utf-8")
-    own = template.replace("torch.float16", "torch.bfloat16").replace("quantization=awq_marlin", "quantization=None")
-    log.boot([line for line in own.splitlines() if "awq" not in line and line != "%nccl"], facts)
+    lines = template.replace("torch.float16", "torch.bfloat16").replace("quantization=awq_marlin", "quantization=None")
+    log.boot([line for line in lines.splitlines() if "awq" not in line and line != "%nccl"], facts)
 
 
 async def serve(options: argparse.Namespace, ranks: Ranks, vocabulary: int, folder: Path) -> None:

