@@ -83,7 +83,7 @@ class Fleet:
         return [f"node{number:03}" for number in range(1, hosts + 1)]
 
     def inventory(self, hosts: int) -> Path:
-        """Write an inventory of ``hosts`` names for one address, each with its own control path and so connection."""
+        """Write an inventory of ``hosts`` names for one address, each with a separate connection (control path)."""
         variables = {
             "ansible_host": "127.0.0.1",
             "ansible_port": self.port,
@@ -318,7 +318,7 @@ def show(hosts: int, figures: common.Figures) -> None:
 
 
 def growth(report: dict[str, common.Figures]) -> common.Figures:
-    """Return the growth of the run time divided by the growth of the fleet, from the smallest fleet on; 1 is linear."""
+    """Return the growth of the run time relative to that of the fleet, compared with the smallest; 1 is linear."""
     smallest = min(report, key=int)
     return {
         hosts: {

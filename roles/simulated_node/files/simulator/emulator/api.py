@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import typing as t
@@ -88,8 +89,8 @@ class Api:
                 connection.respond(Response(error.status, _json(error.body)))
             except (AttributeError, IndexError, KeyError, TypeError, ValueError):
                 # A field of an unexpected type that the checks above miss; vLLM's models would name it.
-                error = ApiError("1 validation error", "body", 400, "Bad Request")
-                connection.respond(Response(error.status, _json(error.body)))
+                invalid = ApiError("1 validation error", "body", 400, "Bad Request")
+                connection.respond(Response(invalid.status, _json(invalid.body)))
 
     def _authorised(self, request: Request) -> bool:
         key = self.server.api_key
@@ -219,16 +220,8 @@ class Api:
         for number, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
             for choice in range(sampling.n):
                 tokens, reason = _length(prompt, choice, limit, sampling)
-                index = number * sampling.n + choice
-                sequences.append(
-                    Sequence(
-                        len(prompt),
-                        tokens,
-                        reason,
-                        # The default argument binds the current index.
-                        lambda position, done, index=index: completion.token(index, position, done),
-                    )
-                )
+                deliver = functools.partial(completion.token, number * sampling.n + choice)
+                sequences.append(Sequence(len(prompt), tokens, reason, deliver))
         connection.on_close = lambda: self.engine.abort(sequences)
         for sequence in sequences:
             self.engine.submit(sequence)

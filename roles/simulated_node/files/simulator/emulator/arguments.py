@@ -91,15 +91,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _dashes(argument: str) -> str:
-    """``--max_model_len=1`` as ``--max-model-len=1``, which vLLM accepts too."""
+    """Replace underscores in an option name: ``--max_model_len=1`` becomes ``--max-model-len=1``, as in vLLM."""
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument.partition("=")
     return name.replace("_", "-") + equals + value
 
 
-def refusal(options: argparse.Namespace, heads: int, gpus: int) -> str | None:
-    """Why the engine does not start with this tensor-parallel size, or ``None``."""
+def rejection_reason(options: argparse.Namespace, heads: int, gpus: int) -> str | None:
+    """Return the reason why the engine rejects this tensor-parallel size, or None if it starts."""
     size = options.tensor_parallel_size
     if heads % size:
         return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({size})."
@@ -113,7 +113,7 @@ def refusal(options: argparse.Namespace, heads: int, gpus: int) -> str | None:
 
 
 def traceback(reason: str) -> str:
-    """What the server prints before it exits with status 1."""
+    """Return the traceback that the server prints before it exits with status 1."""
     return (
         "Traceback (most recent call last):\n"
         '  File "/opt/vllm/bin/vllm", line 8, in <module>\n'

@@ -137,7 +137,7 @@ class Node:
         self.log.boot(template, facts, until)
         self.log.boot(self.scenario.then, facts)
 
-    def refuse(self, reason: str) -> None:
+    def write_rejection(self, reason: str) -> None:
         """Write the log of a server that rejects its configuration."""
         template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
         self.log.boot(template, self.facts(), until="configured")
@@ -227,8 +227,13 @@ class Node:
             asyncio.create_task(work)
             for work in (engine.run(), _tick(boards, engine), self._statistics(engine, metrics))
         ]
+
+        def stop_on_error(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                stopped.set()
+
         for task in tasks:
-            task.add_done_callback(lambda done: done.cancelled() or done.exception() is None or stopped.set())
+            task.add_done_callback(stop_on_error)
         await stopped.wait()
         self.log.api("INFO", "launcher.py:112", "[shutdown] API server: shutdown triggered")
         listener.close()
@@ -289,9 +294,9 @@ def main(argv: list[str], directory: pathlib.Path) -> int:
     options = arguments.parse(argv)
     node = Node(directory, options)
     scenario = node.scenario
-    reason = arguments.refusal(options, scenario.model.heads, scenario.gpu_count)
+    reason = arguments.rejection_reason(options, scenario.model.heads, scenario.gpu_count)
     if reason:
-        node.refuse(reason)
+        node.write_rejection(reason)
         return 1
     if scenario.behaviour == "exit":
         node.boot(until=scenario.boot_until)

@@ -62,8 +62,8 @@ class Tokenizer:
         word = _WORD.fullmatch(piece)
         if word:
             syllables = [_SYLLABLE_NUMBERS[word[1][at : at + 2]] for at in range(0, len(word[1]), 2)]
-            offset = sum(_N**power for power in range(1, len(syllables)))
-            place = offset + sum(digit * _N**power for power, digit in enumerate(syllables))
+            place: int = sum(_N**power for power in range(1, len(syllables)))
+            place += sum(digit * _N**power for power, digit in enumerate(syllables))
             if place < self._words:
                 return FIRST_WORD + place
         if len(piece.encode()) == 1:
