@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # benchmarks/bench.sh ours|peers [NAME...] runs the benchmarks of a group, or only the named ones, one after the other.
 # It writes the figures to .cache/bench and the tables to docs/benchmarks.md. Set RUNS=1 for a quick run.
 set -euo pipefail
@@ -30,7 +33,7 @@ case ${1:-} in
         names=(peers http)
         ;;
     *)
-        sed -n '2,3s/^# //p' "$0"
+        sed -n '5,6s/^# //p' "$0"
         exit 1
         ;;
 esac

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Install the load tools for bench_peers.py, each in a separate virtual environment under .cache (11 GB).
 # vLLM is the installation of `make test-vllm`; all tools use the tokenizer of its small model.
 set -euo pipefail

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Compare the collection's results on real GPUs with nvidia-smi, measured copies, real loads and real NCCL:
 #
 #     tests/real_gpu/run.sh OUT [PHASE...]
