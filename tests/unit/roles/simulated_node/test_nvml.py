@@ -171,7 +171,7 @@ import time
 deadline = time.monotonic() + 30
 while True:
     {FACTS.replace(chr(10), chr(10) + "    ")}
-    if result[0]["utilization"] > 80 or time.monotonic() > deadline:
+    if min(result[0]["utilization"], result[1]["utilization"]) > 80 or time.monotonic() > deadline:
         break
     n.nvmlShutdown()
     time.sleep(0.05)
