@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # ansible-test over a copy of the tree, because it insists on a real path that ends in ansible_collections/multigpu/vllm.
 # Arguments go to ansible-test: scripts/ansible_test.sh sanity --test pylint plugins/modules/gpu_facts.py
 set -euo pipefail

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Brings the collections that galaxy.yml depends on into .venv. Users have them from Galaxy; the checks take them from
 # PyPI's package "ansible", which carries the same trees, so that one package index is all that they need.
 set -euo pipefail

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Runs ansible-lint with the strictest profile (it includes yamllint), ruff, mypy --strict over plugins/, and the lint
 # of antsibull-docs over the documentation of all plugins and roles.
 set -euo pipefail

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Runs the Molecule scenarios over SSH hosts on this machine, each an sshd on a loopback address, without containers.
 #   default: validation of three simulated nodes; without sshd they are reached by the local connection
 #   gpu_host: the role on nine hosts with faked commands; needs root, sshd and mount namespaces

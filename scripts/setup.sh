@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Makes .venv with the pinned requirements and the collection importable under its name.
 # Does nothing when that is already so. PYTHON=/path/to/python3.x chooses the interpreter.
 set -euo pipefail

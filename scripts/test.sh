@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Runs make targets, all of them even when one fails, and sums up.
 # Each argument is a stage; stages follow each other. In a stage lanes, separated by "+", run side by side, and the
 # targets of a lane, separated by ",", one after the other: scripts/test.sh sanity,lint+unit scenarios

@@ -1,3 +1,6 @@
+// Copyright (c) 2026, multigpu.vllm maintainers
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
 // Opens HTML reports in Chromium as people do (wide, on a phone, dark, on paper) and fails on anything that
 // is wrong there: a request, an error on the console, a page wider than the screen, an accessibility violation.
 // Usage: node check.mjs [--pictures DIR] REPORT.html...

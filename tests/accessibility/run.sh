@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Looks at HTML reports as people do, in Chromium: wide, dark, on a phone; offline, with axe-core as the judge of
 # accessibility. REPORTS are files to look at; without any, pages of every kind of node are made.
 # --pictures DIR keeps screenshots and a PDF. CHROMIUM names another browser.
