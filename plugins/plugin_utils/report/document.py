@@ -31,11 +31,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ME
 
 SCHEMA_VERSION: t.Final = "1.0"
 
-#: Seconds per row of the utilisation timeline; rows get wider if the load is longer than ``ROWS`` of them.
+#: Seconds per row of the utilisation timeline, longer if the load does not fit into ``ROWS`` rows, and the row limit.
 INTERVAL: t.Final = 1.0
 ROWS: t.Final = 120
 
-#: Log lines about NCCL that the report quotes.
+#: Largest number of log lines in the report of a node.
 LINES: t.Final = 20
 
 #: Latencies of a load step in the report.
@@ -43,7 +43,7 @@ _LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
 
 
 def exceeds(status: str, fail_on: str) -> bool:
-    """Return whether ``status`` fails the run; ``fail_on`` is ``fail``, ``warn`` or ``never``."""
+    """Return whether ``status`` fails the run, given ``fail_on``: ``fail``, ``warn`` or ``never``."""
     if fail_on == "never":
         return False
     return SEVERITY.index(Status(status)) >= SEVERITY.index(Status(fail_on))
@@ -233,8 +233,10 @@ def _rounded(value: float | None) -> float | None:
 
 def lost_document(reason: str) -> dict[str, t.Any]:
     """Build the entry of a node without any result."""
-    lost: t.Any = {key: Measurement(module, reason=reason, unreachable=True) for key, module in MEASUREMENTS.items()}
-    node = NodeFacts("", **lost)
+    readings: t.Any = {
+        key: Measurement(module, reason=reason, unreachable=True) for key, module in MEASUREMENTS.items()
+    }
+    node = NodeFacts("", **readings)
     return node_document(node, judge.judge(node))
 
 
@@ -246,11 +248,11 @@ def report_document(
 ) -> dict[str, t.Any]:
     """Build the report. ``hosts`` maps every host of the play to its node document, or None if it has none.
 
-    ``run`` (time, versions, options) is copied. ``secrets`` are masked everywhere; of a mapping such as an environment,
-    the values whose names mark them as secret.
+    ``run`` is the ``run`` section. ``secrets`` are masked everywhere. A mapping among them, such as an environment,
+    contributes the values whose names mark them as secret.
     """
     nodes = {
-        name: dict(data) if data else lost_document("no result: the run stopped on this node before it was judged")
+        name: dict(data) if data else lost_document("no result: the run stopped before this node was evaluated")
         for name, data in hosts.items()
     }
     fleet_findings = fleet.evaluate(nodes)

@@ -27,12 +27,12 @@ def dollars(amount: float) -> str:
 
 def cost(price: t.Mapping[str, t.Any]) -> list[str]:
     """Return the cost of a node or fleet as phrases: per hour, per million output tokens, for idle GPUs."""
-    words = [f"{price['hourly_price']:.2f} USD/h"]
+    phrases = [f"{price['hourly_price']:.2f} USD/h"]
     if price["per_million_output_tokens"] is not None:
-        words.append(f"{dollars(price['per_million_output_tokens'])} USD per 1M output tokens")
+        phrases.append(f"{dollars(price['per_million_output_tokens'])} USD per 1M output tokens")
     if price["idle_hourly"]:
-        words.append(f"{price['idle_hourly']:.2f} USD/h of it for idle GPUs")
-    return words
+        phrases.append(f"{price['idle_hourly']:.2f} USD/h of that for idle GPUs")
+    return phrases
 
 
 def cell(value: t.Any) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write report files, complete or not at all."""
+"""Write report files atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``text`` in one step, creating its directory if necessary.
+    """Replace ``path`` with ``text`` in one step, creating its directory if necessary.
 
     :raises OSError: if the directory cannot be created or written.
     """
@@ -21,7 +21,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def write_error(directory: Path) -> str | None:
-    """Create ``directory`` if it is missing and return why no file can be written there, or None if one can."""
+    """Create ``directory`` if necessary and return why no file can be written there, or None if it is writable."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

@@ -46,7 +46,7 @@ DEFAULT: t.Final = ("json", "text", "html")
 
 
 def errors(names: Iterable[str]) -> list[str]:
-    """Return one sentence per format that cannot be written here; empty if all can."""
+    """Return one sentence per format that is unknown or whose Python package is missing."""
     return [error for name in names if (error := _error(name))]
 
 
@@ -57,7 +57,7 @@ def _error(name: str) -> str | None:
     if chosen.module is None or importlib.util.find_spec(chosen.module) is not None:
         return None
     package = chosen.package
-    return f"report format {name} needs the Python package {package} where Ansible runs: pip install {package}"
+    return f"report format {name} needs the Python package {package} on the control node: pip install {package}"
 
 
 def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:

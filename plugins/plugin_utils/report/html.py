@@ -43,7 +43,7 @@ _WORDS: t.Final = {"pass": "pass", "warn": "warning", "fail": "fail", "not_teste
 
 def report_html(document: Document) -> str:
     """Render the page."""
-    names = tables.by_trouble(document)
+    names = tables.worst_first(document)
     nodes = [_node(number, name, document, len(names)) for number, name in enumerate(names, start=1)]
     return (
         _environment()
@@ -72,7 +72,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         cell=figures.cell,
         cost=figures.cost,
-        makers=tables.load_makers,
+        load_sources=tables.load_sources,
         gib=lambda size: f"{size / units.GIB:.1f}",
         ms=lambda seconds: "-" if seconds is None else figures.milliseconds(seconds),
         plain=figures.plain,

@@ -34,7 +34,7 @@ def report_junit(document: Document) -> str:
     from junitparser import JUnitXml
 
     report = JUnitXml("multigpu.vllm")
-    for name in tables.by_trouble(document):
+    for name in tables.worst_first(document):
         report.add_testsuite(_node_suite(name, document))
     report.add_testsuite(_suite("fleet", document, list(_cases("fleet", document["fleet"]["findings"]))))
     file = io.BytesIO()

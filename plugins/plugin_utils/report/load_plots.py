@@ -116,17 +116,17 @@ def load_groups(load: Sequence[plot.Document]) -> list[Group]:
         step for step in load if not step["skipped"] and not step["void"] and step["output_throughput"] is not None
     ]
     groups = (
-        _group(steps, "prompt size", "prompt tokens", "prompt_tokens", "concurrency", _streams),
-        _group(steps, "concurrency", "streams", "concurrency", "prompt_tokens", _prompts),
+        _group(steps, "prompt size", "prompt tokens", "prompt_tokens", "concurrency", _stream_label),
+        _group(steps, "concurrency", "streams", "concurrency", "prompt_tokens", _prompt_label),
     )
     return [group for group in groups if group is not None]
 
 
-def _streams(count: int) -> str:
+def _stream_label(count: int) -> str:
     return f"{count} stream{'' if count == 1 else 's'}"
 
 
-def _prompts(tokens: int) -> str:
+def _prompt_label(tokens: int) -> str:
     return f"prompts of {tokens:,} tokens"
 
 
@@ -155,8 +155,8 @@ def _panel(
     }
     if not any(values.values()):
         return None
-    wanted = {x: step["expectation"].get(metric.key) for points in lines.values() for x, step in points.items()}
-    expected = {x: data for x, data in sorted(wanted.items()) if data is not None}
+    expectations = {x: step["expectation"].get(metric.key) for points in lines.values() for x, step in points.items()}
+    expected = {x: data for x, data in sorted(expectations.items()) if data is not None}
     x_at = _log_axis([x for points in lines.values() for x in points])
     top = _top(metric, values.values(), expected.values())
     step = plot.nice_step(top, 4)
@@ -190,7 +190,7 @@ def _panel(
 
 
 def _log_axis(values: Iterable[int]) -> dict[int, float]:
-    """Return positions in per cent on a logarithmic axis, because sizes and streams are usually doubled."""
+    """Return positions in per cent on a logarithmic axis, because steps usually double prompts or streams."""
     positions = sorted(set(values))
     low, high = math.log(max(positions[0], 1)), math.log(max(positions[-1], 2))
     room = 100 - 2 * _MARGIN

@@ -48,4 +48,5 @@ def path(points: Iterable[tuple[float, float]]) -> str:
 
 
 def area(upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]]) -> str:
+    """Return a closed SVG path between two lines of points ``(x, y from the bottom)``."""
     return path([*upper, *reversed(lower)]) + "Z"

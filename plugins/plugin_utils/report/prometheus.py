@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render verdicts and figures of the last run as Prometheus metrics for node_exporter's textfile collector.
+"""Render the statuses and figures of the last run as Prometheus metrics for node_exporter's textfile collector.
 
 Needs prometheus-client, which is imported only if this format is requested. Names and units follow
 https://prometheus.io/docs/practices/naming/.
@@ -53,7 +53,7 @@ def report_prometheus(document: Document) -> str:
 
     metrics = _Metrics()
     moment = datetime.datetime.fromisoformat(document["run"]["time"]).timestamp()
-    metrics.set("timestamp_seconds", "When the validation ran", moment)
+    metrics.set("timestamp_seconds", "Unix time of the validation run", moment)
     for name, node in document["hosts"].items():
         _verdicts(metrics, name, node)
         _speeds(metrics, name, node)
@@ -65,14 +65,20 @@ def report_prometheus(document: Document) -> str:
 def _verdicts(metrics: _Metrics, name: str, node: Document) -> None:
     for status in Status:
         value = float(node["status"] == status.value)
-        metrics.set("node_status", "1 for the verdict of the node", value, node=name, status=status.value)
+        metrics.set(
+            "node_status",
+            "1 for the status of the node, 0 for every other status",
+            value,
+            node=name,
+            status=status.value,
+        )
     by_check: dict[str, list[str]] = {}
     for section in node["sections"]:
         for finding in section["findings"]:
             by_check.setdefault(finding["check"], []).append(finding["status"])
     for check, statuses in by_check.items():
         labels = {"node": name, "area": check.partition(".")[0], "check": check, "status": worst(statuses).value}
-        metrics.set("check_status", "1 for the verdict of the check, in label status", 1.0, **labels)
+        metrics.set("check_status", "Always 1; the label status has the status of the check", 1.0, **labels)
 
 
 def _speeds(metrics: _Metrics, name: str, node: Document) -> None:
@@ -95,21 +101,25 @@ def _speeds(metrics: _Metrics, name: str, node: Document) -> None:
 
 def _costs(metrics: _Metrics, name: str, node: Document) -> None:
     price = node["facts"]["cost"] or dict.fromkeys(("hourly_price", "per_million_output_tokens", "idle_hourly"))
-    metrics.set("hourly_price_dollars", "Price of the node by the hour", price["hourly_price"], node=name)
-    metrics.set("idle_hourly_price_dollars", "Part of it for idle GPUs", price["idle_hourly"], node=name)
+    metrics.set("hourly_price_dollars", "Price of the node per hour", price["hourly_price"], node=name)
+    metrics.set(
+        "idle_hourly_price_dollars", "Price of the idle GPUs of the node per hour", price["idle_hourly"], node=name
+    )
     token_price = price["per_million_output_tokens"]
-    metrics.set("million_output_tokens_dollars", "Price of a million output tokens under load", token_price, node=name)
+    metrics.set(
+        "million_output_tokens_dollars", "Price of one million output tokens under load", token_price, node=name
+    )
 
 
 def _gpus(metrics: _Metrics, name: str, node: Document) -> None:
     gpus = node["facts"]["gpus"]
-    metrics.set("gpus", "GPUs that the driver shows", gpus["count"], node=name)
+    metrics.set("gpus", "GPUs that the driver reports", gpus["count"], node=name)
     metrics.set("expected_gpus", "GPUs that the plan promises", gpus["expected_count"], node=name)
     for gpu in node["memory"]:
         labels = {"node": name, "gpu": str(gpu["index"])}
         metrics.set("gpu_memory_used_bytes", "GPU memory in use under load", gpu["used"], **labels)
-        metrics.set("gpu_memory_total_bytes", "GPU memory", gpu["total"], **labels)
+        metrics.set("gpu_memory_total_bytes", "GPU memory in total", gpu["total"], **labels)
     utilisation = node["utilisation"] or {"gpus": (), "mean": ()}
     for index, mean in zip(utilisation["gpus"], utilisation["mean"], strict=True):
         share = None if mean is None else mean / 100
-        metrics.set("gpu_utilization_ratio", "Mean utilisation under load", share, node=name, gpu=str(index))
+        metrics.set("gpu_utilization_ratio", "Mean GPU utilisation under load", share, node=name, gpu=str(index))

@@ -12,19 +12,19 @@ from urllib.parse import quote
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_text, mask_value
 
-#: Keys whose values are fixed words of the schema; a password like "pass" must not break the document.
-_OWN: t.Final = frozenset({"schema_version", "status", "check", "area", "time"})
+#: Keys whose values the schema defines; a password such as "pass" must not break the document.
+_SCHEMA_KEYS: t.Final = frozenset({"schema_version", "status", "check", "area", "time"})
 
 
-def known_secrets(given: Iterable[t.Any]) -> list[str]:
-    """Return the texts to mask, longest first: plain texts, and values of a mapping with a secret name."""
+def known_secrets(sources: Iterable[t.Any]) -> list[str]:
+    """Return the texts to mask, longest first: plain texts, and those values of a mapping whose name marks a secret."""
     texts: set[str] = set()
-    for item in given:
+    for item in sources:
         if isinstance(item, Mapping):
             texts |= {str(value) for name, value in item.items() if value and mask_value(value, str(name)) == MASK}
         elif item:
             texts.add(str(item))
-    # Also in the spelling of a URL or of JSON.
+    # Secrets also occur URL-encoded and escaped as in JSON.
     forms = {form for text in texts for form in (text, quote(text, safe=""), json.dumps(text)[1:-1])}
     return sorted(forms, key=len, reverse=True)
 
@@ -36,7 +36,7 @@ def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
     if isinstance(value, (list, tuple)):
         masked = mask_value(list(value), name)
         return masked if masked == MASK else [redact(item, secrets) for item in value]
-    if not isinstance(value, str) or name in _OWN:
+    if not isinstance(value, str) or name in _SCHEMA_KEYS:
         return value
     for secret in secrets:
         value = value.replace(secret, MASK)

@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expecta
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, expected_speed
 
-#: The finding performance.roofline has the formula and its terms.
+#: Short names; the finding performance.roofline has the formula and its terms.
 _SOURCES: t.Final = {"table": "reference table", "roofline": "roofline", "history": "this node's usual speed"}
 
 Step = Mapping[str, t.Any]
@@ -23,13 +23,16 @@ Expected = dict[str, t.Any]
 def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
     """Return the expectations of ``output_throughput`` (tokens/s) and ``itl`` (seconds), null if there is none.
 
-    Only steps with one stream and no other clients have one: there is no formula here for several streams.
+    Only steps with one stream and no other clients have one, because the formulas do not cover several streams.
     """
     alone = step.get("concurrency") == 1 and not step.get("skipped") and not expectation.shared(step)
-    return {"output_throughput": _given(node) if alone else None, "itl": _decoding(node, step) if alone else None}
+    return {
+        "output_throughput": _user_expectation(node) if alone else None,
+        "itl": _hardware_expectation(node, step) if alone else None,
+    }
 
 
-def _given(node: NodeFacts) -> Expected | None:
+def _user_expectation(node: NodeFacts) -> Expected | None:
     """Return the user's expectation, as rules/performance.py judges it."""
     speed = node.options.expected_throughput
     if speed is None:
@@ -42,7 +45,7 @@ def _given(node: NodeFacts) -> Expected | None:
     }
 
 
-def _decoding(node: NodeFacts, step: Step) -> Expected | None:
+def _hardware_expectation(node: NodeFacts, step: Step) -> Expected | None:
     """Return the hardware's expectation, as rules/expectation.py judges it, as speed (tokens/s) and gap (seconds)."""
     if not node.gpu.taken:
         return None

@@ -28,7 +28,7 @@ _CONTROLS: t.Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` without line ends and terminal control characters, because much of it comes from nodes."""
+    """Return ``text`` without line breaks and terminal control characters, because much of it comes from nodes."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
@@ -60,6 +60,7 @@ class Style:
         return text[: max(0, width - len(self.ellipsis))].rstrip(" ,;:") + self.ellipsis
 
     def clean(self, text: str) -> str:
+        """Return ``text`` with characters that the output cannot show replaced by ``?``."""
         return text.encode("ascii", "replace").decode() if self.ascii_only else text
 
     def wrap(self, text: str, first: str, rest: str | None = None, width: int = WIDTH) -> list[str]:
@@ -77,6 +78,7 @@ class Style:
         ) or [first.rstrip()]
 
     def mark(self, status: str) -> str:
+        """Return the coloured symbol of a status."""
         return self.paint(self.symbols[status], status)
 
     def gauge(self, share: float | None, width: int) -> str:

@@ -29,7 +29,7 @@ _ROWS: t.Final = 10
 _COLUMNS: t.Final = 8
 
 
-def by_trouble(document: Document) -> list[str]:
+def worst_first(document: Document) -> list[str]:
     """Return node names, worst first: by verdict, then by the number of problems, then by name."""
 
     def key(name: str) -> tuple[int, int, str]:
@@ -41,13 +41,13 @@ def by_trouble(document: Document) -> list[str]:
 
 def wrong(node: Document) -> list[dict[str, t.Any]]:
     """Return the findings of a node that fail or warn, failures first, otherwise in the order of the sections."""
-    found = [
+    problems = [
         finding
         for section in node["sections"]
         for finding in section["findings"]
         if finding["status"] in ("fail", "warn")
     ]
-    return sorted(found, key=lambda finding: finding["status"] != "fail")
+    return sorted(problems, key=lambda finding: finding["status"] != "fail")
 
 
 def fleet(document: Document, style: Style) -> Iterator[str]:
@@ -61,7 +61,7 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
         document["summary"]["status"],
     )
     yield style.heavy * WIDTH
-    names = by_trouble(document)
+    names = worst_first(document)
     width = min(max([len("node"), *map(len, names)]), 20)
     verdict = max([len("verdict"), *(len(WORDS[node["status"]]) for node in document["hosts"].values())])
     yield f"   {'node':<{width}}  {'verdict':<{verdict}}  GPUs   TP    tok/s  what is wrong"
@@ -113,11 +113,11 @@ def topology(node: Document, style: Style) -> Iterator[str]:
 def nccl(node: Document, style: Style) -> Iterator[str]:
     """Yield NCCL's version, the transports and the relevant log lines."""
     facts = node["facts"]["nccl"]
-    said = [f"NCCL {facts['version']}"] if facts["version"] else []
+    parts = [f"NCCL {facts['version']}"] if facts["version"] else []
     kinds = {kind.removeprefix("transport_").replace("_", " "): count for kind, count in facts["transports"].items()}
-    said += [f"{count} {style.times} {kind}" for kind, count in kinds.items()]
-    if said:
-        yield from style.wrap(style.dot.join(said), _INDENT)
+    parts += [f"{count} {style.times} {kind}" for kind, count in kinds.items()]
+    if parts:
+        yield from style.wrap(style.dot.join(parts), _INDENT)
     for line in facts["lines"]:
         place = f"line {line['line']}: " if line["line"] else ""
         yield from style.wrap(f"{place}{line['text']}", _INDENT, f"{_INDENT}  ")
@@ -125,8 +125,8 @@ def nccl(node: Document, style: Style) -> Iterator[str]:
 
 def settings(node: Document, style: Style) -> Iterator[str]:
     """Yield arguments and environment of the running server."""
-    found = node["facts"]["configuration"]
-    for title, values in (("Arguments", found["arguments"]), ("Environment", found["environment"])):
+    configuration = node["facts"]["configuration"]
+    for title, values in (("Arguments", configuration["arguments"]), ("Environment", configuration["environment"])):
         for number, (key, value) in enumerate((values or {}).items()):
             head = f"{_INDENT}{'' if number else title:<12}"
             yield from style.wrap(f"{key}: {plain(value)}", head, " " * (len(head) + 2))
@@ -168,22 +168,22 @@ def load(node: Document, style: Style) -> Iterator[str]:
             f"  {_ms(itl.get('p50')):>8} {_ms(itl.get('p95')):>7} {cell(step['failed']):>6}"
         )
     yield f"{_INDENT}TTFT and ITL in milliseconds" + (
-        "; ? = limited by the load client, not valid" if any(step["void"] for step in steps) else ""
+        "; ?: not valid, limited by the load client" if any(step["void"] for step in steps) else ""
     )
-    for line in load_makers(steps):
+    for line in load_sources(steps):
         yield from style.wrap(line, _INDENT)
 
 
-def load_makers(steps: Sequence[Document]) -> list[str]:
+def load_sources(steps: Sequence[Document]) -> list[str]:
     """Return which load hosts ran which steps; empty if the node ran the load itself."""
-    made: dict[str, list[str]] = {}
+    steps_by_source: dict[str, list[str]] = {}
     for step in steps:
         parts = step["load_hosts"]
         alone = len(parts) == 1
-        words = ", ".join(part["host"] if alone else f"{part['host']} ({_load_part(part)})" for part in parts)
-        if words:
-            made.setdefault(words, []).append(str(step["name"]))
-    return [f"{', '.join(names)}: load from {words}" for words, names in made.items()]
+        source = ", ".join(part["host"] if alone else f"{part['host']} ({_load_part(part)})" for part in parts)
+        if source:
+            steps_by_source.setdefault(source, []).append(str(step["name"]))
+    return [f"{', '.join(names)}: load from {source}" for source, names in steps_by_source.items()]
 
 
 def _load_part(part: Document) -> str:
@@ -208,7 +208,7 @@ def utilisation(node: Document, style: Style) -> Iterator[str]:
         yield _utilisation_row(f"{row['time']:.0f} s", row["utilization_gpu"], len(shown), style)
     yield _utilisation_row("mean", data["mean"], len(shown), style)
     if hidden:
-        yield f"{_INDENT}and {hidden} GPUs more, in the average"
+        yield f"{_INDENT}and {hidden} more GPU{'s' if hidden != 1 else ''}, included in the average"
 
 
 def _utilisation_row(label: str, values: Sequence[float | None], shown: int, style: Style) -> str:

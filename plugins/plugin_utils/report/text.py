@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the text report: per node seven sections with one line per check, then causes and fixes."""
+"""Render the text report: for each node, seven sections with one line per check, then causes and fixes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Node = Mapping[str, t.Any]
 Finding = Mapping[str, t.Any]
 
 _TITLE: t.Final = max(len(check.title) for check in CHECKS.values()) + 1
-#: Longer units are left to the summary.
+#: Longer units are omitted, because the summary has them.
 _SHORT_UNIT: t.Final = 6
 
 
@@ -25,7 +25,7 @@ def report_text(document: Mapping[str, t.Any], style: Style = UNICODE) -> str:
     lines = [
         *tables.fleet(document, style),
         "",
-        *(line for name in tables.by_trouble(document) for line in node_lines(name, document["hosts"][name], style)),
+        *(line for name in tables.worst_first(document) for line in node_lines(name, document["hosts"][name], style)),
         *_footer(document, style),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -147,8 +147,8 @@ def _footer(document: Mapping[str, t.Any], style: Style) -> list[str]:
         style.rule * WIDTH,
         f" {style.fit(style.dot.join((run['time'], 'multigpu.vllm ' + run['collection_version'])), WIDTH - 1)}",
         *style.wrap(
-            "TTFT: request sent to first token. ITL: gap between two tokens. TPOT: (end to end - TTFT) / (tokens - 1). "
-            "tok/s: output tokens of all streams per second. Not tested is never a pass.",
+            "TTFT: time to first token. ITL: time between two tokens. TPOT: (end to end - TTFT) / (tokens - 1). "
+            "tok/s: output tokens of all streams per second. A check that was not tested never counts as a pass.",
             " ",
         ),
     ]

@@ -89,9 +89,9 @@ def _strip(
         before = time + interval
     mean = utilisation["mean"][column]
     known = [value for _time, value in readings if value is not None]
-    seen = "no reading"
+    shown = "no readings"
     if known and mean is not None:
-        seen = f"mean {mean:.0f} %, from {min(known):.0f} to {max(known):.0f} %"
+        shown = f"mean {mean:.0f} %, from {min(known):.0f} to {max(known):.0f} %"
     return Strip(
-        gpu, "".join(area) + ("V100" if area else ""), "".join(line), mean, f"Utilisation of GPU {gpu}: {seen}"
+        gpu, "".join(area) + ("V100" if area else ""), "".join(line), mean, f"Utilisation of GPU {gpu}: {shown}"
     )
