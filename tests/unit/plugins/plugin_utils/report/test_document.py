@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result document: what it says, and that it says it in the published shape."""
+"""Test the result document: its contents and its JSON Schema."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ RUN = {
 }
 
 
-def test_the_schema_is_valid_and_of_this_version() -> None:
+def test_schema_is_valid_and_has_this_version() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["properties"]["schema_version"]["const"] == SCHEMA_VERSION
 
 
-def test_every_kind_of_node_fits_the_schema(fleet: dict) -> None:
+def test_document_with_every_kind_of_node_matches_schema(fleet: dict) -> None:
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(fleet)))
 
 
@@ -53,13 +53,13 @@ def test_every_kind_of_node_fits_the_schema(fleet: dict) -> None:
         lambda report: report["hosts"]["healthy"].update(extra=1),
     ],
 )
-def test_the_schema_refuses_what_is_not_a_report(fleet: dict, damage: object) -> None:
+def test_schema_rejects_damaged_document(fleet: dict, damage: object) -> None:
     report = copy.deepcopy(fleet)
     damage(report)  # type: ignore[operator]
     assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(report)
 
 
-def test_verdicts(fleet: dict) -> None:
+def test_document_status_of_nodes_and_run(fleet: dict) -> None:
     assert {name: node["status"] for name, node in fleet["hosts"].items()} == {
         "healthy": "pass",
         "idle-gpus": "fail",
@@ -72,7 +72,7 @@ def test_verdicts(fleet: dict) -> None:
     assert fleet["summary"]["hosts"] == {"pass": 1, "warn": 0, "fail": 5, "not_tested": 0}
 
 
-def test_a_void_step_tells_neither_speed_nor_price(results: dict, node: Callable[..., NodeFacts]) -> None:
+def test_document_void_steps_give_no_throughput_or_token_price(results: dict, node: Callable[..., NodeFacts]) -> None:
     for step in results["load"]["results"]:
         step["void"] = True
     facts = node_document(node(results, hourly_price=3.0), [])["facts"]
@@ -80,7 +80,7 @@ def test_a_void_step_tells_neither_speed_nor_price(results: dict, node: Callable
     assert facts["cost"]["per_million_output_tokens"] is None
 
 
-def test_what_nodes_and_fleet_cost(fleet: dict) -> None:
+def test_document_cost_of_nodes_and_fleet(fleet: dict) -> None:
     costs = {name: node["facts"]["cost"] for name, node in fleet["hosts"].items()}
     assert costs["idle-gpus"]["idle_hourly"] == pytest.approx(3.57 * 3 / 4)
     assert costs["healthy"]["per_million_output_tokens"] == pytest.approx(3.0 / (612.4 * 3600) * 1e6)
@@ -89,7 +89,7 @@ def test_what_nodes_and_fleet_cost(fleet: dict) -> None:
     assert fleet["summary"]["cost"]["hourly_price"] == pytest.approx(6.57)
 
 
-def test_headlines_lead_with_the_worst(fleet: dict) -> None:
+def test_headline_names_the_worst_problem(fleet: dict) -> None:
     headlines = {name: node["headline"] for name, node in fleet["hosts"].items()}
     assert headlines["healthy"] == ""
     assert headlines["idle-gpus"] == "vLLM uses 1 of 4 GPUs"
@@ -99,7 +99,7 @@ def test_headlines_lead_with_the_worst(fleet: dict) -> None:
     assert headlines["silent"].startswith("no result")
 
 
-def test_headlines_count_causes_and_findings_without_a_cause(fleet: dict) -> None:
+def test_headline_counts_causes_and_unexplained_findings(fleet: dict) -> None:
     item = finding.failed("memory.oom", "GPU out of memory", cause="c", remedy="r")
     node = NodeFacts.from_results("n", {})
     known = Diagnosis(id="a.b", title="T", cause="c", confidence="high", remedy="r", findings=("nccl.errors",))
@@ -110,7 +110,7 @@ def test_headlines_count_causes_and_findings_without_a_cause(fleet: dict) -> Non
     assert headline(node, sections[1:], [known]) == "T"
 
 
-def test_a_lost_node_keeps_what_was_measured_before(fleet: dict) -> None:
+def test_document_lost_node_keeps_earlier_measurements(fleet: dict) -> None:
     lost = fleet["hosts"]["lost"]
     assert not lost["reachable"]
     assert lost["facts"]["gpus"]["count"] == 4
@@ -119,31 +119,31 @@ def test_a_lost_node_keeps_what_was_measured_before(fleet: dict) -> None:
     assert lost["errors"] == [{"module": "vllm_tp_check", "reason": lost["headline"]}]
 
 
-def test_incomplete_nodes_are_named_for_the_fleet(fleet: dict) -> None:
+def test_fleet_missing_finding_names_incomplete_nodes(fleet: dict) -> None:
     finding = fleet["fleet"]["findings"][0]
     assert (finding["check"], finding["status"]) == ("fleet.missing", "fail")
     assert finding["summary"] == "3 of 6 nodes have incomplete results: lost, crashed, silent"
     assert (finding["measured"], finding["expected"]) == (3, 6)
 
 
-def test_comparable_nodes_are_compared(fleet: dict) -> None:
+def test_fleet_outlier_findings_compare_similar_nodes(fleet: dict) -> None:
     judged = [item["summary"] for item in fleet["fleet"]["findings"] if item["check"] == "fleet.outlier"]
     assert ["this group has 2" in judged[0], "this group has 1" in judged[1]] == [True, True]
 
 
-def test_a_fleet_of_one_has_the_verdict_of_its_node(fleet: dict) -> None:
+def test_document_single_node_decides_run_status(fleet: dict) -> None:
     alone = report_document({"healthy": fleet["hosts"]["healthy"]}, run=RUN)
     assert alone["summary"]["status"] == "pass"
     assert alone["fleet"]["findings"][1]["status"] == "not_tested"
 
 
-def test_a_complete_fleet_misses_nothing(fleet_hosts: dict) -> None:
+def test_fleet_missing_finding_passes_if_complete(fleet_hosts: dict) -> None:
     report = report_document({"healthy": fleet_hosts["healthy"]}, run=RUN)
     assert report["summary"]["status"] == "pass"
     assert report["fleet"]["findings"][0]["status"] == "pass"
 
 
-def test_numbers_of_the_node(fleet: dict) -> None:
+def test_document_figures_of_a_node(fleet: dict) -> None:
     node = fleet["hosts"]["healthy"]
     assert node["facts"]["gpus"]["names"] == {"NVIDIA RTX 4000 Ada Generation": 4}
     assert node["facts"]["vllm"]["tensor_parallel_size"] == 4
@@ -166,11 +166,11 @@ def test_numbers_of_the_node(fleet: dict) -> None:
         ("fail", "never", False),
     ],
 )
-def test_exceeds(status: str, fail_on: str, result: bool) -> None:
+def test_exceeds_by_status_and_fail_on(status: str, fail_on: str, result: bool) -> None:
     assert exceeds(status, fail_on) is result
 
 
-def test_a_report_masks_the_secrets_it_is_told(fleet_hosts: dict) -> None:
+def test_document_masks_given_secrets(fleet_hosts: dict) -> None:
     fleet_hosts["healthy"]["facts"]["vllm"]["model"] = "model-with-s3cret"
     report = report_document(fleet_hosts, run={**RUN, "options": {"base": "s3cret"}}, secrets=["s3cret"])
     assert "s3cret" not in json.dumps(report)

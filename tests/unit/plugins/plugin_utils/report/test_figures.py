@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers and values as people read them."""
+"""Test the formats of numbers and values."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figure
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.0, "0.0"), (90.66, "90.7"), (999.94, "999.9"), (1234.5, "1,234")])
-def test_speed(value: float, shown: str) -> None:
+def test_speed_format(value: float, shown: str) -> None:
     assert figures.speed(value) == shown
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.0109, "10.9"), (0.2914, "291"), (2.5, "2500")])
-def test_milliseconds(value: float, shown: str) -> None:
+def test_milliseconds_format(value: float, shown: str) -> None:
     assert figures.milliseconds(value) == shown
 
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "-"), (0, "0"), ("a", "a")])
-def test_cell(value: object, shown: str) -> None:
+def test_cell_shows_dash_for_none(value: object, shown: str) -> None:
     assert figures.cell(value) == shown
 
 
@@ -28,19 +28,19 @@ def test_cell(value: object, shown: str) -> None:
     ("value", "shown"),
     [("text", "text"), (None, "-"), (True, "true"), (4, "4"), (0.92, "0.92"), ({"Ω": [1, None]}, '{"Ω": [1, null]}')],
 )
-def test_plain(value: object, shown: str) -> None:
+def test_plain_formats_on_one_line(value: object, shown: str) -> None:
     assert figures.plain(value) == shown
 
 
 @pytest.mark.parametrize(("amount", "shown"), [(12.345, "12.35"), (0.08414, "0.0841"), (0.5, "0.5")])
-def test_dollars(amount: float, shown: str) -> None:
+def test_dollars_format(amount: float, shown: str) -> None:
     assert figures.dollars(amount) == shown
 
 
-def test_cost_in_words() -> None:
+def test_cost_phrases() -> None:
     known = {"hourly_price": 3.57, "per_million_output_tokens": None, "idle_hourly": 0.0}
     assert figures.cost(known) == ["3.57 USD/h"]
     assert figures.cost({**known, "per_million_output_tokens": 1.9813, "idle_hourly": 2.6775})[1:] == [
         "1.98 USD per 1M output tokens",
-        "2.68 USD/h of it for idle GPUs",
+        "2.68 USD/h of that for idle GPUs",
     ]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTML report: whole, offline, escaped, and usable without seeing it. Looks are checked by tests/accessibility."""
+"""Test the HTML report: complete, offline, escaped, accessible. tests/accessibility checks its appearance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
 class Page(html.parser.HTMLParser):
-    """Elements in order, each as (tag, attributes); fails on tags that do not match."""
+    """The elements of a page in order, each as (tag, attributes). Unbalanced tags are an error."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def page(fleet: dict) -> Page:
     return Page(report_html(fleet))
 
 
-def test_nothing_runs_and_nothing_is_fetched(fleet: dict, page: Page) -> None:
+def test_html_has_no_scripts_and_no_requests(fleet: dict, page: Page) -> None:
     assert page.tags("script", "link", "iframe", "object", "img") == []
     assert all(href.startswith("#") for href in page.attributes("href"))
     assert not [name for _tag, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -69,21 +69,21 @@ def test_nothing_runs_and_nothing_is_fetched(fleet: dict, page: Page) -> None:
     assert not re.search(r"https?://|@import|url\((?!#)", report_html(fleet))
 
 
-def test_every_link_has_its_target_and_no_id_comes_twice(page: Page) -> None:
+def test_html_links_have_targets_and_ids_are_unique(page: Page) -> None:
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
     assert {href.removeprefix("#") for href in page.attributes("href")} <= set(ids)
     assert set(page.attributes("aria-labelledby")) <= set(ids)
 
 
-def test_headings_leave_no_level_out(page: Page) -> None:
+def test_html_headings_skip_no_level(page: Page) -> None:
     levels = [int(tag[1]) for tag, _attributes in page.tags("h1", "h2", "h3", "h4")]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
 
 
-def test_every_picture_says_what_it_shows(page: Page) -> None:
+def test_html_plots_have_labels_with_numbers(page: Page) -> None:
     hidden_or_named = [
         attributes.get("aria-hidden") == "true" or attributes.get("aria-label") for _tag, attributes in page.tags("svg")
     ]
@@ -92,26 +92,26 @@ def test_every_picture_says_what_it_shows(page: Page) -> None:
     labels = page.attributes("aria-label")
     assert "Utilisation of GPU 0: mean 92 %, from 92 to 92 %" in labels
     assert "Throughput against prompt size. 1 stream: 104 tok/s at 128, 99.0 tok/s at 1,024." in labels, (
-        "numbers of a chart stand in its label"
+        "the label has the numbers of the plot"
     )
 
 
-def test_nodes_come_by_trouble_with_their_verdict(fleet: dict, page: Page) -> None:
+def test_html_nodes_are_listed_worst_first(fleet: dict, page: Page) -> None:
     named = [name for name in page.texts if name in fleet["hosts"]]
     order = ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
-    assert named[-12:] == [*order, *order], "once in the table, once as a head"
+    assert named[-12:] == [*order, *order], "once in the table and once as a heading"
     assert "5 ✗ fail" in page.text
     assert "1 ✓ pass" in page.text
 
 
-def test_seven_numbered_sections_for_each_node(fleet: dict, page: Page) -> None:
+def test_html_node_has_seven_numbered_sections(fleet: dict, page: Page) -> None:
     numbers = [text for text in page.texts if re.fullmatch("[1-7]", text)]
     assert numbers.count("7") >= len(fleet["hosts"])
     for title in ("GPU hardware", "GPU utilisation under load", "Configuration"):
         assert page.texts.count(f" {title} ") >= len(fleet["hosts"])
 
 
-def test_cause_fix_evidence_and_settings(fleet: dict, page: Page) -> None:
+def test_html_shows_cause_fix_evidence_and_settings(fleet: dict, page: Page) -> None:
     problems = problem_list.problems(fleet["hosts"]["idle-gpus"])
     assert problems
     for item in problems:
@@ -122,12 +122,12 @@ def test_cause_fix_evidence_and_settings(fleet: dict, page: Page) -> None:
     assert "NCCL_DEBUG INFO" in page.text
 
 
-def test_what_went_wrong_on_the_way_is_said(page: Page) -> None:
+def test_html_shows_measurement_errors(page: Page) -> None:
     assert "throughput_probe failed: Traceback: boom" in page.text
     assert "connection lost: connect to host gpu-7: timed out" in page.text
 
 
-def test_a_cause_comes_with_what_it_explains(fleet: dict) -> None:
+def test_html_cause_lists_explained_findings(fleet: dict) -> None:
     fleet["hosts"]["socket"]["diagnoses"] = [
         {
             "id": "interconnect.sockets",
@@ -146,16 +146,16 @@ def test_a_cause_comes_with_what_it_explains(fleet: dict) -> None:
 
 
 def damage(value: t.Any) -> t.Any:
-    """Every text that a node could have sent, with an attack in it; words that our own code chose stay."""
+    """Return the value with an attack in every text that a node could have sent."""
     if isinstance(value, dict):
-        own = ("status", "check", "area", "time")
-        return {key: item if key in own else damage(item) for key, item in value.items()}
+        schema_keys = ("status", "check", "area", "time")
+        return {key: item if key in schema_keys else damage(item) for key, item in value.items()}
     if isinstance(value, list):
         return [damage(item) for item in value]
     return value + ATTACK if isinstance(value, str) else value
 
 
-def test_what_nodes_send_is_text_wherever_it_stands(fleet: dict) -> None:
+def test_html_escapes_everything_from_nodes(fleet: dict) -> None:
     attacked = damage(fleet)
     attacked["hosts"] = {name + ATTACK: node for name, node in attacked["hosts"].items()}
     for node in attacked["hosts"].values():
@@ -172,7 +172,7 @@ def test_what_nodes_send_is_text_wherever_it_stands(fleet: dict) -> None:
     assert page.text.count("<script>alert(1)</script>") > 100
 
 
-def test_odd_documents_are_shown(fleet: dict) -> None:
+def test_html_renders_incomplete_values(fleet: dict) -> None:
     node = fleet["hosts"]["healthy"]
     node["memory"][0]["total"] = None
     node["load"][0].update(void=True, ttft=None, itl=None)
@@ -185,15 +185,15 @@ def test_odd_documents_are_shown(fleet: dict) -> None:
     text = Page(report_html(fleet)).text
     assert "4 of 8" in text
     assert "not selected" in text
-    assert "does not fit" not in text, "the section that was not selected shows nothing"
+    assert "does not fit" not in text, "an unselected section shows no content"
 
 
-def test_a_fleet_of_none_is_a_page(fleet: dict) -> None:
+def test_html_renders_empty_fleet(fleet: dict) -> None:
     assert "0 nodes" in Page(report_html(report_document({}, run=fleet["run"]))).text
 
 
 def long_run(node: dict) -> dict:
-    """The node as large as it can get: eight GPUs, as many windows as the document has, a sweep of 24 steps."""
+    """Return the largest possible node: eight GPUs, all windows of the document, a sweep of 24 steps."""
     gpus = range(8)
     rows = [
         {"time": float(time), "utilization_gpu": [round(97.3 - time % 7 * gpu, 1) for gpu in gpus]}
@@ -211,13 +211,13 @@ def long_run(node: dict) -> dict:
 
 
 @pytest.mark.parametrize(("nodes", "megabytes"), [(8, 3), (100, 10)])
-def test_a_page_stays_small_enough_to_send(fleet: dict, nodes: int, megabytes: int) -> None:
+def test_html_size_is_limited(fleet: dict, nodes: int, megabytes: int) -> None:
     node = long_run(fleet["hosts"]["socket"])
     report = {**fleet, "hosts": {f"gpu-{number:03}.example.com": node for number in range(nodes)}}
     assert len(report_html(report).encode()) < megabytes * 1e6
 
 
-def test_only_the_worst_of_a_large_fleet_are_unfolded(fleet: dict) -> None:
+def test_html_large_fleet_expands_only_the_worst(fleet: dict) -> None:
     many = {f"node-{number:03}": copy.deepcopy(fleet["hosts"]["socket"]) for number in range(30)}
     page = Page(report_html(report_document(many, run=fleet["run"])))
     nodes = [
@@ -227,13 +227,13 @@ def test_only_the_worst_of_a_large_fleet_are_unfolded(fleet: dict) -> None:
     assert ["open" in attributes for attributes in nodes] == [True] * UNFOLDED + [False] * (30 - UNFOLDED)
 
 
-def test_a_small_fleet_is_shown_whole(fleet: dict) -> None:
+def test_html_small_fleet_is_expanded(fleet: dict) -> None:
     healthy = {"healthy": fleet["hosts"]["healthy"]}
     page = Page(report_html(report_document(healthy, run=fleet["run"])))
     (node,) = [attributes for _tag, attributes in page.tags("details") if attributes.get("class") == "node pass"]
     assert "open" in node
 
 
-def test_the_legend_names_only_what_occurs() -> None:
+def test_topology_legend_lists_only_present_types() -> None:
     legend = list(topology_legend([["X", "NV4", None], ["NV4", "X", "SYS"], [None, "SYS", "X"]]))
     assert [kind for kind, _meaning in legend] == ["X", "NV#", "SYS"]

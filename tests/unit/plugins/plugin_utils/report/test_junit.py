@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JUnit XML as pipelines read it."""
+"""Test the JUnit XML report."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def suites(fleet: dict) -> dict[str, ET.Element]:
     return {suite.get("name"): suite for suite in ET.fromstring(report_junit(fleet)).iter("testsuite")}
 
 
-def test_a_suite_for_each_node_and_one_for_the_fleet(fleet: dict, suites: dict) -> None:
+def test_junit_has_a_suite_per_node_and_for_the_fleet(fleet: dict, suites: dict) -> None:
     assert set(suites) == {*fleet["hosts"], "fleet"}
-    assert list(suites)[0] == "socket", "the worst node first"
+    assert list(suites)[0] == "socket", "worst node first"
     assert suites["healthy"].get("timestamp") == fleet["run"]["time"]
 
 
-def test_a_case_for_each_check(fleet: dict, suites: dict) -> None:
+def test_junit_has_a_case_per_check(fleet: dict, suites: dict) -> None:
     checks = {item["check"] for section in fleet["hosts"]["healthy"]["sections"] for item in section["findings"]}
     assert int(suites["healthy"].get("tests")) == len(checks) == len(list(suites["healthy"]))
 
 
-def test_verdicts_become_results(suites: dict) -> None:
+def test_junit_statuses_become_failures_and_skips(suites: dict) -> None:
     cases = {case.get("name"): case for case in suites["idle-gpus"]}
     failure = cases["Idle GPUs"].find("failure")
     assert failure.get("type") == "memory.idle_gpu"
@@ -38,7 +38,7 @@ def test_verdicts_become_results(suites: dict) -> None:
     assert suites["idle-gpus"].get("failures") == str(len(suites["idle-gpus"].findall(".//failure")))
 
 
-def test_a_warning_passes_and_says_so(fleet: dict) -> None:
+def test_junit_warning_passes_with_output(fleet: dict) -> None:
     finding = fleet["hosts"]["healthy"]["sections"][0]["findings"][0]
     finding.update(status="warn", cause="c", remedy="r")
     suite = ET.fromstring(report_junit(fleet)).find("testsuite[@name='healthy']")
@@ -48,7 +48,7 @@ def test_a_warning_passes_and_says_so(fleet: dict) -> None:
     assert suite.get("failures") == "0"
 
 
-def test_several_findings_of_one_check_are_one_case(fleet: dict) -> None:
+def test_junit_merges_findings_of_one_check(fleet: dict) -> None:
     findings = fleet["hosts"]["idle-gpus"]["sections"][2]["findings"]
     findings.insert(1, {**findings[0], "status": "warn", "summary": "second"})
     suite = ET.fromstring(report_junit(fleet)).find("testsuite[@name='idle-gpus']")
@@ -56,13 +56,13 @@ def test_several_findings_of_one_check_are_one_case(fleet: dict) -> None:
     assert "second" in case.find("failure").text
 
 
-def test_a_lost_measurement_is_an_error(suites: dict) -> None:
+def test_junit_missing_measurement_is_an_error(suites: dict) -> None:
     (error,) = suites["crashed"].iter("error")
     assert error.get("message") == "throughput_probe failed: Traceback: boom"
     assert suites["crashed"].get("errors") == "1"
 
 
-def test_what_xml_cannot_hold_is_replaced(fleet: dict) -> None:
+def test_junit_replaces_characters_invalid_in_xml(fleet: dict) -> None:
     fleet["hosts"]["healthy"]["sections"][0]["findings"][0]["summary"] = "GPU \x00\x1b<script>&\udc80"
     case = ET.fromstring(report_junit(fleet)).find("testsuite[@name='healthy']/testcase")
     assert case.find("system-out").text == "GPU ��<script>&�"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prometheus metrics as its own parser reads them."""
+"""Test the Prometheus metrics with Prometheus' own parser."""
 
 from __future__ import annotations
 
@@ -27,22 +27,26 @@ def samples(fleet: dict) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> list[float]:
-    return [number for (found, have), number in samples.items() if found == name and set(labels.items()) <= have]
+    return [
+        number
+        for (sample_name, sample_labels), number in samples.items()
+        if sample_name == name and set(labels.items()) <= sample_labels
+    ]
 
 
-def test_every_node_has_one_verdict(fleet: dict, samples: Samples) -> None:
+def test_prometheus_node_has_exactly_one_status(fleet: dict, samples: Samples) -> None:
     for node, data in fleet["hosts"].items():
         assert value(samples, "node_status", node=node, status=data["status"]) == [1]
         assert sum(value(samples, "node_status", node=node)) == 1
 
 
-def test_every_check_has_its_verdict(samples: Samples) -> None:
+def test_prometheus_check_has_one_status(samples: Samples) -> None:
     assert value(samples, "check_status", node="idle-gpus", check="memory.idle_gpu", status="fail") == [1]
     assert value(samples, "check_status", node="idle-gpus", check="memory.idle_gpu", status="pass") == []
     assert value(samples, "check_status", node="healthy", area="memory", check="memory.idle_gpu", status="pass") == [1]
 
 
-def test_speeds_in_base_units(samples: Samples) -> None:
+def test_prometheus_speeds_are_in_base_units(samples: Samples) -> None:
     step = {"node": "healthy", "step": "sustained", "concurrency": "8", "prompt_tokens": "128"}
     assert value(samples, "output_tokens_per_second", **step) == [612.4]
     assert value(samples, "ttft_seconds", **step, quantile="0.95") == [0.061]
@@ -50,24 +54,24 @@ def test_speeds_in_base_units(samples: Samples) -> None:
     assert value(samples, "gpu_memory_total_bytes", node="healthy", gpu="3") == [20 * 2**30]
 
 
-def test_prices_in_dollars(samples: Samples) -> None:
+def test_prometheus_prices_are_in_dollars(samples: Samples) -> None:
     assert value(samples, "hourly_price_dollars", node="healthy") == [3.0]
     assert value(samples, "idle_hourly_price_dollars", node="idle-gpus") == [pytest.approx(2.6775)]
     assert value(samples, "million_output_tokens_dollars", node="healthy") == [pytest.approx(1.3608, rel=1e-4)]
     assert value(samples, "hourly_price_dollars", node="silent") == []
 
 
-def test_what_is_not_known_has_no_value(fleet: dict, samples: Samples) -> None:
+def test_prometheus_unknown_values_are_omitted(fleet: dict, samples: Samples) -> None:
     assert value(samples, "gpus", node="silent") == []
     assert value(samples, "output_tokens_per_second", node="crashed") == []
     fleet["hosts"]["healthy"]["load"][0]["void"] = True
     assert len(value(parse(fleet), "output_tokens_per_second", node="healthy")) == 2
 
 
-def test_time_of_the_run(samples: Samples) -> None:
+def test_prometheus_timestamp_of_the_run(samples: Samples) -> None:
     assert value(samples, "timestamp_seconds") == [1795453200.0]
 
 
-def test_labels_are_escaped(fleet: dict) -> None:
+def test_prometheus_labels_are_escaped(fleet: dict) -> None:
     fleet["hosts"]['a"b\n\\c'] = fleet["hosts"]["healthy"]
     assert value(parse(fleet), "node_status", node='a"b\n\\c', status="pass") == [1]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No secret leaves in any format: planted in flags, environments, logs and answers, and looked for in every file."""
+"""Test that no report format contains a secret planted in arguments, environments, logs and responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal impo
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: In every planted secret, and nowhere else.
+#: Part of every planted secret and of no other text.
 PLANT = "pl4nted"
 
 ARGV = [
@@ -47,7 +47,7 @@ ERROR 11-23 17:00:09 [core.py:867] torch.OutOfMemoryError: CUDA out of memory, -
 
 @pytest.fixture
 def planted(results: dict) -> dict:
-    """Registered results of a node on which every place that may hold a secret holds one."""
+    """Return the registered results of a node with a secret in every place that can hold one."""
     scanned = log_scan.run({"text": LOG})
     results["logs"] = scanned
     results["tensor_parallel"]["arguments"] = engine_args.parse(ARGV)
@@ -59,14 +59,14 @@ def planted(results: dict) -> dict:
     return results
 
 
-def test_the_planted_log_is_read(planted: dict) -> None:
+def test_planted_log_is_parsed(planted: dict) -> None:
     assert PLANT in LOG
     assert [item["line"] for item in planted["logs"]["findings"] if item.get("line")], "lines are quoted"
     assert planted["logs"]["engine"]["arguments"]["tensor_parallel_size"] == 4
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["key known", "key unknown"])
-def test_grep_finds_no_secret_in_any_format(planted: dict, told: bool) -> None:
+@pytest.mark.parametrize("secrets_known", [True, False], ids=["key known", "key unknown"])
+def test_redaction_leaves_no_secret_in_any_format(planted: dict, secrets_known: bool) -> None:
     node = NodeFacts.from_results("node-01", planted)
     report = report_document(
         {"node-01": node_document(node, judge(node))},
@@ -77,32 +77,32 @@ def test_grep_finds_no_secret_in_any_format(planted: dict, told: bool) -> None:
             "check_mode": False,
             "options": {"fail_on": "fail"},
         },
-        secrets=[f"{PLANT}-msg", dict(ENVIRONMENT)] if told else [],
+        secrets=[f"{PLANT}-msg", dict(ENVIRONMENT)] if secrets_known else [],
     )
     written = {**formats.rendered(report, formats.FORMATS), "terminal": summary_text(report, [], ASCII, full=True)}
     assert len(written) == len(formats.FORMATS) + 1
     assert [name for name, content in written.items() if PLANT in content] == []
-    assert "***" in written["report.json"], "the places are still there"
+    assert "***" in written["report.json"], "the masked values are still present"
     assert "tensor_parallel_size" in written["report.html"]
 
 
-def test_known_secrets_are_texts_and_the_secret_values_of_an_environment() -> None:
+def test_known_secrets_from_texts_and_environment() -> None:
     environment = {"HF_TOKEN": "hush", "LD_LIBRARY_PATH": "/lib", "API_KEY": None}
     assert known_secrets(["s3cret", None, "", environment]) == ["s3cret", "hush"]
 
 
-def test_known_secrets_are_found_in_addresses_and_json_too() -> None:
+def test_redact_finds_url_encoded_and_json_escaped_secrets() -> None:
     secrets = known_secrets(['p/w"1'])
-    told = {"a": 'p/w"1', "b": "http://host/?k=p%2Fw%221", "c": 'line {"k": "p/w\\"1"}'}
-    assert redact(told, secrets) == {"a": "***", "b": "http://host/?k=***", "c": 'line {"k": "***"}'}
+    values = {"a": 'p/w"1', "b": "http://host/?k=p%2Fw%221", "c": 'line {"k": "p/w\\"1"}'}
+    assert redact(values, secrets) == {"a": "***", "b": "http://host/?k=***", "c": 'line {"k": "***"}'}
 
 
-def test_a_longer_secret_goes_before_its_beginning() -> None:
+def test_redact_masks_longer_secret_before_its_prefix() -> None:
     assert redact("abcdef", known_secrets(["abc", "abcdef"])) == "***"
 
 
-def test_secrets_by_name_and_by_form() -> None:
-    told = {
+def test_redact_masks_by_name_and_by_form() -> None:
+    values = {
         "api_key": ["anything", "else"],
         "HF_TOKEN": "anything",
         "list": [{"line": "curl -H 'Bearer s3cret' /v1"}],
@@ -110,18 +110,18 @@ def test_secrets_by_name_and_by_form() -> None:
         "output_tokens": "128",
         "nothing": None,
     }
-    masked = redact(told, [])
+    masked = redact(values, [])
     assert masked["api_key"] == masked["HF_TOKEN"] == "***"
     assert "s3cret" not in masked["list"][0]["line"]
     assert (masked["tokens"], masked["output_tokens"], masked["nothing"]) == (128, "128", None)
 
 
-def test_a_password_that_is_a_word_of_ours_breaks_nothing(fleet: dict) -> None:
+def test_redact_secret_equal_to_a_schema_word_breaks_nothing(fleet: dict) -> None:
     masked = redact(fleet, ["pass", "memory"])
     assert masked["hosts"]["healthy"]["status"] == "pass"
     assert masked["hosts"]["healthy"]["sections"][2]["findings"][0]["check"] == "memory.idle_gpu"
     assert formats.rendered(masked, formats.FORMATS)
 
 
-def test_a_report_without_secrets_stays_as_it_is(fleet: dict) -> None:
+def test_redact_report_without_secrets_is_unchanged(fleet: dict) -> None:
     assert redact(fleet, []) == fleet

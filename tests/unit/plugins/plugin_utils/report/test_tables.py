@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables and bars."""
+"""Test the tables and bars of the text report."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, UNICODE
 
 
-def test_the_fleet_is_sorted_by_trouble(fleet: dict) -> None:
-    assert tables.by_trouble(fleet) == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
+def test_fleet_lists_worst_first(fleet: dict) -> None:
+    assert tables.worst_first(fleet) == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
     rows = [line.split()[1] for line in tables.fleet(fleet, UNICODE) if line.startswith((" ✗ ", " ✓ "))]
     assert rows == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy", "3"]
 
 
-def test_a_row_shows_gpus_tp_and_speed(fleet: dict) -> None:
+def test_fleet_row_shows_gpus_tp_and_speed(fleet: dict) -> None:
     row = next(line for line in tables.fleet(fleet, UNICODE) if " healthy " in line)
     assert row.split() == ["✓", "healthy", "pass", "4", "4", "612.4"]
 
 
-def test_long_names_are_cut(fleet: dict) -> None:
+def test_fleet_shortens_long_names(fleet: dict) -> None:
     fleet["hosts"]["a-very-long-host-name.of.some.example.com"] = fleet["hosts"].pop("healthy")
     lines = list(tables.fleet(fleet, UNICODE))
     assert any("a-very-long-host-na…" in line for line in lines)
     assert max(map(len, lines)) <= 80
 
 
-def test_memory_bars(fleet: dict) -> None:
+def test_memory_bars_by_share(fleet: dict) -> None:
     lines = list(tables.memory(fleet["hosts"]["idle-gpus"], ASCII))
     assert lines[0].split()[:3] == ["GPU", "0", "###########################..."]
     assert lines[1].split()[2] == "." * 30
@@ -42,7 +42,7 @@ def test_memory_without_total_has_no_bar(fleet: dict) -> None:
     assert list(tables.memory(node, UNICODE)) == ["      GPU 0     1.0 GiB"]
 
 
-def test_topology_matrix(fleet: dict) -> None:
+def test_topology_matrix_of_four_gpus(fleet: dict) -> None:
     head, first, *rest = tables.topology(fleet["hosts"]["healthy"], UNICODE)
     assert head.split() == ["GPU", "0", "GPU", "1", "GPU", "2", "GPU", "3"]
     assert first.split() == ["GPU", "0", "X", "PHB", "PHB", "PHB"]
@@ -50,19 +50,19 @@ def test_topology_matrix(fleet: dict) -> None:
 
 
 @pytest.mark.parametrize("matrix", [None, [], [["X"]], [["X"] * 16] * 16])
-def test_no_matrix_where_there_is_none_or_it_is_too_wide(fleet: dict, matrix: list | None) -> None:
+def test_topology_missing_or_too_wide_is_omitted(fleet: dict, matrix: list | None) -> None:
     node = fleet["hosts"]["healthy"]
     node["facts"]["gpus"]["topology"] = matrix
     assert list(tables.topology(node, UNICODE)) == []
 
 
-def test_an_unknown_connection_is_a_dash(fleet: dict) -> None:
+def test_topology_unknown_connection_is_a_dash(fleet: dict) -> None:
     node = fleet["hosts"]["healthy"]
     node["facts"]["gpus"]["topology"] = [["X", None], ["NV12", "X"]]
     assert list(tables.topology(node, UNICODE))[1].split() == ["GPU", "0", "X", "-"]
 
 
-def test_nccl_transports_and_lines(fleet: dict) -> None:
+def test_nccl_shows_transports_and_log_lines(fleet: dict) -> None:
     node = fleet["hosts"]["socket"]
     node["facts"]["nccl"]["lines"] = [
         {"source": "a.log", "line": 7, "count": 2, "severity": "error", "text": "NCCL WARN " + "very " * 30 + "long"},
@@ -75,7 +75,7 @@ def test_nccl_transports_and_lines(fleet: dict) -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_settings_of_the_server(fleet: dict) -> None:
+def test_settings_shows_arguments_and_environment(fleet: dict) -> None:
     node = fleet["hosts"]["healthy"]
     assert list(tables.settings(node, UNICODE)) == [
         "      Arguments   tensor_parallel_size: 4",
@@ -86,14 +86,14 @@ def test_settings_of_the_server(fleet: dict) -> None:
     assert list(tables.settings(node, UNICODE)) == []
 
 
-def test_load_table(fleet: dict) -> None:
+def test_load_table_columns(fleet: dict) -> None:
     head, first, *_rest, legend = tables.load(fleet["hosts"]["healthy"], UNICODE)
     assert head.split() == ["prompt", "output", "streams", "tok/s", "TTFT", "p50", "p95", "ITL", "p50", "p95", "failed"]
     assert first.split() == ["128", "128", "1", "104.2", "45.0", "61.0", "9.0", "12.2", "0"]
     assert "milliseconds" in legend
 
 
-def test_void_and_skipped_steps_are_marked(fleet: dict) -> None:
+def test_load_marks_void_and_skipped_steps(fleet: dict) -> None:
     node = copy.deepcopy(fleet["hosts"]["healthy"])
     node["load"][0].update(void=True, ttft=None)
     node["load"][1].update(skipped="does not fit into max_model_len 1024")
@@ -103,7 +103,7 @@ def test_void_and_skipped_steps_are_marked(fleet: dict) -> None:
     assert "not valid" in legend
 
 
-def test_who_made_the_load_is_told(fleet: dict) -> None:
+def test_load_names_load_hosts(fleet: dict) -> None:
     node = copy.deepcopy(fleet["hosts"]["healthy"])
     *single, sustained = node["load"]
     for step in single:
@@ -112,17 +112,17 @@ def test_who_made_the_load_is_told(fleet: dict) -> None:
         {"host": "load-1", "concurrency": 1, "completed": 9, "tokens": 1152},
         {"host": "load-2", "concurrency": 7, "completed": 63, "tokens": 8064},
     ]
-    said = " ".join(" ".join(tables.load(node, UNICODE)).split())
-    assert f"{', '.join(step['name'] for step in single)}: load from load-1" in said
-    assert said.endswith("sustained: load from load-1 (1 stream, 1,152 tokens), load-2 (7 streams, 8,064 tokens)")
+    text = " ".join(" ".join(tables.load(node, UNICODE)).split())
+    assert f"{', '.join(step['name'] for step in single)}: load from load-1" in text
+    assert text.endswith("sustained: load from load-1 (1 stream, 1,152 tokens), load-2 (7 streams, 8,064 tokens)")
 
 
-def test_no_load_no_table(fleet: dict) -> None:
+def test_load_and_utilisation_without_data_are_empty(fleet: dict) -> None:
     assert list(tables.load(fleet["hosts"]["crashed"], UNICODE)) == []
     assert list(tables.utilisation(fleet["hosts"]["crashed"], UNICODE)) == []
 
 
-def test_utilisation_is_time_by_gpu_by_average(fleet: dict) -> None:
+def test_utilisation_rows_have_time_gpus_and_average(fleet: dict) -> None:
     head, *rows = tables.utilisation(fleet["hosts"]["idle-gpus"], ASCII)
     assert head.split() == ["time", "GPU", "0", "GPU", "1", "GPU", "2", "GPU", "3", "average"]
     assert len(rows) <= 11
@@ -130,14 +130,14 @@ def test_utilisation_is_time_by_gpu_by_average(fleet: dict) -> None:
 
 
 @pytest.mark.parametrize(("rows", "count"), [(1, 1), (9, 9), (10, 10), (11, 6), (300, 10)])
-def test_long_loads_are_averaged(rows: int, count: int) -> None:
-    given = [{"time": float(number), "utilization_gpu": [50.0, None]} for number in range(rows)]
-    merged = tables.windows(given, 10)
+def test_windows_average_long_loads(rows: int, count: int) -> None:
+    windows = [{"time": float(number), "utilization_gpu": [50.0, None]} for number in range(rows)]
+    merged = tables.windows(windows, 10)
     assert len(merged) == count
     assert merged[0] == {"time": 0.0, "utilization_gpu": [50.0, None]}
 
 
-def test_more_gpus_than_columns(fleet: dict) -> None:
+def test_utilisation_hides_gpus_beyond_columns(fleet: dict) -> None:
     values = [50.0] * 10
     node = {
         "utilisation": {
@@ -148,4 +148,4 @@ def test_more_gpus_than_columns(fleet: dict) -> None:
     }
     lines = list(tables.utilisation(node, UNICODE))
     assert max(map(len, lines)) <= 80
-    assert "2 GPUs more" in lines[-1]
+    assert "2 more GPUs" in lines[-1]

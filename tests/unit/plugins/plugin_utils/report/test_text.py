@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The text report: 80 columns, one line a check, cause and fix."""
+"""Test the text report: at most 80 columns, one line per check, cause and fix."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ FINDING = {
 
 
 @pytest.mark.parametrize("style", [UNICODE, ASCII], ids=["unicode", "ascii"])
-def test_no_line_is_wider_than_80_columns(fleet: dict, style: Style) -> None:
+def test_text_lines_fit_80_columns(fleet: dict, style: Style) -> None:
     report = text.report_text(fleet, style)
     assert [line for line in report.splitlines() if len(line) > 80] == []
     assert not report.endswith("\n\n")
 
 
-def test_ascii_is_ascii(fleet: dict) -> None:
+def test_text_ascii_style_is_ascii(fleet: dict) -> None:
     fleet["hosts"]["healthy"]["facts"]["vllm"]["model"] = "modèle-Ω"
     assert text.report_text(fleet, ASCII).isascii()
 
 
 @hypothesis.given(words=st.text(max_size=400), name=st.text(min_size=1, max_size=120))
 @hypothesis.settings(max_examples=60)
-def test_no_text_breaks_the_columns(words: str, name: str) -> None:
+def test_text_any_input_fits_80_columns(words: str, name: str) -> None:
     finding = {**FINDING, "status": "fail", "summary": words, "cause": words, "remedy": words, "measured": words}
     lines = [
         *text.check_lines({**finding, "expected": words}, UNICODE),
@@ -52,14 +52,14 @@ def test_no_text_breaks_the_columns(words: str, name: str) -> None:
     assert [line for line in lines if len(line) > 80 or "\n" in line] == []
 
 
-def test_seven_numbered_sections(fleet: dict) -> None:
+def test_node_lines_have_seven_numbered_sections(fleet: dict) -> None:
     lines = list(text.node_lines("healthy", fleet["hosts"]["healthy"]))
     heads = [line for line in lines if re.match(r" \d {1,2}[A-Z]", line)]
     assert [head.split()[0] for head in heads] == ["1", "2", "3", "4", "5", "6", "7"]
     assert all(head.endswith("✓ pass") for head in heads)
 
 
-def test_a_healthy_node_has_one_line_a_check_and_nothing_to_mend(fleet: dict) -> None:
+def test_node_lines_healthy_node_has_one_line_per_check(fleet: dict) -> None:
     node = fleet["hosts"]["healthy"]
     lines = list(text.node_lines("healthy", node))
     checks = sum(len(section["findings"]) for section in node["sections"])
@@ -67,7 +67,7 @@ def test_a_healthy_node_has_one_line_a_check_and_nothing_to_mend(fleet: dict) ->
     assert not any("What is wrong" in line for line in lines)
 
 
-def test_cause_and_fix_of_what_is_wrong(fleet: dict) -> None:
+def test_node_lines_show_cause_and_fix(fleet: dict) -> None:
     report = "\n".join(text.node_lines("idle-gpus", fleet["hosts"]["idle-gpus"]))
     wrong = report[report.index("What is wrong") :]
     assert "1. ✗ vLLM uses 1 of 4 GPUs" in wrong
@@ -76,12 +76,12 @@ def test_cause_and_fix_of_what_is_wrong(fleet: dict) -> None:
     assert "Fix    Serve with --tensor-parallel-size 4" in wrong
 
 
-def test_a_section_without_answers_gives_its_reason_once(fleet: dict) -> None:
+def test_node_lines_untested_section_has_one_reason(fleet: dict) -> None:
     report = "\n".join(text.node_lines("crashed", fleet["hosts"]["crashed"]))
     assert report.count("not tested: throughput_probe failed") == 2
 
 
-def test_what_was_not_selected_says_so(fleet: dict) -> None:
+def test_node_lines_mark_unselected_section(fleet: dict) -> None:
     node = copy.deepcopy(fleet["hosts"]["healthy"])
     node["sections"][4].update(selected=False, status="not_tested")
     lines = list(text.node_lines("healthy", node))
@@ -102,21 +102,21 @@ def test_what_was_not_selected_says_so(fleet: dict) -> None:
         ("some", 1, 4, "GPUs with model memory", " [1, expected 4]"),
     ],
 )
-def test_measured_against_expected(
+def test_figure_compares_measured_with_expected(
     summary: str, measured: object, expected: object, unit: str | None, shown: str
 ) -> None:
     finding = {**FINDING, "summary": summary, "measured": measured, "expected": expected, "unit": unit}
     assert text.figure(finding) == shown
 
 
-def test_the_worst_node_comes_first(fleet: dict) -> None:
+def test_text_lists_worst_node_first(fleet: dict) -> None:
     report = text.report_text(fleet)
     heads = re.findall(r"━\n (\S+) +[✓✗]", report)
     assert heads[0] == "socket"
     assert heads[-1] == "healthy"
 
 
-def test_colour_changes_no_width(fleet: dict) -> None:
+def test_text_colour_keeps_the_width(fleet: dict) -> None:
     painted = Style(**{**vars(UNICODE), "paint": lambda word, status: f"\x1b[31m{word}\x1b[0m"})
     coloured = list(text.node_lines("socket", fleet["hosts"]["socket"], painted))
     plain = list(text.node_lines("socket", fleet["hosts"]["socket"], UNICODE))

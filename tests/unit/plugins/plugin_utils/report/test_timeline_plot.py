@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Utilisation as one strip a GPU."""
+"""Test the utilisation strips."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def utilisation(*rows: list[float | None], interval: float = 1.0, times: list[fl
     }
 
 
-def test_nothing_sampled_nothing_drawn() -> None:
+def test_timeline_without_samples_is_none() -> None:
     assert timeline(None, []) is None
     assert timeline({"rows": []}, []) is None
 
 
-def test_each_window_is_a_step() -> None:
+def test_timeline_window_is_a_step() -> None:
     drawn = timeline(utilisation([100.0, 0.0], [50.0, 0.0]), [])
     assert drawn is not None
     busy, idle = drawn.strips
@@ -39,27 +39,27 @@ def test_each_window_is_a_step() -> None:
     assert busy.summary == "Utilisation of GPU 0: mean 75 %, from 50 to 100 %"
 
 
-def test_a_window_without_a_reading_is_a_gap() -> None:
+def test_timeline_window_without_reading_is_a_gap() -> None:
     drawn = timeline(utilisation([90.0], [None], [90.0], [90.0]), [])
     assert drawn is not None
     assert drawn.strips[0].line == "M0 10H25M50 10H75V10H100"
     assert drawn.strips[0].area == "M0 100V10H25V100M50 100V10H75V10H100V100"
 
 
-def test_a_pause_between_steps_is_a_gap() -> None:
+def test_timeline_pause_between_windows_is_a_gap() -> None:
     drawn = timeline(utilisation([90.0], [90.0], times=[0.0, 3.0]), [])
     assert drawn is not None
     assert drawn.strips[0].line == "M0 10H25M75 10H100"
 
 
-def test_a_gpu_without_readings_says_so() -> None:
+def test_timeline_gpu_without_readings_has_a_summary() -> None:
     drawn = timeline(utilisation([None]), [])
     assert drawn is not None
     assert (drawn.strips[0].area, drawn.strips[0].line) == ("", "")
-    assert drawn.strips[0].summary.endswith("no reading")
+    assert drawn.strips[0].summary.endswith("no readings")
 
 
-def test_load_steps_share_the_axis() -> None:
+def test_timeline_load_steps_share_the_axis() -> None:
     load = [
         {"name": "prompt-128", "started": -0.1, "ended": 4.0},
         {"name": None, "started": 5.0, "ended": 10.0},
