@@ -1,15 +1,15 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Record what NVML and nvidia-smi say on a node with GPUs, as a test fixture.
+"""Record the output of NVML and nvidia-smi on a node with GPUs as a test fixture.
 
     python scripts/capture_nvml.py --out DIR                      idle only
     python scripts/capture_nvml.py --out DIR -- COMMAND ARG...    idle, then while COMMAND runs
 
-Writes DIR/nvml.json and the texts of nvidia-smi. Every NVML call is stored under ``function(arguments)`` with GPUs
-written as gpu0, gpu1, ...; the value is what nvidia-ml-py returned, or {"error": code, "message": text}. The state
-under load is recorded --settle seconds after COMMAND started; COMMAND is stopped then. UUIDs and serial numbers are
-replaced. Needs Python >= 3.10 and nvidia-ml-py.
+Writes nvml.json and the output of nvidia-smi to DIR/idle and DIR/load. Every NVML call is stored under
+``function(arguments)`` with GPUs written as gpu0, gpu1, ...; the value is what nvidia-ml-py returned, or
+{"error": code, "message": text}. The state under load is recorded --settle seconds after COMMAND started; COMMAND is
+stopped then. UUIDs and serial numbers are replaced. Needs Python >= 3.10 and nvidia-ml-py.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ SMI: t.Final[dict[str, list[str]]] = {
 
 
 def plain(value: t.Any) -> t.Any:
-    """JSON of a value of nvidia-ml-py: structures become dictionaries of their fields."""
+    """Return a value of nvidia-ml-py as JSON data; structures become dictionaries of their fields."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, pynvml.c_nvmlFieldValue_t):
@@ -94,7 +94,7 @@ def plain(value: t.Any) -> t.Any:
 
 
 def call(calls: Calls, names: dict[int, str], name: str, *args: t.Any) -> t.Any:
-    """Make one call and store its answer; ``names`` writes handles (by id) as gpu0, gpu1, ..."""
+    """Make one call, store and return its result; ``names`` maps the ids of handles to gpu0, gpu1, ..."""
     key = f"{name}({', '.join(names.get(id(arg), repr(arg)) for arg in args)})"
     function = getattr(pynvml, name, None)
     if function is None:
@@ -110,7 +110,7 @@ def call(calls: Calls, names: dict[int, str], name: str, *args: t.Any) -> t.Any:
 
 
 def capture() -> Calls:
-    """Every answer of NVML at this moment."""
+    """Return the current result of every NVML call."""
     calls: Calls = {}
     for name in ("nvmlSystemGetDriverVersion", "nvmlSystemGetNVMLVersion", "nvmlSystemGetCudaDriverVersion_v2"):
         call(calls, {}, name)
@@ -119,9 +119,9 @@ def capture() -> Calls:
     names = {id(handle): f"gpu{index}" for index, handle in enumerate(handles)}
     for handle in handles:
         for name, *args in PER_GPU:
-            answer = call(calls, names, name, handle, *args)
+            result = call(calls, names, name, handle, *args)
             if name == "nvmlDeviceGetComputeRunningProcesses":
-                for process in answer or []:
+                for process in result or []:
                     call(calls, names, "nvmlSystemGetProcessName", process.pid)
         for other in handles:
             if other is not handle:
@@ -131,7 +131,7 @@ def capture() -> Calls:
 
 
 def anonymous(text: str) -> str:
-    """``text`` with UUIDs, serial numbers and board ids replaced, so that a fixture names no one's hardware."""
+    """Return ``text`` with UUIDs, serial numbers and board ids replaced, so that a fixture identifies no hardware."""
     numbers: dict[str, int] = {}
 
     def uuid(match: re.Match[str]) -> str:
@@ -143,24 +143,24 @@ def anonymous(text: str) -> str:
 
 
 def record(folder: pathlib.Path) -> None:
-    """Write NVML's and nvidia-smi's answers of this moment into ``folder``."""
+    """Write the current results of NVML and nvidia-smi to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(capture(), indent=1, sort_keys=True)
     (folder / "nvml.json").write_text(anonymous(text) + "\n", encoding="utf-8")
     for name, command in SMI.items():
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         except OSError as error:
             print(f"{' '.join(command)}: {error}")
             continue
-        (folder / name).write_text(anonymous(done.stdout + done.stderr), encoding="utf-8")
+        (folder / name).write_text(anonymous(process.stdout + process.stderr), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Record NVML and nvidia-smi as test fixtures.")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
-    parser.add_argument("--settle", type=float, default=20.0, help="seconds of load before it is recorded")
-    parser.add_argument("command", nargs="*", help="what makes load, after --")
+    parser.add_argument("--settle", type=float, default=20.0, help="seconds of load before recording")
+    parser.add_argument("command", nargs="*", help="command that generates load, after --")
     options = parser.parse_args()
 
     pynvml.nvmlInit()

@@ -2,8 +2,8 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Brings the collections that galaxy.yml depends on into .venv. Users have them from Galaxy; the checks take them from
-# PyPI's package "ansible", which carries the same trees, so that one package index is all that they need.
+# Installs the collections that galaxy.yml depends on into .venv. Users install them from Galaxy. The checks
+# extract them from the PyPI package "ansible", which contains the same files, so that they need only one package index.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

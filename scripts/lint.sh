@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
-# mypy and antsibull-docs want the tree at a path that ends with its collection name.
+# mypy and antsibull-docs require a path that ends with the collection name.
 readonly TREE=.cache/typing/ansible_collections/multigpu/vllm
 mkdir -p "$(dirname "$TREE")"
 ln -sfn "$PWD" "$TREE"

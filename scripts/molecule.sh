@@ -2,10 +2,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs the Molecule scenarios over SSH hosts on this machine, each an sshd on a loopback address, without containers.
-#   default: validation of three simulated nodes; without sshd they are reached by the local connection
-#   gpu_host: the role on nine hosts with faked commands; needs root, sshd and mount namespaces
-# SCENARIO=gpu_host runs that one. Further arguments go to molecule: scripts/molecule.sh converge
+# Runs the Molecule scenarios on SSH hosts on this machine, each an sshd on a loopback address, without containers.
+#   default: validation of three simulated nodes; without sshd, it uses the local connection
+#   gpu_host: the role on nine hosts with fake commands; needs root, sshd and mount namespaces
+# SCENARIO=gpu_host selects a scenario. Arguments are passed to molecule: scripts/molecule.sh converge
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH:/usr/sbin
@@ -20,12 +20,12 @@ export ANSIBLE_DISPLAY_SKIPPED_HOSTS=false
 export ANSIBLE_INJECT_FACT_VARS=false
 
 if [ "$FLEET_CONNECTION" = local ]; then
-    echo "molecule: no sshd on this machine (Debian: apt install openssh-server), so nodes are local and none is lost halfway"
+    echo "molecule: no sshd on this machine (Debian: apt install openssh-server), so the nodes are local, and the loss of a node is not tested"
 elif [ "$(id -u)" -eq 0 ]; then
-    mkdir -p /run/sshd # what the package's service unit does; sshd refuses to start without it
+    mkdir -p /run/sshd # as the service unit of the package does; sshd does not start without it
 fi
 
-# Molecule destroys what it made, unless it was interrupted.
+# Molecule destroys its instances unless it is interrupted.
 stop_fleet() {
     if compgen -G "$FLEET_DIRECTORY/*.pid" >/dev/null || compgen -G "$FLEET_DIRECTORY/*/node.json" >/dev/null; then
         molecule destroy --scenario-name "$scenario" >/dev/null 2>&1 || true
@@ -41,7 +41,7 @@ for scenario in ${SCENARIO:-default gpu_host}; do
         continue
     fi
     FLEET_DIRECTORY=$(mktemp -d "${TMPDIR:-/tmp}/fleet.XXXXXX")
-    # Nothing of the run lands in the user's home.
+    # Keep the files of the run out of the user's home.
     export FLEET_DIRECTORY MOLECULE_EPHEMERAL_DIRECTORY=$FLEET_DIRECTORY/molecule
     trap stop_fleet EXIT
     python -c "$free_port" >"$FLEET_DIRECTORY/port"

@@ -2,8 +2,8 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Makes .venv with the pinned requirements and the collection importable under its name.
-# Does nothing when that is already so. PYTHON=/path/to/python3.x chooses the interpreter.
+# Creates .venv with the pinned requirements and makes the collection importable under its name.
+# Does nothing if .venv is up to date. PYTHON=/path/to/python3.x selects the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,35 +16,35 @@ die() {
     exit 1
 }
 
-# A pyenv shim is on PATH and still fails, and Debian splits ensurepip off: so try, do not only look.
+# Run the interpreter: a pyenv shim on PATH can fail, and Debian packages ensurepip separately.
 suitable() {
     "$1" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null
 }
 
 choose_python() {
     if [ -n "${PYTHON:-}" ]; then
-        suitable "$PYTHON" || die "PYTHON=$PYTHON is not a Python 3.11 to 3.14 with venv and ensurepip."
+        suitable "$PYTHON" || die "PYTHON must be Python 3.11 to 3.14 with venv and ensurepip, got $PYTHON."
         echo "$PYTHON"
         return
     fi
     local candidate
     while IFS= read -r candidate; do
-        # make puts .venv first on PATH; an environment is not made from itself.
+        # make puts .venv first on PATH; an environment cannot be created from itself.
         if [[ $candidate != "$PWD/$VENV/"* ]] && suitable "$candidate"; then
             echo "$candidate"
             return
         fi
     done < <(type -ap python3 python3.13 python3.12 python3.11 python3.14)
     die "no Python 3.11 to 3.14 with venv found on PATH." \
-        "Debian and Ubuntu: apt install python3 python3-venv. Or name one: make setup PYTHON=/path/to/python3.12"
+        "Debian and Ubuntu: apt install python3 python3-venv. Or select one: make setup PYTHON=/path/to/python3.12"
 }
 
 fingerprint() {
     { command -v cc >/dev/null && echo cc; cat requirements*.txt constraints.txt scripts/collections.sh "${BASH_SOURCE[0]}"; } | sha256sum | cut -d' ' -f1
 }
 
-# An environment is kept and brought up to date unless it was moved (its scripts hold absolute paths), is broken,
-# or was made with another interpreter than the one that PYTHON names.
+# An environment is kept and updated unless it was moved (its scripts contain absolute paths), is broken, or was created
+# with an interpreter other than PYTHON.
 keepable() {
     local identity='import sys; print(sys.base_prefix, sys.version)'
     [ "$(cat "$VENV/.made-for" 2>/dev/null)" = "$(pwd -P)" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 &&
@@ -54,11 +54,11 @@ keepable() {
 pip_install() {
     "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt "$@" >>"$LOG" 2>&1 || {
         grep -v '^WARNING' "$LOG" | tail -n 20 >&2
-        die "pip could not install the requirements; the whole log: $LOG"
+        die "pip could not install the requirements; see $LOG"
     }
 }
 
-# The symlink stands in for an installed collection, for Ansible and for Python alike.
+# For both Ansible and Python, the symlink acts as an installed collection.
 link_collection() {
     local site
     site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

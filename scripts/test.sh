@@ -2,20 +2,20 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs make targets, all of them even when one fails, and sums up.
-# Each argument is a stage; stages follow each other. In a stage lanes, separated by "+", run side by side, and the
-# targets of a lane, separated by ",", one after the other: scripts/test.sh sanity,lint+unit scenarios
+# Runs make targets, continues after failures, and prints a summary.
+# Each argument is a stage; stages run one after another. In a stage, lanes separated by "+" run in parallel, and the
+# targets of a lane, separated by ",", run one after another: scripts/test.sh sanity,lint+unit scenarios
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 export PATH=$PWD/.venv/bin:$PATH
 
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
-# Lanes in the background do not hear Ctrl-C by themselves.
+# Background lanes do not receive Ctrl-C.
 trap 'trap - INT TERM; kill 0' INT TERM
 
-# Output of a target beside others is held back until it ends, so that no two mix. What a target costs is its CPU time:
-# its wall time depends on what ran beside it.
+# The output of parallel targets is printed when they end, so that it does not mix. The cost of a target is its CPU
+# time, because its wall time depends on the other targets.
 run_target() {
     local target=$1 alone=$2 started=$SECONDS outcome=pass TIMEFORMAT='%U %S'
     if "$alone"; then

@@ -1,8 +1,8 @@
 // Copyright (c) 2026, multigpu.vllm maintainers
 // GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Opens HTML reports in Chromium as people do (wide, on a phone, dark, on paper) and fails on anything that
-// is wrong there: a request, an error on the console, a page wider than the screen, an accessibility violation.
+// Opens HTML reports in Chromium (wide, dark, on a phone, on paper) and fails on requests, console errors, pages wider
+// than the screen and accessibility violations.
 // Usage: node check.mjs [--pictures DIR] REPORT.html...
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -22,16 +22,16 @@ const VIEWS = {
 };
 
 async function examine(browser, file, name, view, pictures) {
-  const wrong = [];
+  const problems = [];
   const page = await browser.newPage();
-  page.on("console", (message) => ["error", "warn"].includes(message.type()) && wrong.push(`console: ${message.text()}`));
-  page.on("pageerror", (error) => wrong.push(`page: ${error}`));
+  page.on("console", (message) => ["error", "warn"].includes(message.type()) && problems.push(`console: ${message.text()}`));
+  page.on("pageerror", (error) => problems.push(`page: ${error}`));
   page.on("dialog", async (dialog) => {
-    wrong.push(`a script ran: ${dialog.message()}`);
+    problems.push(`a script ran: ${dialog.message()}`);
     await dialog.dismiss();
   });
   const address = pathToFileURL(resolve(file)).href;
-  page.on("request", (request) => request.url() !== address && wrong.push(`request: ${request.url()}`));
+  page.on("request", (request) => request.url() !== address && problems.push(`request: ${request.url()}`));
   await page.setOfflineMode(true);
   await page.setViewport({ width: view.width, height: view.height });
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: view.scheme }]);
@@ -39,15 +39,15 @@ async function examine(browser, file, name, view, pictures) {
   const picture = (suffix, options) =>
     pictures && page.screenshot({ path: join(pictures, `${basename(file, ".html")}-${suffix}.png`), ...options });
   await picture(name, {});
-  // What is folded is hidden from axe, so everything is unfolded; then folded again for a picture of the whole.
+  // axe ignores collapsed content, so expand everything, and collapse it again for the picture of the whole page.
   const open = await page.evaluate(() => [...document.querySelectorAll("details")].map((part) => part.open));
   await page.evaluate(() => document.querySelectorAll("details").forEach((part) => (part.open = true)));
   const widest = await page.evaluate(() => document.scrollingElement.scrollWidth);
-  if (widest > view.width) wrong.push(`${widest} pixels wide on a screen of ${view.width}`);
+  if (widest > view.width) problems.push(`${widest} pixels wide on a screen of ${view.width}`);
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   for (const { id, impact, help, nodes } of violations) {
-    wrong.push(`${impact}: ${id}: ${help} (${nodes.length}), first: ${nodes[0].html.slice(0, 160)}`);
+    problems.push(`${impact}: ${id}: ${help} (${nodes.length}), first: ${nodes[0].html.slice(0, 160)}`);
   }
   await page.evaluate(
     (states) => document.querySelectorAll("details").forEach((part, index) => (part.open = states[index])),
@@ -56,7 +56,7 @@ async function examine(browser, file, name, view, pictures) {
   await picture(`${name}-whole`, { fullPage: true, captureBeyondViewport: true });
   if (pictures && name === "desktop") await page.pdf({ path: join(pictures, `${basename(file, ".html")}.pdf`) });
   await page.close();
-  return wrong;
+  return problems;
 }
 
 const files = process.argv.slice(2);
@@ -73,10 +73,10 @@ const browser = await puppeteer.launch({
 let failures = 0;
 for (const file of files) {
   for (const [name, view] of Object.entries(VIEWS)) {
-    const wrong = await examine(browser, file, name, view, pictures);
-    failures += wrong.length;
-    console.log(`${wrong.length ? "FAIL" : "ok  "} ${basename(file)} ${name}`);
-    for (const line of new Set(wrong)) console.log(`     ${line}`);
+    const problems = await examine(browser, file, name, view, pictures);
+    failures += problems.length;
+    console.log(`${problems.length ? "FAIL" : "ok  "} ${basename(file)} ${name}`);
+    for (const line of new Set(problems)) console.log(`     ${line}`);
   }
 }
 await browser.close();

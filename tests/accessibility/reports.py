@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the HTML reports that check.mjs looks at: every kind of node, a large fleet, and a hostile node."""
+"""Write the HTML reports that check.mjs examines: every kind of node, a large fleet, and a hostile node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ATTACK = "\"'></title></style><script>alert(1)</script><img src=http://127.0.0.1
 
 
 def pages() -> dict[str, dict]:
-    """Result documents by the name of the page."""
+    """Return the result documents by page name."""
     expectation = {
         "expected_throughput": 110.0,
         "memory_bandwidth": 360e9,

@@ -2,15 +2,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Looks at HTML reports as people do, in Chromium: wide, dark, on a phone; offline, with axe-core as the judge of
-# accessibility. REPORTS are files to look at; without any, pages of every kind of node are made.
-# --pictures DIR keeps screenshots and a PDF. CHROMIUM names another browser.
+# Usage: run.sh [--pictures DIR] [REPORT.html...]
+# Opens HTML reports offline in Chromium (wide, dark, on a phone) and checks their accessibility with axe-core. Without
+# arguments, it renders reports with every kind of node. --pictures DIR keeps screenshots and a PDF. CHROMIUM selects
+# the browser.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools=$here/../../.cache/accessibility
 : "${CHROMIUM:=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}"
 if [[ -z $CHROMIUM ]] || ! command -v npm >/dev/null; then
-  echo "not tested: the looks of the HTML report, because Chromium, node or npm is not installed"
+  echo "not tested: the appearance of the HTML report, because Chromium or npm is not installed"
   exit 0
 fi
 mkdir -p "$tools"
