@@ -27,7 +27,7 @@ def gpu(
 
 
 def server(fingerprint: str | None = None, **facts: t.Any) -> Reading[ServerFacts]:
-    missing = facts.pop("missing", {} if fingerprint else {"fingerprint": "not asked"})
+    missing = facts.pop("missing", {} if fingerprint else {"fingerprint": "not requested"})
     return Reading(ServerFacts(BASE_URL, fingerprint=fingerprint, missing=missing, **facts), source=BASE_URL)
 
 

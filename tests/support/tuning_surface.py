@@ -1,12 +1,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server of which the best settings are known: how fast it is with any settings, by a formula.
+"""Model the speed of a server by a formula, so that tests know its best settings.
 
-The formula has what makes tuning hard on real nodes: too much memory share and the start runs out of memory, a context
-that the KV cache does not hold and it refuses to start, more sequences than the cache holds and it preempts, small
-chunks and the weights are read for few tokens, large chunks and their activations take the cache's memory and every
-running stream waits. It is a roofline in shape, not a measurement. Standard library only: an image runs it too.
+The formula includes what makes tuning hard on real nodes:
+
+- With too large a memory share, the server runs out of memory at its start.
+- With a context that does not fit into the KV cache, it does not start.
+- With more sequences than the cache holds, it preempts requests.
+- With small chunks, it reads the weights for few tokens.
+- With large chunks, activations take memory from the cache and every running stream waits.
+
+The model is shaped like a roofline; it is not a measurement. It uses only the standard library, because a
+container image also runs it.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ CONTEXT_SPACE: t.Final[dict[str, list[t.Any]]] = {
     "kv_cache_dtype": ["auto", "fp8_e4m3"],
     "max_num_seqs": [8, 32, 128],
 }
-#: What a server does that was told nothing.
+#: Settings of a server without arguments.
 DEFAULTS: t.Final[Settings] = {
     "max_num_seqs": 256,
     "max_num_batched_tokens": 2048,
@@ -50,7 +56,7 @@ class StartFails(RuntimeError):
 
 @dataclass(frozen=True)
 class Truth:
-    """What the server does: tokens/s, s, s, tokens."""
+    """True figures of a server: tokens/s, seconds, seconds, tokens."""
 
     output_throughput: float
     ttft: float
@@ -60,7 +66,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Surface:
-    """One node and one load; bytes, B/s and FLOP/s of all GPUs together."""
+    """One node under one load; bytes, B/s and FLOP/s are totals of all GPUs."""
 
     memory: float = 20 * GIB
     outside: float = 0.9 * GIB
@@ -77,7 +83,10 @@ class Surface:
     concurrency: int = 96
 
     def truth(self, settings: Mapping[str, t.Any]) -> Truth:
-        """:raises StartFails: as a server would at its start."""
+        """Return the true figures with ``settings``.
+
+        :raises StartFails: if the server does not start with them.
+        """
         chosen = {**DEFAULTS, **settings}
         streams, chunk = chosen["max_num_seqs"], chosen["max_num_batched_tokens"]
         kv_tokens = self._kv_tokens(chosen)
@@ -85,7 +94,7 @@ class Surface:
         held = min(wanted, kv_tokens / (self.prompt + self.output))
         decode = self.weights / self.bandwidth + held * (self.prompt + self.output / 2) * self.kv_bytes / self.bandwidth
         decode += self.reduce_latency * self.p2p[chosen["NCCL_P2P_LEVEL"]] + 2e-5 * streams
-        # Each generated token comes with its share of a prompt to read, at most what a chunk leaves beside decoding.
+        # Each generated token comes with its share of a prompt, limited by the part of a chunk that decoding leaves.
         share = held * self.prompt / self.output
         read = max(1.0, chunk - held)
         compute = 2 * self.parameters / self.flops
@@ -128,24 +137,24 @@ NODES: t.Final[dict[str, Surface]] = {
 
 
 def everything(space: Mapping[str, Sequence[t.Any]]) -> Iterator[Settings]:
-    """Every settings of a space."""
+    """Yield every combination of settings in a space."""
     for values in itertools.product(*space.values()):
         yield dict(zip(space, values, strict=True))
 
 
 def known(surface: Surface, space: Mapping[str, Sequence[t.Any]]) -> list[tuple[Settings, Truth]]:
-    """All settings that start, with what they truly do."""
-    found = []
+    """Return all settings with which the server starts, with their true figures."""
+    results = []
     for settings in everything(space):
         try:
-            found.append((settings, surface.truth(settings)))
+            results.append((settings, surface.truth(settings)))
         except StartFails:
             pass
-    return found
+    return results
 
 
 class Node:
-    """A node that measures as a load generator does: the truth, and noise on each figure (relative sigma)."""
+    """A node whose measurements have noise: ``noise`` is the relative standard deviation of each figure."""
 
     def __init__(self, surface: Surface, seed: int, noise: float = 0.03) -> None:
         self.surface, self.noise = surface, noise
@@ -153,9 +162,9 @@ class Node:
         self.measured: list[Settings] = []
 
     def probe(self, settings: Settings, steps: int = 1) -> dict[str, t.Any]:
-        """What ``throughput_probe`` would return.
+        """Return a result of ``throughput_probe``.
 
-        :raises StartFails: instead, where there is no server to probe.
+        :raises StartFails: if the server does not start with ``settings``.
         """
         self.measured.append(settings)
         truth = self.surface.truth(settings)

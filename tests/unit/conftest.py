@@ -1,14 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all unit tests share."""
+"""Settings and fixtures of all unit tests."""
 
 from __future__ import annotations
 
 import hypothesis
 import pytest
 
-# The same examples on every run, and no deadline: a busy machine is not a bug.
+# The same examples in every run, and no deadline, because a slow machine is not an error.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
 
@@ -17,7 +17,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys, proxies and loader paths of the developer's shell must not decide a test."""
+    """Remove keys, proxies and loader paths of the developer's shell, so that they do not affect tests."""
     for name in (*PROXIES, "LD_LIBRARY_PATH", "LINODE_TOKEN", "VLLM_API_KEY", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

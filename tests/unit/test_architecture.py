@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The structure of plugins/: which folder may import which, and names that mean one thing."""
+"""Test the structure of plugins/: imports between folders, unique class names and licence headers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PRESCRIBED_CLASSES: t.Final = {
 }
 #: Files that carry a licence header, by ending.
 HEADER_ENDINGS: t.Final = {".py", ".yml", ".yaml", ".sh", ".c", ".def", ".css", ".mjs", ".toml", ".cfg"}
-#: Files that others wrote or that are recorded output.
+#: Recorded output and generated files.
 RECORDED: t.Final = ("tests/fixtures/", "tests/provisioning/gpu_types.json", "changelogs/")
 
 
@@ -39,7 +39,7 @@ def parse(path: pathlib.Path) -> ast.Module:
 
 
 def folder_of(parts: tuple[str, ...]) -> str:
-    """Return the room of a file: ``module_utils/load``, or ``module_utils`` for a loose file."""
+    """Return the folder of a file: ``module_utils/load``, or ``module_utils`` for a file directly in it."""
     return "/".join(parts[:2]) if parts[0].endswith("_utils") and len(parts) > 2 else parts[0]
 
 
@@ -66,16 +66,16 @@ def folder_imports() -> dict[str, set[str]]:
 
 
 def cycle_through(start: str, edges: dict[str, set[str]]) -> list[str]:
-    """Return the shortest way from ``start`` back to itself, or an empty list."""
-    ways, seen = collections.deque([[start]]), {start}
-    while ways:
-        way = ways.popleft()
-        for target in sorted(edges.get(way[-1], ())):
+    """Return the shortest import path from ``start`` back to itself, or an empty list."""
+    paths, seen = collections.deque([[start]]), {start}
+    while paths:
+        path = paths.popleft()
+        for target in sorted(edges.get(path[-1], ())):
             if target == start:
-                return [*way, start]
+                return [*path, start]
             if target not in seen:
                 seen.add(target)
-                ways.append([*way, target])
+                paths.append([*path, target])
     return []
 
 
@@ -110,7 +110,7 @@ def test_public_class_names_are_unique() -> None:
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
-def test_programs_start_in_few_places() -> None:
+def test_programs_start_only_through_commands_or_log_filter() -> None:
     """The log filter streams through grep's pipes; everything else starts programs through ``Commands``."""
     starters = {
         "/".join(parts)
@@ -122,7 +122,7 @@ def test_programs_start_in_few_places() -> None:
     assert starters <= {"module_utils/command", "module_utils/logs/log_filter"}
 
 
-def test_source_files_carry_the_licence() -> None:
+def test_tracked_files_have_licence_headers() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Promises that the whole tree keeps: what no single file can prove about itself."""
+"""Test conventions of the whole tree that no single test file can check."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ def load(path: pathlib.Path) -> t.Any:
 
 
 def parse(path: pathlib.Path) -> ast.Module:
-    """Syntax tree, refused where a node's oldest Python (3.10) would refuse it."""
+    """Parse a file with the syntax of Python 3.10, the oldest version on nodes."""
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path), feature_version=(3, 10))
 
 
 def has_code(path: pathlib.Path) -> bool:
-    """Whether there is anything to test beside data and documentation."""
+    """Return whether a file has functions, not only data and documentation."""
     return any(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in ast.walk(parse(path)))
 
 
 def is_action(module: pathlib.Path) -> bool:
-    """Whether all the work is done by an action plugin; the module of that name then only documents it."""
+    """Return whether an action plugin does all the work and the module of the same name only documents it."""
     return (PLUGINS / "action" / module.name).is_file() and "def main" not in module.read_text(encoding="utf-8")
 
 
 def documentation(module: pathlib.Path) -> dict[str, t.Any]:
-    """The blocks ``DOC_BLOCKS`` of a module, parsed."""
+    """Return the parsed blocks ``DOC_BLOCKS`` of a module."""
     return {
         target.id: yaml.safe_load(ast.literal_eval(node.value))
         for node in parse(module).body
@@ -77,7 +77,7 @@ def documentation(module: pathlib.Path) -> dict[str, t.Any]:
 
 
 def return_values(values: dict[str, t.Any]) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
-    """Each documented return key with its description, nested ones too."""
+    """Yield each documented return key with its description, including nested keys."""
     for key, value in values.items():
         yield key, value
         yield from return_values(value.get("contains", {}))
@@ -88,7 +88,7 @@ ACTION_GROUPS = load(ROOT / "meta" / "runtime.yml")["action_groups"]
 
 
 def tasks(node: t.Any) -> t.Iterator[dict[str, t.Any]]:
-    """Every task, play and block of a parsed YAML file."""
+    """Yield every task, play and block of a parsed YAML file."""
     if isinstance(node, dict):
         yield node
         for value in node.values():
@@ -99,12 +99,12 @@ def tasks(node: t.Any) -> t.Iterator[dict[str, t.Any]]:
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=name)
-def test_file_names_its_licence(path: pathlib.Path) -> None:
+def test_file_has_licence_header(path: pathlib.Path) -> None:
     assert HEADER.match(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", NODE_SIDE, ids=name)
-def test_node_side_keeps_to_the_node(path: pathlib.Path) -> None:
+def test_node_side_imports_nothing_from_the_controller(path: pathlib.Path) -> None:
     imported = {
         alias
         for node in ast.walk(parse(path))
@@ -112,18 +112,18 @@ def test_node_side_keeps_to_the_node(path: pathlib.Path) -> None:
         for alias in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [item.name for item in node.names])
     }
     foreign = {module for module in imported if re.match(r"ansible\.(?!module_utils)|.*\.plugin_utils\b", module)}
-    assert not foreign, "a module is sent to the node without these"
+    assert not foreign, "these are not sent to the node"
 
 
 @pytest.mark.parametrize("module", [path for path in MODULES if not is_action(path)], ids=name)
-def test_module_is_documentation_and_one_call(module: pathlib.Path) -> None:
+def test_module_main_is_short(module: pathlib.Path) -> None:
     (main,) = [node for node in parse(module).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
     assert main.end_lineno is not None
     assert main.end_lineno - main.lineno + 1 <= 20
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name)
-def test_module_documents_itself(module: pathlib.Path) -> None:
+def test_module_documentation_is_complete(module: pathlib.Path) -> None:
     blocks = documentation(module)
     assert set(blocks) == set(DOC_BLOCKS)
     assert blocks["DOCUMENTATION"]["module"] == module.stem
@@ -136,18 +136,18 @@ def test_module_documents_itself(module: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name)
-def test_module_examples_are_named_and_fully_qualified(module: pathlib.Path) -> None:
+def test_module_examples_have_names_and_fqcn(module: pathlib.Path) -> None:
     examples = documentation(module)["EXAMPLES"]
     assert any(f"multigpu.vllm.{module.stem}" in task for task in tasks(examples))
     assert all("name" in task for task in examples)
 
 
-def test_action_group_all_is_every_module() -> None:
+def test_action_group_all_has_every_module() -> None:
     assert ACTION_GROUPS["all"] == [module.stem for module in MODULES]
 
 
 @pytest.mark.parametrize("group", sorted(set(ACTION_GROUPS) - {"all"}))
-def test_action_group_members_document_it(group: str) -> None:
+def test_action_group_members_extend_its_fragment(group: str) -> None:
     """Each member extends the fragment of the group, and every module that does so is a member."""
     fragment = f"multigpu.vllm.attributes.action_group_{group}"
     documented = [
@@ -159,18 +159,18 @@ def test_action_group_members_document_it(group: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=name)
-def test_role_defaults_are_its_argument_specification(role: pathlib.Path) -> None:
+def test_role_defaults_match_argument_specification(role: pathlib.Path) -> None:
     specification = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]
     defaults = load(role / "defaults" / "main.yml")
     assert set(defaults) == set(specification["options"])
-    # A default that is computed from another variable cannot stand in the specification.
-    stated = {key: option["default"] for key, option in specification["options"].items() if "default" in option}
-    assert {key: defaults[key] for key in stated} == stated
+    # The specification cannot have a default that is computed from another variable.
+    fixed_defaults = {key: option["default"] for key, option in specification["options"].items() if "default" in option}
+    assert {key: defaults[key] for key in fixed_defaults} == fixed_defaults
     assert all(key.startswith(f"{role.name}_") for key in defaults)
 
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=name)
-def test_tasks_hide_nothing_and_need_no_shell(path: pathlib.Path) -> None:
+def test_tasks_ignore_no_errors_and_use_no_shell(path: pathlib.Path) -> None:
     used = {key for task in tasks(load(path)) for key in task}
     assert not used & {"ignore_errors", "shell", "ansible.builtin.shell", "raw", "ansible.builtin.raw"}
 
@@ -181,15 +181,15 @@ def test_check_is_documented(check: str) -> None:
 
 
 @pytest.mark.parametrize("source", [path for path in SOURCES if has_code(path)], ids=name)
-def test_source_has_a_test_of_its_own(source: pathlib.Path) -> None:
+def test_source_has_its_test_file(source: pathlib.Path) -> None:
     relative = source.relative_to(PLUGINS)
     assert (ROOT / "tests" / "unit" / "plugins" / relative.parent / f"test_{relative.name}").is_file()
 
 
-def test_sanity_has_no_ignores() -> None:
+def test_sanity_has_no_ignore_files() -> None:
     assert not list((ROOT / "tests" / "sanity").glob("ignore*"))
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-def test_a_switch_from_a_command_line_is_asked_as_one(role: pathlib.Path) -> None:
+def test_role_reads_boolean_options_with_bool(role: pathlib.Path) -> None:
     assert raw_switches(role) == []

@@ -54,7 +54,7 @@ def test_release_returns_leading_numbers(version: str | None, expected: tuple[in
         ("vllm-0.26.0-76d34e85", None, "not known to include the size"),
         ("vllm-0.26.0-tp4-76d34e85", 4, None),
         ("fp_44709d6fcb", None, "not a fingerprint in vLLM's format"),
-        (None, None, "not asked"),
+        (None, None, "not requested"),
     ],
 )
 def test_fingerprint_signal_by_version(fingerprint: str | None, value: int | None, reason: str | None) -> None:
