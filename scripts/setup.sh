@@ -67,9 +67,9 @@ link_collection() {
 }
 
 main() {
-    local wanted python
-    wanted=$(fingerprint)
-    if [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ] && keepable; then
+    local current python
+    current=$(fingerprint)
+    if [ "$(cat "$STAMP" 2>/dev/null)" = "$current" ] && keepable; then
         return
     fi
     if ! keepable; then
@@ -84,7 +84,7 @@ main() {
     command -v cc >/dev/null || pip_install --requirement requirements-compiler.txt
     link_collection
     scripts/collections.sh >>"$LOG" 2>&1 || die "the collections of galaxy.yml could not be installed; see $LOG"
-    echo "$wanted" >"$STAMP"
+    echo "$current" >"$STAMP"
     echo "setup: ready"
 }
 

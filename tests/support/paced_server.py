@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Serve a stream on a schedule without drift, and record when each token was really written.
+"""Serve a stream on a schedule without drift, and record when each token was actually written.
 
 The server implements vLLM's streams of completions and chats as fast as Python can, with usage as requested, and
 records what a perfect client would measure. ``python paced_server.py --port 0`` prints its port. ``GET /truth`` returns
@@ -128,9 +128,9 @@ class PacedServer(asyncio.Protocol):
         self.total = request.get("max_tokens") or request.get("max_completion_tokens") or 16
         prompt = request["messages"][-1]["content"] if chat else request["prompt"]
         self.prompt = len(prompt.split() if isinstance(prompt, str) else prompt)
-        wanted = request.get("stream_options") or {}
-        self.last_usage = bool(wanted.get("include_usage"))
-        self.every_usage = self.last_usage and bool(wanted.get("continuous_usage_stats"))
+        stream_options = request.get("stream_options") or {}
+        self.last_usage = bool(stream_options.get("include_usage"))
+        self.every_usage = self.last_usage and bool(stream_options.get("continuous_usage_stats"))
         self.sent = 0
         self.due = self.arrived + self.pace.first
         self.last = 0.0

@@ -90,8 +90,8 @@ class Surface:
         chosen = {**DEFAULTS, **settings}
         streams, chunk = chosen["max_num_seqs"], chosen["max_num_batched_tokens"]
         kv_tokens = self._kv_tokens(chosen)
-        wanted = min(streams, self.concurrency)
-        held = min(wanted, kv_tokens / (self.prompt + self.output))
+        active = min(streams, self.concurrency)
+        held = min(active, kv_tokens / (self.prompt + self.output))
         decode = self.weights / self.bandwidth + held * (self.prompt + self.output / 2) * self.kv_bytes / self.bandwidth
         decode += self.reduce_latency * self.p2p[chosen["NCCL_P2P_LEVEL"]] + 2e-5 * streams
         # Each generated token comes with its share of a prompt, limited by the part of a chunk that decoding leaves.
@@ -101,7 +101,7 @@ class Surface:
         prefill = share * compute * (1 + 700 / chunk + chunk / 40000)
         step = max(decode, 0.25 * decode + prefill) + 0.35 * min(decode, prefill)
         step *= max(1.0, share / read)
-        again = 1 - 0.5 * (1 - held / wanted)
+        again = 1 - 0.5 * (1 - held / active)
         throughput = held / step * again
         rate = throughput / self.output
         queue = max(0.0, self.concurrency - held) / rate

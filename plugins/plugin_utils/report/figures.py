@@ -36,7 +36,7 @@ def cost(price: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def cell(value: t.Any) -> str:
-    """Return ``-`` for an unknown value."""
+    """Format a table cell; unknown values are ``-``."""
     return "-" if value is None else str(value)
 
 

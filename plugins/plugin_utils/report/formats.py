@@ -62,5 +62,5 @@ def _error(name: str) -> str | None:
 
 def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
     """Return file name -> content for each of ``names`` in the order of ``FORMATS``, and for the document itself."""
-    wanted = {"json", *names}
-    return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in wanted}
+    selected = {"json", *names}
+    return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in selected}

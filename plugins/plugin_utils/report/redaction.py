@@ -30,7 +30,7 @@ def known_secrets(sources: Iterable[t.Any]) -> list[str]:
 
 
 def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
-    """Return ``value`` with every secret masked: known ones by text, others by their name or form."""
+    """Return ``value`` with every secret masked: those in ``secrets`` by text, others by their name or form."""
     if isinstance(value, Mapping):
         return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

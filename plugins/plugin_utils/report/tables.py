@@ -212,8 +212,7 @@ def utilisation(node: Document, style: Style) -> Iterator[str]:
 
 
 def _utilisation_row(label: str, values: Sequence[float | None], shown: int, style: Style) -> str:
-    known = [value for value in values if value is not None]
-    average = statistics.fmean(known) if known else None
+    average = _mean(values)
     cells = "".join(f"{'-' if value is None else f'{value:.0f} %':>7}" for value in values[:shown])
     text = f"{_INDENT}{label:>5}{cells}{'-' if average is None else f'{average:.0f} %':>9}"
     room = min(WIDTH - len(text) - 1, 20)
@@ -223,7 +222,7 @@ def _utilisation_row(label: str, values: Sequence[float | None], shown: int, sty
 
 
 def windows(rows: Sequence[Document], count: int) -> list[dict[str, t.Any]]:
-    """Return at most ``count`` rows, each the mean of the same number of neighbours."""
+    """Return at most ``count`` rows, each the mean of a group of consecutive rows."""
     size = -(-len(rows) // count)
     merged = []
     for start in range(0, len(rows), size or 1):
@@ -234,5 +233,5 @@ def windows(rows: Sequence[Document], count: int) -> list[dict[str, t.Any]]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+    measured = [value for value in values if value is not None]
+    return statistics.fmean(measured) if measured else None

@@ -88,10 +88,10 @@ def _strip(
         line.append(f"V{height}H{right}" if joined else f"M{left} {height}H{right}")
         before = time + interval
     mean = utilisation["mean"][column]
-    known = [value for _time, value in readings if value is not None]
+    shares = [value for _time, value in readings if value is not None]
     shown = "no readings"
-    if known and mean is not None:
-        shown = f"mean {mean:.0f} %, from {min(known):.0f} to {max(known):.0f} %"
+    if shares and mean is not None:
+        shown = f"mean {mean:.0f} %, from {min(shares):.0f} to {max(shares):.0f} %"
     return Strip(
         gpu, "".join(area) + ("V100" if area else ""), "".join(line), mean, f"Utilisation of GPU {gpu}: {shown}"
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A healthy four-GPU node as the modules return it; tests change what they are about."""
+"""Results of nodes as the modules return them, starting from a healthy node with four GPUs."""
 
 from __future__ import annotations
 
@@ -163,13 +163,13 @@ def healthy_results() -> Results:
 
 @pytest.fixture
 def results() -> Results:
-    """Registered results of a healthy node; a fresh copy for each test."""
+    """Return new registered results of a healthy node."""
     return healthy_results()
 
 
 @pytest.fixture
 def node() -> Callable[..., NodeFacts]:
-    """``node(results, **options)``: facts as the rules get them."""
+    """Return a function ``node(results, **options)`` that builds the facts that the rules read."""
 
     def build(results: Results, **options: t.Any) -> NodeFacts:
         return NodeFacts.from_results("node-01", results, options=JudgingOptions(**options))
@@ -187,13 +187,13 @@ RUN = {
 
 
 def judged_node(name: str, results: Results, **options: t.Any) -> dict[str, t.Any]:
-    """The entry of a node in the report."""
+    """Return the entry of a node in the report."""
     facts = NodeFacts.from_results(name, results, options=JudgingOptions(**options))
     return node_document(facts, judge(facts))
 
 
 def idle_gpus() -> Results:
-    """Four GPUs, vLLM on one of them."""
+    """Return the results of a node on which vLLM uses one of four GPUs."""
     results = healthy_results()
     for entry in results["gpu"]["ansible_facts"]["gpu"]["devices"][1:]:
         entry["memory_used"] = int(0.2 * GIB)
@@ -205,26 +205,26 @@ def idle_gpus() -> Results:
 
 
 def socket_transport() -> Results:
-    """NCCL between the GPUs of one node over TCP."""
+    """Return the results of a node on which NCCL uses TCP between the GPUs."""
     results = healthy_results()
     results["logs"]["transports"] = {"transport_net_socket": 24}
     return results
 
 
 def lost_halfway() -> Results:
-    """The connection broke after the GPUs had been read."""
+    """Return the results of a node that became unreachable after its GPUs were read."""
     lost = {"unreachable": True, "msg": "Failed to connect to the host via ssh: connect to host gpu-7: timed out"}
     return {"gpu": healthy_results()["gpu"], "tensor_parallel": lost, "load": {"skipped": True}, "logs": {}}
 
 
 def crashed_probe() -> Results:
-    """One module failed."""
+    """Return the results of a node on which the load failed."""
     return {**healthy_results(), "load": {"failed": True, "msg": "Traceback: boom"}}
 
 
 @pytest.fixture
 def fleet_hosts() -> dict[str, dict[str, t.Any] | None]:
-    """Every kind of node that a report has to show."""
+    """Return the report entries of every kind of node."""
     return {
         "healthy": judged_node("healthy", healthy_results(), expected_throughput=110.0, hourly_price=3.0),
         "idle-gpus": judged_node("idle-gpus", idle_gpus(), instance_type="g2-gpu-rtx4000a4-m"),
@@ -237,5 +237,5 @@ def fleet_hosts() -> dict[str, dict[str, t.Any] | None]:
 
 @pytest.fixture
 def fleet(fleet_hosts: dict[str, dict[str, t.Any] | None]) -> dict[str, t.Any]:
-    """The report document of ``fleet_hosts``."""
+    """Return the report document of ``fleet_hosts``."""
     return report_document(fleet_hosts, run=RUN)

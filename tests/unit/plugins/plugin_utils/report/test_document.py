@@ -102,12 +102,12 @@ def test_headline_names_the_worst_problem(fleet: dict) -> None:
 def test_headline_counts_causes_and_unexplained_findings(fleet: dict) -> None:
     item = finding.failed("memory.oom", "GPU out of memory", cause="c", remedy="r")
     node = NodeFacts.from_results("n", {})
-    known = Diagnosis(id="a.b", title="T", cause="c", confidence="high", remedy="r", findings=("nccl.errors",))
+    diagnosis = Diagnosis(id="a.b", title="T", cause="c", confidence="high", remedy="r", findings=("nccl.errors",))
     other = finding.failed("nccl.errors", "Worker hangs", cause="c", remedy="r")
     sections = [Section("memory", (item,)), Section("nccl", (other,))]
-    assert headline(node, sections, [known]) == "T (+1 more)"
+    assert headline(node, sections, [diagnosis]) == "T (+1 more)"
     assert headline(node, sections) == "GPU out of memory (+1 more)"
-    assert headline(node, sections[1:], [known]) == "T"
+    assert headline(node, sections[1:], [diagnosis]) == "T"
 
 
 def test_document_lost_node_keeps_earlier_measurements(fleet: dict) -> None:

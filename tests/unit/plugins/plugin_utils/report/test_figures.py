@@ -38,9 +38,9 @@ def test_dollars_format(amount: float, shown: str) -> None:
 
 
 def test_cost_phrases() -> None:
-    known = {"hourly_price": 3.57, "per_million_output_tokens": None, "idle_hourly": 0.0}
-    assert figures.cost(known) == ["3.57 USD/h"]
-    assert figures.cost({**known, "per_million_output_tokens": 1.9813, "idle_hourly": 2.6775})[1:] == [
+    price = {"hourly_price": 3.57, "per_million_output_tokens": None, "idle_hourly": 0.0}
+    assert figures.cost(price) == ["3.57 USD/h"]
+    assert figures.cost({**price, "per_million_output_tokens": 1.9813, "idle_hourly": 2.6775})[1:] == [
         "1.98 USD per 1M output tokens",
         "2.68 USD/h of that for idle GPUs",
     ]

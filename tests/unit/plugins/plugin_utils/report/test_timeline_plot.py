@@ -12,11 +12,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.timeline_plot
 
 def utilisation(*rows: list[float | None], interval: float = 1.0, times: list[float] | None = None) -> dict[str, t.Any]:
     columns = len(rows[0])
-    known = [[row[column] for row in rows if row[column] is not None] for column in range(columns)]
+    readings = [[row[column] for row in rows if row[column] is not None] for column in range(columns)]
     return {
         "interval": interval,
         "gpus": list(range(columns)),
-        "mean": [sum(values) / len(values) if values else None for values in known],
+        "mean": [sum(values) / len(values) if values else None for values in readings],
         "rows": [
             {"time": time, "utilization_gpu": row}
             for time, row in zip(times or [number * interval for number in range(len(rows))], rows, strict=True)
