@@ -122,6 +122,15 @@ def test_html_shows_cause_fix_evidence_and_settings(fleet: dict, page: Page) -> 
     assert "NCCL_DEBUG INFO" in page.text
 
 
+def test_html_reads_untested_status_once(page: Page) -> None:
+    assert "Peer access : not tested: gpu_facts did not report it" in page.text
+    assert "GPU count , pass: 4 of 4 GPUs" in page.text
+
+
+def test_html_footer_sentences_are_separate(page: Page) -> None:
+    assert "Options: fail_on fail. The complete data" in page.text
+
+
 def test_html_shows_measurement_errors(page: Page) -> None:
     assert "throughput_probe failed: Traceback: boom" in page.text
     assert "connection lost: connect to host gpu-7: timed out" in page.text
