@@ -93,7 +93,13 @@ def fleet(directory: Path) -> Iterator[Path]:
 def start(playbook: str, inventory: Path, output: int, **variables: t.Any) -> subprocess.Popen[bytes]:
     command = ["ansible-playbook", "-i", inventory, f"multigpu.vllm.{playbook}", "-e", json.dumps(variables)]
     # Without the lines of successful tasks, only the live display can break the silence.
-    environment = {**os.environ, "ANSIBLE_DISPLAY_OK_HOSTS": "false", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_STDOUT_CALLBACK": "multigpu.vllm.concise",
+        "ANSIBLE_DISPLAY_OK_HOSTS": "false",
+        "TERM": "xterm",
+        "LC_ALL": "C.UTF-8",
+    }
     return subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
 
 
