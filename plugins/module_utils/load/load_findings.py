@@ -35,7 +35,7 @@ Result = dict[str, t.Any]
 
 
 def nothing_sent(reason: str) -> list[Finding]:
-    """Return the findings if no load was made for a ``reason`` that is no fault of the server."""
+    """Return the findings if no load was generated, for a ``reason`` other than a fault of the server."""
     return [not_tested(check, reason) for check in (THROUGHPUT, *_OTHERS)]
 
 

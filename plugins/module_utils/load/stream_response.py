@@ -104,7 +104,7 @@ def _carries_token(choice: dict[str, t.Any]) -> bool:
     delta = choice.get("delta") or {}
     if any(delta.get(key) for key in _CONTENT_KEYS):
         return True
-    # Half a character is a token with empty content; together with a role it only opens the message.
+    # A token that is half a character has empty content. Empty content with a role only opens the message.
     return "content" in delta and "role" not in delta and choice.get("finish_reason") is None
 
 

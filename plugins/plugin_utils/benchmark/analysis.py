@@ -113,7 +113,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list[Json]:
     """Return, for every prompt size, the number of streams with the highest throughput within the latency targets.
 
-    :param targets: limits of the 95th percentiles of ``ttft`` and ``itl`` in seconds; None is no limit.
+    :param targets: limits of the 95th percentiles of ``ttft`` and ``itl`` in seconds; None means unlimited.
     :returns: one entry for each prompt size. If no combination meets the targets, ``concurrency`` is None and
         ``reason`` is set. ``at_limit`` means that more streams were not tried, so the actual knee may be higher.
     """

@@ -54,7 +54,11 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 def out_of_memory(node: NodeFacts) -> list[Finding]:
     """Return a pass if logs were read; it holds unless the logs contain a fault."""
     sources = node.logs.data.get("sources") or ()
-    return [passed("memory.oom", "no out-of-memory in the logs", evidence={"logs": list(sources)})] if sources else []
+    return (
+        [passed("memory.oom", "no out-of-memory error in the logs", evidence={"logs": list(sources)})]
+        if sources
+        else []
+    )
 
 
 def compare(node: NodeFacts) -> list[Finding]:

@@ -57,7 +57,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     findings += [answer] if answer is not None else []
     bandwidth = node.nccl_bandwidth
     if not (bandwidth.taken or bandwidth.crashed or bandwidth.unreachable):
-        findings.append(not_tested("nccl.bandwidth", "not requested: set validate_nccl_bandwidth to measure it"))
+        findings.append(not_tested("nccl.bandwidth", "set validate_nccl_bandwidth: true to measure it"))
     return findings
 
 

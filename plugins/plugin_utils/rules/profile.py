@@ -27,7 +27,7 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
     queueing = too_few_streams(node, arguments)
     stated = node.options.profile
     if stated in (None, "none"):
-        return queueing or not_tested(CHECK, "no profile is stated (validate_profile, vllm_profile)")
+        return queueing or not_tested(CHECK, "no profile is set (validate_profile, vllm_profile)")
     if version is None:
         return queueing or not_tested(CHECK, "the version of vLLM is unknown, so the profile's settings are too")
     settings = profiles.settings_of(str(stated), version, [device.name or "" for device in node.devices])

@@ -79,19 +79,19 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
             remedy="Correct the tensor-parallel size (section 2), or look in the vLLM log for a worker that died.",
             **figures,
         )
-    of_all = "" if len(group) == len(means) else f" (of {len(means)} on the node)"
-    who = "the only GPU" if len(group) == 1 else f"all {len(group)} GPUs"
+    of_all = "" if len(group) == len(means) else f" (the node has {len(means)})"
+    who = "the only GPU of the group is" if len(group) == 1 else f"all {len(group)} GPUs of the group are"
     if steady and max(means[index] for index in group) < limits.HOST_BOUND.value:
         limit = limits.HOST_BOUND
         figures |= {"expected": f"at least {limit.value:g} %", "source": limit.source}
         return warned(
             "utilisation.active",
-            f"{who} of the group active{of_all}, but for less than half of the time",
+            f"{who} active{of_all}, but for less than half of the time",
             cause="The GPUs wait for the host between steps, or the load is too small to keep them busy.",
             remedy=_HOST_REMEDY,
             **figures,
         )
-    return passed("utilisation.active", f"{who} of the group active{of_all}", **figures)
+    return passed("utilisation.active", f"{who} active{of_all}", **figures)
 
 
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
