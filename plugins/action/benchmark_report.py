@@ -8,43 +8,32 @@ from __future__ import annotations
 import json
 import locale
 import typing as t
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import store
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import results_document, worth_keeping
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.text import results_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import run_header
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
-ARGUMENTS: t.Final[dict[str, t.Any]] = {
-    "nodes": {"type": "dict", "required": True},
-    "path": {"type": "path", "required": True},
-    "baseline_dir": {"type": "path", "required": True},
-    "update_baseline": {"type": "bool", "default": False},
-    "options": {"type": "dict", "required": True},
-}
 
-
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Write and show the results of a benchmark and store baselines, on the controller only."""
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS = documented_arguments("benchmark_report")
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         document = results_document(
             {name: (result or {}).get("node") for name, result in options["nodes"].items()},
             run=run_header(options["options"], check_mode=self._task.check_mode),
         )
         files = [] if self._task.check_mode else self._write(document, options)
         self._display.display(results_text(document, files, terminal_style(locale.getpreferredencoding(False))))
-        return {"changed": False, "status": document["summary"]["status"], "files": files}
+        return {"status": document["summary"]["status"], "files": files}
 
     @staticmethod
     def _write(document: dict[str, t.Any], options: dict[str, t.Any]) -> list[str]:

@@ -17,56 +17,39 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
     gpu_count,
     plan,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import Steps, sweep_steps, validation_steps
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest, roles
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_error
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import MEASURED_ALONE, RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds import judgement_errors
 
 #: Options that must be greater than 0, if they are set.
-NUMBERS: t.Final[dict[str, str]] = {
-    "output_tokens": "int",
-    "requests": "int",
-    "load_duration": "float",
-    "duration": "float",
-    "repeats": "int",
-    "timeout": "float",
-    "load_processes": "int",
-    "target_ttft": "float",
-    "target_itl": "float",
-}
+NUMBERS: t.Final = (
+    "output_tokens",
+    "requests",
+    "load_duration",
+    "duration",
+    "repeats",
+    "timeout",
+    "load_processes",
+    "target_ttft",
+    "target_itl",
+)
 #: Lists of such numbers; they must not be empty.
 NUMBER_LISTS: t.Final = ("prompt_tokens", "concurrency")
 #: Role -> options that describe its load.
 LOAD_OPTIONS: t.Final[dict[str, tuple[str, ...]]] = {
     "validate": ("prompt_tokens", "concurrency", "output_tokens", "requests", "load_duration", "timeout"),
     "benchmark": ("prompt_tokens", "concurrency", "output_tokens", "duration", "repeats", "timeout"),
-}
-ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "role": {"type": "str", "required": True, "choices": roles()},
-    "base_url": {"type": "str"},
-    "instance_type": {"type": "str"},
-    "expected_gpu_count": {"type": "int"},
-    **{name: {"type": "list", "elements": "int"} for name in NUMBER_LISTS},
-    **{name: {"type": kind} for name, kind in NUMBERS.items()},
-    "load_hosts": {"type": "list", "elements": "str", "default": []},
-    "load_base_url": {"type": "str"},
-    "hourly_price": {"type": "float"},
-    "thresholds": {"type": "list", "elements": "raw", "default": []},
-    "speed_limits": {"type": "raw", "default": {}},
-    "report_formats": {"type": "list", "elements": "str", "default": list(formats.DEFAULT)},
-    "report_dir": {"type": "path"},
-    "tags": {"type": "list", "elements": "str", "default": ["all"]},
-    "skip_tags": {"type": "list", "elements": "str", "default": []},
 }
 #: Tags that select a section.
 _SECTION_TAGS: t.Final = (*RULES, *MEASURED_ALONE)
@@ -201,19 +184,14 @@ def load_steps(options: Options) -> Steps:
     return validation_steps(sizes, output_tokens, options["requests"], max(streams), options["load_duration"])
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Check the options of a role before anything is measured or changed."""
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS = documented_arguments("check_options")
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        variables = task_vars or {}
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         hints = misspelt(options["role"], variables)
-        result: dict[str, t.Any] = {"changed": False, "misspelt": hints}
+        result: dict[str, t.Any] = {"misspelt": hints}
         if options["base_url"] is not None:
             self._check(options, variables)
             result["measures"] = measures(options["tags"], self._task.tags)

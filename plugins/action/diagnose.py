@@ -7,46 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline, past_speeds
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, JudgingOptions, NodeFacts
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import PROFILES
-
-ARGUMENTS: t.Final[dict[str, t.Any]] = {
-    "results": {
-        "type": "dict",
-        "required": True,
-        "options": {key: {"type": "dict", "default": {}} for key in MEASUREMENTS},
-    },
-    "expected_throughput": {"type": "float"},
-    "model": {
-        "type": "dict",
-        "default": {},
-        "options": {"weight_bytes": {"type": "float"}, "layers": {"type": "int"}, "kv_heads": {"type": "int"}},
-    },
-    "memory_bandwidth": {"type": "float"},
-    "all_reduce_latency": {"type": "float"},
-    "speed_limits": {"type": "dict", "default": {}},
-    "speed_history": {"type": "list", "elements": "float", "default": []},
-    "baseline_dir": {"type": "path"},
-    "fixed_seed": {"type": "bool", "default": False},
-    "profile": {"type": "str", "choices": ["none", *PROFILES], "default": "none"},
-    "instance_type": {"type": "str"},
-    "hourly_price": {"type": "float"},
-    "thresholds": {"type": "list", "elements": "dict", "default": []},
-    "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
-    "tags": {"type": "list", "elements": "str", "default": ["all"]},
-    "skip_tags": {"type": "list", "elements": "str", "default": []},
-}
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
 
 #: Options that rules read, with the same names as in ``JudgingOptions``.
 RULE_OPTIONS: t.Final = (
@@ -79,18 +51,14 @@ def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
     return dataclasses.replace(node, options=dataclasses.replace(node.options, speed_history=speeds))
 
 
-class ActionModule(ActionBase):
-    """``multigpu.vllm.diagnose``; documented in plugins/modules/diagnose.py."""
+class ActionModule(ControllerAction):
+    """Judge the results of one node and find the causes of its problems."""
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS = documented_arguments("diagnose")
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         node = NodeFacts.from_results(
-            (task_vars or {})["inventory_hostname"],
+            variables["inventory_hostname"],
             options["results"],
             options=JudgingOptions(**{name: options[name] for name in RULE_OPTIONS}),
             check_mode=self._task.check_mode,
@@ -111,7 +79,6 @@ class ActionModule(ActionBase):
             sections.append(judge.Section("user", tuple(thresholds.evaluate(result, options["thresholds"]))))
             result = document.node_document(node, sections)
         return {
-            "changed": False,
             "status": result["status"],
             "headline": result["headline"],
             "failed_checks": sorted({item.check for item in judge.wrong(sections) if item.status is Status.FAIL}),

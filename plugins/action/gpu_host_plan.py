@@ -6,40 +6,26 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Mapping
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.host import HostPlan, host_plan, image_error
 
-ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "image": {"type": "str"},
-    "distribution": {"type": "str"},
-    "distribution_version": {"type": "str"},
-    "kernel": {"type": "str"},
-    "packages": {"type": "list", "elements": "str", "default": []},
-    "driver_text": {"type": "str", "default": ""},
-    "modules_text": {"type": "str", "default": ""},
-    "branch": {"type": "int", "default": 580},
-    "replace": {"type": "bool", "default": False},
-}
 _HOST: t.Final = ("distribution", "distribution_version", "kernel")
 
 
-class ActionModule(ActionBase):
-    """Planner of a driver installation; it runs on the controller and needs no connection."""
+class ActionModule(ControllerAction):
+    """Plan the driver installation of a host without connecting to it."""
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS = documented_arguments("gpu_host_plan")
+    CONSTRAINTS: t.ClassVar = {
+        "required_one_of": [("image", "kernel")],
+        "mutually_exclusive": [("image", "kernel")],
+        "required_together": [_HOST],
+    }
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(
-            argument_spec=ARGUMENTS,
-            required_one_of=[("image", "kernel")],
-            mutually_exclusive=[("image", "kernel")],
-            required_together=[_HOST],
-        )
-        return {"changed": False, "plan": _plan(options).as_dict()}
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        return {"plan": _plan(options).as_dict()}
 
 
 def _plan(options: dict[str, t.Any]) -> HostPlan:

@@ -11,22 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import run_header
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
-
-ARGUMENTS: t.Final[dict[str, t.Any]] = {
-    "nodes": {"type": "dict", "required": True},
-    "directory": {"type": "path", "required": True},
-    "formats": {"type": "list", "elements": "str", "choices": list(formats.FORMATS), "default": list(formats.DEFAULT)},
-    "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
-    "options": {"type": "dict", "default": {}},
-    "secrets": {"type": "list", "elements": "raw", "default": [], "no_log": True},
-}
 
 
 def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[str]:
@@ -52,16 +43,13 @@ def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | 
     return files, None
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Write and show the report on all nodes, on the controller only."""
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS = documented_arguments("report")
+    ARGUMENTS["secrets"]["no_log"] = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         if problems := formats.errors(options["formats"]):
             raise AnsibleActionFail("; ".join(problems))
         document = report_document(
@@ -78,7 +66,6 @@ class ActionModule(ActionBase):
         if problem:
             raise AnsibleActionFail(problem)
         return {
-            "changed": False,
             "status": document["summary"]["status"],
             "failed_by_comparison": failed_by_comparison(document, options["fail_on"]),
             "files": files,

@@ -8,64 +8,28 @@ from __future__ import annotations
 import json
 import time
 import typing as t
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.ledger import TuningRun, read_ledger, write_ledger
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.result import outcome, summary, variables_file
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import GOALS, OptunaMissing
-
-LOAD: t.Final[dict[str, dict[str, t.Any]]] = {
-    "prompt_tokens": {"type": "int", "default": 512},
-    "output_tokens": {"type": "int", "default": 128},
-    "concurrency": {"type": "int", "default": 32},
-    "duration": {"type": "float", "default": 30.0},
-}
-SEARCH: t.Final[dict[str, dict[str, t.Any]]] = {
-    "goal": {"type": "str", "choices": list(GOALS), "default": "throughput"},
-    "space": {"type": "dict", "default": {}},
-    "initial_settings": {"type": "list", "elements": "dict", "default": []},
-    "trials": {"type": "int", "default": 12},
-    "time_budget": {"type": "float", "default": 7200.0},
-    "seed": {"type": "int", "default": 0},
-    "min_throughput": {"type": "float", "default": 0.5},
-    "max_ttft": {"type": "float"},
-    "load": {"type": "dict", "options": LOAD, "apply_defaults": True},
-    "repeats": {"type": "int", "default": 3},
-    "start_timeout": {"type": "float", "default": 600.0},
-    "served": {"type": "dict", "default": {}},
-    "environment": {"type": "dict", "default": {}},
-    "extra_args": {"type": "str", "default": ""},
-}
-ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "state": {"type": "str", "choices": ["start", "next", "record", "result"], "required": True},
-    "directory": {"type": "path", "required": True},
-    "search": {"type": "dict", "options": SEARCH, "required": True},
-    "discard": {"type": "bool", "default": False},
-    "started_at": {"type": "float"},
-    "measurement": {"type": "dict"},
-    "probe": {"type": "dict", "default": {}},
-    "reason": {"type": "raw"},
-}
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import OptunaMissing
 
 
-class ActionModule(ActionBase):
-    """Owner of a search's ledger; it runs on the controller and needs no connection."""
+class ActionModule(ControllerAction):
+    """Keep the ledger of a search for settings in a file on the controller."""
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS = documented_arguments("tune_ledger")
+    CONSTRAINTS: t.ClassVar = {
+        "required_if": [("state", "next", ("started_at",)), ("state", "record", ("measurement",))]
+    }
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(
-            argument_spec=ARGUMENTS,
-            required_if=[("state", "next", ("started_at",)), ("state", "record", ("measurement",))],
-        )
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         now = round(time.time(), 3)
-        host = str((task_vars or {})["inventory_hostname"])
+        host = str(variables["inventory_hostname"])
         # A relative directory begins where the command was given.
         path = Path(options["directory"]).resolve() / f"{host}.json"
         states = {"start": self._start, "next": self._next, "record": self._record, "result": self._result}
@@ -75,7 +39,7 @@ class ActionModule(ActionBase):
             result = states[options["state"]](run, path, options, now)
         except (ValueError, OSError, OptunaMissing) as error:
             raise AnsibleActionFail(str(error)) from error
-        return {"changed": False, **result, "lines": [f"{host}: {line}" for line in result.get("lines", [])]}
+        return {**result, "lines": [f"{host}: {line}" for line in result.get("lines", [])]}
 
     def _start(self, run: TuningRun, path: Path, options: dict[str, t.Any], now: float) -> dict[str, t.Any]:
         ledger = [] if options["discard"] else read_ledger(path)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs import (
-    PARTS,
     newer_than,
     part_of,
     split_stamped,
@@ -21,18 +21,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs impo
 
 #: Seconds between two reads of a log that is followed.
 POLL_INTERVAL: t.Final = 2.0
-ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "container": {"type": "str", "required": True},
-    "part": {"type": "str", "choices": list(PARTS), "default": "all"},
-    "follow": {"type": "float", "default": 0.0},
-    "lines": {"type": "int", "default": 20000},
-    "directory": {"type": "str", "default": "vllm-logs"},
-    "docker_host": {"type": "str", "default": "unix:///var/run/docker.sock"},
-}
+ARGUMENTS: t.Final = documented_arguments("vllm_logs")
 
 
 class ActionModule(ActionBase):
-    """A copy of a container's log, read over the task's connection and written on the controller."""
+    """Copy the log of a container from the node to the controller."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

@@ -6,35 +6,24 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import promised_facts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import plan
 
-ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "settings": {"type": "dict", "required": True},
-    "gpu": {"type": "dict"},
-    "instance_type": {"type": "str"},
-    "model": {"type": "dict", "default": {}},
-}
 
+class ActionModule(ControllerAction):
+    """Plan the vLLM container of a node without connecting to it."""
 
-class ActionModule(ActionBase):
-    """Planner of a deployment; it runs on the controller and needs no connection."""
+    ARGUMENTS = documented_arguments("vllm_plan")
+    CONSTRAINTS: t.ClassVar = {"mutually_exclusive": [("gpu", "instance_type")]}
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(
-            argument_spec=ARGUMENTS, mutually_exclusive=[("gpu", "instance_type")]
-        )
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         try:
             gpu = promised_facts(options["instance_type"]) if options["instance_type"] else options["gpu"] or {}
             deployment = plan(options["settings"], gpu, options["model"])
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
-        return {"changed": False, "plan": deployment.as_dict()}
+        return {"plan": deployment.as_dict()}

@@ -21,6 +21,7 @@ options:
   role:
     description: Name of a role of this collection, without the collection's name.
     type: str
+    choices: [benchmark, gpu_host, provision, simulated_node, tune, validate, vllm]
     required: true
   base_url:
     description:

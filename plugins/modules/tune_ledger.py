@@ -90,6 +90,7 @@ options:
       load:
         description: Load of each measurement.
         type: dict
+        default: {}
         suboptions:
           prompt_tokens:
             description: Prompt tokens of each request.

@@ -20,11 +20,6 @@ OPTION_SIMILARITY: t.Final = 0.75
 WORD_SIMILARITY: t.Final = 0.85
 
 
-def roles() -> list[str]:
-    """Return the names of the roles of this collection that have options."""
-    return sorted(path.parents[1].name for path in _ROLES.glob("*/meta/argument_specs.yml"))
-
-
 @functools.cache
 def option_names(role: str) -> frozenset[str]:
     """Return the options of all entry points of ``role``, from its argument specification."""

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.startup import READY, STAGES
 
-PARTS: t.Final = ("all", "start", "errors")
-
 _READY: t.Final = dict(STAGES)[READY]
 _ERROR: t.Final = re.compile(
     r"\b(WARNING|ERROR|CRITICAL|FATAL)\b|NCCL WARN|Traceback|\w(Error|Exception)\b|^\S+: error:"

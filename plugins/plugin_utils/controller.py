@@ -1,0 +1,60 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Base class of the actions that run on the controller, and the options that their modules document."""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+from collections.abc import Mapping
+
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.plugins.action import ActionBase
+
+Spec = dict[str, dict[str, t.Any]]
+
+#: Keys of a documented option that an argument specification also has.
+_SHARED_KEYS: t.Final = ("type", "elements", "required", "default", "choices")
+
+
+def documented_arguments(module: str) -> Spec:
+    """Return the argument specification of ``module``, from the options in its documentation."""
+    documentation = importlib.import_module(f"ansible_collections.multigpu.vllm.plugins.modules.{module}").DOCUMENTATION
+    return _specification(yaml_load(documentation)["options"])
+
+
+def _specification(options: Mapping[str, Mapping[str, t.Any]]) -> Spec:
+    specification = {}
+    for name, option in options.items():
+        specification[name] = {key: option[key] for key in _SHARED_KEYS if key in option}
+        if "suboptions" in option:
+            specification[name]["options"] = _specification(option["suboptions"])
+    return specification
+
+
+class ControllerAction(ActionBase):
+    """An action that runs on the controller, opens no connection, and supports check mode."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    #: Argument specification of the action.
+    ARGUMENTS: t.ClassVar[Spec]
+    #: Further parameters of ``validate_argument_spec``, such as ``required_if``.
+    CONSTRAINTS: t.ClassVar[dict[str, t.Any]] = {}
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        _result, options = self.validate_argument_spec(argument_spec=self.ARGUMENTS, **self.CONSTRAINTS)
+        return {"changed": False, **self.act(options, task_vars or {})}
+
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Return the result of the action.
+
+        :param options: validated options.
+        :param variables: variables of the host.
+        :raises AnsibleActionFail: if the action fails.
+        """
+        raise NotImplementedError
