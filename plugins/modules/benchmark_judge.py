@@ -68,6 +68,7 @@ options:
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
+  - multigpu.vllm.attributes.action_group
   - multigpu.vllm.attributes.info
 seealso:
   - module: multigpu.vllm.benchmark_report

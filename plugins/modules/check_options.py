@@ -117,6 +117,7 @@ seealso:
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
+  - multigpu.vllm.attributes.action_group
   - multigpu.vllm.attributes.info
 """
 

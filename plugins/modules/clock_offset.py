@@ -18,6 +18,7 @@ description:
   - Runs on the controller and needs only C(date) on the host.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group
   - multigpu.vllm.attributes.info
 options:
   readings:

@@ -18,6 +18,7 @@ description:
   - The GPUs must not be in use, so stop vLLM first.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group
 attributes:
   check_mode:
     support: partial

@@ -23,6 +23,7 @@ description:
     or unit that does not exist.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group
   - multigpu.vllm.attributes.info
 options:
   paths:

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
+  - multigpu.vllm.attributes.action_group
 attributes:
   check_mode:
     support: full

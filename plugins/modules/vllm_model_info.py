@@ -18,6 +18,7 @@ description:
   - If the configuration cannot be read, the module succeeds and returns nulls with the reason in RV(source).
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group
   - multigpu.vllm.attributes.info
 options:
   model:

@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
+  - multigpu.vllm.attributes.action_group
   - multigpu.vllm.attributes.info
 options:
   settings:

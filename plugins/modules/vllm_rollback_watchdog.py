@@ -19,6 +19,7 @@ description:
   - Used by role P(multigpu.vllm.tune#role).
 extends_documentation_fragment:
   - multigpu.vllm.attributes
+  - multigpu.vllm.attributes.action_group
 attributes:
   check_mode:
     support: full

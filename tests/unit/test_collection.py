@@ -146,6 +146,14 @@ def test_action_group_all_has_every_module() -> None:
     assert ACTION_GROUPS["all"] == [module.stem for module in MODULES]
 
 
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_module_documents_its_action_groups(module: pathlib.Path) -> None:
+    fragments = documentation(module)["DOCUMENTATION"]["extends_documentation_fragment"]
+    assert (
+        len([fragment for fragment in fragments if fragment.startswith("multigpu.vllm.attributes.action_group")]) == 1
+    )
+
+
 @pytest.mark.parametrize("group", sorted(set(ACTION_GROUPS) - {"all"}))
 def test_action_group_members_extend_its_fragment(group: str) -> None:
     """Each member extends the fragment of the group, and every module that does so is a member."""
