@@ -137,8 +137,8 @@ def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Col
     """
     if skipped := [tag for tag in skip_tags if tag in _SECTION_TAGS]:
         # A measurement has the tags of all sections that need it, and is skipped with any of them.
-        rest = ",".join(area for area in RULES if area not in skipped)
-        return [f"--skip-tags {','.join(skipped)} would also skip what other sections need; use --tags {rest}"]
+        selected = ",".join(area for area in RULES if area not in skipped)
+        return [f"--skip-tags {','.join(skipped)} would also skip what other sections need; use --tags {selected}"]
     suggestions = {tag: nearest(tag, _SECTION_TAGS) for tag in tags if tag not in (*_SECTION_TAGS, *inherited)}
     return [f"--tags {tag}: did you mean {suggestion}?" for tag, suggestion in suggestions.items() if suggestion]
 
@@ -198,7 +198,7 @@ class ActionModule(ControllerAction):
             result["steps"] = load_steps(options)
             hints = [*hints, *plan_hints(options)]
             if not result["measures"]:
-                # Warnings about options would distract from this one.
+                # Nothing is validated, so warnings about single options are left out.
                 tags = ",".join(options["tags"])
                 hints = [f"--tags {tags} selects no section, so nothing is validated; sections are {', '.join(RULES)}"]
         for hint in hints:

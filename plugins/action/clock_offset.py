@@ -16,13 +16,16 @@ COMMAND: t.Final = "date +%s.%N"
 
 
 class ActionModule(ActionBase):
-    """A comparison of two clocks as in NTP: the host's reading lies between two of ours (RFC 5905, section 8)."""
+    """Compare a host's clock with the controller's as NTP does: one reading of the host between two of the controller.
+
+    Source: RFC 5905, section 8.
+    """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Return the offset of the fastest reading."""
+        """Return the clock offset that the fastest reading measured."""
         super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec={"readings": {"type": "int", "default": 5}})
         if options["readings"] < 1:
@@ -39,7 +42,7 @@ class ActionModule(ActionBase):
         after = time.time()
         output = result["stdout"].strip()
         seconds, _point, fraction = output.partition(".")
-        # Some versions of date print no decimals, or "N": on average half a second has passed then.
+        # Some versions of date print no decimals, or "N". The true time is then half a second later on average.
         has_decimals = fraction.isdigit()
         try:
             host_time = float(seconds) + (float(f"0.{fraction}") if has_decimals else 0.5)

@@ -25,7 +25,7 @@ _CONSTANTS: t.Any = constants
 
 
 class ActionModule(ProgressAction):
-    """Shows the GPUs of all nodes with ``live``, and writes their samples to the controller with ``record``."""
+    """Show the GPUs of all nodes with ``live``, and write their samples to the controller with ``record``."""
 
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         live, path = self._options()
@@ -71,7 +71,7 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 def _handle(state: State, show: Callable[[State], None] | None, recorder: Recorder | None) -> None:
     if recorder is not None:
-        # The samples that could not be written now are written with the result, which reports the error.
+        # Samples that cannot be written now are written together with the result; that write reports the error.
         with contextlib.suppress(OSError):
             recorder.add(state)
     if show is not None:

@@ -62,7 +62,7 @@ class ActionModule(ControllerAction):
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode
         self._display.display(summary_text(document, files, style, full=full))
-        # After the summary, because a file that cannot be written must not cost the verdict of the run.
+        # After the summary, because the verdict must be shown even if a file cannot be written.
         if problem:
             raise AnsibleActionFail(problem)
         return {

@@ -11,7 +11,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import P
 
 
 class ActionModule(ProgressAction):
-    """Shows every node while its load runs, except in check mode, which makes no load."""
+    """Show the progress of every node while its load runs, except in check mode, which generates no load."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         if self._task.async_val or self._task.check_mode:

@@ -30,7 +30,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         now = round(time.time(), 3)
         host = str(variables["inventory_hostname"])
-        # A relative directory begins where the command was given.
+        # A relative directory starts at the directory in which the command was run.
         path = Path(options["directory"]).resolve() / f"{host}.json"
         states = {"start": self._start, "next": self._next, "record": self._record, "result": self._result}
         started_at = now if options["started_at"] is None else options["started_at"]
@@ -43,7 +43,7 @@ class ActionModule(ControllerAction):
 
     def _start(self, run: TuningRun, path: Path, options: dict[str, t.Any], now: float) -> dict[str, t.Any]:
         ledger = [] if options["discard"] else read_ledger(path)
-        # Before anything is discarded or stopped: this fails without Optuna, and for a space that cannot be searched.
+        # This fails without Optuna, or for a space that cannot be searched, so it precedes the deletion of the ledger.
         lines = run.plan_lines(ledger)
         discarded = options["discard"] and path.exists()
         if discarded and not self._task.check_mode:
@@ -78,14 +78,14 @@ class ActionModule(ControllerAction):
         if changed and not self._task.check_mode:
             variables.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             replace_text(str(variables), text, 0o644)
-        found = {**outcome(ledger, run.search), "summary": summary(ledger, run.search)}
+        conclusion = {**outcome(ledger, run.search), "summary": summary(ledger, run.search)}
         return {
             "changed": changed,
-            "outcome": found,
+            "outcome": conclusion,
             "variables_file": str(variables),
             "ledger_file": str(path),
             "lines": [
-                found["summary"],
-                f"best settings: {json.dumps(found['best'])}; variables to commit: {variables}; ledger: {path}",
+                conclusion["summary"],
+                f"best settings: {json.dumps(conclusion['best'])}; variables to commit: {variables}; ledger: {path}",
             ],
         }

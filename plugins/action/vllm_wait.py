@@ -21,7 +21,7 @@ MODULE: t.Final = "multigpu.vllm.vllm_wait"
 
 
 class ActionModule(ActionBase):
-    """A wait for a vLLM container, split into short calls of the module."""
+    """Wait for a vLLM container in short calls of the module."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

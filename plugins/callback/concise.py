@@ -23,8 +23,8 @@ description:
     an excerpt of it.
   - Shows invalid options of a role with the reason only. Ansible's default output adds the whole specification of the
     role.
-  - Shows the warnings of tasks that are not shown themselves.
-  - Hides which files were included.
+  - Shows warnings even of tasks whose results are hidden.
+  - Hides the names of included files.
   - Prints one line per host in the recap. For more than 20 hosts, it prints the failed hosts only, and one line for all
     others.
   - Shows an unreachable host in one line, even if only a part of the task was for that host.
@@ -110,7 +110,7 @@ def total(summaries: list[dict[str, int]]) -> dict[str, int]:
 
 
 class CallbackModule(DefaultCallback):
-    """``multigpu.vllm.concise``."""
+    """Ansible's default screen output, shortened, with live progress."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -156,7 +156,7 @@ class CallbackModule(DefaultCallback):
         if self._display.verbosity or not isinstance(message, str):
             super().v2_runner_on_unreachable(result)
             return
-        # In a loop, every item has printed its own message.
+        # In a loop, each item has already printed its message.
         if "results" not in result.result:
             self._print_failure(
                 result, "UNREACHABLE!", message.removeprefix("Task failed: "), _COLORS.COLOR_UNREACHABLE

@@ -21,7 +21,7 @@ def linode_fleet_plan(
     listing: Mapping[str, t.Any] | None = None,
     max_hourly_price: float | None = None,
 ) -> dict[str, t.Any]:
-    """Return what a run of the role provision will do; without ``listing``, only validate the request.
+    """Return the plan of a run of the role provision; without ``listing``, only validate the request.
 
     :raises AnsibleFilterError: for an invalid fleet, or one that violates a price limit.
     """
@@ -29,7 +29,7 @@ def linode_fleet_plan(
     try:
         nodes = fleet.expand(groups, prefix, image)
         if listing is None:
-            # There are no prices to compare with a limit.
+            # Without a listing, there are no prices to compare with a limit.
             nodes = [{**node, "max_hourly_price": None} for node in nodes]
             return fleet.plan_fleet(nodes, prefix, {"instances": [], "plans": {}})
         return fleet.plan_fleet(nodes, prefix, listing, limit)

@@ -15,7 +15,7 @@ Registered = Mapping[str, t.Any]
 
 
 def load_host_plan(hosts: Sequence[str], clocks: Registered, node: str, lead: float | None = None) -> dict[str, t.Any]:
-    """Return what each load host has to do; see ``load_hosts.plan``.
+    """Return the share and start time of each load host; see ``load_hosts.plan``.
 
     :raises AnsibleFilterError: if the clock of a host was not read.
     """
@@ -43,7 +43,7 @@ def merge_loads(
 
 
 class FilterModule:
-    """Filters of this file."""
+    """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         return {"load_host_plan": load_host_plan, "merge_loads": merge_loads}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPU Linodes of an account as inventory hosts."""
+"""Inventory plugin ``multigpu.vllm.linode_gpu``: add the GPU Linodes of an account as hosts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ options:
     type: str
     default: ""
   min_gpus:
-    description: Minimum number of GPUs. V(0) includes Linodes without GPU.
+    description: Minimum number of GPUs. V(0) includes Linodes without GPUs.
     type: int
     default: 1
   statuses:
@@ -54,7 +54,7 @@ options:
     elements: str
     default: [running]
   group:
-    description: Group of all hosts.
+    description: Group to which all these hosts are added.
     type: str
     default: gpu_nodes
 """
@@ -117,7 +117,7 @@ def matching(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) 
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
-    """Adds hosts from one listing of the account. The cache holds that listing, never the token."""
+    """Add the GPU Linodes of an account as hosts. The cache contains the listing of the account, never the token."""
 
     NAME = "multigpu.vllm.linode_gpu"
 

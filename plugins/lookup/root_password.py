@@ -23,7 +23,7 @@ options:
     description: Password of the vault. With it, the file is encrypted with Ansible Vault.
     type: str
 notes:
-  - The file is also written in check mode. Do not evaluate the lookup there.
+  - The lookup writes the file even in check mode, so do not evaluate it there.
 """
 
 EXAMPLES = r"""
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The password.
+  description: The root password in each file.
   type: list
   elements: str
 """
@@ -111,7 +111,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 class LookupModule(LookupBase):
-    """Returns one password per path."""
+    """Return the root password in each file, and create missing files."""
 
     def run(self, terms: list[str], variables: t.Any = None, **kwargs: t.Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)

@@ -134,7 +134,7 @@ attributes:
     details: The action changes nothing.
   idempotent:
     support: full
-    details: The same results have the same status.
+    details: The same results always give the same status.
 seealso:
   - module: multigpu.vllm.report
 """

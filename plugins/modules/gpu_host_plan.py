@@ -83,7 +83,7 @@ plan:
   type: dict
   contains:
     driver:
-      description: V(right) if the wanted driver is loaded, V(install) if there is none, V(replace) if there is another.
+      description: V(right) if the wanted driver is loaded, V(install) if no driver is, V(replace) if another one is.
       returned: success
       type: str
       sample: install
@@ -125,7 +125,7 @@ plan:
       type: str
       sample: the kernel module nouveau is loaded and must be replaced
     refused:
-      description: Reasons not to change the host, each with a way out.
+      description: Reasons not to change the host, each with a solution.
       returned: success
       type: list
       elements: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: gpu_monitor
-short_description: Sample all GPUs of a node for a while
+short_description: Sample all GPUs of a node for some time
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)

@@ -100,7 +100,7 @@ options:
         type: bool
         default: false
       repeats:
-        description: Number of times to run the step. Latencies are pooled, RV(results[].variation) is over the repeats.
+        description: Number of times to run the step. Latencies of all repeats are pooled.
         type: int
         default: 1
   client_limited_retries:
@@ -117,7 +117,7 @@ options:
   warmup_requests:
     description:
       - Number of requests before the first step that are not measured.
-      - If none of them completes, no load is made.
+      - If none of them completes, no load is generated.
     type: int
     default: 4
   drain_timeout:
@@ -140,15 +140,15 @@ options:
     default: true
   processes:
     description:
-      - Number of processes that make the load, each with its share of the streams, the requests and the rate.
+      - Number of processes that generate the load, each with its share of the streams, the requests and the rate.
       - One process can handle about 1,000 streams or 40,000 tokens per second. Use more if
         C(performance.client_limited) recommends it and this host has free processor cores.
     type: int
     default: 1
   share:
     description:
-      - Run only a part of every step, because several load hosts make the load together. Set the same O(steps) on all
-        of them, and a different O(share.index) on each.
+      - Run only a part of every step, because several load hosts generate the load together. Set the same O(steps) on
+        all of them, and a different O(share.index) on each.
       - A shared step must not follow a step with O(steps[].requests), because its start time would be unknown.
     type: dict
     suboptions:
@@ -233,7 +233,7 @@ notes:
   - TPOT (time per output token) is (E2E - TTFT) / (n - 1) for an answer of n tokens, one value per request.
   - ITL (inter-token latency) is the gap between two arrivals divided by the number of tokens in the second one, one
     value per token.
-  - Latencies are of completed requests only. An answer shorter than requested counts as failed (C(cut_short)).
+  - Latencies are of completed requests only. An answer that is shorter than requested counts as failed (C(cut_short)).
   - A step ends early after as many consecutive failures as it has streams (at least three). If none of its requests
     completed, the steps after it are skipped.
 seealso:
@@ -473,17 +473,17 @@ results:
       returned: success
       sample: null
     itl:
-      description: Inter-token latency in seconds, likewise.
+      description: Inter-token latency in seconds, with the same statistics as C(ttft).
       type: dict
       returned: success
       sample: {mean: 0.0161, p50: 0.0158, p95: 0.0181, p99: 0.0233}
     tpot:
-      description: Time per output token in seconds, likewise.
+      description: Time per output token in seconds, with the same statistics as C(ttft).
       type: dict
       returned: success
       sample: {mean: 0.0161, p50: 0.0161, p95: 0.0168, p99: 0.017}
     e2e:
-      description: Time to the last token in seconds, likewise.
+      description: Time to the last token in seconds, with the same statistics as C(ttft).
       type: dict
       returned: success
       sample: {mean: 2.26, p50: 2.25, p95: 2.41, p99: 2.44}
@@ -512,7 +512,7 @@ results:
         - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores, C(lag_p99) the
           lateness of the event loop in seconds (99th percentile, of the latest process), C(backlog) the unread bytes
           per stream (mean over streams, 99th percentile over time), C(free_cores) the idle processor cores of this
-          host, C(limited) whether the client voids the step, and C(reason) why.
+          host, C(limited) whether the load client limited the step, and C(reason) why.
       type: dict
       returned: success
       sample:
@@ -561,7 +561,7 @@ results:
       sample: [{time: 0.002, tokens: 1604}, {time: 1.002, tokens: 1811}]
     mergeable:
       description:
-        - The step in a form that can be merged with those of other load hosts and that has whole distributions. Null
+        - The step with full distributions, so that it can be merged with the same step of other load hosts. Null
           without O(mergeable).
         - Times are in seconds since 1970 on the clock of this host.
       type: dict
@@ -569,7 +569,7 @@ results:
       sample: null
       contains:
         step:
-          description: The whole step, of which this load was O(share).
+          description: The whole step, of which this host ran O(share).
           type: dict
           returned: with O(mergeable)
           sample: {name: 512x128@32, prompt_tokens: 512, output_tokens: 128, concurrency: 32, duration: 30.0}
@@ -610,22 +610,22 @@ gpu_samples_reason:
   returned: success
   sample: null
 seed:
-  description: Seed of the prompts. Null if no load was made.
+  description: Seed of the prompts. Null if no load was generated.
   type: int
   returned: success
   sample: 2876540121
 origin:
   description:
     - Time 0 of RV(results[].started) and RV(gpu_samples), in seconds since 1970 on the clock of this host.
-    - Null if no load was made.
+    - Null if no load was generated.
   type: float
   returned: success
   sample: 1795432744.018
 msg:
-  description: States that no load was made.
+  description: States that no load was generated.
   type: str
   returned: in check mode
-  sample: "check mode: no load was made"
+  sample: "check mode: no load was generated"
 findings:
   description:
     - One finding for each of C(performance.throughput), C(performance.ttft), C(performance.itl),

@@ -28,7 +28,7 @@ attributes:
     details: Reads the ledger and writes no file.
   diff_mode:
     support: none
-    details: There is never a difference to show.
+    details: This action shows no difference.
   idempotent:
     support: partial
     details: O(state=record) adds entries each time.
@@ -43,23 +43,24 @@ options:
     choices: [start, next, record, result]
     required: true
   directory:
-    description: Directory on the controller for the ledgers. A relative path begins where the command was given.
+    description: Directory on the controller for the ledgers. A relative path starts at the
+      directory in which the command was run.
     type: path
     required: true
   search:
-    description: The search. Each call needs the same one.
+    description: Description of the search, the same in every call.
     type: dict
     required: true
     suboptions:
       goal:
-        description: What to tune for, see role P(multigpu.vllm.tune#role).
+        description: Goal of the search, as described in role P(multigpu.vllm.tune#role).
         type: str
         choices: [throughput, ttft, itl, context]
         default: throughput
       space:
         description:
-          - Values to try by setting. Names that begin with C(NCCL_) are environment variables; a value of null keeps
-            the server's own.
+          - Values to try by setting. Names that begin with C(NCCL_) are environment variables; null keeps the
+            server's own value.
           - Default is a space for the goal, without settings that make no difference to O(search.served).
         type: dict
         default: {}
@@ -126,7 +127,8 @@ options:
         type: dict
         default: {}
       extra_args:
-        description: C(vllm_extra_args) of the original server. Settings in it cannot be searched.
+        description: C(vllm_extra_args) of the original server. The search cannot change
+          settings that are listed there.
         type: str
         default: ""
   discard:
@@ -144,7 +146,7 @@ options:
     type: dict
     default: {}
   reason:
-    description: Why there was no server to measure; text or a list of texts.
+    description: Reason why there was no server to measure, as a text or a list of texts.
     type: raw
 requirements:
   - Optuna on the controller (C(pip install optuna))
@@ -195,7 +197,7 @@ server:
   type: str
   sample: trial
 overrides:
-  description: The settings in the form of C(vllm_overrides) of role P(multigpu.vllm.vllm#role).
+  description: RV(settings) in the form of C(vllm_overrides) of role P(multigpu.vllm.vllm#role).
   returned: for O(state=start) and O(state=next)
   type: dict
   sample: {max_num_seqs: 64, environment: {NCCL_P2P_LEVEL: SYS}}
@@ -207,12 +209,12 @@ steps:
   sample:
     - {prompt_tokens: 512, output_tokens: 128, concurrency: 32, duration: 30.0}
 client_limited_retries:
-  description: Value of that option of M(multigpu.vllm.throughput_probe).
+  description: Value for the option C(client_limited_retries) of M(multigpu.vllm.throughput_probe).
   returned: for O(state=start) and O(state=next)
   type: int
   sample: 2
 load_seconds:
-  description: Maximum duration of these steps in seconds, including retries.
+  description: Maximum duration of RV(steps) in seconds, including retries.
   returned: for O(state=start) and O(state=next)
   type: float
   sample: 105.0
@@ -242,7 +244,7 @@ floor_known:
   type: bool
   sample: true
 reason:
-  description: Why the measurement failed; null if it did not.
+  description: Reason why the measurement failed; null if it succeeded.
   returned: for O(state=record)
   type: str
   sample: CUDA out of memory

@@ -13,8 +13,8 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Writes the log of each node into one directory on the controller, in full, up to the open API, or only warnings and
-    errors.
+  - Writes the log of each node into one directory on the controller. Copies the whole log, only the last start until
+    the API is open, or only warnings and errors.
   - Can follow the log for some time, printing each new line with the name of its node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -36,7 +36,7 @@ options:
     type: str
     required: true
   part:
-    description: Lines to copy. V(start) is the last start up to the open API, V(errors) are warnings and errors.
+    description: Lines to copy. V(start) is the last start until the API is open, V(errors) are warnings and errors.
     type: str
     choices: [all, start, errors]
     default: all

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: read the shape of a model before it is served."""
+"""Ansible module: read a model's number of heads and layers before it is served."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ plan:
       sample:
         - {name: NCCL_DEBUG, value: INFO, why: Shows at start which path NCCL chose.}
     refused:
-      description: Reasons not to start this server, each with what to set instead.
+      description: Reasons not to start this server, each with the setting to use instead.
       returned: success
       type: list
       elements: str
@@ -128,7 +128,7 @@ plan:
       sample: []
     container:
       description: The container to start, with its C(image), C(command), C(env), C(ports), C(volumes) and C(base_url)
-        among others. It holds no secret.
+        among others. It contains no secret.
       returned: success
       type: dict
       sample:

@@ -40,7 +40,7 @@ def nothing_sent(reason: str) -> list[Finding]:
 
 
 def unusable(failure: RequestFailed) -> list[Finding]:
-    """Return the findings if no load was made because the server cannot be used.
+    """Return the findings if no load was generated because the server cannot be used.
 
     The evidence of the failed finding has the ``problem`` alone.
     """
@@ -228,7 +228,7 @@ def _client_advice(client: dict[str, t.Any], hosts: int) -> dict[str, str]:
             " load from several hosts (validate_load_hosts).",
         }
     return {
-        "cause": "The host that makes the load has too little free processor time.",
+        "cause": "The host that generates the load has too little free processor time.",
         "remedy": "Make the load from another host or from several (role validate: validate_load_hosts), stop other"
         " work on this host, or lower concurrency.",
     }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the probe: describe the server, size the prompts, warm up, make the load, compare token counts and judge."""
+"""Run the probe: describe the server, size the prompts, warm up, generate the load, compare token counts and judge."""
 
 from __future__ import annotations
 
@@ -243,8 +243,10 @@ def probe(options: ProbeOptions, driver: Driver, check_mode: bool = False) -> Re
     :raises InvalidLoad: before any load, if this server cannot serve the model or a step.
     """
     if check_mode:
-        reason = "check mode: no load was made"
-        return _result(None, [], load_findings.nothing_sent(reason), "no load was made", seed=None) | {"msg": reason}
+        reason = "check mode: no load was generated"
+        return _result(None, [], load_findings.nothing_sent(reason), "no load was generated", seed=None) | {
+            "msg": reason
+        }
     server: Result | None = None
     try:
         api = driver.api(options)
@@ -252,7 +254,7 @@ def probe(options: ProbeOptions, driver: Driver, check_mode: bool = False) -> Re
         planned = plan(options.steps, server["max_model_len"])
         return Probe(options, driver, api, server).run(planned)
     except RequestFailed as failure:
-        return _result(server, [], load_findings.unusable(failure), "no load was made", seed=None)
+        return _result(server, [], load_findings.unusable(failure), "no load was generated", seed=None)
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:

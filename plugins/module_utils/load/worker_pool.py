@@ -122,7 +122,7 @@ def _recv(pipe: Connection) -> tuple[str, t.Any]:
 
 
 def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Connection]]) -> None:
-    """Run one worker process: report ready, wait for the start time, make the load, send the outcome."""
+    """Run one worker process: report ready, wait for the start time, generate the load, send the outcome."""
     own_end = pipes[number][1]
     for parent_end, child_end in pipes:
         parent_end.close()

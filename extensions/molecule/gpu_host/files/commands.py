@@ -50,7 +50,7 @@ def apt_get(machine: Machine, words: list[str]) -> None:
 
 
 def apt_mark(_machine: Machine, _words: list[str]) -> None:
-    """Do nothing: marks of packages are not tested."""
+    """Ignore the command, because the scenario does not test held packages."""
 
 
 def dpkg(machine: Machine, words: list[str]) -> None:

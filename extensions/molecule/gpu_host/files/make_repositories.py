@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create a key for a repository and a package for pip, which the hosts download, in the directory of the argument."""
+"""Create the repository key and the pip package that the hosts download, in the directory given as argument."""
 
 from __future__ import annotations
 

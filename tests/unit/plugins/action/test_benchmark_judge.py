@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what the modules returned to the verdict on a node, through stored baselines."""
+"""Tests of the action benchmark_judge: from module results and stored baselines to the verdict on a node."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def test_load_hosts_with_loopback_url_are_an_error(run_action: Run, url: str) ->
         {"base_url": "http://node-01.example.com", "load_hosts": ["localhost"]},
         {"load_hosts": []},
         {"load_hosts": ["localhost"], "load_base_url": "http://192.0.2.7:8000"},
-        # Set explicitly for the load hosts: the end of a tunnel.
+        # A loopback address that is set for the load hosts may be the end of a tunnel.
         {"load_hosts": ["localhost"], "load_base_url": "http://127.0.0.1:9000"},
     ],
 )
@@ -339,7 +339,7 @@ def test_every_role_checks_for_misspelt_options(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLE_NAMES)
 def test_no_variable_of_a_role_looks_misspelt(role: str, warnings: list[str]) -> None:
-    """Includes the role's own constants and results, and the variables in its documentation."""
+    """Test the constants and results of the role and the variables in its documentation."""
     texts = [path.read_text("utf-8") for path in (ROLES / role).rglob("*.*") if path.suffix in (".yml", ".md")]
     variables = set(re.findall(rf"\b{role}_[a-z_]+\b", "\n".join(texts)))
     assert variables & option_names(role)

@@ -23,7 +23,7 @@ class Host:
     def answer(self, command: str) -> dict:
         self.readings += 1
         delay = next(self.delays)
-        # A fifth of the delay is on the way to the host, the rest on the way back.
+        # A fifth of the delay is on the way to the host, four fifths on the way back.
         self.now += delay / 5
         stdout = self.form.format(self.now + self.offset) + "\n"
         self.now += delay * 4 / 5

@@ -80,7 +80,7 @@ def test_site_validates_the_url_that_was_planned() -> None:
     assert validate["vars"]["validate_base_url"] == "{{ __vllm_plan.plan.container.base_url }}"
 
 
-def test_instance_type_stands_in_for_the_gpus_of_a_node(plan: Plan) -> None:
+def test_plan_with_instance_type_uses_the_gpus_of_that_plan(plan: Plan) -> None:
     assert plan(instance_type="g2-gpu-rtx4000a4-m", gpus="all")["tensor_parallel_size"] == 4
     fact = {"count": 2, "expected_count": 2, "devices": [{"name": "NVIDIA L4"}] * 2}
     assert plan(gpu=fact, gpus="all")["tensor_parallel_size"] == 2

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.multigpu.vllm.plugins.action.tune_ledger import SEARCH
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import OPTIONS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import ENVIRONMENT, GOALS, SPACES
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
@@ -49,7 +49,7 @@ def test_default_spaces_consist_of_described_server_options() -> None:
 
 def test_defaults_are_those_of_the_action() -> None:
     renamed = {"load": {"prompt_tokens", "output_tokens", "concurrency", "load_duration"}}
-    for name, option in SEARCH.items():
+    for name, option in documented_arguments("tune_ledger")["search"]["options"].items():
         for variable in renamed.get(name, {name}) & {key.removeprefix("tune_") for key in SPEC}:
             options = t.cast("dict[str, t.Any]", option.get("options") or {})
             stated = options[variable.removeprefix("load_")] if name in renamed else option

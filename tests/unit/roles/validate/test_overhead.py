@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work that is repeated for every host of a fleet; benchmarks/bench_fleet.py measures the rest."""
+"""Limit the work that is repeated for every host of a fleet; benchmarks/bench_fleet.py measures its time."""
 
 from __future__ import annotations
 

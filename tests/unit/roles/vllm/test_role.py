@@ -100,7 +100,7 @@ def trusted(value: t.Any) -> t.Any:
             {"cause": {}, "msg": "could not select device driver"},
             "",
             True,
-            ["gpu-01: could not select device driver", "serve again"],
+            ["gpu-01: could not select device driver", "are running again"],
         ),
         (
             {"cause": {"line": "No space left", "summary": "full", "remedy": "Free some."}, "msg": "x"},

@@ -34,7 +34,7 @@ class Machine:
         return VERSIONS.get(name, "1.0-1")
 
     def load_driver(self) -> None:
-        """What is loaded after a reboot, or by modprobe: the module of the installed packages."""
+        """Load the kernel module of the installed packages, as a reboot or modprobe does."""
         (self.home / "proc/modules").write_text("ext4 1 2 - Live 0x0\n", "utf-8")
         if "nvidia-open" not in self.packages:
             return

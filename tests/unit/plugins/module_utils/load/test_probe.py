@@ -441,7 +441,7 @@ def test_probe_in_check_mode_sends_nothing():
         result = subject.probe(options(base_url=server.url), Driver(), check_mode=True)
     assert server.connections == 0
     assert set(statuses(result).values()) == {"not_tested"}
-    assert "no load was made" in result["msg"]
+    assert "no load was generated" in result["msg"]
 
 
 def test_probe_connection_refused_fails():

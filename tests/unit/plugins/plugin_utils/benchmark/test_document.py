@@ -77,7 +77,7 @@ def test_node_document_without_load_fails_with_the_reason(tmp_path: Path, load: 
 
 
 def test_node_document_in_check_mode_is_not_tested(tmp_path: Path) -> None:
-    skipped = {"load": {"skipped": True, "msg": "no load was made"}}
+    skipped = {"load": {"skipped": True, "msg": "no load was generated"}}
     node = document.node_document(facts(skipped, check_mode=True), TARGETS, tmp_path)
     assert node["status"] == "not_tested"
 

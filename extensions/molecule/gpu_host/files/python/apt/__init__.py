@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""As much of python3-apt as Ansible's modules apt and package_facts use: the packages of this scenario's machine."""
+"""Stand in for python3-apt in Ansible's modules apt and package_facts, with the packages of the simulated host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _version(text: str) -> types.SimpleNamespace:
 
 
 class Package:
-    """Both views of a package in one: the high-level one, and the low-level one of ``apt_pkg``."""
+    """A package with the attributes of both ``apt.Package`` and ``apt_pkg.Package``."""
 
     installed_files: tuple[str, ...] = ()
 
@@ -34,7 +34,7 @@ class Package:
 
 
 class Cache:
-    """Every name is a package that can be installed."""
+    """A cache in which every name is a package that can be installed."""
 
     def __init__(self) -> None:
         self._machine = Machine(os.environ["FAKE_HOST"])

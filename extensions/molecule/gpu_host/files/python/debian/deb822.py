@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class Deb822(dict):
-    """Fields of a source of packages, as python3-debian writes them."""
+    """The fields of a package source, written as python3-debian does."""
 
     def dump(self) -> str:
         return "".join(f"{name}: {value}\n" for name, value in self.items())
