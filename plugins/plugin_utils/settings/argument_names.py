@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import functools
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -91,68 +92,52 @@ def version_rules(source: str) -> Iterator[SettingRule]:
 
 def _value_rules(name: str, row: Mapping[str, t.Any], source: str) -> Iterator[SettingRule]:
     flag, option = _flag(name), f"vllm_{name}"
-    cause = "The server refuses to start."
+    rule = functools.partial(SettingRule, name=name, cause="The server refuses to start.", source=source)
     known_values = [*row["always"], *row["never"]]
     for value, instead in row["never"].items():
-        yield SettingRule(
-            name=name,
+        yield rule(
             kind=IssueKind.INVALID,
             values=(value,),
             summary=f"no vLLM version accepts {flag} {value}",
-            cause=cause,
             remedy=f"Use {flag} {instead} ({option}: {instead}).",
-            source=source,
         )
     for added in row["added"]:
         known_values += added["values"]
         instead = added["instead"]
-        yield SettingRule(
-            name=name,
+        yield rule(
             kind=IssueKind.TOO_NEW,
             values=tuple(added["values"]),
             before=parse_version(added["before"]),
             summary=f"{flag} {' or '.join(added['values'])} is too new for this version",
-            cause=cause,
             remedy=f"Use {flag} {instead} ({option}: {instead}), or a newer vLLM.",
-            source=source,
         )
-    yield SettingRule(
-        name=name,
+    yield rule(
         kind=IssueKind.INVALID,
         unless=tuple(known_values),
         before=parse_version(row["open_since"]),
         summary=f"this version does not accept this value of {flag}",
-        cause=cause,
         remedy=f"Use one of {', '.join(row['always'])} ({option}).",
-        source=source,
     )
 
 
 def _name_rules(name: str, remedy: str, source: str) -> Iterator[SettingRule]:
     first, last = _SPANS[name]
     cause = "The server exits with 'unrecognized arguments'."
+    rule = functools.partial(SettingRule, name=name, cause=cause, remedy=remedy, source=source)
     if last + 1 < len(RELEASES):
         returns = name in _opposites(names_in(_VERSIONS[-1]), _VERSIONS[-1])
-        yield SettingRule(
-            name=name,
+        yield rule(
             kind=IssueKind.REMOVED,
             since=_VERSIONS[last + 1],
             before=_OPPOSITES_SINCE if returns else None,
             summary=f"{_flag(name)} was removed after {RELEASES[last]}",
-            cause=cause,
-            remedy=remedy,
-            source=source,
         )
     if first > 0:
         *release, patch = _VERSIONS[first - 1]
-        yield SettingRule(
-            name=name,
+        yield rule(
             kind=IssueKind.TOO_NEW,
             before=(*release, patch + 1),
             summary=f"{_flag(name)} was added after {RELEASES[first - 1]}",
-            cause=cause,
-            remedy=remedy,
-            source=source,
         )
 
 
