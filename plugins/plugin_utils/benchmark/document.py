@@ -151,17 +151,12 @@ def results_document(nodes: Mapping[str, Json | None], run: Json) -> Json:
 
 def _missing_node() -> Json:
     summary = "no result: the node became unreachable, or an earlier task failed on it"
+    unknown = ("gpu_model", "gpus", "model", "vllm_version", "tensor_parallel_size", "comparison", "stored_baseline")
     return {
         "status": Status.FAIL.value,
         "headline": summary,
-        "gpu_model": None,
-        "gpus": None,
-        "model": None,
-        "vllm_version": None,
-        "tensor_parallel_size": None,
+        **dict.fromkeys(unknown),
         "cells": [],
         "knees": [],
-        "comparison": None,
-        "stored_baseline": None,
         "findings": as_dicts([_not_measured(summary, tested=True)]),
     }

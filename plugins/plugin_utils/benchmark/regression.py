@@ -9,7 +9,7 @@ import math
 import statistics
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
@@ -81,7 +81,9 @@ def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
     family = _family({key: (before[key], now[key]) for key in usable})
     try:
         worse = compare_together(family)
-        better = compare_together({key: _reversed(series) for key, series in family.items()})
+        better = compare_together(
+            {key: replace(series, lower_is_worse=not series.lower_is_worse) for key, series in family.items()}
+        )
     except TooFewRepeats as error:
         return {"baseline": head, "rows": [], "left_out": left_out, "reason": str(error)}
     rows = [_row(key, worse[key], better[key]) for key in family]
@@ -152,10 +154,6 @@ def _values(cell: Json, metric: ComparedMetric) -> list[float] | None:
             return None
         values.append(float(value))
     return values
-
-
-def _reversed(series: RoundSeries) -> RoundSeries:
-    return RoundSeries(series.before, series.now, not series.lower_is_worse, series.minimum_effect)
 
 
 def _row(key: Key, worse: Comparison, better: Comparison) -> Json:
