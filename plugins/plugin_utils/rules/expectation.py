@@ -71,6 +71,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     mixture = (model.get("experts") or 0) > 1
     whole = loaded * tensor * stages if loaded and tensor else None
     weights = options.get("weight_bytes") or (None if mixture else whole)
+    chosen_bandwidth = node.options.memory_bandwidth
     names = {device.name for device in node.devices if device.name}
     reporting = (device for device in node.devices if device.memory_bandwidth)
     slowest = min(reporting, key=lambda device: device.memory_bandwidth or 0, default=Device(index=0))
@@ -86,8 +87,8 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         kv_heads=options.get("kv_heads") or model.get("kv_heads"),
         kv_bytes=_cache_per_token(engine) * _context(step),
         # The slowest GPU limits the group.
-        bandwidth=node.options.memory_bandwidth or slowest.memory_bandwidth,
-        bandwidth_source="validate_memory_bandwidth" if node.options.memory_bandwidth else slowest.bandwidth_source,
+        bandwidth=chosen_bandwidth or slowest.memory_bandwidth,
+        bandwidth_source="validate_memory_bandwidth" if chosen_bandwidth else slowest.memory_bandwidth_source,
         all_reduce_latency=node.options.all_reduce_latency or roofline.ALL_REDUCE_LATENCY[link(node)],
         history=node.options.speed_history,
     )

@@ -161,7 +161,7 @@ def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
     tests = [(OVERALL, _overall(common), RELATIVE_FLOOR)]
     tests += [(step, values, SINGLE_STEP_FLOOR) for step, values in common.items()]
     for step, values, floor in tests:
-        for outlier in find_outliers(values, floor=floor) if len(values) >= MINIMUM_NODES else ():
+        for outlier in find_outliers(values, floor=floor):
             if outlier.deviation < 0:
                 slow.setdefault(outlier.node, {})[step] = outlier
     return slow

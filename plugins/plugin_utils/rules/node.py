@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
@@ -63,18 +63,12 @@ class Device:
     memory_total: int | None = None
     memory_used: int | None = None
     memory_bandwidth: int | None = None
-    bandwidth_source: str | None = None
+    memory_bandwidth_source: str | None = None
 
     @classmethod
     def from_facts(cls, data: Mapping[str, t.Any]) -> Device:
-        return cls(
-            index=int(data["index"]),
-            name=data.get("name"),
-            memory_total=data.get("memory_total"),
-            memory_used=data.get("memory_used"),
-            memory_bandwidth=data.get("memory_bandwidth"),
-            bandwidth_source=data.get("memory_bandwidth_source"),
-        )
+        values: dict[str, t.Any] = {item.name: data.get(item.name) for item in fields(cls)}
+        return cls(**values)
 
 
 @dataclass(frozen=True)

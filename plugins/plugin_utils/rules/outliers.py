@@ -31,36 +31,25 @@ _MAD_TO_SIGMA: t.Final = 1.4826
 
 @dataclass(frozen=True)
 class Outlier:
-    """A node unlike its group; ``deviation`` is (value - median) / median, ``score`` the modified z-score."""
+    """A node that differs from its peers.
+
+    ``deviation`` is (value - median) / median, ``score`` the modified z-score.
+    """
 
     node: str
     value: float
     median: float
     deviation: float
     score: float
-    nodes: int
-
-
-class TooFewNodes(Exception):
-    """The group is too small to compare a node with its peers."""
-
-    def __init__(self, nodes: int) -> None:
-        self.nodes = nodes
-        super().__init__(f"{nodes} comparable nodes, but outlier detection needs {MINIMUM_NODES}")
 
 
 def find_outliers(values: Mapping[str, float], *, floor: float = RELATIVE_FLOOR) -> list[Outlier]:
     """Return the outliers of one comparable group (same GPU model and configuration), worst first.
 
     ``values`` maps node names to one metric in any unit. Outliers in both directions are returned; the caller decides
-    which direction is bad.
-
-    :raises TooFewNodes: if there are fewer than ``MINIMUM_NODES`` values.
+    which direction is bad. Fewer than ``MINIMUM_NODES`` values have no outliers.
     """
-    if len(values) < MINIMUM_NODES:
-        raise TooFewNodes(len(values))
-    median = statistics.median(values.values())
-    if not median:
+    if len(values) < MINIMUM_NODES or not (median := statistics.median(values.values())):
         return []
     sigma = _MAD_TO_SIGMA * statistics.median(abs(value - median) for value in values.values())
     outliers = []
@@ -69,5 +58,5 @@ def find_outliers(values: Mapping[str, float], *, floor: float = RELATIVE_FLOOR)
         # sigma is 0 if more than half of the values are equal; then only the floor decides.
         score = distance / sigma if sigma else float("inf")
         if distance > floor * abs(median) and score > SCORE_LIMIT:
-            outliers.append(Outlier(node, value, median, (value - median) / median, score, len(values)))
+            outliers.append(Outlier(node, value, median, (value - median) / median, score))
     return sorted(outliers, key=lambda outlier: abs(outlier.deviation), reverse=True)
