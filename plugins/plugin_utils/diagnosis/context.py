@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, gpus, nccl, performance
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, model_bound
@@ -175,3 +175,20 @@ def figures(values: Mapping[int, float], unit: str) -> str:
 def listed(items: Sequence[str]) -> str:
     """Return ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def conclude_from_log(
+    context: DiagnosisContext, fault: str, identity: str, *checks: str, evidence: Iterable[str] = ()
+) -> Diagnosis | None:
+    """Return the diagnosis ``identity`` if the logs contain the fault class that proves it, else None.
+
+    The diagnosis explains those of ``checks`` that fail or warn, and an outage of the server.
+    """
+    if fault not in context.faults:
+        return None
+    return conclude(
+        identity,
+        confidence="high",
+        evidence=(context.quote(fault), *evidence),
+        findings=(*context.wrong(*checks), *context.outage_checks),
+    )

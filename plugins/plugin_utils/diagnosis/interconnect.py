@@ -8,7 +8,11 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, listed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
+    DiagnosisContext,
+    conclude_from_log,
+    listed,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 
 #: Paths on which data between two GPUs leaves the PCIe switch, so that the hardware limits the all-reduce.
@@ -127,14 +131,8 @@ def hardware_limit(context: DiagnosisContext) -> Diagnosis | None:
 
 def no_peer_access(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose peer access that is reported as available but does not work."""
-    if "nccl_p2p_unavailable" not in context.faults:
-        return None
-    return conclude(
-        "interconnect.no_peer_access",
-        confidence="high",
-        evidence=(context.quote("nccl_p2p_unavailable"),),
-        findings=(*context.wrong("nccl.errors", "hardware.p2p"), *context.outage_checks),
-    )
+    cause = "interconnect.no_peer_access"
+    return conclude_from_log(context, "nccl_p2p_unavailable", cause, "nccl.errors", "hardware.p2p")
 
 
 def _paths(context: DiagnosisContext) -> list[str]:

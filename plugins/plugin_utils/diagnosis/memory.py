@@ -10,9 +10,12 @@ from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
+    DiagnosisContext,
+    conclude_from_log,
+    figures,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude, flag
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 
 #: Memory below which another process, such as a desktop or a monitoring tool, has no noticeable effect.
@@ -125,15 +128,8 @@ def gpu_memory(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def host_memory(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a process that the kernel killed for memory."""
-    if "host_oom" not in context.faults:
-        return None
-    return conclude(
-        "memory.host_out_of_memory",
-        confidence="high",
-        evidence=(context.quote("host_oom"),),
-        findings=(*context.wrong("memory.oom", "nccl.errors"), *context.outage_checks),
-    )
+    """Diagnose a process that the kernel killed because the host ran out of memory."""
+    return conclude_from_log(context, "host_oom", "memory.host_out_of_memory", "memory.oom", "nccl.errors")
 
 
 def cache_too_small(context: DiagnosisContext) -> Diagnosis | None:

@@ -81,3 +81,8 @@ def conclude(
         expected_gain=gain or texts.get("expected_gain"),
         findings=tuple(findings),
     )
+
+
+def flag(name: str, value: t.Any) -> str:
+    """Format an argument of vLLM with its variable of role vllm: ``--max-num-seqs 64 (vllm_max_num_seqs: 64)``."""
+    return f"--{name.replace('_', '-')} {value} (vllm_{name}: {value})"

@@ -8,9 +8,12 @@ from __future__ import annotations
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.remedies import flag
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
+    DiagnosisContext,
+    conclude_from_log,
+    figures,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude, flag
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, gpus, limits
 
 #: Checks that fail if GPUs are outside the group.
@@ -161,13 +164,8 @@ def model_does_not_fit(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def gpu_twice(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose two ranks on one GPU."""
-    if "nccl_duplicate_gpu" not in context.faults:
-        return None
+    """Diagnose two ranks that use the same GPU."""
     visible = context.node.variable("CUDA_VISIBLE_DEVICES")
-    return conclude(
-        "tensor_parallel.gpu_twice",
-        confidence="high",
-        evidence=(context.quote("nccl_duplicate_gpu"), f"CUDA_VISIBLE_DEVICES={visible}" if visible else ""),
-        findings=(*context.wrong("nccl.errors"), *context.outage_checks),
-    )
+    evidence = [f"CUDA_VISIBLE_DEVICES={visible}"] if visible else []
+    cause = "tensor_parallel.gpu_twice"
+    return conclude_from_log(context, "nccl_duplicate_gpu", cause, "nccl.errors", evidence=evidence)

@@ -8,7 +8,11 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, listed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
+    DiagnosisContext,
+    conclude_from_log,
+    listed,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import show_version
 
@@ -49,14 +53,7 @@ _SETTINGS: t.Final = ("configuration.arguments", "configuration.environment")
 
 def shared_memory(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose a /dev/shm that is too small for the ranks."""
-    if "nccl_shm" not in context.faults:
-        return None
-    return conclude(
-        "container.shared_memory",
-        confidence="high",
-        evidence=(context.quote("nccl_shm"),),
-        findings=(*context.wrong(*_ERRORS), *context.outage_checks),
-    )
+    return conclude_from_log(context, "nccl_shm", "container.shared_memory", *_ERRORS)
 
 
 def refused(context: DiagnosisContext) -> Diagnosis | None:

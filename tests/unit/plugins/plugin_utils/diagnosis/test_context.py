@@ -9,7 +9,11 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import figures, listed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
+    conclude_from_log,
+    figures,
+    listed,
+)
 
 Build = Callable[..., t.Any]
 
@@ -67,3 +71,13 @@ def test_context_quote_shortens_long_lines(situation: Build) -> None:
 def test_figures_and_listed_join_values() -> None:
     assert figures({0: 91.6, 3: 2.0}, "%") == "GPU 0 92 %, GPU 3 2 %"
     assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_conclude_from_log_needs_the_fault_and_quotes_its_line(situation: Build) -> None:
+    assert conclude_from_log(situation().context(), "host_oom", "memory.host_out_of_memory") is None
+    line = "(Worker_TP0 pid=1) ERROR 11-23 12:00:00 [x.py:1] torch.OutOfMemoryError: CUDA out of memory."
+    context = situation(log=[line]).context()
+    diagnosis = conclude_from_log(context, "cuda_oom", "memory.host_out_of_memory", "memory.oom", evidence=["more"])
+    assert diagnosis is not None
+    assert diagnosis.evidence == (context.quote("cuda_oom"), "more")
+    assert set(diagnosis.findings) == {*context.wrong("memory.oom"), *context.outage_checks}

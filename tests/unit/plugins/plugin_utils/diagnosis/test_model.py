@@ -7,7 +7,12 @@ import json
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, causes, conclude
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import (
+    Diagnosis,
+    causes,
+    conclude,
+    flag,
+)
 
 PARTS = {"id": "a.b", "title": "T", "cause": "C.", "remedy": "R."}
 
@@ -54,3 +59,14 @@ def test_conclude_prefers_the_texts_of_a_case() -> None:
     assert plain.cause == FAULTS["transport_net_socket"].cause
     assert case.cause == FAULTS["nccl_paths_disabled"].cause
     assert plain.title == case.title
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("tensor_parallel_size", 4, "--tensor-parallel-size 4 (vllm_tensor_parallel_size: 4)"),
+        ("kv_cache_dtype", "fp8", "--kv-cache-dtype fp8 (vllm_kv_cache_dtype: fp8)"),
+    ],
+)
+def test_flag_includes_the_role_variable(name: str, value: object, text: str) -> None:
+    assert flag(name, value) == text
