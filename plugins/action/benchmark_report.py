@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import store
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import results_document, worth_keeping
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import becomes_baseline, results_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.text import results_text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
@@ -44,7 +44,7 @@ class ActionModule(ControllerAction):
         path = Path(options["path"])
         try:
             for name, node in document["nodes"].items():
-                if worth_keeping(node, update=options["update_baseline"]):
+                if becomes_baseline(node, update=options["update_baseline"]):
                     identity = store.Identity(name, node["gpu_model"], node["model"], node["vllm_version"])
                     baseline = store.store(Path(options["baseline_dir"]), identity, node, document["run"]["time"])
                     node["stored_baseline"] = str(baseline)

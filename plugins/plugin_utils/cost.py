@@ -22,7 +22,7 @@ Cost = dict[str, t.Any]
 
 
 def price_errors(price: float | None, option: str) -> list[str]:
-    """Return what is wrong with a user's price, naming the ``option``; empty if nothing is."""
+    """Return an error that names ``option`` if the user's price is not above 0."""
     if price is None or 0 < price < math.inf:
         return []
     return [f"{option} must be greater than 0 US dollars, got {price:g}"]
@@ -72,9 +72,9 @@ def node_cost(
 
 
 def fleet_cost(nodes: Mapping[str, Mapping[str, t.Any]]) -> Cost | None:
-    """Return the cost of all nodes with a known price, and their number as ``nodes``; None if there are none.
+    """Return the total cost of the nodes whose price is known, with their number as ``nodes``; None if there are none.
 
-    ``per_million_output_tokens`` is None if the speed of one of them is unknown, because its price is due all the same.
+    ``per_million_output_tokens`` is None if the speed of one of them is unknown, because that node is billed too.
     """
     facts = [node["facts"] for node in nodes.values() if node["facts"]["cost"]]
     if not facts:

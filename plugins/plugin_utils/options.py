@@ -14,8 +14,8 @@ from pathlib import Path
 from ansible.module_utils.common.yaml import yaml_load
 
 _ROLES: t.Final = Path(__file__).resolve().parents[2] / "roles"
-#: Minimum similarity of two names, as ``difflib`` measures it: 0.75 still matches a name with a part left out
-#: (``duration`` for ``load_duration``), 0.85 one wrong letter in a short word.
+#: Minimum similarity of two names, as ``difflib`` measures it: 0.75 matches a name without one of its parts
+#: (``duration`` for ``load_duration``), 0.85 a short word with one wrong letter.
 OPTION_SIMILARITY: t.Final = 0.75
 WORD_SIMILARITY: t.Final = 0.85
 

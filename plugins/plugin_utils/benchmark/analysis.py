@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Summarise the rounds of a sweep: throughput with its variation for every combination, knee and goodput."""
+"""Summarise the rounds of a benchmark sweep: throughput, latency, knee and goodput by prompt size and streams."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _round(result: Mapping[str, t.Any]) -> Json:
     return {
         "invalid": invalid,
         "duration": result["duration"],
-        # A server that returned nothing within the round is slow, not unmeasured.
+        # If the server returned no token within the round, its speed is 0, not unknown.
         "output_throughput": result["output_throughput"] if invalid else result["output_throughput"] or 0.0,
         "request_throughput": result["request_throughput"],
         "goodput": result.get("goodput"),
@@ -137,7 +137,7 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
 
 
 def meets(cell: Mapping[str, t.Any], targets: Mapping[str, float | None]) -> bool:
-    """Return whether the cell's 95th percentiles meet every target; an unknown latency meets none."""
+    """Return whether the 95th percentiles of a combination meet every latency target; an unknown one does not."""
     return all(
         cell[key] is not None and cell[key][KNEE_PERCENTILE] <= limit
         for key, limit in targets.items()

@@ -42,7 +42,7 @@ _NOT_APPLICABLE: t.Final = ("performance.ttft", "performance.itl")
 def node_document(
     node: NodeFacts, targets: Mapping[str, float | None], directory: Path, *, update: bool = False
 ) -> Json:
-    """Return the entry of one node: what was measured, and how it compares with its baseline in ``directory``.
+    """Return the entry of one node: its measured figures, and their comparison with its baseline in ``directory``.
 
     :param update: whether this run is to become the baseline.
     """
@@ -116,7 +116,7 @@ def _severity(finding: Finding) -> int:
     return SEVERITY.index(finding.status)
 
 
-def worth_keeping(node: Mapping[str, t.Any], *, update: bool) -> bool:
+def becomes_baseline(node: Mapping[str, t.Any], *, update: bool) -> bool:
     """Return whether this run becomes the node's baseline: if it has none for this vLLM version, or with ``update``.
 
     A run with failed requests never becomes a baseline, nor does one with too few rounds for a comparison.
@@ -135,7 +135,7 @@ def worth_keeping(node: Mapping[str, t.Any], *, update: bool) -> bool:
 
 
 def results_document(nodes: Mapping[str, Json | None], run: Json) -> Json:
-    """Return the document of the run. A node without an entry returned no result and fails."""
+    """Return the result document of a run. A node whose entry is None returned no result and fails."""
     entries = {name: node or _missing_node() for name, node in nodes.items()}
     statuses = [entry["status"] for entry in entries.values()]
     return {

@@ -42,7 +42,10 @@ K = t.TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class RoundSeries:
-    """Stored and new repeats of one figure, in any unit; ``minimum_effect`` is the smallest relevant change."""
+    """Values of one figure in the rounds of the stored run (``before``) and of the new run (``now``), in any unit.
+
+    ``minimum_effect`` is the smallest relevant relative change.
+    """
 
     before: Sequence[float]
     now: Sequence[float]
@@ -52,7 +55,7 @@ class RoundSeries:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of a test: means, relative ``change``, and its probability ``p_value`` if nothing had changed."""
+    """Comparison of one figure: both means, relative ``change``, and ``p_value``, the probability of it by chance."""
 
     before: float
     now: float
@@ -102,7 +105,7 @@ def _comparison(series: RoundSeries, p_value: float) -> Comparison:
 
 
 def _standardised(series: RoundSeries) -> list[float]:
-    """Return all values with mean 0 and Euclidean length 1, with the sign that makes stored values larger if worse.
+    """Scale all values to mean 0 and Euclidean length 1, with a sign that makes stored values larger after a slowdown.
 
     The sum over the first set of a split is then its correlation with the values, up to a factor that all series share.
     It increases with Student's t of the split, so figures of different units and noise can be compared.
@@ -110,7 +113,7 @@ def _standardised(series: RoundSeries) -> list[float]:
     pooled = [*series.before, *series.now]
     mean = statistics.fmean(pooled)
     length = math.sqrt(math.fsum((value - mean) ** 2 for value in pooled))
-    # A constant figure must not become significant through rounding errors.
+    # Rounding errors must not make a constant figure significant.
     if length <= 1e-12 * abs(mean):
         return [0.0] * len(pooled)
     sign = 1.0 if series.lower_is_worse else -1.0
@@ -118,7 +121,7 @@ def _standardised(series: RoundSeries) -> list[float]:
 
 
 def _permutation_p(rows: Sequence[Sequence[float]], size: tuple[int, int]) -> list[float]:
-    """Return, for every row, the share of splits whose largest sum of any row reaches the observed sum of the row."""
+    """Return the p-value of each row: the share of splits whose largest sum of all rows reaches the row's own."""
     rounds, first = sum(size), size[0]
     if math.comb(rounds, first) <= _EXACT_LIMIT:
         splits: t.Iterable[Sequence[int]] = itertools.combinations(range(rounds), first)

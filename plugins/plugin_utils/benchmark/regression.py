@@ -34,7 +34,7 @@ SOURCE: t.Final = (
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A figure that is compared; ``path`` is its place in a round."""
+    """A figure that is compared with the baseline; ``path`` lists the keys that lead to it in a round."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ Key = tuple[str, tuple[t.Any, t.Any, t.Any]]
 
 
 def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
-    """Compare the cells ``measured`` with ``baseline``.
+    """Compare the measured cells of a run with its baseline.
 
     :returns: ``rows``, one for each figure of each combination in both runs, after the geometric mean of the throughput
         over all combinations (whose sizes are None); ``left_out``, the combinations that could not be compared, with
@@ -113,7 +113,7 @@ def _mismatch(before: Json | None, now: Json) -> str | None:
     if invalid:
         return str(invalid[0])
     durations = {round(entry["duration"], 1) for cell in (now, before) for entry in cell["rounds"]}
-    # Ramp-up and ramp-down weigh more in a short round.
+    # A short round spends a larger share of its time on ramp-up and ramp-down.
     if max(durations) > 1.1 * min(durations):
         return f"rounds of {min(durations):g} s and {max(durations):g} s are not comparable"
     return None
@@ -144,7 +144,7 @@ def _smallest_change(metric: ComparedMetric, before: Sequence[float]) -> float:
 
 
 def _values(cell: Json, metric: ComparedMetric) -> list[float] | None:
-    """Return the metric of every round, or None if a round lacks it."""
+    """Return the values of a metric, one for each round, or None if a round lacks it."""
     values = []
     for entry in cell["rounds"]:
         value: t.Any = entry
@@ -238,12 +238,12 @@ def _others(worst: Json, slower: Sequence[Json]) -> str:
 
 
 def _rank(row: Json) -> tuple[bool, int, float]:
-    """Return a sort key: all combinations first, then throughput before latencies, then the largest change."""
+    """Return a sort key: the overall mean first, then throughput before latencies, then the largest change."""
     return row["concurrency"] is not None, list(_BY_NAME).index(row["metric"]), -abs(row["change"])
 
 
 def describe(row: Json) -> str:
-    """Return a sentence fragment with the figures of a row."""
+    """Return the figures of a comparison row as part of a sentence."""
     title, change = _BY_NAME[row["metric"]].title, f"{100 * row['change']:+.1f} %"
     return f"{figure(row, 'now')} instead of {figure(row, 'before')} {title} ({change}) {_where(row)}"
 
@@ -255,7 +255,7 @@ def _where(row: Json) -> str:
 
 
 def figure(row: Json, key: str) -> str:
-    """Format the ``before`` or ``now`` of a row, in tokens/s or milliseconds."""
+    """Format the figure ``before`` or ``now`` of a comparison row, in tokens/s or milliseconds."""
     value = row[key]
     if row["metric"] != METRICS[0].name:
         return f"{1000 * value:.1f} ms"

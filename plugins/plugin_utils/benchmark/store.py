@@ -27,7 +27,7 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Identity:
-    """Key of a baseline; None is unknown. A measurement with any different value has a different baseline."""
+    """Key of a baseline; None means unknown. Runs that differ in any of these fields have separate baselines."""
 
     node: str
     gpu_model: str | None
@@ -54,7 +54,7 @@ class Identity:
         return f"{'--'.join(map(_slug, values))}--{digest}.json"
 
     def differs_only_in_version(self, other: Identity) -> bool:
-        """Return whether at most the vLLM version is different."""
+        """Return whether node, GPU model and model are equal, so that at most the vLLM version differs."""
         return (self.node, self.gpu_model, self.model) == (other.node, other.gpu_model, other.model)
 
 
@@ -64,7 +64,7 @@ class UnreadableBaseline(Exception):
 
 @dataclass(frozen=True)
 class Baseline:
-    """A stored run: its file, time (ISO 8601), identity and measured ``cells``."""
+    """A run stored as a baseline: its file, time (ISO 8601), identity and measured ``cells``."""
 
     path: Path
     time: str
@@ -121,7 +121,7 @@ def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
 
 
 def read(path: Path) -> Baseline:
-    """Return the baseline in ``path``.
+    """Read the baseline file ``path``.
 
     :raises UnreadableBaseline: if the file cannot be read or is not a baseline.
     """

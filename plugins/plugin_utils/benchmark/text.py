@@ -23,7 +23,7 @@ _COMPARED: t.Final = 12
 
 
 def results_text(document: Document, files: Sequence[str], style: Style) -> str:
-    """Render the run: a table for each node, the worst node first, then the paths of the files."""
+    """Render the results of a benchmark: a table for each node, the worst node first, then the paths of the files."""
     nodes = document["nodes"]
     lines = ["", *_head(document, style)]
     for name in sorted(nodes, key=lambda name: (-SEVERITY.index(Status(nodes[name]["status"])), name)):
@@ -149,7 +149,7 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
 
 
 def _shown(row: Document) -> bool:
-    """Return whether a row is shown: throughput always, latencies only if they changed."""
+    """Return whether a comparison row is shown: throughput always, latencies only if they changed."""
     return bool(row["metric"] == "output_throughput" or row["verdict"] != "same")
 
 

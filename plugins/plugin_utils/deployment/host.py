@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan the preparation of a GPU host: from its facts to driver packages and reboots.
+"""Plan the driver packages and reboots of a GPU host from its facts.
 
 Open kernel modules support every GPU that Linode offers (Turing and newer; Blackwell requires them). They must not be
 mixed with the proprietary ones. Source: NVIDIA's driver installation guide for Linux.
@@ -34,7 +34,7 @@ _KERNEL_IMAGE: t.Final = re.compile(r"linux-image-(?:unsigned-)?(\d\S+)")
 
 @dataclass
 class HostPlan:
-    """Driver packages, and reasons for reboots.
+    """A plan for a GPU host: driver packages to install and remove, and reasons for reboots.
 
     ``driver``: ``right``, ``install`` or ``replace``. ``refused``: errors with their solution; if there are any, the
     host must not be changed.
@@ -71,7 +71,7 @@ def host_plan(
     branch: int,
     replace: bool = False,
 ) -> HostPlan:
-    """Return the plan for one host.
+    """Return the driver packages and reboots that a GPU host needs.
 
     :param facts: ``distribution``, ``distribution_version``, ``kernel`` as Ansible gathers them.
     :param packages: names of the installed packages.
@@ -129,7 +129,7 @@ def _replace_driver(
     branch: int,
     replace: bool,
 ) -> None:
-    """Plan the removal of another driver, which must not be mixed with the open one, if ``replace`` allows it."""
+    """Plan the removal of a proprietary driver or another branch, or add an error if it is impossible or forbidden."""
     plan.driver = "replace"
     plan.remove = proprietary
     if loaded and not proprietary and not any(name.startswith("nvidia-") for name in installed):

@@ -18,7 +18,7 @@ _ERROR: t.Final = re.compile(
 
 
 def part_of(lines: Sequence[str], part: str) -> list[str]:
-    """Return a part of a log.
+    """Return the lines of a vLLM log that belong to ``part``.
 
     :param part: ``start``: up to the line that reports that the API is ready; ``errors``: warnings and errors;
         ``all``: all lines.
@@ -32,13 +32,13 @@ def part_of(lines: Sequence[str], part: str) -> list[str]:
 
 
 def split_stamped(line: str) -> tuple[str, str]:
-    """Return ``(timestamp, text)`` of a line of ``docker logs --timestamps``."""
+    """Split a line of ``docker logs --timestamps`` into timestamp and text."""
     stamp, _unused, text = line.partition(" ")
     return stamp, text
 
 
 def newer_than(lines: Sequence[str], stamp: str) -> list[str]:
-    """Return the timestamped lines after ``stamp``, in order of time.
+    """Return the log lines with a timestamp after ``stamp``, in order of time.
 
     ``docker logs --since`` includes the line of that time, and prints one stream of a container after the other.
     """

@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit impor
 
 @dataclass(frozen=True)
 class Parallel:
-    """Parallel sizes with a reason. ``refused``: why they cannot work; ``offer``: how to use the idle GPUs."""
+    """Tensor-, pipeline- and data-parallel size. ``refused``: why they cannot work; ``offer``: a use for idle GPUs."""
 
     tensor: int
     pipeline: int
@@ -46,7 +46,7 @@ def choose_parallel(
 
 
 def _largest_size(shape: ModelShape, gpus: int, groups: int) -> tuple[int, str]:
-    """Return the largest tensor-parallel size for ``groups`` groups of ranks, and the reason."""
+    """Return the largest tensor-parallel size if ``groups`` groups share the GPUs, and the reason."""
     available = max(gpus // groups, 1)
     size = next(size for size in range(available, 0, -1) if size == 1 or fits(shape, size))
     why = f"{size} of {gpus} GPUs, {_heads(shape)}" if gpus else "no GPU: one rank"
@@ -74,7 +74,7 @@ def _too_many(sizes: Parallel, gpus: int) -> str | None:
 
 
 def _wasteful(sizes: Parallel, shape: ModelShape, gpus: int) -> str | None:
-    """Return an error if a larger tensor-parallel size uses all GPUs, and the idle ones cannot hold a replica."""
+    """Return an error if the idle GPUs are too few for a replica, but a larger tensor-parallel size uses all GPUs."""
     if gpus % sizes.gpus == 0:
         return None
     for size in range(sizes.tensor + 1, gpus + 1):

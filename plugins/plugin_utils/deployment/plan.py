@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a deployment: from the role's variables, the node's GPUs and the model's shape to a container.
+"""Plan the container of a deployment from the role's variables, the node's GPUs and the model's shape.
 
-Pure: nothing here touches a node. A plan with ``refused`` must not be started; the texts name what to change.
+These functions do not access the node. A plan with errors (``refused``) must not be started.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class DeploymentPlan:
 
 
 def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping[str, t.Any]) -> DeploymentPlan:
-    """Return the plan for one node.
+    """Return the deployment plan of one node.
 
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
     :param gpu: the fact ``gpu`` of ``gpu_facts``.
@@ -149,21 +149,21 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
 
 
 def command_line(arguments: Sequence[Setting]) -> list[str]:
-    """Return ``--name value`` words: switches have no value, lists repeat theirs, mappings are JSON."""
-    words: list[str] = []
+    """Format arguments for a command line: switches have no value, lists have several, mappings are JSON."""
+    command: list[str] = []
     for setting in arguments:
         flag = "--" + setting.name.replace("_", "-")
         if setting.value is True:
-            words.append(flag)
+            command.append(flag)
         elif setting.value is False:
-            words.append(flag.replace("--", "--no-", 1))
+            command.append(flag.replace("--", "--no-", 1))
         elif isinstance(setting.value, Mapping):
-            words += [flag, json.dumps(setting.value, sort_keys=True)]
+            command += [flag, json.dumps(setting.value, sort_keys=True)]
         elif isinstance(setting.value, (list, tuple)):
-            words += [flag, *map(str, setting.value)]
+            command += [flag, *map(str, setting.value)]
         else:
-            words += [flag, str(setting.value)]
-    return words
+            command += [flag, str(setting.value)]
+    return command
 
 
 def base_url(bind_address: str, port: int | str) -> str:
@@ -173,7 +173,7 @@ def base_url(bind_address: str, port: int | str) -> str:
 
 
 def fingerprint(container: Mapping[str, t.Any]) -> str:
-    """Return a hash of everything that requires a restart if it changes. ``container`` holds no secret."""
+    """Return a hash of the container's options; the server must restart if it changes. They contain no secret."""
     return hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -195,7 +195,7 @@ def _parse_numbers(settings: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _check_version(settings: Mapping[str, t.Any]) -> tuple[Version | None, list[str]]:
-    """Return the version, and errors in it, such as an image of another version."""
+    """Return the vLLM version, and errors such as an image of another version."""
     text = settings["version"]
     version = parse_version(text) if isinstance(text, str) else None
     if version is None:
@@ -212,7 +212,10 @@ def _check_version(settings: Mapping[str, t.Any]) -> tuple[Version | None, list[
 
 
 def _split_extra_args(extra: t.Any) -> list[str]:
-    """:raises ValueError: if ``extra`` is not a text in shell syntax."""
+    """Return the words of ``vllm_extra_args``.
+
+    :raises ValueError: if it is not a string in shell syntax.
+    """
     if not isinstance(extra or "", str):
         raise ValueError("vllm_extra_args must be a string in command-line syntax, not a list")
     try:
@@ -235,7 +238,7 @@ def _choose_sizes(
         if size is not None and size < 1:
             raise ValueError(f"vllm_{name} must be at least 1, got {size}")
     tensor_name = SIZES[0]
-    # Some ranks use GPUs of other nodes, so the number of GPUs here does not limit the sizes.
+    # Some ranks use GPUs of other nodes, so the number of GPUs on this node does not limit the sizes.
     multi_node = sizes[tensor_name] is not None and any(name in extra_options for name in MULTI_NODE_ARGUMENTS)
     parallel = choose_parallel(shape, 0 if multi_node else gpu_count, *sizes.values())
     return replace(parallel, why="vllm_extra_args sets it") if tensor_name in extra else parallel
@@ -252,7 +255,7 @@ def _selected_gpus(value: t.Any) -> list[str] | None:
 
 
 def _check_gpus(selected: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> tuple[int, list[str]]:
-    """Return the number of GPUs of the container, and errors in the selection or on the node."""
+    """Return how many GPUs the container gets, and errors in ``vllm_gpus`` or the node's GPUs."""
     if selected == []:
         return 0, []
     count, expected = gpu.get("count") or 0, gpu.get("expected_count")
@@ -320,7 +323,7 @@ def _arguments(
     nccl: Sequence[Setting],
     extra_options: Mapping[str, t.Any],
 ) -> list[Setting]:
-    """Return the role's arguments: server, sizes, profile, NCCL, variables. Later ones take precedence.
+    """Return the arguments that the role sets: server, sizes, profile, NCCL, variables. Later ones take precedence.
 
     Arguments that are also in ``vllm_extra_args`` are left out.
     """
@@ -345,7 +348,7 @@ def _if_parallel(name: str, size: int) -> list[Setting]:
 
 
 def _environment(settings: Mapping[str, t.Any], nccl: Sequence[Setting]) -> list[Setting]:
-    """Return the environment; ``vllm_environment`` takes precedence, and removes a variable with ``null``."""
+    """Return the container's variables; ``vllm_environment`` takes precedence and removes a variable with ``null``."""
     by_name = {setting.name: setting for setting in nccl}
     if settings.get("hf_token_file"):
         by_name["HF_TOKEN_PATH"] = Setting(
@@ -399,7 +402,7 @@ def _check_address(settings: Mapping[str, t.Any]) -> list[str]:
 def _check_names(
     deployment: DeploymentPlan, settings: Mapping[str, t.Any], version: Version | None, extra_words: Sequence[str]
 ) -> None:
-    """Add an error for each unknown argument; a warning if the image is not vLLM's own and may have more."""
+    """Add an error for each argument unknown to this version, or a warning if the image is not vLLM's own."""
     names = [*argument_names.long_options(extra_words), *(setting.name for setting in deployment.arguments)]
     is_vllm_image = _VLLM_IMAGE.search(str(settings["image"])) is not None
     texts = deployment.refused if is_vllm_image else deployment.warnings
@@ -430,7 +433,7 @@ def _container(
     deployment: DeploymentPlan,
     extra_words: Sequence[str],
 ) -> dict[str, t.Any]:
-    """Return the options of ``community.docker.docker_container``; they hold no secret."""
+    """Return the options of ``community.docker.docker_container``, without secrets."""
     address = _normalise_address(settings["bind_address"])
     devices: list[dict[str, t.Any]] = []
     if selected != []:
@@ -460,7 +463,7 @@ def _container(
 
 
 def _normalise_address(bind_address: t.Any) -> str:
-    """Return an address that Docker can publish on, as it does not take names."""
+    """Return ``vllm_bind_address`` as an IP address, because Docker does not accept ``localhost``."""
     address = str(bind_address or "").strip().strip("[]")
     return "127.0.0.1" if address == "localhost" else address
 

@@ -33,7 +33,7 @@ class DiagnosisContext:
     diagnoses: tuple[Diagnosis, ...] = ()
 
     def adding(self, *diagnoses: Diagnosis) -> DiagnosisContext:
-        """Return a context with further diagnoses."""
+        """Return a copy of this context with additional diagnoses."""
         return replace(self, diagnoses=(*self.diagnoses, *diagnoses))
 
     # --- findings and diagnoses ---------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class DiagnosisContext:
 
     @property
     def gpu_count(self) -> int:
-        """GPUs that the driver lists."""
+        """Number of GPUs that the driver lists."""
         return len(self.node.devices)
 
     @cached_property
@@ -93,7 +93,7 @@ class DiagnosisContext:
 
     @cached_property
     def transports(self) -> dict[str, int]:
-        """Connections between the GPUs by transport family."""
+        """Number of NCCL connections between the GPUs by transport family."""
         return nccl.families(self.node.logs.data.get("transports") or {})
 
     # --- speed --------------------------------------------------------------------------------------------------------
@@ -120,13 +120,13 @@ class DiagnosisContext:
 
     @cached_property
     def attained(self) -> float | None:
-        """Per cent of the expected speed of one stream."""
+        """Measured speed of one stream in per cent of the expected speed."""
         values = [item.evidence.get("attained_percent") for check in (*SPEED, THROUGHPUT) for item in self.all(check)]
         return min((float(value) for value in values if value is not None), default=None)
 
     @cached_property
     def step(self) -> Mapping[str, t.Any] | None:
-        """The load step with one stream."""
+        """The valid load step with one stream, or None."""
         return performance.single_stream(self.node)
 
     @cached_property
@@ -146,7 +146,7 @@ class DiagnosisContext:
         return (f"one stream: {expectation.decode_rate(self.step):.1f} tok/s, {self.attained:.0f} % of expected",)
 
     def recovery(self) -> str | None:
-        """Return the gain of reaching the expected speed, or None if the node is not slow."""
+        """Return the gain of a repair as text, up to the expected speed, or None if the node is not slow."""
         if not self.slow or self.step is None or not self.attained:
             return None
         now = expectation.decode_rate(self.step)
@@ -168,12 +168,12 @@ class DiagnosisContext:
 
 
 def figures(values: Mapping[int, float], unit: str) -> str:
-    """Return ``GPU 0 92 %, GPU 1 3 %``."""
+    """Format values by GPU: ``GPU 0 92 %, GPU 1 3 %``."""
     return ", ".join(f"GPU {index} {value:.0f} {unit}" for index, value in values.items())
 
 
 def listed(items: Sequence[str]) -> str:
-    """Return ``a, b and c``."""
+    """Join items to ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 

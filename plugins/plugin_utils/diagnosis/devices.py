@@ -42,7 +42,7 @@ Layer = tuple[str, int]
 
 
 def layers(context: DiagnosisContext) -> list[Layer]:
-    """Return the number of GPUs of each layer between plan and vLLM, without layers that are unknown."""
+    """Return how many GPUs each layer from the Linode plan to vLLM has; layers without a known number are left out."""
     facts, counted = context.node.gpu_facts, next(iter(context.all("hardware.gpu_count")), None)
     evidence = counted.evidence if counted is not None else {}
     on_bus = evidence.get("gpus_on_pci_bus")
@@ -72,7 +72,7 @@ def _visible(context: DiagnosisContext) -> int | None:
 
 
 def missing(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose the first layer with fewer GPUs than the one below it, up to what vLLM sees."""
+    """Diagnose missing GPUs by the first layer between Linode plan and vLLM that has fewer than the one before it."""
     counted, node = layers(context), context.node
     if context.wrong("hardware.driver") and node.gpu_facts.get("count") is None:
         return None
@@ -109,12 +109,12 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def no_driver(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a driver that does not respond at all."""
+    """Diagnose a driver that does not respond for any GPU."""
     driver = context.worst_finding("hardware.driver")
     if driver is None or context.node.gpu_facts.get("count") is not None:
         return None
     on_bus = driver.evidence.get("gpus_on_pci_bus")
-    # Without permission to read the GPUs, nothing is known about the server.
+    # A lack of permission to read the GPUs does not explain why the server is down.
     unreadable = driver.evidence.get("reason") == "no_permission"
     return conclude(
         "gpu.no_driver",
@@ -150,7 +150,7 @@ def memory_errors(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def xid(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose other Xid errors, of an application or of the hardware."""
+    """Diagnose Xid errors that concern neither the memory of a GPU nor a lost GPU."""
     explained = MEMORY_XIDS | ({LOST_XID} if context.has_diagnosis("gpu.missing") else frozenset())
     numbers = [(item, number) for item in context.all("hardware.xid") if (number := xid_number(item)) is not None]
     others = {number: item for item, number in reversed(numbers) if number not in explained}

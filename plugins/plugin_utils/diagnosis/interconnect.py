@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose the paths between the GPUs: slower than possible, or as fast as the hardware allows (guide issue 2)."""
+"""Diagnose the paths between the GPUs: slower than possible, or as fast as the hardware allows.
+
+Source: multi-GPU guide, issue 2.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def sockets(context: DiagnosisContext) -> Diagnosis | None:
     if not context.transports.get("socket") or context.worst_finding("nccl.transport") is None:
         return None
     disabled = [name for name in ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE") if node.is_set(name)]
-    # The container's own size is proof.
+    # A warning about the container's shm_size proves that shared memory is too small.
     small = any(str(item.measured).startswith("shm_size") for item in context.all("configuration.environment"))
     case, confidence, settings = None, "high" if small else "medium", ["shared memory"] if small else []
     if len(disabled) == 2:
@@ -146,7 +149,7 @@ def _topology(context: DiagnosisContext) -> str:
 
 
 def _variables(context: DiagnosisContext, names: t.Iterable[str]) -> list[str]:
-    """Return those of the variables that are set, as evidence."""
+    """Return those of the environment variables ``names`` that are set, as evidence."""
     values = {name: context.node.variable(name) for name in names}
     return [f"environment: {name}={value}" for name, value in values.items() if value is not None]
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose memory: too little, unevenly used (guide issue 3), or used by another process."""
+"""Diagnose memory: too little, unevenly used (multi-GPU guide, issue 3), or used by another process."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def other_process(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def unbalanced(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose shards of different size without another process."""
+    """Diagnose ranks that use different amounts of memory although no other process uses the GPUs."""
     balance = context.worst_finding("memory.balance")
     if balance is None or "memory.balance" in context.explained:
         return None
@@ -133,7 +133,7 @@ def host_memory(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def cache_too_small(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a KV cache without room for one request, with which vLLM does not start."""
+    """Diagnose a KV cache that is too small for one request, so that vLLM does not start."""
     if "kv_cache_too_small" not in context.faults:
         return None
     share = _memory_share(context)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shape of every diagnosis, and the texts of its cause."""
+"""Diagnoses, with their texts from data/causes.yml."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Diagnosis:
     def __post_init__(self) -> None:
         if self.confidence not in CONFIDENCES:
             raise ValueError(f"confidence must be one of {', '.join(CONFIDENCES)}, got {self.confidence!r}")
-        # Rules combine lists that may overlap.
+        # Rules combine lists of checks that may overlap.
         object.__setattr__(self, "findings", tuple(dict.fromkeys(self.findings)))
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -67,15 +67,15 @@ def conclude(
 ) -> Diagnosis:
     """Return the diagnosis ``identity`` with its texts from data/causes.yml.
 
-    ``case`` selects an entry of the cause's ``cases``; an unknown case means the texts of the cause itself. ``values``
-    are the values of the templates. ``name`` replaces ``NAME`` in the id.
+    ``case`` selects an entry of the cause's ``cases``; an unknown case leaves the texts of the cause unchanged.
+    ``values`` fill in the templates. ``name`` replaces ``NAME`` in the id.
     """
     entry = causes()[identity]
     texts = {**entry, **(entry.get("cases") or {}).get(case, {})}
-    known = {"faults": FAULTS, "new_host": NEW_HOST, **values}
+    template_values = {"faults": FAULTS, "new_host": NEW_HOST, **values}
     return Diagnosis(
         id=identity.replace("NAME", name or ""),
-        **{key: str(texts[key]).format_map(known) for key in _TEXTS},
+        **{key: str(texts[key]).format_map(template_values) for key in _TEXTS},
         confidence=confidence,
         evidence=tuple(item for item in evidence if item),
         expected_gain=gain or texts.get("expected_gain"),

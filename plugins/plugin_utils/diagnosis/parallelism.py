@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose GPUs without work: tensor parallelism off, without effect, or with a missing rank (guide issue 1)."""
+"""Diagnose GPUs without work: tensor parallelism off, without effect, or with a missing rank.
+
+Source: multi-GPU guide, issue 1.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude, flag
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, gpus, limits
 
-#: Checks that fail if GPUs are outside the group.
+#: Checks that fail if vLLM does not use all GPUs.
 _IDLE = ("tensor_parallel.size", "memory.idle_gpu", "utilisation.active")
 
 
@@ -93,7 +96,7 @@ def _gain(context: DiagnosisContext, tensor: int) -> str | None:
 
 
 def not_at_work(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose tensor parallelism that is set although one GPU does all the work at the speed of one."""
+    """Diagnose tensor parallelism without effect: one GPU does all the work, at the speed of one GPU."""
     size, scaling = context.node.group_size, context.worst_finding("performance.scaling")
     if size is None or size < 2 or scaling is None or scaling.status is not Status.FAIL:
         return None
@@ -141,7 +144,7 @@ def rank_missing(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def model_does_not_fit(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose heads that are not divisible by the tensor-parallel size, so that vLLM does not start."""
+    """Diagnose attention heads that are not divisible by the tensor-parallel size, so that vLLM does not start."""
     node, model_fits = context.node, context.worst_finding("tensor_parallel.model_fit")
     if model_fits is None:
         return None

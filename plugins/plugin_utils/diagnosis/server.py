@@ -109,7 +109,7 @@ def hangs(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def logged(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose any other root cause in the logs."""
+    """Diagnose a root cause in the logs that has no rule of its own."""
     others = (name for name in context.faults if name not in _WITH_RULES and name not in _CONSEQUENCES)
     name = next(others, None)
     if name is None:

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose busy but slow GPUs: waiting for each other (guide issue 4), for the host, or slow without a known reason."""
+"""Diagnose busy but slow GPUs: waiting for each other, for the host, or slow without a known reason.
+
+Source: multi-GPU guide, issue 4.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, l
 #: Mean utilisation from which a GPU counts as fully busy. NCCL spins while it waits, which the driver counts as work.
 FULL: t.Final = 80.0
 
-#: Clock relative to the slowest other GPU below which all others wait for a GPU.
+#: A GPU delays the others if its clock is below this fraction of the slowest other GPU's clock.
 _STRAGGLER_CLOCK: t.Final = 0.85
 
 _ACTIVE: t.Final = "utilisation.active"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An action that runs the module of its name and reports the module's progress meanwhile."""
+"""Base class of actions that run the module of the same name and display its progress meanwhile."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ProgressAction(NormalAction):
             stopped.set()
 
     def announce(self, task_vars: Result, view: str) -> Callable[[State], None]:
-        """Show this host in the live display, and return a function that shows a state of it."""
+        """Add this host to the live display, and return a function that updates its state there."""
         record = {
             "task": self._task._uuid,
             "host": task_vars["inventory_hostname"],

@@ -83,7 +83,7 @@ class GpuView:
     def _title(self, nodes: Nodes) -> str:
         parts = [f"GPUs of {len(nodes)} node{'s' if len(nodes) != 1 else ''}"]
         if started := [node for node in nodes.values() if node.progress]:
-            # The node that started last ends last.
+            # The time of the node that started last is shown, because it ends last.
             parts.append(_time(min(started, key=lambda node: node.progress["elapsed"] + (node.age or 0.0))))
         return self.style.dot.join([*parts, *_busy(_latest_of_all(nodes))])
 
@@ -148,7 +148,7 @@ class GpuView:
 
 
 def slowed_by(gpu: Gpu) -> list[str]:
-    """Return the reasons that keep the clocks down. Being idle or at the power limit is normal, so not included."""
+    """Return the reasons for reduced clocks, without the normal ones: an idle GPU, or one at its power limit."""
     return [reason.replace("_", " ") for reason in gpu["throttle_reasons"] or () if reason not in HARMLESS_REASONS]
 
 

@@ -21,11 +21,11 @@ _END: t.Final = b"\n]\n"
 
 
 class InvalidRecord(ValueError):
-    """A path to which no table can be written."""
+    """A path to which no table of GPU samples can be written."""
 
 
 def check_record(path: Path) -> None:
-    """Refuse a ``path`` that cannot be written.
+    """Check that a table of GPU samples can be written to ``path``.
 
     :raises InvalidRecord: with the reason.
     """
@@ -38,7 +38,7 @@ def check_record(path: Path) -> None:
 
 
 class Recorder:
-    """Adds the samples of one host to the table; workers of other hosts may write to the same table."""
+    """Writer of one host's GPU samples to a table that the workers of other hosts may write to as well."""
 
     def __init__(self, path: Path, host: str) -> None:
         self._path = path
@@ -47,7 +47,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def begin(self, marker: Path) -> None:
-        """Empty the table, unless another host has done so: it has created ``marker``.
+        """Empty the table, unless the file ``marker`` shows that the worker of another host already has.
 
         :raises OSError: if the table cannot be written.
         """

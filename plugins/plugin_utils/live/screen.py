@@ -62,7 +62,7 @@ class Screen:
             self._rows = len(lines)
 
     def clear(self) -> None:
-        """Remove the table."""
+        """Remove the table from the terminal."""
         with self._lock:
             if self._rows:
                 self.draw(())
@@ -74,10 +74,10 @@ class Screen:
             self._put(stream, text)
 
     def _put(self, stream: Stream, text: str) -> None:
-        """Write at once: Python fills a block first if the output is a pipe or a file.
+        """Write without delay: Python would otherwise buffer output to a pipe or a file.
 
-        Once the reader has closed the pipe, the rest is discarded. Otherwise the error would end the thread in which
-        Ansible collects results, and the run would wait for these results for ever.
+        Once the reader has closed the pipe, further output is discarded. Otherwise the error would end the thread in
+        which Ansible collects results, and the run would wait for these results forever.
         """
         self.written_at = time.monotonic()
         try:

@@ -52,14 +52,14 @@ Nodes = Mapping[str, NodeProgress]
 
 
 def clock(seconds: float) -> str:
-    """Return ``0:07``, ``12:30`` or ``1:00:00``."""
-    minutes, rest = divmod(int(seconds), 60)
+    """Format a duration in seconds as ``0:07``, ``12:30`` or ``1:00:00``."""
+    minutes, remaining = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{remaining:02}" if hours else f"{minutes}:{remaining:02}"
 
 
 def cell(value: float | None, width: int, form: str = ".0f") -> str:
-    """Return a number right-aligned in ``width`` columns, or a dash if it is unknown."""
+    """Format a number right-aligned in ``width`` columns, or a dash if it is unknown."""
     return f"{'-' if value is None else format(value, form):>{width}}"
 
 

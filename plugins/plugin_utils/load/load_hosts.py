@@ -39,7 +39,7 @@ Results = Sequence[Mapping[str, t.Any]]
 
 
 def plan(load_hosts: Sequence[str], clocks: Results, node: str, lead: float | None = None) -> Result:
-    """Return what each host has to do, or why the load cannot start.
+    """Return the part of each host in the load, or the reasons why the load cannot start.
 
     :param clocks: results of ``clock_offset``, registered in a loop over the names of ``load_hosts`` and ``node``.
     :param node: host whose GPUs are sampled; it generates load only if it is one of ``load_hosts``.
@@ -195,7 +195,7 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
 
 
 def _contribution(host: str, result: Mapping[str, t.Any]) -> Result:
-    """Return the share of one load host in a step."""
+    """Return how much of a load step one load host generated."""
     return {
         "host": host,
         "concurrency": result["concurrency"],

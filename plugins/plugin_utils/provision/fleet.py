@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan and report of a fleet of GPU Linodes: the request, what exists, and the cost before and after."""
+"""Plan a fleet of GPU Linodes and report on it: nodes to create, existing nodes, and the cost before and after."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def fleet_tag(prefix: str) -> str:
 def plan_fleet(
     nodes: Sequence[Json], prefix: str, listing: Mapping[str, t.Any], max_hourly_price: float | None = None
 ) -> Json:
-    """Compare ``nodes`` (see :func:`expand`) with what exists.
+    """Compare the requested ``nodes`` (see :func:`expand`) with the existing Linodes.
 
     ``listing`` is the result of ``linode_instance_info`` for the label prefix; ``max_hourly_price`` limits the cost of
     the whole fleet in USD per hour. Returns ``nodes`` (with ``exists``), ``create`` and ``extra`` (labels), ``before``

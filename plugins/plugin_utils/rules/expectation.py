@@ -62,7 +62,7 @@ def _not_tested(reason: str) -> list[Finding]:
 
 
 def setup(node: NodeFacts, step: Step) -> Setup:
-    """Return what determines the speed of this node, from the user's options or from log, configuration and driver."""
+    """Return the terms of this node's expected speed from the user's options, or else from log, model and driver."""
     options, server, engine = node.options.model, node.tensor_parallel.data, node.engine
     model = server.get("model") or {}
     tensor = server.get("tensor_parallel_size") or engine.get("tensor_parallel_size")
@@ -106,18 +106,18 @@ def _cache_per_token(engine: Mapping[str, t.Any]) -> float:
 
 
 def _context(step: Step) -> float:
-    """Return the mean number of tokens in the cache during decoding."""
+    """Return the mean number of tokens of one stream in the KV cache during decoding."""
     return float(step.get("prompt_tokens") or 0) + float(step.get("output_tokens") or 0) / 2
 
 
 def decode_rate(step: Step) -> float:
-    """Return the output tokens per second after the first token, or of the whole step if that is unknown."""
+    """Return the output tokens per second after the first token, or those of the whole step if no TPOT is known."""
     time_per_token = (step.get("tpot") or {}).get("mean")
     return 1.0 / time_per_token if time_per_token else float(step["output_throughput"])
 
 
 def speed_limits(node: NodeFacts, gpu_name: str | None) -> tuple[float, float, str]:
-    """Return the per cent below which to warn and to fail, and their source.
+    """Return the per cent of the expected speed below which to warn and to fail, and the source of both.
 
     The user's limits for this GPU model take precedence over the user's default, and that over the built-in limits.
     """
@@ -269,7 +269,7 @@ def one_gpu(facts: Setup, bound: roofline.Roofline) -> Expected:
 
 
 def _usual_gain(bound: roofline.Roofline) -> tuple[float, str]:
-    """Return the usual gain and its source: the guide's factor, or the roofline's if smaller (small models)."""
+    """Return the usual gain and its source: the multi-GPU guide's factor, or the roofline's if that is smaller."""
     computed = bound.scaling
     row = REFERENCE_SCALING.get(bound.tensor_parallel_size)
     if row is None or computed < row[0]:

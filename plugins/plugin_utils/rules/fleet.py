@@ -30,10 +30,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers impor
     find_outliers,
 )
 
-#: Name of the test over all steps of a node.
+#: Name of the comparison over all load steps of a node.
 OVERALL: t.Final = "all steps"
 
-#: Deviation below the median from which a single step makes a node slow.
+#: How far below the median the speed of a single load step must be to make a node slow.
 SINGLE_STEP_FLOOR: t.Final = 0.20
 
 Node = Mapping[str, t.Any]
@@ -51,7 +51,7 @@ def evaluate(nodes: Nodes) -> list[Finding]:
 
 
 def missing(nodes: Nodes) -> Finding:
-    """Return which nodes were unreachable, had a failed module, or lack a result that nodes with the same GPUs have."""
+    """Return ``fleet.missing``: nodes that were unreachable, had a failed module, or lack a result of their peers."""
     lost = {name: [error["reason"] for error in node["errors"]] for name, node in nodes.items() if _broken(node)}
     lacking = {name: reasons for name, reasons in _lacking(nodes).items() if name not in lost}
     incomplete = {**lost, **lacking}
@@ -77,18 +77,18 @@ def _broken(node: Node) -> bool:
 
 
 def speeds(node: Node) -> dict[str, float]:
-    """Return the output tokens per second of each valid load step."""
+    """Return the output tokens per second of each valid load step of a node."""
     valid = (step for step in node["load"] if step["output_throughput"] and not step["void"] and not step["skipped"])
     return {_step_name(step): float(step["output_throughput"]) for step in valid}
 
 
 def own_speeds(node: Node) -> dict[str, float]:
-    """Return the speeds without the steps in which other clients used the server."""
+    """Return the speeds of a node without load steps in which other clients used its server."""
     return speeds({**node, "load": [step for step in node["load"] if not step["shared"]]})
 
 
 def _step_name(step: Mapping[str, t.Any]) -> str:
-    """Return a step's name with its sizes, because steps with equal names can differ."""
+    """Return a load step's name with its sizes, because steps of the same name can have different sizes."""
     return f"{step['name']} ({step['prompt_tokens']}+{step['output_tokens']} tokens, {step['concurrency']} streams)"
 
 
@@ -168,7 +168,7 @@ def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
 
 
 def _overall(by_step: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the geometric mean of speed / median over the steps of each node; 1.0 is as fast as its peers."""
+    """Return the geometric mean of speed / median over the load steps of each node; 1.0 means as fast as its peers."""
     shares: dict[str, list[float]] = {}
     for values in by_step.values():
         median = statistics.median(values.values())

@@ -32,7 +32,7 @@ def means(samples: Sequence[Sample], key: str) -> dict[int, float]:
 
 
 def only(samples: Iterable[Sample], indices: Iterable[int]) -> list[dict[str, t.Any]]:
-    """Return the samples with only the GPUs ``indices``."""
+    """Return the samples reduced to the GPUs ``indices``."""
     wanted = set(indices)
     return [{**sample, "gpus": [gpu for gpu in sample["gpus"] if gpu["index"] in wanted]} for sample in samples]
 

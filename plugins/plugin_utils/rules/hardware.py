@@ -85,7 +85,7 @@ def lost_under_load(node: NodeFacts) -> list[Finding]:
 
 
 def _silent_gpus(samples: Sequence[Mapping[str, t.Any]]) -> list[int]:
-    """Return the GPUs with readings in earlier samples, but none in the last ones."""
+    """Return the GPUs that have readings in earlier samples, but none in the last ones."""
     keys = ("utilization_gpu", "memory_used", "temperature", "power_draw")
 
     def responding(sample: Mapping[str, t.Any]) -> set[int]:
@@ -138,7 +138,7 @@ def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> N
 
 
 def _under_load(finding: Finding) -> Finding:
-    """Return the finding with "under load" in its summary."""
+    """Return a copy of the finding with "under load" in its summary."""
     if "under load" in finding.summary:
         return finding
     return dataclasses.replace(finding, summary=f"{finding.summary}, under load")

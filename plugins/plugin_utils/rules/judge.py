@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge one node: run the rules of every area, answer every check, and derive the node's status."""
+"""Judge one node: run the rules of every area, give every check a result, and derive the node's status."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 #: Rules by area, in the order of the report's numbered sections. A rules module has ``CHECKS``, the measurements that
-#: each check needs, and ``evaluate(node)``, which returns at most one good answer for each check.
+#: each check needs, and ``evaluate(node)``, which returns at most one pass for each check.
 RULES: t.Final[dict[str, ModuleType]] = {
     "hardware": hardware,
     "tensor_parallel": tensor_parallel,
@@ -80,7 +80,7 @@ def _section(node: NodeFacts, area: str, rules: ModuleType, selected: bool) -> S
         return Section(area, tuple(not_tested(check, "not selected") for check in rules.CHECKS), selected=False)
     findings: list[Finding] = rules.evaluate(node)
     faulty = {item.check for item in findings if item.wrong}
-    # A good answer covers only part of the question if something else is wrong.
+    # A pass is dropped if another finding of the same check fails or warns: it covers only a part of the check.
     findings = [item for item in findings if item.wrong or item.check not in faulty]
     answered = {item.check for item in findings}
     findings += [
@@ -90,7 +90,7 @@ def _section(node: NodeFacts, area: str, rules: ModuleType, selected: bool) -> S
 
 
 def node_status(sections: Iterable[Section]) -> Status:
-    """Return the worst status of the selected sections; a section without any answer keeps a node from passing."""
+    """Return the worst status of the selected sections; a section without a tested check keeps a node from passing."""
     return worst(section.status for section in sections if section.selected)
 
 

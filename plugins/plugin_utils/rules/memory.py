@@ -27,7 +27,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def cache(node: NodeFacts) -> list[Finding]:
-    """Return a warning if the KV cache cannot hold all tokens of a load step at once."""
+    """Return a warning if the KV cache cannot hold all tokens of a load step at the same time."""
     capacity = int(node.engine.get("kv_cache_tokens") or 0) * node.replicas
     sizes = {str(step.get("name")): _tokens_at_once(step) for step in node.steps}
     largest = max(sizes, key=sizes.__getitem__, default=None)
@@ -62,7 +62,7 @@ def out_of_memory(node: NodeFacts) -> list[Finding]:
 
 
 def compare(node: NodeFacts) -> list[Finding]:
-    """Return idle GPUs, balance and headroom from the bytes in use per GPU; empty if ``gpu_facts`` has no result."""
+    """Return the findings about idle GPUs, balance and headroom; none if ``gpu_facts`` has no result."""
     used = gpus.memory_used(node)
     if not used:
         return _not_tested(_no_reading(node)) if node.gpu.taken else []
@@ -85,7 +85,7 @@ def _no_reading(node: NodeFacts) -> str:
 
 
 def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Return which GPUs hold no part of the model."""
+    """Return ``memory.idle_gpu``: whether a GPU holds no part of the model."""
     unused = [index for index in used if index not in holding]
     figures = {
         "expected": len(used),
@@ -118,7 +118,7 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
 
 
 def balance(used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the difference between the fullest and the emptiest GPU in use, in per cent of the fullest."""
+    """Return ``memory.balance``: the difference between the fullest and the emptiest GPU in use, in per cent."""
     if len(holding) < 2:
         return not_tested("memory.balance", "only one GPU is in use, so there is nothing to compare")
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
@@ -143,7 +143,7 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
 
 
 def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the free memory of the fullest GPU in use."""
+    """Return ``memory.headroom``: the free memory of the fullest GPU in use."""
     totals = {device.index: device.memory_total for device in node.devices if device.memory_total}
     free = {index: 100.0 * (totals[index] - used[index]) / totals[index] for index in holding if index in totals}
     if not free:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NCCL rules: errors in the logs, and whether the transport is the best that the hardware supports."""
+"""NCCL rules: errors in the logs, bandwidth, and whether NCCL uses the best transport of the hardware."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
     "nccl.bandwidth": ("nccl_bandwidth",),
 }
 
-#: The check that this rule answers instead of ``nccl_log_scan``, whose finding it replaces: the module reports which
-#: transports the log shows, but only the topology and the parallel sizes show which transport is the right one.
+#: The check whose finding by ``nccl_log_scan`` is replaced: the module reports which transports the log shows, but only
+#: the topology and the parallel sizes show which transport would be the best.
 TRANSPORT: t.Final = "nccl.transport"
 
 #: Connections between GPUs that support peer-to-peer access. PHB and longer paths cross the CPU's host bridge, where
@@ -53,8 +53,8 @@ _SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; a so
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings of area ``nccl``."""
     findings = [_hang(item) if hangs(node, item) else item for item in node.findings("nccl") if item.check != TRANSPORT]
-    answer = transport(node)
-    findings += [answer] if answer is not None else []
+    transport_finding = transport(node)
+    findings += [transport_finding] if transport_finding is not None else []
     bandwidth = node.nccl_bandwidth
     if not (bandwidth.taken or bandwidth.crashed or bandwidth.unreachable):
         findings.append(not_tested("nccl.bandwidth", "set validate_nccl_bandwidth: true to measure it"))
@@ -78,12 +78,12 @@ def _hang(finding: Finding) -> Finding:
 
 
 def families(transports: Mapping[str, t.Any]) -> dict[str, int]:
-    """Return connections by family (``p2p``, ``shm``, ``socket``, ``ib``) from ``nccl_log_scan``'s fault classes."""
+    """Return the number of connections by transport family: ``p2p``, ``shm``, ``socket``, ``ib``."""
     return {family: int(transports[name]) for name, family in _FAMILIES.items() if transports.get(name)}
 
 
 def transport(node: NodeFacts) -> Finding | None:
-    """Return the answer to ``nccl.transport`` from the connections in the logs, or None if no log was read."""
+    """Return the finding ``nccl.transport`` from the connections in the logs, or None if no log was read."""
     counts = families(node.logs.data.get("transports") or {})
     if not counts:
         return _without_connections(node)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts about one node, in the shape that rules and diagnoses read."""
+"""Facts about one node: the results of all modules and the options, as rules and diagnoses read them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class JudgingOptions:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """Everything that rules may read about a node; created by ``from_results``."""
+    """Measurements of one node and the options of the role; created by ``from_results``."""
 
     name: str
     gpu: Measurement
@@ -151,8 +151,8 @@ class NodeFacts:
     def findings(self, area: str, replaced_by: Sequence[Finding] = ()) -> list[Finding]:
         """Return the modules' findings in ``area``, in the order of the measurements, followed by ``replaced_by``.
 
-        The answers of rules in ``replaced_by`` take the place of the modules' good answers to the same checks; findings
-        that fail or warn are kept. Findings with an unknown check id (of a newer module) are skipped.
+        The findings in ``replaced_by`` replace the modules' findings of the same checks, except those that fail or
+        warn. Findings with an unknown check id (of a newer module) are skipped.
         """
         reported = [
             Finding.from_dict(dict(data))
@@ -188,7 +188,7 @@ class NodeFacts:
 
     @property
     def version(self) -> Version | None:
-        """Version of vLLM."""
+        """Version of the vLLM server, or None if it is unknown."""
         return parse_version(self.tensor_parallel.data.get("vllm_version") or self.engine.get("vllm_version"))
 
     @property
@@ -217,7 +217,7 @@ class NodeFacts:
 
     @property
     def group_size(self) -> int | None:
-        """GPUs that the server needs: TP x PP x DP; None if unknown."""
+        """Number of GPUs that the server needs: TP x PP x DP; None if unknown."""
         data = self.tensor_parallel.data
         size = data.get("tensor_parallel_size")
         if size is None:
@@ -226,7 +226,7 @@ class NodeFacts:
 
     @property
     def replicas(self) -> int:
-        """Data-parallel replicas of the server."""
+        """Number of data-parallel replicas of the server."""
         return int(self.tensor_parallel.data.get("data_parallel_size") or 1)
 
     @property
@@ -253,7 +253,7 @@ class NodeFacts:
 
     @property
     def steps(self) -> Sequence[Mapping[str, t.Any]]:
-        """Load steps that ran."""
+        """Load steps that were not skipped."""
         return [step for step in self.load.data.get("results") or () if not step.get("skipped")]
 
     @property
@@ -267,7 +267,7 @@ class NodeFacts:
 
 
 def ssh_message(message: t.Any) -> str:
-    """Return the message of ssh without the text that Ansible puts before it."""
+    """Return the error message of ssh without Ansible's prefix."""
     return _one_line(message).removeprefix("Task failed: ").rpartition(" ssh: ")[2]
 
 

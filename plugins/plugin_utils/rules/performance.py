@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Performance rules: findings of the load test, and its speed compared with expectations of user and hardware."""
+"""Performance rules: findings of the load test, and its speed compared with the expected speed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings of area ``performance``.
 
-    A comparison with the user's expectation replaces the module's good answer about the throughput.
+    A comparison with the user's expectation replaces the module's pass for the throughput.
     """
     compared = expectation(node)
     findings = node.findings("performance", replaced_by=[] if compared is None else [compared])
@@ -35,7 +35,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def single_stream(node: NodeFacts) -> Mapping[str, t.Any] | None:
-    """Return the first valid step with one request at a time, or None if there is none."""
+    """Return the first valid load step with one request at a time, or None if there is none."""
     for step in node.steps:
         if step.get("concurrency") == 1 and step.get("output_throughput") and not step.get("void"):
             return step

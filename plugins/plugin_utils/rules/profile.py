@@ -21,7 +21,7 @@ Settings = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | None) -> Finding:
-    """Return the answer to ``configuration.profile``."""
+    """Return the finding ``configuration.profile``."""
     if arguments is None:
         return not_tested(CHECK, "neither a vLLM process nor its log shows the arguments")
     queueing = too_few_streams(node, arguments)
@@ -61,7 +61,7 @@ def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
     """Return a warning if the load has more streams than the server runs at once, so that some wait in its queue."""
     streams = max((int(step.get("concurrency") or 0) for step in node.steps), default=0)
     try:
-        # The limit applies to each replica.
+        # max_num_seqs applies to each replica.
         limit = int(arguments.get("max_num_seqs") or 0) * node.replicas
     except ValueError:
         return None

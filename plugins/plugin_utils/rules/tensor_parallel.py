@@ -19,5 +19,5 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the module's findings; it has every signal, so no rule adds to them."""
+    """Return the findings of ``vllm_tp_check`` unchanged."""
     return node.findings("tensor_parallel")

@@ -38,7 +38,7 @@ def _is_number(value: t.Any) -> bool:
 class Bound:
     """One side of a limit: its text, and a test of whether a value meets it. ``numeric`` bounds require numbers."""
 
-    words: str
+    text: str
     holds: Callable[[t.Any, t.Any], bool]
     numeric: bool = True
 
@@ -64,9 +64,9 @@ class Threshold:
     message: str | None = None
 
     @property
-    def words(self) -> str:
-        """Text of the bounds, such as ``at least 100 and at most 200``."""
-        return " and ".join(f"{BOUNDS[name].words} {limit}" for name, limit in self.bounds.items())
+    def text(self) -> str:
+        """The bounds as text, such as ``at least 100 and at most 200``."""
+        return " and ".join(f"{BOUNDS[name].text} {limit}" for name, limit in self.bounds.items())
 
     @property
     def numeric(self) -> bool:
@@ -158,16 +158,16 @@ def evaluate(document: Mapping[str, t.Any], items: Sequence[t.Any]) -> list[Find
 
 def _judge(document: Mapping[str, t.Any], threshold: Threshold) -> Finding:
     label = threshold.message or threshold.query
-    figures: dict[str, t.Any] = {"expected": threshold.words, "source": "validate_thresholds"}
+    figures: dict[str, t.Any] = {"expected": threshold.text, "source": "validate_thresholds"}
     evidence = {"query": threshold.query}
     try:
-        answer = threshold.expression.search(document)
+        result = threshold.expression.search(document)
     except JMESPathError as problem:
         return not_tested(CHECK, f"{label}: {' '.join(str(problem).split())}", evidence=evidence, **figures)
-    figures["measured"] = answer
-    # A list is compared as a whole if the expected value is a list.
-    whole = not isinstance(answer, list) or isinstance(threshold.bounds.get("equals"), list)
-    values = [answer] if whole else answer
+    figures["measured"] = result
+    # A list is compared as a whole if ``equals`` is a list, otherwise element by element.
+    whole = not isinstance(result, list) or isinstance(threshold.bounds.get("equals"), list)
+    values = [result] if whole else result
     if not values or any(value is None for value in values):
         return not_tested(CHECK, f"{label}: the query has no result", evidence=evidence, **figures)
     others = [value for value in values if threshold.numeric and not _is_number(value)]
@@ -175,10 +175,10 @@ def _judge(document: Mapping[str, t.Any], threshold: Threshold) -> Finding:
         return not_tested(CHECK, f"{label}: {others[0]!r} is not a number", evidence=evidence, **figures)
     broken = [value for value in values if threshold.broken_by(value)]
     if not broken:
-        return passed(CHECK, f"{label}: {_shown(values)} is {threshold.words}", evidence=evidence, **figures)
+        return passed(CHECK, f"{label}: {_shown(values)} is {threshold.text}", evidence=evidence, **figures)
     return failed(
         CHECK,
-        f"{label}: {_shown(broken)} is not {threshold.words}",
+        f"{label}: {_shown(broken)} is not {threshold.text}",
         evidence={**evidence, "values": values},
         cause="A limit in validate_thresholds is not met.",
         remedy="See the section that measures this value. If the limit is too strict, change it in "

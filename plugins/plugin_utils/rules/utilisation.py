@@ -43,7 +43,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
-    """Return the GPUs that should work.
+    """Return the GPUs that should be busy under load.
 
     These are all GPUs if the group needs all or its size is unknown. Otherwise they are the GPUs of the server's own
     processes, or those that hold a model; if more than needed hold one (a second server), the busiest of them.
@@ -58,7 +58,7 @@ def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
 
 
 def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: bool = True) -> Finding:
-    """Compare the mean utilisation of every member with ``limits.BUSY``.
+    """Return ``utilisation.active``: the mean utilisation of every GPU of the group, compared with ``limits.BUSY``.
 
     If the members are synchronised (``steady``), their utilisation is also compared with ``limits.HOST_BOUND``.
     """
@@ -95,7 +95,7 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
 
 
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
-    """Return whether the members work at the same time, and whether those that look busy do work.
+    """Return ``utilisation.synchronised``: whether the GPUs of the group work at the same time, without waiting.
 
     Data-parallel replicas answer separate requests and are not synchronised with each other, so each is judged
     separately and the worst one is reported.
@@ -164,7 +164,7 @@ def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
 
 
 def uneven(work: Mapping[int, float], group: Sequence[int]) -> float:
-    """Return by how many per cent the lowest memory activity in the group is below the highest.
+    """Return by how many per cent the lowest memory activity of a GPU in the group is below the highest.
 
     0 if the activity of a member is unknown, or if all are too small to compare.
     """

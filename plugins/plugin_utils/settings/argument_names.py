@@ -40,7 +40,7 @@ _SIMILARITY: t.Final = 0.75
 
 
 def names_in(version: Version | None) -> list[str]:
-    """Return the arguments that ``version`` has or may have; none if it is outside the range of ``RELEASES``."""
+    """Return the arguments that vLLM ``version`` has or may have; none if it is outside the range of ``RELEASES``."""
     if version is None or not _VERSIONS[0] <= version <= _VERSIONS[-1]:
         return []
     after = bisect.bisect_left(_VERSIONS, version)
@@ -70,7 +70,7 @@ def long_options(words: Sequence[str]) -> list[str]:
 
 
 def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str]:
-    """Return an error text for each of ``names`` that ``version`` does not have, except those that have a remedy."""
+    """Return an error for each argument that vLLM ``version`` does not have, except arguments with a remedy."""
     available = names_in(version)
     if version is None or not available:
         return []
@@ -83,7 +83,7 @@ def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str
 
 
 def version_rules(source: str) -> Iterator[SettingRule]:
-    """Yield the rules that follow from the table: values, and arguments with a remedy, that some versions lack."""
+    """Yield rules for values that some vLLM versions do not accept, and for arguments with a remedy that some lack."""
     for name, row in _TABLE["values"].items():
         yield from _value_rules(name, row, source)
     for name, remedy in _TABLE["remedies"].items():

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Known issues of vLLM arguments and environment variables by version, from ``data/known_issues.yml``.
 
-Pure: a deployment can check its settings before it starts anything.
+The checks need no server, so a deployment runs them before it starts one.
 """
 
 from __future__ import annotations

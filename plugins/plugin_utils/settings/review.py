@@ -23,7 +23,7 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 
 @dataclass(frozen=True)
 class SettingIssue:
-    """A sentence for the user. ``fatal``: the server would not start, or the setting would defeat its purpose."""
+    """A problem with a setting as text. ``fatal``: the server would not start, or the setting defeats its purpose."""
 
     fatal: bool
     text: str
@@ -35,7 +35,7 @@ def review(
     version: str,
     measured: Collection[str] = (),
 ) -> list[SettingIssue]:
-    """Return the failing and harmful settings of a planned server under vLLM ``version``.
+    """Return the known issues of a planned server's settings that fail or warn in vLLM ``version``.
 
     :param measured: names of settings that a measurement on this node calls for. Warnings about them are left out.
     """
@@ -57,7 +57,7 @@ def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) 
 
 
 def size_in_bytes(text: str) -> int:
-    """Return a size in Docker's notation in bytes: ``16g`` is 17179869184.
+    """Convert a size in Docker's notation to bytes: ``16g`` is 17179869184.
 
     :raises ValueError: if ``text`` is not a size.
     """

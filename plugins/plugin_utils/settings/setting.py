@@ -27,7 +27,7 @@ class Setting:
 
 
 class IssueKind(str, enum.Enum):
-    """Kinds of issues with a setting."""
+    """Kinds of known issues, with the status that each one causes."""
 
     INVALID = "invalid"  # no version accepts this value: the server does not start
     REMOVED = "removed"  # this version no longer has it: the server does not start
@@ -47,7 +47,7 @@ class IssueKind(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ValueCondition:
-    """A condition on a value: one of ``values``, none of ``unless`` (both lower case), beyond a numeric limit."""
+    """A condition on a setting's value: in ``values``, not in ``unless`` (both lower case), beyond a numeric limit."""
 
     values: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()

@@ -11,11 +11,11 @@ Version = tuple[int, ...]
 
 
 def parse_version(text: str | None) -> Version | None:
-    """Return ``(0, 32, 0)`` for ``0.32.0+cpu``, or ``None`` if ``text`` is not a version."""
+    """Parse a version of vLLM: ``0.32.0+cpu`` is ``(0, 32, 0)``; ``None`` if ``text`` is not a version."""
     match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text or "")
     return tuple(int(part or 0) for part in match.groups()) if match else None
 
 
 def show_version(version: Version | None) -> str:
-    """Return ``version`` as text, or ``of unknown version``."""
+    """Format a version of vLLM; an unknown one is ``of unknown version``."""
     return ".".join(map(str, version)) if version else "of unknown version"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Expected speed of one stream on this hardware, with its source.
+"""Determine the expected speed of one stream on the node's hardware, with its source.
 
 The first available source decides: a measured row for this GPU and model (``reference_speeds``), the roofline of the
 node's hardware (``roofline``), or earlier runs of this node.
@@ -24,7 +24,7 @@ MINIMUM_HISTORY: t.Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Terms that determine the speed of one stream; ``None`` is unknown.
+    """Terms that determine the speed of one stream; ``None`` means unknown.
 
     ``weight_bytes``: weights read per token over all GPUs (for a mixture of experts: the active part). ``mixture``:
     whether the model is a mixture of experts, whose size does not determine ``weight_bytes``. ``kv_bytes``: KV cache
@@ -63,7 +63,7 @@ class Unknown(Exception):
 
 
 def expected_speed(setup: Setup) -> Expected:
-    """Return the expectation with the best source.
+    """Return the expected speed of one stream from the best available source.
 
     :raises Unknown: if there is no table row, a term of the roofline is missing, and there are too few earlier runs.
     """
@@ -78,7 +78,7 @@ def expected_speed(setup: Setup) -> Expected:
 
 
 def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
-    """Return the row of the reference table, or ``None``. Its lower end is what a healthy node reaches.
+    """Return the expected speed from the reference table, or ``None``: the lower end of the row's range.
 
     :param bound: the roofline, to be reported with the row.
     """
@@ -97,7 +97,7 @@ def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
 
 
 def from_roofline(setup: Setup) -> Expected:
-    """Return the bound set by memory bandwidth.
+    """Return the expected speed that memory bandwidth allows.
 
     :raises Unknown: if a term is unknown.
     """
@@ -156,7 +156,7 @@ def model_bound(setup: Setup) -> roofline.Roofline:
 
 
 def from_history(setup: Setup) -> Expected | None:
-    """Return the median of this node's earlier runs, or ``None`` if there are too few."""
+    """Return the median speed of this node's earlier runs, or ``None`` if there are too few."""
     if len(setup.history) < MINIMUM_HISTORY:
         return None
     median = statistics.median(setup.history)

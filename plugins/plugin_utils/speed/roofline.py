@@ -44,7 +44,7 @@ FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + 2 * L * t_
 
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
-    """Return ``eta`` for an NVML product name, and its source."""
+    """Return the bandwidth share ``eta`` of a GPU with this NVML product name, and its source."""
     name = normalise(gpu_name)
     if name in DECODE_EFFICIENCY:
         return DECODE_EFFICIENCY[name], f"llama.cpp tables, {gpu_name}"
@@ -55,7 +55,7 @@ def efficiency(gpu_name: str) -> tuple[float, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """The terms of the bound for one model on one node.
+    """The terms that bound the speed of one model on one node.
 
     ``weight_bytes``: bytes of weights read per token over all GPUs; ``kv_bytes``: bytes of KV cache read per token at
     the given context length; ``bandwidth``: bytes/s of one GPU; ``all_reduce_latency``: seconds.

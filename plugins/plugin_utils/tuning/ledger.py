@@ -73,7 +73,7 @@ class TuningRun:
 
     @property
     def load_description(self) -> str:
-        """The load as text for the user."""
+        """The load of a measurement as text for the user."""
         return (
             f"{self.load['concurrency']} streams, {self.load['prompt_tokens']} prompt tokens, "
             f"{self.load['output_tokens']} output tokens, {self.load['duration']:g} s each"
@@ -83,7 +83,7 @@ class TuningRun:
         """Return the next measurement; its ``kind``, ``settings`` and ``server`` are None if nothing is left.
 
         The original server is measured first, then the trials, then the best settings again, and the original again.
-        What failed in this run is not repeated in it.
+        Measurements that failed in this run are not repeated.
 
         :param now: Unix time.
         :raises OptunaMissing: if Optuna is not installed.
@@ -95,20 +95,20 @@ class TuningRun:
         settings = next_trial(ledger, self.search) if left > self._longest_trial(ledger) else None
         if settings is not None:
             return self._measurement("trial", settings, now, repeats=1, start_timeout=min(self.start_timeout, left))
-        found = outcome(ledger, self.search)
+        result = outcome(ledger, self.search)
         confirmed = [entry["settings"] for entry in self.search.entries(ledger, "confirmation") if self._is_new(entry)]
-        for settings in (found["best"], {}) if found["confirm"] else ():
+        for settings in (result["best"], {}) if result["confirm"] else ():
             if settings not in confirmed:
                 return self._measurement("confirmation", settings, now, repeats=self.repeats)
         return self._measurement(None, None, now, repeats=0)
 
     def plan_lines(self, ledger: Sequence[Entry]) -> list[str]:
         """Return lines that describe what the search would try."""
-        made = len(self.search.entries(ledger, "trial"))
+        recorded = len(self.search.entries(ledger, "trial"))
         following = next_trial(ledger, self.search)
         return [
             f"would try up to {self.search.trials} settings for {self.search.goal} in at most "
-            f"{self.time_budget / 60:.1f} minutes; {made} are in the ledger. First:",
+            f"{self.time_budget / 60:.1f} minutes; {recorded} are in the ledger. First:",
             *(f"  {json.dumps(settings)}" for settings in starting_points(self.search)),
             f"Later trials depend on the results. Next: {json.dumps(following or {})}",
         ]
@@ -145,8 +145,8 @@ class TuningRun:
 
     def entry_lines(self, ledger: Sequence[Entry], count: int) -> list[str]:
         """Return a line for each of the last ``count`` entries of the ledger."""
-        made = len(self.search.entries(ledger, "trial"))
-        names = {"original": "original server", "trial": f"trial {made} of {self.search.trials}"}
+        number = len(self.search.entries(ledger, "trial"))
+        names = {"original": "original server", "trial": f"trial {number} of {self.search.trials}"}
         return [
             f"{names.get(entry['kind'], entry['kind'])}: {json.dumps(entry['settings'])}: {_result_text(entry)}"
             for entry in ledger[len(ledger) - count :]
@@ -174,7 +174,7 @@ class TuningRun:
         }
 
     def _is_new(self, entry: Entry) -> bool:
-        """Return whether an entry was recorded in this run."""
+        """Return whether a ledger entry was recorded in this run."""
         return float(entry.get("time") or 0.0) >= self.started_at
 
     def _longest_trial(self, ledger: Sequence[Entry]) -> float:
@@ -219,7 +219,7 @@ def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
 
 
 def _conditions(served: Mapping[str, t.Any], load: Mapping[str, t.Any]) -> str:
-    """Return a digest of server and load; measurements are compared only if it is equal."""
+    """Return a digest of server and load; only measurements with the same digest are compared."""
     return hashlib.sha256(json.dumps([served, load], sort_keys=True).encode()).hexdigest()[:16]
 
 

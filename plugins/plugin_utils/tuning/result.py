@@ -107,7 +107,7 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
 
 
 def summary(ledger: Sequence[Entry], search: Search) -> str:
-    """Return the outcome as one sentence for the user."""
+    """Return the outcome of a search as one sentence for the user."""
     result = outcome(ledger, search)
     tried = f"{result['tried']} settings tried for {search.goal} ({result['failed']} failed or too slow)"
     if result["best"] is None:
@@ -127,20 +127,20 @@ def summary(ledger: Sequence[Entry], search: Search) -> str:
 
 
 def variables(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return settings as variables of role vllm."""
+    """Return tuned settings as variables of role vllm."""
     return {f"vllm_{name}": value for name, value in overrides(settings, environment).items()}
 
 
 def variables_file(
     ledger: Sequence[Entry], search: Search, environment: Mapping[str, t.Any], host: str, load: str
 ) -> str:
-    """Return a file for ``group_vars`` or ``host_vars``; it has no variables if no gain is proven."""
+    """Return the text of a file for ``group_vars`` or ``host_vars``; without a proven gain, it sets no variables."""
     result = outcome(ledger, search)
     lines = [f"# {host}: {summary(ledger, search)}.", f"# Load: {load}."]
     if not result["proven"]:
         return "\n".join(["---", *lines, "{}"]) + "\n"
     if any(name.startswith(ENVIRONMENT) for name, value in result["best"].items() if value is not None) and environment:
-        lines.append("# vllm_environment replaces yours and includes it.")
+        lines.append("# This vllm_environment includes your own and replaces it.")
     # YAML cannot represent Ansible's tagged numbers and texts, so they are converted to plain ones.
     plain = json.loads(json.dumps(variables(result["best"], environment)))
     return "\n".join(["---", *lines]) + "\n" + yaml.safe_dump(plain, sort_keys=True)

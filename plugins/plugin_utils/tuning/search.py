@@ -35,7 +35,7 @@ Space = Mapping[str, Sequence[t.Any]]
 
 
 class Goal(t.NamedTuple):
-    """A figure to optimise, whether more of it is better, its unit, and the profile for it."""
+    """A goal of a search: the figure to optimise, whether more is better, its unit, and the profile that fits."""
 
     figure: str
     more: bool
@@ -96,12 +96,12 @@ class OptunaMissing(RuntimeError):
 
 
 class InvalidSpace(ValueError):
-    """A search space that cannot be searched."""
+    """The search space, or another option of the search, is invalid."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A goal and the space to search.
+    """A search: its goal, its space and its limits.
 
     ``space``: values by setting, in ascending order if they are numbers. ``initial_settings``: settings to try first.
     ``min_throughput``: fraction of the original's tokens/s that settings must keep for a goal other than throughput.
@@ -133,7 +133,7 @@ class Search:
                 raise InvalidSpace(f"tune_initial_settings: {settings} must also have {', '.join(missing)}")
 
     def entries(self, ledger: Iterable[Entry], *kinds: str) -> list[Entry]:
-        """Return the entries of some kinds that were measured under the conditions of this search."""
+        """Return the ledger entries of these kinds that were measured under the conditions of this search."""
         return [entry for entry in ledger if entry["conditions"] == self.conditions and entry["kind"] in kinds]
 
     def floor(self, ledger: Iterable[Entry]) -> float:
@@ -177,11 +177,11 @@ def default_space(goal: str, served: Mapping[str, t.Any]) -> Space:
     :param served: the container that role vllm started.
     """
     space = SPACES.get(goal, {})
-    words = [str(word) for word in served.get("command") or ()][2:]
-    given = engine_args.parse_options(words)
-    ranks = [given.get(f"{kind}_parallel_size") or 1 for kind in ("tensor", "pipeline")]
+    arguments = [str(word) for word in served.get("command") or ()][2:]
+    options = engine_args.parse_options(arguments)
+    ranks = [options.get(f"{kind}_parallel_size") or 1 for kind in ("tensor", "pipeline")]
     peer_off = str((served.get("env") or {}).get("NCCL_P2P_DISABLE")) == "1"
-    if peer_off or (words and ranks == [1, 1]):
+    if peer_off or (arguments and ranks == [1, 1]):
         return {name: values for name, values in space.items() if name != "NCCL_P2P_LEVEL"}
     return space
 
@@ -191,8 +191,8 @@ def pinned(space: Space, extra_args: str) -> list[str]:
 
     :raises ValueError: if a quotation is not closed.
     """
-    given = engine_args.parse_options(shlex.split(extra_args))
-    return [name for name in space if name in given]
+    options = engine_args.parse_options(shlex.split(extra_args))
+    return [name for name in space if name in options]
 
 
 def starting_points(search: Search) -> list[Settings]:
@@ -305,7 +305,7 @@ def _fails_as(settings: Settings, failed: Entry) -> bool:
 
 
 def _no_easier(name: str, value: t.Any, failed: t.Any, more: frozenset[str], less: frozenset[str]) -> bool:
-    """Return whether a value needs at least as much memory as the value that failed."""
+    """Return whether a setting's value needs at least as much memory as the value that failed."""
     if name.startswith(ENVIRONMENT) or value == failed:
         return True
     if value is None or failed is None:
@@ -314,7 +314,7 @@ def _no_easier(name: str, value: t.Any, failed: t.Any, more: frozenset[str], les
 
 
 def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor: float, search: Search) -> bool:
-    """Return whether an entry failed, was too slow, or is worse than the best by more than noise."""
+    """Return whether a trial failed, was too slow, or is worse than the best by more than noise."""
     value = search.value(entry, floor)
     top = next(search.value(candidate, floor) for candidate in entries if candidate["settings"] == best)
     if value is None or top is None:
@@ -323,7 +323,7 @@ def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor
 
 
 def _beyond(settings: Settings, barrier: Settings, best: Settings, space: Space) -> bool:
-    """Return whether ``settings`` change one setting of the best, and ``barrier`` is between the two."""
+    """Return whether ``settings`` change one setting of the best and ``barrier`` is between the two values."""
     changed = [name for name in space if settings[name] != best[name]]
     if len(changed) != 1 or any(barrier.get(name) != best[name] for name in space if name != changed[0]):
         return False
@@ -367,7 +367,7 @@ def _least_explored(best: Settings, entries: Sequence[Entry], left: Sequence[Set
 
 
 def _longer(best: Settings, left: Sequence[Settings], space: Space) -> list[Settings]:
-    """Return longer contexts: with the best's other settings, else the next length with one change, else all."""
+    """Return longer contexts: only the length changes, else the next length and one other setting, else all."""
     others = [name for name in space if name != "max_model_len"]
     if same := [settings for settings in left if all(settings[name] == best[name] for name in others)]:
         return same
@@ -396,7 +396,7 @@ def _sampled(
     study = optuna.create_study(direction="maximize" if GOALS[search.goal].more else "minimize", sampler=sampler)
     for entry in entries:
         indexes, value = _indexes(entry["settings"], space), search.value(entry, floor)
-        # Failures are excluded by their reason. In the sampler they would make all their neighbours look bad.
+        # Failed trials exclude settings by their reason. In the sampler they would make all their neighbours look bad.
         if (
             value is None
             or indexes is None
@@ -415,7 +415,7 @@ def _sampled(
 
 
 def _in_space(settings: Mapping[str, t.Any], space: Space) -> Settings:
-    """Return settings with the nearest values of the space; None or the middle value for a missing setting."""
+    """Round settings to the values of the space; a missing setting becomes None or the middle value."""
     return {name: _nearest(settings.get(name), values) for name, values in space.items()}
 
 
@@ -437,7 +437,7 @@ def _combinations(space: Space) -> Iterable[Settings]:
 
 
 def _indexes(settings: Mapping[str, t.Any], space: Mapping[str, list[t.Any]]) -> dict[str, int] | None:
-    """Return the index of each value in the space, or None if a value is not in it."""
+    """Return the index of each setting's value in the space, or None if a value is not in the space."""
     if any(name not in settings or settings[name] not in values for name, values in space.items()):
         return None
     return {name: space[name].index(settings[name]) for name in space}
