@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prices: who names them, and what they come to per token and per idle GPU."""
+"""Test the price of a node by source, and the cost per token and of idle GPUs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cells, knee and goodput from the rounds of a sweep."""
+"""Test the summary of a benchmark sweep: figures, knee and goodput by prompt size and streams."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node's entry in the results, which run becomes a baseline, and the whole document."""
+"""Test the result document of a benchmark, and which run becomes a baseline."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_node_document_with_failed_requests_fails(tmp_path: Path) -> None:
     results["load"]["findings"] = as_dicts([failed("performance.throughput", "5 requests failed")])
     node = entry(tmp_path, results)
     assert (node["status"], node["headline"]) == ("fail", "5 requests failed")
-    assert not document.worth_keeping(node, update=True)
+    assert not document.becomes_baseline(node, update=True)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_node_document_with_failed_requests_fails(tmp_path: Path) -> None:
 def test_node_document_without_load_fails_with_the_reason(tmp_path: Path, load: Json, headline: str) -> None:
     node = entry(tmp_path, {**sweep_results(), "load": load})
     assert (node["status"], node["headline"], node["cells"]) == ("fail", headline, [])
-    assert not document.worth_keeping(node, update=True)
+    assert not document.becomes_baseline(node, update=True)
 
 
 def test_node_document_in_check_mode_is_not_tested(tmp_path: Path) -> None:
@@ -87,36 +87,36 @@ def test_node_document_with_an_invalid_baseline_fails(tmp_path: Path) -> None:
     node = entry(tmp_path, sweep_results())
     assert node["status"] == "fail"
     assert "cannot be used" in node["headline"]
-    assert not document.worth_keeping(node, update=False)
+    assert not document.becomes_baseline(node, update=False)
     node = entry(tmp_path, sweep_results(), update=True)
     assert node["status"] == "pass"
-    assert document.worth_keeping(node, update=True)
+    assert document.becomes_baseline(node, update=True)
 
 
 def test_node_document_without_gpu_facts_passes(tmp_path: Path) -> None:
     node = entry(tmp_path, {**sweep_results(), "gpu": {}})
     assert (node["gpu_model"], node["gpus"], node["status"]) == (None, None, "pass")
-    assert document.worth_keeping(node, update=False)
+    assert document.becomes_baseline(node, update=False)
 
 
-def test_worth_keeping_only_the_first_run(tmp_path: Path) -> None:
-    assert document.worth_keeping(entry(tmp_path, sweep_results()), update=False)
+def test_becomes_baseline_only_the_first_run(tmp_path: Path) -> None:
+    assert document.becomes_baseline(entry(tmp_path, sweep_results()), update=False)
     keep(tmp_path, sweep_results())
     for speed in (0.8, 1.0, 1.3):
         again = entry(tmp_path, sweep_results(speed, 1))
-        assert not document.worth_keeping(again, update=False)
-        assert document.worth_keeping(again, update=True)
+        assert not document.becomes_baseline(again, update=False)
+        assert document.becomes_baseline(again, update=True)
 
 
-def test_worth_keeping_a_new_vllm_version(tmp_path: Path) -> None:
+def test_becomes_baseline_a_new_vllm_version(tmp_path: Path) -> None:
     keep(tmp_path, sweep_results(version="0.30.0"))
     node = entry(tmp_path, sweep_results(0.8, 1))
     assert node["status"] == "warn"
-    assert document.worth_keeping(node, update=False)
+    assert document.becomes_baseline(node, update=False)
 
 
-def test_worth_keeping_is_false_with_too_few_rounds(tmp_path: Path) -> None:
-    assert not document.worth_keeping(entry(tmp_path, sweep_results(repeats=2)), update=True)
+def test_becomes_baseline_is_false_with_too_few_rounds(tmp_path: Path) -> None:
+    assert not document.becomes_baseline(entry(tmp_path, sweep_results(repeats=2)), update=True)
 
 
 def test_results_document_counts_nodes_and_fails_missing_ones(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutatio
 
 
 def compare(before: list[float], now: list[float], *, lower_is_worse: bool = True) -> Comparison:
-    """Compare a single figure."""
+    """Run the permutation test on a single figure."""
     return compare_together({"": RoundSeries(before, now, lower_is_worse)})[""]
 
 

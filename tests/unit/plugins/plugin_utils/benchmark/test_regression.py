@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run against another, as rows and as a finding."""
+"""Test the comparison of a benchmark run with its baseline."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_compare_runs_ignores_an_unnoticeable_latency_change() -> None:
                 entry["ttft"] = dict.fromkeys(("p50", "p95", "p99"), value + number * 1e-5)
         return measured
 
-    # Twice the time, but only 10 ms more.
+    # TTFT doubles, but only by 10 ms, which no user notices.
     rows = compare_runs(tiny(2, 0.02), stored(tiny(1, 0.01)))["rows"]
     assert {row["verdict"] for row in rows if row["metric"] == "ttft"} == {"same"}
 

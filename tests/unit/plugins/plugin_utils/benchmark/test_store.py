@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Baseline files."""
+"""Test how baselines are stored and found."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_find_falls_back_to_the_newest_other_vllm_version(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("key", ["node", "gpu_model", "model"])
 def test_find_ignores_other_nodes_gpus_and_models(tmp_path: Path, key: str) -> None:
-    # These names are equal in a file name.
+    # Both node names give the same readable part of a file name.
     store(tmp_path, dataclasses.replace(IDENTITY, **{key: "node 01"}), NODE, TIME)
     assert find(tmp_path, IDENTITY) is None
 

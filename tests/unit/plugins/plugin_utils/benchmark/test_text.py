@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmark on the terminal."""
+"""Test the benchmark results as text for the terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def show(
     targets = {"ttft": 1.5, "itl": None} if targets is None else targets
     facts = NodeFacts.from_results("node-01", results)
     node = document.node_document(facts, targets, directory)
-    if document.worth_keeping(node, update=False):
+    if document.becomes_baseline(node, update=False):
         node["stored_baseline"] = str(
             store.store(directory, store.Identity.of(facts), node, "2026-11-23T17:00:00+00:00")
         )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Schemas of the tables in plugins/plugin_utils/data."""
+"""Test the tables in plugins/plugin_utils/data against their JSON Schemas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Schema = dict[str, t.Any]
 
 
 def closed(required: Schema, optional: Schema | None = None) -> Schema:
-    """An object with exactly these keys."""
+    """Return the JSON Schema of an object with exactly these keys."""
     properties = {**required, **(optional or {})}
     return {
         "type": "object",
@@ -161,7 +161,7 @@ SCHEMAS: dict[str, Schema] = {
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """A loader that refuses a key that is written twice, which YAML parsers otherwise ignore."""
+    """A YAML loader that rejects duplicate keys; other loaders silently keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[t.Hashable, t.Any]:
         keys = [self.construct_object(key, deep=deep) for key, _value in node.value]
@@ -220,7 +220,7 @@ def test_arguments_spans_are_between_releases() -> None:
     for row in table("arguments")["arguments"]:
         first, last = releases.index(row["first"]), releases.index(row.get("last", releases[-1]))
         assert first <= last
-        # Left out if it is the latest release.
+        # `last` is absent if the latest release still has the argument.
         assert row.get("last") != releases[-1]
 
 
@@ -296,9 +296,9 @@ def test_profiles_have_each_setting_once() -> None:
 
 
 def test_profiles_use_known_arguments() -> None:
-    known = {name for row in table("arguments")["arguments"] for name in row["names"]}
+    arguments = {name for row in table("arguments")["arguments"] for name in row["names"]}
     content = table("profiles")
-    assert {row["name"] for rows in [*content["profiles"].values(), content["common"]] for row in rows} <= known
+    assert {row["name"] for rows in [*content["profiles"].values(), content["common"]] for row in rows} <= arguments
 
 
 def test_reference_speeds_have_unique_normalised_rows() -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Driver packages and reboots of a GPU host, from its facts."""
+"""Test the plan of a GPU host: driver packages and reboots from its facts."""
 
 from __future__ import annotations
 

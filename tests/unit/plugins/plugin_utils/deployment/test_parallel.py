@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parallel sizes from the attention heads of a model and the GPUs of a node."""
+"""Test the parallel sizes chosen for a model's attention heads and a node's GPUs."""
 
 from __future__ import annotations
 

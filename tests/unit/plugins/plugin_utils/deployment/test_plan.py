@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deployment plans from variables, GPUs and model."""
+"""Test deployment plans made from role variables, GPUs and model."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ def test_plan_interconnect_is_that_of_the_selected_gpus() -> None:
         assert deployment.note == "PCIe, same socket, without peer access"
         assert "NCCL_P2P_DISABLE" in deployment.container["env"]
     assert "unknown" in planned(node, gpus="GPU-a,GPU-b").note
-    # Both replicas share one environment, so the worse pair decides.
+    # Both replicas share one environment, so the slower pair of GPUs determines it.
     assert planned(node, tensor_parallel_size=2, data_parallel_size=2).note == "PCIe, same socket, without peer access"
 
 

@@ -113,8 +113,8 @@ class Situation:
         return {item.id for item in self.findings_of(rules)}
 
     def diagnosis(self, identity: str) -> Diagnosis:
-        (found,) = [item for item in self.findings_of() if item.id == identity]
-        return found
+        (diagnosis,) = [item for item in self.findings_of() if item.id == identity]
+        return diagnosis
 
     def context(self) -> DiagnosisContext:
         node = self.node()
@@ -181,8 +181,8 @@ class Situation:
     def _gpu(self) -> dict[str, t.Any]:
         expected = health.Expectation(self.plan, "instance_type" if self.plan else None)
         if self.unavailable:
-            found = health.unavailable(GpuUnavailable(self.unavailable), expected, self.on_bus)
-            return {"ansible_facts": {"gpu": without_gpus(expected)}, "findings": as_dicts(found)}
+            findings = health.unavailable(GpuUnavailable(self.unavailable), expected, self.on_bus)
+            return {"ansible_facts": {"gpu": without_gpus(expected)}, "findings": as_dicts(findings)}
         facts = {
             "count": self.gpus,
             "expected_count": expected.count,
@@ -193,8 +193,8 @@ class Situation:
             "devices": self._devices(),
             "topology": {"matrix": self._matrix(self.path), "nvlink": self.nvlink, "p2p": self._matrix(self.p2p)},
         }
-        found = health.findings(facts, expected, self.on_bus, SUBSETS)
-        return {"ansible_facts": {"gpu": facts}, "findings": as_dicts(found)}
+        findings = health.findings(facts, expected, self.on_bus, SUBSETS)
+        return {"ansible_facts": {"gpu": facts}, "findings": as_dicts(findings)}
 
     # --- server ----------------------------------------------------------------------------------------------------
 

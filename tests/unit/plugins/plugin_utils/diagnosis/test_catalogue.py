@@ -96,7 +96,7 @@ SITUATIONS: list[Row] = [
     ("warm-up message in the log, all requests answered", {"log": [HANG]}, set()),
     ("power cap at full load", {"throttle": dict.fromkeys(range(4), ["sw_power_cap"])}, set()),
     ("idle link slowed down to save power", {"link": dict.fromkeys(range(4), (4, 16))}, set()),
-    # --- idle GPUs (guide issue 1) ----------------------------------------------------------------------
+    # --- idle GPUs (multi-GPU guide, issue 1) -----------------------------------------------------------
     ("vLLM started without TP", {"tp": 1}, {"tensor_parallel.off"}),
     ("TP 2 on four GPUs", {"tp": 2}, {"tensor_parallel.off"}),
     (
@@ -131,7 +131,7 @@ SITUATIONS: list[Row] = [
         {"tp": 1, "dp": 4, "utilisation": [90, 90, 90, 2]},
         {"gpus.idle_under_load"},
     ),
-    # --- paths between the GPUs (guide issue 2) ---------------------------------------------------------------------
+    # --- paths between the GPUs (multi-GPU guide, issue 2) ----------------------------------------------------------
     (
         "P2P and SHM switched off",
         {"transport": "NET/Socket/0", "speed": 0.29, "environment": {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}},
@@ -185,7 +185,7 @@ SITUATIONS: list[Row] = [
         {"failure": "connection_refused", "loaded": False, "log": [PEER]},
         {"interconnect.no_peer_access"},
     ),
-    # --- memory (guide issue 3) -------------------------------------------------------------------------------------
+    # --- memory (multi-GPU guide, issue 3) --------------------------------------------------------------------------
     ("memory 16 % apart", {"used": [18.2, 18.2, 18.2, 15.2]}, {"memory.unbalanced"}),
     (
         "another process on GPU 0",
@@ -231,7 +231,7 @@ SITUATIONS: list[Row] = [
         {"memory.kv_cache_tight"},
     ),
     ("a cache that just holds the load", {"kv_tokens": 1536}, set()),
-    # --- busy and slow (guide issue 4) ------------------------------------------------------------------------------
+    # --- busy and slow (multi-GPU guide, issue 4) -------------------------------------------------------------------
     ("alternating GPUs", {"apart": True, "speed": 0.4}, {"gpus.waiting"}),
     ("alternating GPUs, fast enough", {"apart": True}, {"gpus.waiting"}),
     ("all full, a third of the speed", {"utilisation": [99, 99, 99, 99], "speed": 0.33}, {"gpus.waiting"}),
@@ -369,8 +369,8 @@ def test_situations_include_healthy_and_faulty_nodes() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}")
 def test_every_rule_changes_a_situation(judged: Judged, rule: Rule) -> None:
-    rest = [other for other in RULES if other is not rule]
-    assert any(ids(judged, name, rest) != causes for name, _facts, causes in SITUATIONS)
+    other_rules = [other for other in RULES if other is not rule]
+    assert any(ids(judged, name, other_rules) != causes for name, _facts, causes in SITUATIONS)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,19 +20,19 @@ def test_off_diagnosis_gain_comes_from_the_roofline(situation: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "words"),
+    ("facts", "excerpt"),
     [
         ({"heads": 14, "tp": 1}, "--tensor-parallel-size 2 (vllm_tensor_parallel_size: 2) and --data-parallel-size 2"),
         ({"gpus": 3, "on_bus": 3, "tp": 2}, "Once the missing GPUs are restored, serve with --tensor-parallel-size 4"),
         ({"tp": 2, "environment": {"CUDA_VISIBLE_DEVICES": "0,1"}}, "make all 4 GPUs visible to vLLM"),
     ],
 )
-def test_off_diagnosis_size_suits_model_and_plan(situation: Build, facts: dict, words: str) -> None:
-    assert words in situation(**facts).diagnosis("tensor_parallel.off").remedy
+def test_off_diagnosis_size_suits_model_and_plan(situation: Build, facts: dict, excerpt: str) -> None:
+    assert excerpt in situation(**facts).diagnosis("tensor_parallel.off").remedy
 
 
 @pytest.mark.parametrize(
-    ("facts", "words"),
+    ("facts", "excerpt"),
     [
         ({"tp": 1}, "without --tensor-parallel-size, which defaults to 1"),
         ({"tp": 2}, "with --tensor-parallel-size 2"),
@@ -40,8 +40,8 @@ def test_off_diagnosis_size_suits_model_and_plan(situation: Build, facts: dict, 
         ({"tp": 2, "environment": {"CUDA_VISIBLE_DEVICES": "0,1"}}, "CUDA_VISIBLE_DEVICES=0,1 hides the other GPUs"),
     ],
 )
-def test_off_diagnosis_cause_by_setting(situation: Build, facts: dict, words: str) -> None:
-    assert words in situation(**facts).diagnosis("tensor_parallel.off").cause
+def test_off_diagnosis_cause_by_setting(situation: Build, facts: dict, excerpt: str) -> None:
+    assert excerpt in situation(**facts).diagnosis("tensor_parallel.off").cause
 
 
 def test_off_diagnosis_explains_an_ignored_variable(situation: Build) -> None:

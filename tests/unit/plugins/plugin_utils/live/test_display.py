@@ -51,7 +51,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def printed():
-    """Texts that were printed."""
+    """The texts that the display has printed."""
     return []
 
 
@@ -181,7 +181,7 @@ def test_end_host_ignores_other_tasks_and_hosts(live, printed, task, host):
 
 
 def test_record_of_an_earlier_run_is_ignored(live, printed, clock):
-    """A poll may end after its task has."""
+    """The last poll of a host may end after its task has ended."""
     send(None, run="1")
     send(None, run="2")
     send(STEP, run="1")

@@ -39,7 +39,7 @@ def path(tmp_path, request):
 
 @pytest.fixture
 def recorder(path, tmp_path):
-    """Makes the recorder of a host."""
+    """Creates the recorder of a host's GPU samples."""
 
     def make(host="node"):
         recorder = subject.Recorder(path, host)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several load hosts against one server."""
+"""Test loads that several load hosts send to one server."""
 
 from __future__ import annotations
 
@@ -266,9 +266,9 @@ def test_merge_if_only_the_node_can_use_the_server_depends_on_the_reason(reason:
 def test_merge_lists_the_contribution_of_every_host():
     merged = merge([part(measured(STEP, outcome(510.0, 10))), part(measured(STEP, outcome(610.0, 12)))])
     (step,) = merged["results"]
-    assert [made["host"] for made in step["load_hosts"]] == ["a", "b"]
+    assert [part["host"] for part in step["load_hosts"]] == ["a", "b"]
     for figure, whole in (("completed", step["requests"]["completed"]), ("tokens", step["tokens"])):
-        assert sum(made[figure] for made in step["load_hosts"]) == whole
+        assert sum(part[figure] for part in step["load_hosts"]) == whole
 
 
 def test_merge_with_a_slow_host_names_it_and_is_void():

@@ -107,7 +107,7 @@ def test_expand_refuses_duplicate_group():
 def test_plan_fleet_enforces_fleet_limit():
     with pytest.raises(InvalidInput, match=r"would cost 8\.56 USD per hour; provision_max_hourly_price is 8\.00"):
         plan([GROUP], listing(), 8)
-    # A fleet that creates nothing is not refused.
+    # The price limit applies only if a node is created.
     current = listing(linode("vllm-chat-1"), linode("vllm-chat-2"))
     assert plan([GROUP], current, 1)["create"] == []
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules over all nodes of a run."""
+"""Test the rules that compare all nodes of a run."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_slow_nodes_of_equal_fleets_have_few_false_alarms(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rooflines", "status", "words"),
+    ("rooflines", "status", "excerpt"),
     [
         (["pass", "pass", "pass"], "pass", "3 nodes are as fast as the hardware allows"),
         (["pass", "warn", "pass"], "warn", "1 node is slower than the hardware allows: node-1"),
@@ -101,14 +101,14 @@ def test_slow_nodes_of_equal_fleets_have_few_false_alarms(size: int) -> None:
         (["pass", "not_tested", "pass"], "not_tested", "expected speed of node-1 is unknown"),
     ],
 )
-def test_outliers_of_three_nodes_uses_the_roofline(rooflines: list[str], status: str, words: str) -> None:
+def test_outliers_of_three_nodes_uses_the_roofline(rooflines: list[str], status: str, excerpt: str) -> None:
     nodes = {f"node-{index}": node(1, 1, 1, roofline=verdict) for index, verdict in enumerate(rooflines)}
     # Even a large difference does not count: three nodes are too few to know which one is right.
     nodes["node-0"] = node(0.5, 0.5, 0.5)
     (finding,) = fleet.outliers(nodes)
     assert finding.status.value == status
     assert "outlier detection needs 5 comparable nodes, this group has 3" in finding.summary
-    assert words in finding.summary
+    assert excerpt in finding.summary
 
 
 def test_slow_nodes_includes_a_single_slow_step() -> None:
@@ -145,11 +145,11 @@ def test_slow_nodes_ignores_void_steps() -> None:
     assert fleet.slow_nodes(nodes) == {}
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "nothing to compare"), (0, "no node has a speed")])
-def test_outliers_without_peers_is_not_tested(count: int, words: str) -> None:
+@pytest.mark.parametrize(("count", "excerpt"), [(1, "nothing to compare"), (0, "no node has a speed")])
+def test_outliers_without_peers_is_not_tested(count: int, excerpt: str) -> None:
     (finding,) = fleet.outliers({f"node-{index}": node() for index in range(count)})
     assert finding.status.value == "not_tested"
-    assert words in finding.summary
+    assert excerpt in finding.summary
 
 
 def test_missing_fails_if_one_node_lacks_a_step() -> None:

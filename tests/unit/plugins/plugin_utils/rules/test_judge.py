@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every check is answered in order, and the statuses follow from the answers."""
+"""Test that every check has a result, in order, and that the statuses follow from the results."""
 
 from __future__ import annotations
 

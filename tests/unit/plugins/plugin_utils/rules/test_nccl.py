@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The NCCL transport compared with the topology, hangs and bandwidth."""
+"""Test the NCCL rules: transport and topology, hangs, bandwidth."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_transport_by_topology(node: Build, results: dict, transports: dict, lin
 
 
 @pytest.mark.parametrize(
-    ("log", "link", "status", "words"),
+    ("log", "link", "status", "excerpt"),
     [
         ("torch-default", "NV18", "pass", "connected over P2P"),
         ("torch-p2p_off", "NV18", "warn", "host memory although the GPUs support peer-to-peer access"),
@@ -56,13 +56,13 @@ def test_transport_by_topology(node: Build, results: dict, transports: dict, lin
         ("torch-socket", "SYS", "fail", "TCP sockets"),
     ],
 )
-def test_transport_of_recorded_logs(node: Build, results: dict, log: str, link: str, status: str, words: str) -> None:
+def test_transport_of_recorded_logs(node: Build, results: dict, log: str, link: str, status: str, excerpt: str) -> None:
     results["tensor_parallel"]["environment"] = {}
     results["logs"] = scan({"paths": [str(FIXTURES / f"nccl/h200x2/{log}.log")]})
     topology(results, link)
     (judged,) = (item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport")
     assert judged.status is Status(status)
-    assert words in judged.summary
+    assert excerpt in judged.summary
 
 
 @pytest.mark.parametrize(

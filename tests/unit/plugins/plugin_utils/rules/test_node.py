@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts from registered results; a missing measurement has a reason."""
+"""Test the facts of a node from registered results, and the reason for each missing measurement."""
 
 from __future__ import annotations
 

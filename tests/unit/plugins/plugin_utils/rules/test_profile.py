@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The running server compared with the stated profile and the load."""
+"""Test the comparison of the running server with its profile and its load."""
 
 from __future__ import annotations
 

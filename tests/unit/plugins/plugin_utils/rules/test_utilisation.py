@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Activity and synchronisation of the GPUs under load."""
+"""Test the rules about activity and synchronisation of the GPUs under load."""
 
 from __future__ import annotations
 
@@ -139,14 +139,14 @@ def of_two(results: dict, samples: list) -> None:
     results["load"].update(gpu_samples={"samples": samples}, results=[])
 
 
-@pytest.mark.parametrize(("gpu", "load", "active", "synchronised", "words"), CASES)
+@pytest.mark.parametrize(("gpu", "load", "active", "synchronised", "excerpt"), CASES)
 def test_utilisation_of_recorded_loads(
-    node: Build, results: dict, gpu: str, load: str, active: str, synchronised: str, words: str
+    node: Build, results: dict, gpu: str, load: str, active: str, synchronised: str, excerpt: str
 ) -> None:
     of_two(results, trace(gpu, load))
     findings = utilisation.evaluate(node(results))
     assert [item.status for item in findings] == [Status(active), Status(synchronised)]
-    assert words in " ".join(f"{item.summary} {item.cause}" for item in findings if item.status is not Status.PASS)
+    assert excerpt in " ".join(f"{item.summary} {item.cause}" for item in findings if item.status is not Status.PASS)
 
 
 def test_synchronised_ignores_memory_activity_of_stages(node: Build, results: dict) -> None:

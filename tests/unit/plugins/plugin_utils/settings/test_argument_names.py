@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arguments of ``vllm serve`` by version."""
+"""Test which arguments of ``vllm serve`` each version has."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_names_in_all_releases_include_those_of_the_parser() -> None:
 
 
 def test_long_options_are_read_in_every_form() -> None:
-    words = [
+    arguments = [
         "--max-num-seqs",
         "8",
         "--max_model_len=4096",
@@ -76,7 +76,7 @@ def test_long_options_are_read_in_every_form() -> None:
         "-tp",
         "2",
     ]
-    assert long_options([*words, "--", "value"]) == [
+    assert long_options([*arguments, "--", "value"]) == [
         "max_num_seqs", "max_model_len", "enable_prefix_caching", "hf_overrides",
     ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The order of measurements within a time budget."""
+"""Test the order of a search's measurements within its time budget."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_order_is_original_trials_best_original() -> None:
 def test_failed_measurements_are_not_repeated_in_the_same_run() -> None:
     clock = Clock(run())
     kinds = [clock.measure(figure)["kind"] for figure in (None, 130.0, None, None, None)]
-    # The best failed in its final measurement, so the original needs none.
+    # The best settings failed in their final measurement, so the original server needs none.
     assert kinds == ["original", "trial", "trial", "confirmation", None]
 
 

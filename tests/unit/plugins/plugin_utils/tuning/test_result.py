@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gain of a search with its uncertainty."""
+"""Test the gain of a tuning search and its uncertainty."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def entries(kind: str, settings: dict[str, t.Any], *values: float | None) -> lis
 
 
 def ledger(original: list[float], winner: list[float | None]) -> list[dict[str, t.Any]]:
-    made = entries("original", {}, 100.0) + entries("trial", BEST, 130.0)
-    return made + entries("confirmation", BEST, *winner) + entries("confirmation", {}, *original)
+    records = entries("original", {}, 100.0) + entries("trial", BEST, 130.0)
+    return records + entries("confirmation", BEST, *winner) + entries("confirmation", {}, *original)
 
 
 def test_outcome_of_a_clear_gain_is_proven() -> None:
@@ -77,12 +77,12 @@ def test_best_that_failed_its_final_measurement_needs_no_other() -> None:
 
 
 def test_outcome_for_latency_needs_a_measured_original() -> None:
-    made = ledger([1.0, 1.0], [0.5, 0.5])
-    for entry in made:
+    records = ledger([1.0, 1.0], [0.5, 0.5])
+    for entry in records:
         entry["figures"] = {"output_throughput": 1.0, "ttft_p95": entry["figures"]["output_throughput"]}
     search = Search(SEARCH.space, "ttft")
-    assert results.outcome(made, search)["floor_known"]
-    unknown = entries("original", {}, None) + made[1:]
+    assert results.outcome(records, search)["floor_known"]
+    unknown = entries("original", {}, None) + records[1:]
     assert results.outcome(unknown, search)["gain"] == pytest.approx(0.5)
     assert not results.outcome(unknown, search)["proven"]
     assert "unknown what is too slow" in results.summary(unknown, search)
@@ -116,6 +116,6 @@ class Tagged(int):
 
 
 def test_variables_file_accepts_tagged_numbers() -> None:
-    made = entries("original", {}, 100.0) + entries("trial", {"max_num_seqs": Tagged(64)}, 130.0)
-    made += entries("confirmation", {"max_num_seqs": 64}, 120.0, 121.0) + entries("confirmation", {}, 100.0, 101.0)
-    assert yaml.safe_load(results.variables_file(made, SEARCH, {}, "a", "b")) == {"vllm_max_num_seqs": 64}
+    records = entries("original", {}, 100.0) + entries("trial", {"max_num_seqs": Tagged(64)}, 130.0)
+    records += entries("confirmation", {"max_num_seqs": 64}, 120.0, 121.0) + entries("confirmation", {}, 100.0, 101.0)
+    assert yaml.safe_load(results.variables_file(records, SEARCH, {}, "a", "b")) == {"vllm_max_num_seqs": 64}

@@ -81,7 +81,7 @@ def test_known_nodes_have_few_settings_near_the_optimum() -> None:
 def test_search_tries_all_settings_once() -> None:
     ledger: list[dict[str, t.Any]] = []
     while (settings := tuning.next_trial(ledger, tuning.Search(LITTLE))) is not None:
-        assert settings not in [made["settings"] for made in ledger]
+        assert settings not in [trial["settings"] for trial in ledger]
         ledger.append(entry(settings))
     assert len(ledger) == 4
 
@@ -98,7 +98,7 @@ def test_interrupted_search_resumes_from_the_ledger() -> None:
     ledger = searched(known.NODES["roomy"], tuning.Search(known.SPACE, trials=5))
     node = known.Node(known.NODES["roomy"], 1)
     while (settings := tuning.next_trial(ledger, search)) is not None:
-        assert settings not in [made["settings"] for made in ledger]
+        assert settings not in [trial["settings"] for trial in ledger]
         ledger.append(measure(node, "trial", settings))
     assert len(node.measured) == 7
 
@@ -188,7 +188,7 @@ def test_settings_beyond_a_clearly_worse_value_are_skipped(fails: bool) -> None:
         tried.append(settings)
         ledger.append(entry(settings, 70.0))
     assert len(tried) > 5
-    assert not [made for made in tried if made["max_num_seqs"] < 64 and made["max_num_batched_tokens"] == 8192]
+    assert not [trial for trial in tried if trial["max_num_seqs"] < 64 and trial["max_num_batched_tokens"] == 8192]
 
 
 @pytest.mark.parametrize(
