@@ -109,7 +109,7 @@ def hangs(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def logged(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a root cause in the logs that has no rule of its own."""
+    """Diagnose a root cause in the logs that no other rule covers."""
     others = (name for name in context.faults if name not in _WITH_RULES and name not in _CONSEQUENCES)
     name = next(others, None)
     if name is None:
