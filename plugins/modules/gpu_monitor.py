@@ -200,7 +200,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import (
     ARGUMENT_SPEC,
     InvalidOption,
-    MonitorOptions,
+    check_options,
     run,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath
@@ -209,7 +209,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.progress import Inva
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        module.exit_json(**run(MonitorOptions.from_params(module.params), module.check_mode))
+        check_options(module.params)
+        module.exit_json(**run(module.params, module.check_mode))
     except (InvalidOption, InvalidProgressPath) as error:
         module.fail_json(msg=str(error))
 

@@ -1,30 +1,24 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sample all GPUs of this node for a while: the work of the module ``gpu_monitor``."""
+"""Run ``gpu_monitor``: sample all GPUs of this node for a given time."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import os
 import time
 import typing as t
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts, failed
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, pci, sample_table
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import (
-    MIN_INTERVAL,
-    GpuSampler,
-    sample_rate,
-    summarise,
-    synchronisation,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, evaluate
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import check_path, published
 
 ARGUMENT_SPEC: t.Final[dict[str, t.Any]] = {
@@ -32,20 +26,21 @@ ARGUMENT_SPEC: t.Final[dict[str, t.Any]] = {
     "interval": {"type": "float", "default": 1.0},
     "backend": {"type": "str", "choices": ["auto", "nvml", "nvidia_smi"], "default": "auto"},
     "output": {"type": "path"},
-    # The action plugin uses these two on the controller; the module ignores them.
+    # The action plugin uses ``live`` and ``record`` on the controller; the module ignores them.
     "live": {"type": "bool", "default": False},
     "record": {"type": "path"},
     "progress_path": {"type": "path"},
 }
 
-#: More samples would make a result of hundreds of megabytes.
+#: Largest number of samples; more would make the result hundreds of megabytes large.
 MAX_SAMPLES: t.Final = 100_000
-#: Seconds of samples in the progress file, so that a slow reader misses none.
+#: Period in seconds whose samples are in the progress file. A slow reader of the file misses none of them.
 RECENT: t.Final = 10.0
 
 #: Properties of a GPU that do not change while it is sampled.
 STATIC: t.Final[tuple[str, ...]] = ("index", "name", "uuid", "memory_total", "power_limit")
 
+Params = Mapping[str, t.Any]
 Result = dict[str, t.Any]
 
 
@@ -53,28 +48,15 @@ class InvalidOption(ValueError):
     """An invalid option; the message contains its value and what is allowed."""
 
 
-@dataclass(frozen=True)
-class MonitorOptions:
-    """The module's options; times in seconds."""
+def check_options(params: Params) -> None:
+    """Refuse invalid parameters of the module.
 
-    duration: float
-    interval: float
-    backend: str = "auto"
-    output: str | None = None
-    progress_path: str | None = None
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, t.Any]) -> MonitorOptions:
-        """Return the options from the module's parameters.
-
-        :raises InvalidOption: for an invalid value.
-        :raises InvalidProgressPath: if ``progress_path`` cannot be written.
-        """
-        duration, interval = params["duration"], params["interval"]
-        check_times(duration, interval)
-        check_output(params["output"])
-        check_path(params["progress_path"])
-        return cls(duration, interval, params["backend"], params["output"], params["progress_path"])
+    :raises InvalidOption: for an invalid time or ``output``.
+    :raises InvalidProgressPath: if ``progress_path`` cannot be written.
+    """
+    check_times(params["duration"], params["interval"])
+    check_output(params["output"])
+    check_path(params["progress_path"])
 
 
 def check_times(duration: float, interval: float) -> None:
@@ -105,49 +87,45 @@ def check_output(path: str | None) -> None:
 
 
 def run(
-    options: MonitorOptions,
+    params: Params,
     check_mode: bool = False,
     open_backend: Callable[[str], Reader] = open_reader,
     bus: Callable[[], Collection[str]] = pci.nvidia_gpus,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc),
 ) -> Result:
-    """Return the module's result, including ``changed``. A node without readable GPUs is a finding, not an error."""
+    """Return the module's result, including ``changed``. GPUs that cannot be read are a finding, not an error.
+
+    :param params: the module's parameters, which ``check_options`` accepts; times in seconds.
+    """
     started = now().isoformat(timespec="milliseconds")
     try:
-        reader = open_backend(options.backend)
+        reader = open_backend(params["backend"])
     except GpuUnavailable as reason:
-        driver = next(
-            item
-            for item in health.unavailable(reason, health.Expectation(), len(bus()))
-            if item.check == "hardware.driver"
-        )
-        return _result(started, None, [], [], [driver], str(reason)) | {"changed": False}
-    try:
+        unreadable = health.unavailable(reason, health.Expectation(), len(bus()))
+        driver = next(finding for finding in unreadable if finding.check == "hardware.driver")
+        return _result(started, None, [], evaluate([], str(reason)), driver)
+    with contextlib.closing(reader):
         facts: Result = {"backend": reader.backend, "devices": reader.devices(()), **reader.versions()}
         gpus = [{key: device[key] for key in STATIC} for device in facts["devices"]]
-        samples, error = _watch(reader, options, started, gpus)
-    finally:
-        reader.close()
-    driver = health.driver(facts) if error is None else _driver_failed(error)
-    result = _result(started, reader.backend, gpus, samples, [driver], error)
-    written = options.output is not None and not check_mode
-    if written:
-        write_output(t.cast(str, options.output), samples, started)
-    return result | {"changed": written}
+        sampling = _sample(reader, params, started, gpus)
+    driver = health.driver(facts) if sampling["error"] is None else _driver_failed(sampling["error"])
+    result = _result(started, reader.backend, gpus, sampling, driver)
+    if params["output"] is not None and not check_mode:
+        write_output(params["output"], sampling["samples"], started)
+        result["changed"] = True
+    return result
 
 
-def _watch(
-    reader: Reader, options: MonitorOptions, started: str, gpus: list[Result]
-) -> tuple[list[Result], str | None]:
-    """Return the samples and, if sampling stopped before the end of ``duration``, the reason."""
-    sampler = GpuSampler(reader, options.interval)
-    recent = max(1, math.ceil(RECENT / options.interval))
+def _sample(reader: Reader, params: Params, started: str, gpus: list[Result]) -> Result:
+    """Sample the GPUs for ``duration`` seconds and return the result of ``GpuSampler.stop``."""
+    sampler = GpuSampler(reader, params["interval"])
+    recent = max(1, math.ceil(RECENT / params["interval"]))
     begin = time.monotonic()
 
     def snapshot() -> Result:
         return {
             "elapsed": time.monotonic() - begin,
-            "total": options.duration,
+            "total": params["duration"],
             "started": started,
             "gpus": gpus,
             "samples": sampler.recent(recent),
@@ -155,32 +133,16 @@ def _watch(
 
     sampler.start(begin)
     try:
-        with published(options.progress_path, snapshot):
-            sampler.wait(options.duration)
+        with published(params["progress_path"], snapshot):
+            sampler.wait(params["duration"])
     finally:
-        outcome = sampler.stop()
-    return outcome["samples"], outcome["error"]
+        sampling = sampler.stop()
+    return sampling
 
 
-def _result(
-    started: str,
-    backend: str | None,
-    gpus: list[Result],
-    samples: list[Result],
-    findings: list[Finding],
-    error: str | None,
-) -> Result:
-    return {
-        "started": started,
-        "backend": backend,
-        "gpus": gpus,
-        "samples": samples,
-        "summary": summarise(samples),
-        "sample_rate": sample_rate(samples),
-        "synchronisation": synchronisation(samples),
-        "error": error,
-        "findings": as_dicts(findings),
-    }
+def _result(started: str, backend: str | None, gpus: list[Result], sampling: Result, driver: Finding) -> Result:
+    findings = as_dicts([driver])
+    return {"started": started, "backend": backend, "gpus": gpus, **sampling, "findings": findings, "changed": False}
 
 
 def _driver_failed(error: str) -> Finding:
@@ -193,9 +155,9 @@ def _driver_failed(error: str) -> Finding:
 
 
 def write_output(path: str, samples: list[Result], started: str) -> None:
-    """Replace ``path`` by a table of the samples in one step.
+    """Replace the file ``path`` by a table of the samples in one step.
 
-    :raises OSError: if it cannot be written.
+    :raises OSError: if the file cannot be written.
     """
     table = sample_table.rows(samples, started)
     text = sample_table.csv_text(table) if path.endswith(".csv") else sample_table.json_text(table)

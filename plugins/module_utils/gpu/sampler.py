@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import statistics
 import threading
 import time
@@ -25,21 +26,19 @@ Sample = dict[str, t.Any]
 #: Shortest interval in seconds: reading eight GPUs through NVML takes some milliseconds.
 MIN_INTERVAL: t.Final = 0.05
 
-#: Key of a GPU's summary -> path of the number in that GPU's entry of a sample.
-SUMMARISED: t.Final[dict[str, tuple[str, ...]]] = {
-    "utilization_gpu": ("utilization_gpu",),
-    "memory_used": ("memory_used",),
-    "power_draw": ("power_draw",),
-    "temperature": ("temperature",),
-    "clocks_sm": ("clocks", "sm"),
+#: Key of a GPU's summary -> function that returns this number from the GPU's entry in a sample.
+SUMMARISED: t.Final[dict[str, Callable[[dict[str, t.Any]], float | None]]] = {
+    **{key: operator.itemgetter(key) for key in ("utilization_gpu", "memory_used", "power_draw", "temperature")},
+    "clocks_sm": lambda gpu: gpu["clocks"]["sm"],
 }
 
 
 class GpuSampler:
     """Read ``reader`` every ``interval`` seconds in a separate thread.
 
-    Samples are scheduled from the start, so a slow reading does not delay later ones; overrun ones are skipped.
-    ``clock`` returns seconds and should also time the load. The caller closes the reader.
+    Samples are due at multiples of ``interval`` since the start, so a slow reading does not delay later ones. A sample
+    that is due during a slow reading is skipped. ``clock`` returns seconds; use the clock that times the load. The
+    caller closes the reader.
     """
 
     def __init__(self, reader: Reader, interval: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,28 +60,15 @@ class GpuSampler:
         """Wait for ``seconds``, or until the sampling ends."""
         self._thread.join(seconds)
 
-    def halt(self) -> None:
-        """Take no further samples; ``stop`` returns those taken."""
-        self._stopped.set()
-
     def recent(self, count: int) -> list[Sample]:
-        """Return the last samples, at most ``count``, while the sampling continues."""
+        """Return the newest samples, at most ``count``; sampling may continue."""
         return self._samples[-count:]
 
     def stop(self) -> dict[str, t.Any]:
-        """Stop sampling and return ``samples``, ``summary``, ``sample_rate``, ``synchronisation`` and ``error``.
-
-        ``error`` is the reason if the sampling ended early, or None. ``stop`` itself takes no sample.
-        """
+        """Stop sampling without taking another sample, and return the result as ``evaluate`` describes it."""
         self._stopped.set()
         self._thread.join()
-        return {
-            "samples": self._samples,
-            "summary": summarise(self._samples),
-            "sample_rate": sample_rate(self._samples),
-            "synchronisation": synchronisation(self._samples),
-            "error": self._error,
-        }
+        return evaluate(self._samples, self._error)
 
     def _work(self) -> None:
         started = self._clock()
@@ -95,6 +81,20 @@ class GpuSampler:
                 self._error = str(error)
                 return
             delay = time_to_next(self._clock() - started, self._interval)
+
+
+def evaluate(samples: list[Sample], error: str | None) -> dict[str, t.Any]:
+    """Return ``samples``, ``summary``, ``sample_rate``, ``synchronisation`` and ``error``.
+
+    :param error: reason why sampling ended early, or None.
+    """
+    return {
+        "samples": samples,
+        "summary": summarise(samples),
+        "sample_rate": sample_rate(samples),
+        "synchronisation": synchronisation(samples),
+        "error": error,
+    }
 
 
 def time_to_next(elapsed: float, interval: float) -> float:
@@ -111,9 +111,9 @@ def sample_rate(samples: Sequence[Sample]) -> float | None:
 
 
 def summarise(samples: Sequence[Sample]) -> list[dict[str, t.Any]]:
-    """Return ``index`` and, for each key of ``SUMMARISED``, ``{mean, p50, max}`` of each GPU; None without values."""
+    """Return each GPU's ``index`` and, for each key of ``SUMMARISED``, ``{mean, p50, max}``, or None without values."""
     return [
-        {"index": index, **{key: _distribution(_values(samples, index, path)) for key, path in SUMMARISED.items()}}
+        {"index": index, **{key: _distribution(_values(samples, index, read)) for key, read in SUMMARISED.items()}}
         for index in _indexes(samples)
     ]
 
@@ -126,20 +126,18 @@ def synchronisation(samples: Sequence[Sample]) -> dict[str, t.Any]:
     ``busy_fraction``: fraction of samples with at least 10 % utilisation, per GPU in the order of their index.
     ``memory_active``: mean percentage of time in which a GPU accessed its memory, likewise per GPU. A GPU that waits in
     an all-reduce counts as utilised; with equal shares of the work, the other GPUs wait for the one with the highest
-    value. Each is None if it cannot be computed (fewer than two GPUs, no utilisation, only constants).
+    value. A number is None if it cannot be computed (fewer than two GPUs, no utilisation, only constants).
     """
     indexes = _indexes(samples)
-    path = SUMMARISED["utilization_gpu"]
-    series = [_values(samples, index, path) for index in indexes]
-    active = [_values(samples, index, ("utilization_memory",)) for index in indexes]
+    series = [_values(samples, index, operator.itemgetter("utilization_gpu")) for index in indexes]
+    active = [_values(samples, index, operator.itemgetter("utilization_memory")) for index in indexes]
     complete = [row for row in _rows(samples) if len(row) == len(indexes)] if len(indexes) > 1 else []
     columns = list(zip(*complete, strict=True))
     pairs = [r for one, other in itertools.combinations(columns, 2) if (r := _pearson(one, other)) is not None]
-    busy = [sum(value >= LOADED for value in values) / len(values) if values else None for values in series]
     return {
         "spread": statistics.fmean(max(row) - min(row) for row in complete) if complete else None,
         "correlation": statistics.fmean(pairs) if pairs else None,
-        "busy_fraction": busy,
+        "busy_fraction": [statistics.fmean(v >= LOADED for v in values) if values else None for values in series],
         "memory_active": [statistics.fmean(values) if values else None for values in active],
     }
 
@@ -154,17 +152,10 @@ def _rows(samples: Sequence[Sample]) -> list[list[float]]:
     return [[gpu["utilization_gpu"] for gpu in gpus if gpu["utilization_gpu"] is not None] for gpus in ordered]
 
 
-def _values(samples: Sequence[Sample], index: int, path: tuple[str, ...]) -> list[float]:
-    values = []
-    for sample in samples:
-        for gpu in sample["gpus"]:
-            if gpu["index"] == index:
-                value: t.Any = gpu
-                for key in path:
-                    value = value[key]
-                if value is not None:
-                    values.append(value)
-    return values
+def _values(samples: Sequence[Sample], index: int, read: Callable[[dict[str, t.Any]], float | None]) -> list[float]:
+    """Return the known values that ``read`` returns for GPU ``index`` in each sample."""
+    values = (read(gpu) for sample in samples for gpu in sample["gpus"] if gpu["index"] == index)
+    return [value for value in values if value is not None]
 
 
 def _distribution(values: Sequence[float]) -> dict[str, float] | None:

@@ -25,8 +25,8 @@ def run(nvml, loaded, node_of):
         def open_backend(backend):
             return reader or NvmlReader(nvml(node_of(loaded, 2)))
 
-        options = subject.MonitorOptions(**{**PARAMS, "duration": 0.05, "interval": 0.01, **params})
-        return subject.run(options, check_mode, open_backend, list, lambda: NOON)
+        params = {**PARAMS, "duration": 0.05, "interval": 0.01, **params}
+        return subject.run(params, check_mode, open_backend, list, lambda: NOON)
 
     return start
 
@@ -51,7 +51,7 @@ def test_run_without_driver_is_a_finding(nvml):
     def missing(backend):
         raise GpuUnavailable("no_driver", backend)
 
-    result = subject.run(subject.MonitorOptions(1, 1, "nvml"), open_backend=missing, bus=lambda: ["0000:01:00.0"])
+    result = subject.run(PARAMS, open_backend=missing, bus=lambda: ["0000:01:00.0"])
     (finding,) = result["findings"]
     assert (finding["check"], finding["status"]) == ("hardware.driver", "fail")
     assert "no NVIDIA driver" in result["error"]
@@ -139,17 +139,15 @@ def test_run_publishes_its_progress(run, tmp_path, monkeypatch):
         ({"output": "/nonexistent/samples.csv"}, "output must be in an existing directory"),
     ],
 )
-def test_options_refuse_invalid_values(params, message):
+def test_check_options_refuses_invalid_values(params, message):
     with pytest.raises(subject.InvalidOption, match=message):
-        subject.MonitorOptions.from_params({**PARAMS, **params})
+        subject.check_options({**PARAMS, **params})
 
 
-def test_options_refuse_an_invalid_progress_path():
+def test_check_options_refuses_an_invalid_progress_path():
     with pytest.raises(InvalidProgressPath):
-        subject.MonitorOptions.from_params({**PARAMS, "progress_path": "progress.json"})
+        subject.check_options({**PARAMS, "progress_path": "progress.json"})
 
 
-def test_options_ignore_those_of_the_action():
-    assert subject.MonitorOptions.from_params({**PARAMS, "live": True, "record": "x.csv"}) == subject.MonitorOptions(
-        10.0, 1.0
-    )
+def test_check_options_ignores_those_of_the_action():
+    subject.check_options({**PARAMS, "live": True, "record": "/nonexistent/samples.csv"})

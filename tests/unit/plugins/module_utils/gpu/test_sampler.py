@@ -163,13 +163,11 @@ def test_synchronisation_of_one_gpu_is_none():
     assert result == {"spread": None, "correlation": None, "busy_fraction": [1.0], "memory_active": [None]}
 
 
-def test_sampler_recent_and_halt():
+def test_sampler_recent_returns_the_newest_samples():
     reader = CountingReader(5)
     sampler = subject.GpuSampler(reader, interval=0.001)
     sampler.start()
     assert reader.done.wait(10)
-    sampler.halt()
-    sampler.wait(10)
     taken = sampler.stop()["samples"]
     assert sampler.recent(2) == taken[-2:]
     assert sampler.recent(1000) == taken
