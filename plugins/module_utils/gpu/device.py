@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the facts of one GPU and of one sample, and the arithmetic that both backends share."""
+"""Define the facts of one GPU and its values in a sample, and the calculations that both backends use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THROTTLE_BITS: t.Final[dict[int, str]] = {
 #: Values of ``gather_subset``. Identity, memory, utilisation, power and clocks are always read.
 SUBSETS: t.Final[tuple[str, ...]] = ("health", "pcie", "processes", "topology")
 
-#: Utilisation in percent from which a GPU is under load. Below it the driver may lower clocks and PCIe speed.
+#: Utilisation in percent from which a GPU is under load. At a lower one the driver may lower clocks and PCIe speed.
 LOADED: t.Final[int] = 10
 
 ECC_COUNTERS: t.Final[tuple[str, ...]] = (
@@ -35,45 +35,31 @@ ECC_COUNTERS: t.Final[tuple[str, ...]] = (
     "uncorrected_aggregate",
 )
 
+#: Facts of a GPU that are one value each, in addition to ``index``.
+_VALUES: t.Final = """
+    uuid name pci_bus_id compute_capability memory_total memory_used memory_free memory_bandwidth
+    memory_bandwidth_source utilization_gpu utilization_memory temperature power_draw power_limit throttle_reasons
+    processes mig_mode error
+    """.split()
+
+#: Facts of a GPU that are groups of values -> the names of the values.
+_GROUPS: t.Final[dict[str, tuple[str, ...]]] = {
+    "temperature_limits": ("slowdown", "gpu_max", "margin", "margin_slowdown"),
+    "clocks": ("sm", "memory"),
+    "clocks_max": ("sm", "memory"),
+    "pcie": ("generation", "generation_max", "width", "width_max", "replay_counter"),
+    "ecc": ("enabled", *ECC_COUNTERS),
+    "remapped_rows": ("correctable", "uncorrectable", "pending", "failure"),
+    "retired_pages": ("correctable", "uncorrectable", "pending"),
+}
+
 Device = dict[str, t.Any]
 
 
 def empty_device(index: int) -> Device:
-    """Return a device with every key, all None except ``index``."""
-    return {
-        "index": index,
-        "uuid": None,
-        "name": None,
-        "pci_bus_id": None,
-        "compute_capability": None,
-        "memory_total": None,
-        "memory_used": None,
-        "memory_free": None,
-        "memory_bandwidth": None,
-        "memory_bandwidth_source": None,
-        "utilization_gpu": None,
-        "utilization_memory": None,
-        "temperature": None,
-        "temperature_limits": {"slowdown": None, "gpu_max": None, "margin": None, "margin_slowdown": None},
-        "power_draw": None,
-        "power_limit": None,
-        "clocks": {"sm": None, "memory": None},
-        "clocks_max": {"sm": None, "memory": None},
-        "pcie": {
-            "generation": None,
-            "generation_max": None,
-            "width": None,
-            "width_max": None,
-            "replay_counter": None,
-        },
-        "ecc": {"enabled": None, **dict.fromkeys(ECC_COUNTERS)},
-        "remapped_rows": {"correctable": None, "uncorrectable": None, "pending": None, "failure": None},
-        "retired_pages": {"correctable": None, "uncorrectable": None, "pending": None},
-        "throttle_reasons": None,
-        "processes": None,
-        "mig_mode": None,
-        "error": None,
-    }
+    """Return the facts of a GPU with every value None except ``index``."""
+    groups = {name: dict.fromkeys(values) for name, values in _GROUPS.items()}
+    return {"index": index, **dict.fromkeys(_VALUES), **groups}
 
 
 def sample_of(device: Device) -> dict[str, t.Any]:
