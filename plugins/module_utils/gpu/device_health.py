@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import NEW_HOST
@@ -101,7 +101,8 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
     best = {f"gen {link['generation_max']} x{link['width_max']}" for link in reported}
     return _combine(
         "hardware.pcie_link",
-        _judge_each(judge, devices),
+        judge,
+        devices,
         f"PCIe {' and '.join(sorted(links))} on all GPUs",
         expected=", ".join(sorted(best)) or None,
         measured=", ".join(sorted(links)) or None,
@@ -114,7 +115,8 @@ def ecc(devices: Sequence[Device]) -> Finding:
     errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
     return _combine(
         "hardware.ecc",
-        _judge_each(_memory_verdict, devices),
+        _memory_verdict,
+        devices,
         "no uncorrectable memory error, no failed or pending row remap",
         expected=0,
         measured=sum(errors) if errors else None,
@@ -186,7 +188,8 @@ def throttle(devices: Sequence[Device]) -> Finding:
     reasons = sorted({reason for device in devices for reason in device["throttle_reasons"] or []})
     return _combine(
         "hardware.throttle",
-        _judge_each(judge, devices),
+        judge,
+        devices,
         "no GPU is throttled",
         expected="none",
         measured=", ".join(reason for reason in reasons if reason not in HARMLESS_REASONS) or "none",
@@ -223,7 +226,8 @@ def temperature(devices: Sequence[Device]) -> Finding:
     ]
     return _combine(
         "hardware.temperature",
-        _judge_each(judge, devices),
+        judge,
+        devices,
         f"at most {max(temperatures)} °C" if temperatures else "below the slowdown temperature",
         expected=f"below {min(slowdowns)} °C" if slowdowns else None,
         measured=max(temperatures) if temperatures else None,
@@ -233,31 +237,30 @@ def temperature(devices: Sequence[Device]) -> Finding:
     )
 
 
-def _judge_each(judge: Callable[[Device], DeviceVerdict], devices: Sequence[Device]) -> dict[int, DeviceVerdict]:
-    """Return the verdict of each GPU by its index; a GPU that does not answer is not tested."""
+def _combine(
+    check: str, judge: Callable[[Device], DeviceVerdict], devices: Sequence[Device], good: str, **details: t.Any
+) -> Finding:
+    """Judge each GPU and return one finding: the worst status, and the GPUs that have it.
+
+    A GPU that does not answer is not tested.
+
+    :param good: summary if all GPUs pass.
+    """
     lost = DeviceVerdict(Status.NOT_TESTED, "does not answer")
-    return {device["index"]: lost if device["error"] else judge(device) for device in devices}
-
-
-def _combine(check: str, verdicts: Mapping[int, DeviceVerdict], good: str, **details: t.Any) -> Finding:
-    """Merge the verdicts of all GPUs into one finding with the worst status and the GPUs that have it."""
+    verdicts = {device["index"]: lost if device["error"] else judge(device) for device in devices}
     status = worst(verdict.status for verdict in verdicts.values())
     if status is Status.PASS:
         return passed(check, good, **details)
-    notes: dict[str, list[int]] = {}
-    for index, verdict in verdicts.items():
-        if verdict.status is status:
-            notes.setdefault(verdict.note, []).append(index)
-    applies_to_all = len(notes) == 1 and len(next(iter(notes.values()))) == len(verdicts) > 1
-    summary = "; ".join(
-        f"{'all GPUs' if applies_to_all else _gpus(indexes)}: {note}" for note, indexes in notes.items()
-    )
-    first = next(verdict for verdict in verdicts.values() if verdict.status is status)
+    bad = {index: verdict for index, verdict in sorted(verdicts.items()) if verdict.status is status}
+    notes: dict[str, list[str]] = {}
+    for index, verdict in bad.items():
+        notes.setdefault(verdict.note, []).append(str(index))
+    if len(notes) == 1 and len(bad) == len(devices) > 1:
+        summary = f"all GPUs: {next(iter(notes))}"
+    else:
+        summary = "; ".join(f"GPU {', '.join(indexes)}: {note}" for note, indexes in notes.items())
+    first = next(iter(bad.values()))
     return Finding(check=check, status=status, summary=summary, cause=first.cause, remedy=first.remedy, **details)
-
-
-def _gpus(indexes: Collection[int]) -> str:
-    return f"GPU {', '.join(str(index) for index in sorted(indexes))}"
 
 
 #: Function that answers each check, in the order of the report.
