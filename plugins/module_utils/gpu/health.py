@@ -11,23 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
-    Finding,
-    failed,
-    not_tested,
-    passed,
-    warned,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_health, topology
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import Device
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 
 # The rules apply these again to readings that were taken under load.
-pcie_link, throttle, temperature = device_health.pcie_link, device_health.throttle, device_health.temperature
-
-#: Subset that a check needs, if it is not "health".
-SUBSET_OF: t.Final[dict[str, str]] = {"hardware.pcie_link": "pcie"}
-
 #: All checks of this area, in the order of the report.
 CHECKS: t.Final[tuple[str, ...]] = (
     "hardware.gpu_count",
@@ -68,7 +57,7 @@ def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, sub
     else:
         result += [_not_gathered(check, "topology") for check in ("hardware.topology", "hardware.p2p")]
     for check, judge in device_health.JUDGES.items():
-        subset = SUBSET_OF.get(check, "health")
+        subset = "pcie" if check == "hardware.pcie_link" else "health"
         if not devices:
             result.append(not_tested(check, "the driver reports no GPU"))
         elif subset not in subsets:
@@ -109,9 +98,9 @@ def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> l
 def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> Finding:
     """Compare the number of GPUs with the expected one.
 
-    :param count: GPUs that answer.
-    :param on_bus: GPUs on the PCI bus; the driver may not report all of them.
-    :param lost: GPUs that the driver reports but that do not answer.
+    :param count: number of GPUs that answer.
+    :param on_bus: number of GPUs on the PCI bus; the driver may not report all of them.
+    :param lost: number of GPUs that the driver reports but that do not answer.
     """
     details: dict[str, t.Any] = {
         "expected": expected.count,
@@ -165,7 +154,7 @@ def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
 
 
 def _is_model(name: str, model: str) -> bool:
-    """Return whether a driver's ``name`` means ``model``; drivers differ in the additional words."""
+    """Return whether ``name``, as a driver reports it, is ``model``; drivers differ in the words that they add."""
     name_words, model_words = (set(text.lower().split()) - _OPTIONAL_WORDS for text in (name, model))
     return name_words == model_words
 
@@ -207,20 +196,20 @@ def driver(facts: Mapping[str, t.Any]) -> Finding:
     )
 
 
-def connection(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
-    """Report how the GPUs are connected; a path between CPU sockets is a warning."""
+def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
+    """Report how the GPUs are connected; a path between CPU sockets is a warning.
+
+    :param facts: the fact ``topology``.
+    """
     check = "hardware.topology"
     if count < 2:
         return not_tested(check, "fewer than two GPUs: there is nothing to connect")
-    kinds = topology.pairs(facts["matrix"]) if facts else {}
-    known = [kind for kind in kinds.values() if kind]
+    known = topology.known_pairs(facts["matrix"])
     if not known:
         return not_tested(check, "the driver does not report how the GPUs are connected")
     tally = {kind: known.count(kind) for kind in sorted(set(known), key=_speed_rank)}
     text = (
-        next(iter(tally))
-        if len(tally) == 1
-        else ", ".join(f"{kind} on {n} of {len(known)} pairs" for kind, n in tally.items())
+        ", ".join(f"{kind} on {n} of {len(known)} pairs" for kind, n in tally.items()) if len(tally) > 1 else known[0]
     )
     details: dict[str, t.Any] = {"measured": text, "evidence": {"pairs": tally}, "source": "nvidia-smi topo -m"}
     if "SYS" in tally:
@@ -234,16 +223,17 @@ def connection(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
     return passed(check, f"{count} GPUs, connected by {text}", **details)
 
 
-def peer_access(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
-    """Report peer access as the driver claims it; only NCCL shows whether data really arrives."""
+def peer_access(facts: Mapping[str, t.Any], count: int) -> Finding:
+    """Report the peer access that the driver claims; only NCCL shows whether data arrives.
+
+    :param facts: the fact ``topology``.
+    """
     check = "hardware.p2p"
     if count < 2:
         return not_tested(check, "fewer than two GPUs: there are no peers")
-    states = topology.pairs(facts["p2p"]) if facts and facts["p2p"] else {}
-    known = [state for state in states.values() if state]
+    known = topology.known_pairs(facts["p2p"] or [])
     if not known:
         return not_tested(check, "the driver does not report peer access")
-    bad = {state for state in known if state != "OK"}
     details: dict[str, t.Any] = {
         "expected": len(known),
         "measured": known.count("OK"),
@@ -251,8 +241,8 @@ def peer_access(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
         "evidence": {"states": {state: known.count(state) for state in sorted(set(known))}},
         "source": "nvidia-smi topo -p2p r",
     }
-    if bad:
-        reasons = "; ".join(topology.P2P_LEGEND[state] for state in sorted(bad))
+    if set(known) != {"OK"}:
+        reasons = "; ".join(topology.P2P_LEGEND[state] for state in sorted({*known} - {"OK"}))
         return warned(
             check,
             f"{known.count('OK')} of {len(known)} pairs of GPUs have peer access: {reasons}",
@@ -265,9 +255,8 @@ def peer_access(facts: Mapping[str, t.Any] | None, count: int) -> Finding:
 
 
 def _speed_rank(kind: str) -> tuple[int, str]:
-    """Return the sort key of a connection: NVLink first, then the order of the legend."""
-    order = [name for name in topology.LEGEND if name != "NV#"]
-    return (-1, kind) if kind.startswith("NV") else (order.index(kind), kind)
+    """Return the sort key of a connection: the order of the legend, in which NVLink comes first."""
+    return list(topology.LEGEND).index("NV#" if kind.startswith("NV") else kind), kind
 
 
 def _not_gathered(check: str, subset: str) -> Finding:

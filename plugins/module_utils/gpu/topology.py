@@ -75,9 +75,9 @@ def as_topology(matrix: Matrix, p2p: Matrix | None) -> dict[str, t.Any]:
     }
 
 
-def pairs(matrix: Matrix) -> dict[tuple[int, int], str | None]:
-    """Return the cells above the diagonal by (row, column), one for each unordered pair of GPUs."""
-    return {(i, j): row[j] for i, row in enumerate(matrix) for j in range(i + 1, len(row))}
+def known_pairs(matrix: Matrix) -> list[str]:
+    """Return the cells above the diagonal, one for each unordered pair of GPUs, without unknown ones."""
+    return [cell for index, row in enumerate(matrix) for cell in row[index + 1 :] if cell is not None]
 
 
 def parse_table(text: str) -> Matrix:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, not_tested
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_health
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -34,9 +34,9 @@ CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
 #: Checks that an idle GPU answers only in part. These rules answer them again with readings under load, by the module's
 #: own code, and replace the module's finding unless it fails.
 _UNDER_LOAD: t.Final[dict[str, Callable[[Sequence[dict[str, t.Any]]], Finding]]] = {
-    "hardware.pcie_link": health.pcie_link,
-    "hardware.throttle": health.throttle,
-    "hardware.temperature": health.temperature,
+    "hardware.pcie_link": device_health.pcie_link,
+    "hardware.throttle": device_health.throttle,
+    "hardware.temperature": device_health.temperature,
 }
 
 #: Consecutive samples without any reading after which a GPU counts as lost; a single one can be a hiccup.
