@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from collections.abc import Callable, Collection, Mapping
 
@@ -20,11 +21,13 @@ CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in 
 
 
 def expectation(expected_count: int | None, plan_gpus: int | None, instance_type: str | None) -> health.Expectation:
-    """Return the expected GPUs: their number from the user, the API or the plan's name, their model from the plan.
+    """Return the expected number of GPUs and their model.
 
-    The name is used last, so that a plan newer than this collection can be used with a number.
+    The number is ``expected_count`` (set by the user), else ``plan_gpus`` (reported by the API), else the number in the
+    plan ID ``instance_type``. The ID has the lowest precedence because a plan newer than this collection may not have a
+    number in its ID.
 
-    :raises UnknownInstanceType: if the name of the plan does not contain a number of GPUs.
+    :raises UnknownInstanceType: if the plan's ID is used and does not contain a number of GPUs.
     :raises ValueError: if a number is negative.
     """
     for name, value in (("expected_count", expected_count), ("plan_gpus", plan_gpus)):
@@ -52,10 +55,9 @@ def selected(names: Collection[str]) -> frozenset[str]:
 def gather(reader: Reader, expected: health.Expectation, subsets: Collection[str]) -> dict[str, t.Any]:
     """Return ``ansible_facts.gpu`` of a node whose driver answers."""
     return {
-        "count": reader.count(),
-        "expected_count": expected.count,
-        "expected_source": expected.source,
+        **without_gpus(expected),
         **reader.versions(),
+        "count": reader.count(),
         "devices": [with_bandwidth(device) for device in reader.devices(subsets)],
         "topology": reader.topology() if "topology" in subsets else None,
         "backend": reader.backend,
@@ -64,16 +66,8 @@ def gather(reader: Reader, expected: health.Expectation, subsets: Collection[str
 
 def without_gpus(expected: health.Expectation) -> dict[str, t.Any]:
     """Return ``ansible_facts.gpu`` of a node whose GPUs cannot be read: unknown values are None, not 0."""
-    return {
-        "count": None,
-        "expected_count": expected.count,
-        "expected_source": expected.source,
-        "driver_version": None,
-        "cuda_version": None,
-        "devices": [],
-        "topology": None,
-        "backend": None,
-    }
+    unknown = dict.fromkeys(("count", "driver_version", "cuda_version", "topology", "backend"))
+    return {**unknown, "expected_count": expected.count, "expected_source": expected.source, "devices": []}
 
 
 def run(
@@ -89,11 +83,8 @@ def run(
     subsets = selected(params["gather_subset"])
     on_bus = len(bus())
     try:
-        reader = open_backend(params["backend"])
-        try:
+        with contextlib.closing(open_backend(params["backend"])) as reader:
             facts = gather(reader, expected, subsets)
-        finally:
-            reader.close()
         findings = health.findings(facts, expected, on_bus, subsets)
     except GpuUnavailable as reason:
         facts = without_gpus(expected)
