@@ -37,11 +37,7 @@ REASONS: t.Final[dict[str, Reason]] = {
         "The user or container that runs this module may not open the NVIDIA devices.",
         "Run with become, add the user to the group that owns /dev/nvidia*, or start the container with its GPUs.",
     ),
-    "gpu_lost": Reason(
-        "a GPU does not answer",
-        FAULTS["gpu_lost"].cause,
-        FAULTS["gpu_lost"].remedy,
-    ),
+    "gpu_lost": Reason("a GPU does not answer", FAULTS["gpu_lost"].cause, FAULTS["gpu_lost"].remedy),
     "smi_missing": Reason(
         "nvidia-smi not found",
         "nvidia-smi is not in PATH.",

@@ -12,16 +12,15 @@ import json
 import typing as t
 from collections.abc import Iterable, Sequence
 
+#: Columns that a GPU's entry in a sample has under the same name.
+_COPIED: t.Final = ("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
+
 #: Columns in order. ``time`` is seconds since the start, ``timestamp`` the wall clock in UTC. Units as in a sample.
 COLUMNS: t.Final[tuple[str, ...]] = (
     "timestamp",
     "time",
     "gpu",
-    "utilization_gpu",
-    "utilization_memory",
-    "memory_used",
-    "power_draw",
-    "temperature",
+    *_COPIED,
     "clock_sm",
     "clock_memory",
     "pcie_generation",
@@ -48,11 +47,7 @@ def _row(time: float, gpu: dict[str, t.Any], start: datetime.datetime) -> Row:
         "timestamp": moment.isoformat(timespec="milliseconds"),
         "time": round(time, 3),
         "gpu": gpu["index"],
-        "utilization_gpu": gpu["utilization_gpu"],
-        "utilization_memory": gpu["utilization_memory"],
-        "memory_used": gpu["memory_used"],
-        "power_draw": gpu["power_draw"],
-        "temperature": gpu["temperature"],
+        **{column: gpu[column] for column in _COPIED},
         "clock_sm": gpu["clocks"]["sm"],
         "clock_memory": gpu["clocks"]["memory"],
         "pcie_generation": gpu["pcie"]["generation"],
