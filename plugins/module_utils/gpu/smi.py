@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read GPUs through nvidia-smi if the Python bindings of NVML are missing. It is slower and returns less."""
+"""Read GPUs through nvidia-smi if the Python bindings of NVML are missing. It is slower than NVML and returns less."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import topology
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
     THROTTLE_BITS,
     Device,
@@ -19,31 +20,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
     sample_of,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.topology import (
-    Matrix,
-    as_topology,
-    build_matrix,
-    parse_table,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.topology import Matrix
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, KIB, MIB
 
-#: Texts that nvidia-smi prints for an unknown value.
-ABSENT: t.Final[frozenset[str]] = frozenset(
-    {
-        "",
-        "N/A",
-        "[N/A]",
-        "None",
-        "Unknown",
-        "Unknown Error",
-        "[Unknown Error]",
-        "[Not Found]",
-        "[Not Supported]",
-        "Insufficient Permissions",
-        "[Insufficient Permissions]",
-        "Requested functionality has been deprecated",
-    }
+#: Texts that nvidia-smi prints for an unknown value, some of them in brackets.
+ABSENT: t.Final[re.Pattern[str]] = re.compile(
+    r"|N/A|None|Unknown|Unknown Error|Insufficient Permissions|Requested functionality has been deprecated"
+    r"|\[(N/A|Unknown Error|Not Found|Not Supported|Insufficient Permissions)\]"
 )
 
 #: Text that nvidia-smi prints instead of a value if the GPU does not answer.
@@ -51,7 +35,7 @@ DEAD: t.Final[re.Pattern[str]] = re.compile(r"GPU is lost|GPU requires reset")
 
 UNITS: t.Final[dict[str, int]] = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 
-#: Spelling of nvidia-smi -> name of NVML's bit, if they differ.
+#: Name of a throttle reason in nvidia-smi -> its name in ``THROTTLE_BITS``, if they differ.
 REASON_ALIASES: t.Final[dict[str, str]] = {"display_clocks_setting": "display_clock_setting"}
 
 Run = Callable[[list[str]], str]
@@ -120,13 +104,13 @@ class SmiReader:
     def topology(self) -> dict[str, t.Any]:
         """Return the fact ``topology`` from ``nvidia-smi topo``; unknown cells are None."""
         count = len(self._log.findall("gpu"))
-        unknown = build_matrix(count, lambda row, column: None)
-        return as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
+        unknown = topology.build_matrix(count, lambda row, column: None)
+        return topology.as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
 
     def _table(self, *options: str) -> Matrix:
         # Virtual GPUs and some containers have no topology; the other facts are still valid.
         try:
-            return parse_table(self._run(["nvidia-smi", "topo", *options]))
+            return topology.parse_table(self._run(["nvidia-smi", "topo", *options]))
         except GpuUnavailable:
             return []
 
@@ -157,7 +141,8 @@ def _device(index: int, gpu: ET.Element, subsets: Collection[str]) -> Device:
         clocks={"sm": _int(_text(gpu, "clocks/sm_clock")), "memory": _int(_text(gpu, "clocks/mem_clock"))},
         clocks_max={"sm": _int(_text(gpu, "max_clocks/sm_clock")), "memory": _int(_text(gpu, "max_clocks/mem_clock"))},
         mig_mode=None if mig is None else mig.lower(),
-        error=_lost(gpu),
+        # nvidia-smi prints this message in place of the values of a GPU that does not answer.
+        error=next((match[0] for text in gpu.itertext() if (match := DEAD.search(text))), None),
     )
     if "health" in subsets:
         device.update(_health(gpu))
@@ -166,11 +151,6 @@ def _device(index: int, gpu: ET.Element, subsets: Collection[str]) -> Device:
     if "processes" in subsets:
         device["processes"] = _processes(gpu)
     return device
-
-
-def _lost(gpu: ET.Element) -> str | None:
-    """Return the message of nvidia-smi for a GPU that does not answer, or None."""
-    return next((match[0] for text in gpu.itertext() if (match := DEAD.search(text))), None)
 
 
 def _health(gpu: ET.Element) -> Device:
@@ -216,8 +196,9 @@ def _pcie(gpu: ET.Element) -> Device:
 
 
 def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
-    section = gpu.find("processes")
-    if section is None or (section.text or "").strip() in ABSENT - {"", "None"}:
+    # "None" stands for an empty list here; the other texts in ABSENT mean that the list is unknown.
+    text = gpu.findtext("processes", "N/A").strip()
+    if text not in ("", "None") and _known(text) is None:
         return None
     return [
         {
@@ -226,22 +207,18 @@ def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
             "name": None if (name := _text(info, "process_name")) is None else mask_text(name),
             "memory_used": _bytes(_text(info, "used_memory")),
         }
-        for info in section.findall("process_info")
+        for info in gpu.iterfind("processes/process_info")
         if "C" in info.findtext("type", "C")  # C and C+G compute; a purely graphical process is not a worker.
     ]
 
 
 def _throttle_reasons(gpu: ET.Element) -> list[str] | None:
-    """Return the active reasons in the order of NVML's bits; before driver 535 the section has another name."""
-    for section, prefix in (
-        ("clocks_event_reasons", "clocks_event_reason_"),
-        ("clocks_throttle_reasons", "clocks_throttle_reason_"),
-    ):
-        element = gpu.find(section)
-        states = {} if element is None else {item.tag.removeprefix(prefix): _known(item.text) for item in element}
+    """Return the active reasons in the order of ``THROTTLE_BITS``; before driver 535 the section has another name."""
+    for prefix in ("clocks_event_reason", "clocks_throttle_reason"):
+        items = gpu.findall(f"{prefix}s/*")
+        states = {item.tag.removeprefix(f"{prefix}_"): _known(item.text) for item in items}
         if any(states.values()):
-            names = {name for name, state in states.items() if state == "Active"}
-            names = {REASON_ALIASES.get(name, name) for name in names}
+            names = {REASON_ALIASES.get(name, name) for name, state in states.items() if state == "Active"}
             return [name for name in THROTTLE_BITS.values() if name in names]
     return None
 
@@ -251,25 +228,20 @@ def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
     total = _int(_text(gpu, f"ecc_errors/{counter}/{old}/total"))
     if total is not None:
         return total
-    section = gpu.find(f"ecc_errors/{counter}")
-    parts = [item for item in ([] if section is None else section) if re.search(f"{ending}(_|$)", f"_{item.tag}")]
+    parts = [item for item in gpu.iterfind(f"ecc_errors/{counter}/*") if re.search(f"{ending}(_|$)", f"_{item.tag}")]
     counts = [count for item in parts if (count := _int(_known(item.text))) is not None]
     return sum(counts) if counts else None
 
 
 def _power(gpu: ET.Element, *names: str) -> str | None:
     """Return the first known value of ``names``; the section is named power_readings before driver 535."""
-    for section in ("gpu_power_readings", "power_readings"):
-        for name in names:
-            value = _text(gpu, f"{section}/{name}")
-            if value is not None:
-                return value
-    return None
+    values = (_text(gpu, f"{section}/{name}") for section in ("gpu_power_readings", "power_readings") for name in names)
+    return next((value for value in values if value is not None), None)
 
 
 def _known(text: str | None) -> str | None:
     stripped = (text or "").strip()
-    return None if stripped in ABSENT else stripped
+    return None if ABSENT.fullmatch(stripped) else stripped
 
 
 def _text(element: ET.Element, path: str) -> str | None:
@@ -277,7 +249,7 @@ def _text(element: ET.Element, path: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    """Return 1980.0 for ``1980 MHz``; the unit is already that of the fact."""
+    """Return 1980.0 for ``1980 MHz``. nvidia-smi prints the unit in which the fact is defined."""
     match = re.match(r"-?\d+(\.\d+)?", text or "")
     return float(match.group()) if match else None
 
