@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read GPUs through NVML (nvidia-ml-py). No other file uses NVML's functions and units.
+"""Read GPUs through NVML (nvidia-ml-py). Only this file uses NVML's functions and units.
 
-Functions of nvidia-ml-py that are called here, and their symbols in libnvidia-ml.so.1 if the names differ:
+The functions of nvidia-ml-py that this file calls, and their symbols in libnvidia-ml.so.1 if the names differ:
 
 ==========================================  ============================================
 nvmlInit                                    nvmlInitWithFlags
@@ -55,7 +55,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import typing as t
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import topology
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
@@ -71,13 +71,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
 # Values of enumerations in nvml.h. They are part of NVML's ABI and never change.
-CLOCK_SM, CLOCK_MEMORY = 1, 2
+#: Name of a clock -> nvmlClockType_t.
+CLOCKS: t.Final[dict[str, int]] = {"sm": 1, "memory": 2}
 TEMPERATURE_GPU = 0
 THRESHOLD_SLOWDOWN, THRESHOLD_GPU_MAX = 1, 3
 FIELD_SLOWDOWN_MARGIN = 194
 MEMORY_INFO_V2 = 0x02000028
-ECC_CORRECTED, ECC_UNCORRECTED = 0, 1
-ECC_VOLATILE, ECC_AGGREGATE = 0, 1
+#: nvmlMemoryErrorType_t and nvmlEccCounterType_t of the counters in the order of ``ECC_COUNTERS``.
+ECC_KINDS: t.Final = ((0, 0), (1, 0), (0, 1), (1, 1))
 RETIRED_CORRECTABLE, RETIRED_UNCORRECTABLE = 0, 1
 P2P_READ, P2P_WRITE = 0, 1
 LINKS_MAX = 36
@@ -92,16 +93,20 @@ INIT_REASONS: t.Final[dict[int, str]] = {
     18: "version_mismatch",
 }
 
-#: NVML errors after which a GPU cannot be read any more: GPU_IS_LOST, RESET_REQUIRED.
+#: Codes of NVML errors after which a GPU can no longer be read: GPU_IS_LOST, RESET_REQUIRED.
 DEAD: t.Final[frozenset[int]] = frozenset({15, 16})
 
 
 class _DeviceLost(Exception):
-    """The GPU stopped answering while it was being read."""
+    """A GPU stopped answering while it was read."""
 
 
 class NvmlReader:
-    """Read every GPU of the node. ``nvml`` is the module pynvml, or an imitation in tests."""
+    """Read every GPU of the node.
+
+    :param nvml: the module pynvml, or a replacement in tests.
+    :raises GpuUnavailable: if NVML cannot be initialised.
+    """
 
     backend = "nvml"
 
@@ -138,17 +143,18 @@ class NvmlReader:
     def topology(self) -> dict[str, t.Any]:
         """Return the fact ``topology``; cells of GPUs that do not answer are None."""
         links = [self._links(index) for index in range(self._count)]
-        bus_ids = [self._bus_id(index) for index in range(self._count)]
+        bus_ids = [_bus_id(self._call_by_index("nvmlDeviceGetPciInfo", [index])) for index in range(self._count)]
 
         def connection(row: int, column: int) -> str | None:
             switched = (links[row].count("switch"), links[column].count("switch"))
             bonded = topology.nvlink_count(links[row], switched, bus_ids[column])
             if bonded:
                 return f"NV{bonded}"
-            return topology.LEVELS.get(self._between("nvmlDeviceGetTopologyCommonAncestor", row, column))
+            return topology.LEVELS.get(self._call_by_index("nvmlDeviceGetTopologyCommonAncestor", [row, column]))
 
         def access(row: int, column: int) -> str | None:
-            states = [self._between("nvmlDeviceGetP2PStatus", row, column, kind) for kind in (P2P_READ, P2P_WRITE)]
+            kinds = (P2P_READ, P2P_WRITE)
+            states = [self._call_by_index("nvmlDeviceGetP2PStatus", [row, column], kind) for kind in kinds]
             known = [state for state in states if state is not None]
             return topology.P2P_STATUS.get(max(known), "U") if known else None
 
@@ -179,9 +185,10 @@ class NvmlReader:
                 raise _DeviceLost(str(error)) from error
         return self._handles[index]
 
-    def _between(self, name: str, row: int, column: int, *args: t.Any) -> t.Any:
+    def _call_by_index(self, name: str, indexes: Sequence[int], *args: t.Any) -> t.Any:
+        """Call a function with the handles of GPUs; return None if one of them does not answer."""
         try:
-            return self._call(name, self._handle(row), self._handle(column), *args)
+            return self._call(name, *map(self._handle, indexes), *args)
         except _DeviceLost:
             return None
 
@@ -212,23 +219,20 @@ class NvmlReader:
                 "width": self._call("nvmlDeviceGetCurrPcieLinkWidth", handle),
             }
         except _DeviceLost:
-            pass  # The values of a lost GPU are None from here on; the facts report the loss.
+            pass  # The values that were not read yet stay None; the facts report that the GPU does not answer.
         return sample_of(device)
 
     def _identity(self, handle: t.Any) -> Device:
         call = self._call
         capability = call("nvmlDeviceGetCudaComputeCapability", handle)
-        clocks = {
-            "sm": call("nvmlDeviceGetMaxClockInfo", handle, CLOCK_SM),
-            "memory": call("nvmlDeviceGetMaxClockInfo", handle, CLOCK_MEMORY),
-        }
+        clocks = {name: call("nvmlDeviceGetMaxClockInfo", handle, clock) for name, clock in CLOCKS.items()}
         mig = call("nvmlDeviceGetMigMode", handle)
         return {
             "uuid": _text(call("nvmlDeviceGetUUID", handle)),
             "name": _text(call("nvmlDeviceGetName", handle)),
             "pci_bus_id": _bus_id(call("nvmlDeviceGetPciInfo", handle)),
             "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
-            "memory_total": _field(self._memory(handle), "total"),
+            "memory_total": getattr(self._memory(handle), "total", None),
             "memory_bandwidth": memory_bandwidth(clocks["memory"], call("nvmlDeviceGetMemoryBusWidth", handle)),
             "power_limit": _watts(call("nvmlDeviceGetEnforcedPowerLimit", handle)),
             "clocks_max": clocks,
@@ -248,16 +252,13 @@ class NvmlReader:
         memory = self._memory(handle)
         utilisation = call("nvmlDeviceGetUtilizationRates", handle)
         return {
-            "memory_used": _field(memory, "used"),
-            "memory_free": _field(memory, "free"),
-            "utilization_gpu": _field(utilisation, "gpu"),
-            "utilization_memory": _field(utilisation, "memory"),
+            "memory_used": getattr(memory, "used", None),
+            "memory_free": getattr(memory, "free", None),
+            "utilization_gpu": getattr(utilisation, "gpu", None),
+            "utilization_memory": getattr(utilisation, "memory", None),
             "temperature": call("nvmlDeviceGetTemperature", handle, TEMPERATURE_GPU),
             "power_draw": _watts(call("nvmlDeviceGetPowerUsage", handle)),
-            "clocks": {
-                "sm": call("nvmlDeviceGetClockInfo", handle, CLOCK_SM),
-                "memory": call("nvmlDeviceGetClockInfo", handle, CLOCK_MEMORY),
-            },
+            "clocks": {name: call("nvmlDeviceGetClockInfo", handle, clock) for name, clock in CLOCKS.items()},
         }
 
     def _pcie(self, handle: t.Any) -> Device:
@@ -272,21 +273,15 @@ class NvmlReader:
     def _health(self, handle: t.Any) -> Device:
         call = self._call
         mode = call("nvmlDeviceGetEccMode", handle)
-        kinds = [
-            (kind, period) for period in (ECC_VOLATILE, ECC_AGGREGATE) for kind in (ECC_CORRECTED, ECC_UNCORRECTED)
-        ]
-        counters = [call("nvmlDeviceGetTotalEccErrors", handle, *kind) for kind in kinds]
+        counters = [call("nvmlDeviceGetTotalEccErrors", handle, *kind) for kind in ECC_KINDS]
         rows = call("nvmlDeviceGetRemappedRows", handle) or (None, None, None, None)
         return {
-            "ecc": {
-                "enabled": None if mode is None else bool(mode[0]),
-                **dict(zip(ECC_COUNTERS, counters, strict=True)),
-            },
+            "ecc": {"enabled": mode and bool(mode[0]), **dict(zip(ECC_COUNTERS, counters, strict=True))},
             "remapped_rows": {
                 "correctable": rows[0],
                 "uncorrectable": rows[1],
-                "pending": None if rows[2] is None else bool(rows[2]),
-                "failure": None if rows[3] is None else bool(rows[3]),
+                "pending": _flag(rows[2]),
+                "failure": _flag(rows[3]),
             },
             "retired_pages": self._retired_pages(handle),
             "throttle_reasons": self._throttle_reasons(handle),
@@ -300,17 +295,10 @@ class NvmlReader:
 
     def _retired_pages(self, handle: t.Any) -> Device:
         """Return the retired pages, which GPUs before Ampere have instead of row remapping."""
-        pages = [
-            self._call("nvmlDeviceGetRetiredPages", handle, kind)
-            for kind in (RETIRED_CORRECTABLE, RETIRED_UNCORRECTABLE)
-        ]
-        counts = [None if addresses is None else len(addresses) for addresses in pages]
-        pending = self._call("nvmlDeviceGetRetiredPagesPendingStatus", handle)
-        return {
-            "correctable": counts[0],
-            "uncorrectable": counts[1],
-            "pending": None if pending is None else bool(pending),
-        }
+        causes = {"correctable": RETIRED_CORRECTABLE, "uncorrectable": RETIRED_UNCORRECTABLE}
+        pages = {name: self._call("nvmlDeviceGetRetiredPages", handle, cause) for name, cause in causes.items()}
+        counts = {name: None if addresses is None else len(addresses) for name, addresses in pages.items()}
+        return {**counts, "pending": _flag(self._call("nvmlDeviceGetRetiredPagesPendingStatus", handle))}
 
     def _throttle_reasons(self, handle: t.Any) -> list[str] | None:
         mask = self._call("nvmlDeviceGetCurrentClocksEventReasons", handle)
@@ -331,12 +319,6 @@ class NvmlReader:
             }
             for process in processes
         ]
-
-    def _bus_id(self, index: int) -> str | None:
-        try:
-            return _bus_id(self._call("nvmlDeviceGetPciInfo", self._handle(index)))
-        except _DeviceLost:
-            return None
 
     def _links(self, index: int) -> list[str | None]:
         """Return the far end of each active NVLink of one GPU: a bus ID, ``switch``, or None if unknown."""
@@ -368,7 +350,7 @@ def open_nvml() -> NvmlReader:
 
 
 def _text(value: t.Any) -> str | None:
-    """Return text; old bindings return bytes."""
+    """Return ``value`` as text; old bindings return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
@@ -378,8 +360,8 @@ def _process_name(value: t.Any) -> str | None:
     return None if name is None else mask_text(name)
 
 
-def _field(structure: t.Any, name: str) -> int | None:
-    return None if structure is None else int(getattr(structure, name))
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
 
 
 def _watts(milliwatts: int | None) -> float | None:
