@@ -91,6 +91,7 @@ source:
 """
 
 import typing as t
+from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
@@ -123,7 +124,7 @@ def main() -> None:
     shape, source = find_shape(
         options["model"], options["revision"], options["cache_dir"], options["volumes"], hub, options["token"], fetch
     )
-    module.exit_json(changed=False, source=source, **(shape or ModelShape()).as_dict())
+    module.exit_json(changed=False, source=source, **asdict(shape or ModelShape()))
 
 
 if __name__ == "__main__":

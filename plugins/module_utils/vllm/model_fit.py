@@ -16,7 +16,7 @@ import os
 import re
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Keys of config.json by meaning, current name first. Source: transformers' ``attribute_map`` of the model types.
@@ -45,13 +45,10 @@ class ModelShape:
     num_layers: int | None = None
     experts: int | None = None
 
-    def as_dict(self) -> dict[str, int | None]:
-        return asdict(self)
-
 
 def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
     """Return the shape from the content of a model's config.json (Hugging Face format)."""
-    numbers = {name: _first_number(config, keys) for name, keys in _KEYS.items()}
+    numbers = {name: first_integer(config.get(key) for key in keys) for name, keys in _KEYS.items()}
     if numbers["attention_heads"] is None:
         for key in _NESTED:
             if isinstance(config.get(key), Mapping):
@@ -137,6 +134,6 @@ def _snapshots(directory: Path, revision: str) -> list[Path]:
     return [named, *others]
 
 
-def _first_number(config: Mapping[str, t.Any], keys: tuple[str, ...]) -> int | None:
-    values = (config.get(key) for key in keys)
+def first_integer(values: Iterable[t.Any]) -> int | None:
+    """Return the first of ``values`` that is an integer and not a boolean, or None."""
     return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)

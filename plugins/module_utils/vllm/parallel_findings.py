@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import asdict
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_signals
@@ -84,10 +85,10 @@ def size(observed: Observations, agreement: SignalAgreement) -> Finding:
 
 def ranks(observed: Observations, agreement: SignalAgreement) -> Finding:
     """Answer ``tensor_parallel.ranks``: compare the running workers and their GPUs with the layout."""
-    server, needed = observed.server.value, agreement.layout.gpus
+    needed = agreement.layout.gpus
     on_gpus, workers = agreement.signal("gpu_processes"), agreement.signal("worker_processes")
-    if server is not None and server.failure is not None and _nothing_runs(observed, agreement):
-        return not_tested(RANKS, f"The server does not answer: {server.failure}")
+    if _nothing_runs(observed, agreement):
+        return not_tested(RANKS, f"The server does not answer: {_reason_unknown(observed)}")
     if needed is None:
         return not_tested(RANKS, f"The number of ranks is unknown: {_reason_unknown(observed)}")
     details: dict[str, t.Any] = {"expected": needed, "unit": "ranks"}
@@ -102,10 +103,9 @@ def ranks(observed: Observations, agreement: SignalAgreement) -> Finding:
             summary = f"{needed} ranks, but workers on only {_count(on_gpus.value, 'GPU')}"
             return failed(RANKS, summary, cause=cause, remedy=remedy, **details)
         cause = "Processes of an earlier start or of a second engine still run on the other GPUs."
+        remedy = "Stop every vLLM process and start the server again."
         summary = f"{_count(needed, 'rank')}, but processes of the server on {_count(on_gpus.value, 'GPU')}"
-        return warned(
-            RANKS, summary, cause=cause, remedy="Stop every vLLM process and start the server again.", **details
-        )
+        return warned(RANKS, summary, cause=cause, remedy=remedy, **details)
     if workers.value is not None and workers.value < (agreement.layout.tensor or 0):
         cause = "A worker has died or was never started."
         remedy = "Look for the missing rank in the vLLM log, then restart vLLM."
@@ -129,12 +129,10 @@ def fit(observed: Observations, layout: Layout) -> Finding:
     shape = observed.shape.value
     if shape is None or shape.attention_heads is None:
         return not_tested(MODEL_FIT, f"The model's number of attention heads is unknown: {observed.shape.reason}")
-    evidence = {**shape.as_dict(), "read_from": observed.shape.source}
-    heads = shape.attention_heads
+    evidence = {**asdict(shape), "read_from": observed.shape.source}
     if layout.tensor is None:
-        return not_tested(
-            MODEL_FIT, f"The tensor-parallel size is unknown: {_reason_unknown(observed)}", evidence=evidence
-        )
+        reason = f"The tensor-parallel size is unknown: {_reason_unknown(observed)}"
+        return not_tested(MODEL_FIT, reason, evidence=evidence)
     details: dict[str, t.Any] = {"measured": layout.tensor, "evidence": evidence, "source": HEADS_SOURCE}
     if not model_fit.fits(shape, layout.tensor):
         allowed = [size for size in model_fit.neighbours(shape, layout.tensor) if size is not None]
@@ -149,9 +147,8 @@ def fit(observed: Observations, layout: Layout) -> Finding:
         )
     copies = model_fit.kv_copies(shape.kv_heads, layout.tensor)
     replicated = f"; each of the {shape.kv_heads} KV heads is stored {copies} times" if copies and copies > 1 else ""
-    summary = (
-        f"{_count(heads, 'attention head')} divided by TP {layout.tensor}: {heads // layout.tensor} each{replicated}"
-    )
+    share = f"divided by TP {layout.tensor}: {shape.attention_heads // layout.tensor} each"
+    summary = f"{_count(shape.attention_heads, 'attention head')} {share}{replicated}"
     return passed(MODEL_FIT, summary, expected=layout.tensor, **details)
 
 
@@ -187,10 +184,8 @@ def _options(observed: Observations, layout: Layout, gpus: int) -> str:
     text = f"Set --tensor-parallel-size {tensor}"
     if not keep_pipeline:
         text += " and --pipeline-parallel-size 1"
-    if data > 1:
+    if data > 1 or replicas > 1:
         text += f" and --data-parallel-size {data}"
-    elif (layout.data or 1) > 1:
-        text += " and --data-parallel-size 1"
     heads = f" ({_heads(shape)} allow it)" if shape.attention_heads else ""
     return text + heads
 
@@ -203,19 +198,14 @@ def _remedy(observed: Observations, layout: Layout, gpus: int) -> str:
 
 
 def _cause(observed: Observations) -> str:
-    process, container = observed.process.value, observed.container.value
-    arguments = process.arguments if process is not None else container.arguments if container is not None else None
-    if arguments is None and observed.engine.value is not None and observed.engine.value.arguments:
-        arguments = observed.engine.value.arguments
-    environment = (process and process.environment) or (container and container.environment) or {}
-    causes: list[str] = []
-    if arguments is not None and "tensor_parallel_size" not in arguments and not arguments.get("config"):
-        causes.append("vLLM was started without --tensor-parallel-size, whose default is 1.")
-    elif arguments is not None and "tensor_parallel_size" in arguments:
-        causes.append(f"vLLM was started with --tensor-parallel-size {arguments['tensor_parallel_size']}.")
+    arguments = observed.arguments
+    if arguments is not None and "tensor_parallel_size" in arguments:
+        causes = [f"vLLM was started with --tensor-parallel-size {arguments['tensor_parallel_size']}."]
+    elif arguments is not None and not arguments.get("config"):
+        causes = ["vLLM was started without --tensor-parallel-size, whose default is 1."]
     else:
-        causes.append("vLLM was started with fewer ranks than the node has GPUs.")
-    if "VLLM_TENSOR_PARALLEL_SIZE" in environment:
+        causes = ["vLLM was started with fewer ranks than the node has GPUs."]
+    if "VLLM_TENSOR_PARALLEL_SIZE" in (observed.environment or {}):
         causes.append("VLLM_TENSOR_PARALLEL_SIZE is set, but vLLM does not read it.")
     variable = _limiting_variable(observed)
     if variable is not None:
@@ -225,10 +215,8 @@ def _cause(observed: Observations) -> str:
 
 def _limiting_variable(observed: Observations) -> str | None:
     """Return ``NAME=value`` of the variable that hides some GPUs from the server, or None."""
-    process, container = observed.process.value, observed.container.value
-    environment = (process and process.environment) or (container and container.environment) or {}
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
-        value = environment.get(name)
+        value = (observed.environment or {}).get(name)
         if value is None or value in ("all", "void") or observed.gpu_count is None:
             continue
         if len([item for item in value.split(",") if item.strip()]) < observed.gpu_count:

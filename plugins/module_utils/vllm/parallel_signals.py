@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Derive independent signals of a server's tensor-parallel size, and compare them. Pure: takes facts, returns signals.
+"""Derive independent signals of a server's tensor-parallel size from facts, and compare them. No I/O.
 
 A signal measures the tensor-parallel size itself, the ranks of one engine (TP x PP), or the GPUs that the whole server
 uses on this node (TP x PP x local DP).
@@ -12,16 +12,17 @@ from __future__ import annotations
 import re
 import typing as t
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape, first_integer
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ServerProcess
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts
 
 T = t.TypeVar("T")
+Gpus = list[dict[str, t.Any]]
 Measures = t.Literal["tensor_parallel_size", "engine_ranks", "gpus"]
 
 #: First release whose fingerprint is known to contain the parallel sizes other than 1.
@@ -51,7 +52,7 @@ class Observations:
     engine: Reading[EngineFacts]
     process: Reading[ServerProcess]
     container: Reading[ContainerFacts]
-    gpus: Reading[list[dict[str, t.Any]]]
+    gpus: Reading[Gpus]
     shape: Reading[ModelShape]
     expected_gpu_count: int | None = None
 
@@ -62,20 +63,32 @@ class Observations:
             return self.expected_gpu_count
         return None if self.gpus.value is None else len(self.gpus.value)
 
+    @property
+    def arguments(self) -> dict[str, t.Any] | None:
+        """vLLM's options with secrets masked, from the process, the container or the log, in this order."""
+        for started in (self.process.value, self.container.value):
+            if started is not None and started.arguments is not None:
+                return started.arguments
+        return (self.engine.value and self.engine.value.arguments) or None
+
+    @property
+    def environment(self) -> Mapping[str, str] | None:
+        """The unmasked environment of the process, or else of the container; None if unknown."""
+        for started in (self.process.value, self.container.value):
+            if started is not None and started.environment is not None:
+                return started.environment
+        return None
+
 
 @dataclass(frozen=True)
 class Signal:
-    """One sign of a parallel size. ``certain`` is false if the value is inferred from something missing."""
+    """An observed number of GPUs or ranks, or the reason why it could not be observed."""
 
     name: str
     value: int | None
     source: str
     reason: str | None = None
     measures: Measures = "tensor_parallel_size"
-    certain: bool = True
-
-    def as_dict(self) -> dict[str, t.Any]:
-        return {name: getattr(self, name) for name in ("name", "value", "source", "reason", "measures")}
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,7 @@ class SignalAgreement:
 
     signals: tuple[Signal, ...]
     layout: Layout
-    counts: dict[str, t.Any] = field(default_factory=dict)
+    counts: dict[str, t.Any]
 
     def signal(self, name: str) -> Signal:
         """Return the signal ``name``."""
@@ -148,18 +161,14 @@ def release(version: str | None) -> tuple[int, ...]:
 
 def collect(observed: Observations) -> tuple[Signal, ...]:
     """Return every signal, with or without a value, the most reliable first."""
-    return (
-        _fingerprint(observed),
-        _engine_log(observed),
-        _worker_processes(observed),
-        _arguments("process_arguments", observed.process),
-        _arguments("container_arguments", observed.container),
-        _metrics(observed),
-        _log_ranks(observed),
-        _log_workers(observed),
-        _gpu_processes(observed),
-        _gpu_memory(observed),
-    )
+    signals = []
+    for name, fact, source, measures, derive in _SIGNALS:
+        reading: Reading[t.Any] = getattr(observed, fact)
+        if reading.value is not None:
+            reading = derive(reading.value, reading.source, observed)
+            source = reading.source or source
+        signals.append(Signal(name, reading.value, source, reading.reason, measures))
+    return tuple(signals)
 
 
 def compare(observed: Observations) -> SignalAgreement:
@@ -185,17 +194,14 @@ def _most_common(values: Iterable[int | None]) -> int | None:
 
 def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
     sizes = [signal for signal in signals if signal.measures == "tensor_parallel_size"]
-    tensor = _most_common(signal.value for signal in sizes if signal.certain)
+    # vLLM omits a size of 1 from the fingerprint, so this value is inferred; a stated value takes precedence.
+    tensor = _most_common(item.value for item in sizes if (item.name, item.value) != ("system_fingerprint", 1))
     if tensor is None:
         tensor = _most_common(signal.value for signal in sizes)
     sources = list(_size_sources(observed))
-    layout = Layout(
-        tensor=tensor,
-        pipeline=_first(sources, "pipeline_parallel_size"),
-        data=_first(sources, "data_parallel_size"),
-        local_data=_first(sources, "data_parallel_size_local") or None,
-        nodes=_first(sources, "nnodes") or 1,
-    )
+    options = ("pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local", "nnodes")
+    pipeline, data, local_data, nodes = (first_integer(source.get(name) for source in sources) for name in options)
+    layout = Layout(tensor, pipeline, data, local_data or None, nodes or 1)
     if layout.nodes == 1 and _is_spread_by_ray(sources, layout, observed.gpu_count):
         return replace(layout, nodes=-(-(layout.world_size or 1) // (observed.gpu_count or 1)))
     return layout
@@ -216,132 +222,103 @@ def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
         yield {"pipeline_parallel_size": sizes.get("pp", 1), "data_parallel_size": sizes.get("dp", 1)}
     if observed.engine.value is not None:
         yield vars(observed.engine.value)
-    for arguments in (_process_arguments(observed), _container_arguments(observed)):
-        if arguments is not None:
-            yield {"pipeline_parallel_size": 1, "data_parallel_size": 1, **arguments}
+    for started in (observed.process.value, observed.container.value):
+        if started is not None and started.arguments is not None:
+            yield {"pipeline_parallel_size": 1, "data_parallel_size": 1, **started.arguments}
     if observed.engine.value is not None:
         yield observed.engine.value.arguments
 
 
-def _process_arguments(observed: Observations) -> dict[str, t.Any] | None:
-    return observed.process.value.arguments if observed.process.value is not None else None
-
-
-def _container_arguments(observed: Observations) -> dict[str, t.Any] | None:
-    return observed.container.value.arguments if observed.container.value is not None else None
-
-
-def _first(sources: Iterable[Mapping[str, t.Any]], name: str) -> int | None:
-    values = (source.get(name) for source in sources)
-    return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)
-
-
-def _fingerprint(observed: Observations) -> Signal:
-    name, source = "system_fingerprint", "a completion's system_fingerprint"
-    server = observed.server.value
-    if server is None:
-        return Signal(name, None, source, observed.server.reason)
+def _fingerprint(server: ServerFacts, _source: str, observed: Observations) -> Reading[int]:
     if server.fingerprint is None:
-        return Signal(name, None, source, server.missing.get("fingerprint"))
+        return Reading(None, server.missing.get("fingerprint"))
     source = f"system_fingerprint {server.fingerprint}"
     version, sizes = parse_fingerprint(server.fingerprint)
     if "tp" in sizes:
-        return Signal(name, sizes["tp"], source)
+        return Reading(sizes["tp"], None, source)
     if version is None:
-        return Signal(name, None, source, "not a fingerprint in vLLM's format")
+        return Reading(None, "not a fingerprint in vLLM's format", source)
     if release(version) < FINGERPRINT_SINCE:
-        return Signal(name, None, source, f"vLLM {version} is not known to include the size")
-    arguments = _container_arguments(observed) if observed.process.value is None else _process_arguments(observed)
-    if arguments and arguments.get("fingerprint_mode", "full") != "full":
-        return Signal(name, None, source, "--fingerprint-mode hides the size")
-    return Signal(name, 1, source, certain=False)
+        return Reading(None, f"vLLM {version} is not known to include the size", source)
+    started = observed.process.value or observed.container.value
+    if started and (started.arguments or {}).get("fingerprint_mode", "full") != "full":
+        return Reading(None, "--fingerprint-mode hides the size", source)
+    return Reading(1, None, source)
 
 
-def _engine_log(observed: Observations) -> Signal:
-    name, engine = "engine_log", observed.engine
-    if engine.value is None:
-        return Signal(name, None, "engine line in the log", engine.reason)
-    value = engine.value.tensor_parallel_size
-    return Signal(name, value, f"engine line in {engine.source}", None if value else "the log shows no size")
+def _engine_log(engine: EngineFacts, source: str, _observed: Observations) -> Reading[int]:
+    value = engine.tensor_parallel_size
+    return Reading(value, None if value else "the log shows no size", f"engine line in {source}")
 
 
-def _log_ranks(observed: Observations) -> Signal:
-    name, engine = "log_ranks", observed.engine
-    if engine.value is None:
-        return Signal(name, None, "rank lines in the log", engine.reason, "engine_ranks")
-    value = engine.value.world_size
-    reason = None if value else "the log shows no rank lines"
-    return Signal(name, value, f"rank lines in {engine.source}", reason, "engine_ranks")
+def _log_ranks(engine: EngineFacts, source: str, _observed: Observations) -> Reading[int]:
+    value = engine.world_size
+    return Reading(value, None if value else "the log shows no rank lines", f"rank lines in {source}")
 
 
-def _log_workers(observed: Observations) -> Signal:
-    name, engine = "log_workers", observed.engine
-    if engine.value is None:
-        return Signal(name, None, "worker prefixes in the log", engine.reason, "engine_ranks")
-    ranks = engine.value.worker_ranks
-    source = f"worker prefixes in {engine.source}"
-    if not ranks:
-        return Signal(name, None, source, "no worker label contains a rank", "engine_ranks")
-    if ranks == [0]:
+def _log_workers(engine: EngineFacts, source: str, _observed: Observations) -> Reading[int]:
+    source = f"worker prefixes in {source}"
+    if not engine.worker_ranks:
+        return Reading(None, "no worker label contains a rank", source)
+    if engine.worker_ranks == [0]:
         # In some versions only rank 0 writes to the log.
-        return Signal(name, None, source, "only rank 0 writes to the log", "engine_ranks")
-    return Signal(name, ranks[-1] + 1, source, None, "engine_ranks")
+        return Reading(None, "only rank 0 writes to the log", source)
+    return Reading(engine.worker_ranks[-1] + 1, None, source)
 
 
-def _arguments(name: str, reading: Reading[t.Any]) -> Signal:
-    option = "--tensor-parallel-size"
-    if reading.value is None:
-        return Signal(name, None, f"{option} of the {name.partition('_')[0]}", reading.reason)
-    arguments = reading.value.arguments
+def _arguments(started: ServerProcess | ContainerFacts, source: str, _observed: Observations) -> Reading[int]:
+    arguments = started.arguments
     if arguments is None:
-        return Signal(name, None, reading.source, "its command line does not start vLLM directly")
-    value = arguments.get("tensor_parallel_size")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Signal(name, value, f"{option} of {reading.source}")
+        return Reading(None, "its command line does not start vLLM directly", source)
+    size = first_integer([arguments.get("tensor_parallel_size")])
+    if size is not None:
+        return Reading(size, None, f"--tensor-parallel-size of {source}")
     if arguments.get("config"):
-        return Signal(name, None, reading.source, f"the options are in the file {arguments['config']}")
-    return Signal(name, 1, f"{reading.source} has no {option}, whose default is 1")
+        return Reading(None, f"the options are in the file {arguments['config']}", source)
+    return Reading(1, None, f"{source} has no --tensor-parallel-size, whose default is 1")
 
 
-def _worker_processes(observed: Observations) -> Signal:
-    name, process = "worker_processes", observed.process
-    if process.value is None:
-        return Signal(name, None, "titles of worker processes", process.reason)
-    ranks = [worker.ranks["TP"] for worker in process.value.workers if "TP" in worker.ranks]
-    source = f"titles of {len(process.value.workers)} worker processes below process {process.value.pid}"
+def _worker_processes(process: ServerProcess, _source: str, _observed: Observations) -> Reading[int]:
+    ranks = [worker.ranks["TP"] for worker in process.workers if "TP" in worker.ranks]
+    source = f"titles of {len(process.workers)} worker processes below process {process.pid}"
     if not ranks:
-        return Signal(name, None, source, "no title of a worker process contains a rank")
-    if process.value.arguments.get("nnodes", 1) != 1:
-        return Signal(name, None, source, "other ranks run on other nodes")
-    return Signal(name, max(ranks) + 1, source)
+        return Reading(None, "no title of a worker process contains a rank", source)
+    if process.arguments.get("nnodes", 1) != 1:
+        return Reading(None, "other ranks run on other nodes", source)
+    return Reading(max(ranks) + 1, None, source)
 
 
-def _metrics(observed: Observations) -> Signal:
-    name, source = "metrics", "labels of /metrics"
-    server = observed.server.value
-    if server is None:
-        return Signal(name, None, source, observed.server.reason)
+def _metrics(server: ServerFacts, _source: str, _observed: Observations) -> Reading[int]:
     if server.metrics is None:
-        return Signal(name, None, source, server.missing.get("metrics"))
+        return Reading(None, server.missing.get("metrics"))
     for metric in server.metrics.names():
         for labels in server.metrics.labels(metric) if metric.endswith("_info") else ():
             if labels.get("tensor_parallel_size", "").isdigit():
-                return Signal(name, int(labels["tensor_parallel_size"]), f"label of {metric}")
-    return Signal(name, None, source, "the metrics of this version do not include the size")
+                return Reading(int(labels["tensor_parallel_size"]), None, f"label of {metric}")
+    return Reading(None, "the metrics of this version do not include the size")
 
 
-def _gpu_processes(observed: Observations) -> Signal:
-    name, source = "gpu_processes", "GPU process table"
-    if observed.gpus.value is None:
-        return Signal(name, None, source, observed.gpus.reason, "gpus")
-    unknown = _gpus_without(observed.gpus.value, "processes")
+def _gpu_processes(gpus: Gpus, _source: str, observed: Observations) -> Reading[int]:
+    unknown = _gpus_without(gpus, "processes")
     if unknown:
-        return Signal(name, None, source, f"no processes are listed for GPUs {unknown}", "gpus")
+        return Reading(None, f"no processes are listed for GPUs {unknown}")
     used = own_gpus(observed)
     if not used:
-        reason = "no GPU lists a process of this server; inside a container the driver lists no other processes"
-        return Signal(name, None, source, reason, "gpus")
-    return Signal(name, len(used), f"{source}: GPUs {', '.join(map(str, used))}", None, "gpus")
+        return Reading(
+            None, "no GPU lists a process of this server; inside a container the driver lists no other processes"
+        )
+    return Reading(len(used), None, f"GPU process table: GPUs {', '.join(map(str, used))}")
+
+
+def _gpu_memory(gpus: Gpus, _source: str, observed: Observations) -> Reading[int]:
+    unknown = _gpus_without(gpus, "memory_used", "memory_total")
+    if unknown:
+        return Reading(None, f"the memory in use of GPUs {unknown} is unknown")
+    full = [gpu for gpu in gpus if gpu["memory_used"] > MEMORY_IN_USE * gpu["memory_total"]]
+    loaded = [gpu["index"] for gpu in full if not _only_others(gpu, observed.process.value)]
+    if not loaded:
+        return Reading(None, "no GPU holds a model")
+    return Reading(len(loaded), None, f"{_MEMORY_SOURCE}: {', '.join(map(str, loaded))}")
 
 
 def own_gpus(observed: Observations) -> list[int]:
@@ -362,24 +339,6 @@ def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
     return any("vllm" in (entry.get("name") or "").lower() for entry in entries)
 
 
-def _gpu_memory(observed: Observations) -> Signal:
-    name = "gpu_memory"
-    source = f"GPUs with more than {MEMORY_IN_USE:.0%} of their memory in use"
-    if observed.gpus.value is None:
-        return Signal(name, None, source, observed.gpus.reason, "gpus")
-    unknown = _gpus_without(observed.gpus.value, "memory_used", "memory_total")
-    if unknown:
-        return Signal(name, None, source, f"the memory in use of GPUs {unknown} is unknown", "gpus")
-    loaded = [
-        gpu["index"]
-        for gpu in observed.gpus.value
-        if gpu["memory_used"] > MEMORY_IN_USE * gpu["memory_total"] and not _only_others(gpu, observed.process.value)
-    ]
-    if not loaded:
-        return Signal(name, None, source, "no GPU holds a model", "gpus")
-    return Signal(name, len(loaded), f"{source}: {', '.join(map(str, loaded))}", None, "gpus")
-
-
 def foreign_gpus(observed: Observations) -> list[int]:
     """Return the indices of the GPUs on which only other programs run; empty if the server's process is unknown."""
     return [gpu["index"] for gpu in observed.gpus.value or () if _only_others(gpu, observed.process.value)]
@@ -389,3 +348,21 @@ def _only_others(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> boo
     """Return whether all processes on ``gpu`` are known and none belongs to the server."""
     entries = gpu["processes"]
     return bool(entries) and process is not None and not _holds(gpu, process)
+
+
+_MEMORY_SOURCE: t.Final = f"GPUs with more than {MEMORY_IN_USE:.0%} of their memory in use"
+
+#: Definition of each signal, the most reliable first: its name, the fact that it is derived from, the source to report
+#: if that fact is missing, the number that it measures, and the function that derives it.
+_SIGNALS: t.Final[tuple[tuple[str, str, str, Measures, Callable[..., Reading[int]]], ...]] = (
+    ("system_fingerprint", "server", "a completion's system_fingerprint", "tensor_parallel_size", _fingerprint),
+    ("engine_log", "engine", "engine line in the log", "tensor_parallel_size", _engine_log),
+    ("worker_processes", "process", "titles of worker processes", "tensor_parallel_size", _worker_processes),
+    ("process_arguments", "process", "--tensor-parallel-size of the process", "tensor_parallel_size", _arguments),
+    ("container_arguments", "container", "--tensor-parallel-size of the container", "tensor_parallel_size", _arguments),
+    ("metrics", "server", "labels of /metrics", "tensor_parallel_size", _metrics),
+    ("log_ranks", "engine", "rank lines in the log", "engine_ranks", _log_ranks),
+    ("log_workers", "engine", "worker prefixes in the log", "engine_ranks", _log_workers),
+    ("gpu_processes", "gpus", "GPU process table", "gpus", _gpu_processes),
+    ("gpu_memory", "gpus", _MEMORY_SOURCE, "gpus", _gpu_memory),
+)

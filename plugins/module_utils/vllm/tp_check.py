@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,10 +37,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import (
     parallel_signals,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import (
-    ContainerFacts,
-    read_container,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts, read_container
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
@@ -109,11 +107,8 @@ class NodeReader:
 
     def gpus(self) -> list[dict[str, t.Any]]:
         """Return the devices and their processes; raise ``GpuUnavailable``."""
-        reader = open_reader()
-        try:
+        with contextlib.closing(open_reader()) as reader:
             return reader.devices(("processes",))
-        finally:
-            reader.close()
 
     def is_local(self, host: str) -> bool:
         """Return whether ``host`` is an address of this node, which is what a socket can bind to."""
@@ -138,17 +133,13 @@ def observe(target: CheckTarget, node: NodeReader) -> Observations:
     :raises ValueError: if the log or container does not exist.
     """
     container = _container(target, node)
-    engine = _engine(target, node)
-    server = _server(target, node)
     remote = _remote_reason(target, node)
-    process = Reading[ServerProcess](reason=remote) if remote else _process(target, node, container.value)
-    gpus = Reading[t.Any](reason=remote) if remote else _gpus(node)
     observed = Observations(
-        server=server,
-        engine=engine,
-        process=process,
+        engine=_engine(target, node),
+        server=_server(target, node),
+        process=Reading(reason=remote) if remote else _process(target, node, container.value),
         container=container,
-        gpus=gpus,
+        gpus=Reading(reason=remote) if remote else _gpus(node),
         shape=Reading(),
         expected_gpu_count=target.expected_gpu_count,
     )
@@ -159,6 +150,7 @@ def describe(observed: Observations) -> dict[str, t.Any]:
     """Return the module's result for these facts, with secrets masked. Pure."""
     agreement = parallel_signals.compare(observed)
     layout, engine, server = agreement.layout, observed.engine.value, observed.server.value
+    container, environment = observed.container.value, observed.environment
     fingerprint_version = parallel_signals.parse_fingerprint((server and server.fingerprint) or "")[0]
     return {
         "tensor_parallel_size": layout.tensor,
@@ -166,14 +158,14 @@ def describe(observed: Observations) -> dict[str, t.Any]:
         "data_parallel_size": layout.data,
         "world_size": layout.world_size,
         "vllm_version": (server and server.version) or fingerprint_version or (engine and engine.vllm_version),
-        "signals": [signal.as_dict() for signal in agreement.signals],
+        "signals": [asdict(signal) for signal in agreement.signals],
         "agreement": agreement.counts,
         "gpu_count": observed.gpu_count,
         "gpus": parallel_signals.own_gpus(observed) or None,
         "model": _model(observed),
-        "arguments": _arguments(observed),
-        "environment": _environment(observed),
-        "container": _shared_memory(observed.container.value),
+        "arguments": observed.arguments,
+        "environment": None if environment is None else engine_args.mask_environment(environment.items()),
+        "container": container and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size},
         "server": {
             "base_url": server and server.base_url,
             "answers": None if server is None else server.failure is None,
@@ -199,9 +191,9 @@ def _remote_reason(target: CheckTarget, node: NodeReader) -> str | None:
     if target.base_url is None or target.container is not None:
         return None
     host = urlsplit(target.base_url).hostname or ""
-    return (
-        None if node.is_local(host) else f"{host} is another host; run the module there to see its processes and GPUs"
-    )
+    if node.is_local(host):
+        return None
+    return f"{host} is another host; run the module there to see its processes and GPUs"
 
 
 def _server(target: CheckTarget, node: NodeReader) -> Reading[ServerFacts]:
@@ -275,10 +267,10 @@ def _shape(observed: Observations) -> Reading[ModelShape]:
 
 def _config_paths(observed: Observations) -> Iterator[Path]:
     process, container = observed.process.value, observed.container.value
-    environment: Mapping[str, str] = (process and process.environment) or (container and container.environment) or {}
+    environment = observed.environment or {}
     if container is not None:
         environment = {"HOME": "/root", **environment}  # vLLM's images run as root, and inspect omits HOME
-    revision = (_arguments(observed) or {}).get("revision")
+    revision = (observed.arguments or {}).get("revision")
     for model in _model_names(observed):
         for view in _views(process, container):
             yield from model_fit.config_paths(model, environment, revision if isinstance(revision, str) else None, view)
@@ -297,11 +289,7 @@ def _views(process: ServerProcess | None, container: ContainerFacts | None) -> I
 def _model_names(observed: Observations) -> Iterable[str]:
     """Return the names of the loaded model, as directory or hub id, without duplicates."""
     server, engine = observed.server.value, observed.engine.value
-    names = (
-        server and server.model.get("root"),
-        (_arguments(observed) or {}).get("model"),
-        engine and engine.model,
-    )
+    names = (server and server.model.get("root"), (observed.arguments or {}).get("model"), engine and engine.model)
     return dict.fromkeys(name for name in names if isinstance(name, str) and name)
 
 
@@ -314,27 +302,5 @@ def _model(observed: Observations) -> dict[str, t.Any]:
         "id": entry.get("id"),
         "root": names[0] if names else None,
         "max_model_len": entry.get("max_model_len") or (engine and engine.max_model_len),
-        **shape.as_dict(),
+        **asdict(shape),
     }
-
-
-def _arguments(observed: Observations) -> dict[str, t.Any] | None:
-    """Return vLLM's masked options from the process, the container or the log, in this order."""
-    if observed.process.value is not None:
-        return observed.process.value.arguments
-    if observed.container.value is not None and observed.container.value.arguments is not None:
-        return observed.container.value.arguments
-    if observed.engine.value is not None and observed.engine.value.arguments:
-        return observed.engine.value.arguments
-    return None
-
-
-def _shared_memory(container: ContainerFacts | None) -> dict[str, t.Any] | None:
-    return None if container is None else {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size}
-
-
-def _environment(observed: Observations) -> dict[str, str] | None:
-    for facts in (observed.process.value, observed.container.value):
-        if facts is not None and facts.environment is not None:
-            return engine_args.mask_environment(facts.environment.items())
-    return None

@@ -216,13 +216,3 @@ def test_compare_majority_decides_and_dissent_is_named() -> None:
     agreement = parallel_signals.compare(observed)
     assert agreement.layout.tensor == 4
     assert agreement.counts == {"agreeing": 3, "obtained": 4, "dissenting": ["engine_log"]}
-
-
-def test_signal_as_dict_is_plain() -> None:
-    assert Signal("metrics", 4, "label").as_dict() == {
-        "name": "metrics",
-        "value": 4,
-        "source": "label",
-        "reason": None,
-        "measures": "tensor_parallel_size",
-    }
