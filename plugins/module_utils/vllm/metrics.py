@@ -28,7 +28,10 @@ Labels = dict[str, str]
 
 
 class MetricSet:
-    """The samples of one scrape. A current name also finds the metric under its names in older releases."""
+    """The samples in one response of ``/metrics``.
+
+    A metric that vLLM renamed is found by its current name even if the server uses an older name.
+    """
 
     def __init__(self, samples: dict[str, list[tuple[Labels, float]]]) -> None:
         self._samples = samples
@@ -37,25 +40,18 @@ class MetricSet:
         """Return the names that the server wrote, sorted."""
         return sorted(self._samples)
 
-    def samples(self, name: str, **labels: str) -> list[tuple[Labels, float]]:
-        """Return the samples of ``name`` with all of ``labels``; with data parallelism there is one per engine."""
-        for candidate in (name, *RENAMED.get(name, ())):
-            if candidate in self._samples:
-                return [item for item in self._samples[candidate] if labels.items() <= item[0].items()]
-        return []
-
-    def value(self, name: str, **labels: str) -> float | None:
-        """Return the first sample of ``name`` with ``labels``, or None if there is none."""
-        return next((value for _labels, value in self.samples(name, **labels)), None)
-
-    def sum(self, name: str, **labels: str) -> float | None:
-        """Return the sum of all samples of ``name`` with ``labels``, or None if there are none."""
-        values = [value for _labels, value in self.samples(name, **labels)]
+    def sum(self, name: str) -> float | None:
+        """Return the sum of the samples of ``name``, of which each engine writes one, or None if there are none."""
+        values = [value for _labels, value in self._samples_of(name)]
         return math.fsum(values) if values else None
 
     def labels(self, name: str) -> list[Labels]:
         """Return the labels of every sample of ``name``; the content of an ``_info`` metric is in its labels."""
-        return [dict(labels) for labels, _value in self.samples(name)]
+        return [labels for labels, _value in self._samples_of(name)]
+
+    def _samples_of(self, name: str) -> list[tuple[Labels, float]]:
+        names = (name, *RENAMED.get(name, ()))
+        return next((self._samples[candidate] for candidate in names if candidate in self._samples), [])
 
 
 def parse(text: str) -> MetricSet:
