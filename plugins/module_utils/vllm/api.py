@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Client for the control requests of a vLLM server: one method per path, one exception for all failures.
+"""Send control requests to a vLLM server: one method per path, one exception for all failures.
 
 Paths and responses are those of the OpenAI-compatible server (``vllm serve``) of vLLM 0.6 and newer.
 """
@@ -23,49 +23,35 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 
 try:
     import requests
-except ImportError:  # logs and processes can be read without it
+except ImportError:  # modules that use this file can also read logs and processes, which needs no requests
     HAS_REQUESTS = False
 else:
     HAS_REQUESTS = True
 
 #: Largest response that is read, in bytes; /metrics of a server with many engines is much smaller.
 MAX_BODY: t.Final = 32 * 1024 * 1024
-#: Seconds that a request may take beyond its timeout, so that the socket's more specific error is reported first.
+#: Seconds that a request may take longer than its timeout, so that the more specific error of its socket is reported.
 GRACE: t.Final = 0.25
-#: Longest error message of a server that is passed on, in characters.
+#: Maximum length of the error message of a server that a failure contains, in characters.
 MAX_DETAIL: t.Final = 300
 
 #: Reasons after which further requests would only time out again, because no server answers at this address.
 UNANSWERED: t.Final[frozenset[str]] = frozenset(
-    {
-        "connection_refused",
-        "name_not_resolved",
-        "unreachable",
-        "connect_timeout",
-        "tls",
-        "first_byte_timeout",
-        "stream_timeout",
-    }
+    "connection_refused name_not_resolved unreachable connect_timeout tls first_byte_timeout stream_timeout".split()
 )
 
 _STATUS_REASONS: t.Final[dict[int, str]] = {
-    401: "unauthorized",
-    403: "unauthorized",
+    **dict.fromkeys((401, 403), "unauthorized"),
     404: "not_found",
     429: "rate_limited",
-    502: "unavailable",
-    503: "unavailable",
-    504: "unavailable",
+    **dict.fromkeys((502, 503, 504), "unavailable"),
 }
 
-#: requests' and urllib3's own classes, by name so that neither has to be importable here.
+#: Names of exception classes of requests, urllib3 and http.client; by name, so that no library needs to be imported.
 _LIBRARY_REASONS: t.Final[dict[str, str]] = {
-    "ConnectTimeout": "connect_timeout",
-    "ConnectTimeoutError": "connect_timeout",
-    "ReadTimeout": "first_byte_timeout",
-    "ReadTimeoutError": "first_byte_timeout",
-    "ChunkedEncodingError": "closed_early",
-    "IncompleteRead": "closed_early",
+    **dict.fromkeys(("ConnectTimeout", "ConnectTimeoutError"), "connect_timeout"),
+    **dict.fromkeys(("ReadTimeout", "ReadTimeoutError"), "first_byte_timeout"),
+    **dict.fromkeys(("ChunkedEncodingError", "IncompleteRead"), "closed_early"),
     "ContentDecodingError": "not_vllm",
 }
 
@@ -75,35 +61,17 @@ _SYSTEM_REASONS: t.Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ConnectionRefusedError, "connection_refused"),
     (ConnectionError, "connection_reset"),
     (EOFError, "closed_early"),
-    (http.client.IncompleteRead, "closed_early"),
     (http.client.HTTPException, "not_vllm"),
     (TimeoutError, "first_byte_timeout"),
     (ValueError, "not_vllm"),
 )
 
-_ERRNO_REASONS: t.Final[dict[int, str]] = {
-    errno.EHOSTUNREACH: "unreachable",
-    errno.ENETUNREACH: "unreachable",
-    errno.ENETDOWN: "unreachable",
-    errno.EADDRNOTAVAIL: "unreachable",
-    errno.EACCES: "unreachable",
-    errno.EPERM: "unreachable",
-    errno.ETIMEDOUT: "connect_timeout",
-    errno.ECONNREFUSED: "connection_refused",
-}
-
+#: Error numbers of the operating system that have no exception class in ``_SYSTEM_REASONS``.
+_UNREACHABLE: t.Final = frozenset(
+    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
+)
 
 T = t.TypeVar("T")
-
-
-class Response(t.Protocol):
-    """The part of ``requests.Response`` that ``classify`` reads."""
-
-    @property
-    def status_code(self) -> int: ...
-
-    @property
-    def content(self) -> bytes: ...
 
 
 def normalise_base_url(url: str) -> str:
@@ -132,7 +100,7 @@ def message_of(body: bytes | str) -> str:
     try:
         document = json.loads(text)
     except ValueError:
-        # The first line of a web page is not useful as a message.
+        # A web page is not useful as a message.
         return "" if text.lstrip().startswith("<") else shorten(text)
     if not isinstance(document, dict):
         return shorten(text)
@@ -162,15 +130,13 @@ def from_status(status: int, body: bytes | str = b"") -> RequestFailed:
     return RequestFailed(reason, f"HTTP {status}: {message}" if message else f"HTTP {status}", status)
 
 
-def classify(problem: BaseException | Response) -> RequestFailed:
-    """Return the failure for an exception of the client library or a response of the server.
+def classify(problem: BaseException) -> RequestFailed:
+    """Return the failure for an exception of the client library.
 
     Handles the exceptions of ``requests``, ``urllib3``, ``socket``, ``ssl``, ``http.client``, ``asyncio`` and ``json``.
     """
     if isinstance(problem, RequestFailed):
         return problem
-    if not isinstance(problem, BaseException):
-        return from_status(problem.status_code, problem.content)
     chain = list(_chain(problem))
     for inner in chain:
         # By exact class: urllib3's NewConnectionError (refused, unknown host) is a subclass of ConnectTimeoutError.
@@ -181,8 +147,8 @@ def classify(problem: BaseException | Response) -> RequestFailed:
         for kind, reason in _SYSTEM_REASONS:
             if isinstance(inner, kind):
                 return RequestFailed(reason, _system_detail(inner))
-        if isinstance(inner, OSError) and inner.errno in _ERRNO_REASONS:
-            return RequestFailed(_ERRNO_REASONS[inner.errno], _system_detail(inner))
+        if isinstance(inner, OSError) and inner.errno in _UNREACHABLE:
+            return RequestFailed("unreachable", _system_detail(inner))
     return RequestFailed("connection_reset", type(problem).__name__)
 
 
@@ -255,25 +221,14 @@ class VllmApi:
         return [entry for entry in entries if isinstance(entry, dict)]
 
     def health(self) -> bool:
-        """Return whether the engine is up; False while it starts and after it died (HTTP 503)."""
-        try:
-            self._request("GET", "/health")
-        except RequestFailed as failure:
-            if failure.reason == "unavailable":
-                return False
-            raise
-        return True
+        """Return whether the engine is healthy; False while it starts and after it has ended (HTTP 503)."""
+        return self._get_unless("unavailable", "/health") is not None
 
     def metrics(self) -> metrics.MetricSet | None:
         """Return the Prometheus metrics, or None if the server has no ``/metrics``."""
+        body = self._get_unless("not_found", "/metrics")
         try:
-            body = self._request("GET", "/metrics")
-        except RequestFailed as failure:
-            if failure.reason == "not_found":
-                return None
-            raise
-        try:
-            return metrics.parse(body.decode("utf-8"))
+            return None if body is None else metrics.parse(body.decode("utf-8"))
         except ValueError as problem:
             raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format") from problem
 
@@ -288,6 +243,15 @@ class VllmApi:
         response = self._json("POST", "/v1/completions", body)
         _expect(response, "choices", list)
         return response
+
+    def _get_unless(self, reason: str, path: str) -> bytes | None:
+        """Return the body of a response, or None if the request fails with ``reason``."""
+        try:
+            return self._request("GET", path)
+        except RequestFailed as failure:
+            if failure.reason != reason:
+                raise
+        return None
 
     def _json(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         raw = self._request(method, path, body)

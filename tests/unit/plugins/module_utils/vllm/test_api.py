@@ -35,7 +35,7 @@ def test_api_reads_responses_of_a_real_server(version: str) -> None:
         assert client.version() == f"{version}.0"
         assert client.models()[0]["id"] == "tiny"
         assert client.health() is True
-        assert client.metrics().value("vllm:num_requests_running") == 0
+        assert client.metrics().sum("vllm:num_requests_running") == 0
         assert client.tokenize("import os", "tiny") == [75, 617, 904]
         answer = client.completion("tiny", "import os", 8, temperature=0)
     assert answer["system_fingerprint"].startswith(f"vllm-{version}.0-tp2-")
@@ -180,12 +180,8 @@ def test_classify_wrapped_exception_uses_the_cause() -> None:
         assert api.classify(outer).reason == "connection_refused"
 
 
-def test_classify_response_uses_the_status() -> None:
-    class Response:
-        status_code = 429
-        content = b'{"detail": "too many"}'
-
-    failure = api.classify(Response())
+def test_from_status_uses_the_message_of_the_response() -> None:
+    failure = api.from_status(429, b'{"detail": "too many"}')
     assert (failure.reason, failure.status, failure.detail) == ("rate_limited", 429, "HTTP 429: too many")
 
 
