@@ -73,18 +73,7 @@ class GpuUnavailable(Exception):
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        self.reason = reason
-        self.detail = detail
+        self.reason, self.detail = reason, detail
+        explanation = REASONS[reason]
+        self.summary, self.cause, self.remedy = explanation.summary, explanation.cause, explanation.remedy
         super().__init__(f"{self.summary}: {detail}" if detail else self.summary)
-
-    @property
-    def summary(self) -> str:
-        return REASONS[self.reason].summary
-
-    @property
-    def cause(self) -> str:
-        return REASONS[self.reason].cause
-
-    @property
-    def remedy(self) -> str:
-        return REASONS[self.reason].remedy

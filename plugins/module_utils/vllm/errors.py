@@ -117,17 +117,9 @@ class RequestFailed(Exception):
     """
 
     def __init__(self, reason: str, detail: str = "", status: int | None = None) -> None:
-        self.reason = reason
-        self.detail = detail
-        self.status = status
-        summary = REASONS[reason].summary
+        self.reason, self.detail, self.status = reason, detail, status
+        explanation = REASONS[reason]
+        self.cause, self.remedy = explanation.cause, explanation.remedy
         # The operating system's message is often the same as the summary.
-        super().__init__(f"{summary}: {detail}" if detail and detail.lower() != summary else summary)
-
-    @property
-    def cause(self) -> str:
-        return REASONS[self.reason].cause
-
-    @property
-    def remedy(self) -> str:
-        return REASONS[self.reason].remedy
+        is_repeated = detail.lower() in ("", explanation.summary)
+        super().__init__(explanation.summary if is_repeated else f"{explanation.summary}: {detail}")
