@@ -11,28 +11,26 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
 
-#: Argument specification. A module that requires ``base_url`` sets ``required`` here and in its documentation.
-SERVER_OPTIONS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "base_url": {"type": "str"},
-    "api_key": {"type": "str", "no_log": True},
-    "ca_path": {"type": "path"},
-    "validate_certs": {"type": "bool", "default": True},
-    "timeout": {"type": "float", "default": 10.0},
-}
-
 
 def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any]]:
-    """Return a copy of ``SERVER_OPTIONS`` to merge into a module's argument specification."""
-    options = {name: dict(option) for name, option in SERVER_OPTIONS.items()}
-    if base_url_required:
-        options["base_url"]["required"] = True
-    return options
+    """Return the options to merge into a module's argument specification.
+
+    A module that requires ``base_url`` must also state this in its documentation.
+    """
+    required = {"required": True} if base_url_required else {}
+    return {
+        "base_url": {"type": "str", **required},
+        "api_key": {"type": "str", "no_log": True},
+        "ca_path": {"type": "path"},
+        "validate_certs": {"type": "bool", "default": True},
+        "timeout": {"type": "float", "default": 10.0},
+    }
 
 
 def checked_base_url(
     base_url: str | None, api_key: str | None = None, ca_path: str | None = None, timeout: float = 1.0
 ) -> str | None:
-    """Check the values of ``SERVER_OPTIONS`` and return the normalised ``base_url``.
+    """Check the values of the options of ``server_options`` and return the normalised ``base_url``.
 
     :raises ValueError: for the first invalid value; the message never contains the API key.
     """
