@@ -156,14 +156,11 @@ class ProcessTable:
 
     def _family(self, pid: int) -> frozenset[int]:
         """Return ``pid`` and all its descendants."""
-        children: dict[int | None, list[int]] = {}
-        for candidate in self._pids():
-            children.setdefault(self._parent(candidate), []).append(candidate)
-        family, pending = {pid}, [pid]
-        while pending:
-            new = [child for child in children.get(pending.pop(), []) if child not in family]
-            family.update(new)
-            pending += new
+        parents = {candidate: self._parent(candidate) for candidate in self._pids()}
+        family, size = {pid}, 0
+        while len(family) > size:
+            size = len(family)
+            family.update(child for child, parent in parents.items() if parent in family)
         return frozenset(family)
 
     def _topmost(self, pids: Iterable[int]) -> int:
