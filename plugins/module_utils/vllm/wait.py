@@ -9,6 +9,7 @@ import json
 import time
 import typing as t
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
@@ -101,12 +102,8 @@ def timed_out(status: Status, container: str, timeout: float, commands: Commands
 
 def _failure(lines: list[str], state: Mapping[str, t.Any]) -> Status:
     """Return ``cause`` and ``log_tail`` of a server that has exited."""
-    cause = startup.root_cause(lines)
-    if cause is None:
-        cause = startup.Cause(state.get("Error") or f"no log; exit status {state.get('ExitCode')}")
+    no_log = state.get("Error") or f"no log; exit status {state.get('ExitCode')}"
+    cause = startup.root_cause(lines) or startup.Cause(no_log)
     if state.get("OOMKilled"):
-        cause = startup.Cause(cause.line, "killed by the kernel: the container ran out of host memory", cause.remedy)
-    return {
-        "cause": {"line": cause.line, "summary": cause.summary, "remedy": cause.remedy},
-        "log_tail": lines[-TAIL_LINES:],
-    }
+        cause = replace(cause, summary="killed by the kernel: the container ran out of host memory")
+    return {"cause": asdict(cause), "log_tail": lines[-TAIL_LINES:]}
