@@ -92,8 +92,5 @@ def _from_shell(script: Sequence[str]) -> dict[str, t.Any] | None:
         words = shlex.split(script[0]) if script else []
     except ValueError:
         return None
-    for start in range(len(words)):
-        parsed = engine_args.parse(words[start:])
-        if parsed is not None:
-            return parsed
-    return None
+    parsed = (engine_args.parse(words[start:]) for start in range(len(words)))
+    return next((options for options in parsed if options is not None), None)

@@ -111,7 +111,10 @@ def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
             name, equals, inline = attached[1], "=", attached[2]
         key, flag_value = _key(name)
         values = [inline] if equals else _pop_values(rest, key)
-        options[key] = _value(key, values, flag_value)
+        if values and key not in LISTS:
+            options[key] = _typed(values[0])
+        else:
+            options[key] = values or flag_value
     return mask(options)
 
 
@@ -128,9 +131,7 @@ def _key(name: str) -> tuple[str, bool]:
     if not name.startswith("--") and text in SHORT:
         return SHORT[text], True
     key = text.replace("-", "_")
-    if key.startswith("no_"):
-        return key[3:], False
-    return key, True
+    return key.removeprefix("no_"), not key.startswith("no_")
 
 
 def _pop_values(rest: list[str], key: str) -> list[str]:
@@ -140,14 +141,6 @@ def _pop_values(rest: list[str], key: str) -> list[str]:
     while rest and (limit is None or len(values) < limit) and not _OPTION.match(rest[0]):
         values.append(rest.pop(0))
     return values
-
-
-def _value(key: str, values: list[str], flag_value: bool) -> Value:
-    if not values:
-        return flag_value
-    if key in LISTS:
-        return list(values)
-    return _typed(values[0])
 
 
 def _typed(text: str) -> Value:
