@@ -84,6 +84,15 @@ P2P_READ, P2P_WRITE = 0, 1
 LINKS_MAX = 36
 LINK_TO_SWITCH = 2
 
+#: Fact of the PCIe link -> NVML function.
+PCIE: t.Final[dict[str, str]] = {
+    "generation": "nvmlDeviceGetCurrPcieLinkGeneration",
+    "generation_max": "nvmlDeviceGetMaxPcieLinkGeneration",
+    "width": "nvmlDeviceGetCurrPcieLinkWidth",
+    "width_max": "nvmlDeviceGetMaxPcieLinkWidth",
+    "replay_counter": "nvmlDeviceGetPcieReplayCounter",
+}
+
 #: NVML error code -> reason why no GPU can be read.
 INIT_REASONS: t.Final[dict[int, str]] = {
     4: "no_permission",
@@ -201,7 +210,7 @@ class NvmlReader:
             if "health" in subsets:
                 device.update(self._health(handle))
             if "pcie" in subsets:
-                device["pcie"] = self._pcie(handle)
+                device["pcie"] = {name: self._call(function, handle) for name, function in PCIE.items()}
             if "processes" in subsets:
                 device["processes"] = self._processes(handle)
         except _DeviceLost as error:
@@ -214,10 +223,7 @@ class NvmlReader:
             handle = self._handle(index)
             device.update(self._state(handle))
             device["throttle_reasons"] = self._throttle_reasons(handle)
-            device["pcie"] = {
-                "generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration", handle),
-                "width": self._call("nvmlDeviceGetCurrPcieLinkWidth", handle),
-            }
+            device["pcie"] = {name: self._call(PCIE[name], handle) for name in ("generation", "width")}
         except _DeviceLost:
             pass  # The values that were not read yet stay None; the facts report that the GPU does not answer.
         return sample_of(device)
@@ -259,15 +265,6 @@ class NvmlReader:
             "temperature": call("nvmlDeviceGetTemperature", handle, TEMPERATURE_GPU),
             "power_draw": _watts(call("nvmlDeviceGetPowerUsage", handle)),
             "clocks": {name: call("nvmlDeviceGetClockInfo", handle, clock) for name, clock in CLOCKS.items()},
-        }
-
-    def _pcie(self, handle: t.Any) -> Device:
-        return {
-            "generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration", handle),
-            "generation_max": self._call("nvmlDeviceGetMaxPcieLinkGeneration", handle),
-            "width": self._call("nvmlDeviceGetCurrPcieLinkWidth", handle),
-            "width_max": self._call("nvmlDeviceGetMaxPcieLinkWidth", handle),
-            "replay_counter": self._call("nvmlDeviceGetPcieReplayCounter", handle),
         }
 
     def _health(self, handle: t.Any) -> Device:
