@@ -9,7 +9,7 @@ import json
 import time
 import typing as t
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
@@ -32,40 +32,33 @@ class MissingContainer(ValueError):
     """A container that does not exist, or a Docker Engine that does not respond."""
 
 
+@dataclass(frozen=True)
 class ContainerStart:
-    """The start of one container and its API. Tests replace ``commands``, ``healthy`` and the clock."""
+    """The start of one container. ``healthy`` returns whether its API reports itself as healthy."""
 
-    def __init__(
-        self,
-        container: str,
-        healthy: Callable[[], bool],
-        commands: Commands,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.container = container
-        self._healthy = healthy
-        self._commands = commands
-        self._clock = clock
-        self._sleep = sleep
+    container: str
+    healthy: Callable[[], bool]
+    commands: Commands
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def status(self) -> Status:
         """Return ``state``, ``stage``, ``detail``, and for a dead server ``cause``, ``exit_code`` and ``log_tail``.
 
         :raises MissingContainer: if Docker does not know the container or does not respond.
         """
-        code, output = self._commands.run(["docker", "container", "inspect", self.container])
+        code, output = self.commands.run(["docker", "container", "inspect", self.container])
         if code:
             reason = output.splitlines()[-1] if output else "no response"
             raise MissingContainer(f"no container {self.container!r}: {reason}")
         document = json.loads(output)[0]
         state = document["State"]
         down = bool(state.get("Restarting")) or not state.get("Running")
-        serving = not down and self._healthy()
+        serving = not down and self.healthy()
         # If Docker restarted a container that is not serving, its settings made it exit.
         exited = down or (not serving and bool(document.get("RestartCount")))
         since = [] if exited else ["--since", state["StartedAt"]]
-        _code, log = self._commands.run(["docker", "logs", "--tail", str(MAX_LINES), *since, self.container])
+        _code, log = self.commands.run(["docker", "logs", "--tail", str(MAX_LINES), *since, self.container])
         lines = log.splitlines()
         stage, detail = startup.stage_of(lines)
         status: Status = {"state": STARTING, "stage": stage, "detail": detail}
@@ -77,13 +70,13 @@ class ContainerStart:
 
     def wait(self, seconds: float, known_stage: str | None = None) -> Status:
         """Return the status once the server is ready or dead, leaves ``known_stage``, or after ``seconds``."""
-        end = self._clock() + seconds
+        end = self.clock() + seconds
         while True:
             status = self.status()
             advanced = known_stage is not None and status["stage"] != known_stage
-            if status["state"] != STARTING or advanced or self._clock() + POLL_INTERVAL > end:
+            if status["state"] != STARTING or advanced or self.clock() + POLL_INTERVAL > end:
                 return status
-            self._sleep(POLL_INTERVAL)
+            self.sleep(POLL_INTERVAL)
 
 
 def label(status: Mapping[str, t.Any]) -> str:
