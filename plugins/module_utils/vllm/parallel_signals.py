@@ -9,6 +9,7 @@ uses on this node (TP x PP x local DP).
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 from collections import Counter
@@ -117,7 +118,7 @@ class Layout:
             return None
         if self.local_data is not None:
             return self.engine_ranks * self.local_data
-        return -(-self.engine_ranks * (self.data or 1) // self.nodes)
+        return math.ceil(self.engine_ranks * (self.data or 1) / self.nodes)
 
     def expected(self, measures: Measures) -> int | None:
         """Return the value that a signal with this measure should have."""
@@ -202,16 +203,12 @@ def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
     options = ("pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local", "nnodes")
     pipeline, data, local_data, nodes = (first_integer(source.get(name) for source in sources) for name in options)
     layout = Layout(tensor, pipeline, data, local_data or None, nodes or 1)
-    if layout.nodes == 1 and _is_spread_by_ray(sources, layout, observed.gpu_count):
-        return replace(layout, nodes=-(-(layout.world_size or 1) // (observed.gpu_count or 1)))
+    uses_ray = any(source.get("distributed_executor_backend") == "ray" for source in sources)
+    ranks, gpus = layout.world_size or 0, observed.gpu_count
+    if uses_ray and gpus and ranks > gpus and layout.nodes == 1 and layout.local_data is None:
+        # Ray may run the ranks that exceed this node's GPUs on other nodes, whose number is not stated.
+        return replace(layout, nodes=math.ceil(ranks / gpus))
     return layout
-
-
-def _is_spread_by_ray(sources: Iterable[Mapping[str, t.Any]], layout: Layout, gpus: int | None) -> bool:
-    """Return whether Ray runs more ranks than this node has GPUs, so that the rest is on unknown nodes."""
-    if not gpus or layout.local_data is not None or (layout.world_size or 0) <= gpus:
-        return False
-    return any(source.get("distributed_executor_backend") == "ray" for source in sources)
 
 
 def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
