@@ -64,7 +64,10 @@ def size(observed: Observations, agreement: SignalAgreement) -> Finding:
             cause = "The node is shared, for example by two vLLM servers."
             remedy = f"If this is intended, set expected_gpu_count: {layout.gpus}; otherwise stop the other processes."
             return warned(SIZE, summary, cause=cause, remedy=remedy, **details)
-        return failed(SIZE, summary, cause=_cause(observed), remedy=_remedy(observed, layout, count), **details)
+        remedy = _options(observed, layout, count)
+        if _limiting_variable(observed) is not None:
+            remedy += f", and let vLLM see all {count} GPUs (CUDA_VISIBLE_DEVICES, or --gpus of the container)"
+        return failed(SIZE, summary, cause=_cause(observed), remedy=f"{remedy}; then restart vLLM.", **details)
     if layout.gpus > count:
         cause = f"{text} needs {layout.gpus} GPUs and the node has {count}."
         remedy = f"Restore the missing GPUs, or s{_options(observed, layout, count)[1:]}."
@@ -173,10 +176,9 @@ def _reason_unknown(observed: Observations) -> str:
 def _options(observed: Observations, layout: Layout, gpus: int) -> str:
     """Return the options with which this model uses all ``gpus`` GPUs."""
     shape = observed.shape.value or ModelShape()
-    pipeline = layout.pipeline or 1
+    pipeline, replicas = layout.pipeline or 1, layout.data or 1
     keep_pipeline = gpus % pipeline == 0
     gpus_per_stage = gpus // pipeline if keep_pipeline else gpus
-    replicas = layout.data or 1
     if gpus_per_stage % replicas == 0 and model_fit.fits(shape, gpus_per_stage // replicas):
         tensor, data = gpus_per_stage // replicas, replicas
     else:
@@ -186,15 +188,7 @@ def _options(observed: Observations, layout: Layout, gpus: int) -> str:
         text += " and --pipeline-parallel-size 1"
     if data > 1 or replicas > 1:
         text += f" and --data-parallel-size {data}"
-    heads = f" ({_heads(shape)} allow it)" if shape.attention_heads else ""
-    return text + heads
-
-
-def _remedy(observed: Observations, layout: Layout, gpus: int) -> str:
-    text = _options(observed, layout, gpus)
-    if _limiting_variable(observed) is not None:
-        text += f", and let vLLM see all {gpus} GPUs (CUDA_VISIBLE_DEVICES, or --gpus of the container)"
-    return f"{text}; then restart vLLM."
+    return f"{text} ({_heads(shape)} allow it)" if shape.attention_heads else text
 
 
 def _cause(observed: Observations) -> str:
@@ -216,9 +210,8 @@ def _cause(observed: Observations) -> str:
 def _limiting_variable(observed: Observations) -> str | None:
     """Return ``NAME=value`` of the variable that hides some GPUs from the server, or None."""
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
-        value = (observed.environment or {}).get(name)
-        if value is None or value in ("all", "void") or observed.gpu_count is None:
-            continue
-        if len([item for item in value.split(",") if item.strip()]) < observed.gpu_count:
+        value = (observed.environment or {}).get(name, "all")
+        visible = sum(1 for item in value.split(",") if item.strip())
+        if value not in ("all", "void") and visible < (observed.gpu_count or 0):
             return f"{name}={value}"
     return None
