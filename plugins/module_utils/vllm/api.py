@@ -196,7 +196,8 @@ class VllmApi:
         self._session = requests.Session()
         # Ignore proxies and ~/.netrc: requests must reach this server directly and must not leak credentials.
         self._session.trust_env = False
-        self._session.verify = _authorities(ca_path) if validate_certs else False
+        # Trust the system's certificates instead of those that requests contains.
+        self._session.verify = validate_certs and (ca_path or ssl.get_default_verify_paths().cafile or True)
         if not validate_certs:
             warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # as the user chose
         if api_key:
@@ -206,9 +207,6 @@ class VllmApi:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._session.close()
 
     def version(self) -> str:
@@ -315,11 +313,6 @@ class VllmApi:
         if not self._api_key or self._api_key not in failure.detail:
             return failure
         return RequestFailed(failure.reason, failure.detail.replace(self._api_key, "***"), failure.status)
-
-
-def _authorities(ca_path: str | None) -> str | bool:
-    """Return the certificate file to trust: ``ca_path`` or the system's, instead of the bundle of requests."""
-    return ca_path or ssl.get_default_verify_paths().cafile or True
 
 
 def _expect(document: dict[str, t.Any], key: str, kind: type[T]) -> T:

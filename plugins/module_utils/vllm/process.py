@@ -94,7 +94,8 @@ class ProcessTable:
         by_option = [pid for pid, options in servers.items() if options.get("port", DEFAULT_PORT) == port]
         if by_option:
             return self._describe(self._topmost(by_option), "--port")
-        roots = {self._topmost(self._server_ancestry(pid, servers)) for pid in servers}
+        # One command may fork several API processes; only the topmost of them is a server of its own.
+        roots = {[pid, *(ancestor for ancestor in self._ancestors(pid) if ancestor in servers)][-1] for pid in servers}
         if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in self._listeners(port)):
             return self._describe(roots.pop(), "only vLLM server behind a published port")
         if roots:
@@ -168,10 +169,6 @@ class ProcessTable:
         candidates = sorted(pids)
         others = set(candidates)
         return next((pid for pid in candidates if not others.intersection(self._ancestors(pid))), candidates[0])
-
-    def _server_ancestry(self, pid: int, servers: t.Container[int]) -> list[int]:
-        """Return ``pid`` and its ancestors that are servers too: API processes forked by one command."""
-        return [pid, *(ancestor for ancestor in self._ancestors(pid) if ancestor in servers)]
 
     def _ancestors(self, pid: int) -> list[int]:
         ancestors: list[int] = []

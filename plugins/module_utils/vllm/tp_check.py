@@ -82,11 +82,6 @@ class NodeReader:
 
     commands = Commands()
 
-    def api(self, target: CheckTarget) -> VllmApi:
-        return VllmApi(
-            t.cast(str, target.base_url), target.api_key, target.timeout, target.ca_path, target.validate_certs
-        )
-
     def processes(self) -> ProcessTable:
         return ProcessTable()
 
@@ -136,7 +131,7 @@ def observe(target: CheckTarget, node: NodeReader) -> Observations:
     remote = _remote_reason(target, node)
     observed = Observations(
         engine=_engine(target, node),
-        server=_server(target, node),
+        server=_server(target),
         process=Reading(reason=remote) if remote else _process(target, node, container.value),
         container=container,
         gpus=Reading(reason=remote) if remote else _gpus(node),
@@ -196,10 +191,10 @@ def _remote_reason(target: CheckTarget, node: NodeReader) -> str | None:
     return f"{host} is another host; run the module there to see its processes and GPUs"
 
 
-def _server(target: CheckTarget, node: NodeReader) -> Reading[ServerFacts]:
+def _server(target: CheckTarget) -> Reading[ServerFacts]:
     if target.base_url is None:
         return Reading(reason=NOT_SET.format("base_url"))
-    with node.api(target) as api:
+    with VllmApi(target.base_url, target.api_key, target.timeout, target.ca_path, target.validate_certs) as api:
         return Reading(read_server(api, target.request_completion), source=target.base_url)
 
 
