@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import socket
 import typing as t
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,22 +22,13 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.container_engine imp
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import open_reader
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs import sources
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import (
-    FACT_MARKERS,
-    EngineFacts,
-    engine_facts,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs import engine_facts, sources
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogFilter, gnu_grep
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import (
-    engine_args,
-    model_fit,
-    parallel_findings,
-    parallel_signals,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_findings, parallel_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts, read_container
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.engine_args import mask_environment
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
@@ -49,8 +40,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts, read_server
 
 #: A line about the engine contains one of these: a fact, or a worker label with a rank.
-REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (*FACT_MARKERS, "Worker_TP", "VllmWorker")
+REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (*engine_facts.FACT_MARKERS, "Worker_TP", "VllmWorker")
 NOT_SET: t.Final = "{} is not set"
+
+T = t.TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,7 +127,7 @@ def observe(target: CheckTarget, node: NodeReader) -> Observations:
         server=_server(target),
         process=Reading(reason=remote) if remote else _process(target, node, container.value),
         container=container,
-        gpus=Reading(reason=remote) if remote else _gpus(node),
+        gpus=Reading(reason=remote) if remote else _read("NVIDIA driver", node.gpus),
         shape=Reading(),
         expected_gpu_count=target.expected_gpu_count,
     )
@@ -159,7 +152,7 @@ def describe(observed: Observations) -> dict[str, t.Any]:
         "gpus": parallel_signals.own_gpus(observed) or None,
         "model": _model(observed),
         "arguments": observed.arguments,
-        "environment": None if environment is None else engine_args.mask_environment(environment.items()),
+        "environment": None if environment is None else mask_environment(environment.items()),
         "container": container and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size},
         "server": {
             "base_url": server and server.base_url,
@@ -198,7 +191,7 @@ def _server(target: CheckTarget) -> Reading[ServerFacts]:
         return Reading(read_server(api, target.request_completion), source=target.base_url)
 
 
-def _engine(target: CheckTarget, node: NodeReader) -> Reading[EngineFacts]:
+def _engine(target: CheckTarget, node: NodeReader) -> Reading[engine_facts.EngineFacts]:
     """Read the facts from the log file, or else from the container's log."""
     if target.log_path is not None:
         source, lines = target.log_path, node.file_lines(target.log_path)
@@ -206,23 +199,17 @@ def _engine(target: CheckTarget, node: NodeReader) -> Reading[EngineFacts]:
         source, lines = f"the log of container {target.container}", node.container_lines(target.container)
     else:
         return Reading(reason=NOT_SET.format("log_path or container"))
-    try:
-        facts = engine_facts(lines)
-    except LogUnavailable as problem:
-        return Reading(reason=str(problem), source=source)
-    if facts == EngineFacts():
+    reading = _read(source, lambda: engine_facts.engine_facts(lines))
+    if reading.value == engine_facts.EngineFacts():
         return Reading(reason=f"{source} contains no lines of a vLLM start", source=source)
-    return Reading(facts, source=source)
+    return reading
 
 
 def _container(target: CheckTarget, node: NodeReader) -> Reading[ContainerFacts]:
-    if target.container is None:
+    name = target.container
+    if name is None:
         return Reading(reason=NOT_SET.format("container"))
-    source = f"container {target.container}"
-    try:
-        return Reading(read_container(target.container, node.commands), source=source)
-    except ContainerUnavailable as problem:
-        return Reading(reason=str(problem), source=source)
+    return _read(f"container {name}", lambda: read_container(name, node.commands))
 
 
 def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | None) -> Reading[ServerProcess]:
@@ -242,11 +229,12 @@ def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | 
     return Reading(process, source=f"process {process.pid} (found by {process.found_by})")
 
 
-def _gpus(node: NodeReader) -> Reading[list[dict[str, t.Any]]]:
+def _read(source: str, read: Callable[[], T]) -> Reading[T]:
+    """Return the fact that ``read`` obtains from ``source``, or the reason why it is unavailable."""
     try:
-        return Reading(node.gpus(), source="NVIDIA driver")
-    except GpuUnavailable as problem:
-        return Reading(reason=str(problem))
+        return Reading(read(), source=source)
+    except (ContainerUnavailable, GpuUnavailable, LogUnavailable) as problem:
+        return Reading(reason=str(problem), source=source)
 
 
 def _shape(observed: Observations) -> Reading[ModelShape]:
