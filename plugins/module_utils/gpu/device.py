@@ -28,12 +28,7 @@ SUBSETS: t.Final[tuple[str, ...]] = ("health", "pcie", "processes", "topology")
 #: Utilisation in percent from which a GPU is under load. At a lower one the driver may lower clocks and PCIe speed.
 LOADED: t.Final[int] = 10
 
-ECC_COUNTERS: t.Final[tuple[str, ...]] = (
-    "corrected_volatile",
-    "uncorrected_volatile",
-    "corrected_aggregate",
-    "uncorrected_aggregate",
-)
+ECC_COUNTERS: t.Final = ("corrected_volatile", "uncorrected_volatile", "corrected_aggregate", "uncorrected_aggregate")
 
 #: Facts of a GPU that are one value each, in addition to ``index``.
 _VALUES: t.Final = """

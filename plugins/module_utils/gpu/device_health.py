@@ -221,9 +221,8 @@ def temperature(devices: Sequence[Device]) -> Finding:
         return DeviceVerdict(Status.PASS, f"{now} °C")
 
     temperatures = [device["temperature"] for device in devices if device["temperature"] is not None]
-    slowdowns = [
-        d["temperature_limits"]["slowdown"] for d in devices if d["temperature_limits"]["slowdown"] is not None
-    ]
+    limits = [device["temperature_limits"]["slowdown"] for device in devices]
+    slowdowns = [limit for limit in limits if limit is not None]
     return _combine(
         "hardware.temperature",
         judge,

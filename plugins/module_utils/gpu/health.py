@@ -17,9 +17,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import De
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 
 # The rules apply these again to readings that were taken under load.
+GPU_COUNT: t.Final = "hardware.gpu_count"
+
 #: All checks of this area, in the order of the report.
 CHECKS: t.Final[tuple[str, ...]] = (
-    "hardware.gpu_count",
+    GPU_COUNT,
     "hardware.gpu_model",
     "hardware.driver",
     "hardware.topology",
@@ -81,16 +83,10 @@ def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> l
     if expected.count == 0 and not on_bus:
         count = gpu_count(0, expected, on_bus)
     elif expected.count and not tool_missing:
-        details = {
-            "expected": expected.count,
-            "measured": 0,
-            "unit": "GPUs",
-            "source": _source(expected),
-            **explanation,
-        }
-        count = failed("hardware.gpu_count", f"0 of {expected.count} GPUs usable: {reason.summary}", **details)
+        details = {"expected": expected.count, "measured": 0, "unit": "GPUs", "source": _source(expected)}
+        count = failed(GPU_COUNT, f"0 of {expected.count} GPUs usable: {reason.summary}", **details, **explanation)
     else:
-        count = not_tested("hardware.gpu_count", reason.summary, expected=expected.count, **explanation)
+        count = not_tested(GPU_COUNT, reason.summary, expected=expected.count, **explanation)
     answered = {count.check: count, "hardware.driver": verdict("hardware.driver", reason.summary, **explanation)}
     return [answered.get(check) or not_tested(check, reason.summary) for check in CHECKS]
 
@@ -111,7 +107,7 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
     }
     if expected.count is not None and count > expected.count:
         return warned(
-            "hardware.gpu_count",
+            GPU_COUNT,
             f"{count} GPUs, {expected.count} expected",
             cause="The node has more GPUs than the stated plan.",
             remedy="Correct instance_type or expected_count.",
@@ -120,17 +116,15 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
     promised = max(on_bus, count + lost, 1) if expected.count is None else max(on_bus, expected.count)
     if count < promised:
         return failed(
-            "hardware.gpu_count",
+            GPU_COUNT,
             f"{count} of {promised} GPUs" if on_bus or lost or expected.count else "the driver reports no GPU",
             cause=_missing_cause(promised - count, on_bus - count - lost, on_bus, lost),
             remedy=FAULTS["gpu_lost"].remedy,
             **details,
         )
     if expected.count is None:
-        return not_tested(
-            "hardware.gpu_count", f"{count} GPUs; no instance_type or expected_count to compare with", **details
-        )
-    return passed("hardware.gpu_count", f"{count} of {expected.count} GPUs", **details)
+        return not_tested(GPU_COUNT, f"{count} GPUs; no instance_type or expected_count to compare with", **details)
+    return passed(GPU_COUNT, f"{count} of {expected.count} GPUs", **details)
 
 
 def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
@@ -208,9 +202,8 @@ def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
     if not known:
         return not_tested(check, "the driver does not report how the GPUs are connected")
     tally = {kind: known.count(kind) for kind in sorted(set(known), key=_speed_rank)}
-    text = (
-        ", ".join(f"{kind} on {n} of {len(known)} pairs" for kind, n in tally.items()) if len(tally) > 1 else known[0]
-    )
+    counts = [f"{kind} on {n} of {len(known)} pairs" for kind, n in tally.items()]
+    text = ", ".join(counts) if len(counts) > 1 else known[0]
     details: dict[str, t.Any] = {"measured": text, "evidence": {"pairs": tally}, "source": "nvidia-smi topo -m"}
     if "SYS" in tally:
         return warned(

@@ -167,9 +167,8 @@ class NvmlReader:
             known = [state for state in states if state is not None]
             return topology.P2P_STATUS.get(max(known), "U") if known else None
 
-        return topology.as_topology(
-            topology.build_matrix(self._count, connection), topology.build_matrix(self._count, access)
-        )
+        matrix = topology.build_matrix(self._count, connection)
+        return topology.as_topology(matrix, topology.build_matrix(self._count, access))
 
     def _call(self, name: str, *args: t.Any) -> t.Any:
         """Call one NVML function and return its value, or None if driver, bindings or GPU do not support it.

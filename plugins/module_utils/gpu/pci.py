@@ -17,14 +17,11 @@ GPU_CLASSES: t.Final[tuple[str, ...]] = ("0x0300", "0x0302")
 def nvidia_gpus(root: str = "/sys/bus/pci/devices") -> list[str]:
     """Return the sorted bus IDs of the NVIDIA GPUs on the PCI bus; empty if the bus cannot be read."""
     try:
-        entries = sorted(pathlib.Path(root).iterdir())
+        devices = sorted(pathlib.Path(root).iterdir())
     except OSError:
         return []
-    return [
-        entry.name
-        for entry in entries
-        if _read(entry / "vendor") == NVIDIA and _read(entry / "class")[:6] in GPU_CLASSES
-    ]
+    of_nvidia = (device for device in devices if _read(device / "vendor") == NVIDIA)
+    return [device.name for device in of_nvidia if _read(device / "class")[:6] in GPU_CLASSES]
 
 
 def _read(path: pathlib.Path) -> str:

@@ -107,10 +107,8 @@ def message_of(body: bytes | str) -> str:
     error = document.get("error")
     if isinstance(error, dict):
         document = error
-    for value in (document.get("message"), error, document.get("detail")):
-        if isinstance(value, str):
-            return shorten(value)
-    return shorten(text)
+    messages = (document.get("message"), error, document.get("detail"))
+    return shorten(next((message for message in messages if isinstance(message, str)), text))
 
 
 def shorten(text: str) -> str:

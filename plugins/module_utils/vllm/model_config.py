@@ -10,13 +10,8 @@ import typing as t
 from collections.abc import Callable
 from pathlib import Path
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import (
-    ModelShape,
-    config_paths,
-    read_shape,
-    shape_of,
-)
 
 HUB: t.Final = "https://huggingface.co"
 
@@ -32,7 +27,7 @@ def find_shape(
     hub: str | None,
     token: str | None,
     fetch: Fetch,
-) -> tuple[ModelShape | None, str]:
+) -> tuple[model_fit.ModelShape | None, str]:
     """Return the shape with the file or URL it was read from, or None with the reason.
 
     :param model: a directory in the container, or an id of the hub.
@@ -43,8 +38,8 @@ def find_shape(
     if model.startswith("/"):
         mounts = tuple((parts[1], parts[0]) for parts in (volume.split(":") for volume in volumes) if len(parts) > 1)
         path = ContainerFacts("", mounts=mounts).on_host(model)
-        return read_shape([Path(path or model) / "config.json"])
-    shape, source = read_shape(config_paths(model, {"HF_HOME": cache}, revision))
+        return model_fit.read_shape([Path(path or model) / "config.json"])
+    shape, source = model_fit.read_shape(model_fit.config_paths(model, {"HF_HOME": cache}, revision))
     if shape is not None or hub is None:
         return shape, source
     url = f"{hub.rstrip('/')}/{model}/resolve/{revision or 'main'}/config.json"
@@ -52,4 +47,6 @@ def find_shape(
         config = json.loads(fetch(url, {"Authorization": f"Bearer {token}"} if token else {}))
     except (OSError, ValueError) as error:
         return None, f"{source}; {url}: {error}"
-    return (shape_of(config), url) if isinstance(config, dict) else (None, f"{url}: not a model configuration")
+    return (
+        (model_fit.shape_of(config), url) if isinstance(config, dict) else (None, f"{url}: not a model configuration")
+    )

@@ -11,11 +11,7 @@ from dataclasses import asdict
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import (
-    Layout,
-    Observations,
-    SignalAgreement,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Layout, Observations
 
 SIZE: t.Final = "tensor_parallel.size"
 RANKS: t.Final = "tensor_parallel.ranks"
@@ -24,7 +20,7 @@ MODEL_FIT: t.Final = "tensor_parallel.model_fit"
 HEADS_SOURCE: t.Final = "vLLM: total number of attention heads must be divisible by tensor parallel size"
 
 
-def review(observed: Observations, agreement: SignalAgreement) -> list[Finding]:
+def review(observed: Observations, agreement: parallel_signals.SignalAgreement) -> list[Finding]:
     """Return the findings of area ``tensor_parallel``, one per check."""
     return [size(observed, agreement), ranks(observed, agreement), fit(observed, agreement.layout)]
 
@@ -36,13 +32,11 @@ def layout_text(layout: Layout) -> str:
     return f"TP {layout.tensor} x PP {layout.pipeline or 1} x DP {layout.data or 1}"
 
 
-def size(observed: Observations, agreement: SignalAgreement) -> Finding:
+def size(observed: Observations, agreement: parallel_signals.SignalAgreement) -> Finding:
     """Answer ``tensor_parallel.size``: compare TP x PP x DP with the GPUs of the node."""
     layout, count = agreement.layout, observed.gpu_count
-    evidence = {
-        "signals": {signal.name: signal.value for signal in agreement.signals},
-        "agreement": dict(agreement.counts),
-    }
+    values = {signal.name: signal.value for signal in agreement.signals}
+    evidence = {"signals": values, "agreement": agreement.counts}
     if layout.gpus is None:
         return not_tested(SIZE, f"The tensor-parallel size is unknown: {_reason_unknown(observed)}", evidence=evidence)
     text = layout_text(layout)
@@ -86,7 +80,7 @@ def size(observed: Observations, agreement: SignalAgreement) -> Finding:
     return passed(SIZE, f"{text} uses all {count} GPUs{node}" if count > 1 else f"{text} on the only GPU", **details)
 
 
-def ranks(observed: Observations, agreement: SignalAgreement) -> Finding:
+def ranks(observed: Observations, agreement: parallel_signals.SignalAgreement) -> Finding:
     """Answer ``tensor_parallel.ranks``: compare the running workers and their GPUs with the layout."""
     needed = agreement.layout.gpus
     on_gpus, workers = agreement.signal("gpu_processes"), agreement.signal("worker_processes")
@@ -120,7 +114,7 @@ def ranks(observed: Observations, agreement: SignalAgreement) -> Finding:
     return not_tested(RANKS, f"Workers run for TP {workers.value}, but {unknown}", **details)
 
 
-def _nothing_runs(observed: Observations, agreement: SignalAgreement) -> bool:
+def _nothing_runs(observed: Observations, agreement: parallel_signals.SignalAgreement) -> bool:
     """Return whether the server did not answer and none of its processes is visible."""
     server = observed.server.value
     is_down = server is not None and server.failure is not None

@@ -301,9 +301,8 @@ def _gpu_processes(gpus: Gpus, _source: str, observed: Observations) -> Reading[
         return Reading(None, f"no processes are listed for GPUs {unknown}")
     used = own_gpus(observed)
     if not used:
-        return Reading(
-            None, "no GPU lists a process of this server; inside a container the driver lists no other processes"
-        )
+        reason = "no GPU lists a process of this server; inside a container the driver lists no other processes"
+        return Reading(None, reason)
     return Reading(len(used), None, f"GPU process table: GPUs {', '.join(map(str, used))}")
 
 

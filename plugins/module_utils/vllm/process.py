@@ -21,9 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
 DEFAULT_PORT: t.Final = 8000
 
 #: Programs that listen on the published ports of containers, by command name (at most 15 characters).
-PORT_FORWARDERS: t.Final[frozenset[str]] = frozenset(
-    {"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"}
-)
+PORT_FORWARDERS: t.Final = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"})
 
 _LISTEN = "0A"  # state TCP_LISTEN in /proc/net/tcp
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
