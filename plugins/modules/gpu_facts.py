@@ -37,8 +37,8 @@ options:
   gather_subset:
     description:
       - Facts to read in addition to identity, memory, utilization, power and clocks, which are always read.
-      - V(health) reads memory errors, replaced memory, throttle reasons and temperature limits.
-      - V(all) reads everything, V(min) nothing more. V(!) before a name excludes it.
+      - V(health) reads memory errors, remapped rows, retired pages, throttle reasons and temperature limits.
+      - V(all) reads all of them, V(min) none. V(!) before a name excludes the facts of that name.
       - Checks that need facts that were not read are C(not_tested).
     type: list
     elements: str
@@ -197,8 +197,8 @@ ansible_facts:
               type: int
               sample: 41
             temperature_limits:
-              description: The GPU's own limits. C(slowdown) and C(gpu_max) are degrees Celsius, C(margin) is the
-                distance to its maximum, C(margin_slowdown) the margin at which it slows down.
+              description: Temperature limits of the GPU. C(slowdown) and C(gpu_max) are in degrees Celsius. C(margin)
+                is the number of degrees below its maximum, C(margin_slowdown) the margin at which it slows down.
               returned: success
               type: dict
               sample: {slowdown: null, gpu_max: null, margin: 46, margin_slowdown: -2}
@@ -260,7 +260,7 @@ ansible_facts:
               elements: dict
               sample: [{pid: 4711, name: 'VLLM::Worker_TP0', memory_used: 18253611008}]
             mig_mode:
-              description: Multi-instance mode, V(enabled) or V(disabled).
+              description: Multi-Instance GPU (MIG) mode, V(enabled) or V(disabled).
               returned: success
               type: str
               sample: disabled

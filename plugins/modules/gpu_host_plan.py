@@ -25,7 +25,7 @@ extends_documentation_fragment:
   - multigpu.vllm.attributes.info
 options:
   image:
-    description: Id of a Linode image. An image whose distribution its name does not reveal is accepted.
+    description: ID of a Linode image. An image whose name does not contain its distribution is accepted.
     type: str
   distribution:
     description: C(ansible_facts.distribution) of the host.
@@ -83,7 +83,7 @@ plan:
   type: dict
   contains:
     driver:
-      description: V(right) if the wanted driver is loaded, V(install) if no driver is, V(replace) if another one is.
+      description: V(right) if the wanted driver is loaded, V(install) if none is loaded, V(replace) if another one is.
       returned: success
       type: str
       sample: install

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: gpu_monitor
-short_description: Sample all GPUs of a node for some time
+short_description: Sample all GPUs of a node for a given time
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
@@ -38,9 +38,9 @@ options:
   live:
     description:
       - Whether to show the GPUs while they are sampled. Requires the callback plugin P(multigpu.vllm.concise#callback).
-      - On a terminal, all nodes of the task are shown in one table, which is redrawn every second. Elsewhere, the
-        figures are printed as plain lines with the time of day.
-      - Nodes that wait for a free fork are not shown.
+      - On a terminal, all nodes of the task are shown in one table, which is redrawn every second. Without a
+        terminal, the values are printed as plain lines with the time of day.
+      - Nodes on which the task has not started, because all forks are in use, are not shown.
     type: bool
     default: false
   record:
@@ -139,9 +139,9 @@ sample_rate:
   sample: 1.0
 synchronisation:
   description:
-    - How evenly the GPUs worked. C(spread) is the mean difference between the highest and the lowest utilisation in
-      percentage points, C(correlation) is the mean correlation of the utilisation of two GPUs, and C(busy_fraction) is
-      the share of samples in which a GPU was busy, for each GPU.
+    - Measures of how evenly the GPUs worked. C(spread) is the mean difference between the highest and the lowest
+      utilisation in percentage points, C(correlation) is the mean correlation of the utilisation of two GPUs, and
+      C(busy_fraction) is the share of samples in which a GPU was busy, for each GPU.
     - C(memory_active) is the mean percentage of time in which a GPU accessed its memory, for each GPU. A GPU that waits
       for another one in NCCL counts as busy, but does not access its memory.
   returned: success
@@ -179,7 +179,7 @@ error:
   type: str
   sample: null
 findings:
-  description: Finding of the check C(hardware.driver), whether the driver answered all the time.
+  description: Finding of the check C(hardware.driver), whether the driver answered until the end of the sampling.
   returned: success
   type: list
   elements: dict

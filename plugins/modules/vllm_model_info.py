@@ -22,7 +22,7 @@ extends_documentation_fragment:
   - multigpu.vllm.attributes.info
 options:
   model:
-    description: Id of the model on the hub, or its directory as the container sees it.
+    description: ID of the model on the hub, or its directory as the container sees it.
     type: str
     required: true
   revision:

@@ -31,10 +31,10 @@ options:
     type: dict
     required: true
   gpu:
-    description: The fact C(gpu) of M(multigpu.vllm.gpu_facts); not set for a server on the CPU.
+    description: The fact C(gpu) of M(multigpu.vllm.gpu_facts). Omit it for a server that runs on the CPU.
     type: dict
   instance_type:
-    description: Type id of a Linode plan. Its GPUs are used in place of O(gpu) while there is no node yet.
+    description: Type ID of a Linode plan. Its GPUs are used instead of O(gpu) before a node exists.
     type: str
   model:
     description: C(attention_heads), C(kv_heads) and C(num_layers), as M(multigpu.vllm.vllm_model_info) returns them.
@@ -96,7 +96,7 @@ plan:
       type: str
       sample: 4 of 4 GPUs, 40 attention heads
     interconnect:
-      description: How the GPUs are connected.
+      description: Connection between the GPUs.
       returned: success
       type: str
       sample: PCIe, same socket, with peer access

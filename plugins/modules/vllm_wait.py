@@ -15,7 +15,7 @@ author:
 description:
   - Follows the start of a vLLM container in its log and prints each stage when it is reached, from the download of the
     model to the open API.
-  - A server that exits is a result, not a failure of the module. RV(cause) has the line of the log with the reason.
+  - The module does not fail if the server exits. RV(cause) then contains the log line with the reason.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
@@ -108,7 +108,7 @@ log_tail:
   elements: str
   sample: ["usage: vllm [-h] [-v]", "vllm: error: unrecognized arguments: --swap-space 4"]
 elapsed:
-  description: Wait in seconds.
+  description: Duration of the wait in seconds.
   returned: success
   type: float
   sample: 74.2

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge the state of each GPU: takes device facts, returns findings, no I/O. Every limit has a source."""
+"""Judge the state of each GPU from the facts of the devices. No I/O. Every limit has a source."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class DeviceVerdict:
 
 
 def pcie_link(devices: Sequence[Device]) -> Finding:
-    """Compare generation and width of the PCIe link with its maximum. An idle card slows its link, which is normal."""
+    """Compare generation and width of the PCIe link with their maximum. It is normal that an idle GPU lowers them."""
 
     def judge(device: Device) -> DeviceVerdict:
         link = device["pcie"]
@@ -131,6 +131,7 @@ def ecc(devices: Sequence[Device]) -> Finding:
 
 
 def _memory_verdict(device: Device) -> DeviceVerdict:
+    """Return the verdict of ``hardware.ecc`` for one GPU; of several faults, the first one in the table is reported."""
     counters, rows, pages = device["ecc"], device["remapped_rows"], device["retired_pages"]
     retired = (pages["correctable"] or 0) + (pages["uncorrectable"] or 0)
     replace = "Move the workload, stop and start the node, and report the host: the GPU must be replaced."
@@ -172,7 +173,7 @@ def _memory_verdict(device: Device) -> DeviceVerdict:
 
 
 def throttle(devices: Sequence[Device]) -> Finding:
-    """Report why the clocks are currently lower than possible."""
+    """Report the reasons why the driver or the hardware currently lowers the clocks."""
 
     def judge(device: Device) -> DeviceVerdict:
         reasons = device["throttle_reasons"]

@@ -72,7 +72,7 @@ def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, sub
 def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> list[Finding]:
     """Return every hardware finding of a node whose GPUs cannot be read.
 
-    A node without a driver is fine if no GPU is expected and none is on its PCI bus.
+    A missing driver is not a failure if no GPU is expected and none is on the PCI bus.
     """
     # If only a tool is missing, the state of the driver is unknown.
     tool_missing = reason.reason in ("bindings_missing", "smi_missing")

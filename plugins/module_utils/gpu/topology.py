@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the connection matrix of the GPUs as in ``nvidia-smi topo -m``, and their peer access; no I/O."""
+"""Build the matrices of the GPUs' connections (as ``nvidia-smi topo -m``) and of their peer access. No I/O."""
 
 from __future__ import annotations
 

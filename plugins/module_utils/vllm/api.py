@@ -171,7 +171,7 @@ def _system_detail(problem: BaseException) -> str:
 
 
 class VllmApi:
-    """One vLLM server. Every method raises ``RequestFailed``.
+    """Client of one vLLM server. Every method raises ``RequestFailed`` if its request fails.
 
     :param timeout: the longest wait for one complete response, in seconds.
     :raises ValueError: if ``base_url`` is invalid.
@@ -197,7 +197,7 @@ class VllmApi:
         # Trust the system's certificates instead of those that requests contains.
         self._session.verify = validate_certs and (ca_path or ssl.get_default_verify_paths().cafile or True)
         if not validate_certs:
-            warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # as the user chose
+            warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the user disabled it
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 

@@ -18,13 +18,13 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.command import Comma
 from ansible_collections.multigpu.vllm.plugins.module_utils.container_engine import ContainerUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 
-#: The option after which a shell expects its script: -c, -lc, -ec.
+#: The option of a shell that is followed by a script: -c, -lc, -ec.
 _SHELL_SCRIPT = re.compile(r"-[a-z]*c")
 
 
 @dataclass(frozen=True)
 class ContainerFacts:
-    """How a container was started.
+    """The command line, environment and resources that a container was started with.
 
     ``argv`` is the unmasked command line and may hold secrets: never return it. ``pid`` is None for a stopped
     container. ``mounts`` are pairs of a directory in the container and its source on the host. ``shm_size`` is bytes.
@@ -87,7 +87,7 @@ def facts_of(name: str, document: Mapping[str, t.Any]) -> ContainerFacts:
 
 
 def _from_shell(script: Sequence[str]) -> dict[str, t.Any] | None:
-    """Return the options of the vLLM command in the script of a shell."""
+    """Return the options of the vLLM command in a shell script, or None if the script has no such command."""
     try:
         words = shlex.split(script[0]) if script else []
     except ValueError:

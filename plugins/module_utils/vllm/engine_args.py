@@ -38,7 +38,7 @@ SHORT: t.Final[dict[str, str]] = {
     "O": "optimization_level",
 }
 
-#: Options without a value, so that a model name after them is not taken for one. Their ``--no-`` forms are false.
+#: Options without a value; an argument after them is not read as their value. Their ``--no-`` forms are false.
 FLAGS: t.Final[frozenset[str]] = frozenset(
     """
     aggregate_engine_logging allow_credentials allow_deprecated_quantization async_scheduling calculate_kv_scales
@@ -74,9 +74,9 @@ Value: t.TypeAlias = "bool | int | float | str | list[t.Any] | None"
 def parse(argv: Sequence[str]) -> dict[str, Value] | None:
     """Return the options of a vLLM server's command line, with secrets masked.
 
-    Known forms are ``vllm serve MODEL ...`` and ``python -m vllm.entrypoints.openai.api_server ...``, also after an
-    interpreter. Names have underscores instead of dashes, the positional model is ``model``, numbers are converted, and
-    flags are booleans.
+    Recognises ``vllm serve MODEL ...``, also after a Python interpreter, and
+    ``python -m vllm.entrypoints.openai.api_server ...``. Names have underscores instead of dashes, the positional model
+    is ``model``, numbers are converted, and flags are booleans.
 
     :returns: None if ``argv`` does not start a vLLM server.
     """
@@ -86,7 +86,7 @@ def parse(argv: Sequence[str]) -> dict[str, Value] | None:
 
 def arguments_of(argv: Sequence[str]) -> list[str] | None:
     """Return the arguments of the vLLM server, or None if ``argv`` does not start one."""
-    # The program must be run by Python: sudo, timeout or a shell with the same arguments is not the server.
+    # Only Python may precede the program: sudo, timeout or a shell with the same arguments is not the server.
     is_python = re.match(r"(python|pypy)[\d.]*$", posixpath.basename(argv[0])) if argv else None
     for index, word in enumerate(argv if is_python else argv[:1]):
         if posixpath.basename(word) == "vllm" and list(argv[index + 1 : index + 2]) == ["serve"]:

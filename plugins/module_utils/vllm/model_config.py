@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container impor
 
 HUB: t.Final = "https://huggingface.co"
 
-#: Returns the body of a URL that is requested with headers; raises ``OSError`` if the request fails.
+#: Function that requests a URL with headers and returns the body; raises ``OSError`` if the request fails.
 Fetch = Callable[[str, "dict[str, str]"], bytes]
 
 
@@ -30,10 +30,12 @@ def find_shape(
 ) -> tuple[model_fit.ModelShape | None, str]:
     """Return the shape with the file or URL it was read from, or None with the reason.
 
-    :param model: a directory in the container, or an id of the hub.
+    :param model: a directory in the container, or an ID of the hub.
+    :param revision: branch, tag or commit of the model; None for ``main``.
     :param cache: directory on the node that the container uses as HF_HOME.
     :param volumes: mounts of the container, ``NODE:CONTAINER``.
     :param hub: root URL of the hub; None to send no request.
+    :param token: token for models that are not public.
     """
     if model.startswith("/"):
         mounts = tuple((parts[1], parts[0]) for parts in (volume.split(":") for volume in volumes) if len(parts) > 1)

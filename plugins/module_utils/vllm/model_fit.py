@@ -28,14 +28,14 @@ _KEYS: t.Final[dict[str, tuple[str, ...]]] = {
 }
 #: Keys of multimodal models that contain the configuration of the language model.
 _NESTED: t.Final[tuple[str, ...]] = ("text_config", "llm_config", "language_config", "thinker_config")
-#: Maps a path of the server to a path of this process; None if this process cannot reach it.
+#: Function that maps a path of the server to a path of this process, or to None if this process cannot reach it.
 View = Callable[[Path], "Path | None"]
 _HUB_ID: t.Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Numbers of a model that decide about parallel sizes and speed; None if its config.json lacks them.
+    """Numbers of a model that determine the possible parallel sizes and the speed; None if its config.json lacks them.
 
     ``experts``: number of experts that a mixture-of-experts model chooses from for each token.
     """
@@ -69,7 +69,10 @@ def fits(shape: ModelShape, size: int) -> bool:
 
 
 def neighbours(shape: ModelShape, size: int) -> tuple[int | None, int | None]:
-    """Return the next allowed sizes below and above ``size``, or None; none is above the number of heads."""
+    """Return the nearest allowed sizes below and above ``size``, each None if there is no such size.
+
+    No allowed size is larger than the number of attention heads.
+    """
     below = next((smaller for smaller in range(size - 1, 0, -1) if fits(shape, smaller)), None)
     above = next((larger for larger in range(size + 1, (shape.attention_heads or 0) + 1) if fits(shape, larger)), None)
     return below, above
@@ -93,7 +96,7 @@ def config_paths(
 
     Follows HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME of ``environment``, as huggingface_hub does.
 
-    :param model: a directory, or an id of the Hugging Face hub.
+    :param model: a directory, or an ID of the Hugging Face hub.
     :param view: maps a path of the server to a path of this process.
     """
     direct = view(Path(model) / "config.json")

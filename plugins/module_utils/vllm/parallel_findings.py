@@ -122,7 +122,7 @@ def _nothing_runs(observed: Observations, agreement: parallel_signals.SignalAgre
 
 
 def fit(observed: Observations, layout: Layout) -> Finding:
-    """Answer ``tensor_parallel.model_fit``: divide the model's heads by the tensor-parallel size."""
+    """Answer ``tensor_parallel.model_fit``: check that the tensor-parallel size divides the model's heads."""
     shape = observed.shape.value
     if shape is None or shape.attention_heads is None:
         return not_tested(MODEL_FIT, f"The model's number of attention heads is unknown: {observed.shape.reason}")
@@ -168,7 +168,7 @@ def _reason_unknown(observed: Observations) -> str:
 
 
 def _options(observed: Observations, layout: Layout, gpus: int) -> str:
-    """Return the options with which this model uses all ``gpus`` GPUs."""
+    """Return a sentence, without its full stop, that tells the user which options make this model use ``gpus`` GPUs."""
     shape = observed.shape.value or ModelShape()
     pipeline, replicas = layout.pipeline or 1, layout.data or 1
     keep_pipeline = gpus % pipeline == 0

@@ -47,7 +47,7 @@ class Reading(t.Generic[T]):
 
 @dataclass(frozen=True)
 class Observations:
-    """All facts about one server and its node."""
+    """The facts about one server and its node, each with its source or the reason why it is missing."""
 
     server: Reading[ServerFacts]
     engine: Reading[EngineFacts]
@@ -323,12 +323,12 @@ def own_gpus(observed: Observations) -> list[int]:
 
 
 def _gpus_without(gpus: Iterable[Mapping[str, t.Any]], *keys: str) -> str:
-    """Return the indices of the GPUs for which one of ``keys`` is unknown, so that no GPUs can be counted."""
+    """Return the indices, joined by commas, of the GPUs for which one of ``keys`` is unknown."""
     return ", ".join(str(gpu["index"]) for gpu in gpus if any(gpu[key] is None for key in keys))
 
 
 def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
-    """Return whether the server runs on ``gpu``; by process name if its processes are unknown."""
+    """Return whether the server runs on ``gpu``. If its processes are unknown, those named vllm count as its own."""
     entries = gpu["processes"] or []
     if process is not None:
         return any(entry["pid"] in process.pids for entry in entries)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the processes of a vLLM server: which one listens on a port, how it was started, and its workers.
+"""Find the process of a vLLM server by its port or container, and read its command line, environment and workers.
 
 Reads only /proc; see ``man 5 proc`` for the format of its files.
 """
@@ -31,7 +31,7 @@ _PART = re.compile(r"_([A-Z]+)(\d+)")
 
 
 class ProcessUnavailable(Exception):
-    """No vLLM process was found or can be read; the message is the reason, for the user."""
+    """No vLLM process was found or can be read; the message tells the user why."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ServerProcess:
     """A running vLLM server.
 
     ``argv`` is the unmasked command line and may hold secrets: never return it. ``environment`` is None if this user
-    may not read it. ``pids`` are the server and all its descendants.
+    may not read it. ``pids`` are the server and all its descendants. ``found_by`` tells the user how it was found.
     """
 
     pid: int

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts that a vLLM server reports over HTTP, without repeated timeouts."""
+"""Read the facts that a vLLM server reports over HTTP. A server that does not answer causes only one timeout."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ServerFacts:
 
 
 def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
-    """Read all facts from ``api``. After a request without any answer, no further one is sent.
+    """Read all facts from ``api``. If the server does not answer a request, no further request is sent.
 
     :param request_completion: generate one token to obtain the system fingerprint.
     """

@@ -48,7 +48,7 @@ T = t.TypeVar("T")
 
 @dataclass(frozen=True)
 class CheckTarget:
-    """The server to check, as the module's options name it. ``request_completion`` is false in check mode."""
+    """The server to check, as set by the module's options. ``request_completion`` is false in check mode."""
 
     base_url: str | None = None
     api_key: str | None = None
@@ -71,7 +71,7 @@ class CheckTarget:
 
 
 class NodeReader:
-    """The node on which the module runs. Tests replace this object."""
+    """Read the logs, processes and GPUs of the node on which the module runs. Tests override its methods."""
 
     commands = Commands()
 
@@ -175,7 +175,7 @@ def _is_bindable(family: int, address: str) -> bool:
 
 
 def _remote_reason(target: CheckTarget, node: NodeReader) -> str | None:
-    """Return why the processes and GPUs of this node are not the server's, or None if they are."""
+    """Return the reason why the server's processes and GPUs are not on this node, or None if they are."""
     if target.base_url is None or target.container is not None:
         return None
     host = urlsplit(target.base_url).hostname or ""
@@ -260,7 +260,7 @@ def _config_paths(observed: Observations) -> Iterator[Path]:
 
 
 def _views(process: ServerProcess | None, container: ContainerFacts | None) -> Iterator[model_fit.View]:
-    """Yield the ways to reach the server's files: its mounts, its own root directory, and this node's."""
+    """Yield functions that map a path of the server: by the mounts, by the process's root directory, and unchanged."""
     if container is not None:
         yield lambda path: container.on_host(str(path))
     if process is not None:

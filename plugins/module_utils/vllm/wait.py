@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wait for a vLLM container until it is ready or has exited."""
+"""Wait until a vLLM container is ready or has exited."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ POLICY_DURING_SEARCH, POLICY_AFTER_SEARCH = "always", "unless-stopped"
 
 
 class WatchdogError(RuntimeError):
-    """A search that cannot begin or continue."""
+    """Tuning cannot begin or continue on this node."""
 
 
 def start(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time) -> None:
@@ -69,7 +69,7 @@ def watch(
 ) -> dict[str, t.Any]:
     """Wait until the heartbeat file is removed, or restore the original container when the deadline passes.
 
-    Meanwhile Docker starts the original container after a reboot too.
+    While this function waits, Docker also starts the original container after a reboot.
 
     :return: ``restored``, whether the original container was restored, and ``docker_output``.
     """

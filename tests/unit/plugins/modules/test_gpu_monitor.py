@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.modules import gpu_monitor
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch):
-    """Simulate a node without GPU on every machine that runs the tests."""
+    """Simulate a node without a GPU, even if the machine that runs the tests has one."""
 
     def missing(backend):
         raise GpuUnavailable("no_driver")
@@ -25,7 +25,7 @@ def _no_gpu(monkeypatch):
 
 @pytest.fixture
 def play(capsys):
-    """Runs the module and returns its exit code and result."""
+    """Return a function that runs the module and returns its exit code and result."""
 
     def run(**options):
         with patch_module_args(options), pytest.raises(SystemExit) as ended:

@@ -19,7 +19,7 @@ NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 
 @pytest.fixture
 def run(nvml, loaded, node_of):
-    """Runs the monitor for a short time on two loaded H100, or on ``reader``."""
+    """Return a function that samples two loaded H100, or the GPUs of ``reader``, for a short time."""
 
     def start(check_mode=False, reader=None, **params):
         def open_backend(backend):

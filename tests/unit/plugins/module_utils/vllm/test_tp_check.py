@@ -30,7 +30,7 @@ INSPECT = {
 
 
 class FakeDocker(Commands):
-    """A docker that has one container named vllm; ``error`` is what it prints if it fails."""
+    """A Docker Engine with one container named vllm. If ``error`` is set, every command fails with this message."""
 
     def __init__(self) -> None:
         self.container = INSPECT
