@@ -15,7 +15,7 @@ author:
 description:
   - Reads up to ten independent signals from a vLLM server and reports its tensor-parallel size, whether all signals
     agree, whether every GPU of the node is used, and whether the model supports this size.
-  - An endpoint, a log or a container is enough. With more of them, more signals are compared.
+  - An endpoint, a log or a container is enough. If several are set, more signals are compared.
   - A server that is down, hangs or is not vLLM is a result with a reason; the module does not fail. It fails only for
     invalid input, for example a container that does not exist.
 options:
@@ -181,7 +181,7 @@ signals:
       reason: null
       measures: tensor_parallel_size
 agreement:
-  description: Number of obtained signals that agree with the sizes above, and the names of those that do not.
+  description: Number of obtained signals that agree with the returned sizes, and the names of those that do not.
   type: dict
   returned: success
   contains:
@@ -303,7 +303,7 @@ server:
       returned: success
       sample: true
     failure:
-      description: Reason why it did not, for example V(connection_refused), V(first_byte_timeout) or V(tls).
+      description: Reason why the server did not answer, for example V(connection_refused) or V(tls).
       type: str
       returned: success
       sample: null

@@ -22,7 +22,7 @@ THROTTLE_BITS: t.Final[dict[int, str]] = {
     0x100: "display_clock_setting",
 }
 
-#: Values of ``gather_subset``. Identity, memory, utilisation, power and clocks are always read.
+#: Groups of facts to select with ``gather_subset``. Identity, memory, utilisation, power and clocks are always read.
 SUBSETS: t.Final[tuple[str, ...]] = ("health", "pcie", "processes", "topology")
 
 #: Utilisation in percent from which a GPU is under load. At a lower one the driver may lower clocks and PCIe speed.

@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import gpu_count, plan
 
-#: What ``gather_subset`` accepts.
+#: Values of the option ``gather_subset``.
 CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in SUBSETS)]
 
 

@@ -249,7 +249,7 @@ class NvmlReader:
         try:
             info = self._call("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_V2)
         except TypeError:
-            info = None  # old bindings have no versions
+            info = None  # old bindings do not accept a version
         return self._call("nvmlDeviceGetMemoryInfo", handle) if info is None else info
 
     def _state(self, handle: t.Any) -> Device:

@@ -147,8 +147,8 @@ def _indexes(samples: Sequence[Sample]) -> list[int]:
 
 
 def _rows(samples: Sequence[Sample]) -> list[list[float]]:
-    """Return the known utilisations of each sample, in the order of the GPUs."""
-    ordered = (sorted(sample["gpus"], key=lambda gpu: gpu["index"]) for sample in samples)
+    """Return the known utilisations of each sample, in the order of the GPUs' indexes."""
+    ordered = (sorted(sample["gpus"], key=operator.itemgetter("index")) for sample in samples)
     return [[gpu["utilization_gpu"] for gpu in gpus if gpu["utilization_gpu"] is not None] for gpus in ordered]
 
 

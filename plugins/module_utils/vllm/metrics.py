@@ -61,8 +61,7 @@ def parse(text: str) -> MetricSet:
     """
     samples: dict[str, list[tuple[Labels, float]]] = {}
     for raw in text.splitlines():
-        line = raw.strip()
-        match = None if line.startswith("#") else _SAMPLE.fullmatch(line)
+        match = _SAMPLE.fullmatch(raw.strip())
         if match is None:
             continue
         try:

@@ -104,16 +104,17 @@ class Layout:
 
     @property
     def engine_ranks(self) -> int | None:
+        """The number of ranks of one engine: TP x PP."""
         return None if self.tensor is None else self.tensor * (self.pipeline or 1)
 
     @property
     def world_size(self) -> int | None:
-        """The ranks of the whole server: TP x PP x DP."""
+        """The number of ranks of the whole server: TP x PP x DP."""
         return None if self.engine_ranks is None else self.engine_ranks * (self.data or 1)
 
     @property
     def gpus(self) -> int | None:
-        """The GPUs that the server uses on this node."""
+        """The number of GPUs that the server uses on this node."""
         if self.engine_ranks is None:
             return None
         if self.local_data is not None:

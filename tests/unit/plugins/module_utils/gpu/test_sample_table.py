@@ -16,7 +16,7 @@ STARTED = "2026-03-01T12:00:00.500+00:00"
 
 @pytest.fixture
 def table(nvml, loaded, node_of):
-    """Two samples of two loaded H100."""
+    """Return two samples of two loaded H100."""
     reader = NvmlReader(nvml(node_of(loaded, 2)))
     return subject.rows([{"time": time, "gpus": reader.sample()} for time in (0.0004, 1.0001)], STARTED)
 
