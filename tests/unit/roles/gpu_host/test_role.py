@@ -84,9 +84,9 @@ def test_check_mode_skips_packages_of_a_new_repository(check: bool) -> None:
             assert is_true(driver[name]["when"], **facts) is wanted
     for repository, wanted in ((new, not check), (known, True), (skipped, not check)):
         facts = {"ansible_check_mode": check, "__gpu_host_repository": repository}
-        assert is_true(toolkit["Install the toolkit's packages"]["when"], **facts) is wanted
+        assert is_true(toolkit["Install the container toolkit's packages"]["when"], **facts) is wanted
     lacking = {"ansible_check_mode": check, "ansible_facts": {"packages": {}}}
-    assert is_true(toolkit["Add the toolkit's package repository"]["when"], **lacking) is not check
+    assert is_true(toolkit["Add the container toolkit's package repository"]["when"], **lacking) is not check
 
 
 def test_preflight_only_reads() -> None:
