@@ -3,8 +3,8 @@
  * GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * A mock libnvidia-ml.so.1 that returns values from a state file in its own directory. The interface is NVML's, as
- * nvidia-ml-py declares it. Functions that are not defined here are missing, as they are in an old driver.
+ * A mock libnvidia-ml.so.1 that returns values from a state file in its own directory. Its functions have the
+ * signatures that nvidia-ml-py declares. NVML functions that are not defined here are missing, as in an old driver.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -91,7 +91,7 @@ static int open_state(void) {
   return SUCCESS;
 }
 
-/* Copies a part of the state without mixing two updates. Gives up waiting if the writer died during an update. */
+/* Copies part of the state without mixing two updates. Stops retrying if the writer died during an update. */
 static void snapshot(void *copy, const void *source, size_t size) {
   volatile int64_t *sequence = shared->node.sequence;
   for (int attempt = 0; attempt < 1000; attempt++) {
@@ -251,7 +251,7 @@ static int read_value(device_t device, size_t offset, int64_t *out) {
     return gpu.field[0] ? put_text(out, size, gpu.field) : NOT_SUPPORTED; \
   }
 
-/* Returns one of several values by index; an index out of range is an invalid argument. */
+/* Returns one of several values by index. An index that is out of range is an invalid argument. */
 #define INDEXED_GETTER(function, field)                                               \
   API int function(device_t device, unsigned which, unsigned *out) {                  \
     if (which >= sizeof(((struct gpu *)0)->field) / sizeof(int64_t)) return INVALID_ARGUMENT; \
@@ -370,7 +370,7 @@ API int nvmlDeviceGetUtilizationRates(device_t device, struct utilization *out) 
 struct memory {
   unsigned long long total, free, used;
 };
-/* Version 1 counts memory reserved by the driver as used, version 2 lists it separately. */
+/* Version 1 counts the memory that the driver reserves as used. Version 2 lists it separately. */
 API int nvmlDeviceGetMemoryInfo(device_t device, struct memory *out) {
   struct gpu gpu;
   int result = read_gpu(device, &gpu);
@@ -492,7 +492,7 @@ API int nvmlDeviceGetNvLinkRemotePciInfo_v2(device_t device, unsigned link, stru
   if (gpu.nvlink_peer[link] == UNSUPPORTED) return NOT_SUPPORTED;
   return nvmlDeviceGetPciInfo_v3(&shared->gpus[gpu.nvlink_peer[link]], out);
 }
-/* 0: the remote device is a GPU. */
+/* The type 0 means that the remote device is a GPU. */
 API int nvmlDeviceGetNvLinkRemoteDeviceType(device_t device, unsigned link, unsigned *out) {
   unsigned state;
   int result = nvmlDeviceGetNvLinkState(device, link, &state);

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start, stop and list simulated GPU nodes. Prints the result as one JSON object."""
+"""Start or stop a simulated GPU node, or list the scenarios. The result is printed as one JSON object."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from emulator.scenario import ROOT, Scenario, UnknownScenario, scenario_names, v
 from emulator.state import FILE_NAME, StateFile
 
 DEFAULT_VERSION: t.Final = "0.32.0"
-#: Seconds within which the API must answer. An idle machine takes one second, a busy one more.
+#: Seconds within which the server must be ready. On an idle machine, it takes about one second.
 START_TIMEOUT: t.Final = 30.0
 STOP_TIMEOUT: t.Final = 5.0
 #: First line of every kernel log.
 BOOT_LINE: t.Final = "[    0.000000] Linux version 6.8.0-60-generic (buildd@simulated) #63-Ubuntu SMP PREEMPT_DYNAMIC"
-#: Behaviours with a server that answers requests.
+#: Values of the scenario key ``behaviour`` for which the server responds to requests.
 ANSWERING: t.Final = ("serve",)
 
 Result = dict[str, t.Any]
 
 
 class SimulationError(Exception):
-    """A node could not be started or stopped; the message is shown to the user."""
+    """Raised if a node cannot be started or stopped. The message is shown to the user."""
 
 
 def group_pids(group: int) -> list[int]:
-    """Return the process ids of a process group, without zombies."""
+    """Return the ids of all processes in a process group, except zombies."""
     pids = []
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -64,7 +64,7 @@ def read_node(directory: pathlib.Path) -> Result | None:
 
 
 def owns(directory: pathlib.Path, pid: int) -> bool:
-    """Return whether ``pid`` is this directory's server and not a later process that reuses the id."""
+    """Return whether the process ``pid`` is the server of ``directory``, not a later process with the same pid."""
     try:
         environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -107,14 +107,16 @@ def free_port() -> int:
 
 
 def check_port_is_free(host: str, port: int) -> None:
-    """Check that the address is free, because answers of another server on it would be taken for the node's.
+    """Check that the node's server can listen on the address.
+
+    Responses of another server on the same address could be mistaken for the node's.
 
     :raises SimulationError: if the server could not listen on the address.
     """
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As servers do: lingering connections of an earlier server do not block the port, a listener does.
+            # With this option, a listening server blocks the port, but closed connections of an earlier server do not.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address[0], port))
     except (OSError, OverflowError) as error:
@@ -124,9 +126,9 @@ def check_port_is_free(host: str, port: int) -> None:
 
 
 def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) -> None:
-    """Wait until ``url`` answers a health check.
+    """Wait until the API at ``url`` responds to a health check.
 
-    :raises SimulationError: if the server exits or does not answer in time.
+    :raises SimulationError: if the server exits or does not respond in time.
     """
     deadline = time.monotonic() + START_TIMEOUT
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -143,7 +145,7 @@ def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) 
 
 
 def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathlib.Path) -> None:
-    """Create the files of a node: library, GPU state, model configuration and kernel log."""
+    """Create the files of a node: mock library, GPU state, model configuration and kernel log."""
     for part in ("lib", "bin", "model"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     temporary = directory / "lib" / "libnvidia-ml.so.1.new"
@@ -190,7 +192,7 @@ def vllm_command(directory: pathlib.Path, scenario: Scenario, host: str, port: i
 
 
 def start(arguments: argparse.Namespace) -> Result:
-    """Start the node, unless the same node is already running. Another node in its directory is stopped first.
+    """Start a node unless it is already running. A different node in the same directory is stopped first.
 
     :raises SimulationError: if the server does not start.
     """
@@ -202,7 +204,7 @@ def start(arguments: argparse.Namespace) -> Result:
         "arguments": arguments.server_argument,
     }
     current = read_node(directory)
-    # For the behaviour "exit", a node without a process is in its desired state.
+    # With the behaviour "exit", a started node has no running process.
     if current and (scenario.behaviour == "exit" or running(directory, current)):
         unchanged = all(current.get(key) == value for key, value in requested.items())
         if unchanged and arguments.port in (0, current["port"]):
@@ -254,13 +256,13 @@ def start(arguments: argparse.Namespace) -> Result:
     except SimulationError:
         stop(directory)
         raise
-    # The server keeps running, so Popen must not wait for it.
+    # The server outlives this program. A return code keeps Popen from warning that its process is still running.
     process.returncode = 0
     return {**node, "changed": True}
 
 
 def wait_for_log(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a server without an API has written its log: it creates the file ``ready``, or exits.
+    """Wait until a server that does not respond has created the file ``ready``, or has exited.
 
     :raises SimulationError: if neither happens in time.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The OpenAI-compatible API: routes and the formats of streamed and complete responses."""
+"""Serve the OpenAI-compatible API: route requests and format streamed and complete responses."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from .requests import ApiError, Body, Dialect, Sampling
 from .sequence import Sequence
 from .tokens import Tokenizer
 
-#: Tokens that the chat template adds to a prompt.
+#: Number of tokens that the chat template adds to a prompt.
 TEMPLATE_TOKENS: t.Final = 9
 
-#: Generated text by token, repeated. An empty text is a token whose bytes are held back until the next token.
+#: Texts of the generated tokens, used in a cycle. An empty text stands for an incomplete UTF-8 character, whose bytes
+#: are sent with the next token.
 _WORDS: t.Final = (
     "def", " value", "(", "data", "):", "\n    ", "return", " sum", "(", "item", ".", "size", " for", " item", " in",
     " data", ")", "\n\n", "#", " größ", "", "…", " e", "", "é", "\n", "class", " Node", ":", "\n    ", "name", " =",
@@ -34,13 +35,13 @@ def _json(data: object) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-#: The same, escaped for JSON in advance for speed.
+#: The texts of ``_WORDS``, escaped for JSON in advance to save time for each token.
 _ESCAPED: t.Final = tuple(_json(word)[1:-1] for word in _WORDS)
 
 
 @dataclass(frozen=True)
 class Server:
-    """Properties of the server that the API reports."""
+    """Properties of the emulated server that the API's responses depend on."""
 
     dialect: Dialect
     model_root: str
@@ -52,7 +53,7 @@ class Server:
 
 
 class Api:
-    """Request handler: ``handle`` answers or submits a request, and responses follow as the engine delivers tokens."""
+    """Handle API requests: respond at once, or submit them to the engine and respond as it delivers tokens."""
 
     def __init__(self, server: Server, engine: Engine, metrics: Metrics, tokenizer: Tokenizer) -> None:
         self.server = server
@@ -88,7 +89,8 @@ class Api:
             except ApiError as error:
                 connection.respond(Response(error.status, _json(error.body)))
             except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-                # A field of an unexpected type that the checks above miss; vLLM's models would name it.
+                # The body has a field of an unexpected type that no other check has caught.
+                # The error does not name the field, although vLLM's own error would.
                 invalid = ApiError("1 validation error", "body", 400, "Bad Request")
                 connection.respond(Response(invalid.status, _json(invalid.body)))
 
@@ -228,7 +230,7 @@ class Api:
 
 
 def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> tuple[int, str]:
-    """Return the number of tokens to generate and the finish reason. The same prompt always gets the same length."""
+    """Return the number of tokens to generate and the finish reason. Equal prompts always get equal lengths."""
     if sampling.ignore_eos:
         return limit, "length"
     if sampling.forced_end:
@@ -239,7 +241,7 @@ def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> t
 
 
 class Completion:
-    """Base of both kinds of response: identity and usage."""
+    """Common base of streamed and complete responses. It holds the response id and counts the tokens."""
 
     def __init__(
         self, api: Api, connection: Connection, sampling: Sampling, chat: bool, prompts: list[list[int]], body: Body
@@ -264,12 +266,12 @@ class Completion:
         }
 
     def token(self, index: int, position: int, done: str | None) -> None:
-        """Add the token at ``position`` of choice ``index``; ``done`` is the finish reason of the last one."""
+        """Add the token at ``position`` to choice ``index``. With the last token, ``done`` is the finish reason."""
         raise NotImplementedError
 
 
 class StreamedCompletion(Completion):
-    """A stream of server-sent events, one per token; the usage follows in a last event without choices."""
+    """Streamed response: one server-sent event per token, then the usage (if requested) in an event without choices."""
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
@@ -325,7 +327,7 @@ class StreamedCompletion(Completion):
 
 
 class FullCompletion(Completion):
-    """A single JSON document, sent when the last choice is complete."""
+    """Complete response: a single JSON document that is sent when all choices are finished."""
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)

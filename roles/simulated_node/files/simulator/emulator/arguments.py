@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse the command line of ``vllm serve`` and reject arguments as vLLM does."""
+"""Parse the command line of ``vllm serve`` and reject invalid arguments with the same errors as vLLM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import argparse
 import sys
 import typing as t
 
-#: Option -> (type, default). Type None is a flag, which also has a ``--no-`` form.
+#: Type and default of each option. The type of a flag is None; flags also have a ``--no-`` form.
 OPTIONS: t.Final[dict[str, tuple[type | None, t.Any]]] = {
     "host": (str, None),
     "port": (int, 8000),
@@ -53,7 +53,7 @@ COMMANDS: t.Final = "{chat,complete,serve,launch,bench,collect-env,run-batch}"
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that prints errors like vLLM: from the main program, not from the subcommand."""
+    """Argument parser that prints errors as vLLM does: with the usage of the main program, not of the subcommand."""
 
     def error(self, message: str) -> t.NoReturn:
         sys.stderr.write(f"usage: vllm [-h] [-v] {COMMANDS} ...\nvllm: error: {message}\n")
@@ -61,9 +61,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return the options of ``serve MODEL ...``; ``non_default`` holds those that vLLM logs as non-default.
+    """Parse the arguments of ``vllm serve`` and return its options.
 
-    :raises SystemExit: with status 2, after argparse's message, for an unknown option or an invalid value.
+    The attribute ``non_default`` of the result holds the options that vLLM logs as non-default.
+
+    :raises SystemExit: with status 2, after printing argparse's error, for an unknown option or an invalid value.
     """
     parser = _Parser(prog="vllm", allow_abbrev=False, add_help=False)
     parser.add_argument("command", choices=("serve",))
@@ -91,7 +93,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _dashes(argument: str) -> str:
-    """Replace underscores in an option name: ``--max_model_len=1`` becomes ``--max-model-len=1``, as in vLLM."""
+    """Replace underscores in an option name with dashes: ``--max_model_len=1`` becomes ``--max-model-len=1``."""
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument.partition("=")
@@ -99,7 +101,7 @@ def _dashes(argument: str) -> str:
 
 
 def rejection_reason(options: argparse.Namespace, heads: int, gpus: int) -> str | None:
-    """Return the reason why the engine rejects this tensor-parallel size, or None if it starts."""
+    """Return the reason why the engine rejects the tensor-parallel size, or None if the size is valid."""
     size = options.tensor_parallel_size
     if heads % size:
         return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({size})."
@@ -113,7 +115,7 @@ def rejection_reason(options: argparse.Namespace, heads: int, gpus: int) -> str 
 
 
 def traceback(reason: str) -> str:
-    """Return the traceback that the server prints before it exits with status 1."""
+    """Return the traceback that vLLM prints before it exits with status 1."""
     return (
         "Traceback (most recent call last):\n"
         '  File "/opt/vllm/bin/vllm", line 8, in <module>\n'

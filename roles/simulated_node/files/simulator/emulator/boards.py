@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Simulate utilisation, power, clocks and temperature of the GPUs from the engine's work.
+"""Simulate the utilisation, power, clocks and temperature of the GPUs, based on the engine's work.
 
 Power depends on the kind of work: kernels that only wait for another rank keep utilisation at 100 % but draw little
 power, which is how a slow interconnect looks on real GPUs. Temperature approaches its target with the time constant
@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from .engine import Load
 from .state import Record, StateFile
 
-#: Seconds for which a GPU keeps its clocks up after its last kernel.
+#: Seconds after its last kernel until a GPU lowers its clocks.
 CLOCK_DOWN_AFTER: t.Final = 1.5
-#: Time constant of the reported utilisation in seconds, like the driver's sampling period.
+#: Time constant in seconds that smooths the reported utilisation and power, like the driver's sampling period.
 SMOOTHING: t.Final = 0.12
 #: Time constant of the heat sink in seconds.
 HEAT_SINK: t.Final = 12.0
@@ -32,11 +32,11 @@ SW_POWER_CAP: t.Final = 0x4
 
 @dataclass
 class Fault:
-    """Faulty behaviour of one GPU (scenario key ``gpus``).
+    """Faulty behaviour of one GPU, as defined under the scenario key ``gpus``.
 
     ``clock_factor``, ``throttle_reasons`` (bit mask) and ``temperature_load`` (degrees C) apply under load.
-    ``phase`` makes the GPU alternate with others: a square wave with a period of ``period`` s, shifted by ``phase``
-    periods.
+    If ``phase`` is set, the GPU alternates between full and low load in a square wave with a period of ``period``
+    seconds. The wave is shifted by ``phase`` periods, so GPUs with different phases work alternately.
     """
 
     clock_factor: float = 1.0
@@ -48,7 +48,7 @@ class Fault:
 
 @dataclass
 class Board:
-    """One GPU. ``facts`` is its entry in ``data/gpus.json``; ``has_rank`` is false for a GPU without a rank."""
+    """Simulated GPU. ``facts`` is its entry in ``data/gpus.json``; ``has_rank`` is true if a rank runs on the GPU."""
 
     facts: dict[str, t.Any]
     has_rank: bool
@@ -65,7 +65,7 @@ class Board:
         self.power = float(self.facts["power_idle"])
 
     def advance(self, load: Load, now: float, seconds: float, jitter: float) -> Record:
-        """Advance by ``seconds``, in which the engine did ``load``; return the changed fields of the state file."""
+        """Simulate ``seconds`` of the work ``load`` on the GPU, and return the fields to update in the state file."""
         facts, fault = self.facts, self.fault
         parts = (load.busy, load.memory, load.compute, load.waiting)
         busy, memory, compute, waiting = (min(1.0, part / seconds) if self.has_rank else 0.0 for part in parts)
@@ -121,7 +121,7 @@ class Board:
 
 
 class Boards:
-    """All GPUs of the node, which write their state to the state file."""
+    """All GPUs of the node. Their state is written to the state file."""
 
     def __init__(self, boards: list[Board], file: StateFile, seed: int = 1) -> None:
         self.boards = boards
@@ -131,13 +131,13 @@ class Boards:
 
     @property
     def clock_factor(self) -> float:
-        """Return the clock factor of the slowest rank, for which the others wait."""
+        """Return the clock factor of the slowest rank, which limits the speed of all ranks."""
         now = time.monotonic()
         throttled = [b for b in self.boards if b.has_rank and b.fault.throttle_reasons and now < b.active_until]
         return min((board.fault.clock_factor for board in throttled), default=1.0)
 
     def advance(self, load: Load) -> None:
-        """Update all GPUs with the work since the last call."""
+        """Update all GPUs and the state file with the engine's work since the last call."""
         now = time.monotonic()
         seconds = max(1e-3, now - self._last)
         self._last = now

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compile the mock NVML. The library is cached by the hash of its sources and shared by all nodes."""
+"""Compile the mock NVML library, cached by the hash of its sources and shared by all nodes of a host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLAGS: t.Final = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname
 
 
 class NoCompiler(RuntimeError):
-    """Neither a C compiler nor the Python package ``ziglang`` is installed."""
+    """Raised if neither a C compiler nor the Python package ``ziglang`` is installed."""
 
 
 def default_cache() -> pathlib.Path:
@@ -28,9 +28,9 @@ def default_cache() -> pathlib.Path:
 
 
 def compiler() -> list[str]:
-    """Return the command of a C compiler.
+    """Return the command that runs an installed C compiler.
 
-    :raises NoCompiler: if none is installed.
+    :raises NoCompiler: if no C compiler is installed.
     """
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
@@ -41,9 +41,9 @@ def compiler() -> list[str]:
 
 
 def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
-    """Return the path of the compiled library in ``cache``, compiling it if it is missing.
+    """Return the path of the compiled library in the directory ``cache``, compiling the library first if needed.
 
-    :raises NoCompiler: if it must be compiled and there is no compiler.
+    :raises NoCompiler: if the library must be compiled but there is no compiler.
     :raises subprocess.CalledProcessError: if the compiler fails.
     """
     digest = hashlib.sha256(b"\0".join((root / name).read_bytes() for name in SOURCES)).hexdigest()[:16]
@@ -53,7 +53,7 @@ def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
     command = compiler()
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "build.lock").open("w") as lock:
-        # Nodes that start at the same time wait for the first one's library instead of compiling it again.
+        # If several nodes start at the same time, one compiles the library and the others wait for it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             temporary = path.with_name(f"{path.name}.{os.getpid()}")

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Continuous batching on a virtual GPU: every step generates one token for each running sequence.
+"""Emulate continuous batching: each engine step generates one token for every running sequence.
 
-Steps end on an absolute schedule, so a busy event loop delays tokens but does not lower the average rate.
+Steps end on an absolute schedule, so a busy event loop delays tokens but does not lower the average throughput.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .speed import Speed, Step
 
 @dataclass
 class Load:
-    """GPU work in a period of time, in seconds: kernels ran, moved memory, computed, waited for other ranks."""
+    """Seconds of GPU work in a period: all kernels (``busy``), memory traffic, compute, waiting for other ranks."""
 
     busy: float = 0.0
     memory: float = 0.0
@@ -36,7 +36,7 @@ class Load:
 
 
 class Engine:
-    """Scheduler limited to ``max_batched`` tokens per step, ``max_sequences`` sequences and ``kv_tokens`` of cache."""
+    """Schedule sequences within limits on tokens per step, concurrent sequences, and tokens in the KV cache."""
 
     def __init__(
         self, speed: t.Callable[[], Speed], metrics: Metrics, max_sequences: int, max_batched: int, kv_tokens: int
@@ -76,7 +76,7 @@ class Engine:
                     self._metrics.finished("abort")
 
     def take_load(self) -> Load:
-        """Return the work since the last call, including the elapsed part of the current step."""
+        """Return the GPU work since the last call, including the elapsed part of the current step."""
         if self._step:
             started, step = self._step
             now = time.monotonic()
@@ -88,7 +88,7 @@ class Engine:
         return load
 
     async def run(self) -> None:
-        """Run steps until cancelled."""
+        """Run engine steps until the task is cancelled."""
         clock = time.monotonic()
         while True:
             if not self._running and not self._waiting:
@@ -106,12 +106,15 @@ class Engine:
             self._emit([s for s in self._running if s.prefilled >= s.prompt_tokens])
 
     async def _perform(self, clock: float, decoding: list[Sequence], prefill: list[tuple[Sequence, int]]) -> float:
-        """Decode a token for each of ``decoding`` and prefill others in a step from ``clock`` on; return its end."""
+        """Run one engine step that starts at ``clock``, and return its end time.
+
+        The step decodes one token for each sequence in ``decoding`` and processes the prompt tokens in ``prefill``.
+        """
         context = sum(s.prompt_tokens + s.generated for s in decoding)
         step = self._speed().step(len(decoding), context, sum(tokens for _unused, tokens in prefill))
         self._step = (time.monotonic(), step)
         clock += step.duration
-        # If the loop fell far behind, restart the schedule instead of sending a burst of late tokens.
+        # If the event loop is far behind schedule, skip the lost time instead of sending a burst of late tokens.
         clock = max(clock, time.monotonic() - 1.0)
         await asyncio.sleep(max(0.0, clock - time.monotonic()))
         if self._step:
@@ -120,7 +123,10 @@ class Engine:
         return clock
 
     def _schedule(self, now: float) -> list[tuple[Sequence, int]]:
-        """Return the prompt tokens of this step by sequence. Decoding takes precedence in the token budget."""
+        """Return the number of prompt tokens to process in this step for each sequence.
+
+        Sequences that already generate tokens use the step's token budget first.
+        """
         budget = self._max_batched - sum(1 for s in self._running if s.generated)
         used = sum(s.prompt_tokens + s.max_tokens for s in self._running)
         while self._waiting and len(self._running) < self._max_sequences:

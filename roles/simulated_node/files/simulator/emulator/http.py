@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP/1.1 server protocol, as vLLM's server uses it: keep-alive, sized and chunked bodies, streamed responses."""
+"""Implement the parts of HTTP/1.1 that vLLM's server uses: keep-alive, chunked bodies and streamed responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Handler = t.Callable[[Request, "Connection"], None]
 
 
 class Connection(asyncio.Protocol):
-    """A client connection. The handler calls ``respond``, or ``start_stream`` and ``send_event``."""
+    """A client connection. Handlers call ``respond``, or ``start_stream``, ``send_event`` and ``end_stream``."""
 
     def __init__(self, handler: Handler, log_access: t.Callable[[str, str, int], None]) -> None:
         self._handler = handler
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         self._handler(self._request, self)
 
     def _body(self, headers: dict[str, str], start: int) -> bytes | None:
-        """Remove head and body from the buffer and return the body, or None if it is not complete yet."""
+        """Remove the request from the buffer and return its body, or return None if the body is incomplete."""
         if headers.get("expect") and len(self._buffer) == start:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if "chunked" in headers.get("transfer-encoding", ""):

@@ -1,19 +1,19 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write ``vllm.log`` in the format of a vLLM version: boot lines, NCCL lines, access log and statistics.
+"""Write ``vllm.log`` in the format of a vLLM version: start-up lines, NCCL lines, access log and statistics.
 
-Boot lines are templates (``data/versions/boot-*.log``, ``then`` in a scenario). Their first word names the process
-that writes the line:
+Start-up lines are templates from ``data/versions/boot-*.log`` or the key ``then`` of a scenario. The first word of a
+template names the process that writes the line:
 
-- ``api``: the API server; ``core``: the engine core; ``many``: the engine core, only with several ranks
-- ``first``, ``each``: rank 0 or every rank, before the worker knows its rank
-- ``one``, ``all``: rank 0 or every rank, after the worker knows its rank
+- ``api``: the API server; ``core``: the engine core; ``many``: the engine core, if there are several ranks
+- ``first``, ``each``: rank 0 or every rank, with a prefix that does not contain the rank yet
+- ``one``, ``all``: rank 0 or every rank, with a prefix that contains the rank
 - ``nccl``: every rank, in NCCL's log format
-- ``raw``: no prefix; ``apiraw``, ``oneraw``: a prefix but no time
+- ``raw``: a line without a prefix; ``apiraw``, ``oneraw``: the API server or rank 0, with a prefix but no timestamp
 
-``%nccl`` inserts NCCL's start-up lines, ``%wait N`` advances the log's time stamps by N seconds, and any other
-``%name`` is a mark at which a start can end early.
+``%nccl`` inserts NCCL's start-up lines, ``%wait N`` advances the log's timestamps by N seconds, and any other ``%name``
+is a marker at which a failed start can end.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Log:
-    """Writer of the log. It prints to stdout, which is redirected to the log file."""
+    """Write log lines to stdout, which is redirected to ``vllm.log``."""
 
     version: str
     api_pid: int
     core_pid: int
     worker_pids: list[int] = field(default_factory=list)
     hostname: str = "gpu-node"
-    #: Seconds by which the log's time stamps lie in the past.
+    #: Age of the log's timestamps in seconds.
     age: float = 0.0
 
     def write(self, text: str) -> None:
@@ -47,7 +47,7 @@ class Log:
     def access(self, peer: str, request: str, status: int) -> None:
         phrase = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
         line = f'INFO:     {peer} - "{request}" {status} {phrase.get(status, "")}'
-        # In 0.27 the lines of the access log have the process prefix, in 0.32 they do not.
+        # Access log lines have a process prefix in vLLM 0.27, but not in 0.32.
         self.write(line if self.version >= "0.32" else f"{self._api_prefix} {line}")
 
     def nccl(self, rank: int, text: str, level: str = "INFO") -> None:
@@ -55,12 +55,12 @@ class Log:
         self.write(f"{self.hostname}:{pid}:{pid} [{rank}] NCCL {level} {text}")
 
     def boot(self, template: t.Iterable[str], facts: t.Mapping[str, object], until: str | None = None) -> None:
-        """Write the lines of ``template``, up to the mark ``%until`` if it is given."""
+        """Write the lines of ``template``. If ``until`` is given, stop at the marker with that name."""
         for line in template:
             if line.startswith("%"):
                 if line[1:] == until:
                     return
-                self._mark(line[1:], facts)
+                self._run_directive(line[1:], facts)
                 continue
             source, _unused, rest = line.partition(" ")
             if source == "many" and len(self.worker_pids) < 2:
@@ -69,8 +69,8 @@ class Log:
             for rank in ranks:
                 self._boot_line(source, rest, {**facts, "rank": rank, "worker_pid": self.worker_pids[rank]}, rank)
 
-    def _mark(self, mark: str, facts: t.Mapping[str, object]) -> None:
-        name, _unused, value = mark.partition(" ")
+    def _run_directive(self, directive: str, facts: t.Mapping[str, object]) -> None:
+        name, _unused, value = directive.partition(" ")
         if name == "nccl":
             self._nccl_boot(facts)
         elif name == "wait":
@@ -146,7 +146,7 @@ class Log:
         return f"(EngineCore pid={self.core_pid})"
 
     def _worker_prefix(self, rank: int) -> str:
-        """Return the prefix of a rank. A single rank runs inside the engine core; several have separate processes."""
+        """Return the log prefix of a rank. A single rank runs in the engine core, several ranks in worker processes."""
         return f"(Worker_TP{rank} pid={self.worker_pids[rank]})" if len(self.worker_pids) > 1 else self._core_prefix
 
     def _now(self) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prometheus metrics with the families, labels and buckets of a vLLM version, read from its data file."""
+"""Render Prometheus metrics with the families, labels and buckets of a vLLM version."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def _label_text(labels: t.Mapping[str, str]) -> str:
 
 
 class Metrics:
-    """Metric values of ``families`` (``data/versions/metrics-*.json``); ``$model`` in a label stands for ``model``."""
+    """Values of the metrics in ``families``. In label values, ``$model`` is replaced by ``model``.
+
+    ``families`` is the content of a file ``data/versions/metrics-*.json``.
+    """
 
     def __init__(self, families: list[Family], model: str, cache_config: t.Mapping[str, str]) -> None:
         self._families = families
@@ -45,7 +48,7 @@ class Metrics:
             for family in families
             if family["type"] == "histogram"
         }
-        #: (Family name, value of its own label or "") -> value.
+        #: Metric value by family name and value of the family's ``own_label`` ("" if it has none).
         self.values: dict[tuple[str, str], float] = {
             ("vllm:engine_sleep_state", "awake"): 1.0,
             ("vllm:cache_config_info", ""): 1.0,
@@ -55,7 +58,7 @@ class Metrics:
         self.values[name, label] = self.values.get((name, label), 0.0) + amount
 
     def observe(self, name: str, value: float) -> None:
-        """Add a value to a histogram; ignored if this version does not have it."""
+        """Add a value to a histogram. Does nothing if the emulated version does not have this histogram."""
         histogram = self.histograms.get(name)
         if histogram:
             histogram.observe(value)
@@ -96,7 +99,7 @@ class Metrics:
             self.observe(name, value)
 
     def render(self, running: int, waiting: int, kv_usage: float) -> str:
-        """Return the content of ``/metrics``."""
+        """Return the response body of ``/metrics``, in the Prometheus text format."""
         self.values["vllm:num_requests_running", ""] = running
         self.values["vllm:num_requests_waiting", ""] = waiting
         self.values["vllm:num_requests_waiting_by_reason", "capacity"] = waiting

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Child processes of the server: the engine core and one worker per rank, with vLLM's process titles."""
+"""Manage the server's child processes: the engine core and one worker per rank, with vLLM's process titles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _PR_SET_NAME = 15
 
 
 def start(title: str) -> int:
-    """Start an idle process with this title that exits with its parent; return its pid. Call before threads start."""
+    """Start an idle child process with the given title and return its pid.
+
+    The child exits when its parent exits. Call this function before any thread is started.
+    """
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -32,16 +35,17 @@ def start(title: str) -> int:
 
 
 def stop(pids: t.Iterable[int]) -> None:
-    """Kill child processes and reap them."""
+    """Kill the given child processes and wait until they have exited."""
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
 def set_title(title: str, libc: ctypes.CDLL) -> None:
-    """Overwrite the arguments of this process with ``title``, for ``/proc/PID/cmdline`` and ``ps``."""
+    """Set the title of this process, which ``/proc/PID/cmdline`` and ``ps`` show."""
     libc.prctl(_PR_SET_NAME, title.encode()[:15])
-    # Fields 48 and 49 of proc(5) stat; the command name before them can hold spaces, but ends with the last ")".
+    # Fields 48 and 49 of /proc/PID/stat are the start and end address of the arguments (see proc(5)).
+    # The command name (field 2) can contain spaces, so fields are counted from the last ")".
     values = pathlib.Path("/proc/self/stat").read_text("latin-1").rpartition(")")[2].split()
     start_address, end_address = int(values[45]), int(values[46])
     room = end_address - start_address

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 Body = dict[str, t.Any]
 
-#: From this version on, max_tokens is reduced to fit the context instead of rejecting the request.
+#: First vLLM version that reduces ``max_tokens`` to fit the context length instead of rejecting the request.
 REDUCES_MAX_TOKENS: t.Final = (0, 32)
 
 
 class ApiError(Exception):
-    """An error response in OpenAI's format."""
+    """Raised for an invalid request. ``body`` is the error response in OpenAI's format."""
 
     def __init__(
         self, message: str, param: str | None = None, status: int = 400, kind: str = "BadRequestError"
@@ -28,7 +28,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Dialect:
-    """Differences between vLLM versions in their responses."""
+    """Validation rules and error messages that differ between vLLM versions."""
 
     version: tuple[int, ...]
     model: str
@@ -42,7 +42,7 @@ class Dialect:
         return ApiError(f"The model `{name}` does not exist.{hint}", "model", 404, "NotFoundError")
 
     def invalid(self, kind: str, place: tuple[str | int, ...], message: str, value: object, **more: object) -> ApiError:
-        """Return a pydantic validation error; newer versions shorten its location and input."""
+        """Return a validation error in pydantic's format. Newer vLLM versions shorten its location and input."""
         dotted = ".".join(str(part) for part in place)
         if self.recent and isinstance(value, dict):
             value = f"<dict of {len(value)} items>"
@@ -50,9 +50,9 @@ class Dialect:
         return ApiError(f"1 validation error:\n  {details}", dotted, 400, "Bad Request")
 
     def parse(self, raw: bytes) -> Body:
-        """Return the decoded body.
+        """Decode the JSON body of a request.
 
-        :raises ApiError: if it is not a JSON object.
+        :raises ApiError: if the body is not a JSON object.
         """
         try:
             body = json.loads(raw)
@@ -68,9 +68,9 @@ class Dialect:
         return body
 
     def integer(self, body: Body, name: str, default: int | None) -> int | None:
-        """Return the integer ``body[name]``, or ``default`` if it is missing or null.
+        """Return the integer ``body[name]``, or ``default`` if the field is missing or null.
 
-        :raises ApiError: for a string that is not an integer.
+        :raises ApiError: if the field is a string that does not contain an integer.
         """
         value = body.get(name)
         if value is None:
@@ -83,9 +83,11 @@ class Dialect:
         return value
 
     def limit(self, prompt: int, max_tokens: int | None, limit: int, exact: bool) -> int:
-        """Return the ``max_tokens`` that fits into the context. ``exact`` is false for a chat prompt.
+        """Return the number of output tokens that fit into the context length.
 
-        :raises ApiError: if the prompt is too long; in old versions also if prompt plus output is too long.
+        ``exact`` is false for chat prompts, whose length the error messages give only as a lower bound.
+
+        :raises ApiError: if the prompt is too long, or, in older versions, if prompt and output together are too long.
         """
         advice = "Please reduce the length of the input prompt"
         head = f"This model's maximum context length is {limit} tokens. However, "
@@ -127,7 +129,7 @@ class Sampling:
 
     @classmethod
     def read(cls, dialect: Dialect, body: Body, chat: bool) -> Sampling:
-        """Return the sampling parameters of ``body``.
+        """Read and validate the sampling parameters in a request body.
 
         :raises ApiError: for values that vLLM rejects.
         """

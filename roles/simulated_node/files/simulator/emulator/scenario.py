@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load a scenario with the plan, GPUs, model and interconnect that it refers to."""
+"""Load a scenario together with its plan, GPUs, model and interconnect."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NCCL_VERSION: t.Final = "2.28.9"
 MIB: t.Final = 2**20
 GIB: t.Final = 2**30
 
-#: nvmlReturn_t codes, from nvml.h.
+#: nvmlReturn_t codes from nvml.h, by the name that scenarios use.
 NVML_FAULTS: t.Final = {"driver_not_loaded": 9, "no_permission": 4, "gpu_lost": 15}
 #: nvmlGpuTopologyLevel_t codes by their name in ``nvidia-smi topo -m``.
 TOPOLOGY: t.Final = {"PIX": 10, "PXB": 20, "PHB": 30, "NODE": 40, "SYS": 50}
 
 
 class UnknownScenario(ValueError):
-    """Unknown scenario name; the message lists the available scenarios."""
+    """Raised for an unknown scenario name. The message lists the available scenarios."""
 
 
 def load_json(name: str) -> t.Any:
@@ -46,7 +46,7 @@ def versions() -> list[str]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Content of ``scenarios/NAME.json``. The keys are documented in the role's README."""
+    """Content of a scenario file, ``scenarios/NAME.json``. The role's README documents its keys."""
 
     name: str
     description: str
@@ -71,9 +71,9 @@ class Scenario:
 
     @classmethod
     def load(cls, name: str) -> Scenario:
-        """Return the scenario of this name.
+        """Load the scenario with the given name.
 
-        :raises UnknownScenario: if it has no file.
+        :raises UnknownScenario: if there is no scenario with this name.
         """
         if name not in scenario_names():
             raise UnknownScenario(f"unknown scenario {name!r}; must be one of {', '.join(scenario_names())}")
@@ -103,7 +103,7 @@ class Scenario:
     # ---- records for the state file
 
     def bus_id(self, index: int) -> str:
-        """Return the PCI bus id of a GPU. Virtual machines of the cloud list their GPUs from bus 0, slot 2 on."""
+        """Return the PCI bus id of a GPU. On a Linode with GPUs, the first GPU is in slot 2 of PCI bus 0."""
         return f"00000000:00:{index + 2:02X}.0"
 
     def node_record(self) -> Record:
@@ -123,7 +123,7 @@ class Scenario:
         }
 
     def gpu_record(self, index: int, node: str) -> Record:
-        """Return all fields of an idle GPU. Its UUID is derived from the name ``node``."""
+        """Return all state fields of an idle GPU. The UUID of the GPU is derived from the node name ``node``."""
         facts, overrides = self.gpu, self.gpus.get(index, {})
         identity = uuid.uuid5(uuid.NAMESPACE_DNS, f"{node}.{index}")
         milliwatt = round(1000 * facts["power_limit"])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state of a request in the engine."""
+"""Track the progress of a sequence in the engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Sequence:
-    """One choice of one request. ``deliver(position, finish_reason)`` is called for each token, from position 0."""
+    """Sequence of tokens for one choice of a request. ``deliver(position, finish_reason)`` is called for each token."""
 
     prompt_tokens: int
     max_tokens: int

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The emulated vLLM server."""
+"""Run the emulated vLLM server."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from .speed import Speed
 from .state import FILE_NAME, StateFile
 from .tokens import Tokenizer
 
-#: Seconds between two updates of the GPUs' state.
+#: Seconds between updates of the GPU state.
 TICK: t.Final = 0.04
-#: Seconds between vLLM's statistics lines.
+#: Seconds between vLLM's statistics lines in the log.
 STATISTICS: t.Final = 10.0
 #: Seconds between two warnings in the log of a hanging engine.
 WARNING_INTERVAL: t.Final = 60.0
-#: CUDA context, NCCL buffers and CUDA graphs, which gpu_memory_utilization does not include.
+#: Bytes for the CUDA context, NCCL buffers and CUDA graphs, which gpu_memory_utilization does not include.
 CONTEXT_BYTES: t.Final = 450 * 2**20
-#: Activations of the largest batch.
+#: Bytes for the activations of the largest batch.
 ACTIVATION_BYTES: t.Final = 700 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on each GPU of the tensor-parallel group."""
+    """Memory use of each GPU in the tensor-parallel group. All fields are in bytes, except ``kv_tokens``."""
 
     weights: int
     kv_cache: int
@@ -52,7 +52,7 @@ class Memory:
 
     @classmethod
     def plan(cls, scenario: Scenario, options: argparse.Namespace) -> Memory:
-        """Return the memory that the model, its cache and the runtime use."""
+        """Return the memory use of the model weights, the KV cache and the runtime."""
         ranks = options.tensor_parallel_size
         budget = int(scenario.gpu["memory_total"] * options.gpu_memory_utilization)
         weights = scenario.model.weights // ranks
@@ -63,7 +63,7 @@ class Memory:
 
 
 class Node:
-    """A server process, configured by its directory and command line."""
+    """Server process of a simulated node, configured by the node's directory and the command line."""
 
     def __init__(self, directory: pathlib.Path, options: argparse.Namespace) -> None:
         settings = json.loads((directory / "settings.json").read_text("utf-8"))
@@ -76,7 +76,7 @@ class Node:
         self.served_name = options.served_model_name or options.model
         self.memory = Memory.plan(self.scenario, options)
         self.log = Log(self.version, os.getpid(), os.getpid() + 1, hostname=self.name, age=self.scenario.log_age)
-        # Placeholder pids, for the log of a server that exits before it starts its processes.
+        # These pids are placeholders for the log of a server that exits before it starts its child processes.
         self.log.worker_pids = [self.log.core_pid + 1 + rank for rank in range(options.tensor_parallel_size)]
         self.other_processes: dict[int, int] = {}
 
@@ -89,7 +89,7 @@ class Node:
     # ---- boot
 
     def facts(self) -> dict[str, t.Any]:
-        """Return the values for the boot lines of the log."""
+        """Return the values for the placeholders in the templates of the start-up lines."""
         options, memory = self.options, self.memory
         return {
             "version": self.version,
@@ -100,7 +100,7 @@ class Node:
             "max_model_len_grouped": f"{self.model_length:,}",
             "max_num_batched_tokens": options.max_num_batched_tokens,
             "tensor_parallel_size": options.tensor_parallel_size,
-            # vLLM disables it itself for more than two GPUs without NVLink.
+            # vLLM itself disables its custom all-reduce on more than two GPUs without NVLink.
             "disable_custom_all_reduce": options.disable_custom_all_reduce or options.tensor_parallel_size > 2,
             "enforce_eager": options.enforce_eager,
             "kv_cache_dtype": options.kv_cache_dtype,
@@ -123,7 +123,7 @@ class Node:
     def start_processes(self) -> None:
         ranks = self.options.tensor_parallel_size
         self.log.core_pid = processes.start("VLLM::EngineCore")
-        # A single rank runs inside the engine core.
+        # A single rank runs inside the engine core, so it needs no worker process.
         workers = [processes.start(f"VLLM::Worker_TP{rank}") for rank in range(ranks)] if ranks > 1 else []
         self.log.worker_pids = workers or [self.log.core_pid]
         for index, overrides in self.scenario.gpus.items():
@@ -131,7 +131,7 @@ class Node:
                 self.other_processes[index] = processes.start(overrides["other_process"]["name"])
 
     def boot(self, until: str | None = None) -> None:
-        """Write the boot lines, then the additional lines of the scenario."""
+        """Write the start-up lines to the log, followed by the scenario's additional lines."""
         facts = self.facts()
         template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
         self.log.boot(template, facts, until)
@@ -144,7 +144,7 @@ class Node:
         self.log.write(arguments.traceback(reason))
 
     def boards(self) -> Boards:
-        """Return the GPUs and write their memory use and processes to the state file."""
+        """Create the simulated GPUs, and write their memory use and processes to the state file."""
         scenario = self.scenario
         file = StateFile(self.directory / "lib" / FILE_NAME)
         boards, changes = [], {}
@@ -167,11 +167,11 @@ class Node:
     # ---- serving
 
     async def hang(self) -> None:
-        """Accept connections and never respond, while the GPUs spin in a collective that does not end."""
+        """Accept connections but never respond, while all ranks wait in an NCCL collective that does not finish."""
         boards = self.boards()
         await asyncio.get_running_loop().create_server(asyncio.Protocol, self.options.host, self.options.port)
         self.boot()
-        # This server has no health check, so a file marks that it is ready. One that exits needs no mark.
+        # A hanging server cannot respond to a health check, so a file marks the server as ready.
         (self.directory / "ready").touch()
         next_warning = time.monotonic() + WARNING_INTERVAL
         while True:
@@ -182,7 +182,7 @@ class Node:
                 self.log.boot(self.scenario.then[-1:], self.facts())
 
     async def serve(self) -> None:
-        """Serve the API until SIGTERM or SIGINT."""
+        """Serve the API until the process receives SIGTERM or SIGINT."""
         options, scenario = self.options, self.scenario
         boards = self.boards()
         families = load_json(f"data/versions/metrics-{self.version}.json")
@@ -257,7 +257,7 @@ class Node:
         }
 
     async def _statistics(self, engine: Engine, metrics: Metrics) -> None:
-        """Write vLLM's statistics line every ten seconds while there is work, and once after it."""
+        """Log vLLM's statistics every ten seconds while requests are running, and once more after the last request."""
         place = "loggers.py:335" if self.version >= "0.32" else "loggers.py:310"
         names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
         before, quiet = [0.0, 0.0], True
@@ -279,7 +279,7 @@ class Node:
 
 
 def masked(non_default: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Return the arguments as logged, with the API key masked."""
+    """Return the arguments with the API key masked, as vLLM logs them."""
     return {key: "***" if key == "api_key" else value for key, value in non_default.items()}
 
 
@@ -290,7 +290,7 @@ async def _tick(boards: Boards, engine: Engine) -> None:
 
 
 def main(argv: list[str], directory: pathlib.Path) -> int:
-    """Run ``vllm serve`` in ``directory`` until it is stopped; return vLLM's exit status."""
+    """Run the emulated ``vllm serve`` for the node in ``directory``, and return vLLM's exit status."""
     options = arguments.parse(argv)
     node = Node(directory, options)
     scenario = node.scenario

@@ -1,11 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Roofline model of an engine step for a tensor-parallel model, including all-reduces.
+"""Compute the duration of an engine step with a roofline model that includes tensor-parallel all-reduces.
 
-A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer). Memory time
-is the weights and KV cache of a rank divided by the achievable memory bandwidth. Compute time is two operations per
-parameter and token. An all-reduce takes a latency plus its bytes divided by the ring's bus bandwidth.
+A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer) and a constant
+host overhead. Memory time is the size of a rank's weights and KV cache divided by the achievable memory bandwidth.
+Compute time is two operations per parameter and token divided by the achievable FLOP/s. An all-reduce takes a fixed
+latency plus the bytes that its ring transfers divided by the bus bandwidth.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ACTIVATION_BYTES: t.Final = 2
 
 @dataclass(frozen=True)
 class Interconnect:
-    """NCCL transport between ranks: its name in the log, all-reduce latency in s, bus bandwidth in B/s."""
+    """NCCL transport between ranks: name in NCCL's log, all-reduce latency in seconds, bus bandwidth in bytes/s."""
 
     transport: str
     latency: float
@@ -30,7 +31,7 @@ class Interconnect:
 
 @dataclass(frozen=True)
 class Model:
-    """Model dimensions. ``weights`` are the bytes read per token, ``parameters`` half the operations per token."""
+    """Dimensions of a model. ``weights`` is the size of all weights in bytes, ``parameters`` is their number."""
 
     id: str
     weights: int
@@ -45,13 +46,13 @@ class Model:
     max_position: int
 
     def kv_bytes(self, tensor_parallel: int) -> int:
-        """Return the KV cache bytes per token on one rank. With more ranks than KV heads, heads are replicated."""
+        """Return the KV cache size on one rank in bytes per token. Each rank holds at least one KV head."""
         return 2 * self.layers * max(1, self.kv_heads // tensor_parallel) * self.head_dim * ACTIVATION_BYTES
 
 
 @dataclass(frozen=True)
 class Step:
-    """Duration of an engine step in s, and the shares of it for memory traffic, compute and waiting for other ranks."""
+    """Duration of an engine step in seconds, and the fractions for memory, compute and waiting for other ranks."""
 
     duration: float
     memory: float
@@ -61,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Speed:
-    """Speed of a model on a group of GPUs."""
+    """Step durations of a model on a tensor-parallel group of GPUs."""
 
     model: Model
     tensor_parallel: int
@@ -73,7 +74,12 @@ class Speed:
     drag: float = 1.0
 
     def step(self, decoding: int, context: int, prefill: int) -> Step:
-        """Return a step that decodes ``decoding`` sequences of ``context`` tokens in all and prefills ``prefill``."""
+        """Compute a step that decodes one token for each sequence and processes new prompt tokens.
+
+        :param decoding: number of sequences to decode.
+        :param context: total length of these sequences in tokens.
+        :param prefill: number of prompt tokens to process.
+        """
         model, ranks = self.model, self.tensor_parallel
         memory = (model.weights / ranks + context * model.kv_bytes(ranks)) / self.bandwidth
         compute = 2 * model.parameters * (decoding + prefill) / (ranks * self.flops)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the state file that the mock NVML reads. Its layout comes from ``state.def``."""
+"""Write the state file that the mock NVML reads. The file ``state.def`` defines its layout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Layout = dict[str, Slot]
 
 
 def read_layout(definition: str, kind: str) -> tuple[Layout, int]:
-    """Return the fields of the ``kind`` (``NODE`` or ``GPU``) structure, and its size in units of 8 bytes."""
+    """Return the layout of the structure ``kind`` (``NODE`` or ``GPU``), and its size in units of 8 bytes."""
     layout: Layout = {}
     offset = 0
     for field_type, name, count in re.findall(rf"^{kind}_(VALUE|TEXT)\((\w+), (\d+)\)", definition, re.MULTILINE):
@@ -57,9 +57,9 @@ def _number(value: Value) -> int:
 
 
 def pack(layout: Layout, size: int, record: Record) -> array[int]:
-    """Return ``record`` in the layout of the file. Missing values and ``None`` become UNSUPPORTED.
+    """Return ``record`` as an array with the given layout. Missing values and ``None`` become UNSUPPORTED.
 
-    :raises KeyError: for a field that the layout does not have.
+    :raises KeyError: for a field that is not in the layout.
     """
     words = array("q", [UNSUPPORTED]) * size
     for slot in layout.values():
@@ -79,7 +79,7 @@ def pack(layout: Layout, size: int, record: Record) -> array[int]:
 
 
 class StateFile:
-    """Writer of a state file. The sequence number is odd during an update, so readers never use a partial one."""
+    """Writer of a state file. An odd sequence number tells readers that an update is in progress."""
 
     def __init__(self, path: pathlib.Path) -> None:
         with path.open("r+b") as file:
@@ -89,7 +89,7 @@ class StateFile:
 
     @classmethod
     def create(cls, path: pathlib.Path, node: Record, gpus: t.Sequence[Record]) -> StateFile:
-        """Create the file atomically, so that the library opens either the old file or the new one."""
+        """Create the state file atomically. Readers open either the old file or the complete new file."""
         words = pack(NODE, NODE_SIZE, {**node, "magic": MAGIC, "sequence": 0, "gpu_count": len(gpus)})
         for gpu in gpus:
             words.extend(pack(GPU, GPU_SIZE, gpu))
@@ -100,7 +100,7 @@ class StateFile:
         return cls(path)
 
     def update(self, changes: t.Mapping[int, Record]) -> None:
-        """Write the given fields by GPU index; other fields are not changed."""
+        """Write changed GPU fields to the state file. ``changes`` contains the fields by GPU index."""
         updates = [
             (NODE_SIZE + index * GPU_SIZE + GPU[name].offset, value)
             for index, record in changes.items()

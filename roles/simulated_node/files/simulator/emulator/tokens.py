@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A reversible tokenizer without a vocabulary file.
+"""Tokenize text reversibly, without a vocabulary file.
 
-Ids below 256 + 3 are special tokens and single bytes. The next ids are pseudo-words of one to three syllables, so that
-random ids decode to readable text that encodes to the same ids. Other text is split into short pieces, whose ids are
-kept in memory while the server runs.
+Ids below 256 + 3 are special tokens and single bytes. The next ids are pseudo-words of one to three syllables. Random
+ids of pseudo-words decode to readable text, which encodes to the same ids. Other text is split into short pieces, whose
+ids are kept in memory while the server runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SPLIT: t.Final = re.compile(r" (?:[bcdfghjklmnprstvwxyz][aeiou]){1,3}(?![A-Za-z
 
 
 class Tokenizer:
-    """Reversible mapping between text and ids in ``range(vocabulary)``."""
+    """Reversible mapping between text and the token ids from 0 to ``vocabulary`` - 1."""
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
@@ -43,7 +43,7 @@ class Tokenizer:
         return raw.decode("utf-8", "replace")
 
     def piece(self, number: int) -> bytes:
-        """Return the bytes of one token. The bytes of a single-byte token may not be valid UTF-8 on their own."""
+        """Return the bytes of one token. A single-byte token may be only a part of a UTF-8 character."""
         if number < len(SPECIAL):
             return SPECIAL[number].encode()
         if number < FIRST_WORD:
@@ -73,6 +73,6 @@ class Tokenizer:
             number = self._first_learned + (slot + probe) % _LEARNED
             if self._learned.setdefault(number, piece) == piece:
                 return number
-        # All probed slots are taken: overwrite the last one instead of searching on.
+        # All probed ids belong to other text, so the last probed id is reassigned to this text.
         self._learned[number] = piece
         return number
