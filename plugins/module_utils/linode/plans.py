@@ -9,8 +9,6 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
-
 #: Plan families with GPUs: pattern of the type id, in which ``count`` is the number of GPUs. 6000 and 4000 belong to
 #: model names, and -s, -m, -l, -xl, -hs are sizes. Source: type ids of GET /v4/linode/types.
 GPU_FAMILIES: t.Final[tuple[re.Pattern[str], ...]] = (
@@ -41,54 +39,40 @@ class UnknownInstanceType(ValueError):
 
 @dataclass(frozen=True)
 class InstancePlan:
-    """A GPU plan: ``gpu_memory`` in bytes per GPU, ``price_hourly`` in US dollars (None if unknown)."""
+    """A GPU plan: the name of its GPUs as the driver reports it, and US dollars per hour (None if unknown)."""
 
-    gpus: int
     gpu_model: str
-    gpu_memory: int
     price_hourly: float | None
 
 
-def _plans(model: str, memory_gib: int, rows: dict[str, tuple[int, float | None]]) -> dict[str, InstancePlan]:
-    return {type_id: InstancePlan(gpus, model, memory_gib * GIB, price) for type_id, (gpus, price) in rows.items()}
-
-
-#: GPU plans of known hardware and price. Prices differ by region and account, so the API's prices take precedence.
-PLANS: t.Final[dict[str, InstancePlan]] = {
-    **_plans(
-        "Quadro RTX 6000",
-        24,
-        {
-            "g1-gpu-rtx6000-1": (1, 1.5),
-            "g1-gpu-rtx6000-2": (2, 3.0),
-            "g1-gpu-rtx6000-3": (3, 4.5),
-            "g1-gpu-rtx6000-4": (4, 6.0),
-        },
-    ),
-    **_plans(
-        "NVIDIA RTX 4000 Ada Generation",
-        20,
-        {
-            "g2-gpu-rtx4000a1-s": (1, 0.52),
-            "g2-gpu-rtx4000a1-m": (1, 0.67),
-            "g2-gpu-rtx4000a1-l": (1, 0.96),
-            "g2-gpu-rtx4000a1-xl": (1, 1.53),
-            "g2-gpu-rtx4000a2-s": (2, 1.05),
-            "g2-gpu-rtx4000a2-m": (2, 1.34),
-            "g2-gpu-rtx4000a2-hs": (2, 1.49),
-            "g2-gpu-rtx4000a4-s": (4, 2.96),
-            "g2-gpu-rtx4000a4-m": (4, 3.57),
-        },
-    ),
-    **_plans(
-        "NVIDIA RTX PRO 6000 Blackwell Server Edition",
-        96,
-        {
-            "g3-gpu-rtxpro6000-blackwell-1": (1, 3.0),
-            "g3-gpu-rtxpro6000-blackwell-2": (2, None),
-            "g3-gpu-rtxpro6000-blackwell-4": (4, None),
-        },
-    ),
+#: Name of the GPU -> US dollars per hour of each plan that has it, None if unknown.
+_PRICES: t.Final[dict[str, dict[str, float | None]]] = {
+    "Quadro RTX 6000": {
+        "g1-gpu-rtx6000-1": 1.5,
+        "g1-gpu-rtx6000-2": 3.0,
+        "g1-gpu-rtx6000-3": 4.5,
+        "g1-gpu-rtx6000-4": 6.0,
+    },
+    "NVIDIA RTX 4000 Ada Generation": {
+        "g2-gpu-rtx4000a1-s": 0.52,
+        "g2-gpu-rtx4000a1-m": 0.67,
+        "g2-gpu-rtx4000a1-l": 0.96,
+        "g2-gpu-rtx4000a1-xl": 1.53,
+        "g2-gpu-rtx4000a2-s": 1.05,
+        "g2-gpu-rtx4000a2-m": 1.34,
+        "g2-gpu-rtx4000a2-hs": 1.49,
+        "g2-gpu-rtx4000a4-s": 2.96,
+        "g2-gpu-rtx4000a4-m": 3.57,
+    },
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition": {
+        "g3-gpu-rtxpro6000-blackwell-1": 3.0,
+        "g3-gpu-rtxpro6000-blackwell-2": None,
+        "g3-gpu-rtxpro6000-blackwell-4": None,
+    },
+}
+#: GPU plans of known hardware by type id. Prices differ by region and account, so the API's prices take precedence.
+PLANS: t.Final = {
+    type_id: InstancePlan(model, price) for model, prices in _PRICES.items() for type_id, price in prices.items()
 }
 
 
@@ -108,12 +92,12 @@ def gpu_count(type_id: str) -> int:
 
 
 def plan(type_id: str) -> InstancePlan | None:
-    """Return the known hardware and price of a GPU plan, or None."""
+    """Return the GPU model and price of a plan, or None if the plan is not in :data:`PLANS`."""
     return PLANS.get(type_id.strip().lower())
 
 
 def promised_facts(type_id: str) -> dict[str, t.Any]:
-    """Return the part of the fact ``gpu`` that the plan determines before there is a node, without the topology.
+    """Return the part of the fact ``gpu`` that is known from the plan alone, before its Linode exists: no topology.
 
     :raises UnknownInstanceType: as :func:`gpu_count`.
     """
