@@ -33,15 +33,14 @@ class FakeClock:
 class InProcessAdapter(requests.adapters.BaseAdapter):
     """A ``requests`` transport adapter that passes requests to the fake and applies a fault plan."""
 
-    def __init__(self, fake: FakeLinode, plan: FaultPlan, clock: FakeClock, read_timeout: float = 60.0) -> None:
+    def __init__(self, fake: FakeLinode, plan: FaultPlan, clock: FakeClock) -> None:
         super().__init__()
-        self.limit = read_timeout
-        self._fake, self._plan, self._clock, self._read_timeout = fake, plan, clock, read_timeout
+        self._fake, self._plan, self._clock = fake, plan, clock
 
     def close(self) -> None:
         pass
 
-    def send(self, request, **_options):
+    def send(self, request, **options):
         self._clock.sleep(0.2)
         parts = urlsplit(request.url)
         path = parts.path.removeprefix("/v4")
@@ -54,7 +53,7 @@ class InProcessAdapter(requests.adapters.BaseAdapter):
         reply = Reply(200, {}) if strikes_first else self._fake.handle(request.method, target, request.headers, body)
         self._clock.sleep(fault.slow)
         if fault.stall:
-            self._clock.sleep(min(self._read_timeout, self.limit))
+            self._clock.sleep(options["timeout"][1])
             raise requests.exceptions.ReadTimeout("Read timed out.")
         if fault.drop:
             raise requests.exceptions.ConnectionError("Connection aborted: Remote end closed connection")

@@ -9,8 +9,8 @@ and is sent exactly once; the caller, who knows whether repeating it is safe, de
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-import math
 import re
 import traceback
 import typing as t
@@ -20,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import Ap
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
     ApiResponse,
     InvalidInput,
+    LinodeError,
     RetriesExhausted,
     Transient,
     classify,
@@ -30,7 +31,7 @@ try:
     import requests
     from linode_api4.errors import ApiError
     from linode_api4.linode_client import LinodeClient
-    from requests.adapters import HTTPAdapter
+    from requests.adapters import BaseAdapter, HTTPAdapter
 except ImportError:
     LIBRARY_ERROR: str | None = traceback.format_exc()
 else:
@@ -39,26 +40,6 @@ else:
 #: Name and oldest supported version of the library, for the message if it is missing.
 LIBRARY: t.Final = "linode_api4 >= 5.44"
 DEFAULT_URL: t.Final = "https://api.linode.com/v4"
-
-_METHODS: t.Final = {"GET": "get", "POST": "post", "PUT": "put", "DELETE": "delete"}
-
-
-class _TimeoutAdapter:
-    """A transport adapter for ``requests`` that gives every request a connect and a read timeout, in seconds."""
-
-    def __init__(self, connect: float, read: float) -> None:
-        self._adapter = HTTPAdapter(max_retries=0)
-        self.connect = connect
-        self.read = read
-        self.limit: float | None = None
-
-    def send(self, request: t.Any, **options: t.Any) -> t.Any:
-        limit = math.inf if self.limit is None else self.limit
-        options["timeout"] = (min(self.connect, limit), min(self.read, limit))
-        return self._adapter.send(request, **options)
-
-    def close(self) -> None:
-        self._adapter.close()
 
 
 def check_url(url: str) -> str:
@@ -117,17 +98,19 @@ class LinodeTransport:
         self._client = LinodeClient(
             check_token(token), base_url=check_url(url), user_agent="multigpu.vllm", retry=False, ca_path=ca_path
         )
-        session = self._client.session
+        self._session: t.Any = self._client.session
         # An explicit callable keeps requests from replacing the token by a ~/.netrc entry.
-        session.auth = lambda request: request
-        self.mount(_TimeoutAdapter(connect_timeout, read_timeout))
+        self._session.auth = lambda request: request
+        self._request = self._session.request
+        # This adapter never repeats a request; linode_api4's own reports a read timeout as a lost connection.
+        self.mount(HTTPAdapter())
+        self._timeouts = (connect_timeout, read_timeout)
         self._url = url
 
-    def mount(self, adapter: t.Any) -> None:
-        """Use ``adapter`` (a ``requests`` transport adapter with the attribute ``limit``) for all requests."""
-        self._adapter = adapter
-        self._client.session.mount("http://", adapter)
-        self._client.session.mount("https://", adapter)
+    def mount(self, adapter: BaseAdapter) -> None:
+        """Use ``adapter`` for all requests."""
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
 
     def send(self, request: ApiRequest, timeout: float | None = None) -> dict[str, t.Any]:
         """Send ``request`` once and return its JSON object, empty for 204.
@@ -138,8 +121,9 @@ class LinodeTransport:
         :raises Refused: if the API refuses the request.
         :raises RetriesExhausted: if TLS fails, because a retry cannot fix that.
         """
-        self._adapter.limit = timeout
-        call = getattr(self._client, _METHODS[request.method])
+        connect, read = (limit if timeout is None else min(limit, timeout) for limit in self._timeouts)
+        self._session.request = functools.partial(self._request, timeout=(connect, read))
+        call = getattr(self._client, request.method.lower())
         try:
             result = call(request.path, data=request.data, filters=request.filters)
         except ApiError as error:
@@ -147,34 +131,27 @@ class LinodeTransport:
         except (AttributeError, KeyError, TypeError) as error:
             # linode_api4 assumes the API's shape of an error list; the JSON of a proxy can have another one.
             raise self._unreadable(request, "has an unknown shape") from error
-        except requests.exceptions.SSLError as error:
-            text = f"TLS to {self._url} failed: {plain_text(str(error))}. Set ca_path for a private authority."
-            raise RetriesExhausted(text) from error
-        except requests.exceptions.JSONDecodeError as error:
-            raise self._unreadable(request, "is not JSON") from error
-        except (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError) as error:
-            raise self._unreachable(error) from error
-        except requests.exceptions.ConnectionError as error:
-            if "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error):
-                raise self._unreachable(error) from error
-            raise self._interrupted(request, error) from error
-        except requests.exceptions.Timeout as error:
-            raise Transient("interrupted", f"{request}: timed out", may_have_happened=True) from error
         except requests.exceptions.RequestException as error:
-            raise self._interrupted(request, error) from error
+            raise self._connection_error(request, error) from error
         if result is None:
             return {}
         if not isinstance(result, dict):
             raise self._unreadable(request, "is not a JSON object")
         return result
 
-    def _unreachable(self, error: Exception) -> Transient:
-        return Transient("unreachable", f"{self._url} is unreachable: {plain_text(str(error))}")
-
-    @staticmethod
-    def _interrupted(request: ApiRequest, error: Exception) -> Transient:
-        text = f"{request}: the connection was interrupted ({plain_text(str(error))})"
-        return Transient("interrupted", text, may_have_happened=True)
+    def _connection_error(self, request: ApiRequest, error: requests.exceptions.RequestException) -> LinodeError:
+        """Return the error that a failed exchange means: whether to repeat it, and whether the API may have acted."""
+        cause = plain_text(str(error))
+        if isinstance(error, requests.exceptions.SSLError):
+            return RetriesExhausted(f"TLS to {self._url} failed: {cause}. Set ca_path for a private authority.")
+        if isinstance(error, requests.exceptions.JSONDecodeError):
+            return self._unreadable(request, "is not JSON")
+        not_connected = isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError))
+        if not_connected or re.search("NewConnectionError|NameResolutionError", repr(error)):
+            return Transient("unreachable", f"{self._url} is unreachable: {cause}")
+        timed_out = isinstance(error, requests.exceptions.Timeout)
+        problem = "timed out" if timed_out else f"the connection was interrupted ({cause})"
+        return Transient("interrupted", f"{request}: {problem}", may_have_happened=True)
 
     def _unreadable(self, request: ApiRequest, problem: str) -> Transient:
         text = f"{request}: the response {problem}; is {self._url} the Linode API?"
@@ -183,13 +160,11 @@ class LinodeTransport:
 
 def _error_response(request: ApiRequest, error: ApiError) -> ApiResponse:
     """Parse the API's error list from a response of any shape: the HTML page of a proxy has none."""
+    # linode_api4 creates every ApiError from a response.
+    response = t.cast("requests.Response", error.response)
     listed = error.json.get("errors") if isinstance(error.json, dict) else None
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    if entries:
-        reasons = tuple(plain_text(str(entry.get("reason") or "")) for entry in entries)
-        fields = tuple(str(entry.get("field") or "") for entry in entries)
-    else:
-        body = error.response.text if error.response is not None else ""
-        reasons, fields = (plain_text(body),) if body else (), ("",) if body else ()
-    headers = error.response.headers if error.response is not None else {}
-    return ApiResponse(request.method, request.path, error.status, reasons, fields, headers.get("Retry-After"))
+    errors = [(str(entry.get("field") or ""), plain_text(str(entry.get("reason") or ""))) for entry in entries]
+    if not errors and response.text:
+        errors = [("", plain_text(response.text))]
+    return ApiResponse(str(request), error.status, tuple(errors), response.headers.get("Retry-After"))

@@ -27,10 +27,6 @@ class InvalidInput(LinodeError):
 class Refused(LinodeError):
     """A request that the API refused and did not carry out."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
-        self.status = status
-        super().__init__(message)
-
 
 class Unauthorized(Refused):
     """A token that is invalid or lacks a scope."""
@@ -104,21 +100,21 @@ _MAX_TEXT_LENGTH = 300
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """An error response: ``reasons`` are the texts of its error list, ``fields`` the field that each refers to."""
+    """An error response: ``request`` is its method and path, ``retry_after`` the header of that name.
 
-    method: str
-    path: str
+    ``errors`` has the field and the reason of each entry of its error list; the field is empty if there is none.
+    """
+
+    request: str
     status: int
-    reasons: tuple[str, ...]
-    fields: tuple[str, ...]
+    errors: tuple[tuple[str, str], ...]
     retry_after: str | None = None
 
     @property
     def text(self) -> str:
         """Return the response as one short line without markup."""
-        pairs = zip(self.reasons, self.fields, strict=True)
-        reasons = "; ".join(f"{field}: {reason}" if field else reason for reason, field in pairs)
-        return f"{self.method} {self.path} returned {self.status}: {reasons or 'no reason given'}"
+        reasons = "; ".join(f"{field}: {reason}" if field else reason for field, reason in self.errors)
+        return f"{self.request} returned {self.status}: {reasons or 'no reason given'}"
 
 
 def plain_text(text: str) -> str:
@@ -147,26 +143,27 @@ def classify(response: ApiResponse) -> LinodeError:
 
     Statuses and texts are those of Linode's API document and of its observed behaviour.
     """
-    reasons = " ".join(response.reasons)
+    reasons = " ".join(reason for _field, reason in response.errors)
+    pause = retry_after_seconds(response.retry_after)
     if response.status == 429:
-        return Transient("rate_limited", response.text, retry_after=retry_after_seconds(response.retry_after))
+        return Transient("rate_limited", response.text, retry_after=pause)
     if response.status in (408, 502, 503, 504):
-        pause = retry_after_seconds(response.retry_after)
         return Transient("unavailable", response.text, may_have_happened=True, retry_after=pause)
     if response.status >= 500:
         return Transient("server_error", response.text, may_have_happened=True)
     if _OUT_OF_STOCK.search(reasons):
-        return OutOfStock(response.text, response.status)
+        return OutOfStock(response.text)
     if _BUSY.search(reasons):
         return Transient("busy", response.text)
     if response.status == 401:
         hint = "The API does not accept the token. Set LINODE_API_TOKEN or api_token to a valid one"
-        return Unauthorized(f"{hint} ({response.text}).", 401)
+        return Unauthorized(f"{hint} ({response.text}).")
     if response.status == 403:
         hint = "The token lacks permission. It needs the scopes linodes:read_write and firewall:read_write"
-        return Unauthorized(f"{hint} ({response.text}).", 403)
+        return Unauthorized(f"{hint} ({response.text}).")
     if response.status == 404:
-        return NotFound(response.text, 404)
-    if "label" in response.fields and _LABEL_TAKEN.search(reasons) or "label must be unique" in reasons.lower():
-        return LabelTaken(response.text, response.status)
-    return Refused(f"The API refused the request: {response.text}", response.status)
+        return NotFound(response.text)
+    names_label = any(field == "label" for field, _reason in response.errors)
+    if names_label and _LABEL_TAKEN.search(reasons) or "label must be unique" in reasons.lower():
+        return LabelTaken(response.text)
+    return Refused(f"The API refused the request: {response.text}")

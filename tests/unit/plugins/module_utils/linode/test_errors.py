@@ -10,8 +10,8 @@ NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def response(status, *reasons, fields=None, retry_after=None):
-    named = tuple(fields or [""] * len(reasons))
-    return subject.ApiResponse("POST", "/linode/instances", status, reasons, named, retry_after)
+    errors = tuple(zip(fields or [""] * len(reasons), reasons, strict=True))
+    return subject.ApiResponse("POST /linode/instances", status, errors, retry_after)
 
 
 @pytest.mark.parametrize(
