@@ -36,19 +36,15 @@ KEY_TYPES: t.Final = (
 )
 
 
-def generate_password(length: int = PASSWORD_LENGTH) -> str:
+def generate_password() -> str:
     """Return a random root password with upper case, lower case, digits and symbols.
 
     It starts and ends with a letter: a symbol at the start would be an option for a shell command or a list for YAML,
     and one at the end is easily lost when it is copied out of a sentence.
-
-    :raises ValueError: for a ``length`` that Linode does not accept or that is too short to be strong (below 12).
     """
-    if not 12 <= length <= MAX_PASSWORD_LENGTH:
-        raise ValueError(f"length must be 12 to {MAX_PASSWORD_LENGTH} characters, got {length}")
     alphabet = PASSWORD_LETTERS + PASSWORD_DIGITS + PASSWORD_SYMBOLS
     while True:
-        middle = "".join(secrets.choice(alphabet) for _position in range(length - 2))
+        middle = "".join(secrets.choice(alphabet) for _position in range(PASSWORD_LENGTH - 2))
         candidate = secrets.choice(PASSWORD_LETTERS) + middle + secrets.choice(PASSWORD_LETTERS)
         # Rejecting whole candidates keeps every accepted password equally likely.
         if not password_problem(candidate) and "--" not in candidate and _character_classes(candidate) == 4:

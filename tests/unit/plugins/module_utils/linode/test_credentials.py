@@ -24,12 +24,6 @@ def test_generate_password_meets_the_rules_ten_thousand_times():
     assert all(subject._character_classes(password) == 4 for password in passwords)
 
 
-@pytest.mark.parametrize("length", [11, 129])
-def test_generate_password_refuses_invalid_length(length):
-    with pytest.raises(ValueError, match="12 to 128"):
-        subject.generate_password(length)
-
-
 @pytest.mark.parametrize(
     ("password", "reason"),
     [
