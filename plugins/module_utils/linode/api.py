@@ -19,7 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     Refused,
     Transient,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget, RetryPolicy
 
 Json = dict[str, t.Any]
 
@@ -181,7 +181,7 @@ class LinodeApi:
 
     def _retry(self, request: ApiRequest, is_done: Callable[[], bool] | None = None) -> Json:
         """Send until there is a response, or until ``is_done`` reports that a failed attempt had its effect."""
-        retries = self.budget.policy()
+        retries = RetryPolicy(self.budget)
         while True:
             try:
                 return self._send(request)

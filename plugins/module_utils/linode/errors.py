@@ -10,7 +10,6 @@ though the response reports an error? ``classify`` answers both in one place, fo
 from __future__ import annotations
 
 import re
-import typing as t
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -47,7 +46,7 @@ class LabelTaken(Refused):
 class Transient(LinodeError):
     """A failed attempt that may succeed when it is repeated.
 
-    ``kind`` is a key of ``MAX_ATTEMPTS``; ``may_have_happened`` is true if the request may have been carried out;
+    ``kind`` is a key of ``retry.MAX_ATTEMPTS``; ``may_have_happened`` is true if the request may have been carried out;
     ``retry_after`` is the pause in seconds that the API requests, or None.
     """
 
@@ -75,19 +74,6 @@ class Drift(LinodeError):
 class NotReady(LinodeError):
     """An object that exists but does not reach the requested state."""
 
-
-#: Kind of transient fault -> maximum number of attempts; None: until the time is used up. Faults that usually have a
-#: permanent cause (a wrong api_url, a login page of a proxy) fail after a few attempts, not after the whole timeout.
-MAX_ATTEMPTS: t.Final[dict[str, int | None]] = {
-    "rate_limited": None,
-    "busy": None,
-    "unavailable": None,
-    "interrupted": None,
-    "server_error": 5,
-    "unreachable": 5,
-    "unreadable": 3,
-    "label_hidden": 5,
-}
 
 _OUT_OF_STOCK = re.compile(
     r"not currently available|out of stock|sold out|no capacity|insufficient capacity", re.IGNORECASE

@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     OutOfStock,
     Transient,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget, RetryPolicy
 
 Json = dict[str, t.Any]
 
@@ -49,7 +49,7 @@ def create_once(
     :raises Refused, RetriesExhausted: if nothing was created.
     """
     failures: list[str] = []
-    retries = budget.policy()
+    retries = RetryPolicy(budget)
     uncertain = False
 
     def look_up(created_by_us: bool | None = None) -> CreateResult | None:

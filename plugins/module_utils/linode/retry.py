@@ -10,12 +10,20 @@ import time
 import typing as t
 from collections import Counter
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
-    MAX_ATTEMPTS,
-    RetriesExhausted,
-    Transient,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import RetriesExhausted, Transient
 
+#: Kind of transient fault -> maximum number of attempts; None: until the time is used up. Faults that usually have a
+#: permanent cause (a wrong api_url, a login page of a proxy) fail after a few attempts, not after the whole timeout.
+MAX_ATTEMPTS: t.Final[dict[str, int | None]] = {
+    "rate_limited": None,
+    "busy": None,
+    "unavailable": None,
+    "interrupted": None,
+    "server_error": 5,
+    "unreachable": 5,
+    "unreadable": 3,
+    "label_hidden": 5,
+}
 #: Pauses between attempts in seconds if the API names none: doubled from the first to the longest.
 FIRST_PAUSE: t.Final = 1.0
 LONGEST_PAUSE: t.Final = 15.0
@@ -51,10 +59,6 @@ class RetryBudget:
     def remaining(self) -> float:
         """Return the seconds left, never negative."""
         return max(0.0, self.budget - self.elapsed)
-
-    def policy(self) -> RetryPolicy:
-        """Return the retry policy for one request."""
-        return RetryPolicy(self)
 
 
 class RetryPolicy:

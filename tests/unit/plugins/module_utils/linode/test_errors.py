@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import errors as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import MAX_ATTEMPTS
 
 NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -53,7 +54,7 @@ def test_classify_transient_fault_returns_kind_and_pause(error_response, kind, m
 
     assert isinstance(fault, subject.Transient)
     assert (fault.kind, fault.may_have_happened, fault.retry_after) == (kind, may_have_happened, retry_after)
-    assert fault.kind in subject.MAX_ATTEMPTS
+    assert fault.kind in MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import RetriesExhausted, Transient
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import (
+    LONGEST_PAUSE,
     MAX_ATTEMPTS,
-    RetriesExhausted,
-    Transient,
+    Clock,
+    RetryBudget,
+    RetryPolicy,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import LONGEST_PAUSE, Clock, RetryBudget
 
 
 def retry_budget(world, seconds=1000.0):
@@ -19,7 +21,7 @@ def fault(kind="unavailable", retry_after=None):
 
 
 def test_pause_doubles_up_to_the_longest(world):
-    policy, pauses = retry_budget(world).policy(), []
+    policy, pauses = RetryPolicy(retry_budget(world)), []
     for _number in range(7):
         before = world.clock.now()
         policy.pause(fault())
@@ -29,14 +31,14 @@ def test_pause_doubles_up_to_the_longest(world):
 
 
 def test_pause_follows_retry_after(world):
-    retry_budget(world).policy().pause(fault(retry_after=42))
+    RetryPolicy(retry_budget(world)).pause(fault(retry_after=42))
 
     assert world.clock.now() == 42
 
 
 def test_pause_never_exceeds_the_budget(world):
     budget = retry_budget(world, 10.0)
-    policy = budget.policy()
+    policy = RetryPolicy(budget)
     with pytest.raises(RetriesExhausted, match=r"Gave up after 7 s of 10 s: trouble"):
         for _number in range(9):
             policy.pause(fault())
@@ -47,13 +49,13 @@ def test_pause_never_exceeds_the_budget(world):
 
 def test_pause_beyond_the_budget_fails_at_once(world):
     with pytest.raises(RetriesExhausted, match="requests a pause of another 3600 s"):
-        retry_budget(world, 600.0).policy().pause(fault(retry_after=3600))
+        RetryPolicy(retry_budget(world, 600.0)).pause(fault(retry_after=3600))
     assert world.clock.now() == 0
 
 
 @pytest.mark.parametrize(("kind", "limit"), [(kind, limit) for kind, limit in MAX_ATTEMPTS.items() if limit])
 def test_pause_stops_after_max_attempts(world, kind, limit):
-    policy, attempts = retry_budget(world).policy(), 0
+    policy, attempts = RetryPolicy(retry_budget(world)), 0
     with pytest.raises(RetriesExhausted, match=f"after {limit} attempts"):
         while True:
             attempts += 1
@@ -65,7 +67,7 @@ def test_pause_stops_after_max_attempts(world, kind, limit):
 def test_policy_counts_per_request(world):
     budget = retry_budget(world)
     for _request in range(4):
-        budget.policy().pause(fault("unreadable"))
+        RetryPolicy(budget).pause(fault("unreadable"))
 
     assert budget.elapsed == 4
 
