@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import typing as t
 from collections.abc import Callable, Sequence
@@ -63,15 +64,6 @@ class InstanceResult:
     root_pass: str | None = field(default=None, repr=False)
 
 
-class ProvisioningFailed(Exception):
-    """A failed task with ``result``, the state it reached: existing Linodes must be reported in any case."""
-
-    def __init__(self, error: LinodeError, result: InstanceResult) -> None:
-        self.error = error
-        self.result = result
-        super().__init__(str(error))
-
-
 def summary(instance: Json, plan: Json | None = None) -> Json:
     """Return a Linode in the form that this collection reports.
 
@@ -99,59 +91,32 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
     }
 
 
-def drift(instance: Json, request: InstanceRequest) -> list[str]:
-    """Describe the differences that only a resize, a migration or a rebuild would remove."""
-    differences = []
-    if instance["type"] != request.type:
-        differences.append(f"type is {instance['type']}, not {request.type}")
-    if instance["region"] not in request.regions:
-        differences.append(f"region is {instance['region']}, not {' or '.join(request.regions)}")
-    # The API reports no image once the image was deleted.
-    if request.image and instance.get("image") and instance["image"] != request.image:
-        differences.append(f"image is {instance['image']}, not {request.image}")
-    return differences
-
-
 class Provisioner:
-    """Brings one Linode into the requested state and records what it did in an ``InstanceResult``."""
+    """Brings one Linode into the requested state.
+
+    ``result`` is the state that was reached. It is valid after an error too, because existing Linodes must be reported.
+    """
 
     def __init__(self, api: LinodeApi, check_mode: bool = False, progress: Callable[[str], None] | None = None) -> None:
+        self.result = InstanceResult()
         self._api = api
         self._check_mode = check_mode
         self._progress = progress or (lambda text: None)
-        self._result = InstanceResult()
 
-    def present(self, request: InstanceRequest, wait: bool = True, generate: bool = False) -> InstanceResult:
+    def present(self, request: InstanceRequest, wait: bool = True, generate: bool = False) -> None:
         """Create the requested Linode unless it exists, and wait until it runs if ``wait`` is set.
 
         ``generate``: generate a root password if the request has none; the result has it only if it was used.
 
-        :raises ProvisioningFailed: with the state that was reached.
+        :raises LinodeError: if the requested state was not reached.
         """
-        return self._run(lambda: self._present(request, wait, generate))
-
-    def absent(self, label: str, tags: Sequence[str] = (), wait: bool = True) -> InstanceResult:
-        """Delete the Linode of this label; one that lacks any of ``tags`` is left alone.
-
-        :raises ProvisioningFailed: with the state that was reached.
-        """
-        return self._run(lambda: self._absent(label, tags, wait))
-
-    def _run(self, work: Callable[[], None]) -> InstanceResult:
-        try:
-            work()
-        except LinodeError as error:
-            raise ProvisioningFailed(error, self._result) from error
-        return self._result
-
-    def _present(self, request: InstanceRequest, wait: bool, generate: bool) -> None:
         plan = self._api.plan(request.type)
         if plan is None:
             raise InvalidInput(f"The plan {request.type!r} is unknown or not visible to this token.")
         check_gpus(plan, request.expected_gpus)
         instance = self._find(request.label)
         if instance and instance["status"] == "deleting":
-            self._result.history.append(self._history_entry("deleting"))
+            self.result.history.append(self._history_entry("deleting"))
             if not self._check_mode:
                 self._wait_until_deleted(instance["id"], request.label)
             instance = None
@@ -161,15 +126,46 @@ class Provisioner:
                 return
             instance = created.resource
         else:
-            self._result.before = self._result.after = _diff_view(summary(instance, plan))
-        self._result.instance = summary(instance, plan)
+            self.result.before = self.result.after = _diff_view(summary(instance, plan))
+        self.result.instance = summary(instance, plan)
         self._check_drift(instance, request)
-        if request.max_hourly_price and not self._result.changed:
+        if request.max_hourly_price and not self.result.changed:
             self._warn_about_price(instance, plan, request.max_hourly_price)
         self._update(instance, plan, request)
         if wait:
             has_system = request.image or instance.get("image")
             self._wait_until_running(instance["id"], plan, "running" if has_system else None)
+
+    def absent(self, label: str, tags: Sequence[str] = (), wait: bool = True) -> None:
+        """Delete the Linode of this label, and wait until it is deleted if ``wait`` is set.
+
+        :raises Drift: if the Linode lacks one of ``tags``; it is not deleted then.
+        :raises LinodeError: if it was not deleted for another reason.
+        """
+        instance = self._find(label)
+        if instance is None:
+            self.result.message = f"There is no Linode labelled {label}."
+            return
+        self.result.instance = summary(instance)
+        self.result.before = _diff_view(self.result.instance)
+        name = f"{label} (id {instance['id']})"
+        missing = sorted(set(tags) - set(instance.get("tags") or []))
+        if missing:
+            raise Drift(f"{name} was not deleted: it lacks the tag(s) {', '.join(missing)}.")
+        self.result.changed, self.result.after = True, {"state": "absent"}
+        if self._check_mode:
+            self.result.message = f"Would delete {name}."
+            return
+        try:
+            # The API refuses a second deletion with "Linode busy".
+            if instance["status"] != "deleting":
+                self._api.delete_instance(instance["id"])
+            if wait:
+                self._wait_until_deleted(instance["id"], label)
+        except RetriesExhausted as error:
+            raise NotReady(f"{error} {name} may still exist and cost money; run the same task again.") from error
+        self.result.message = f"Deleted {name}."
+        self.result.instance = None
 
     def _find(self, label: str) -> Json | None:
         instances = self._api.instances_labelled(label)
@@ -185,21 +181,21 @@ class Provisioner:
         regions = affordable_regions(plan, request.regions, request.max_hourly_price)
         price = hourly_price(plan, regions[0])
         if price is None:
-            self._result.warnings.append(f"The API does not report what {request.type} costs in {regions[0]}.")
+            self.result.warnings.append(f"The API does not report what {request.type} costs in {regions[0]}.")
         if self._check_mode:
             expected = {"label": request.label, "type": request.type, "region": regions[0], "image": request.image}
             priced = {"tags": sorted(request.tags), "hourly_price": price, "gpus": gpu_count(plan)}
-            self._result.changed, self._result.after = True, {**expected, **priced, "state": "present"}
-            self._result.message = f"Would create {request.label}: {request.type} in {regions[0]}, {price_text(price)}."
+            self.result.changed, self.result.after = True, {**expected, **priced, "state": "present"}
+            self.result.message = f"Would create {request.label}: {request.type} in {regions[0]}, {price_text(price)}."
             return None
         password = generate_password() if generate and request.image and not request.root_pass else None
         final = replace(request, root_pass=password) if password else request
-        offers = [(region, self._offer(final, region)) for region in regions]
+        offers = [(region, functools.partial(self._api.create_instance, final.body(region))) for region in regions]
         try:
             created = create_once(offers, lambda: self._find(request.label), self._api.budget)
         except OutcomeUnknown as error:
             # The Linode may exist and have this password.
-            self._result.root_pass = password
+            self.result.root_pass = password
             raise OutcomeUnknown(
                 f"{error} If {request.label} exists, it costs {price_text(price)}. Run the same task again, which "
                 "looks up the label before it creates anything, or remove the Linode with state=absent."
@@ -207,11 +203,8 @@ class Provisioner:
         self._record_creation(created, plan, password)
         return created
 
-    def _offer(self, request: InstanceRequest, region: str) -> Callable[[], Json]:
-        return lambda: self._api.create_instance(request.body(region))
-
     def _record_creation(self, created: CreateResult, plan: Json, password: str | None) -> None:
-        result = self._result
+        result = self.result
         result.attempts = created.failures
         instance = summary(created.resource, plan)
         name = f"{instance['label']} (id {instance['id']})"
@@ -231,7 +224,18 @@ class Provisioner:
             )
 
     def _check_drift(self, instance: Json, request: InstanceRequest) -> None:
-        differences = drift(instance, request)
+        """Refuse an existing Linode that only a resize, a migration or a rebuild would turn into the requested one.
+
+        :raises Drift: naming every difference.
+        """
+        differences = []
+        if instance["type"] != request.type:
+            differences.append(f"type is {instance['type']}, not {request.type}")
+        if instance["region"] not in request.regions:
+            differences.append(f"region is {instance['region']}, not {' or '.join(request.regions)}")
+        # The API reports no image once the image was deleted.
+        if request.image and instance.get("image") and instance["image"] != request.image:
+            differences.append(f"image is {instance['image']}, not {request.image}")
         if differences:
             raise Drift(
                 f"{request.label} (id {instance['id']}) exists, but its {'; its '.join(differences)}. This module "
@@ -241,7 +245,7 @@ class Provisioner:
     def _warn_about_price(self, instance: Json, plan: Json, limit: float) -> None:
         price = hourly_price(plan, instance["region"])
         if price is None or price > limit:
-            self._result.warnings.append(
+            self.result.warnings.append(
                 f"{instance['label']} exists and costs {price_text(price)}; max_hourly_price is {limit:.2f}."
             )
 
@@ -252,8 +256,8 @@ class Provisioner:
             self._record_change({"tags": tags})
             if not self._check_mode:
                 instance = self._api.update_instance(instance["id"], {"tags": tags})
-                self._result.instance = summary(instance, plan)
-        created_now = self._result.changed and not self._result.before
+                self.result.instance = summary(instance, plan)
+        created_now = self.result.changed and not self.result.before
         if request.firewall_id and not created_now:
             attached = [firewall["id"] for firewall in self._api.instance_firewalls(instance["id"])]
             if request.firewall_id not in attached:
@@ -262,22 +266,25 @@ class Provisioner:
                     self._api.attach_firewall(request.firewall_id, instance["id"])
 
     def _record_change(self, difference: Json) -> None:
-        self._result.changed = True
-        self._result.after = {**self._result.after, **difference}
+        self.result.changed = True
+        self.result.after = {**self.result.after, **difference}
 
     def _history_entry(self, status: str) -> Json:
         return {"time": round(self._api.budget.elapsed, 1), "status": status}
 
     def _wait_until_running(self, instance_id: int, plan: Json, target: str | None) -> None:
         """Poll until the status is ``target`` (None: until provisioning has ended)."""
-        budget, result = self._api.budget, self._result
+        budget, result = self._api.budget, self.result
         offline_since: float | None = None
         misses = 0
         while True:
             instance = self._read(instance_id)
             if instance is None:
+                # The API may not know a Linode for a moment after it was created.
                 misses += 1
-                self._pause_unless_deleted(instance_id, misses)
+                if misses >= MISSES_UNTIL_DELETED:
+                    raise NotReady(f"Linode {instance_id} was deleted by someone else while this task waited for it.")
+                self._pause()
                 continue
             misses = 0
             status = instance["status"]
@@ -293,34 +300,25 @@ class Provisioner:
                 if status == "offline":
                     self._record_change({"status": target})
                 return
-            if status == "offline":
-                offline_since = budget.elapsed if offline_since is None else offline_since
-                if budget.elapsed - offline_since >= OFFLINE_GRACE:
-                    self._progress(f"{instance['label']}: powered off, starting it")
-                    self._api.boot_instance(instance_id)
-                    self._record_change({"status": target})
-                    offline_since = None
-            else:
+            if status != "offline":
+                offline_since = None
+            elif offline_since is None:
+                offline_since = budget.elapsed
+            elif budget.elapsed - offline_since >= OFFLINE_GRACE:
+                self._progress(f"{instance['label']}: powered off, starting it")
+                self._api.boot_instance(instance_id)
+                self._record_change({"status": target})
                 offline_since = None
             self._pause()
 
     def _pause(self) -> None:
         budget = self._api.budget
         if budget.remaining <= POLL_INTERVAL:
-            statuses = ", ".join(f"{entry['status']} at {entry['time']:.0f} s" for entry in self._result.history)
+            statuses = ", ".join(f"{entry['status']} at {entry['time']:.0f} s" for entry in self.result.history)
             raise NotReady(
                 f"The Linode is not running after {budget.elapsed:.0f} s ({statuses}). {self._cost_notice()}"
             )
         budget.clock.sleep(POLL_INTERVAL)
-
-    def _pause_unless_deleted(self, instance_id: int, misses: int) -> None:
-        """Wait for the next request: the API may not know a Linode for a moment after it was created.
-
-        :raises NotReady: if several requests in a row have not found it.
-        """
-        if misses >= MISSES_UNTIL_DELETED:
-            raise NotReady(f"Linode {instance_id} was deleted by someone else while this task waited for it.")
-        self._pause()
 
     def _read(self, instance_id: int) -> Json | None:
         try:
@@ -330,38 +328,12 @@ class Provisioner:
 
     def _cost_notice(self) -> str:
         """State what exists and what it costs, and how to continue or remove it."""
-        instance = self._result.instance or {}
+        instance = self.result.instance or {}
         price = price_text(instance.get("hourly_price"))
         return (
             f"{instance.get('label')} (id {instance.get('id')}) exists and costs {price}, even while it is not "
             "running. Run the same task again to continue waiting, or remove it with state=absent."
         )
-
-    def _absent(self, label: str, tags: Sequence[str], wait: bool) -> None:
-        instance = self._find(label)
-        if instance is None:
-            self._result.message = f"There is no Linode labelled {label}."
-            return
-        self._result.instance = summary(instance)
-        self._result.before = _diff_view(self._result.instance)
-        name = f"{label} (id {instance['id']})"
-        missing = sorted(set(tags) - set(instance.get("tags") or []))
-        if missing:
-            raise Drift(f"{name} was not deleted: it lacks the tag(s) {', '.join(missing)}.")
-        self._result.changed, self._result.after = True, {"state": "absent"}
-        if self._check_mode:
-            self._result.message = f"Would delete {name}."
-            return
-        try:
-            # The API refuses a second deletion with "Linode busy".
-            if instance["status"] != "deleting":
-                self._api.delete_instance(instance["id"])
-            if wait:
-                self._wait_until_deleted(instance["id"], label)
-        except RetriesExhausted as error:
-            raise NotReady(f"{error} {name} may still exist and cost money; run the same task again.") from error
-        self._result.message = f"Deleted {name}."
-        self._result.instance = None
 
     def _wait_until_deleted(self, instance_id: int, label: str) -> None:
         budget = self._api.budget

@@ -23,11 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import
     LinodeTransport,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput, LinodeError
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import (
-    InstanceResult,
-    Provisioner,
-    ProvisioningFailed,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import InstanceResult, Provisioner
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import list_fleet
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_tags, instance_request
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
@@ -88,8 +84,6 @@ def _run(module: AnsibleModule, work: Callable[[], Json]) -> t.NoReturn:
         module.fail_json(msg=missing_required_lib(LIBRARY), exception=LIBRARY_ERROR)
     try:
         result = work()
-    except ProvisioningFailed as failure:
-        module.fail_json(msg=str(failure.error), **_instance_result(failure.result))
     except LinodeError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
@@ -105,10 +99,14 @@ def _instance(module: AnsibleModule) -> Json:
     request = instance_request(options, options["return_root_pass"]) if options["state"] == "present" else None
     tags = check_tags(options["tags"] or ())
     provisioner = Provisioner(open_api(options), module.check_mode, module.log)
-    if request is None:
-        result = provisioner.absent(options["label"], tags, options["wait"])
-    else:
-        result = provisioner.present(request, options["wait"], generate=options["return_root_pass"])
+    result = provisioner.result
+    try:
+        if request is None:
+            provisioner.absent(options["label"], tags, options["wait"])
+        else:
+            provisioner.present(request, options["wait"], generate=options["return_root_pass"])
+    except LinodeError as error:
+        module.fail_json(msg=str(error), **_instance_result(result))
     for warning in result.warnings:
         module.warn(warning)
     return {**_instance_result(result), "diff": {"before": result.before, "after": result.after}}

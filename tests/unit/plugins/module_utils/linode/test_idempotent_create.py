@@ -6,6 +6,7 @@ import random
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
+    LinodeError,
     OutcomeUnknown,
     OutOfStock,
     Refused,
@@ -13,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     Transient,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import Provisioner, ProvisioningFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import Provisioner
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import InstanceRequest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
 from fake_linode import Reply
@@ -57,12 +58,13 @@ def provision_fleet(world, budget):
     reports = {}
     for label in FLEET:
         request = InstanceRequest(label=label, type=PLAN, regions=REGIONS, image="x/y", authorized_users=("alice",))
+        provisioner = Provisioner(world.api(budget))
         try:
-            outcome = Provisioner(world.api(budget)).present(request)
-            reports[label] = f"ok {outcome.instance['label']}"
-        except ProvisioningFailed as failure:
-            unknown = isinstance(failure.error, OutcomeUnknown) and label in str(failure.error)
-            reports[label] = f"failed {(failure.result.instance or {}).get('label')} {label if unknown else ''}"
+            provisioner.present(request)
+            reports[label] = f"ok {provisioner.result.instance['label']}"
+        except LinodeError as failure:
+            unknown = isinstance(failure, OutcomeUnknown) and label in str(failure)
+            reports[label] = f"failed {(provisioner.result.instance or {}).get('label')} {label if unknown else ''}"
     return reports
 
 

@@ -5,18 +5,14 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
     Drift,
     InvalidInput,
+    LinodeError,
     NotReady,
     OutcomeUnknown,
     OutOfStock,
     RetriesExhausted,
     Unauthorized,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import (
-    Provisioner,
-    ProvisioningFailed,
-    drift,
-    summary,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import Provisioner, summary
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import InstanceRequest
 from fake_linode import Reply
 from faults import HTML, Fault, error
@@ -40,15 +36,20 @@ def instance_request(**changes):
 
 
 def present(world, budget=600.0, check_mode=False, wait=True, generate=False, **changes):
-    return Provisioner(world.api(budget), check_mode).present(instance_request(**changes), wait, generate)
+    provisioner = Provisioner(world.api(budget), check_mode)
+    world.result = provisioner.result
+    provisioner.present(instance_request(**changes), wait, generate)
+    return provisioner.result
 
 
 def absent(world, budget=600.0, tags=(), check_mode=False, wait=True):
-    return Provisioner(world.api(budget), check_mode).absent("vllm-1", tags, wait)
+    provisioner = Provisioner(world.api(budget), check_mode)
+    provisioner.absent("vllm-1", tags, wait)
+    return provisioner.result
 
 
 def failure(call, *arguments, **options):
-    with pytest.raises(ProvisioningFailed) as caught:
+    with pytest.raises(LinodeError) as caught:
         call(*arguments, **options)
     return caught.value
 
@@ -164,8 +165,8 @@ def test_present_permanent_fault_creates_nothing(world, fault, kind, text):
 
     failed = failure(present, world)
 
-    assert isinstance(failed.error, kind)
-    assert text in str(failed.error)
+    assert isinstance(failed, kind)
+    assert text in str(failed)
     assert world.account.labels() == []
     assert world.clock.time <= 620
 
@@ -178,11 +179,11 @@ def test_present_unknown_outcome_names_cost_and_next_steps(world):
 
     failed = failure(present, world, generate=True)
 
-    assert isinstance(failed.error, OutcomeUnknown)
-    assert "3.57 USD per hour" in str(failed.error)
-    assert "Run the same task again" in str(failed.error)
+    assert isinstance(failed, OutcomeUnknown)
+    assert "3.57 USD per hour" in str(failed)
+    assert "Run the same task again" in str(failed)
     # The Linode may exist and have this password.
-    assert failed.result.root_pass == list(world.account.passwords.values())[0]
+    assert world.result.root_pass == list(world.account.passwords.values())[0]
 
     world.plan.faults.clear()
     assert not present(world).changed
@@ -203,9 +204,9 @@ def test_present_out_of_stock_everywhere_names_every_region(world):
 
     failed = failure(present, world, regions=("us-ord", "us-sea"))
 
-    assert isinstance(failed.error, OutOfStock)
-    assert "us-ord" in str(failed.error)
-    assert "us-sea" in str(failed.error)
+    assert isinstance(failed, OutOfStock)
+    assert "us-ord" in str(failed)
+    assert "us-sea" in str(failed)
 
 
 def test_present_lost_response_is_found_before_next_region(world):
@@ -237,7 +238,7 @@ def test_present_race_creates_one_linode_and_says_so(world):
 def test_present_race_with_another_plan_is_drift(world):
     world.plan.faults.append(Fault(CREATE, meanwhile=lambda: world.create_by_other(type="g2-gpu-rtx4000a1-s")))
 
-    assert isinstance(failure(present, world).error, Drift)
+    assert isinstance(failure(present, world), Drift)
     assert world.account.labels() == ["vllm-1"]
 
 
@@ -252,7 +253,7 @@ def test_present_invisible_label_is_reported(world):
 
     failed = failure(present, world)
 
-    assert "is not visible to this token" in str(failed.error)
+    assert "is not visible to this token" in str(failed)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +270,8 @@ def test_present_drift_is_refused(world, changes, text):
 
     failed = failure(present, world, **changes)
 
-    assert isinstance(failed.error, Drift)
-    assert text in str(failed.error)
+    assert isinstance(failed, Drift)
+    assert text in str(failed)
     assert world.account.writes() == []
 
 
@@ -286,8 +287,8 @@ def test_present_drift_is_refused(world, changes, text):
 def test_present_refuses_plan_before_creation(world, changes, text):
     failed = failure(present, world, **changes)
 
-    assert isinstance(failed.error, InvalidInput)
-    assert text in str(failed.error)
+    assert isinstance(failed, InvalidInput)
+    assert text in str(failed)
     assert world.account.writes() == []
 
 
@@ -309,11 +310,11 @@ def test_present_boot_timeout_names_instance_and_cost(world):
 
     failed = failure(present, world, budget=60)
 
-    assert isinstance(failed.error, NotReady)
-    assert "provisioning at 1 s, booting at" in str(failed.error)
-    assert "3.57 USD per hour" in str(failed.error)
-    assert failed.result.instance["label"] == "vllm-1"
-    assert failed.result.changed
+    assert isinstance(failed, NotReady)
+    assert "provisioning at 1 s, booting at" in str(failed)
+    assert "3.57 USD per hour" in str(failed)
+    assert world.result.instance["label"] == "vllm-1"
+    assert world.result.changed
     assert 50 <= world.clock.time <= 60
 
 
@@ -332,7 +333,7 @@ def test_present_starts_powered_off_linode(world):
 def test_present_deleted_during_wait_is_reported(world):
     world.plan.faults.append(Fault(POLL, skip=2, times=9, reply=error(404, "Not instance")))
 
-    assert "deleted by someone else" in str(failure(present, world).error)
+    assert "deleted by someone else" in str(failure(present, world))
 
 
 @pytest.mark.parametrize("status", ["stopped", "billing_suspension"])
@@ -342,8 +343,8 @@ def test_present_terminal_status_fails(world, status):
 
     failed = failure(present, world)
 
-    assert isinstance(failed.error, NotReady)
-    assert status in str(failed.error)
+    assert isinstance(failed, NotReady)
+    assert status in str(failed)
 
 
 def test_present_waits_for_deletion_of_same_label(world):
@@ -437,9 +438,9 @@ def test_absent_timeout_names_cost(world):
 
     failed = failure(absent, world, budget=30)
 
-    assert "may still exist and cost money" in str(failed.error)
+    assert "may still exist and cost money" in str(failed)
     world.account.busy_until, world.account.delete_seconds = 0, 1e9
-    assert "still being deleted" in str(failure(absent, world, budget=30).error)
+    assert "still being deleted" in str(failure(absent, world, budget=30))
 
 
 def test_absent_refuses_linode_without_tag(world):
@@ -447,7 +448,7 @@ def test_absent_refuses_linode_without_tag(world):
 
     failed = failure(absent, world, tags=("vllm",))
 
-    assert "lacks the tag(s) vllm" in str(failed.error)
+    assert "lacks the tag(s) vllm" in str(failed)
     assert world.account.labels() == ["vllm-1"]
 
 
@@ -455,7 +456,7 @@ def test_present_duplicate_label_is_reported(world):
     world.create_by_other()
     world.create_by_other()
 
-    assert "2 Linodes labelled" in str(failure(present, world).error)
+    assert "2 Linodes labelled" in str(failure(present, world))
 
 
 def test_present_existing_linode_above_price_warns(world):
@@ -475,10 +476,11 @@ def test_summary_prefers_public_address():
     assert summary(raw)["gpus"] is None
 
 
-def test_drift_ignores_deleted_image():
-    instance = {"type": "g2-gpu-rtx4000a4-m", "region": "us-ord", "image": None}
+def test_present_ignores_deleted_image(world):
+    present(world)
+    next(iter(world.account.instances.values()))["image"] = None
 
-    assert drift(instance, instance_request()) == []
+    assert not present(world).changed
 
 
 def test_present_tolerates_short_404_after_creation(world):
