@@ -30,7 +30,8 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 class InstanceRequest:
     """A requested Linode.
 
-    ``regions`` are tried in order; ``max_hourly_price`` is in USD. Secrets are excluded from ``repr``.
+    ``regions`` are tried in order; ``max_hourly_price`` is in USD; ``further`` has the keys of the request body that
+    are not fields here. Secrets are excluded from ``repr``.
     """
 
     label: str
@@ -38,35 +39,18 @@ class InstanceRequest:
     regions: tuple[str, ...]
     image: str | None = None
     root_pass: str | None = field(default=None, repr=False)
-    authorized_keys: tuple[str, ...] = ()
-    authorized_users: tuple[str, ...] = ()
-    user_data: str | None = field(default=None, repr=False)
     firewall_id: int | None = None
-    interfaces: tuple[Json, ...] = ()
-    placement_group_id: int | None = None
     tags: tuple[str, ...] = ()
-    private_ip: bool = False
-    disk_encryption: str | None = None
     expected_gpus: int | None = None
     max_hourly_price: float | None = None
+    further: Json = field(default_factory=dict, repr=False)
 
     def body(self, region: str) -> Json:
         """Return the JSON body of POST /linode/instances, without the options that are not set."""
-        optional: Json = {
-            "image": self.image,
-            "root_pass": self.root_pass,
-            "authorized_keys": list(self.authorized_keys),
-            "authorized_users": list(self.authorized_users),
-            "metadata": {"user_data": base64.b64encode(self.user_data.encode()).decode()} if self.user_data else None,
-            "firewall_id": self.firewall_id,
-            "interfaces": list(self.interfaces),
-            "placement_group": {"id": self.placement_group_id} if self.placement_group_id else None,
-            "tags": list(self.tags),
-            "private_ip": self.private_ip or None,
-            "disk_encryption": self.disk_encryption,
-        }
-        present = {key: value for key, value in optional.items() if value not in (None, [])}
-        return {"label": self.label, "type": self.type, "region": region, **present}
+        names = ("label", "type", "image", "root_pass", "firewall_id")
+        fields = {name: getattr(self, name) for name in names}
+        body = {**fields, "region": region, "tags": list(self.tags), **self.further}
+        return {key: value for key, value in body.items() if value not in (None, [])}
 
 
 def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> str:
@@ -92,25 +76,29 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
     :raises InvalidInput: naming the first invalid value.
     """
     get = options.get
+    user_data = get("user_data") or ""
+    group = _check_positive("placement_group_id", get("placement_group_id"))
     request = InstanceRequest(
         label=check_label(options["label"]),
         type=_check_id("type", (options["type"] or "").strip().lower(), "g2-gpu-rtx4000a4-m"),
         regions=_check_regions(options["region"] or ()),
         image=get("image") or None,
         root_pass=get("root_pass") or None,
-        authorized_keys=tuple(check_key(key) for key in get("authorized_keys") or ()),
-        authorized_users=tuple(get("authorized_users") or ()),
-        user_data=get("user_data") or None,
         firewall_id=_check_positive("firewall_id", get("firewall_id")),
-        interfaces=_interfaces(get("interfaces"), _check_positive("vpc_subnet_id", get("vpc_subnet_id"))),
-        placement_group_id=_check_positive("placement_group_id", get("placement_group_id")),
         tags=check_tags(get("tags") or ()),
-        private_ip=bool(get("private_ip")),
-        disk_encryption=get("disk_encryption"),
         expected_gpus=get("expected_gpus"),
         max_hourly_price=_check_positive("max_hourly_price", get("max_hourly_price")),
+        further={
+            "authorized_keys": [check_key(key) for key in get("authorized_keys") or ()],
+            "authorized_users": get("authorized_users"),
+            "metadata": {"user_data": base64.b64encode(user_data.encode()).decode()} if user_data else None,
+            "interfaces": _interfaces(get("interfaces"), _check_positive("vpc_subnet_id", get("vpc_subnet_id"))),
+            "placement_group": {"id": group} if group else None,
+            "private_ip": get("private_ip") or None,
+            "disk_encryption": get("disk_encryption"),
+        },
     )
-    _check_access(request, allow_no_login)
+    _check_access(request, user_data, allow_no_login)
     return request
 
 
@@ -126,19 +114,19 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags))
 
 
-def _check_access(request: InstanceRequest, allow_no_login: bool) -> None:
+def _check_access(request: InstanceRequest, user_data: str, allow_no_login: bool) -> None:
     if request.root_pass and (problem := password_problem(request.root_pass)):
         raise InvalidInput(f"root_pass would be refused by Linode: {problem}.")
-    size = len((request.user_data or "").encode())
+    size = len(user_data.encode())
     if size > MAX_USER_DATA_BYTES:
         raise InvalidInput(f"user_data has {size} bytes; the maximum is {MAX_USER_DATA_BYTES}.")
-    has_login = bool(request.authorized_keys or request.authorized_users or request.root_pass)
+    has_login = request.root_pass or any(request.further[name] for name in ("authorized_keys", "authorized_users"))
     if request.image and not has_login and not allow_no_login:
         raise InvalidInput(
             "The Linode would have no login: with image, set authorized_keys, authorized_users or root_pass, "
             "or let the module return a generated password (return_root_pass)."
         )
-    if not request.image and (has_login or request.user_data):
+    if not request.image and (has_login or user_data):
         raise InvalidInput("authorized_keys, authorized_users, root_pass and user_data need an image.")
     if request.expected_gpus is not None and request.expected_gpus < 0:
         raise InvalidInput(f"expected_gpus must be 0 or more, got {request.expected_gpus}.")
@@ -162,13 +150,13 @@ def _check_positive(name: str, value: t.Any) -> t.Any:
     return value
 
 
-def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> tuple[Json, ...]:
+def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> list[Json]:
     """Return ``interfaces`` without unset keys, or one interface in the VPC subnet with the public address."""
     if vpc_subnet_id:
-        return ({"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}},)
+        return [{"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}}]
     if len(interfaces or ()) > MAX_INTERFACES:
         raise InvalidInput(f"interfaces has {len(interfaces or ())} entries; the maximum is {MAX_INTERFACES}.")
-    return tuple(_interface(interface) for interface in interfaces or ())
+    return [_interface(interface) for interface in interfaces or ()]
 
 
 def _interface(options: Json) -> Json:

@@ -57,7 +57,8 @@ def provision_fleet(world, budget):
     """Run the provisioner for the whole fleet; return the report of every node by label."""
     reports = {}
     for label in FLEET:
-        request = InstanceRequest(label=label, type=PLAN, regions=REGIONS, image="x/y", authorized_users=("alice",))
+        login = {"authorized_users": ["alice"]}
+        request = InstanceRequest(label=label, type=PLAN, regions=REGIONS, image="x/y", further=login)
         provisioner = Provisioner(world.api(budget))
         try:
             provisioner.present(request)

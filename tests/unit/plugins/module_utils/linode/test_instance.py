@@ -28,7 +28,7 @@ def instance_request(**changes):
         "type": "g2-gpu-rtx4000a4-m",
         "regions": ("us-ord",),
         "image": "linode/ubuntu24.04",
-        "authorized_users": ("alice",),
+        "further": {"authorized_users": ["alice"]},
         "tags": ("vllm",),
         **changes,
     }
@@ -391,14 +391,14 @@ def test_present_creates_linode_behind_firewall(world):
 
 
 def test_present_returns_generated_password_once(world):
-    result = present(world, generate=True, authorized_users=())
+    result = present(world, generate=True, further={})
 
     assert result.root_pass == list(world.account.passwords.values())[0]
-    assert present(world, generate=True, authorized_users=()).root_pass is None
+    assert present(world, generate=True, further={}).root_pass is None
 
 
 def test_present_without_image_does_not_wait_for_boot(world):
-    result = present(world, image=None, authorized_users=())
+    result = present(world, image=None, further={})
 
     assert result.instance["status"] == "offline"
 
