@@ -108,8 +108,9 @@ class LinodeApi:
     def instance_firewalls(self, instance_id: int) -> list[Json]:
         return self._list(f"/linode/instances/{instance_id}/firewalls", paged=False)
 
-    def firewalls_labelled(self, label: str) -> list[Json]:
-        return [firewall for firewall in self._list("/networking/firewalls") if firewall["label"] == label]
+    def firewall_labelled(self, label: str) -> Json | None:
+        """Return the firewall of exactly this label, or None; labels are unique in an account."""
+        return next((firewall for firewall in self._list("/networking/firewalls") if firewall["label"] == label), None)
 
     def create_firewall(self, payload: Mapping[str, t.Any]) -> Json:
         """Send one request to create a firewall.

@@ -113,16 +113,16 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
     label = check_label(options["label"], FIREWALL_LABEL_LENGTH)
     rules = rule_set(options.get("inbound") or [])
     tags = list(check_tags(options.get("tags") or []))
-    firewall = _find(api, label)
+    existing = firewall = api.firewall_labelled(label)
     if firewall is None:
+        if check_mode:
+            return _result(True, None, {}, rules)
         body = {"label": label, "rules": rules, "tags": tags}
-        if not check_mode:
-            offers = [(label, lambda: api.create_firewall(body))]
-            firewall = create_once(offers, lambda: _find(api, label), api.budget).resource
-            _correct(api, firewall, rules, check_mode)
-        return _result(True, firewall and {**firewall, "rules": rules}, {}, rules)
-    changed = _correct(api, firewall, rules, check_mode)
-    return _result(changed, {**firewall, "rules": rules}, firewall.get("rules") or {}, rules)
+        offers = [(label, lambda: api.create_firewall(body))]
+        firewall = create_once(offers, lambda: api.firewall_labelled(label), api.budget).resource
+    corrected = _correct(api, firewall, rules, check_mode)
+    before = (existing or {}).get("rules") or {}
+    return _result(existing is None or corrected, {**firewall, "rules": rules}, before, rules)
 
 
 def _correct(api: LinodeApi, firewall: Json, rules: Json, check_mode: bool) -> bool:
@@ -141,7 +141,7 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
 
     :raises Drift: if the firewall lacks one of the tags, or still protects a device.
     """
-    firewall = _find(api, options["label"])
+    firewall = api.firewall_labelled(options["label"])
     if firewall is None:
         return _result(False, None, {}, {})
     label = firewall["label"]
@@ -155,11 +155,6 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
     if not check_mode:
         api.delete_firewall(firewall["id"])
     return _result(True, None, firewall.get("rules") or {}, {})
-
-
-def _find(api: LinodeApi, label: str) -> Json | None:
-    firewalls = api.firewalls_labelled(label)
-    return firewalls[0] if firewalls else None
 
 
 def _result(changed: bool, firewall: Json | None, before: Json, after: Json) -> Json:
