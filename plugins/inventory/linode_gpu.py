@@ -90,19 +90,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import list_account, select
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, open_api
 
-#: Key of a summary -> host variable. ``ansible_host`` comes from the address.
-VARIABLES: t.Final[dict[str, str]] = {
-    "id": "linode_id",
-    "type": "linode_type",
-    "region": "linode_region",
-    "image": "linode_image",
-    "status": "linode_status",
-    "gpus": "linode_gpus",
-    "tags": "linode_tags",
-    "ipv4": "linode_ipv4",
-    "ipv6": "linode_ipv6",
-    "hourly_price": "linode_hourly_price",
-}
+#: Keys of a summary that become host variables with the prefix ``linode_``. ``ansible_host`` comes from the address.
+VARIABLES: t.Final = ("id", "type", "region", "image", "status", "gpus", "tags", "ipv4", "ipv6", "hourly_price")
 
 
 def matching(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -163,7 +152,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _add_host(self, inventory: t.Any, instance: dict[str, t.Any]) -> None:
         host = instance["label"]
         inventory.add_host(host, group=inventory.add_group(self.get_option("group")))
-        variables = {name: instance[key] for key, name in VARIABLES.items()}
+        variables = {f"linode_{key}": instance[key] for key in VARIABLES}
         if instance["address"]:
             variables["ansible_host"] = instance["address"]
         for name, value in variables.items():
