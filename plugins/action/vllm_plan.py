@@ -23,7 +23,6 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         try:
             gpu = promised_facts(options["instance_type"]) if options["instance_type"] else options["gpu"] or {}
-            deployment = plan(options["settings"], gpu, options["model"])
+            return {"plan": plan(options["settings"], gpu, options["model"])}
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
-        return {"plan": deployment.as_dict()}

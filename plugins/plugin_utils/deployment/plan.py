@@ -15,7 +15,7 @@ import re
 import shlex
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
@@ -25,6 +25,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review import review, review_memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
+
+Json = Mapping[str, t.Any]
 
 #: Port of the server inside the container; the user chooses the published port.
 INNER_PORT: t.Final = 8000
@@ -67,18 +69,12 @@ MULTI_NODE_ARGUMENTS: t.Final = (
     "data_parallel_start_rank",
     "data_parallel_address",
 )
+SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 #: Numeric variables, which are texts if they come from a command line (``-e vllm_port=8001``).
 NUMBERS: t.Final[dict[str, type[int] | type[float]]] = {
-    "tensor_parallel_size": int,
-    "pipeline_parallel_size": int,
-    "data_parallel_size": int,
-    "max_model_len": int,
-    "max_num_seqs": int,
-    "max_num_batched_tokens": int,
+    **dict.fromkeys((*SIZES, "max_model_len", "max_num_seqs", "max_num_batched_tokens", "port"), int),
     "gpu_memory_utilization": float,
-    "port": int,
 }
-SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 #: Addresses that stand for all addresses of a host, and the loopback address of their family.
 WILDCARD_ADDRESSES: t.Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 #: vLLM's own images, whose tags start with the vLLM version. Tags of other images are arbitrary.
@@ -88,36 +84,8 @@ _VLLM_IMAGE_VERSION: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+
 _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
 
 
-@dataclass
-class DeploymentPlan:
-    """A deployment: settings with reasons, errors (``refused``), warnings, and the container to start."""
-
-    parallel: Parallel
-    arguments: list[Setting]
-    environment: list[Setting]
-    note: str
-    refused: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    container: dict[str, t.Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, t.Any]:
-        return {
-            "tensor_parallel_size": self.parallel.tensor,
-            "pipeline_parallel_size": self.parallel.pipeline,
-            "data_parallel_size": self.parallel.data,
-            "parallel_reason": self.parallel.why,
-            "interconnect": self.note,
-            "arguments": [setting.as_dict() for setting in self.arguments],
-            "environment": [setting.as_dict() for setting in self.environment],
-            "refused": self.refused,
-            "warnings": self.warnings,
-            "container": self.container,
-            "fingerprint": fingerprint(self.container),
-        }
-
-
-def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping[str, t.Any]) -> DeploymentPlan:
-    """Return the deployment plan of one node.
+def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
+    """Return the deployment plan of one node, the result ``plan`` of the module ``vllm_plan``.
 
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
     :param gpu: the fact ``gpu`` of ``gpu_facts``.
@@ -131,21 +99,57 @@ def plan(settings: Mapping[str, t.Any], gpu: Mapping[str, t.Any], model: Mapping
     selected = _selected_gpus(settings.get("gpus"))
     gpu_count, gpu_errors = _check_gpus(selected, gpu)
     parallel = _choose_sizes(model, gpu_count, settings, extra_options)
-    nccl = _nccl_settings(settings, version, selected, gpu, parallel, gpu_count)
-    deployment = DeploymentPlan(
-        parallel=parallel,
-        arguments=_arguments(settings, version, gpu, parallel, nccl.arguments, extra_options),
-        environment=_environment(settings, nccl.environment),
-        note=nccl.note,
-        refused=[*version_errors, *gpu_errors, *filter(None, [parallel.refused])],
-        warnings=[*filter(None, [parallel.offer])],
+    nccl = nccl_settings(
+        _topology_of(selected, gpu),
+        parallel.tensor * parallel.pipeline if gpu_count else 1,
+        version or (),
+        settings.get("nccl_bandwidth"),
+        settings.get("infiniband"),
+        settings.get("nccl_debug") or "INFO",
+        parallel.data,
     )
-    deployment.refused += _check_arguments(settings, extra_words, extra_options)
-    deployment.refused += _check_address(settings)
-    _check_names(deployment, settings, version, extra_words)
-    _check_known_issues(deployment, settings, extra_options, nccl)
-    deployment.container = _container(settings, selected, deployment, extra_words)
-    return deployment
+    arguments = _arguments(settings, version, gpu, parallel, nccl)
+    # Arguments in vllm_extra_args replace those of the role.
+    arguments = [setting for setting in arguments if setting.name not in extra_options]
+    environment = _environment(settings, nccl)
+    unknown = argument_names.unknown_arguments(
+        [*argument_names.long_options(extra_words), *_values(arguments)], version
+    )
+    # An image that is not vLLM's own may have arguments that vLLM does not have.
+    is_vllm_image = _VLLM_IMAGE.search(str(settings["image"])) is not None
+    set_by_user = {*extra_options, *(settings.get("environment") or {})}
+    measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - set_by_user
+    issues = [
+        *review({**_values(arguments), **extra_options}, _values(environment), str(settings["version"]), measured),
+        *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
+    ]
+    container = _container(settings, selected, [*command_line(arguments), *extra_words], environment)
+    return {
+        "tensor_parallel_size": parallel.tensor,
+        "pipeline_parallel_size": parallel.pipeline,
+        "data_parallel_size": parallel.data,
+        "parallel_reason": parallel.why,
+        "interconnect": nccl.note,
+        "arguments": [setting.as_dict() for setting in arguments],
+        "environment": [setting.as_dict() for setting in environment],
+        "refused": [
+            *version_errors,
+            *gpu_errors,
+            *([parallel.refused] if parallel.refused else []),
+            *_check_arguments(settings, extra_words, extra_options),
+            *_check_address(settings),
+            *(unknown if is_vllm_image else []),
+            *(issue.text for issue in issues if issue.fatal),
+        ],
+        "warnings": [
+            *([parallel.offer] if parallel.offer else []),
+            *([] if is_vllm_image else unknown),
+            *(issue.text for issue in issues if not issue.fatal),
+        ],
+        "container": container,
+        # The server must restart if this hash changes. The options of the container contain no secret.
+        "fingerprint": hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16],
+    }
 
 
 def command_line(arguments: Sequence[Setting]) -> list[str]:
@@ -166,18 +170,7 @@ def command_line(arguments: Sequence[Setting]) -> list[str]:
     return command
 
 
-def base_url(bind_address: str, port: int | str) -> str:
-    """Return the URL under which a node reaches its own server; a wildcard address includes loopback."""
-    address = _normalise_address(bind_address)
-    return f"http://{_bracketed(WILDCARD_ADDRESSES.get(address, address))}:{port}"
-
-
-def fingerprint(container: Mapping[str, t.Any]) -> str:
-    """Return a hash of the container's options; the server must restart if it changes. They contain no secret."""
-    return hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _parse_numbers(settings: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def _parse_numbers(settings: Json) -> dict[str, t.Any]:
     """Return ``settings`` with numeric variables as numbers and empty texts as ``None``.
 
     :raises ValueError: if a numeric variable is not a number.
@@ -194,7 +187,7 @@ def _parse_numbers(settings: Mapping[str, t.Any]) -> dict[str, t.Any]:
     return parsed
 
 
-def _check_version(settings: Mapping[str, t.Any]) -> tuple[Version | None, list[str]]:
+def _check_version(settings: Json) -> tuple[Version | None, list[str]]:
     """Return the vLLM version, and errors such as an image of another version."""
     text = settings["version"]
     version = parse_version(text) if isinstance(text, str) else None
@@ -224,9 +217,7 @@ def _split_extra_args(extra: t.Any) -> list[str]:
         raise ValueError(f"invalid vllm_extra_args: {error}") from error
 
 
-def _choose_sizes(
-    model: Mapping[str, t.Any], gpu_count: int, settings: Mapping[str, t.Any], extra_options: Mapping[str, t.Any]
-) -> Parallel:
+def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Json) -> Parallel:
     """Return the parallel sizes; those in ``vllm_extra_args`` take precedence over the role's variables.
 
     :raises ValueError: if a size is not a positive number.
@@ -254,7 +245,7 @@ def _selected_gpus(value: t.Any) -> list[str] | None:
     return None if not items or [item.lower() for item in items] == ["all"] else items
 
 
-def _check_gpus(selected: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> tuple[int, list[str]]:
+def _check_gpus(selected: Sequence[str] | None, gpu: Json) -> tuple[int, list[str]]:
     """Return how many GPUs the container gets, and errors in ``vllm_gpus`` or the node's GPUs."""
     if selected == []:
         return 0, []
@@ -274,28 +265,9 @@ def _check_gpus(selected: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> tup
     return (count if selected is None else len(selected)), errors
 
 
-def _nccl_settings(
-    settings: Mapping[str, t.Any],
-    version: Version | None,
-    selected: Sequence[str] | None,
-    gpu: Mapping[str, t.Any],
-    parallel: Parallel,
-    gpu_count: int,
-) -> NcclSettings:
-    return nccl_settings(
-        _topology_of(selected, gpu),
-        parallel.tensor * parallel.pipeline if gpu_count else 1,
-        version or (),
-        settings.get("nccl_bandwidth"),
-        settings.get("infiniband"),
-        settings.get("nccl_debug") or "INFO",
-        parallel.data,
-    )
-
-
-def _topology_of(selected: Sequence[str] | None, gpu: Mapping[str, t.Any]) -> Mapping[str, t.Any] | None:
+def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
     """Return the topology of the container's GPUs, in their order, or ``None`` if one is unknown."""
-    topology: Mapping[str, t.Any] | None = gpu.get("topology")
+    topology: Json | None = gpu.get("topology")
     if not selected or not topology:
         return topology
     index_of = {str(device.get("uuid")): index for index, device in enumerate(gpu.get("devices") or ())}
@@ -316,17 +288,9 @@ def _cell(rows: Sequence[Sequence[str | None]], row: int | None, column: int | N
 
 
 def _arguments(
-    settings: Mapping[str, t.Any],
-    version: Version | None,
-    gpu: Mapping[str, t.Any],
-    parallel: Parallel,
-    nccl: Sequence[Setting],
-    extra_options: Mapping[str, t.Any],
+    settings: Json, version: Version | None, gpu: Json, parallel: Parallel, nccl: NcclSettings
 ) -> list[Setting]:
-    """Return the arguments that the role sets: server, sizes, profile, NCCL, variables. Later ones take precedence.
-
-    Arguments that are also in ``vllm_extra_args`` are left out.
-    """
+    """Return the arguments that the role sets: server, sizes, profile, NCCL, variables. Later ones take precedence."""
     gpu_names = [str(device.get("name") or "") for device in gpu.get("devices") or ()]
     profile = settings.get("profile") or "none"
     candidates = [
@@ -336,20 +300,19 @@ def _arguments(
         *_if_parallel("pipeline_parallel_size", parallel.pipeline),
         *_if_parallel("data_parallel_size", parallel.data),
         *([] if profile == "none" else profiles.settings_of(profile, version or (), gpu_names)),
-        *nccl,
+        *nccl.arguments,
         *(Setting(name, settings[name], f"vllm_{name} is set") for name in OPTIONS if settings.get(name) is not None),
     ]
-    by_name = {setting.name: setting for setting in candidates}
-    return [setting for name, setting in by_name.items() if name not in extra_options]
+    return list({setting.name: setting for setting in candidates}.values())
 
 
 def _if_parallel(name: str, size: int) -> list[Setting]:
     return [Setting(name, size, f"vllm_{name} is set")] if size > 1 else []
 
 
-def _environment(settings: Mapping[str, t.Any], nccl: Sequence[Setting]) -> list[Setting]:
+def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
     """Return the container's variables; ``vllm_environment`` takes precedence and removes a variable with ``null``."""
-    by_name = {setting.name: setting for setting in nccl}
+    by_name = {setting.name: setting for setting in nccl.environment}
     if settings.get("hf_token_file"):
         by_name["HF_TOKEN_PATH"] = Setting(
             "HF_TOKEN_PATH", f"{INNER_FILES}/secrets/hf_token", "The token is in a file, not in the environment."
@@ -364,9 +327,7 @@ def _environment(settings: Mapping[str, t.Any], nccl: Sequence[Setting]) -> list
     return sorted(by_name.values(), key=lambda setting: setting.name)
 
 
-def _check_arguments(
-    settings: Mapping[str, t.Any], extra_words: Sequence[str], extra_options: Mapping[str, t.Any]
-) -> list[str]:
+def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json) -> list[str]:
     """Return errors in arguments and variables that are invalid for every vLLM version."""
     errors = [
         f"--{name.replace('_', '-')} in vllm_extra_args would be visible in the process list; use {variable}"
@@ -387,7 +348,7 @@ def _check_arguments(
     ]
 
 
-def _check_address(settings: Mapping[str, t.Any]) -> list[str]:
+def _check_address(settings: Json) -> list[str]:
     """Return errors in the published address, which must be loopback if there is no API key."""
     address = _normalise_address(settings["bind_address"])
     try:
@@ -399,39 +360,12 @@ def _check_address(settings: Mapping[str, t.Any]) -> list[str]:
     return [f"vllm_bind_address {address} is reachable from other hosts: set vllm_api_key, or bind to 127.0.0.1"]
 
 
-def _check_names(
-    deployment: DeploymentPlan, settings: Mapping[str, t.Any], version: Version | None, extra_words: Sequence[str]
-) -> None:
-    """Add an error for each argument unknown to this version, or a warning if the image is not vLLM's own."""
-    names = [*argument_names.long_options(extra_words), *(setting.name for setting in deployment.arguments)]
-    is_vllm_image = _VLLM_IMAGE.search(str(settings["image"])) is not None
-    texts = deployment.refused if is_vllm_image else deployment.warnings
-    texts += argument_names.unknown_arguments(names, version)
-
-
-def _check_known_issues(
-    deployment: DeploymentPlan, settings: Mapping[str, t.Any], extra_options: Mapping[str, t.Any], nccl: NcclSettings
-) -> None:
-    """Add an error or a warning for each known issue of the settings."""
-    set_by_user = {*extra_options, *(settings.get("environment") or {})}
-    measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - set_by_user
-    arguments = {**_values(deployment.arguments), **extra_options}
-    for issue in (
-        *review(arguments, _values(deployment.environment), str(settings["version"]), measured),
-        *review_memory(deployment.parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
-    ):
-        (deployment.refused if issue.fatal else deployment.warnings).append(issue.text)
-
-
 def _values(settings: Sequence[Setting]) -> dict[str, t.Any]:
     return {setting.name: setting.value for setting in settings}
 
 
 def _container(
-    settings: Mapping[str, t.Any],
-    selected: Sequence[str] | None,
-    deployment: DeploymentPlan,
-    extra_words: Sequence[str],
+    settings: Json, selected: Sequence[str] | None, arguments: Sequence[str], environment: Sequence[Setting]
 ) -> dict[str, t.Any]:
     """Return the options of ``community.docker.docker_container``, without secrets."""
     address = _normalise_address(settings["bind_address"])
@@ -441,10 +375,11 @@ def _container(
         devices = [{"driver": "nvidia", "capabilities": [["gpu"]], **ids}]
     return {
         "image": settings["image"],
-        "command": ["serve", settings["model"], *command_line(deployment.arguments), *extra_words],
-        "env": _values(deployment.environment),
+        "command": ["serve", settings["model"], *arguments],
+        "env": _values(environment),
         "ports": [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
-        "base_url": base_url(address, settings["port"]),
+        # The URL under which the node reaches its own server: a wildcard address includes loopback.
+        "base_url": f"http://{_bracketed(WILDCARD_ADDRESSES.get(address, address))}:{settings['port']}",
         "volumes": [
             f"{settings['cache_dir']}:{INNER_CACHE}",
             f"{settings['directory']}/files:{INNER_FILES}:ro",
@@ -454,10 +389,7 @@ def _container(
         "shm_size": settings.get("shm_size"),
         "ulimits": list(settings.get("ulimits") or ()),
         "device_requests": devices,
-        "log_options": {
-            "max-size": settings["log_max_size"],
-            "max-file": str(settings["log_max_files"]),
-        },
+        "log_options": {"max-size": settings["log_max_size"], "max-file": str(settings["log_max_files"])},
         "secrets_changed": settings.get("secrets_changed"),
     }
 

@@ -11,12 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import (
-    DeploymentPlan,
-    command_line,
-    fingerprint,
-    plan,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import command_line, plan
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 
 SETTINGS: dict[str, t.Any] = {
@@ -46,33 +41,33 @@ def gpus(count: int, expected: int | None = None, name: str = "NVIDIA RTX 4000 A
 
 def planned(
     gpu: dict[str, t.Any] | None = None, model: dict[str, t.Any] | None = None, **changes: t.Any
-) -> DeploymentPlan:
+) -> dict[str, t.Any]:
     named = {"image": f"vllm/vllm-openai:v{changes['version']}"} if "version" in changes else {}
     return plan({**SETTINGS, **named, **changes}, gpus(4) if gpu is None else gpu, MODEL if model is None else model)
 
 
-def served_arguments(deployment: DeploymentPlan) -> dict[str, t.Any]:
-    return engine_args.parse(["vllm", *deployment.container["command"]]) or {}
+def served_arguments(deployment: dict[str, t.Any]) -> dict[str, t.Any]:
+    return engine_args.parse(["vllm", *deployment["container"]["command"]]) or {}
 
 
 def test_plan_without_topology_checks_sizes() -> None:
     promised = {"count": 4, "expected_count": 4, "devices": [{"name": None}] * 4}
-    assert planned(promised).refused == []
-    assert planned(promised, tensor_parallel_size=3).refused
+    assert planned(promised)["refused"] == []
+    assert planned(promised, tensor_parallel_size=3)["refused"]
 
 
 def test_plan_default_serves_the_model_on_all_gpus() -> None:
     deployment = planned()
-    assert deployment.refused == []
-    assert deployment.warnings == []
+    assert deployment["refused"] == []
+    assert deployment["warnings"] == []
     assert served_arguments(deployment) == {
         "model": SETTINGS["model"],
         "host": "0.0.0.0",
         "port": 8000,
         "tensor_parallel_size": 4,
     }
-    assert deployment.container["device_requests"] == [{"driver": "nvidia", "capabilities": [["gpu"]], "count": -1}]
-    assert deployment.container["ports"] == ["127.0.0.1:8000:8000"]
+    assert deployment["container"]["device_requests"] == [{"driver": "nvidia", "capabilities": [["gpu"]], "count": -1}]
+    assert deployment["container"]["ports"] == ["127.0.0.1:8000:8000"]
 
 
 def test_plan_extra_args_override_variables_and_variables_the_profile() -> None:
@@ -82,12 +77,12 @@ def test_plan_extra_args_override_variables_and_variables_the_profile() -> None:
     arguments = served_arguments(deployment)
     assert (arguments["max_num_seqs"], arguments["max_num_batched_tokens"]) == (48, 512)
     assert (arguments["enforce_eager"], arguments["gpu_memory_utilization"]) == (True, 0.95)
-    assert deployment.container["command"].count("--max-num-batched-tokens") == 1
+    assert deployment["container"]["command"].count("--max-num-batched-tokens") == 1
 
 
 def test_plan_extra_args_keep_quoted_values() -> None:
     deployment = planned(extra_args="""--hf-overrides '{"rope_scaling": {"factor": 2}}'""")
-    assert deployment.container["command"][-1] == '{"rope_scaling": {"factor": 2}}'
+    assert deployment["container"]["command"][-1] == '{"rope_scaling": {"factor": 2}}'
 
 
 @pytest.mark.parametrize(
@@ -106,7 +101,7 @@ def test_plan_extra_args_keep_quoted_values() -> None:
     ],
 )
 def test_plan_refuses_settings_that_fail_or_harm(changes: dict[str, t.Any], text: str) -> None:
-    assert any(text in reason for reason in planned(**changes).refused)
+    assert any(text in reason for reason in planned(**changes)["refused"])
 
 
 @pytest.mark.parametrize(
@@ -120,42 +115,42 @@ def test_plan_refuses_settings_that_fail_or_harm(changes: dict[str, t.Any], text
     ],
 )
 def test_plan_accepts_working_settings(changes: dict[str, t.Any]) -> None:
-    assert planned(**changes).refused == []
+    assert planned(**changes)["refused"] == []
 
 
 def test_plan_refusal_does_not_repeat_a_secret() -> None:
     deployment = planned(extra_args="--api-key sk-secret", environment={"HF_TOKEN": "hf_secret"})
-    assert "secret" not in " ".join(deployment.refused)
+    assert "secret" not in " ".join(deployment["refused"])
 
 
 def test_plan_refuses_missing_gpus() -> None:
-    assert any("3 of 4 GPUs" in reason for reason in planned(gpus(3, expected=4)).refused)
-    assert any("has no GPU" in reason for reason in planned(gpus(0)).refused)
+    assert any("3 of 4 GPUs" in reason for reason in planned(gpus(3, expected=4))["refused"])
+    assert any("has no GPU" in reason for reason in planned(gpus(0))["refused"])
 
 
 def test_plan_without_gpus_requests_no_device() -> None:
     deployment = planned(gpus(0), gpus="none")
-    assert (deployment.refused, deployment.container["device_requests"], deployment.environment) == ([], [], [])
+    assert deployment["refused"] == deployment["container"]["device_requests"] == deployment["environment"] == []
 
 
 def test_plan_requests_selected_gpus_by_index() -> None:
     deployment = planned(gpus="0,2")
-    assert deployment.parallel.tensor == 2
-    assert deployment.container["device_requests"][0]["device_ids"] == ["0", "2"]
+    assert deployment["tensor_parallel_size"] == 2
+    assert deployment["container"]["device_requests"][0]["device_ids"] == ["0", "2"]
 
 
 def test_plan_does_not_warn_of_settings_from_the_topology() -> None:
     gpu = gpus(2)
     gpu["topology"]["p2p"] = [["X", "NS"], ["NS", "X"]]
     deployment = planned(gpu)
-    assert deployment.container["env"]["NCCL_P2P_DISABLE"] == "1"
-    assert deployment.warnings == []
+    assert deployment["container"]["env"]["NCCL_P2P_DISABLE"] == "1"
+    assert deployment["warnings"] == []
 
 
 def test_plan_reviews_user_and_topology_variables_together() -> None:
     gpu = gpus(2)
     gpu["topology"]["p2p"] = [["X", "NS"], ["NS", "X"]]
-    assert any("sockets" in reason for reason in planned(gpu, environment={"NCCL_SHM_DISABLE": "1"}).refused)
+    assert any("sockets" in reason for reason in planned(gpu, environment={"NCCL_SHM_DISABLE": "1"})["refused"])
 
 
 @pytest.mark.parametrize(
@@ -164,24 +159,24 @@ def test_plan_reviews_user_and_topology_variables_together() -> None:
      ({"ipc_mode": "private", "shm_size": "16g"}, False), ({"ipc_mode": "private", "tensor_parallel_size": 1}, False)],
 )  # fmt: skip
 def test_plan_warns_of_too_little_shared_memory(changes: dict[str, t.Any], warned: bool) -> None:
-    assert any("shared memory" in warning for warning in planned(**changes).warnings) is warned
+    assert any("shared memory" in warning for warning in planned(**changes)["warnings"]) is warned
 
 
 def test_plan_user_variable_overrides_the_topology() -> None:
-    assert planned(environment={"NCCL_DEBUG": "WARN"}).container["env"]["NCCL_DEBUG"] == "WARN"
+    assert planned(environment={"NCCL_DEBUG": "WARN"})["container"]["env"]["NCCL_DEBUG"] == "WARN"
 
 
-def test_plan_as_dict_is_plain_data_with_reasons() -> None:
-    deployment = planned(profile="context").as_dict()
+def test_plan_is_plain_data_with_reasons() -> None:
+    deployment = planned(profile="context")
     assert json.loads(json.dumps(deployment)) == deployment
     assert all(setting["why"] for setting in [*deployment["arguments"], *deployment["environment"]])
 
 
 def test_fingerprint_changes_if_a_restart_is_needed() -> None:
-    plain = fingerprint(planned().container)
-    assert plain == fingerprint(planned().container)
+    plain = planned()["fingerprint"]
+    assert plain == planned()["fingerprint"]
     for changes in ({"max_num_seqs": 4}, {"shm_size": "1g"}, {"secrets_changed": [1.5, 0]}, {"volumes": ["/a:/b"]}):
-        assert fingerprint(planned(**changes).container) != plain
+        assert planned(**changes)["fingerprint"] != plain
 
 
 @pytest.mark.parametrize(
@@ -203,7 +198,7 @@ def test_command_line_formats_each_type(value: t.Any, words: list[str]) -> None:
     ],
 )
 def test_plan_base_url_reaches_the_published_port(address: str, base_url: str, port: str) -> None:
-    container = planned(bind_address=address, api_key_file=True).container
+    container = planned(bind_address=address, api_key_file=True)["container"]
     assert (container["base_url"], container["ports"]) == (base_url, [port])
 
 
@@ -250,9 +245,9 @@ def test_plan_invalid_value_raises_with_the_variable(changes: dict[str, t.Any], 
 )
 def test_plan_checks_parallel_sizes_in_extra_args(extra: str, tensor: int, refused: str) -> None:
     deployment = planned(extra_args=extra)
-    assert deployment.parallel.tensor == tensor
-    assert refused in "".join(deployment.refused)
-    assert bool(deployment.refused) is bool(refused)
+    assert deployment["tensor_parallel_size"] == tensor
+    assert refused in "".join(deployment["refused"])
+    assert bool(deployment["refused"]) is bool(refused)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +257,7 @@ def test_plan_checks_parallel_sizes_in_extra_args(extra: str, tensor: int, refus
      ("--model=a/b", "vllm_model")],
 )  # fmt: skip
 def test_plan_refuses_reserved_arguments(extra: str, text: str) -> None:
-    assert text in "".join(planned(extra_args=extra).refused)
+    assert text in "".join(planned(extra_args=extra)["refused"])
 
 
 @pytest.mark.parametrize(
@@ -272,9 +267,9 @@ def test_plan_refuses_reserved_arguments(extra: str, text: str) -> None:
 )  # fmt: skip
 def test_plan_reads_gpus_in_every_inventory_form(wanted: t.Any, devices: list[str]) -> None:
     deployment = planned(gpus=wanted)
-    assert deployment.refused == []
-    assert deployment.container["device_requests"][0]["device_ids"] == devices
-    assert deployment.parallel.tensor == len(devices)
+    assert deployment["refused"] == []
+    assert deployment["container"]["device_requests"][0]["device_ids"] == devices
+    assert deployment["tensor_parallel_size"] == len(devices)
 
 
 @pytest.mark.parametrize("wanted", ["all", "All", "", None])
@@ -287,7 +282,7 @@ def test_plan_uses_all_gpus_by_default(wanted: str | None) -> None:
     [("4,5", "unknown GPU 4, the node has 0 to 3"), ("0,0", "must not contain a GPU twice"), ("0-3", "got '0-3'")],
 )
 def test_plan_refuses_unknown_or_duplicate_gpus(wanted: str, text: str) -> None:
-    assert text in "".join(planned(gpus=wanted).refused)
+    assert text in "".join(planned(gpus=wanted)["refused"])
 
 
 def test_plan_interconnect_is_that_of_the_selected_gpus() -> None:
@@ -302,14 +297,17 @@ def test_plan_interconnect_is_that_of_the_selected_gpus() -> None:
     ]
     peers = [["X", "OK", "NS", "NS"], ["OK", "X", "NS", "NS"], ["NS", "NS", "X", "NS"], ["NS", "NS", "NS", "X"]]
     node["topology"] = {"matrix": matrix, "p2p": peers}
-    assert "NVLink" in planned(node, gpus="0,1").note
+    assert "NVLink" in planned(node, gpus="0,1")["interconnect"]
     for wanted in ("2,3", "GPU-3,GPU-2"):
         deployment = planned(node, gpus=wanted)
-        assert deployment.note == "PCIe, same socket, without peer access"
-        assert "NCCL_P2P_DISABLE" in deployment.container["env"]
-    assert "unknown" in planned(node, gpus="GPU-a,GPU-b").note
+        assert deployment["interconnect"] == "PCIe, same socket, without peer access"
+        assert "NCCL_P2P_DISABLE" in deployment["container"]["env"]
+    assert "unknown" in planned(node, gpus="GPU-a,GPU-b")["interconnect"]
     # Both replicas share one environment, so the slower pair of GPUs determines it.
-    assert planned(node, tensor_parallel_size=2, data_parallel_size=2).note == "PCIe, same socket, without peer access"
+    assert (
+        planned(node, tensor_parallel_size=2, data_parallel_size=2)["interconnect"]
+        == "PCIe, same socket, without peer access"
+    )
 
 
 @pytest.mark.parametrize(
@@ -322,7 +320,7 @@ def test_plan_interconnect_is_that_of_the_selected_gpus() -> None:
     ],
 )
 def test_plan_refuses_version_that_does_not_match_the_image(changes: dict[str, t.Any], text: str) -> None:
-    assert text in "".join(planned(**changes).refused)
+    assert text in "".join(planned(**changes)["refused"])
 
 
 @pytest.mark.parametrize(
@@ -330,14 +328,14 @@ def test_plan_refuses_version_that_does_not_match_the_image(changes: dict[str, t
     ["vllm/vllm-openai:v0.32.0-cu130", "vllm/vllm-openai@sha256:aa", "vllm/vllm-openai:nightly", "mine/vllm:1.4.2"],
 )
 def test_plan_accepts_image_without_another_version(image: str) -> None:
-    assert planned(image=image).refused == []
+    assert planned(image=image)["refused"] == []
 
 
 def test_plan_publishes_localhost_as_its_address() -> None:
     deployment = planned(bind_address="localhost")
-    assert deployment.refused == []
-    assert deployment.container["ports"] == ["127.0.0.1:8000:8000"]
-    assert deployment.container["base_url"] == "http://127.0.0.1:8000"
+    assert deployment["refused"] == []
+    assert deployment["container"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert deployment["container"]["base_url"] == "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize(
@@ -346,17 +344,17 @@ def test_plan_publishes_localhost_as_its_address() -> None:
      ("::1:5", "set vllm_api_key"), ("127.example", "must be an IP address")],
 )  # fmt: skip
 def test_plan_refuses_names_that_resemble_loopback(address: str | None, text: str) -> None:
-    assert text in "".join(planned(bind_address=address).refused)
+    assert text in "".join(planned(bind_address=address)["refused"])
 
 
 def test_plan_environment_null_removes_and_bool_is_a_number() -> None:
     deployment = planned(environment={"NCCL_DEBUG": None, "VLLM_USE_DEEP_GEMM": False, "VLLM_LOG_STATS_INTERVAL": 1.5})
-    assert deployment.container["env"] == {"VLLM_USE_DEEP_GEMM": "0", "VLLM_LOG_STATS_INTERVAL": "1.5"}
+    assert deployment["container"]["env"] == {"VLLM_USE_DEEP_GEMM": "0", "VLLM_LOG_STATS_INTERVAL": "1.5"}
 
 
 def test_plan_accepts_shm_size_in_bytes() -> None:
-    assert planned(ipc_mode="private", shm_size=2**34).warnings == []
-    assert "64 MiB" in "".join(planned(ipc_mode="private", shm_size="").warnings)
+    assert planned(ipc_mode="private", shm_size=2**34)["warnings"] == []
+    assert "64 MiB" in "".join(planned(ipc_mode="private", shm_size="")["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -368,11 +366,11 @@ def test_plan_accepts_shm_size_in_bytes() -> None:
     ],
 )
 def test_plan_refuses_unknown_argument_but_not_an_abbreviation(extra: str, text: str) -> None:
-    assert text in "".join(planned(extra_args=extra).refused)
-    assert planned(extra_args="--max-num-seq 64").refused == []
+    assert text in "".join(planned(extra_args=extra)["refused"])
+    assert planned(extra_args="--max-num-seq 64")["refused"] == []
 
 
 def test_plan_warns_of_unknown_argument_with_another_image() -> None:
     deployment = planned(image="mine/vllm:1.4.2", extra_args="--our-own-switch")
-    assert deployment.refused == []
-    assert "--our-own-switch" in "".join(deployment.warnings)
+    assert deployment["refused"] == []
+    assert "--our-own-switch" in "".join(deployment["warnings"])
