@@ -68,42 +68,29 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
     missing; a best that failed in its final measurement is not measured again. ``floor_known``: whether it is known
     which settings are too slow for the goal.
     """
-    best = best_trial(ledger, search)
-    floor = search.floor(ledger)
+    best, floor = best_trial(ledger, search), search.floor(ledger)
     trials = search.entries(ledger, "trial")
-    result: dict[str, t.Any] = {
-        "best": None,
-        "proven": False,
-        "gain": None,
-        "uncertainty": None,
-        "original": None,
-        "winner": None,
-        "tried": len(trials),
-        "failed": sum(1 for entry in trials if search.value(entry, floor) is None),
-        "confirm": False,
-        "failed_again": False,
-        "floor_known": search.floor_known(ledger),
-    }
-    if best is None:
-        return result
-    finals = search.entries(ledger, "confirmation")
-    winners = [entry for entry in finals if entry["settings"] == best["settings"]]
-    originals = [entry for entry in finals if entry["settings"] == {}]
-    result["best"] = best["settings"]
-    winner_values = [value for entry in winners if (value := search.value(entry, floor)) is not None]
-    result["failed_again"] = len(winner_values) < len(winners)
-    result["confirm"] = not winners or bool(winner_values and not originals)
-    original_values = [value for entry in originals if (value := search.value(entry)) is not None]
-    if winner_values:
-        result["winner"] = statistics.fmean(winner_values)
-    if original_values:
-        result["original"] = statistics.fmean(original_values)
+    finals = search.entries(ledger, "confirmation") if best else []
+    winners = [search.value(entry, floor) for entry in finals if best and entry["settings"] == best["settings"]]
+    originals = [search.value(entry) for entry in finals if entry["settings"] == {}]
+    winner_values = [value for value in winners if value is not None]
+    original_values = [value for value in originals if value is not None]
     measured = difference(original_values, winner_values, GOALS[search.goal].more)
-    if measured is not None:
-        result["gain"], result["uncertainty"] = measured
+    failed_again, floor_known = len(winner_values) < len(winners), search.floor_known(ledger)
+    return {
+        "best": best["settings"] if best else None,
         # Settings that failed or were too slow in a final measurement must not be committed.
-        result["proven"] = measured[0] > measured[1] and not result["failed_again"] and result["floor_known"]
-    return result
+        "proven": measured is not None and measured[0] > measured[1] and not failed_again and floor_known,
+        "gain": measured[0] if measured else None,
+        "uncertainty": measured[1] if measured else None,
+        "original": statistics.fmean(original_values) if original_values else None,
+        "winner": statistics.fmean(winner_values) if winner_values else None,
+        "tried": len(trials),
+        "failed": sum(search.value(entry, floor) is None for entry in trials),
+        "confirm": best is not None and (not winners or bool(winner_values and not originals)),
+        "failed_again": failed_again,
+        "floor_known": floor_known,
+    }
 
 
 def summary(ledger: Sequence[Entry], search: Search) -> str:
