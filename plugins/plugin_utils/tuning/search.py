@@ -77,16 +77,12 @@ _SIGNIFICANT: t.Final = 1.05
 #: Attempts to get a candidate from the sampler before the middle candidate is taken.
 _MAX_ATTEMPTS: t.Final = 8
 #: Pattern of a failure reason, settings of which a larger value fails the same way, and those of which a smaller does.
-_SAME_FAILURE: t.Final[tuple[tuple[re.Pattern[str], frozenset[str], frozenset[str]], ...]] = (
-    (
-        re.compile(r"out of memory", re.I),
-        frozenset({"gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens"}),
-        frozenset(),
-    ),
+_SAME_FAILURE: t.Final[tuple[tuple[re.Pattern[str], set[str], set[str]], ...]] = (
+    (re.compile(r"out of memory", re.I), {_MEMORY, "max_num_seqs", "max_num_batched_tokens"}, set()),
     (
         re.compile(r"max seq len|KV cache memory|No available memory for the cache", re.I),
-        frozenset({"max_model_len", "max_num_batched_tokens"}),
-        frozenset({"gpu_memory_utilization"}),
+        {"max_model_len", "max_num_batched_tokens"},
+        {_MEMORY},
     ),
 )
 
@@ -132,9 +128,9 @@ class Search:
             if missing := [name for name in self.space if name not in settings]:
                 raise InvalidSpace(f"tune_initial_settings: {settings} must also have {', '.join(missing)}")
 
-    def entries(self, ledger: Iterable[Entry], *kinds: str) -> list[Entry]:
-        """Return the ledger entries of these kinds that were measured under the conditions of this search."""
-        return [entry for entry in ledger if entry["conditions"] == self.conditions and entry["kind"] in kinds]
+    def entries(self, ledger: Iterable[Entry], kind: str) -> list[Entry]:
+        """Return the ledger entries of one kind that were measured under the conditions of this search."""
+        return [entry for entry in ledger if entry["conditions"] == self.conditions and entry["kind"] == kind]
 
     def floor(self, ledger: Iterable[Entry]) -> float:
         """Return the tokens/s that settings must reach: 0 for throughput, or if the original was not measured."""
@@ -224,7 +220,7 @@ def next_trial(ledger: Sequence[Entry], search: Search) -> Settings | None:
     left = [settings for settings in _combinations(search.space) if _promising(settings, entries, best, search)]
     if not left:
         return None
-    if best is None or _indexes(best, dict(_lists(search.space))) is None:
+    if best is None or _indexes(best, search.space) is None:
         return _sampled(optuna, entries, floor, left, search)
     if search.goal == "context":
         return _sampled(optuna, entries, floor, _longer(best, left, search.space), search)
@@ -304,7 +300,7 @@ def _fails_as(settings: Settings, failed: Entry) -> bool:
     return False
 
 
-def _no_easier(name: str, value: t.Any, failed: t.Any, more: frozenset[str], less: frozenset[str]) -> bool:
+def _no_easier(name: str, value: t.Any, failed: t.Any, more: set[str], less: set[str]) -> bool:
     """Return whether a setting's value needs at least as much memory as the value that failed."""
     if name.startswith(ENVIRONMENT) or value == failed:
         return True
@@ -327,7 +323,7 @@ def _beyond(settings: Settings, barrier: Settings, best: Settings, space: Space)
     changed = [name for name in space if settings[name] != best[name]]
     if len(changed) != 1 or any(barrier.get(name) != best[name] for name in space if name != changed[0]):
         return False
-    values = list(space[changed[0]])
+    values = space[changed[0]]
     if barrier.get(changed[0]) not in values:
         return False
     start, end, between = (values.index(point[changed[0]]) for point in (best, settings, barrier))
@@ -345,7 +341,7 @@ def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
     different = [name for name in space if best[name] != second.get(name)]
     if len(different) != 1 or second.get(different[0]) not in space[different[0]]:
         return None
-    name, values = different[0], list(space[different[0]])
+    name, values = different[0], space[different[0]]
     index, before = values.index(best[name]), values.index(second.get(name))
     index += 1 if index > before else -1
     return {**best, name: values[index]} if 0 <= index < len(values) else None
@@ -358,8 +354,8 @@ def _least_explored(best: Settings, entries: Sequence[Entry], left: Sequence[Set
     }
     for distance in range(1, max(map(len, space.values())) + 1):
         for name in sorted(space, key=lambda name: explored[name]):
-            index = list(space[name]).index(best[name])
-            values = list(space[name])[max(0, index - distance) : index + distance + 1]
+            index = space[name].index(best[name])
+            values = space[name][max(0, index - distance) : index + distance + 1]
             untried = [changed for value in values if (changed := {**best, name: value}) in left]
             if untried:
                 return untried
@@ -382,7 +378,7 @@ def _sampled(
     """Return the first candidate that Optuna's sampler suggests."""
     if len(candidates) == 1:
         return candidates[0]
-    space = {name: values for name, values in _lists(search.space) if len({repr(c[name]) for c in candidates}) > 1}
+    space = {name: values for name, values in search.space.items() if len({repr(c[name]) for c in candidates}) > 1}
     fixed = {name: value for name, value in candidates[0].items() if name not in space}
     ranges = {name: [values.index(settings[name]) for settings in candidates] for name, values in space.items()}
     distributions = {
@@ -397,13 +393,9 @@ def _sampled(
     for entry in entries:
         indexes, value = _indexes(entry["settings"], space), search.value(entry, floor)
         # Failed trials exclude settings by their reason. In the sampler they would make all their neighbours look bad.
-        if (
-            value is None
-            or indexes is None
-            or not all(min(ranges[k]) <= v <= max(ranges[k]) for k, v in indexes.items())
-        ):
-            continue
-        study.add_trial(optuna.trial.create_trial(params=indexes, distributions=distributions, value=value))
+        in_range = indexes and all(min(ranges[name]) <= index <= max(ranges[name]) for name, index in indexes.items())
+        if value is not None and in_range:
+            study.add_trial(optuna.trial.create_trial(params=indexes, distributions=distributions, value=value))
     for _attempt in range(_MAX_ATTEMPTS):
         suggestion = study.ask(distributions)
         settings = {**fixed, **{name: space[name][index] for name, index in suggestion.params.items()}}
@@ -428,15 +420,11 @@ def _nearest(wanted: t.Any, values: Sequence[t.Any]) -> t.Any:
     return None if None in values else values[len(values) // 2]
 
 
-def _lists(space: Space) -> Iterable[tuple[str, list[t.Any]]]:
-    return ((name, list(values)) for name, values in space.items())
-
-
 def _combinations(space: Space) -> Iterable[Settings]:
     return (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
 
 
-def _indexes(settings: Mapping[str, t.Any], space: Mapping[str, list[t.Any]]) -> dict[str, int] | None:
+def _indexes(settings: Mapping[str, t.Any], space: Space) -> dict[str, int] | None:
     """Return the index of each setting's value in the space, or None if a value is not in the space."""
     if any(name not in settings or settings[name] not in values for name, values in space.items()):
         return None
