@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.host import HostPlan, host_plan, image_error
@@ -25,7 +26,7 @@ class ActionModule(ControllerAction):
     }
 
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return {"plan": _plan(options).as_dict()}
+        return {"plan": asdict(_plan(options))}
 
 
 def _plan(options: dict[str, t.Any]) -> HostPlan:

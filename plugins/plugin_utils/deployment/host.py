@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 #: Distribution and major version -> directory of NVIDIA's package repository.
 REPOSITORIES: t.Final = {
@@ -49,9 +49,6 @@ class HostPlan:
     reboot_before: str | None = None
     reboot_after: str | None = None
     refused: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, t.Any]:
-        return asdict(self)
 
 
 def image_error(image: str) -> str:

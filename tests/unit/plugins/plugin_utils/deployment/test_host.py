@@ -95,8 +95,8 @@ def test_host_plan_refuses_unsupported_kernel_and_distribution(facts: dict[str, 
     assert any(text in reason for reason in planned(facts).refused)
 
 
-def test_host_plan_installs_the_requested_branch_as_plain_data() -> None:
-    assert planned(branch=575).as_dict()["install"] == ["nvidia-driver-pinning-575", "nvidia-open"]
+def test_host_plan_installs_the_requested_branch() -> None:
+    assert planned(branch=575).install == ["nvidia-driver-pinning-575", "nvidia-open"]
 
 
 @pytest.mark.parametrize(
