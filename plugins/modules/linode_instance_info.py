@@ -106,10 +106,7 @@ plans:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, run_instance_info
 
-ARGUMENTS = {
-    "tags": {"type": "list", "elements": "str"},
-    "label_prefix": {"type": "str"},
-}
+ARGUMENTS = {"tags": {"type": "list", "elements": "str"}, "label_prefix": {"type": "str"}}
 
 
 def main() -> None:

@@ -14,11 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
-    NotFound,
-    Refused,
-    Transient,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import NotFound, Refused, Transient
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget, RetryPolicy
 
 Json = dict[str, t.Any]

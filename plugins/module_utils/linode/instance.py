@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import pricing
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import generate_password
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
@@ -22,13 +23,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     RetriesExhausted,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import CreateResult, create_once
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import (
-    affordable_regions,
-    check_gpus,
-    gpu_count,
-    hourly_price,
-    price_text,
-)
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import InstanceRequest
 
 Json = dict[str, t.Any]
@@ -70,7 +64,7 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
     ``gpus`` comes from the instance's own specs, otherwise from ``plan``; ``hourly_price`` is in USD, None if unknown;
     ``address`` is the first public IPv4 address, otherwise the IPv6 address without its prefix length.
     """
-    count = gpu_count(instance.get("specs") or {})
+    count = pricing.gpu_count(instance.get("specs") or {})
     ipv4 = list(instance.get("ipv4") or [])
     ipv6 = instance.get("ipv6")
     public = [address for address in ipv4 if ipaddress.ip_address(address) not in PRIVATE_NETWORK]
@@ -85,8 +79,8 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
         "address": public[0] if public else fallback,
         "ipv4": ipv4,
         "ipv6": ipv6,
-        "gpus": count if count is not None else gpu_count(plan or {}),
-        "hourly_price": hourly_price(plan, instance["region"]) if plan else None,
+        "gpus": count if count is not None else pricing.gpu_count(plan or {}),
+        "hourly_price": pricing.hourly_price(plan, instance["region"]) if plan else None,
         "tags": sorted(instance.get("tags") or []),
     }
 
@@ -113,7 +107,7 @@ class Provisioner:
         plan = self._api.plan(request.type)
         if plan is None:
             raise InvalidInput(f"The plan {request.type!r} is unknown or not visible to this token.")
-        check_gpus(plan, request.expected_gpus)
+        pricing.check_gpus(plan, request.expected_gpus)
         instance = self._find(request.label)
         if instance and instance["status"] == "deleting":
             self.result.history.append(self._history_entry("deleting"))
@@ -178,15 +172,18 @@ class Provisioner:
 
     def _create(self, request: InstanceRequest, plan: Json, generate: bool) -> CreateResult | None:
         """Create the Linode; return None in check mode."""
-        regions = affordable_regions(plan, request.regions, request.max_hourly_price)
-        price = hourly_price(plan, regions[0])
+        regions = pricing.affordable_regions(plan, request.regions, request.max_hourly_price)
+        price = pricing.hourly_price(plan, regions[0])
+        cost = pricing.price_text(price)
         if price is None:
             self.result.warnings.append(f"The API does not report what {request.type} costs in {regions[0]}.")
         if self._check_mode:
             expected = {"label": request.label, "type": request.type, "region": regions[0], "image": request.image}
-            priced = {"tags": sorted(request.tags), "hourly_price": price, "gpus": gpu_count(plan)}
+            priced = {"tags": sorted(request.tags), "hourly_price": price, "gpus": pricing.gpu_count(plan)}
             self.result.changed, self.result.after = True, {**expected, **priced, "state": "present"}
-            self.result.message = f"Would create {request.label}: {request.type} in {regions[0]}, {price_text(price)}."
+            self.result.message = (
+                f"Would create {request.label}: {request.type} in {regions[0]}, {cost}."
+            )
             return None
         password = generate_password() if generate and request.image and not request.root_pass else None
         final = replace(request, root_pass=password) if password else request
@@ -197,7 +194,7 @@ class Provisioner:
             # The Linode may exist and have this password.
             self.result.root_pass = password
             raise OutcomeUnknown(
-                f"{error} If {request.label} exists, it costs {price_text(price)}. Run the same task again, which "
+                f"{error} If {request.label} exists, it costs {cost}. Run the same task again, which "
                 "looks up the label before it creates anything, or remove the Linode with state=absent."
             ) from error
         self._record_creation(created, plan, password)
@@ -216,7 +213,7 @@ class Provisioner:
             return
         result.changed = True
         result.root_pass = password
-        result.message = f"Created {name} in {instance['region']}, {price_text(instance['hourly_price'])}."
+        result.message = f"Created {name} in {instance['region']}, {pricing.price_text(instance['hourly_price'])}."
         if created.created_by_us is None:
             result.warnings.append(
                 f"The response to the creation of {name} was lost; the Linode was found by its label. It has the root "
@@ -243,10 +240,10 @@ class Provisioner:
             )
 
     def _warn_about_price(self, instance: Json, plan: Json, limit: float) -> None:
-        price = hourly_price(plan, instance["region"])
+        price = pricing.hourly_price(plan, instance["region"])
         if price is None or price > limit:
             self.result.warnings.append(
-                f"{instance['label']} exists and costs {price_text(price)}; max_hourly_price is {limit:.2f}."
+                f"{instance['label']} exists and costs {pricing.price_text(price)}; max_hourly_price is {limit:.2f}."
             )
 
     def _update(self, instance: Json, plan: Json, request: InstanceRequest) -> None:
@@ -329,7 +326,7 @@ class Provisioner:
     def _cost_notice(self) -> str:
         """State what exists and what it costs, and how to continue or remove it."""
         instance = self.result.instance or {}
-        price = price_text(instance.get("hourly_price"))
+        price = pricing.price_text(instance.get("hourly_price"))
         return (
             f"{instance.get('label')} (id {instance.get('id')}) exists and costs {price}, even while it is not "
             "running. Run the same task again to continue waiting, or remove it with state=absent."

@@ -8,13 +8,9 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import pricing
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import summary
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import (
-    gpu_count,
-    hourly_price,
-    monthly_price,
-)
 
 Json = dict[str, t.Any]
 
@@ -42,7 +38,7 @@ def cost(instances: Iterable[Mapping[str, t.Any]]) -> Json:
         "count": len(listed),
         "gpus": sum(instance["gpus"] or 0 for instance in listed),
         "hourly": hourly,
-        "monthly": monthly_price(hourly),
+        "monthly": round(hourly * pricing.HOURS_PER_MONTH, 2),
         "unpriced": [instance["label"] for instance in listed if instance["hourly_price"] is None],
     }
 
@@ -69,10 +65,10 @@ def _summaries(plans: Iterable[Json], instances: Iterable[Json]) -> list[Json]:
 def _gpu_plans(plans: Iterable[Json]) -> Json:
     return {
         plan["id"]: {
-            "gpus": gpu_count(plan),
-            "hourly_price": hourly_price(plan, ""),
+            "gpus": pricing.gpu_count(plan),
+            "hourly_price": pricing.hourly_price(plan, ""),
             "region_prices": {price["id"]: price.get("hourly") for price in plan.get("region_prices") or []},
         }
         for plan in plans
-        if gpu_count(plan)
+        if pricing.gpu_count(plan)
     }

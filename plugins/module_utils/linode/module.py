@@ -31,11 +31,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import 
 Json = dict[str, t.Any]
 
 API_ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "api_token": {
-        "type": "str",
-        "no_log": True,
-        "fallback": (env_fallback, ["LINODE_API_TOKEN", "LINODE_TOKEN"]),
-    },
+    "api_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["LINODE_API_TOKEN", "LINODE_TOKEN"])},
     "api_url": {"type": "str", "default": DEFAULT_URL, "fallback": (env_fallback, ["LINODE_API_URL"])},
     "ca_path": {"type": "path", "fallback": (env_fallback, ["LINODE_CA"])},
     "connect_timeout": {"type": "float", "default": 10.0},

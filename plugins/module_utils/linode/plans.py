@@ -20,8 +20,7 @@ GPU_FAMILIES: t.Final[tuple[re.Pattern[str], ...]] = (
 
 #: Plan families without a GPU. Accelerated plans have a NETINT video processor, which cannot run CUDA.
 OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
-    r"g\d+-(nanode|standard|dedicated|premium|highmem)(-[a-z]+)*(-\d+)+|g\d+-accelerated(-[a-z0-9]+)+",
-    re.ASCII,
+    r"g\d+-(nanode|standard|dedicated|premium|highmem)(-[a-z]+)*(-\d+)+|g\d+-accelerated(-[a-z0-9]+)+", re.ASCII
 )
 
 

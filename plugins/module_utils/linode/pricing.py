@@ -32,10 +32,6 @@ def hourly_price(plan: Json, region: str) -> float | None:
     return float(price) if price else None
 
 
-def monthly_price(hourly: float | None) -> float | None:
-    return None if hourly is None else round(hourly * HOURS_PER_MONTH, 2)
-
-
 def price_text(hourly: float | None) -> str:
     return "an unknown price" if hourly is None else f"{hourly:.2f} USD per hour"
 

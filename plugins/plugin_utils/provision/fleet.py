@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import cost
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType, gpu_count
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import HOURS_PER_MONTH
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_label, check_tags
 
 Json = dict[str, t.Any]
@@ -154,7 +153,7 @@ def cost_text(total: Mapping[str, t.Any]) -> str:
     """Return a cost as text; a month has 730 hours."""
     text = (
         f"{total['count']} nodes, {total['gpus']} GPUs, {total['hourly']:.2f} USD per hour, "
-        f"{total['hourly'] * HOURS_PER_MONTH:.2f} USD per month"
+        f"{total['monthly']:.2f} USD per month"
     )
     unpriced = total["unpriced"]
     return f"{text}, and {len(unpriced)} at an unknown price ({', '.join(unpriced)})" if unpriced else text

@@ -153,12 +153,7 @@ class TuningRun:
         ]
 
     def _measurement(
-        self,
-        kind: str | None,
-        settings: Settings | None,
-        now: float,
-        repeats: int,
-        start_timeout: float | None = None,
+        self, kind: str | None, settings: Settings | None, now: float, repeats: int, start_timeout: float | None = None
     ) -> dict[str, t.Any]:
         server = None if kind is None else "trial" if settings else "original"
         return {

@@ -27,17 +27,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import
 
 #: Two-sided 95 % quantiles of Student's t by degrees of freedom (any table). Between two rows the lower one is used,
 #: which gives the wider interval.
-_STUDENT: t.Final = {
-    1: 12.71,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    6: 2.447,
-    8: 2.306,
-    10: 2.228,
-    15: 2.131,
-}
+_STUDENT: t.Final = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 10: 2.228, 15: 2.131}
 
 
 def difference(original: Sequence[float], winner: Sequence[float], more: bool) -> tuple[float, float] | None:

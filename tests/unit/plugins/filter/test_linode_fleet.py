@@ -9,7 +9,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.multigpu.vllm.plugins.filter import linode_fleet as subject
 
 GROUP = {"name": "chat", "plan": "g2-gpu-rtx4000a4-m", "regions": ["us-ord"], "max_hourly_price": 1.0}
-EMPTY = {"instances": [], "plans": {}, "cost": {"count": 0, "gpus": 0, "hourly": 0, "unpriced": []}}
+EMPTY = {"instances": [], "plans": {}, "cost": {"count": 0, "gpus": 0, "hourly": 0, "monthly": 0, "unpriced": []}}
 
 
 def test_linode_fleet_plan_without_listing_ignores_prices():

@@ -25,9 +25,7 @@ def test_hourly_price_of_zero_is_unknown(price):
     assert subject.hourly_price({"id": "x", "price": price, "region_prices": None}, "us-ord") is None
 
 
-def test_monthly_price_uses_730_hours():
-    assert subject.monthly_price(3.57) == 2606.1
-    assert subject.monthly_price(None) is None
+def test_price_text_of_unknown_price():
     assert subject.price_text(None) == "an unknown price"
 
 
