@@ -181,9 +181,7 @@ class Provisioner:
             expected = {"label": request.label, "type": request.type, "region": regions[0], "image": request.image}
             priced = {"tags": sorted(request.tags), "hourly_price": price, "gpus": pricing.gpu_count(plan)}
             self.result.changed, self.result.after = True, {**expected, **priced, "state": "present"}
-            self.result.message = (
-                f"Would create {request.label}: {request.type} in {regions[0]}, {cost}."
-            )
+            self.result.message = f"Would create {request.label}: {request.type} in {regions[0]}, {cost}."
             return None
         password = generate_password() if generate and request.image and not request.root_pass else None
         final = replace(request, root_pass=password) if password else request
