@@ -34,16 +34,9 @@ INNER_PORT: t.Final = 8000
 INNER_CACHE: t.Final = "/root/.cache/huggingface"
 INNER_FILES: t.Final = "/run/multigpu"
 #: vLLM arguments that are role variables of the same name.
-OPTIONS: t.Final = (
-    "served_model_name",
-    "revision",
-    "dtype",
-    "quantization",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "gpu_memory_utilization",
-    "kv_cache_dtype",
+OPTIONS: t.Final = tuple(
+    "served_model_name revision dtype quantization max_model_len max_num_seqs max_num_batched_tokens "
+    "gpu_memory_utilization kv_cache_dtype".split()
 )
 #: Arguments that would expose a secret in the process list, and the variable to use instead.
 SECRET_ARGUMENTS: t.Final = {"api_key": "vllm_api_key", "hf_token": "vllm_hf_token"}
@@ -63,11 +56,8 @@ RESERVED_ARGUMENTS: t.Final = {
     "headless": "the role watches the start through the API, which a headless server does not have",
 }
 #: Arguments of a server with ranks on several nodes, whose sizes do not depend on the GPUs of this node.
-MULTI_NODE_ARGUMENTS: t.Final = (
-    "nnodes",
-    "data_parallel_size_local",
-    "data_parallel_start_rank",
-    "data_parallel_address",
+MULTI_NODE_ARGUMENTS: t.Final = tuple(
+    "nnodes data_parallel_size_local data_parallel_start_rank data_parallel_address".split()
 )
 SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 #: Numeric variables, which are texts if they come from a command line (``-e vllm_port=8001``).
@@ -277,14 +267,11 @@ def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
     parts = {}
     for name in ("matrix", "p2p"):
         rows = topology.get(name) or []
-        parts[name] = [[_cell(rows, row, column) for column in indexes] for row in indexes] if rows else None
+        cells: dict[t.Any, str | None] = {
+            (row, column): cell for row, line in enumerate(rows) for column, cell in enumerate(line)
+        }
+        parts[name] = [[cells.get((row, column)) for column in indexes] for row in indexes] if rows else None
     return {**topology, **parts}
-
-
-def _cell(rows: Sequence[Sequence[str | None]], row: int | None, column: int | None) -> str | None:
-    if row is None or column is None or row >= len(rows) or column >= len(rows[row]):
-        return None
-    return rows[row][column]
 
 
 def _arguments(
