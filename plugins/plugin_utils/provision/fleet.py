@@ -121,12 +121,9 @@ def plan_fleet(
 
 def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
     """Return label, GPUs and price of a new node, in the most expensive of its regions, because any may be chosen."""
-    plan = plans.get(node["type"])
-    gpus = plan["gpus"] if plan else gpu_count(node["type"])
-    limit = node["max_hourly_price"]
-    prices = [
-        (plan["region_prices"].get(region) or plan["hourly_price"]) if plan else None for region in node["regions"]
-    ]
+    hidden: Json = {"gpus": gpu_count(node["type"]), "hourly_price": None, "region_prices": {}}
+    plan, limit = plans.get(node["type"], hidden), node["max_hourly_price"]
+    prices = [plan["region_prices"].get(region) or plan["hourly_price"] for region in node["regions"]]
     eligible = [price for price in prices if price and (limit is None or price <= float(limit))]
     if limit is not None and not eligible:
         listed = ", ".join("unknown" if not price else f"{price:.2f}" for price in prices)
@@ -134,7 +131,7 @@ def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
             f"{node['type']} for {node['label']} costs {listed} USD per hour in {', '.join(node['regions'])}; "
             f"max_hourly_price is {float(limit):.2f}."
         )
-    return {"label": node["label"], "gpus": gpus, "hourly_price": max(eligible) if eligible else None}
+    return {"label": node["label"], "gpus": plan["gpus"], "hourly_price": max(eligible) if eligible else None}
 
 
 def _check_fleet_price(limit: float | None, after: Json, create: Sequence[Json]) -> None:
