@@ -78,16 +78,12 @@ class RetryPolicy:
         limit = MAX_ATTEMPTS[fault.kind]
         if limit is not None and self._faults[fault.kind] >= limit:
             raise RetriesExhausted(f"Gave up after {limit} attempts: {fault}.") from fault
-        seconds = self._pause_after(fault)
+        # Jitter keeps the waiting tasks of a fleet from retrying at the same moment.
+        jitter = budget.jitter()
+        backoff = min(FIRST_PAUSE * 2.0 ** min(sum(self._faults.values()) - 1, 10), LONGEST_PAUSE)
+        seconds = backoff * (1 + 0.25 * jitter) if fault.retry_after is None else fault.retry_after + jitter
         if seconds >= budget.remaining:
             waited = f"Gave up after {budget.elapsed:.0f} s of {budget.budget:.0f} s"
             requested = f" (the API requests a pause of another {seconds:.0f} s)" if fault.retry_after else ""
             raise RetriesExhausted(f"{waited}{requested}: {fault}.") from fault
         budget.clock.sleep(seconds)
-
-    def _pause_after(self, fault: Transient) -> float:
-        # Jitter keeps the waiting tasks of a fleet from retrying at the same moment.
-        if fault.retry_after is not None:
-            return fault.retry_after + self._budget.jitter()
-        backoff = FIRST_PAUSE * 2.0 ** min(sum(self._faults.values()) - 1, 10)
-        return min(backoff, LONGEST_PAUSE) * (1 + 0.25 * self._budget.jitter())
