@@ -81,9 +81,5 @@ class FilterModule:
     """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
-        return {
-            "linode_fleet_plan": linode_fleet_plan,
-            "linode_fleet_tag": linode_fleet_tag,
-            "linode_fleet_report": linode_fleet_report,
-            "cloud_config": cloud_config,
-        }
+        functions = (linode_fleet_plan, linode_fleet_tag, linode_fleet_report, cloud_config)
+        return {function.__name__: function for function in functions}
