@@ -126,15 +126,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Return the summaries of all Linodes of the account, from the cache if it may be used."""
         key = self.get_cache_key(path)
         use_cache = self.get_option("cache")
-        if use_cache and cache:
-            try:
-                return list(self._cache[key])
-            except KeyError:
-                pass
-        instances = self._list_account()
-        if use_cache:
-            self._cache[key] = instances
-        return instances
+        instances = self._cache.get(key) if use_cache and cache else None
+        if instances is None:
+            instances = self._list_account()
+            if use_cache:
+                self._cache[key] = instances
+        return list(instances)
 
     def _list_account(self) -> list[dict[str, t.Any]]:
         if LIBRARY_ERROR is not None:
