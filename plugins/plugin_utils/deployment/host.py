@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 #: Distribution and major version -> directory of NVIDIA's package repository.
@@ -61,23 +61,17 @@ def image_error(image: str) -> str:
 
 
 def host_plan(
-    facts: Mapping[str, t.Any],
-    packages: Iterable[str],
-    driver_text: str,
-    modules_text: str,
-    branch: int,
-    replace: bool = False,
+    facts: Mapping[str, str], installed: Sequence[str], driver_text: str, modules_text: str, branch: int, replace: bool
 ) -> HostPlan:
     """Return the driver packages and reboots that a GPU host needs.
 
     :param facts: ``distribution``, ``distribution_version``, ``kernel`` as Ansible gathers them.
-    :param packages: names of the installed packages.
+    :param installed: names of the installed packages.
     :param driver_text: content of /proc/driver/nvidia/version, empty if no driver is loaded.
     :param modules_text: content of /proc/modules.
     :param branch: driver branch to install, such as 580.
     :param replace: whether a proprietary driver, or one of another branch, may be removed.
     """
-    installed = list(packages)
     loaded = _LOADED.search(driver_text)
     label = f"{loaded[2]}.{loaded[3]} ({'open' if loaded[1] else 'proprietary'})" if loaded else None
     proprietary = sorted(name for name in installed if _PROPRIETARY.fullmatch(name))
@@ -85,9 +79,10 @@ def host_plan(
         return HostPlan(loaded=label)
     plan = HostPlan(driver="install", loaded=label)
     _choose_repository(plan, facts)
-    _choose_kernel(plan, str(facts["kernel"]), installed)
+    _choose_kernel(plan, facts["kernel"], installed)
     if proprietary or loaded:
-        _replace_driver(plan, loaded, proprietary, installed, branch, replace)
+        plan.driver, plan.remove = "replace", proprietary
+        _check_replacement(plan, loaded, installed, branch, replace)
     plan.install = [f"nvidia-driver-pinning-{branch}", "nvidia-open"]
     old_modules = {line.split()[0] for line in modules_text.splitlines() if line.strip()} & {"nvidia", "nouveau"}
     if old_modules:
@@ -95,8 +90,8 @@ def host_plan(
     return plan
 
 
-def _choose_repository(plan: HostPlan, facts: Mapping[str, t.Any]) -> None:
-    name, version = str(facts["distribution"]), str(facts["distribution_version"])
+def _choose_repository(plan: HostPlan, facts: Mapping[str, str]) -> None:
+    name, version = facts["distribution"], facts["distribution_version"]
     key = (name, version if name == "Ubuntu" else version.partition(".")[0])
     plan.repository = REPOSITORIES.get(key)
     if plan.repository is None:
@@ -104,37 +99,29 @@ def _choose_repository(plan: HostPlan, facts: Mapping[str, t.Any]) -> None:
         plan.refused.append(f"{name} {version} is not supported, must be one of {supported}")
 
 
-def _choose_kernel(plan: HostPlan, running: str, installed: list[str]) -> None:
+def _choose_kernel(plan: HostPlan, running: str, installed: Sequence[str]) -> None:
     if "linode" in running:
         plan.refused.append(
             f"kernel {running} is a Linode kernel, which has no headers package: select the kernel GRUB 2 in the "
             "configuration profile of the Linode and reboot"
         )
-    plan.headers = f"linux-headers-{running}"
     images = [match[1] for name in installed if (match := _KERNEL_IMAGE.fullmatch(name))]
-    newest = max(images, key=_natural, default=running)
-    if images and _natural(newest) > _natural(running):
+    newest = max([running, *images], key=_natural)
+    if newest != running:
         plan.reboot_before = f"kernel {newest} is installed and {running} is running"
-        plan.headers = f"linux-headers-{newest}"
+    plan.headers = f"linux-headers-{newest}"
 
 
-def _replace_driver(
-    plan: HostPlan,
-    loaded: re.Match[str] | None,
-    proprietary: list[str],
-    installed: list[str],
-    branch: int,
-    replace: bool,
+def _check_replacement(
+    plan: HostPlan, loaded: re.Match[str] | None, installed: Sequence[str], branch: int, replace: bool
 ) -> None:
-    """Plan the removal of a proprietary driver or another branch, or add an error if it is impossible or forbidden."""
-    plan.driver = "replace"
-    plan.remove = proprietary
-    if loaded and not proprietary and not any(name.startswith("nvidia-") for name in installed):
+    """Add an error if the driver that is in use cannot be removed or must be kept."""
+    if loaded and not plan.remove and not any(name.startswith("nvidia-") for name in installed):
         plan.refused.append(
             f"driver {plan.loaded} was not installed from packages: remove it with nvidia-uninstall, then run again"
         )
     elif not replace:
-        packages = f"proprietary driver packages are installed ({', '.join(proprietary)})"
+        packages = f"proprietary driver packages are installed ({', '.join(plan.remove)})"
         driver = f"driver {plan.loaded} is loaded" if loaded else packages
         keep = f", gpu_host_driver_branch: {loaded[2]} to keep it" if loaded and loaded[1] else ""
         plan.refused.append(
