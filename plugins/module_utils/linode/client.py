@@ -85,15 +85,17 @@ def check_token(token: str | None) -> str:
 
 
 class LinodeTransport:
-    """A transport that sends each request once and returns its JSON, or raises the error that the response means."""
+    """A transport that sends each request once and returns its JSON, or raises the error that the response means.
+
+    ``timeouts`` are those for connecting and for reading, in seconds.
+    """
 
     def __init__(
         self,
         token: str,
         url: str = DEFAULT_URL,
         ca_path: str | None = None,
-        connect_timeout: float = 10.0,
-        read_timeout: float = 60.0,
+        timeouts: tuple[float, float] = (10.0, 60.0),
     ) -> None:
         self._client = LinodeClient(
             check_token(token), base_url=check_url(url), user_agent="multigpu.vllm", retry=False, ca_path=ca_path
@@ -104,7 +106,7 @@ class LinodeTransport:
         self._request = self._session.request
         # This adapter never repeats a request; linode_api4's own reports a read timeout as a lost connection.
         self.mount(HTTPAdapter())
-        self._timeouts = (connect_timeout, read_timeout)
+        self._timeouts = timeouts
         self._url = url
 
     def mount(self, adapter: BaseAdapter) -> None:

@@ -51,9 +51,8 @@ def open_api(options: Mapping[str, t.Any]) -> LinodeApi:
     ca_path = options.get("ca_path")
     if ca_path and not Path(ca_path).exists():
         raise InvalidInput(f"ca_path {ca_path} does not exist.")
-    transport = LinodeTransport(
-        options["api_token"], options["api_url"], ca_path, options["connect_timeout"], options["read_timeout"]
-    )
+    timeouts = options["connect_timeout"], options["read_timeout"]
+    transport = LinodeTransport(options["api_token"], options["api_url"], ca_path, timeouts)
     return LinodeApi(transport, RetryBudget(options["wait_timeout"]))
 
 

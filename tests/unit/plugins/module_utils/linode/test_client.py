@@ -91,10 +91,10 @@ def test_send_to_silent_server_times_out():
         thread = threading.Thread(target=lambda: accepted.append(server.accept()))
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v4"
-        transport = subject.LinodeTransport(TOKEN, url, read_timeout=0.2)
+        transport = subject.LinodeTransport(TOKEN, url, timeouts=(10, 0.2))
         with pytest.raises(Transient, match="timed out"):
             transport.send(TYPES)
-        transport = subject.LinodeTransport(TOKEN, url, read_timeout=60)
+        transport = subject.LinodeTransport(TOKEN, url, timeouts=(10, 60))
         with pytest.raises(Transient, match="timed out"):
             transport.send(TYPES, timeout=0.2)
         thread.join()
