@@ -44,7 +44,7 @@ _raw:
 """
 
 import os
-import secrets
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -90,19 +90,15 @@ def _parse(path: Path, content: bytes, vault: VaultLib | None) -> str:
 
 def _create(path: Path, content: bytes) -> None:
     """Create ``path`` atomically; do nothing if another process created it first."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    # Only the owner can read the temporary file, and it is deleted at the end of the block.
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as draft:
+        draft.write(content)
+        draft.flush()
+        os.fsync(draft.fileno())
         try:
-            os.link(draft, path)
+            os.link(draft.name, path)
         except FileExistsError:
             return
-    finally:
-        draft.unlink()
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
