@@ -25,14 +25,9 @@ PASSWORD_DIGITS: t.Final = "23456789"
 PASSWORD_LENGTH: t.Final = 40
 
 #: Public key types that Linode accepts (SSH keys, API document). linode_api4 opens any other text as a *file*.
-KEY_TYPES: t.Final = (
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ssh-dss",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
+KEY_TYPES: t.Final = tuple(
+    "ssh-ed25519 ssh-rsa ssh-dss ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521 "
+    "sk-ecdsa-sha2-nistp256@openssh.com".split()
 )
 
 

@@ -218,11 +218,12 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"vllm_{name} must be at least 1, got {size}")
-    tensor_name = SIZES[0]
     # Some ranks use GPUs of other nodes, so the number of GPUs on this node does not limit the sizes.
-    multi_node = sizes[tensor_name] is not None and any(name in extra_options for name in MULTI_NODE_ARGUMENTS)
+    multi_node = sizes["tensor_parallel_size"] is not None and any(
+        name in extra_options for name in MULTI_NODE_ARGUMENTS
+    )
     parallel = choose_parallel(shape, 0 if multi_node else gpu_count, *sizes.values())
-    return replace(parallel, why="vllm_extra_args sets it") if tensor_name in extra else parallel
+    return replace(parallel, why="vllm_extra_args sets it") if "tensor_parallel_size" in extra else parallel
 
 
 def _selected_gpus(value: t.Any) -> list[str] | None:
