@@ -91,11 +91,7 @@ class LinodeTransport:
     """
 
     def __init__(
-        self,
-        token: str,
-        url: str = DEFAULT_URL,
-        ca_path: str | None = None,
-        timeouts: tuple[float, float] = (10.0, 60.0),
+        self, token: str, url: str = DEFAULT_URL, ca_path: str | None = None, timeouts: tuple[float, float] = (10, 60)
     ) -> None:
         self._client = LinodeClient(
             check_token(token), base_url=check_url(url), user_agent="multigpu.vllm", retry=False, ca_path=ca_path
