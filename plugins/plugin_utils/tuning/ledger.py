@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the ledger of a search, and choose the measurement that comes next within the time budget."""
+"""Read and write the ledger of a search, and choose the next measurement within the time budget."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TuningRun:
 
     @property
     def load_description(self) -> str:
-        """The load of a measurement as text for the user."""
+        """The load of one measurement as text for the user."""
         return (
             f"{self.load['concurrency']} streams, {self.load['prompt_tokens']} prompt tokens, "
             f"{self.load['output_tokens']} output tokens, {self.load['duration']:g} s each"
@@ -103,7 +103,7 @@ class TuningRun:
         return self._measurement(None, None, now, repeats=0)
 
     def plan_lines(self, ledger: Sequence[Entry]) -> list[str]:
-        """Return lines that describe what the search would try."""
+        """Return lines that describe the settings that the search would try."""
         recorded = len(self.search.entries(ledger, "trial"))
         following = next_trial(ledger, self.search)
         return [
@@ -120,7 +120,7 @@ class TuningRun:
     def entries_of(
         self, measurement: Mapping[str, t.Any], probe: Mapping[str, t.Any], reason: t.Any, now: float
     ) -> list[dict[str, t.Any]]:
-        """Return the entries of a measurement: one for each load step, or a failed one.
+        """Return the ledger entries of a measurement: one for each load step, or one failed entry if there is none.
 
         :param measurement: a result of :meth:`next_measurement`.
         :param probe: the result of ``throughput_probe``; empty if there was no server to measure.
@@ -205,7 +205,7 @@ def read_ledger(path: Path) -> list[dict[str, t.Any]]:
 
 
 def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace the ledger file. Only its owner can read it, because reasons contain the server's own error texts.
+    """Replace the ledger file. Only its owner can read it, because reasons of failures quote the server's log.
 
     :raises OSError: if the directory cannot be written.
     """

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compute the gain of a search with its uncertainty, and the variables to commit.
 
-The best of many noisy figures looks better than it is, because it was selected. Therefore the best trial and the
-original are measured again, several times each, and only these figures decide about the gain.
+The best of many noisy measurements looks better than it is, because it was selected. Therefore the best trial and the
+original are measured again, several times each, and the gain is computed from these final measurements only.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import
     overrides,
 )
 
-#: Two-sided 95 % quantiles of Student's t by degrees of freedom (any table). Between two rows the lower one is used,
-#: which gives the wider interval.
+#: Two-sided 95 % quantiles of Student's t by degrees of freedom (from any statistics table). Between two entries,
+#: the one with fewer degrees of freedom is used, which gives the wider interval.
 _STUDENT: t.Final = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 10: 2.228, 15: 2.131}
 
 
@@ -35,8 +35,10 @@ def difference(original: Sequence[float], winner: Sequence[float], more: bool) -
 
     The gain is positive if the winner is better. The interval is Welch's (Biometrika 34, 1947).
 
-    :param more: whether a higher figure is better.
-    :return: None if either has fewer than two figures.
+    :param original: measured values of the original server.
+    :param winner: measured values of the best settings.
+    :param more: whether a higher value is better.
+    :return: None if one of the two has fewer than two values.
     """
     if min(len(original), len(winner)) < 2 or statistics.fmean(original) <= 0:
         return None
@@ -52,11 +54,12 @@ def difference(original: Sequence[float], winner: Sequence[float], more: bool) -
 
 
 def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
-    """Return the ``best`` settings or None, ``gain`` and ``uncertainty`` as fractions, and whether it is ``proven``.
+    """Return the ``best`` settings or None, their ``gain`` and its ``uncertainty`` as fractions, and more about them.
 
-    ``original`` and ``winner`` are mean figures of the final measurements. ``confirm``: whether final measurements are
-    missing; a best that failed in its final measurement is not measured again. ``floor_known``: whether it is known
-    which settings are too slow for the goal.
+    ``proven``: whether the gain is larger than its uncertainty. ``original`` and ``winner``: mean values of the final
+    measurements. ``tried`` and ``failed``: numbers of trials. ``confirm``: whether final measurements are missing.
+    ``failed_again``: whether the best settings failed in a final measurement; they are not measured again then.
+    ``floor_known``: whether it is known which settings are too slow for the goal.
     """
     best, floor = best_trial(ledger, search), search.floor(ledger)
     trials = search.entries(ledger, "trial")

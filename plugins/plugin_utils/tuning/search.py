@@ -76,7 +76,7 @@ _MEMORY: t.Final = "gpu_memory_utilization"
 _SIGNIFICANT: t.Final = 1.05
 #: Attempts to get a candidate from the sampler before the middle candidate is taken.
 _MAX_ATTEMPTS: t.Final = 8
-#: Pattern of a failure reason, settings of which a larger value fails the same way, and those of which a smaller does.
+#: Pattern of a failure reason, settings for which any larger value fails too, and settings for which any smaller does.
 _SAME_FAILURE: t.Final[tuple[tuple[re.Pattern[str], set[str], set[str]], ...]] = (
     (re.compile(r"out of memory", re.I), {_MEMORY, "max_num_seqs", "max_num_batched_tokens"}, set()),
     (
@@ -214,22 +214,22 @@ def next_trial(ledger: Sequence[Entry], search: Search) -> Settings | None:
     floor = search.floor(ledger)
     ranked = [(rank, entry["settings"]) for entry in entries if (rank := search.rank(entry, floor)) is not None]
     best = max(ranked, key=lambda pair: pair[0])[1] if ranked else None
-    starts = [settings for settings in starting_points(search) if _promising(settings, entries, best, search)]
-    if starts:
-        return starts[0]
-    left = [settings for settings in _combinations(search.space) if _promising(settings, entries, best, search)]
-    if not left:
+    for settings in starting_points(search):
+        if _promising(settings, entries, best, search):
+            return settings
+    untried = [settings for settings in _combinations(search.space) if _promising(settings, entries, best, search)]
+    if not untried:
         return None
     if best is None or _indexes(best, search.space) is None:
-        return _sampled(optuna, entries, floor, left, search)
+        return _sampled(optuna, entries, floor, untried, search)
     if search.goal == "context":
-        return _sampled(optuna, entries, floor, _longer(best, left, search.space), search)
+        return _sampled(optuna, entries, floor, _longer(best, untried, search.space), search)
     step = _step_further([settings for _rank, settings in sorted(ranked, key=lambda pair: pair[0])], search.space)
-    if step in left:
+    if step in untried:
         return step
-    barriers = [entry["settings"] for entry in entries if _clearly_worse(entry, best, entries, floor, search)]
-    near = [settings for settings in left if not any(_beyond(settings, bad, best, search.space) for bad in barriers)]
-    return _sampled(optuna, entries, floor, _least_explored(best, entries, near or left, search.space), search)
+    worse = [entry["settings"] for entry in entries if _clearly_worse(entry, best, entries, floor, search)]
+    near = [settings for settings in untried if not any(_beyond(settings, bad, best, search.space) for bad in worse)]
+    return _sampled(optuna, entries, floor, _least_explored(best, entries, near or untried, search.space), search)
 
 
 def best_trial(ledger: Sequence[Entry], search: Search) -> Entry | None:
@@ -250,7 +250,7 @@ def overrides(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -
 
 
 def figures_of(result: Mapping[str, t.Any], server: Mapping[str, t.Any]) -> tuple[dict[str, t.Any] | None, str | None]:
-    """Return the figures of a load step, or the reason why it has none; the other is None."""
+    """Return the values of a load step that a goal can optimise, or the reason why it has none; the other is None."""
     failed = (result.get("requests") or {}).get("failed")
     if not result or result.get("skipped") or result.get("output_throughput") is None:
         return None, str(result.get("skipped") or "no result was measured")
@@ -295,13 +295,16 @@ def _fails_as(settings: Settings, failed: Entry) -> bool:
     for pattern, more, less in _SAME_FAILURE:
         if not pattern.search(str(failed["reason"])) or set(settings) != set(failed["settings"]):
             continue
-        if all(_no_easier(name, value, failed["settings"][name], more, less) for name, value in settings.items()):
+        if all(_fails_too(name, value, failed["settings"][name], more, less) for name, value in settings.items()):
             return True
     return False
 
 
-def _no_easier(name: str, value: t.Any, failed: t.Any, more: set[str], less: set[str]) -> bool:
-    """Return whether a setting's value needs at least as much memory as the value that failed."""
+def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set[str]) -> bool:
+    """Return whether a server that ran out of memory with the value ``failed`` of a setting also does with ``value``.
+
+    ``more``: settings for which any larger value fails too; ``less``: settings for which any smaller value does.
+    """
     if name.startswith(ENVIRONMENT) or value == failed:
         return True
     if value is None or failed is None:
@@ -318,15 +321,15 @@ def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor
     return top > _SIGNIFICANT * value if GOALS[search.goal].more else value > _SIGNIFICANT * top
 
 
-def _beyond(settings: Settings, barrier: Settings, best: Settings, space: Space) -> bool:
-    """Return whether ``settings`` change one setting of the best and ``barrier`` is between the two values."""
+def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -> bool:
+    """Return whether ``settings`` change one setting of the best, and ``worse`` has a value between these two."""
     changed = [name for name in space if settings[name] != best[name]]
-    if len(changed) != 1 or any(barrier.get(name) != best[name] for name in space if name != changed[0]):
+    if len(changed) != 1 or any(worse.get(name) != best[name] for name in space if name != changed[0]):
         return False
     values = space[changed[0]]
-    if barrier.get(changed[0]) not in values:
+    if worse.get(changed[0]) not in values:
         return False
-    start, end, between = (values.index(point[changed[0]]) for point in (best, settings, barrier))
+    start, end, between = (values.index(point[changed[0]]) for point in (best, settings, worse))
     return start < between < end or end < between < start
 
 
@@ -347,7 +350,9 @@ def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
     return {**best, name: values[index]} if 0 <= index < len(values) else None
 
 
-def _least_explored(best: Settings, entries: Sequence[Entry], left: Sequence[Settings], space: Space) -> list[Settings]:
+def _least_explored(
+    best: Settings, entries: Sequence[Entry], untried: Sequence[Settings], space: Space
+) -> list[Settings]:
     """Return untried settings that change one setting of the best: the least explored one, nearest values first."""
     explored = {
         name: len({repr(entry["settings"].get(name)) for entry in entries}) / len(space[name]) for name in space
@@ -356,20 +361,23 @@ def _least_explored(best: Settings, entries: Sequence[Entry], left: Sequence[Set
         for name in sorted(space, key=lambda name: explored[name]):
             index = space[name].index(best[name])
             values = space[name][max(0, index - distance) : index + distance + 1]
-            untried = [changed for value in values if (changed := {**best, name: value}) in left]
-            if untried:
-                return untried
-    return list(left)
+            if nearest := [changed for value in values if (changed := {**best, name: value}) in untried]:
+                return nearest
+    return list(untried)
 
 
-def _longer(best: Settings, left: Sequence[Settings], space: Space) -> list[Settings]:
-    """Return longer contexts: only the length changes, else the next length and one other setting, else all."""
+def _longer(best: Settings, untried: Sequence[Settings], space: Space) -> list[Settings]:
+    """Return settings with a longer context than the best.
+
+    Those that change only the length come first. If there are none: those with the shortest length that change one
+    other setting. If there are none either: all.
+    """
     others = [name for name in space if name != "max_model_len"]
-    if same := [settings for settings in left if all(settings[name] == best[name] for name in others)]:
+    if same := [settings for settings in untried if all(settings[name] == best[name] for name in others)]:
         return same
-    shortest = min(settings["max_model_len"] for settings in left)
-    changed = [settings for settings in left if sum(settings[name] != best[name] for name in others) == 1]
-    return [settings for settings in changed if settings["max_model_len"] == shortest] or list(left)
+    shortest = min(settings["max_model_len"] for settings in untried)
+    changed = [settings for settings in untried if sum(settings[name] != best[name] for name in others) == 1]
+    return [settings for settings in changed if settings["max_model_len"] == shortest] or list(untried)
 
 
 def _sampled(
