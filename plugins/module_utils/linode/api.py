@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to the Linode API that this collection uses, as named methods.
+"""The requests to the Linode API that this collection sends, one method each.
 
-Reading, changing and deleting are retried through transient faults, because repeating them is harmless. Creating is
-different: see ``idempotent_create.py``.
+Requests that read, change or delete are repeated after a transient fault, because repeating them is harmless. Requests
+that create are sent once; see ``idempotent_create.py``.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Transport(t.Protocol):
 
 
 class LinodeApi:
-    """Named requests over one transport, within one retry budget.
+    """Sends requests through one transport and within one retry budget.
 
-    Every method raises ``Refused`` (or a subclass) if the API refuses the request, and ``RetriesExhausted`` if it
-    never responds.
+    Every method raises ``Refused`` (or a subclass) if the API refuses the request, and ``RetriesExhausted`` if every
+    attempt within the budget failed.
     """
 
     def __init__(self, transport: Transport, budget: RetryBudget) -> None:
@@ -60,11 +60,11 @@ class LinodeApi:
         self.budget = budget
 
     def plan(self, type_id: str) -> Json | None:
-        """Return one plan, or None if this token sees no plan of that id."""
+        """Return one plan, or None if no plan of that id is visible to this token."""
         return self._get_or_none(f"/linode/types/{quote(type_id, safe='')}")
 
     def plans(self) -> list[Json]:
-        """List all plans that this token sees."""
+        """List all plans that are visible to this token."""
         return self._list("/linode/types", paged=False)
 
     def instances(self, filters: Mapping[str, t.Any] | None = None) -> list[Json]:
@@ -72,10 +72,11 @@ class LinodeApi:
         return self._list("/linode/instances", filters)
 
     def instances_labelled(self, label: str) -> list[Json]:
-        """List the Linodes of exactly this label: none or one, because labels are unique in an account."""
+        """List the Linodes with exactly this label: none or one, because labels are unique in an account."""
         return [instance for instance in self.instances({"label": label}) if instance["label"] == label]
 
     def instance(self, instance_id: int) -> Json | None:
+        """Return one Linode, or None if no Linode of that id is visible to this token."""
         return self._get_or_none(f"/linode/instances/{instance_id}")
 
     def create_instance(self, payload: Mapping[str, t.Any]) -> Json:
@@ -105,7 +106,7 @@ class LinodeApi:
         return self._list(f"/linode/instances/{instance_id}/firewalls", paged=False)
 
     def firewall_labelled(self, label: str) -> Json | None:
-        """Return the firewall of exactly this label, or None; labels are unique in an account."""
+        """Return the firewall with exactly this label, or None; labels are unique in an account."""
         return next((firewall for firewall in self._list("/networking/firewalls") if firewall["label"] == label), None)
 
     def create_firewall(self, payload: Mapping[str, t.Any]) -> Json:
@@ -167,17 +168,17 @@ class LinodeApi:
 
     def _send(self, request: ApiRequest) -> Json:
         """Send one attempt."""
-        # The last attempt may use the rest of the budget, but never less than a few seconds: cutting off a create early
-        # would leave its outcome unknown.
+        # The last attempt may use the rest of the budget, but never less than a few seconds: cutting off a
+        # creation early would leave its outcome unknown.
         response = self._transport.send(request, timeout=max(MIN_TIMEOUT, self.budget.remaining))
         if request.required_key is not None and request.required_key not in response:
-            # The page of a proxy can be valid JSON too.
+            # The response of a proxy can be valid JSON too.
             text = f"{request}: the response has no {request.required_key!r}"
             raise Transient("unreadable", text, may_have_happened=True)
         return response
 
     def _retry(self, request: ApiRequest, is_done: Callable[[], bool] | None = None) -> Json:
-        """Send until there is a response, or until ``is_done`` reports that a failed attempt had its effect."""
+        """Send the request until the API responds, or until ``is_done`` reports that a failed attempt took effect."""
         retries = RetryPolicy(self.budget)
         while True:
             try:
@@ -188,7 +189,7 @@ class LinodeApi:
                     return {}
 
     def _retry_until(self, request: ApiRequest, is_done: Callable[[], bool]) -> None:
-        """Send until the effect is there, also if the API refuses the request because it already is."""
+        """Send the request until it has taken effect. A refusal is an error only if it has not taken effect before."""
         try:
             self._retry(request, is_done)
         except Refused:

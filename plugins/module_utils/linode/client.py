@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Transport for one attempt at one request to the Linode API.
+"""Send a request to the Linode API once.
 
-It uses linode_api4, which sets no HTTP timeout and repeats POST requests by itself. Here every request has a timeout
-and is sent exactly once; the caller, who knows whether repeating it is safe, decides about retries.
+linode_api4 by itself sets no HTTP timeout and repeats POST requests. Here every request has a timeout and is sent
+exactly once; the caller, who knows whether repeating it is safe, decides about retries.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class LinodeTransport:
         self._url = url
 
     def mount(self, adapter: BaseAdapter) -> None:
-        """Use ``adapter`` for all requests."""
+        """Send all requests through ``adapter``."""
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
@@ -127,7 +127,7 @@ class LinodeTransport:
         except ApiError as error:
             raise classify(_error_response(request, error)) from error
         except (AttributeError, KeyError, TypeError) as error:
-            # linode_api4 assumes the API's shape of an error list; the JSON of a proxy can have another one.
+            # linode_api4 fails on an error list that does not look like the API's, such as that of a proxy.
             raise self._unreadable(request, "has an unknown shape") from error
         except requests.exceptions.RequestException as error:
             raise self._connection_error(request, error) from error
@@ -138,10 +138,12 @@ class LinodeTransport:
         return result
 
     def _connection_error(self, request: ApiRequest, error: requests.exceptions.RequestException) -> LinodeError:
-        """Return the error that a failed exchange means: whether to repeat it, and whether the API may have acted."""
+        """Return the exception for a request whose response did not arrive or is not JSON."""
         cause = plain_text(str(error))
         if isinstance(error, requests.exceptions.SSLError):
-            return RetriesExhausted(f"TLS to {self._url} failed: {cause}. Set ca_path for a private authority.")
+            return RetriesExhausted(
+                f"TLS to {self._url} failed: {cause}. Set ca_path for a private certificate authority."
+            )
         if isinstance(error, requests.exceptions.JSONDecodeError):
             return self._unreadable(request, "is not JSON")
         not_connected = isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError))
@@ -158,7 +160,7 @@ class LinodeTransport:
 
 def _error_response(request: ApiRequest, error: ApiError) -> ApiResponse:
     """Parse the API's error list from a response of any shape: the HTML page of a proxy has none."""
-    # linode_api4 creates every ApiError from a response.
+    # linode_api4 creates each ApiError from a response, so it is never None.
     response = t.cast("requests.Response", error.response)
     listed = error.json.get("errors") if isinstance(error.json, dict) else None
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []

@@ -21,10 +21,10 @@ MAX_PASSWORD_LENGTH: t.Final = 128
 PASSWORD_SYMBOLS: t.Final = "-_."
 PASSWORD_LETTERS: t.Final = "".join(sorted(set(string.ascii_letters) - set("IlO")))
 PASSWORD_DIGITS: t.Final = "23456789"
-#: 40 of 60 characters: about 236 bits.
+#: 40 characters out of 60 different ones have about 236 bits of entropy.
 PASSWORD_LENGTH: t.Final = 40
 
-#: Public key types that Linode accepts (SSH keys, API document). linode_api4 opens any other text as a *file*.
+#: Public key types that Linode accepts (SSH keys, API document). linode_api4 opens any other text as a file.
 KEY_TYPES: t.Final = tuple(
     "ssh-ed25519 ssh-rsa ssh-dss ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521 "
     "sk-ecdsa-sha2-nistp256@openssh.com".split()
@@ -55,7 +55,7 @@ def password_problem(password: str) -> str | None:
     """Return why Linode would refuse ``password`` as root_pass, or None. The text never contains the password.
 
     The API's strength score is not documented. This is a strict reading of its documents: length, three of four
-    character classes, and no text that mostly repeats one character.
+    character classes, and at least five different characters.
     """
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         return f"it has {len(password)} characters; {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} are allowed"
@@ -65,7 +65,7 @@ def password_problem(password: str) -> str | None:
     if len(password) < 12 and classes < 4 or classes < 3 and len(password) < 20:
         return "it is too weak; mix upper case, lower case, digits and symbols, or use at least 20 characters"
     if len(set(password)) < 5:
-        return "it repeats too few characters"
+        return "it repeats fewer than 5 different characters"
     return None
 
 

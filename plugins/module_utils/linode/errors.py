@@ -64,7 +64,7 @@ class RetriesExhausted(LinodeError):
 
 
 class OutcomeUnknown(LinodeError):
-    """A request to create whose response was lost, and whose effect could not be looked up."""
+    """A request to create an object that received no response, and whose label could not be looked up afterwards."""
 
 
 class Drift(LinodeError):
@@ -86,9 +86,10 @@ _MAX_TEXT_LENGTH = 300
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """An error response: ``request`` is its method and path, ``retry_after`` the header of that name.
+    """An error response of the API.
 
-    ``errors`` has the field and the reason of each entry of its error list; the field is empty if there is none.
+    ``request``: method and path; ``errors``: field (empty if there is none) and reason of each entry in the error list;
+    ``retry_after``: the header Retry-After.
     """
 
     request: str
@@ -125,9 +126,9 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 
 
 def classify(response: ApiResponse) -> LinodeError:
-    """Return the error that a response means.
+    """Return the exception for an error response.
 
-    Statuses and texts are those of Linode's API document and of its observed behaviour.
+    The statuses and texts come from Linode's API document and from observed responses.
     """
     reasons = " ".join(reason for _field, reason in response.errors)
     pause = retry_after_seconds(response.retry_after)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Management of one Cloud Firewall: present with exactly the given rules, or absent."""
+"""Create, correct or delete one Cloud Firewall."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def network(text: str) -> str:
 
 
 def addresses(sources: Sequence[str]) -> Json:
-    """Return the API's ``addresses`` of a rule, without empty families, because the API refuses empty lists."""
+    """Return ``addresses`` of a rule for the API, which refuses an empty list for a family (IPv4 or IPv6)."""
     networks = [network(source) for source in sources]
     families = {"ipv4": [net for net in networks if ":" not in net], "ipv6": [net for net in networks if ":" in net]}
     return {family: sorted(set(nets)) for family, nets in families.items() if nets}
 
 
 def inbound_rule(options: Mapping[str, t.Any]) -> Json:
-    """Return one accepting rule for the options ``{label, protocol, ports, sources}``.
+    """Return a rule that accepts traffic, from the options ``{label, protocol, ports, sources}``.
 
     :raises InvalidInput: for ports or sources that the API would refuse.
     """
@@ -93,6 +93,8 @@ def same_rules(current: Mapping[str, t.Any], desired: Mapping[str, t.Any]) -> bo
 
 
 def _comparable(rules: Mapping[str, t.Any]) -> Json:
+    """Return the parts of a rule set that the user determines, in a fixed order."""
+
     def plain(rule: Mapping[str, t.Any]) -> Json:
         networks = {family: sorted(nets or []) for family, nets in (rule.get("addresses") or {}).items() if nets}
         return {**{key: rule.get(key) for key in ("label", "action", "protocol", "ports")}, **networks}
@@ -126,7 +128,7 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
 
 
 def _correct(api: LinodeApi, firewall: Json, rules: Json, check_mode: bool) -> bool:
-    """Set the rules and enable the firewall where needed; return whether anything had to be corrected."""
+    """Set the rules and enable the firewall if needed; return whether anything had to be corrected."""
     rules_differ = not same_rules(firewall.get("rules") or {}, rules)
     is_disabled = firewall.get("status") == "disabled"
     if rules_differ and not check_mode:

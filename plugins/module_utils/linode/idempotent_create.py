@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Idempotent creation of a labelled object over a network that loses responses.
+"""Create a labelled object exactly once over a network that loses responses.
 
-The label is the key. The API keeps labels unique in an account, so a repeated request for a label cannot create a
-second object, and looking up the label shows whether an attempt without a response succeeded.
+The API keeps labels unique in an account, so a repeated request for a label cannot create a second object, and looking
+up the label shows whether an attempt without a response succeeded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class CreateResult:
-    """An object that now exists, with the failed attempts.
+    """An object that exists now, and the failed attempts to create it.
 
     ``created_by_us``: True, False (another run created it), or None if the response was lost.
     """
@@ -86,7 +86,7 @@ def create_once(
 
 
 def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool) -> CreateResult:
-    """Look up the label once more after the last attempt, even after a refusal; raise ``error`` if it is free."""
+    """Look up the label once more after the last attempt, even after a refusal; raise ``error`` if it is unused."""
     try:
         if existing := look_up():
             return existing

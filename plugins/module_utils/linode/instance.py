@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Provisioning of one Linode: look it up, create it exactly once, wait for its status, never change its plan."""
+"""Create or delete one Linode and wait for its status. An existing Linode is never resized or rebuilt."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ class Provisioner:
             )
 
     def _update(self, instance: Json, plan: Json, request: InstanceRequest) -> None:
-        """Add missing tags and attach the firewall, which does not disturb what runs on the Linode."""
+        """Add missing tags and attach the firewall. Neither interrupts the Linode."""
         tags = sorted({*(instance.get("tags") or []), *request.tags})
         if tags != sorted(instance.get("tags") or []):
             self._record_change({"tags": tags})

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shared options of the Linode modules, and the run of each module from options to result.
+"""Options that the Linode modules share, and the function that runs each module.
 
 The fragment ``multigpu.vllm.linode_api`` documents the options.
 """

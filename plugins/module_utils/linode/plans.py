@@ -98,7 +98,7 @@ def plan(type_id: str) -> InstancePlan | None:
 def promised_facts(type_id: str) -> dict[str, t.Any]:
     """Return the part of the fact ``gpu`` that is known from the plan alone, before its Linode exists: no topology.
 
-    :raises UnknownInstanceType: as :func:`gpu_count`.
+    :raises UnknownInstanceType: for an id of no known family.
     """
     count, known_plan = gpu_count(type_id), plan(type_id)
     device = {"name": known_plan.gpu_model if known_plan else None}

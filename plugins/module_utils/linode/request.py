@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Validation of a requested Linode before anything is sent, and the request body that creates it."""
+"""Validate the options of a Linode before any request is sent, and build the request body that creates it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class InstanceRequest:
 
 
 def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> str:
-    """Return ``label``.
+    """Return ``label`` unchanged.
 
     :raises InvalidInput: if the API would refuse it.
     """

@@ -24,7 +24,7 @@ MAX_ATTEMPTS: t.Final[dict[str, int | None]] = {
     "unreadable": 3,
     "label_hidden": 5,
 }
-#: Pauses between attempts in seconds if the API names none: doubled from the first to the longest.
+#: Pauses between attempts in seconds if the API requests none. They double from the first to the longest.
 FIRST_PAUSE: t.Final = 1.0
 LONGEST_PAUSE: t.Final = 15.0
 

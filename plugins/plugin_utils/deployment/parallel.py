@@ -12,7 +12,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit impor
 
 @dataclass(frozen=True)
 class Parallel:
-    """Tensor-, pipeline- and data-parallel size. ``refused``: why they cannot work; ``offer``: a use for idle GPUs."""
+    """Tensor-, pipeline- and data-parallel size.
+
+    ``why``: reason for the tensor-parallel size; ``refused``: error if the sizes cannot work, else None; ``offer``:
+    number of idle GPUs and settings that would use them, None if there are none.
+    """
 
     tensor: int
     pipeline: int

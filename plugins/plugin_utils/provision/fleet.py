@@ -120,7 +120,10 @@ def plan_fleet(
 
 
 def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
-    """Return label, GPUs and price of a new node, in the most expensive of its regions, because any may be chosen."""
+    """Return label, GPUs and price of a new node, in the most expensive of its regions, because any may be chosen.
+
+    A plan that is not visible to the token has an unknown price.
+    """
     hidden: Json = {"gpus": gpu_count(node["type"]), "hourly_price": None, "region_prices": {}}
     plan, limit = plans.get(node["type"], hidden), node["max_hourly_price"]
     prices = [plan["region_prices"].get(region) or plan["hourly_price"] for region in node["regions"]]
