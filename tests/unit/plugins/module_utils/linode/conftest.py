@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures over the simulated Linode API of the provisioning suite, without sockets."""
+"""Fixtures that use the simulated Linode API of the provisioning suite without sockets."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ TOKEN = "0123456789abcdef" * 4
 
 
 class World:
-    """One account, clock and fault plan; ``api()`` is the API as a new run of a module uses it."""
+    """One account, clock and fault plan; ``api()`` opens the API as a new run of a module does."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()

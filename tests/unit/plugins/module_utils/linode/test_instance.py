@@ -223,7 +223,7 @@ def test_present_lost_response_is_found_before_next_region(world):
     assert result.instance["region"] == "us-ord"
 
 
-def test_present_race_creates_one_linode_and_says_so(world):
+def test_present_race_creates_one_linode_and_reports_it(world):
     world.plan.faults.append(Fault(CREATE, meanwhile=lambda: world.create_by_other(root_pass="other", tags=["vllm"])))
 
     result = present(world, generate=True)

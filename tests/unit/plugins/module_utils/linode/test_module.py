@@ -28,7 +28,7 @@ class ModuleExit(Exception):
 
 
 class FakeModule:
-    """The part of AnsibleModule that the runs use."""
+    """The part of AnsibleModule that the functions under test use."""
 
     def __init__(self, **changes):
         self.params = {**OPTIONS, **changes}

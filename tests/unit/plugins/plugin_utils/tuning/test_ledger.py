@@ -37,7 +37,7 @@ def run(**options: t.Any) -> TuningRun:
 
 
 class Clock:
-    """A search whose measurements take as long as the test says."""
+    """A search whose measurements last as long as the test chooses."""
 
     def __init__(self, tuning: TuningRun) -> None:
         self.tuning = tuning
