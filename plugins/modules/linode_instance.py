@@ -16,7 +16,7 @@ description:
   - Never creates a second Linode of the same label, even if the API's response to the creation is lost or two
     controllers run at the same time. The label is looked up before the creation and after every failed attempt.
   - Before anything is created, the task fails if the plan does not have O(expected_gpus) GPUs or costs more than
-    O(max_hourly_price). Both are read from the API, not from a table in this collection.
+    O(max_hourly_price). Both values are read from the API, not from a table in this collection.
   - Never resizes, migrates or rebuilds. The task fails if the existing Linode has another O(type), O(region) or
     O(image).
   - GPU Linodes are billed by the hour even while they are powered off. O(state=present) starts a Linode that is powered

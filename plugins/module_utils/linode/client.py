@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import ApiRequest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
-    ApiResponse,
     InvalidInput,
     LinodeError,
     RetriesExhausted,
@@ -125,7 +124,7 @@ class LinodeTransport:
         try:
             result = call(request.path, data=request.data, filters=request.filters)
         except ApiError as error:
-            raise classify(_error_response(request, error)) from error
+            raise _api_error(request, error) from error
         except (AttributeError, KeyError, TypeError) as error:
             # linode_api4 fails on an error list that does not look like the API's, such as that of a proxy.
             raise self._unreadable(request, "has an unknown shape") from error
@@ -158,8 +157,8 @@ class LinodeTransport:
         return Transient("unreadable", text, may_have_happened=True)
 
 
-def _error_response(request: ApiRequest, error: ApiError) -> ApiResponse:
-    """Parse the API's error list from a response of any shape: the HTML page of a proxy has none."""
+def _api_error(request: ApiRequest, error: ApiError) -> LinodeError:
+    """Return the exception for an error response of any shape: the HTML page of a proxy has no error list."""
     # linode_api4 creates each ApiError from a response, so it is never None.
     response = t.cast("requests.Response", error.response)
     listed = error.json.get("errors") if isinstance(error.json, dict) else None
@@ -167,4 +166,4 @@ def _error_response(request: ApiRequest, error: ApiError) -> ApiResponse:
     errors = [(str(entry.get("field") or ""), plain_text(str(entry.get("reason") or ""))) for entry in entries]
     if not errors and response.text:
         errors = [("", plain_text(response.text))]
-    return ApiResponse(str(request), error.status, tuple(errors), response.headers.get("Retry-After"))
+    return classify(str(request), error.status, errors, response.headers.get("Retry-After"))

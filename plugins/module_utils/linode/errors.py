@@ -10,7 +10,7 @@ though the response reports an error? ``classify`` answers both in one place, fo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
@@ -84,26 +84,6 @@ _MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTA
 _MAX_TEXT_LENGTH = 300
 
 
-@dataclass(frozen=True)
-class ApiResponse:
-    """An error response of the API.
-
-    ``request``: method and path; ``errors``: field (empty if there is none) and reason of each entry in the error list;
-    ``retry_after``: the header Retry-After.
-    """
-
-    request: str
-    status: int
-    errors: tuple[tuple[str, str], ...]
-    retry_after: str | None = None
-
-    @property
-    def text(self) -> str:
-        """Return the response as one short line without markup."""
-        reasons = "; ".join(f"{field}: {reason}" if field else reason for field, reason in self.errors)
-        return f"{self.request} returned {self.status}: {reasons or 'no reason given'}"
-
-
 def plain_text(text: str) -> str:
     """Return ``text`` without markup and line breaks, shortened to fit into a message."""
     plain = " ".join(_MARKUP.sub(" ", text).split())
@@ -125,32 +105,40 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
     return max(0.0, (moment - (now or datetime.now(timezone.utc))).total_seconds())
 
 
-def classify(response: ApiResponse) -> LinodeError:
-    """Return the exception for an error response.
+def classify(
+    request: str, status: int, errors: Sequence[tuple[str, str]], retry_after: str | None = None
+) -> LinodeError:
+    """Return the exception for an error response of the API.
 
     The statuses and texts come from Linode's API document and from observed responses.
+
+    :param request: method and path.
+    :param errors: field (empty if there is none) and reason of each entry in the error list.
+    :param retry_after: the header Retry-After.
     """
-    reasons = " ".join(reason for _field, reason in response.errors)
-    pause = retry_after_seconds(response.retry_after)
-    if response.status == 429:
-        return Transient("rate_limited", response.text, retry_after=pause)
-    if response.status in (408, 502, 503, 504):
-        return Transient("unavailable", response.text, may_have_happened=True, retry_after=pause)
-    if response.status >= 500:
-        return Transient("server_error", response.text, may_have_happened=True)
+    listed = "; ".join(f"{field}: {reason}" if field else reason for field, reason in errors)
+    text = f"{request} returned {status}: {listed or 'no reason given'}"
+    reasons = " ".join(reason for _field, reason in errors)
+    pause = retry_after_seconds(retry_after)
+    if status == 429:
+        return Transient("rate_limited", text, retry_after=pause)
+    if status in (408, 502, 503, 504):
+        return Transient("unavailable", text, may_have_happened=True, retry_after=pause)
+    if status >= 500:
+        return Transient("server_error", text, may_have_happened=True)
     if _OUT_OF_STOCK.search(reasons):
-        return OutOfStock(response.text)
+        return OutOfStock(text)
     if _BUSY.search(reasons):
-        return Transient("busy", response.text)
-    if response.status == 401:
+        return Transient("busy", text)
+    if status == 401:
         hint = "The API does not accept the token. Set LINODE_API_TOKEN or api_token to a valid one"
-        return Unauthorized(f"{hint} ({response.text}).")
-    if response.status == 403:
+        return Unauthorized(f"{hint} ({text}).")
+    if status == 403:
         hint = "The token lacks permission. It needs the scopes linodes:read_write and firewall:read_write"
-        return Unauthorized(f"{hint} ({response.text}).")
-    if response.status == 404:
-        return NotFound(response.text)
-    names_label = any(field == "label" for field, _reason in response.errors)
+        return Unauthorized(f"{hint} ({text}).")
+    if status == 404:
+        return NotFound(text)
+    names_label = any(field == "label" for field, _reason in errors)
     if names_label and _LABEL_TAKEN.search(reasons) or "label must be unique" in reasons.lower():
-        return LabelTaken(response.text)
-    return Refused(f"The API refused the request: {response.text}")
+        return LabelTaken(text)
+    return Refused(f"The API refused the request: {text}")

@@ -10,48 +10,46 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import 
 NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 
 
-def response(status, *reasons, fields=None, retry_after=None):
-    errors = tuple(zip(fields or [""] * len(reasons), reasons, strict=True))
-    return subject.ApiResponse("POST /linode/instances", status, errors, retry_after)
+def classified(status, *reasons, fields=None, retry_after=None):
+    errors = list(zip(fields or [""] * len(reasons), reasons, strict=True))
+    return subject.classify("POST /linode/instances", status, errors, retry_after)
 
 
 @pytest.mark.parametrize(
-    ("error_response", "kind"),
+    ("error", "kind"),
     [
-        (response(401, "Invalid Token"), subject.Unauthorized),
-        (response(403, "Unauthorized"), subject.Unauthorized),
+        (classified(401, "Invalid Token"), subject.Unauthorized),
+        (classified(403, "Unauthorized"), subject.Unauthorized),
         (
-            response(403, "The Linode plan you chose is not currently available in the selected region."),
+            classified(403, "The Linode plan you chose is not currently available in the selected region."),
             subject.OutOfStock,
         ),
-        (response(400, "This region is sold out"), subject.OutOfStock),
-        (response(404, "Not found"), subject.NotFound),
-        (response(400, "Label must be unique among your linodes", fields=["label"]), subject.LabelTaken),
-        (response(400, "Label must be unique among your linodes"), subject.LabelTaken),
-        (response(400, "That name is already in use", fields=["label"]), subject.LabelTaken),
-        (response(400, "region is not valid", fields=["region"]), subject.Refused),
-        (response(422), subject.Refused),
+        (classified(400, "This region is sold out"), subject.OutOfStock),
+        (classified(404, "Not found"), subject.NotFound),
+        (classified(400, "Label must be unique among your linodes", fields=["label"]), subject.LabelTaken),
+        (classified(400, "Label must be unique among your linodes"), subject.LabelTaken),
+        (classified(400, "That name is already in use", fields=["label"]), subject.LabelTaken),
+        (classified(400, "region is not valid", fields=["region"]), subject.Refused),
+        (classified(422), subject.Refused),
     ],
 )
-def test_classify_refusal_returns_its_class(error_response, kind):
-    assert subject.classify(error_response).__class__ is kind
+def test_classify_refusal_returns_its_class(error, kind):
+    assert error.__class__ is kind
 
 
 @pytest.mark.parametrize(
-    ("error_response", "kind", "may_have_happened", "retry_after"),
+    ("fault", "kind", "may_have_happened", "retry_after"),
     [
-        (response(429, retry_after="12"), "rate_limited", False, 12),
-        (response(400, "Linode busy."), "busy", False, None),
-        (response(408), "unavailable", True, None),
-        (response(502), "unavailable", True, None),
-        (response(503, retry_after="5"), "unavailable", True, 5),
-        (response(504), "unavailable", True, None),
-        (response(500), "server_error", True, None),
+        (classified(429, retry_after="12"), "rate_limited", False, 12),
+        (classified(400, "Linode busy."), "busy", False, None),
+        (classified(408), "unavailable", True, None),
+        (classified(502), "unavailable", True, None),
+        (classified(503, retry_after="5"), "unavailable", True, 5),
+        (classified(504), "unavailable", True, None),
+        (classified(500), "server_error", True, None),
     ],
 )
-def test_classify_transient_fault_returns_kind_and_pause(error_response, kind, may_have_happened, retry_after):
-    fault = subject.classify(error_response)
-
+def test_classify_transient_fault_returns_kind_and_pause(fault, kind, may_have_happened, retry_after):
     assert isinstance(fault, subject.Transient)
     assert (fault.kind, fault.may_have_happened, fault.retry_after) == (kind, may_have_happened, retry_after)
     assert fault.kind in MAX_ATTEMPTS
@@ -77,5 +75,5 @@ def test_retry_after_seconds_reads_number_or_date(header, seconds):
 def test_response_text_is_short_and_without_markup():
     assert subject.plain_text("<html><style>b{}</style><h1>Bad\n Gateway</h1></html>") == "Bad Gateway"
     assert len(subject.plain_text("x" * 5000)) < 400
-    assert response(400, "is wrong", fields=["type"]).text == "POST /linode/instances returned 400: type: is wrong"
-    assert response(502).text.endswith("no reason given")
+    assert str(classified(400, "is wrong", fields=["type"])).endswith("instances returned 400: type: is wrong")
+    assert str(classified(502)) == "POST /linode/instances returned 502: no reason given"
