@@ -44,7 +44,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
     Step,
     TextPrompts,
     TokenPrompts,
-    chat_prompts,
     check_shared,
     is_positive,
     read_steps,
@@ -397,8 +396,8 @@ class Probe:
         self, step: Step, prompts: Prompts | None = None, start: float | None = None, attempt: int = 1
     ) -> LoadOutcome:
         options = self._options
-        before, after = request_body(self._server["model"], options.endpoint, step.output_tokens, self._continuous)
-        bodies = Bodies(prompts or self._prompts[step.prompt_tokens], before, after)
+        around = request_body(self._server["model"], options.endpoint, step.output_tokens, self._continuous)
+        bodies = Bodies(prompts or self._prompts[step.prompt_tokens], *around)
         setup = StepSetup(self._target, step, bodies, options.drain_timeout, options.reuse_connections)
         start_at = 0.0 if start is None else start - self._wall
         return self._driver.run(setup, options, self._rng.getrandbits(64), start_at, attempt)
@@ -409,16 +408,22 @@ class Probe:
         :raises RequestFailed: if none of them completes.
         """
         count = self._options.warmup_requests
-        step = Step(
-            "warm-up", like.prompt_tokens, min(like.output_tokens, _WARMUP_TOKENS), min(count, like.concurrency), count
-        )
-        outcome = self._load(step)
-        if not outcome.completed and "bad_request" in outcome.failures:
-            # Servers other than vLLM may refuse its own stream option.
+        tokens = min(like.output_tokens, _WARMUP_TOKENS)
+        self._load_unmeasured(Step("warm-up", like.prompt_tokens, tokens, min(count, like.concurrency), count))
+
+    def _load_unmeasured(self, step: Step, prompts: Prompts | None = None) -> LoadOutcome:
+        """Run ``step`` before the load, again without vLLM's continuous usage if the server refuses that option.
+
+        :raises RequestFailed: if no request completes.
+        """
+        outcome = self._load(step, prompts)
+        if not outcome.completed and "bad_request" in outcome.failures and self._continuous:
             self._continuous = False
-            outcome = self._load(step)
+            outcome = self._load(step, prompts)
         if not outcome.completed:
-            raise _first_failure(outcome)
+            reason = next(iter(outcome.failures), "first_byte_timeout")
+            raise RequestFailed(reason, outcome.details.get(reason, ""))
+        return outcome
 
     def _token_pool(self) -> list[int]:
         """Return ids of ordinary tokens; empty if the server does not provide enough of them."""
@@ -434,32 +439,17 @@ class Probe:
     def _make_prompts(self, tokens: int) -> Prompts:
         if self._pool:
             return TokenPrompts(self._pool, tokens, self._rng)
-        words = size_text(self._count_tokens, tokens, self._rng)
-        if self._options.endpoint == "chat":
-            return chat_prompts(words, self._rng)
-        return TextPrompts(words, self._rng)
+        return TextPrompts(size_text(self._count_tokens, tokens, self._rng), self._rng)
 
     def _count_tokens(self, text: str) -> int:
         """Return the server's prompt tokens for ``text``, including what it adds, from a one-token request."""
-        make = chat_prompts if self._options.endpoint == "chat" else TextPrompts
-        step = Step("sizing", 1, 1, 1, 1)
-        outcome = self._load(step, make([text], self._rng))
-        if not outcome.completed and "bad_request" in outcome.failures and self._continuous:
-            self._continuous = False
-            outcome = self._load(step, make([text], self._rng))
-        if not outcome.completed:
-            raise _first_failure(outcome)
+        outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), TextPrompts([text], self._rng))
         # Without usage the count is unknown; assume one token per word.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
 
 
 def _expected(before: Counters, tokens: int) -> float:
     return (before.generation_tokens or 0.0) + tokens
-
-
-def _first_failure(outcome: LoadOutcome) -> RequestFailed:
-    reason = next(iter(outcome.failures), "first_byte_timeout")
-    return RequestFailed(reason, outcome.details.get(reason, ""))
 
 
 def _result(

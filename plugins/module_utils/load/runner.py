@@ -73,7 +73,7 @@ def run_load(setup: StepSetup, seed: int, processes: int = 1, start_at: float = 
 
     def worker(number: int, start: Callable[[], float], report_progress: ProgressReport) -> LoadOutcome:
         rng = random.Random(f"{seed}/{number}")
-        setup.bodies.draw_from(rng)
+        setup.bodies.prompts.rng = rng
         return run_step(replace(setup, step=shares[number], report_progress=report_progress, start=start, rng=rng))
 
     workers = [functools.partial(worker, number) for number in range(len(shares))]

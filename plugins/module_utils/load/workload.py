@@ -24,6 +24,12 @@ _FRESH: t.Final = 32
 #: Maximum number of requests to the server for sizing a text.
 _MAX_SIZINGS: t.Final = 12
 
+#: Endpoint -> JSON before and after the prompt, which in a chat is the only user message.
+_AROUND_PROMPT: t.Final = {
+    "completions": ('"prompt": ', ""),
+    "chat": ('"messages": [{"role": "user", "content": ', "}]"),
+}
+
 #: Short English words: one token each in nearly every tokenizer, so that adding one adds one token.
 WORDS: t.Final = (
     "able about above act add age air all also and any area arm art ask back bad bag ball bank base bath bear beat "
@@ -108,11 +114,6 @@ class Step:
     arrivals: str = "poisson"
     phase: float = 0.0
 
-    @property
-    def total_tokens(self) -> int:
-        """Prompt and output tokens of one request."""
-        return self.prompt_tokens + self.output_tokens
-
     def share(self, index: int, count: int) -> Step | None:
         """Return the part of the ``index``-th (from 0) of ``count`` load generators, or None if it has none.
 
@@ -125,15 +126,10 @@ class Step:
         requests = None if self.requests is None else _part(self.requests, index, generators)
         if not streams or requests == 0:
             return None
+        part = dataclasses.replace(self, concurrency=streams, requests=requests)
         if self.rate is None:
-            return dataclasses.replace(self, concurrency=streams, requests=requests)
-        return dataclasses.replace(
-            self,
-            concurrency=streams,
-            requests=requests,
-            rate=self.rate / generators,
-            phase=self.phase + index / self.rate,
-        )
+            return part
+        return dataclasses.replace(part, rate=self.rate / generators, phase=self.phase + index / self.rate)
 
     def due_times(self, rng: random.Random) -> Iterator[float]:
         """Yield the times at which the requests of an open loop are due, in seconds from the start, without end."""
@@ -227,22 +223,22 @@ def _read_step(entry: dict[str, t.Any], where: str, max_concurrency: int) -> Ste
 
 def unfit(step: Step, max_model_len: int | None) -> str | None:
     """Return why ``step`` does not fit a context of ``max_model_len`` tokens, or None if it fits or none is known."""
-    if max_model_len is None or step.total_tokens <= max_model_len:
+    total = step.prompt_tokens + step.output_tokens
+    if max_model_len is None or total <= max_model_len:
         return None
     return (
-        f"prompt_tokens + output_tokens is {step.prompt_tokens} + {step.output_tokens} = {step.total_tokens};"
+        f"prompt_tokens + output_tokens is {step.prompt_tokens} + {step.output_tokens} = {total};"
         f" the server's max_model_len allows up to {max_model_len}"
     )
 
 
 class Prompts(t.Protocol):
-    """A supply of prompts of one size."""
+    """A source of prompts of one size, drawn from ``rng``. Processes with the same ``rng`` would send the same ones."""
+
+    rng: random.Random
 
     def take(self) -> bytes:
         """Return the next prompt as JSON; it differs from all others from its first token on."""
-
-    def draw_from(self, rng: random.Random) -> None:
-        """Draw the next prompts from ``rng``, so that processes sharing a supply do not send the same prompts."""
 
 
 class TokenPrompts:
@@ -253,18 +249,15 @@ class TokenPrompts:
 
     def __init__(self, pool: Sequence[int], tokens: int, rng: random.Random) -> None:
         self._pool = [b"%d" % token for token in sorted(set(pool))]
-        self._rng = rng
+        self.rng = rng
         self._tokens = tokens
         self._supply = rng.choices(self._pool, k=max(_SUPPLY, 2 * tokens))
-
-    def draw_from(self, rng: random.Random) -> None:
-        self._rng = rng
 
     def take(self) -> bytes:
         fresh = min(_FRESH, self._tokens)
         rest = self._tokens - fresh
-        start = self._rng.randrange(len(self._supply) - rest)
-        return b"[%b]" % b",".join(self._rng.choices(self._pool, k=fresh) + self._supply[start : start + rest])
+        start = self.rng.randrange(len(self._supply) - rest)
+        return b"[%b]" % b",".join(self.rng.choices(self._pool, k=fresh) + self._supply[start : start + rest])
 
 
 class TextPrompts:
@@ -273,22 +266,13 @@ class TextPrompts:
     :param words: the result of ``size_text``.
     """
 
-    def __init__(self, words: Sequence[str], rng: random.Random, before: bytes = b"", after: bytes = b"") -> None:
+    def __init__(self, words: Sequence[str], rng: random.Random) -> None:
         self._words = list(words)
-        self._rng = rng
-        self._before, self._after = before, after
-
-    def draw_from(self, rng: random.Random) -> None:
-        self._rng = rng
+        self.rng = rng
 
     def take(self) -> bytes:
-        self._rng.shuffle(self._words)
-        return self._before + json.dumps(" ".join(self._words)).encode() + self._after
-
-
-def chat_prompts(words: Sequence[str], rng: random.Random) -> TextPrompts:
-    """Return ``TextPrompts`` that are the only user message of a chat."""
-    return TextPrompts(words, rng, b'[{"role":"user","content":', b"}]")
+        self.rng.shuffle(self._words)
+        return json.dumps(" ".join(self._words)).encode()
 
 
 def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> list[str]:
@@ -318,7 +302,7 @@ def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool
 
     ``ignore_eos``, a vLLM extension, gives every answer the requested length; temperature 0 makes it repeatable.
     """
-    key = "prompt" if endpoint == "completions" else "messages"
+    opening, closing = _AROUND_PROMPT[endpoint]
     options: dict[str, t.Any] = {
         "max_tokens": output_tokens,
         "temperature": 0,
@@ -326,20 +310,17 @@ def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool
         "stream": True,
         "stream_options": {"include_usage": True} | ({"continuous_usage_stats": True} if continuous else {}),
     }
-    before = json.dumps({"model": model})[:-1] + f', "{key}": '
-    return before.encode(), b", " + json.dumps(options)[1:].encode()
+    before, after = json.dumps({"model": model})[:-1], json.dumps(options)[1:]
+    return f"{before}, {opening}".encode(), f"{closing}, {after}".encode()
 
 
+@dataclass(frozen=True)
 class Bodies:
-    """A supply of request bodies, each with the next of ``prompts`` between ``before`` and ``after``."""
+    """A source of request bodies, each with the next of ``prompts`` between ``before`` and ``after``."""
 
-    def __init__(self, prompts: Prompts, before: bytes = b"", after: bytes = b"") -> None:
-        self._prompts = prompts
-        self._before, self._after = before, after
+    prompts: Prompts
+    before: bytes
+    after: bytes
 
     def __call__(self) -> bytes:
-        return self._before + self._prompts.take() + self._after
-
-    def draw_from(self, rng: random.Random) -> None:
-        """Draw the next prompts from ``rng``."""
-        self._prompts.draw_from(rng)
+        return self.before + self.prompts.take() + self.after

@@ -103,12 +103,11 @@ def count(text: str) -> int:
 def test_text_prompts_have_the_size_that_the_server_counts(tokens):
     rng = random.Random(3)
     words = subject.size_text(count, tokens, rng)
-    prompts = subject.chat_prompts(words, rng)
+    prompts = subject.TextPrompts(words, rng)
     taken = [json.loads(prompts.take()) for _index in range(5)]
-    assert {count(messages[0]["content"]) for messages in taken} == {tokens}
-    assert all(messages[0]["role"] == "user" for messages in taken)
+    assert {count(text) for text in taken} == {tokens}
     if tokens > 40:
-        assert len({messages[0]["content"][:20] for messages in taken}) == 5
+        assert len({text[:20] for text in taken}) == 5
 
 
 def test_size_text_gets_as_close_as_the_tokenizer_allows():
@@ -121,12 +120,15 @@ def test_size_text_below_what_the_server_adds_is_refused():
         subject.size_text(lambda text: 10 + len(text.split()), 5, random.Random(3))
 
 
-@pytest.mark.parametrize(("endpoint", "key"), [("completions", "prompt"), ("chat", "messages")])
-def test_request_body_surrounds_the_prompt(endpoint, key):
+@pytest.mark.parametrize(
+    ("endpoint", "prompt"),
+    [("completions", {"prompt": [1, 2]}), ("chat", {"messages": [{"role": "user", "content": [1, 2]}]})],
+)
+def test_request_body_surrounds_the_prompt(endpoint, prompt):
     before, after = subject.request_body('a "quoted" model', endpoint, 64, continuous=True)
     assert json.loads(before + b"[1,2]" + after) == {
         "model": 'a "quoted" model',
-        key: [1, 2],
+        **prompt,
         "max_tokens": 64,
         "temperature": 0,
         "ignore_eos": True,
@@ -204,13 +206,12 @@ def test_bodies_have_the_next_prompt_and_can_be_reseeded():
     one, other = bodies(1), bodies(1)
     assert one().startswith(b"<[")
     other()
-    other.draw_from(random.Random(2))
+    other.prompts.rng = random.Random(2)
     assert one() != other()
 
 
 def test_text_prompts_can_be_reseeded():
     prompts = subject.TextPrompts(subject.WORDS, random.Random(1))
-    prompts.draw_from(random.Random(3))
     again = subject.TextPrompts(subject.WORDS, random.Random(2))
-    again.draw_from(random.Random(3))
+    prompts.rng, again.rng = random.Random(3), random.Random(3)
     assert prompts.take() == again.take()
