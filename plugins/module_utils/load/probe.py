@@ -19,12 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Re
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import LoadTarget, open_target
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import (
-    Counters,
-    cache_hit_ratio,
-    settled_counters,
-    token_ratio,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import settled_counters
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepSetup
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import encode
@@ -378,16 +373,11 @@ class Probe:
             outcomes.append(self._load(step, start=begin, attempt=attempt))
             if outcomes[-1].gave_up:
                 break
-        tokens = sum(outcome.tokens for outcome in outcomes)
-        after = before if isinstance(before, str) else settled_counters(self._api, _expected(before, tokens))
-        ratio = token_ratio(
-            before,
-            after,
-            tokens,
-            sum(outcome.sent for outcome in outcomes),
-            sum(outcome.uncounted for outcome in outcomes),
-        )
-        result = step_result(step, outcomes, origin, ratio, cache_hit_ratio(before, after))
+        after = before
+        if not isinstance(before, str):
+            tokens = sum(outcome.tokens for outcome in outcomes)
+            after = settled_counters(self._api, (before.generation_tokens or 0.0) + tokens)
+        result = step_result(step, outcomes, origin, before, after)
         if self._options.mergeable:
             result["mergeable"] = encode(whole, outcomes, before, after, self._wall)
         return result
@@ -446,10 +436,6 @@ class Probe:
         outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), TextPrompts([text], self._rng))
         # Without usage the count is unknown; assume one token per word.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
-
-
-def _expected(before: Counters, tokens: int) -> float:
-    return (before.generation_tokens or 0.0) + tokens
 
 
 def _result(

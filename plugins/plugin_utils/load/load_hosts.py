@@ -11,12 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import (
-    Counters,
-    Reading,
-    cache_hit_ratio,
-    token_ratio,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import decode
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import NO_SHARE, step_result
@@ -174,15 +169,7 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    before, after = _last_idle(befores), _last(afters)
-    ratio = token_ratio(
-        before,
-        after,
-        sum(outcome.tokens for outcome in repeats),
-        sum(outcome.sent for outcome in repeats),
-        sum(outcome.uncounted for outcome in repeats),
-    )
-    result = step_result(step, repeats, origin, ratio, cache_hit_ratio(before, after))
+    result = step_result(step, repeats, origin, _last_idle(befores), _last(afters))
     result["load_hosts"] = [_contribution(entry["host"], part) for part, entry in parts]
     slow = [f"{entry['host']}: {reason}" for part, entry in parts if (reason := part["client"]["reason"])]
     if slow:

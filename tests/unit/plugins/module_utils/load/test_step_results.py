@@ -6,13 +6,14 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import step_results as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import TokenRatio
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 STEP = Step("s", 100, 5, 2, 4)
-RATIO = TokenRatio(1.0)
+#: The server's counters before and after a step of eight tokens.
+COUNTERS = (Counters(100.0, 1.0, 0.0, None, None), Counters(108.0, 3.0, 0.0, None, None))
 
 
 def exchange(sent: float, arrivals: list[float], tokens: int | None = None, **outcome: object) -> Exchange:
@@ -36,7 +37,7 @@ def outcome(*exchanges: Exchange, ended: float = 14.0, deadline: float | None = 
 
 def test_step_result_of_requests():
     run = outcome(exchange(10.0, [11, 12, 13, 14]), exchange(10.0, [11, 12, 13, 14]))
-    result = subject.step_result(STEP, [run], 8.0, RATIO, 0.0)
+    result = subject.step_result(STEP, [run], 8.0, *COUNTERS)
     assert result["requests"] == {"completed": 2, "failed": 0, "cancelled": 0}
     assert result["output_throughput"] == 2.0
     assert result["request_throughput"] == 0.5
@@ -51,7 +52,7 @@ def test_step_result_of_requests():
 
 def test_step_result_of_duration_counts_arrivals_within_it():
     run = outcome(exchange(10.0, [11, 12, 13]), exchange(10.0, [11, 12, 15]), ended=14.0, deadline=14.0)
-    result = subject.step_result(STEP, [run], 10.0, RATIO, None)
+    result = subject.step_result(STEP, [run], 10.0, *COUNTERS)
     assert result["output_throughput"] == 5 / 4
     assert result["request_throughput"] == 1 / 4
     assert result["requests"]["completed"] == 2
@@ -65,7 +66,7 @@ def test_step_result_counts_failed_and_cancelled_separately():
         exchange(10.0, [11], cancelled=True),
         gave_up="unavailable",
     )
-    result = subject.step_result(STEP, [run], 10.0, RATIO, None)
+    result = subject.step_result(STEP, [run], 10.0, *COUNTERS)
     assert result["requests"] == {"completed": 1, "failed": 2, "cancelled": 1}
     assert result["failures"] == {"closed_early": 1, "unavailable": 1}
     assert result["failure_details"] == {"closed_early": "the connection closed", "unavailable": "HTTP 503"}
@@ -75,17 +76,17 @@ def test_step_result_counts_failed_and_cancelled_separately():
 def test_step_result_tokens_per_arrival():
     alone, together = exchange(10.0, [11, 12, 13, 14]), exchange(10.0, [11, 12])
     together.answer.counts, together.answer.tokens = [6, 6], 12
-    assert subject.step_result(STEP, [outcome(alone)], 10.0, RATIO, None)["tokens_per_arrival"] == pytest.approx(
+    assert subject.step_result(STEP, [outcome(alone)], 10.0, *COUNTERS)["tokens_per_arrival"] == pytest.approx(
         alone.answer.tokens / 4
     )
-    both = subject.step_result(STEP, [outcome(alone), outcome(together)], 10.0, RATIO, None)
+    both = subject.step_result(STEP, [outcome(alone), outcome(together)], 10.0, *COUNTERS)
     assert both["tokens_per_arrival"] == pytest.approx((alone.answer.tokens + 12) / 6)
 
 
 def test_step_result_without_usage_has_no_rate():
     unknown = exchange(10.0, [11, 12])
     unknown.answer.tokens = None
-    result = subject.step_result(STEP, [outcome(unknown)], 10.0, TokenRatio(None, "why"), None)
+    result = subject.step_result(STEP, [outcome(unknown)], 10.0, *COUNTERS)
     assert result["output_throughput"] is None
     assert result["steady_throughput"] is None
     assert result["itl"] is None
@@ -96,7 +97,7 @@ def test_step_result_without_usage_has_no_rate():
 def test_step_result_pools_repeats():
     one = outcome(exchange(10.0, [11, 12]), ended=12.0)
     other = outcome(exchange(10.0, [11, 12, 13, 14]), ended=14.0)
-    result = subject.step_result(STEP, [one, other], 10.0, RATIO, None)
+    result = subject.step_result(STEP, [one, other], 10.0, *COUNTERS)
     assert result["output_throughput"] == 1.0
     assert (result["repeats"], result["variation"]) == (2, 0.0)
     assert result["requests"]["completed"] == 2
@@ -106,27 +107,27 @@ def test_step_result_pools_repeats():
 def test_step_result_steady_throughput_and_variation():
     arrivals = [10.0 + n / 10 for n in range(1, 60)]
     run = outcome(exchange(10.0, arrivals), ended=16.0, full_from=11.0, full_until=15.0)
-    result = subject.step_result(STEP, [run], 10.0, RATIO, None)
+    result = subject.step_result(STEP, [run], 10.0, *COUNTERS)
     assert result["steady_throughput"] == pytest.approx(10.0, rel=0.03)
     assert result["variation"] == pytest.approx(0.0, abs=0.06)
 
 
 def test_step_result_variation_needs_three_seconds():
     run = outcome(exchange(10.0, [11, 12]), full_from=10.0, full_until=12.5)
-    assert subject.step_result(STEP, [run], 10.0, RATIO, None)["variation"] is None
+    assert subject.step_result(STEP, [run], 10.0, *COUNTERS)["variation"] is None
 
 
 def test_step_result_busy_client_voids_the_step():
     run = outcome(exchange(10.0, [11, 12]))
     run.busiest = 0.97
-    result = subject.step_result(STEP, [run], 10.0, RATIO, None)
+    result = subject.step_result(STEP, [run], 10.0, *COUNTERS)
     assert result["void"]
     assert result["client"]["limited"]
     assert "97% of one core" in result["client"]["reason"]
 
 
 def test_skipped_result_has_every_key():
-    run = subject.step_result(STEP, [outcome(exchange(10.0, [11, 12]))], 10.0, RATIO, None)
+    run = subject.step_result(STEP, [outcome(exchange(10.0, [11, 12]))], 10.0, *COUNTERS)
     skipped = subject.skipped_result(STEP, "too long")
     assert skipped.keys() == run.keys()
     assert skipped["skipped"] == "too long"
@@ -150,19 +151,19 @@ def test_step_result_goodput_counts_requests_that_meet_all_targets(targets, with
         exchange(10.0, [11, 12], failure=RequestFailed("closed_early", "the connection closed")),
         targets=targets,
     )
-    result = subject.step_result(STEP, [run], 10.0, RATIO, None)
+    result = subject.step_result(STEP, [run], 10.0, *COUNTERS)
     assert (result["within_targets"], result["goodput"]) == (within, within / 4)
 
 
 def test_step_result_goodput_excludes_requests_after_the_duration():
     exchanges = exchange(10.0, [11, 12, 13]), exchange(10.0, [11, 12, 15])
     run = outcome(*exchanges, deadline=14.0, targets=Targets(ttft=2.0))
-    assert subject.step_result(STEP, [run], 10.0, RATIO, None)["within_targets"] == 1
+    assert subject.step_result(STEP, [run], 10.0, *COUNTERS)["within_targets"] == 1
 
 
 def test_step_result_goodput_without_targets_or_tokens_is_none():
-    assert subject.step_result(STEP, [outcome(exchange(10.0, [11]))], 10.0, RATIO, None)["goodput"] is None
+    assert subject.step_result(STEP, [outcome(exchange(10.0, [11]))], 10.0, *COUNTERS)["goodput"] is None
     unknown = exchange(10.0, [11, 12])
     unknown.answer.tokens = None
     run = outcome(unknown, targets=Targets(itl=1.0))
-    assert subject.step_result(STEP, [run], 10.0, RATIO, None)["within_targets"] is None
+    assert subject.step_result(STEP, [run], 10.0, *COUNTERS)["within_targets"] is None

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters, TokenRatio
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import encode
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import (
@@ -43,7 +43,7 @@ def outcome(started: float, requests: int, **figures: object) -> LoadOutcome:
 
 def measured(step: Step, one: LoadOutcome, generated: tuple[float, float] = (100.0, 200.0)) -> dict:
     before, after = (Counters(tokens, None, 0.0, None, None) for tokens in generated)
-    result = step_result(step, [one], 500.0, TokenRatio(None), None)
+    result = step_result(step, [one], 500.0, before, after)
     result["mergeable"] = encode(step, [one], before, after, BOOT)
     return result
 
