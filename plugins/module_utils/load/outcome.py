@@ -19,22 +19,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
 _MIN_WINDOW: t.Final = 1.0
 #: Fields that add up over processes and hosts.
 _SUMS: t.Final = (
-    "completed",
-    "completed_in_time",
-    "within_targets",
-    "cancelled",
-    "completed_tokens",
-    "completed_arrivals",
-    "tokens",
-    "uncounted",
-    "completed_uncounted",
-    "prompt_tokens",
-    "prompts_counted",
-    "held",
-    "unsent",
-    "cpu",
-    "processes",
-)
+    "completed completed_in_time within_targets cancelled completed_tokens completed_arrivals tokens uncounted "
+    "completed_uncounted prompt_tokens prompts_counted held unsent cpu processes"
+).split()
 
 
 @dataclass

@@ -17,14 +17,13 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Counters, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import (
+    EXACT,
     Latencies,
     LogHistogram,
     TokenTimeline,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step, Targets
 
-#: Latencies with one exact value per request.
-_LISTS: t.Final = ("ttft", "ttft_sent", "tpot", "e2e")
 _TIMES: t.Final = ("started", "ended", "deadline", "full_from", "full_until")
 #: Fields with a special encoding; all others are numbers or text.
 _SPECIAL: t.Final = ("latencies", "timeline", "schedule_lag", "failures", "details", "targets")
@@ -41,7 +40,10 @@ def encode(step: Step, outcomes: Sequence[LoadOutcome], before: Reading, after: 
     return {
         "step": dataclasses.asdict(step),
         "outcomes": [_encode_outcome(outcome, shift) for outcome in outcomes],
-        "counters": {"before": _encode_counters(before), "after": _encode_counters(after)},
+        "counters": {
+            moment: reading if isinstance(reading, str) else dataclasses.asdict(reading)
+            for moment, reading in (("before", before), ("after", after))
+        },
     }
 
 
@@ -50,8 +52,9 @@ def decode(encoded: Mapping[str, t.Any], shift: float = 0.0) -> tuple[Step, list
     targets = encoded["step"]["targets"]
     step = Step(**{**encoded["step"], "targets": Targets(**targets) if targets else None})
     outcomes = [_decode_outcome(outcome, step.targets, shift) for outcome in encoded["outcomes"]]
-    counters = encoded["counters"]
-    return step, outcomes, _decode_counters(counters["before"]), _decode_counters(counters["after"])
+    counters = encoded["counters"]["before"], encoded["counters"]["after"]
+    before, after = (reading if isinstance(reading, str) else Counters(**reading) for reading in counters)
+    return step, outcomes, before, after
 
 
 def _encode_outcome(outcome: LoadOutcome, shift: float) -> Encoded:
@@ -59,9 +62,9 @@ def _encode_outcome(outcome: LoadOutcome, shift: float) -> Encoded:
     return {
         **plain,
         **{name: _shifted(plain[name], shift) for name in _TIMES},
-        **{name: _histogram(getattr(outcome.latencies, name)).as_dict() for name in _LISTS},
+        **{name: LogHistogram(getattr(outcome.latencies, name)).as_dict() for name in EXACT},
         "itl": outcome.latencies.itl.as_dict(),
-        "schedule_lag": _histogram(outcome.schedule_lag).as_dict(),
+        "schedule_lag": LogHistogram(outcome.schedule_lag).as_dict(),
         "timeline": {"origin": outcome.timeline.origin + shift, "bins": outcome.timeline.bins()},
         "failures": dict(outcome.failures),
         "details": dict(outcome.details),
@@ -70,14 +73,14 @@ def _encode_outcome(outcome: LoadOutcome, shift: float) -> Encoded:
 
 def _decode_outcome(encoded: Mapping[str, t.Any], targets: Targets | None, shift: float) -> LoadOutcome:
     latencies = Latencies()
-    for name in _LISTS:
+    for name in EXACT:
         getattr(latencies, name).extend(_values(encoded[name]))
     latencies.itl = LogHistogram.from_dict(encoded["itl"])
     plain = {name: encoded[name] for name in _plain_fields()}
     return LoadOutcome(
         **{**plain, **{name: _shifted(encoded[name], shift) for name in _TIMES}},
         latencies=latencies,
-        timeline=TokenTimeline.from_bins(encoded["timeline"]["origin"] + shift, encoded["timeline"]["bins"]),
+        timeline=TokenTimeline(encoded["timeline"]["origin"] + shift, encoded["timeline"]["bins"]),
         schedule_lag=array("d", _values(encoded["schedule_lag"])),
         failures=Counter(encoded["failures"]),
         details=dict(encoded["details"]),
@@ -89,23 +92,9 @@ def _plain_fields() -> list[str]:
     return [field.name for field in dataclasses.fields(LoadOutcome) if field.name not in _SPECIAL]
 
 
-def _histogram(values: Sequence[float]) -> LogHistogram:
-    histogram = LogHistogram()
-    histogram.add(values)
-    return histogram
-
-
 def _values(encoded: Mapping[str, t.Any]) -> list[float]:
     return LogHistogram.from_dict(encoded).values()
 
 
 def _shifted(time: float | None, shift: float) -> float | None:
     return None if time is None else time + shift
-
-
-def _encode_counters(reading: Reading) -> Encoded | str:
-    return reading if isinstance(reading, str) else dataclasses.asdict(reading)
-
-
-def _decode_counters(encoded: Mapping[str, t.Any] | str) -> Reading:
-    return encoded if isinstance(encoded, str) else Counters(**encoded)

@@ -25,6 +25,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import sub
+from statistics import fmean, stdev
 
 #: Buckets per factor e: neighbouring bounds are 0.1 % apart, so a percentile is off by at most 0.05 %.
 _RESOLUTION: t.Final = 1000
@@ -34,6 +35,8 @@ _OFFSET: t.Final = 70 * _RESOLUTION
 _SHORTEST: t.Final = 1e-9
 
 PERCENTILES: t.Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+#: Latencies that are kept exactly, with one value per request.
+EXACT: t.Final = ("ttft", "ttft_sent", "tpot", "e2e")
 Summary = dict[str, float]
 
 
@@ -42,10 +45,11 @@ class LogHistogram:
 
     __slots__ = ("_buckets", "count", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, values: Sequence[float] = ()) -> None:
         self._buckets: Counter[int] = Counter()
         self.count = 0
         self.total = 0.0
+        self.add(values)
 
     def add(self, values: Sequence[float]) -> None:
         """Add ``values``."""
@@ -70,11 +74,8 @@ class LogHistogram:
 
         Bin ``i`` holds values from ``exp((i - 70000) / 1000)`` to ``exp((i + 1 - 70000) / 1000)``.
         """
-        return {
-            "bins": [list(item) for item in sorted(self._buckets.items())],
-            "count": self.count,
-            "total": self.total,
-        }
+        bins = [list(item) for item in sorted(self._buckets.items())]
+        return {"bins": bins, "count": self.count, "total": self.total}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, t.Any]) -> LogHistogram:
@@ -128,19 +129,13 @@ def summarise(values: Sequence[float]) -> Summary | None:
     if not values:
         return None
     ordered = sorted(values)
-    return {"mean": math.fsum(ordered) / len(ordered)} | {
-        name: quantile(ordered, fraction) for name, fraction in PERCENTILES.items()
-    }
+    return {"mean": fmean(ordered)} | {name: quantile(ordered, fraction) for name, fraction in PERCENTILES.items()}
 
 
 def variation(values: Sequence[float]) -> float | None:
     """Return sample standard deviation over mean, or None for fewer than two values or mean 0."""
-    if len(values) < 2:
-        return None
-    mean = math.fsum(values) / len(values)
-    if not mean:
-        return None
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) / mean
+    mean = fmean(values) if len(values) > 1 else 0.0
+    return stdev(values) / mean if mean else None
 
 
 class TokenTimeline:
@@ -150,8 +145,8 @@ class TokenTimeline:
 
     BINS_PER_SECOND: t.Final = 100
 
-    def __init__(self, origin: float = 0.0) -> None:
-        self._bins: Counter[int] = Counter()
+    def __init__(self, origin: float = 0.0, bins: Iterable[tuple[int, float]] = ()) -> None:
+        self._bins = Counter(t.cast("dict[int, int]", dict(bins)))
         self.origin = origin
 
     def add(self, arrivals: Iterable[float], counts: Sequence[int], scale: float = 1.0) -> None:
@@ -168,13 +163,6 @@ class TokenTimeline:
     def bins(self) -> list[list[float]]:
         """Return ``[[number, tokens], ...]``, ascending; bins of 10 ms are numbered from the origin."""
         return [list(item) for item in sorted(self._bins.items())]
-
-    @classmethod
-    def from_bins(cls, origin: float, bins: Iterable[tuple[int, float]]) -> TokenTimeline:
-        """Return the timeline that ``bins`` encoded."""
-        timeline = cls(origin)
-        timeline._bins.update(dict(bins))
-        return timeline
 
     def merge(self, other: TokenTimeline) -> None:
         """Add the tokens of ``other``."""
@@ -243,18 +231,10 @@ class Latencies:
 
     def merge(self, other: Latencies) -> None:
         """Add the requests of ``other``."""
-        self.ttft.extend(other.ttft)
-        self.ttft_sent.extend(other.ttft_sent)
-        self.e2e.extend(other.e2e)
-        self.tpot.extend(other.tpot)
+        for name in EXACT:
+            getattr(self, name).extend(getattr(other, name))
         self.itl.merge(other.itl)
 
     def summary(self) -> dict[str, Summary | None]:
         """Return ``mean``, ``p50``, ``p95`` and ``p99`` in seconds of each latency, or None where there is none."""
-        return {
-            "ttft": summarise(self.ttft),
-            "ttft_sent": summarise(self.ttft_sent),
-            "itl": self.itl.summary(),
-            "tpot": summarise(self.tpot),
-            "e2e": summarise(self.e2e),
-        }
+        return {name: summarise(getattr(self, name)) for name in EXACT} | {"itl": self.itl.summary()}
