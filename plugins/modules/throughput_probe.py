@@ -648,7 +648,7 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import ProbeOptions, RealDriver, probe
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import ProbeDriver, ProbeOptions, probe
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath, published
@@ -704,7 +704,7 @@ def main() -> None:
     try:
         options, progress = ProbeOptions.from_params(module.params), LoadProgress()
         with published(module.params["progress_path"], progress.snapshot):
-            result = probe(options, RealDriver(progress), module.check_mode)
+            result = probe(options, ProbeDriver(progress), module.check_mode)
     except (InvalidLoad, InvalidProgressPath) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import LoadTarget, open_target
@@ -70,27 +69,12 @@ _MAX_RETRIES: t.Final = 10
 Result = dict[str, t.Any]
 
 
-class Sampler(t.Protocol):
-    """A sampler of the GPUs, from ``start`` (``origin`` is time 0 on ``time.monotonic``) until ``stop``."""
-
-    def start(self, origin: float) -> None: ...
-
-    def stop(self) -> Result: ...
-
-
-class ClosingSampler:
+class ClosingSampler(GpuSampler):
     """A GPU sampler that closes its reader when it stops."""
-
-    def __init__(self, sampler: GpuSampler, reader: Reader) -> None:
-        self._sampler = sampler
-        self._reader = reader
-
-    def start(self, origin: float) -> None:
-        self._sampler.start(origin)
 
     def stop(self) -> Result:
         try:
-            return self._sampler.stop()
+            return super().stop()
         finally:
             self._reader.close()
 
@@ -101,26 +85,26 @@ class ProbeOptions:
 
     base_url: str
     steps: tuple[Step, ...]
-    api_key: str | None = None
-    ca_path: str | None = None
-    validate_certs: bool = True
-    timeout: float = 60.0
-    model: str | None = None
-    endpoint: str = "completions"
-    warmup_requests: int = 4
-    seed: int | None = None
-    sample_gpus: bool = True
-    sample_interval: float = 0.1
-    drain_timeout: float = 5.0
-    reuse_connections: bool = True
-    processes: int = 1
-    client_limited_retries: int = 2
-    share_index: int = 0
-    share_count: int = 1
-    start_at: float | None = None
-    mergeable: bool = False
-    max_ttft: float | None = None
-    max_itl: float | None = None
+    api_key: str | None
+    ca_path: str | None
+    validate_certs: bool
+    timeout: float
+    model: str | None
+    endpoint: str
+    warmup_requests: int
+    seed: int | None
+    sample_gpus: bool
+    sample_interval: float
+    drain_timeout: float
+    reuse_connections: bool
+    processes: int
+    client_limited_retries: int
+    share_index: int
+    share_count: int
+    start_at: float | None
+    mergeable: bool
+    max_ttft: float | None
+    max_itl: float | None
 
     def share(self, step: Step) -> Step | None:
         """Return this host's part of ``step``, or None if it has none."""
@@ -153,9 +137,9 @@ class ProbeOptions:
         targets = read_targets(params["targets"])
         steps = read_steps(params["steps"], max_concurrency())
         check_shared(steps, share["count"])
-        own = {key: value for key, value in params.items() if key not in ("targets", "progress_path", "share")}
-        own |= {"share_index": share["index"], "share_count": share["count"]}
-        return cls(**own | {"steps": tuple(dataclasses.replace(step, targets=targets) for step in steps)})
+        options = {key: value for key, value in params.items() if key not in ("targets", "progress_path", "share")}
+        options["steps"] = tuple(dataclasses.replace(step, targets=targets) for step in steps)
+        return cls(**options, share_index=share["index"], share_count=share["count"])
 
 
 def _check_numbers(params: dict[str, t.Any]) -> None:
@@ -170,22 +154,8 @@ def _check_numbers(params: dict[str, t.Any]) -> None:
     require(start_at is None or 0 <= start_at < math.inf, "start_at", start_at, "a time in seconds since 1970")
 
 
-class Driver(t.Protocol):
-    """The probe's access to the server, the load and the GPUs; replaced in tests."""
-
-    def api(self, options: ProbeOptions) -> VllmApi: ...
-
-    def target(self, options: ProbeOptions) -> LoadTarget: ...
-
-    def run(
-        self, setup: StepSetup, options: ProbeOptions, seed: int, start_at: float = 0.0, attempt: int = 1
-    ) -> LoadOutcome: ...
-
-    def sampler(self, options: ProbeOptions) -> Sampler | str: ...
-
-
-class RealDriver:
-    """The real server, and the GPUs of this host."""
+class ProbeDriver:
+    """The probe's access to the server, the load client and the GPUs of this host; replaced in tests."""
 
     def __init__(self, progress: LoadProgress | None = None) -> None:
         self._progress = progress or LoadProgress()
@@ -205,50 +175,44 @@ class RealDriver:
             options.validate_certs,
         )
 
-    def run(
-        self, setup: StepSetup, options: ProbeOptions, seed: int, start_at: float = 0.0, attempt: int = 1
-    ) -> LoadOutcome:
+    def run(self, setup: StepSetup, options: ProbeOptions, seed: int, start_at: float, attempt: int) -> LoadOutcome:
         """Run a step once, not before ``start_at`` (``time.monotonic`` seconds), and publish its progress."""
         steps = options.own_steps
         self._progress.begin(setup.step, steps, attempt)
+        setup = dataclasses.replace(setup, report_progress=self._progress.update)
         try:
             # Sizing and warming up need only one process.
-            processes = options.processes if setup.step in steps else 1
-            return run_load(
-                dataclasses.replace(setup, report_progress=self._progress.update), seed, processes, start_at
-            )
+            return run_load(setup, seed, options.processes if setup.step in steps else 1, start_at)
         finally:
             self._progress.end()
 
-    def sampler(self, options: ProbeOptions) -> Sampler | str:
+    def sampler(self, options: ProbeOptions) -> GpuSampler | str:
         """Return a GPU sampler that is not started, or the reason why there is none."""
         try:
             reader = open_reader()
         except GpuUnavailable as problem:
             return str(problem)
-        sampler = GpuSampler(reader, options.sample_interval)
+        sampler = ClosingSampler(reader, options.sample_interval)
         self._progress.watch_gpus(sampler.recent)
-        return ClosingSampler(sampler, reader)
+        return sampler
 
 
-def probe(options: ProbeOptions, driver: Driver, check_mode: bool = False) -> Result:
+def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) -> Result:
     """Run the probe and return the module's result, without ``changed``.
 
     :raises InvalidLoad: before any load, if this server cannot serve the model or a step.
     """
     if check_mode:
         reason = "check mode: no load was generated"
-        return _result(None, [], load_findings.nothing_sent(reason), "no load was generated", seed=None) | {
-            "msg": reason
-        }
-    server: Result | None = None
+        return _result(load_findings.nothing_sent(reason)) | {"msg": reason}
+    server = None
     try:
         api = driver.api(options)
         server = describe_server(api, options.model)
         planned = plan(options.steps, server["max_model_len"])
         return Probe(options, driver, api, server).run(planned)
     except RequestFailed as failure:
-        return _result(server, [], load_findings.unusable(failure), "no load was generated", seed=None)
+        return _result(load_findings.unusable(failure), server)
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
@@ -295,7 +259,7 @@ def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, s
 class Probe:
     """One probe of one server."""
 
-    def __init__(self, options: ProbeOptions, driver: Driver, api: VllmApi, server: Result) -> None:
+    def __init__(self, options: ProbeOptions, driver: ProbeDriver, api: VllmApi, server: Result) -> None:
         self._options = options
         self._driver = driver
         self._api = api
@@ -328,8 +292,8 @@ class Probe:
             results = self._run_steps(planned, origin)
         finally:
             samples = sampler if isinstance(sampler, str) else sampler.stop()
-        findings = load_findings.judge(results, self._options.max_ttft, self._options.max_itl)
-        return _result(self._server, results, findings, samples, self._seed, origin + self._wall)
+        findings = load_findings.judge(results, options.max_ttft, options.max_itl)
+        return _result(findings, self._server, results, samples, self._seed, origin + self._wall)
 
     @staticmethod
     def _sleep_until(wall: float | None, ahead: float = 0.0) -> None:
@@ -439,19 +403,20 @@ class Probe:
 
 
 def _result(
-    server: Result | None,
-    results: list[Result],
     findings: Sequence[Finding],
-    samples: Result | str,
-    seed: int | None,
+    server: Result | None = None,
+    results: Sequence[Result] = (),
+    samples: Result | str = "no load was generated",
+    seed: int | None = None,
     origin: float | None = None,
 ) -> Result:
-    without = isinstance(samples, str)
+    """Return the module's result, by default that of a run without load. Text as ``samples`` is why there are none."""
+    sampled = not isinstance(samples, str)
     return {
         "server": server or {"version": None, "model": None, "max_model_len": None},
-        "results": results,
-        "gpu_samples": None if without else samples,
-        "gpu_samples_reason": samples if without else None,
+        "results": list(results),
+        "gpu_samples": samples if sampled else None,
+        "gpu_samples_reason": None if sampled else samples,
         "seed": seed,
         "origin": origin,
         "findings": as_dicts(findings),

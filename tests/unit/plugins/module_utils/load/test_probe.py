@@ -65,7 +65,7 @@ class FakeSampler:
         return SAMPLES
 
 
-class Driver(subject.RealDriver):
+class Driver(subject.ProbeDriver):
     """The real server side, without GPUs, whose load client is busy in the first ``limited`` runs of a step.
 
     How busy the client really is depends on the machine that runs the tests, so these figures are fixed.
@@ -81,7 +81,7 @@ class Driver(subject.RealDriver):
     def sampler(self, options: subject.ProbeOptions) -> FakeSampler:
         return self.fake
 
-    def run(self, setup, options, seed, start_at=0.0, attempt=1) -> LoadOutcome:
+    def run(self, setup, options, seed, start_at, attempt) -> LoadOutcome:
         outcome = super().run(setup, options, seed, 0.0 if self.starts_at_once else start_at, attempt)
         outcome.busiest, outcome.lag_p99, outcome.backlog = 0.1, 0.001, 0.0
         if setup.step in options.own_steps:
@@ -535,7 +535,7 @@ def test_driver_sampler_without_gpus_returns_the_reason(monkeypatch):
         raise GpuUnavailable("no_driver")
 
     monkeypatch.setattr(subject, "open_reader", missing)
-    assert "no NVIDIA driver" in subject.RealDriver().sampler(options())
+    assert "no NVIDIA driver" in subject.ProbeDriver().sampler(options())
 
 
 def test_driver_sampler_closes_its_reader_on_stop(monkeypatch):
@@ -550,7 +550,7 @@ def test_driver_sampler_closes_its_reader_on_stop(monkeypatch):
 
     reader = Reader()
     monkeypatch.setattr(subject, "open_reader", lambda: reader)
-    sampling = subject.RealDriver().sampler(options())
+    sampling = subject.ProbeDriver().sampler(options())
     sampling.start(0.0)
     assert "samples" in sampling.stop()
     assert reader.closed
