@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
-from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings
+from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings, workload
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import LoadTarget, open_target
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import settled_counters
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepSetup
@@ -29,25 +29,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results im
     skipped_result,
     step_result,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import (
-    MIN_POOL,
-    WORDS,
-    Bodies,
-    InvalidLoad,
-    Prompts,
-    Step,
-    TextPrompts,
-    TokenPrompts,
-    check_shared,
-    is_positive,
-    read_steps,
-    read_targets,
-    request_body,
-    require,
-    size_text,
-    slots,
-    unfit,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad, Prompts, Step, require
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
@@ -134,9 +116,9 @@ class ProbeOptions:
             checked_base_url(*(params[name] for name in ("base_url", "api_key", "ca_path", "timeout")))
         except ValueError as problem:
             raise InvalidLoad(str(problem)) from problem
-        targets = read_targets(params["targets"])
-        steps = read_steps(params["steps"], max_concurrency())
-        check_shared(steps, share["count"])
+        targets = workload.read_targets(params["targets"])
+        steps = workload.read_steps(params["steps"], max_concurrency())
+        workload.check_shared(steps, share["count"])
         options = {key: value for key, value in params.items() if key not in ("targets", "progress_path", "share")}
         options["steps"] = tuple(dataclasses.replace(step, targets=targets) for step in steps)
         return cls(**options, share_index=share["index"], share_count=share["count"])
@@ -148,7 +130,7 @@ def _check_numbers(params: dict[str, t.Any]) -> None:
     for name in ("warmup_requests", "drain_timeout"):
         require(0 <= params[name] < math.inf, name, params[name], "0 or more")
     for name in ("max_ttft", "max_itl"):
-        require(params[name] is None or is_positive(params[name]), name, params[name], "more than 0 seconds")
+        require(params[name] is None or workload.is_positive(params[name]), name, params[name], "more than 0 seconds")
     for name, least, most in (("processes", 1, _MAX_PROCESSES), ("client_limited_retries", 0, _MAX_RETRIES)):
         require(least <= params[name] <= most, name, params[name], f"from {least} to {most}")
     require(start_at is None or 0 <= start_at < math.inf, "start_at", start_at, "a time in seconds since 1970")
@@ -249,7 +231,7 @@ def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, s
 
     :raises InvalidLoad: if a step does not fit and is not optional.
     """
-    planned = [(step, unfit(step, max_model_len)) for step in steps]
+    planned = [(step, workload.unfit(step, max_model_len)) for step in steps]
     for step, reason in planned:
         if reason is not None and not step.optional:
             raise InvalidLoad(f"step {step.name}: {reason}; set optional: true to skip it")
@@ -304,7 +286,7 @@ class Probe:
         results: list[Result] = []
         server_failed: str | None = None
         options = self._options
-        starts = slots(options.steps, options.start_at, options.drain_timeout + _BETWEEN)
+        starts = workload.slots(options.steps, options.start_at, options.drain_timeout + _BETWEEN)
         for (step, skip), start in zip(planned, starts, strict=True):
             reason = skip or server_failed
             results.append(skipped_result(step, reason) if reason else self._run_step(step, origin, start))
@@ -332,7 +314,7 @@ class Probe:
         before = settled_counters(self._api)
         outcomes: list[LoadOutcome] = []
         once = dataclasses.replace(whole, repeats=1)
-        for begin in slots([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
+        for begin in workload.slots([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
             self._sleep_until(begin, _AHEAD)
             outcomes.append(self._load(step, start=begin, attempt=attempt))
             if outcomes[-1].gave_up:
@@ -350,8 +332,8 @@ class Probe:
         self, step: Step, prompts: Prompts | None = None, start: float | None = None, attempt: int = 1
     ) -> LoadOutcome:
         options = self._options
-        around = request_body(self._server["model"], options.endpoint, step.output_tokens, self._continuous)
-        bodies = Bodies(prompts or self._prompts[step.prompt_tokens], *around)
+        around = workload.request_body(self._server["model"], options.endpoint, step.output_tokens, self._continuous)
+        bodies = workload.Bodies(prompts or self._prompts[step.prompt_tokens], *around)
         setup = StepSetup(self._target, step, bodies, options.drain_timeout, options.reuse_connections)
         start_at = 0.0 if start is None else start - self._wall
         return self._driver.run(setup, options, self._rng.getrandbits(64), start_at, attempt)
@@ -382,22 +364,22 @@ class Probe:
     def _token_pool(self) -> list[int]:
         """Return ids of ordinary tokens; empty if the server does not provide enough of them."""
         try:
-            tokens = self._api.tokenize(" ".join(WORDS), self._server["model"])
+            tokens = self._api.tokenize(" ".join(workload.WORDS), self._server["model"])
         except RequestFailed as failure:
             if failure.reason not in _NO_ENDPOINT:
                 raise
             return []
         pool = sorted({token for token in tokens if isinstance(token, int)})
-        return pool if len(pool) >= MIN_POOL else []
+        return pool if len(pool) >= workload.MIN_POOL else []
 
     def _make_prompts(self, tokens: int) -> Prompts:
         if self._pool:
-            return TokenPrompts(self._pool, tokens, self._rng)
-        return TextPrompts(size_text(self._count_tokens, tokens, self._rng), self._rng)
+            return workload.TokenPrompts(self._pool, tokens, self._rng)
+        return workload.TextPrompts(workload.size_text(self._count_tokens, tokens, self._rng), self._rng)
 
     def _count_tokens(self, text: str) -> int:
         """Return the server's prompt tokens for ``text``, including what it adds, from a one-token request."""
-        outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), TextPrompts([text], self._rng))
+        outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), workload.TextPrompts([text], self._rng))
         # Without usage the count is unknown; assume one token per word.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
 
