@@ -11,8 +11,16 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
+    Finding,
+    Reason,
+    failed,
+    not_tested,
+    passed,
+    warned,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import REASONS, RequestFailed
 
 #: Fraction of requests that may fail before the step fails.
@@ -30,6 +38,10 @@ THROUGHPUT: t.Final = "performance.throughput"
 CLIENT: t.Final = "performance.client_limited"
 TOKENS: t.Final = "performance.token_reconciliation"
 _OTHERS: t.Final = ("performance.ttft", "performance.itl", CLIENT, TOKENS)
+#: Keys of a step's result that are evidence for the throughput.
+_EVIDENCE: t.Final = (
+    "name concurrency rate requests held failures output_throughput steady_throughput request_throughput void"
+).split()
 
 Result = dict[str, t.Any]
 
@@ -42,20 +54,19 @@ def nothing_sent(reason: str) -> list[Finding]:
 def unusable(failure: RequestFailed) -> list[Finding]:
     """Return the findings if no load was generated because the server cannot be used.
 
-    The evidence of the failed finding has the ``problem`` alone.
+    In the evidence of the failed finding, ``problem`` is the text of ``failure``.
     """
-    problem = _describe(failure)
     return [
         failed(
             THROUGHPUT,
-            f"The server cannot be used: {problem}",
+            f"The server cannot be used: {failure}",
             expected="an answer",
             measured=failure.reason,
-            evidence={"status": failure.status, "detail": failure.detail, "problem": problem},
+            evidence={"status": failure.status, "detail": failure.detail, "problem": str(failure)},
             cause=failure.cause,
             remedy=failure.remedy,
         ),
-        *(not_tested(check, f"the server cannot be used: {problem}") for check in _OTHERS),
+        *(not_tested(check, f"the server cannot be used: {failure}") for check in _OTHERS),
     ]
 
 
@@ -79,8 +90,12 @@ def judge(results: Sequence[Result], max_ttft: float | None = None, max_itl: flo
 
 def judge_throughput(run: Sequence[Result]) -> Finding:
     """Judge failed, held and unfinished requests, and report the highest throughput."""
-    evidence = {"steps": [_step_evidence(result) for result in run]}
-    bad = [result for result in run if _failed_share(result) > FAILED_SHARE or _no_token_arrived(result)]
+    evidence = {"steps": [{key: result[key] for key in _EVIDENCE} for result in run]}
+    bad = [
+        result
+        for result in run
+        if _failed_share(result) > FAILED_SHARE or not (result["requests"]["completed"] or result["tokens"])
+    ]
     if bad:
         return _throughput_failed(bad, evidence)
     valid = [result for result in run if not result["void"] and result["output_throughput"] is not None]
@@ -92,46 +107,39 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
         )
         return not_tested(THROUGHPUT, reason, evidence=evidence)
     best = max(valid, key=lambda result: result["output_throughput"])
-    measured = {"measured": round(best["output_throughput"], 1), "unit": "tokens/s", "evidence": evidence}
-    speed = f"{best['output_throughput']:,.0f} tokens/s at {_load(best)} ({best['name']})"
+    details = {"measured": round(best["output_throughput"], 1), "unit": "tokens/s", "evidence": evidence}
+    load = f"{best['rate']:g} requests/s" if best["rate"] else f"{best['concurrency']} streams"
+    speed = f"{best['output_throughput']:,.0f} tokens/s at {load} ({best['name']})"
+    flaw = _flaw(run)
+    if flaw is None:
+        return passed(THROUGHPUT, speed, **details)
+    return warned(THROUGHPUT, f"{speed}; {flaw.summary}", cause=flaw.cause, remedy=flaw.remedy, **details)
+
+
+def _flaw(run: Sequence[Result]) -> Reason | None:
+    """Return why a measured throughput is only a warning: some requests failed, were held or did not complete."""
     some_failed = [result for result in run if result["requests"]["failed"]]
     if some_failed:
-        reason = _main_reason(some_failed)
-        return warned(
-            THROUGHPUT,
-            f"{speed}; {_count_failed(some_failed)} requests failed: {REASONS[reason].summary}",
-            cause=REASONS[reason].cause,
-            remedy=REASONS[reason].remedy,
-            **measured,
+        reason = REASONS[_main_reason(some_failed)]
+        return replace(reason, summary=f"{_count_failed(some_failed)} requests failed: {reason.summary}")
+    worst = max(run, key=_held_share)
+    if _held_share(worst) > HELD_SHARE:
+        late = f", up to {_ms(worst['schedule_lag']['p99'])} (p99)" if worst["schedule_lag"] else ""
+        unsent = f", and {worst['unsent']} were never sent" if worst["unsent"] else ""
+        return Reason(
+            f"in {worst['name']} {worst['held']} requests had to wait for one of {worst['concurrency']} streams{late}"
+            + unsent,
+            "Requests arrived faster than the server completed them, so all streams were busy.",
+            "Lower the rate to what the server can serve, or raise concurrency so that requests wait in the server.",
         )
-    held = [result for result in run if _held_share(result) > HELD_SHARE]
-    if held:
-        return _requests_held(held, speed, measured)
     unfinished = [result["name"] for result in run if not result["requests"]["completed"]]
     if unfinished:
-        return warned(
-            THROUGHPUT,
-            f"{speed}; no request completed within the duration of {', '.join(unfinished)}",
-            cause="The requests take longer than the step.",
-            remedy="Increase the duration of the step, or reduce output_tokens.",
-            **measured,
+        return Reason(
+            f"no request completed within the duration of {', '.join(unfinished)}",
+            "The requests take longer than the step.",
+            "Increase the duration of the step, or reduce output_tokens.",
         )
-    return passed(THROUGHPUT, speed, **measured)
-
-
-def _requests_held(held: Sequence[Result], speed: str, measured: dict[str, t.Any]) -> Finding:
-    worst = max(held, key=_held_share)
-    lag = worst["schedule_lag"]
-    late = f", up to {_ms(lag['p99'])} (p99)" if lag else ""
-    unsent = f", and {worst['unsent']} were never sent" if worst["unsent"] else ""
-    return warned(
-        THROUGHPUT,
-        f"{speed}; in {worst['name']} {worst['held']} requests had to wait for one of"
-        f" {worst['concurrency']} streams{late}{unsent}",
-        cause="Requests arrived faster than the server completed them, so all streams were busy.",
-        remedy="Lower the rate to what the server can serve, or raise concurrency so that requests wait in the server.",
-        **measured,
-    )
+    return None
 
 
 def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit: float | None) -> Finding:
@@ -174,35 +182,23 @@ def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:
 
 def judge_client(run: Sequence[Result]) -> Finding:
     """Judge whether the load client limited a step, and report repeated attempts."""
-    cpu = max((result["client"]["cpu"] or 0.0 for result in run), default=0.0)
-    lag = max((result["client"]["lag_p99"] or 0.0 for result in run), default=0.0)
-    backlog = max((result["client"].get("backlog") or 0.0 for result in run), default=0.0)
+    worst = {key: max(result["client"].get(key) or 0.0 for result in run) for key in ("cpu", "lag_p99", "backlog")}
     repeated = [result for result in run if result.get("discarded")]
-    evidence = {
-        "cpu": cpu,
-        "lag_p99": lag,
-        "backlog": backlog,
-        "discarded": [{"name": result["name"], "reasons": result["discarded"]} for result in repeated],
-    }
-    details = {"measured": round(cpu, 3), "unit": "cores", "evidence": evidence}
+    discarded = [{"name": result["name"], "reasons": result["discarded"]} for result in repeated]
+    details = {"measured": round(worst["cpu"], 3), "unit": "cores", "evidence": {**worst, "discarded": discarded}}
     limited = [result for result in run if result["void"]]
-    if not limited:
-        summary = f"The load client kept up: {cpu:.0%} of one core, lag {_ms(lag)} (p99)"
-        if repeated:
-            summary += f". Measured again: {'; '.join(map(_repetition, repeated))}"
-        return passed(CLIENT, summary, **details)
-    client = limited[0]["client"]
-    if client.get("apart"):
-        names = ", ".join(result["name"] for result in limited)
-        summary = f"The load hosts did not start {names} together: {client['reason']}; these figures are void"
-    else:
-        names = ", ".join(f"{result['name']} ({_attempts(result)})" for result in limited)
-        summary = f"The load client was the bottleneck in {names}: {client['reason']}; these figures are void"
-    return warned(CLIENT, summary, **_client_advice(client, max(1, len(limited[0].get("load_hosts") or ()))), **details)
+    if limited:
+        limit = _client_limit(limited)
+        summary = f"{limit.summary}; these figures are void"
+        return warned(CLIENT, summary, cause=limit.cause, remedy=limit.remedy, **details)
+    summary = f"The load client kept up: {worst['cpu']:.0%} of one core, lag {_ms(worst['lag_p99'])} (p99)"
+    if repeated:
+        summary += f". Measured again: {'; '.join(map(_repetition, repeated))}"
+    return passed(CLIENT, summary, **details)
 
 
 def _attempts(result: Result) -> str:
-    attempts = result.get("attempts") or 1
+    attempts = result["attempts"]
     return f"{attempts} attempt{'s' if attempts > 1 else ''}"
 
 
@@ -210,28 +206,35 @@ def _repetition(result: Result) -> str:
     return f"{result['name']} ({_attempts(result)}; {', '.join(dict.fromkeys(result['discarded']))})"
 
 
-def _client_advice(client: dict[str, t.Any], hosts: int) -> dict[str, str]:
-    """Return cause and remedy of a limited load client whose processes are shared by ``hosts``."""
+def _client_limit(limited: Sequence[Result]) -> Reason:
+    """Return why the load client limited the steps ``limited``; cause and remedy are those of the first one."""
+    client = limited[0]["client"]
     if client.get("apart"):
-        return {
-            "cause": "A load host was not ready at the common start, or the connection to one is too slow to read its"
-            " clock.",
-            "remedy": "Run again when the load hosts are otherwise idle, run Ansible closer to them, or use a longer"
-            " step (role validate: validate_load_duration).",
-        }
+        names = ", ".join(result["name"] for result in limited)
+        return Reason(
+            f"The load hosts did not start {names} together: {client['reason']}",
+            "A load host was not ready at the common start, or the connection to one is too slow to read its clock.",
+            "Run again when the load hosts are otherwise idle, run Ansible closer to them, or use a longer step (role"
+            " validate: validate_load_duration).",
+        )
+    names = ", ".join(f"{result['name']} ({_attempts(result)})" for result in limited)
+    summary = f"The load client was the bottleneck in {names}: {client['reason']}"
+    hosts = len(limited[0].get("load_hosts") or ()) or 1
     processes, free = -(-(client.get("processes") or 1) // hosts), client.get("free_cores")
     if free is not None and free >= 1.0:
-        return {
-            "cause": f"{processes} process{'es' if processes != 1 else ''} of the load client cannot make this load;"
-            f" {free:.1f} processor cores of the load host are free.",
-            "remedy": f"Set processes to {processes + int(free)} (role validate: validate_load_processes), or make the"
-            " load from several hosts (validate_load_hosts).",
-        }
-    return {
-        "cause": "The host that generates the load has too little free processor time.",
-        "remedy": "Make the load from another host or from several (role validate: validate_load_hosts), stop other"
-        " work on this host, or lower concurrency.",
-    }
+        return Reason(
+            summary,
+            f"{processes} process{'es' if processes != 1 else ''} of the load client cannot make this load; {free:.1f}"
+            " processor cores of the load host are free.",
+            f"Set processes to {processes + int(free)} (role validate: validate_load_processes), or make the load from"
+            " several hosts (validate_load_hosts).",
+        )
+    return Reason(
+        summary,
+        "The host that generates the load has too little free processor time.",
+        "Make the load from another host or from several (role validate: validate_load_hosts), stop other work on this"
+        " host, or lower concurrency.",
+    )
 
 
 def judge_tokens(run: Sequence[Result]) -> Finding:
@@ -281,20 +284,6 @@ def _throughput_failed(bad: Sequence[Result], evidence: dict[str, t.Any]) -> Fin
     )
 
 
-def _describe(failure: RequestFailed) -> str:
-    summary = REASONS[failure.reason].summary
-    # The operating system often uses the same words.
-    return summary if failure.detail.lower() == summary else str(failure)
-
-
-def _no_token_arrived(result: Result) -> bool:
-    return not result["requests"]["completed"] and not result["tokens"]
-
-
-def _load(result: Result) -> str:
-    return f"{result['rate']:g} requests/s" if result.get("rate") else f"{result['concurrency']} streams"
-
-
 def _held_share(result: Result) -> float:
     held: int = result.get("held") or 0
     return held / (sum(result["requests"].values()) + (result.get("unsent") or 0)) if held else 0.0
@@ -315,12 +304,6 @@ def _main_reason(results: Sequence[Result]) -> str:
     for result in results:
         counts.update(result["failures"])
     return counts.most_common(1)[0][0]
-
-
-def _step_evidence(result: Result) -> dict[str, t.Any]:
-    counts = ("name", "concurrency", "rate", "requests", "held", "failures")
-    keys = (*counts, "output_throughput", "steady_throughput", "request_throughput", "void")
-    return {key: result[key] for key in keys}
 
 
 def _ms(seconds: float) -> str:
