@@ -23,7 +23,7 @@ import struct
 import termios
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import EpollReader
@@ -31,7 +31,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import (
     MalformedResponse,
     ResponseParser,
     request_head,
-    with_body,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import StreamResponse
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
@@ -71,7 +70,7 @@ class StampingSelector(selectors.DefaultSelector):
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """The endpoint to load: address, TLS context (None for plain HTTP), and the request head."""
+    """The endpoint to load: address, TLS context (None for plain HTTP), and a request without length and body."""
 
     address: str
     port: int
@@ -83,7 +82,7 @@ class LoadTarget:
 
     def request(self, body: bytes) -> bytes:
         """Return a complete request with ``body``."""
-        return with_body(self.head, body)
+        return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
 
 
 def open_target(
@@ -101,10 +100,9 @@ def open_target(
     """
     parts = urlsplit(normalise_base_url(base_url))
     secure = parts.scheme == "https"
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Connection": "keep-alive"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
-    head = request_head("POST", parts.path.rstrip("/") + PATHS[endpoint], parts.netloc, headers)
+    headers = {"Host": parts.netloc, "Content-Type": "application/json", "Accept": "text/event-stream"}
+    headers |= {"Connection": "keep-alive"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+    head = request_head("POST", parts.path.rstrip("/") + PATHS[endpoint], headers)
     tls = _tls_context(ca_path, validate_certs) if secure else None
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
     return LoadTarget(_address(host, port, timeout), port, host, tls, head, timeout, api_key)
@@ -134,27 +132,23 @@ def _tls_context(ca_path: str | None, validate_certs: bool) -> ssl.SSLContext:
     return context
 
 
+@dataclass(slots=True)
 class Exchange:
-    """One request and its answer; times in seconds of ``time.monotonic``."""
+    """One request for ``wanted`` output tokens and its answer; times in seconds of ``time.monotonic``."""
 
-    __slots__ = ("answer", "cancelled", "due", "failure", "sent", "wanted")
-
-    def __init__(self, sent: float, wanted: int) -> None:
-        self.sent = sent
-        #: When an open loop was to send it.
-        self.due: float | None = None
-        self.wanted = wanted
-        self.answer = StreamResponse()
-        self.failure: RequestFailed | None = None
-        self.cancelled = False
+    sent: float
+    #: 0 if the request was never sent.
+    wanted: int
+    failure: RequestFailed | None = None
+    cancelled: bool = False
+    #: Time at which an open loop was scheduled to send the request.
+    due: float | None = None
+    answer: StreamResponse = field(default_factory=StreamResponse)
 
     @classmethod
     def never_sent(cls, failure: RequestFailed | None, now: float) -> Exchange:
         """Return an exchange that failed before it started or, without a ``failure``, was cancelled."""
-        exchange = cls(now, 0)
-        exchange.failure = failure
-        exchange.cancelled = failure is None
-        return exchange
+        return cls(now, 0, failure, failure is None)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -185,16 +179,11 @@ class Connection(asyncio.BufferedProtocol):
         :param reader: reads the connection if it is plain.
         :raises RequestFailed: if no connection can be opened.
         """
+        tls: dict[str, t.Any] = {}
+        if target.tls is not None:
+            tls = {"ssl": target.tls, "server_hostname": target.host, "ssl_handshake_timeout": target.timeout}
         loop = asyncio.get_running_loop()
-        handshake = target.timeout if target.tls else None
-        opening = loop.create_connection(
-            lambda: cls(target, stamp),
-            target.address,
-            target.port,
-            ssl=target.tls,
-            server_hostname=target.host if target.tls else None,
-            ssl_handshake_timeout=handshake,
-        )
+        opening = loop.create_connection(lambda: cls(target, stamp), target.address, target.port, **tls)
         try:
             _transport, protocol = await asyncio.wait_for(opening, target.timeout)
         except (asyncio.TimeoutError, TimeoutError) as problem:

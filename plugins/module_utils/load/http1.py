@@ -177,12 +177,7 @@ def _number(text: bytes, base: int) -> int:
         raise MalformedResponse(f"invalid length {text[:20]!r}") from None
 
 
-def request_head(method: str, target: str, host: str, headers: dict[str, str]) -> bytes:
-    """Return the head of a request without its ``Content-Length`` line, which ``with_body`` adds."""
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n"
-
-
-def with_body(head: bytes, body: bytes) -> bytes:
-    """Return a complete request made of ``request_head`` and ``body``."""
-    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+def request_head(method: str, target: str, headers: dict[str, str]) -> bytes:
+    """Return the request line and ``headers``, each with a line end. The empty line after the headers is missing."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), ""]
+    return "\r\n".join(lines).encode("latin-1")
