@@ -31,11 +31,6 @@ class EventSplitter:
     def __init__(self) -> None:
         self._pending = b""
 
-    @property
-    def pending(self) -> bool:
-        """Whether the last event is incomplete."""
-        return bool(self._pending.strip())
-
     def feed(self, body: bytes) -> list[bytes]:
         """Return the ``data`` of the events that ``body`` completes; comments and other fields are dropped.
 

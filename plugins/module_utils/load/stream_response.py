@@ -64,14 +64,10 @@ class StreamResponse:
                 self.done = True
             else:
                 fresh += self._decode(event)
-        if fresh:
-            self._arrived(stamp, fresh)
-
-    def _arrived(self, stamp: float, fresh: int) -> None:
         # Events that were read together are one arrival with the tokens of all.
-        if self.arrivals and self.arrivals[-1] == stamp:
+        if fresh and self.arrivals and self.arrivals[-1] == stamp:
             self.counts[-1] += fresh
-        else:
+        elif fresh:
             self.arrivals.append(stamp)
             self.counts.append(fresh)
 

@@ -20,7 +20,6 @@ def test_splitter_stream_cut_anywhere_is_the_same(cuts):
     splitter = subject.EventSplitter()
     events = [e for a, b in zip(bounds, bounds[1:], strict=False) for e in splitter.feed(STREAM[a:b])]
     assert events == EVENTS
-    assert not splitter.pending
 
 
 def test_splitter_several_events_at_once():
@@ -35,10 +34,10 @@ def test_splitter_byte_order_mark_is_ignored():
     assert subject.EventSplitter().feed(b"\xef\xbb\xbfdata: 1\n\n") == [b"1"]
 
 
-def test_splitter_incomplete_event_is_pending():
+def test_splitter_returns_an_event_once_it_is_complete():
     splitter = subject.EventSplitter()
     assert splitter.feed(b"data: 1\n") == []
-    assert splitter.pending
+    assert splitter.feed(b"\n") == [b"1"]
 
 
 @pytest.mark.parametrize(
