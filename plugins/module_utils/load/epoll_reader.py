@@ -25,28 +25,21 @@ Receiver = Callable[[bytes, float], None]
 
 
 class EpollReader:
-    """A reader for the plain (non-TLS) connections of one event loop."""
+    """A reader for the plain (non-TLS) connections of ``loop``, which reads in the loop's iterations until ``close``.
 
-    def __init__(self) -> None:
+    Requires a system with ``epoll`` (Linux).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._epoll = select.epoll()
         self._receivers: dict[int, Receiver] = {}
         self._buffer = memoryview(bytearray(_SIZE))
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    @staticmethod
-    def available() -> bool:
-        """Return whether this system has ``epoll`` (Linux). On other systems the event loop reads."""
-        return hasattr(select, "epoll")
-
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Read in the iterations of ``loop`` until ``close``."""
         self._loop = loop
         loop.add_reader(self._epoll.fileno(), self._drain)
 
     def close(self) -> None:
         """Stop reading and release the ``epoll`` object."""
-        if self._loop is not None:
-            self._loop.remove_reader(self._epoll.fileno())
+        self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
     def add(self, descriptor: int, receiver: Receiver) -> None:

@@ -10,6 +10,7 @@ import functools
 import gc
 import random
 import resource
+import select
 import time
 import typing as t
 from collections.abc import Callable
@@ -48,9 +49,8 @@ def run_step(setup: StepSetup) -> LoadOutcome:
     # A pause of the garbage collector would look like a pause of the server.
     gc.collect()
     gc.disable()
-    reader = EpollReader() if EpollReader.available() else None
-    if reader is not None:
-        reader.attach(loop)
+    # On a system without epoll the event loop reads.
+    reader = EpollReader(loop) if hasattr(select, "epoll") else None
     try:
         run = (StepRun if step.rate is None else OpenLoop)(setup, lambda: selector.stamp, reader)
         return loop.run_until_complete(run.run())

@@ -34,8 +34,7 @@ def play(act, seconds=0.05):
     received = []
 
     async def run():
-        reader = EpollReader()
-        reader.attach(asyncio.get_running_loop())
+        reader = EpollReader(asyncio.get_running_loop())
         try:
             act(reader, lambda name: lambda data, stamp: received.append((name, data, stamp)))
             await asyncio.sleep(seconds)
