@@ -151,11 +151,6 @@ class StepRun:
             self._finish(number, await self._exchange(number, self._setup.bodies()))
         self._mark_full_end()
 
-    def _finish(self, number: int, exchange: Exchange) -> None:
-        self._update_state(number, exchange)
-        self._finished.append(exchange)
-        self._wake.set()
-
     def _take(self) -> bool:
         """Claim the next request; return False if there is none."""
         if self._stopping or self._requests_left == 0:
@@ -185,7 +180,10 @@ class StepRun:
             return Exchange.never_sent(None, time.monotonic())
         return await connection.send(body, self._step.output_tokens)
 
-    def _update_state(self, number: int, exchange: Exchange) -> None:
+    def _finish(self, number: int, exchange: Exchange) -> None:
+        """Record a finished exchange of stream ``number``, and end the step after too many consecutive failures."""
+        self._finished.append(exchange)
+        self._wake.set()
         arrivals = exchange.answer.arrivals
         if arrivals:
             self._first_tokens.setdefault(number, arrivals[0])

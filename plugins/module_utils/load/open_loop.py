@@ -60,22 +60,16 @@ class OpenLoop(StepRun):
                 await asyncio.sleep(due - time.monotonic())
                 if self._stopping:
                     break
-                self._dispatch((due, body))
+                if self._free:
+                    self._free.pop().set_result((due, body))
+                else:
+                    self.outcome.held += 1
+                    self._held.append((due, body))
             self._mark_full_end()
         finally:
             self._arriving = False
-            self._stop_workers()
-
-    def _dispatch(self, request: Request) -> None:
-        if self._free:
-            self._free.pop().set_result(request)
-        else:
-            self.outcome.held += 1
-            self._held.append(request)
-
-    def _stop_workers(self) -> None:
-        while self._free:
-            self._free.pop().set_result(None)
+            while self._free:
+                self._free.pop().set_result(None)
 
     async def _next(self) -> Request | None:
         if self._stopping or not (self._held or self._arriving):
