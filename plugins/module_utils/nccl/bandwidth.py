@@ -14,7 +14,7 @@ import re
 import subprocess
 import tempfile
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,37 +88,23 @@ def read_report(text: str) -> Measured:
     return Measured(best * 1e9)
 
 
-def measure(
-    variants: Sequence[str],
-    gpus: int,
-    program: str,
-    image: str | None,
-    largest: int,
-    timeout: float,
-    commands: Commands,
-) -> dict[str, Measured]:
-    """Measure each variant separately, so that one that hangs does not affect the others.
+def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> Measured:
+    """Measure the bandwidth with the environment of ``variant`` for at most ``timeout`` seconds; a broken path hangs.
 
-    :param largest: largest message in bytes.
-    :param timeout: longest time for one variant in seconds; a broken path hangs.
+    :param options: the module's parameters.
     :raises FileNotFoundError: if the program is not installed.
     """
-    results: dict[str, Measured] = {}
-    for variant in variants:
-        environment = VARIANTS[variant]
-        with tempfile.TemporaryDirectory(prefix="nccl-bandwidth-") as directory:
-            argv = command(program, image, directory, gpus, largest, environment)
-            try:
-                finished = commands.complete(argv, environment, timeout, joined=True)
-            except subprocess.TimeoutExpired:
-                results[variant] = Measured(None, f"no result after {timeout:.0f} s")
-                continue
-            report = Path(directory) / REPORT
-            if finished.returncode or not report.exists():
-                results[variant] = Measured(None, _failure(finished.stdout, finished.returncode))
-            else:
-                results[variant] = read_report(report.read_text("utf-8", "replace"))
-    return results
+    environment = VARIANTS[variant]
+    with tempfile.TemporaryDirectory(prefix="nccl-bandwidth-") as directory:
+        argv = command(options["program"], options["image"], directory, options["gpus"], options["size"], environment)
+        try:
+            finished = commands.complete(argv, environment, options["timeout"], joined=True)
+        except subprocess.TimeoutExpired:
+            return Measured(None, f"no result after {options['timeout']:.0f} s")
+        report = Path(directory) / REPORT
+        if finished.returncode or not report.exists():
+            return Measured(None, _failure(finished.stdout, finished.returncode))
+        return read_report(report.read_text("utf-8", "replace"))
 
 
 def judge(results: Mapping[str, Measured], interconnect: str | None, expected: float | None) -> Finding:
@@ -154,42 +140,31 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
 
 
 def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Result:
-    """Return the result of the module.
+    """Return the result of the module. Each variant is measured separately, so one that hangs affects no other.
 
     :raises ValueError: if ``size`` is too small.
     """
-    variants = list(dict.fromkeys(["default", *options["variants"]]))
-    largest = options["size"]
-    if largest < 1 << 20:
-        raise ValueError(f"size must be at least 1048576 bytes, got {largest}")
+    if options["size"] < 1 << 20:
+        raise ValueError(f"size must be at least 1048576 bytes, got {options['size']}")
     if options["gpus"] < 2:
-        reason = f"{options['gpus']} GPU: all-reduce needs at least 2"
-        return {"findings": [not_tested(CHECK, reason).as_dict()], "bandwidth": {}, "errors": {}}
+        return _without_bandwidth(f"{options['gpus']} GPU: all-reduce needs at least 2")
+    commands = commands or Commands()
     try:
-        results = measure(
-            variants,
-            options["gpus"],
-            options["program"],
-            options["image"],
-            largest,
-            options["timeout"],
-            commands or Commands(),
-        )
+        results = {name: measure(name, options, commands) for name in dict.fromkeys(["default", *options["variants"]])}
     except FileNotFoundError as error:
-        missing = not_tested(CHECK, f"{error.filename or options['program']} is not installed on this node")
-        return {"findings": [missing.as_dict()], "bandwidth": {}, "errors": {}}
-    if re.search("out of memory", results["default"].error or "", re.I):
-        busy = not_tested(CHECK, "no free memory on the GPUs: stop vLLM, or lower its --gpu-memory-utilization")
-        return {"findings": [busy.as_dict()], "bandwidth": {}, "errors": _errors(results)}
-    return {
-        "findings": [judge(results, options["interconnect"], options["expected_bandwidth"]).as_dict()],
-        "bandwidth": {name: result.bandwidth for name, result in results.items()},
-        "errors": _errors(results),
-    }
+        return _without_bandwidth(f"{error.filename or options['program']} is not installed on this node")
+    errors = {name: result.error for name, result in results.items() if result.error}
+    if re.search("out of memory", errors.get("default", ""), re.I):
+        reason = "no free memory on the GPUs: stop vLLM, or lower its --gpu-memory-utilization"
+        return _without_bandwidth(reason) | {"errors": errors}
+    finding = judge(results, options["interconnect"], options["expected_bandwidth"])
+    bandwidth = {name: result.bandwidth for name, result in results.items()}
+    return {"findings": [finding.as_dict()], "bandwidth": bandwidth, "errors": errors}
 
 
-def _errors(results: Mapping[str, Measured]) -> dict[str, str]:
-    return {name: result.error for name, result in results.items() if result.error}
+def _without_bandwidth(reason: str) -> Result:
+    """Return the result of the module if nothing could be measured."""
+    return {"findings": [not_tested(CHECK, reason).as_dict()], "bandwidth": {}, "errors": {}}
 
 
 def _failure(output: str, code: int) -> str:
