@@ -27,11 +27,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.epoll_reader import EpollReader
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import (
-    MalformedResponse,
-    ResponseParser,
-    request_head,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.http1 import MalformedResponse, ResponseParser
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response import StreamResponse
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
@@ -100,12 +96,15 @@ def open_target(
     """
     parts = urlsplit(normalise_base_url(base_url))
     secure = parts.scheme == "https"
-    headers = {"Host": parts.netloc, "Content-Type": "application/json", "Accept": "text/event-stream"}
-    headers |= {"Connection": "keep-alive"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
-    head = request_head("POST", parts.path.rstrip("/") + PATHS[endpoint], headers)
+    head = (
+        f"POST {parts.path.rstrip('/')}{PATHS[endpoint]} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        "Content-Type: application/json\r\nAccept: text/event-stream\r\nConnection: keep-alive\r\n"
+    )
+    if api_key:
+        head += f"Authorization: Bearer {api_key}\r\n"
     tls = _tls_context(ca_path, validate_certs) if secure else None
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    return LoadTarget(_address(host, port, timeout), port, host, tls, head, timeout, api_key)
+    return LoadTarget(_address(host, port, timeout), port, host, tls, head.encode("latin-1"), timeout, api_key)
 
 
 def _address(host: str, port: int, timeout: float) -> str:
@@ -162,21 +161,20 @@ class Connection(asyncio.BufferedProtocol):
         self._stamp = stamp
         self._reader: EpollReader | None = None
         self._descriptor = -1
-        self._transport: asyncio.Transport | None = None
+        # Set by connection_made, before open returns.
+        self._transport: asyncio.Transport
         self._parser = ResponseParser()
         self._error_body = b""
         self._exchange: Exchange | None = None
-        self._ended: asyncio.Future[Exchange] | None = None
+        self._ended: asyncio.Future[Exchange]
         self._requests = 0
         self.reusable = False
 
     @classmethod
-    async def open(
-        cls, target: LoadTarget, stamp: t.Callable[[], float], reader: EpollReader | None = None
-    ) -> Connection:
+    async def open(cls, target: LoadTarget, stamp: t.Callable[[], float], reader: EpollReader | None) -> Connection:
         """Open a connection that is ready to send.
 
-        :param reader: reads the connection if it is plain.
+        :param reader: reads the connection if it has no TLS; without it the event loop does.
         :raises RequestFailed: if no connection can be opened.
         """
         tls: dict[str, t.Any] = {}
@@ -198,11 +196,10 @@ class Connection(asyncio.BufferedProtocol):
         return protocol
 
     def _leave_reading_to(self, reader: EpollReader) -> None:
-        transport = t.cast(asyncio.Transport, self._transport)
-        if transport.is_closing():
+        if self._transport.is_closing():
             return
-        transport.pause_reading()
-        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._transport.pause_reading()
+        self._descriptor = self._transport.get_extra_info("socket").fileno()
         self._reader = reader
         reader.add(self._descriptor, self._received)
 
@@ -212,9 +209,10 @@ class Connection(asyncio.BufferedProtocol):
             self._reader = None
 
     def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
-        """Send a request for ``wanted`` output tokens; the future always ends with a result."""
-        if self._transport is None or self._exchange is not None:
-            raise RuntimeError("send needs an open connection without a running request")
+        """Send a request for ``wanted`` output tokens; the future always ends with a result.
+
+        The connection must be new or ``reusable``.
+        """
         self._ended = asyncio.get_running_loop().create_future()
         self._parser = ResponseParser()
         self._error_body = b""
@@ -242,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def waiting(self) -> int:
         """Return the number of received bytes that have not been read."""
-        endpoint = self._transport.get_extra_info("socket") if self._transport is not None else None
+        endpoint = self._transport.get_extra_info("socket")
         if endpoint is None or endpoint.fileno() < 0:
             return 0
         (unread,) = struct.unpack("i", fcntl.ioctl(endpoint.fileno(), termios.FIONREAD, bytes(4)))
@@ -252,8 +250,7 @@ class Connection(asyncio.BufferedProtocol):
         """Abort the connection."""
         self.reusable = False
         self._stop_reading()
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
 
     @property
     def tokens(self) -> int:
@@ -319,8 +316,7 @@ class Connection(asyncio.BufferedProtocol):
         answer = exchange.answer
         if self._parser.status != 200:
             return from_status(self._parser.status, self._error_body)
-        not_a_stream = self._not_a_stream()
-        if not_a_stream is not None:
+        if (not_a_stream := self._not_a_stream()) is not None:
             return not_a_stream
         if not answer.done and (answer.tokens is None or answer.tokens < exchange.wanted):
             return RequestFailed("closed_early", "the stream ended without [DONE]")
@@ -331,8 +327,9 @@ class Connection(asyncio.BufferedProtocol):
         return None
 
     def _not_a_stream(self) -> RequestFailed | None:
+        """Return the failure if a response with status 200 is not an event stream, or None."""
         kind = self._parser.headers.get("content-type", "")
-        if self._parser.status != 200 or kind.startswith("text/event-stream"):
+        if kind.startswith("text/event-stream"):
             return None
         reason = "not_vllm" if "html" in kind else "malformed_stream"
         return RequestFailed(reason, f"content type {kind or 'missing'}, not text/event-stream")
@@ -343,9 +340,8 @@ class Connection(asyncio.BufferedProtocol):
         self.reusable = self._parser.complete and self._parser.keep_alive and not exchange.cancelled
         if not self.reusable:
             self.close()
-        ended = t.cast("asyncio.Future[Exchange]", self._ended)
-        if not ended.done():
-            ended.set_result(exchange)
+        if not self._ended.done():
+            self._ended.set_result(exchange)
 
     def _without_secret(self, failure: RequestFailed | None) -> RequestFailed | None:
         key = self._target.api_key

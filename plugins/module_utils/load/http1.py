@@ -175,9 +175,3 @@ def _number(text: bytes, base: int) -> int:
         return int(digits if digits.isalnum() else b"", base)
     except ValueError:
         raise MalformedResponse(f"invalid length {text[:20]!r}") from None
-
-
-def request_head(method: str, target: str, headers: dict[str, str]) -> bytes:
-    """Return the request line and ``headers``, each with a line end. The empty line after the headers is missing."""
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), ""]
-    return "\r\n".join(lines).encode("latin-1")

@@ -222,9 +222,10 @@ def test_open_target_unreadable_ca_path_fails(tmp_path):
 def test_open_target_parses_the_base_url():
     target = subject.open_target("http://127.0.0.1:8000/prefix/v1", "chat", 1.0)
     assert (target.address, target.port) == ("127.0.0.1", 8000)
-    request = target.request(b"{}")
-    assert request.startswith(b"POST /prefix/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n")
-    assert request.endswith(b"\r\nContent-Length: 2\r\n\r\n{}")
+    assert target.request(b"{}") == (
+        b"POST /prefix/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Type: application/json\r\n"
+        b"Accept: text/event-stream\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
+    )
 
 
 def test_open_target_resolves_the_host_name():

@@ -100,8 +100,3 @@ def test_parser_malformed_response_is_refused(data):
     with pytest.raises(subject.MalformedResponse):
         parser, _body = feed(data)
         parser.feed(b"x")
-
-
-def test_request_head_ends_after_the_last_header():
-    head = subject.request_head("POST", "/v1/completions", {"Host": "host:8000", "Accept": "text/event-stream"})
-    assert head == b"POST /v1/completions HTTP/1.1\r\nHost: host:8000\r\nAccept: text/event-stream\r\n"
