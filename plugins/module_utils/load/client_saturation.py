@@ -51,7 +51,6 @@ class ClientSaturation:
         self._started = 0.0
         self._idle: float | None = None
         self._free: float | None = None
-        self._load_ended = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -71,9 +70,8 @@ class ClientSaturation:
 
     def mark_load_end(self) -> None:
         """Record how many cores were free so far. During the drain fewer and fewer streams are active."""
-        if self._load_ended:
+        if self._free is not None:
             return
-        self._load_ended = True
         idle, wall = idle_seconds(), time.monotonic() - self._started
         if idle is not None and self._idle is not None and wall > 0:
             # A container may use fewer cores than its host has.

@@ -10,7 +10,7 @@ import math
 import random
 import time
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
@@ -49,6 +49,7 @@ _MAX_PROCESSES: t.Final = 64
 _MAX_RETRIES: t.Final = 10
 
 Result = dict[str, t.Any]
+T = t.TypeVar("T")
 
 
 class ClosingSampler(GpuSampler):
@@ -210,20 +211,27 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
     if wanted is not None and wanted not in ids:
         raise InvalidLoad(f"model {wanted!r} is not served; served models: {', '.join(ids)}")
     chosen = models[ids.index(wanted)] if wanted is not None else models[0]
-    try:
-        version: str | None = api.version()
-    except RequestFailed as failure:
-        if failure.reason not in _NO_ENDPOINT:
-            raise
-        version = None
     # An adapter has the length of its base model, and the server reports it only there.
     base = next((model for model in models if model.get("id") == chosen.get("parent")), {})
     length = chosen.get("max_model_len") or base.get("max_model_len")
     return {
-        "version": version,
+        "version": _if_available(api.version),
         "model": str(chosen.get("id")),
         "max_model_len": length if isinstance(length, int) else None,
     }
+
+
+def _if_available(request: Callable[[], T]) -> T | None:
+    """Return the response to ``request``, or None if the server has no such endpoint.
+
+    :raises RequestFailed: if the request fails for another reason.
+    """
+    try:
+        return request()
+    except RequestFailed as failure:
+        if failure.reason not in _NO_ENDPOINT:
+            raise
+        return None
 
 
 def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, str | None]]:
@@ -363,13 +371,8 @@ class Probe:
 
     def _token_pool(self) -> list[int]:
         """Return ids of ordinary tokens; empty if the server does not provide enough of them."""
-        try:
-            tokens = self._api.tokenize(" ".join(workload.WORDS), self._server["model"])
-        except RequestFailed as failure:
-            if failure.reason not in _NO_ENDPOINT:
-                raise
-            return []
-        pool = sorted({token for token in tokens if isinstance(token, int)})
+        tokens = _if_available(lambda: self._api.tokenize(" ".join(workload.WORDS), self._server["model"]))
+        pool = sorted({token for token in tokens or [] if isinstance(token, int)})
         return pool if len(pool) >= workload.MIN_POOL else []
 
     def _make_prompts(self, tokens: int) -> Prompts:
