@@ -39,16 +39,6 @@ class Counters:
 Reading: t.TypeAlias = "Counters | str"
 
 
-@dataclass(frozen=True)
-class TokenRatio:
-    """Tokens that the server counted per token that the client counted, or the reason why that is unknown."""
-
-    value: float | None
-    reason: str | None = None
-    #: The counters show that other clients used the server at the same time.
-    other_clients: bool = False
-
-
 def read_counters(metrics: MetricSet) -> Counters:
     """Extract the counters from the samples of ``/metrics``."""
     running, waiting = metrics.sum("vllm:num_requests_running"), metrics.sum("vllm:num_requests_waiting")
@@ -84,30 +74,37 @@ def settled_counters(
 
 def token_ratio(
     before: Reading, after: Reading, client_tokens: int, client_requests: int, uncounted: int
-) -> TokenRatio:
+) -> dict[str, t.Any]:
     """Compare the server's token count with the client's.
 
     :param client_requests: all requests sent; for ``uncounted`` of them the client does not know the tokens.
+    :returns: ``token_ratio``, tokens that the server counted per token that the client counted, or None;
+        ``token_ratio_reason``, why it is unknown, or None; ``shared``, whether the counters show that other clients
+        used the server at the same time.
     """
     if isinstance(before, str):
-        return TokenRatio(None, before)
+        return _unknown_ratio(before)
     if isinstance(after, str):
-        return TokenRatio(None, after)
+        return _unknown_ratio(after)
     others = "other clients use the server at the same time"
     if before.active_requests or after.active_requests:
-        return TokenRatio(None, others, other_clients=True)
+        return _unknown_ratio(others, shared=True)
     finished = _difference(before.finished_requests, after.finished_requests)
     if finished is not None and finished > client_requests:
         reason = f"{others}: it finished {finished:.0f} requests, {client_requests} of them ours"
-        return TokenRatio(None, reason, other_clients=True)
+        return _unknown_ratio(reason, shared=True)
     if uncounted:
-        return TokenRatio(None, f"{uncounted} requests ended without a token count")
+        return _unknown_ratio(f"{uncounted} requests ended without a token count")
     server_tokens = _difference(before.generation_tokens, after.generation_tokens)
     if server_tokens is None or server_tokens < 0:
-        return TokenRatio(None, "the server's counter was reset")
+        return _unknown_ratio("the server's counter was reset")
     if not client_tokens:
-        return TokenRatio(None, "no tokens arrived")
-    return TokenRatio(server_tokens / client_tokens)
+        return _unknown_ratio("no tokens arrived")
+    return {"token_ratio": server_tokens / client_tokens, "token_ratio_reason": None, "shared": False}
+
+
+def _unknown_ratio(reason: str, shared: bool = False) -> dict[str, t.Any]:
+    return {"token_ratio": None, "token_ratio_reason": reason, "shared": shared}
 
 
 def cache_hit_ratio(before: Reading, after: Reading) -> float | None:

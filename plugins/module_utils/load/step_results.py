@@ -49,7 +49,6 @@ def step_result(
     for outcome in outcomes:
         total.merge(outcome)
     duration = sum(outcome.duration for outcome in outcomes)
-    ratio = token_ratio(before, after, total.tokens, total.sent, total.uncounted)
     client = _client(outcomes, total, duration)
     return {
         **_blank(step),
@@ -64,9 +63,7 @@ def step_result(
             for outcome in outcomes
             for point in outcome.timeline.per_second(0.0, outcome.duration)
         ],
-        "token_ratio": ratio.value,
-        "token_ratio_reason": ratio.reason,
-        "shared": ratio.other_clients,
+        **token_ratio(before, after, total.tokens, total.sent, total.uncounted),
         "prefix_cache_hits": cache_hit_ratio(before, after),
         "client": client,
         "void": client["limited"],
@@ -99,9 +96,12 @@ def _mean(total: int, count: int, requested: int) -> int:
 
 def _rates(outcomes: Sequence[LoadOutcome], total: LoadOutcome, duration: float) -> StepResult:
     rates = [rate for rate in map(output_rate, outcomes) if rate is not None]
+    pooled = None
+    if len(rates) == len(outcomes):
+        pooled = sum(rate * outcome.duration for rate, outcome in zip(rates, outcomes, strict=True)) / duration
     within = within_targets(total)
     return {
-        "output_throughput": _pooled_rate(outcomes, rates, duration),
+        "output_throughput": pooled,
         "steady_throughput": _steady_rate(outcomes),
         "request_throughput": total.completed_in_time / duration if duration else None,
         "within_targets": within,
@@ -138,12 +138,6 @@ def second_variation(outcome: LoadOutcome) -> float | None:
         return None
     seconds = int(window[1] - window[0])
     return variation([outcome.timeline.tokens(window[0] + n, window[0] + n + 1) for n in range(seconds)])
-
-
-def _pooled_rate(outcomes: Sequence[LoadOutcome], rates: Sequence[float], duration: float) -> float | None:
-    if len(rates) < len(outcomes):
-        return None
-    return sum(rate * outcome.duration for rate, outcome in zip(rates, outcomes, strict=True)) / duration
 
 
 def _steady_rate(outcomes: Sequence[LoadOutcome]) -> float | None:
