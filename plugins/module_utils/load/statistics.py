@@ -194,12 +194,7 @@ class Latencies:
         self.itl = LogHistogram()
 
     def add(
-        self,
-        sent: float,
-        arrivals: Sequence[float],
-        counts: Sequence[int],
-        tokens: int | None,
-        due: float | None = None,
+        self, sent: float, arrivals: Sequence[float], counts: Sequence[int], tokens: int | None, due: float | None
     ) -> tuple[float, float | None]:
         """Add a completed request and return its TTFT and TPOT.
 

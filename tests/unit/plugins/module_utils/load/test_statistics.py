@@ -67,7 +67,7 @@ def test_variation(values, expected):
 
 def test_latencies_match_their_formulas():
     latencies = subject.Latencies()
-    latencies.add(10.0, [10.5, 10.6, 10.8], [1, 1, 1], 3)
+    latencies.add(10.0, [10.5, 10.6, 10.8], [1, 1, 1], 3, None)
     summary = latencies.summary()
     assert summary["ttft"]["p50"] == pytest.approx(0.5)
     assert summary["e2e"]["p50"] == pytest.approx(0.8)
@@ -77,14 +77,14 @@ def test_latencies_match_their_formulas():
 
 def test_latencies_gap_is_divided_by_its_tokens():
     latencies = subject.Latencies()
-    latencies.add(0.0, [1.0, 1.4], [1, 4], 5)
+    latencies.add(0.0, [1.0, 1.4], [1, 4], 5, None)
     assert latencies.itl.count == 4
     assert latencies.itl.quantile(0.5) == pytest.approx(0.1, rel=0.001)
 
 
 def test_latencies_without_counts_assume_the_mean_per_chunk():
     latencies = subject.Latencies()
-    latencies.add(0.0, [1.0, 1.2, 1.4], [1, 1, 1], 6)
+    latencies.add(0.0, [1.0, 1.2, 1.4], [1, 1, 1], 6, None)
     assert latencies.itl.count == 4
     assert latencies.itl.quantile(0.5) == pytest.approx(0.1, rel=0.001)
 
@@ -94,15 +94,15 @@ def test_latencies_without_counts_assume_the_mean_per_chunk():
 )
 def test_latencies_without_inter_token_latency(arrivals, counts, tokens):
     latencies = subject.Latencies()
-    latencies.add(0.0, arrivals, counts, tokens)
+    latencies.add(0.0, arrivals, counts, tokens, None)
     assert latencies.summary()["itl"] is None
     assert latencies.summary()["ttft"]["p50"] == 1.0
 
 
 def test_latencies_merge():
     one, other = subject.Latencies(), subject.Latencies()
-    one.add(0.0, [1.0, 1.1], [1, 1], 2)
-    other.add(0.0, [3.0, 3.1], [1, 1], 2)
+    one.add(0.0, [1.0, 1.1], [1, 1], 2, None)
+    other.add(0.0, [3.0, 3.1], [1, 1], 2, None)
     one.merge(other)
     assert one.summary()["ttft"]["mean"] == pytest.approx(2.0)
     assert one.itl.count == 2
