@@ -268,8 +268,8 @@ class Probe:
         """Run the ``planned`` steps that have no reason to skip them."""
         options = self._options
         steps = [share for step, skip in planned if skip is None and (share := options.share(step)) is not None]
-        for step in steps:
-            self._prompts.setdefault(step.prompt_tokens, self._make_prompts(step.prompt_tokens))
+        for tokens in dict.fromkeys(step.prompt_tokens for step in steps):
+            self._prompts[tokens] = self._make_prompts(tokens)
         if steps and options.warmup_requests:
             self._warm_up(steps[0])
         watches = options.sample_gpus and (steps or options.share_index == options.share_count)

@@ -285,6 +285,15 @@ def test_probe_prompt_below_chat_template_is_refused_before_load():
     assert {request["max_tokens"] for request in server.requests} == {1}
 
 
+def test_probe_sizes_a_prompt_length_once_for_all_its_steps():
+    sizings = []
+    for steps in ([STEP], [STEP] * 3):
+        with serve() as server:
+            run(server, endpoint="chat", steps=steps)
+        sizings.append(sum(request["max_tokens"] == 1 for request in server.requests))
+    assert sizings[0] == sizings[1] > 0
+
+
 def test_probe_retries_without_continuous_usage_if_refused():
     def answer(body: dict, _number: int) -> list:
         if "continuous_usage_stats" in body["stream_options"]:
