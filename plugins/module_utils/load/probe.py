@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Findi
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.sampler import MIN_INTERVAL, GpuSampler, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import load_findings, workload
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import LoadTarget, open_target
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import open_target
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import settled_counters
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import StepSetup
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
@@ -138,25 +138,10 @@ def _check_numbers(params: dict[str, t.Any]) -> None:
 
 
 class ProbeDriver:
-    """The probe's access to the server, the load client and the GPUs of this host; replaced in tests."""
+    """The probe's access to the load client and the GPUs of this host; replaced in tests."""
 
     def __init__(self, progress: LoadProgress | None = None) -> None:
         self._progress = progress or LoadProgress()
-
-    def api(self, options: ProbeOptions) -> VllmApi:
-        """Return a client for the server's API."""
-        return VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
-
-    def target(self, options: ProbeOptions) -> LoadTarget:
-        """Return the endpoint to load."""
-        return open_target(
-            options.base_url,
-            options.endpoint,
-            options.timeout,
-            options.api_key,
-            options.ca_path,
-            options.validate_certs,
-        )
 
     def run(self, setup: StepSetup, options: ProbeOptions, seed: int, start_at: float, attempt: int) -> LoadOutcome:
         """Run a step once, not before ``start_at`` (``time.monotonic`` seconds), and publish its progress."""
@@ -190,7 +175,7 @@ def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) 
         return _result(load_findings.nothing_sent(reason)) | {"msg": reason}
     server = None
     try:
-        api = driver.api(options)
+        api = VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
         server = describe_server(api, options.model)
         planned = plan(options.steps, server["max_model_len"])
         return Probe(options, driver, api, server).run(planned)
@@ -254,7 +239,8 @@ class Probe:
         self._driver = driver
         self._api = api
         self._server = server
-        self._target = driver.target(options)
+        tls = options.ca_path, options.validate_certs
+        self._target = open_target(options.base_url, options.endpoint, options.timeout, options.api_key, *tls)
         self._seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
         # Load hosts with the same seed must not send the same prompts.
         self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
