@@ -41,24 +41,21 @@ class BufferedConnection(t.Protocol):
 
 
 class ClientSaturation:
-    """A monitor of the running event loop: processor time, lateness of heartbeats, and unread bytes."""
+    """A monitor of the running event loop: processor time, lateness of heartbeats, and unread bytes.
+
+    It measures from its creation until ``stop``.
+    """
 
     def __init__(self) -> None:
         self._lags = array("d")
         self._backlogs = array("d")
         self._offset = 0
-        self._cpu = 0.0
-        self._started = 0.0
-        self._idle: float | None = None
-        self._free: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Start measuring the running event loop."""
         self._cpu = time.process_time()
         self._started = time.monotonic()
         self._idle = idle_seconds()
-        self._schedule(asyncio.get_running_loop())
+        self._free: float | None = None
+        self._loop = asyncio.get_running_loop()
+        self._schedule()
 
     def sample(self, connections: Sequence[BufferedConnection]) -> None:
         """Record the unread bytes of some of ``connections``, rotating through them."""
@@ -84,20 +81,19 @@ class ClientSaturation:
             unread bytes per stream (99th percentile over time), ``free_cores`` of this host during the load.
         """
         self.mark_load_end()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         wall = time.monotonic() - self._started
         cpu = (time.process_time() - self._cpu) / wall if wall > 0 else None
         backlog = quantile(sorted(self._backlogs), 0.99) if self._backlogs else None
         return {"cpu": cpu, "lag_p99": lag_p99(self._lags, wall), "backlog": backlog, "free_cores": self._free}
 
-    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        due = loop.time() + HEARTBEAT_INTERVAL
-        self._timer = loop.call_at(due, self._beat, loop, due)
+    def _schedule(self) -> None:
+        due = self._loop.time() + HEARTBEAT_INTERVAL
+        self._timer = self._loop.call_at(due, self._beat, due)
 
-    def _beat(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self._lags.append(max(0.0, loop.time() - due))
-        self._schedule(loop)
+    def _beat(self, due: float) -> None:
+        self._lags.append(max(0.0, self._loop.time() - due))
+        self._schedule()
 
 
 def lag_p99(lags: Sequence[float], duration: float) -> float | None:

@@ -79,7 +79,7 @@ class StepRun:
         self._finished: deque[Exchange] = deque()
         self._first_tokens: dict[int, float] = {}
         self._wake = asyncio.Event()
-        self._saturation = ClientSaturation()
+        self._saturation: ClientSaturation
         self._last_activity = 0.0
         self._streams = min(self._step.concurrency, self._step.requests or self._step.concurrency)
         self.outcome = LoadOutcome(targets=self._step.targets)
@@ -90,7 +90,7 @@ class StepRun:
         await self._open_all(self._streams)
         outcome.started = outcome.timeline.origin = self._last_activity = self._setup.start()
         await asyncio.sleep(outcome.started - time.monotonic())
-        self._saturation.start()
+        self._saturation = ClientSaturation()
         tasks = [asyncio.create_task(work) for work in self._work()]
         helpers = [asyncio.create_task(self._watchdog()), asyncio.create_task(self._drain_results())]
         if self._step.duration is not None:

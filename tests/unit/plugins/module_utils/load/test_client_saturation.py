@@ -12,7 +12,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load import client_s
 def test_saturation_stalled_loop_has_lag():
     async def stalled() -> dict:
         saturation = subject.ClientSaturation()
-        saturation.start()
         await asyncio.sleep(2 * subject.HEARTBEAT_INTERVAL)
         subject.time.sleep(0.1)
         await asyncio.sleep(2 * subject.HEARTBEAT_INTERVAL)
@@ -31,20 +30,26 @@ class Stream:
         return self.waits
 
 
+def usage_of(*samples: list[Stream]) -> dict:
+    """Return the figures after taking each of ``samples``, without a heartbeat between them."""
+
+    async def take() -> dict:
+        saturation = subject.ClientSaturation()
+        for streams in samples:
+            saturation.sample(streams)
+        return saturation.stop()
+
+    return asyncio.run(take())
+
+
 def test_saturation_backlog_is_per_stream():
-    saturation = subject.ClientSaturation()
-    saturation.sample([])
-    assert saturation.stop()["backlog"] is None
-    saturation.sample([Stream(100), Stream(300)])
-    assert saturation.stop()["backlog"] == 200.0
+    assert usage_of([])["backlog"] is None
+    assert usage_of([], [Stream(100), Stream(300)])["backlog"] == 200.0
 
 
 def test_saturation_samples_many_streams_in_rotation():
-    saturation = subject.ClientSaturation()
     streams = [Stream(0)] * 64 + [Stream(64_000)] + [Stream(0)] * 63
-    for _round in range(2):
-        saturation.sample(streams)
-    assert saturation.stop()["backlog"] == pytest.approx(1000.0, rel=0.02)
+    assert usage_of(streams, streams)["backlog"] == pytest.approx(1000.0, rel=0.02)
 
 
 def test_idle_seconds_reads_proc_stat(tmp_path):
@@ -57,12 +62,7 @@ def test_idle_seconds_reads_proc_stat(tmp_path):
 
 
 def test_saturation_without_heartbeat_has_no_lag():
-    async def nothing() -> dict:
-        saturation = subject.ClientSaturation()
-        saturation.start()
-        return saturation.stop()
-
-    assert asyncio.run(nothing())["lag_p99"] is None
+    assert usage_of()["lag_p99"] is None
 
 
 @pytest.mark.parametrize(
