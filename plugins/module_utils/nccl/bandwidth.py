@@ -128,14 +128,13 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
     if default.bandwidth >= TOLERANCE * limit:
         return passed(CHECK, summary, **details)
     better = fastest if fastest and others[fastest] > default.bandwidth / TOLERANCE else None
-    remedy = f"Set {_assignment(better)}, with which {_giga(others[better])} were measured." if better else None
+    if better:
+        cause = "NCCL chooses a slow path between the GPUs."
+        remedy = f"Set {_assignment(better)}, with which {_giga(others[better])} were measured."
+    else:
+        cause = "The interconnect is slower than usual for its kind."
+        remedy = "See hardware.pcie_link and hardware.topology; on a shared host, request another one."
     verdict = failed if default.bandwidth < BROKEN * limit else warned
-    cause = (
-        "NCCL chooses a slow path between the GPUs."
-        if better
-        else "The interconnect is slower than usual for its kind."
-    )
-    remedy = remedy or "See hardware.pcie_link and hardware.topology; on a shared host, request another one."
     return verdict(CHECK, summary, cause=cause, remedy=remedy, **details)
 
 
