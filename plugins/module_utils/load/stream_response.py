@@ -79,8 +79,11 @@ class StreamResponse:
                 raise ValueError("not an object")
         except ValueError as problem:
             raise RequestFailed("malformed_stream", "an event is not JSON") from problem
-        if document.get("error"):
-            raise _stream_error(document, event)
+        if error := document.get("error"):
+            code = error.get("code") if isinstance(error, dict) else None
+            if isinstance(code, int) and code >= 400:
+                raise from_status(code, event)
+            raise RequestFailed("server_error", message_of(event))
         choices = document.get("choices") or []
         usage = document.get("usage")
         carries = any(_carries_token(choice) for choice in choices)
@@ -102,11 +105,3 @@ def _carries_token(choice: dict[str, t.Any]) -> bool:
         return True
     # A token that is half a character has empty content. Empty content with a role only opens the message.
     return "content" in delta and "role" not in delta and choice.get("finish_reason") is None
-
-
-def _stream_error(document: dict[str, t.Any], event: bytes) -> RequestFailed:
-    error = document["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, int) and code >= 400:
-        return from_status(code, event)
-    return RequestFailed("server_error", message_of(event))

@@ -38,9 +38,7 @@ class WorkerFailed(RuntimeError):
     """A process of the load client exited without a result."""
 
 
-def run_workers(
-    workers: Sequence[LoadWorker], report_progress: ProgressReport | None = None, start_at: float = 0.0
-) -> LoadOutcome:
+def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport | None, start_at: float) -> LoadOutcome:
     """Run all ``workers`` at the same time, each in its own process, and merge their outcomes.
 
     :param report_progress: receives the sums over all workers.

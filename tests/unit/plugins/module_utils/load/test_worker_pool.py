@@ -34,7 +34,7 @@ def make_worker(completed: int):
 def test_run_workers_starts_together_and_merges_the_outcomes():
     reports, called = [], time.monotonic()
     outcome = subject.run_workers(
-        [make_worker(1), make_worker(20), make_worker(300)], lambda *figures: reports.append(figures)
+        [make_worker(1), make_worker(20), make_worker(300)], lambda *figures: reports.append(figures), 0.0
     )
     assert (outcome.completed, outcome.processes) == (321, 3)
     # These workers do not wait for the start time, so it may be in the future.
@@ -44,7 +44,7 @@ def test_run_workers_starts_together_and_merges_the_outcomes():
 
 
 def test_run_workers_without_progress_report():
-    assert subject.run_workers([make_worker(1), make_worker(2)]).completed == 3
+    assert subject.run_workers([make_worker(1), make_worker(2)], None, 0.0).completed == 3
 
 
 def test_run_workers_failing_worker_ends_all(capfd):
@@ -56,7 +56,7 @@ def test_run_workers_failing_worker_ends_all(capfd):
         return LoadOutcome()
 
     with pytest.raises(subject.WorkerFailed):
-        subject.run_workers([broken, endless])
+        subject.run_workers([broken, endless], None, 0.0)
     assert "a bug in the worker" in capfd.readouterr().err
 
 
@@ -67,7 +67,7 @@ def test_run_workers_killed_worker_ends_all():
         return LoadOutcome()
 
     with pytest.raises(subject.WorkerFailed):
-        subject.run_workers([make_worker(1), killed])
+        subject.run_workers([make_worker(1), killed], None, 0.0)
 
 
 def test_run_workers_fork_failure_ends_the_started_workers(monkeypatch):
@@ -85,7 +85,7 @@ def test_run_workers_fork_failure_ends_the_started_workers(monkeypatch):
     monkeypatch.setattr(ForkProcess, "_Popen", staticmethod(fork_once))
     open_before = os.listdir("/proc/self/fd")
     with pytest.raises(BlockingIOError):
-        subject.run_workers([endless, endless, endless])
+        subject.run_workers([endless, endless, endless], None, 0.0)
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("load-")]
     assert len(os.listdir("/proc/self/fd")) == len(open_before)
     assert gc.get_freeze_count() == 0
@@ -113,7 +113,7 @@ def test_run_workers_killed_parent_ends_the_workers():
 
     parent = os.fork()
     if not parent:
-        subject.run_workers([endless, endless])
+        subject.run_workers([endless, endless], None, 0.0)
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as lines:
