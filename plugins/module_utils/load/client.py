@@ -145,9 +145,9 @@ class Exchange:
     answer: StreamResponse = field(default_factory=StreamResponse)
 
     @classmethod
-    def never_sent(cls, failure: RequestFailed | None, now: float) -> Exchange:
+    def never_sent(cls, failure: RequestFailed | None) -> Exchange:
         """Return an exchange that failed before it started or, without a ``failure``, was cancelled."""
-        return cls(now, 0, failure, failure is None)
+        return cls(time.monotonic(), 0, failure, failure is None)
 
 
 class Connection(asyncio.BufferedProtocol):

@@ -87,7 +87,7 @@ class StepRun:
     async def run(self) -> LoadOutcome:
         """Run the step and return its outcome."""
         outcome = self.outcome
-        await self._open_all(self._streams)
+        await self._open_all()
         outcome.started = outcome.timeline.origin = self._last_activity = self._setup.start()
         await asyncio.sleep(outcome.started - time.monotonic())
         self._saturation = ClientSaturation()
@@ -119,7 +119,7 @@ class StepRun:
             outcome.ended = outcome.deadline
         return outcome
 
-    async def _open_all(self, streams: int) -> None:
+    async def _open_all(self) -> None:
         gate = asyncio.Semaphore(_OPENING)
 
         async def open_one(number: int) -> None:
@@ -132,7 +132,7 @@ class StepRun:
                 except RequestFailed as failure:
                     self._unopened[number] = failure
 
-        await asyncio.gather(*(open_one(number) for number in range(streams)))
+        await asyncio.gather(*(open_one(number) for number in range(self._streams)))
 
     def _work(self) -> list[t.Coroutine[t.Any, t.Any, None]]:
         return [self._stream(number) for number in range(self._streams)]
@@ -161,23 +161,20 @@ class StepRun:
 
     async def _exchange(self, number: int, body: bytes) -> Exchange:
         if number in self._unopened:
-            return Exchange.never_sent(self._unopened.pop(number), time.monotonic())
+            return Exchange.never_sent(self._unopened.pop(number))
         connection = self._connections.get(number)
-        if connection is None or not connection.reusable or not self._setup.reuse_connections:
-            return await self._exchange_on_new(number, body)
-        exchange = await connection.send(body, self._step.output_tokens)
-        if exchange.failure is not None and exchange.failure.reason == "connection_reset" and connection.stale:
-            return await self._exchange_on_new(number, body)
-        return exchange
-
-    async def _exchange_on_new(self, number: int, body: bytes) -> Exchange:
+        if connection is not None and connection.reusable and self._setup.reuse_connections:
+            exchange = await connection.send(body, self._step.output_tokens)
+            reset = exchange.failure is not None and exchange.failure.reason == "connection_reset"
+            if not (reset and connection.stale):
+                return exchange
         try:
             connection = await Connection.open(self._setup.target, self._stamp, self._reader)
         except RequestFailed as failure:
-            return Exchange.never_sent(failure, time.monotonic())
+            return Exchange.never_sent(failure)
         self._connections[number] = connection
         if self._over:
-            return Exchange.never_sent(None, time.monotonic())
+            return Exchange.never_sent(None)
         return await connection.send(body, self._step.output_tokens)
 
     def _finish(self, number: int, exchange: Exchange) -> None:
