@@ -12,6 +12,7 @@ import typing as t
 from array import array
 from collections.abc import Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Connection
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import quantile
 
 #: Seconds between two heartbeats of the event loop.
@@ -34,12 +35,6 @@ BACKLOG_LIMIT: t.Final = 4096
 _SAMPLE_SIZE: t.Final = 64
 
 
-class BufferedConnection(t.Protocol):
-    """A connection that knows how many received bytes have not been read."""
-
-    def waiting(self) -> int: ...
-
-
 class ClientSaturation:
     """A monitor of the running event loop: processor time, lateness of heartbeats, and unread bytes.
 
@@ -57,7 +52,7 @@ class ClientSaturation:
         self._loop = asyncio.get_running_loop()
         self._schedule()
 
-    def sample(self, connections: Sequence[BufferedConnection]) -> None:
+    def sample(self, connections: Sequence[Connection]) -> None:
         """Record the unread bytes of some of ``connections``, rotating through them."""
         if not connections:
             return

@@ -10,18 +10,13 @@ import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
 
 #: Longest wait for the server's counters to settle, in seconds: vLLM updates them after it has sent the tokens.
 SETTLE: t.Final = 1.5
 _PAUSE: t.Final = 0.1
-
-
-class MetricsSource(t.Protocol):
-    """The part of ``VllmApi`` that is used here."""
-
-    def metrics(self) -> MetricSet | None: ...
 
 
 @dataclass(frozen=True)
@@ -51,14 +46,12 @@ def read_counters(metrics: MetricSet) -> Counters:
     )
 
 
-def settled_counters(
-    source: MetricsSource, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep
-) -> Reading:
+def settled_counters(api: VllmApi, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> Reading:
     """Return the counters once no request is active and ``at_least`` tokens are counted, at most ``SETTLE`` s later."""
     waited = 0.0
     while True:
         try:
-            metrics = source.metrics()
+            metrics = api.metrics()
         except RequestFailed as failure:
             return f"/metrics could not be read: {failure}"
         if metrics is None:
