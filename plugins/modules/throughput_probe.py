@@ -220,7 +220,7 @@ attributes:
     details: This module changes nothing, so there is no difference to show.
   idempotent:
     support: full
-    details: The load changes nothing on the server, but the figures differ from run to run.
+    details: The load changes nothing on the server, but the measured values differ from run to run.
 requirements:
   - Python library C(requests)
   - Python library C(nvidia-ml-py), or C(nvidia-smi), to sample the GPUs
@@ -229,7 +229,7 @@ notes:
     only opens a chat answer) minus the time the request was written to the socket. E2E is the same for the last token.
   - In an open loop TTFT and E2E count from the time at which the request was due, even if it was sent later because no
     stream was free or the load client was late. Counting from the sending would leave out exactly the waits that a slow
-    server causes (coordinated omission). RV(results[].ttft_sent) has that figure for comparison.
+    server causes (coordinated omission). RV(results[].ttft_sent) is counted from the sending, for comparison.
   - TPOT (time per output token) is (E2E - TTFT) / (n - 1) for an answer of n tokens, one value per request.
   - ITL (inter-token latency) is the gap between two arrivals divided by the number of tokens in the second one, one
     value per token.
@@ -320,7 +320,7 @@ server:
       returned: success
       sample: 8192
 results:
-  description: One entry for each step, in order. Figures that could not be measured are null.
+  description: One entry for each step, in order. Values that could not be measured are null.
   type: list
   elements: dict
   returned: success
@@ -509,10 +509,11 @@ results:
       sample: 0.0
     client:
       description:
-        - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores, C(lag_p99) the
-          lateness of the event loop in seconds (99th percentile, of the latest process), C(backlog) the unread bytes
-          per stream (mean over streams, 99th percentile over time), C(free_cores) the idle processor cores of this
-          host, C(limited) whether the load client limited the step, and C(reason) why.
+        - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores. C(lag_p99) is
+          the lateness of the event loop in seconds (99th percentile), of the process in which it is largest. C(backlog)
+          is the number of unread bytes per stream (mean over streams, 99th percentile over time). C(free_cores) is the
+          number of idle processor cores of this host. C(limited) is whether the load client limited the step, and
+          C(reason) is why.
       type: dict
       returned: success
       sample:
@@ -524,13 +525,13 @@ results:
         limited: false
         reason: null
     void:
-      description: Whether the load client limited the step, so that its figures do not describe the server.
+      description: Whether the load client limited the step, so that the measured values do not describe the server.
       type: bool
       returned: success
       sample: false
     attempts:
       description:
-        - Number of times the step was measured; see O(client_limited_retries). All figures are those of the last
+        - Number of times the step was measured; see O(client_limited_retries). All values are those of the last
           attempt. V(0) if the step was skipped.
       type: int
       returned: success

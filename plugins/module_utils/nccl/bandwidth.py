@@ -44,7 +44,7 @@ EXPECTED: t.Final[dict[str, tuple[float, str]]] = {
 }
 #: Fraction of the expected bandwidth below which nccl-tests itself reports a failure (NCCL_TESTS_MIN_BW).
 TOLERANCE: t.Final = 0.9
-#: Fraction below which a path is broken, not slow.
+#: Fraction of the expected bandwidth below which the path counts as broken instead of slow.
 BROKEN: t.Final = 0.5
 
 #: nccl-tests derives the format of the report from its suffix, and writes no report for an unknown suffix.
@@ -89,7 +89,9 @@ def read_report(text: str) -> Measured:
 
 
 def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> Measured:
-    """Measure the bandwidth with the environment of ``variant`` for at most ``timeout`` seconds; a broken path hangs.
+    """Measure the bandwidth with the environment of ``variant``, a key of ``VARIANTS``.
+
+    A broken path hangs, so the measurement ends after ``timeout`` seconds of ``options``.
 
     :param options: the module's parameters.
     :raises FileNotFoundError: if the program is not installed.
@@ -108,7 +110,10 @@ def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> M
 
 
 def judge(results: Mapping[str, Measured], interconnect: str | None, expected: float | None) -> Finding:
-    """Answer ``nccl.bandwidth`` for the path that NCCL chooses by default."""
+    """Return the finding ``nccl.bandwidth``, which judges the path that NCCL chooses by default.
+
+    :param expected: bytes per second; without it the limit of ``interconnect`` applies, or none.
+    """
     default = results["default"]
     others = {name: result.bandwidth for name, result in results.items() if name != "default" and result.bandwidth}
     fastest = max(others, key=lambda name: others[name], default=None)
@@ -121,16 +126,16 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
             remedy=f"Set {_assignment(fastest)}, as role vllm does with vllm_nccl_bandwidth." if fastest else None,
         )
     if expected is None and interconnect is None:
-        return passed(CHECK, f"all-reduce reaches {_giga(default.bandwidth)}", measured=default.bandwidth, unit="B/s")
+        return passed(CHECK, f"all-reduce reaches {_speed(default.bandwidth)}", measured=default.bandwidth, unit="B/s")
     limit, source = (expected, "option expected_bandwidth") if expected else EXPECTED[str(interconnect)]
     details: Result = {"expected": limit, "measured": default.bandwidth, "unit": "B/s", "source": source}
-    summary = f"all-reduce reaches {_giga(default.bandwidth)} of {_giga(limit)} expected"
+    summary = f"all-reduce reaches {_speed(default.bandwidth)} of {_speed(limit)} expected"
     if default.bandwidth >= TOLERANCE * limit:
         return passed(CHECK, summary, **details)
     better = fastest if fastest and others[fastest] > default.bandwidth / TOLERANCE else None
     if better:
         cause = "NCCL chooses a slow path between the GPUs."
-        remedy = f"Set {_assignment(better)}, with which {_giga(others[better])} were measured."
+        remedy = f"Set {_assignment(better)}, with which {_speed(others[better])} were measured."
     else:
         cause = "The interconnect is slower than usual for its kind."
         remedy = "See hardware.pcie_link and hardware.topology; on a shared host, request another one."
@@ -178,5 +183,5 @@ def _assignment(variant: str | None) -> str:
     return " ".join(f"{name}={value}" for name, value in VARIANTS[variant or "default"].items())
 
 
-def _giga(bandwidth: float) -> str:
+def _speed(bandwidth: float) -> str:
     return f"{bandwidth / 1e9:.1f} GB/s"
