@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the probe: describe the server, size the prompts, warm up, generate the load, compare token counts and judge."""
+"""Run the probe: describe the server, size the prompts, warm up, run the load steps and judge their results."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import Vllm
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 
-#: Failures of an endpoint that the server, or a proxy, does not have. Without ``/tokenize`` the text is sized by usage.
+#: Reasons of failed requests that mean that the server, or a proxy in front of it, does not have the endpoint.
 _NO_ENDPOINT: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
 #: Longest answer requested while warming up, in tokens: compiling and loading kernels needs no more.
 _WARMUP_TOKENS: t.Final = 32
 
-#: Seconds before a common start at which a load host reads the server's counters and opens its connections, when the
-#: other hosts have warmed up too.
+#: Seconds before a common start at which each load host reads the server's counters and opens its connections. By then
+#: the warm-up of all load hosts must have ended.
 _AHEAD: t.Final = 2.0
-#: Seconds between two runs of shared steps, in addition to the drain.
+#: Seconds between the end of one run's drain and the start of the next run, if the start times are fixed.
 _BETWEEN: t.Final = 2 * _AHEAD
-#: Upper bound to catch typing mistakes.
+#: Upper bounds of options, to catch typing mistakes.
 _MAX_PROCESSES: t.Final = 64
 _MAX_RETRIES: t.Final = 10
 
@@ -95,12 +95,12 @@ class ProbeOptions:
 
     @property
     def own_steps(self) -> tuple[Step, ...]:
-        """The parts of all steps that this host runs."""
+        """This host's parts of all steps, without the steps of which it has no part."""
         return tuple(share for step in self.steps if (share := self.share(step)) is not None)
 
     @property
     def retries(self) -> int:
-        """How often a step may be measured again: never if other hosts share it or its start time is fixed."""
+        """Maximum number of times to measure a step again: 0 if other hosts share it or its start time is fixed."""
         return self.client_limited_retries if self.share_count == 1 and self.start_at is None else 0
 
     @classmethod
@@ -224,7 +224,7 @@ def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, s
 
     :raises InvalidLoad: if a step does not fit and is not optional.
     """
-    planned = [(step, workload.unfit(step, max_model_len)) for step in steps]
+    planned = [(step, workload.context_problem(step, max_model_len)) for step in steps]
     for step, reason in planned:
         if reason is not None and not step.optional:
             raise InvalidLoad(f"step {step.name}: {reason}; set optional: true to skip it")
@@ -232,7 +232,7 @@ def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, s
 
 
 class Probe:
-    """One probe of one server."""
+    """One run of the probe against one server."""
 
     def __init__(self, options: ProbeOptions, driver: ProbeDriver, api: VllmApi, server: Result) -> None:
         self._options = options
@@ -245,21 +245,21 @@ class Probe:
         # Load hosts with the same seed must not send the same prompts.
         self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
         self._continuous = True
-        # Add to a time of the monotonic clock to get wall-clock time.
+        # Seconds to add to a time of time.monotonic to get wall-clock time.
         self._wall = time.time() - time.monotonic()
         self._pool = self._token_pool() if options.endpoint == "completions" else []
         self._prompts: dict[int, Prompts] = {}
 
     def run(self, planned: Sequence[tuple[Step, str | None]]) -> Result:
-        """Run the ``planned`` steps that have no reason to skip them."""
+        """Run the steps of ``planned`` that have no reason to skip them, and return the module's result."""
         options = self._options
         steps = [share for step, skip in planned if skip is None and (share := options.share(step)) is not None]
         for tokens in dict.fromkeys(step.prompt_tokens for step in steps):
             self._prompts[tokens] = self._make_prompts(tokens)
         if steps and options.warmup_requests:
             self._warm_up(steps[0])
-        watches = options.sample_gpus and (steps or options.share_index == options.share_count)
-        sampler = self._driver.sampler(options) if watches else "not requested"
+        samples_gpus = options.sample_gpus and (steps or options.share_index == options.share_count)
+        sampler = self._driver.sampler(options) if samples_gpus else "not requested"
         self._sleep_until(options.start_at, _AHEAD)
         origin = time.monotonic()
         if not isinstance(sampler, str):
@@ -280,7 +280,7 @@ class Probe:
         results: list[Result] = []
         server_failed: str | None = None
         options = self._options
-        starts = workload.slots(options.steps, options.start_at, options.drain_timeout + _BETWEEN)
+        starts = workload.start_times(options.steps, options.start_at, options.drain_timeout + _BETWEEN)
         for (step, skip), start in zip(planned, starts, strict=True):
             reason = skip or server_failed
             results.append(skipped_result(step, reason) if reason else self._run_step(step, origin, start))
@@ -308,7 +308,7 @@ class Probe:
         before = settled_counters(self._api)
         outcomes: list[LoadOutcome] = []
         once = dataclasses.replace(whole, repeats=1)
-        for begin in workload.slots([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
+        for begin in workload.start_times([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
             self._sleep_until(begin, _AHEAD)
             outcomes.append(self._load(step, start=begin, attempt=attempt))
             if outcomes[-1].gave_up:
@@ -342,7 +342,7 @@ class Probe:
         self._load_unmeasured(Step("warm-up", like.prompt_tokens, tokens, min(count, like.concurrency), count))
 
     def _load_unmeasured(self, step: Step, prompts: Prompts | None = None) -> LoadOutcome:
-        """Run ``step`` before the load, again without vLLM's continuous usage if the server refuses that option.
+        """Run ``step`` to prepare the load, again without vLLM's option for continuous usage if the server refuses it.
 
         :raises RequestFailed: if no request completes.
         """
@@ -367,7 +367,7 @@ class Probe:
         return workload.TextPrompts(workload.size_text(self._count_tokens, tokens, self._rng), self._rng)
 
     def _count_tokens(self, text: str) -> int:
-        """Return the server's prompt tokens for ``text``, including what it adds, from a one-token request."""
+        """Return how many prompt tokens the server counts for ``text``, including those it adds, with one request."""
         outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), workload.TextPrompts([text], self._rng))
         # Without usage the count is unknown; assume one token per word.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
@@ -381,7 +381,10 @@ def _result(
     seed: int | None = None,
     origin: float | None = None,
 ) -> Result:
-    """Return the module's result, by default that of a run without load. Text as ``samples`` is why there are none."""
+    """Return the module's result, by default that of a run without load.
+
+    :param samples: the GPU samples, or the reason why there are none.
+    """
     sampled = not isinstance(samples, str)
     return {
         "server": server or {"version": None, "model": None, "max_model_len": None},

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the load: steps, their shares, request times, and prompts that no prefix cache has seen."""
+"""Define the load: steps, their shares, request times, and prompts that are in no prefix cache."""
 
 from __future__ import annotations
 
@@ -97,8 +97,9 @@ class Targets:
 class Step:
     """One load step: sizes in tokens, ``duration`` in seconds; exactly one of ``requests`` and ``duration`` is set.
 
-    With a ``rate`` (requests per second) it is an open loop whose requests are due by ``arrivals`` (``poisson`` or
-    ``constant``, the first constant one ``phase`` seconds after the start). Without it the loop is closed.
+    With a ``rate`` (requests per second) it is an open loop. Its requests are due at random times (``arrivals`` is
+    ``poisson``) or at equal intervals (``constant``), the first of which starts ``phase`` seconds after the start.
+    Without a ``rate`` the loop is closed.
     """
 
     name: str
@@ -144,7 +145,7 @@ class Step:
                 due += 1 / rate
 
 
-def slots(steps: Sequence[Step], begin: float | None, pause: float) -> list[float | None]:
+def start_times(steps: Sequence[Step], begin: float | None, pause: float) -> list[float | None]:
     """Return the common start time of each of ``steps``, or None where it is unknown in advance.
 
     It is unknown after a step of ``requests``.
@@ -221,7 +222,7 @@ def _read_step(entry: dict[str, t.Any], where: str, max_concurrency: int) -> Ste
     return Step(name=name, **values)
 
 
-def unfit(step: Step, max_model_len: int | None) -> str | None:
+def context_problem(step: Step, max_model_len: int | None) -> str | None:
     """Return why ``step`` does not fit a context of ``max_model_len`` tokens, or None if it fits or none is known."""
     total = step.prompt_tokens + step.output_tokens
     if max_model_len is None or total <= max_model_len:
@@ -233,7 +234,7 @@ def unfit(step: Step, max_model_len: int | None) -> str | None:
 
 
 class Prompts(t.Protocol):
-    """A source of prompts of one size, drawn from ``rng``. Processes with the same ``rng`` would send the same ones."""
+    """A source of prompts of one size. Processes must set different ``rng``, or they send the same prompts."""
 
     rng: random.Random
 
@@ -254,10 +255,10 @@ class TokenPrompts:
         self._supply = rng.choices(self._pool, k=max(_SUPPLY, 2 * tokens))
 
     def take(self) -> bytes:
-        fresh = min(_FRESH, self._tokens)
-        rest = self._tokens - fresh
+        drawn = min(_FRESH, self._tokens)
+        rest = self._tokens - drawn
         start = self.rng.randrange(len(self._supply) - rest)
-        return b"[%b]" % b",".join(self.rng.choices(self._pool, k=fresh) + self._supply[start : start + rest])
+        return b"[%b]" % b",".join(self.rng.choices(self._pool, k=drawn) + self._supply[start : start + rest])
 
 
 class TextPrompts:

@@ -56,11 +56,11 @@ def test_read_steps_empty_list_is_refused():
         subject.read_steps([], 100)
 
 
-def test_unfit_compares_total_tokens_with_the_context():
+def test_context_problem_compares_total_tokens_with_the_context():
     step = subject.Step("x", 2000, 48, 1, 1)
-    assert subject.unfit(step, 2048) is None
-    assert subject.unfit(step, None) is None
-    assert "2000 + 48 = 2048; the server's max_model_len allows up to 2047" in subject.unfit(step, 2047)
+    assert subject.context_problem(step, 2048) is None
+    assert subject.context_problem(step, None) is None
+    assert "2000 + 48 = 2048; the server's max_model_len allows up to 2047" in subject.context_problem(step, 2047)
 
 
 def test_read_targets_without_values_returns_none():
@@ -157,11 +157,11 @@ def test_step_share_without_request_or_stream_is_none():
     assert open_step(concurrency=1, requests=5).share(0, 2).requests == 5
 
 
-def test_slots_follow_each_other_until_an_unknown_end():
+def test_start_times_follow_each_other_until_an_unknown_end():
     fixed = subject.Step("d", 8, 8, 4, duration=10.0, repeats=2)
     steps = [fixed, fixed, subject.Step("r", 8, 8, 1, requests=4), fixed]
-    assert subject.slots(steps, 100.0, 5.0) == [100.0, 130.0, 160.0, None]
-    assert subject.slots(steps, None, 5.0) == [None] * 4
+    assert subject.start_times(steps, 100.0, 5.0) == [100.0, 130.0, 160.0, None]
+    assert subject.start_times(steps, None, 5.0) == [None] * 4
 
 
 def test_check_shared_step_after_unknown_end_is_refused():
@@ -199,7 +199,7 @@ def test_due_times_poisson_arrivals_are_exponential():
     assert sum((gap - mean) ** 2 for gap in gaps) / len(gaps) == pytest.approx(mean**2, rel=0.1)
 
 
-def test_bodies_have_the_next_prompt_and_can_be_reseeded():
+def test_bodies_with_a_new_rng_have_other_prompts():
     def bodies(seed: int) -> subject.Bodies:
         return subject.Bodies(subject.TokenPrompts(range(200), 16, random.Random(seed)), b"<", b">")
 
@@ -210,7 +210,7 @@ def test_bodies_have_the_next_prompt_and_can_be_reseeded():
     assert one() != other()
 
 
-def test_text_prompts_can_be_reseeded():
+def test_text_prompts_depend_only_on_the_rng():
     prompts = subject.TextPrompts(subject.WORDS, random.Random(1))
     again = subject.TextPrompts(subject.WORDS, random.Random(2))
     prompts.rng, again.rng = random.Random(3), random.Random(3)
