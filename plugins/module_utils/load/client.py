@@ -1,13 +1,13 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send streaming requests over one connection, one after another, and stamp every byte before it is parsed.
+"""Send streaming requests over one connection, one after another, and record when bytes arrive before parsing them.
 
-This client is not built on an HTTP library, so that no code of ours runs between the arrival of bytes and their time
+This client is not built on an HTTP library, so that no other code runs between the arrival of bytes and their time
 stamp. Plain connections are read by ``EpollReader``. Connections with TLS, and all connections on systems without
-``epoll``, use ``asyncio.BufferedProtocol``: a small read costs a third of one with ``asyncio.Protocol``, which
-allocates 256 KiB for each. Either way, all data that the operating system reports at once gets the same stamp, so that
-the work on one stream does not make the next streams look slower.
+``epoll``, use ``asyncio.BufferedProtocol``: a small read takes a third of the time that it takes with
+``asyncio.Protocol``, which allocates 256 KiB for every read. Either way, all data that the operating system reports at
+once gets the same stamp, so that the work on one stream does not make the next streams look slower.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
-#: Bytes kept of an answer that is not a stream: enough for every error document.
+#: Maximum number of bytes kept of a response that is not a stream; error messages are shorter.
 _MAX_ERROR_BODY: t.Final = 64 * 1024
 
 # Shared by all connections: the event loop fills it and passes it on before the next read. A memoryview, because the
@@ -45,8 +45,8 @@ PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completion
 class StampingSelector(selectors.DefaultSelector):
     """A selector that records when the operating system reported the latest events (``time.monotonic`` seconds).
 
-    :param precise: keep timers to some ten microseconds, with one more system call per iteration. ``epoll`` waits in
-        whole milliseconds, rounded up; ``select`` waits in microseconds and can wait for the ``epoll`` itself.
+    :param precise: keep timers to within tens of microseconds, with one more system call per iteration. ``epoll``
+        waits in whole milliseconds, rounded up; ``select`` waits in microseconds and can wait for the ``epoll`` itself.
     """
 
     stamp = 0.0
@@ -66,7 +66,7 @@ class StampingSelector(selectors.DefaultSelector):
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """The endpoint to load: address, TLS context (None for plain HTTP), and a request without length and body."""
+    """The endpoint to load: address, TLS context (None for plain HTTP), request line and headers without the length."""
 
     address: str
     port: int
@@ -224,7 +224,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._ended
 
     def check(self, now: float) -> None:
-        """End the exchange if no token arrived for ``timeout`` seconds; a head or keep-alive comment does not count."""
+        """End the exchange if no token arrived for ``timeout`` seconds; a head or a keep-alive comment is no token."""
         if self._exchange is None:
             return
         arrivals = self._exchange.answer.arrivals
@@ -278,7 +278,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received(bytes(_RECEIVE_BUFFER[:nbytes]), self._stamp())
 
     def _received(self, data: bytes, stamp: float) -> None:
-        """Process ``data`` that arrived at ``stamp``; empty data is the end, and ``connection_lost`` follows."""
+        """Process ``data`` that arrived at ``stamp``. Empty data means that the server has closed the connection."""
         exchange = self._exchange
         if exchange is None or not data:
             self.close()

@@ -21,14 +21,14 @@ HEARTBEAT_INTERVAL: t.Final = 0.02
 CPU_LIMIT: t.Final = 0.9
 #: Minimum step duration, in seconds, for which the client's processor time is meaningful.
 CPU_WINDOW: t.Final = 0.5
-#: Lag of the event loop (p99, seconds) above which figures are void. Measured with a paced server: up to 40 ms, medians
-#: and throughput are right to 1 % and only the 99th percentiles suffer.
+#: Lag of the event loop (p99, seconds) above which the results of a step are void. Measured with a paced server: with a
+#: lag of up to 40 ms, medians and throughput are right to 1 %, and only the 99th percentiles are inaccurate.
 LAG_LIMIT: t.Final = 0.05
-#: Fewest heartbeats whose 99th percentile does not depend on the latest one.
+#: Fewest heartbeats whose 99th percentile does not depend on the largest lag.
 _MIN_HEARTBEATS: t.Final = 101
-#: A single stall longer than this fraction of a short step still sets its lag.
+#: A single stall that takes more than this fraction of a short step is the lag of the step.
 _MAX_STALL: t.Final = 0.1
-#: Bytes waiting in the receive buffer of a stream (mean over streams, p99 over time) above which figures are void:
+#: Bytes waiting in the receive buffer of a stream (mean over streams, p99 over time) above which results are void:
 #: about ten of vLLM's events that have arrived without a time stamp.
 BACKLOG_LIMIT: t.Final = 4096
 #: Connections sampled per tick; sampling all is too expensive at 1,000 streams.
@@ -70,7 +70,7 @@ class ClientSaturation:
             self._free = min((idle - self._idle) / wall, len(os.sched_getaffinity(0)))
 
     def stop(self) -> dict[str, float | None]:
-        """Stop measuring and return the figures.
+        """Stop measuring and return the results.
 
         :returns: ``cpu`` in processor seconds per second (1.0 is one core), ``lag_p99`` in seconds, ``backlog`` in
             unread bytes per stream (99th percentile over time), ``free_cores`` of this host during the load.
@@ -95,7 +95,7 @@ def lag_p99(lags: Sequence[float], duration: float) -> float | None:
     """Return the 99th percentile of heartbeat ``lags``, in seconds; None without heartbeats.
 
     In a short step the interpolated percentile is close to the maximum, so that one scheduling hiccup would set it.
-    There the second-latest heartbeat counts, unless the latest was a stall of more than ``_MAX_STALL`` of ``duration``.
+    There the second-largest lag counts, unless the largest is a stall of more than ``_MAX_STALL`` of ``duration``.
     """
     if not lags:
         return None
@@ -120,7 +120,7 @@ def idle_seconds(path: str = "/proc/stat") -> float | None:
 def limits(
     cpu: float | None, lag: float | None, itl_p50: float | None, duration: float, backlog: float | None = None
 ) -> str | None:
-    """Return why figures measured over ``duration`` seconds are void, or None if the client kept up.
+    """Return why results measured over ``duration`` seconds are void, or None if the client kept up.
 
     :param cpu: of the busiest process, in cores.
     :param lag: 99th percentile of the event loop's lag, in seconds.

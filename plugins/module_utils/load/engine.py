@@ -61,7 +61,7 @@ class StepRun:
     """One run of a step in a closed loop.
 
     :param stamp: returns the time at which the event loop's selector last returned.
-    :param reader: reads the plain connections; without it the event loop does.
+    :param reader: reads the connections without TLS; if None, the event loop reads them.
     """
 
     def __init__(self, setup: StepSetup, stamp: Callable[[], float], reader: EpollReader | None) -> None:
@@ -70,7 +70,7 @@ class StepRun:
         self._stamp = stamp
         self._reader = reader
         self._requests_left = setup.step.requests
-        # Send no new request; and later, cancel the running ones too.
+        # _stopping: no new requests are sent. _over: the running requests have been cancelled too.
         self._stopping = False
         self._over = False
         self._consecutive_failures = 0

@@ -25,9 +25,9 @@ Receiver = Callable[[bytes, float], None]
 
 
 class EpollReader:
-    """A reader for the plain (non-TLS) connections of ``loop``, which reads in the loop's iterations until ``close``.
+    """A reader of connections without TLS, called once per iteration of ``loop`` until ``close``.
 
-    Requires a system with ``epoll`` (Linux).
+    It needs a system with ``epoll`` (Linux).
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -60,7 +60,7 @@ class EpollReader:
         for descriptor, _events in ready:
             receiver = receivers.get(descriptor)
             if receiver is None:
-                # A receiver called earlier in this loop closed it.
+                # A receiver that was called before has removed it.
                 continue
             try:
                 received = bytes(buffer[: read(descriptor, into)])

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Turn the results of load steps into findings about the server.
 
-Whether a speed is what the hardware should give is judged on the controller, where the hardware is known.
+The controller, which knows the hardware, judges whether the speed is what the hardware allows.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def unusable(failure: RequestFailed) -> list[Finding]:
 def judge(results: Sequence[Result], max_ttft: float | None = None, max_itl: float | None = None) -> list[Finding]:
     """Return the findings for all load steps.
 
-    :param max_ttft: limit for the 95th percentile in seconds, as is ``max_itl``.
+    :param max_ttft: limit for the 95th percentile of the TTFT in seconds; ``max_itl`` likewise for the ITL.
     """
     run = [result for result in results if not result["skipped"]]
     if not run:
@@ -100,24 +100,22 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
         return _throughput_failed(bad, evidence)
     valid = [result for result in run if not result["void"] and result["output_throughput"] is not None]
     if not valid:
-        reason = (
-            f"the load client was too slow; see {CLIENT}"
-            if any(result["void"] for result in run)
-            else "the server sends no usage, so its tokens cannot be counted"
-        )
+        client_limited = any(result["void"] for result in run)
+        unknown = "the server sends no usage, so its tokens cannot be counted"
+        reason = f"the load client was too slow; see {CLIENT}" if client_limited else unknown
         return not_tested(THROUGHPUT, reason, evidence=evidence)
     best = max(valid, key=lambda result: result["output_throughput"])
     details = {"measured": round(best["output_throughput"], 1), "unit": "tokens/s", "evidence": evidence}
     load = f"{best['rate']:g} requests/s" if best["rate"] else f"{best['concurrency']} streams"
     speed = f"{best['output_throughput']:,.0f} tokens/s at {load} ({best['name']})"
-    flaw = _flaw(run)
-    if flaw is None:
+    warning = _warning_reason(run)
+    if warning is None:
         return passed(THROUGHPUT, speed, **details)
-    return warned(THROUGHPUT, f"{speed}; {flaw.summary}", cause=flaw.cause, remedy=flaw.remedy, **details)
+    return warned(THROUGHPUT, f"{speed}; {warning.summary}", cause=warning.cause, remedy=warning.remedy, **details)
 
 
-def _flaw(run: Sequence[Result]) -> Reason | None:
-    """Return why a measured throughput is only a warning: some requests failed, were held or did not complete."""
+def _warning_reason(run: Sequence[Result]) -> Reason | None:
+    """Return why the throughput is a warning although it was measured: requests failed, were held or not completed."""
     some_failed = [result for result in run if result["requests"]["failed"]]
     if some_failed:
         reason = REASONS[_main_reason(some_failed)]
@@ -180,7 +178,7 @@ def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:
 
 
 def judge_client(run: Sequence[Result]) -> Finding:
-    """Judge whether the load client limited a step, and report repeated attempts."""
+    """Judge whether the load client limited a step, and report the steps that were measured again."""
     worst = {key: max(result["client"].get(key) or 0.0 for result in run) for key in ("cpu", "lag_p99", "backlog")}
     repeated = [result for result in run if result.get("discarded")]
     discarded = [{"name": result["name"], "reasons": result["discarded"]} for result in repeated]

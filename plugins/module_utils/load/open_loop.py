@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a load step in an open loop: requests are due on a schedule, even if the server is slow.
 
-A free stream sends each request. If no stream is free, the request waits and is counted as held.
+Each request is sent by a free stream. If no stream is free, the request waits and is counted as held.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
 
 #: Shortest steady window for which a rate is computed, in seconds.
 _MIN_WINDOW: t.Final = 1.0
-#: Fields that add up over processes and hosts.
+#: Fields that ``merge`` adds up.
 _SUMS: t.Final = (
     "completed completed_in_time within_targets cancelled completed_tokens completed_arrivals tokens uncounted "
     "completed_uncounted prompt_tokens prompts_counted held unsent cpu processes"
@@ -30,9 +30,10 @@ class LoadOutcome:
 
     started: float = 0.0
     ended: float = 0.0
-    #: End of a ``duration`` step's measured time; later requests complete during the drain.
+    #: End of the measured time of a step with a ``duration``; requests that complete later do so during the drain.
     deadline: float | None = None
     completed: int = 0
+    #: Requests that completed before the ``deadline``, or all if there is none.
     completed_in_time: int = 0
     targets: Targets | None = None
     #: Requests that completed in time and met ``targets``.
@@ -47,13 +48,16 @@ class LoadOutcome:
     completed_arrivals: int = 0
     #: Output tokens of all requests, including failed and cancelled ones.
     tokens: int = 0
-    #: Requests whose output tokens are unknown.
+    #: Requests with an unknown number of output tokens.
     uncounted: int = 0
     completed_uncounted: int = 0
     prompt_tokens: int = 0
+    #: Requests with a known number of prompt tokens.
     prompts_counted: int = 0
+    #: Time in which all streams were active; in an open loop, in which about as many requests ended as started.
     full_from: float | None = None
     full_until: float | None = None
+    #: Reason of the failures because of which the step ended early.
     gave_up: str | None = None
     #: Open loop: lateness of each request in seconds, requests that waited for a free stream, and those never sent.
     schedule_lag: array[float] = field(default_factory=lambda: array("d"))
@@ -94,7 +98,10 @@ class LoadOutcome:
         return self.full_from - self.started, self.full_until - self.started
 
     def merge(self, other: LoadOutcome) -> None:
-        """Add the outcome of another process or host that made the same load at the same time, on the same clock."""
+        """Add the outcome of another process or host that ran the step at the same time, on the same clock.
+
+        Repeats can be added too, but then ``cpu``, ``processes``, ``free_cores`` and all times have no meaning.
+        """
         self.started, self.ended = min(self.started, other.started), max(self.ended, other.ended)
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -28,7 +28,7 @@ class LoadProgress:
         self._recent: Callable[[int], list[State]] = lambda _count: []
 
     def begin(self, step: Step, steps: Sequence[Step], attempt: int = 1) -> None:
-        """Note that ``step`` starts for the ``attempt``-th time. A step that is not in ``steps`` is a warm-up."""
+        """Record that ``step`` starts for the ``attempt``-th time. A step that is not in ``steps`` is a warm-up."""
         self._step_begin = self._clock()
         if step not in steps:
             self._state = {"phase": "preparing", "name": step.name}
@@ -51,18 +51,18 @@ class LoadProgress:
         self._state = {**self._state, "tokens": tokens, "finished": finished, "elapsed": elapsed}
 
     def end(self) -> None:
-        """Note that the load of the current step is over and its results are computed."""
+        """Record that the load of the current step has ended and its results are being computed."""
         if self._state["phase"] == "load":
             self._state = {**self._state, "phase": "counting"}
 
     def watch_gpus(self, recent: Callable[[int], list[State]]) -> None:
-        """Take GPU figures from ``recent(count)``, which returns the last samples."""
+        """Read the utilisation of the GPUs from ``recent(count)``, which returns the last ``count`` samples."""
         self._recent = recent
 
     def snapshot(self) -> State:
-        """Return ``phase`` (``preparing``, ``load``, ``counting``), the step, its figures and ``gpus`` as last sampled.
+        """Return ``phase`` (``preparing``, ``load``, ``counting``), the step with its counts, ``gpus`` and ``since``.
 
-        ``since`` is seconds since the probe started.
+        ``gpus`` are the GPUs as last sampled, ``since`` is the number of seconds since the probe started.
         """
         return {
             **self._state,

@@ -49,7 +49,7 @@ def run_step(setup: StepSetup) -> LoadOutcome:
     # A pause of the garbage collector would look like a pause of the server.
     gc.collect()
     gc.disable()
-    # On a system without epoll the event loop reads.
+    # On a system without epoll the event loop reads the connections.
     reader = EpollReader(loop) if hasattr(select, "epoll") else None
     try:
         run = (StepRun if step.rate is None else OpenLoop)(setup, lambda: selector.stamp, reader)

@@ -31,7 +31,7 @@ from statistics import fmean, stdev
 _RESOLUTION: t.Final = 1000
 # Keeps bucket numbers positive down to 1e-30 s, where int() would otherwise round towards zero.
 _OFFSET: t.Final = 70 * _RESOLUTION
-#: Shortest gap that is distinguished, in seconds.
+#: Values below this one are counted as this one, in seconds.
 _SHORTEST: t.Final = 1e-9
 
 PERCENTILES: t.Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}

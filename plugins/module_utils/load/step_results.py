@@ -32,7 +32,7 @@ StepResult = dict[str, t.Any]
 
 
 def skipped_result(step: Step, reason: str) -> StepResult:
-    """Return the result of a step that was not run; every figure is None."""
+    """Return the result of a step that was not run; every measurement is None."""
     return _blank(step) | {"skipped": reason}
 
 

@@ -52,24 +52,24 @@ class StreamResponse:
             events = self._splitter.feed(body)
         except MalformedStream as problem:
             raise RequestFailed("malformed_stream", str(problem)) from problem
-        fresh = 0
+        new_tokens = 0
         for event in events:
             # Decode JSON until the first token, and later only if the pattern does not match.
             if self.continuous and self.arrivals and (match := _COMPLETION_TOKENS.search(event)):
                 total, before = int(match[1]), self.tokens or 0
                 if total > before:
-                    fresh += total - before
+                    new_tokens += total - before
                     self.tokens = total
             elif event == b"[DONE]":
                 self.done = True
             else:
-                fresh += self._decode(event)
+                new_tokens += self._decode(event)
         # Events that were read together are one arrival with the tokens of all.
-        if fresh and self.arrivals and self.arrivals[-1] == stamp:
-            self.counts[-1] += fresh
-        elif fresh:
+        if new_tokens and self.arrivals and self.arrivals[-1] == stamp:
+            self.counts[-1] += new_tokens
+        elif new_tokens:
             self.arrivals.append(stamp)
-            self.counts.append(fresh)
+            self.counts.append(new_tokens)
 
     def _decode(self, event: bytes) -> int:
         """Return the tokens of one event (0 or 1 if the server reports no count per chunk)."""
@@ -86,18 +86,18 @@ class StreamResponse:
             raise RequestFailed("server_error", message_of(event))
         choices = document.get("choices") or []
         usage = document.get("usage")
-        carries = any(_carries_token(choice) for choice in choices)
+        has_token = any(_has_token(choice) for choice in choices)
         if not isinstance(usage, dict) or not isinstance(usage.get("completion_tokens"), int):
-            return int(carries and not self.continuous)
+            return int(has_token and not self.continuous)
         self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
         total = usage["completion_tokens"]
         if choices and not self.arrivals:
             self.continuous = True
         before, self.tokens = self.tokens or 0, total
-        return max(0, total - before) if self.continuous else int(carries)
+        return max(0, total - before) if self.continuous else int(has_token)
 
 
-def _carries_token(choice: dict[str, t.Any]) -> bool:
+def _has_token(choice: dict[str, t.Any]) -> bool:
     if "text" in choice:
         return True
     delta = choice.get("delta") or {}

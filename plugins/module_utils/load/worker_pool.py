@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run one load in several processes: forked before it, started at the same moment, merged after it.
+"""Run one load step in several forked processes that start at the same moment, and merge their outcomes.
 
 All processes share one clock (``time.monotonic`` is system-wide), so their outcomes add up as if one process had made
-the load. They fork with everything loaded and prepared, which takes milliseconds and little memory.
+the load. They are forked after everything is loaded and prepared, which takes milliseconds and little memory.
 """
 
 from __future__ import annotations
