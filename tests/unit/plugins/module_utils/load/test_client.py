@@ -59,7 +59,7 @@ def test_client_healthy_stream_completes():
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.01])
-def test_client_stream_cut_inside_characters_and_delimiters(pause):
+def test_client_stream_cut_inside_characters_and_delimiters_completes(pause):
     stream = good_stream(TOKENS).replace(b'" x"', '"é"'.encode()).replace(b"\xc3\xa9", b" \xc3\xa9"[1:])
     cuts = [stream.index(b"\xc3") + 1, stream.index(b"\n\n") + 1, stream.index(b"\r\n\r\n") + 2, len(stream) - 3]
     bounds = [0, *sorted(cuts), len(stream)]
@@ -125,7 +125,7 @@ def test_client_replaces_a_connection_closed_while_idle():
     assert server.connections == 2
 
 
-def test_client_server_closing_after_each_answer():
+def test_client_reconnects_if_the_server_closes_after_each_answer():
     script = [good_stream(TOKENS).replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1), CLOSE]
     with ScriptedServer(lambda _body, _number: script) as server:
         outcome = load(server.url, requests=3)
@@ -147,7 +147,7 @@ def test_client_without_usage_tokens_are_unknown():
     assert outcome.latencies.summary()["itl"] is None
 
 
-def test_client_connection_refused():
+def test_client_connection_refused_ends_the_step():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         outcome = load(f"http://127.0.0.1:{taken.getsockname()[1]}", requests=10)
@@ -156,7 +156,7 @@ def test_client_connection_refused():
     assert outcome.gave_up == "connection_refused"
 
 
-def test_client_connect_timeout():
+def test_client_connect_timeout_fails_the_request():
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

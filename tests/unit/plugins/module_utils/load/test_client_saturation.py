@@ -31,7 +31,7 @@ class Stream:
 
 
 def usage_of(*samples: list[Stream]) -> dict:
-    """Return the figures after taking each of ``samples``, without a heartbeat between them."""
+    """Return the results of a monitor that takes ``samples`` before its first heartbeat."""
 
     async def take() -> dict:
         saturation = subject.ClientSaturation()
@@ -96,7 +96,7 @@ def test_limits_backlog_is_a_reason():
         ([0.001] * 46 + [0.062], 1.0, 0.001),
         ([0.001] * 44 + [0.062] * 2, 1.0, 0.062),
         ([0.001] * 37 + [0.25], 1.0, 0.25 - 0.37 * 0.249),
-        # From 101 heartbeats on, the percentile itself does not depend on the latest one.
+        # From 101 heartbeats on, the percentile itself does not depend on the largest lag.
         ([0.001] * 100 + [5.0], 7.0, 0.001),
         ([0.001] * 99 + [0.062] * 2, 2.1, 0.062),
     ],

@@ -104,7 +104,7 @@ def test_token_ratio_without_request_counter():
     assert subject.token_ratio(before, after, 400, 4, 0)["token_ratio"] == 1.0
 
 
-def test_cache_hit_ratio():
+def test_cache_hit_ratio_is_hits_over_queries():
     assert subject.cache_hit_ratio(BEFORE, AFTER) == 0.25
     assert subject.cache_hit_ratio(BEFORE, BEFORE) is None
     assert subject.cache_hit_ratio(BEFORE, replace(AFTER, cache_hits=None)) is None

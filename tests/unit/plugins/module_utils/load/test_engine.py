@@ -51,7 +51,7 @@ def test_step_of_requests_sends_exactly_these():
     assert outcome.full_from > outcome.started
 
 
-def test_step_with_fewer_requests_than_streams():
+def test_step_with_fewer_requests_than_streams_opens_no_idle_connection():
     with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
         outcome = load(server, concurrency=8, requests=2)
     assert (outcome.completed, server.connections) == (2, 2)
@@ -132,7 +132,7 @@ def test_step_reports_progress_while_it_runs(monkeypatch):
     with ScriptedServer(lambda _body, _number: slow_stream(0.03)) as server:
         target = open_target(server.url, "completions", 20.0)
         step = Step("test", 2, TOKENS, 2, requests=4)
-        setup = subject.StepSetup(target, step, lambda: b"{}", report_progress=lambda *figures: reports.append(figures))
+        setup = subject.StepSetup(target, step, lambda: b"{}", report_progress=lambda *counts: reports.append(counts))
         run_step(setup)
     assert reports == sorted(reports), "neither tokens nor requests ever decrease"
     assert any(tokens % TOKENS > 0 for tokens, _finished in reports), "tokens of running requests count"

@@ -30,7 +30,7 @@ def pairs():
 
 
 def play(act, seconds=0.05):
-    """Run ``act`` with a reader and return what its receivers got."""
+    """Run ``act`` with a reader and return the name, data and time stamp of each call of its receivers."""
     received = []
 
     async def run():

@@ -30,12 +30,12 @@ def test_parser_chunked_body_cut_anywhere_is_the_same(cuts):
     assert parser.headers["content-type"] == "text/event-stream"
 
 
-def test_parser_chunked_body_byte_by_byte():
+def test_parser_chunked_body_byte_by_byte_is_the_same():
     parser, body = feed(*(CHUNKED[n : n + 1] for n in range(len(CHUNKED))))
     assert (body, parser.complete) == (BODY, True)
 
 
-def test_parser_content_length():
+def test_parser_content_length_ends_the_body():
     parser, body = feed(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nab", b"cd")
     assert (parser.status, body, parser.complete, parser.keep_alive) == (404, b"abcd", True, True)
 
@@ -45,7 +45,7 @@ def test_parser_empty_body_is_complete_at_once(head):
     assert feed(head)[0].complete
 
 
-def test_parser_body_until_close():
+def test_parser_body_until_close_is_complete_at_the_close():
     parser, body = feed(b"HTTP/1.1 200 OK\r\n\r\nab", b"cd")
     assert (body, parser.complete, parser.keep_alive) == (b"abcd", False, False)
     assert parser.close()
@@ -69,7 +69,7 @@ def test_parser_interim_response_is_skipped():
         (b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\nConnection: Keep-Alive\r\n\r\n", True),
     ],
 )
-def test_parser_keep_alive(head, keep_alive):
+def test_parser_keep_alive_depends_on_version_and_header(head, keep_alive):
     assert feed(head)[0].keep_alive is keep_alive
 
 

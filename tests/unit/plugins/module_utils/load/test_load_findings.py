@@ -15,7 +15,7 @@ LATENCY = {"mean": 0.2, "p50": 0.2, "p95": 0.3, "p99": 0.4}
 
 def result(name: str = "a", completed: int = 100, failures: dict | None = None, **changes: object) -> dict:
     failures = failures or {}
-    figures = {
+    values = {
         "skipped": None,
         "requests": {"completed": completed, "failed": sum(failures.values()), "cancelled": 0},
         "failures": failures,
@@ -29,7 +29,7 @@ def result(name: str = "a", completed: int = 100, failures: dict | None = None, 
         "client": {"cpu": 0.2, "lag_p99": 0.001, "limited": False, "reason": None},
         "attempts": 1,
     }
-    return skipped_result(Step(name, 10, 5, 4, 100), "") | figures | changes
+    return skipped_result(Step(name, 10, 5, 4, 100), "") | values | changes
 
 
 def void(name: str = "v") -> dict:

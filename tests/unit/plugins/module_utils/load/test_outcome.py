@@ -22,8 +22,8 @@ def exchange(sent: float, arrivals: list[float], due: float | None = None, failu
     return result
 
 
-def outcome(*exchanges: Exchange, **figures: object) -> subject.LoadOutcome:
-    result = subject.LoadOutcome(started=10.0, **figures)
+def outcome(*exchanges: Exchange, **fields: object) -> subject.LoadOutcome:
+    result = subject.LoadOutcome(started=10.0, **fields)
     result.timeline.origin = 10.0
     for item in exchanges:
         result.add(item)
@@ -59,7 +59,7 @@ def test_outcome_merge_equals_one_outcome_of_all_requests():
         assert getattr(joined, name) == getattr(whole, name) > 0
 
 
-def test_outcome_merge_of_times_and_client_figures():
+def test_outcome_merge_of_times_and_client_load():
     joined = outcome(ended=14.0, full_from=10.5, full_until=13.0, cpu=0.5, busiest=0.5, lag_p99=0.001, free_cores=1.0)
     joined.merge(
         outcome(ended=14.5, full_from=10.7, full_until=12.5, cpu=0.75, busiest=0.75, lag_p99=None, free_cores=0.5)

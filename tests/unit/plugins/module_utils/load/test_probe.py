@@ -68,7 +68,7 @@ class FakeSampler:
 class Driver(subject.ProbeDriver):
     """The real server side, without GPUs, whose load client is busy in the first ``limited`` runs of a step.
 
-    How busy the client really is depends on the machine that runs the tests, so these figures are fixed.
+    How busy the client really is depends on the machine that runs the tests, so these values are fixed.
     """
 
     def __init__(self, limited: int = 0) -> None:
@@ -189,7 +189,7 @@ class ImmediateDriver(Driver):
 
 @pytest.fixture
 def sleeps(monkeypatch) -> list[tuple[float | None, float]]:
-    """The waits of the probe: a time, and how long before it."""
+    """Record the waits of the probe, as a wall-clock time and the seconds before it, instead of sleeping."""
     waits: list[tuple[float | None, float]] = []
     sleep = staticmethod(lambda wall, ahead=0.0: waits.append((wall, ahead)))
     monkeypatch.setattr(subject.Probe, "_sleep_until", sleep)

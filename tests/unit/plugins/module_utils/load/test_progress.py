@@ -43,7 +43,7 @@ def test_snapshot_of_a_warm_up_is_preparing(progress):
     assert progress.snapshot()["phase"] == "preparing"
 
 
-def test_snapshot_of_a_step_has_its_figures(progress, clock):
+def test_snapshot_of_a_step_has_its_counts(progress, clock):
     clock.now += 10
     progress.begin(STEPS[1], STEPS)
     clock.now += 4
@@ -66,7 +66,7 @@ def test_snapshot_of_a_step_has_its_figures(progress, clock):
     assert progress.snapshot()["phase"] == "counting"
 
 
-def test_begin_resets_the_figures(progress):
+def test_begin_resets_the_counts(progress):
     progress.begin(STEPS[0], STEPS)
     progress.update(256, 4)
     progress.end()

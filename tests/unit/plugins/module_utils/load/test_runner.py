@@ -87,7 +87,7 @@ def test_allow_files_raises_the_limit_if_needed(monkeypatch):
     assert subject.max_concurrency() == 4032
 
 
-def test_allow_files_without_a_hard_limit(monkeypatch):
+def test_allow_files_without_a_hard_limit_accepts_any_number(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     subject._allow_files(10**6)
     assert subject.max_concurrency() > 1024

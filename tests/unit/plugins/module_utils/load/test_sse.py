@@ -22,7 +22,7 @@ def test_splitter_stream_cut_anywhere_is_the_same(cuts):
     assert events == EVENTS
 
 
-def test_splitter_several_events_at_once():
+def test_splitter_several_events_at_once_are_separated():
     assert subject.EventSplitter().feed(b"data: 1\n\ndata: 2\n\n") == [b"1", b"2"]
 
 

@@ -28,7 +28,7 @@ def test_histogram_weights_count_like_repeated_values():
     assert one.summary() == pytest.approx(other.summary())
 
 
-def test_histogram_merge():
+def test_histogram_merge_equals_one_of_all_values():
     one, other, both = (subject.LogHistogram() for _index in range(3))
     one.add([0.01, 0.02])
     other.add([0.5])
@@ -37,7 +37,7 @@ def test_histogram_merge():
     assert one.summary() == both.summary()
 
 
-def test_histogram_of_nothing_and_of_zero():
+def test_histogram_of_nothing_has_no_quantile_and_zero_is_a_nanosecond():
     histogram = subject.LogHistogram()
     assert (histogram.summary(), histogram.quantile(0.5)) == (None, None)
     histogram.add([0.0])
@@ -60,7 +60,7 @@ def test_quantile_is_interpolated():
 @pytest.mark.parametrize(
     ("values", "expected"), [([], None), ([1.0], None), ([0.0, 0.0], None), ([2.0, 2.0], 0.0), ([1.0, 3.0], 2**0.5 / 2)]
 )
-def test_variation(values, expected):
+def test_variation_is_standard_deviation_over_mean(values, expected):
     result = subject.variation(values)
     assert result == (pytest.approx(expected) if expected is not None else None)
 
@@ -99,7 +99,7 @@ def test_latencies_without_inter_token_latency(arrivals, counts, tokens):
     assert latencies.summary()["ttft"]["p50"] == 1.0
 
 
-def test_latencies_merge():
+def test_latencies_merge_adds_the_requests():
     one, other = subject.Latencies(), subject.Latencies()
     one.add(0.0, [1.0, 1.1], [1, 1], 2, None)
     other.add(0.0, [3.0, 3.1], [1, 1], 2, None)

@@ -27,15 +27,15 @@ def exchange(sent: float, arrivals: list[float], tokens: int | None = None, **ou
     return result
 
 
-def outcome(*exchanges: Exchange, ended: float = 14.0, deadline: float | None = None, **figures: object) -> LoadOutcome:
-    result = LoadOutcome(started=10.0, ended=ended, deadline=deadline, cpu=0.2, busiest=0.2, lag_p99=0.001, **figures)
+def outcome(*exchanges: Exchange, ended: float = 14.0, deadline: float | None = None, **fields: object) -> LoadOutcome:
+    result = LoadOutcome(started=10.0, ended=ended, deadline=deadline, cpu=0.2, busiest=0.2, lag_p99=0.001, **fields)
     result.timeline.origin = 10.0
     for item in exchanges:
         result.add(item)
     return result
 
 
-def test_step_result_of_requests():
+def test_step_result_of_requests_has_every_measurement():
     run = outcome(exchange(10.0, [11, 12, 13, 14]), exchange(10.0, [11, 12, 13, 14]))
     result = subject.step_result(STEP, [run], 8.0, *COUNTERS)
     assert result["requests"] == {"completed": 2, "failed": 0, "cancelled": 0}
@@ -73,7 +73,7 @@ def test_step_result_counts_failed_and_cancelled_separately():
     assert (result["tokens"], result["gave_up"]) == (4, "unavailable")
 
 
-def test_step_result_tokens_per_arrival():
+def test_step_result_tokens_per_arrival_is_the_mean_of_all_requests():
     alone, together = exchange(10.0, [11, 12, 13, 14]), exchange(10.0, [11, 12])
     together.answer.counts, together.answer.tokens = [6, 6], 12
     assert subject.step_result(STEP, [outcome(alone)], 10.0, *COUNTERS)["tokens_per_arrival"] == pytest.approx(
@@ -104,7 +104,7 @@ def test_step_result_pools_repeats():
     assert result["duration"] == 6.0
 
 
-def test_step_result_steady_throughput_and_variation():
+def test_step_result_steady_throughput_is_that_of_the_steady_window():
     arrivals = [10.0 + n / 10 for n in range(1, 60)]
     run = outcome(exchange(10.0, arrivals), ended=16.0, full_from=11.0, full_until=15.0)
     result = subject.step_result(STEP, [run], 10.0, *COUNTERS)

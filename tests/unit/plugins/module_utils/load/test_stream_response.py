@@ -44,7 +44,7 @@ def text(tokens: int | None, value: str = "x") -> dict:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_stream_captured_with_continuous_usage(version):
+def test_stream_captured_with_continuous_usage_has_counts_per_chunk(version):
     answer = play(events_of(captured(version, "completion-stream-continuous")))
     assert answer.continuous
     assert answer.done
@@ -54,7 +54,7 @@ def test_stream_captured_with_continuous_usage(version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_stream_captured_with_usage_at_the_end(version):
+def test_stream_captured_with_usage_at_the_end_has_the_total(version):
     answer = play(events_of(captured(version, "completion-stream")))
     assert not answer.continuous
     assert answer.done
@@ -81,13 +81,13 @@ def test_stream_captured_chat_first_token_is_not_the_role(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_stream_captured_cut_anywhere(version, size):
+def test_stream_captured_cut_anywhere_is_the_same(version, size):
     body = captured(version, "completion-stream-continuous")
     answer = play([body[n : n + size] for n in range(0, len(body), size)])
     assert (answer.tokens, sum(answer.counts), answer.done) == (4, 4, True)
 
 
-def test_stream_several_tokens_in_a_chunk():
+def test_stream_several_tokens_in_a_chunk_are_all_counted():
     answer = play(sse(text(1), text(4), text(4, ""), text(6)))
     assert answer.counts == [1, 3, 2]
     assert list(answer.arrivals) == [1.0, 2.0, 4.0]
@@ -117,12 +117,12 @@ def test_stream_chat_first_token_can_be_reasoning(key):
         {"content": ""},
     ],
 )
-def test_stream_without_counts_token_chunk(content):
+def test_stream_without_counts_chunk_with_token_is_an_arrival(content):
     assert play(sse(delta(None, role="assistant", content=""), delta(None, **content))).arrivals[0] == 2.0
 
 
 @pytest.mark.parametrize("content", [{}, {"role": "assistant", "content": None}])
-def test_stream_without_counts_chunk_without_token(content):
+def test_stream_without_counts_chunk_without_token_is_no_arrival(content):
     assert len(play(sse(delta(None, **content))).arrivals) == 0
 
 
@@ -136,7 +136,7 @@ def test_stream_null_usage_waits_for_the_next_count():
     assert answer.counts == [1, 2]
 
 
-def test_stream_usage_on_the_last_chunk():
+def test_stream_usage_on_the_last_chunk_is_the_total():
     answer = play(sse(text(None), text(None), text(3)))
     assert (answer.continuous, answer.tokens, answer.counts) == (False, 3, [1, 1, 1])
 

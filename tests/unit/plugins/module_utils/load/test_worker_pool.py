@@ -34,7 +34,7 @@ def make_worker(completed: int):
 def test_run_workers_starts_together_and_merges_the_outcomes():
     reports, called = [], time.monotonic()
     outcome = subject.run_workers(
-        [make_worker(1), make_worker(20), make_worker(300)], lambda *figures: reports.append(figures), 0.0
+        [make_worker(1), make_worker(20), make_worker(300)], lambda *counts: reports.append(counts), 0.0
     )
     assert (outcome.completed, outcome.processes) == (321, 3)
     # These workers do not wait for the start time, so it may be in the future.
@@ -43,7 +43,7 @@ def test_run_workers_starts_together_and_merges_the_outcomes():
     assert reports == sorted(reports)
 
 
-def test_run_workers_without_progress_report():
+def test_run_workers_without_progress_report_merges_the_outcomes():
     assert subject.run_workers([make_worker(1), make_worker(2)], None, 0.0).completed == 3
 
 

@@ -72,7 +72,7 @@ def test_read_report_returns_the_best_bandwidth() -> None:
 
 
 @pytest.mark.parametrize(("path", "best"), [("default", 270.2e9), ("p2p_off", 26.9e9), ("socket", 3.17e9)])
-def test_read_report_of_two_h200(path: str, best: float) -> None:
+def test_read_report_of_two_h200_returns_the_recorded_bandwidth(path: str, best: float) -> None:
     text = (FIXTURES / f"nccl/h200x2/all-reduce-perf-{path}.json").read_text("utf-8")
     measured = read_report(text)
     assert measured.error is None
@@ -84,7 +84,7 @@ def test_run_without_report_names_the_old_program() -> None:
     assert "older than nccl-tests 2.17" in result["errors"]["default"]
 
 
-def test_read_report_out_of_place_only() -> None:
+def test_read_report_out_of_place_only_is_enough() -> None:
     text = json.dumps({"results": [{"out_of_place": {"bus_bw": 9.5, "nwrong": None}, "in_place": None}]})
     assert read_report(text) == Measured(9.5e9)
 
