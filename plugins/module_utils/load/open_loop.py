@@ -9,6 +9,7 @@ Each request is sent by a free stream. If no stream is free, the request waits a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import typing as t
 from collections import deque
@@ -30,6 +31,8 @@ class OpenLoop(StepRun):
         self._streams = self._step.concurrency
         self._due_times = self._step.due_times(setup.rng)
         self._held: deque[Request] = deque()
+        #: Requests that were due before the end of the step, which came before this loop could start them.
+        self._overdue = 0
         # Used as a stack, so that few connections stay in use and open.
         self._free: list[asyncio.Future[Request | None]] = []
         self._arriving = True
@@ -39,7 +42,7 @@ class OpenLoop(StepRun):
     async def run(self) -> LoadOutcome:
         """Run the step and return its outcome."""
         outcome = await super().run()
-        outcome.unsent = len(self._held)
+        outcome.unsent = len(self._held) + self._overdue
         return outcome
 
     def _work(self) -> list[t.Coroutine[t.Any, t.Any, None]]:
@@ -59,12 +62,15 @@ class OpenLoop(StepRun):
                     break
                 await asyncio.sleep(due - time.monotonic())
                 if self._stopping:
+                    self._overdue = 1
                     break
                 if self._free:
                     self._free.pop().set_result((due, body))
                 else:
                     self.outcome.held += 1
                     self._held.append((due, body))
+            if self._stopping and (duration := self._step.duration):
+                self._overdue += sum(1 for _due in itertools.takewhile(lambda due: due < duration, self._due_times))
             self._mark_full_end()
         finally:
             self._arriving = False

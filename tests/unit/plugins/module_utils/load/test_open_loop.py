@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import open_target
@@ -65,6 +66,21 @@ def test_open_loop_request_held_at_the_end_is_never_sent():
     assert outcome.sent + outcome.unsent == 50
     assert len(server.requests) == outcome.sent
     assert outcome.duration == pytest.approx(0.5)
+
+
+def test_open_loop_counts_requests_that_a_late_client_did_not_send():
+    bodies = iter(range(100))
+
+    def late_body():
+        time.sleep(0.6 if next(bodies) == 3 else 0)
+        return b"{}"
+
+    with ScriptedServer(lambda _body, _number: [good_stream(TOKENS)]) as server:
+        target = open_target(server.url, "completions", 20.0)
+        step = Step("test", 2, TOKENS, 3, duration=0.5, rate=100.0, arrivals="constant")
+        outcome = run_step(StepSetup(target, step, late_body, 0.2, rng=random.Random(5)))
+    assert outcome.sent < 10
+    assert outcome.sent + outcome.unsent == 50
 
 
 def test_open_loop_reuses_connections():
