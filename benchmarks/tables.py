@@ -78,11 +78,11 @@ def machine(report: Figures) -> str:
     """Return a sentence with the number of runs, the machine, and whether it was quiet."""
     host = report["machine"]
     state = "" if host["quiet"] else f"; **other processes used {host['busy']:.1f} cores: not final**"
-    runs = f"Medians of {count} {'run' if count == 1 else 'runs'}; " if (count := runs_of(report)) else ""
+    runs = f"Medians of {count} {'run' if count == 1 else 'runs'}" if (count := runs_of(report)) else "Measured"
     return (
-        f"{runs}{host['date']}, {host['cpu']}, {host['cores']} cores, {host['memory'] / 2**30:.0f} GiB,"
-        f" {host['system']}, Linux {host['kernel']}, Python {host['python']}; load average before the first run"
-        f" {host['load_average']:.2f}{state}."
+        f"{runs} on {host['date']} ({host['cpu']}, {host['cores']} cores, {host['memory'] / 2**30:.0f} GiB,"
+        f" {host['system']}, Linux {host['kernel']}, Python {host['python']}); the load average before the first run"
+        f" was {host['load_average']:.2f}{state}."
     )
 
 

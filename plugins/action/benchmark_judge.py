@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.benchmark_judge``; documented in ``plugins/modules/benchmark_judge.py``."""
+"""Action plugin ``multigpu.vllm.benchmark_judge``, which is documented in ``plugins/modules/benchmark_judge.py``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import Co
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Measurements of a benchmark.
+#: Names of the measurements that a benchmark needs.
 MEASUREMENTS: t.Final = ("gpu", "tensor_parallel", "load")
 
 
 class ActionModule(ControllerAction):
-    """Analyse the sweep of one node and compare it with its baseline, on the controller only."""
+    """Analyse the load sweep of one node and compare it with the node's baseline, on the controller only."""
 
     ARGUMENTS = documented_arguments("benchmark_judge")
 

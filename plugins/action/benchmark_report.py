@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.benchmark_report``; documented in ``plugins/modules/benchmark_report.py``."""
+"""Action plugin ``multigpu.vllm.benchmark_report``, which is documented in ``plugins/modules/benchmark_report.py``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 
 class ActionModule(ControllerAction):
-    """Write and show the results of a benchmark and store baselines, on the controller only."""
+    """Write and print the results of a benchmark and store the baselines, on the controller only."""
 
     ARGUMENTS = documented_arguments("benchmark_report")
 
@@ -37,7 +37,7 @@ class ActionModule(ControllerAction):
 
     @staticmethod
     def _write(document: dict[str, t.Any], options: dict[str, t.Any]) -> list[str]:
-        """Store the baselines, then the results, which name them.
+        """Store the baselines, then write the results, which contain the paths of the baselines.
 
         :raises AnsibleActionFail: if a file cannot be written.
         """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.check_options``; documented in ``plugins/modules/check_options.py``.
+"""Action plugin ``multigpu.vllm.check_options``, which is documented in ``plugins/modules/check_options.py``.
 
 This is an action rather than a set of filters because Ansible imports an action once, in the main process, but imports
 all filters of a collection again in the worker process of every host.
@@ -44,21 +44,21 @@ NUMBERS: t.Final = (
     "target_ttft",
     "target_itl",
 )
-#: Lists of such numbers; they must not be empty.
+#: Options that are lists of numbers greater than 0; the lists must not be empty.
 NUMBER_LISTS: t.Final = ("prompt_tokens", "concurrency")
-#: Role -> options that describe its load.
+#: Role -> options that describe the role's load test.
 LOAD_OPTIONS: t.Final[dict[str, tuple[str, ...]]] = {
     "validate": ("prompt_tokens", "concurrency", "output_tokens", "requests", "load_duration", "timeout"),
     "benchmark": ("prompt_tokens", "concurrency", "output_tokens", "duration", "repeats", "timeout"),
 }
-#: Tags that select a section.
+#: Tags that select a section of the validation.
 _SECTION_TAGS: t.Final = (*RULES, *MEASURED_ALONE)
 
 Options = Mapping[str, t.Any]
 
 
 def usage_error(options: Options) -> str | None:
-    """Return why ``base_url`` cannot be checked with these options, or None if it can."""
+    """Return the reason why ``base_url`` cannot be used with the role and the other options, or None if it can."""
     role = options["role"]
     if role not in LOAD_OPTIONS:
         return f"base_url is only for the roles {' and '.join(LOAD_OPTIONS)}, not for {role}"
@@ -67,7 +67,7 @@ def usage_error(options: Options) -> str | None:
 
 
 def option_errors(options: Options, inventory: Collection[str], node: str) -> list[str]:
-    """Return one error for each invalid option; empty if all are valid.
+    """Return one error for each invalid option, or an empty list if all options are valid.
 
     :param inventory: names of all hosts.
     :param node: name of the host that is validated.
@@ -108,7 +108,7 @@ def _number_errors(options: Options) -> list[str]:
 
 
 def _plan_errors(options: Options) -> list[str]:
-    """Return an error for a plan whose number of GPUs is unknown and not set either."""
+    """Return an error if the plan's number of GPUs is unknown and ``expected_gpu_count`` is not set."""
     if not options["instance_type"] or options["expected_gpu_count"]:
         return []
     try:
@@ -119,7 +119,7 @@ def _plan_errors(options: Options) -> list[str]:
 
 
 def plan_hints(options: Options) -> list[str]:
-    """Return a warning for a plan whose number of GPUs is guessed from its name."""
+    """Return a warning if the plan is unknown and its number of GPUs is guessed from its name."""
     name = options["instance_type"]
     guess = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
     if not guess:
@@ -131,25 +131,31 @@ def plan_hints(options: Options) -> list[str]:
 
 
 def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Collection[str]) -> list[str]:
-    """Return an error for tags that would measure less than was probably intended.
+    """Return an error for tags that select fewer measurements than the user probably intended.
 
-    :param inherited: tags that the user put on the role or the play; they select everything.
+    :param inherited: tags that the user assigned to the role or the play; each of them selects all sections.
     """
     if skipped := [tag for tag in skip_tags if tag in _SECTION_TAGS]:
-        # A measurement has the tags of all sections that need it, and is skipped with any of them.
+        # A measurement has the tags of all sections that need it; skipping any of these tags skips the measurement.
         selected = ",".join(area for area in RULES if area not in skipped)
-        return [f"--skip-tags {','.join(skipped)} would also skip what other sections need; use --tags {selected}"]
+        return [
+            f"--skip-tags {','.join(skipped)} would also skip measurements that other sections need;"
+            f" use --tags {selected}"
+        ]
     suggestions = {tag: nearest(tag, _SECTION_TAGS) for tag in tags if tag not in (*_SECTION_TAGS, *inherited)}
     return [f"--tags {tag}: did you mean {suggestion}?" for tag, suggestion in suggestions.items() if suggestion]
 
 
 def measures(tags: Collection[str], inherited: Collection[str]) -> bool:
-    """Return whether the tags select a measurement; tags of other roles do not."""
+    """Return whether any of the tags selects a measurement. Tags of other roles select none."""
     return bool(set(tags) & {*_SECTION_TAGS, *inherited, "all", "tagged"} - {"always"})
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether every host would resolve the URL to itself (RFC 1122, 3.2.1.3; RFC 6761, 6.3)."""
+    """Return whether the URL has a loopback or unspecified address, which every host resolves to itself.
+
+    Source: RFC 1122, section 3.2.1.3; RFC 6761, section 6.3.
+    """
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -161,9 +167,9 @@ def is_loopback(url: str) -> bool:
 
 
 def _load_url_errors(options: Options, node: str) -> list[str]:
-    """Return an error for load hosts that would send the load to themselves.
+    """Return an error if load hosts would send their requests to themselves instead of the node.
 
-    A loopback address in ``load_base_url`` is allowed, because it may be the end of a tunnel.
+    A loopback address in ``load_base_url`` is allowed, because it may be the local end of a tunnel.
     """
     load_base_url, others = options["load_base_url"], [host for host in options["load_hosts"] if host != node]
     if load_base_url:
@@ -177,7 +183,7 @@ def _load_url_errors(options: Options, node: str) -> list[str]:
 
 
 def load_steps(options: Options) -> Steps:
-    """Return the load steps of the role for ``throughput_probe``."""
+    """Return the load steps that ``throughput_probe`` runs for the role."""
     sizes, streams, output_tokens = options["prompt_tokens"], options["concurrency"], options["output_tokens"]
     if options["role"] == "benchmark":
         return sweep_steps(sizes, streams, output_tokens, options["duration"], options["repeats"])
@@ -198,7 +204,7 @@ class ActionModule(ControllerAction):
             result["steps"] = load_steps(options)
             hints = [*hints, *plan_hints(options)]
             if not result["measures"]:
-                # Nothing is validated, so warnings about single options are left out.
+                # Nothing is validated, so warnings about individual options are omitted.
                 tags = ",".join(options["tags"])
                 hints = [f"--tags {tags} selects no section, so nothing is validated; sections are {', '.join(RULES)}"]
         for hint in hints:
@@ -206,7 +212,7 @@ class ActionModule(ControllerAction):
         return result
 
     def _check(self, options: Options, variables: Mapping[str, t.Any]) -> None:
-        """Check the options of a load, and create the report directory unless in check mode.
+        """Check the options of a load test, and create the report directory unless in check mode.
 
         :raises AnsibleActionFail: if an option is invalid, or the directory cannot be written.
         """
@@ -217,7 +223,7 @@ class ActionModule(ControllerAction):
             *option_errors(options, inventory, variables.get("inventory_hostname") or "the node"),
             *tag_errors(options["tags"], options["skip_tags"], self._task.tags),
         ]
-        # The directory is created only if everything else is valid.
+        # The report directory is created only if all options and tags are valid.
         if options["report_dir"] and not errors and not self._task.check_mode:
             problem = write_error(Path(options["report_dir"]))
             errors = [f"validate_report_dir: {problem}"] if problem else []

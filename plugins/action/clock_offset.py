@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.clock_offset``; documented in ``plugins/modules/clock_offset.py``."""
+"""Action plugin ``multigpu.vllm.clock_offset``, which is documented in ``plugins/modules/clock_offset.py``."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ COMMAND: t.Final = "date +%s.%N"
 
 
 class ActionModule(ActionBase):
-    """Compare a host's clock with the controller's as NTP does: one reading of the host between two of the controller.
+    """Measure the offset between a host's clock and the controller's clock.
 
-    Source: RFC 5905, section 8.
+    Like NTP, this action reads the host's clock once between two readings of the controller's clock. Source: RFC 5905,
+    section 8.
     """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Return the clock offset that the fastest reading measured."""
+        """Return the clock offset of the fastest reading, which has the smallest uncertainty."""
         super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec={"readings": {"type": "int", "default": 5}})
         if options["readings"] < 1:
             raise AnsibleActionFail(f"readings must be 1 or more, got {options['readings']}")
-        # The first reading opens the connection, so it is slow and does not count.
+        # The first reading also opens the connection. It is therefore slow, and its result is discarded.
         self._read()
         uncertainty, offset = min(self._read() for _number in range(options["readings"]))
         return {"changed": False, "offset": offset, "uncertainty": uncertainty, "time": time.time()}
 
     def _read(self) -> tuple[float, float]:
-        """Return uncertainty and offset of one reading, in seconds."""
+        """Read the host's clock once, and return the uncertainty and the offset in seconds."""
         before = time.time()
         result = self._low_level_execute_command(COMMAND)
         after = time.time()
         output = result["stdout"].strip()
         seconds, _point, fraction = output.partition(".")
-        # Some versions of date print no decimals, or "N". The true time is then half a second later on average.
+        # Some date commands print no decimals, or "N". The true time is then on average half a second later.
         has_decimals = fraction.isdigit()
         try:
             host_time = float(seconds) + (float(f"0.{fraction}") if has_decimals else 0.5)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin: judge one node by all its measurements; runs on the controller only."""
+"""Action plugin ``multigpu.vllm.diagnose``, which is documented in ``plugins/modules/diagnose.py``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import docume
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
 
-#: Options that rules read, with the same names as in ``JudgingOptions``.
+#: Options that the rules read; the fields of ``JudgingOptions`` have the same names.
 RULE_OPTIONS: t.Final = (
     "expected_throughput",
     "model",
@@ -36,13 +36,13 @@ RULE_OPTIONS: t.Final = (
 
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
-    """Return the areas that ``--tags`` and ``--skip-tags`` select; tags that are not an area do not narrow them."""
+    """Return the areas that ``--tags`` and ``--skip-tags`` select; other tags have no effect on the selection."""
     selected = {judge.MEASURED_ALONE.get(tag, tag) for tag in tags} & set(judge.RULES) or set(judge.RULES)
     return [area for area in judge.RULES if area in selected - set(skip_tags)]
 
 
 def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
-    """Return ``node`` with the speeds of its stored baseline; an unreadable baseline only causes a warning."""
+    """Return ``node`` with the speeds of its stored baseline, or warn if the baseline is unreadable."""
     try:
         speeds = past_speeds(directory, node)
     except UnreadableBaseline as problem:
@@ -52,7 +52,7 @@ def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
 
 
 class ActionModule(ControllerAction):
-    """Judge the results of one node and find the causes of its problems."""
+    """Evaluate all measurements of one node and find the causes of its problems, on the controller only."""
 
     ARGUMENTS = documented_arguments("diagnose")
 
@@ -75,7 +75,7 @@ class ActionModule(ControllerAction):
         sections = judge.judge(node, areas)
         result = document.node_document(node, sections)
         if options["thresholds"] and "user" not in options["skip_tags"] and areas == list(judge.RULES):
-            # The user's queries read the document, and their findings change its status, so it is built twice.
+            # The document is built twice, because the user's queries read it and their findings change its status.
             sections.append(judge.Section("user", tuple(thresholds.evaluate(result, options["thresholds"]))))
             result = document.node_document(node, sections)
         return {

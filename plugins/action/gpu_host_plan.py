@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.gpu_host_plan``; documented in ``plugins/modules/gpu_host_plan.py``."""
+"""Action plugin ``multigpu.vllm.gpu_host_plan``, which is documented in ``plugins/modules/gpu_host_plan.py``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOST: t.Final = ("distribution", "distribution_version", "kernel")
 
 
 class ActionModule(ControllerAction):
-    """Plan the driver installation of a host without connecting to it."""
+    """Plan the installation of the NVIDIA driver on a host, without connecting to the host."""
 
     ARGUMENTS = documented_arguments("gpu_host_plan")
     CONSTRAINTS: t.ClassVar = {

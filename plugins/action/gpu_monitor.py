@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.gpu_monitor``: run the module, show the GPUs and record their samples on the controller."""
+"""Action plugin ``multigpu.vllm.gpu_monitor``: run the module, show the GPU samples and save them on the controller."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import ProgressAction, Result, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.record import InvalidRecord, Recorder, check_record
 
-#: Ansible adds its settings to this module at run time.
+#: Ansible adds its settings to the module ``constants`` at run time.
 _CONSTANTS: t.Any = constants
 
 
 class ActionModule(ProgressAction):
-    """Show the GPUs of all nodes with ``live``, and write their samples to the controller with ``record``."""
+    """Show the GPUs of all nodes if ``live`` is set, and save their samples on the controller if ``record`` is set."""
 
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         live, path = self._options()
@@ -46,9 +46,11 @@ class ActionModule(ProgressAction):
         return result
 
     def _options(self) -> tuple[bool, Path | None]:
-        """Return ``live`` and ``record`` after checking all options, so that an invalid run replaces no file.
+        """Check all options, and return ``live`` and ``record``.
 
-        :raises AnsibleActionFail: for an invalid option.
+        Invalid options fail here, before an existing file is replaced.
+
+        :raises AnsibleActionFail: if an option is invalid.
         """
         _result, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         path = None if options["record"] is None else Path(options["record"])
@@ -71,7 +73,7 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 def _handle(state: State, show: Callable[[State], None] | None, recorder: Recorder | None) -> None:
     if recorder is not None:
-        # Samples that cannot be written now are written together with the result; that write reports the error.
+        # If writing fails, the samples are written again with the result, and an error is reported only then.
         with contextlib.suppress(OSError):
             recorder.add(state)
     if show is not None:

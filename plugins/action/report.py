@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.report``; documented in ``plugins/modules/report.py``."""
+"""Action plugin ``multigpu.vllm.report``, which is documented in ``plugins/modules/report.py``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal impo
 
 
 def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[str]:
-    """Return the nodes that fail only because they are slower than their peers, in order of their names."""
+    """Return the names of nodes that fail only because they are slower than their peers, in alphabetical order."""
     slow = {
         name
         for finding in document["fleet"]["findings"]
@@ -32,7 +32,7 @@ def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[st
 
 
 def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | None]:
-    """Return the paths of the written files, and why some could not be written."""
+    """Write the report files. Return the paths of the written files, and an error message or None."""
     files: list[str] = []
     try:
         for name, text in contents.items():
@@ -44,7 +44,7 @@ def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | 
 
 
 class ActionModule(ControllerAction):
-    """Write and show the report on all nodes, on the controller only."""
+    """Write the report files for all nodes and print a summary, on the controller only."""
 
     ARGUMENTS = documented_arguments("report")
     ARGUMENTS["secrets"]["no_log"] = True
@@ -62,7 +62,7 @@ class ActionModule(ControllerAction):
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode
         self._display.display(summary_text(document, files, style, full=full))
-        # After the summary, because the verdict must be shown even if a file cannot be written.
+        # Fail only after printing the summary, so that the verdict is shown even if a file cannot be written.
         if problem:
             raise AnsibleActionFail(problem)
         return {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.throughput_probe``: run the module and show phase, time, tokens/s and GPU utilisation."""
+"""Action plugin ``multigpu.vllm.throughput_probe``: run the module and show the progress of the load test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import P
 
 
 class ActionModule(ProgressAction):
-    """Show the progress of every node while its load runs, except in check mode, which generates no load."""
+    """Show phase, time, tokens/s and GPU utilisation of every node during the load test.
+
+    In check mode no load is generated, so no progress is shown.
+    """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         if self._task.async_val or self._task.check_mode:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.tune_ledger``; documented in ``plugins/modules/tune_ledger.py``."""
+"""Action plugin ``multigpu.vllm.tune_ledger``, which is documented in ``plugins/modules/tune_ledger.py``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import
 
 
 class ActionModule(ControllerAction):
-    """Keep the ledger of a search for settings in a file on the controller."""
+    """Read and write the ledger of a search for vLLM settings, which is a file on the controller."""
 
     ARGUMENTS = documented_arguments("tune_ledger")
     CONSTRAINTS: t.ClassVar = {
@@ -30,7 +30,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         now = round(time.time(), 3)
         host = str(variables["inventory_hostname"])
-        # A relative directory starts at the directory in which the command was run.
+        # A relative path starts at the current directory, not at the playbook's directory.
         path = Path(options["directory"]).resolve() / f"{host}.json"
         states = {"start": self._start, "next": self._next, "record": self._record, "result": self._result}
         started_at = now if options["started_at"] is None else options["started_at"]
@@ -43,7 +43,7 @@ class ActionModule(ControllerAction):
 
     def _start(self, run: TuningRun, path: Path, options: dict[str, t.Any], now: float) -> dict[str, t.Any]:
         ledger = [] if options["discard"] else read_ledger(path)
-        # This fails without Optuna, or for a space that cannot be searched, so it precedes the deletion of the ledger.
+        # Plan the search before deleting the old ledger: planning fails without Optuna or with an invalid search space.
         lines = run.plan_lines(ledger)
         discarded = options["discard"] and path.exists()
         if discarded and not self._task.check_mode:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.vllm_logs``; documented in ``plugins/modules/vllm_logs.py``."""
+"""Action plugin ``multigpu.vllm.vllm_logs``, which is documented in ``plugins/modules/vllm_logs.py``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs impo
     split_stamped,
 )
 
-#: Seconds between two reads of a log that is followed.
+#: Seconds between two reads of the log while following it.
 POLL_INTERVAL: t.Final = 2.0
 ARGUMENTS: t.Final = documented_arguments("vllm_logs")
 
 
 class ActionModule(ActionBase):
-    """Copy the log of a container from the node to the controller."""
+    """Copy the log of a vLLM container from the node to the controller."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -44,7 +44,10 @@ class ActionModule(ActionBase):
         return {"changed": False, "path": str(path), "lines": len(lines)}
 
     def _follow(self, options: dict[str, t.Any], host: str, path: Path, last: str) -> list[str]:
-        """Print new lines with the host's name for ``follow`` seconds, append them to the file, and return them."""
+        """Follow the log for ``follow`` seconds, and return the new lines.
+
+        The new lines are also printed with the host's name and appended to the file.
+        """
         end = time.monotonic() + options["follow"]
         followed: list[str] = []
         while time.monotonic() < end:
@@ -64,19 +67,19 @@ class ActionModule(ActionBase):
         return self._read(options, "--tail", str(options["lines"]))
 
     def _start(self, options: dict[str, t.Any]) -> list[str]:
-        """Return the first lines since the container's last start; the last lines of a long run do not include it."""
+        """Return the first log lines after the container's last start, which the end of a long log does not include."""
         inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
         started = self._docker(options, inspect)
         return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []
 
     def _read(self, options: dict[str, t.Any], *arguments: str, first: int | None = None) -> list[str]:
-        """Return lines of ``docker logs`` with time stamps, at most the ``first`` ones."""
+        """Return the output lines of ``docker logs`` with timestamps; ``first`` limits their number."""
         return self._docker(options, ["logs", "--timestamps", *arguments, options["container"]], first)
 
     def _docker(self, options: dict[str, t.Any], arguments: list[str], first: int | None = None) -> list[str]:
-        """Return the output lines of a Docker command.
+        """Run a Docker command on the node and return the lines of its output.
 
-        :raises AnsibleActionFail: if the command fails; the message has Docker's reason.
+        :raises AnsibleActionFail: if the command fails; the message includes the error of Docker.
         """
         command = shlex.join(["docker", "--host", options["docker_host"], *arguments])
         result = self._low_level_execute_command(f"{command} 2>&1" + (f" | head -n {first}" if first else ""))
@@ -88,5 +91,5 @@ class ActionModule(ActionBase):
 
 
 def stamp_of(line: str) -> str:
-    """Return the time stamp of a line of ``docker logs --timestamps``."""
+    """Return the timestamp at the start of a line that ``docker logs --timestamps`` printed."""
     return split_stamped(line)[0]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.vllm_plan``; documented in ``plugins/modules/vllm_plan.py``."""
+"""Action plugin ``multigpu.vllm.vllm_plan``, which is documented in ``plugins/modules/vllm_plan.py``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan impo
 
 
 class ActionModule(ControllerAction):
-    """Plan the vLLM container of a node without connecting to it."""
+    """Plan the vLLM container of a node, without connecting to the node."""
 
     ARGUMENTS = documented_arguments("vllm_plan")
     CONSTRAINTS: t.ClassVar = {"mutually_exclusive": [("gpu", "instance_type")]}

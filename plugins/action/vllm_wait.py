@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action ``multigpu.vllm.vllm_wait``: run the module repeatedly and print each stage when it is reached.
+"""Action plugin ``multigpu.vllm.vllm_wait``: run the module repeatedly and print each new stage of the start-up.
 
-Each call of the module is short, so that a broken connection costs one call and not the deployment.
+Each call of the module is short. A broken connection therefore affects only one call and not the whole deployment.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.wait import STARTING, label
 
-#: Maximum wait of one call of the module in seconds.
+#: Maximum time that one call of the module waits, in seconds.
 CALL_TIMEOUT: t.Final = 20.0
 MODULE: t.Final = "multigpu.vllm.vllm_wait"
 
 
 class ActionModule(ActionBase):
-    """Wait for a vLLM container in short calls of the module."""
+    """Wait until a vLLM container is ready, by calling the module repeatedly."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
         while True:
             left = timeout - (time.monotonic() - started)
             if left <= 0:
-                # Without a known stage, the module returns the cause of the delay.
+                # If known_stage is not passed, the module returns the cause of the delay.
                 return self._timed(self._call({**arguments, "timeout": 0.0}, task_vars), started)
             result = self._call(
                 {**arguments, "timeout": min(left, CALL_TIMEOUT), "known_stage": known_stage}, task_vars

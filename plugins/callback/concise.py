@@ -1,37 +1,38 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Callback ``multigpu.vllm.concise``: Ansible's screen output, shortened, with the progress of running tasks."""
+"""Callback plugin ``multigpu.vllm.concise``: a shorter version of Ansible's screen output, with live progress."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: concise
 type: stdout
-short_description: Ansible's own screen output, with one-line results and live progress
+short_description: Shorter version of Ansible's screen output, with one-line results and live progress
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Shows the progress of M(multigpu.vllm.throughput_probe), and of M(multigpu.vllm.gpu_monitor) with
-    O(multigpu.vllm.gpu_monitor#module:live=true). On a terminal, a table is redrawn every second. Elsewhere, plain
-    lines with the time of day are printed.
-  - Prints the message of C(ansible.builtin.debug), a string or a list of lines, without a task header and even if
-    O(display_ok_hosts=false).
+    O(multigpu.vllm.gpu_monitor#module:live=true). A terminal shows a table that is redrawn every second. Any
+    other output gets plain lines with the time of day.
+  - Prints the message of C(ansible.builtin.debug), which can be a string or a list of lines, without a task header, and
+    even if O(display_ok_hosts=false).
   - Shows a task that fails on purpose (C(ansible.builtin.fail), C(ansible.builtin.assert),
-    M(multigpu.vllm.check_options)) with its message only. Ansible's default output adds the position in the role and
-    an excerpt of it.
-  - Shows invalid options of a role with the reason only. Ansible's default output adds the whole specification of the
-    role.
-  - Shows warnings even of tasks whose results are hidden.
+    M(multigpu.vllm.check_options)) with its message only. Ansible's default output adds the location of the task and an
+    excerpt of the file.
+  - Shows only the error messages for invalid options of a role. Ansible's default output adds the whole argument
+    specification of the role.
+  - Shows the warnings of a task even if the result of the task is hidden.
   - Hides the names of included files.
-  - Prints one line per host in the recap. For more than 20 hosts, it prints the failed hosts only, and one line for all
-    others.
-  - Shows an unreachable host in one line, even if only a part of the task was for that host.
+  - Prints one line per host in the recap. If there are more than 20 hosts, it prints one line for each failed host and
+    one line for all other hosts together.
+  - Shows an unreachable host in one line, even if it is only unreachable for some items of a loop.
   - Hides the polls of an asynchronous job.
   - Prints the name of the running task after 30 seconds without output.
-  - Finishes the run if the reader of the output exits, as in C(ansible-playbook ... | head).
-  - Shows other failures, and everything with C(-v), as Ansible's default output does.
+  - Finishes the run even if the program that reads its output exits early, as in C(ansible-playbook ... | head).
+  - Shows all other failures like Ansible's default output. With C(-v), everything is shown like in Ansible's default
+    output.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -57,29 +58,31 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.display import 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
-#: Ansible adds its settings to this module at run time.
+#: Ansible adds its settings to the module ``constants`` at run time.
 _COLORS: t.Any = constants
-#: Actions that fail on purpose, with a message written for the person who runs the playbook.
+#: Actions that fail on purpose, with a message for the user of the playbook.
 _ON_PURPOSE: t.Final = frozenset((*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options"))
-#: Prints a message for the person who runs the playbook.
+#: Names of the action that prints a message for the user of the playbook.
 _DEBUG: t.Final = frozenset(add_internal_fqcns(("debug",)))
-#: Waits for a person or a time and prints a prompt.
+#: Names of the action that prints a prompt and waits for the user or for some time.
 _PAUSE: t.Final = frozenset(add_internal_fqcns(("pause",)))
-#: Checks the options of a role; its result contains the whole specification of the role.
+#: Names of the action that checks the options of a role; its result contains the role's whole argument specification.
 _ARGUMENT_SPEC: t.Final = frozenset(add_internal_fqcns(("validate_argument_spec",)))
-#: Actions that are repeated until a job has finished.
+#: Names of the action that is repeated until an asynchronous job has finished.
 _WAITS: t.Final = frozenset(add_internal_fqcns(("async_status",)))
-#: Largest number of hosts for which the recap has a line per host.
+#: Maximum number of hosts for which the recap prints one line per host.
 MANY_HOSTS: t.Final = 20
-#: Counts that the recap always prints: key in ``AggregateStats.summarize`` -> printed name. Others only if not 0.
+#: Counts that the recap always prints: key in ``AggregateStats.summarize`` -> printed name.
 _ALWAYS: t.Final = {"ok": "ok", "changed": "changed", "unreachable": "unreachable", "failures": "failed"}
+#: Counts that the recap prints only if they are not 0.
 _SOMETIMES: t.Final = ("rescued", "ignored")
 
 
 def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
-    """Return the message of a task that failed on purpose; None for any other failure.
+    """Return the message of a task that failed on purpose, or None if the task failed for another reason.
 
-    The default message of an assert means nothing without the assertion that Ansible prints with it.
+    The default message of an assert task also returns None, because it is useless without the failed assertion, which
+    only Ansible's default output prints.
     """
     message = result.get("msg")
     errors = result.get("argument_errors")
@@ -91,7 +94,10 @@ def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
 
 
 def debug_message(action: str, result: Mapping[str, t.Any]) -> str | None:
-    """Return the message of a debug task as lines; None for other tasks, structured data and loops as a whole."""
+    """Return the message of a debug task as text, or None if there is no message.
+
+    Other actions, structured data and the combined result of a loop have no message.
+    """
     message = result.get("msg")
     if action not in _DEBUG or "results" in result or message is None or isinstance(message, dict):
         return None
@@ -99,18 +105,18 @@ def debug_message(action: str, result: Mapping[str, t.Any]) -> str | None:
 
 
 def counts(summary: Mapping[str, int]) -> str:
-    """Return ``ok=3 changed=1 unreachable=0 failed=0`` for a host's summary from ``AggregateStats.summarize``."""
+    """Format a host's summary from ``AggregateStats.summarize`` as ``ok=3 changed=1 unreachable=0 failed=0``."""
     parts = [f"{name}={summary[key]}" for key, name in _ALWAYS.items()]
     return " ".join([*parts, *(f"{key}={summary[key]}" for key in _SOMETIMES if summary[key])])
 
 
 def total(summaries: list[dict[str, int]]) -> dict[str, int]:
-    """Return the sum of each count over all hosts."""
+    """Return the total of each count over all hosts."""
     return {key: sum(summary[key] for summary in summaries) for key in summaries[0]}
 
 
 class CallbackModule(DefaultCallback):
-    """Ansible's default screen output, shortened, with live progress."""
+    """Print a shorter version of Ansible's default screen output, with live progress."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -156,7 +162,7 @@ class CallbackModule(DefaultCallback):
         if self._display.verbosity or not isinstance(message, str):
             super().v2_runner_on_unreachable(result)
             return
-        # In a loop, each item has already printed its message.
+        # In a loop, the message of each item has already been printed.
         if "results" not in result.result:
             self._print_failure(
                 result, "UNREACHABLE!", message.removeprefix("Task failed: "), _COLORS.COLOR_UNREACHABLE
@@ -178,7 +184,7 @@ class CallbackModule(DefaultCallback):
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         host = self.host_label(result)
-        # Roles put the host's name into the message for other callbacks.
+        # Roles start the message with the host's name, which other callback plugins need. Here it would appear twice.
         text = textwrap.indent(message.strip().removeprefix(f"{host}: "), "    ").lstrip()
         line = f"fatal: [{host}]: {status} {text}"
         self._display.display(line, color=color, stderr=self.get_option("display_failed_stderr"))
@@ -192,7 +198,7 @@ class CallbackModule(DefaultCallback):
         if self._print_debug_message(result):
             return
         super().v2_runner_on_ok(result)
-        # Ansible's default output hides the warnings of a task together with its "ok".
+        # When Ansible's default output hides the "ok" line of a task, it also hides the warnings of the task.
         if not (result.result.get("changed") or self.get_option("display_ok_hosts")):
             self._handle_warnings(result.result)
 
@@ -202,7 +208,7 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_item_on_ok(result)
 
     def _print_debug_message(self, result: CallbackTaskResult) -> bool:
-        """Print the message of a debug task and return whether there was one."""
+        """Print the message of a debug task, and return whether there was a message."""
         message = debug_message(result.task.action, result.result)
         if message is not None:
             self._handle_warnings(result.result)

@@ -1,17 +1,17 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the attributes that modules and actions share."""
+"""Document the attributes that several modules and actions share."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Attribute fragments, one for each use.
+    """Provide documentation fragments for the attributes of modules and actions.
 
-    Every module extends the base, ``multigpu.vllm.attributes``, and adds those that apply to it: ``.info`` or
-    ``.facts`` (the module only reads), ``.action`` (the work is done by an action plugin), and one of the
-    ``.action_group`` fragments (its action groups in ``meta/runtime.yml``).
+    Every module extends ``multigpu.vllm.attributes`` and the other fragments that apply to it: ``.info`` or ``.facts``
+    if it only reads, ``.action`` if an action plugin does the work, and one of the ``.action_group`` fragments, which
+    list the module's action groups in ``meta/runtime.yml``.
     """
 
     DOCUMENTATION = r"""

@@ -1,13 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the options in ``module_utils/linode/module.py``."""
+"""Document the options that ``module_utils/linode/module.py`` defines."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options for the Linode API: the base for modules, ``.inventory`` for inventory plugins."""
+    """Document the options for the Linode API.
+
+    Modules extend ``linode_api``, and inventory plugins extend ``linode_api.inventory``.
+    """
 
     DOCUMENTATION = r"""
 requirements:

@@ -1,20 +1,23 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the options in ``module_utils/vllm/options.py``."""
+"""Document the options that ``module_utils/vllm/options.py`` defines."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options for a vLLM server. A module that requires O(base_url) adds C(required: true) to it."""
+    """Document the options for a vLLM server.
+
+    A module that requires O(base_url) adds C(required: true) to this option.
+    """
 
     DOCUMENTATION = r"""
 options:
   base_url:
     description:
       - Root URL of the vLLM server, as seen from the host on which the module runs, without C(/v1).
-      - Proxy settings of the environment are ignored.
+      - Proxy settings in the environment are ignored.
     type: str
   api_key:
     description:

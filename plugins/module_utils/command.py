@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the programs of a node: the one place where the node side starts a process."""
+"""Run programs on the node. Code on the node starts processes only through this module."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import subprocess
 import typing as t
 from collections.abc import Mapping, Sequence
 
-#: Seconds that a short command may take.
+#: Maximum run time of a short command, in seconds.
 TIMEOUT: t.Final = 30.0
-#: Exit status that stands for a timeout and for a program that cannot be started, as in a shell.
+#: Exit statuses for a timeout and for a program that cannot be started, as in a shell.
 TIMED_OUT: t.Final = 124
 NOT_FOUND: t.Final = 127
 
 
 class Commands:
-    """Programs on this node. Tests replace this object and nothing else."""
+    """Find and run programs on this node. Tests replace this object instead of functions of ``subprocess``."""
 
     def which(self, name: str) -> str | None:
         """Return the path of a program, or None if it is not installed."""
         return shutil.which(name)
 
     def run(self, argv: Sequence[str], timeout: float = TIMEOUT) -> tuple[int, str]:
-        """Return the exit status and the joined output of a short command.
+        """Run a short command, and return its exit status and its combined standard output and standard error.
 
-        A command that takes longer than ``timeout`` seconds ends with ``TIMED_OUT``, one that cannot be started with
-        ``NOT_FOUND``.
+        The exit status is ``TIMED_OUT`` if the command takes longer than ``timeout`` seconds, and ``NOT_FOUND`` if it
+        cannot be started.
         """
         try:
             done = self.complete(argv, timeout=timeout, joined=True)
         except subprocess.TimeoutExpired:
-            return TIMED_OUT, f"no answer within {timeout:g} seconds"
+            return TIMED_OUT, f"did not finish within {timeout:g} seconds"
         except OSError as error:
             return NOT_FOUND, str(error)
         return done.returncode, done.stdout.strip()
@@ -46,12 +46,12 @@ class Commands:
         timeout: float = TIMEOUT,
         joined: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end and return its exit status, standard output and standard error.
+        """Run a command, wait until it ends, and return its exit status, standard output and standard error.
 
-        :param environment: variables added to those of this process.
-        :param joined: whether standard error goes into standard output.
-        :raises OSError: if the program is missing or may not be started.
-        :raises subprocess.TimeoutExpired: if it takes longer than ``timeout`` seconds.
+        :param environment: variables to add to the environment of this process.
+        :param joined: whether standard error is redirected to standard output.
+        :raises OSError: if the program is missing or cannot be started.
+        :raises subprocess.TimeoutExpired: if the command takes longer than ``timeout`` seconds.
         """
         return subprocess.run(
             list(argv),
@@ -71,10 +71,11 @@ class Commands:
         stdin: int = subprocess.DEVNULL,
         stderr: int = subprocess.STDOUT,
     ) -> subprocess.Popen[bytes]:
-        """Start a command and return the process, whose ``stdout`` is a pipe.
+        """Start a command without waiting for it, and return the process, whose ``stdout`` is a pipe.
 
-        :param environment: variables added to those of this process.
-        :param stdin: a descriptor, or a constant of ``subprocess``; ``stderr`` likewise.
+        :param environment: variables to add to the environment of this process.
+        :param stdin: file descriptor or constant of ``subprocess``.
+        :param stderr: file descriptor or constant of ``subprocess``.
         """
         return subprocess.Popen(
             list(argv), stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_extended(environment)

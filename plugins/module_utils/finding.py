@@ -62,7 +62,7 @@ CHECKS: t.Final[dict[str, Check]] = {
     "hardware.temperature": Check("Temperature", "Do the GPUs stay below their own slowdown temperature?"),
     "hardware.xid": Check("Xid errors", "Is the kernel log free of NVIDIA Xid errors?"),
     "tensor_parallel.size": Check("TP size", "Does vLLM use all GPUs of the node?"),
-    "tensor_parallel.ranks": Check("TP ranks", "Does every rank run, each on a separate GPU?"),
+    "tensor_parallel.ranks": Check("TP ranks", "Is every rank running, each on a separate GPU?"),
     "tensor_parallel.model_fit": Check(
         "Model fit", "Is the number of attention heads divisible by the tensor-parallel size?"
     ),
@@ -76,14 +76,14 @@ CHECKS: t.Final[dict[str, Check]] = {
     ),
     "nccl.bandwidth": Check("NCCL bandwidth", "Does all-reduce reach the bandwidth expected of this interconnect?"),
     "performance.throughput": Check(
-        "Throughput", "Does the server complete the load, and at how many tokens per second?"
+        "Throughput", "Does the server complete the load test, and at how many tokens per second?"
     ),
     "performance.ttft": Check("TTFT", "How long does the first token take?"),
     "performance.itl": Check("ITL", "How long is the time between two tokens?"),
     "performance.scaling": Check("Scaling", "How much faster are several GPUs than one?"),
     "performance.roofline": Check("Roofline", "Is the speed close to what the GPUs' memory bandwidth allows?"),
     "performance.client_limited": Check("Load client", "Was the load generator fast enough?"),
-    "performance.token_reconciliation": Check("Token count", "Do client and server count the same tokens?"),
+    "performance.token_reconciliation": Check("Token count", "Do client and server count the same number of tokens?"),
     "utilisation.active": Check("Active GPUs", "Is every GPU of the tensor-parallel group active under load?"),
     "utilisation.synchronised": Check("Synchronised", "Are the GPUs synchronised, without waiting for each other?"),
     "configuration.arguments": Check("Arguments", "Are vLLM's arguments valid and useful in this version?"),

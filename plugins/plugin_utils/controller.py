@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Base class of the actions that run on the controller, and the options that their modules document."""
+"""Provide the base class of actions that run on the controller, and read their options from module documentation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible.plugins.action import ActionBase
 
 Spec = dict[str, dict[str, t.Any]]
 
-#: Keys of a documented option that an argument specification also has.
+#: Keys that both the documentation of an option and its argument specification have.
 _SHARED_KEYS: t.Final = ("type", "elements", "required", "default", "choices")
 
 
 def documented_arguments(module: str) -> Spec:
-    """Return the argument specification of ``module``, from the options in its documentation."""
+    """Build the argument specification of ``module`` from the options in its documentation."""
     documentation = importlib.import_module(f"ansible_collections.multigpu.vllm.plugins.modules.{module}").DOCUMENTATION
     return _specification(yaml_load(documentation)["options"])
 
@@ -34,7 +34,7 @@ def _specification(options: Mapping[str, Mapping[str, t.Any]]) -> Spec:
 
 
 class ControllerAction(ActionBase):
-    """An action that runs on the controller, opens no connection, and supports check mode."""
+    """Base class of actions that run on the controller, open no connection, and support check mode."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -51,10 +51,10 @@ class ControllerAction(ActionBase):
         return {"changed": False, **self.act(options, task_vars or {})}
 
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """Return the result of the action.
+        """Run the action and return its result.
 
-        :param options: validated options.
-        :param variables: variables of the host.
+        :param options: validated options of the task.
+        :param variables: Ansible variables of the host.
         :raises AnsibleActionFail: if the action fails.
         """
         raise NotImplementedError

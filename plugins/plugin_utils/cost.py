@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute what a node's speed costs: hourly price, price per million output tokens, and the price of idle GPUs.
+"""Compute the cost of a node: its hourly price, the price per million output tokens, and the price of idle GPUs.
 
-The price is the user's own, or Linode's list price of the plan. If the price is unknown, so is the cost; it is never 0.
+The price is set by the user, or else it is Linode's list price of the plan. An unknown price results in None, not in 0.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import plan
 
 _SECONDS_PER_HOUR: t.Final = 3600
-#: Number of tokens that providers of hosted models quote prices for.
+#: Number of tokens to which a price refers, as is usual for hosted models.
 _TOKENS: t.Final = 1_000_000
 
 Cost = dict[str, t.Any]
 
 
 def price_errors(price: float | None, option: str) -> list[str]:
-    """Return an error that names ``option`` if the user's price is not above 0."""
+    """Return an error with the name of ``option`` if the price is not a finite number greater than 0."""
     if price is None or 0 < price < math.inf:
         return []
     return [f"{option} must be greater than 0 US dollars, got {price:g}"]
 
 
 def hourly_price(price: float | None, instance_type: str | None) -> tuple[float, str] | None:
-    """Return the price in US dollars per hour and its source, or None if it is unknown.
+    """Return the price in US dollars per hour and its source, or None if the price is unknown.
 
-    A user's ``price`` takes precedence over the list price.
+    :param price: price that the user set; it takes precedence over the list price.
+    :param instance_type: type id of the plan.
     """
     if price is not None:
         return price, "validate_hourly_price"
@@ -42,9 +43,11 @@ def hourly_price(price: float | None, instance_type: str | None) -> tuple[float,
 
 
 def per_million(hourly: float, throughput: float | None) -> float | None:
-    """Return US dollars per million output tokens: ``hourly / (throughput x 3600) x 10^6``.
+    """Return the price of a million output tokens: ``hourly / (throughput x 3600) x 10^6``.
 
+    :param hourly: price in US dollars per hour.
     :param throughput: output tokens per second.
+    :returns: price in US dollars, or None if the throughput is 0 or unknown.
     """
     return hourly / (throughput * _SECONDS_PER_HOUR) * _TOKENS if throughput else None
 
@@ -52,9 +55,9 @@ def per_million(hourly: float, throughput: float | None) -> float | None:
 def node_cost(
     price: float | None, instance_type: str | None, throughput: float | None, gpus: int | None, idle: Sequence[int]
 ) -> Cost | None:
-    """Return the cost of one node in US dollars, or None if its price is unknown.
+    """Return the cost of one node in US dollars, or None if the price of the node is unknown.
 
-    :param throughput: output tokens per second of all streams; None without a load test.
+    :param throughput: output tokens per second of all streams, or None if there was no load test.
     :param gpus: number of GPUs of the node.
     :param idle: indices of the GPUs that hold no part of the model.
     :returns: ``hourly_price``, ``source``, ``per_million_output_tokens`` and ``idle_hourly``.
@@ -72,9 +75,10 @@ def node_cost(
 
 
 def fleet_cost(nodes: Mapping[str, Mapping[str, t.Any]]) -> Cost | None:
-    """Return the total cost of the nodes whose price is known, with their number as ``nodes``; None if there are none.
+    """Return the total cost of all nodes whose price is known, or None if no price is known.
 
-    ``per_million_output_tokens`` is None if the speed of one of them is unknown, because that node is billed too.
+    ``nodes`` is the number of these nodes. ``per_million_output_tokens`` is None if the speed of any of these nodes is
+    unknown, because the total price includes that node.
     """
     facts = [node["facts"] for node in nodes.values() if node["facts"]["cost"]]
     if not facts:

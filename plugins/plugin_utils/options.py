@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find variables that look like misspelt role options, which Ansible silently accepts as the user's own variables."""
+"""Find variables whose names look like misspelt role options; Ansible accepts such variables without a warning."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from pathlib import Path
 from ansible.module_utils.common.yaml import yaml_load
 
 _ROLES: t.Final = Path(__file__).resolve().parents[2] / "roles"
-#: Minimum similarity of two names, as ``difflib`` measures it: 0.75 matches a name without one of its parts
-#: (``duration`` for ``load_duration``), 0.85 a short word with one wrong letter.
+#: Minimum similarity of two names, as measured by ``difflib``. The value 0.75 matches a name with a missing part
+#: (``duration`` for ``load_duration``), and 0.85 matches a short word with one wrong letter.
 OPTION_SIMILARITY: t.Final = 0.75
 WORD_SIMILARITY: t.Final = 0.85
 
 
 @functools.cache
 def option_names(role: str) -> frozenset[str]:
-    """Return the options of all entry points of ``role``, from its argument specification."""
+    """Return the names of all options of ``role``, from all entry points of its argument specification."""
     specification = yaml_load((_ROLES / role / "meta/argument_specs.yml").read_text("utf-8"))
     entry_points = specification["argument_specs"].values()
     return frozenset(name for entry_point in entry_points for name in entry_point.get("options") or ())
 
 
 def nearest(name: str, choices: Iterable[str], similarity: float = WORD_SIMILARITY) -> str | None:
-    """Return the choice that ``name`` resembles most, or None if it resembles none."""
+    """Return the choice that is most similar to ``name``, or None if no choice is similar enough."""
     return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=similarity)), None)
 
 
 def misspelt(role: str, variables: Iterable[str]) -> list[str]:
-    """Return one warning for each variable whose name resembles an option of ``role``; the prefix is not compared."""
+    """Return one warning for each variable whose name resembles an option of ``role``.
+
+    The name of the role, with which all names begin, is not compared.
+    """
     prefix, options = f"{role}_", option_names(role)
     unknown = sorted(name for name in variables if name.startswith(prefix) and name not in options)
     choices: Collection[str] = [name.removeprefix(prefix) for name in sorted(options)] if unknown else ()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables of this collection that are YAML files: known issues, arguments by version, profiles, reference speeds."""
+"""Load the YAML data files of this collection: known issues, arguments by version, profiles, reference speeds."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ DIRECTORY: t.Final = Path(__file__).parent / "data"
 
 @functools.cache
 def load_table(name: str) -> dict[str, t.Any]:
-    """Return the content of ``data/<name>.yml``. All callers share it, so none may change it."""
+    """Return the content of ``data/<name>.yml``. Callers must not change this object, because all callers share it."""
     return t.cast("dict[str, t.Any]", yaml_load((DIRECTORY / f"{name}.yml").read_text("utf-8")))

@@ -76,7 +76,7 @@ def test_base_url_of_a_published_address_is_reachable_from_the_node(plan: Plan, 
 
 def test_site_validates_the_url_that_was_planned() -> None:
     plays = yaml.safe_load((Path(__file__).parents[4] / "playbooks/site.yml").read_text("utf-8"))
-    (validate,) = [play for play in plays if play["name"] == "Validate"]
+    (validate,) = [play for play in plays if play["name"] == "Validate the nodes"]
     assert validate["vars"]["validate_base_url"] == "{{ __vllm_plan.plan.container.base_url }}"
 
 

@@ -28,7 +28,7 @@ def test_run_program_missing_returns_status_of_a_shell() -> None:
 
 def test_run_too_slow_returns_timeout() -> None:
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    assert Commands().run(sleeper, timeout=0.2) == (TIMED_OUT, "no answer within 0.2 seconds")
+    assert Commands().run(sleeper, timeout=0.2) == (TIMED_OUT, "did not finish within 0.2 seconds")
 
 
 def test_complete_adds_environment_and_keeps_streams_apart() -> None:

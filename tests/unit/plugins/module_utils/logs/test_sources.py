@@ -262,7 +262,7 @@ def test_commands_run_missing_or_hanging_program(monkeypatch: pytest.MonkeyPatch
         raise subprocess.TimeoutExpired("x", 30)
 
     monkeypatch.setattr(subprocess, "run", hang)
-    assert Commands().run(["x"]) == (124, "no answer within 30 seconds")
+    assert Commands().run(["x"]) == (124, "did not finish within 30 seconds")
 
 
 def test_since_parse_and_formats() -> None:
