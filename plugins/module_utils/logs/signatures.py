@@ -1,16 +1,17 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signatures of faults in logs: the wordings by which each fault class shows.
+"""Signatures of faults: the messages by which a fault of each class is recognised in a log.
 
-``module_utils/faults.py`` has the meaning of each class. The wordings are those of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30,
-torch's c10d, Gloo, Ray and the Linux kernel.
+``module_utils/faults.py`` describes the classes. The messages are those of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch's
+c10d, Gloo, Ray and the Linux kernel.
 """
 
 from __future__ import annotations
 
 import re
 import typing as t
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,17 +19,20 @@ ERROR: t.Final = "error"
 WARNING: t.Final = "warning"
 INFO: t.Final = "info"
 
+#: Messages by fault class. A message is a literal text, or a pair of needle and regular expression.
+Messages = Mapping[str, Sequence[str | tuple[str, str]]]
+
 
 @dataclass(frozen=True)
 class Signature:
-    """One wording of a fault class.
+    """One message that reports a fault of class ``class_``.
 
     Every match of ``expression`` contains the literal ``needle``; the log filter keeps only lines that contain a
     needle. The groups ``code`` and ``device`` of the expression distinguish faults of one class.
 
-    ``secondary``: counts only if nothing else explains the failure. ``hedged``: does not match after words such as
-    "to avoid" or "if you". ``kernel``: remains valid after a restart of vLLM in the same log. ``vague``: only announces
-    the fault; a later line of the same class is more specific.
+    ``secondary``: the fault counts only if no other line explains the failure. ``hedged``: the message is ignored after
+    words of advice such as "to avoid" or "if you". ``kernel``: the fault remains after a restart of vLLM in the same
+    log. ``vague``: the message only announces the fault; a later message of the same class is more specific.
     """
 
     class_: str
@@ -42,16 +46,17 @@ class Signature:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        # Compiled on first use: a log contains few of the wordings, and compiling all takes longer than most scans.
+        # Compiled on first use: a log contains few of the messages, and compiling all takes longer than most scans.
         return re.compile(self.expression)
 
 
-def _many(class_: str, severity: str, *wordings: str | tuple[str, str], **flags: bool) -> list[Signature]:
-    """Return signatures for literal texts, or for pairs of needle and regular expression."""
+def _signatures(messages: Messages, severity: str, **flags: bool) -> list[Signature]:
+    """Return the signatures of ``messages``, all with the same severity and flags."""
     signatures = []
-    for wording in wordings:
-        needle, expression = wording if isinstance(wording, tuple) else (wording, re.escape(wording))
-        signatures.append(Signature(class_, severity, needle, expression, **flags))
+    for class_, class_messages in messages.items():
+        for message in class_messages:
+            needle, expression = (message, re.escape(message)) if isinstance(message, str) else message
+            signatures.append(Signature(class_, severity, needle, expression, **flags))
     return signatures
 
 
@@ -61,51 +66,40 @@ _GLOO = r"gloo/transport/\S+\.(?:cc|h):\d+\]"
 #: Prefixes that callers of NCCL (nccl-tests, Horovod, CuPy) put before its result.
 _CALLER = r"(?:NCCL failure \S+ '|nccl\w+ failed: |NCCL_ERROR_\w+: )"
 
-SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
-    # --- kernel -------------------------------------------------------------------------------------------------
-    _many("xid", ERROR, ("Xid (", rf"NVRM: Xid \({_ADDRESS}\): (?P<code>\d+)"), hedged=False, kernel=True)
-    + _many(
-        "xid",
-        ERROR,
+#: Errors that the kernel or systemd logs.
+_KERNEL_ERRORS: t.Final[Messages] = {
+    "xid": [
+        ("Xid (", rf"NVRM: Xid \({_ADDRESS}\): (?P<code>\d+)"),
         ("has fallen off the bus", rf"NVRM: GPU (?:at )?{_ADDRESS}: GPU has fallen off the bus"),
-        hedged=False,
-        kernel=True,
-    )
-    + _many("sxid", ERROR, ("SXid (", rf"SXid \({_ADDRESS}\): (?P<code>\d+)"), hedged=False, kernel=True)
-    + _many(
-        "peermem_invalid_context",
-        WARNING,
-        ("nv_get_p2p_free_callback", r"nv_get_p2p_free_callback\S* ERROR"),
-        ("detected invalid context", r"peermem\S* .*detected invalid context"),
-        hedged=False,
-        kernel=True,
-    )
-    + _many(
-        "host_oom",
-        ERROR,
+    ],
+    "sxid": [("SXid (", rf"SXid \({_ADDRESS}\): (?P<code>\d+)")],
+    "host_oom": [
         "oom-kill:constraint",
         "invoked oom-killer",
         ("Out of memory: Kill", r"Out of memory: Kill(?:ed)? process"),
         "Memory cgroup out of memory",
         "oom_reaper: reaped process",
         "killed by the OOM killer",
-        ("result 'oom-kill'", r"Failed with result 'oom-kill'"),
-        hedged=False,
-        kernel=True,
-    )
-    + _many(
-        "process_segfault",
-        ERROR,
+        "Failed with result 'oom-kill'",
+    ],
+    "process_segfault": [
         ("segfault at ", r"\S+\[\d+\]: segfault at [0-9a-f]+ ip "),
         ("general protection", r"\S+\[\d+\] general protection (?:fault )?ip:"),
         ("trap invalid opcode", r"\S+\[\d+\] trap invalid opcode ip:"),
-        hedged=False,
-        kernel=True,
-    )
+    ],
+    "gpu_not_initialised": [("RmInitAdapter failed", r"NVRM: GPU \S+ RmInitAdapter failed")],
+    "pcie_failed": [("severity=Uncorrected", r"PCIe Bus Error: severity=Uncorrected \(Fatal\)")],
+}
+_KERNEL_WARNINGS: t.Final[Messages] = {
+    "peermem_invalid_context": [
+        ("nv_get_p2p_free_callback", r"nv_get_p2p_free_callback\S* ERROR"),
+        ("detected invalid context", r"peermem\S* .*detected invalid context"),
+    ],
+}
+#: Errors that processes log.
+_ERRORS: t.Final[Messages] = {
     # --- host memory and crashes, as reported by processes --------------------------------------------------------
-    + _many(
-        "host_oom",
-        ERROR,
+    "host_oom": [
         "OOMKilled",
         "running low on memory",
         ("killed due to memory pressure", r"^(?!.*\b0 Workers \(tasks).*killed due to memory pressure \(OOM\)"),
@@ -113,10 +107,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("DefaultCPUAllocator", r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"),
         (
             "Cannot allocate memory",
-            r"^(?!.*ibv_).*(?:\[Errno 12\]|OSError|os error 12|error code 12|failed|fork).*Cannot "
-            r"allocate memory",
+            r"^(?!.*ibv_).*(?:\[Errno 12\]|OSError|os error 12|error code 12|failed|fork).*Cannot allocate memory",
         ),
-        ("_ArrayMemoryError", r"_ArrayMemoryError: Unable to allocate"),
+        "_ArrayMemoryError: Unable to allocate",
         ("MemoryError", r"(?<![\w.])MemoryError(?:$|:)"),
         ("exit code: -9", r"exit code: -9\b"),
         (
@@ -125,11 +118,8 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             r"\(SIGKILL\) received",
         ),
         ("exitcode", r"exitcode\s*[:=]\s*-9\b"),
-    )
-    + _many("host_oom", ERROR, ("status=9/KILL", r"code=killed, status=9/KILL"), secondary=True)
-    + _many(
-        "process_segfault",
-        ERROR,
+    ],
+    "process_segfault": [
         "Segmentation fault",
         "SIGSEGV",
         "Segfault encountered",
@@ -140,11 +130,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "Illegal instruction (core dumped)",
         "double free or corruption",
         ("(): invalid ", r"\b(?:free|malloc|realloc|munmap_chunk)\(\): invalid "),
-    )
+    ],
     # --- GPU memory -----------------------------------------------------------------------------------------------
-    + _many(
-        "cuda_oom",
-        ERROR,
+    "cuda_oom": [
         "CUDA out of memory",
         "HIP out of memory",
         ("OutOfMemoryError", r"torch\.(?:cuda\.)?OutOfMemoryError|(?<![\w.])OutOfMemoryError: CUDA"),
@@ -158,37 +146,24 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "cudaErrorMemoryAllocation",
         "CUDA_ERROR_OUT_OF_MEMORY",
         ("Failed to CUDA", r"Failed to CUDA \w+(?: \w+)? \d+ bytes"),
-    )
-    + _many(
-        "gpu_memory_busy",
-        ERROR,
+    ],
+    "gpu_memory_busy": [
         ("Free memory on device", r"Free memory on device \S{0,12} ?\([\d.]+/[\d.]+"),
         "is less than desired GPU memory utilization",
         "Error in memory profiling",
-    )
-    + _many(
-        "kv_cache_too_small",
-        ERROR,
+    ],
+    "kv_cache_too_small": [
         "No available memory for the cache blocks",
         ("max seq len (", r"model'?s'?s? max seq len \(\d+\)"),
         "larger than the available KV cache memory",
         "tokens that can be stored in KV cache",
-        ("KV cache is needed", r"GiB KV cache is needed"),
+        "GiB KV cache is needed",
         ("KV cache blocks", r"(?:[Nn]ot enough|[Ii]nsufficient|[Nn]o) (?:available )?KV cache blocks"),
         ("memory for KV cache", r"(?:[Nn]ot enough|[Ii]nsufficient|[Nn]o) (?:available |GPU )*memory for KV cache"),
-    )
-    + _many(
-        "kv_preemption",
-        WARNING,
-        ("is preempted by", r"is preempted by (?:PreemptionMode\.)?\w+"),
-        ("Preempted request", r"Preempted request\b"),
-        ("reempt", r"[Pp]reempt\w* .{0,60}(?:not enough|insufficient|lack of|out of) (?:free )?KV[ -]cache"),
-    )
-    + _many("kv_preemption", ERROR, "Aborted due to the lack of CPU swap space")
+    ],
+    "kv_preemption": ["Aborted due to the lack of CPU swap space"],
     # --- warnings of NCCL itself ------------------------------------------------------------------------------------
-    + _many(
-        "nccl_shm",
-        ERROR,
+    "nccl_shm": [
         ("/dev/shm", r"(?:failed to (?:extend|open|create)|Could not map) (?:shared memory file )?/dev/shm"),
         ("/dev/shm", r"/dev/shm\S*.*No space left on device|No space left on device.*/dev/shm"),
         ("shared memory segment", r"[Ee]rror while (?:creating|attaching to) shared memory segment"),
@@ -200,53 +175,35 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ),
         ("us error", r"\b[Bb]us error\b"),
         "SIGBUS",
-        hedged=True,
-    )
-    + _many("nccl_shm", ERROR, ("shared memory (shm)", r"insufficient shared memory \(shm\)"), hedged=False)
-    + _many("nccl_shm", ERROR, ("out of shared memory", r"workers are out of shared memory"), hedged=False)
-    + _many(
-        "nccl_p2p_unavailable",
-        ERROR,
+    ],
+    "nccl_p2p_unavailable": [
         "peer access is not supported",
         ("P2P is disabled between", r"WARN .*P2P is disabled between"),
         ("failed to peer with device", r"failed to peer with device \d+"),
         "peer mapping resources exhausted",
         "batch testing peer-to-peer access",
-    )
-    + _many(
-        "nccl_p2p_unavailable",
-        WARNING,
-        ("P2P is disabled between", r"NCCL INFO .*P2P is disabled between"),
-        ("enable P2P between", r"Could not enable P2P between dev"),
-    )
-    + _many("nccl_duplicate_gpu", ERROR, "Duplicate GPU detected", "Multiple Ranks are using the same GPU")
-    + _many(
-        "invalid_device_ordinal",
-        ERROR,
+    ],
+    "nccl_duplicate_gpu": ["Duplicate GPU detected", "Multiple Ranks are using the same GPU"],
+    "invalid_device_ordinal": [
         "invalid device ordinal",
         "No CUDA GPUs are available",
         ("DP adjusted local rank", r"DP adjusted local rank \d+ is out of bounds"),
-        ("device < num_gpus", r"device >= 0 && device < num_gpus"),
+        "device >= 0 && device < num_gpus",
         "Invalid device id",
         "Current node has no GPU available",
         "cudaErrorInvalidDevice",
-    )
-    + _many(
-        "nccl_net_plugin",
-        ERROR,
+    ],
+    "nccl_net_plugin": [
         "Failed to initialize any NET plugin",
         ("NCCL WARN", r"NCCL WARN (?:Error: )?[Nn]etwork \S+ not found"),
         (
             "NCCL WARN",
-            r"NCCL WARN NET/OFI .*(?:[Ff]ail(?:ed|ing|ure)|Unable to|Couldn't|Could not|[Nn]o eligible"
-            r"|error)",
+            r"NCCL WARN NET/OFI .*(?:[Ff]ail(?:ed|ing|ure)|Unable to|Couldn't|Could not|[Nn]o eligible|error)",
         ),
         ("NCCL WARN", r"NCCL WARN NET/Plugin.*(?:[Ff]ail|[Cc]ould not|error)"),
         ("NCCL WARN", r"NCCL WARN .*[Nn]etwork plugin.*(?:fail|not found|could not)"),
-    )
-    + _many(
-        "nccl_ib_error",
-        ERROR,
+    ],
+    "nccl_ib_error": [
         (
             "NCCL WARN",
             r"NCCL WARN NET/IB(?:/GIN)? ?: (?!.*(?:GID table changed|on-fatal async|speed change|port "
@@ -260,46 +217,35 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             r"net_ib\S*:\d+ NCCL WARN (?!Warning|.*(?:GID table|on-fatal|port active|No device found|interface "
             r"found|reregist|unknown event|Resiliency is enabled))",
         ),
-    )
-    + _many(
-        "nccl_bootstrap_network",
-        ERROR,
+    ],
+    "nccl_bootstrap_network": [
         ("NCCL WARN", r"NCCL WARN .*[Nn]o (?:socket |usable listening |usable |IP |network )?interface found"),
         ("interface found", r"Bootstrap ?: no socket interface found"),
         (
             "NCCL WARN",
-            r"NCCL WARN .*(?:[Cc]onnect(?: to)?|socket\w*Connect:?)\b.* (?:failed|returned|timed out"
-            r"|exceeded|refused)",
+            r"NCCL WARN .*(?:[Cc]onnect(?: to)?|socket\w*Connect:?)\b.* (?:failed|returned|timed out|exceeded|refused)",
         ),
         ("NCCL_OOB_NET_IFNAME", r"no device found (?:matching|after excluding)"),
         (
             "NCCL WARN",
-            r"bootstrap\.cc:\d+ (?:\w+ )?NCCL WARN (?!.*(?:Allocat|[Cc]losed by|Call to recv|Duplicate"
-            r"|Cuda failure))",
+            r"bootstrap\.cc:\d+ (?:\w+ )?NCCL WARN (?!.*(?:Allocat|[Cc]losed by|Call to recv|Duplicate|Cuda failure))",
         ),
-        ("NCCL WARN", r"NCCL WARN Net : error encountered when getting address info"),
+        "NCCL WARN Net : error encountered when getting address info",
         # NCCL's RAS service works without its port, so its errors do not count.
-        (
-            "NCCL WARN",
-            r"(?<!\S)(?!ras/)\S+ NCCL WARN (?:Net : )?Call to (?:bind|listen|accept|getsockname)\b.*failed",
-        ),
+        ("NCCL WARN", r"(?<!\S)(?!ras/)\S+ NCCL WARN (?:Net : )?Call to (?:bind|listen|accept|getsockname)\b.*failed"),
         "Every node should have a unique IP address",
-        ("retrieving ncclUniqueId", r"setting up NCCL communicator and retrieving ncclUniqueId"),
+        "setting up NCCL communicator and retrieving ncclUniqueId",
         (
             "client socket has",
-            r"client socket has timed out after|client socket has failed to connect to any network "
-            r"address",
+            r"client socket has timed out after|client socket has failed to connect to any network address",
         ),
         ("waiting for clients", r"Timed out after \d+ seconds waiting for clients"),
         ("server socket has failed to", r"server socket has failed to (?:listen on any|bind)(?!.*errno: 97)"),
-        ("EADDRINUSE", r"EADDRINUSE"),
-        ("DistStoreError", r"DistStoreError:"),
+        "EADDRINUSE",
+        "DistStoreError:",
         ("DistNetworkError", r"DistNetworkError: (?:The client|The server|Timed|timed|Failed to|failed to)"),
-    )
-    + _many("nccl_bootstrap_network", ERROR, ("DistNetworkError", r"DistNetworkError:"), secondary=True)
-    + _many(
-        "gloo_bootstrap_network",
-        ERROR,
+    ],
+    "gloo_bootstrap_network": [
         "connectFullMesh failed",
         (
             "gloo/transport",
@@ -310,30 +256,16 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("Unable to find address for", r"Unable to find address for:? \S+"),
         ("makeDeviceFor", r"makeDeviceFor(?:Interface|Hostname)\(\): (?!.*unsupported gloo)"),
         ("Gloo", r"Gloo (?:rendezvous|\w+) (?:failed|timed out)"),
-    )
-    + _many(
-        "gloo_bootstrap_network",
-        ERROR,
-        (
-            "gloo/transport",
-            rf"{_GLOO} .*(?:Connection (?:closed|reset)|Timed out waiting|Broken pipe|[Rr]ead error"
-            rf"|[Ww]rite error)",
-        ),
-        secondary=True,
-    )
+    ],
     # --- NCCL results raised by torch or vLLM -----------------------------------------------------------------------
-    + _many(
-        "nccl_system_error",
-        ERROR,
+    "nccl_system_error": [
         "unhandled system error",
         ("ncclSystemError", r"ncclSystemError\b"),
         ("Too many open files", r"NCCL WARN .*Too many open files"),
         ("NCCL WARN", r"NCCL WARN UDS: .*(?:failed|error)"),
         ("NCCL WARN", r"NCCL WARN (?:Failed to malloc|Allocation failed|Thread creation failed)"),
-    )
-    + _many(
-        "nccl_cuda_error",
-        ERROR,
+    ],
+    "nccl_cuda_error": [
         "unhandled cuda error",
         ("ncclUnhandledCudaError", r"ncclUnhandledCudaError\b"),
         ("ailure", rf"(?:Cuda|CUDA|HIP) failure (?:\d+ )?'{_CUDA_SPECIFIC}"),
@@ -344,9 +276,9 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("Failed: ", rf"Failed: (?:C(?:uda|UDA) error )?\S+\.cuh?:\d+ '{_CUDA_SPECIFIC}"),
         ("Triton Error [", rf"Triton Error \[\w+\]: +(?:Code: \d+, Mess+age: )?{_CUDA_SPECIFIC}\S"),
         ("NCCL WARN", r"NCCL WARN (?:\S+ )?(?:cuda|cu|hip)[A-Z]\w+(?:\(\))? failed(?!.*(?:out of memory|peer access))"),
-        ("NCCL WARN", r"NCCL WARN Failed to bind NVLink SHARP"),
+        "NCCL WARN Failed to bind NVLink SHARP",
         ("cuDNN error: ", r"cuDNN error: CUDNN_STATUS_(?!ALLOC)"),
-        ("error from cudaGetDeviceCount", r"RuntimeError: Unexpected error from cudaGetDeviceCount"),
+        "RuntimeError: Unexpected error from cudaGetDeviceCount",
         "CUDA unknown error",
         "Driver/library version mismatch",
         "Memory access fault by GPU",
@@ -357,42 +289,21 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "CUDA driver initialization failed",
         "uncorrectable ECC error encountered",
         "illegal memory access was encountered",
-    )
-    + _many(
-        "nccl_remote_error",
-        ERROR,
+    ],
+    "nccl_remote_error": [
         ("ncclRemoteError", r"ncclRemoteError\b"),
         "remote process exited or there was a network error",
         ("closed by remote peer", r"[Cc]onnection closed by remote peer"),
         ("NCCL WARN", r"NCCL WARN .*Call to (?:recv|send|read|write)\w*\b.* failed"),
-    )
-    + _many(
-        "nccl_remote_error",
-        ERROR,
-        ("NCCL WARN", r"NCCL WARN (?:\[Service thread\] Could not receive type|Socket recv failed while polling)"),
-        secondary=True,
-    )
-    + _many(
-        "nccl_internal_error",
-        ERROR,
+    ],
+    "nccl_internal_error": [
         ("ncclInternalError", r"ncclInternalError\b"),
         ("NCCL error", r"NCCL error.*\binternal error\b"),
         ("NCCL Error", r"NCCL Error \d+: internal error"),
         "internal error - please report this issue to the NCCL",
         ("internal error", rf"{_CALLER}internal error"),
-    )
-    + _many(
-        "nccl_internal_error",
-        ERROR,
-        ("NCCL WARN", r"NCCL WARN \[Proxy Service.*Failed to execute operation"),
-        ("NCCL WARN", r"NCCL WARN \[Service thread\] Error encountered progressing operation"),
-        ("NCCL WARN", r"graph/\w+\.cc:\d+ NCCL WARN (?:Failed to find|Could not find (?!real path)|No path|Error :)"),
-        ("encountered a fatal error", r"communicator encountered a fatal error"),
-        secondary=True,
-    )
-    + _many(
-        "nccl_invalid_usage",
-        ERROR,
+    ],
+    "nccl_invalid_usage": [
         ("ncclInvalid", r"ncclInvalid(?:Usage|Argument)\b"),
         ("NCCL error", r"NCCL error.*\binvalid (?:usage|argument)\b"),
         ("NCCL Error", r"NCCL Error \d+: invalid (?:usage|argument)"),
@@ -401,41 +312,18 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ("NCCL WARN", r"NCCL WARN (?:Invali[dg] (?:rank|device|config)\b|[Ii]mproper usage of nccl)"),
         "Mismatched NCCL version detected",
         "NCCL version mismatch with remote peer",
-        ("NCCL WARN", r"NCCL WARN Message truncated"),
+        "NCCL WARN Message truncated",
         "Invalid NCCL_COMM_ID",
-    )
-    + _many(
-        "nccl_timeout",
-        ERROR,
-        ("aught collective", r"[Cc]aught collective operation"),
-        ("WorkNCCL(", r"operation timeout: WorkNCCL\("),
-        ("milliseconds before timing out", r"ran for \d+ milliseconds before timing out"),
-        "Timeout at NCCL work",
-        ("eartbeat monitor timed out", r"[Hh]eartbeat monitor timed out"),
-        ("watchdog got stuck", r"watchdog got stuck for \d+ seconds"),
-        ("collective timeout", r"due to a collective timeout"),
-        hedged=False,
-    )
-    + _many(
-        "nccl_timeout",
-        ERROR,
-        "NCCL operations have failed or timed out",
-        ("dump signal from another rank", r"Observed flight recorder dump signal from another rank"),
-        secondary=True,
-    )
-    + _many(
-        "worker_hang",
-        ERROR,
+    ],
+    "worker_hang": [
         ("RPC call to ", r"RPC call to \w+ timed out"),
         "Engine iteration timed out",
         ("eartbeat", r"(?:worker|engine|Worker|Engine)\S* .{0,30}missed heartbeat"),
         ("timed out after", r"(?:execute_model|sample_tokens|collective_rpc) .{0,40}timed out after"),
-    )
-    + _many("startup_hang", ERROR, "Timed out waiting for engine core processes to start")
+    ],
+    "startup_hang": ["Timed out waiting for engine core processes to start"],
     # --- configurations that vLLM rejects ---------------------------------------------------------------------------
-    + _many(
-        "vllm_config_error",
-        ERROR,
+    "vllm_config_error": [
         (
             "divisible by",
             r"(?:attention heads|KV heads|[Hh]idden size|[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be "
@@ -443,22 +331,20 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         ),
         (
             "is not divisible by",
-            r"\b\d+ is not divisible by \d+|is not divisible by (?:weight quantization|tensor parallel"
-            r"|num_|the )",
+            r"\b\d+ is not divisible by \d+|is not divisible by (?:weight quantization|tensor parallel|num_|the )",
         ),
-        ("quantized weight shape", r"not aligned with the quantized weight shape"),
+        "not aligned with the quantized weight shape",
         ("min_thread_", r"not divisible by\s+min_thread_"),
         "error: unrecognized arguments",
         ("error: argument ", r"error: argument \S+"),
-        ("error: the following arguments are required", r"error: the following arguments are required"),
-        ("ambiguous option", r"error: ambiguous option"),
+        "error: the following arguments are required",
+        "error: ambiguous option",
         ("User-specified max_model_len", r"User-specified max_model_len \(\S+\) is greater than the derived"),
-        ("Bfloat16 is only supported", r"Bfloat16 is only supported on GPUs with compute capability"),
+        "Bfloat16 is only supported on GPUs with compute capability",
         ("is not supported", r"ValueError: .*(?:dtype|data type) \S+ is not supported"),
         (
             "uantization method",
-            r"[Qq]uantization method .{0,60}(?:is not supported|does not match|not supported for the "
-            r"current GPU)",
+            r"[Qq]uantization method .{0,60}(?:is not supported|does not match|not supported for the current GPU)",
         ),
         ("nknown quantization", r"[Uu]nknown quantization method"),
         ("nvalid quantization", r"[Ii]nvalid quantization method"),
@@ -472,44 +358,80 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
             "larger than the number of available GPUs",
             r"[Ww]orld size \(\d+\) is larger than the number of available GPUs",
         ),
-        ("number of required GPUs exceeds", r"number of required GPUs exceeds the total number of available GPUs"),
-        ("provide a placement group", r"Cannot provide a placement group of"),
+        "number of required GPUs exceeds the total number of available GPUs",
+        "Cannot provide a placement group of",
         "Ray does not allocate any GPUs on the driver node",
         ("max local gpu count", r"(?:world_size|parallel_size).{0,60}less than (?:than )?max local gpu count"),
         "exceeds available Mamba cache blocks",
         ("max_num_batched_tokens (", r"max_num_batched_tokens \(\d+\) (?:is smaller than|must be greater)"),
-        ("Failed to infer device type", r"Failed to infer device type"),
-        ("valid model identifier", r"is not a local folder and is not a valid model identifier"),
+        "Failed to infer device type",
+        "is not a local folder and is not a valid model identifier",
         ("does not appear to have", r"does not appear to have (?:a file|files) named"),
-        ("HFValidationError", r"HFValidationError: "),
-        ("any model weights with", r"Cannot find any model weights with"),
-        ("Invalid repository ID", r"Invalid repository ID or local directory specified"),
-        ("No supported config format", r"No supported config format found"),
+        "HFValidationError: ",
+        "Cannot find any model weights with",
+        "Invalid repository ID or local directory specified",
+        "No supported config format found",
         ("nvalid value for", r"Invalid value for (?:environment variable|argument) "),
         ("unexpected keyword", r"\b(?:\w*EngineArgs|LLM)\.__init__\(\) got an unexpected keyword argument"),
         ("Unknown vLLM environment variable", r"(?:ValueError|ERROR).*Unknown vLLM environment variable"),
         ("trust_remote_code=True", r"(?:ValueError|requires).{0,200}trust_remote_code=True"),
-        ("fp8e4nv", r"fp8e4nv not supported in this architecture"),
-        ("not supported in this version of vLLM", r"not supported in this version of vLLM"),
+        "fp8e4nv not supported in this architecture",
+        "not supported in this version of vLLM",
         ("GPU memory utilization must be", r"GPU memory utilization must be (?:less|in|between|greater)"),
         ("nknown kv cache dtype", r"[Uu]nknown kv cache dtype"),
-        ("Invalid attention backend", r"Invalid attention backend"),
-        (
-            "attention backend",
-            r"(?:ValueError|NotImplementedError|RuntimeError).*[Nn]o valid attention backend",
-        ),
+        "Invalid attention backend",
+        ("attention backend", r"(?:ValueError|NotImplementedError|RuntimeError).*[Nn]o valid attention backend"),
         ("not valid for this configuration", r"[Ss]elected (?:attention )?backend .*not valid for this configuration"),
-    )
-    + _many(
-        "vllm_config_error",
-        ERROR,
-        ("validation error", r"\d+ validation errors? for \w*(?:Config|EngineArgs)\b"),
-        vague=True,
-    )
-    # --- consequences: the engine exits, another line shows the cause -----------------------------------------------
-    + _many(
-        "engine_failed",
-        ERROR,
+    ],
+}
+#: Errors that are also reported after words such as "may" or "would".
+_ERRORS_NEVER_ADVICE: t.Final[Messages] = {
+    "nccl_shm": [("shared memory (shm)", r"insufficient shared memory \(shm\)"), "workers are out of shared memory"],
+    "nccl_timeout": [
+        ("aught collective", r"[Cc]aught collective operation"),
+        ("WorkNCCL(", r"operation timeout: WorkNCCL\("),
+        ("milliseconds before timing out", r"ran for \d+ milliseconds before timing out"),
+        "Timeout at NCCL work",
+        ("eartbeat monitor timed out", r"[Hh]eartbeat monitor timed out"),
+        ("watchdog got stuck", r"watchdog got stuck for \d+ seconds"),
+        "due to a collective timeout",
+    ],
+}
+_VAGUE_ERRORS: t.Final[Messages] = {
+    "vllm_config_error": [("validation error", r"\d+ validation errors? for \w*(?:Config|EngineArgs)\b")],
+}
+#: Errors that count only if no other line explains the failure.
+_SECONDARY_ERRORS: t.Final[Messages] = {
+    "host_oom": ["code=killed, status=9/KILL"],
+    "nccl_bootstrap_network": ["DistNetworkError:"],
+    "gloo_bootstrap_network": [
+        (
+            "gloo/transport",
+            rf"{_GLOO} .*(?:Connection (?:closed|reset)|Timed out waiting|Broken pipe|[Rr]ead error|[Ww]rite error)",
+        )
+    ],
+    "nccl_remote_error": [
+        ("NCCL WARN", r"NCCL WARN (?:\[Service thread\] Could not receive type|Socket recv failed while polling)")
+    ],
+    "nccl_internal_error": [
+        ("NCCL WARN", r"NCCL WARN \[Proxy Service.*Failed to execute operation"),
+        ("NCCL WARN", r"NCCL WARN \[Service thread\] Error encountered progressing operation"),
+        ("NCCL WARN", r"graph/\w+\.cc:\d+ NCCL WARN (?:Failed to find|Could not find (?!real path)|No path|Error :)"),
+        "communicator encountered a fatal error",
+    ],
+    "nccl_timeout": [
+        "NCCL operations have failed or timed out",
+        "Observed flight recorder dump signal from another rank",
+    ],
+    "port_in_use": [("ddress already in use", r"\[Errno 98\].*[Aa]ddress already in use")],
+    "model_unavailable": [
+        ("gated repo", r"(?:OSError|GatedRepoError).*gated repo|trying to access a gated repo"),
+        "RepositoryNotFoundError: ",
+    ],
+}
+#: The engine or a worker exits; another line usually shows the cause.
+_ENGINE_EXITS: t.Final[Messages] = {
+    "engine_failed": [
         "Engine core initialization failed",
         ("EngineCore", r"EngineCore (?:failed to start|encountered a fatal error|hit an exception)"),
         "Engine process failed to start",
@@ -517,65 +439,55 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = tuple(
         "WorkerProc failed to start",
         ("ot fatal signal from", r"[Gg]ot fatal signal from worker processes"),
         ("died, exit code", r"[Ww]orker\S* .*died, exit code"),
-        ("A worker died or was killed", r"A worker died or was killed while executing"),
+        "A worker died or was killed while executing",
         ("died unexpectedly", r"(?:Worker|EngineCore|proc|actor)\S*.*died unexpectedly"),
-        ("EngineDeadError", r"EngineDeadError"),
-        ("Engine background task failed", r"Engine background task failed"),
-        ("background loop has errored", r"background loop has errored"),
+        "EngineDeadError",
+        "Engine background task failed",
+        "background loop has errored",
         ("Exception in worker", r"Exception in worker \w+ while processing method"),
-        ("rror executing method", r"Error executing method"),
-        ("actor is dead", r"actor is dead because its worker process has died"),
-        ("died before responding", r"process died before responding to readiness probe"),
-        ("actor died", r"actor died because of an error raised in its creation task"),
+        "Error executing method",
+        "actor is dead because its worker process has died",
+        "process died before responding to readiness probe",
+        "actor died because of an error raised in its creation task",
         "RuntimeError: Cannot re-initialize CUDA in forked subprocess",
-        ("communicator was aborted", r"NCCL communicator was aborted on rank"),
+        "NCCL communicator was aborted on rank",
         ("Too many open files", r"Error.*Too many open files"),
-        secondary=True,
-        hedged=False,
-    )
-    # --- start-up failures that have no class in the labelled logs --------------------------------------------------
-    + _many(
-        "port_in_use",
-        ERROR,
-        ("ddress already in use", r"\[Errno 98\].*[Aa]ddress already in use"),
-        secondary=True,
-    )
-    + _many(
-        "model_unavailable",
-        ERROR,
-        ("gated repo", r"(?:OSError|GatedRepoError).*gated repo|trying to access a gated repo"),
-        ("RepositoryNotFoundError", r"RepositoryNotFoundError: "),
-        secondary=True,
-    )
-    + _many(
-        "gpu_not_initialised",
-        ERROR,
-        ("RmInitAdapter failed", r"NVRM: GPU \S+ RmInitAdapter failed"),
-        hedged=False,
-        kernel=True,
-    )
-    + _many(
-        "pcie_failed",
-        ERROR,
-        ("severity=Uncorrected", r"PCIe Bus Error: severity=Uncorrected \(Fatal\)"),
-        hedged=False,
-        kernel=True,
-    )
-    # --- facts ------------------------------------------------------------------------------------------------------
-    + _many(
-        "custom_allreduce_disabled",
-        INFO,
-        ("ustom all", r"[Cc]ustom all-?reduce is (?:disabled|not supported)|Disabled the custom all-reduce"),
-    )
-    + _many("transport_p2p", INFO, ("via P2P", r" via P2P\b"))
-    + _many(
-        "transport_shm", INFO, ("via SHM", r" via SHM\b"), ("via direct shared memory", r" via direct shared memory")
-    )
-    + _many("transport_net_socket", WARNING, ("via NET/Socket", r" via NET/Socket\b"))
-    + _many("transport_net_ib", INFO, ("via NET/IB", r" via NET/IB"))
-    + _many("transport_net_other", INFO, ("via NET/", r" via NET/(?!Socket|IB)"))
-    + _many("ib_absent", INFO, ("NET/IB : No device found", r"NET/IB ?: No device found"), "Failed to open libibverbs")
-    + _many("gdr_dmabuf", INFO, "DMA-BUF is available on GPU device")
+    ],
+}
+_WARNINGS: t.Final[Messages] = {
+    "kv_preemption": [
+        ("is preempted by", r"is preempted by (?:PreemptionMode\.)?\w+"),
+        ("Preempted request", r"Preempted request\b"),
+        ("reempt", r"[Pp]reempt\w* .{0,60}(?:not enough|insufficient|lack of|out of) (?:free )?KV[ -]cache"),
+    ],
+    "nccl_p2p_unavailable": [
+        ("P2P is disabled between", r"NCCL INFO .*P2P is disabled between"),
+        "Could not enable P2P between dev",
+    ],
+    "transport_net_socket": [("via NET/Socket", r" via NET/Socket\b")],
+}
+_FACTS: t.Final[Messages] = {
+    "custom_allreduce_disabled": [
+        ("ustom all", r"[Cc]ustom all-?reduce is (?:disabled|not supported)|Disabled the custom all-reduce")
+    ],
+    "transport_p2p": [("via P2P", r" via P2P\b")],
+    "transport_shm": [("via SHM", r" via SHM\b"), " via direct shared memory"],
+    "transport_net_ib": [" via NET/IB"],
+    "transport_net_other": [("via NET/", r" via NET/(?!Socket|IB)")],
+    "ib_absent": [("NET/IB : No device found", r"NET/IB ?: No device found"), "Failed to open libibverbs"],
+    "gdr_dmabuf": ["DMA-BUF is available on GPU device"],
+}
+
+SIGNATURES: t.Final[tuple[Signature, ...]] = (
+    *_signatures(_KERNEL_ERRORS, ERROR, kernel=True, hedged=False),
+    *_signatures(_KERNEL_WARNINGS, WARNING, kernel=True, hedged=False),
+    *_signatures(_ERRORS, ERROR),
+    *_signatures(_ERRORS_NEVER_ADVICE, ERROR, hedged=False),
+    *_signatures(_VAGUE_ERRORS, ERROR, vague=True),
+    *_signatures(_SECONDARY_ERRORS, ERROR, secondary=True),
+    *_signatures(_ENGINE_EXITS, ERROR, secondary=True, hedged=False),
+    *_signatures(_WARNINGS, WARNING),
+    *_signatures(_FACTS, INFO),
 )
 
 #: Numbers that affect the meaning of a line. Lines that differ only in other numbers are equivalent.
