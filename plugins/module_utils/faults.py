@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Table of faults: the summary, cause and remedy of each fault class, written once.
+"""Table of faults: the only place where the summary, cause and remedy of each fault class are written.
 
-Log findings on the node, rules and diagnoses on the controller, and docs/checks.md all read these texts. The table is
-Python and not YAML because only Python travels to the node. Causes that only the controller can conclude, from several
-findings, are in plugins/plugin_utils/data/causes.yml; they refer to this table where they describe one of its faults.
+Log findings on the node, rules and diagnoses on the controller, and docs/checks.md use these texts. The table is Python
+and not YAML because Ansible copies only Python files to the node. Causes that only the controller can conclude, from
+several findings, are in plugins/plugin_utils/data/causes.yml, which refers to this table for the faults in it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ ROOT, STALL, CONSEQUENCE = range(3)
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault class: the check it answers, and its texts.
+    """A class of faults: the texts of its findings and the check that they answer.
 
-    ``order`` is ``ROOT``, ``STALL`` or ``CONSEQUENCE``. A log with a ``harmful`` fault is not healthy, even if the
-    fault is only a warning. An ``unnamed`` fault is reported without its class: it is not a kind of NCCL or GPU fault.
+    ``cause`` and ``remedy`` are empty if the class only states a fact. ``order`` is ``ROOT``, ``STALL`` or
+    ``CONSEQUENCE``. A log with a ``harmful`` fault is not healthy, even if the fault is only a warning. The findings of
+    an ``unnamed`` class do not show it, because it is neither an NCCL fault nor a GPU fault.
     """
 
-    check: str
     summary: str
-    cause: str
-    remedy: str
+    cause: str = ""
+    remedy: str = ""
+    check: str = "nccl.errors"
     order: int = ROOT
     harmful: bool = False
     unnamed: bool = False
@@ -58,275 +59,256 @@ _NCCL_DEBUG: t.Final = "Restart vLLM with NCCL_DEBUG=INFO; the NCCL WARN line in
 FAULTS: t.Final[Mapping[str, Fault]] = {
     # --- GPU, driver and host ---------------------------------------------------------------------------------------
     "xid": Fault(
-        "hardware.xid",
         "Xid error",
         "The NVIDIA driver reported a GPU error.",
         "Look up the number in NVIDIA's Xid catalogue. Restart the node, and replace it if the error recurs.",
+        check="hardware.xid",
         harmful=True,
     ),
     "sxid": Fault(
-        "hardware.xid",
         "NVSwitch SXid error",
         "The NVSwitch fabric reported an error.",
         "Stop the workload and restart the node. If a fatal SXid recurs, have the hardware checked.",
+        check="hardware.xid",
         harmful=True,
     ),
     "gpu_lost": Fault(
-        "hardware.driver",
         "GPU fell off the bus",
         "A GPU has fallen off the bus: the driver lists it, but it does not respond.",
         f"Look for Xid 79 in the kernel log. {NEW_HOST}",
-        harmful=True,
+        check="hardware.driver",
     ),
     "peermem_invalid_context": Fault(
-        "hardware.xid",
         "nvidia-peermem invalid context",
         "A GPU context disappeared while its memory was registered for RDMA, usually because a process crashed.",
         "Restart the workload. If the fault recurs, update the driver or use DMA-BUF instead of nvidia-peermem.",
+        check="hardware.xid",
         harmful=True,
     ),
     "gpu_not_initialised": Fault(
-        "hardware.xid",
         "GPU initialisation failed",
         "The NVIDIA kernel module found the GPU but could not initialise it.",
         NEW_HOST,
+        check="hardware.xid",
         unnamed=True,
     ),
     "pcie_failed": Fault(
-        "hardware.xid",
         "PCI Express error",
         "A device, or the slot it is in, reported a fatal PCI Express error.",
         NEW_HOST,
+        check="hardware.xid",
         unnamed=True,
     ),
     "process_segfault": Fault(
-        "nccl.errors",
         "Process crashed",
         "A process crashed in native code.",
         "Check the last frames before the crash, and that the driver, CUDA, torch and NCCL versions are compatible.",
     ),
     # --- memory -----------------------------------------------------------------------------------------------------
     "host_oom": Fault(
-        "memory.oom",
         "Host out of memory",
         "The host or the container reached its memory limit, and the kernel killed a process. GPU memory is not the "
         "problem.",
         "Choose a plan with more memory, raise the container's memory limit, or load the model with fewer workers at a "
         "time (--max-parallel-loading-workers in vllm_extra_args). With vLLM before 0.18, a lower --swap-space also "
         "helps.",
+        check="memory.oom",
     ),
     "gpu_memory_busy": Fault(
-        "memory.oom",
         "GPU memory in use by another process",
         "Another process uses the GPU: it holds memory that vLLM needs and takes compute time.",
         "Stop the other process (nvidia-smi lists it) or move it to another node. To keep it, lower "
         "--gpu-memory-utilization (vllm_gpu_memory_utilization) by its share of the memory. Then restart vLLM.",
+        check="memory.oom",
     ),
     "cuda_oom": Fault(
-        "memory.oom",
         "GPU out of memory",
         "A GPU ran out of memory.",
         "Lower --gpu-memory-utilization, --max-num-seqs or --max-model-len, stop other processes on the GPU, or raise "
         "--tensor-parallel-size.",
+        check="memory.oom",
     ),
     "kv_cache_too_small": Fault(
-        "memory.headroom",
         "KV cache too small",
         "After the weights are loaded, too little GPU memory is left for the KV cache of one request of full length.",
         "Lower --max-model-len, raise --gpu-memory-utilization or --tensor-parallel-size, or use --kv-cache-dtype fp8.",
+        check="memory.headroom",
     ),
     "kv_preemption": Fault(
-        "memory.headroom",
         "Requests preempted",
         "The KV cache is full under load, so running requests are preempted and recomputed.",
         "Lower --max-num-seqs, or raise --gpu-memory-utilization or --tensor-parallel-size.",
+        check="memory.headroom",
     ),
     # --- configuration ----------------------------------------------------------------------------------------------
     "vllm_config_error": Fault(
-        "configuration.arguments",
         "vLLM rejected its configuration",
         "An argument, the model or the parallel size does not suit this vLLM version, model or node.",
         "Correct the argument that the message names, then restart vLLM.",
+        check="configuration.arguments",
     ),
     "port_in_use": Fault(
-        "configuration.arguments",
         "Port already in use",
         "Another process listens on vLLM's port.",
         "Find that process with ss -ltnp and stop it, or set another --port.",
+        check="configuration.arguments",
         unnamed=True,
     ),
     "model_unavailable": Fault(
-        "configuration.arguments",
         "Model download failed",
         "The model repository does not exist, or it is gated and the token (HF_TOKEN) has no access to it.",
         "Correct the model name. For a gated model, accept its licence on the hub and pass vLLM the HF_TOKEN of that "
         "account.",
+        check="configuration.arguments",
         unnamed=True,
     ),
     # --- NCCL: root causes ------------------------------------------------------------------------------------------
     "nccl_shm": Fault(
-        "nccl.errors",
         "Shared memory too small",
         "NCCL and the workers exchange data through /dev/shm, which is full or too small. Containers get 64 MB by "
         "default.",
         f"{SHARED_MEMORY} In Kubernetes, mount an emptyDir with medium: Memory at /dev/shm.",
     ),
     "invalid_device_ordinal": Fault(
-        "nccl.errors",
         "GPU does not exist",
         "A worker tried to use a GPU that its process cannot see.",
         "Make as many GPUs visible (CUDA_VISIBLE_DEVICES, or the container's --gpus) as tensor x pipeline parallel "
         "size requires.",
     ),
     "nccl_duplicate_gpu": Fault(
-        "nccl.errors",
         "Two ranks on one GPU",
         "Two ranks use the same GPU: CUDA_VISIBLE_DEVICES lists it twice, or several data-parallel servers start on "
         "the same GPUs.",
         "Give each rank a separate GPU: unset CUDA_VISIBLE_DEVICES, or list as many different GPUs as there are ranks.",
     ),
     "nccl_p2p_unavailable": Fault(
-        "nccl.errors",
         "No GPU peer-to-peer access",
         "The GPUs cannot read each other's memory directly (topology, IOMMU, ACS or virtualisation), but a process "
         "tried to.",
         f"{NO_PEER_ACCESS} Keep shared memory enabled.",
     ),
     "nccl_ib_error": Fault(
-        "nccl.errors",
         "InfiniBand error",
         "An InfiniBand or RoCE operation failed.",
         "Check the link, the GID index (NCCL_IB_GID_INDEX), the locked-memory limit (ulimit -l unlimited) and "
         "NCCL_IB_HCA. NCCL_IB_DISABLE=1 shows whether vLLM works without InfiniBand.",
     ),
     "nccl_net_plugin": Fault(
-        "nccl.errors",
         "No NCCL network",
         "NCCL could not start a network transport, often because NCCL_NET names a plugin that is not installed.",
         "Unset NCCL_NET and NCCL_NET_PLUGIN, or install the plugin. Check NCCL_SOCKET_IFNAME.",
     ),
     "nccl_bootstrap_network": Fault(
-        "nccl.errors",
         "Ranks cannot reach each other",
         "The ranks could not find or reach each other over the network at start-up.",
         f"Set NCCL_SOCKET_IFNAME {_WRONG_INTERFACE}. Open the ports between the nodes.",
     ),
     "gloo_bootstrap_network": Fault(
-        "nccl.errors",
         "Gloo ranks cannot reach each other",
         "Gloo, which vLLM uses in addition to NCCL, used the wrong network interface or could not connect.",
         f"Set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME {_WRONG_INTERFACE}.",
     ),
     # --- NCCL: hangs ------------------------------------------------------------------------------------------------
     "nccl_timeout": Fault(
-        "nccl.errors",
         "Collective timed out",
         "A collective operation did not finish: a rank is missing, or the path between the GPUs does not carry data.",
         f"Find the rank that stopped first. If all ranks hang at the first all-reduce: {_BROKEN_PEER_ACCESS}",
-        STALL,
+        order=STALL,
     ),
     "worker_hang": Fault(
-        "nccl.errors",
         "Worker hangs",
         "A worker no longer responds.",
         "Dump the stacks of the workers (py-spy dump --pid PID), look for Xid errors in the kernel log, and restart "
         "vLLM.",
-        STALL,
+        order=STALL,
         harmful=True,
     ),
     "startup_hang": Fault(
-        "nccl.errors",
         "Start-up hangs",
         "The log stops in the middle of the start-up, without an error.",
         _BROKEN_PEER_ACCESS,
-        STALL,
+        order=STALL,
         harmful=True,
     ),
     # --- NCCL: consequences -----------------------------------------------------------------------------------------
     "nccl_system_error": Fault(
-        "nccl.errors",
         "NCCL system error",
         "A system call inside NCCL failed (shared memory, socket or file limit). Most often /dev/shm is too small.",
         _NCCL_DEBUG,
-        CONSEQUENCE,
+        order=CONSEQUENCE,
     ),
     "nccl_cuda_error": Fault(
-        "nccl.errors",
         "CUDA error",
         "A CUDA call failed.",
         "Check the kernel log for Xid errors, and that the driver is new enough for this CUDA version. "
         "CUDA_LAUNCH_BLOCKING=1 shows the failing kernel.",
-        CONSEQUENCE,
+        order=CONSEQUENCE,
     ),
     "nccl_remote_error": Fault(
-        "nccl.errors",
         "Remote rank lost",
         "Another rank exited or its connection broke.",
         "Check the logs of the other ranks; the first one that failed shows the cause.",
-        CONSEQUENCE,
+        order=CONSEQUENCE,
     ),
     "nccl_internal_error": Fault(
-        "nccl.errors",
         "NCCL internal error",
         "NCCL reached an unexpected state, often because of mixed NCCL versions or a broken topology.",
         f"Check that all ranks load the same NCCL version. {_NCCL_DEBUG}",
-        CONSEQUENCE,
+        order=CONSEQUENCE,
     ),
     "nccl_invalid_usage": Fault(
-        "nccl.errors",
         "NCCL invalid usage",
         "NCCL rejected a call, most often because two ranks use one GPU or load different NCCL versions.",
         _NCCL_DEBUG,
-        CONSEQUENCE,
+        order=CONSEQUENCE,
     ),
     "engine_failed": Fault(
-        "nccl.errors",
         "Engine failed",
         "The engine or a worker exited, and the log shows no known cause.",
         "Read the first traceback of this start in the log.",
-        CONSEQUENCE,
+        order=CONSEQUENCE,
         unnamed=True,
     ),
     # --- NCCL: transports -------------------------------------------------------------------------------------------
     "custom_allreduce_disabled": Fault(
-        "nccl.transport",
         "Custom all-reduce is off",
         "vLLM uses NCCL instead of its own all-reduce, as expected without NVLink or for this parallel size.",
         "Nothing to do; --disable-custom-all-reduce silences the message.",
+        check="nccl.transport",
     ),
-    "transport_p2p": Fault("nccl.transport", "GPUs communicate peer-to-peer", "", ""),
+    "transport_p2p": Fault("GPUs communicate peer-to-peer", check="nccl.transport"),
     "transport_shm": Fault(
-        "nccl.transport",
         "GPUs communicate through host memory",
         "NCCL_P2P_DISABLE=1, a failed peer-access test, or an IOMMU or ACS setting of the host keeps peer-to-peer off.",
         "Nothing to do if the GPUs do not support peer-to-peer access. Otherwise unset NCCL_P2P_DISABLE and check "
         "nvidia-smi topo -p2p r. NCCL_DEBUG=INFO shows why NCCL rejects it. On a virtual machine, verify that copies "
         "between GPUs are correct first.",
+        check="nccl.transport",
     ),
     "transport_net_socket": Fault(
-        "nccl.transport",
         "GPUs communicate over TCP sockets",
         "Peer access and shared memory are both unavailable or switched off, so NCCL falls back to TCP. The most "
         "common cause is a container with a separate, small /dev/shm.",
         f"Within one node: remove NCCL_P2P_DISABLE and NCCL_SHM_DISABLE (vllm_environment). {SHARED_MEMORY} "
         "Between nodes with InfiniBand: give the container /dev/infiniband and IPC_LOCK.",
+        check="nccl.transport",
     ),
     "nccl_paths_disabled": Fault(
-        "configuration.environment",
         "Peer-to-peer access and shared memory are both disabled",
         "With peer-to-peer access and shared memory both disabled, NCCL can only use TCP sockets.",
         "Remove both settings from the server's environment (vllm_environment), then restart vLLM. Keep peer-to-peer "
         "access disabled only if it is known not to work on this host.",
+        check="configuration.environment",
     ),
-    "transport_net_ib": Fault("nccl.transport", "GPUs communicate over InfiniBand", "", ""),
-    "transport_net_other": Fault("nccl.transport", "GPUs communicate over a network plugin", "", ""),
+    "transport_net_ib": Fault("GPUs communicate over InfiniBand", check="nccl.transport"),
+    "transport_net_other": Fault("GPUs communicate over a network plugin", check="nccl.transport"),
     "ib_absent": Fault(
-        "nccl.transport",
         "No InfiniBand device",
         "This node has no InfiniBand device that NCCL can use.",
         "Nothing to do on a single node.",
+        check="nccl.transport",
     ),
-    "gdr_dmabuf": Fault("nccl.transport", "GPUDirect RDMA is available", "", ""),
+    "gdr_dmabuf": Fault("GPUDirect RDMA is available", check="nccl.transport"),
 }
 
 #: Cause and remedy of the frequent Xid numbers. Source: NVIDIA Xid catalogue.
