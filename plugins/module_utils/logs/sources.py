@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Open logs as binary streams: files (also rotated and gzipped), containers, journald, the kernel log, plain text.
 
-A ``LogSource`` is read in blocks, so that no log has to fit into memory. Names that do not exist raise ``UnknownLog``
-when the source is made. ``LogUnavailable`` is raised then, or while the stream is read, if the node refuses access.
+A ``LogSource`` is read in blocks, so that no log has to fit into memory. The functions that return one raise
+``UnknownLog`` for a name that does not exist. If the node refuses access, they or the stream raise ``LogUnavailable``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import typing as t
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils import container_engine
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
@@ -44,19 +44,17 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d
 
 @dataclass(frozen=True)
 class LogSource:
-    """One log. ``kind``: ``file``, ``container``, ``journal``, ``kernel`` or ``text``; ``note``: what is left out."""
+    """One log.
+
+    ``kind`` is ``file``, ``container``, ``journal``, ``kernel`` or ``text``. ``open`` opens the log as a binary stream;
+    it or the stream raises ``LogUnavailable`` if the node refuses access. ``note`` states which part of the log is not
+    read, if any.
+    """
 
     name: str
     kind: str
-    opener: Callable[[], AbstractContextManager[t.BinaryIO]]
+    open: Callable[[], AbstractContextManager[t.BinaryIO]]
     note: str | None = None
-
-    def open(self) -> AbstractContextManager[t.BinaryIO]:
-        """Open the log as a binary stream.
-
-        :raises LogUnavailable: if the node refuses access.
-        """
-        return self.opener()
 
 
 @dataclass(frozen=True)
@@ -109,26 +107,15 @@ def file_sources(path: str, rotated: bool = False, max_bytes: int = 0) -> list[L
     sources = []
     for name in paths:
         try:
-            mode = os.stat(name).st_mode
+            if not stat.S_ISREG(os.stat(name).st_mode):
+                raise UnknownLog(f"{name!r} is not a regular file")
         except PermissionError:
-            sources.append(_refused(name, "permission denied"))
-            continue
+            pass  # opening the file reports it as unavailable
         except OSError as error:
             raise UnknownLog(f"no such log file: {name!r} ({error.strerror})") from error
-        if not stat.S_ISREG(mode):
-            raise UnknownLog(f"{name!r} is not a regular file")
         siblings = _rotated_siblings(name) if rotated else []
         sources += [_file(file, max_bytes) for file in (*siblings, name)]
     return sources
-
-
-def _refused(name: str, reason: str) -> LogSource:
-    @contextmanager
-    def opener() -> Iterator[t.BinaryIO]:
-        raise LogUnavailable(name, reason)
-        yield  # pylint: disable=unreachable  # makes this a generator
-
-    return LogSource(name, "file", opener)
 
 
 def _rotated_siblings(path: str) -> list[str]:
@@ -147,17 +134,15 @@ def _rotated_siblings(path: str) -> list[str]:
 
 def _file(path: str, max_bytes: int) -> LogSource:
     @contextmanager
-    def opener() -> Iterator[t.BinaryIO]:
+    def open_file() -> Iterator[t.BinaryIO]:
         try:
             with open(path, "rb") as raw:
                 if raw.read(2) == _GZIP_MAGIC:
                     raw.seek(0)
-                    with gzip.GzipFile(fileobj=raw) as packed:
-                        stream = _tail_of_stream(t.cast(t.BinaryIO, packed), max_bytes)
-                        try:
+                    with gzip.GzipFile(fileobj=raw) as unpacked:
+                        stream = _tail_of_stream(t.cast(t.BinaryIO, unpacked), max_bytes)
+                        with stream:
                             yield stream
-                        finally:
-                            stream.close()
                 else:
                     _seek_tail(raw, max_bytes)
                     yield raw
@@ -172,7 +157,7 @@ def _file(path: str, max_bytes: int) -> LogSource:
             note = f"only the last {max_bytes} bytes were scanned; line numbers count from there"
     except OSError:
         pass
-    return LogSource(path, "file", opener, note)
+    return LogSource(path, "file", open_file, note)
 
 
 def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
@@ -188,44 +173,30 @@ def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> t.BinaryIO:
     """Return the last ``max_bytes`` of a stream that cannot seek, in a temporary file; the stream itself for 0."""
     if not max_bytes:
         return stream
-    ordered = t.cast(t.BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  # the caller closes it
-    with tempfile.TemporaryFile() as ring:
-        total = 0
-        while block := stream.read(BLOCK):
-            total += len(block)
-            block = block[-max_bytes:]
-            offset = (total - len(block)) % max_bytes
-            ring.seek(offset)
-            ring.write(block[: max_bytes - offset])
-            if len(block) > max_bytes - offset:
-                ring.seek(0)
-                ring.write(block[max_bytes - offset :])
-        start = total % max_bytes if total > max_bytes else 0
-        ring.seek(start)
-        shutil.copyfileobj(ring, ordered, BLOCK)
-        ring.seek(0)
-        _copy(t.cast(t.BinaryIO, ring), ordered, start)
-    ordered.seek(0)
-    if total > max_bytes:
-        ordered.readline(MAX_LINE)  # the first line of the tail is incomplete
-    return ordered
+    # ``previous`` is empty or holds more than ``max_bytes``, so together the two files always hold the end.
+    previous, latest = _temporary_file(), _temporary_file()
+    while block := stream.read(BLOCK):
+        if latest.tell() > max_bytes:
+            previous.close()
+            previous, latest = latest, _temporary_file()
+        latest.write(block)
+    with latest:
+        latest.seek(0)
+        shutil.copyfileobj(latest, previous, BLOCK)
+    _seek_tail(previous, max_bytes)
+    return previous
 
 
-def _copy(source: t.BinaryIO, target: t.BinaryIO, count: int) -> None:
-    while count and (block := source.read(min(BLOCK, count))):
-        target.write(block)
-        count -= len(block)
+def _temporary_file() -> t.BinaryIO:
+    return t.cast(t.BinaryIO, tempfile.TemporaryFile())
 
 
-def container_source(
-    name: str, since: Since | None = None, max_bytes: int = 0, commands: Commands | None = None
-) -> LogSource:
+def container_source(name: str, since: Since | None, max_bytes: int, commands: Commands) -> LogSource:
     """Return a source for both output streams of a docker or podman container.
 
     :raises UnknownLog: if the container does not exist.
     :raises LogUnavailable: if no container engine is installed, or it fails.
     """
-    commands = commands or Commands()
     try:
         engine, _document = container_engine.inspect(name, commands)
     except UnknownContainer as error:
@@ -236,37 +207,32 @@ def container_source(
     return _command_source(f"container {name}", "container", argv, max_bytes, commands)
 
 
-def journal_source(
-    unit: str, since: Since | None = None, max_bytes: int = 0, commands: Commands | None = None
-) -> LogSource:
+def journal_source(unit: str, since: Since | None, max_bytes: int, commands: Commands) -> LogSource:
     """Return a source for the journal of one systemd unit.
 
     :raises UnknownLog: if the unit does not exist and has no journal entries.
     :raises LogUnavailable: if the node has no journal, or no entries for this unit that this user may read.
     """
-    commands = commands or Commands()
     source = f"unit {unit}"
     if unit.startswith("-") or not unit:
         raise UnknownLog(f"invalid unit name: {unit!r}")
     if not commands.which("journalctl"):
         raise LogUnavailable(source, "journalctl is not installed on this node")
-    if commands.which("systemctl"):
-        code, state = commands.run(["systemctl", "show", "--property", "LoadState", "--value", "--", unit])
-        if code == 0 and state == "not-found" and not _has_entries(["journalctl", "--unit", unit], commands):
-            raise UnknownLog(f"no systemd unit named {unit!r}")
-    base = ["journalctl", "--no-pager", "--quiet", "--unit", unit]
     if not _has_entries(["journalctl", "--unit", unit], commands):
+        state = commands.run(["systemctl", "show", "--property", "LoadState", "--value", "--", unit])
+        if state == (0, "not-found"):
+            raise UnknownLog(f"no systemd unit named {unit!r}")
         raise LogUnavailable(source, "the journal has no entries for this unit that this user may read")
-    argv = [*base, "--output", "cat", *(["--since", since.for_journal()] if since else [])]
+    argv = ["journalctl", "--no-pager", "--quiet", "--unit", unit, "--output", "cat"]
+    argv += ["--since", since.for_journal()] if since else []
     return _command_source(source, "journal", argv, max_bytes, commands)
 
 
-def kernel_source(since: Since | None = None, max_bytes: int = 0, commands: Commands | None = None) -> LogSource:
+def kernel_source(since: Since | None, max_bytes: int, commands: Commands) -> LogSource:
     """Return a source for the kernel log of this boot, from the journal or else from the kernel's buffer.
 
     :raises LogUnavailable: if neither can be read.
     """
-    commands = commands or Commands()
     if commands.which("journalctl") and _has_entries(["journalctl", "--dmesg"], commands):
         argv = ["journalctl", "--dmesg", "--no-pager", "--quiet", "--output", "short-iso"]
         argv += ["--since", since.for_journal()] if since else []
@@ -275,12 +241,11 @@ def kernel_source(since: Since | None = None, max_bytes: int = 0, commands: Comm
         raise LogUnavailable("kernel log", "it is available neither from journalctl nor from dmesg on this node")
     code, output = commands.run(["dmesg", "--level", "emerg"])
     if code != 0:
-        raise LogUnavailable("kernel log", f"{_first_line(output)}; run with become: true")
+        reason = output.partition("\n")[0] or "no answer"
+        raise LogUnavailable("kernel log", f"{reason}; run with become: true")
     source = _command_source("kernel log", "kernel", ["dmesg"], max_bytes, commands)
-    if since:
-        note = "since was not applied to the kernel log: dmesg has no time of day"
-        return LogSource(source.name, source.kind, source.opener, note)
-    return source
+    note = "since was not applied to the kernel log: dmesg has no time of day"
+    return replace(source, note=note) if since else source
 
 
 def _has_entries(argv: list[str], commands: Commands) -> bool:
@@ -290,7 +255,7 @@ def _has_entries(argv: list[str], commands: Commands) -> bool:
 
 def _command_source(name: str, kind: str, argv: Sequence[str], max_bytes: int, commands: Commands) -> LogSource:
     @contextmanager
-    def opener() -> Iterator[t.BinaryIO]:
+    def open_output() -> Iterator[t.BinaryIO]:
         try:
             process = commands.start(argv)
         except OSError as error:
@@ -314,11 +279,7 @@ def _command_source(name: str, kind: str, argv: Sequence[str], max_bytes: int, c
             raise LogUnavailable(name, f"{argv[0]} ended with status {code}")
 
     note = f"only the last {max_bytes} bytes were scanned; line numbers count from there" if max_bytes else None
-    return LogSource(name, kind, opener, note)
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else "no answer"
+    return LogSource(name, kind, open_output, note)
 
 
 def blocks(stream: t.BinaryIO) -> Iterator[bytes]:
@@ -328,15 +289,10 @@ def blocks(stream: t.BinaryIO) -> Iterator[bytes]:
     """
     column = 0
     while block := stream.read(BLOCK):
-        first = block.find(b"\n")
-        head = block if first < 0 else block[:first]
-        if column + len(head) > MAX_LINE:
-            kept = head[: max(0, MAX_LINE - column)]
-            column += len(head) if first < 0 else 0
-            block = kept if first < 0 else kept + block[first:]
-        elif first < 0:
-            column += len(block)
-        if first >= 0:
-            column = len(block) - block.rfind(b"\n") - 1
+        line_end = block.find(b"\n")
+        size = len(block) if line_end < 0 else line_end
+        if column + size > MAX_LINE:
+            block = block[: max(0, MAX_LINE - column)] + block[size:]
+        column = column + size if line_end < 0 else len(block) - block.rfind(b"\n") - 1
         if block:
             yield block

@@ -85,7 +85,7 @@ class NodeReader:
 
     def container_lines(self, name: str) -> Iterator[str]:
         """Yield the lines about the engine in a container's log; raise ``UnknownLog`` or ``LogUnavailable``."""
-        yield from self._engine_lines(sources.container_source(name, commands=self.commands))
+        yield from self._engine_lines(sources.container_source(name, None, 0, self.commands))
 
     def _engine_lines(self, source: sources.LogSource) -> Iterator[str]:
         # A server that has run for long may have written gigabytes of other lines.

@@ -116,7 +116,8 @@ def test_file_sources_max_bytes_of_plain_and_gzip_file(tmp_path: pathlib.Path, m
     (source,) = file_sources(str(plain), max_bytes=27)
     assert list(iter_lines(source)) == ["line 097", "line 098", "line 099"]
     assert "last 27 bytes" in (source.note or "")
-    assert list(all_lines(file_sources(str(packed), max_bytes=30))) == ["line 097", "line 098", "line 099"]
+    for size in (27, 30):
+        assert list(all_lines(file_sources(str(packed), max_bytes=size))) == ["line 097", "line 098", "line 099"]
     assert len(list(all_lines(file_sources(str(packed), max_bytes=10_000)))) == 100
     assert file_sources(str(plain), max_bytes=10_000)[0].note is None
 
@@ -149,8 +150,8 @@ def test_file_source_in_forbidden_folder_is_log_unavailable(monkeypatch: pytest.
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(sources.os, "stat", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     (source,) = file_sources("/root/x.log")
-    monkeypatch.undo()
     with pytest.raises(LogUnavailable, match="permission denied"):
         list(iter_lines(source))
 
