@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks and findings: the questions that this collection answers, and the one shape of every answer.
+"""Checks, the questions that this collection answers, and findings, the answers, which all have the same fields.
 
-A check is a question with the id ``area.name``; a finding is its answer. Findings are typed objects inside the code and
-plain dictionaries in module results and reports.
+A check has an id ``area.name``. Findings are typed objects inside the code and plain dictionaries in module results and
+reports.
 """
 
 from __future__ import annotations
@@ -131,10 +131,6 @@ class Finding:
             raise ValueError(f"unknown check id {self.check!r}; known ids: {', '.join(CHECKS)}")
 
     @property
-    def area(self) -> str:
-        return self.check.partition(".")[0]
-
-    @property
     def wrong(self) -> bool:
         """Whether the check fails or warns."""
         return self.status in (Status.FAIL, Status.WARN)
@@ -148,13 +144,13 @@ class Finding:
 
     @classmethod
     def from_dict(cls, data: dict[str, t.Any]) -> Finding:
-        """Return the finding of a plain dictionary, without keys that only an extended finding has.
+        """Convert a plain dictionary to a finding, without the keys that only a subclass has.
 
         :raises ValueError: if the check id or the status is unknown.
         """
         names = {item.name for item in fields(cls)}
         values = {key: value for key, value in data.items() if key in names}
-        return cls(**{**values, "status": Status(data["status"])})
+        return cls(**values | {"status": Status(data["status"])})
 
 
 def passed(check: str, summary: str, **details: t.Any) -> Finding:

@@ -43,7 +43,6 @@ def test_finding_functions_set_status_and_details(make: t.Callable[..., Finding]
         "remedy": None,
         "source": None,
     }
-    assert finding.area == "hardware"
 
 
 def test_finding_with_unknown_check_raises() -> None:
