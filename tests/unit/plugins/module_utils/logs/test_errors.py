@@ -8,9 +8,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import L
 
 
 def test_log_unavailable_message_has_source_and_reason() -> None:
-    problem = LogUnavailable("/var/log/vllm.log", "permission denied")
-    assert (problem.source, problem.reason) == ("/var/log/vllm.log", "permission denied")
-    assert str(problem) == "/var/log/vllm.log: permission denied"
+    assert str(LogUnavailable("/var/log/vllm.log", "permission denied")) == "/var/log/vllm.log: permission denied"
 
 
 def test_unknown_log_is_an_input_error_unlike_log_unavailable() -> None:
