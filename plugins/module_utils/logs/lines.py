@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parse the labels before the message on a log line: colours, timestamps, container and process labels, headers.
 
-Several writers share one log (vLLM processes, NCCL, torch, Ray, the kernel), and whatever carried a line (docker,
-Kubernetes, journald, syslog, mpirun) adds its own labels. ``strip_prefix`` removes them one by one.
+Several programs write to one log (vLLM processes, NCCL, torch, Ray, the kernel), and each program that forwards a line
+(docker, Kubernetes, journald, syslog, mpirun) adds a label. ``strip_prefix`` removes the labels one by one.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ from dataclasses import dataclass
 
 @dataclass
 class Prefix:
-    """The content of the labels before a message; None for what they do not state.
+    """The content of the labels before a message. A field is None if no label states it.
 
     ``rank`` is set only if a label states it unambiguously. ``device`` is NCCL's ``[n]``, a device index and not a
     rank. ``process`` is the kind of process without ranks (``EngineCore``, ``Worker``, ``RayWorkerWrapper``),
-    ``label`` the same with them (``EngineCore_DP0``). ``level`` is upper case. ``source`` is the writer: ``nccl``,
-    ``vllm``, ``torch`` or None.
+    ``label`` the same with ranks (``EngineCore_DP0``). ``level`` is upper case. ``source`` is the program that wrote
+    the message: ``nccl``, ``vllm`` or ``torch``.
     """
 
     rank: int | None = None
-    tp_rank: int | None = None
-    pp_rank: int | None = None
-    dp_rank: int | None = None
     device: int | None = None
     pid: int | None = None
     host: str | None = None
@@ -85,7 +82,7 @@ _MAX_LABELS = 12
 
 
 def clean(line: str) -> str:
-    """Return the line without colours, its line end, and the JSON record that docker and some log shippers add."""
+    """Return the line without colours and line end, taken out of the JSON record that docker or a log shipper adds."""
     line = line.rstrip("\r\n")
     if line.startswith("{"):
         line = _unwrap_json(line)
@@ -108,70 +105,56 @@ def strip_prefix(line: str) -> tuple[Prefix, str]:
     prefix = Prefix()
     text = _RAY_REPEAT.sub("", clean(line))
     for _unused in range(_MAX_LABELS):
-        stripped = text.lstrip()
-        rest = _peel(prefix, stripped)
+        rest = _without_label(prefix, text.lstrip())
         if rest is None:
             break
         text = rest
     return prefix, text
 
 
-def _peel(prefix: Prefix, text: str) -> str | None:
+def _without_label(prefix: Prefix, text: str) -> str | None:
     """Store the first label of ``text`` in ``prefix`` and return the rest, or None if there is no label."""
-    first = text[:1]
-    if first == "(" and (match := _PROCESS.match(text)):
-        _note_process(prefix, match)
-        return text[match.end() :]
-    if first == "[":
-        if match := _TORCH_RANK.match(text):
-            prefix.rank = int(match[1])
-            return text[match.end() :]
-        if match := _C10.match(text):
-            prefix.level, prefix.source = _C10_LEVELS[match[1]], "torch"
-            return text[match.end() :]
-        if match := _MPI.match(text):
-            prefix.rank = int(match[1])
-            return text[match.end() :]
-    if match := _VLLM.match(text):
+    if match := _PROCESS.match(text):
+        _store_process(prefix, match)
+    elif match := _TORCH_RANK.match(text) or _MPI.match(text):
+        prefix.rank = int(match[1])
+    elif match := _C10.match(text):
+        prefix.level, prefix.source = _C10_LEVELS[match[1]], "torch"
+    elif match := _VLLM.match(text):
         prefix.level, prefix.source = match[1], "vllm"
-        return text[match.end() :]
-    if match := _NCCL.match(text):
+    elif match := _NCCL.match(text):
         prefix.host, prefix.pid, prefix.device = match[1], int(match[2]), int(match[3])
         prefix.level, prefix.source = match[4], "nccl"
-        return text[match.end() :]
-    for label in _NEUTRAL:
-        if match := label.match(text):
-            return text[match.end() :]
-    return None
+    else:
+        match = next(filter(None, (label.match(text) for label in _NEUTRAL)), None)
+    return text[match.end() :] if match else None
 
 
-def _note_process(prefix: Prefix, match: re.Match[str]) -> None:
-    name, middle = match[1] or "", match[2] or ""
-    label = (name + middle).strip()
+def _store_process(prefix: Prefix, match: re.Match[str]) -> None:
+    name = match[1] or ""
+    label = (name + (match[2] or "")).strip()
     prefix.pid = int(match[3])
     prefix.label = label or None
     prefix.process = re.split(r"_(?:TP|PP|DP|EP|DCP|PCP)?\d|-\d", name)[0].rstrip(":") or None
-    ranks = {kind: int(value) for kind, value in _LABEL_RANK.findall(label)}
-    prefix.tp_rank, prefix.pp_rank, prefix.dp_rank = ranks.get("TP"), ranks.get("PP"), ranks.get("DP")
-    explicit = re.search(r"rank=(\d+)|VllmWorker-(\d+)", label)
-    if explicit:
+    ranks = dict(_LABEL_RANK.findall(label))
+    if explicit := re.search(r"rank=(\d+)|VllmWorker-(\d+)", label):
         prefix.rank = int(explicit[1] or explicit[2])
-    elif "TP" in ranks and "PP" not in ranks and "DP" not in ranks:
+    elif set(ranks) == {"TP"}:
         # vLLM omits PP and DP from the label if their size is 1, so the TP rank is the rank.
-        prefix.rank = ranks["TP"]
+        prefix.rank = int(ranks["TP"])
 
 
 def nccl_header(line: str) -> re.Match[str] | None:
-    """Return NCCL's header from any position in a line, because processes interleave.
+    """Return the first NCCL header in a line, or None. Its groups are host, pid, device and level.
 
-    The groups are host, pid, device and level.
+    Another process may have written at the start of the same line, so the header can be anywhere.
     """
-    # The expression can start at every word, and most lines are not from NCCL.
+    # The search for the expression is slow, and most lines are not from NCCL.
     return _NCCL.search(line) if "CCL " in line else None
 
 
 def without_user_text(text: str) -> str:
-    """Return the part of a message before text that does not describe this server.
+    """Return the part of a message before any text that does not describe this server.
 
     Such text is a prompt, completion, request line or URL from a user, or Ray's list of possible causes.
     """
