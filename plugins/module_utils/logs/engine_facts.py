@@ -12,14 +12,11 @@ from __future__ import annotations
 import ast
 import re
 import typing as t
+from collections import ChainMap
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
-    Prefix,
-    strip_prefix,
-    without_user_text,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import Prefix, strip_prefix, without_user_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask, mask_value
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 
@@ -58,9 +55,6 @@ class EngineFacts:
     environment: dict[str, str] = field(default_factory=dict)
     ready: bool = False
     boots: int = 0
-
-    def as_dict(self) -> dict[str, t.Any]:
-        return asdict(self)
 
 
 # A line that a group of patterns matches contains one of the group's markers. The search is case-sensitive.
@@ -155,7 +149,7 @@ _BANNER_STAGE, _ARGUMENTS_STAGE, _ENGINE_STAGE = 0, 1, 2
 
 
 class EngineLogParser:
-    """Collect facts line by line: pass each line in order to ``feed``, then call ``result``."""
+    """Collect the facts of a log: pass each line in order to ``feed``, then call ``result``."""
 
     def __init__(self) -> None:
         self.boots = 0
@@ -165,24 +159,17 @@ class EngineLogParser:
         self._facts = EngineFacts()
         self._stage = -1
         self._markers: dict[tuple[int, str | None], int] = {}
-        self._pynccl: str | None = None
-        self._nccl_banner: str | None = None
-        self._nccl_torch: str | None = None
-        self._world: int | None = None
-        self._nranks: int | None = None
+        self._nccl_versions: dict[str, str] = {}
+        self._world = 0
+        self._nranks = 0
+        # Parallel sizes by name, from the printed arguments, from Megatron's lines and from command lines.
         self._argument_sizes: dict[str, int] = {}
-        self._command_tp: int | None = None
-        self._command_pp: int | None = None
-        self._megatron: dict[str, int] = {}
+        self._megatron_sizes: dict[str, int] = {}
+        self._command_sizes: dict[str, int] = {}
         self._workers: set[int] = set()
 
-    def feed(self, line: str) -> None:
-        """Take in one line, with or without its line end."""
-        prefix, text = strip_prefix(line)
-        self.feed_text(prefix, text)
-
-    def feed_text(self, prefix: Prefix, text: str) -> None:
-        """Take in one line that ``strip_prefix`` has already split."""
+    def feed(self, prefix: Prefix, text: str) -> None:
+        """Read the facts of one line, which ``strip_prefix`` has split."""
         if prefix.rank is not None and _is_worker(prefix):
             self._workers.add(prefix.rank)
         text = without_user_text(text)
@@ -198,13 +185,14 @@ class EngineLogParser:
             self._memory_lines(text)
 
     def _mark(self, stage: int, prefix: Prefix, copies: int = 1) -> None:
-        """Note a stage of a start, and begin a new start if the stage is repeated or out of order.
+        """Record that a process has reached a stage of a start; a repeated or earlier stage begins a new start.
 
-        A start prints banner, arguments and engine line in this order, each process with its own label.
+        A start prints banner, arguments and engine line in this order. Processes are told apart by their labels.
+
+        :param copies: number of engine lines that processes with the same label print in one start.
         """
         key = (stage, prefix.label)
-        is_repeated = self._markers.get(key, 0) >= copies
-        if is_repeated or stage < self._stage:
+        if self._markers.get(key, 0) >= copies or stage < self._stage:
             self._reset()
         if not self._markers:
             self.boots += 1
@@ -234,14 +222,11 @@ class EngineLogParser:
     def _engine_line(self, version: str | None, config: str) -> None:
         facts = self._facts
         facts.vllm_version = version or facts.vllm_version
-        facts.tensor_parallel_size = _integer(config, "tensor_parallel_size")
-        facts.pipeline_parallel_size = _integer(config, "pipeline_parallel_size")
-        facts.data_parallel_size = _integer(config, "data_parallel_size")
-        facts.model = _value(config, "model")
+        for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+            setattr(facts, name, _integer(config, name))
+        for name in ("model", "dtype", "quantization", "kv_cache_dtype"):
+            setattr(facts, name, _value(config, name))
         facts.max_model_len = _integer(config, "max_seq_len")
-        facts.dtype = _value(config, "dtype")
-        facts.quantization = _value(config, "quantization")
-        facts.kv_cache_dtype = _value(config, "kv_cache_dtype")
         eager = _value(config, "enforce_eager")
         facts.enforce_eager = eager == "True" if eager else None
 
@@ -251,53 +236,55 @@ class EngineLogParser:
         self._argument_sizes = {
             name: value
             for name, value in arguments.items()
-            if name.endswith("_parallel_size") and isinstance(value, int) and not isinstance(value, bool)
+            if name.endswith("_parallel_size") and type(value) is int and value
         }
 
     def _parallel_lines(self, text: str) -> None:
         for rank in _RANK.finditer(text):
             self._rank_line(int(rank[1]), int(rank[2]), rank[3])
         if match := _WORLD.search(text):
-            self._world = max(self._world or 0, _first(match))
+            self._world = max(self._world, _first(match))
         elif match := _NRANKS.search(text):
-            self._nranks = max(self._nranks or 0, int(match[1]))
+            self._nranks = max(self._nranks, int(match[1]))
         elif match := _NCCL_RING.search(text):
-            self._nranks = max(self._nranks or 0, len(match[1].split()))
+            self._nranks = max(self._nranks, len(match[1].split()))
         elif match := _NCCL_TESTS.search(text):
-            self._nranks = max(self._nranks or 0, int(match[1]) * int(match[2]))
+            self._nranks = max(self._nranks, int(match[1]) * int(match[2]))
         elif match := _NCCL_TESTS_RANK.search(text):
-            self._nranks = max(self._nranks or 0, int(match[1]) + 1)
+            self._nranks = max(self._nranks, int(match[1]) + 1)
         elif match := _MEGATRON_WORLD.search(text):
             self._world = int(match[1])
-            self._megatron.update({kind: int(size) for kind, size in _MEGATRON_SIZE.findall(text)})
+            self._megatron_sizes |= {f"{kind}_parallel_size": int(size) for kind, size in _MEGATRON_SIZE.findall(text)}
         elif match := _HEADS.search(text):
             self._facts.attention_heads = int(match[1])
-            self._command_tp = int(match[2])
+            self._command_sizes["tensor_parallel_size"] = int(match[2])
         elif match := _MEGATRON.search(text):
-            self._megatron[match[1]] = int(match[2])
+            self._megatron_sizes[f"{match[1]}_parallel_size"] = int(match[2])
         elif "with config" not in text and "args: " not in text and (match := _COMMAND_TP.search(text)):
-            self._command_tp = _first(match)
+            self._command_sizes["tensor_parallel_size"] = _first(match)
             if match := _COMMAND_PP.search(text):
-                self._command_pp = _first(match)
+                self._command_sizes["pipeline_parallel_size"] = _first(match)
 
     def _rank_line(self, rank: int, world: int, assignment: str) -> None:
-        group_ranks = {kind.lower(): int(value) for kind, value in _RANK_PART.findall(assignment)}
-        entry: dict[str, int | None] = {"rank": rank, "world_size": world}
-        entry.update({f"{kind}_rank": group_ranks.get(kind) for kind in ("tp", "pp", "dp")})
+        entry: dict[str, int | None] = {
+            "rank": rank,
+            "world_size": world,
+            "tp_rank": None,
+            "pp_rank": None,
+            "dp_rank": None,
+        }
+        entry |= {f"{kind.lower()}_rank": int(value) for kind, value in _RANK_PART.findall(assignment)}
         if entry not in self._facts.ranks:
             self._facts.ranks.append(entry)
-        self._world = max(self._world or 0, world)
+        self._world = max(self._world, world)
 
     def _library_lines(self, text: str) -> None:
         if match := _PLAIN_VERSION.search(text):
             self._facts.vllm_version = self._facts.vllm_version or match[1]
         if match := _PYNCCL.search(text):
-            self._pynccl = match[1]
+            self._nccl_versions["pynccl"] = match[1]
         elif match := _NCCL_VERSION.search(text):
-            if match[1]:
-                self._nccl_torch = match[2]
-            else:
-                self._nccl_banner = match[2]
+            self._nccl_versions["torch" if match[1] else "banner"] = match[2]
         pairs = _QUOTED_ENVIRONMENT.findall(text)
         if match := _ENVIRONMENT.search(text):
             pairs.append((match[1], match[2]))
@@ -322,18 +309,15 @@ class EngineLogParser:
         """Return the facts of the last start so far."""
         facts = replace(self._facts, boots=self.boots, worker_ranks=sorted(self._workers))
         arguments = facts.arguments
-        facts.world_size = self._world or self._nranks
-        facts.nccl_version = self._pynccl or self._nccl_banner or self._nccl_torch
-        sizes = self._argument_sizes
-        by_rank = _sizes_by_rank(facts.ranks)
-        for name, kind in (("tensor_parallel_size", "tensor"), ("pipeline_parallel_size", "pipeline")):
-            if getattr(facts, name) is None:
-                setattr(facts, name, sizes.get(name) or by_rank.get(name) or self._megatron.get(kind))
-        facts.tensor_parallel_size = facts.tensor_parallel_size or self._command_tp
-        facts.pipeline_parallel_size = facts.pipeline_parallel_size or self._command_pp
-        dp_sizes = [size for size in (facts.data_parallel_size, sizes.get("data_parallel_size")) if size]
+        facts.world_size = self._world or self._nranks or None
+        by_source = self._nccl_versions
+        facts.nccl_version = by_source.get("pynccl") or by_source.get("banner") or by_source.get("torch")
+        sizes = ChainMap(self._argument_sizes, _sizes_by_rank(facts.ranks), self._megatron_sizes, self._command_sizes)
+        facts.tensor_parallel_size = facts.tensor_parallel_size or sizes.get("tensor_parallel_size")
+        facts.pipeline_parallel_size = facts.pipeline_parallel_size or sizes.get("pipeline_parallel_size")
         # With data parallelism, each engine of newer versions prints 1 for itself, so the larger value is right.
-        facts.data_parallel_size = max(dp_sizes, default=None)
+        dp_size = max(facts.data_parallel_size or 0, self._argument_sizes.get("data_parallel_size", 0))
+        facts.data_parallel_size = dp_size or None
         model = arguments.get("model") or arguments.get("model_tag")
         facts.model = facts.model or (str(model) if model else None)
         if facts.max_model_len is None and isinstance(arguments.get("max_model_len"), int):
@@ -367,7 +351,7 @@ def engine_facts(lines: Iterable[str]) -> EngineFacts:
     """Return the facts of a whole log, given line by line."""
     parser = EngineLogParser()
     for line in lines:
-        parser.feed(line)
+        parser.feed(*strip_prefix(line))
     return parser.result()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
@@ -137,7 +137,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         "healthy": healthy(scans),
         "nccl_version": engine.nccl_version,
         "transports": _transports(scans),
-        "engine": engine.as_dict(),
+        "engine": asdict(engine),
         "bytes_scanned": size,
         "duration": round(time.monotonic() - started, 3),
         "sources": [source.name for source in sources],

@@ -176,7 +176,7 @@ class Scanner:
 
     def _take_facts(self, prefix: Prefix, message: str) -> None:
         boots = self._facts.boots
-        self._facts.feed_text(prefix, message)
+        self._facts.feed(prefix, message)
         if boots and self._facts.boots > boots:
             self._forget_last_start()
         if " nranks " in message and (match := _COMM.search(message)):

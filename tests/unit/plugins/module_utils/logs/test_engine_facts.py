@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -60,7 +61,7 @@ def test_engine_facts_refused_start_shows_the_requested_size() -> None:
 def test_engine_facts_empty_log_has_no_defaults() -> None:
     empty = engine_facts([])
     assert empty == EngineFacts()
-    json.dumps(empty.as_dict())
+    json.dumps(asdict(empty))
 
 
 def engine(version: str = "0.11.0", size: int = 2, **more: object) -> str:
@@ -267,12 +268,10 @@ def test_boots_dump_of_a_failed_engine_is_not_a_start() -> None:
     assert engine_facts([engine("0.11.0", 8), dump, dump]).boots == 1
 
 
-def test_engine_log_parser_feed_line_by_line() -> None:
-    parser = EngineLogParser()
-    parser.feed("(Worker_TP3 pid=1) INFO 01-01 10:00:00 [w.py:1] Available KV cache memory: 1.0 GiB\n")
-    parser.feed("+ vllm serve /m --tensor-parallel-size 4\n")
-    assert parser.result().worker_ranks == [3]
-    assert parser.result().tensor_parallel_size == 4
+def test_engine_facts_lines_with_line_ends() -> None:
+    worker = "(Worker_TP3 pid=1) INFO 01-01 10:00:00 [w.py:1] Available KV cache memory: 1.0 GiB\n"
+    facts = engine_facts([worker, "+ vllm serve /m --tensor-parallel-size 4\n"])
+    assert (facts.worker_ranks, facts.tensor_parallel_size) == ([3], 4)
 
 
 def test_numbers_change_facts_covers_every_changed_fact() -> None:
@@ -281,9 +280,9 @@ def test_numbers_change_facts_covers_every_changed_fact() -> None:
     for path in sorted((FIXTURES / "logs").glob("*.log")):
         parser = EngineLogParser()
         for line in path.read_text(errors="replace").splitlines():
-            before = parser.result().as_dict()
-            parser.feed(line)
-            changed = {name for name, value in parser.result().as_dict().items() if value != before[name]}
+            before = asdict(parser.result())
+            parser.feed(*strip_prefix(line))
+            changed = {name for name, value in asdict(parser.result()).items() if value != before[name]}
             missed |= set() if numbers_change_facts(*strip_prefix(line)) else changed
     assert missed <= {"nccl_version"}
     assert not numbers_change_facts(*strip_prefix("gpu-01:8:9 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM"))

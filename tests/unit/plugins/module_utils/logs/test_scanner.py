@@ -10,6 +10,7 @@ import pathlib
 import random
 import re
 import typing as t
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -313,7 +314,7 @@ def scan_lines(lines: list[bytes]) -> tuple[list[tuple], dict[str, int], dict[st
             for fault in result.faults
         ],
         result.transports,
-        result.facts.as_dict(),
+        asdict(result.facts),
     )
 
 
