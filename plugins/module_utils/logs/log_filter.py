@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Filter a large log for the few lines that contain one of many substrings, in bounded memory.
 
-GNU grep does this at about a gigabyte per second and reads a plain file itself. Python does it if grep is missing, or
-if the log fits into one block.
+GNU grep searches about a gigabyte per second, and it reads an uncompressed file without help from Python. If grep is
+missing, or if the log fits into one block, Python searches the log.
 """
 
 from __future__ import annotations
@@ -17,16 +17,13 @@ import threading
 import typing as t
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns import (
-    expression,
-    minimal,
-    rare_patterns,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns import expression, minimal, rare_patterns
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import clean
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.plain_file import PlainFile
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import BLOCK, MAX_LINE, blocks
@@ -56,10 +53,10 @@ class LogTail:
 
 
 class LogFilter:
-    """Read one stream once and keep the lines that contain one of ``substrings``.
+    """Find the lines of one stream that contain one of ``substrings``, in a single pass.
 
-    After ``matches`` has ended, ``bytes_read`` and, while the stream is open, ``tail`` are valid. ``grep`` is the path
-    of GNU grep, or None to filter in Python.
+    ``grep`` is the path of GNU grep, or None to filter in Python. ``bytes_read`` and ``tail`` are valid after all
+    ``matches`` have been taken, ``tail`` only as long as the stream is open.
     """
 
     def __init__(self, stream: t.BinaryIO, substrings: Sequence[str], grep: str | None = None) -> None:
@@ -175,7 +172,9 @@ class LogFilter:
             [grep, "-a", "-n", "-E", "-e", pattern], {"LC_ALL": "C"}, stdin=stdin, stderr=subprocess.DEVNULL
         )
         for pipe in filter(None, (process.stdin, process.stdout)):
-            _widen(pipe)
+            # A pipe that holds a whole block needs fewer switches between the processes. The system may refuse it.
+            with suppress(OSError):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)
         return process
 
 
@@ -190,7 +189,7 @@ def _output(
 ) -> Iterator[bytes]:
     """Yield the output of grep in blocks of whole lines.
 
-    :raises LogUnavailable: if grep fails, because a log that was not searched must not count as clean.
+    :raises LogUnavailable: if grep fails. A log that was not searched must not count as free of faults.
     """
     output = t.cast(t.BinaryIO, process.stdout)
     rest = b""
@@ -199,9 +198,8 @@ def _output(
             end = block.rfind(b"\n") + 1
             if end:
                 yield rest + block[:end]
-                rest = block[end:]
-            else:
-                rest += block
+                rest = b""
+            rest += block[end:]
     finally:
         output.close()
         if feeder:
@@ -211,14 +209,6 @@ def _output(
         raise failures[0]
     if status not in (0, 1):
         raise LogUnavailable(str(t.cast(list[t.Any], process.args)[0]), f"ended with status {status}")
-
-
-def _widen(pipe: t.IO[bytes]) -> None:
-    """Let the pipe hold a whole block if the system allows it, for fewer switches between the two processes."""
-    try:
-        fcntl.fcntl(pipe, getattr(fcntl, "F_SETPIPE_SZ", 1031), BLOCK)
-    except OSError:
-        pass  # a limit of this system; only slower
 
 
 def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: list[Exception]) -> None:
@@ -231,19 +221,12 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
     except Exception as error:  # noqa: BLE001  # the reading thread raises it
         failures.append(error)
     finally:
-        try:
+        with suppress(BrokenPipeError):
             stdin.close()
-        except BrokenPipeError:
-            pass
 
 
 def gnu_grep(commands: Commands) -> str | None:
     """Return the path of GNU grep, or None if it is not installed; other greps lack the options used here."""
     path = commands.which("grep")
-    if not path:
-        return None
-    try:
-        version = commands.complete([path, "--version"], timeout=10).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return path if "GNU" in version else None
+    code, version = commands.run([path, "--version"], timeout=10) if path else (1, "")
+    return path if code == 0 and "GNU" in version else None
