@@ -1,13 +1,14 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Turn log lines into faults: one per cause, counted, with its place and rank; only of the last start.
+"""Find the faults of the last vLLM start in a log, with their number of lines, their position and their rank.
 
-Pure: takes the lines that the log filter lets through and the end of the log, and returns faults.
+The scanner takes the lines that the log filter returns and the end of the log. It reads no file.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.template_cache 
     as_in_templates,
 )
 
-#: A line that contains none of these holds neither a fault nor a fact.
+#: A line that contains none of these shows neither a fault nor a fact.
 REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (
     *(signature.needle for signature in SIGNATURES),
     *FACT_MARKERS,
@@ -71,17 +72,17 @@ _FAULT_LENGTH = 8192
 _FACT_LENGTH = 1 << 16
 #: Characters of a line that a finding shows.
 _SHOWN = 500
-#: A fault that occurred so often is only counted from then on.
+#: Number of occurrences after which a fault is only counted.
 _SATURATED = 128
 
-#: Classes that involve a network, hence other nodes, even if the log shows only one.
+#: Classes that involve a network, so that several nodes may have written the log even if it names only one.
 _NETWORK_CLASSES = frozenset(
     {
         *("nccl_ib_error", "nccl_net_plugin", "nccl_bootstrap_network", "nccl_remote_error"),
         *("transport_net_socket", "transport_net_ib", "transport_net_other"),
     }
 )
-#: Levels of vLLM's own lines that are not errors.
+#: Levels of vLLM's log lines that are not errors.
 _HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
 _WAITING = re.compile(r"Waiting for (?:creating a placement group|\d+ (?:local|remote|core engine))|Still waiting for")
@@ -100,9 +101,9 @@ _STALLED_STATISTICS = 6
 
 @dataclass
 class Scan:
-    """The content of one log with its rotated siblings. ``transports`` counts connections by class.
+    """The result for one log with its rotated siblings.
 
-    ``earlier`` counts the lines with faults of starts before the last one, by class.
+    ``transports`` counts connections by fault class, ``earlier`` the lines with faults before the last start.
     """
 
     faults: list[LogFault]
@@ -137,10 +138,8 @@ class Scanner:
         self._templates.source = name
 
     def feed(self, matches: bytes) -> None:
-        """Take in lines of the log, each as ``<number>:<line>\\n``."""
-        if b"\r\n" in matches:
-            matches = matches.replace(b"\r\n", b"\n")
-        for line in self._templates.lines_to_parse(matches):
+        """Process lines of the log, each as ``<number>:<line>\\n``."""
+        for line in self._templates.lines_to_parse(matches.replace(b"\r\n", b"\n")):
             if line.exact_key is None:
                 # Carriage returns of progress bars separate several messages on one line.
                 for message in filter(None, line.text.split(b"\r")):
@@ -149,7 +148,7 @@ class Scanner:
                 self._templates.remember(line, self._parse(line.number, line.text))
 
     def _parse(self, number: int, raw: bytes, template: LineTemplate | None = None) -> LineTemplate | None:
-        """Take in one message and return the meaning of messages like it; None if it is not settled yet.
+        """Process one message and return what messages like it mean, or None if that is not known yet.
 
         :param template: ``ALWAYS_PARSE`` or ``FACTS_ONLY`` if the meaning is known.
         """
@@ -158,7 +157,7 @@ class Scanner:
         line = clean(text[:_FACT_LENGTH])
         prefix, message = strip_prefix(line)
         if is_fact:
-            self._take_facts(prefix, message)
+            self._read_facts(prefix, message)
         is_progress = any(mark in line for mark in PROGRESS)
         if is_progress:
             self._waits.clear()
@@ -174,7 +173,7 @@ class Scanner:
             return NO_MATCH
         return LineTemplate(tuple(faults)) if all(fault.count >= _SATURATED for fault in faults) else None
 
-    def _take_facts(self, prefix: Prefix, message: str) -> None:
+    def _read_facts(self, prefix: Prefix, message: str) -> None:
         boots = self._facts.boots
         self._facts.feed(prefix, message)
         if boots and self._facts.boots > boots:
@@ -187,7 +186,7 @@ class Scanner:
                 self._open_comms -= 1
 
     def _forget_last_start(self) -> None:
-        """Drop the faults of the previous start when a new one begins; faults from the kernel log stay."""
+        """Remove the faults of the previous start when a new one begins, except faults that the kernel logged."""
         self._templates.flush_counts()
         for fault in self._faults.values():
             if not fault.kernel and fault.severity != INFO:
@@ -203,13 +202,8 @@ class Scanner:
         faults: list[LogFault] = []
         # vLLM has handled what it logs as a warning, unless a message of NCCL is on the same line.
         handled = prefix.source == "vllm" and prefix.level in _HARMLESS_LEVELS and not nccl_header(line)
-        candidates = [
-            signature
-            for needle, signatures in _SIGNATURES_BY_NEEDLE.items()
-            if needle in line
-            for signature in signatures
-        ]
-        for signature in candidates:
+        candidates = [signatures for needle, signatures in _SIGNATURES_BY_NEEDLE.items() if needle in line]
+        for signature in itertools.chain.from_iterable(candidates):
             if handled and signature.severity == ERROR:
                 continue
             match = signature.pattern.search(line)
@@ -221,22 +215,23 @@ class Scanner:
         return faults
 
     def _record(self, signature: Signature, match: re.Match[str], number: int, line: str, prefix: Prefix) -> LogFault:
-        """Add one occurrence to the fault that ``signature`` describes, and return that fault."""
+        """Add one occurrence to the fault that ``signature`` recognises, and return that fault."""
         groups = match.groupdict()
         code = int(groups["code"]) if groups.get("code") else None
         device = _pci_address(groups["device"]) if groups.get("device") else None
         if signature.class_ == "xid" and code is None:
             code = 79  # Xid 79 means "GPU has fallen off the bus"
-        # One fatal fabric fault shows up on every switch, so its number identifies it.
+        # Every switch reports the same fatal fault of the NVSwitch fabric, so only its number identifies it.
         key = (signature.class_, code, device if signature.class_ == "xid" else None)
-        rank, header_device = self._rank_and_device(line, prefix, signature.class_ in _NETWORK_CLASSES)
-        if device is None and header_device is not None:
-            device = str(header_device)
+        rank, line_device = self._rank_and_device(line, prefix, signature.class_ in _NETWORK_CLASSES)
+        if device is None and line_device is not None:
+            device = str(line_device)
+        severity = _severity(signature, code, line)
         fault = self._faults.get(key)
         if fault is None or (fault.secondary and not signature.secondary):
-            fault = LogFault(
+            self._faults[key] = fault = LogFault(
                 class_=signature.class_,
-                severity=_severity(signature, code, line),
+                severity=severity,
                 line=_excerpt(line, match),
                 first_line=number,
                 last_line=number,
@@ -249,12 +244,11 @@ class Scanner:
                 source=self.source,
                 last_source=self.source,
             )
-            self._faults[key] = fault
         else:
             if (number, self.source) != (fault.last_line, fault.last_source):
                 fault.count += 1
             fault.last_line, fault.last_source = number, self.source
-            fault.severity = _max_severity(fault.severity, _severity(signature, code, line))
+            fault.severity = max(fault.severity, severity, key=(INFO, WARNING, ERROR).index)
             if fault.severity != ERROR and fault.rank != rank:
                 fault.rank = None
             if fault.vague and not signature.vague:
@@ -264,13 +258,13 @@ class Scanner:
         return fault
 
     def _rank_and_device(self, line: str, prefix: Prefix, between_nodes: bool) -> tuple[int | None, int | None]:
-        """Return ``(rank, device)`` of a line from its text, its labels or NCCL's header, in this order."""
+        """Return ``(rank, device)`` of a line, from its text, or else its labels, or else NCCL's header."""
         rank, device = prefix.rank, prefix.device
         if header := nccl_header(line):
             host, pid, device = header[1], int(header[2]), int(header[3])
             self._hosts.add(host)
             if rank is None:
-                # On one node NCCL's device index is the rank. With several, NCCL's own lines map process to rank.
+                # On one node, NCCL's device index is the rank. With several, NCCL logs the rank of each process.
                 one_node = len(self._hosts) == 1 and not between_nodes
                 rank = self._rank_of.get((host, pid), device if one_node else None)
         if match := _TEXT_RANK.search(line):
@@ -328,7 +322,7 @@ class Scanner:
             return [LogFault("engine_failed", ERROR, lines[fatal][:_SHOWN], number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
-        # Without the beginning of the start one sign is not enough: the log may be part of a longer one.
+        # If the beginning of the start is missing, one message is not enough: the log may be part of a longer one.
         if not facts.boots and sum(_WAITING.search(line) is not None for line in lines) < 2:
             return []
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None
@@ -348,7 +342,7 @@ def _shows_work(line: str) -> bool:
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:
-    """Return the index of the exception, after its traceback, that ended the process; None if there is none."""
+    """Return the index of the exception that ended the process, after its traceback; None if there is none."""
     messages = [strip_prefix(line)[1] for line in lines[-_TRACEBACK_LINES:]]
     start = next((index for index in reversed(range(len(messages))) if messages[index].startswith("Traceback (")), None)
     if start is None or any(message.startswith("Exception ignored") for message in messages):
@@ -365,10 +359,6 @@ def _severity(signature: Signature, code: int | None, line: str) -> str:
     if signature.class_ == "sxid":
         return WARNING if re.search(r"\bNon-fatal\b", line, re.I) or not re.search(r"\bFatal\b", line) else ERROR
     return signature.severity
-
-
-def _max_severity(one: str, other: str) -> str:
-    return max(one, other, key=(INFO, WARNING, ERROR).index)
 
 
 def _pci_address(address: str) -> str:
