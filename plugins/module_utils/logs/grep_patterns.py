@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Choose search patterns that GNU grep finds quickly in a given log.
 
-grep runs an automaton over the text. As long as a byte starts none of the patterns, it skips ahead several times faster
-than it steps through the automaton, so the cost of a search depends on how often the log seems to start a pattern.
+grep runs an automaton over the text. It skips bytes that start none of the patterns, which is several times faster than
+a step of the automaton. So the cost of a search depends on how often the first bytes of a pattern occur in the log.
 Each substring is therefore shortened to the five bytes whose beginning is rarest in a sample of the same log. Some
 extra lines match, but no line that contains a substring is lost.
 """
@@ -16,7 +16,7 @@ import typing as t
 from collections import Counter
 from collections.abc import Sequence
 
-#: Bytes of a pattern, and the number of positions in a substring that are tried.
+#: Number of bytes of a pattern, and of start positions in a substring that are compared.
 _LENGTH: t.Final = 5
 _POSITIONS: t.Final = 8
 #: Cost of one extra matching line, in bytes that the automaton steps through.
@@ -30,7 +30,7 @@ def minimal(substrings: Sequence[bytes]) -> list[bytes]:
 
 
 def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
-    """Return patterns that are cheap to search in text like ``sample``; each substring contains one of them."""
+    """Return patterns that grep finds quickly in text like ``sample``; each substring contains one of them."""
     counts = Counter(
         sample[start : start + size] for size in range(1, _LENGTH + 1) for start in range(len(sample) - size + 1)
     )
@@ -65,8 +65,8 @@ def _candidates(text: bytes, counts: Counter[bytes]) -> list[bytes]:
 def expression(texts: Sequence[bytes]) -> bytes:
     """Return an extended regular expression that matches any of ``texts`` literally.
 
-    The bracket around a first letter keeps grep on its automaton. For a list of fixed strings it would choose an
-    algorithm that is three times slower with this many.
+    The bracket around a first letter makes grep use its automaton. For fixed strings it would choose an algorithm that
+    is three times slower with this many of them.
     """
     return b"|".join(
         (b"[%b]" % text[:1] if text[:1].isalnum() else _escape(text[:1])) + _escape(text[1:]) for text in texts

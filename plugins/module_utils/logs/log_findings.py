@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Findings from the scans of one or more logs."""
+"""Derive findings from the scans of one or more logs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _DEBUG: t.Final = "Start vLLM with NCCL_DEBUG=INFO to log the transports."
 
 @dataclass(frozen=True, kw_only=True)
 class LogFinding(Finding):
-    """A finding from a log.
+    """A finding about the logs.
 
     ``line`` is the text of line ``first_line`` in ``evidence.source``; lines are numbered from 1. ``class_`` is a key
-    of ``FAULTS``, or None for a summary and for a failure of unknown cause.
+    of ``FAULTS``, or None if the finding states that there is no fault, or if the class of the fault is unnamed.
     """
 
     class_: str | None = None
@@ -76,7 +76,7 @@ def findings(scans: Sequence[SourceScan], unread: Unread, kernel_requested: bool
     """Return a finding for each fault, root causes first, then one for each check that no fault answers."""
     faults = [(fault, source) for source in scans for fault in source.scan.faults]
     faults.sort(key=lambda item: _order(item[0]))
-    result = [_fault_finding(source.source, fault, _root_cause(fault, source.scan.faults)) for fault, source in faults]
+    result = [_fault_finding(fault, source) for fault, source in faults]
     logs = [source for source in scans if not source.kernel]
     result += [*_errors(result, logs, unread), *_transport(result, logs, unread)]
     if kernel_requested:
@@ -96,25 +96,23 @@ def _root_cause(fault: LogFault, others: Sequence[LogFault]) -> LogFault | None:
     return min(roots, key=lambda other: other.first_line, default=None)
 
 
-def _fault_finding(source: str, fault: LogFault, root: LogFault | None) -> LogFinding:
-    meaning = FAULTS[fault.class_]
-    cause, remedy = meaning.cause or None, meaning.remedy or None
-    title = meaning.summary
-    if fault.code is not None:
-        title = f"{title} {fault.code}"
-        if fault.class_ == "xid":
-            cause, remedy = XIDS.get(fault.code, (cause, remedy))
-    if root is not None:
+def _fault_finding(fault: LogFault, source: SourceScan) -> LogFinding:
+    fault_class = FAULTS[fault.class_]
+    title, cause, remedy = fault_class.summary, fault_class.cause or None, fault_class.remedy or None
+    if root := _root_cause(fault, source.scan.faults):
         cause = f"Probably a consequence of: {FAULTS[root.class_].summary.lower()} (line {root.first_line})."
-    evidence: dict[str, t.Any] = {"source": fault.source or source}
+    evidence: dict[str, t.Any] = {"source": fault.source or source.source}
     if fault.last_source and fault.last_source != fault.source:
         evidence["last_source"] = fault.last_source
     if len(fault.ranks) > 1:
         evidence["ranks"] = sorted(fault.ranks)
     if fault.code is not None:
+        title = f"{title} {fault.code}"
         evidence["code"] = fault.code
+        if fault.class_ == "xid":
+            cause, remedy = XIDS.get(fault.code, (cause, remedy))
     return LogFinding(
-        check=meaning.check,
+        check=fault_class.check,
         status=_STATUS[fault.severity],
         summary=_fault_summary(title, fault),
         measured=fault.count,
@@ -122,8 +120,8 @@ def _fault_finding(source: str, fault: LogFault, root: LogFault | None) -> LogFi
         evidence=evidence,
         cause=cause,
         remedy=remedy,
-        class_=None if meaning.unnamed else fault.class_,
-        severity=None if meaning.unnamed else fault.severity,
+        class_=None if fault_class.unnamed else fault.class_,
+        severity=None if fault_class.unnamed else fault.severity,
         count=fault.count,
         first_line=fault.first_line,
         last_line=fault.last_line,
@@ -136,8 +134,8 @@ def _fault_finding(source: str, fault: LogFault, root: LogFault | None) -> LogFi
 def _fault_summary(title: str, fault: LogFault) -> str:
     if fault.severity == INFO:
         return title
-    lines = f", {fault.count} lines from line {fault.first_line}" if fault.count > 1 else f", line {fault.first_line}"
-    return f"{title}{_location(fault)}{lines}"
+    lines = f"{fault.count} lines from line" if fault.count > 1 else "line"
+    return f"{title}{_location(fault)}, {lines} {fault.first_line}"
 
 
 def _location(fault: LogFault) -> str:

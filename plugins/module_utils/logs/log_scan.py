@@ -1,12 +1,13 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ``nccl_log_scan``: open each log, filter and scan it, and merge the results."""
+"""Scan all logs that the options of ``nccl_log_scan`` name, and merge the results."""
 
 from __future__ import annotations
 
 import time
 import typing as t
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -43,7 +44,7 @@ class Log:
 
 
 def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
-    """Return every log that ``options`` name.
+    """Return all logs that ``options`` name.
 
     :raises ValueError: if a file, container or unit does not exist, or ``since`` or ``max_bytes`` is invalid.
     """
@@ -136,7 +137,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         "findings": as_dicts(findings(scans, unread, kernel_requested=any(log.kernel for log in logs))),
         "healthy": healthy(scans),
         "nccl_version": engine.nccl_version,
-        "transports": _transports(scans),
+        "transports": dict(sum((Counter(scan.scan.transports) for scan in scans), Counter[str]())),
         "engine": asdict(engine),
         "bytes_scanned": size,
         "duration": round(time.monotonic() - started, 3),
@@ -154,11 +155,3 @@ def _engine(scans: Sequence[SourceScan]) -> EngineFacts:
     if chosen.nccl_version is None:
         chosen.nccl_version = next((engine.nccl_version for engine in facts if engine.nccl_version), None)
     return chosen
-
-
-def _transports(scans: Sequence[SourceScan]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for scan in scans:
-        for name, count in scan.scan.transports.items():
-            total[name] = total.get(name, 0) + count
-    return total

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Access a log that is stored uncompressed on disk by its descriptor, so that another process can read it directly.
+"""Access an uncompressed log file by its file descriptor, so that another process can read the file directly.
 
-All positions and counts refer to the part from the stream's current position to where the other process stops.
+All positions and counts refer to the part between the stream's current position and the position where the other
+process stops.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class PlainFile:
 
     @classmethod
     def of(cls, stream: t.BinaryIO) -> PlainFile | None:
-        """Return the rest of ``stream``, or None if it is not a regular file or is decompressed while it is read."""
+        """Return the rest of ``stream``, or None if it is not a regular file or is decompressed while being read."""
         if not isinstance(stream, io.BufferedReader | io.BufferedRandom) or not isinstance(stream.raw, io.FileIO):
             return None
         status = os.fstat(stream.fileno())
@@ -51,7 +52,7 @@ class PlainFile:
         os.lseek(self.descriptor, self._start, os.SEEK_SET)
 
     def note_end(self) -> None:
-        """Take the position where that process stopped as the end; the file may have grown meanwhile."""
+        """Set the end to the position where that process stopped, because the file may have grown meanwhile."""
         self._end = os.lseek(self.descriptor, 0, os.SEEK_CUR)
 
     def sample(self, pieces: int, size: int) -> bytes:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remember what a log line means by its template, so that a flood of similar lines is parsed only a few times."""
+"""Cache the meaning of log lines that differ only in numbers, so that only the first few of them are parsed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns i
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
 
 _DIGITS = b"0123456789"
-#: Digits, and the letters of hexadecimal numbers: identifiers and addresses.
+#: Digits, including those of hexadecimal identifiers and addresses.
 _HEX_DIGITS = _DIGITS + b"abcdefABCDEF"
-#: Templates that are remembered, and the longest line that has a template.
+#: Maximum number of templates in the cache, and of bytes in a line that has a template.
 _MAX_TEMPLATES = 4096
 _MAX_LENGTH = 2048
 
 
 def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
-    """Return the shortest forms that ``substrings`` have in templates."""
+    """Return ``substrings`` without hexadecimal digits, as templates contain them, and without redundant ones."""
     return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
 
 
@@ -30,8 +30,8 @@ def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
 class LineTemplate:
     """The meaning of lines that differ only in numbers.
 
-    ``faults`` are those that such lines repeat. ``count`` lines up to ``last`` are not yet added to them.
-    ``numbers`` are the significant ones: lines that differ in these may differ in meaning.
+    Such lines repeat ``faults``; the last ``count`` of them, up to the line ``last``, are not yet added to the faults.
+    ``numbers`` match the significant numbers: lines that differ in these may differ in meaning.
     """
 
     faults: tuple[LogFault, ...] = ()
@@ -40,7 +40,7 @@ class LineTemplate:
     last: bytes = b""
 
 
-#: The lines mean nothing.
+#: The lines show neither a fault nor a fact.
 NO_MATCH: t.Final = LineTemplate()
 #: Each line must be parsed: for faults and facts, or for facts only.
 ALWAYS_PARSE: t.Final = LineTemplate()
@@ -48,9 +48,11 @@ FACTS_ONLY: t.Final = LineTemplate()
 
 
 class PendingLine(t.NamedTuple):
-    """A line that must be parsed. ``template`` is what is known about lines like it.
+    """A line that must be parsed. ``template`` is the meaning of similar lines as far as it is known.
 
-    ``exact_key`` distinguishes lines of the same template; it is None for a line whose meaning is not remembered.
+    ``key`` and ``exact_key`` are the keys under which the cache can store the meaning: ``key`` for all lines of the
+    template, ``exact_key`` for those with the same significant numbers or letters. ``exact_key`` is None if the meaning
+    is not to be stored.
     """
 
     number: int
@@ -62,20 +64,20 @@ class PendingLine(t.NamedTuple):
 
 
 class TemplateCache:
-    """What lines mean, by their template: the line without digits and hexadecimal letters.
+    """A cache of meanings by template. The template of a line is the line without hexadecimal digits.
 
     Each template is in one of three states:
 
-    - skip (``NO_MATCH``): the lines mean nothing.
+    - skip (``NO_MATCH``): the lines show nothing.
     - count (``faults`` is set): the lines repeat these faults, so they are only counted.
     - parse: the meaning is not known yet, every line has to be parsed (``ALWAYS_PARSE``, ``FACTS_ONLY``), or it depends
       on the significant ``numbers``. In the last case the template together with these numbers has a state as well.
 
-    ``source`` is the name of the file that the lines come from.
+    ``source`` is the name of the file that contains the lines.
 
-    :param all_substrings: those that let a line through the filter, as ``as_in_templates`` returns them.
-    :param fault_substrings: those of them that faults contain.
-    :param significant_numbers: the numbers that can change the meaning of a line.
+    :param all_substrings: substrings of the lines that the log filter returns, converted by ``as_in_templates``.
+    :param fault_substrings: those of them that occur in lines with faults.
+    :param significant_numbers: patterns of the numbers that can change the meaning of a line.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class TemplateCache:
         return PendingLine(number, text, template, key, exact_key, numbers)
 
     def remember(self, line: PendingLine, meaning: LineTemplate | None) -> None:
-        """Store the meaning of lines like ``line``; None if they must be parsed until it is known."""
+        """Store the meaning of lines like ``line``. None means that it is not known yet, so nothing is stored."""
         if line.exact_key is None:
             return
         if meaning is ALWAYS_PARSE:
@@ -156,7 +158,7 @@ class TemplateCache:
         self._templates[key] = template
 
     def flush_counts(self) -> None:
-        """Add the repetitions that were only counted to their faults."""
+        """Add the lines that were only counted to their faults."""
         for template in self._templates.values():
             if template.count:
                 number = int(template.last.partition(b":")[0])
@@ -167,6 +169,6 @@ class TemplateCache:
                 template.count = 0
 
     def forget_faults(self) -> None:
-        """Remove the templates that are only counted."""
+        """Remove the templates whose lines are only counted."""
         for key in [key for key, template in self._templates.items() if template.faults]:
             del self._templates[key]
