@@ -36,6 +36,7 @@ BLOCK: t.Final = 1 << 20
 #: Bytes of one line that are read; the rest of a longer line is skipped.
 MAX_LINE: t.Final = 1 << 20
 
+_ONLY_TAIL = "only the last {} bytes were scanned; line numbers count from there"
 _GZIP_MAGIC = b"\x1f\x8b"
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -139,10 +140,9 @@ def _file(path: str, max_bytes: int) -> LogSource:
             with open(path, "rb") as raw:
                 if raw.read(2) == _GZIP_MAGIC:
                     raw.seek(0)
-                    with gzip.GzipFile(fileobj=raw) as unpacked:
-                        stream = _tail_of_stream(t.cast(t.BinaryIO, unpacked), max_bytes)
-                        with stream:
-                            yield stream
+                    unpacked = t.cast(t.BinaryIO, gzip.GzipFile(fileobj=raw))
+                    with unpacked, _tail_of_stream(unpacked, max_bytes) as stream:
+                        yield stream
                 else:
                     _seek_tail(raw, max_bytes)
                     yield raw
@@ -151,13 +151,11 @@ def _file(path: str, max_bytes: int) -> LogSource:
         except OSError as error:
             raise LogUnavailable(path, (error.strerror or str(error)).lower()) from error
 
-    note = None
     try:
-        if max_bytes and os.path.getsize(path) > max_bytes:
-            note = f"only the last {max_bytes} bytes were scanned; line numbers count from there"
+        is_cut = bool(max_bytes) and os.path.getsize(path) > max_bytes
     except OSError:
-        pass
-    return LogSource(path, "file", open_file, note)
+        is_cut = False
+    return LogSource(path, "file", open_file, _ONLY_TAIL.format(max_bytes) if is_cut else None)
 
 
 def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
@@ -169,10 +167,12 @@ def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
         stream.seek(0)
 
 
-def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> t.BinaryIO:
-    """Return the last ``max_bytes`` of a stream that cannot seek, in a temporary file; the stream itself for 0."""
+@contextmanager
+def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> Iterator[t.BinaryIO]:
+    """Open the last ``max_bytes`` of a stream that cannot seek, in a temporary file; the stream itself for 0."""
     if not max_bytes:
-        return stream
+        yield stream
+        return
     # ``previous`` is empty or holds more than ``max_bytes``, so together the two files always hold the end.
     previous, latest = _temporary_file(), _temporary_file()
     while block := stream.read(BLOCK):
@@ -180,11 +180,12 @@ def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> t.BinaryIO:
             previous.close()
             previous, latest = latest, _temporary_file()
         latest.write(block)
-    with latest:
-        latest.seek(0)
-        shutil.copyfileobj(latest, previous, BLOCK)
-    _seek_tail(previous, max_bytes)
-    return previous
+    with previous:
+        with latest:
+            latest.seek(0)
+            shutil.copyfileobj(latest, previous, BLOCK)
+        _seek_tail(previous, max_bytes)
+        yield previous
 
 
 def _temporary_file() -> t.BinaryIO:
@@ -260,26 +261,19 @@ def _command_source(name: str, kind: str, argv: Sequence[str], max_bytes: int, c
             process = commands.start(argv)
         except OSError as error:
             raise LogUnavailable(name, str(error)) from error
-        ended = False
-        try:
-            stream = _tail_of_stream(t.cast(t.BinaryIO, process.stdout), max_bytes)
+        output, ended = t.cast(t.BinaryIO, process.stdout), False
+        with process:
             try:
-                yield stream
+                with _tail_of_stream(output, max_bytes) as stream:
+                    yield stream
+                ended = output.read(1) == b""
             finally:
-                if stream is not process.stdout:
-                    stream.close()
-            ended = process.stdout is None or process.stdout.read(1) == b""
-        finally:
-            if not ended:
-                process.kill()
-            if process.stdout:
-                process.stdout.close()
-            code = process.wait()
-        if ended and code != 0:
-            raise LogUnavailable(name, f"{argv[0]} ended with status {code}")
+                if not ended:
+                    process.kill()
+        if ended and process.returncode != 0:
+            raise LogUnavailable(name, f"{argv[0]} ended with status {process.returncode}")
 
-    note = f"only the last {max_bytes} bytes were scanned; line numbers count from there" if max_bytes else None
-    return LogSource(name, kind, open_output, note)
+    return LogSource(name, kind, open_output, _ONLY_TAIL.format(max_bytes) if max_bytes else None)
 
 
 def blocks(stream: t.BinaryIO) -> Iterator[bytes]:
