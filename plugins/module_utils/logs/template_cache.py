@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns import minimal
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
@@ -63,6 +63,7 @@ class PendingLine(t.NamedTuple):
     numbers: tuple[re.Pattern[bytes], ...] = ()
 
 
+@dataclass
 class TemplateCache:
     """A cache of meanings by template. The template of a line is the line without hexadecimal digits.
 
@@ -80,17 +81,11 @@ class TemplateCache:
     :param significant_numbers: patterns of the numbers that can change the meaning of a line.
     """
 
-    def __init__(
-        self,
-        all_substrings: Sequence[bytes],
-        fault_substrings: Sequence[bytes],
-        significant_numbers: Sequence[re.Pattern[bytes]],
-    ) -> None:
-        self.source: str | None = None
-        self._templates: dict[bytes, LineTemplate] = {}
-        self._all_substrings = all_substrings
-        self._fault_substrings = fault_substrings
-        self._significant_numbers = significant_numbers
+    all_substrings: Sequence[bytes]
+    fault_substrings: Sequence[bytes]
+    significant_numbers: Sequence[re.Pattern[bytes]]
+    source: str | None = None
+    _templates: dict[bytes, LineTemplate] = field(default_factory=dict)
 
     def lines_to_parse(self, matches: bytes) -> Iterator[PendingLine]:
         """Skip or count the lines whose meaning is known, and yield the others.
@@ -118,10 +113,10 @@ class TemplateCache:
         exact_key = b"\n" + text.translate(None, _DIGITS)
         if template is None and self._templates.get(exact_key) is NO_MATCH:
             return None
-        if template is not None:
-            numbers = template.numbers
+        if template is None:
+            numbers = tuple(pattern for pattern in self.significant_numbers if pattern.search(text))
         else:
-            numbers = tuple(pattern for pattern in self._significant_numbers if pattern.search(text))
+            numbers = template.numbers
         if numbers:
             exact_key = b"\n".join([key, *(value for pattern in numbers for value in pattern.findall(text))])
             exact = self._templates.get(exact_key)
@@ -138,12 +133,12 @@ class TemplateCache:
         if line.exact_key is None:
             return
         if meaning is ALWAYS_PARSE:
-            may_be_fault = any(substring in line.key for substring in self._fault_substrings)
+            may_be_fault = any(substring in line.key for substring in self.fault_substrings)
             self._store(line.key, ALWAYS_PARSE if may_be_fault else FACTS_ONLY)
         elif line.numbers:
             self._store(line.key, line.template or LineTemplate(numbers=line.numbers))
             self._store(line.exact_key, meaning)
-        elif meaning is NO_MATCH and any(substring in line.key for substring in self._all_substrings):
+        elif meaning is NO_MATCH and any(substring in line.key for substring in self.all_substrings):
             # Without its hexadecimal letters the line looks like a fault, so a fault may have the same template.
             self._store(line.exact_key, meaning)
         else:
