@@ -16,8 +16,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import ERROR, INFO, WARNING
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
+#: Statuses by severity, the most severe first.
 _STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
-_SEVERITIES: t.Final = (ERROR, WARNING, INFO)
 
 _MAKE_READABLE: t.Final = "Run the play with become: true. Replace damaged files, or leave them out."
 _GIVE_LOG: t.Final = "Specify vLLM's log with paths, container or journal_unit."
@@ -58,9 +58,6 @@ class Unread:
     logs: list[str] = field(default_factory=list)
     kernel: list[str] = field(default_factory=list)
 
-    def add(self, reason: str, kernel: bool) -> None:
-        (self.kernel if kernel else self.logs).append(reason)
-
 
 def healthy(scans: Sequence[SourceScan]) -> bool | None:
     """Return whether the logs show neither an error nor a harmful warning, or None if no log was read."""
@@ -85,7 +82,7 @@ def findings(scans: Sequence[SourceScan], unread: Unread, kernel_requested: bool
 
 
 def _order(fault: LogFault) -> tuple[int, int, int]:
-    return _SEVERITIES.index(fault.severity), FAULTS[fault.class_].order, fault.first_line
+    return list(_STATUS).index(fault.severity), FAULTS[fault.class_].order, fault.first_line
 
 
 def _root_cause(fault: LogFault, others: Sequence[LogFault]) -> LogFault | None:

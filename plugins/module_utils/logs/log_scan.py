@@ -40,7 +40,7 @@ class Log:
 
     sources: list[LogSource]
     kernel: bool = False
-    refused: str | None = None
+    refused: tuple[str, ...] = ()
 
 
 def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
@@ -73,7 +73,7 @@ def _log(make_source: Callable[[], LogSource], kernel: bool = False) -> Log:
     try:
         return Log([make_source()], kernel)
     except LogUnavailable as error:
-        return Log([], kernel, str(error))
+        return Log([], kernel, (str(error),))
 
 
 def scan_group(sources: Sequence[LogSource], grep: str | None) -> tuple[Scan | None, int, list[str]]:
@@ -84,7 +84,7 @@ def scan_group(sources: Sequence[LogSource], grep: str | None) -> tuple[Scan | N
     scanner, scan, size = Scanner(), None, 0
     unread: list[str] = []
     for index, source in enumerate(sources):
-        scanner.source = source.name
+        scanner.start_file(source.name)
         try:
             with source.open() as stream:
                 log_filter = LogFilter(stream, REQUIRED_SUBSTRINGS, grep)
@@ -116,18 +116,16 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
     empty: list[str] = []
     size = 0
     for log in logs:
-        if log.refused is not None:
-            unread.add(log.refused, log.kernel)
-            continue
         scan, read, reasons = scan_group(log.sources, grep)
         size += read
-        for reason in reasons:
-            unread.add(reason, log.kernel)
+        (unread.kernel if log.kernel else unread.logs).extend((*log.refused, *reasons))
+        if scan is None:
+            continue
         last = log.sources[-1]
         # A kernel log may be empty, but an empty file may be the wrong one.
-        if scan is not None and (read or last.kind == "kernel"):
+        if read or last.kind == "kernel":
             scans.append(SourceScan(last.name, scan, log.kernel))
-        elif scan is not None:
+        else:
             empty.append(f"{last.name}: empty")
     if not scans:
         unread.logs += empty

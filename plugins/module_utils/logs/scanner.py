@@ -31,7 +31,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault impor
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogTail
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import (
     ERROR,
-    HANG_POINTS,
+    HANG_POINT,
     HEDGE,
     INFO,
     PROGRESS,
@@ -115,7 +115,7 @@ class Scan:
 class Scanner:
     """Find the faults in a log: pass the filtered lines in order to ``feed``, then the end of the log to ``finish``.
 
-    Set ``source`` to the name of the file when the lines of the next rotated file begin.
+    Call ``start_file`` before the lines of each file; a rotated log has several.
     """
 
     def __init__(self) -> None:
@@ -128,12 +128,8 @@ class Scanner:
         self._waits: dict[str | None, list[tuple[int, str]]] = {}
         self._open_comms = 0
 
-    @property
-    def source(self) -> str | None:
-        return self._templates.source
-
-    @source.setter
-    def source(self, name: str | None) -> None:
+    def start_file(self, name: str) -> None:
+        """Set the name of the file that contains the next lines."""
         self._templates.flush_counts()
         self._templates.source = name
 
@@ -226,7 +222,7 @@ class Scanner:
         rank, line_device = self._rank_and_device(line, prefix, signature.class_ in _NETWORK_CLASSES)
         if device is None and line_device is not None:
             device = str(line_device)
-        severity = _severity(signature, code, line)
+        severity, source = _severity(signature, code, line), self._templates.source
         fault = self._faults.get(key)
         if fault is None or (fault.secondary and not signature.secondary):
             self._faults[key] = fault = LogFault(
@@ -241,13 +237,13 @@ class Scanner:
                 secondary=signature.secondary,
                 kernel=signature.kernel,
                 vague=signature.vague,
-                source=self.source,
-                last_source=self.source,
+                source=source,
+                last_source=source,
             )
         else:
-            if (number, self.source) != (fault.last_line, fault.last_source):
+            if (number, source) != (fault.last_line, fault.last_source):
                 fault.count += 1
-            fault.last_line, fault.last_source = number, self.source
+            fault.last_line, fault.last_source = number, source
             fault.severity = max(fault.severity, severity, key=(INFO, WARNING, ERROR).index)
             if fault.severity != ERROR and fault.rank != rank:
                 fault.rank = None
@@ -326,7 +322,7 @@ class Scanner:
         if not facts.boots and sum(_WAITING.search(line) is not None for line in lines) < 2:
             return []
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None
-        if not half_open and not any(point.search(lines[last]) for point in HANG_POINTS):
+        if not half_open and not HANG_POINT.search(lines[last]):
             return []
         number = tail.first + last
         return [LogFault("startup_hang", WARNING, lines[last][:_SHOWN], number, number)]

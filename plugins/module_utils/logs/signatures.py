@@ -532,18 +532,9 @@ PROGRESS: t.Final[tuple[str, ...]] = (
 )
 
 #: Last messages of a start that hangs: the log ends after one of them.
-HANG_POINTS: t.Final[tuple[re.Pattern[str], ...]] = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"generating GPU P2P access cache",
-        r"vLLM is using nccl==",
-        r"Found nccl from (?:library|environment)",
-        r"backend=nccl",
-        r"Creating a new placement group",
-        r"Waiting for creating a placement group",
-        r"Waiting for \d+ (?:local|remote|core engine)",
-        r"Waiting for core engine process",
-        r"Still waiting for",
-        r"Initializing distributed environment",
-    )
+HANG_POINT: t.Final = re.compile(
+    r"generating GPU P2P access cache|vLLM is using nccl==|Found nccl from (?:library|environment)|backend=nccl"
+    r"|Creating a new placement group|Waiting for creating a placement group"
+    r"|Waiting for \d+ (?:local|remote|core engine)|Waiting for core engine process|Still waiting for"
+    r"|Initializing distributed environment"
 )
