@@ -112,11 +112,8 @@ _ERRORS: t.Final[Messages] = {
         "_ArrayMemoryError: Unable to allocate",
         ("MemoryError", r"(?<![\w.])MemoryError(?:$|:)"),
         ("exit code: -9", r"exit code: -9\b"),
-        (
-            "SIGKILL",
-            r"terminated by signal SIGKILL|died with <Signals\.SIGKILL|killed by signal: ?9|Signal 9 "
-            r"\(SIGKILL\) received",
-        ),
+        ("SIGKILL", r"terminated by signal SIGKILL|died with <Signals\.SIGKILL|Signal 9 \(SIGKILL\) received"),
+        ("SIGKILL", r"killed by signal: ?9"),
         ("exitcode", r"exitcode\s*[:=]\s*-9\b"),
     ],
     "process_segfault": [
@@ -136,11 +133,8 @@ _ERRORS: t.Final[Messages] = {
         "CUDA out of memory",
         "HIP out of memory",
         ("OutOfMemoryError", r"torch\.(?:cuda\.)?OutOfMemoryError|(?<![\w.])OutOfMemoryError: CUDA"),
-        (
-            "out of memory",
-            r"(?:CUDA|Cuda|HIP)(?: driver)? [Ee]rror\b.{0,80}?out of memory"
-            r"|(?:cuda|hip)\w+ failed.{0,20}? out of memory|Triton Error \[\w+\]: .{0,24}out of memory",
-        ),
+        ("out of memory", r"(?:CUDA|Cuda|HIP)(?: driver)? [Ee]rror\b.{0,80}?out of memory"),
+        ("out of memory", r"(?:cuda|hip)\w+ failed.{0,20}? out of memory|Triton Error \[\w+\]: .{0,24}out of memory"),
         ("ailure", r"(?:Cuda|CUDA|HIP) failure (?:\d+ )?'out of memory'"),
         "CUBLAS_STATUS_ALLOC_FAILED",
         "cudaErrorMemoryAllocation",
@@ -168,11 +162,8 @@ _ERRORS: t.Final[Messages] = {
         ("/dev/shm", r"/dev/shm\S*.*No space left on device|No space left on device.*/dev/shm"),
         ("shared memory segment", r"[Ee]rror while (?:creating|attaching to) shared memory segment"),
         ("NCCL WARN", r"shm(?:utils)?\.(?:cc|h):\d+ (?:\w+ )?NCCL WARN (?!unlink|munmap|Ignoring|.*cuda)"),
-        (
-            "No space left on device",
-            r"No space left on device.*(?:psm_|torch_\d+_|nccl-)|(?:posix_fallocate|shm_open"
-            r"|ftruncate)\S* failed.*No space left",
-        ),
+        ("No space left on device", r"No space left on device.*(?:psm_|torch_\d+_|nccl-)"),
+        ("No space left on device", r"(?:posix_fallocate|shm_open|ftruncate)\S* failed.*No space left"),
         ("us error", r"\b[Bb]us error\b"),
         "SIGBUS",
     ],
@@ -196,10 +187,7 @@ _ERRORS: t.Final[Messages] = {
     "nccl_net_plugin": [
         "Failed to initialize any NET plugin",
         ("NCCL WARN", r"NCCL WARN (?:Error: )?[Nn]etwork \S+ not found"),
-        (
-            "NCCL WARN",
-            r"NCCL WARN NET/OFI .*(?:[Ff]ail(?:ed|ing|ure)|Unable to|Couldn't|Could not|[Nn]o eligible|error)",
-        ),
+        ("NET/OFI", r"NCCL WARN NET/OFI .*(?:[Ff]ail(?:ed|ing|ure)|Unable to|Couldn't|Could not|[Nn]o eligible|error)"),
         ("NCCL WARN", r"NCCL WARN NET/Plugin.*(?:[Ff]ail|[Cc]ould not|error)"),
         ("NCCL WARN", r"NCCL WARN .*[Nn]etwork plugin.*(?:fail|not found|could not)"),
     ],
@@ -235,10 +223,7 @@ _ERRORS: t.Final[Messages] = {
         ("NCCL WARN", r"(?<!\S)(?!ras/)\S+ NCCL WARN (?:Net : )?Call to (?:bind|listen|accept|getsockname)\b.*failed"),
         "Every node should have a unique IP address",
         "setting up NCCL communicator and retrieving ncclUniqueId",
-        (
-            "client socket has",
-            r"client socket has timed out after|client socket has failed to connect to any network address",
-        ),
+        ("client socket has", r"client socket has (?:timed out after|failed to connect to any network address)"),
         ("waiting for clients", r"Timed out after \d+ seconds waiting for clients"),
         ("server socket has failed to", r"server socket has failed to (?:listen on any|bind)(?!.*errno: 97)"),
         "EADDRINUSE",
@@ -247,12 +232,9 @@ _ERRORS: t.Final[Messages] = {
     ],
     "gloo_bootstrap_network": [
         "connectFullMesh failed",
-        (
-            "gloo/transport",
-            rf"{_GLOO} .*(?:[Uu]nable to find address|ifa != nullptr|[Cc]onnection refused"
-            rf"|[Cc]onnect(?:ion)? time|No route to host|timed out connecting|Network is unreachable"
-            rf"|[Uu]nable to connect|no error|rv != -1)",
-        ),
+        ("gloo/transport", rf"{_GLOO} .*(?:[Uu]nable to (?:find address|connect)|ifa != nullptr|no error|rv != -1)"),
+        ("gloo/transport", rf"{_GLOO} .*(?:[Cc]onnection refused|[Cc]onnect(?:ion)? time|timed out connecting)"),
+        ("gloo/transport", rf"{_GLOO} .*(?:No route to host|Network is unreachable)"),
         ("Unable to find address for", r"Unable to find address for:? \S+"),
         ("makeDeviceFor", r"makeDeviceFor(?:Interface|Hostname)\(\): (?!.*unsupported gloo)"),
         ("Gloo", r"Gloo (?:rendezvous|\w+) (?:failed|timed out)"),
@@ -326,13 +308,11 @@ _ERRORS: t.Final[Messages] = {
     "vllm_config_error": [
         (
             "divisible by",
-            r"(?:attention heads|KV heads|[Hh]idden size|[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be "
-            r"divisible by|\w+Error: .{0,80}must (?:be )?divisible by|with error '.{0,80}must (?:be )?divisible by",
+            r"(?:(?:attention|KV) heads|[Hh]idden size|[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be divisible by",
         ),
-        (
-            "is not divisible by",
-            r"\b\d+ is not divisible by \d+|is not divisible by (?:weight quantization|tensor parallel|num_|the )",
-        ),
+        ("divisible by", r"(?:\w+Error: |with error ').{0,80}must (?:be )?divisible by"),
+        ("is not divisible by", r"\b\d+ is not divisible by \d+"),
+        ("is not divisible by", r"is not divisible by (?:weight quantization|tensor parallel|num_|the )"),
         "not aligned with the quantized weight shape",
         ("min_thread_", r"not divisible by\s+min_thread_"),
         "error: unrecognized arguments",
@@ -342,10 +322,8 @@ _ERRORS: t.Final[Messages] = {
         ("User-specified max_model_len", r"User-specified max_model_len \(\S+\) is greater than the derived"),
         "Bfloat16 is only supported on GPUs with compute capability",
         ("is not supported", r"ValueError: .*(?:dtype|data type) \S+ is not supported"),
-        (
-            "uantization method",
-            r"[Qq]uantization method .{0,60}(?:is not supported|does not match|not supported for the current GPU)",
-        ),
+        ("uantization method", r"[Qq]uantization method .{0,60}(?:is not supported|does not match)"),
+        ("uantization method", r"[Qq]uantization method .{0,60}not supported for the current GPU"),
         ("nknown quantization", r"[Uu]nknown quantization method"),
         ("nvalid quantization", r"[Ii]nvalid quantization method"),
         ("is not supported for quantization", r"torch\.\w+ is not supported for quantization method"),
@@ -354,10 +332,7 @@ _ERRORS: t.Final[Messages] = {
         ("Pipeline parallelism is", r"Error: Pipeline parallelism is (?:not|only) supported"),
         ("is not supported with", r"VLLM_\w+=\d+ is not supported with"),
         ("odel architecture", r"Model architectures? \[?.{0,120}(?:are|is) not supported|failed to be inspected"),
-        (
-            "larger than the number of available GPUs",
-            r"[Ww]orld size \(\d+\) is larger than the number of available GPUs",
-        ),
+        ("number of available GPUs", r"[Ww]orld size \(\d+\) is larger than the number of available GPUs"),
         "number of required GPUs exceeds the total number of available GPUs",
         "Cannot provide a placement group of",
         "Ray does not allocate any GPUs on the driver node",
@@ -405,10 +380,8 @@ _SECONDARY_ERRORS: t.Final[Messages] = {
     "host_oom": ["code=killed, status=9/KILL"],
     "nccl_bootstrap_network": ["DistNetworkError:"],
     "gloo_bootstrap_network": [
-        (
-            "gloo/transport",
-            rf"{_GLOO} .*(?:Connection (?:closed|reset)|Timed out waiting|Broken pipe|[Rr]ead error|[Ww]rite error)",
-        )
+        ("gloo/transport", rf"{_GLOO} .*(?:Connection (?:closed|reset)|Timed out waiting)"),
+        ("gloo/transport", rf"{_GLOO} .*(?:Broken pipe|[Rr]ead error|[Ww]rite error)"),
     ],
     "nccl_remote_error": [
         ("NCCL WARN", r"NCCL WARN (?:\[Service thread\] Could not receive type|Socket recv failed while polling)")
