@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names and values of ``vllm serve`` arguments by version, from ``data/arguments.yml``.
 
-They let a deployment report an unknown argument before it starts a server. An argument can have been added or removed
-in any release between two of ``RELEASES``. So it counts as unknown only if the releases before and after both lack it.
+With them, a deployment reports an unknown argument before it starts a server. An argument can have been added or
+removed in any release between two of ``RELEASES``, so it counts as unknown only if neither the release before nor the
+release after has it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,7 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind, SettingRule
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import (
-    Version,
-    parse_version,
-    show_version,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version, show_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 _TABLE: t.Final = load_table("arguments")

@@ -29,18 +29,13 @@ _TABLE: t.Final = load_table("known_issues")
 
 
 def _condition(row: Row) -> dict[str, t.Any]:
-    """Return the fields of ``row`` that are conditions on a value, as ``ValueCondition`` takes them."""
-    below = row.get("below")
-    return {
-        "values": tuple(row.get("values", ())),
-        "unless": tuple(row.get("unless", ())),
-        "above": row.get("above"),
-        "below": None if isinstance(below, str) else below,
-    }
+    """Return the conditions on a value in ``row`` as arguments of ``ValueCondition``."""
+    limits = {name: row[name] for name in ("above", "below") if name in row and not isinstance(row[name], str)}
+    return {name: tuple(row[name]) for name in ("values", "unless") if name in row} | limits
 
 
 def _rules(row: Row) -> Iterator[SettingRule]:
-    """Yield one rule for each name in a row of the table."""
+    """Yield one rule for each setting that a row of the table names."""
     below = row.get("below")
     fault = FAULTS[row["fault"]] if "fault" in row else None
     for name in [row["name"]] if isinstance(row["name"], str) else row["name"]:

@@ -19,7 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version imp
 
 #: Connections of two GPUs as ``nvidia-smi topo -m`` names them, from near to far.
 DISTANCE: t.Final = ("NVL", "PIX", "PXB", "PHB", "NODE", "SYS")
-#: Speed-up of another path above which NCCL is overruled; all_reduce_perf varies by a few per cent.
+#: Speed-up of another path above which a variable overrides NCCL's choice; all_reduce_perf varies by a few per cent.
 MINIMUM_GAIN: t.Final = 1.05
 #: First version that trusts the driver about peer access instead of testing it.
 _TRUSTS_DRIVER_SINCE: t.Final = (0, 10, 1)
@@ -28,6 +28,12 @@ _CUMEM_SINCE: t.Final = (0, 10, 2)
 
 _IB_DISABLE: t.Final = Setting(
     "NCCL_IB_DISABLE", "1", "The node has no InfiniBand device, so NCCL need not search for one."
+)
+_TEST_PEER_ACCESS: t.Final = Setting(
+    "VLLM_SKIP_P2P_CHECK", "0", "vLLM tests peer access instead of trusting the driver."
+)
+_SHM_DISABLE: t.Final = Setting(
+    "NCCL_SHM_DISABLE", "1", "Measured: all-reduce fails with shared memory and works without it."
 )
 _CUMEM_DISABLE: t.Final = Setting(
     "NCCL_CUMEM_ENABLE", "0", "Measured: all-reduce fails with CUDA's cuMem API and works without it."
@@ -41,8 +47,8 @@ _CUSTOM_ALL_REDUCE_OFF: t.Final = Setting(
 class Link:
     """The connection between the GPUs of one server.
 
-    ``farthest``: the worst connection of any pair, one of ``DISTANCE``, or ``None`` if unknown. ``peer``: whether
-    the driver allows peer access: for all pairs (true), not for all (false), unknown (``None``).
+    ``farthest`` is the slowest connection of any pair, one of ``DISTANCE``, or ``None`` if one is unknown. ``peer`` is
+    whether the driver allows peer access between all pairs, or ``None`` if unknown.
     """
 
     farthest: str | None
@@ -51,7 +57,7 @@ class Link:
 
 @dataclass(frozen=True)
 class NcclSettings:
-    """The server's environment and arguments for NCCL, and a line about the interconnect."""
+    """The server's environment and arguments for NCCL, and a description of the interconnect."""
 
     environment: tuple[Setting, ...]
     arguments: tuple[Setting, ...]
@@ -61,13 +67,14 @@ class NcclSettings:
 def link_of(topology: Mapping[str, t.Any] | None, size: int, replicas: int = 1) -> Link:
     """Return the link between the first ``size`` GPUs, from the fact ``topology`` of ``gpu_facts``.
 
-    With several ``replicas``, each on the next ``size`` GPUs, it is the worst link, because they share an environment.
+    Each further replica uses the next ``size`` GPUs. All replicas share one environment, so their slowest link counts.
     """
     matrix = (topology or {}).get("matrix") or []
     peers = (topology or {}).get("p2p") or []
-    distances = [_distance(connection) for connection in _cells(matrix, size, replicas)]
-    known_distances = [distance for distance in distances if distance is not None]
-    farthest = DISTANCE[max(known_distances)] if distances and len(known_distances) == len(distances) else None
+    cells = [cell or "" for cell in _cells(matrix, size, replicas)]
+    connections = ["NVL" if cell.startswith("NV") else cell for cell in cells]
+    is_known = bool(connections) and set(DISTANCE).issuperset(connections)
+    farthest = max(connections, key=DISTANCE.index) if is_known else None
     return Link(farthest, _peer_access(_cells(peers, size, replicas)))
 
 
@@ -90,13 +97,20 @@ def nccl_settings(
         return NcclSettings((), (), "one GPU: NCCL is not used")
     link, bandwidth = link_of(topology, size, replicas), dict(measured or {})
     peer_off = _peer_off(link, bandwidth)
-    environment = (
-        Setting("NCCL_DEBUG", debug, "Logs the chosen transports at start, which validate checks; later only errors."),
-        *([_IB_DISABLE] if infiniband is False else []),
-        *(_without_peer_access(peer_off, version) if peer_off else _with_peer_access(link, bandwidth)),
-        *([_CUMEM_DISABLE] if version >= _CUMEM_SINCE and _works_only(bandwidth, "cumem_off") else []),
-    )
-    return NcclSettings(environment, (_CUSTOM_ALL_REDUCE_OFF,) if peer_off and size == 2 else (), _note(link))
+    log = "Logs the chosen transports at start, which validate checks; later only errors."
+    environment = [Setting("NCCL_DEBUG", debug, log)]
+    if infiniband is False:
+        environment.append(_IB_DISABLE)
+    if peer_off:
+        environment.append(Setting("NCCL_P2P_DISABLE", "1", peer_off))
+        environment += [_TEST_PEER_ACCESS] if version >= _TRUSTS_DRIVER_SINCE else []
+    else:
+        environment += _peer_level(link, bandwidth)
+        environment += [_SHM_DISABLE] if _works_only(bandwidth, "shm_off") else []
+    if version >= _CUMEM_SINCE and _works_only(bandwidth, "cumem_off"):
+        environment.append(_CUMEM_DISABLE)
+    arguments = (_CUSTOM_ALL_REDUCE_OFF,) if peer_off and size == 2 else ()
+    return NcclSettings(tuple(environment), arguments, _note(link))
 
 
 def peer_access_off(
@@ -119,37 +133,15 @@ def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
     return None
 
 
-def _without_peer_access(reason: str, version: Version) -> list[Setting]:
-    settings = [Setting("NCCL_P2P_DISABLE", "1", reason)]
-    if version >= _TRUSTS_DRIVER_SINCE:
-        settings.append(Setting("VLLM_SKIP_P2P_CHECK", "0", "vLLM tests peer access instead of trusting the driver."))
-    return settings
-
-
-def _with_peer_access(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
-    shm_off = "Measured: all-reduce fails with shared memory and works without it."
-    return [
-        *_peer_level(link, bandwidth),
-        *([Setting("NCCL_SHM_DISABLE", "1", shm_off)] if _works_only(bandwidth, "shm_off") else []),
-    ]
-
-
 def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
     """Return NCCL_P2P_LEVEL if peer access is measured to be faster at a distance where NCCL may not use it."""
+    paths = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
+    path = paths.get(link.farthest or "")
     default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
-    path = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
-    if link.peer is not True or link.farthest not in path:
+    if not (link.peer and path and default and without and default > MINIMUM_GAIN * without):
         return []
-    if not (default and without and default > MINIMUM_GAIN * without):
-        return []
-    return [
-        Setting(
-            "NCCL_P2P_LEVEL",
-            "PHB" if link.farthest == "PHB" else "SYS",
-            f"Measured: {default / 1e9:.1f} GB/s with peer access {path[link.farthest]}, "
-            f"{without / 1e9:.1f} GB/s without it.",
-        )
-    ]
+    rates = f"{default / 1e9:.1f} GB/s with peer access {path}, {without / 1e9:.1f} GB/s without it"
+    return [Setting("NCCL_P2P_LEVEL", "PHB" if link.farthest == "PHB" else "SYS", f"Measured: {rates}.")]
 
 
 def _works_only(bandwidth: Mapping[str, float | None], variant: str) -> bool:
@@ -181,8 +173,6 @@ def _peer_access(cells: Sequence[str | None]) -> bool | None:
 
 def _cells(matrix: Sequence[Sequence[str | None]], size: int, replicas: int) -> list[str | None]:
     """Return the cells of each pair within each group of ``size`` GPUs, in both directions; ``None`` if missing."""
-    if not matrix:
-        return []
     return [
         matrix[row][column] if row < len(matrix) and column < len(matrix[row]) else None
         for first in range(0, size * replicas, size)
@@ -190,8 +180,3 @@ def _cells(matrix: Sequence[Sequence[str | None]], size: int, replicas: int) -> 
         for column in range(first, first + size)
         if row != column
     ]
-
-
-def _distance(connection: str | None) -> int | None:
-    name = "NVL" if connection and connection.startswith("NV") else connection
-    return DISTANCE.index(name) if name in DISTANCE else None

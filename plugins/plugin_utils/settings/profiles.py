@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ProfileSetting:
-    """An argument of a profile, and why the profile sets it."""
+    """An argument of a profile, and why the profile sets it. ``needs_fp8``: only for GPUs that support FP8."""
 
     name: str
     value: t.Any

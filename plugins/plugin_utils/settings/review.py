@@ -23,7 +23,7 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 
 @dataclass(frozen=True)
 class SettingIssue:
-    """A problem with a setting as text. ``fatal``: the server would not start, or the setting defeats its purpose."""
+    """A problem with a setting. ``fatal``: the server would not start, or the setting would defeat its purpose."""
 
     fatal: bool
     text: str
@@ -47,8 +47,9 @@ def review(
 
 
 def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) -> list[SettingIssue]:
-    """Return the issue with a container's shared memory for ``ranks`` ranks, if any; ``shm_size`` as Docker takes it.
+    """Return the issue of a container with too little shared memory for ``ranks`` ranks, if any.
 
+    :param shm_size: a number of bytes or a size in Docker's notation; Docker's default size if empty.
     :raises ValueError: if ``shm_size`` is not a size.
     """
     size = DOCKER_SHM if shm_size in (None, "") else size_in_bytes(str(shm_size))

@@ -27,7 +27,7 @@ class Setting:
 
 
 class IssueKind(str, enum.Enum):
-    """Kinds of known issues, with the status that each one causes."""
+    """Kinds of known issues. ``status`` is the status of a finding about such an issue."""
 
     INVALID = "invalid"  # no version accepts this value: the server does not start
     REMOVED = "removed"  # this version no longer has it: the server does not start
@@ -47,7 +47,10 @@ class IssueKind(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ValueCondition:
-    """A condition on a setting's value: in ``values``, not in ``unless`` (both lower case), beyond a numeric limit."""
+    """A condition on a setting's value. An empty condition is always met.
+
+    The value must be one of ``values`` and none of ``unless`` (both lower case), and above or below a limit.
+    """
 
     values: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
@@ -70,10 +73,10 @@ class ValueCondition:
 class SettingRule(ValueCondition):
     """A known issue of setting ``name`` in versions ``since <= version < before``.
 
-    The value condition applies to ``name``. A combination has further conditions: ``below_setting``, the name of a
-    setting with a larger number; ``together_with``, conditions on other settings; ``with_any``, names of which one is
-    set. ``cause`` is the consequence, ``remedy`` the replacement.
-    Rules without version bounds also apply to an unknown version.
+    The inherited condition applies to the value of ``name``. A rule about a combination has further conditions:
+    ``below_setting`` is a setting that must have a larger number, ``together_with`` has conditions on other settings,
+    and one of ``with_any`` must be set. ``cause`` describes the consequence, ``remedy`` the replacement. A rule without
+    version bounds also applies to an unknown version.
     """
 
     name: str
@@ -115,10 +118,8 @@ class SettingRule(ValueCondition):
         )
 
     def _covers(self, version: Version | None) -> bool:
-        if self.since is None and self.before is None:
-            return True
         if version is None:
-            return False
+            return self.since is None and self.before is None
         return (self.since or ()) <= version and (self.before is None or version < self.before)
 
 
