@@ -77,10 +77,8 @@ _SATURATED = 128
 
 #: Classes that involve a network, so that several nodes may have written the log even if it names only one.
 _NETWORK_CLASSES = frozenset(
-    {
-        *("nccl_ib_error", "nccl_net_plugin", "nccl_bootstrap_network", "nccl_remote_error"),
-        *("transport_net_socket", "transport_net_ib", "transport_net_other"),
-    }
+    "nccl_ib_error nccl_net_plugin nccl_bootstrap_network nccl_remote_error "
+    "transport_net_socket transport_net_ib transport_net_other".split()
 )
 #: Levels of vLLM's log lines that are not errors.
 _HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})

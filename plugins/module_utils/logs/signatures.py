@@ -306,10 +306,8 @@ _ERRORS: t.Final[Messages] = {
     "startup_hang": ["Timed out waiting for engine core processes to start"],
     # --- configurations that vLLM rejects ---------------------------------------------------------------------------
     "vllm_config_error": [
-        (
-            "divisible by",
-            r"(?:(?:attention|KV) heads|[Hh]idden size|[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be divisible by",
-        ),
+        ("divisible by", r"(?:(?:attention|KV) heads|[Hh]idden size) ?\(?.{0,40}must be divisible by"),
+        ("divisible by", r"(?:[Vv]ocab\w*|num_\w*heads) ?\(?.{0,40}must be divisible by"),
         ("divisible by", r"(?:\w+Error: |with error ').{0,80}must (?:be )?divisible by"),
         ("is not divisible by", r"\b\d+ is not divisible by \d+"),
         ("is not divisible by", r"is not divisible by (?:weight quantization|tensor parallel|num_|the )"),
