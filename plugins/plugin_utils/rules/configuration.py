@@ -16,13 +16,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind, SettingRule
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, show_version
 
-#: Checks of this area, with the measurements that each one needs.
-CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
-    "configuration.arguments": ("tensor_parallel",),
-    "configuration.environment": ("tensor_parallel",),
-    "configuration.profile": ("tensor_parallel",),
-}
-
 _UNREADABLE: t.Final = {
     "configuration.arguments": "neither a vLLM process nor its log shows the arguments",
     "configuration.environment": "the server's environment is not readable (different user, container or host)",

@@ -24,12 +24,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import REFERENCE_SCALING
 
-#: Checks of these rules, with the measurements that each one needs.
-CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
-    "performance.scaling": ("load", "gpu", "tensor_parallel", "logs"),
-    "performance.roofline": ("load", "gpu", "tensor_parallel", "logs"),
-}
-
 #: Advice if several GPUs are no faster than one.
 ONE_SERVER_PER_GPU: t.Final = "If the model fits on one GPU, one server per GPU can serve more requests."
 
@@ -58,7 +52,7 @@ def shared(step: Step) -> bool:
 
 
 def _not_tested(reason: str) -> list[Finding]:
-    return [not_tested(check, reason) for check in CHECKS]
+    return [not_tested(check, reason) for check in ("performance.scaling", "performance.roofline")]
 
 
 def setup(node: NodeFacts, step: Step) -> Setup:

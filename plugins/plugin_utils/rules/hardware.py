@@ -17,20 +17,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_he
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Checks of this area, with the measurements that each one needs.
-CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
-    "hardware.gpu_count": ("gpu",),
-    "hardware.gpu_model": ("gpu",),
-    "hardware.driver": ("gpu",),
-    "hardware.topology": ("gpu",),
-    "hardware.p2p": ("gpu",),
-    "hardware.pcie_link": ("gpu",),
-    "hardware.ecc": ("gpu",),
-    "hardware.throttle": ("gpu",),
-    "hardware.temperature": ("gpu",),
-    "hardware.xid": ("logs",),
-}
-
 #: Checks that an idle GPU answers only in part. These rules answer them again with readings under load, by the module's
 #: own code, and replace the module's finding unless it fails.
 _UNDER_LOAD: t.Final[dict[str, Callable[[Sequence[dict[str, t.Any]]], Finding]]] = {

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from types import ModuleType
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     AREAS,
@@ -25,21 +24,35 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
     memory,
     nccl,
     performance,
-    tensor_parallel,
     utilisation,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Rules by area, in the order of the report's numbered sections. A rules module has ``CHECKS``, the measurements that
-#: each check needs, and ``evaluate(node)``, which returns at most one pass for each check.
-RULES: t.Final[dict[str, ModuleType]] = {
-    "hardware": hardware,
-    "tensor_parallel": tensor_parallel,
-    "memory": memory,
-    "nccl": nccl,
-    "performance": performance,
-    "utilisation": utilisation,
-    "configuration": configuration,
+#: Rules by area, in the order of the report's numbered sections. A rule returns at most one pass for each check.
+RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
+    "hardware": hardware.evaluate,
+    # vllm_tp_check answers these checks completely.
+    "tensor_parallel": lambda node: node.findings("tensor_parallel"),
+    "memory": memory.evaluate,
+    "nccl": nccl.evaluate,
+    "performance": performance.evaluate,
+    "utilisation": utilisation.evaluate,
+    "configuration": configuration.evaluate,
+}
+
+#: Measurements that the checks of an area need, and those of single checks that need others.
+_NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
+    "hardware": ("gpu",),
+    "hardware.xid": ("logs",),
+    "tensor_parallel": ("tensor_parallel",),
+    "memory": ("gpu",),
+    "memory.oom": ("logs",),
+    "nccl": ("logs",),
+    "nccl.bandwidth": ("nccl_bandwidth",),
+    "performance": ("load",),
+    **dict.fromkeys(("performance.scaling", "performance.roofline"), ("load", "gpu", "tensor_parallel", "logs")),
+    "utilisation": ("load",),
+    "configuration": ("tensor_parallel",),
 }
 
 #: Tags of measurements that can be selected alone, with the area that they belong to.
@@ -70,22 +83,26 @@ def verdict(statuses: Iterable[Status]) -> Status:
     return worst(status for status in statuses if status is not Status.NOT_TESTED)
 
 
+def needs(area: str) -> dict[str, tuple[str, ...]]:
+    """Return the checks of an area, each with the keys in ``MEASUREMENTS`` of the measurements that it needs."""
+    return {check: _NEEDS.get(check, _NEEDS[area]) for check in CHECKS if check.startswith(f"{area}.")}
+
+
 def judge(node: NodeFacts, areas: Collection[str] = tuple(RULES)) -> list[Section]:
     """Return one section for each area; checks outside ``areas`` are not tested."""
-    return [_section(node, area, rules, area in areas) for area, rules in RULES.items()]
+    return [_section(node, area, area in areas) for area in RULES]
 
 
-def _section(node: NodeFacts, area: str, rules: ModuleType, selected: bool) -> Section:
+def _section(node: NodeFacts, area: str, selected: bool) -> Section:
+    checks = needs(area)
     if not selected:
-        return Section(area, tuple(not_tested(check, "not selected") for check in rules.CHECKS), selected=False)
-    findings: list[Finding] = rules.evaluate(node)
+        return Section(area, tuple(not_tested(check, "not selected") for check in checks), selected=False)
+    findings = RULES[area](node)
     faulty = {item.check for item in findings if item.wrong}
     # A pass is dropped if another finding of the same check fails or warns: it covers only a part of the check.
     findings = [item for item in findings if item.wrong or item.check not in faulty]
     answered = {item.check for item in findings}
-    findings += [
-        not_tested(check, _reason(node, needs)) for check, needs in rules.CHECKS.items() if check not in answered
-    ]
+    findings += [not_tested(check, _reason(node, keys)) for check, keys in checks.items() if check not in answered]
     return Section(area, tuple(sorted(findings, key=_order)))
 
 
@@ -100,8 +117,8 @@ def wrong(sections: Iterable[Section]) -> list[Finding]:
     return sorted(findings, key=lambda item: -SEVERITY.index(item.status))
 
 
-def _reason(node: NodeFacts, needs: Iterable[str]) -> str:
-    measurements = [node.measurement(key) for key in needs]
+def _reason(node: NodeFacts, keys: Iterable[str]) -> str:
+    measurements = [node.measurement(key) for key in keys]
     for item in measurements:
         if item.reason is not None:
             return item.reason

@@ -12,14 +12,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Checks of this area, with the measurements that each one needs.
-CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
-    "memory.idle_gpu": ("gpu",),
-    "memory.balance": ("gpu",),
-    "memory.headroom": ("gpu",),
-    "memory.oom": ("logs",),
-}
-
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings of area ``memory``: faults in the logs, and the comparison of the GPUs."""

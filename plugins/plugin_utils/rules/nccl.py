@@ -21,13 +21,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
 
-#: Checks of this area, with the measurements that each one needs.
-CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
-    "nccl.errors": ("logs",),
-    "nccl.transport": ("logs",),
-    "nccl.bandwidth": ("nccl_bandwidth",),
-}
-
 #: The check whose finding by ``nccl_log_scan`` is replaced: the module reports which transports the log shows, but only
 #: the topology and the parallel sizes show which transport would be the best.
 TRANSPORT: t.Final = "nccl.transport"

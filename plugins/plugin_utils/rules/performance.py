@@ -13,16 +13,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expecta
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Checks of this area, with the measurements that each one needs.
-CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
-    "performance.throughput": ("load",),
-    "performance.ttft": ("load",),
-    "performance.itl": ("load",),
-    "performance.client_limited": ("load",),
-    "performance.token_reconciliation": ("load",),
-    **hardware_expectation.CHECKS,
-}
-
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings of area ``performance``.

@@ -20,12 +20,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Checks of this area, with the measurements that each one needs.
-CHECKS: t.Final[dict[str, tuple[str, ...]]] = {
-    "utilisation.active": ("load",),
-    "utilisation.synchronised": ("load",),
-}
-
 _CORES: t.Final = "Give each vLLM worker a separate processor core."
 _HOST_REMEDY: t.Final = (
     f"Load the server with more streams (validate_concurrency). Let vLLM use CUDA graphs (no --enforce-eager). {_CORES}"
@@ -216,4 +210,4 @@ def _unsampled(node: NodeFacts) -> list[Finding]:
     if not node.load.taken:
         return []
     reason = node.load.data.get("gpu_samples_reason") or "no GPU could be sampled during the load"
-    return [not_tested(check, str(reason)) for check in CHECKS]
+    return [not_tested(check, str(reason)) for check in ("utilisation.active", "utilisation.synchronised")]

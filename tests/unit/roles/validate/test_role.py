@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES, needs
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
@@ -54,9 +54,9 @@ def test_measurements_run_once_and_are_registered() -> None:
 def test_measurement_has_the_tags_of_the_checks_that_need_it() -> None:
     areas_of = {block["block"][0]["register"]: set(block["tags"]) for block in measuring_blocks()}
     tags = {name.removeprefix("__validate_"): areas for name, areas in areas_of.items()}
-    for area, rules in RULES.items():
-        for check, needs in rules.CHECKS.items():
-            for measurement in needs:
+    for area in RULES:
+        for check, keys in needs(area).items():
+            for measurement in keys:
                 assert area in tags[measurement], f"{check} needs {measurement}"
 
 

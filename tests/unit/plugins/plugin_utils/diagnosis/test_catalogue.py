@@ -352,7 +352,7 @@ def test_diagnose_by_situation(judged: Judged, row: Row) -> None:
 def test_rules_return_one_good_answer_per_check(judged: Judged, name: str) -> None:
     node, sections = judged[name]
     for rules in JUDGING_RULES.values():
-        good = Counter(item.check for item in rules.evaluate(node) if not item.wrong)
+        good = Counter(item.check for item in rules(node) if not item.wrong)
         assert set(good.values()) <= {1}
     for section in sections:
         good = Counter(item.check for item in section.findings if not item.wrong)

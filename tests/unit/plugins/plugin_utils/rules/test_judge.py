@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     AREAS,
-    CHECKS,
     Status,
     failed,
     not_tested,
@@ -30,11 +29,16 @@ def test_rules_are_in_the_order_of_the_areas() -> None:
 
 @pytest.mark.parametrize("area", judge.RULES)
 def test_rules_have_existing_checks_and_measurements(area: str) -> None:
-    for check, needs in judge.RULES[area].CHECKS.items():
-        assert check in CHECKS
-        assert check.startswith(f"{area}.")
-        assert needs
-        assert set(needs) <= set(MEASUREMENTS)
+    checks = judge.needs(area)
+    assert checks
+    for keys in checks.values():
+        assert keys
+        assert set(keys) <= set(MEASUREMENTS)
+
+
+def test_tensor_parallel_returns_the_modules_findings(node: Build, results: dict) -> None:
+    findings = judge.RULES["tensor_parallel"](node(results))
+    assert [item.check for item in findings] == list(judge.needs("tensor_parallel"))
 
 
 @pytest.mark.parametrize("missing", [(), tuple(MEASUREMENTS), *[(key,) for key in MEASUREMENTS]], ids=str)
@@ -42,7 +46,7 @@ def test_judge_answers_every_check(node: Build, results: dict, missing: tuple[st
     for key in missing:
         results[key] = {"failed": True, "msg": "boom"}
     for section in judge.judge(node(results)):
-        assert {item.check for item in section.findings} >= set(judge.RULES[section.area].CHECKS)
+        assert {item.check for item in section.findings} >= set(judge.needs(section.area))
 
 
 def test_judge_without_measurements_is_not_tested(node: Build) -> None:
@@ -85,7 +89,7 @@ def test_judge_ignores_areas_that_are_not_selected(node: Build, results: dict) -
 def test_judge_drops_good_answers_to_a_check_with_a_fault(
     node: Build, monkeypatch: pytest.MonkeyPatch, findings: list, summaries: list[str]
 ) -> None:
-    monkeypatch.setattr(judge.nccl, "evaluate", lambda _node: findings)
+    monkeypatch.setitem(judge.RULES, "nccl", lambda _node: findings)
     section = next(item for item in judge.judge(node({})) if item.area == "nccl")
     assert [item.summary for item in section.findings if item.check == CHECK] == summaries
 
@@ -118,5 +122,5 @@ def test_rules_return_one_good_answer_per_check(
     for key in missing:
         results[key] = {"failed": True, "msg": "boom"}
     for rules in judge.RULES.values():
-        good = [item.check for item in rules.evaluate(node(results, **options)) if not item.wrong]
+        good = [item.check for item in rules(node(results, **options)) if not item.wrong]
         assert len(good) == len(set(good))
