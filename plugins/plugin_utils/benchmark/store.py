@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 import typing as t
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,11 +36,10 @@ class Identity:
     @classmethod
     def of(cls, node: NodeFacts) -> Identity:
         """Return the identity of a measured node. If its GPUs differ, the most frequent model comes first."""
-        names = Counter(device.name for device in node.devices if device.name)
         server = node.load.data.get("server") or {}
         return cls(
             node=node.name,
-            gpu_model=" + ".join(name for name, _count in names.most_common()) or None,
+            gpu_model=" + ".join(name for name, _count in node.gpu_names.most_common()) or None,
             model=server.get("model"),
             vllm_version=server.get("version"),
         )

@@ -162,7 +162,7 @@ class DiagnosisContext:
     @cached_property
     def power_share(self) -> dict[int, float]:
         """Mean power under load in per cent of the power limit by GPU index."""
-        limits = {item["index"]: item.get("power_limit") for item in self.node.raw_devices}
+        limits = {item["index"]: item.get("power_limit") for item in self.node.devices}
         drawn = gpus.means(self.node.samples, "power_draw")
         return {index: 100.0 * watts / limit for index, watts in drawn.items() if (limit := limits.get(index))}
 

@@ -59,9 +59,9 @@ def layers(context: DiagnosisContext) -> list[Layer]:
 
 
 def _responding(context: DiagnosisContext) -> int | None:
-    if not context.node.raw_devices:
+    if not context.node.devices:
         return None
-    return sum(device.get("error") is None for device in context.node.raw_devices)
+    return sum(device.get("error") is None for device in context.node.devices)
 
 
 def _visible(context: DiagnosisContext) -> int | None:

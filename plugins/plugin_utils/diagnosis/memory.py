@@ -30,7 +30,7 @@ _DEFAULT_SHARE: t.Final = 0.92
 
 def other_processes(context: DiagnosisContext) -> dict[int, list[Mapping[str, t.Any]]]:
     """Return processes other than vLLM that hold memory, by GPU index; empty if no process is recognised as vLLM."""
-    table = {item["index"]: item.get("processes") or () for item in context.node.raw_devices}
+    table = {item["index"]: item.get("processes") or () for item in context.node.devices}
     names = [str(process.get("name") or "") for processes in table.values() for process in processes]
     if not any(_is_vllm(name) for name in names):
         return {}
@@ -102,7 +102,7 @@ def gpu_memory(context: DiagnosisContext) -> Diagnosis | None:
         return None
     node, share = context.node, _memory_share(context)
     loaded = node.engine.get("model_memory")
-    total = min((device.memory_total for device in node.devices if device.memory_total), default=None)
+    total = min(filter(None, (device.get("memory_total") for device in node.devices)), default=None)
     evidence = [context.quote("cuda_oom")]
     if loaded:
         evidence.append(f"weights per GPU: {loaded / GIB:.1f} GiB" + (f" of {total / GIB:.1f}" if total else ""))
@@ -207,7 +207,7 @@ def can_halve_cache(context: DiagnosisContext) -> bool:
     dtype = node.argument("kv_cache_dtype") or node.engine.get("kv_cache_dtype") or "auto"
     if str(dtype).startswith("fp8"):
         return False
-    capabilities = [str(item.get("compute_capability") or "0.0").split(".") for item in node.raw_devices]
+    capabilities = [str(item.get("compute_capability") or "0.0").split(".") for item in node.devices]
     return bool(capabilities) and all((int(major), int(minor)) >= _FP8_CAPABILITY for major, minor in capabilities)
 
 

@@ -110,7 +110,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
         "gpus": {
             "count": facts.get("count"),
             "expected_count": facts.get("expected_count"),
-            "names": dict(Counter(device.name for device in node.devices if device.name)),
+            "names": dict(node.gpu_names),
             "driver_version": facts.get("driver_version"),
             "cuda_version": facts.get("cuda_version"),
             "topology": (facts.get("topology") or {}).get("matrix"),
@@ -167,7 +167,7 @@ def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
 
 def _memory(node: NodeFacts) -> list[dict[str, t.Any]]:
     used = gpus.memory_used(node)
-    totals = {device.index: device.memory_total for device in node.devices}
+    totals = {device["index"]: device.get("memory_total") for device in node.devices}
     return [{"index": index, "used": int(value), "total": totals.get(index)} for index, value in used.items()]
 
 

@@ -64,7 +64,7 @@ def repeated_prompts(node: NodeFacts) -> list[Finding]:
 
 def proven(node: NodeFacts) -> dict[str, str]:
     """Return settings that usually cause a warning but are needed on this node, with the proof."""
-    topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.raw_devices)
+    topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.devices)
     proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"))
     return {"NCCL_P2P_DISABLE": proof} if proof else {}
 

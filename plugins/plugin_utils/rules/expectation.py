@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Findi
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import batched_tokens_reason
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Device, NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import (
     Expected,
@@ -66,11 +66,11 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     whole = loaded * tensor * stages if loaded and tensor else None
     weights = options.get("weight_bytes") or (None if mixture else whole)
     chosen_bandwidth = node.options.memory_bandwidth
-    names = {device.name for device in node.devices if device.name}
-    reporting = (device for device in node.devices if device.memory_bandwidth)
-    slowest = min(reporting, key=lambda device: device.memory_bandwidth or 0, default=Device(index=0))
+    names = list(node.gpu_names)
+    reporting = (device for device in node.devices if device.get("memory_bandwidth"))
+    slowest: Mapping[str, t.Any] = min(reporting, key=lambda device: device["memory_bandwidth"], default={})
     return Setup(
-        gpu_name=names.pop() if len(names) == 1 else None,
+        gpu_name=names[0] if len(names) == 1 else None,
         tensor_parallel_size=tensor,
         # A row of the reference table applies to tensor parallelism over all its GPUs.
         gpus=tensor if stages == 1 else None,
@@ -81,8 +81,8 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         kv_heads=options.get("kv_heads") or model.get("kv_heads"),
         kv_bytes=_cache_per_token(engine) * _context(step),
         # The slowest GPU limits the group.
-        bandwidth=chosen_bandwidth or slowest.memory_bandwidth,
-        bandwidth_source="validate_memory_bandwidth" if chosen_bandwidth else slowest.memory_bandwidth_source,
+        bandwidth=chosen_bandwidth or slowest.get("memory_bandwidth"),
+        bandwidth_source="validate_memory_bandwidth" if chosen_bandwidth else slowest.get("memory_bandwidth_source"),
         all_reduce_latency=node.options.all_reduce_latency or roofline.ALL_REDUCE_LATENCY[link(node)],
         history=node.options.speed_history,
     )

@@ -42,7 +42,8 @@ def memory_used(node: NodeFacts) -> dict[int, float]:
     under_load = means(node.samples, "memory_used")
     if under_load:
         return under_load
-    return {device.index: float(device.memory_used) for device in node.devices if device.memory_used is not None}
+    idle = {device["index"]: device.get("memory_used") for device in node.devices}
+    return {index: float(used) for index, used in idle.items() if used is not None}
 
 
 def holders(used: Mapping[int, float]) -> list[int]:

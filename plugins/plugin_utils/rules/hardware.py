@@ -92,7 +92,7 @@ def loaded_devices(node: NodeFacts) -> list[dict[str, t.Any]]:
         for gpu in sample["gpus"]:
             if (gpu.get("utilization_gpu") or 0) >= limits.BUSY.value:
                 busy.setdefault(int(gpu["index"]), []).append(gpu)
-    return [_loaded(device, busy[device["index"]]) for device in node.raw_devices if device["index"] in busy]
+    return [_loaded(device, busy[device["index"]]) for device in node.devices if device["index"] in busy]
 
 
 def _loaded(device: Mapping[str, t.Any], readings: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any]:

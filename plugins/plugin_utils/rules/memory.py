@@ -136,7 +136,7 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
 
 def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
     """Return ``memory.headroom``: the free memory of the fullest GPU in use."""
-    totals = {device.index: device.memory_total for device in node.devices if device.memory_total}
+    totals = {device["index"]: device["memory_total"] for device in node.devices if device.get("memory_total")}
     free = {index: 100.0 * (totals[index] - used[index]) / totals[index] for index in holding if index in totals}
     if not free:
         return not_tested("memory.headroom", "the GPUs do not report their total memory")

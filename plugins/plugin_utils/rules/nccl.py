@@ -122,7 +122,7 @@ def p2p_possible(node: NodeFacts) -> bool:
     if it denies peer access between close GPUs, that is a fault (``hardware.p2p``).
     """
     topology = node.gpu_facts.get("topology") or {}
-    size = node.group_size or len(node.raw_devices)
+    size = node.group_size or len(node.devices)
     if peer_access_off({**topology, "p2p": None}, size, node.nccl_bandwidth.data.get("bandwidth")):
         return False
     return any(str(cell or "").startswith(_P2P_PATHS) for row in topology.get("matrix") or [] for cell in row)

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
@@ -52,23 +53,6 @@ class Measurement:
             reason = "check mode runs no load test" if check_mode else _one_line(result.get("msg"))
             return cls(module, reason=reason or f"{module} was skipped")
         return cls(module, data=result)
-
-
-@dataclass(frozen=True)
-class Device:
-    """One GPU, with memory in bytes and bandwidth in bytes/s; None if the GPU or the driver does not report it."""
-
-    index: int
-    name: str | None = None
-    memory_total: int | None = None
-    memory_used: int | None = None
-    memory_bandwidth: int | None = None
-    memory_bandwidth_source: str | None = None
-
-    @classmethod
-    def from_facts(cls, data: Mapping[str, t.Any]) -> Device:
-        values: dict[str, t.Any] = {item.name: data.get(item.name) for item in fields(cls)}
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -170,14 +154,14 @@ class NodeFacts:
         return (self.gpu.data.get("ansible_facts") or {}).get("gpu") or {}
 
     @property
-    def raw_devices(self) -> Sequence[Mapping[str, t.Any]]:
-        """The entries of ``gpu.devices`` as the module returned them."""
+    def devices(self) -> Sequence[Mapping[str, t.Any]]:
+        """GPUs in the driver's order, as ``gpu_facts`` returned them; empty without a driver."""
         return self.gpu_facts.get("devices") or ()
 
     @property
-    def devices(self) -> tuple[Device, ...]:
-        """GPUs in the driver's order; empty without a driver."""
-        return tuple(Device.from_facts(item) for item in self.raw_devices)
+    def gpu_names(self) -> Counter[str]:
+        """Number of GPUs by product name, without those whose name is unknown."""
+        return Counter(device["name"] for device in self.devices if device.get("name"))
 
     # --- the server ---------------------------------------------------------------------------------------------------
 
@@ -246,7 +230,7 @@ class NodeFacts:
     @property
     def spans_nodes(self) -> bool:
         """Whether the group is larger than the node, so that its GPUs are connected by a network."""
-        local = max(len(self.raw_devices), self.gpu_facts.get("expected_count") or 0)
+        local = max(len(self.devices), self.gpu_facts.get("expected_count") or 0)
         return self.group_size is not None and self.group_size > local > 0
 
     # --- the load -----------------------------------------------------------------------------------------------------

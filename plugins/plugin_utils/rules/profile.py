@@ -30,7 +30,7 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
         return queueing or not_tested(CHECK, "no profile is set (validate_profile, vllm_profile)")
     if version is None:
         return queueing or not_tested(CHECK, "the version of vLLM is unknown, so the profile's settings are too")
-    settings = profiles.settings_of(str(stated), version, [device.name or "" for device in node.devices])
+    settings = profiles.settings_of(str(stated), version, [device.get("name") or "" for device in node.devices])
     if not settings:
         return queueing or not_tested(CHECK, f"profile {stated} has no settings for this version and these GPUs")
     different = {row.name: row.value for row in settings if not alike(arguments.get(row.name), row.value)}
