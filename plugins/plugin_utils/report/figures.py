@@ -20,6 +20,11 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Format a number with its noun, which takes an ``s`` in the plural: ``1 node``, ``2 nodes``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def dollars(amount: float) -> str:
     """Format dollars: ``3.57``, or ``0.0841`` if cents would hide the difference."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import speed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, speed
 
 #: Margin left of the first and right of the last point, in per cent of the plot, for their labels.
 _MARGIN: t.Final = 9.0
@@ -22,138 +22,86 @@ _GAP: t.Final = 3.0
 _HALF_POINT: t.Final = 5.0
 
 
-@dataclass(frozen=True)
-class Label:
-    """A value label at a point; ``x`` from the left and ``y`` from the bottom, in per cent."""
-
-    x: float
-    y: float
-    text: str
-
-
-@dataclass(frozen=True)
-class PlotSeries:
-    """One line: its path, its dots (zero-length strokes) and the area between two percentiles (may be empty)."""
-
-    name: str
-    line: str
-    dots: str
-    spread: str
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The expectation: a path for the expected value and the areas that warn and fail; each may be empty."""
-
-    expected: str
-    warn: str
-    fail: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One metric against one quantity. ``summary`` describes the plot for screen readers."""
-
-    title: str
-    unit: str
-    x_title: str
-    x_ticks: tuple[plot.Tick, ...]
-    y_ticks: tuple[plot.Tick, ...]
-    series: tuple[PlotSeries, ...]
-    labels: tuple[Label, ...]
-    limits: Limits | None
-    summary: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """Panels with a common x axis and common lines."""
-
-    title: str
-    panels: tuple[Panel, ...]
-    series: tuple[str, ...]
+#: The middle and the upper end of a metric, by the value on the x axis.
+Points = Mapping[int, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class PlotMetric:
-    """A figure of a load step to plot. ``read`` returns (middle, upper end) in ``unit``, or None."""
+    """A figure of a load step to plot; ``scale`` converts it to ``unit``."""
 
     key: str
     title: str
     unit: str
-    read: Callable[[plot.Document], tuple[float, float] | None]
     scale: float = 1.0
     lower_is_worse: bool = False
 
-
-def _latency(key: str) -> Callable[[plot.Document], tuple[float, float] | None]:
-    def read(step: plot.Document) -> tuple[float, float] | None:
-        values = step[key] or {}
-        middle, high = values.get("p50"), values.get("p95")
-        return None if middle is None else (1000.0 * middle, 1000.0 * (middle if high is None else high))
-
-    return read
-
-
-def _throughput(step: plot.Document) -> tuple[float, float]:
-    return step["output_throughput"], step["output_throughput"]
+    def read(self, step: plot.Document) -> tuple[float, float] | None:
+        """Return the middle and the upper end of the figure in ``unit``, or None if it is unknown."""
+        value = {} if step[self.key] is None else step[self.key]
+        if not isinstance(value, Mapping):
+            return value, value
+        middle, high = value.get("p50"), value.get("p95")
+        return None if middle is None else (self.scale * middle, self.scale * (middle if high is None else high))
 
 
 METRICS: t.Final = (
-    PlotMetric("output_throughput", "Throughput", "tok/s", _throughput, lower_is_worse=True),
-    PlotMetric("ttft", "Time to first token", "ms", _latency("ttft"), 1000.0),
-    PlotMetric("itl", "Inter-token latency", "ms", _latency("itl"), 1000.0),
+    PlotMetric("output_throughput", "Throughput", "tok/s", lower_is_worse=True),
+    PlotMetric("ttft", "Time to first token", "ms", 1000.0),
+    PlotMetric("itl", "Inter-token latency", "ms", 1000.0),
 )
 
 
-def load_groups(load: Sequence[plot.Document]) -> list[Group]:
+def load_groups(load: Sequence[plot.Document]) -> list[plot.Drawing]:
     """Return plots against prompt size and against concurrency, each if more than one value was measured.
 
     Skipped steps and steps limited by the load client are omitted.
+
+    :returns: groups of panels with a common x axis, each with ``title``, ``panels`` and ``series``, the names of the
+        common lines.
     """
     steps = [
         step for step in load if not step["skipped"] and not step["void"] and step["output_throughput"] is not None
     ]
     groups = (
-        _group(steps, "prompt size", "prompt tokens", "prompt_tokens", "concurrency", _stream_label),
-        _group(steps, "concurrency", "streams", "concurrency", "prompt_tokens", _prompt_label),
+        _group(steps, "prompt size", "prompt tokens", "prompt_tokens", "concurrency"),
+        _group(steps, "concurrency", "streams", "concurrency", "prompt_tokens"),
     )
     return [group for group in groups if group is not None]
 
 
-def _stream_label(count: int) -> str:
-    return f"{count} stream{'' if count == 1 else 's'}"
-
-
-def _prompt_label(tokens: int) -> str:
-    return f"prompts of {tokens:,} tokens"
-
-
-def _group(
-    steps: Sequence[plot.Document], title: str, x_title: str, x_key: str, line_key: str, name: Callable[[int], str]
-) -> Group | None:
+def _group(steps: Sequence[plot.Document], title: str, x_title: str, x_key: str, line_key: str) -> plot.Drawing | None:
     """Return panels with one line per value of ``line_key``, each with at least two points of ``x_key``."""
     lines: dict[int, dict[int, plot.Document]] = {}
     for step in steps:
         if step[x_key] is not None and step[line_key] is not None:
             lines.setdefault(step[line_key], {}).setdefault(step[x_key], step)
-    drawn = {name(key): dict(sorted(points.items())) for key, points in sorted(lines.items()) if len(points) > 1}
+    drawn = {
+        _line_name(line_key, key): dict(sorted(points.items()))
+        for key, points in sorted(lines.items())
+        if len(points) > 1
+    }
     if not drawn:
         return None
     panels = [panel for metric in METRICS if (panel := _panel(metric, title, x_title, drawn)) is not None]
     alone = f", {next(iter(drawn))}" if len(drawn) == 1 else ""
-    return Group(f"Against {title}{alone}", tuple(panels), tuple(drawn))
+    return {"title": f"Against {title}{alone}", "panels": panels, "series": tuple(drawn)}
+
+
+def _line_name(key: str, value: int) -> str:
+    return counted(value, "stream") if key == "concurrency" else f"prompts of {value:,} tokens"
 
 
 def _panel(
     metric: PlotMetric, title: str, x_title: str, lines: Mapping[str, Mapping[int, plot.Document]]
-) -> Panel | None:
-    values = {
+) -> plot.Drawing | None:
+    """Return one metric against one quantity, or None if it is unknown; ``summary`` is for screen readers."""
+    measured = {
         name: {x: value for x, step in points.items() if (value := metric.read(step)) is not None}
         for name, points in lines.items()
     }
-    if not any(values.values()):
+    values = {name: points for name, points in measured.items() if points}
+    if not values:
         return None
     expectations = {x: step["expectation"].get(metric.key) for points in lines.values() for x, step in points.items()}
     expected = {x: data for x, data in sorted(expectations.items()) if data is not None}
@@ -165,28 +113,29 @@ def _panel(
     def y_at(value: float) -> float:
         return 100.0 * value / top
 
-    return Panel(
-        title=metric.title,
-        unit=metric.unit,
-        x_title=x_title,
-        x_ticks=_x_ticks(x_at),
-        y_ticks=tuple(plot.Tick(y_at(number * step), f"{number * step:,g}") for number in range(round(top / step) + 1)),
-        series=tuple(
-            PlotSeries(
-                name,
-                plot.path((x_at[x], y_at(middle)) for x, (middle, _high) in points.items()),
-                "".join(
-                    f"M{plot.number(x_at[x])} {plot.number(100 - y_at(middle))}h0" for x, (middle, _h) in points.items()
-                ),
-                _spread([(x_at[x], y_at(middle), y_at(high)) for x, (middle, high) in points.items()]),
-            )
-            for name, points in values.items()
-            if points
-        ),
-        labels=_labels(values, x_at, y_at),
-        limits=_limits(metric, expected, x_at, y_at),
-        summary=_summary(metric, title, values),
-    )
+    placed = [[(x_at[x], y_at(middle), y_at(high)) for x, (middle, high) in line.items()] for line in values.values()]
+    return {
+        "title": metric.title,
+        "unit": metric.unit,
+        "x_title": x_title,
+        "x_ticks": _x_ticks(x_at),
+        "y_ticks": [plot.Tick(y_at(number * step), f"{number * step:,g}") for number in range(round(top / step) + 1)],
+        "series": tuple(_series(points) for points in placed),
+        # Labels of several lines would overlap, and the table has the values.
+        "labels": _labels(*values.values(), x_at=x_at, y_at=y_at) if len(lines) == 1 else [],
+        "limits": _limits(metric, expected, x_at, y_at),
+        "summary": _summary(metric, title, values),
+    }
+
+
+def _series(points: Sequence[tuple[float, float, float]]) -> plot.Drawing:
+    """Return the path of a line, its dots (zero-length strokes) and the area from the middle to the upper end."""
+    middles, highs = [(x, middle) for x, middle, _high in points], [(x, high) for x, _middle, high in points]
+    return {
+        "line": plot.path(middles),
+        "dots": "".join(f"M{plot.number(x)} {plot.number(100 - y)}h0" for x, y in middles),
+        "spread": plot.area(highs, middles) if len(points) > 1 and middles != highs else "",
+    }
 
 
 def _log_axis(values: Iterable[int]) -> dict[int, float]:
@@ -197,45 +146,28 @@ def _log_axis(values: Iterable[int]) -> dict[int, float]:
     return {value: _MARGIN + room * (math.log(max(value, 1)) - low) / ((high - low) or 1) for value in positions}
 
 
-def _x_ticks(positions: Mapping[int, float]) -> tuple[plot.Tick, ...]:
+def _x_ticks(positions: Mapping[int, float]) -> list[plot.Tick]:
     """Return a label for every value that has room for one."""
     ticks: list[plot.Tick] = []
     for value, at in positions.items():
         label = f"{value:,}"
         if not ticks or at - ticks[-1].at >= _CHARACTER * (len(label) + len(ticks[-1].label)) / 2 + _GAP:
             ticks.append(plot.Tick(at, label))
-    return tuple(ticks)
+    return ticks
 
 
-def _top(
-    metric: PlotMetric, lines: Iterable[Mapping[int, tuple[float, float]]], expected: Iterable[plot.Document]
-) -> float:
+def _top(metric: PlotMetric, lines: Iterable[Points], expected: Iterable[plot.Document]) -> float:
     """Return the upper end of the y axis, with room for the label of the highest value."""
     measured = [high for points in lines for _middle, high in points.values()]
-    limits = [metric.scale * (data["expected"] if metric.lower_is_worse else _worst(data)) for data in expected]
+    # Beyond the highest latency limit, everything fails; a disabled limit is None.
+    keys = ("expected",) if metric.lower_is_worse else ("expected", "warn", "fail")
+    limits = [metric.scale * data[key] for data in expected for key in keys if data[key] is not None]
     return max([*(1.15 * value for value in measured), *(1.08 * value for value in limits)]) or 1.0
 
 
-def _worst(limits: plot.Document) -> float:
-    """Return the highest latency limit; disabled limits are ignored."""
-    highest: float = max(value for value in (limits["expected"], limits["warn"], limits["fail"]) if value is not None)
-    return highest
-
-
-def _spread(points: Sequence[tuple[float, float, float]]) -> str:
-    if len(points) < 2 or all(middle == high for _x, middle, high in points):
-        return ""
-    return plot.area([(x, high) for x, _middle, high in points], [(x, middle) for x, middle, _high in points])
-
-
-def _labels(
-    values: Mapping[str, Mapping[int, tuple[float, float]]], x_at: Mapping[int, float], y_at: Callable[[float], float]
-) -> tuple[Label, ...]:
-    """Return value labels if there is a single line; labels of several lines would overlap, and the table has them."""
-    if len(values) != 1:
-        return ()
-    (points,) = values.values()
-    return tuple(Label(x_at[x], y_at(middle), short(middle)) for x, (middle, _high) in points.items())
+def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], float]) -> list[plot.Drawing]:
+    """Return the value of each point, with its position from the left and from the bottom in per cent."""
+    return [{"x": x_at[x], "y": y_at(middle), "text": short(middle)} for x, (middle, _high) in points.items()]
 
 
 def short(value: float) -> str:
@@ -245,7 +177,7 @@ def short(value: float) -> str:
 
 def _limits(
     metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
-) -> Limits | None:
+) -> plot.Drawing | None:
     """Return the expected value and the areas beyond the limits; a single point gets a short segment."""
     if not expected:
         return None
@@ -260,18 +192,17 @@ def _limits(
         return [(at, end if data[key] is None else min(y_at(metric.scale * data[key]), 100.0)) for at, data in reach]
 
     far = [(at, end) for at, _data in reach]
-    return Limits(
-        expected=plot.path(edge("expected")),
-        warn=plot.area(edge("warn"), edge("fail")),
-        fail=plot.area(edge("fail"), far),
-        source=", ".join(dict.fromkeys(data["source"] for data in expected.values())),
-    )
+    return {
+        "expected": plot.path(edge("expected")),
+        "warn": plot.area(edge("warn"), edge("fail")),
+        "fail": plot.area(edge("fail"), far),
+        "source": ", ".join(dict.fromkeys(data["source"] for data in expected.values())),
+    }
 
 
-def _summary(metric: PlotMetric, title: str, values: Mapping[str, Mapping[int, tuple[float, float]]]) -> str:
+def _summary(metric: PlotMetric, title: str, values: Mapping[str, Points]) -> str:
     parts = [
         f"{name}: " + ", ".join(f"{short(middle)} {metric.unit} at {x:,}" for x, (middle, _high) in points.items())
         for name, points in values.items()
-        if points
     ]
     return f"{metric.title} against {title}. {'; '.join(parts)}."

@@ -20,6 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Document = Mapping[str, t.Any]
+#: What a template draws: SVG paths, positions in per cent, and texts.
+Drawing = dict[str, t.Any]
 
 
 @dataclass(frozen=True)
