@@ -11,115 +11,99 @@ from __future__ import annotations
 
 import datetime
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, worst
 
 Document = Mapping[str, t.Any]
+#: Name of a metric, its value, and its labels in addition to the node.
+Sample = tuple[str, float | None, dict[str, str]]
 
 _PREFIX: t.Final = "multigpu_validation_"
 _QUANTILES: t.Final = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
-_LATENCIES: t.Final = {
-    "ttft": "Time to first token in a load step",
-    "itl": "Time between two tokens in a load step",
-    "e2e": "Time from request to last token in a load step",
+
+#: Help text of each metric.
+_HELP: t.Final = {
+    "timestamp_seconds": "Unix time of the validation run",
+    "node_status": "1 for the status of the node, 0 for every other status",
+    "check_status": "Always 1; the label status has the status of the check",
+    "output_tokens_per_second": "Output tokens of all streams per second",
+    "ttft_seconds": "Time to first token in a load step",
+    "itl_seconds": "Time between two tokens in a load step",
+    "e2e_seconds": "Time from request to last token in a load step",
+    "gpus": "GPUs that the driver reports",
+    "expected_gpus": "GPUs that the plan promises",
+    "gpu_memory_used_bytes": "GPU memory in use under load",
+    "gpu_memory_total_bytes": "GPU memory in total",
+    "gpu_utilization_ratio": "Mean GPU utilisation under load",
+    "hourly_price_dollars": "Price of the node per hour",
+    "idle_hourly_price_dollars": "Price of the idle GPUs of the node per hour",
+    "million_output_tokens_dollars": "Price of one million output tokens under load",
 }
 
 
-class _Metrics:
-    """Gauges by name, created on first use."""
-
-    def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry
-
-        self.registry = CollectorRegistry()
-        self._gauges: dict[str, t.Any] = {}
-
-    def set(self, name: str, help_text: str, value: float | None, **labels: str) -> None:
-        """Set a value; an unknown value is omitted instead of reported as zero."""
-        from prometheus_client import Gauge
-
-        if value is None:
-            return
-        if name not in self._gauges:
-            self._gauges[name] = Gauge(_PREFIX + name, help_text, list(labels), registry=self.registry)
-        gauge = self._gauges[name]
-        (gauge.labels(**labels) if labels else gauge).set(value)
-
-
 def report_prometheus(document: Document) -> str:
-    """Return metrics in the text format; labels are node, area, check, status, step, gpu and quantile."""
-    from prometheus_client import generate_latest
+    """Return metrics in the text format; labels are node, area, check, status, step, gpu and quantile.
 
-    metrics = _Metrics()
-    moment = datetime.datetime.fromisoformat(document["run"]["time"]).timestamp()
-    metrics.set("timestamp_seconds", "Unix time of the validation run", moment)
-    for name, node in document["hosts"].items():
-        _verdicts(metrics, name, node)
-        _speeds(metrics, name, node)
-        _gpus(metrics, name, node)
-        _costs(metrics, name, node)
-    return str(generate_latest(metrics.registry).decode())
+    An unknown value is omitted instead of reported as zero.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry, gauges = CollectorRegistry(), {}
+    for name, value, labels in _samples(document):
+        if value is None:
+            continue
+        if name not in gauges:
+            gauges[name] = Gauge(_PREFIX + name, _HELP[name], list(labels), registry=registry)
+        (gauges[name].labels(**labels) if labels else gauges[name]).set(value)
+    return str(generate_latest(registry).decode())
 
 
-def _verdicts(metrics: _Metrics, name: str, node: Document) -> None:
+def _samples(document: Document) -> Iterator[Sample]:
+    yield "timestamp_seconds", datetime.datetime.fromisoformat(document["run"]["time"]).timestamp(), {}
+    for node, entry in document["hosts"].items():
+        for samples in (_verdicts, _speeds, _gpus, _costs):
+            for name, value, labels in samples(entry):
+                yield name, value, {"node": node, **labels}
+
+
+def _verdicts(node: Document) -> Iterator[Sample]:
     for status in Status:
-        value = float(node["status"] == status.value)
-        metrics.set(
-            "node_status",
-            "1 for the status of the node, 0 for every other status",
-            value,
-            node=name,
-            status=status.value,
-        )
+        yield "node_status", float(node["status"] == status.value), {"status": status.value}
     by_check: dict[str, list[str]] = {}
     for section in node["sections"]:
         for finding in section["findings"]:
             by_check.setdefault(finding["check"], []).append(finding["status"])
     for check, statuses in by_check.items():
-        labels = {"node": name, "area": check.partition(".")[0], "check": check, "status": worst(statuses).value}
-        metrics.set("check_status", "Always 1; the label status has the status of the check", 1.0, **labels)
+        labels = {"area": check.partition(".")[0], "check": check, "status": worst(statuses).value}
+        yield "check_status", 1.0, labels
 
 
-def _speeds(metrics: _Metrics, name: str, node: Document) -> None:
+def _speeds(node: Document) -> Iterator[Sample]:
     for step in node["load"]:
         if step["skipped"] or step["void"]:
             continue
-        labels = {
-            "node": name,
-            "step": str(step["name"]),
-            "prompt_tokens": str(step["prompt_tokens"]),
-            "concurrency": str(step["concurrency"]),
-        }
-        value = step["output_throughput"]
-        metrics.set("output_tokens_per_second", "Output tokens of all streams per second", value, **labels)
-        for key, help_text in _LATENCIES.items():
+        labels = {"step": str(step["name"]), **{key: str(step[key]) for key in ("prompt_tokens", "concurrency")}}
+        yield "output_tokens_per_second", step["output_throughput"], labels
+        for key in ("ttft", "itl", "e2e"):
             for percentile, quantile in _QUANTILES.items():
-                value = (step[key] or {}).get(percentile)
-                metrics.set(f"{key}_seconds", help_text, value, **labels, quantile=quantile)
+                yield f"{key}_seconds", (step[key] or {}).get(percentile), {**labels, "quantile": quantile}
 
 
-def _costs(metrics: _Metrics, name: str, node: Document) -> None:
-    price = node["facts"]["cost"] or dict.fromkeys(("hourly_price", "per_million_output_tokens", "idle_hourly"))
-    metrics.set("hourly_price_dollars", "Price of the node per hour", price["hourly_price"], node=name)
-    metrics.set(
-        "idle_hourly_price_dollars", "Price of the idle GPUs of the node per hour", price["idle_hourly"], node=name
-    )
-    token_price = price["per_million_output_tokens"]
-    metrics.set(
-        "million_output_tokens_dollars", "Price of one million output tokens under load", token_price, node=name
-    )
-
-
-def _gpus(metrics: _Metrics, name: str, node: Document) -> None:
+def _gpus(node: Document) -> Iterator[Sample]:
     gpus = node["facts"]["gpus"]
-    metrics.set("gpus", "GPUs that the driver reports", gpus["count"], node=name)
-    metrics.set("expected_gpus", "GPUs that the plan promises", gpus["expected_count"], node=name)
+    yield "gpus", gpus["count"], {}
+    yield "expected_gpus", gpus["expected_count"], {}
     for gpu in node["memory"]:
-        labels = {"node": name, "gpu": str(gpu["index"])}
-        metrics.set("gpu_memory_used_bytes", "GPU memory in use under load", gpu["used"], **labels)
-        metrics.set("gpu_memory_total_bytes", "GPU memory in total", gpu["total"], **labels)
+        for key in ("used", "total"):
+            yield f"gpu_memory_{key}_bytes", gpu[key], {"gpu": str(gpu["index"])}
     utilisation = node["utilisation"] or {"gpus": (), "mean": ()}
     for index, mean in zip(utilisation["gpus"], utilisation["mean"], strict=True):
-        share = None if mean is None else mean / 100
-        metrics.set("gpu_utilization_ratio", "Mean GPU utilisation under load", share, node=name, gpu=str(index))
+        yield "gpu_utilization_ratio", None if mean is None else mean / 100, {"gpu": str(index)}
+
+
+def _costs(node: Document) -> Iterator[Sample]:
+    price = node["facts"]["cost"] or {}
+    yield "hourly_price_dollars", price.get("hourly_price"), {}
+    yield "idle_hourly_price_dollars", price.get("idle_hourly"), {}
+    yield "million_output_tokens_dollars", price.get("per_million_output_tokens"), {}
