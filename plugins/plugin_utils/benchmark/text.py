@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import regression
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import milliseconds, speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import problem
 
 Document = Mapping[str, t.Any]
 
@@ -55,7 +55,7 @@ def _node(name: str, node: Document, targets: Document, style: Style) -> Iterato
     yield from _compared(node, style)
     for finding in node["findings"]:
         if finding["status"] in ("fail", "warn"):
-            yield from problem("   ", finding, style)
+            yield from problem_list.problem("   ", problem_list.of_finding(finding), style)
         elif finding["check"] == regression.CHECK:
             yield from style.wrap(finding["summary"], f"   {style.symbols[finding['status']]} ")
     if node["stored_baseline"]:

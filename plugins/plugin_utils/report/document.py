@@ -103,29 +103,22 @@ def _errors(node: NodeFacts) -> list[dict[str, str]]:
 
 def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
     # Void steps show the limit of the load client, not of the server.
-    throughput = max((step.get("output_throughput") or 0.0 for step in node.steps if not step.get("void")), default=0)
+    speeds = (step.get("output_throughput") or 0.0 for step in node.steps if not step.get("void"))
+    throughput, price = max(speeds, default=0.0) or None, node.options.hourly_price
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
     model = server.get("model") or {}
     return {
         "gpus": {
-            "count": facts.get("count"),
-            "expected_count": facts.get("expected_count"),
+            **_pick(facts, "count", "expected_count", "driver_version", "cuda_version"),
             "names": dict(node.gpu_names),
-            "driver_version": facts.get("driver_version"),
-            "cuda_version": facts.get("cuda_version"),
             "topology": (facts.get("topology") or {}).get("matrix"),
         },
         "vllm": {
             "version": server.get("vllm_version") or probed.get("version") or node.engine.get("vllm_version"),
             "model": model.get("id") or probed.get("model") or node.engine.get("model"),
             "max_model_len": model.get("max_model_len") or probed.get("max_model_len"),
-            "tensor_parallel_size": server.get("tensor_parallel_size"),
-            "pipeline_parallel_size": server.get("pipeline_parallel_size"),
-            "data_parallel_size": server.get("data_parallel_size"),
-            "signals": [
-                {"name": item.get("name"), "value": item.get("value"), "source": item.get("source")}
-                for item in server.get("signals") or ()
-            ],
+            **_pick(server, "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+            "signals": [_pick(item, "name", "value", "source") for item in server.get("signals") or ()],
         },
         "nccl": {
             "version": node.logs.data.get("nccl_version"),
@@ -133,21 +126,20 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             "lines": _lines(node),
         },
         "configuration": {"arguments": node.arguments, "environment": node.environment},
-        "output_throughput": throughput or None,
-        "cost": node_cost(
-            node.options.hourly_price,
-            node.options.instance_type,
-            throughput or None,
-            facts.get("count"),
-            _idle(sections),
-        ),
+        "output_throughput": throughput,
+        "cost": node_cost(price, node.options.instance_type, throughput, facts.get("count"), _idle(sections)),
     }
+
+
+def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:
+    """Return the values of ``keys`` in ``data``, None for each that is missing."""
+    return {key: data.get(key) for key in keys}
 
 
 def _idle(sections: Sequence[judge.Section]) -> Sequence[int]:
     """Return the indices of the GPUs without model memory."""
-    idle = [item for section in sections for item in section.findings if item.check == "memory.idle_gpu"]
-    return [index for item in idle for index in (item.evidence or {}).get("idle", ())]
+    findings = [item for section in sections for item in section.findings if item.check == "memory.idle_gpu"]
+    return [index for item in findings for index in item.evidence.get("idle", ())]
 
 
 def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
@@ -157,8 +149,7 @@ def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
         {
             "source": (item.get("evidence") or {}).get("source"),
             "line": item.get("first_line"),
-            "count": item.get("count"),
-            "severity": item.get("severity"),
+            **_pick(item, "count", "severity"),
             "text": item["line"],
         }
         for item in entries[:LINES]
@@ -175,22 +166,16 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
     requests, requested = step.get("requests") or {}, step.get("requested") or {}
     origin = _origin(node)
     return {
-        "name": step.get("name"),
+        **_pick(step, "name", "concurrency", "duration", "output_throughput", "request_throughput", "token_ratio"),
         "prompt_tokens": step.get("prompt_tokens") or requested.get("prompt_tokens"),
         "output_tokens": step.get("output_tokens") or requested.get("output_tokens"),
-        "concurrency": step.get("concurrency"),
         # Empty if the node ran the load itself.
         "load_hosts": [dict(part) for part in step.get("load_hosts") or ()],
-        "completed": requests.get("completed"),
-        "failed": requests.get("failed"),
+        **_pick(requests, "completed", "failed"),
         "failures": dict(step.get("failures") or {}),
         **{key: None if step.get(key) is None else round(step[key] - origin, 3) for key in ("started", "ended")},
-        "duration": step.get("duration"),
-        "output_throughput": step.get("output_throughput"),
-        "request_throughput": step.get("request_throughput"),
         **{key: dict(step[key]) if step.get(key) else None for key in _LATENCIES},
         "expectation": step_expectation(node, step),
-        "token_ratio": step.get("token_ratio"),
         "shared": expectation.shared(step),
         "void": bool(step.get("void")),
         "skipped": step.get("skipped"),
@@ -218,25 +203,16 @@ def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
         "gpus": indices,
         "mean": [round(means[index], 1) for index in indices],
         "rows": [
-            {
-                "time": window,
-                "utilization_gpu": [_rounded(row.get(index)) for index in indices],
-            }
-            for window, row in gpus.buckets(shifted, "utilization_gpu", interval)
+            {"time": start, "utilization_gpu": [round(row[index], 1) if index in row else None for index in indices]}
+            for start, row in gpus.buckets(shifted, "utilization_gpu", interval)
         ],
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
-
-
 def lost_document(reason: str) -> dict[str, t.Any]:
     """Build the entry of a node without any result."""
-    readings: t.Any = {
-        key: Measurement(module, reason=reason, unreachable=True) for key, module in MEASUREMENTS.items()
-    }
-    node = NodeFacts("", **readings)
+    lost: t.Any = {key: Measurement(module, reason=reason, unreachable=True) for key, module in MEASUREMENTS.items()}
+    node = NodeFacts("", **lost)
     return node_document(node, judge.judge(node))
 
 

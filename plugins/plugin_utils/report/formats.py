@@ -26,7 +26,6 @@ class Format:
     file: str
     render: Callable[[Document], str]
     package: str | None = None
-    module: str | None = None
 
 
 def _report_json(document: Document) -> str:
@@ -38,8 +37,8 @@ FORMATS: t.Final[dict[str, Format]] = {
     "text": Format("validation-report.txt", report_text),
     "html": Format("report.html", report_html),
     "json": Format("report.json", _report_json),
-    "junit": Format("report.junit.xml", report_junit, "junitparser", "junitparser"),
-    "prometheus": Format("report.prom", report_prometheus, "prometheus-client", "prometheus_client"),
+    "junit": Format("report.junit.xml", report_junit, "junitparser"),
+    "prometheus": Format("report.prom", report_prometheus, "prometheus-client"),
 }
 
 DEFAULT: t.Final = ("json", "text", "html")
@@ -53,10 +52,9 @@ def errors(names: Iterable[str]) -> list[str]:
 def _error(name: str) -> str | None:
     if name not in FORMATS:
         return f"unknown report format {name!r}; must be one of {', '.join(FORMATS)}"
-    chosen = FORMATS[name]
-    if chosen.module is None or importlib.util.find_spec(chosen.module) is not None:
+    package = FORMATS[name].package
+    if package is None or importlib.util.find_spec(package.replace("-", "_")) is not None:
         return None
-    package = chosen.package
     return f"report format {name} needs the Python package {package} on the control node: pip install {package}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list, tables, text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figures, problem_list, tables, text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 
 #: Nodes with details on the terminal, and problems per node; the report has all.
@@ -18,20 +18,17 @@ FINDINGS: t.Final = 3
 
 def summary_text(document: Mapping[str, t.Any], files: Sequence[str], style: Style, *, full: bool = False) -> str:
     """Return the terminal report; with ``full``, or for a single node, every section of every node."""
-    lines = list(_overview(document, style))
+    lines = ["", *tables.fleet(document, style)]
     if full or len(document["hosts"]) == 1:
         for name in tables.worst_first(document):
             lines += ["", *text.node_lines(name, document["hosts"][name], style)]
     else:
         lines += _details(document, style)
     lines += ["", style.rule * WIDTH]
-    lines += _files(files)
+    lines += [f" {'' if number else 'Report':<7} {path}" for number, path in enumerate(files)]
+    if not files:
+        lines.append(" Check mode: no load was generated and no report was written.")
     return "\n".join(lines)
-
-
-def _overview(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
-    yield ""
-    yield from tables.fleet(document, style)
 
 
 def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
@@ -50,12 +47,4 @@ def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
             yield f"     and {len(listed) - FINDINGS} more; see the report"
     if len(troubled) > NODES:
         yield ""
-        more = len(troubled) - NODES
-        yield f" and {more} more node{'s' if more != 1 else ''} with problems; see the report"
-
-
-def _files(files: Sequence[str]) -> Iterator[str]:
-    if not files:
-        yield " Check mode: no load was generated and no report was written."
-    for number, path in enumerate(files):
-        yield f" {'' if number else 'Report':<7} {path}"
+        yield f" and {figures.counted(len(troubled) - NODES, 'more node')} with problems; see the report"

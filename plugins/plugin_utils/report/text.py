@@ -136,11 +136,6 @@ def problems(node: Node, style: Style) -> Iterator[str]:
         yield from problem_list.problem(f" {number}. ", item, style)
 
 
-def problem(first: str, finding: Finding, style: Style) -> Iterator[str]:
-    """Yield one finding with its cause and remedy."""
-    yield from problem_list.problem(first, problem_list.of_finding(finding), style)
-
-
 def _footer(document: Mapping[str, t.Any], style: Style) -> list[str]:
     run = document["run"]
     return [

@@ -10,7 +10,7 @@ import re
 
 import hypothesis
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list, text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, UNICODE, Style
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ def test_text_any_input_fits_80_columns(words: str, name: str) -> None:
     finding = {**FINDING, "status": "fail", "summary": words, "cause": words, "remedy": words, "measured": words}
     lines = [
         *text.check_lines({**finding, "expected": words}, UNICODE),
-        *text.problem(" 1. ", finding, UNICODE),
+        *problem_list.problem(" 1. ", problem_list.of_finding(finding), UNICODE),
         UNICODE.title(f" {name}", "fail"),
     ]
     assert [line for line in lines if len(line) > 80 or "\n" in line] == []
