@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable, Iterable, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import (
     devices,
     interconnect,
@@ -77,6 +77,5 @@ def diagnose(node: NodeFacts, sections: Iterable[Section], rules: Sequence[Rule]
 
 
 def _rank(context: DiagnosisContext, diagnosis: Diagnosis) -> tuple[int, int]:
-    statuses = [item.status for check in diagnosis.findings if (item := context.worst_finding(check)) is not None]
-    worst = max((SEVERITY.index(status) for status in statuses), default=SEVERITY.index(Status.PASS))
-    return -worst, CONFIDENCES.index(diagnosis.confidence)
+    severities = [SEVERITY.index(item.status) for item in context.worst_findings(*diagnosis.findings)]
+    return -max(severities, default=0), CONFIDENCES.index(diagnosis.confidence)

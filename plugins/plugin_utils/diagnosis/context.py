@@ -46,9 +46,17 @@ class DiagnosisContext:
         """Return the worst finding of ``check`` that fails or warns, or None."""
         return next((item for item in self.all(check) if item.wrong), None)
 
+    def worst_findings(self, *checks: str) -> list[Finding]:
+        """Return the worst finding of each of ``checks`` that fails or warns."""
+        return [item for check in checks if (item := self.worst_finding(check)) is not None]
+
     def wrong(self, *checks: str) -> tuple[str, ...]:
         """Return those of ``checks`` that fail or warn."""
-        return tuple(check for check in checks if self.worst_finding(check) is not None)
+        return tuple(item.check for item in self.worst_findings(*checks))
+
+    def any_fails(self, *checks: str) -> bool:
+        """Return whether at least one of ``checks`` fails."""
+        return any(item.status is Status.FAIL for item in self.worst_findings(*checks))
 
     @property
     def explained(self) -> frozenset[str]:
@@ -85,6 +93,14 @@ class DiagnosisContext:
     def gpu_count(self) -> int:
         """Number of GPUs that the driver lists."""
         return len(self.node.devices)
+
+    @property
+    def visible_gpus(self) -> int | None:
+        """Number of GPUs that CUDA_VISIBLE_DEVICES shows to the server, or None if it is not set or is ``all``."""
+        value = self.node.variable("CUDA_VISIBLE_DEVICES")
+        if value is None or value.lower() == "all":
+            return None
+        return len([part for part in value.split(",") if part.strip()])
 
     @cached_property
     def shape(self) -> ModelShape:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
@@ -52,7 +53,7 @@ def layers(context: DiagnosisContext) -> list[Layer]:
         ("PCI bus", on_bus if on_bus or not facts.get("count") else None),
         ("driver", facts.get("count") if facts.get("count") is not None else (0 if on_bus else None)),
         ("responding", _responding(context)),
-        ("visible to vLLM", _visible(context)),
+        ("visible to vLLM", context.visible_gpus),
         ("used by vLLM", context.node.group_size),
     ]
     return [(name, int(count)) for name, count in counts if count is not None]
@@ -64,13 +65,6 @@ def _responding(context: DiagnosisContext) -> int | None:
     return sum(device.get("error") is None for device in context.node.devices)
 
 
-def _visible(context: DiagnosisContext) -> int | None:
-    value = context.node.variable("CUDA_VISIBLE_DEVICES")
-    if value is None or value.lower() == "all":
-        return None
-    return len([part for part in value.split(",") if part.strip()])
-
-
 def missing(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose missing GPUs by the first layer between Linode plan and vLLM that has fewer than the one before it."""
     counted, node = layers(context), context.node
@@ -78,9 +72,7 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
         return None
     explained = context.wrong("hardware.gpu_count", "hardware.driver")
     ordinal = "invalid_device_ordinal" in context.faults
-    short = next(
-        (name for (_below, before), (name, count) in zip(counted, counted[1:], strict=False) if count < before), None
-    )
+    short = next((name for (_above, before), (name, count) in itertools.pairwise(counted) if count < before), None)
     if short == "driver" and not any(name == "PCI bus" for name, _count in counted):
         short = "driver or PCI bus"
     if ordinal and short not in ("PCI bus", "driver", "driver or PCI bus", "responding"):
@@ -176,11 +168,14 @@ def slowed_down(context: DiagnosisContext) -> Diagnosis | None:
         (key for key, names in _SLOWED.items() if any(name in reasons for name in names)), "gpu.slowed_down"
     )
     hot = context.wrong("hardware.temperature") if identity in ("gpu.too_hot", "gpu.slowed_by_hardware") else ()
-    temperatures = [item.summary for check in hot if (item := context.worst_finding(check)) is not None]
     return conclude(
         identity,
         confidence="high" if context.slow or hot else "medium",
-        evidence=(throttle.summary, *temperatures, *context.speed_evidence()),
+        evidence=(
+            throttle.summary,
+            *(item.summary for item in context.worst_findings(*hot)),
+            *context.speed_evidence(),
+        ),
         gain=context.recovery(),
         findings=("hardware.throttle", *hot, *context.wrong("utilisation.synchronised"), *context.slow),
         finding=throttle,

@@ -21,8 +21,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model impo
 #: Paths on which data between two GPUs leaves the PCIe switch, so that the hardware limits the all-reduce.
 _LONG_PATHS: t.Final = ("PHB", "NODE", "SYS")
 
-#: The check that fails if GPUs wait for a slow path.
-_WAITING: t.Final = ("utilisation.synchronised",)
+#: Checks that fail if the path between the GPUs is slow.
+_SLOW_PATH: t.Final = ("utilisation.synchronised", "nccl.bandwidth")
 
 
 def sockets(context: DiagnosisContext) -> Diagnosis | None:
@@ -51,7 +51,7 @@ def sockets(context: DiagnosisContext) -> Diagnosis | None:
         findings=(
             "nccl.transport",
             *_environment(context, settings),
-            *context.wrong(*_WAITING, "nccl.bandwidth"),
+            *context.wrong(*_SLOW_PATH),
             *context.slow,
         ),
     )
@@ -101,7 +101,7 @@ def pcie_downgraded(context: DiagnosisContext) -> Diagnosis | None:
         gain=context.recovery() if failed else None,
         findings=(
             "hardware.pcie_link",
-            *context.wrong(*_WAITING, "nccl.bandwidth"),
+            *context.wrong(*_SLOW_PATH),
             *(context.slow if failed else ()),
         ),
         finding=link,
@@ -114,12 +114,10 @@ def hardware_limit(context: DiagnosisContext) -> Diagnosis | None:
     topology = context.worst_finding("hardware.topology")
     if (context.node.group_size or 1) < 2 or not (slow or topology) or context.wrong("nccl.transport"):
         return None
-    if any(item.status is Status.FAIL for check in slow if (item := context.worst_finding(check)) is not None):
+    if context.any_fails(*slow) or context.node.is_set("NCCL_P2P_DISABLE"):
         return None
     paths = _paths(context)
     if not paths or not set(paths) <= set(_LONG_PATHS) or not (set(context.transports) & {"p2p", "shm"}):
-        return None
-    if context.node.is_set("NCCL_P2P_DISABLE"):
         return None
     transport = "P2P" if context.transports.get("p2p") else "shared memory"
     return conclude(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
     DiagnosisContext,
@@ -28,25 +28,13 @@ _FP8_CAPABILITY: t.Final = (8, 9)
 _DEFAULT_SHARE: t.Final = 0.92
 
 
-def other_processes(context: DiagnosisContext) -> dict[int, list[Mapping[str, t.Any]]]:
-    """Return processes other than vLLM that hold memory, by GPU index; empty if no process is recognised as vLLM."""
-    table = {item["index"]: item.get("processes") or () for item in context.node.devices}
-    names = [str(process.get("name") or "") for processes in table.values() for process in processes]
-    if not any(_is_vllm(name) for name in names):
-        return {}
-    others = {
-        index: [
-            process
-            for process in processes
-            if not _is_vllm(str(process.get("name") or "")) and (process.get("memory_used") or 0) >= _NOTICEABLE
-        ]
-        for index, processes in table.items()
-    }
-    return {index: processes for index, processes in others.items() if processes}
-
-
-def _is_vllm(name: str) -> bool:
-    return "vllm" in name.lower()
+def other_processes(context: DiagnosisContext) -> list[tuple[int, Mapping[str, t.Any]]]:
+    """Return GPU index and process of each large process except vLLM; none if no process is recognised as vLLM."""
+    table = [(device["index"], entry) for device in context.node.devices for entry in device.get("processes") or ()]
+    others = [(index, entry) for index, entry in table if "vllm" not in str(entry.get("name") or "").lower()]
+    if len(others) == len(table):
+        return []
+    return [(index, entry) for index, entry in others if (entry.get("memory_used") or 0) >= _NOTICEABLE]
 
 
 def other_process(context: DiagnosisContext) -> Diagnosis | None:
@@ -58,9 +46,8 @@ def other_process(context: DiagnosisContext) -> Diagnosis | None:
         return None
     processes = [
         f"GPU {index}: {process.get('name') or 'process'} (pid {process.get('pid')}) holds "
-        f"{(process.get('memory_used') or 0) / GIB:.1f} GiB"
-        for index, processes in others.items()
-        for process in processes
+        f"{process['memory_used'] / GIB:.1f} GiB"
+        for index, process in others
     ]
     return conclude(
         "memory.other_process",
@@ -171,8 +158,8 @@ def preemption(context: DiagnosisContext) -> Diagnosis | None:
 
 def tight_cache(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose a KV cache that cannot hold the load of this run, although no log line shows it."""
-    headroom = next((item for item in context.all("memory.headroom") if item.unit == "tokens"), None)
-    if headroom is None or "memory.headroom" in context.explained:
+    headroom = _headroom(context, "tokens")
+    if headroom is None:
         return None
     return conclude(
         "memory.kv_cache_tight",
@@ -186,10 +173,8 @@ def tight_cache(context: DiagnosisContext) -> Diagnosis | None:
 
 def little_headroom(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose a GPU that vLLM alone fills almost completely."""
-    headroom = next(
-        (item for item in context.all("memory.headroom") if item.status is Status.WARN and item.unit == "%"), None
-    )
-    if headroom is None or "memory.headroom" in context.explained:
+    headroom = _headroom(context, "%")
+    if headroom is None:
         return None
     share = _memory_share(context)
     return conclude(
@@ -199,6 +184,12 @@ def little_headroom(context: DiagnosisContext) -> Diagnosis | None:
         findings=("memory.headroom",),
         finding=headroom,
     )
+
+
+def _headroom(context: DiagnosisContext, unit: str) -> Finding | None:
+    """Return the finding that too few ``unit`` (``%`` or ``tokens``) are left, or None if there is none to explain."""
+    findings = context.all("memory.headroom") if context.unexplained("memory.headroom") else ()
+    return next((item for item in findings if item.wrong and item.unit == unit), None)
 
 
 def can_halve_cache(context: DiagnosisContext) -> bool:

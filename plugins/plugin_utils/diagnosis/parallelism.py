@@ -27,20 +27,18 @@ def off(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose parallel sizes that need fewer GPUs than the node has."""
     node, size, total = context.node, context.node.group_size, context.gpu_count
     holding = gpus.holders(gpus.memory_used(node))
-    if size is None or not 0 < size < total or len(holding) > size:
+    explained = context.wrong(*_IDLE)
+    if size is None or not 0 < size < total or len(holding) > size or not explained:
         return None
     if context.has_diagnosis("tensor_parallel.model_does_not_fit"):
-        return None
-    explained = context.wrong(*_IDLE)
-    if not explained:
         return None
     # Missing GPUs have to be restored first: the layout is for all GPUs of the plan.
     promised = node.gpu_facts.get("expected_count") if context.has_diagnosis("gpu.missing") else None
     tensor, data = model_fit.best_layout(context.shape, max(total, promised or 0))
     settings = [flag("tensor_parallel_size", tensor), *([flag("data_parallel_size", data)] if data > 1 else [])]
-    hidden = _hidden(context)
+    hides = 0 < (context.visible_gpus or 0) < total
     remedy = f"{'Once the missing GPUs are restored, serve' if promised else 'Serve'} with {' and '.join(settings)}"
-    if hidden:
+    if hides:
         remedy += f", and make all {total} GPUs visible to vLLM (unset CUDA_VISIBLE_DEVICES; vllm_gpus: all)"
     ignored = node.variable("VLLM_TENSOR_PARALLEL_SIZE") is not None
     return conclude(
@@ -51,12 +49,12 @@ def off(context: DiagnosisContext) -> Diagnosis | None:
         findings=(*explained, *(context.wrong("configuration.environment") if ignored else ())),
         used=size,
         total=total,
-        cause=" ".join(_reasons(context, hidden, ignored)),
+        cause=" ".join(_reasons(context, hides, ignored)),
         remedy=f"{remedy}, then restart vLLM. {expectation.ONE_SERVER_PER_GPU}",
     )
 
 
-def _reasons(context: DiagnosisContext, hidden: str | None, ignored: bool) -> list[str]:
+def _reasons(context: DiagnosisContext, hides: bool, ignored: bool) -> list[str]:
     size = context.node.argument("tensor_parallel_size")
     reasons = [
         f"It was started with --tensor-parallel-size {size}."
@@ -65,18 +63,9 @@ def _reasons(context: DiagnosisContext, hidden: str | None, ignored: bool) -> li
     ]
     if ignored:
         reasons.append("VLLM_TENSOR_PARALLEL_SIZE is set, but vLLM does not read it.")
-    if hidden:
-        reasons.append(f"CUDA_VISIBLE_DEVICES={hidden} hides the other GPUs.")
+    if hides:
+        reasons.append(f"CUDA_VISIBLE_DEVICES={context.node.variable('CUDA_VISIBLE_DEVICES')} hides the other GPUs.")
     return reasons
-
-
-def _hidden(context: DiagnosisContext) -> str | None:
-    """Return CUDA_VISIBLE_DEVICES if it lists fewer GPUs than the node has."""
-    value = context.node.variable("CUDA_VISIBLE_DEVICES")
-    if value is None or value == "all":
-        return None
-    visible = [part for part in value.split(",") if part.strip()]
-    return value if len(visible) < context.gpu_count else None
 
 
 def _idle_evidence(context: DiagnosisContext) -> tuple[str, ...]:
@@ -127,7 +116,7 @@ def rank_missing(context: DiagnosisContext) -> Diagnosis | None:
     explained = context.wrong("tensor_parallel.ranks", "memory.idle_gpu")
     if not explained or (context.down and "memory.idle_gpu" not in explained):
         return None
-    summaries = [item.summary for check in explained if (item := context.worst_finding(check)) is not None]
+    summaries = [item.summary for item in context.worst_findings(*explained)]
     return conclude(
         "tensor_parallel.rank_missing",
         confidence="medium",

@@ -18,42 +18,23 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version imp
 
 #: Fault classes that only show that something failed; they are never a cause.
 _CONSEQUENCES: t.Final = (
-    "engine_failed",
-    "nccl_system_error",
-    "nccl_cuda_error",
-    "nccl_remote_error",
-    "nccl_internal_error",
-    "nccl_invalid_usage",
-)
+    "engine_failed nccl_system_error nccl_cuda_error nccl_remote_error nccl_internal_error nccl_invalid_usage"
+).split()
 
 #: Fault classes that have a rule in this package, or are not a fault of this node.
 _WITH_RULES: t.Final = (
-    "xid",
-    "cuda_oom",
-    "gpu_memory_busy",
-    "host_oom",
-    "kv_cache_too_small",
-    "kv_preemption",
-    "nccl_duplicate_gpu",
-    "invalid_device_ordinal",
-    "nccl_p2p_unavailable",
-    "nccl_shm",
-    "nccl_timeout",
-    "worker_hang",
-    "startup_hang",
-    "vllm_config_error",
-    "transport_net_socket",
-    "custom_allreduce_disabled",
-)
+    "xid cuda_oom gpu_memory_busy host_oom kv_cache_too_small kv_preemption nccl_duplicate_gpu invalid_device_ordinal "
+    "nccl_p2p_unavailable nccl_shm nccl_timeout worker_hang startup_hang vllm_config_error transport_net_socket "
+    "custom_allreduce_disabled"
+).split()
 
 _HANGS: t.Final = ("nccl_timeout", "worker_hang", "startup_hang")
-_ERRORS: t.Final = ("nccl.errors",)
 _SETTINGS: t.Final = ("configuration.arguments", "configuration.environment")
 
 
 def shared_memory(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose a /dev/shm that is too small for the ranks."""
-    return conclude_from_log(context, "nccl_shm", "container.shared_memory", *_ERRORS)
+    return conclude_from_log(context, "nccl_shm", "container.shared_memory", "nccl.errors")
 
 
 def refused(context: DiagnosisContext) -> Diagnosis | None:
@@ -66,7 +47,7 @@ def refused(context: DiagnosisContext) -> Diagnosis | None:
         "known_setting" if settings else None,
         confidence="high",
         evidence=(context.quote("vllm_config_error"), *(f"{item.measured}: {item.summary}" for item in settings)),
-        findings=(*context.wrong("configuration.arguments", *_ERRORS), *context.outage_checks),
+        findings=(*context.wrong("configuration.arguments", "nccl.errors"), *context.outage_checks),
         finding=settings[0] if settings else None,
     )
 
@@ -104,7 +85,7 @@ def hangs(context: DiagnosisContext) -> Diagnosis | None:
         "peer_access_disabled" if context.node.is_set("NCCL_P2P_DISABLE") else None,
         confidence="high" if timed_out else "medium",
         evidence=(context.quote(name) for name in faults),
-        findings=(*context.wrong(*_ERRORS), *context.outage_checks),
+        findings=(*context.wrong("nccl.errors"), *context.outage_checks),
     )
 
 
@@ -128,7 +109,7 @@ def logged(context: DiagnosisContext) -> Diagnosis | None:
 def crashed(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose an engine that failed without a root cause in the logs."""
     name = next((name for name in _CONSEQUENCES if name in context.faults), None)
-    unexplained = context.unexplained(*_ERRORS)
+    unexplained = context.unexplained("nccl.errors")
     if name is None or not unexplained:
         return None
     fault = FAULTS[name]
@@ -137,7 +118,7 @@ def crashed(context: DiagnosisContext) -> Diagnosis | None:
         None if "NCCL_DEBUG" in fault.remedy else "without_details",
         confidence="low",
         evidence=(context.quote(name),),
-        findings=(*unexplained, *_unexplained_outage(context)),
+        findings=(*unexplained, *context.unexplained(*context.outage_checks)),
         fault=fault,
     )
 
@@ -153,10 +134,6 @@ def down(context: DiagnosisContext) -> Diagnosis | None:
         "stopped" if stopped else None,
         confidence="medium" if stopped else "low",
         evidence=(throughput.summary,),
-        findings=_unexplained_outage(context),
+        findings=context.unexplained(*context.outage_checks),
         finding=throughput,
     )
-
-
-def _unexplained_outage(context: DiagnosisContext) -> tuple[str, ...]:
-    return tuple(check for check in context.outage_checks if check not in context.explained)

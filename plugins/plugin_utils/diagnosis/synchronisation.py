@@ -32,8 +32,7 @@ def waiting(context: DiagnosisContext) -> Diagnosis | None:
     group = utilisation.members(context.node, context.utilisation)
     share_work = any(len(replica) > 1 for replica in utilisation.replicas(context.node, group))
     full = share_work and all(context.utilisation[index] >= FULL for index in group)
-    failing = any(item.status is Status.FAIL for check in slow if (item := context.worst_finding(check)) is not None)
-    if not apart and not (full and failing):
+    if not apart and not (full and context.any_fails(*slow)):
         return None
     straggler = _straggler(context)
     return conclude(
@@ -115,9 +114,9 @@ def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose an expected throughput above what the hardware allows, on hardware that reaches its own limit."""
     check = "performance.throughput"
     throughput, roofline = context.worst_finding(check), next(iter(context.all("performance.roofline")), None)
-    if throughput is None or check not in context.unexplained(*context.slow):
+    if throughput is None or roofline is None or roofline.status is not Status.PASS:
         return None
-    if roofline is None or roofline.status is not Status.PASS:
+    if check not in context.unexplained(*context.slow):
         return None
     return conclude(
         "performance.too_much_expected",

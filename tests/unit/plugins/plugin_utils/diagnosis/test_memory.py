@@ -28,7 +28,7 @@ def test_other_process_diagnosis_names_the_process_and_its_memory(situation: Bui
 
 def test_other_processes_without_a_vllm_process_are_unknown(situation: Build) -> None:
     node = situation(other_processes={0: ("python3 train.py", 4.8)}, used=[0.9, 0.9, 0.9, 0.9])
-    assert memory.other_processes(node.context()) == {}
+    assert memory.other_processes(node.context()) == []
 
 
 @pytest.mark.parametrize(
