@@ -169,8 +169,17 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    result = step_result(step, repeats, origin, _last_idle(befores), _last(afters))
-    result["load_hosts"] = [_contribution(entry["host"], part) for part, entry in parts]
+    # Each host's warm-up ends before its step; an idle reading contains no warm-up of another host.
+    result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
+    result["load_hosts"] = [
+        {
+            "host": entry["host"],
+            "concurrency": part["concurrency"],
+            "completed": part["requests"]["completed"],
+            "tokens": part["tokens"],
+        }
+        for part, entry in parts
+    ]
     slow = [f"{entry['host']}: {reason}" for part, entry in parts if (reason := part["client"]["reason"])]
     if slow:
         result["client"] |= {"limited": True, "reason": "; ".join(slow)}
@@ -179,16 +188,6 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
         result["client"] |= {"limited": True, "reason": skew, "apart": True}
     result["void"] = result["client"]["limited"]
     return result
-
-
-def _contribution(host: str, result: Mapping[str, t.Any]) -> Result:
-    """Return how much of a load step one load host generated."""
-    return {
-        "host": host,
-        "concurrency": result["concurrency"],
-        "completed": result["requests"]["completed"],
-        "tokens": result["tokens"],
-    }
 
 
 def _join(outcomes: Sequence[LoadOutcome | None]) -> LoadOutcome:
@@ -212,16 +211,7 @@ def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertain
     )
 
 
-def _last_idle(readings: Sequence[Reading]) -> Reading:
-    """Return the server's counters closest to the start of the step, when no host's warm-up is being counted."""
-    idle = [reading for reading in readings if isinstance(reading, Counters) and not reading.active_requests]
-    return max(idle, key=_generated, default=readings[0])
-
-
-def _last(readings: Sequence[Reading]) -> Reading:
-    counters = [reading for reading in readings if isinstance(reading, Counters)]
-    return max(counters, key=_generated, default=readings[0])
-
-
-def _generated(reading: Counters) -> float:
-    return reading.generation_tokens or 0.0
+def _latest(readings: Sequence[Reading], *, idle: bool = False) -> Reading:
+    """Return the server's counters with the most generated tokens; with ``idle``, only of times without requests."""
+    counters = [item for item in readings if isinstance(item, Counters) and not (idle and item.active_requests)]
+    return max(counters, key=lambda item: item.generation_tokens or 0.0, default=readings[0])

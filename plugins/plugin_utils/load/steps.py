@@ -24,24 +24,10 @@ def validation_steps(
     """
     smallest = min(prompt_tokens)
     single = [
-        {
-            "name": f"prompt-{size}",
-            "prompt_tokens": size,
-            "output_tokens": output_tokens,
-            "concurrency": 1,
-            "requests": requests,
-            "optional": size != smallest,
-        }
+        _step(f"prompt-{size}", size, output_tokens, 1, requests=requests, optional=size != smallest)
         for size in prompt_tokens
     ]
-    sustained = {
-        "name": "sustained",
-        "prompt_tokens": smallest,
-        "output_tokens": output_tokens,
-        "concurrency": concurrency,
-        "duration": duration,
-    }
-    return [*single, sustained]
+    return [*single, _step("sustained", smallest, output_tokens, concurrency, duration=duration)]
 
 
 def sweep_steps(
@@ -57,15 +43,20 @@ def sweep_steps(
     """
     sizes, streams = sorted(set(prompt_tokens)), sorted(set(concurrency))
     return [
-        {
-            "name": f"{size}x{output_tokens}@{count}, round {number}",
-            "prompt_tokens": size,
-            "output_tokens": output_tokens,
-            "concurrency": count,
-            "duration": duration,
-            "optional": size != sizes[0],
-        }
+        _step(
+            f"{size}x{output_tokens}@{count}, round {number}",
+            size,
+            output_tokens,
+            count,
+            duration=duration,
+            optional=size != sizes[0],
+        )
         for number in range(1, repeats + 1)
         for size in sizes
         for count in streams
     ]
+
+
+def _step(name: str, prompt_tokens: int, output_tokens: int, concurrency: int, **options: t.Any) -> dict[str, t.Any]:
+    sizes = {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens, "concurrency": concurrency}
+    return {"name": name, **sizes, **options}
