@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import variation
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted
 
 Json = dict[str, t.Any]
 #: Prompt tokens, output tokens, streams.
@@ -57,16 +58,14 @@ def _cell(key: Combination, results: Sequence[Mapping[str, t.Any]]) -> Json:
         "request_throughput": _mean([entry["request_throughput"] for entry in valid]),
         "goodput": _mean([entry["goodput"] for entry in valid]),
         "within_targets": sum(within) / finished if within and finished else None,
-        "ttft": _medians(valid, "ttft"),
-        "itl": _medians(valid, "itl"),
-        "requests": {"completed": sum(e["completed"] for e in rounds), "failed": sum(e["failed"] for e in rounds)},
+        **{key: _medians(valid, key) for key in TARGETS},
+        "requests": {key: sum(entry[key] for entry in rounds) for key in ("completed", "failed")},
         "rounds": rounds,
     }
 
 
 def _round(result: Mapping[str, t.Any]) -> Json:
     invalid = _invalid_reason(result)
-    latencies = {key: _percentiles(result.get(key)) for key in TARGETS}
     completed = result["request_throughput"] * result["duration"] if result["request_throughput"] is not None else 0
     return {
         "invalid": invalid,
@@ -78,7 +77,7 @@ def _round(result: Mapping[str, t.Any]) -> Json:
         "within_targets": result.get("within_targets"),
         "completed": round(completed),
         "failed": result["requests"]["failed"],
-        **latencies,
+        **{key: _percentiles(result.get(key)) for key in TARGETS},
     }
 
 
@@ -126,9 +125,7 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
         result.append(
             {
                 "prompt_tokens": size,
-                "concurrency": best and best["concurrency"],
-                "output_throughput": best and best["output_throughput"],
-                "goodput": best and best["goodput"],
+                **{key: best and best[key] for key in ("concurrency", "output_throughput", "goodput")},
                 "at_limit": best is not None and best is tried[-1],
                 "reason": None if best else _no_knee(tried, usable, targets),
             }
@@ -154,11 +151,7 @@ def _no_knee(tried: Sequence[Json], usable: Sequence[Json], targets: Mapping[str
         for key, limit in targets.items()
         if limit is not None and not meets(least, {key: limit})
     ]
-    return f"no load meets the targets; at {streams(least['concurrency'])}: {', '.join(missed)}"
-
-
-def streams(count: int) -> str:
-    return f"{count} stream{'s' if count != 1 else ''}"
+    return f"no load meets the targets; at {counted(least['concurrency'], 'stream')}: {', '.join(missed)}"
 
 
 def _seconds(summary: Mapping[str, float] | None) -> str:

@@ -107,7 +107,7 @@ def _not_measured(reason: str, *, tested: bool) -> Finding:
 
 def _headline(findings: Sequence[Finding]) -> str:
     """Return the summary of the worst finding, or of the comparison if nothing is wrong."""
-    wrong = [item for item in findings if item.status in (Status.FAIL, Status.WARN)]
+    wrong = [item for item in findings if item.wrong]
     comparison = [item for item in findings if item.check == regression.CHECK]
     return max(wrong or comparison, key=_severity).summary
 

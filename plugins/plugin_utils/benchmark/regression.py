@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import (
     MINIMUM_EFFECT,
     SIGNIFICANCE,
@@ -22,6 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutatio
     compare_together,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Baseline, Identity
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, three_digits
 
 Json = dict[str, t.Any]
 
@@ -34,26 +34,25 @@ SOURCE: t.Final = (
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A figure that is compared with the baseline; ``path`` lists the keys that lead to it in a round."""
+    """A figure of a round that is compared with the baseline: the throughput, or the median of a latency."""
 
-    name: str
     title: str
-    path: tuple[str, ...]
-    lower_is_worse: bool
+    lower_is_worse: bool = False
     #: Smallest relevant relative change.
-    smallest_change: float
+    smallest_change: float = MINIMUM_EFFECT
     #: Smallest noticeable absolute change, in the figure's unit.
-    smallest_step: float
+    smallest_step: float = 0.0
 
+
+_SPEED: t.Final = "output_throughput"
 
 #: TTFT varies by nature, because a first token waits for the batch step in progress, and each request has only one TTFT
 #: but hundreds of inter-token latencies.
-METRICS: t.Final[tuple[ComparedMetric, ...]] = (
-    ComparedMetric("output_throughput", "tok/s", ("output_throughput",), True, MINIMUM_EFFECT, 0.0),
-    ComparedMetric("itl", "ITL p50", ("itl", "p50"), False, MINIMUM_EFFECT, 0.0005),
-    ComparedMetric("ttft", "TTFT p50", ("ttft", "p50"), False, 0.2, 0.02),
-)
-_BY_NAME: t.Final = {metric.name: metric for metric in METRICS}
+METRICS: t.Final[dict[str, ComparedMetric]] = {
+    _SPEED: ComparedMetric("tok/s", lower_is_worse=True),
+    "itl": ComparedMetric("ITL p50", smallest_step=0.0005),
+    "ttft": ComparedMetric("TTFT p50", smallest_change=0.2, smallest_step=0.02),
+}
 
 #: Key of the geometric mean over all combinations, which shows a general slowdown best.
 _ALL: t.Final = (None, None, None)
@@ -69,25 +68,29 @@ def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
     """
     before, now = _by_combination(baseline.cells), _by_combination(measured)
     usable, left_out = _comparable(before, now)
+    rows: list[Json] = []
+    reason = None if usable else left_out[0]["reason"] if left_out else "nothing was measured"
+    try:
+        rows = _rows({key: (before[key], now[key]) for key in usable})
+    except TooFewRepeats as error:
+        reason = str(error)
     head = {
         "time": baseline.time,
         "path": str(baseline.path),
         "vllm_version": baseline.identity.vllm_version,
         "tensor_parallel_size": baseline.tensor_parallel_size,
     }
-    if not usable:
-        reason = left_out[0]["reason"] if left_out else "nothing was measured"
-        return {"baseline": head, "rows": [], "left_out": left_out, "reason": reason}
-    family = _family({key: (before[key], now[key]) for key in usable})
-    try:
-        worse = compare_together(family)
-        better = compare_together(
-            {key: replace(series, lower_is_worse=not series.lower_is_worse) for key, series in family.items()}
-        )
-    except TooFewRepeats as error:
-        return {"baseline": head, "rows": [], "left_out": left_out, "reason": str(error)}
-    rows = [_row(key, worse[key], better[key]) for key in family]
-    return {"baseline": head, "rows": rows, "left_out": left_out, "reason": None}
+    return {"baseline": head, "rows": rows, "left_out": left_out, "reason": reason}
+
+
+def _rows(pairs: Mapping[t.Any, tuple[Json, Json]]) -> list[Json]:
+    """Return the comparisons of all figures of ``pairs``, the combinations of the baseline and of this run."""
+    family = _family(pairs) if pairs else {}
+    worse = compare_together(family)
+    better = compare_together(
+        {key: replace(series, lower_is_worse=not series.lower_is_worse) for key, series in family.items()}
+    )
+    return [_row(key, worse[key], better[key]) for key in family]
 
 
 def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
@@ -121,17 +124,18 @@ def _mismatch(before: Json | None, now: Json) -> str | None:
 
 def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, RoundSeries]:
     family: dict[Key, RoundSeries] = {}
-    for metric in METRICS:
+    for name, metric in METRICS.items():
         for key, (before, now) in pairs.items():
-            old, new = _values(before, metric), _values(now, metric)
+            old, new = _values(before, name), _values(now, name)
             if old is not None and new is not None and any(old):
-                family[(metric.name, key)] = RoundSeries(old, new, metric.lower_is_worse, _smallest_change(metric, old))
-    speeds = [series for (name, _key), series in family.items() if name == METRICS[0].name]
+                effect = max(metric.smallest_change, metric.smallest_step / statistics.fmean(old))
+                family[(name, key)] = RoundSeries(old, new, metric.lower_is_worse, effect)
+    speeds = [series for (name, _key), series in family.items() if name == _SPEED]
     overall = RoundSeries(
         [_geometric_mean(values) for values in zip(*(series.before for series in speeds), strict=True)],
         [_geometric_mean(values) for values in zip(*(series.now for series in speeds), strict=True)],
     )
-    return {(METRICS[0].name, _ALL): overall} | family
+    return {(_SPEED, _ALL): overall} | family
 
 
 def _geometric_mean(speeds: Sequence[float]) -> float:
@@ -139,21 +143,12 @@ def _geometric_mean(speeds: Sequence[float]) -> float:
     return math.exp(statistics.fmean(math.log(max(speed, 0.001)) for speed in speeds))
 
 
-def _smallest_change(metric: ComparedMetric, before: Sequence[float]) -> float:
-    return max(metric.smallest_change, metric.smallest_step / statistics.fmean(before))
-
-
-def _values(cell: Json, metric: ComparedMetric) -> list[float] | None:
+def _values(cell: Json, name: str) -> list[float] | None:
     """Return the values of a metric, one for each round, or None if a round lacks it."""
-    values = []
-    for entry in cell["rounds"]:
-        value: t.Any = entry
-        for name in metric.path:
-            value = value[name] if value is not None else None
-        if value is None:
-            return None
-        values.append(float(value))
-    return values
+    values = [entry[name] for entry in cell["rounds"]]
+    if None in values:
+        return None
+    return [float(value["p50"] if isinstance(value, dict) else value) for value in values]
 
 
 def _row(key: Key, worse: Comparison, better: Comparison) -> Json:
@@ -191,7 +186,7 @@ def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int
     if not slower:
         return passed(
             CHECK,
-            f"not slower than {than}: {describe(overall)}; {count_figures(rows)} within noise or faster",
+            f"not slower than {than}: {describe(overall)}; {counted(len(rows), 'figure')} within noise or faster",
             **_figures(overall),
             evidence=evidence,
             source=SOURCE,
@@ -213,7 +208,7 @@ def _figures(row: Json) -> Json:
     return {
         "expected": row["before"],
         "measured": row["now"],
-        "unit": "tokens/s" if row["metric"] == METRICS[0].name else "s",
+        "unit": "tokens/s" if row["metric"] == _SPEED else "s",
     }
 
 
@@ -239,28 +234,18 @@ def _others(worst: Json, slower: Sequence[Json]) -> str:
 
 def _rank(row: Json) -> tuple[bool, int, float]:
     """Return a sort key: the overall mean first, then throughput before latencies, then the largest change."""
-    return row["concurrency"] is not None, list(_BY_NAME).index(row["metric"]), -abs(row["change"])
+    return row["concurrency"] is not None, list(METRICS).index(row["metric"]), -abs(row["change"])
 
 
 def describe(row: Json) -> str:
     """Return the figures of a comparison row as part of a sentence."""
-    title, change = _BY_NAME[row["metric"]].title, f"{100 * row['change']:+.1f} %"
-    return f"{figure(row, 'now')} instead of {figure(row, 'before')} {title} ({change}) {_where(row)}"
-
-
-def _where(row: Json) -> str:
-    if row["concurrency"] is None:
-        return "over all combinations"
-    return f"at {streams(row['concurrency'])}, {row['prompt_tokens']}-token prompts"
+    where = "over all combinations"
+    if row["concurrency"] is not None:
+        where = f"at {counted(row['concurrency'], 'stream')}, {row['prompt_tokens']}-token prompts"
+    title, change = METRICS[row["metric"]].title, f"{100 * row['change']:+.1f} %"
+    return f"{figure(row, 'now')} instead of {figure(row, 'before')} {title} ({change}) {where}"
 
 
 def figure(row: Json, key: str) -> str:
     """Format the figure ``before`` or ``now`` of a comparison row, in tokens/s or milliseconds."""
-    value = row[key]
-    if row["metric"] != METRICS[0].name:
-        return f"{1000 * value:.1f} ms"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def count_figures(rows: Sequence[Json]) -> str:
-    return f"{len(rows)} figure{'s' if len(rows) != 1 else ''}"
+    return three_digits(row[key]) if row["metric"] == _SPEED else f"{1000 * row[key]:.1f} ms"

@@ -9,11 +9,11 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import regression
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import streams
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.regression import CHECK, METRICS, figure
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import milliseconds, speed
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, latencies, speed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.tables import heading
 
 Document = Mapping[str, t.Any]
 
@@ -25,7 +25,8 @@ _COMPARED: t.Final = 12
 def results_text(document: Document, files: Sequence[str], style: Style) -> str:
     """Render the results of a benchmark: a table for each node, the worst node first, then the paths of the files."""
     nodes = document["nodes"]
-    lines = ["", *_head(document, style)]
+    summary = document["summary"]
+    lines = ["", *heading("multigpu.vllm benchmark", summary["nodes"], summary["status"], style)]
     for name in sorted(nodes, key=lambda name: (-SEVERITY.index(Status(nodes[name]["status"])), name)):
         lines += ["", *_node(name, nodes[name], document["run"]["options"]["targets"], style)]
     lines += ["", style.rule * WIDTH]
@@ -33,17 +34,6 @@ def results_text(document: Document, files: Sequence[str], style: Style) -> str:
     if not files:
         lines.append(" Check mode: no load test ran and nothing was written.")
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _head(document: Document, style: Style) -> Iterator[str]:
-    total, summary = len(document["nodes"]), document["summary"]
-    counts = ", ".join(f"{count} {WORDS[status]}" for status, count in summary["nodes"].items() if count)
-    yield style.heavy * WIDTH
-    yield style.title(
-        f" multigpu.vllm benchmark{style.dot}{total} node{'s' if total != 1 else ''}{style.dot}{counts}",
-        summary["status"],
-    )
-    yield style.heavy * WIDTH
 
 
 def _node(name: str, node: Document, targets: Document, style: Style) -> Iterator[str]:
@@ -56,7 +46,7 @@ def _node(name: str, node: Document, targets: Document, style: Style) -> Iterato
     for finding in node["findings"]:
         if finding["status"] in ("fail", "warn"):
             yield from problem_list.problem("   ", problem_list.of_finding(finding), style)
-        elif finding["check"] == regression.CHECK:
+        elif finding["check"] == CHECK:
             yield from style.wrap(finding["summary"], f"   {style.symbols[finding['status']]} ")
     if node["stored_baseline"]:
         yield "   This run was stored as the baseline."
@@ -93,11 +83,11 @@ def _table(node: Document, style: Style) -> Iterator[str]:
         if cell["output_throughput"] is None:
             yield f"{left}  {style.fit(str(cell['reason']), WIDTH - len(left) - 2)}"
             continue
-        ttft, itl = cell["ttft"] or {}, cell["itl"] or {}
+        ttft, ttft_p95, itl, itl_p95 = latencies(cell)
         mark = " knee" if (size, cell["concurrency"]) in knees else ""
         yield (
             f"{left} {speed(cell['output_throughput']):>8} {_percent(cell['variation'], 1):>6}"
-            f" {_ms(ttft.get('p50')):>6} {_ms(ttft.get('p95')):>6}  {_ms(itl.get('p50')):>5} {_ms(itl.get('p95')):>5}"
+            f" {ttft:>6} {ttft_p95:>6}  {itl:>5} {itl_p95:>5}"
             f" {_percent(cell['within_targets'], 0):>6} {style.gauge(cell['output_throughput'] / fastest, _BAR)}{mark}"
         )
 
@@ -112,7 +102,7 @@ def _knees(node: Document, targets: Document, style: Style) -> Iterator[str]:
         good = "" if knee["goodput"] is None else f", goodput {knee['goodput']:.2f} requests/s"
         more = "; more streams were not tried" if knee["at_limit"] else ""
         yield from style.wrap(
-            f"Knee for {knee['prompt_tokens']}-token prompts {within}: {streams(knee['concurrency'])},"
+            f"Knee for {knee['prompt_tokens']}-token prompts {within}: {counted(knee['concurrency'], 'stream')},"
             f" {speed(knee['output_throughput'])} tok/s{good}{more}",
             "   ",
             "     ",
@@ -128,13 +118,14 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
     other = f", vLLM {version}" if version != node["vllm_version"] else ""
     yield f"   Compared with the baseline of {comparison['baseline']['time'][:16].replace('T', ' ')} UTC{other}"
     yield f"   {'prompt':>6} {'streams':>7}  {'':<8} {'baseline':>9} {'now':>9} {'change':>8}  {'p':>5}"
-    shown = [row for row in comparison["rows"] if _shown(row)]
+    # Latencies that did not change are omitted.
+    shown = [row for row in comparison["rows"] if row["metric"] == "output_throughput" or row["verdict"] != "same"]
     for row in shown[:_COMPARED]:
-        title = "tok/s" if row["metric"] == "output_throughput" else f"{row['metric'].upper()} p50"
-        sizes = f"{'all':>6} {'all':>7}" if row["concurrency"] is None else _sizes(row)
+        title, before, now = METRICS[row["metric"]].title, figure(row, "before"), figure(row, "now")
+        prompt, streams = ("all", "all") if row["concurrency"] is None else (row["prompt_tokens"], row["concurrency"])
         verdict = {"slower": style.paint(f"{style.symbols['fail']} slower", "fail"), "faster": "faster"}
         yield (
-            f"   {sizes}  {title:<8} {regression.figure(row, 'before'):>9} {regression.figure(row, 'now'):>9}"
+            f"   {prompt:>6} {streams:>7}  {title:<8} {before:>9} {now:>9}"
             f" {100 * row['change']:>+6.1f} %  {row['p_value']:>5.3f}  {verdict.get(row['verdict'], 'same')}"
         )
     if len(shown) > _COMPARED:
@@ -143,22 +134,9 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
         first = comparison["left_out"][0]
         yield from style.wrap(
             f"{len(comparison['left_out'])} not compared, for example {first['prompt_tokens']} tokens at"
-            f" {streams(first['concurrency'])}: {first['reason']}",
+            f" {counted(first['concurrency'], 'stream')}: {first['reason']}",
             "   ",
         )
-
-
-def _shown(row: Document) -> bool:
-    """Return whether a comparison row is shown: throughput always, latencies only if they changed."""
-    return bool(row["metric"] == "output_throughput" or row["verdict"] != "same")
-
-
-def _sizes(row: Document) -> str:
-    return f"{row['prompt_tokens']:>6} {row['concurrency']:>7}"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else milliseconds(seconds)
 
 
 def _percent(share: float | None, digits: int) -> str:

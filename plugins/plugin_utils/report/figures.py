@@ -9,15 +9,29 @@ import json
 import typing as t
 
 
-def speed(tokens_per_second: float) -> str:
-    """Format a speed: ``90.7``, ``1,234``."""
+def speed(tokens_per_second: float | None) -> str:
+    """Format a speed: ``90.7``, ``1,234``; an unknown speed is ``-``."""
+    if tokens_per_second is None:
+        return "-"
     return f"{tokens_per_second:,.0f}" if tokens_per_second >= 1000 else f"{tokens_per_second:.1f}"
 
 
-def milliseconds(seconds: float) -> str:
-    """Format seconds as milliseconds without the unit: ``10.9``, ``291``."""
+def three_digits(value: float) -> str:
+    """Format a value with about three digits: ``90.7``, ``291``, ``1,234``."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Format seconds as milliseconds without the unit: ``10.9``, ``291``; an unknown time is ``-``."""
+    if seconds is None:
+        return "-"
     value = 1000.0 * seconds
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def latencies(step: t.Mapping[str, t.Any]) -> list[str]:
+    """Return TTFT p50 and p95, then ITL p50 and p95, of a load step in milliseconds."""
+    return [milliseconds((step[key] or {}).get(percentile)) for key in ("ttft", "itl") for percentile in ("p50", "p95")]
 
 
 def counted(number: int, noun: str) -> str:

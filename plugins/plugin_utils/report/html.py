@@ -74,9 +74,9 @@ def _environment() -> jinja2.Environment:
         cost=figures.cost,
         load_sources=tables.load_sources,
         gib=lambda size: f"{size / units.GIB:.1f}",
-        ms=lambda seconds: "-" if seconds is None else figures.milliseconds(seconds),
+        ms=figures.milliseconds,
         plain=figures.plain,
-        speed=lambda value: "-" if value is None else figures.speed(value),
+        speed=figures.speed,
         percent=lambda share: "-" if share is None else f"{share:.0f} %",
         position=lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, speed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, three_digits
 
 #: Margin left of the first and right of the last point, in per cent of the plot, for their labels.
 _MARGIN: t.Final = 9.0
@@ -167,12 +167,7 @@ def _top(metric: PlotMetric, lines: Iterable[Points], expected: Iterable[plot.Do
 
 def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], float]) -> list[plot.Drawing]:
     """Return the value of each point, with its position from the left and from the bottom in per cent."""
-    return [{"x": x_at[x], "y": y_at(middle), "text": short(middle)} for x, (middle, _high) in points.items()]
-
-
-def short(value: float) -> str:
-    """Format a value next to its dot with three digits."""
-    return f"{value:,.0f}" if value >= 100 else speed(value)
+    return [{"x": x_at[x], "y": y_at(middle), "text": three_digits(middle)} for x, (middle, _high) in points.items()]
 
 
 def _limits(
@@ -201,8 +196,8 @@ def _limits(
 
 
 def _summary(metric: PlotMetric, title: str, values: Mapping[str, Points]) -> str:
-    parts = [
-        f"{name}: " + ", ".join(f"{short(middle)} {metric.unit} at {x:,}" for x, (middle, _high) in points.items())
-        for name, points in values.items()
-    ]
-    return f"{metric.title} against {title}. {'; '.join(parts)}."
+    lines = []
+    for name, points in values.items():
+        shown = (f"{three_digits(middle)} {metric.unit} at {x:,}" for x, (middle, _high) in points.items())
+        lines.append(f"{name}: {', '.join(shown)}")
+    return f"{metric.title} against {title}. {'; '.join(lines)}."

@@ -14,7 +14,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import (
     cell,
     cost,
-    milliseconds,
+    counted,
+    latencies,
     plain,
     speed,
 )
@@ -50,17 +51,17 @@ def wrong(node: Document) -> list[dict[str, t.Any]]:
     return sorted(problems, key=lambda finding: finding["status"] != "fail")
 
 
+def heading(name: str, counts: Mapping[str, int], status: str, style: Style) -> list[str]:
+    """Return the heading of a summary: the number of nodes, and how many of them have each status."""
+    shown = ", ".join(f"{count} {WORDS[status]}" for status, count in counts.items() if count)
+    title = style.dot.join((f" {name}", counted(sum(counts.values()), "node"), shown))
+    return [style.heavy * WIDTH, style.title(title, status), style.heavy * WIDTH]
+
+
 def fleet(document: Document, style: Style) -> Iterator[str]:
     """Yield one line per node, worst first: verdict, GPUs, TP, speed, headline."""
-    counts = document["summary"]["hosts"]
     total = len(document["hosts"])
-    parts = [f"{count} {WORDS[status]}" for status, count in counts.items() if count]
-    yield style.heavy * WIDTH
-    yield style.title(
-        f" multigpu.vllm{style.dot}{total} node{'s' if total != 1 else ''}{style.dot}{', '.join(parts)}",
-        document["summary"]["status"],
-    )
-    yield style.heavy * WIDTH
+    yield from heading("multigpu.vllm", document["summary"]["hosts"], document["summary"]["status"], style)
     names = worst_first(document)
     width = min(max([len("node"), *map(len, names)]), 20)
     verdict = max([len("verdict"), *(len(WORDS[node["status"]]) for node in document["hosts"].values())])
@@ -83,7 +84,7 @@ def _node_row(name: str, node: Document, width: int, verdict: int, style: Style)
         style.paint(f"{WORDS[status]:<{verdict}}", status),
         f"{_or_dash(facts['gpus']['count'], style):>4}",
         f"{_or_dash(facts['vllm']['tensor_parallel_size'], style):>3}",
-        f"{_or_dash(None if best is None else speed(best), style):>7}",
+        f"{_or_dash(best and speed(best), style):>7}",
     )
     used = 3 + width + 2 + verdict + 2 + 4 + 2 + 3 + 2 + 7 + 2
     room = WIDTH - used
@@ -160,12 +161,11 @@ def load(node: Document, style: Style) -> Iterator[str]:
         if step["skipped"]:
             yield f"{sizes}   {style.fit(step['skipped'], WIDTH - len(sizes) - 3)}"
             continue
-        rate = "-" if step["output_throughput"] is None else speed(step["output_throughput"])
-        ttft, itl = step["ttft"] or {}, step["itl"] or {}
+        rate = speed(step["output_throughput"]) + ("?" if step["void"] else "")
+        ttft, ttft_p95, itl, itl_p95 = latencies(step)
         yield (
-            f"{sizes} {cell(step['concurrency']):>7} {rate + ('?' if step['void'] else ''):>8}"
-            f"  {_ms(ttft.get('p50')):>8} {_ms(ttft.get('p95')):>7}"
-            f"  {_ms(itl.get('p50')):>8} {_ms(itl.get('p95')):>7} {cell(step['failed']):>6}"
+            f"{sizes} {cell(step['concurrency']):>7} {rate:>8}  {ttft:>8} {ttft_p95:>7}  {itl:>8} {itl_p95:>7}"
+            f" {cell(step['failed']):>6}"
         )
     yield f"{_INDENT}TTFT and ITL in milliseconds" + (
         "; ?: not valid, limited by the load client" if any(step["void"] for step in steps) else ""
@@ -179,20 +179,12 @@ def load_sources(steps: Sequence[Document]) -> list[str]:
     steps_by_source: dict[str, list[str]] = {}
     for step in steps:
         parts = step["load_hosts"]
+        shares = [f" ({counted(part['concurrency'], 'stream')}, {part['tokens']:,} tokens)" for part in parts]
         alone = len(parts) == 1
-        source = ", ".join(part["host"] if alone else f"{part['host']} ({_load_part(part)})" for part in parts)
+        source = ", ".join(part["host"] + ("" if alone else share) for part, share in zip(parts, shares, strict=True))
         if source:
             steps_by_source.setdefault(source, []).append(str(step["name"]))
     return [f"{', '.join(names)}: load from {source}" for source, names in steps_by_source.items()]
-
-
-def _load_part(part: Document) -> str:
-    streams = part["concurrency"]
-    return f"{streams} stream{'s' if streams != 1 else ''}, {part['tokens']:,} tokens"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else milliseconds(seconds)
 
 
 def utilisation(node: Document, style: Style) -> Iterator[str]:
@@ -208,7 +200,7 @@ def utilisation(node: Document, style: Style) -> Iterator[str]:
         yield _utilisation_row(f"{row['time']:.0f} s", row["utilization_gpu"], len(shown), style)
     yield _utilisation_row("mean", data["mean"], len(shown), style)
     if hidden:
-        yield f"{_INDENT}and {hidden} more GPU{'s' if hidden != 1 else ''}, included in the average"
+        yield f"{_INDENT}and {counted(hidden, 'more GPU')}, included in the average"
 
 
 def _utilisation_row(label: str, values: Sequence[float | None], shown: int, style: Style) -> str:
