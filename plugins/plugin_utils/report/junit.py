@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS, worst
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables, text
@@ -36,7 +36,7 @@ def report_junit(document: Document) -> str:
     report = JUnitXml("multigpu.vllm")
     for name in tables.worst_first(document):
         report.add_testsuite(_node_suite(name, document))
-    report.add_testsuite(_suite("fleet", document, list(_cases("fleet", document["fleet"]["findings"]))))
+    report.add_testsuite(_suite("fleet", document, _cases("fleet", document["fleet"]["findings"])))
     file = io.BytesIO()
     report.write(file, pretty=True)
     return file.getvalue().decode()
@@ -55,7 +55,7 @@ def _node_suite(name: str, document: Document) -> TestSuite:
     return _suite(name, document, [*cases, *_cases(name, findings)])
 
 
-def _suite(name: str, document: Document, cases: list[TestCase]) -> TestSuite:
+def _suite(name: str, document: Document, cases: Iterable[TestCase]) -> TestSuite:
     from junitparser import TestSuite
 
     suite = TestSuite(_clean(name))

@@ -54,10 +54,8 @@ def _hardware_expectation(node: NodeFacts, step: Step) -> Expected | None:
         expected = expected_speed(facts)
     except Unknown:
         return None
-    if expected.kind == "roofline" and 1 / expected.speed < limits.HOST_STEP.value:
-        return None
     measured = expectation.decode_rate(step) if step.get("output_throughput") else 0.0
-    if expected.kind == "roofline" and expectation.impossible(facts, measured) is not None:
+    if expectation.not_applicable(facts, expected, measured):
         return None
     warn, fail, _source = expectation.speed_limits(node, facts.gpu_name)
     return {

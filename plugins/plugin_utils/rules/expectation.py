@@ -160,6 +160,22 @@ def impossible(facts: Setup, measured: float) -> str | None:
     )
 
 
+def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[str, str] | None:
+    """Return why a node must not be judged by ``expected``, and the source of that limit, or None if it may be.
+
+    :param measured: tokens/s of one stream.
+    """
+    if expected.kind != "roofline":
+        return None
+    if reason := impossible(facts, measured):
+        return reason, limits.IMPOSSIBLE.source
+    if 1 / expected.speed >= limits.HOST_STEP.value:
+        return None
+    share, step_time = f"{100.0 * measured / expected.speed:.0f} %", f"{1000 / expected.speed:.1f} ms"
+    reason = f"{share} of {_EXPECTATION['roofline']}, but at {step_time} per token the host limits the speed"
+    return reason, limits.HOST_STEP.source
+
+
 def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
     """Return ``performance.roofline``: the attained per cent of the expected speed from the best source."""
     check = "performance.roofline"
@@ -184,16 +200,10 @@ def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
         },
         "source": f"{expected.source}; limits: {limit_source}",
     }
-    what = _EXPECTATION[expected.kind]
-    wrong = impossible(facts, measured) if expected.kind == "roofline" else None
-    if wrong is not None:
-        return not_tested(check, wrong, **{**details, "source": limits.IMPOSSIBLE.source})
-    if expected.kind == "roofline" and 1 / expected.speed < limits.HOST_STEP.value:
-        reason = (
-            f"{attained:.0f} % of {what}, but at {1000 / expected.speed:.1f} ms per token the host limits the speed"
-        )
-        return not_tested(check, reason, **{**details, "source": limits.HOST_STEP.source})
-    summary = f"one stream reaches {measured:.0f} tok/s, {attained:.0f} % of {what}"
+    if unsuitable := not_applicable(facts, expected, measured):
+        reason, source = unsuitable
+        return not_tested(check, reason, **{**details, "source": source})
+    summary = f"one stream reaches {measured:.0f} tok/s, {attained:.0f} % of {_EXPECTATION[expected.kind]}"
     if attained >= warn:
         return passed(check, summary, **details)
     return (failed if attained < fail else warned)(

@@ -19,6 +19,16 @@ class Limit:
     unit: str
     source: str
 
+    def compared(self, measured: float, bound: str) -> dict[str, t.Any]:
+        """Return the fields of a finding on ``measured``; ``bound`` is ``at least`` or ``at most``."""
+        unit = " %" if self.unit == "%" else ""
+        return {
+            "expected": f"{bound} {self.value:g}{unit}",
+            "measured": round(measured, 1),
+            "unit": self.unit,
+            "source": self.source,
+        }
+
 
 #: Memory below which a GPU holds no model. No model is loaded if every GPU is below it.
 CONTEXT: t.Final = Limit(0.75 * 2**30, "bytes", "a CUDA context without a model takes under 0.6 GiB per GPU")

@@ -46,11 +46,9 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 def out_of_memory(node: NodeFacts) -> list[Finding]:
     """Return a pass if logs were read; it holds unless the logs contain a fault."""
     sources = node.logs.data.get("sources") or ()
-    return (
-        [passed("memory.oom", "no out-of-memory error in the logs", evidence={"logs": list(sources)})]
-        if sources
-        else []
-    )
+    if not sources:
+        return []
+    return [passed("memory.oom", "no out-of-memory error in the logs", evidence={"logs": list(sources)})]
 
 
 def compare(node: NodeFacts) -> list[Finding]:
@@ -115,12 +113,7 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
         return not_tested("memory.balance", "only one GPU is in use, so there is nothing to compare")
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
     difference = 100.0 * (used[fullest] - used[emptiest]) / used[fullest]
-    figures = {
-        "expected": f"at most {limits.BALANCE.value:g} %",
-        "measured": round(difference, 1),
-        "unit": "%",
-        "source": limits.BALANCE.source,
-    }
+    figures = limits.BALANCE.compared(difference, "at most")
     if difference <= limits.BALANCE.value:
         return passed("memory.balance", f"{gpus.gpu_list(holding)} differ by {difference:.1f} %", **figures)
     return failed(
@@ -141,12 +134,7 @@ def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Fin
     if not free:
         return not_tested("memory.headroom", "the GPUs do not report their total memory")
     fullest = min(free, key=free.__getitem__)
-    figures = {
-        "expected": f"at least {limits.HEADROOM.value:g} %",
-        "measured": round(free[fullest], 1),
-        "unit": "%",
-        "source": limits.HEADROOM.source,
-    }
+    figures = limits.HEADROOM.compared(free[fullest], "at least")
     if free[fullest] >= limits.HEADROOM.value:
         return passed("memory.headroom", "every GPU in use has memory left", **figures)
     return warned(

@@ -49,16 +49,14 @@ def expectation(node: NodeFacts) -> Finding | None:
     summary = f"one stream reaches {attained:.0f} % of the expected speed"
     if attained >= limits.THROUGHPUT_WARN.value:
         return passed("performance.throughput", summary, **figures)
-    explanation = {
-        "cause": "The server is slower than expected; sections 2 to 4 and 6 usually show why.",
-        "remedy": "Fix the faults in the other sections first, then run again. If there are none, check "
-        "validate_expected_throughput.",
-    }
+    cause = "The server is slower than expected; sections 2 to 4 and 6 usually show why."
+    remedy = (
+        "Fix the faults in the other sections first, then run again. If there are none, check "
+        "validate_expected_throughput."
+    )
     if hardware_expectation.shared(step):
-        explanation = {
-            "cause": "Other clients used the server while the single stream was measured.",
-            "remedy": "Run again when no other client uses the server.",
-        }
+        cause = "Other clients used the server while the single stream was measured."
+        remedy = "Run again when no other client uses the server."
     below_half = attained < limits.THROUGHPUT_FAIL.value
     verdict, limit = (failed, limits.THROUGHPUT_FAIL) if below_half else (warned, limits.THROUGHPUT_WARN)
-    return verdict("performance.throughput", summary, source=limit.source, **explanation, **figures)
+    return verdict("performance.throughput", summary, source=limit.source, cause=cause, remedy=remedy, **figures)

@@ -9,6 +9,7 @@ evaluated, never executed as code.
 
 from __future__ import annotations
 
+import operator
 import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,19 +35,11 @@ def _is_number(value: t.Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-@dataclass(frozen=True)
-class Bound:
-    """One side of a limit: its text, and a test of whether a value meets it. ``numeric`` bounds require numbers."""
-
-    text: str
-    holds: Callable[[t.Any, t.Any], bool]
-    numeric: bool = True
-
-
-BOUNDS: t.Final[dict[str, Bound]] = {
-    "min": Bound("at least", lambda value, limit: value >= limit),
-    "max": Bound("at most", lambda value, limit: value <= limit),
-    "equals": Bound("equal to", lambda value, limit: bool(value == limit), numeric=False),
+#: Text of each bound, and a test of whether a value meets it. All except ``equals`` require numbers.
+BOUNDS: t.Final[dict[str, tuple[str, Callable[[t.Any, t.Any], t.Any]]]] = {
+    "min": ("at least", operator.ge),
+    "max": ("at most", operator.le),
+    "equals": ("equal to", operator.eq),
 }
 
 
@@ -66,14 +59,14 @@ class Threshold:
     @property
     def text(self) -> str:
         """The bounds as text, such as ``at least 100 and at most 200``."""
-        return " and ".join(f"{BOUNDS[name].text} {limit}" for name, limit in self.bounds.items())
+        return " and ".join(f"{BOUNDS[name][0]} {limit}" for name, limit in self.bounds.items())
 
     @property
     def numeric(self) -> bool:
-        return any(BOUNDS[name].numeric for name in self.bounds)
+        return any(name != "equals" for name in self.bounds)
 
     def broken_by(self, value: t.Any) -> bool:
-        return not all(BOUNDS[name].holds(value, limit) for name, limit in self.bounds.items())
+        return not all(BOUNDS[name][1](value, limit) for name, limit in self.bounds.items())
 
 
 def judgement_errors(items: t.Any, speed_limits: t.Any = None) -> list[str]:
@@ -108,11 +101,11 @@ def parse(item: t.Any, number: int = 1) -> Threshold:
     query = item.get("query")
     if not isinstance(query, str) or not query.strip():
         raise InvalidThreshold(f"{where}: query is missing; it must be a JMESPath query such as facts.gpus.count")
-    bounds = {name: item[name] for name in BOUNDS if name in item and not (name != "equals" and item[name] is None)}
+    bounds = {name: item[name] for name in BOUNDS if name in item and (name == "equals" or item[name] is not None)}
     if not bounds:
         raise InvalidThreshold(f"{where} ({query}): set at least one of min, max, equals")
     for name, limit in bounds.items():
-        if BOUNDS[name].numeric and not _is_number(limit):
+        if name != "equals" and not _is_number(limit):
             raise InvalidThreshold(f"{where} ({query}): {name} must be a number, got {limit!r}")
     message = item.get("message")
     return Threshold(query, _compiled(query, where), bounds, None if message is None else str(message))

@@ -29,8 +29,11 @@ _HOST_REMEDY: t.Final = (
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings of area ``utilisation``."""
     means = gpus.means(node.samples, "utilization_gpu")
+    if not means and not node.load.taken:
+        return []
     if not means:
-        return _unsampled(node)
+        reason = str(node.load.data.get("gpu_samples_reason") or "no GPU could be sampled during the load")
+        return [not_tested(check, reason) for check in ("utilisation.active", "utilisation.synchronised")]
     group = members(node, means)
     step = synchronised(node, means, group)
     return [active(node, means, group, steady=step.status is not Status.FAIL), step]
@@ -58,13 +61,8 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
     """
     idle = [index for index in group if means[index] < limits.BUSY.value]
     lowest = min(group, key=means.__getitem__)
-    figures = {
-        "expected": f"at least {limits.BUSY.value:g} %",
-        "measured": round(means[lowest], 1),
-        "unit": "%",
-        "evidence": {"mean_utilization": {f"GPU {index}": round(value, 1) for index, value in means.items()}},
-        "source": limits.BUSY.source,
-    }
+    evidence = {"mean_utilization": {f"GPU {index}": round(value, 1) for index, value in means.items()}}
+    figures = limits.BUSY.compared(means[lowest], "at least") | {"evidence": evidence}
     if idle:
         return failed(
             "utilisation.active",
@@ -76,8 +74,7 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
     of_all = "" if len(group) == len(means) else f" (the node has {len(means)})"
     who = "the only GPU of the group is" if len(group) == 1 else f"all {len(group)} GPUs of the group are"
     if steady and max(means[index] for index in group) < limits.HOST_BOUND.value:
-        limit = limits.HOST_BOUND
-        figures |= {"expected": f"at least {limit.value:g} %", "source": limit.source}
+        figures |= limits.HOST_BOUND.compared(means[lowest], "at least")
         return warned(
             "utilisation.active",
             f"{who} active{of_all}, but for less than half of the time",
@@ -117,13 +114,7 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
         "means": {f"GPU {index}": round(means[index], 1) for index in group},
         "memory_active": {f"GPU {index}": round(value, 1) for index, value in work.items()},
     }
-    figures = {
-        "expected": f"at most {limits.SPREAD.value:g}",
-        "measured": round(spread, 1),
-        "unit": "points",
-        "evidence": evidence,
-        "source": limits.SPREAD.source,
-    }
+    figures = limits.SPREAD.compared(spread, "at most") | {"evidence": evidence}
     if spread > limits.SPREAD.value:
         cause, remedy = _explain_spread(means, work, group)
         return failed(
@@ -204,10 +195,3 @@ def _explain_spread(means: dict[int, float], work: Mapping[int, float], group: l
         "The GPUs wait for each other: a slow GPU or a slow interconnect delays every all-reduce.",
         "Compare throttling (section 1) and the transport (section 4), and fix the slow GPU or path.",
     )
-
-
-def _unsampled(node: NodeFacts) -> list[Finding]:
-    if not node.load.taken:
-        return []
-    reason = node.load.data.get("gpu_samples_reason") or "no GPU could be sampled during the load"
-    return [not_tested(check, str(reason)) for check in ("utilisation.active", "utilisation.synchronised")]
