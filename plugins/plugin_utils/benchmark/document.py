@@ -23,11 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import analysis, regression
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import MINIMUM_REPEATS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import (
-    Identity,
-    UnreadableBaseline,
-    find,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Identity, UnreadableBaseline, find
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import verdict
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 

@@ -205,11 +205,7 @@ def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int
 
 
 def _figures(row: Json) -> Json:
-    return {
-        "expected": row["before"],
-        "measured": row["now"],
-        "unit": "tokens/s" if row["metric"] == _SPEED else "s",
-    }
+    return {"expected": row["before"], "measured": row["now"], "unit": "tokens/s" if row["metric"] == _SPEED else "s"}
 
 
 def _cause(stored: Json, identity: Identity, tensor_parallel_size: int | None) -> str:

@@ -48,12 +48,7 @@ def sockets(context: DiagnosisContext) -> Diagnosis | None:
             *context.speed_evidence(),
         ),
         gain=context.recovery(),
-        findings=(
-            "nccl.transport",
-            *_environment(context, settings),
-            *context.wrong(*_SLOW_PATH),
-            *context.slow,
-        ),
+        findings=("nccl.transport", *_environment(context, settings), *context.wrong(*_SLOW_PATH), *context.slow),
     )
 
 
@@ -99,11 +94,7 @@ def pcie_downgraded(context: DiagnosisContext) -> Diagnosis | None:
         confidence="high" if failed and context.slow else "medium",
         evidence=(link.summary, *context.speed_evidence()),
         gain=context.recovery() if failed else None,
-        findings=(
-            "hardware.pcie_link",
-            *context.wrong(*_SLOW_PATH),
-            *(context.slow if failed else ()),
-        ),
+        findings=("hardware.pcie_link", *context.wrong(*_SLOW_PATH), *(context.slow if failed else ())),
         finding=link,
     )
 

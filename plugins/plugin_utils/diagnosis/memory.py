@@ -54,11 +54,7 @@ def other_process(context: DiagnosisContext) -> Diagnosis | None:
         confidence="high" if explained or busy else "medium",
         evidence=(*processes, *([context.quote("gpu_memory_busy")] if busy else ())),
         gain=context.recovery(),
-        findings=(
-            *explained,
-            *context.slow,
-            *(context.outage_checks if busy or "memory.oom" in explained else ()),
-        ),
+        findings=(*explained, *context.slow, *(context.outage_checks if busy or "memory.oom" in explained else ())),
     )
 
 
@@ -132,10 +128,7 @@ def cache_too_small(context: DiagnosisContext) -> Diagnosis | None:
         "memory.kv_cache_too_small",
         confidence="high",
         evidence=(context.quote("kv_cache_too_small"),),
-        findings=(
-            *context.wrong("memory.headroom", "nccl.errors", "configuration.arguments"),
-            *context.outage_checks,
-        ),
+        findings=(*context.wrong("memory.headroom", "nccl.errors", "configuration.arguments"), *context.outage_checks),
         options=", or ".join(options),
     )
 

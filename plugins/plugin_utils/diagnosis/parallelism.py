@@ -97,10 +97,7 @@ def not_at_work(context: DiagnosisContext) -> Diagnosis | None:
         confidence="high" if context.wrong("memory.idle_gpu") else "medium",
         evidence=(f"utilisation: {figures(context.utilisation, '%')}", *context.speed_evidence()),
         gain=context.recovery(),
-        findings=(
-            *context.wrong(*_IDLE, "tensor_parallel.ranks", "utilisation.synchronised"),
-            *context.slow,
-        ),
+        findings=(*context.wrong(*_IDLE, "tensor_parallel.ranks", "utilisation.synchronised"), *context.slow),
         size=size,
         flag=flag("tensor_parallel_size", size),
     )

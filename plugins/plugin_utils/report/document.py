@@ -14,13 +14,7 @@ import typing as t
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
-    AREAS,
-    SEVERITY,
-    Status,
-    as_dicts,
-    worst,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import AREAS, SEVERITY, Status, as_dicts, worst
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import fleet_cost, node_cost
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import diagnose
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
@@ -217,10 +211,7 @@ def lost_document(reason: str) -> dict[str, t.Any]:
 
 
 def report_document(
-    hosts: Mapping[str, Mapping[str, t.Any] | None],
-    *,
-    run: Mapping[str, t.Any],
-    secrets: Collection[t.Any] = (),
+    hosts: Mapping[str, Mapping[str, t.Any] | None], *, run: Mapping[str, t.Any], secrets: Collection[t.Any] = ()
 ) -> dict[str, t.Any]:
     """Build the report. ``hosts`` maps every host of the play to its node document, or None if it has none.
 

@@ -81,11 +81,7 @@ def _environment() -> jinja2.Environment:
         position=lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
     )
     environment.globals.update(
-        checks=CHECKS,
-        measured=measured,
-        legend=topology_legend,
-        symbols=UNICODE.symbols,
-        words=_WORDS,
+        checks=CHECKS, measured=measured, legend=topology_legend, symbols=UNICODE.symbols, words=_WORDS
     )
     return environment
 

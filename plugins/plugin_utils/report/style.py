@@ -70,11 +70,7 @@ class Style:
         """
         hang = " " * len(first) if rest is None else rest
         return textwrap.wrap(
-            self.clean(one_line(str(text))),
-            width,
-            initial_indent=first,
-            subsequent_indent=hang,
-            break_on_hyphens=False,
+            self.clean(one_line(str(text))), width, initial_indent=first, subsequent_indent=hang, break_on_hyphens=False
         ) or [first.rstrip()]
 
     def mark(self, status: str) -> str:

@@ -61,9 +61,7 @@ WORKING: t.Final = Limit(5, "%", "microsecond kernels show 0 % on an H100, decod
 
 #: Utilisation below which all GPUs together spend most of the time waiting for the host.
 HOST_BOUND: t.Final = Limit(
-    50,
-    "%",
-    "tensor-parallel decoding keeps two H100 90 % busy, or 40 % if the host takes 8 ms before each step",
+    50, "%", "tensor-parallel decoding keeps two H100 90 % busy, or 40 % if the host takes 8 ms before each step"
 )
 
 SUSTAINED: t.Final = Limit(
