@@ -45,18 +45,13 @@ def report_html(document: Document) -> str:
     """Render the page."""
     names = tables.worst_first(document)
     nodes = [_node(number, name, document, len(names)) for number, name in enumerate(names, start=1)]
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            run=document["run"],
-            time=_time(document["run"]["time"]),
-            summary=document["summary"],
-            fleet=document["fleet"],
-            fleet_problems=problem_list.problems({"sections": [document["fleet"]], "diagnoses": []}),
-            nodes=nodes,
-            fastest=max((node["data"]["facts"]["output_throughput"] or 0.0 for node in nodes), default=0.0),
-        )
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        **{key: document[key] for key in ("run", "summary", "fleet")},
+        time=_time(document["run"]["time"]),
+        fleet_problems=problem_list.problems({"sections": [document["fleet"]], "diagnoses": []}),
+        nodes=nodes,
+        fastest=max((node["data"]["facts"]["output_throughput"] or 0.0 for node in nodes), default=0.0),
     )
 
 
@@ -98,12 +93,11 @@ def _time(stamp: str) -> str:
 def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t.Any]:
     """Return what the templates print about one node in addition to its entry in the document (``data``)."""
     data = document["hosts"][name]
-    about = text.about(data, UNICODE)
     return {
         "name": name,
         "anchor": f"node-{number}",
         "data": data,
-        "about": about,
+        "about": text.about(data, UNICODE),
         "unfolded": nodes <= SMALL_FLEET or (number <= UNFOLDED and data["status"] != "pass"),
         "problems": problem_list.problems(data),
         "groups": load_plots.load_groups(data["load"]),

@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 import re
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import CHECKS, worst
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables, text
 
 if t.TYPE_CHECKING:
-    from junitparser import TestCase, TestSuite
+    from junitparser import TestCase
 
 Document = Mapping[str, t.Any]
 Findings = Sequence[Document]
@@ -31,37 +31,28 @@ def report_junit(document: Document) -> str:
 
     A warning is a passing case with the warning in its output, because JUnit has no status for it.
     """
-    from junitparser import JUnitXml
+    from junitparser import JUnitXml, TestSuite
 
     report = JUnitXml("multigpu.vllm")
-    for name in tables.worst_first(document):
-        report.add_testsuite(_node_suite(name, document))
-    report.add_testsuite(_suite("fleet", document, _cases("fleet", document["fleet"]["findings"])))
+    suites = {name: _node_cases(name, document["hosts"][name]) for name in tables.worst_first(document)}
+    for name, cases in [*suites.items(), ("fleet", _cases("fleet", document["fleet"]["findings"]))]:
+        suite = TestSuite(_clean(name))
+        suite.timestamp = document["run"]["time"]
+        suite.add_testcases(list(cases))
+        report.add_testsuite(suite)
     file = io.BytesIO()
     report.write(file, pretty=True)
     return file.getvalue().decode()
 
 
-def _node_suite(name: str, document: Document) -> TestSuite:
+def _node_cases(name: str, node: Document) -> Iterator[TestCase]:
     from junitparser import Error, TestCase
 
-    node = document["hosts"][name]
-    cases = []
     for error in node["errors"]:
         case = TestCase(error["module"], classname=_clean(f"{name}.measurement"))
         case.result = [Error(_clean(error["reason"]))]
-        cases.append(case)
-    findings = [finding for section in node["sections"] for finding in section["findings"]]
-    return _suite(name, document, [*cases, *_cases(name, findings)])
-
-
-def _suite(name: str, document: Document, cases: Iterable[TestCase]) -> TestSuite:
-    from junitparser import TestSuite
-
-    suite = TestSuite(_clean(name))
-    suite.timestamp = document["run"]["time"]
-    suite.add_testcases(cases)
-    return suite
+        yield case
+    yield from _cases(name, [finding for section in node["sections"] for finding in section["findings"]])
 
 
 def _cases(suite: str, findings: Findings) -> Iterator[TestCase]:

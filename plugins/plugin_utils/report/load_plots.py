@@ -21,7 +21,6 @@ _GAP: t.Final = 3.0
 #: Half the width of a limit drawn at a single point, in per cent.
 _HALF_POINT: t.Final = 5.0
 
-
 #: The middle and the upper end of a metric, by the value on the x axis.
 Points = Mapping[int, tuple[float, float]]
 
@@ -113,6 +112,8 @@ def _panel(
     def y_at(value: float) -> float:
         return 100.0 * value / top
 
+    # Labels of several lines would overlap, and the table has the values.
+    labels = _labels(next(iter(values.values())), x_at, y_at) if len(lines) == 1 else []
     placed = [[(x_at[x], y_at(middle), y_at(high)) for x, (middle, high) in line.items()] for line in values.values()]
     return {
         "title": metric.title,
@@ -121,8 +122,7 @@ def _panel(
         "x_ticks": _x_ticks(x_at),
         "y_ticks": [plot.Tick(y_at(number * step), f"{number * step:,g}") for number in range(round(top / step) + 1)],
         "series": tuple(_series(points) for points in placed),
-        # Labels of several lines would overlap, and the table has the values.
-        "labels": _labels(*values.values(), x_at=x_at, y_at=y_at) if len(lines) == 1 else [],
+        "labels": labels,
         "limits": _limits(metric, expected, x_at, y_at),
         "summary": _summary(metric, title, values),
     }

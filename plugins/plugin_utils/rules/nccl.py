@@ -89,30 +89,17 @@ def transport(node: NodeFacts) -> Finding | None:
     }
     if counts.get("socket") and node.spans_nodes:
         return passed(TRANSPORT, f"the group spans several nodes, connected by TCP sockets: {shown}", **figures)
-    if counts.get("socket"):
-        fault = FAULTS["transport_net_socket"]
-        return failed(
-            TRANSPORT,
-            "NCCL uses TCP sockets between the GPUs of this node",
-            expected="P2P or SHM",
-            cause=fault.cause,
-            remedy=fault.remedy,
-            **figures,
-        )
     near = p2p_possible(node)
-    if counts.get("shm") and not counts.get("p2p") and near:
-        fault = FAULTS["transport_shm"]
-        return warned(
-            TRANSPORT,
-            "NCCL copies through host memory although the GPUs support peer-to-peer access",
-            expected="P2P",
-            cause=fault.cause,
-            remedy=fault.remedy,
-            **figures,
-        )
-    expected = "P2P" if near else "P2P or SHM"
-    kinds = " and ".join(family.upper() for family in ("p2p", "shm", "ib") if counts.get(family))
-    return passed(TRANSPORT, f"GPUs connected over {kinds}", expected=expected, **figures)
+    if counts.get("socket"):
+        verdict, fault, expected = failed, FAULTS["transport_net_socket"], "P2P or SHM"
+        summary = "NCCL uses TCP sockets between the GPUs of this node"
+    elif counts.get("shm") and not counts.get("p2p") and near:
+        verdict, fault, expected = warned, FAULTS["transport_shm"], "P2P"
+        summary = "NCCL copies through host memory although the GPUs support peer-to-peer access"
+    else:
+        kinds = " and ".join(family.upper() for family in ("p2p", "shm", "ib") if counts.get(family))
+        return passed(TRANSPORT, f"GPUs connected over {kinds}", expected="P2P" if near else "P2P or SHM", **figures)
+    return verdict(TRANSPORT, summary, expected=expected, cause=fault.cause, remedy=fault.remedy, **figures)
 
 
 def p2p_possible(node: NodeFacts) -> bool:
