@@ -44,7 +44,8 @@ Layer = tuple[str, int]
 
 def layers(context: DiagnosisContext) -> list[Layer]:
     """Return how many GPUs each layer from the Linode plan to vLLM has; layers without a known number are left out."""
-    facts, counted = context.node.gpu_facts, next(iter(context.all("hardware.gpu_count")), None)
+    facts, devices = context.node.gpu_facts, context.node.devices
+    counted = next(iter(context.all("hardware.gpu_count")), None)
     evidence = counted.evidence if counted is not None else {}
     on_bus = evidence.get("gpus_on_pci_bus")
     counts: list[tuple[str, int | None]] = [
@@ -52,17 +53,11 @@ def layers(context: DiagnosisContext) -> list[Layer]:
         # If the bus shows no GPU although the driver does, the bus could not be read.
         ("PCI bus", on_bus if on_bus or not facts.get("count") else None),
         ("driver", facts.get("count") if facts.get("count") is not None else (0 if on_bus else None)),
-        ("responding", _responding(context)),
+        ("responding", sum(device.get("error") is None for device in devices) if devices else None),
         ("visible to vLLM", context.visible_gpus),
         ("used by vLLM", context.node.group_size),
     ]
     return [(name, int(count)) for name, count in counts if count is not None]
-
-
-def _responding(context: DiagnosisContext) -> int | None:
-    if not context.node.devices:
-        return None
-    return sum(device.get("error") is None for device in context.node.devices)
 
 
 def missing(context: DiagnosisContext) -> Diagnosis | None:
