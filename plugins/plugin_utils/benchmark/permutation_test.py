@@ -25,7 +25,7 @@ import typing as t
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-#: Maximum probability of calling equal runs different.
+#: Maximum probability of reporting a difference between equal runs.
 SIGNIFICANCE: t.Final = 0.05
 
 #: Smaller relative changes do not matter to users: a coefficient of variation of up to 5 % counts as good.

@@ -162,7 +162,7 @@ class DiagnosisContext:
         return (f"one stream: {expectation.decode_rate(self.step):.1f} tok/s, {self.attained:.0f} % of expected",)
 
     def recovery(self) -> str | None:
-        """Return the gain of a repair as text, up to the expected speed, or None if the node is not slow."""
+        """Return the speed that one stream would gain by a fix, as text, or None if the node is not slow."""
         if not self.slow or self.step is None or not self.attained:
             return None
         now = expectation.decode_rate(self.step)

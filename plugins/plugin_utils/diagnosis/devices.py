@@ -22,7 +22,7 @@ LOST_XID: t.Final = 79
 #: Xid numbers that applications usually cause. Source: NVIDIA Xid catalogue.
 APPLICATION_XIDS: t.Final[frozenset[int]] = frozenset({13, 31, 43, 45})
 
-#: Layers between the plan and vLLM that can lack GPUs, with their text in the title.
+#: Layers between the Linode plan and vLLM that can lack GPUs, each with its name in the title of the diagnosis.
 _LAYERS: t.Final = {
     "PCI bus": "the machine itself (PCI bus)",
     "driver": "the driver",
@@ -31,7 +31,7 @@ _LAYERS: t.Final = {
     "visible to vLLM": "the container or CUDA_VISIBLE_DEVICES",
 }
 
-#: Reasons for reduced clocks and the diagnosis for them; the first match applies.
+#: Diagnosis for each set of throttle reasons; the first match applies.
 _SLOWED: t.Final[dict[str, tuple[str, ...]]] = {
     "gpu.too_hot": ("hw_thermal_slowdown", "sw_thermal_slowdown"),
     "gpu.power_brake": ("hw_power_brake_slowdown",),

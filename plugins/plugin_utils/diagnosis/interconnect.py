@@ -84,7 +84,7 @@ def host_memory(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def pcie_downgraded(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a link below its generation or width under load."""
+    """Diagnose a PCIe link that runs below its maximum generation or width under load."""
     link = context.worst_finding("hardware.pcie_link")
     if link is None:
         return None

@@ -18,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude, flag
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 
-#: Memory below which another process, such as a desktop or a monitoring tool, has no noticeable effect.
+#: Memory in bytes below which another process, such as a desktop or a monitoring tool, has no noticeable effect.
 _NOTICEABLE: t.Final = GIB // 2
 
 #: First compute capability with 8-bit floating point in attention kernels. Source: CUDA.

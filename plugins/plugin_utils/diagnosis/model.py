@@ -23,7 +23,7 @@ _TEXTS: t.Final = ("title", "cause", "remedy")
 class Diagnosis:
     """A cause concluded from several findings.
 
-    ``evidence`` contains texts with figures, ``findings`` the ids of the checks that the cause explains.
+    ``evidence`` contains texts with the measured values, ``findings`` the ids of the checks that the cause explains.
     ``expected_gain`` is the effect of the remedy, if it is known.
 
     :raises ValueError: if the confidence is unknown.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose the server: rejected, hanging, stopped, or running with settings that have no effect."""
+"""Diagnose the server: rejected configuration, hang, stop, or settings that have no effect."""
 
 from __future__ import annotations
 

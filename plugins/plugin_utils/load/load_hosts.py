@@ -169,7 +169,7 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    # Each host's warm-up ends before its step; an idle reading contains no warm-up of another host.
+    # Counters that were read during the warm-up of another host would count its tokens as part of this step.
     result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
     result["load_hosts"] = [
         {

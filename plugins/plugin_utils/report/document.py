@@ -4,7 +4,7 @@
 """Build the result document that every report format is rendered from.
 
 Its JSON Schema is docs/report.schema.json. Sizes are bytes, times seconds, rates per second. Reports compute nothing:
-every figure they show is in here.
+every value that they show is in this document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ME
 
 SCHEMA_VERSION: t.Final = "1.0"
 
-#: Seconds per row of the utilisation timeline, longer if the load does not fit into ``ROWS`` rows, and the row limit.
+#: Minimum seconds per row of the utilisation timeline, and maximum number of rows.
 INTERVAL: t.Final = 1.0
 ROWS: t.Final = 120
 
@@ -224,7 +224,7 @@ def report_document(
     }
     fleet_findings = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
-    # A fleet of one has nothing to compare; that does not change its verdict.
+    # The comparison of a single node is not tested. Its verdict ignores that, so the node's status decides.
     status = worst(
         [*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in fleet_findings)]
     )

@@ -31,11 +31,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 Document = Mapping[str, t.Any]
 
-#: Nodes of a large fleet that are expanded initially: the worst of those that do not pass.
+#: Maximum number of nodes of a large fleet that are expanded initially: the worst ones that do not pass.
 UNFOLDED: t.Final = 10
-#: Fleets up to this size are shown expanded.
+#: Maximum number of nodes of a fleet whose nodes are all expanded initially.
 SMALL_FLEET: t.Final = 3
-#: Rows of the table next to the utilisation plot.
+#: Maximum number of rows of the table next to the utilisation plot.
 _ROWS: t.Final = 20
 
 _WORDS: t.Final = {"pass": "pass", "warn": "warning", "fail": "fail", "not_tested": "not tested"}

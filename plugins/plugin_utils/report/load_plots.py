@@ -173,7 +173,7 @@ def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], f
 def _limits(
     metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> plot.Drawing | None:
-    """Return the expected value and the areas beyond the limits; a single point gets a short segment."""
+    """Return paths of the expected value and of the areas that warn and fail; a single point gets a short segment."""
     if not expected:
         return None
     reach = [(x_at[x], data) for x, data in expected.items()]

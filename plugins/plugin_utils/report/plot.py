@@ -33,7 +33,7 @@ class Tick:
 
 
 def nice_step(top: float, count: int) -> float:
-    """Return the smallest 1, 2 or 5 times a power of ten that reaches ``top`` in at most ``count`` steps."""
+    """Return the smallest step (1, 2 or 5 times a power of ten) that reaches ``top`` in at most ``count`` steps."""
     raw = top / count
     power = 10.0 ** math.floor(math.log10(raw))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the expected figures of a load step for the plots."""
+"""Compute the expected throughput and inter-token latency of a load step for the plots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expecta
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, expected_speed
 
-#: Short names; the finding performance.roofline has the formula and its terms.
+#: Source of each kind of expectation, for the legend of a plot; the finding performance.roofline has the formula.
 _SOURCES: t.Final = {"table": "reference table", "roofline": "roofline", "history": "this node's usual speed"}
 
 Step = Mapping[str, t.Any]
@@ -23,7 +23,8 @@ Expected = dict[str, t.Any]
 def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
     """Return the expectations of ``output_throughput`` (tokens/s) and ``itl`` (seconds), null if there is none.
 
-    Only steps with one stream and no other clients have one, because the formulas do not cover several streams.
+    Only steps with one stream and without other clients have an expectation, because the formulas do not cover several
+    streams.
     """
     alone = step.get("concurrency") == 1 and not step.get("skipped") and not expectation.shared(step)
     return {
@@ -33,7 +34,7 @@ def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
 
 
 def _user_expectation(node: NodeFacts) -> Expected | None:
-    """Return the user's expectation, as rules/performance.py judges it."""
+    """Return the speed that the user expects, with the limits of rules/performance.py."""
     speed = node.options.expected_throughput
     if speed is None:
         return None
@@ -46,7 +47,7 @@ def _user_expectation(node: NodeFacts) -> Expected | None:
 
 
 def _hardware_expectation(node: NodeFacts, step: Step) -> Expected | None:
-    """Return the hardware's expectation, as rules/expectation.py judges it, as speed (tokens/s) and gap (seconds)."""
+    """Return the time between tokens that the hardware should reach, with the limits of rules/expectation.py."""
     if not node.gpu.taken:
         return None
     facts = expectation.setup(node, step)

@@ -31,7 +31,7 @@ _COLUMNS: t.Final = 8
 
 
 def worst_first(document: Document) -> list[str]:
-    """Return node names, worst first: by verdict, then by the number of problems, then by name."""
+    """Return the names of the nodes, worst first: by status, then by the number of problems, then by name."""
 
     def key(name: str) -> tuple[int, int, str]:
         node = document["hosts"][name]

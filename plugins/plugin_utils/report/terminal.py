@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figures, problem_list, tables, text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 
-#: Nodes with details on the terminal, and problems per node; the report has all.
+#: Maximum number of nodes with details on the terminal, and of problems for each; the report lists all of them.
 NODES: t.Final = 5
 FINDINGS: t.Final = 3
 

@@ -16,7 +16,7 @@ Node = Mapping[str, t.Any]
 Finding = Mapping[str, t.Any]
 
 _TITLE: t.Final = max(len(check.title) for check in CHECKS.values()) + 1
-#: Longer units are omitted, because the summary has them.
+#: Maximum length of a unit in characters; longer units are omitted, because the summary contains them.
 _SHORT_UNIT: t.Final = 6
 
 
@@ -75,13 +75,14 @@ def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator
         return
     for finding in section["findings"]:
         yield from check_lines(finding, style)
-    picture = _PICTURES.get(section["area"])
-    if picture is not None:
-        lines = list(picture(node, style))
+    table = _TABLES.get(section["area"])
+    if table is not None:
+        lines = list(table(node, style))
         yield from (["", *lines] if lines else [])
 
 
-_PICTURES: t.Final = {
+#: Function that renders the table below the checks of an area.
+_TABLES: t.Final = {
     "hardware": tables.topology,
     "memory": tables.memory,
     "nccl": tables.nccl,

@@ -37,7 +37,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     return [
         *findings,
         *_reviewed("configuration.arguments", arguments, issues, version),
-        *_reviewed("configuration.environment", environment, issues, version, proven(node)),
+        *_reviewed("configuration.environment", environment, issues, version, needed_settings(node)),
         profile.evaluate(node, arguments, version),
         *repeated_prompts(node),
         *shared_memory(node),
@@ -62,8 +62,8 @@ def repeated_prompts(node: NodeFacts) -> list[Finding]:
     ]
 
 
-def proven(node: NodeFacts) -> dict[str, str]:
-    """Return settings that usually cause a warning but are needed on this node, with the proof."""
+def needed_settings(node: NodeFacts) -> dict[str, str]:
+    """Return the settings that usually cause a warning but that this node needs, each with the proof."""
     topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.devices)
     proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"))
     return {"NCCL_P2P_DISABLE": proof} if proof else {}
@@ -84,7 +84,11 @@ def _reviewed(
     version: Version | None,
     proof: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """Return the findings of ``check``; ``proof``: settings that this node needs, with the proof."""
+    """Return the findings of ``check`` on ``settings``.
+
+    :param issues: issues of the arguments and of the environment.
+    :param proof: names of settings that this node needs although they usually cause a warning, each with the proof.
+    """
     own = [issue for issue in issues if issue.is_variable == (check == "configuration.environment")]
     redundant = [issue.summary for issue in own if issue.kind is IssueKind.REDUNDANT]
     wrong = [issue for issue in own if issue.kind is not IssueKind.REDUNDANT]

@@ -56,7 +56,10 @@ def _not_tested(reason: str) -> list[Finding]:
 
 
 def setup(node: NodeFacts, step: Step) -> Setup:
-    """Return the terms of this node's expected speed from the user's options, or else from log, model and driver."""
+    """Return the terms that determine the expected speed of this node.
+
+    They come from the user's options, or else from the log, the model's configuration and the driver.
+    """
     options, server, engine = node.options.model, node.tensor_parallel.data, node.engine
     model = server.get("model") or {}
     tensor = server.get("tensor_parallel_size") or engine.get("tensor_parallel_size")
@@ -113,7 +116,8 @@ def decode_rate(step: Step) -> float:
 def speed_limits(node: NodeFacts, gpu_name: str | None) -> tuple[float, float, str]:
     """Return the per cent of the expected speed below which to warn and to fail, and the source of both.
 
-    The user's limits for this GPU model take precedence over the user's default, and that over the built-in limits.
+    The user's limits for this GPU model take precedence over the user's default limits, and those over the built-in
+    limits.
     """
     chosen = {"warn": limits.THROUGHPUT_WARN.value, "fail": limits.THROUGHPUT_FAIL.value}
     source = limits.THROUGHPUT_FAIL.source
@@ -144,7 +148,9 @@ def limit_problems(rows: t.Any) -> list[str]:
 def impossible(facts: Setup, measured: float) -> str | None:
     """Return why the roofline does not apply to this model: one stream exceeds the memory-bandwidth limit.
 
-    None if the roofline applies or a term of it is unknown. ``measured``: tokens/s of one stream.
+    None if the roofline applies or one of its terms is unknown.
+
+    :param measured: tokens/s of one stream.
     """
     try:
         bound = model_bound(facts)
@@ -177,7 +183,7 @@ def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[s
 
 
 def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
-    """Return ``performance.roofline``: the attained per cent of the expected speed from the best source."""
+    """Return ``performance.roofline``: the speed of one stream in per cent of the expected speed."""
     check = "performance.roofline"
     measured = decode_rate(step)
     try:
@@ -273,7 +279,7 @@ def one_gpu(facts: Setup, bound: roofline.Roofline) -> Expected:
 
 
 def _usual_gain(bound: roofline.Roofline) -> tuple[float, str]:
-    """Return the usual gain and its source: the multi-GPU guide's factor, or the roofline's if that is smaller."""
+    """Return the usual speed-up over one GPU and its source: the multi-GPU guide, or the roofline if it is smaller."""
     computed = bound.scaling
     row = REFERENCE_SCALING.get(bound.tensor_parallel_size)
     if row is None or computed < row[0]:

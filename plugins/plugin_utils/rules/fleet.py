@@ -83,7 +83,7 @@ def speeds(node: Node) -> dict[str, float]:
 
 
 def own_speeds(node: Node) -> dict[str, float]:
-    """Return the speeds of a node without load steps in which other clients used its server."""
+    """Return the speed of each valid load step of a node during which no other client used its server."""
     return speeds({**node, "load": [step for step in node["load"] if not step["shared"]]})
 
 
@@ -97,7 +97,7 @@ def _hardware(node: Node) -> tuple[t.Any, ...]:
 
 
 def _lacking(nodes: Nodes) -> dict[str, list[str]]:
-    """Return the load steps that a node has no result for although most nodes with the same GPUs have one."""
+    """Return, by node, the load steps without a result although most nodes with the same GPUs have one."""
     groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
     for name, node in nodes.items():
         if not _broken(node) and _speed_requested(node):

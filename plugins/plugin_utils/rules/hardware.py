@@ -17,15 +17,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_he
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Checks that an idle GPU answers only in part. These rules answer them again with readings under load, by the module's
-#: own code, and replace the module's finding unless it fails.
+#: Checks that readings of an idle GPU answer only in part. The same functions that the module calls answer them again
+#: with readings under load. The new finding replaces the module's finding unless that fails.
 _UNDER_LOAD: t.Final[dict[str, Callable[[Sequence[dict[str, t.Any]]], Finding]]] = {
     "hardware.pcie_link": device_health.pcie_link,
     "hardware.throttle": device_health.throttle,
     "hardware.temperature": device_health.temperature,
 }
 
-#: Consecutive samples without any reading after which a GPU counts as lost; a single one can be a hiccup.
+#: Consecutive samples without any reading after which a GPU counts as lost; a single failed reading is often temporary.
 _SILENT_SAMPLES: t.Final = 3
 
 
@@ -84,8 +84,9 @@ def _silent_gpus(samples: Sequence[Mapping[str, t.Any]]) -> list[int]:
 def loaded_devices(node: NodeFacts) -> list[dict[str, t.Any]]:
     """Return the GPUs with their readings under load, without GPUs that were never busy.
 
-    These are the best PCIe link, lasting throttle reasons and the highest temperature. Only samples of a busy GPU
-    count, because an idle GPU lowers its link and clocks to save power.
+    Each GPU has the best PCIe link, the throttle reasons that lasted (``limits.SUSTAINED``) and the highest temperature
+    of its samples. Samples in which it was idle do not count, because an idle GPU lowers its link and clocks to save
+    power.
     """
     busy: dict[int, list[Mapping[str, t.Any]]] = {}
     for sample in node.samples:
@@ -113,7 +114,7 @@ def _loaded(device: Mapping[str, t.Any], readings: Sequence[Mapping[str, t.Any]]
 
 
 def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> None:
-    """Set the highest temperature, and reduce the reported margin by the difference to the idle temperature."""
+    """Set the highest temperature, and reduce the reported margin by its difference from the idle temperature."""
     if not temperatures:
         return
     hottest, before = max(temperatures), loaded["temperature"]

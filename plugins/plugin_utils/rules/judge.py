@@ -84,7 +84,7 @@ def verdict(statuses: Iterable[Status]) -> Status:
 
 
 def needs(area: str) -> dict[str, tuple[str, ...]]:
-    """Return the checks of an area, each with the keys in ``MEASUREMENTS`` of the measurements that it needs."""
+    """Return the checks of an area, each with the measurements that it needs, by their keys in ``MEASUREMENTS``."""
     return {check: _NEEDS.get(check, _NEEDS[area]) for check in CHECKS if check.startswith(f"{area}.")}
 
 

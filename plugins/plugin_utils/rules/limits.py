@@ -33,8 +33,8 @@ class Limit:
 #: Memory below which a GPU holds no model. No model is loaded if every GPU is below it.
 CONTEXT: t.Final = Limit(0.75 * 2**30, "bytes", "a CUDA context without a model takes under 0.6 GiB per GPU")
 
-#: Part of the fullest GPU's memory use from which a GPU counts as holding a part of the model: a CUDA context takes 0.3
-#: to 0.6 GiB, a shard of a model that needs several GPUs takes gigabytes.
+#: Share of the fullest GPU's memory use from which another GPU counts as holding a part of the model: a CUDA context
+#: takes 0.3 to 0.6 GiB, a shard of a model that needs several GPUs takes gigabytes.
 MODEL_MEMORY: t.Final = Limit(0.10, "share", "a CUDA context without a model takes under 0.6 GiB per GPU")
 
 BALANCE: t.Final = Limit(15, "%", "multi-GPU guide: memory use within 15 % on all GPUs of a tensor-parallel group")
@@ -47,11 +47,12 @@ HEADROOM: t.Final = Limit(
 
 BUSY: t.Final = Limit(LOADED, "%", "a decoding GPU is far above 10 % utilisation, an idle GPU is below")
 
-#: Distance of the means over the load: GPUs of a group do the same work, so they have the same utilisation.
+#: Mean distance between the highest and the lowest utilisation of the GPUs of a group. They do the same work, so they
+#: have the same utilisation.
 SPREAD: t.Final = Limit(20, "points", "multi-GPU guide: GPUs of a tensor-parallel group rise and fall together")
 
-#: Difference in the share of time in which GPUs access their memory. NCCL spins in registers while it waits, so memory
-#: activity distinguishes working from waiting; utilisation counts both as busy.
+#: Difference between GPUs in the share of time in which they access their memory. NCCL spins in registers while it
+#: waits, so memory activity distinguishes working from waiting; utilisation counts both as busy.
 WORK: t.Final = Limit(
     25, "%", "memory activity of two synchronised H100 differs by 2 %; with three times the work on one, by 65 %"
 )

@@ -44,7 +44,7 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 
 
 def out_of_memory(node: NodeFacts) -> list[Finding]:
-    """Return a pass if logs were read; it holds unless the logs contain a fault."""
+    """Return a pass if logs were read. A fault that the log scan found takes precedence over it."""
     sources = node.logs.data.get("sources") or ()
     if not sources:
         return []
@@ -69,7 +69,7 @@ def _not_tested(reason: str) -> list[Finding]:
 
 
 def _no_reading(node: NodeFacts) -> str:
-    """Return the summary of the driver check, which explains why there is no reading."""
+    """Return why no memory use is known: the summary of the driver check, if no GPU was found."""
     summaries = (item.summary for item in node.findings("hardware") if item.check == "hardware.driver")
     return "no GPU reports its memory" if node.devices else next(summaries, "no GPU was found")
 

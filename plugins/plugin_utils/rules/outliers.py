@@ -44,7 +44,7 @@ class Outlier:
 
 
 def find_outliers(values: Mapping[str, float], *, floor: float = RELATIVE_FLOOR) -> list[Outlier]:
-    """Return the outliers of one comparable group (same GPU model and configuration), worst first.
+    """Return the outliers of one comparable group (same GPU model and configuration), largest deviation first.
 
     ``values`` maps node names to one metric in any unit. Outliers in both directions are returned; the caller decides
     which direction is bad. Fewer than ``MINIMUM_NODES`` values have no outliers.

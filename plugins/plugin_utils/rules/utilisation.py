@@ -130,7 +130,7 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
 
 
 def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
-    """Split ``group`` by data-parallel replica: vLLM assigns neighbouring GPUs to the ranks of each replica."""
+    """Return the GPUs of each data-parallel replica: vLLM assigns neighbouring GPUs to the ranks of a replica."""
     data = node.tensor_parallel.data
     size = int(data.get("tensor_parallel_size") or len(group)) * int(data.get("pipeline_parallel_size") or 1)
     if node.replicas == 1 or len(group) % size:

@@ -18,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import reference_speed
 
-#: Fewer earlier runs are not used: one or two could have been bad ones.
+#: Minimum number of earlier runs for an expectation: one or two could have been unusually slow.
 MINIMUM_HISTORY: t.Final = 3
 
 
@@ -78,7 +78,7 @@ def expected_speed(setup: Setup) -> Expected:
 
 
 def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
-    """Return the expected speed from the reference table, or ``None``: the lower end of the row's range.
+    """Return the lower end of the range in the reference table as the expected speed, or None without a row.
 
     :param bound: the roofline, to be reported with the row.
     """
