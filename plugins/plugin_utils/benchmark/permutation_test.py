@@ -66,12 +66,7 @@ class Comparison:
 
 
 class TooFewRepeats(Exception):
-    """Too few measurements to distinguish a change from noise."""
-
-    def __init__(self, before: int, now: int) -> None:
-        super().__init__(
-            f"{before} stored and {now} new measurements; detecting a change needs at least {MINIMUM_REPEATS} of each"
-        )
+    """Too few measurements to distinguish a change from noise; the message names the numbers."""
 
 
 def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
@@ -89,7 +84,10 @@ def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
         raise ValueError(f"series must have the same length, got {sorted(sizes)}")
     (size,) = sizes
     if min(size) < MINIMUM_REPEATS:
-        raise TooFewRepeats(*size)
+        before, now = size
+        raise TooFewRepeats(
+            f"{before} stored and {now} new measurements; detecting a change needs at least {MINIMUM_REPEATS} of each"
+        )
     p_values = _permutation_p([_standardised(series) for series in family.values()], size)
     return {key: _comparison(series, p) for (key, series), p in zip(family.items(), p_values, strict=True)}
 

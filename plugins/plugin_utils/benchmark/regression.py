@@ -182,25 +182,20 @@ def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int
     other_version = stored["vllm_version"] != identity.vllm_version
     than = f"the baseline of {stored['time'][:10]}" + (f" (vLLM {stored['vllm_version']})" if other_version else "")
     evidence = {"baseline": stored, "slower": slower, "left_out": comparison["left_out"]}
+    details: Json = {"evidence": evidence, "source": SOURCE}
     overall = rows[0]
     if not slower:
-        return passed(
-            CHECK,
-            f"not slower than {than}: {describe(overall)}; {counted(len(rows), 'figure')} within noise or faster",
-            **_figures(overall),
-            evidence=evidence,
-            source=SOURCE,
-        )
+        summary = f"not slower than {than}: {describe(overall)}; {counted(len(rows), 'figure')} within noise or faster"
+        return passed(CHECK, summary, **_figures(overall), **details)
     worst = min(slower, key=_rank)
     return (warned if other_version or accept else failed)(
         CHECK,
         f"slower than {than}: {describe(worst)}" + _others(worst, slower),
-        **_figures(worst),
-        evidence=evidence,
         cause=_cause(stored, identity, tensor_parallel_size),
         remedy="Run playbooks/validate.yml on this node to find the cause. If the change is intended, make this run the"
         " baseline with -e benchmark_update_baseline=true.",
-        source=SOURCE,
+        **_figures(worst),
+        **details,
     )
 
 

@@ -53,19 +53,15 @@ def _node(name: str, node: Document, targets: Document, style: Style) -> Iterato
 
 
 def _subject(node: Document, style: Style) -> str:
-    gpus = f"{node['gpus']} {style.times} {_short_gpu(node['gpu_model'])}" if node["gpus"] else None
+    gpu = (node["gpu_model"] or "GPU").removeprefix("NVIDIA ").removesuffix(" Generation")
     size = node["tensor_parallel_size"]
     parts = [
-        gpus,
+        f"{node['gpus']} {style.times} {gpu}" if node["gpus"] else None,
         f"TP {size}" if size is not None else None,
         node["model"] and node["model"].rpartition("/")[2],
         node["vllm_version"] and f"vLLM {node['vllm_version']}",
     ]
     return style.dot.join(part for part in parts if part) or "nothing was measured"
-
-
-def _short_gpu(name: str | None) -> str:
-    return (name or "GPU").removeprefix("NVIDIA ").removesuffix(" Generation")
 
 
 def _table(node: Document, style: Style) -> Iterator[str]:

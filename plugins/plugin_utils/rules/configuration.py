@@ -101,16 +101,9 @@ def _reviewed(
     if remaining := [issue for issue in wrong if issue.name not in accepted]:
         return [_finding(check, issue, values.get(issue.name), version) for issue in remaining]
     noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(values) == 1 else "s")
-    return [
-        passed(
-            check,
-            f"{len(values)} {noun} reviewed for vLLM {show_version(version)}",
-            evidence={
-                **({"redundant": redundant} if redundant else {}),
-                **({"needed_here": accepted} if accepted else {}),
-            },
-        )
-    ]
+    notes = {"redundant": redundant, "needed_here": accepted}
+    summary = f"{len(values)} {noun} reviewed for vLLM {show_version(version)}"
+    return [passed(check, summary, evidence={key: value for key, value in notes.items() if value})]
 
 
 def _finding(check: str, issue: SettingRule, value: t.Any, version: Version | None) -> Finding:

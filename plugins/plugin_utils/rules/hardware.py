@@ -59,15 +59,8 @@ def lost_under_load(node: NodeFacts) -> list[Finding]:
         summary, cause = f"{gpus.gpu_list(silent)} stopped responding under load", fault.cause
     else:
         return []
-    return [
-        failed(
-            "hardware.driver",
-            summary,
-            evidence={"lost": silent, "error": sampled.get("error")},
-            cause=cause,
-            remedy=fault.remedy,
-        )
-    ]
+    evidence = {"lost": silent, "error": sampled.get("error")}
+    return [failed("hardware.driver", summary, evidence=evidence, cause=cause, remedy=fault.remedy)]
 
 
 def _silent_gpus(samples: Sequence[Mapping[str, t.Any]]) -> list[int]:
