@@ -173,6 +173,8 @@ def _peer_access(cells: Sequence[str | None]) -> bool | None:
 
 def _cells(matrix: Sequence[Sequence[str | None]], size: int, replicas: int) -> list[str | None]:
     """Return the cells of each pair within each group of ``size`` GPUs, in both directions; ``None`` if missing."""
+    if not matrix:
+        return []
     return [
         matrix[row][column] if row < len(matrix) and column < len(matrix[row]) else None
         for first in range(0, size * replicas, size)
