@@ -228,5 +228,5 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
 def gnu_grep(commands: Commands) -> str | None:
     """Return the path of GNU grep, or None if it is not installed; other greps lack the options used here."""
     path = commands.which("grep")
-    code, version = commands.run([path, "--version"], timeout=10) if path else (1, "")
+    code, version = commands.run([path, "--version"]) if path else (1, "")
     return path if code == 0 and "GNU" in version else None
