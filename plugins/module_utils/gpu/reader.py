@@ -35,11 +35,12 @@ class Reader(t.Protocol):
 BACKENDS: t.Final[dict[str, Callable[[], Reader]]] = {"nvml": open_nvml, "nvidia_smi": SmiReader}
 
 
-def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] = BACKENDS) -> Reader:
+def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] | None = None) -> Reader:
     """Open the named backend; ``auto`` selects NVML, or nvidia-smi if NVML's bindings or library are missing.
 
     :raises GpuUnavailable: if the GPUs cannot be read; with the reason ``no_driver`` if neither backend is installed.
     """
+    backends = backends or BACKENDS
     if backend != "auto":
         return backends[backend]()
     try:

@@ -20,7 +20,7 @@ import tempfile
 import typing as t
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils import container_engine
@@ -167,12 +167,10 @@ def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
         stream.seek(0)
 
 
-@contextmanager
-def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> Iterator[t.BinaryIO]:
-    """Open the last ``max_bytes`` of a stream that cannot seek, in a temporary file; the stream itself for 0."""
+def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> AbstractContextManager[t.BinaryIO]:
+    """Return the last ``max_bytes`` of a stream that cannot seek as a temporary file; the stream itself for 0."""
     if not max_bytes:
-        yield stream
-        return
+        return nullcontext(stream)
     # ``previous`` is empty or holds more than ``max_bytes``, so together the two files always hold the end.
     previous, latest = _temporary_file(), _temporary_file()
     while block := stream.read(BLOCK):
@@ -180,12 +178,11 @@ def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> Iterator[t.BinaryIO]:
             previous.close()
             previous, latest = latest, _temporary_file()
         latest.write(block)
-    with previous:
-        with latest:
-            latest.seek(0)
-            shutil.copyfileobj(latest, previous, BLOCK)
-        _seek_tail(previous, max_bytes)
-        yield previous
+    with latest:
+        latest.seek(0)
+        shutil.copyfileobj(latest, previous, BLOCK)
+    _seek_tail(previous, max_bytes)
+    return previous
 
 
 def _temporary_file() -> t.BinaryIO:
