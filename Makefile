@@ -22,7 +22,7 @@ demo: setup ## validate three simulated nodes (no GPU needed)
 
 # Targets that put load on simulated nodes share a lane or run in the last stage, so that they do not slow each other.
 test: setup ## run every check except test-vllm, test-deployment and test-gpu
-	@scripts/test.sh sanity,unit+integration,molecule-default+provisioning,molecule-gpu_host,lint,accessibility scenarios
+	@scripts/test.sh sanity,lint+integration,accessibility+molecule-gpu_host,provisioning+molecule-default,unit scenarios
 
 # Two steps: with --fail-under in the first one, slipcover 1.1.0 loses the results of the pytest-xdist workers.
 unit: setup ## run the unit tests and check the coverage of plugins/
