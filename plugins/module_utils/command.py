@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run programs on the node. Code on the node starts processes only through this module."""
+"""Run programs on the node. All code that runs on the node starts processes through this module."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NOT_FOUND: t.Final = 127
 
 
 class Commands:
-    """Find and run programs on this node. Tests replace this object instead of functions of ``subprocess``."""
+    """Find and run programs on this node. Tests replace this object instead of patching ``subprocess``."""
 
     def which(self, name: str) -> str | None:
-        """Return the path of a program, or None if it is not installed."""
+        """Return the path to a program, or None if it is not installed."""
         return shutil.which(name)
 
     def run(self, argv: Sequence[str], timeout: float = TIMEOUT) -> tuple[int, str]:
@@ -46,7 +46,7 @@ class Commands:
         timeout: float = TIMEOUT,
         joined: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, wait until it ends, and return its exit status, standard output and standard error.
+        """Run a command to completion, and return its exit status, standard output and standard error.
 
         :param environment: variables to add to the environment of this process.
         :param joined: whether standard error is redirected to standard output.
@@ -71,11 +71,11 @@ class Commands:
         stdin: int = subprocess.DEVNULL,
         stderr: int = subprocess.STDOUT,
     ) -> subprocess.Popen[bytes]:
-        """Start a command without waiting for it, and return the process, whose ``stdout`` is a pipe.
+        """Start a command without waiting for it to finish. The ``stdout`` of the returned process is a pipe.
 
         :param environment: variables to add to the environment of this process.
-        :param stdin: file descriptor or constant of ``subprocess``.
-        :param stderr: file descriptor or constant of ``subprocess``.
+        :param stdin: file descriptor, or a constant such as ``subprocess.PIPE``.
+        :param stderr: likewise.
         """
         return subprocess.Popen(
             list(argv), stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_extended(environment)

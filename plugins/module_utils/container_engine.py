@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find a docker or podman container on this node."""
+"""Inspect a Docker or Podman container on this node."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _NO_SUCH_CONTAINER = re.compile(r"no such (?:container|object)|no container with
 
 
 class ContainerUnavailable(Exception):
-    """No container engine is installed, or it fails; the message is the reason."""
+    """The container cannot be inspected, because no container engine is installed or an installed engine failed."""
 
 
 class UnknownContainer(ValueError):
-    """Every installed engine reports that the container does not exist."""
+    """The container name is invalid, or no installed container engine has a container with that name."""
 
 
 def inspect(name: str, commands: Commands) -> tuple[str, dict[str, t.Any]]:
-    """Return the engine that has container ``name``, and what its ``inspect`` command prints.
+    """Return the engine that has the container ``name``, and the details from the engine's ``inspect`` command.
 
     :raises UnknownContainer: if no installed engine has this container.
     :raises ContainerUnavailable: if no engine is installed, or one fails.
@@ -41,7 +41,7 @@ def inspect(name: str, commands: Commands) -> tuple[str, dict[str, t.Any]]:
         try:
             result = commands.complete([engine, "container", "inspect", name])
         except subprocess.TimeoutExpired as error:
-            problems.append(f"{engine}: no answer within {error.timeout:g} s")
+            problems.append(f"{engine}: no response within {error.timeout:g} s")
             continue
         except OSError as error:
             problems.append(f"{engine}: {error.strerror or error}")
@@ -50,7 +50,7 @@ def inspect(name: str, commands: Commands) -> tuple[str, dict[str, t.Any]]:
             return engine, _document(engine, result.stdout)
         message = " ".join((result.stderr or result.stdout).split())[:200]
         if not _NO_SUCH_CONTAINER.search(message):
-            problems.append(f"{engine}: {message or 'no answer'}")
+            problems.append(f"{engine}: {message or 'no error message'}")
     if problems:
         raise ContainerUnavailable("; ".join(problems))
     raise UnknownContainer(f"no container named {name!r} ({', '.join(engines)})")

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Table of faults: the only place where the summary, cause and remedy of each fault class are written.
+"""Define the summary, cause and remedy of every fault class. These texts are not written anywhere else.
 
 Log findings on the node, rules and diagnoses on the controller, and docs/checks.md use these texts. The table is Python
-and not YAML because Ansible copies only Python files to the node. Causes that only the controller can conclude, from
-several findings, are in plugins/plugin_utils/data/causes.yml, which refers to this table for the faults in it.
+rather than YAML because Ansible copies only Python files to the node. Causes that the controller derives from several
+findings are in plugins/plugin_utils/data/causes.yml, which refers to this table for individual faults.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ ROOT, STALL, CONSEQUENCE = range(3)
 
 @dataclass(frozen=True)
 class Fault:
-    """A class of faults: the texts of its findings and the check that they answer.
+    """A class of faults, with the texts of its findings and the check that the findings belong to.
 
     ``cause`` and ``remedy`` are empty if the class only states a fact. ``order`` is ``ROOT``, ``STALL`` or
     ``CONSEQUENCE``. A log with a ``harmful`` fault is not healthy, even if the fault is only a warning. The findings of
-    an ``unnamed`` class do not show it, because it is neither an NCCL fault nor a GPU fault.
+    an ``unnamed`` class do not show the name of the class, because it is neither an NCCL fault nor a GPU fault.
     """
 
     summary: str
@@ -36,7 +36,7 @@ class Fault:
     unnamed: bool = False
 
 
-# Sentences that several remedies share.
+# Sentences that are used in several remedies.
 NEW_HOST: t.Final = (
     "Stop and start the Linode so that it moves to another host. Open a support ticket if the fault recurs."
 )
@@ -48,10 +48,10 @@ NO_PEER_ACCESS: t.Final = (
 )
 _BROKEN_PEER_ACCESS: t.Final = f"Peer-to-peer access between the GPUs may be broken. {NO_PEER_ACCESS}"
 _WRONG_INTERFACE: t.Final = "to the correct network interface, and VLLM_HOST_IP to each node's own address"
-_LOG_OF_THAT_TIME: t.Final = "Check the vLLM log of that time."
+_LOG_OF_THAT_TIME: t.Final = "Check the vLLM log from the time of the error."
 _APPLICATION: t.Final = "The hardware is rarely at fault."
 _RESET: t.Final = "Reset the GPU or restart the node."
-_RESET_LATER: t.Final = "Reset the GPU at the next maintenance."
+_RESET_LATER: t.Final = "Reset the GPU during the next maintenance window."
 _DRAIN_AND_RESET: t.Final = "Drain the node and reset the GPU."
 _RESTART_OR_UPDATE: t.Final = "Restart the node. Update the driver if the error recurs."
 _NCCL_DEBUG: t.Final = "Restart vLLM with NCCL_DEBUG=INFO; the NCCL WARN line in the log names the failing call."
@@ -321,7 +321,10 @@ XIDS: t.Final[Mapping[int, tuple[str, str]]] = {
         f"GPU page fault: an application accessed an invalid address. {_APPLICATION}",
         f"{_LOG_OF_THAT_TIME} Update the driver and vLLM if the error recurs.",
     ),
-    43: ("GPU stopped processing because of an application error.", "Restart vLLM, and check its log of that time."),
+    43: (
+        "GPU stopped processing because of an application error.",
+        "Restart vLLM, and check its log from the time of the error.",
+    ),
     45: (
         "Preemptive cleanup after another error or a killed process.",
         "Look for the error that preceded it. If there is none, the process was killed.",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write files so that a reader never sees a partial file."""
+"""Write files atomically: readers see either the old or the new content, never a partial file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import tempfile
 
 
 def replace_text(path: str, text: str, mode: int = 0o600) -> None:
-    """Replace the content of ``path`` by ``text`` in one step. If that fails, the old file is unchanged.
+    """Replace the content of ``path`` with ``text`` atomically. If writing fails, the old file stays unchanged.
 
-    :raises OSError: if the directory cannot be written.
+    :raises OSError: if the new file cannot be written.
     """
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".multigpu-")
     try:

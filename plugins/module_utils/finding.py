@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks, the questions that this collection answers, and findings, the answers, which all have the same fields.
+"""Define checks, which are the questions that this collection answers, and findings, which are their results.
 
-A check has an id ``area.name``. Findings are typed objects inside the code and plain dictionaries in module results and
-reports.
+The id of a check has the form ``area.name``. The findings of all checks have the same fields. They are typed objects
+inside the code, and plain dictionaries in module results and reports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 
 
 class Status(str, enum.Enum):
-    """The result of a check. Anything that could not be measured is ``not_tested``, never ``pass``."""
+    """The status of a finding. Anything that could not be measured is ``not_tested``, never ``pass``."""
 
     PASS = "pass"
     WARN = "warn"
@@ -24,13 +24,13 @@ class Status(str, enum.Enum):
     NOT_TESTED = "not_tested"
 
 
-#: Statuses in order of severity. ``not_tested`` ranks above ``pass``, because an open question is not a good result.
+#: Statuses in order of severity. ``not_tested`` ranks above ``pass``, because an untested check may hide a problem.
 SEVERITY: t.Final[tuple[Status, ...]] = (Status.PASS, Status.NOT_TESTED, Status.WARN, Status.FAIL)
 
 
 @dataclass(frozen=True)
 class Check:
-    """A question that this collection answers: ``title`` labels a table row, ``question`` is for documentation."""
+    """A question that this collection answers. Tables show the ``title``; the documentation uses the ``question``."""
 
     title: str
     question: str
@@ -98,7 +98,7 @@ CHECKS: t.Final[dict[str, Check]] = {
 
 @dataclass(frozen=True)
 class Reason:
-    """An explanation of why something failed: ``summary`` for a table, ``cause`` and ``remedy`` for a finding."""
+    """An explanation of a failure: a short ``summary`` for tables, and the ``cause`` and ``remedy`` for a finding."""
 
     summary: str
     cause: str
@@ -107,10 +107,10 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The answer to one check.
+    """The result of one check.
 
-    ``expected`` and ``measured`` are numbers or short texts in ``unit``. ``evidence`` contains the data behind the
-    answer. ``cause`` and ``remedy`` are set if the check fails or warns. ``source`` is the origin of the limit.
+    ``expected`` and ``measured`` are numbers in ``unit``, or short texts. ``evidence`` contains the data behind the
+    result. ``cause`` and ``remedy`` are set if the check fails or warns. ``source`` states where the limit comes from.
 
     :raises ValueError: if the check id is not in ``CHECKS``.
     """
@@ -132,19 +132,19 @@ class Finding:
 
     @property
     def wrong(self) -> bool:
-        """Whether the check fails or warns."""
+        """Whether the status is ``fail`` or ``warn``."""
         return self.status in (Status.FAIL, Status.WARN)
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return a plain dictionary with the keys in declaration order and the status as text."""
-        # A trailing underscore lets a subclass have a key that is a Python keyword ("class").
+        """Return the finding as a plain dictionary, with its keys in declaration order and its status as text."""
+        # Strip the underscore that a subclass appends to a field name that is a Python keyword ("class_").
         result = {item.name.rstrip("_"): getattr(self, item.name) for item in fields(self)}
         result["status"] = self.status.value
         return result
 
     @classmethod
     def from_dict(cls, data: dict[str, t.Any]) -> Finding:
-        """Convert a plain dictionary to a finding, without the keys that only a subclass has.
+        """Convert a plain dictionary to a finding. Keys that are not fields of this class are ignored.
 
         :raises ValueError: if the check id or the status is unknown.
         """
@@ -154,27 +154,27 @@ class Finding:
 
 
 def passed(check: str, summary: str, **details: t.Any) -> Finding:
-    """Return a finding that passes."""
+    """Return a finding with the status ``pass``."""
     return Finding(check=check, status=Status.PASS, summary=summary, **details)
 
 
 def warned(check: str, summary: str, **details: t.Any) -> Finding:
-    """Return a finding for something that works, but degraded or at risk; set ``cause`` and ``remedy``."""
+    """Return a ``warn`` finding for something that works but is degraded or at risk; set ``cause`` and ``remedy``."""
     return Finding(check=check, status=Status.WARN, summary=summary, **details)
 
 
 def failed(check: str, summary: str, **details: t.Any) -> Finding:
-    """Return a finding that fails; set ``cause`` and ``remedy``."""
+    """Return a finding with the status ``fail``; set ``cause`` and ``remedy``."""
     return Finding(check=check, status=Status.FAIL, summary=summary, **details)
 
 
 def not_tested(check: str, reason: str, **details: t.Any) -> Finding:
-    """Return a finding for a check that could not be answered; ``reason`` explains why to the user."""
+    """Return a ``not_tested`` finding for a check that could not be performed; ``reason`` explains why."""
     return Finding(check=check, status=Status.NOT_TESTED, summary=reason, **details)
 
 
 def worst(statuses: Iterable[Status | str]) -> Status:
-    """Return the most severe of ``statuses``, or ``not_tested`` if there are none."""
+    """Return the most severe of ``statuses``, or ``not_tested`` if there are no statuses."""
     return max((Status(status) for status in statuses), key=SEVERITY.index, default=Status.NOT_TESTED)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publish the progress of a long-running module in a file on the node, and end the module if its reader disappears."""
+"""Write the progress of a long-running module to a file, and end the module if the reader of that file disappears."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace
 
 #: Seconds between two updates of the file.
 PERIOD: t.Final = 0.5
-#: Longest time in seconds between two heartbeats. SSH takes about as long to give up a lost connection.
+#: Maximum time between two heartbeats, in seconds. SSH takes about as long to give up on a lost connection.
 HEARTBEAT_TIMEOUT: t.Final = 60.0
-#: Ending of the name of the file whose modification time the reader updates with every read.
+#: Suffix of the file whose modification time the reader updates with every read.
 HEARTBEAT_SUFFIX: t.Final = ".heartbeat"
 #: File descriptor to which a module writes its result.
 STDOUT: t.Final = 1
@@ -31,13 +31,13 @@ State = dict[str, t.Any]
 
 
 class InvalidProgressPath(ValueError):
-    """A path to which no progress can be written."""
+    """The module cannot write its progress to the given path."""
 
 
 class Heartbeat:
-    """The file that a reader touches to show that it is still there.
+    """A heartbeat file, which the reader of the progress touches to show that it is still running.
 
-    Until the first heartbeat there is no deadline: nothing may read the progress.
+    There is no deadline before the first heartbeat, because the progress may not have a reader.
     """
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,15 +47,15 @@ class Heartbeat:
         self._seen_at: float | None = None
 
     def missed(self) -> bool:
-        """Return whether the last heartbeat is more than ``HEARTBEAT_TIMEOUT`` ago.
+        """Return whether the last heartbeat was more than ``HEARTBEAT_TIMEOUT`` seconds ago.
 
         :raises OSError: if the file can neither be read nor created.
         """
         if not os.path.exists(self._path):
-            # The reader may be another user than the one that runs the module (become).
+            # With become, the reader and the module may run as different users.
             replace_text(self._path, "", 0o666)
             self._touched = None
-        # Modification times are only compared with each other: someone may set the system clock.
+        # Compare modification times only with each other, because the system clock may be changed at any time.
         touched = os.stat(self._path).st_mtime_ns
         if touched != self._touched:
             self._seen_at = self._seen_at if self._touched is None else self._clock()
@@ -64,7 +64,7 @@ class Heartbeat:
 
 
 def hung_up(descriptor: int) -> bool:
-    """Return whether the other end of a pipe or socket is closed; False for a file."""
+    """Return whether the other end of a pipe or socket is closed. A regular file never counts as closed."""
     poller = select.poll()
     poller.register(descriptor, 0)
     try:
@@ -74,7 +74,7 @@ def hung_up(descriptor: int) -> bool:
 
 
 def check_path(path: str | None) -> None:
-    """Refuse a ``path`` that cannot be written; None is valid.
+    """Check that a progress file can be written at ``path``, unless ``path`` is None.
 
     :raises InvalidProgressPath: with the reason.
     """
@@ -89,7 +89,7 @@ def check_path(path: str | None) -> None:
 
 @contextlib.contextmanager
 def _exit_on_signals() -> Iterator[None]:
-    """Raise SystemExit in the block on SIGINT or SIGTERM, so that everything is cleaned up on the way out."""
+    """Raise SystemExit in the ``with`` block on SIGINT or SIGTERM, so that cleanup code runs before the exit."""
 
     def end(number: int, _frame: t.Any) -> t.NoReturn:
         raise SystemExit(128 + number)
@@ -107,12 +107,13 @@ def _exit_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def published(path: str | None, snapshot: Callable[[], State], period: float = PERIOD) -> Iterator[None]:
-    """Keep ``snapshot()`` as one JSON object in the file ``path`` while the block runs, then remove the file.
+    """Write ``snapshot()`` to the file ``path`` periodically while the ``with`` block runs, then remove the file.
 
-    The block ends with SystemExit, as it does on SIGTERM, if the heartbeats of a reader stop, or if nothing reads this
-    process's standard output any more.
+    The file contains one JSON object. The block ends with SystemExit, as on SIGTERM, if the reader's heartbeats stop or
+    if nothing reads this process's standard output any more.
 
-    :param path: None publishes nothing.
+    :param path: the file, or None to write no progress.
+    :param period: seconds between two writes.
     :raises InvalidProgressPath: if ``path`` cannot be written.
     """
     check_path(path)
@@ -124,18 +125,18 @@ def published(path: str | None, snapshot: Callable[[], State], period: float = P
 
     def work() -> None:
         while not stopped.is_set():
-            # A full disk costs the display its figures, not the measurement its result.
+            # If the disk is full, only the progress display suffers; the measurement continues.
             with contextlib.suppress(OSError):
                 replace_text(path, json.dumps(snapshot()), 0o644)
             with contextlib.suppress(OSError):
                 if hung_up(STDOUT) or heartbeat.missed():
-                    # Sent to the main thread itself, so that a system call in which it waits returns.
+                    # Send the signal directly to the main thread, to interrupt a system call that it may be waiting in.
                     signal.pthread_kill(t.cast(int, threading.main_thread().ident), signal.SIGTERM)
                     return
             stopped.wait(period)
 
     thread = threading.Thread(target=work, name="progress", daemon=True)
-    # The thread may send a signal as soon as it runs.
+    # Install the signal handlers first, because the thread may send a signal as soon as it runs.
     with _exit_on_signals():
         try:
             background.start(thread)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mask keys, passwords and tokens in names, values and text, so that no result contains a secret."""
+"""Mask keys, passwords and tokens in settings and text, so that no module result contains a secret."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _NAME = re.compile(
 )
 _IN_JSON = re.compile(r'("[^"]*(?:api_?key|secret|password|token)"\s*:\s*)(?:"[^"]*"|\[[^\]]*\])', re.IGNORECASE)
 _IN_URL = re.compile(r"(://)[^/@\s]+@")
-# A setting and its value as command lines, environments and Python print them. Only an option may be separated from its
-# value by a space; otherwise words would be masked in "the token is invalid".
+# Match a setting and its value in the notation of command lines, environment variables and Python.
+# Only a command-line option may be followed by a space, so text such as "the token is invalid" stays unchanged.
 _NAMES = r"(?:api[-_]?key|access[-_]?key|password|passwd|passphrase|secret|token)"
 _IN_TEXT = re.compile(
     rf"((?:--[\w-]*{_NAMES}[= ]|\b\w*{_NAMES}['\"]?(?: ?= ?|: )) *)"
@@ -28,12 +28,12 @@ _KNOWN_FORMS = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|Bearer 
 
 
 def mask(values: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return ``values`` with secrets masked: keys and passwords by name, and passwords in URLs and JSON values."""
+    """Return ``values`` with secrets masked: values named like a key or password, and passwords in URLs and JSON."""
     return {str(key): mask_value(value, str(key)) for key, value in values.items()}
 
 
 def mask_value(value: t.Any, name: str = "") -> t.Any:
-    """Return ``value`` of the option or variable ``name``, masked as ``mask`` does."""
+    """Return the ``value`` of the option or variable ``name`` with secrets masked."""
     if _NAME.search(name.replace("-", "_")) and value is not None and not isinstance(value, bool):
         return MASK
     if isinstance(value, str):

@@ -1,13 +1,13 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send streaming requests over one connection, one after another, and record when bytes arrive before parsing them.
+"""Send streaming requests one after another over one connection, and record when bytes arrive before parsing them.
 
-This client is not built on an HTTP library, so that no other code runs between the arrival of bytes and their time
-stamp. Plain connections are read by ``EpollReader``. Connections with TLS, and all connections on systems without
-``epoll``, use ``asyncio.BufferedProtocol``: a small read takes a third of the time that it takes with
-``asyncio.Protocol``, which allocates 256 KiB for every read. Either way, all data that the operating system reports at
-once gets the same stamp, so that the work on one stream does not make the next streams look slower.
+This client is not built on an HTTP library, to avoid running other code between the arrival of bytes and the recording
+of their timestamp. Plain connections are read by ``EpollReader``. Connections with TLS, and all connections on systems
+without ``epoll``, use ``asyncio.BufferedProtocol``. A small read then takes a third of the time that it takes with
+``asyncio.Protocol``, which allocates 256 KiB for every read. In both cases, all data that the operating system reports
+at once gets the same timestamp, so the work on one stream does not make the next streams look slower.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.stream_response
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import classify, from_status, normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
-#: Maximum number of bytes kept of a response that is not a stream; error messages are shorter.
+#: Maximum number of bytes kept from a response that is not a stream; error messages are shorter.
 _MAX_ERROR_BODY: t.Final = 64 * 1024
 
-# Shared by all connections: the event loop fills it and passes it on before the next read. A memoryview, because the
-# TLS layer slices it, and the slice of a bytearray would be a copy.
+# All connections can share this buffer, because the data of one read is processed before the next read starts.
+# The buffer is a memoryview because the TLS code slices it, and slicing a bytearray would copy the data.
 _RECEIVE_BUFFER: t.Final = memoryview(bytearray(64 * 1024))
 
 PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
 
 class StampingSelector(selectors.DefaultSelector):
-    """A selector that records when the operating system reported the latest events (``time.monotonic`` seconds).
+    """A selector that records when the operating system last reported events (``time.monotonic`` seconds).
 
-    :param precise: keep timers to within tens of microseconds, with one more system call per iteration. ``epoll``
-        waits in whole milliseconds, rounded up; ``select`` waits in microseconds and can wait for the ``epoll`` itself.
+    :param precise: run timers on time to within tens of microseconds, at the cost of one more system call per
+        iteration. The timeout of ``epoll`` is in whole milliseconds, rounded up. The timeout of ``select``, which can
+        wait for the ``epoll`` object, is in microseconds.
     """
 
     stamp = 0.0
@@ -66,7 +67,11 @@ class StampingSelector(selectors.DefaultSelector):
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """The endpoint to load: address, TLS context (None for plain HTTP), request line and headers without the length."""
+    """The endpoint that receives the requests.
+
+    ``tls`` is None for plain HTTP. ``head`` is the request line and all headers except Content-Length. ``timeout`` is
+    in seconds.
+    """
 
     address: str
     port: int
@@ -77,7 +82,7 @@ class LoadTarget:
     api_key: str | None = None
 
     def request(self, body: bytes) -> bytes:
-        """Return a complete request with ``body``."""
+        """Return the complete HTTP request for a JSON ``body``."""
         return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
 
 
@@ -89,7 +94,7 @@ def open_target(
     ca_path: str | None = None,
     validate_certs: bool = True,
 ) -> LoadTarget:
-    """Return the streaming endpoint (``completions`` or ``chat``) of the server at ``base_url``.
+    """Return the load target for the ``completions`` or ``chat`` endpoint of the server at ``base_url``.
 
     :raises ValueError: if ``base_url`` is invalid.
     :raises RequestFailed: if ``ca_path`` cannot be read, or the host name does not resolve to a server.
@@ -108,7 +113,7 @@ def open_target(
 
 
 def _address(host: str, port: int, timeout: float) -> str:
-    """Return the address of ``host`` that accepts connections, so that not every stream resolves the name."""
+    """Return an IP address of ``host`` that accepts connections, to avoid resolving the name for every stream."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -133,7 +138,7 @@ def _tls_context(ca_path: str | None, validate_certs: bool) -> ssl.SSLContext:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request for ``wanted`` output tokens and its answer; times in seconds of ``time.monotonic``."""
+    """A request for ``wanted`` output tokens and the response to it. Times are in seconds of ``time.monotonic``."""
 
     sent: float
     #: 0 if the request was never sent.
@@ -146,14 +151,14 @@ class Exchange:
 
     @classmethod
     def never_sent(cls, failure: RequestFailed | None) -> Exchange:
-        """Return an exchange that failed before it started or, without a ``failure``, was cancelled."""
+        """Return an exchange that failed before its request was sent or, if ``failure`` is None, was cancelled."""
         return cls(time.monotonic(), 0, failure, failure is None)
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection to ``target``; ``send`` may be called again once the last exchange has ended.
+    """A connection to ``target`` for one exchange at a time. Wait for an exchange to end before the next ``send``.
 
-    :param stamp: returns the arrival time of bytes that the event loop has read.
+    :param stamp: returns the arrival time of the bytes that the event loop has just read.
     """
 
     def __init__(self, target: LoadTarget, stamp: t.Callable[[], float]) -> None:
@@ -161,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
         self._stamp = stamp
         self._reader: EpollReader | None = None
         self._descriptor = -1
-        # Set by connection_made, before open returns.
+        # The transport is set by connection_made before open returns.
         self._transport: asyncio.Transport
         self._parser = ResponseParser()
         self._error_body = b""
@@ -174,7 +179,7 @@ class Connection(asyncio.BufferedProtocol):
     async def open(cls, target: LoadTarget, stamp: t.Callable[[], float], reader: EpollReader | None) -> Connection:
         """Open a connection that is ready to send.
 
-        :param reader: reads the connection if it has no TLS; without it the event loop does.
+        :param reader: reads a connection without TLS. If it is None, the event loop reads the connection.
         :raises RequestFailed: if no connection can be opened.
         """
         tls: dict[str, t.Any] = {}
@@ -209,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
             self._reader = None
 
     def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
-        """Send a request for ``wanted`` output tokens; the future always ends with a result.
+        """Send a request for ``wanted`` output tokens. The future ends with an exchange, even if the request fails.
 
         The connection must be new or ``reusable``.
         """
@@ -224,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._ended
 
     def check(self, now: float) -> None:
-        """End the exchange if no token arrived for ``timeout`` seconds; a head or a keep-alive comment is no token."""
+        """End the exchange if no token arrived for ``timeout`` seconds. Headers and keep-alive comments are ignored."""
         if self._exchange is None:
             return
         arrivals = self._exchange.answer.arrivals
@@ -233,13 +238,13 @@ class Connection(asyncio.BufferedProtocol):
             self._end(RequestFailed(reason, f"no token for {self._target.timeout:g} s"))
 
     def cancel(self) -> None:
-        """End the exchange at the end of the load step; the server aborts the request when the connection closes."""
+        """Cancel the exchange and close its connection, which makes the server abort the request."""
         if self._exchange is not None:
             self._exchange.cancelled = True
             self._end(None)
 
     def waiting(self) -> int:
-        """Return the number of received bytes that have not been read."""
+        """Return the number of bytes in the socket's receive buffer that have not been read yet."""
         endpoint = self._transport.get_extra_info("socket")
         if endpoint is None or endpoint.fileno() < 0:
             return 0
@@ -247,14 +252,14 @@ class Connection(asyncio.BufferedProtocol):
         return int(unread)
 
     def close(self) -> None:
-        """Abort the connection."""
+        """Close the connection immediately, without waiting for unsent data."""
         self.reusable = False
         self._stop_reading()
         self._transport.abort()
 
     @property
     def tokens(self) -> int:
-        """Output tokens of the running exchange so far; chunks if the server does not count tokens."""
+        """Number of output tokens in the current exchange so far, or of arrivals if token counts are unknown."""
         if self._exchange is None:
             return 0
         answer = self._exchange.answer
@@ -262,10 +267,10 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def stale(self) -> bool:
-        """Whether the server had closed the idle connection before the last request."""
+        """Whether a reused connection got no response, probably because the server had closed it when idle."""
         return self._requests > 1 and not self._parser.started
 
-    # The methods of asyncio.BufferedProtocol.
+    # The following methods implement asyncio.BufferedProtocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = t.cast(asyncio.Transport, transport)
@@ -278,7 +283,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received(bytes(_RECEIVE_BUFFER[:nbytes]), self._stamp())
 
     def _received(self, data: bytes, stamp: float) -> None:
-        """Process ``data`` that arrived at ``stamp``. Empty data means that the server has closed the connection."""
+        """Process ``data``, which arrived at ``stamp``. Empty data means that the server has closed the connection."""
         exchange = self._exchange
         if exchange is None or not data:
             self.close()
@@ -306,12 +311,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._parser.close():
             self._end(self._response_failure())
         elif self._parser.started:
-            self._end(RequestFailed("closed_early", "the connection closed before the end of the answer"))
+            self._end(RequestFailed("closed_early", "the connection closed before the end of the response"))
         else:
-            self._end(RequestFailed("connection_reset", "the connection closed before the answer"))
+            self._end(RequestFailed("connection_reset", "the connection closed before a response arrived"))
 
     def _response_failure(self) -> RequestFailed | None:
-        """Return what is wrong with a complete response, or None."""
+        """Return the failure of an exchange whose response is complete, or None if it succeeded."""
         exchange = t.cast(Exchange, self._exchange)
         answer = exchange.answer
         if self._parser.status != 200:
@@ -323,11 +328,11 @@ class Connection(asyncio.BufferedProtocol):
         if answer.tokens is not None and answer.tokens < exchange.wanted:
             return RequestFailed("cut_short", f"{answer.tokens} of {exchange.wanted} tokens")
         if not answer.arrivals:
-            return RequestFailed("cut_short", "the answer has no token")
+            return RequestFailed("cut_short", "the response has no token")
         return None
 
     def _not_a_stream(self) -> RequestFailed | None:
-        """Return the failure if a response with status 200 is not an event stream, or None."""
+        """Return a failure if a response with status 200 is not an event stream, or None if it is."""
         kind = self._parser.headers.get("content-type", "")
         if kind.startswith("text/event-stream"):
             return None

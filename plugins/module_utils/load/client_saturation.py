@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure how busy the load client is, so that its limits are not mistaken for the server's."""
+"""Measure how busy the load client is, to avoid mistaking a slow client for a slow server."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ CPU_WINDOW: t.Final = 0.5
 #: Lag of the event loop (p99, seconds) above which the results of a step are void. Measured with a paced server: with a
 #: lag of up to 40 ms, medians and throughput are right to 1 %, and only the 99th percentiles are inaccurate.
 LAG_LIMIT: t.Final = 0.05
-#: Fewest heartbeats whose 99th percentile does not depend on the largest lag.
+#: Minimum number of heartbeats for which the 99th percentile does not depend on the largest lag.
 _MIN_HEARTBEATS: t.Final = 101
-#: A single stall that takes more than this fraction of a short step is the lag of the step.
+#: Fraction of a short step above which a single stall counts as the lag of the step.
 _MAX_STALL: t.Final = 0.1
-#: Bytes waiting in the receive buffer of a stream (mean over streams, p99 over time) above which results are void:
-#: about ten of vLLM's events that have arrived without a time stamp.
+#: Bytes waiting in the receive buffer of a stream (mean over streams, p99 over time) above which results are void.
+#: This is about ten vLLM events that have arrived but do not have a timestamp yet.
 BACKLOG_LIMIT: t.Final = 4096
-#: Connections sampled per tick; sampling all is too expensive at 1,000 streams.
+#: Connections sampled per tick; sampling all of them is too expensive at 1,000 streams.
 _SAMPLE_SIZE: t.Final = 64
 
 
 class ClientSaturation:
-    """A monitor of the running event loop: processor time, lateness of heartbeats, and unread bytes.
+    """A monitor of the running event loop that measures processor time, late heartbeats and unread bytes.
 
     It measures from its creation until ``stop``.
     """
@@ -53,7 +53,7 @@ class ClientSaturation:
         self._schedule()
 
     def sample(self, connections: Sequence[Connection]) -> None:
-        """Record the unread bytes of some of ``connections``, rotating through them."""
+        """Record the mean number of unread bytes for some of ``connections``. Each call samples the next group."""
         if not connections:
             return
         self._offset = (self._offset + _SAMPLE_SIZE) % len(connections)
@@ -61,12 +61,12 @@ class ClientSaturation:
         self._backlogs.append(sum(connection.waiting() for connection in sampled) / len(sampled))
 
     def mark_load_end(self) -> None:
-        """Record how many cores were free so far. During the drain fewer and fewer streams are active."""
+        """Record the mean number of free cores so far, before the drain reduces the activity of the client."""
         if self._free is not None:
             return
         idle, wall = idle_seconds(), time.monotonic() - self._started
         if idle is not None and self._idle is not None and wall > 0:
-            # A container may use fewer cores than its host has.
+            # A container may be restricted to fewer cores than its host has.
             self._free = min((idle - self._idle) / wall, len(os.sched_getaffinity(0)))
 
     def stop(self) -> dict[str, float | None]:
@@ -92,10 +92,11 @@ class ClientSaturation:
 
 
 def lag_p99(lags: Sequence[float], duration: float) -> float | None:
-    """Return the 99th percentile of heartbeat ``lags``, in seconds; None without heartbeats.
+    """Return the 99th percentile of heartbeat ``lags``, in seconds, or None if there were no heartbeats.
 
-    In a short step the interpolated percentile is close to the maximum, so that one scheduling hiccup would set it.
-    There the second-largest lag counts, unless the largest is a stall of more than ``_MAX_STALL`` of ``duration``.
+    In a short step the interpolated percentile is close to the maximum, so a single scheduling hiccup would determine
+    it. For a short step the function therefore returns the second-largest lag, unless the largest lag is a stall of
+    more than ``_MAX_STALL`` of ``duration``.
     """
     if not lags:
         return None
@@ -106,9 +107,9 @@ def lag_p99(lags: Sequence[float], duration: float) -> float | None:
 
 
 def idle_seconds(path: str = "/proc/stat") -> float | None:
-    """Return the idle seconds of all cores of this host since boot, or None if unknown.
+    """Return the total idle time of this host's cores since boot, in seconds, or None if it is unknown.
 
-    The difference of two readings per second is the number of free cores. See proc_stat(5).
+    The number of free cores is the difference between two readings divided by the time between them. See proc_stat(5).
     """
     try:
         with open(path, encoding="ascii") as stat:
@@ -120,16 +121,16 @@ def idle_seconds(path: str = "/proc/stat") -> float | None:
 def limits(
     cpu: float | None, lag: float | None, itl_p50: float | None, duration: float, backlog: float | None = None
 ) -> str | None:
-    """Return why results measured over ``duration`` seconds are void, or None if the client kept up.
+    """Return why the load client invalidates results measured over ``duration`` seconds, or None if the client kept up.
 
-    :param cpu: of the busiest process, in cores.
+    :param cpu: processor use of the busiest process, in cores.
     :param lag: 99th percentile of the event loop's lag, in seconds.
     """
     if cpu is not None and cpu >= CPU_LIMIT and duration >= CPU_WINDOW:
         return f"the load client used {cpu:.0%} of one core"
     if backlog is not None and backlog > BACKLOG_LIMIT:
         return f"{backlog:.0f} bytes per stream waited to be read (p99), more than {BACKLOG_LIMIT}"
-    # A lag shorter than the gap between two tokens does no harm.
+    # A lag that is shorter than the gap between two tokens does not distort the results.
     allowed = max(LAG_LIMIT, itl_p50 or 0.0)
     if lag is not None and lag > allowed:
         return f"the load client was up to {lag * 1000:.0f} ms late (p99), more than {allowed * 1000:.0f} ms"

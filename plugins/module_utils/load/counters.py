@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the server's own counters, to compare them with what the client counted."""
+"""Read the server's own counters, and compare them with the client's counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAUSE: t.Final = 0.1
 
 @dataclass(frozen=True)
 class Counters:
-    """One reading of ``/metrics``, summed over engines; None where this server has no such counter."""
+    """One reading of the counters in ``/metrics``, summed over all engines. Counters that do not exist are None."""
 
     generation_tokens: float | None
     finished_requests: float | None
@@ -47,7 +47,10 @@ def read_counters(metrics: MetricSet) -> Counters:
 
 
 def settled_counters(api: VllmApi, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> Reading:
-    """Return the counters once no request is active and ``at_least`` tokens are counted, at most ``SETTLE`` s later."""
+    """Return the counters after waiting until no request is active and ``at_least`` tokens are counted.
+
+    The wait ends after at most ``SETTLE`` seconds.
+    """
     waited = 0.0
     while True:
         try:
@@ -68,9 +71,9 @@ def settled_counters(api: VllmApi, at_least: float = 0.0, sleep: Callable[[float
 def token_ratio(
     before: Reading, after: Reading, client_tokens: int, client_requests: int, uncounted: int
 ) -> dict[str, t.Any]:
-    """Compare the server's token count with the client's.
+    """Compare the number of tokens that the server counted with the number that the client counted.
 
-    :param client_requests: all requests sent; for ``uncounted`` of them the client does not know the tokens.
+    :param client_requests: number of requests sent. The client does not know the token count of ``uncounted`` of them.
     :returns: ``token_ratio``, tokens that the server counted per token that the client counted, or None;
         ``token_ratio_reason``, why it is unknown, or None; ``shared``, whether the counters show that other clients
         used the server at the same time.
@@ -84,7 +87,7 @@ def token_ratio(
         return _unknown_ratio(others, shared=True)
     finished = _difference(before.finished_requests, after.finished_requests)
     if finished is not None and finished > client_requests:
-        reason = f"{others}: it finished {finished:.0f} requests, {client_requests} of them ours"
+        reason = f"{others}: the server finished {finished:.0f} requests, {client_requests} of them ours"
         return _unknown_ratio(reason, shared=True)
     if uncounted:
         return _unknown_ratio(f"{uncounted} requests ended without a token count")
@@ -101,7 +104,7 @@ def _unknown_ratio(reason: str, shared: bool = False) -> dict[str, t.Any]:
 
 
 def cache_hit_ratio(before: Reading, after: Reading) -> float | None:
-    """Return the fraction of prompt tokens found in the prefix cache (0 to 1), or None if not counted."""
+    """Return the fraction of prompt tokens found in the prefix cache (0 to 1), or None if it is unknown."""
     if isinstance(before, str) or isinstance(after, str):
         return None
     queries = _difference(before.cache_queries, after.cache_queries)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a load step in a closed loop: ``concurrency`` streams, each sending its next request when its last one ended."""
+"""Run a load step in a closed loop: each stream sends its next request as soon as its previous one has ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 #: would measure how fast the client can write them.
 GROUP: t.Final = 16
 GROUP_INTERVAL: t.Final = 0.002
-#: Connections opened concurrently before the load starts.
+#: Maximum number of connections opened at the same time before the load starts.
 _OPENING: t.Final = 64
 #: Seconds between two checks for stalled streams.
 _WATCHDOG_INTERVAL: t.Final = 0.1
@@ -38,13 +38,13 @@ ProgressReport = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class StepSetup:
-    """Everything one process needs to run a load step once.
+    """The settings that one process needs to run a load step once.
 
     :param bodies: returns the next request body.
     :param drain: seconds that running requests may continue after the end of a ``duration`` step.
     :param report_progress: called every ``INTERVAL`` seconds.
     :param start: called once all connections are open; returns the start time (``time.monotonic`` seconds).
-    :param rng: draws the request times of an open loop.
+    :param rng: random generator for the request times of an open loop.
     """
 
     target: LoadTarget
@@ -58,7 +58,7 @@ class StepSetup:
 
 
 class StepRun:
-    """One run of a step in a closed loop.
+    """A single run of a load step in a closed loop.
 
     :param stamp: returns the time at which the event loop's selector last returned.
     :param reader: reads the connections without TLS; if None, the event loop reads them.
@@ -94,7 +94,7 @@ class StepRun:
         tasks = [asyncio.create_task(work) for work in self._work()]
         helpers = [asyncio.create_task(self._watchdog()), asyncio.create_task(self._drain_results())]
         if self._step.duration is not None:
-            # The tasks have not started running yet, so they see the deadline.
+            # Set the deadline here, before any of the tasks starts to run.
             outcome.deadline = outcome.started + self._step.duration
             helpers.append(asyncio.create_task(self._end_on_time(self._step.duration, tasks)))
         try:
@@ -125,7 +125,7 @@ class StepRun:
         async def open_one(number: int) -> None:
             async with gate:
                 if self._unopened and not self._connections:
-                    # The server accepts no connection: the first streams report that and end the step.
+                    # Do not try more connections: the failures of the first streams will end the step.
                     return
                 try:
                     self._connections[number] = await Connection.open(self._setup.target, self._stamp, self._reader)
@@ -138,7 +138,7 @@ class StepRun:
         return [self._stream(number) for number in range(self._streams)]
 
     def _full_from(self) -> float | None:
-        """Return when all streams were active: at the first token of the last stream to start."""
+        """Return the time from which all streams were active, or None if they never were."""
         return max(self._first_tokens.values()) if len(self._first_tokens) == self._streams else None
 
     def _mark_full_end(self) -> None:
@@ -152,7 +152,7 @@ class StepRun:
         self._mark_full_end()
 
     def _take(self) -> bool:
-        """Claim the next request; return False if there is none."""
+        """Claim the next request. Return False if no request is left to send."""
         if self._stopping or self._requests_left == 0:
             return False
         if self._requests_left is not None:
@@ -218,7 +218,7 @@ class StepRun:
         report(self.outcome.tokens + finished + running, self.outcome.sent + len(self._finished))
 
     async def _drain_results(self) -> None:
-        """Add finished exchanges to the outcome, one per loop iteration so that many do not delay the streams."""
+        """Add finished exchanges to the outcome, one per event-loop iteration to avoid delaying the streams."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -234,7 +234,7 @@ class StepRun:
         _done, late = await asyncio.wait(tasks, timeout=self._setup.drain)
         self._cancel_all()
         if late:
-            # Any task left now is a stream waiting for a connection.
+            # A task that is still running now is a stream that is waiting for a connection.
             _done, late = await asyncio.wait(late, timeout=_WATCHDOG_INTERVAL)
         for task in late:
             task.cancel()

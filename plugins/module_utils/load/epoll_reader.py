@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drain all ready sockets in one callback per event-loop iteration instead of one callback per socket.
+"""Read all ready sockets in one callback per event-loop iteration, instead of one callback per socket.
 
 A separate ``epoll`` object holds the sockets and is itself registered as one reader of the event loop. With 1,000
-streams and 50,000 tokens per second, that halves the client's lag. Everything read in one callback gets the same time
-stamp, the moment at which ``epoll`` reported it, so work on one stream does not make the next streams look slower.
+streams and 50,000 tokens per second, that halves the client's lag. Everything read in one callback gets the same
+timestamp, the moment at which ``epoll`` reported it, so work on one stream does not make the next streams look slower.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from collections.abc import Callable
 #: Maximum bytes per read; the rest is read in the next iteration.
 _SIZE: t.Final = 64 * 1024
 
-#: Receives data and its arrival time (``time.monotonic`` seconds); empty data if the peer closed or reset.
+#: Receives data and its arrival time (``time.monotonic`` seconds); empty data if the connection was closed or
+#: reset.
 Receiver = Callable[[bytes, float], None]
 
 
 class EpollReader:
-    """A reader of connections without TLS, called once per iteration of ``loop`` until ``close``.
+    """A reader that reads all connections without TLS once per event-loop iteration, until ``close`` is called.
 
     It needs a system with ``epoll`` (Linux).
     """
@@ -43,7 +44,7 @@ class EpollReader:
         self._epoll.close()
 
     def add(self, descriptor: int, receiver: Receiver) -> None:
-        """Pass data from ``descriptor``, a non-blocking socket, to ``receiver`` until ``remove``."""
+        """Pass data from the non-blocking socket ``descriptor`` to ``receiver`` until ``remove`` is called."""
         self._epoll.register(descriptor, select.EPOLLIN)
         self._receivers[descriptor] = receiver
 
@@ -60,7 +61,7 @@ class EpollReader:
         for descriptor, _events in ready:
             receiver = receivers.get(descriptor)
             if receiver is None:
-                # A receiver that was called before has removed it.
+                # A receiver that ran earlier in this loop has removed this socket.
                 continue
             try:
                 received = bytes(buffer[: read(descriptor, into)])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse HTTP/1.1 responses incrementally, with as little code as measuring a streaming server needs (RFC 9112).
+"""Parse HTTP/1.1 responses (RFC 9112) incrementally, with only the features needed to measure a streaming server.
 
 The parser turns the bytes of one connection into response bodies. It does no I/O, so every way to split a response can
 be tested byte by byte.
@@ -20,11 +20,11 @@ _HEAD, _LENGTH, _CHUNKED, _TRAILER, _UNTIL_CLOSE, _DONE = range(6)
 
 
 class MalformedResponse(ValueError):
-    """The bytes are not an HTTP/1.1 response."""
+    """The received bytes are not a valid HTTP/1.1 response."""
 
 
 class ResponseParser:
-    """A parser for one response.
+    """An incremental parser for one HTTP response.
 
     ``status`` is 0 until the head is complete. ``complete`` is true after the last byte of the response.
     ``keep_alive`` is true if the connection can carry another request afterwards.
@@ -51,7 +51,7 @@ class ResponseParser:
         return self._state != _HEAD or bool(self._buffer)
 
     def feed(self, data: bytes) -> bytes:
-        """Parse ``data`` and return the body bytes that it completes, without chunk framing.
+        """Parse ``data`` and return the body bytes that are now complete, without chunk framing.
 
         :raises MalformedResponse: if the bytes violate the protocol.
         """
@@ -71,7 +71,7 @@ class ResponseParser:
         raise MalformedResponse("bytes after the end of the response")
 
     def close(self) -> bool:
-        """Process the end of the connection, and return whether the response is complete."""
+        """Handle the end of the connection, and return whether the response is complete."""
         if self._state == _UNTIL_CLOSE:
             self._state = _DONE
         return self.complete
@@ -121,13 +121,13 @@ class ResponseParser:
         return data
 
     def _feed_chunked(self, data: bytes) -> bytes:
-        # Fast path for what vLLM sends: one whole chunk at a time.
+        # Fast path for the usual case, in which vLLM sends one whole chunk at a time.
         line_end = data.find(b"\r\n", 0, 10)
         if line_end > 0 and data[:line_end].isalnum() and data.endswith(b"\r\n") and data[0] != _ZERO:
             length = _number(data[:line_end], 16)
             if line_end + length + 4 == len(data):
                 return data[line_end + 2 : -2]
-        # An incomplete chunk stays in the buffer: an event counts when it is complete, not before.
+        # Keep an incomplete chunk in the buffer, because an event counts only once it is complete.
         pieces: list[bytes] = []
         position, size = 0, len(data)
         while position < size:

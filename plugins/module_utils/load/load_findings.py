@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Turn the results of load steps into findings about the server.
 
-The controller, which knows the hardware, judges whether the speed is what the hardware allows.
+Whether the speed is what the hardware allows is evaluated on the controller, which knows the hardware.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HELD_SHARE: t.Final = 0.01
 #: cancelled requests for a moment longer.
 TOKEN_TOLERANCE: t.Final = 0.02
 
-#: Tokens per arrival above which the time of a single token is unknown. Speculative decoding brings two to six.
+#: Tokens per arrival above which the time of a single token is unknown. Speculative decoding yields two to six.
 BATCHED_TOKENS: t.Final = 8.0
 
 THROUGHPUT: t.Final = "performance.throughput"
@@ -47,12 +47,12 @@ Result = dict[str, t.Any]
 
 
 def nothing_sent(reason: str) -> list[Finding]:
-    """Return the findings if no load was generated, for a ``reason`` other than a fault of the server."""
+    """Return the findings for a probe that generated no load for a ``reason`` other than a server fault."""
     return [not_tested(check, reason) for check in (THROUGHPUT, *_OTHERS)]
 
 
 def unusable(failure: RequestFailed) -> list[Finding]:
-    """Return the findings if no load was generated because the server cannot be used.
+    """Return the findings for a probe that generated no load because the server cannot be used.
 
     In the evidence of the failed finding, ``problem`` is the text of ``failure``.
     """
@@ -73,7 +73,8 @@ def unusable(failure: RequestFailed) -> list[Finding]:
 def judge(results: Sequence[Result], max_ttft: float | None = None, max_itl: float | None = None) -> list[Finding]:
     """Return the findings for all load steps.
 
-    :param max_ttft: limit for the 95th percentile of the TTFT in seconds; ``max_itl`` likewise for the ITL.
+    :param max_ttft: limit for the 95th percentile of the TTFT, in seconds.
+    :param max_itl: limit for the 95th percentile of the ITL, in seconds.
     """
     run = [result for result in results if not result["skipped"]]
     if not run:
@@ -89,7 +90,7 @@ def judge(results: Sequence[Result], max_ttft: float | None = None, max_itl: flo
 
 
 def judge_throughput(run: Sequence[Result]) -> Finding:
-    """Judge failed, held and unfinished requests, and report the highest throughput."""
+    """Evaluate failed, queued and unfinished requests, and report the highest throughput."""
     evidence = {"steps": [{key: result[key] for key in _EVIDENCE} for result in run]}
     bad = [
         result
@@ -115,7 +116,7 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
 
 
 def _warning_reason(run: Sequence[Result]) -> Reason | None:
-    """Return why the throughput is a warning although it was measured: requests failed, were held or not completed."""
+    """Return why the throughput is a warning (failed, queued or unfinished requests), or None if it passes."""
     some_failed = [result for result in run if result["requests"]["failed"]]
     if some_failed:
         reason = REASONS[_main_reason(some_failed)]
@@ -141,7 +142,7 @@ def _warning_reason(run: Sequence[Result]) -> Reason | None:
 
 
 def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit: float | None) -> Finding:
-    """Compare the slowest step's 95th percentile with ``limit`` (seconds); without a limit it passes."""
+    """Check that the 95th-percentile latency of the slowest step is at most ``limit`` seconds, if there is a limit."""
     measured = [result for result in run if result[key] and not result["void"]]
     steps = {result["name"]: result[key] for result in measured if not batched_tokens_reason(result)}
     if measured and not steps:
@@ -160,25 +161,25 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
     return failed(
         check,
         f"{summary}, above the limit of {_ms(limit)}",
-        cause="The server is too slow at this load, or more requests wait than it can serve.",
+        cause="The server is too slow at this load, or requests wait in its queue.",
         remedy="Compare the steps: if only the highest concurrency is slow, the server is saturated; lower the load.",
         **details,
     )
 
 
 def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:
-    """Return why the arrival times of single tokens are unknown, or None if tokens arrived one or a few at a time."""
+    """Return why the arrival times of individual tokens are unknown, or None if few tokens arrived at a time."""
     per_arrival = result.get("tokens_per_arrival") or 1.0
     if per_arrival <= BATCHED_TOKENS:
         return None
     return (
-        f"{per_arrival:.0f} tokens came at a time, so something on the path collects them: a buffering proxy"
+        f"{per_arrival:.0f} tokens arrived at a time, so something between server and client holds them back: a proxy"
         " (nginx: proxy_buffering off), or --stream-interval"
     )
 
 
 def judge_client(run: Sequence[Result]) -> Finding:
-    """Judge whether the load client limited a step, and report the steps that were measured again."""
+    """Check whether the load client was the bottleneck in a step, and report the steps that were measured again."""
     worst = {key: max(result["client"].get(key) or 0.0 for result in run) for key in ("cpu", "lag_p99", "backlog")}
     repeated = [result for result in run if result.get("discarded")]
     discarded = [{"name": result["name"], "reasons": result["discarded"]} for result in repeated]
@@ -186,7 +187,7 @@ def judge_client(run: Sequence[Result]) -> Finding:
     limited = [result for result in run if result["void"]]
     if limited:
         limit = _client_limit(limited)
-        summary = f"{limit.summary}; these figures are void"
+        summary = f"{limit.summary}; these measurements are void"
         return warned(CLIENT, summary, cause=limit.cause, remedy=limit.remedy, **details)
     summary = f"The load client kept up: {worst['cpu']:.0%} of one core, lag {_ms(worst['lag_p99'])} (p99)"
     if repeated:
@@ -204,15 +205,15 @@ def _repetition(result: Result) -> str:
 
 
 def _client_limit(limited: Sequence[Result]) -> Reason:
-    """Return why the load client limited the steps ``limited``; cause and remedy are those of the first one."""
+    """Return why the load client was the bottleneck in the ``limited`` steps. The remedy is for the first step."""
     client = limited[0]["client"]
     if client.get("apart"):
         names = ", ".join(result["name"] for result in limited)
         return Reason(
             f"The load hosts did not start {names} together: {client['reason']}",
             "A load host was not ready at the common start, or the connection to one is too slow to read its clock.",
-            "Run again when the load hosts are otherwise idle, run Ansible closer to them, or use a longer step (role"
-            " validate: validate_load_duration).",
+            "Run again when the load hosts are otherwise idle, run Ansible closer to them, or use a longer step"
+            " (validate_load_duration in the validate role).",
         )
     names = ", ".join(f"{result['name']} ({_attempts(result)})" for result in limited)
     summary = f"The load client was the bottleneck in {names}: {client['reason']}"
@@ -221,21 +222,21 @@ def _client_limit(limited: Sequence[Result]) -> Reason:
     if free is not None and free >= 1.0:
         return Reason(
             summary,
-            f"{processes} process{'es' if processes != 1 else ''} of the load client cannot make this load; {free:.1f}"
-            " processor cores of the load host are free.",
-            f"Set processes to {processes + int(free)} (role validate: validate_load_processes), or make the load from"
-            " several hosts (validate_load_hosts).",
+            f"{processes} process{'es' if processes != 1 else ''} of the load client cannot generate this load;"
+            f" {free:.1f} processor cores of the load host are free.",
+            f"Set processes to {processes + int(free)} (validate_load_processes in the validate role), or generate"
+            " the load from several hosts (validate_load_hosts).",
         )
     return Reason(
         summary,
         "The host that generates the load has too little free processor time.",
-        "Make the load from another host or from several (role validate: validate_load_hosts), stop other work on this"
-        " host, or lower concurrency.",
+        "Generate the load from one or more other hosts (validate_load_hosts in the validate role), stop other work on"
+        " this host, or lower concurrency.",
     )
 
 
 def judge_tokens(run: Sequence[Result]) -> Finding:
-    """Compare the server's token count with the client's."""
+    """Check that server and client counted the same number of output tokens."""
     ratios = {result["name"]: result["token_ratio"] for result in run if result["token_ratio"] is not None}
     if not ratios:
         reasons = dict.fromkeys(result["token_ratio_reason"] for result in run if result["token_ratio_reason"])
@@ -262,7 +263,7 @@ def _throughput_failed(bad: Sequence[Result], evidence: dict[str, t.Any]) -> Fin
     total = sum(sum(result["requests"].values()) for result in bad)
     names = ", ".join(result["name"] for result in bad)
     if not _count_failed(bad):
-        # Only in a step with a duration can requests neither complete nor fail.
+        # If no request completed or failed, all of them were cancelled at the end of the step's duration.
         reason, summary = "first_byte_timeout", f"No token arrived for any of {total} requests in {names}"
     else:
         reason = _main_reason(bad)

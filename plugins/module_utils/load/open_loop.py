@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a load step in an open loop: requests are due on a schedule, even if the server is slow.
+"""Run a load step in an open loop: requests are due at scheduled times, however slow the server is.
 
-Each request is sent by a free stream. If no stream is free, the request waits and is counted as held.
+Each request is sent by a free stream. If no stream is free, the request waits and counts as held.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Request = tuple[float, bytes]
 
 
 class OpenLoop(StepRun):
-    """One run of a step in an open loop."""
+    """A single run of a load step in an open loop."""
 
     def __init__(self, setup: StepSetup, stamp: Callable[[], float], reader: EpollReader | None) -> None:
         super().__init__(setup, stamp, reader)
         self._streams = self._step.concurrency
         self._due_times = self._step.due_times(setup.rng)
         self._held: deque[Request] = deque()
-        #: Requests that were due before the end of the step, which came before this loop could start them.
+        #: Number of requests that were due before the end of the step but could not be started in time.
         self._overdue = 0
-        # Used as a stack, so that few connections stay in use and open.
+        # This list is used as a stack (last in, first out), so that few connections stay in use.
         self._free: list[asyncio.Future[Request | None]] = []
         self._arriving = True
         self._first_end: float | None = None
@@ -49,14 +49,14 @@ class OpenLoop(StepRun):
         return [*super()._work(), self._arrive()]
 
     def _full_from(self) -> float | None:
-        """Return when the first request ended: from then on about as many requests end as start."""
+        """Return when the first request ended. From then on, requests end about as often as they start."""
         return self._first_end
 
     async def _arrive(self) -> None:
         self._arrivals = asyncio.current_task()
         try:
             while self._take():
-                # Build the body before the due time: a long prompt takes a moment.
+                # Build the body before the request is due, because a long prompt takes time to build.
                 due, body = self.outcome.started + next(self._due_times), self._setup.bodies()
                 if self.outcome.deadline is not None and due >= self.outcome.deadline:
                     break

@@ -26,14 +26,14 @@ _SUMS: t.Final = (
 
 @dataclass
 class LoadOutcome:
-    """The outcome of one run of a step; times in seconds of ``time.monotonic``."""
+    """The outcome of one run of a load step. Times are in seconds of ``time.monotonic``."""
 
     started: float = 0.0
     ended: float = 0.0
     #: End of the measured time of a step with a ``duration``; requests that complete later do so during the drain.
     deadline: float | None = None
     completed: int = 0
-    #: Requests that completed before the ``deadline``, or all if there is none.
+    #: Requests that completed before the ``deadline``, or all completed requests if there is no deadline.
     completed_in_time: int = 0
     targets: Targets | None = None
     #: Requests that completed in time and met ``targets``.
@@ -54,16 +54,18 @@ class LoadOutcome:
     prompt_tokens: int = 0
     #: Requests with a known number of prompt tokens.
     prompts_counted: int = 0
-    #: Time in which all streams were active; in an open loop, in which about as many requests ended as started.
+    #: Start and end of the time in which all streams were active. In an open loop: in which requests ended about as
+    #: often as they started.
     full_from: float | None = None
     full_until: float | None = None
-    #: Reason of the failures because of which the step ended early.
+    #: Reason for the failures that ended the step early.
     gave_up: str | None = None
-    #: Open loop: lateness of each request in seconds, requests that waited for a free stream, and those never sent.
+    #: Only in an open loop: lateness of each request in seconds, number of requests that waited for a free stream, and
+    #: number of requests that were never sent.
     schedule_lag: array[float] = field(default_factory=lambda: array("d"))
     held: int = 0
     unsent: int = 0
-    #: Processor seconds per second of all processes, and of the busiest.
+    #: Processor seconds per second of all processes, and of the busiest process.
     cpu: float = 0.0
     busiest: float | None = None
     lag_p99: float | None = None
@@ -84,23 +86,24 @@ class LoadOutcome:
 
     @property
     def duration(self) -> float:
-        """Measured time in seconds."""
+        """Duration of the measurement, in seconds."""
         return self.ended - self.started
 
     @property
     def steady_window(self) -> tuple[float, float] | None:
-        """Time from the first token of the last stream to start until the first stream ran out of requests.
+        """Start and end of the period in which all streams were active, or None if it was too short for a rate.
 
-        In seconds relative to ``started``; None if it is too short.
+        Both are in seconds relative to ``started``. The window ends when the first stream runs out of requests.
         """
         if self.full_from is None or self.full_until is None or self.full_until - self.full_from < _MIN_WINDOW:
             return None
         return self.full_from - self.started, self.full_until - self.started
 
     def merge(self, other: LoadOutcome) -> None:
-        """Add the outcome of another process or host that ran the step at the same time, on the same clock.
+        """Add the outcome of another process or host that ran the step at the same time, measured with the same clock.
 
-        Repeats can be added too, but then ``cpu``, ``processes``, ``free_cores`` and all times have no meaning.
+        The outcomes of repeats can be added too, but then ``cpu``, ``processes``, ``free_cores`` and all times are
+        meaningless.
         """
         self.started, self.ended = min(self.started, other.started), max(self.ended, other.ended)
         for name in _SUMS:
@@ -119,7 +122,7 @@ class LoadOutcome:
         self.free_cores = _combined(min, self.free_cores, other.free_cores)
 
     def add(self, exchange: Exchange) -> None:
-        """Add a finished exchange."""
+        """Add the result of a finished exchange."""
         answer = exchange.answer
         if exchange.due is not None and exchange.wanted:
             self.schedule_lag.append(exchange.sent - exchange.due)

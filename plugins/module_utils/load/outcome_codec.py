@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Encode outcomes as compact plain data and decode them, so that the loads of several hosts can be merged.
+"""Encode and decode load outcomes as compact plain data, which allows merging outcomes from several hosts.
 
-Every latency becomes a histogram whose percentiles are off by at most 0.05 %. Times become wall-clock times.
+Latencies are encoded as histograms whose percentiles are off by at most 0.05 %, and times as wall-clock times.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Encoded = dict[str, t.Any]
 
 
 def encode(step: Step, outcomes: Sequence[LoadOutcome], before: Reading, after: Reading, shift: float) -> Encoded:
-    """Encode the ``outcomes`` of one step and the server's counters before and after it.
+    """Encode the ``outcomes`` of one step, and the server's counters from before and after it.
 
-    :param step: the whole step, of which this load may be a share.
+    :param step: the whole step, even if this host ran only a share of it.
     :param shift: seconds to add to a time of ``outcomes`` to get wall-clock time.
     """
     return {
@@ -48,7 +48,7 @@ def encode(step: Step, outcomes: Sequence[LoadOutcome], before: Reading, after: 
 
 
 def decode(encoded: Mapping[str, t.Any], shift: float = 0.0) -> tuple[Step, list[LoadOutcome], Reading, Reading]:
-    """Return step, outcomes and counters as they were passed to ``encode``, with ``shift`` added to every time."""
+    """Decode the step, outcomes and counters from the result of ``encode``, and add ``shift`` to every time."""
     targets = encoded["step"]["targets"]
     step = Step(**{**encoded["step"], "targets": Targets(**targets) if targets else None})
     outcomes = [_decode_outcome(outcome, step.targets, shift) for outcome in encoded["outcomes"]]

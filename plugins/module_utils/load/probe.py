@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the probe: describe the server, size the prompts, warm up, run the load steps and judge their results."""
+"""Run the probe: describe the server, size the prompts, warm up, run the load steps and evaluate their results."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import Vllm
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 
-#: Reasons of failed requests that mean that the server, or a proxy in front of it, does not have the endpoint.
+#: Failure reasons which mean that the server, or a proxy in front of it, does not have the endpoint.
 _NO_ENDPOINT: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
-#: Longest answer requested while warming up, in tokens: compiling and loading kernels needs no more.
+#: Maximum number of output tokens per warm-up request; compiling and loading kernels needs no more.
 _WARMUP_TOKENS: t.Final = 32
 
 #: Seconds before a common start at which each load host reads the server's counters and opens its connections. By then
@@ -64,7 +64,7 @@ class ClosingSampler(GpuSampler):
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """The module's options, with parsed steps; times in seconds."""
+    """The options of the module, with the steps already parsed. Times are in seconds."""
 
     base_url: str
     steps: tuple[Step, ...]
@@ -90,22 +90,22 @@ class ProbeOptions:
     max_itl: float | None
 
     def share(self, step: Step) -> Step | None:
-        """Return this host's part of ``step``, or None if it has none."""
+        """Return this host's share of ``step``, or None if this host has no share in it."""
         return step.share(self.share_index, self.share_count)
 
     @property
     def own_steps(self) -> tuple[Step, ...]:
-        """This host's parts of all steps, without the steps of which it has no part."""
+        """This host's shares of the steps. Steps in which this host has no share are left out."""
         return tuple(share for step in self.steps if (share := self.share(step)) is not None)
 
     @property
     def retries(self) -> int:
-        """Maximum number of times to measure a step again: 0 if other hosts share it or its start time is fixed."""
+        """Maximum number of times to measure a step again: 0 if hosts share the load or the start time is fixed."""
         return self.client_limited_retries if self.share_count == 1 and self.start_at is None else 0
 
     @classmethod
     def from_params(cls, params: dict[str, t.Any]) -> ProbeOptions:
-        """Return the options for the module's parameters.
+        """Parse and check the parameters of the module.
 
         :raises InvalidLoad: if a value is invalid.
         """
@@ -138,24 +138,24 @@ def _check_numbers(params: dict[str, t.Any]) -> None:
 
 
 class ProbeDriver:
-    """The probe's access to the load client and the GPUs of this host; replaced in tests."""
+    """The probe's access to this host's load client and GPUs. Tests replace this class."""
 
     def __init__(self, progress: LoadProgress | None = None) -> None:
         self._progress = progress or LoadProgress()
 
     def run(self, setup: StepSetup, options: ProbeOptions, seed: int, start_at: float, attempt: int) -> LoadOutcome:
-        """Run a step once, not before ``start_at`` (``time.monotonic`` seconds), and publish its progress."""
+        """Run a step once, no earlier than ``start_at`` (``time.monotonic`` seconds), and publish its progress."""
         steps = options.own_steps
         self._progress.begin(setup.step, steps, attempt)
         setup = dataclasses.replace(setup, report_progress=self._progress.update)
         try:
-            # Sizing and warming up need only one process.
+            # Sizing the prompts and warming up need only one process.
             return run_load(setup, seed, options.processes if setup.step in steps else 1, start_at)
         finally:
             self._progress.end()
 
     def sampler(self, options: ProbeOptions) -> GpuSampler | str:
-        """Return a GPU sampler that is not started, or the reason why there is none."""
+        """Create a GPU sampler without starting it, or return the reason why the GPUs cannot be sampled."""
         try:
             reader = open_reader()
         except GpuUnavailable as problem:
@@ -166,9 +166,9 @@ class ProbeDriver:
 
 
 def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) -> Result:
-    """Run the probe and return the module's result, without ``changed``.
+    """Run the probe and return the result of the module, except for the ``changed`` key.
 
-    :raises InvalidLoad: before any load, if this server cannot serve the model or a step.
+    :raises InvalidLoad: before any load is generated, if this server cannot serve the model or a step.
     """
     if check_mode:
         reason = "check mode: no load was generated"
@@ -184,10 +184,10 @@ def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) 
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
-    """Return ``version``, ``model`` and ``max_model_len`` of the model to load; unknown values are None.
+    """Return the server's ``version``, and the name and ``max_model_len`` of the model to test (None if unknown).
 
     :raises InvalidLoad: if the server does not serve ``wanted``.
-    :raises RequestFailed: if the server does not answer as vLLM does.
+    :raises RequestFailed: if the server does not respond like vLLM.
     """
     models = api.models()
     ids = [str(model.get("id")) for model in models]
@@ -196,7 +196,7 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
     if wanted is not None and wanted not in ids:
         raise InvalidLoad(f"model {wanted!r} is not served; served models: {', '.join(ids)}")
     chosen = models[ids.index(wanted)] if wanted is not None else models[0]
-    # An adapter has the length of its base model, and the server reports it only there.
+    # An adapter has the context length of its base model, but the server reports it only for the base model.
     base = next((model for model in models if model.get("id") == chosen.get("parent")), {})
     length = chosen.get("max_model_len") or base.get("max_model_len")
     return {
@@ -207,7 +207,7 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
 
 
 def _if_available(request: Callable[[], T]) -> T | None:
-    """Return the response to ``request``, or None if the server has no such endpoint.
+    """Call ``request`` and return the response, or None if the server does not have the endpoint.
 
     :raises RequestFailed: if the request fails for another reason.
     """
@@ -220,7 +220,7 @@ def _if_available(request: Callable[[], T]) -> T | None:
 
 
 def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, str | None]]:
-    """Return every step with the reason to skip it, or None.
+    """Return every step together with the reason to skip it, or None if it is to be run.
 
     :raises InvalidLoad: if a step does not fit and is not optional.
     """
@@ -242,16 +242,16 @@ class Probe:
         tls = options.ca_path, options.validate_certs
         self._target = open_target(options.base_url, options.endpoint, options.timeout, options.api_key, *tls)
         self._seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
-        # Load hosts with the same seed must not send the same prompts.
+        # Load hosts must not send the same prompts, even if they are given the same seed.
         self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
         self._continuous = True
-        # Seconds to add to a time of time.monotonic to get wall-clock time.
+        # Offset in seconds that converts time.monotonic to wall-clock time.
         self._wall = time.time() - time.monotonic()
         self._pool = self._token_pool() if options.endpoint == "completions" else []
         self._prompts: dict[int, Prompts] = {}
 
     def run(self, planned: Sequence[tuple[Step, str | None]]) -> Result:
-        """Run the steps of ``planned`` that have no reason to skip them, and return the module's result."""
+        """Run the steps in ``planned`` that are not to be skipped, and return the result of the module."""
         options = self._options
         steps = [share for step, skip in planned if skip is None and (share := options.share(step)) is not None]
         for tokens in dict.fromkeys(step.prompt_tokens for step in steps):
@@ -289,7 +289,7 @@ class Probe:
         return results
 
     def _run_step(self, whole: Step, origin: float, start: float | None) -> Result:
-        """Measure a step, again if the load client limited it; only the last attempt counts."""
+        """Measure a step, and measure it again if the load client was the bottleneck. Only the last attempt counts."""
         step = self._options.share(whole)
         if step is None:
             # Keep sampling the GPUs while the other hosts run the step.
@@ -333,7 +333,7 @@ class Probe:
         return self._driver.run(setup, options, self._rng.getrandbits(64), start_at, attempt)
 
     def _warm_up(self, like: Step) -> None:
-        """Send a few short requests of the size of step ``like``.
+        """Send a few warm-up requests, with prompts of the same size as those of the step ``like``.
 
         :raises RequestFailed: if none of them completes.
         """
@@ -342,7 +342,9 @@ class Probe:
         self._load_unmeasured(Step("warm-up", like.prompt_tokens, tokens, min(count, like.concurrency), count))
 
     def _load_unmeasured(self, step: Step, prompts: Prompts | None = None) -> LoadOutcome:
-        """Run ``step`` to prepare the load, again without vLLM's option for continuous usage if the server refuses it.
+        """Run ``step`` without measuring it, and return its outcome.
+
+        If the server rejects vLLM's ``continuous_usage_stats`` option, the step is run again without that option.
 
         :raises RequestFailed: if no request completes.
         """
@@ -356,7 +358,7 @@ class Probe:
         return outcome
 
     def _token_pool(self) -> list[int]:
-        """Return ids of ordinary tokens; empty if the server does not provide enough of them."""
+        """Return the ids of ordinary tokens, or an empty list if the server does not provide enough of them."""
         tokens = _if_available(lambda: self._api.tokenize(" ".join(workload.WORDS), self._server["model"]))
         pool = sorted({token for token in tokens or [] if isinstance(token, int)})
         return pool if len(pool) >= workload.MIN_POOL else []
@@ -367,9 +369,9 @@ class Probe:
         return workload.TextPrompts(workload.size_text(self._count_tokens, tokens, self._rng), self._rng)
 
     def _count_tokens(self, text: str) -> int:
-        """Return how many prompt tokens the server counts for ``text``, including those it adds, with one request."""
+        """Send ``text`` in a request, and return its number of prompt tokens, including those that the server adds."""
         outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), workload.TextPrompts([text], self._rng))
-        # Without usage the count is unknown; assume one token per word.
+        # If the server reports no usage, the count is unknown; assume one token per word.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
 
 
@@ -381,7 +383,7 @@ def _result(
     seed: int | None = None,
     origin: float | None = None,
 ) -> Result:
-    """Return the module's result, by default that of a run without load.
+    """Build the result of the module. The default values are for a run that generated no load.
 
     :param samples: the GPU samples, or the reason why there are none.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Progress of a throughput probe, updated by the load and read from another thread."""
+"""Track the progress of a throughput probe, which the load client updates and another thread reads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 
-#: Seconds between two updates by the load.
+#: Seconds between two updates by the load client.
 INTERVAL: t.Final = 0.5
 
 State = dict[str, t.Any]
 
 
 class LoadProgress:
-    """The progress of one probe. Every attribute is replaced as a whole, so the reading thread needs no lock."""
+    """The progress of one probe. Attributes are always replaced as a whole, so the reading thread needs no lock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -46,23 +46,24 @@ class LoadProgress:
         }
 
     def update(self, tokens: int, finished: int) -> None:
-        """Set the output tokens and the finished requests of the current step."""
+        """Record the number of output tokens and of finished requests of the current step so far."""
         elapsed = self._clock() - self._step_begin
         self._state = {**self._state, "tokens": tokens, "finished": finished, "elapsed": elapsed}
 
     def end(self) -> None:
-        """Record that the load of the current step has ended and its results are being computed."""
+        """Record that the current step has ended and its results are being computed."""
         if self._state["phase"] == "load":
             self._state = {**self._state, "phase": "counting"}
 
     def watch_gpus(self, recent: Callable[[int], list[State]]) -> None:
-        """Read the utilisation of the GPUs from ``recent(count)``, which returns the last ``count`` samples."""
+        """Read the GPU utilisation from ``recent(count)``, which returns the last ``count`` samples."""
         self._recent = recent
 
     def snapshot(self) -> State:
-        """Return ``phase`` (``preparing``, ``load``, ``counting``), the step with its counts, ``gpus`` and ``since``.
+        """Return the ``phase``, the current step and its counts, ``gpus`` and ``since``.
 
-        ``gpus`` are the GPUs as last sampled, ``since`` is the number of seconds since the probe started.
+        ``phase`` is ``preparing``, ``load`` or ``counting``. ``gpus`` contains the latest sample of each GPU.
+        ``since`` is the number of seconds since the probe started.
         """
         return {
             **self._state,

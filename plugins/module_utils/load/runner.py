@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a load step, in this process or in several."""
+"""Run a load step in this process or in several worker processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPARE_FILES: t.Final = 64
 
 
 def max_concurrency() -> int:
-    """Return how many connections this process may open."""
+    """Return the maximum number of connections that this process may open."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (65536 if hard == resource.RLIM_INFINITY else hard) - _SPARE_FILES
 
@@ -41,15 +41,15 @@ def _allow_files(connections: int) -> None:
 
 
 def run_step(setup: StepSetup) -> LoadOutcome:
-    """Run a step once, in a new event loop of this process."""
+    """Run a step once in this process, in a new event loop."""
     step = setup.step
     _allow_files(step.concurrency)
     selector = StampingSelector(precise=step.rate is not None)
     loop = asyncio.SelectorEventLoop(selector)
-    # A pause of the garbage collector would look like a pause of the server.
+    # Disable the garbage collector, because its pauses would look like pauses of the server.
     gc.collect()
     gc.disable()
-    # On a system without epoll the event loop reads the connections.
+    # On systems without epoll, the event loop itself reads the connections.
     reader = EpollReader(loop) if hasattr(select, "epoll") else None
     try:
         run = (StepRun if step.rate is None else OpenLoop)(setup, lambda: selector.stamp, reader)
@@ -62,7 +62,7 @@ def run_step(setup: StepSetup) -> LoadOutcome:
 
 
 def run_load(setup: StepSetup, seed: int, processes: int = 1, start_at: float = 0.0) -> LoadOutcome:
-    """Run a step once with up to ``processes`` processes, each with its share of streams, requests and rate.
+    """Run a step once, with its streams, requests and rate divided among up to ``processes`` processes.
 
     :param seed: replaces ``setup.rng``; ``setup.start`` is replaced too.
     :param start_at: earliest start (``time.monotonic`` seconds).

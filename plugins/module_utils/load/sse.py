@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Split a byte stream into server-sent events and return their ``data``.
 
-Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. Events are split as
-bytes, so a character or delimiter may be cut by a packet boundary.
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. The stream is split
+as bytes, so a packet boundary may fall within a character or delimiter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-#: Maximum size of an event in bytes; those of vLLM have a few hundred.
+#: Maximum size of an event in bytes; vLLM's events have a few hundred bytes.
 MAX_EVENT: t.Final = 8 * 1024 * 1024
 
 _END_OF_EVENT = re.compile(rb"\r?\n\r?\n|\r\r")
@@ -20,11 +20,11 @@ _FIELDS: t.Final = (b"data", b"event", b"id", b"retry")
 
 
 class MalformedStream(ValueError):
-    """The bytes are not server-sent events."""
+    """The response body does not consist of server-sent events."""
 
 
 class EventSplitter:
-    """A splitter of one response body into events."""
+    """An incremental parser that splits one response body into events."""
 
     __slots__ = ("_pending",)
 
@@ -32,11 +32,13 @@ class EventSplitter:
         self._pending = b""
 
     def feed(self, body: bytes) -> list[bytes]:
-        """Return the ``data`` of the events that ``body`` completes; comments and other fields are dropped.
+        """Parse the next part of the body, and return the ``data`` of each event that is now complete.
+
+        Comments and other fields are dropped.
 
         :raises MalformedStream: if a line is not a field, or an event is longer than ``MAX_EVENT``.
         """
-        # Fast path for what vLLM sends: one whole event in one chunk.
+        # Fast path for the usual case, in which vLLM sends one whole event per chunk.
         if not self._pending and body.startswith(b"data: ") and body.endswith(b"\n\n") and body.count(b"\n") == 2:
             return [body[6:-2]]
         *blocks, self._pending = _END_OF_EVENT.split(self._pending + body)

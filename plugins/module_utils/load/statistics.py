@@ -1,15 +1,15 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute latency statistics of a load step, in memory that does not grow with the number of tokens.
+"""Compute the latency statistics of a load step, using memory that does not grow with the number of tokens.
 
 Definitions, for a request with ``n`` output tokens (times in seconds):
 
 - TTFT, time to first token: arrival of the first token minus the time the request was written to the socket.
 - E2E, end to end: arrival of the last token minus the time the request was written.
-- In an open loop both count from the time at which the request was *due*. A request that waited for a free stream or
-  for a late client made its user wait too; counting from the late write would leave out exactly the waits that a slow
-  server causes ("coordinated omission"). TTFT from the write is reported in addition.
+- In an open loop, both are measured from the time at which the request was *due*. A request that waited for a free
+  stream or for a late client made its user wait too. Measuring from the late write would leave out exactly the waits
+  that a slow server causes ("coordinated omission"). The TTFT measured from the write is reported as well.
 - TPOT, time per output token: ``(E2E - TTFT) / (n - 1)``, one value per request, for ``n > 1``.
 - ITL, inter-token latency: the gap between two arrivals divided by the tokens of the second one, one value per token
   (``k`` tokens after a gap ``g`` are ``k`` values of ``g / k``). The first arrival has no gap.
@@ -27,11 +27,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import sub
 from statistics import fmean, stdev
 
-#: Buckets per factor e: neighbouring bounds are 0.1 % apart, so a percentile is off by at most 0.05 %.
+#: Number of buckets per factor of e: neighbouring bounds are 0.1 % apart, so a percentile is off by at most 0.05 %.
 _RESOLUTION: t.Final = 1000
-# Keeps bucket numbers positive down to 1e-30 s, where int() would otherwise round towards zero.
+# Bucket numbers must be positive (down to 1e-30 s), because int() would round negative ones towards zero.
 _OFFSET: t.Final = 70 * _RESOLUTION
-#: Values below this one are counted as this one, in seconds.
+#: Smallest value, in seconds; smaller values are counted as this one.
 _SHORTEST: t.Final = 1e-9
 
 PERCENTILES: t.Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -52,25 +52,25 @@ class LogHistogram:
         self.add(values)
 
     def add(self, values: Sequence[float]) -> None:
-        """Add ``values``."""
+        """Add each of ``values`` to the histogram."""
         self._buckets.update([_bucket(value) for value in values])
         self.count += len(values)
         self.total += math.fsum(values)
 
     def add_weighted(self, value: float, weight: int) -> None:
-        """Add ``value`` ``weight`` times."""
+        """Add the same ``value`` ``weight`` times."""
         self._buckets[_bucket(value)] += weight
         self.count += weight
         self.total += value * weight
 
     def merge(self, other: LogHistogram) -> None:
-        """Add the values of ``other``."""
+        """Add all values of the histogram ``other``."""
         self._buckets.update(other._buckets)
         self.count += other.count
         self.total += other.total
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return ``bins`` (``[[number, count], ...]``, ascending), and ``count`` and ``total`` of all values.
+        """Return the ``bins`` (``[[number, count], ...]``, ascending), and the ``count`` and ``total`` of all values.
 
         Bin ``i`` holds values from ``exp((i - 70000) / 1000)`` to ``exp((i + 1 - 70000) / 1000)``.
         """
@@ -79,18 +79,18 @@ class LogHistogram:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, t.Any]) -> LogHistogram:
-        """Return the histogram that ``as_dict`` encoded."""
+        """Restore a histogram from the result of ``as_dict``."""
         histogram = cls()
         histogram._buckets.update(dict(data["bins"]))
         histogram.count, histogram.total = data["count"], data["total"]
         return histogram
 
     def values(self) -> list[float]:
-        """Return as many values as were added, each the middle of its bin."""
+        """Return all values that were added, each replaced with the middle of its bin."""
         return [_middle(bucket) for bucket, count in sorted(self._buckets.items()) for _value in range(count)]
 
     def quantile(self, fraction: float) -> float | None:
-        """Return the value below which ``fraction`` (0 to 1) of the values lie, or None without values."""
+        """Return the value below which ``fraction`` (0 to 1) of the values lie, or None if there are none."""
         rank = fraction * (self.count - 1)
         seen = 0
         for bucket in sorted(self._buckets):
@@ -100,7 +100,7 @@ class LogHistogram:
         return None
 
     def summary(self) -> Summary | None:
-        """Return ``mean`` (exact) and ``PERCENTILES``, or None without values."""
+        """Return the exact mean and the ``PERCENTILES``, or None if there are no values."""
         if not self.count:
             return None
         return {"mean": self.total / self.count} | {
@@ -117,7 +117,11 @@ def _middle(bucket: int) -> float:
 
 
 def quantile(ordered: Sequence[float], fraction: float) -> float:
-    """Return a quantile of ascending ``ordered`` (not empty) with linear interpolation, as numpy does by default."""
+    """Return a quantile by linear interpolation, as numpy does by default.
+
+    :param ordered: at least one value, in ascending order.
+    :param fraction: the quantile to compute, from 0 to 1.
+    """
     position = fraction * (len(ordered) - 1)
     below = int(position)
     above = min(below + 1, len(ordered) - 1)
@@ -125,7 +129,7 @@ def quantile(ordered: Sequence[float], fraction: float) -> float:
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
-    """Return ``mean`` and ``PERCENTILES`` of ``values``, or None without values."""
+    """Return the mean and the ``PERCENTILES`` of ``values``, or None if there are no values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -133,13 +137,16 @@ def summarise(values: Sequence[float]) -> Summary | None:
 
 
 def variation(values: Sequence[float]) -> float | None:
-    """Return sample standard deviation over mean, or None for fewer than two values or mean 0."""
+    """Return the sample standard deviation divided by the mean, or None for fewer than two values or a mean of 0."""
     mean = fmean(values) if len(values) > 1 else 0.0
     return stdev(values) / mean if mean else None
 
 
 class TokenTimeline:
-    """A histogram of token arrivals over time in bins of 10 ms, from ``origin`` (seconds on the arrivals' clock)."""
+    """A histogram of token arrivals over time, in bins of 10 ms.
+
+    Bin 0 starts at ``origin``, in seconds on the clock of the arrivals.
+    """
 
     __slots__ = ("_bins", "origin")
 
@@ -150,7 +157,7 @@ class TokenTimeline:
         self.origin = origin
 
     def add(self, arrivals: Iterable[float], counts: Sequence[int], scale: float = 1.0) -> None:
-        """Add ``count * scale`` tokens at each of ``arrivals``."""
+        """Add the tokens that arrived at the times ``arrivals``. Each count is multiplied by ``scale``."""
         origin, width = self.origin, self.BINS_PER_SECOND
         bins = [int((stamp - origin) * width) for stamp in arrivals]
         if scale == 1.0 and len(counts) == sum(counts):
@@ -161,28 +168,31 @@ class TokenTimeline:
             scaled[index] += count * scale
 
     def bins(self) -> list[list[float]]:
-        """Return ``[[number, tokens], ...]``, ascending; bins of 10 ms are numbered from the origin."""
+        """Return the bins as ``[[number, tokens], ...]``, in ascending order and numbered from the origin."""
         return [list(item) for item in sorted(self._bins.items())]
 
     def merge(self, other: TokenTimeline) -> None:
-        """Add the tokens of ``other``."""
+        """Add all tokens of the timeline ``other``."""
         shift = round((other.origin - self.origin) * self.BINS_PER_SECOND)
         for index, count in other._bins.items():
             self._bins[index + shift] += count
 
     def tokens(self, start: float, end: float) -> float:
-        """Return the tokens between two times relative to the origin."""
+        """Return the number of tokens that arrived between two times, which are in seconds since the origin."""
         first, last = round(start * self.BINS_PER_SECOND), round(end * self.BINS_PER_SECOND)
         return sum(count for index, count in self._bins.items() if first <= index < last)
 
     def per_second(self, start: float, end: float) -> list[dict[str, float]]:
-        """Return ``[{time, tokens}]`` for every full or partial second from ``start`` to ``end`` since the origin."""
+        """Return ``{time, tokens}`` for each full or partial second between two times (seconds since the origin)."""
         steps = range(max(0, math.ceil(end - start)))
         return [{"time": start + step, "tokens": self.tokens(start + step, start + step + 1)} for step in steps]
 
 
 class Latencies:
-    """Latencies of requests: TTFT, TPOT and E2E exactly, ITL in a histogram; ``ttft_sent`` for open loops only."""
+    """The latencies of all requests: TTFT, TPOT and E2E as exact values, and ITL as a histogram.
+
+    ``ttft_sent`` is filled only in open loops.
+    """
 
     __slots__ = ("e2e", "itl", "tpot", "ttft", "ttft_sent")
 
@@ -198,9 +208,11 @@ class Latencies:
     ) -> tuple[float, float | None]:
         """Add a completed request and return its TTFT and TPOT.
 
-        :param sent: when it was written; ``arrivals`` and ``counts`` as in ``StreamResponse``, at least one.
-        :param tokens: output tokens by usage; if None (unknown), TPOT and ITL are left out.
-        :param due: when an open loop was to send it; None in a closed loop.
+        :param sent: time at which the request was written.
+        :param arrivals: as in ``StreamResponse``, at least one.
+        :param counts: as in ``StreamResponse``, one for each arrival.
+        :param tokens: number of output tokens that the server reported; if None (unknown), TPOT and ITL are left out.
+        :param due: time at which an open loop was scheduled to send the request; None in a closed loop.
         """
         if due is not None:
             self.ttft_sent.append(arrivals[0] - sent)
@@ -218,18 +230,18 @@ class Latencies:
         if counted == tokens and len(later) == sum(later):
             self.itl.add(gaps)
             return ttft, tpot
-        # Without a count per chunk, assume that every chunk has the mean number of tokens.
+        # If the server reports no count per chunk, assume that every chunk has the mean number of tokens.
         scale = tokens / counted
         for gap, count in zip(gaps, later, strict=True):
             self.itl.add_weighted(gap / (count * scale), round(count * scale) or 1)
         return ttft, tpot
 
     def merge(self, other: Latencies) -> None:
-        """Add the requests of ``other``."""
+        """Add the latencies of all requests in ``other``."""
         for name in EXACT:
             getattr(self, name).extend(getattr(other, name))
         self.itl.merge(other.itl)
 
     def summary(self) -> dict[str, Summary | None]:
-        """Return ``mean``, ``p50``, ``p95`` and ``p99`` in seconds of each latency, or None where there is none."""
+        """Return the ``mean``, ``p50``, ``p95`` and ``p99`` of each latency in seconds, or None if it has no values."""
         return {name: summarise(getattr(self, name)) for name in EXACT} | {"itl": self.itl.summary()}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the result of a load step as the module returns it."""
+"""Build the result of a load step in the form that the module returns."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import summarise, variation
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 
-#: Fewest whole seconds over which a variation of the rate is computed.
+#: Minimum number of whole seconds for which the variation of the rate is computed.
 _MIN_SECONDS: t.Final = 3
-#: Why a load host did not run a step that others run.
+#: Reason for skipping a step on one load host while other hosts run it.
 NO_SHARE: t.Final = "no part of this step is assigned to this load host"
 #: Maximum number of failure texts returned, one per reason.
 _MAX_DETAILS: t.Final = 5
@@ -39,7 +39,7 @@ def skipped_result(step: Step, reason: str) -> StepResult:
 def step_result(
     step: Step, outcomes: Sequence[LoadOutcome], origin: float, before: Reading, after: Reading
 ) -> StepResult:
-    """Return the entry of ``results[]`` for the repeats of ``step``.
+    """Return the entry of ``results[]`` for ``step``, combined from all of its repeats.
 
     :param outcomes: the outcome of each repeat, at least one.
     :param origin: time 0 of ``started`` and ``ended`` (``time.monotonic`` seconds).
@@ -90,7 +90,7 @@ def _counts(step: Step, total: LoadOutcome) -> StepResult:
 
 
 def _mean(total: int, count: int, requested: int) -> int:
-    """Return the rounded mean, or ``requested`` if nothing was counted."""
+    """Return the rounded mean of ``count`` token counts, or the ``requested`` size if ``count`` is 0."""
     return round(total / count) if count else requested
 
 
@@ -111,11 +111,11 @@ def _rates(outcomes: Sequence[LoadOutcome], total: LoadOutcome, duration: float)
 
 
 def output_rate(outcome: LoadOutcome) -> float | None:
-    """Return output tokens per second, or None if the server does not count them or none arrived.
+    """Return the output tokens per second, or None if no tokens arrived or the server does not count tokens.
 
-    For a step of ``requests``: tokens of completed requests divided by the time from the first request to the last
-    token. For a step of ``duration``: tokens that arrived within it divided by it, including those of requests that
-    ended later.
+    In a step with ``requests``, this is the number of tokens of completed requests, divided by the time from the first
+    request to the last token. In a step with a ``duration``, it is the number of tokens that arrived within the
+    duration, divided by the duration. The latter includes tokens of requests that ended later.
     """
     if outcome.duration <= 0 or outcome.completed_uncounted:
         return None
@@ -125,14 +125,17 @@ def output_rate(outcome: LoadOutcome) -> float | None:
 
 
 def within_targets(total: LoadOutcome) -> int | None:
-    """Return the number of requests that met the targets; None without targets or without a required token count."""
+    """Return how many requests met the targets, or None if there are no targets or token counts are missing."""
     if total.targets is None or (total.targets.itl is not None and total.completed_uncounted):
         return None
     return total.within_targets
 
 
 def second_variation(outcome: LoadOutcome) -> float | None:
-    """Return the coefficient of variation of tokens per second over the steady window; needs three whole seconds."""
+    """Return the coefficient of variation of tokens per second in the steady window.
+
+    Return None if the window is shorter than three seconds, or if token counts are unknown.
+    """
     window = outcome.steady_window
     if window is None or outcome.completed_uncounted or window[1] - window[0] < _MIN_SECONDS:
         return None
@@ -165,7 +168,7 @@ def _client(outcomes: Sequence[LoadOutcome], total: LoadOutcome, duration: float
 
 
 def _blank(step: Step) -> StepResult:
-    """Return the result of a step before it is run: all keys, with None for every measurement."""
+    """Return the initial result of a step, with all keys but without measurements."""
     return {
         "name": step.name,
         "prompt_tokens": step.prompt_tokens,

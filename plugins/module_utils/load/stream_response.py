@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse one streamed answer of vLLM: which chunks carried tokens, how many, and when.
+"""Parse one streamed response from vLLM, and record how many tokens arrived at which times.
 
-Tokens are counted from ``usage`` and never from chunks: a chunk can have several tokens (speculative decoding, several
-scheduler steps), an empty text can be a token (half a character), and a chunk can have none (role, final usage).
+The number of tokens is taken from ``usage`` and never from the number of chunks. A chunk can contain several tokens
+(speculative decoding, several scheduler steps) or no token (role, final usage), and an empty text can be a token (half
+a character).
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.sse import Even
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import from_status, message_of
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
-# Inside a JSON string the quotes would be escaped, so this can only match a key.
+# This pattern can only match a JSON key, because quotes within a JSON string are escaped.
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
 _CONTENT_KEYS: t.Final = ("content", "reasoning", "reasoning_content", "tool_calls", "function_call")
 
 
 class StreamResponse:
-    """A parser for the body of one answer.
+    """An incremental parser for the body of one streamed response.
 
     ``arrivals`` are the times of the chunks that carried tokens (seconds on the caller's clock, ascending) and
     ``counts`` the tokens of each. If the server reports no count per chunk (``continuous`` is false), all ``counts``
-    are 1 and only ``tokens``, from the last usage, is a number of tokens. ``tokens`` and ``prompt_tokens`` are None
-    until the first usage.
+    are 1 and only ``tokens``, which comes from the last usage, is a number of tokens. ``tokens`` and ``prompt_tokens``
+    are None until the first usage.
     """
 
     __slots__ = ("_splitter", "arrivals", "continuous", "counts", "done", "prompt_tokens", "tokens")
@@ -44,7 +45,7 @@ class StreamResponse:
         self.prompt_tokens: int | None = None
 
     def feed(self, body: bytes, stamp: float) -> None:
-        """Parse ``body``, which arrived at ``stamp``.
+        """Parse the next part of the response ``body``, which arrived at ``stamp``.
 
         :raises RequestFailed: if the stream is malformed or has an error event.
         """
@@ -54,7 +55,7 @@ class StreamResponse:
             raise RequestFailed("malformed_stream", str(problem)) from problem
         new_tokens = 0
         for event in events:
-            # Decode JSON until the first token, and later only if the pattern does not match.
+            # Decode every event as JSON until the first token, and later only if the pattern does not match.
             if self.continuous and self.arrivals and (match := _COMPLETION_TOKENS.search(event)):
                 total, before = int(match[1]), self.tokens or 0
                 if total > before:
@@ -64,7 +65,7 @@ class StreamResponse:
                 self.done = True
             else:
                 new_tokens += self._decode(event)
-        # Events that were read together are one arrival with the tokens of all.
+        # Events that were read together count as one arrival with all of their tokens.
         if new_tokens and self.arrivals and self.arrivals[-1] == stamp:
             self.counts[-1] += new_tokens
         elif new_tokens:
@@ -72,7 +73,7 @@ class StreamResponse:
             self.counts.append(new_tokens)
 
     def _decode(self, event: bytes) -> int:
-        """Return the tokens of one event (0 or 1 if the server reports no count per chunk)."""
+        """Decode one event and return its number of tokens (0 or 1 if the server reports no count per chunk)."""
         try:
             document = json.loads(event)
             if not isinstance(document, dict):
@@ -103,5 +104,5 @@ def _has_token(choice: dict[str, t.Any]) -> bool:
     delta = choice.get("delta") or {}
     if any(delta.get(key) for key in _CONTENT_KEYS):
         return True
-    # A token that is half a character has empty content. Empty content with a role only opens the message.
+    # Count empty content as a token (half a character), except next to a role, where it only opens the message.
     return "content" in delta and "role" not in delta and choice.get("finish_reason") is None

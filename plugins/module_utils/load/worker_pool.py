@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run one load step in several forked processes that start at the same moment, and merge their outcomes.
+"""Run one load step in several forked processes that start at the same time, and merge their outcomes.
 
-All processes share one clock (``time.monotonic`` is system-wide), so their outcomes add up as if one process had made
-the load. They are forked after everything is loaded and prepared, which takes milliseconds and little memory.
+All processes share one clock (``time.monotonic`` is system-wide), so their outcomes add up as if one process had
+generated the load. The processes are forked after everything is loaded and prepared, so forking them takes only
+milliseconds and little memory.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ _EXIT_TIMEOUT: t.Final = 5.0
 
 
 class LoadWorker(t.Protocol):
-    """One process's part of the load; ``start`` and ``report_progress`` as in ``StepSetup``."""
+    """A function that generates one process's share of the load. Its arguments are as in ``StepSetup``."""
 
     def __call__(self, *, start: Callable[[], float], report_progress: ProgressReport) -> LoadOutcome: ...
 
 
 class WorkerFailed(RuntimeError):
-    """A process of the load client exited without a result."""
+    """A worker process of the load client exited without sending a result."""
 
 
 def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport | None, start_at: float) -> LoadOutcome:
@@ -58,7 +59,7 @@ def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport |
             child_end.close()
         return _coordinate([parent_end for parent_end, _child_end in pipes], report_progress, start_at)
     finally:
-        # If the host is short of memory or processes, only some of them were started.
+        # If the host ran out of memory or process ids, only some of the processes were started.
         _stop([process for process in processes if process.pid is not None])
         for pipe in pipes:
             for end in pipe:
@@ -66,7 +67,7 @@ def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport |
 
 
 def _start(processes: Sequence[BaseProcess]) -> None:
-    # The workers' garbage collectors skip frozen objects, so those pages stay shared.
+    # The workers' garbage collectors skip frozen objects, so the memory of these objects stays shared.
     gc.collect()
     gc.freeze()
     try:
@@ -81,7 +82,7 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
         process.terminate()
     for process in processes:
         process.join(_EXIT_TIMEOUT)
-        # Has no effect if the process has exited.
+        # This call has no effect if the process has already exited.
         process.kill()
         process.join()
 
@@ -114,13 +115,13 @@ def _recv(pipe: Connection) -> tuple[str, t.Any]:
     try:
         message: tuple[str, t.Any] = pipe.recv()
     except (EOFError, ConnectionResetError):
-        # The worker's traceback, if any, is on standard error.
+        # If the worker raised an exception, its traceback is on standard error.
         raise WorkerFailed("a process of the load client failed or was killed") from None
     return message
 
 
 def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Connection]]) -> None:
-    """Run one worker process: report ready, wait for the start time, generate the load, send the outcome."""
+    """Run in a worker process: report ready, wait for the start time, generate the load and send the outcome."""
     own_end = pipes[number][1]
     for parent_end, child_end in pipes:
         parent_end.close()
@@ -130,7 +131,7 @@ def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Con
     def start() -> float:
         own_end.send(("ready", None))
         begin: float = own_end.recv()
-        # The parent sends nothing after the start time; a readable pipe means it has exited, so stop.
+        # The parent sends nothing after the start time, so a readable pipe means that it has exited. Exit too.
         asyncio.get_running_loop().add_reader(own_end.fileno(), os._exit, 1)
         return begin
 

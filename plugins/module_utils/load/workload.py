@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the load: steps, their shares, request times, and prompts that are in no prefix cache."""
+"""Define the load: its steps and their shares, the request times, and prompts that are in no prefix cache."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import typing as t
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-#: Fewest different token ids that make prompts random enough: the same 16 of 64 ids (one cache block) occur by chance
-#: once in 64**16 prompts.
+#: Minimum number of different token ids for sufficiently random prompts: the same 16 of 64 ids (one cache block)
+#: occur by chance once in 64**16 prompts.
 MIN_POOL: t.Final = 64
 #: Length of the prepared random sequence that provides all but the first tokens of every prompt, in tokens.
 _SUPPLY: t.Final = 32768
 #: Tokens drawn for every prompt. vLLM caches whole blocks of 16 tokens, each keyed with all blocks before it, so a
 #: different first block makes a different prompt for the cache.
 _FRESH: t.Final = 32
-#: Maximum number of requests to the server for sizing a text.
+#: Maximum number of requests that are sent to find a text of the requested size.
 _MAX_SIZINGS: t.Final = 12
 
 #: Endpoint -> JSON before and after the prompt, which in a chat is the only user message.
@@ -64,11 +64,11 @@ WORDS: t.Final = (
 
 
 class InvalidLoad(ValueError):
-    """An option value is invalid; the message has the value and what is allowed."""
+    """An option has an invalid value. The message states the value and what is allowed."""
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Check the value of an option.
+    """Check that the value of an option meets a ``condition``.
 
     :raises InvalidLoad: if ``condition`` is false.
     """
@@ -83,23 +83,23 @@ def is_positive(value: float) -> bool:
 
 @dataclass(frozen=True)
 class Targets:
-    """Latency targets of a request in seconds: its TTFT, and its mean ITL (which is its TPOT)."""
+    """Latency targets for a request, in seconds: its TTFT, and its mean ITL (which equals its TPOT)."""
 
     ttft: float | None = None
     itl: float | None = None
 
     def met(self, ttft: float, itl: float | None) -> bool:
-        """Return whether a request met every target. A single-token answer has no ``itl`` and meets that target."""
+        """Return whether a request met every target. A response with a single token always meets the ITL target."""
         return (self.ttft is None or ttft <= self.ttft) and (self.itl is None or itl is None or itl <= self.itl)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One load step: sizes in tokens, ``duration`` in seconds; exactly one of ``requests`` and ``duration`` is set.
+    """One load step, which ends after a number of ``requests`` or after a ``duration`` in seconds.
 
-    With a ``rate`` (requests per second) it is an open loop. Its requests are due at random times (``arrivals`` is
+    A step with a ``rate`` (requests per second) is an open loop. Its requests are due at random times (``arrivals`` is
     ``poisson``) or at equal intervals (``constant``), the first of which starts ``phase`` seconds after the start.
-    Without a ``rate`` the loop is closed.
+    A step without a ``rate`` is a closed loop.
     """
 
     name: str
@@ -116,13 +116,13 @@ class Step:
     phase: float = 0.0
 
     def share(self, index: int, count: int) -> Step | None:
-        """Return the part of the ``index``-th (from 0) of ``count`` load generators, or None if it has none.
+        """Return the share of this step for load generator ``index`` (from 0) of ``count``, or None if it has none.
 
-        All parts together are the step: streams and requests add up, Poisson processes with a part of the rate add up
-        to one with the whole rate, and constant arrivals interleave.
+        All shares together make up the step: streams and requests add up, Poisson processes with a share of the rate
+        add up to one with the whole rate, and constant arrivals interleave.
         """
         streams = _part(self.concurrency, index, count)
-        # A generator without a stream gets no requests.
+        # A load generator without streams gets no requests.
         generators = min(count, self.concurrency)
         requests = None if self.requests is None else _part(self.requests, index, generators)
         if not streams or requests == 0:
@@ -133,7 +133,7 @@ class Step:
         return dataclasses.replace(part, rate=self.rate / generators, phase=self.phase + index / self.rate)
 
     def due_times(self, rng: random.Random) -> Iterator[float]:
-        """Yield the times at which the requests of an open loop are due, in seconds from the start, without end."""
+        """Yield an endless series of the times at which open-loop requests are due, in seconds since the start."""
         rate = t.cast(float, self.rate)
         due = self.phase
         while True:
@@ -146,9 +146,9 @@ class Step:
 
 
 def start_times(steps: Sequence[Step], begin: float | None, pause: float) -> list[float | None]:
-    """Return the common start time of each of ``steps``, or None where it is unknown in advance.
+    """Return the common start time of each step, or None for a step whose start is not known in advance.
 
-    It is unknown after a step of ``requests``.
+    The start is unknown if the step follows one with ``requests``, which has no fixed duration.
 
     :param pause: seconds between two runs.
     """
@@ -161,9 +161,9 @@ def start_times(steps: Sequence[Step], begin: float | None, pause: float) -> lis
 
 
 def check_shared(steps: Sequence[Step], count: int) -> None:
-    """Check that ``count`` hosts can start all shared ``steps`` together.
+    """Check that ``count`` hosts can start each shared step at the same time.
 
-    :raises InvalidLoad: if a shared step follows one of ``requests``.
+    :raises InvalidLoad: if a shared step follows a step with ``requests``.
     """
     before: Step | None = None
     for step in steps:
@@ -176,12 +176,12 @@ def check_shared(steps: Sequence[Step], count: int) -> None:
 
 
 def _part(whole: int, index: int, count: int) -> int:
-    """Return the ``index``-th of ``count`` integer parts of ``whole``, which add up and differ by at most one."""
+    """Divide ``whole`` into ``count`` integers that differ by at most 1, and return the one at ``index``."""
     return whole // count + (index < whole % count) if index < count else 0
 
 
 def read_targets(raw: dict[str, t.Any] | None) -> Targets | None:
-    """Parse the module's ``targets`` option; return None if it sets no target.
+    """Parse the module's ``targets`` option; return None if no target is set.
 
     :raises InvalidLoad: if a value is invalid.
     """
@@ -223,7 +223,7 @@ def _read_step(entry: dict[str, t.Any], where: str, max_concurrency: int) -> Ste
 
 
 def context_problem(step: Step, max_model_len: int | None) -> str | None:
-    """Return why ``step`` does not fit a context of ``max_model_len`` tokens, or None if it fits or none is known."""
+    """Return why ``step`` does not fit into ``max_model_len`` tokens, or None if it fits or the limit is unknown."""
     total = step.prompt_tokens + step.output_tokens
     if max_model_len is None or total <= max_model_len:
         return None
@@ -234,16 +234,16 @@ def context_problem(step: Step, max_model_len: int | None) -> str | None:
 
 
 class Prompts(t.Protocol):
-    """A source of prompts of one size. Processes must set different ``rng``, or they send the same prompts."""
+    """A source of prompts of one size. Each process must set a different ``rng`` to send different prompts."""
 
     rng: random.Random
 
     def take(self) -> bytes:
-        """Return the next prompt as JSON; it differs from all others from its first token on."""
+        """Return the next prompt as JSON. It differs from all previous prompts right from its beginning."""
 
 
 class TokenPrompts:
-    """Prompts as token ids: exact in size with any tokenizer, and not tokenized by the server.
+    """Prompts made of token ids. Their size is exact with any tokenizer, and the server does not tokenize them.
 
     :param pool: ids that the server's tokenizer returned for plain text, so that none is special or out of range.
     """
@@ -262,7 +262,7 @@ class TokenPrompts:
 
 
 class TextPrompts:
-    """Prompts as text: the words of one text in a new order each time, which keeps the size.
+    """Prompts made of text. Each prompt has the same words in a different order, so all have about the same size.
 
     :param words: the result of ``size_text``.
     """
@@ -277,9 +277,10 @@ class TextPrompts:
 
 
 def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> list[str]:
-    """Return random words whose text is as close to ``tokens`` tokens as the tokenizer allows.
+    """Return random words that together have as close to ``tokens`` tokens as the tokenizer allows.
 
-    :param count: returns the server's tokens for a text, including what it adds (template, special tokens).
+    :param count: returns how many tokens the server counts for a text, including those that it adds (template, special
+        tokens).
     :raises InvalidLoad: if one word already has more than ``tokens`` tokens.
     """
     words = rng.choices(WORDS, k=tokens)
@@ -292,7 +293,7 @@ def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> l
             break
         if counted > tokens and len(words) == 1:
             raise InvalidLoad(f"prompt_tokens must be {counted} or more, including what the server adds, got {tokens}")
-        # A word has one token or slightly more: correct by the difference, by at least one word.
+        # A word has one token or slightly more, so change the number of words by the difference, but at least by 1.
         change = round((tokens - counted) * len(words) / max(counted, len(words))) or (1 if counted < tokens else -1)
         words = words[: max(1, len(words) + change)] + rng.choices(WORDS, k=max(0, change))
     return t.cast("tuple[int, list[str]]", best)[1]
@@ -301,7 +302,7 @@ def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> l
 def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool) -> tuple[bytes, bytes]:
     """Return the parts of a request's JSON body before and after the prompt.
 
-    ``ignore_eos``, a vLLM extension, gives every answer the requested length; temperature 0 makes it repeatable.
+    ``ignore_eos``, a vLLM extension, gives every response the requested length; temperature 0 makes it repeatable.
     """
     opening, closing = _AROUND_PROMPT[endpoint]
     options: dict[str, t.Any] = {
@@ -317,7 +318,7 @@ def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool
 
 @dataclass(frozen=True)
 class Bodies:
-    """A source of request bodies, each with the next of ``prompts`` between ``before`` and ``after``."""
+    """A source of request bodies. Each body is the next prompt, enclosed by ``before`` and ``after``."""
 
     prompts: Prompts
     before: bytes

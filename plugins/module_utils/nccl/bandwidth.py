@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure all-reduce bandwidth with ``all_reduce_perf`` of NVIDIA's nccl-tests, with different NCCL settings.
+"""Measure the all-reduce bandwidth under different NCCL settings, with ``all_reduce_perf`` from nccl-tests.
 
-Bus bandwidth is defined by nccl-tests as bytes / time x 2 (n - 1) / n, which is comparable with the hardware for any
-number of GPUs. The report is the file that ``-J`` writes (nccl-tests 2.17 and newer).
+NVIDIA's nccl-tests define the bus bandwidth as bytes / time x 2 (n - 1) / n, which can be compared with the bandwidth
+of the hardware for any number of GPUs. The report is the file that ``-J`` writes (nccl-tests 2.17 and newer).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Result = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """The ``bandwidth`` in bytes per second, or the ``error`` of a run that failed or computed wrong sums."""
+    """The measured ``bandwidth`` in bytes per second, or the ``error`` if the run failed or computed wrong sums."""
 
     bandwidth: float | None
     error: str | None = None
@@ -64,7 +64,10 @@ class Measured:
 def command(
     program: str, image: str | None, directory: str, gpus: int, largest: int, environment: Mapping[str, str]
 ) -> list[str]:
-    """Return the command, in a container if ``image`` is set, that writes ``REPORT`` to ``directory``."""
+    """Return the measurement command, which writes ``REPORT`` to ``directory``.
+
+    The command runs in a container if ``image`` is set.
+    """
     options = ["-b", str(largest // 8), "-e", str(largest), "-f", "2", "-g", str(gpus), "-J", f"{directory}/{REPORT}"]
     if image is None:
         return [program, *options]
@@ -75,7 +78,7 @@ def command(
 
 
 def read_report(text: str) -> Measured:
-    """Return the best bus bandwidth in a report; a single wrong sum invalidates the whole measurement."""
+    """Return the highest bus bandwidth in a report, or an error if any of the computed sums is wrong."""
     try:
         rows = json.loads(text)["results"]
         bodies = [row[kind] for row in rows for kind in ("out_of_place", "in_place") if row.get(kind)]
@@ -89,7 +92,7 @@ def read_report(text: str) -> Measured:
 
 
 def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> Measured:
-    """Measure the bandwidth with the environment of ``variant``, a key of ``VARIANTS``.
+    """Measure the bandwidth with the environment variables of ``variant``, a key of ``VARIANTS``.
 
     A broken path hangs, so the measurement ends after ``timeout`` seconds of ``options``.
 
@@ -110,9 +113,10 @@ def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> M
 
 
 def judge(results: Mapping[str, Measured], interconnect: str | None, expected: float | None) -> Finding:
-    """Return the finding ``nccl.bandwidth``, which judges the path that NCCL chooses by default.
+    """Return the ``nccl.bandwidth`` finding, which evaluates the path that NCCL chooses by default.
 
-    :param expected: bytes per second; without it the limit of ``interconnect`` applies, or none.
+    :param expected: minimum bandwidth in bytes per second; if None, the limit for ``interconnect`` applies. If both are
+        None, there is no limit.
     """
     default = results["default"]
     others = {name: result.bandwidth for name, result in results.items() if name != "default" and result.bandwidth}
@@ -123,7 +127,7 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
             "all-reduce fails on the path that NCCL chooses",
             evidence={"error": default.error, "works": sorted(others)},
             cause=default.error,
-            remedy=f"Set {_assignment(fastest)}, as role vllm does with vllm_nccl_bandwidth." if fastest else None,
+            remedy=f"Set {_assignment(fastest)}, as the vllm role does with vllm_nccl_bandwidth." if fastest else None,
         )
     if expected is None and interconnect is None:
         return passed(CHECK, f"all-reduce reaches {_speed(default.bandwidth)}", measured=default.bandwidth, unit="B/s")
@@ -135,7 +139,7 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
     better = fastest if fastest and others[fastest] > default.bandwidth / TOLERANCE else None
     if better:
         cause = "NCCL chooses a slow path between the GPUs."
-        remedy = f"Set {_assignment(better)}, with which {_speed(others[better])} were measured."
+        remedy = f"Set {_assignment(better)}, which reached {_speed(others[better])} in this measurement."
     else:
         cause = "The interconnect is slower than usual for its kind."
         remedy = "See hardware.pcie_link and hardware.topology; on a shared host, request another one."
@@ -144,7 +148,7 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
 
 
 def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Result:
-    """Return the result of the module. Each variant is measured separately, so one that hangs affects no other.
+    """Measure all variants and return the result of the module. A variant that hangs does not affect the others.
 
     :raises ValueError: if ``size`` is too small.
     """
@@ -159,7 +163,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
         return _without_bandwidth(f"{error.filename or options['program']} is not installed on this node")
     errors = {name: result.error for name, result in results.items() if result.error}
     if re.search("out of memory", errors.get("default", ""), re.I):
-        reason = "no free memory on the GPUs: stop vLLM, or lower its --gpu-memory-utilization"
+        reason = "not enough free GPU memory: stop vLLM, or lower its --gpu-memory-utilization"
         return _without_bandwidth(reason) | {"errors": errors}
     finding = judge(results, options["interconnect"], options["expected_bandwidth"])
     bandwidth = {name: result.bandwidth for name, result in results.items()}
@@ -167,12 +171,12 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
 
 
 def _without_bandwidth(reason: str) -> Result:
-    """Return the result of the module if nothing could be measured."""
+    """Return the result of the module if the bandwidth could not be measured for the given ``reason``."""
     return {"findings": [not_tested(CHECK, reason).as_dict()], "bandwidth": {}, "errors": {}}
 
 
 def _failure(output: str, code: int) -> str:
-    """Return the line with the cause; nccl-tests prints it before ``Test NCCL failure``."""
+    """Return the output line that states the cause; nccl-tests prints it before ``Test NCCL failure``."""
     if not code:
         return "all_reduce_perf ran but wrote no report: it is older than nccl-tests 2.17"
     causes = [line for line in output.splitlines() if re.search(r"NCCL WARN|failure|error|Invalid", line, re.I)]

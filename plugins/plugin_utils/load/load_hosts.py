@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a load that several hosts generate together, and merge their results into one."""
+"""Plan a load test that several hosts run together, and merge their results into one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results im
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ssh_message
 
-#: Seconds from now to the common start: to start the probe on each host, to size the prompts and to warm up.
+#: Seconds until the common start, which leave time to start the probe on each host, size the prompts and warm up.
 LEAD: t.Final = 15.0
 LEAD_PER_HOST: t.Final = 3.0
-#: Maximum difference between the start times of the load hosts, as a share of the step's duration. The figures of a
-#: step with a larger difference are void.
+#: Maximum difference between the start times of the load hosts, as a share of the step's duration. The
+#: measurements of a step with a larger difference are void.
 MAX_SKEW_SHARE: t.Final = 0.02
 #: Difference in seconds that is always allowed, because two clocks cannot be compared more precisely over SSH.
 MIN_SKEW: t.Final = 0.25
-#: Reasons of failed requests that did not reach the server.
+#: Failure reasons of requests that did not reach the server.
 _NOT_REACHED: t.Final = frozenset({"connection_refused", "connect_timeout", "name_not_resolved", "unreachable", "tls"})
 
 Result = dict[str, t.Any]
@@ -34,14 +34,14 @@ Results = Sequence[Mapping[str, t.Any]]
 
 
 def plan(load_hosts: Sequence[str], clocks: Results, node: str, lead: float | None = None) -> Result:
-    """Return the part of each host in the load, or the reasons why the load cannot start.
+    """Return each host's share of the load, or the reasons why the load test cannot start.
 
     :param clocks: results of ``clock_offset``, registered in a loop over the names of ``load_hosts`` and ``node``.
     :param node: host whose GPUs are sampled; it generates load only if it is one of ``load_hosts``.
     :param lead: seconds from the last clock reading to the start.
     :returns: ``node``; ``hosts``, one entry for each host with ``host``, ``share``, ``start_at`` (by its own clock),
-        ``sample_gpus``, ``offset`` and ``uncertainty``, or none if a clock is unknown; ``errors``, one for each unknown
-        clock; ``unreachable``, the names of unreachable hosts.
+        ``sample_gpus``, ``offset`` and ``uncertainty``, or an empty list if a clock is unknown; ``errors``, one for
+        each unknown clock; ``unreachable``, the names of unreachable hosts.
     :raises ValueError: if a host has no entry in ``clocks``.
     """
     hosts = list(dict.fromkeys([*load_hosts, node]))
@@ -52,7 +52,7 @@ def plan(load_hosts: Sequence[str], clocks: Results, node: str, lead: float | No
     result: Result = {
         "node": node,
         "hosts": [],
-        "errors": [_failure(host, clock_of[host], "its clock is not known") for host in unknown],
+        "errors": [_failure(host, clock_of[host], "its clock offset is unknown") for host in unknown],
         "unreachable": [host for host in hosts if clock_of[host].get("unreachable")],
     }
     if unknown:
@@ -88,7 +88,7 @@ def merge(
     max_ttft: float | None = None,
     max_itl: float | None = None,
 ) -> Result:
-    """Merge the results of all load hosts into one result in the shape of ``throughput_probe``.
+    """Merge the results of all load hosts into one result in the format of ``throughput_probe``.
 
     If a load host failed, ``failed`` is true and ``msg`` names it. If the node itself became unreachable,
     ``unreachable`` is true.
@@ -112,7 +112,7 @@ def _failed(reasons: Iterable[str]) -> Result:
 
 
 def _merge_parts(parts: Results, hosts: Results, max_ttft: float | None, max_itl: float | None) -> Result:
-    """Merge ``parts``, the results of ``hosts`` in the same order."""
+    """Merge ``parts``, which are the results of ``hosts`` in the same order."""
     pairs = list(zip(parts, hosts, strict=True))
     failures = [
         _failure(entry["host"], part, "it returned no result") for part, entry in pairs if "results" not in part
@@ -139,10 +139,11 @@ def _header(part: Mapping[str, t.Any]) -> Result:
 
 
 def _load_hosts_at_fault(parts: Results) -> bool:
-    """Return whether the load hosts, rather than the server, are the reason that some cannot use it.
+    """Return whether the load hosts, rather than the server, are at fault if some of them cannot use the server.
 
-    They are if another one generates load, or if their requests do not reach the server while a host that only samples
-    the GPUs gets a response. A server that accepts requests but does not answer them is at fault itself.
+    They are at fault if another load host generates load, or if their requests do not reach the server while a host
+    that only samples the GPUs gets a response. If the server accepts requests but does not respond to them, the server
+    is at fault.
     """
     working = [part["results"] for part in parts if part["results"]]
     if any(step["skipped"] != NO_SHARE for results in working for step in results):
@@ -151,14 +152,14 @@ def _load_hosts_at_fault(parts: Results) -> bool:
 
 
 def _refusal(part: Mapping[str, t.Any]) -> Result:
-    """Return why a probe generated no load: the ``problem``, and the id of the reason as ``measured``."""
+    """Return why a probe generated no load: the text as ``problem``, and the id of the reason as ``measured``."""
     failures = (item for item in part["findings"] if item["status"] == Status.FAIL)
     failure: Result = next(failures, {"evidence": {}, "measured": None})
     return {"problem": failure["evidence"].get("problem", "no load was generated"), "measured": failure["measured"]}
 
 
 def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: float) -> Result:
-    """Merge one step of all load hosts, on the controller's clock."""
+    """Merge the results of one step from all load hosts, and convert their times to the controller's clock."""
     parts = [(result, entry) for result, entry in zip(column, hosts, strict=True) if result.get("mergeable")]
     measured = [decode(result["mergeable"], -entry["offset"]) for result, entry in parts]
     if not measured:
@@ -169,7 +170,7 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    # Counters that were read during the warm-up of another host would count its tokens as part of this step.
+    # Start from a reading without active requests; otherwise this step would include another host's warm-up tokens.
     result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
     result["load_hosts"] = [
         {
@@ -206,12 +207,12 @@ def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertain
     if skew > allowed:
         return f"the load hosts started {step.name} {skew:.1f} s apart, more than {allowed:.2f} s"
     return (
-        f"the clocks of the load hosts are known to only {uncertainty:.2f} s, so they may not have started {step.name}"
-        " together"
+        f"the clocks of the load hosts are known only to within {uncertainty:.2f} s, so they may not have started"
+        f" {step.name} together"
     )
 
 
 def _latest(readings: Sequence[Reading], *, idle: bool = False) -> Reading:
-    """Return the server's counters with the most generated tokens; with ``idle``, only of times without requests."""
+    """Return the reading with the most generated tokens. ``idle`` excludes readings with active requests."""
     counters = [item for item in readings if isinstance(item, Counters) and not (idle and item.active_requests)]
     return max(counters, key=lambda item: item.generation_tokens or 0.0, default=readings[0])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the load steps of roles ``validate`` and ``benchmark``, in the form that ``throughput_probe`` takes."""
+"""Build the load steps for the validate and benchmark roles, in the format that ``throughput_probe`` accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Steps = list[dict[str, t.Any]]
 def validation_steps(
     prompt_tokens: Sequence[int], output_tokens: int, requests: int, concurrency: int, duration: float
 ) -> Steps:
-    """Return one single-stream step for each prompt size, then one sustained step.
+    """Return one single-stream step for each prompt size, followed by one sustained step.
 
     The sustained step uses the smallest prompt, so that the time is spent on decoding rather than prefill. Only the
     smallest prompt is mandatory: a model with a short context skips the others.
@@ -33,10 +33,10 @@ def validation_steps(
 def sweep_steps(
     prompt_tokens: Sequence[int], concurrency: Sequence[int], output_tokens: int, duration: float, repeats: int
 ) -> Steps:
-    """Return one step for each prompt size and number of streams, ``repeats`` times over.
+    """Return ``repeats`` rounds of steps, with one step for each combination of prompt size and number of streams.
 
-    Each repeat is a round over all combinations, not one combination several times in a row. A node that warms up or
-    is disturbed for a moment then affects every combination alike, and whole rounds can be compared with each other.
+    Each repeat is a round of all combinations; one combination is not run several times in a row. A disturbance or a
+    slow warm-up then affects all combinations equally, and whole rounds can be compared with each other.
     Only the smallest prompt is mandatory: a model with a short context skips the others.
 
     :param duration: length of each step, in seconds.

@@ -100,7 +100,7 @@ def test_judge_client_limited_again_and_again_returns_attempts():
     repeated = void() | {"attempts": 3, "discarded": ["95% of one core", "96% of one core"]}
     finding = judged(repeated, result("good"))["performance.client_limited"]
     assert finding.summary == (
-        "The load client was the bottleneck in v (3 attempts): 97% of one core; these figures are void"
+        "The load client was the bottleneck in v (3 attempts): 97% of one core; these measurements are void"
     )
     assert finding.evidence["discarded"] == [{"name": "v", "reasons": repeated["discarded"]}]
 
@@ -133,7 +133,7 @@ def test_judge_batched_tokens_have_no_latencies():
     findings = judged(result(tokens_per_arrival=16.0))
     for check in ("performance.ttft", "performance.itl"):
         assert findings[check].status is Status.NOT_TESTED
-        assert "16 tokens came at a time" in findings[check].summary
+        assert "16 tokens arrived at a time" in findings[check].summary
     assert findings["performance.throughput"].status is Status.PASS
     findings = judged(result(tokens_per_arrival=16.0), result("b", tokens_per_arrival=3.4))
     assert findings["performance.ttft"].status is Status.PASS
@@ -215,8 +215,8 @@ def test_judge_client_remedy_counts_processes_per_load_host():
     ("client", "text"),
     [
         ({"processes": 1, "free_cores": 3.4}, "Set processes to 4"),
-        ({"processes": 2, "free_cores": 0.3}, "Make the load from another host"),
-        ({}, "Make the load from another host"),
+        ({"processes": 2, "free_cores": 0.3}, "Generate the load from one or more other hosts"),
+        ({}, "Generate the load from one or more other hosts"),
     ],
 )
 def test_judge_client_remedy_depends_on_free_cores(client, text):

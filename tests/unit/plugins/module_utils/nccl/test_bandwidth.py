@@ -159,7 +159,7 @@ def test_judge_without_limit_passes() -> None:
 
 def test_judge_remedy_is_the_faster_path() -> None:
     finding = judge({"default": Measured(6e9), "p2p_off": Measured(12e9)}, "pcie", None)
-    assert "NCCL_P2P_DISABLE=1, with which 12.0 GB/s" in (finding.remedy or "")
+    assert "NCCL_P2P_DISABLE=1, which reached 12.0 GB/s" in (finding.remedy or "")
     finding = judge({"default": Measured(6e9), "p2p_off": Measured(6.1e9)}, "pcie", None)
     assert "hardware.pcie_link" in (finding.remedy or "")
 

@@ -108,7 +108,7 @@ def test_plan_node_may_be_a_load_host():
     ("result", "error"),
     [
         ({"msg": "no route to host"}, "b: no route to host"),
-        ({}, "b: its clock is not known"),
+        ({}, "b: its clock offset is unknown"),
         (
             {"unreachable": True, "msg": "Task failed: Failed to connect to the host via ssh: ssh: no route"},
             "b cannot be reached: no route",
@@ -214,7 +214,7 @@ def test_merge_with_uncertain_clocks_is_void():
     parts = [part(measured(STEP, outcome(510.0, 1))), part(measured(STEP, outcome(610.0, 1)), offset=100.0)]
     (step,) = merge(parts, uncertain)["results"]
     assert step["void"]
-    assert "known to only 1.00 s" in step["client"]["reason"]
+    assert "known only to within 1.00 s" in step["client"]["reason"]
 
 
 def test_merge_joins_repeats_by_position():

@@ -146,7 +146,7 @@ def test_roofline_of_a_shared_server_is_not_tested(node: Build, complete: dict) 
 def test_roofline_without_token_times_is_not_tested(node: Build, complete: dict) -> None:
     (step, *_others) = complete["load"]["results"]
     step["tokens_per_arrival"] = 128.0
-    assert "128 tokens came at a time" in judged(node(complete))["performance.roofline"].summary
+    assert "128 tokens arrived at a time" in judged(node(complete))["performance.roofline"].summary
     step |= {"tokens_per_arrival": 1.0, "tpot": None}
     assert {item.status.value for item in judged(node(complete)).values()} == {"not_tested"}
 
