@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse vLLM engine logs into facts: version, parallel sizes, ranks, model, NCCL version.
+"""Extract facts from vLLM engine logs: version, parallel sizes, ranks, model and NCCL version.
 
-Every fact is None until the log shows it; vLLM's defaults are not filled in. If several starts share one log, the facts
-are those of the last one.
+A fact is None if the log does not show it; vLLM's defaults are not filled in. If a log contains several starts, the
+facts describe the last one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 
 @dataclass
 class EngineFacts:
-    """Facts about the last start in a log.
+    """Facts about the last vLLM start in a log.
 
-    ``kv_cache_tokens`` is the size of one engine's KV cache in tokens, ``kv_cache_memory`` the bytes that one rank
-    reserves for it, ``model_memory`` the bytes of weights that one rank loaded (the largest value if ranks differ).
-    ``arguments`` are the arguments that vLLM printed, with secrets masked. ``ranks`` holds one
-    ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line, ``worker_ranks`` the ranks found in the labels of
-    log lines. ``boots`` counts the starts in the log.
+    ``kv_cache_tokens`` is the size of one engine's KV cache in tokens. ``kv_cache_memory`` is the number of bytes that
+    one rank reserves for the cache (the smallest value if ranks differ). ``model_memory`` is the number of bytes of
+    weights that one rank loaded (the largest value if ranks differ). ``arguments`` are the arguments that vLLM printed,
+    with secrets masked. ``ranks`` holds one ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line.
+    ``worker_ranks`` holds the ranks found in the prefixes of log lines. ``boots`` counts the starts in the log.
     """
 
     vllm_version: str | None = None
@@ -57,7 +57,7 @@ class EngineFacts:
     boots: int = 0
 
 
-# A line that a group of patterns matches contains one of the group's markers. The search is case-sensitive.
+# Every line that matches a pattern of a group contains at least one of the group's markers (case-sensitive).
 _BOOT_MARKERS = (
     "LLM engine",
     "non-default args",
@@ -93,7 +93,7 @@ _MEMORY_MARKERS = (
     "Model loading took",
 )
 
-#: A line without any of these holds no fact about the engine, except for its worker label.
+#: A log line without any of these markers contains no fact about the engine, except for the rank in a worker's prefix.
 FACT_MARKERS: t.Final[tuple[str, ...]] = (
     *_BOOT_MARKERS,
     *_PARALLEL_MARKERS,
@@ -108,13 +108,13 @@ _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
 _ENGINE = re.compile(
     rf"Initializing an? (?:V[01] )?LLM engine(?: \((?:{_VERSION}|[^)]*)\))?(?: +with config:? ?(.*)|[ .]*$)", re.S
 )
-# A failing engine prints its configuration again; this is not a new start.
+# An engine that fails prints its configuration again. This message does not indicate a new start.
 _DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
 _PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
 _BANNER = re.compile(rf"[█▀▄].*\bversion {_VERSION}")
 _ARGUMENTS = re.compile(r"non-default args: (\{.*\}|.*)|\bargs: (Namespace\(.*)", re.S)
-# Two workers may write on the same line, so a match ends before the next rank line.
+# Two workers may write to the same line, so each match ends where the next worker's message begins.
 _RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as ((?:(?!rank \d+ in world).)*)")
 _RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
 _WORLD = re.compile(r"(?<!\w)world_size=(\d+),? (?:rank=|local_world_size=)|World size \((\d+)\) is larger")
@@ -130,7 +130,7 @@ _MEGATRON_SIZE = re.compile(r"\b(tensor|pipeline)-model-parallel size: (\d+)")
 _KV_TOKENS = re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens")
 _KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
 _KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
-# Older versions print GB but divide by 2**30 (vllm/worker/model_runner.py, load_model).
+# Older vLLM versions print "GB" but divide by 2**30 (vllm/worker/model_runner.py, load_model).
 _MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
 _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
 _COMMAND_TP = re.compile(
@@ -142,14 +142,15 @@ _COMMAND_PP = re.compile(
 )
 _ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_\w+) set by environment to (.+?)\.?$")
 _QUOTED_ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_[A-Z0-9_]+)='([^']*)'")
-#: Default block size of V0 on CUDA, which reports blocks instead of tokens (vllm/config.py, CacheConfig.block_size).
+#: Default number of tokens per block in V0 on CUDA, which reports the KV cache size in blocks instead of tokens
+#: (vllm/config.py, CacheConfig.block_size).
 _V0_BLOCK_SIZE = 16
 
 _BANNER_STAGE, _ARGUMENTS_STAGE, _ENGINE_STAGE = 0, 1, 2
 
 
 class EngineLogParser:
-    """Collect the facts of a log: pass each line in order to ``feed``, then call ``result``."""
+    """Collect facts about vLLM from a log: pass each line in order to ``feed``, then call ``result``."""
 
     def __init__(self) -> None:
         self.boots = 0
@@ -162,14 +163,14 @@ class EngineLogParser:
         self._nccl_versions: dict[str, str] = {}
         self._world = 0
         self._nranks = 0
-        # Parallel sizes by name, from the printed arguments, from Megatron's lines and from command lines.
+        # Parallel sizes by option name: from printed arguments, from Megatron's log lines and from command lines.
         self._argument_sizes: dict[str, int] = {}
         self._megatron_sizes: dict[str, int] = {}
         self._command_sizes: dict[str, int] = {}
         self._workers: set[int] = set()
 
     def feed(self, prefix: Prefix, text: str) -> None:
-        """Read the facts of one line, which ``strip_prefix`` has split."""
+        """Extract the facts from one log line, which ``strip_prefix`` has already split."""
         if prefix.rank is not None and _is_worker(prefix):
             self._workers.add(prefix.rank)
         text = without_user_text(text)
@@ -185,9 +186,10 @@ class EngineLogParser:
             self._memory_lines(text)
 
     def _mark(self, stage: int, prefix: Prefix, copies: int = 1) -> None:
-        """Record that a process has reached a stage of a start; a repeated or earlier stage begins a new start.
+        """Record that a process has reached a startup stage. A repeated or earlier stage indicates a new start.
 
-        A start prints banner, arguments and engine line in this order. Processes are told apart by their labels.
+        A start prints a banner, the arguments and an engine line, in this order. Processes are distinguished by the
+        labels in their prefixes.
 
         :param copies: number of engine lines that processes with the same label print in one start.
         """
@@ -209,7 +211,7 @@ class EngineLogParser:
             if not self._markers:
                 self._engine_line(match[1], match[2])
         elif match := _API_VERSION.search(text) or _BANNER.search(text):
-            # In some versions an ASCII banner follows the version line of the same start.
+            # In some vLLM versions, a banner follows the version line. Both belong to the same start.
             if self._stage != _BANNER_STAGE:
                 self._mark(_BANNER_STAGE, replace(prefix, label=None))
             self._facts.vllm_version = match[1]
@@ -299,14 +301,14 @@ class EngineLogParser:
             size = block_size if isinstance(block_size, int) else _V0_BLOCK_SIZE
             self._facts.kv_cache_tokens = int(match[1]) * size
         elif match := _KV_MEMORY.search(text):
-            # vLLM limits every rank to the memory of the rank that has the least.
+            # vLLM limits the KV cache of every rank to the memory available on the rank that has the least.
             smallest = self._facts.kv_cache_memory
             self._facts.kv_cache_memory = min(_bytes(match[1]), smallest) if smallest else _bytes(match[1])
         elif match := _MODEL_MEMORY.search(text):
             self._facts.model_memory = max(_bytes(match[1]), self._facts.model_memory or 0)
 
     def result(self) -> EngineFacts:
-        """Return the facts of the last start so far."""
+        """Return the facts about the last start in the lines passed so far."""
         facts = replace(self._facts, boots=self.boots, worker_ranks=sorted(self._workers))
         arguments = facts.arguments
         facts.world_size = self._world or self._nranks or None
@@ -315,7 +317,7 @@ class EngineLogParser:
         sizes = ChainMap(self._argument_sizes, _sizes_by_rank(facts.ranks), self._megatron_sizes, self._command_sizes)
         facts.tensor_parallel_size = facts.tensor_parallel_size or sizes.get("tensor_parallel_size")
         facts.pipeline_parallel_size = facts.pipeline_parallel_size or sizes.get("pipeline_parallel_size")
-        # With data parallelism, each engine of newer versions prints 1 for itself, so the larger value is right.
+        # With data parallelism, each engine of newer vLLM versions prints a size of 1, so the larger value is correct.
         dp_size = max(facts.data_parallel_size or 0, self._argument_sizes.get("data_parallel_size", 0))
         facts.data_parallel_size = dp_size or None
         model = arguments.get("model") or arguments.get("model_tag")
@@ -327,7 +329,7 @@ class EngineLogParser:
         return facts
 
 
-#: Every pattern that reads a fact from a line, except NCCL's version, which a template distinguishes by itself.
+#: Patterns that extract facts from a line. The NCCL version is not included: ``SIGNIFICANT_NUMBERS`` covers it.
 _FACT_PATTERNS = (
     *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
     *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
@@ -336,7 +338,10 @@ _FACT_PATTERNS = (
 
 
 def numbers_change_facts(prefix: Prefix, text: str) -> bool:
-    """Return whether a line that differs only in numbers may hold other facts, apart from NCCL's version."""
+    """Return whether lines that differ from this line only in numbers may contain other facts.
+
+    The NCCL version is not considered.
+    """
     if _is_worker(prefix):
         return True
     text = without_user_text(text)
@@ -348,7 +353,7 @@ def _is_worker(prefix: Prefix) -> bool:
 
 
 def engine_facts(lines: Iterable[str]) -> EngineFacts:
-    """Return the facts of a whole log, given line by line."""
+    """Return the facts found in all ``lines`` of a log."""
     parser = EngineLogParser()
     for line in lines:
         parser.feed(*strip_prefix(line))
@@ -356,7 +361,7 @@ def engine_facts(lines: Iterable[str]) -> EngineFacts:
 
 
 def _first(match: re.Match[str]) -> int:
-    """Return the number that the matching alternative of an expression captured."""
+    """Return the first captured group of a match as an integer."""
     return int(next(group for group in match.groups() if group is not None))
 
 
@@ -365,7 +370,7 @@ def _bytes(gib: str) -> int:
 
 
 def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
-    """Return the parallel sizes from the rank lines if every rank of the world has printed one."""
+    """Derive the parallel sizes from the rank lines. Return an empty dictionary if the line of any rank is missing."""
     world = max((entry["world_size"] or 0 for entry in ranks), default=0)
     if not world or {entry["rank"] for entry in ranks} != set(range(world)):
         return {}
@@ -378,8 +383,8 @@ def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
 
 
 def _value(config: str, name: str) -> str | None:
-    """Return the value of ``name=`` in a printed configuration, without quotes; None if absent or ``None``."""
-    # The look-behind keeps draft_tensor_parallel_size from being read as tensor_parallel_size.
+    """Return the unquoted value of ``name=`` in a printed configuration, or None if it is absent or ``None``."""
+    # The lookbehind prevents draft_tensor_parallel_size from being read as tensor_parallel_size.
     match = re.search(rf"(?<![\w.]){name}=(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^,\s)]+))", config)
     if not match:
         return None
@@ -393,7 +398,7 @@ def _integer(config: str, name: str) -> int | None:
 
 
 def _parse_arguments(text: str) -> dict[str, t.Any]:
-    """Parse ``{...}`` or ``Namespace(...)``; values that are not literals are kept as text."""
+    """Parse arguments printed as ``{...}`` or ``Namespace(...)``; values that are not literals are kept as text."""
     text = text.strip()
     try:
         node = ast.parse(text, mode="eval").body
@@ -421,7 +426,7 @@ def _literal(node: ast.expr) -> t.Any:
 
 
 def _parse_loosely(text: str) -> dict[str, t.Any]:
-    """Parse the simple values of a line that also holds objects which Python cannot parse."""
+    """Parse only the simple values in a line of arguments that is not valid Python as a whole."""
     arguments: dict[str, t.Any] = {}
     for match in re.finditer(
         r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text

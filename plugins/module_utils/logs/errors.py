@@ -1,15 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors of reading a log: the node refuses access to it, or it does not exist."""
+"""Exceptions for logs that cannot be read or do not exist."""
 
 from __future__ import annotations
 
 
 class LogUnavailable(Exception):
-    """An existing log could not be read (permission, no container engine, damaged file).
+    """A log could not be read, for example because permission is denied or a file is damaged.
 
-    The node is in this state, so report the check as ``not_tested``. ``source`` is the name of the log.
+    The cause is the state of the node and not invalid input, so report the check as ``not_tested``. ``source`` is the
+    name of the log.
     """
 
     def __init__(self, source: str, reason: str) -> None:
@@ -17,4 +18,4 @@ class LogUnavailable(Exception):
 
 
 class UnknownLog(ValueError):
-    """The user named a file, container or unit that does not exist. This is an input error."""
+    """The log file, container or systemd unit that the user specified does not exist. This is an input error."""

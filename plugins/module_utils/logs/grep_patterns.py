@@ -1,12 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose search patterns that GNU grep finds quickly in a given log.
+"""Choose search patterns with which GNU grep can search a given log quickly.
 
-grep runs an automaton over the text. It skips bytes that start none of the patterns, which is several times faster than
-a step of the automaton. So the cost of a search depends on how often the first bytes of a pattern occur in the log.
-Each substring is therefore shortened to the five bytes whose beginning is rarest in a sample of the same log. Some
-extra lines match, but no line that contains a substring is lost.
+grep searches the text with an automaton. It skips bytes that cannot start a pattern, which is several times faster than
+advancing the automaton. The cost of a search therefore depends on how often the first bytes of the patterns occur in
+the log. For this reason, each substring is shortened to five consecutive bytes that start with bytes that are rare in a
+sample of the same log. Some extra lines match, but every line that contains a substring is still found.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ import typing as t
 from collections import Counter
 from collections.abc import Sequence
 
-#: Number of bytes of a pattern, and of start positions in a substring that are compared.
+#: Maximum length of a pattern in bytes.
 _LENGTH: t.Final = 5
+#: Maximum number of start positions to compare in each substring.
 _POSITIONS: t.Final = 8
-#: Cost of one extra matching line, in bytes that the automaton steps through.
+#: Cost of one matching line, as the number of bytes that the automaton could process instead.
 _LINE_COST: t.Final = 40
 
 
 def minimal(substrings: Sequence[bytes]) -> list[bytes]:
-    """Return the substrings that contain none of the others, shortest first; they match the same lines."""
+    """Return the substrings that contain no other substring, shortest first. The others match no further lines."""
     unique = sorted(set(substrings), key=len)
     return [text for index, text in enumerate(unique) if not any(shorter in text for shorter in unique[:index])]
 
 
 def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
-    """Return patterns that grep finds quickly in text like ``sample``; each substring contains one of them."""
+    """Return patterns that grep finds quickly in text like ``sample``. Every substring contains one of the patterns."""
     counts = Counter(
         sample[start : start + size] for size in range(1, _LENGTH + 1) for start in range(len(sample) - size + 1)
     )
     shared_prefixes: set[bytes] = set()
 
     def cost(pattern: bytes) -> int:
-        # Patterns with a common prefix share its states in the automaton.
+        # Patterns with a common prefix share states of the automaton.
         steps = sum(counts[prefix] for prefix in _prefixes(pattern) if prefix not in shared_prefixes)
         return steps + _LINE_COST * counts[pattern]
 
     candidates = {text: _candidates(text, counts) for text in minimal(substrings)}
     lowest_cost = {text: min(map(cost, patterns)) for text, patterns in candidates.items()}
     chosen: list[bytes] = []
-    # Choose the most expensive ones first so that cheaper ones can share their prefixes.
+    # Choose the most expensive patterns first, so that cheaper patterns can share their prefixes.
     for text in sorted(candidates, key=lowest_cost.__getitem__, reverse=True):
         if not any(pattern in text for pattern in chosen):
             chosen.append(min(candidates[text], key=cost))
@@ -57,7 +58,7 @@ def _prefixes(pattern: bytes) -> list[bytes]:
 
 
 def _candidates(text: bytes, counts: Counter[bytes]) -> list[bytes]:
-    """Return the parts of ``text`` that start with its rarest bytes."""
+    """Return the candidate patterns in ``text``: the parts that start with its rarest bytes."""
     starts = sorted(range(max(1, len(text) - _LENGTH + 1)), key=lambda start: counts[text[start : start + 1]])
     return [text[start : start + _LENGTH] for start in starts[:_POSITIONS]]
 
@@ -65,8 +66,8 @@ def _candidates(text: bytes, counts: Counter[bytes]) -> list[bytes]:
 def expression(texts: Sequence[bytes]) -> bytes:
     """Return an extended regular expression that matches any of ``texts`` literally.
 
-    The bracket around a first letter makes grep use its automaton. For fixed strings it would choose an algorithm that
-    is three times slower with this many of them.
+    The brackets around the first letter make grep use its automaton. For fixed strings, grep would choose an algorithm
+    that is three times slower for this many strings.
     """
     return b"|".join(
         (b"[%b]" % text[:1] if text[:1].isalnum() else _escape(text[:1])) + _escape(text[1:]) for text in texts

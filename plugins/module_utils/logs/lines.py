@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse the labels before the message on a log line: colours, timestamps, container and process labels, headers.
+"""Parse the prefixes of log lines: timestamps, container names, process names, and headers of libraries.
 
 Several programs write to one log (vLLM processes, NCCL, torch, Ray, the kernel), and each program that forwards a line
-(docker, Kubernetes, journald, syslog, mpirun) adds a label. ``strip_prefix`` removes the labels one by one.
+(docker, Kubernetes, journald, syslog, mpirun) adds a prefix. ``strip_prefix`` removes the prefixes one by one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 @dataclass
 class Prefix:
-    """The content of the labels before a message. A field is None if no label states it.
+    """Values parsed from the prefixes of a log line. A field is None if no prefix contains its value.
 
-    ``rank`` is set only if a label states it unambiguously. ``device`` is NCCL's ``[n]``, a device index and not a
-    rank. ``process`` is the kind of process without ranks (``EngineCore``, ``Worker``, ``RayWorkerWrapper``),
-    ``label`` the same with ranks (``EngineCore_DP0``). ``level`` is upper case. ``source`` is the program that wrote
-    the message: ``nccl``, ``vllm`` or ``torch``.
+    ``rank`` is set only if a prefix states it unambiguously. ``device`` is NCCL's ``[n]``, which is a device index and
+    not a rank. ``process`` is the type of process without ranks (``EngineCore``, ``Worker``, ``RayWorkerWrapper``), and
+    ``label`` is the same with ranks (``EngineCore_DP0``). ``level`` is the log level in upper case. ``source`` is the
+    program that wrote the message: ``nccl``, ``vllm`` or ``torch``.
     """
 
     rank: int | None = None
@@ -35,7 +35,7 @@ class Prefix:
     source: str | None = None
 
 
-# The escape character is lost when logs are pasted, and syslog replaces it by #033.
+# The escape character is lost when logs are copied and pasted, and syslog replaces it with #033.
 _ANSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b)\[[0-9;?]*[A-Za-z]|\[\d{1,2}(?:;\d{1,3})*m")
 _ANSI_HINT = re.compile(r"\x1b|#033|\[\d{1,2}(?:;\d{1,3})*m|\\x1b|\\u001b")
 _RAY_REPEAT = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
@@ -77,12 +77,12 @@ _NCCL = re.compile(
 )
 _C10_LEVELS = {"E": "ERROR", "W": "WARNING", "I": "INFO", "F": "CRITICAL", "C": "CRITICAL"}
 _JSON_KEYS = ("log", "message", "MESSAGE", "msg")
-#: Labels that are removed from one line at most.
-_MAX_LABELS = 12
+#: Maximum number of prefixes to remove from one line.
+_MAX_PREFIXES = 12
 
 
 def clean(line: str) -> str:
-    """Return the line without colours and line end, taken out of the JSON record that docker or a log shipper adds."""
+    """Strip the colour codes and the line ending, and unwrap the JSON record that docker or a log shipper adds."""
     line = line.rstrip("\r\n")
     if line.startswith("{"):
         line = _unwrap_json(line)
@@ -101,19 +101,19 @@ def _unwrap_json(line: str) -> str:
 
 
 def strip_prefix(line: str) -> tuple[Prefix, str]:
-    """Split one line into the content of its labels and the message."""
+    """Split a log line into its parsed prefixes and the message."""
     prefix = Prefix()
     text = _RAY_REPEAT.sub("", clean(line))
-    for _unused in range(_MAX_LABELS):
-        rest = _without_label(prefix, text.lstrip())
+    for _unused in range(_MAX_PREFIXES):
+        rest = _without_first_prefix(prefix, text.lstrip())
         if rest is None:
             break
         text = rest
     return prefix, text
 
 
-def _without_label(prefix: Prefix, text: str) -> str | None:
-    """Store the first label of ``text`` in ``prefix`` and return the rest, or None if there is no label."""
+def _without_first_prefix(prefix: Prefix, text: str) -> str | None:
+    """Store the first prefix of ``text`` in ``prefix`` and return the remaining text, or None if there is no prefix."""
     if match := _PROCESS.match(text):
         _store_process(prefix, match)
     elif match := _TORCH_RANK.match(text) or _MPI.match(text):
@@ -140,23 +140,23 @@ def _store_process(prefix: Prefix, match: re.Match[str]) -> None:
     if explicit := re.search(r"rank=(\d+)|VllmWorker-(\d+)", label):
         prefix.rank = int(explicit[1] or explicit[2])
     elif set(ranks) == {"TP"}:
-        # vLLM omits PP and DP from the label if their size is 1, so the TP rank is the rank.
+        # vLLM omits PP and DP from the label if their size is 1, so the TP rank is also the global rank.
         prefix.rank = int(ranks["TP"])
 
 
 def nccl_header(line: str) -> re.Match[str] | None:
-    """Return the first NCCL header in a line, or None. Its groups are host, pid, device and level.
+    """Return a match for the first NCCL header in a line, or None. Its groups are host, PID, device and level.
 
-    Another process may have written at the start of the same line, so the header can be anywhere.
+    Another process may have written to the same line before NCCL, so the header can be anywhere in the line.
     """
-    # The search for the expression is slow, and most lines are not from NCCL.
+    # Searching with the regular expression is slow, and most lines do not come from NCCL.
     return _NCCL.search(line) if "CCL " in line else None
 
 
 def without_user_text(text: str) -> str:
-    """Return the part of a message before any text that does not describe this server.
+    """Return a message without any trailing text that does not describe this server.
 
-    Such text is a prompt, completion, request line or URL from a user, or Ray's list of possible causes.
+    Such text is a user's prompt, completion, request line or URL, or Ray's list of possible causes.
     """
     if not any(mark in text for mark in _USER_MARKS):
         return text
@@ -164,7 +164,7 @@ def without_user_text(text: str) -> str:
     return text[: match.start()] if match else text
 
 
-#: Each match of ``_USER_TEXT`` contains one of these, which are faster to find.
+#: Every match of ``_USER_TEXT`` contains one of these strings, which are faster to find.
 _USER_MARKS: t.Final = ("request ", "Generated ", "rompt: ", "common causes", "potential root causes", " HTTP/")
 _USER_TEXT: t.Final = re.compile(
     r"Received request |Generated response |Added request |Generated text:|^Prompt: |\bprompt: ['\"]"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fault that the scanner finds in a log."""
+"""Data class for the faults that the scanner finds in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class LogFault:
-    """A fault in a log: the line that first shows it, how often it occurs, and where. Line numbers count from 1."""
+    """A fault found in a log, with its first line, number of occurrences and position. Lines are numbered from 1."""
 
     class_: str
     severity: str

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter a large log for the few lines that contain one of many substrings, in bounded memory.
+"""Find the few lines of a large log that contain any of many substrings, with bounded memory use.
 
-GNU grep searches about a gigabyte per second, and it reads an uncompressed file without help from Python. If grep is
-missing, or if the log fits into one block, Python searches the log.
+GNU grep searches about one gigabyte per second and can read an uncompressed file directly. If GNU grep is missing, or
+if the log fits into one block, Python searches the log instead.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import cl
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.plain_file import PlainFile
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import BLOCK, MAX_LINE, blocks
 
-#: Bytes at the end of a log that are kept to see how it ends.
+#: Number of bytes to keep from the end of a log, to check how the log ends.
 TAIL: t.Final = 1 << 16
-#: Number and size of the pieces of a log by which the search patterns are chosen.
+#: Number of samples of a log from which the search patterns are chosen, and the size of each sample in bytes.
 _SAMPLES, _SAMPLE_SIZE = 4, 1024
 
 
 @dataclass(frozen=True)
 class LogTail:
-    """The last complete lines of a log, about ``TAIL`` bytes."""
+    """The last complete lines of a log, at most ``TAIL`` bytes in total."""
 
     lines: tuple[bytes, ...] = ()
     count_lines: Callable[[], int] = int
 
     @cached_property
     def first(self) -> int:
-        """The line number of the first of ``lines``. Counts the lines of the whole log, so read it only if needed."""
+        """The line number of ``lines[0]``. Computing it counts all lines of the log, so read it only if needed."""
         return self.count_lines() - len(self.lines) + 1
 
     @cached_property
     def text(self) -> list[str]:
-        """The lines as text, without colours and line ends."""
+        """The lines as decoded text, without colour codes and line endings."""
         return [clean(raw.decode(errors="replace")) for raw in self.lines]
 
 
 class LogFilter:
-    """Find the lines of one stream that contain one of ``substrings``, in a single pass.
+    """Find the lines of one stream that contain any of ``substrings``, in a single pass.
 
-    ``grep`` is the path of GNU grep, or None to filter in Python. ``bytes_read`` and ``tail`` are valid after all
-    ``matches`` have been taken, ``tail`` only as long as the stream is open.
+    ``grep`` is the path of GNU grep, or None to filter in Python. ``bytes_read`` and ``tail`` are valid only after all
+    ``matches`` have been consumed, and ``tail`` only while the stream is open.
     """
 
     def __init__(self, stream: t.BinaryIO, substrings: Sequence[str], grep: str | None = None) -> None:
@@ -70,9 +70,9 @@ class LogFilter:
         self.bytes_read = 0
 
     def matches(self) -> Iterator[bytes]:
-        """Yield the matching lines in order, in blocks of whole ``<number>:<line>\\n``; numbers count from 1.
+        """Yield blocks of matching lines in order, each line as ``<number>:<line>\\n``. Lines are numbered from 1.
 
-        A few lines without any of the substrings may be among them.
+        The blocks may also contain a few lines without any of the substrings.
         """
         file = PlainFile.of(self._stream)
         if self._grep and file and file.size > BLOCK and not file.has_giant_lines():
@@ -86,21 +86,21 @@ class LogFilter:
         return self._search_stream(all_blocks)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the matching lines as ``(line number, line)``."""
+        """Yield each matching line as a tuple ``(line number, line)``."""
         for block in self.matches():
             for match in block.split(b"\n")[:-1]:
                 number, _colon, line = match.partition(b":")
                 yield int(number), line
 
     def read(self, size: int) -> bytes:
-        """Read and count one block of the stream, so that ``blocks`` can read through this object."""
+        """Read up to ``size`` bytes from the stream and count them. The function ``blocks`` calls this method."""
         block = self._stream.read(size)
         self.bytes_read += len(block)
         return block
 
     @property
     def tail(self) -> LogTail:
-        """The end of the log."""
+        """The last complete lines of the log."""
         data = self._file.last(TAIL + 1) if self._file else b"".join(self._last_blocks)
         lines = data[-TAIL:].split(b"\n")
         is_open = bool(lines[-1])
@@ -109,7 +109,7 @@ class LogFilter:
         return LogTail(tuple(complete), lambda: line_ends() + is_open)
 
     def _recorded_blocks(self) -> Iterator[bytes]:
-        """Yield the blocks of the stream; count their line ends and keep the last ones."""
+        """Yield the blocks of the stream, while counting line endings and keeping the last blocks."""
         for block in blocks(t.cast(t.BinaryIO, self)):
             self._line_ends += block.count(b"\n")
             self._last_blocks.append(block)
@@ -132,7 +132,7 @@ class LogFilter:
         yield self._search_block(rest, number)
 
     def _search_block(self, block: bytes, number: int) -> bytes:
-        """Return the matching lines of ``block``, whose first line has this ``number``."""
+        """Return the matching lines in ``block``; its first line has the line number ``number``."""
         line_spans: dict[int, int] = {}
         for substring in self._substrings:
             position = block.find(substring)
@@ -167,19 +167,19 @@ class LogFilter:
 
     def _start(self, grep: str, sample: bytes, stdin: int) -> subprocess.Popen[bytes]:
         pattern = expression(rare_patterns(self._substrings, sample))
-        # The C locale makes grep compare bytes.
+        # With the C locale, grep compares bytes instead of characters.
         process = Commands().start(
             [grep, "-a", "-n", "-E", "-e", pattern], {"LC_ALL": "C"}, stdin=stdin, stderr=subprocess.DEVNULL
         )
         for pipe in filter(None, (process.stdin, process.stdout)):
-            # A pipe that holds a whole block needs fewer switches between the processes. The system may refuse it.
+            # A pipe that can hold a whole block causes fewer context switches. The kernel may refuse this size.
             with suppress(OSError):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)
         return process
 
 
 def _sample(data: bytes) -> bytes:
-    """Return pieces that are spread over ``data``."""
+    """Return evenly spaced samples of ``data``, joined together."""
     step = max(1, len(data) // _SAMPLES)
     return b"".join(data[start : start + _SAMPLE_SIZE] for start in range(step // 2, len(data), step))
 
@@ -187,9 +187,9 @@ def _sample(data: bytes) -> bytes:
 def _output(
     process: subprocess.Popen[bytes], feeder: threading.Thread | None = None, failures: Sequence[Exception] = ()
 ) -> Iterator[bytes]:
-    """Yield the output of grep in blocks of whole lines.
+    """Yield the output of grep in blocks of complete lines.
 
-    :raises LogUnavailable: if grep fails. A log that was not searched must not count as free of faults.
+    :raises LogUnavailable: if grep fails, because a log that was not fully searched must not count as free of faults.
     """
     output = t.cast(t.BinaryIO, process.stdout)
     rest = b""
@@ -208,7 +208,7 @@ def _output(
     if failures:
         raise failures[0]
     if status not in (0, 1):
-        raise LogUnavailable(str(t.cast(list[t.Any], process.args)[0]), f"ended with status {status}")
+        raise LogUnavailable(str(t.cast(list[t.Any], process.args)[0]), f"exited with status {status}")
 
 
 def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: list[Exception]) -> None:
@@ -218,7 +218,7 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
             stdin.write(block)
     except BrokenPipeError:
         pass  # grep has ended
-    except Exception as error:  # noqa: BLE001  # the reading thread raises it
+    except Exception as error:  # noqa: BLE001  # the thread that reads the output raises it
         failures.append(error)
     finally:
         with suppress(BrokenPipeError):
@@ -226,7 +226,7 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
 
 
 def gnu_grep(commands: Commands) -> str | None:
-    """Return the path of GNU grep, or None if it is not installed; other greps lack the options used here."""
+    """Return the path of GNU grep, or None if it is not installed. Other implementations lack the options used here."""
     path = commands.which("grep")
     code, version = commands.run([path, "--version"]) if path else (1, "")
     return path if code == 0 and "GNU" in version else None

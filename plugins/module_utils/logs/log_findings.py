@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Derive findings from the scans of one or more logs."""
+"""Derive findings from the scan results of one or more logs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_
 #: Statuses by severity, the most severe first.
 _STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
 
-_MAKE_READABLE: t.Final = "Run the play with become: true. Replace damaged files, or leave them out."
+_MAKE_READABLE: t.Final = "Run the play with become: true. Replace or omit damaged files."
 _GIVE_LOG: t.Final = "Specify vLLM's log with paths, container or journal_unit."
 _DEBUG: t.Final = "Start vLLM with NCCL_DEBUG=INFO to log the transports."
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogFinding(Finding):
-    """A finding about the logs.
+    """A finding derived from one or more logs.
 
     ``line`` is the text of line ``first_line`` in ``evidence.source``; lines are numbered from 1. ``class_`` is a key
-    of ``FAULTS``, or None if the finding states that there is no fault, or if the class of the fault is unnamed.
+    of ``FAULTS``. It is None if there is no fault, or if ``FAULTS`` marks the class of the fault as ``unnamed``.
     """
 
     class_: str | None = None
@@ -44,7 +44,7 @@ class LogFinding(Finding):
 
 @dataclass(frozen=True)
 class SourceScan:
-    """The scan of one named source; ``kernel`` marks a kernel log."""
+    """The scan result of one log. ``kernel`` is true for a kernel log."""
 
     source: str
     scan: Scan
@@ -53,14 +53,14 @@ class SourceScan:
 
 @dataclass
 class Unread:
-    """Sources that could not be read, as ``source: reason``; kernel logs are listed separately."""
+    """Logs that could not be read, each as ``source: reason``. Kernel logs are listed separately."""
 
     logs: list[str] = field(default_factory=list)
     kernel: list[str] = field(default_factory=list)
 
 
 def healthy(scans: Sequence[SourceScan]) -> bool | None:
-    """Return whether the logs show neither an error nor a harmful warning, or None if no log was read."""
+    """Return whether the logs contain no error and no harmful warning, or None if no log was read."""
     if not scans:
         return None
     faults = (fault for source in scans for fault in source.scan.faults)
@@ -70,7 +70,7 @@ def healthy(scans: Sequence[SourceScan]) -> bool | None:
 
 
 def findings(scans: Sequence[SourceScan], unread: Unread, kernel_requested: bool = False) -> list[LogFinding]:
-    """Return a finding for each fault, root causes first, then one for each check that no fault answers."""
+    """Return one finding per fault, root causes first, followed by one finding for each check without a fault."""
     faults = [(fault, source) for source in scans for fault in source.scan.faults]
     faults.sort(key=lambda item: _order(item[0]))
     result = [_fault_finding(fault, source) for fault, source in faults]
@@ -86,7 +86,7 @@ def _order(fault: LogFault) -> tuple[int, int, int]:
 
 
 def _root_cause(fault: LogFault, others: Sequence[LogFault]) -> LogFault | None:
-    """Return the first root cause in the log of ``fault``, or None unless ``fault`` is a consequence."""
+    """Return the first root cause among ``others`` if ``fault`` is a consequence; otherwise, return None."""
     if FAULTS[fault.class_].order != CONSEQUENCE:
         return None
     roots = [other for other in others if other.severity == ERROR and FAULTS[other.class_].order == ROOT]
@@ -146,28 +146,28 @@ def _location(fault: LogFault) -> str:
 
 
 def _errors(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
-    """Return the answer to ``nccl.errors`` if no fault answers it; it passes only if every log was read."""
+    """Return the ``nccl.errors`` finding for logs without such faults. The check passes only if every log was read."""
     if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in faults):
         return []
     evidence: dict[str, t.Any] = {"unread": list(unread.logs)} if unread.logs else {}
     if not logs:
-        return [_answer("nccl.errors", Status.NOT_TESTED, _nothing_read(unread), evidence, _GIVE_LOG)]
+        return [_check_finding("nccl.errors", Status.NOT_TESTED, _nothing_read(unread), evidence, _GIVE_LOG)]
     earlier = {name: count for source in logs for name, count in source.scan.earlier.items()}
     if earlier:
         evidence["earlier_starts"] = earlier
     summary = f"No NCCL or worker error in {', '.join(source.source for source in logs)}"
-    summary += "; earlier starts in it failed" if earlier else ""
+    summary += "; earlier starts failed" if earlier else ""
     if unread.logs:
         summary += f", but some logs could not be read: {'; '.join(unread.logs)}"
-        return [_answer("nccl.errors", Status.NOT_TESTED, summary, evidence, _MAKE_READABLE)]
-    return [_answer("nccl.errors", Status.PASS, summary, evidence)]
+        return [_check_finding("nccl.errors", Status.NOT_TESTED, summary, evidence, _MAKE_READABLE)]
+    return [_check_finding("nccl.errors", Status.PASS, summary, evidence)]
 
 
 def _transport(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
     if any((finding.class_ or "").startswith("transport_") for finding in faults):
         return []
     reason = "The logs do not show the NCCL transport" if logs else _nothing_read(unread)
-    return [_answer("nccl.transport", Status.NOT_TESTED, reason, {}, _DEBUG if logs else _GIVE_LOG)]
+    return [_check_finding("nccl.transport", Status.NOT_TESTED, reason, {}, _DEBUG if logs else _GIVE_LOG)]
 
 
 def _xid(faults: Sequence[LogFinding], kernel_logs: Sequence[str], unread: Unread) -> list[LogFinding]:
@@ -177,17 +177,21 @@ def _xid(faults: Sequence[LogFinding], kernel_logs: Sequence[str], unread: Unrea
     if kernel_logs:
         names = ", ".join(name if name == "kernel log" else f"kernel log {name}" for name in kernel_logs)
         evidence: dict[str, t.Any] = {"unread": list(unread.kernel)} if unread.kernel else {}
-        return [_answer(check, Status.PASS, f"No Xid error in the {names}", evidence)]
+        return [_check_finding(check, Status.PASS, f"No Xid error in the {names}", evidence)]
     if unread.kernel:
-        return [_answer(check, Status.NOT_TESTED, "; ".join(unread.kernel), {}, "Run the play with become: true.")]
-    return [_answer(check, Status.NOT_TESTED, "The kernel log is empty", {}, "Specify the file that contains it.")]
+        return [
+            _check_finding(check, Status.NOT_TESTED, "; ".join(unread.kernel), {}, "Run the play with become: true.")
+        ]
+    return [
+        _check_finding(check, Status.NOT_TESTED, "The kernel log is empty", {}, "Specify the file that contains it.")
+    ]
 
 
 def _nothing_read(unread: Unread) -> str:
     return f"No log was read: {'; '.join(unread.logs) or 'no log was specified'}"
 
 
-def _answer(
+def _check_finding(
     check: str, status: Status, summary: str, evidence: dict[str, t.Any], remedy: str | None = None
 ) -> LogFinding:
     return LogFinding(check=check, status=status, summary=summary, evidence=evidence, remedy=remedy)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scan all logs that the options of ``nccl_log_scan`` name, and merge the results."""
+"""Scan all logs that the options of the ``nccl_log_scan`` module specify, and merge the results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import 
 
 @dataclass
 class Log:
-    """One log with its rotated siblings, or the reason why it cannot be read. ``kernel`` marks a kernel log."""
+    """One log with its rotated files, or the reason why it cannot be read. ``kernel`` is true for a kernel log."""
 
     sources: list[LogSource]
     kernel: bool = False
@@ -44,7 +44,7 @@ class Log:
 
 
 def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
-    """Return all logs that ``options`` name.
+    """Return all logs that ``options`` specify.
 
     :raises ValueError: if a file, container or unit does not exist, or ``since`` or ``max_bytes`` is invalid.
     """
@@ -55,7 +55,7 @@ def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
     for name in ("paths", "kernel_paths"):
         for path in options.get(name) or []:
             sources = file_sources(path, options.get("rotated", False), limit)
-            # Rotated siblings are one log; a pattern may name several logs.
+            # A log and its rotated files are scanned as one log. Without rotation, every file is a separate log.
             groups = [sources] if options.get("rotated") else [[source] for source in sources]
             logs += [Log(group, kernel=name == "kernel_paths") for group in groups]
     if options.get("text") is not None:
@@ -77,9 +77,10 @@ def _log(make_source: Callable[[], LogSource], kernel: bool = False) -> Log:
 
 
 def scan_group(sources: Sequence[LogSource], grep: str | None) -> tuple[Scan | None, int, list[str]]:
-    """Scan one log with its rotated siblings.
+    """Scan one log, including its rotated files.
 
-    :returns: the scan (None if nothing could be read), the bytes read, and the reasons for what could not be read.
+    :returns: the scan result (None if nothing could be read), the number of bytes read, and the reason for each source
+        that could not be read.
     """
     scanner, scan, size = Scanner(), None, 0
     unread: list[str] = []
@@ -103,9 +104,9 @@ def scan_group(sources: Sequence[LogSource], grep: str | None) -> tuple[Scan | N
 
 
 def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[str, t.Any]:
-    """Return the result of the module as documented there.
+    """Scan the logs and return the result of the ``nccl_log_scan`` module, as documented in the module.
 
-    :raises ValueError: if options are invalid or name something that does not exist; no log is read in this case.
+    :raises ValueError: if an option is invalid or specifies a log that does not exist; no log is read in this case.
     """
     commands = commands or Commands()
     started = time.monotonic()
@@ -122,7 +123,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         if scan is None:
             continue
         last = log.sources[-1]
-        # A kernel log may be empty, but an empty file may be the wrong one.
+        # The kernel log of the node may be empty, but any other empty log may be the wrong one.
         if read or last.kind == "kernel":
             scans.append(SourceScan(last.name, scan, log.kernel))
         else:
@@ -145,7 +146,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
 
 
 def _engine(scans: Sequence[SourceScan]) -> EngineFacts:
-    """Return the facts of the last log with an engine start, or else of the first log with any facts."""
+    """Return the facts from the last log with an engine start, or else from the first log with any facts."""
     facts = [scan.scan.facts for scan in scans]
     started = [engine for engine in facts if engine.boots]
     partial = [engine for engine in facts if engine.nccl_version or engine.world_size or engine.tensor_parallel_size]

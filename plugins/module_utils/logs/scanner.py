@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the faults of the last vLLM start in a log, with their number of lines, their position and their rank.
+"""Find the faults of the last vLLM start in a log, with the line count, position and rank of each fault.
 
-The scanner takes the lines that the log filter returns and the end of the log. It reads no file.
+The scanner processes the lines that the log filter returns, and the last lines of the log. It does not read any file.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.template_cache 
     as_in_templates,
 )
 
-#: A line that contains none of these shows neither a fault nor a fact.
+#: A log line without any of these substrings shows neither a fault nor a fact.
 REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (
     *(signature.needle for signature in SIGNATURES),
     *FACT_MARKERS,
@@ -67,25 +67,26 @@ for _signature in SIGNATURES:
 _SUBSTRINGS_IN_TEMPLATES: t.Final = as_in_templates(REQUIRED_SUBSTRINGS)
 _NEEDLES_IN_TEMPLATES: t.Final = as_in_templates(list(_SIGNATURES_BY_NEEDLE))
 
-#: Characters of a message that are searched for faults, and that are searched for facts.
+#: Number of characters at the start of a message that are searched for faults.
 _FAULT_LENGTH = 8192
+#: Number of characters at the start of a message that are searched for facts.
 _FACT_LENGTH = 1 << 16
-#: Characters of a line that a finding shows.
+#: Maximum number of characters of a log line in a finding.
 _SHOWN = 500
-#: Number of occurrences after which a fault is only counted.
+#: Number of occurrences of a fault after which similar lines are only counted and no longer parsed.
 _SATURATED = 128
 
-#: Classes that involve a network, so that several nodes may have written the log even if it names only one.
+#: Fault classes that involve a network: several nodes may have written the log, even if it names only one host.
 _NETWORK_CLASSES = frozenset(
     "nccl_ib_error nccl_net_plugin nccl_bootstrap_network nccl_remote_error "
     "transport_net_socket transport_net_ib transport_net_other".split()
 )
-#: Levels of vLLM's log lines that are not errors.
+#: Log levels of vLLM that do not indicate an error.
 _HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
 _WAITING = re.compile(r"Waiting for (?:creating a placement group|\d+ (?:local|remote|core engine))|Still waiting for")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |$)")
-#: Lines of a traceback, and lines that a process still prints after it.
+#: Number of lines to search for a traceback at the end of the log, and maximum number of lines that may follow it.
 _TRACEBACK_LINES, _LINES_AFTER_TRACEBACK = 200, 12
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
 _TEXT_DEVICE = re.compile(r"\bcuda:(\d+)\b|\bGPU (\d+) has a total capacity")
@@ -93,15 +94,17 @@ _COMM = re.compile(r"\brank (\d+) nranks (\d+) cudaDev")
 _STATISTICS = re.compile(
     r"Avg prompt throughput: ([\d.]+) tokens/s, Avg generation throughput: ([\d.]+) tokens/s,.{0,80}? Running: (\d+)"
 )
-#: Consecutive statistics lines (one every ten seconds) with running requests but no tokens that count as a hang.
+#: Number of consecutive statistics lines (one every ten seconds) with running requests but no tokens after which the
+#: server is considered to hang.
 _STALLED_STATISTICS = 6
 
 
 @dataclass
 class Scan:
-    """The result for one log with its rotated siblings.
+    """The scan result of one log, including its rotated files.
 
-    ``transports`` counts connections by fault class, ``earlier`` the lines with faults before the last start.
+    ``transports`` is the number of connections by fault class of the transport. ``earlier`` is the number of lines with
+    faults before the last start, by fault class.
     """
 
     faults: list[LogFault]
@@ -111,9 +114,9 @@ class Scan:
 
 
 class Scanner:
-    """Find the faults in a log: pass the filtered lines in order to ``feed``, then the end of the log to ``finish``.
+    """Find the faults in a log: pass the filtered lines in order to ``feed``, then the last lines to ``finish``.
 
-    Call ``start_file`` before the lines of each file; a rotated log has several.
+    Call ``start_file`` before passing the lines of each file. A rotated log consists of several files.
     """
 
     def __init__(self) -> None:
@@ -127,24 +130,24 @@ class Scanner:
         self._open_comms = 0
 
     def start_file(self, name: str) -> None:
-        """Set the name of the file that contains the next lines."""
+        """Set the name of the file that the following lines come from."""
         self._templates.flush_counts()
         self._templates.source = name
 
     def feed(self, matches: bytes) -> None:
-        """Process lines of the log, each as ``<number>:<line>\\n``."""
+        """Process log lines, each in the form ``<number>:<line>\\n``."""
         for line in self._templates.lines_to_parse(matches.replace(b"\r\n", b"\n")):
             if line.exact_key is None:
-                # Carriage returns of progress bars separate several messages on one line.
+                # Progress bars print carriage returns, so one line may contain several messages.
                 for message in filter(None, line.text.split(b"\r")):
                     self._parse(line.number, message, line.template)
             else:
                 self._templates.remember(line, self._parse(line.number, line.text))
 
     def _parse(self, number: int, raw: bytes, template: LineTemplate | None = None) -> LineTemplate | None:
-        """Process one message and return what messages like it mean, or None if that is not known yet.
+        """Process one message and return the template for similar messages, or None if it is not known yet.
 
-        :param template: ``ALWAYS_PARSE`` or ``FACTS_ONLY`` if the meaning is known.
+        :param template: the template of similar messages (``ALWAYS_PARSE`` or ``FACTS_ONLY``) if it is already known.
         """
         text = raw.decode(errors="replace")
         is_fact = any(marker in text for marker in FACT_MARKERS)
@@ -180,7 +183,7 @@ class Scanner:
                 self._open_comms -= 1
 
     def _forget_last_start(self) -> None:
-        """Remove the faults of the previous start when a new one begins, except faults that the kernel logged."""
+        """Discard the faults of the previous start when a new start begins, but keep faults that the kernel logged."""
         self._templates.flush_counts()
         for fault in self._faults.values():
             if not fault.kernel and fault.severity != INFO:
@@ -192,9 +195,9 @@ class Scanner:
         self._open_comms = 0
 
     def _match(self, number: int, line: str, prefix: Prefix) -> list[LogFault]:
-        """Return the faults that a line shows."""
+        """Record the faults that a line shows, and return them."""
         faults: list[LogFault] = []
-        # vLLM has handled what it logs as a warning, unless a message of NCCL is on the same line.
+        # vLLM has handled any problem that it logs below level ERROR, unless an NCCL message is on the same line.
         handled = prefix.source == "vllm" and prefix.level in _HARMLESS_LEVELS and not nccl_header(line)
         candidates = [signatures for needle, signatures in _SIGNATURES_BY_NEEDLE.items() if needle in line]
         for signature in itertools.chain.from_iterable(candidates):
@@ -209,13 +212,13 @@ class Scanner:
         return faults
 
     def _record(self, signature: Signature, match: re.Match[str], number: int, line: str, prefix: Prefix) -> LogFault:
-        """Add one occurrence to the fault that ``signature`` recognises, and return that fault."""
+        """Add one occurrence to the fault that ``signature`` identifies, and return the fault."""
         groups = match.groupdict()
         code = int(groups["code"]) if groups.get("code") else None
         device = _pci_address(groups["device"]) if groups.get("device") else None
         if signature.class_ == "xid" and code is None:
             code = 79  # Xid 79 means "GPU has fallen off the bus"
-        # Every switch reports the same fatal fault of the NVSwitch fabric, so only its number identifies it.
+        # All NVSwitches report the same fatal fault of the fabric, so an SXid fault is identified only by its number.
         key = (signature.class_, code, device if signature.class_ == "xid" else None)
         rank, line_device = self._rank_and_device(line, prefix, signature.class_ in _NETWORK_CLASSES)
         if device is None and line_device is not None:
@@ -252,13 +255,13 @@ class Scanner:
         return fault
 
     def _rank_and_device(self, line: str, prefix: Prefix, between_nodes: bool) -> tuple[int | None, int | None]:
-        """Return ``(rank, device)`` of a line, from its text, or else its labels, or else NCCL's header."""
+        """Return the rank and device of a line, from its text, or else from its prefixes and its NCCL header."""
         rank, device = prefix.rank, prefix.device
         if header := nccl_header(line):
             host, pid, device = header[1], int(header[2]), int(header[3])
             self._hosts.add(host)
             if rank is None:
-                # On one node, NCCL's device index is the rank. With several, NCCL logs the rank of each process.
+                # On one node, NCCL's device index is the rank. With several nodes, NCCL logs the rank of each process.
                 one_node = len(self._hosts) == 1 and not between_nodes
                 rank = self._rank_of.get((host, pid), device if one_node else None)
         if match := _TEXT_RANK.search(line):
@@ -268,7 +271,7 @@ class Scanner:
         return rank, device
 
     def finish(self, tail: LogTail) -> Scan:
-        """Return the result, given the end of the log."""
+        """Process the last lines of the log, and return the scan result."""
         self._templates.flush_counts()
         facts = self._facts.result()
         self._add_repeated_waits(tail)
@@ -282,7 +285,7 @@ class Scanner:
         return Scan(faults, facts, transports, dict(self._earlier))
 
     def _add_repeated_waits(self, tail: LogTail) -> None:
-        """Record a hang if one process reports the same wait repeatedly and no work follows."""
+        """Record a hang if a process repeatedly reports that it is waiting and the log shows no work afterwards."""
         repeated = [waits for waits in self._waits.values() if len(waits) > 1]
         if not repeated:
             return
@@ -294,7 +297,7 @@ class Scanner:
         self._faults.setdefault(_HANG, LogFault("worker_hang", WARNING, first[:_SHOWN], first_number, last, count))
 
     def _add_stalled_requests(self, tail: LogTail) -> None:
-        """Record a hang if requests run but produce no token in the last minute of the log."""
+        """Record a hang if requests are running but produce no tokens in the last minute of the log."""
         stalled: list[int] = []
         for index, line in enumerate(tail.text):
             if match := _STATISTICS.search(line):
@@ -306,7 +309,7 @@ class Scanner:
             self._faults[_HANG] = LogFault("worker_hang", WARNING, line, first, last, len(stalled))
 
     def _unfinished_start(self, tail: LogTail, facts: EngineFacts) -> list[LogFault]:
-        """Return the fault of a log that ends during a start: an exception, or a point where starts often hang."""
+        """Return a fault if the log ends during startup, with an exception or at a point where startup often hangs."""
         lines = tail.text
         last = next((index for index in reversed(range(len(lines))) if lines[index].strip()), None)
         if last is None or facts.ready:
@@ -316,7 +319,7 @@ class Scanner:
             return [LogFault("engine_failed", ERROR, lines[fatal][:_SHOWN], number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
-        # If the beginning of the start is missing, one message is not enough: the log may be part of a longer one.
+        # If the log does not show the beginning of the start, it may be an excerpt: one waiting message is not enough.
         if not facts.boots and sum(_WAITING.search(line) is not None for line in lines) < 2:
             return []
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None
@@ -336,7 +339,7 @@ def _shows_work(line: str) -> bool:
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:
-    """Return the index of the exception that ended the process, after its traceback; None if there is none."""
+    """Return the index of the line with the exception that ended the process, or None if there is no such line."""
     messages = [strip_prefix(line)[1] for line in lines[-_TRACEBACK_LINES:]]
     start = next((index for index in reversed(range(len(messages))) if messages[index].startswith("Traceback (")), None)
     if start is None or any(message.startswith("Exception ignored") for message in messages):
@@ -356,12 +359,12 @@ def _severity(signature: Signature, code: int | None, line: str) -> str:
 
 
 def _pci_address(address: str) -> str:
-    """Return a PCI address without its function, as in Xid lines: ``0000:91:00``."""
+    """Return a PCI address without its function number, such as ``0000:91:00``, as in Xid lines."""
     return address.rstrip(":").split(".")[0].lower()
 
 
 def _excerpt(line: str, match: re.Match[str]) -> str:
-    """Return the line, or the part around the match if it is very long."""
+    """Return the line cut to ``_SHOWN`` characters, including the start of the match."""
     if match.end() <= _SHOWN:
         return line[:_SHOWN]
     start = max(0, match.start() - _SHOWN // 4)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signatures of faults: the messages by which a fault of each class is recognised in a log.
+"""Define the signatures of faults: the log messages that identify each class of fault.
 
-``module_utils/faults.py`` describes the classes. The messages are those of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch's
+``module_utils/faults.py`` describes the classes. The messages come from vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch's
 c10d, Gloo, Ray and the Linux kernel.
 """
 
@@ -19,20 +19,21 @@ ERROR: t.Final = "error"
 WARNING: t.Final = "warning"
 INFO: t.Final = "info"
 
-#: Messages by fault class. A message is a literal text, or a pair of needle and regular expression.
+#: Messages by fault class. A message is a literal text, or a pair of a literal needle and a regular expression.
 Messages = Mapping[str, Sequence[str | tuple[str, str]]]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One message that reports a fault of class ``class_``.
+    """A log message that identifies a fault of class ``class_``.
 
     Every match of ``expression`` contains the literal ``needle``; the log filter keeps only lines that contain a
-    needle. The groups ``code`` and ``device`` of the expression distinguish faults of one class.
+    needle. The groups ``code`` and ``device`` of the expression distinguish faults of the same class.
 
-    ``secondary``: the fault counts only if no other line explains the failure. ``hedged``: the message is ignored after
-    words of advice such as "to avoid" or "if you". ``kernel``: the fault remains after a restart of vLLM in the same
-    log. ``vague``: the message only announces the fault; a later message of the same class is more specific.
+    ``secondary``: the fault is reported only if no other line explains the failure. ``hedged``: the message is ignored
+    if it follows words that mark it as advice, such as "to avoid" or "if you". ``kernel``: the fault is kept when vLLM
+    restarts in the same log. ``vague``: the message only announces the fault; a later message of the same class is more
+    specific.
     """
 
     class_: str
@@ -46,12 +47,12 @@ class Signature:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        # Compiled on first use: a log contains few of the messages, and compiling all takes longer than most scans.
+        # Compile on first use: a log contains few of the messages, and compiling all takes longer than most scans.
         return re.compile(self.expression)
 
 
 def _signatures(messages: Messages, severity: str, **flags: bool) -> list[Signature]:
-    """Return the signatures of ``messages``, all with the same severity and flags."""
+    """Return a signature for each message, all with the same severity and flags."""
     signatures = []
     for class_, class_messages in messages.items():
         for message in class_messages:
@@ -63,10 +64,10 @@ def _signatures(messages: Messages, severity: str, **flags: bool) -> list[Signat
 _CUDA_SPECIFIC = r"(?!out of memory|peer |invalid device ordinal|CUBLAS_STATUS_ALLOC_FAILED)"
 _ADDRESS = r"(?:PCI:)?(?P<device>[0-9a-fA-F:.]+)"
 _GLOO = r"gloo/transport/\S+\.(?:cc|h):\d+\]"
-#: Prefixes that callers of NCCL (nccl-tests, Horovod, CuPy) put before its result.
+#: Prefixes that programs such as nccl-tests, Horovod and CuPy print before a result of NCCL.
 _CALLER = r"(?:NCCL failure \S+ '|nccl\w+ failed: |NCCL_ERROR_\w+: )"
 
-#: Errors that the kernel or systemd logs.
+#: Errors logged by the kernel or systemd.
 _KERNEL_ERRORS: t.Final[Messages] = {
     "xid": [
         ("Xid (", rf"NVRM: Xid \({_ADDRESS}\): (?P<code>\d+)"),
@@ -96,7 +97,7 @@ _KERNEL_WARNINGS: t.Final[Messages] = {
         ("detected invalid context", r"peermem\S* .*detected invalid context"),
     ],
 }
-#: Errors that processes log.
+#: Errors logged by vLLM and its libraries.
 _ERRORS: t.Final[Messages] = {
     # --- host memory and crashes, as reported by processes --------------------------------------------------------
     "host_oom": [
@@ -156,7 +157,7 @@ _ERRORS: t.Final[Messages] = {
         ("memory for KV cache", r"(?:[Nn]ot enough|[Ii]nsufficient|[Nn]o) (?:available |GPU )*memory for KV cache"),
     ],
     "kv_preemption": ["Aborted due to the lack of CPU swap space"],
-    # --- warnings of NCCL itself ------------------------------------------------------------------------------------
+    # --- warnings from NCCL itself ----------------------------------------------------------------------------------
     "nccl_shm": [
         ("/dev/shm", r"(?:failed to (?:extend|open|create)|Could not map) (?:shared memory file )?/dev/shm"),
         ("/dev/shm", r"/dev/shm\S*.*No space left on device|No space left on device.*/dev/shm"),
@@ -219,7 +220,7 @@ _ERRORS: t.Final[Messages] = {
             r"bootstrap\.cc:\d+ (?:\w+ )?NCCL WARN (?!.*(?:Allocat|[Cc]losed by|Call to recv|Duplicate|Cuda failure))",
         ),
         "NCCL WARN Net : error encountered when getting address info",
-        # NCCL's RAS service works without its port, so its errors do not count.
+        # NCCL's RAS service works without its port, so errors from this service are ignored.
         ("NCCL WARN", r"(?<!\S)(?!ras/)\S+ NCCL WARN (?:Net : )?Call to (?:bind|listen|accept|getsockname)\b.*failed"),
         "Every node should have a unique IP address",
         "setting up NCCL communicator and retrieving ncclUniqueId",
@@ -357,7 +358,7 @@ _ERRORS: t.Final[Messages] = {
         ("not valid for this configuration", r"[Ss]elected (?:attention )?backend .*not valid for this configuration"),
     ],
 }
-#: Errors that are also reported after words such as "may" or "would".
+#: Errors that are recognised even after words such as "may" or "would".
 _ERRORS_NEVER_ADVICE: t.Final[Messages] = {
     "nccl_shm": [("shared memory (shm)", r"insufficient shared memory \(shm\)"), "workers are out of shared memory"],
     "nccl_timeout": [
@@ -373,7 +374,7 @@ _ERRORS_NEVER_ADVICE: t.Final[Messages] = {
 _VAGUE_ERRORS: t.Final[Messages] = {
     "vllm_config_error": [("validation error", r"\d+ validation errors? for \w*(?:Config|EngineArgs)\b")],
 }
-#: Errors that count only if no other line explains the failure.
+#: Errors that are reported only if no other line explains the failure.
 _SECONDARY_ERRORS: t.Final[Messages] = {
     "host_oom": ["code=killed, status=9/KILL"],
     "nccl_bootstrap_network": ["DistNetworkError:"],
@@ -400,7 +401,7 @@ _SECONDARY_ERRORS: t.Final[Messages] = {
         "RepositoryNotFoundError: ",
     ],
 }
-#: The engine or a worker exits; another line usually shows the cause.
+#: Messages about the exit of the engine or a worker; another line usually shows the cause.
 _ENGINE_EXITS: t.Final[Messages] = {
     "engine_failed": [
         "Engine core initialization failed",
@@ -461,7 +462,7 @@ SIGNATURES: t.Final[tuple[Signature, ...]] = (
     *_signatures(_FACTS, INFO),
 )
 
-#: Numbers that affect the meaning of a line. Lines that differ only in other numbers are equivalent.
+#: Patterns of the numbers that affect the meaning of a line. Lines that differ only in other numbers are equivalent.
 SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
     re.compile(pattern)
     for pattern in (
@@ -478,21 +479,22 @@ SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
     )
 )
 
-#: Xid numbers that are not a failure by themselves: cleanup after a kill (45), a row to be remapped at the next reset
-#: (63), corrected errors and page retirement (92, 121, 160), a recovery hint that accompanies another error (154).
+#: Xid numbers that do not indicate a failure by themselves: cleanup after a process was killed (45), a memory row to be
+#: remapped at the next reset (63), corrected errors and page retirement (92, 121, 160), and a recovery hint that
+#: accompanies another error (154).
 XID_WARNINGS: t.Final = frozenset({45, 63, 92, 121, 154, 160})
 
-#: Words before a match that mark the line as advice, not as a report of a fault.
+#: Words before a match that indicate that the message gives advice and does not report a fault.
 HEDGE: t.Final = re.compile(
     r"\b(?:avoid|prevent|[Ii]f you|[Ii]f (?:an?|the|there)|in case|may|might|would"
     r"|potential(?:ly)?|[Ss]ilence|lead to)\b[^.:]{0,60}$"
 )
 
-#: Message that a waiting process repeats; harmless unless nothing follows.
+#: Message that a waiting process repeats. It is harmless if the log shows work afterwards.
 SHM_WAIT: t.Final = "No available "
 SHM_WAIT_PATTERN: t.Final = re.compile(r"No available (?:shared memory broadcast )?block found in \d+ ?second")
 
-#: Messages of a start that makes progress after an earlier wait.
+#: Messages that show progress during startup. Earlier waits are then ignored.
 PROGRESS: t.Final[tuple[str, ...]] = (
     "KV cache size",
     "startup complete",
@@ -502,7 +504,7 @@ PROGRESS: t.Final[tuple[str, ...]] = (
     "Loading weights took",
 )
 
-#: Last messages of a start that hangs: the log ends after one of them.
+#: Messages after which startup often hangs. If it hangs, the log ends with one of these messages.
 HANG_POINT: t.Final = re.compile(
     r"generating GPU P2P access cache|vLLM is using nccl==|Found nccl from (?:library|environment)|backend=nccl"
     r"|Creating a new placement group|Waiting for creating a placement group"

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open logs as binary streams: files (also rotated and gzipped), containers, journald, the kernel log, plain text.
+"""Open logs as binary streams: files (including rotated and gzipped files), containers, journald, the kernel log, text.
 
-A ``LogSource`` is read in blocks, so that no log has to fit into memory. The functions that return one raise
-``UnknownLog`` for a name that does not exist. If the node refuses access, they or the stream raise ``LogUnavailable``.
+A ``LogSource`` is read in blocks, so a log does not have to fit into memory. Functions that return a ``LogSource``
+raise ``UnknownLog`` if the log does not exist. If the node refuses access, the function or the stream raises
+``LogUnavailable``.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.container_engine imp
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable, UnknownLog
 
-#: Bytes read at a time.
+#: Maximum number of bytes to read at a time.
 BLOCK: t.Final = 1 << 20
-#: Bytes of one line that are read; the rest of a longer line is skipped.
+#: Maximum number of bytes to read from one line; the rest of a longer line is skipped.
 MAX_LINE: t.Final = 1 << 20
 
-_ONLY_TAIL = "only the last {} bytes were scanned; line numbers count from there"
+_ONLY_TAIL = "only the last {} bytes were scanned; lines are numbered from there"
 _GZIP_MAGIC = b"\x1f\x8b"
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -45,11 +46,11 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d
 
 @dataclass(frozen=True)
 class LogSource:
-    """One log.
+    """A log that can be opened as a binary stream.
 
     ``kind`` is ``file``, ``container``, ``journal``, ``kernel`` or ``text``. ``open`` opens the log as a binary stream;
-    it or the stream raises ``LogUnavailable`` if the node refuses access. ``note`` states which part of the log is not
-    read, if any.
+    ``open`` or the stream raises ``LogUnavailable`` if the node refuses access. ``note`` states which part of the log
+    is not read, or is None if the whole log is read.
     """
 
     name: str
@@ -60,16 +61,16 @@ class LogSource:
 
 @dataclass(frozen=True)
 class Since:
-    """A start time, in the form that each program expects."""
+    """The earliest time from which log lines are read. It can be formatted for containers and for journald."""
 
     text: str
     seconds: int | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Since | None:
-        """Parse ``90s``, ``30m``, ``2h``, ``1d`` or an ISO 8601 date or time; return None for an empty text.
+        """Parse ``90s``, ``30m``, ``2h``, ``1d`` or an ISO 8601 date or time; return None if ``text`` is empty.
 
-        :raises ValueError: if ``text`` has another form.
+        :raises ValueError: if ``text`` has another format.
         """
         if not text:
             return None
@@ -96,9 +97,9 @@ def text_source(text: str, name: str = "text") -> LogSource:
 
 
 def file_sources(path: str, rotated: bool = False, max_bytes: int = 0) -> list[LogSource]:
-    """Return the log files that a path or shell pattern names, oldest first.
+    """Return a source for each log file that matches a path or shell pattern.
 
-    :param rotated: include the rotated siblings of each file, before it.
+    :param rotated: also return the rotated files of each log file, oldest first, before the file itself.
     :param max_bytes: read only this many bytes at the end of each file; 0 reads everything.
     :raises UnknownLog: if a path does not exist or is not a regular file, or a pattern has no match.
     """
@@ -111,7 +112,7 @@ def file_sources(path: str, rotated: bool = False, max_bytes: int = 0) -> list[L
             if not stat.S_ISREG(os.stat(name).st_mode):
                 raise UnknownLog(f"{name!r} is not a regular file")
         except PermissionError:
-            pass  # opening the file reports it as unavailable
+            pass  # opening the file later raises LogUnavailable
         except OSError as error:
             raise UnknownLog(f"no such log file: {name!r} ({error.strerror})") from error
         siblings = _rotated_siblings(name) if rotated else []
@@ -128,7 +129,7 @@ def _rotated_siblings(path: str) -> list[str]:
     except OSError:
         return []
     numbered = [(int(match[1]), name) for name in names if (match := pattern.match(name))]
-    # Dates increase with time; rotation numbers, which never have eight digits, decrease.
+    # Dates (eight digits) increase with time, and rotation numbers decrease with time.
     ordered = sorted(numbered, key=lambda item: item[0] if item[0] >= 10**7 else -item[0])
     return [os.path.join(folder, name) for _number, name in ordered]
 
@@ -168,10 +169,10 @@ def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
 
 
 def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> AbstractContextManager[t.BinaryIO]:
-    """Return the last ``max_bytes`` of a stream that cannot seek as a temporary file; the stream itself for 0."""
+    """Copy the last ``max_bytes`` of an unseekable stream to a temporary file; return the stream itself for 0 bytes."""
     if not max_bytes:
         return nullcontext(stream)
-    # ``previous`` is empty or holds more than ``max_bytes``, so together the two files always hold the end.
+    # ``previous`` is empty or larger than ``max_bytes``, so the two files together always contain the end.
     previous, latest = _temporary_file(), _temporary_file()
     while block := stream.read(BLOCK):
         if latest.tell() > max_bytes:
@@ -190,10 +191,10 @@ def _temporary_file() -> t.BinaryIO:
 
 
 def container_source(name: str, since: Since | None, max_bytes: int, commands: Commands) -> LogSource:
-    """Return a source for both output streams of a docker or podman container.
+    """Return a source for the standard output and standard error of a docker or podman container.
 
     :raises UnknownLog: if the container does not exist.
-    :raises LogUnavailable: if no container engine is installed, or it fails.
+    :raises LogUnavailable: if no container engine is installed, or if the engine fails.
     """
     try:
         engine, _document = container_engine.inspect(name, commands)
@@ -206,7 +207,7 @@ def container_source(name: str, since: Since | None, max_bytes: int, commands: C
 
 
 def journal_source(unit: str, since: Since | None, max_bytes: int, commands: Commands) -> LogSource:
-    """Return a source for the journal of one systemd unit.
+    """Return a source for the journal entries of one systemd unit.
 
     :raises UnknownLog: if the unit does not exist and has no journal entries.
     :raises LogUnavailable: if the node has no journal, or no entries for this unit that this user may read.
@@ -227,9 +228,9 @@ def journal_source(unit: str, since: Since | None, max_bytes: int, commands: Com
 
 
 def kernel_source(since: Since | None, max_bytes: int, commands: Commands) -> LogSource:
-    """Return a source for the kernel log of this boot, from the journal or else from the kernel's buffer.
+    """Return a source for the kernel log since boot, from the journal or else from the kernel's ring buffer.
 
-    :raises LogUnavailable: if neither can be read.
+    :raises LogUnavailable: if neither the journal nor the ring buffer can be read.
     """
     if commands.which("journalctl") and _has_entries(["journalctl", "--dmesg"], commands):
         argv = ["journalctl", "--dmesg", "--no-pager", "--quiet", "--output", "short-iso"]
@@ -239,10 +240,10 @@ def kernel_source(since: Since | None, max_bytes: int, commands: Commands) -> Lo
         raise LogUnavailable("kernel log", "it is available neither from journalctl nor from dmesg on this node")
     code, output = commands.run(["dmesg", "--level", "emerg"])
     if code != 0:
-        reason = output.partition("\n")[0] or "no answer"
+        reason = output.partition("\n")[0] or "dmesg failed without output"
         raise LogUnavailable("kernel log", f"{reason}; run with become: true")
     source = _command_source("kernel log", "kernel", ["dmesg"], max_bytes, commands)
-    note = "since was not applied to the kernel log: dmesg has no time of day"
+    note = "since was not applied to the kernel log: dmesg does not print the time of day"
     return replace(source, note=note) if since else source
 
 
@@ -268,15 +269,15 @@ def _command_source(name: str, kind: str, argv: Sequence[str], max_bytes: int, c
                 if not ended:
                     process.kill()
         if ended and process.returncode != 0:
-            raise LogUnavailable(name, f"{argv[0]} ended with status {process.returncode}")
+            raise LogUnavailable(name, f"{argv[0]} exited with status {process.returncode}")
 
     return LogSource(name, kind, open_output, _ONLY_TAIL.format(max_bytes) if max_bytes else None)
 
 
 def blocks(stream: t.BinaryIO) -> Iterator[bytes]:
-    """Yield the stream in blocks of at most ``BLOCK`` bytes, each line cut to ``MAX_LINE`` bytes plus its end.
+    """Yield the stream in blocks of at most ``BLOCK`` bytes, with each line truncated to ``MAX_LINE`` bytes.
 
-    The rest of a longer line is skipped but its line end is kept, so line numbers stay correct and memory bounded.
+    The line ending of a truncated line is kept, so line numbers stay correct. Truncation limits the memory use.
     """
     column = 0
     while block := stream.read(BLOCK):

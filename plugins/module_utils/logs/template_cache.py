@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cache the meaning of log lines that differ only in numbers, so that only the first few of them are parsed."""
+"""Cache the meaning of log lines, so that most lines that differ only in numbers do not have to be parsed."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.grep_patterns i
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
 
 _DIGITS = b"0123456789"
-#: Digits, including those of hexadecimal identifiers and addresses.
+#: Hexadecimal digits, which also occur in identifiers and addresses.
 _HEX_DIGITS = _DIGITS + b"abcdefABCDEF"
-#: Maximum number of templates in the cache, and of bytes in a line that has a template.
+#: Maximum number of templates in the cache.
 _MAX_TEMPLATES = 4096
+#: Maximum length in bytes of a line whose meaning is cached.
 _MAX_LENGTH = 2048
 
 
 def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
-    """Return ``substrings`` without hexadecimal digits, as templates contain them, and without redundant ones."""
+    """Remove hexadecimal digits from ``substrings``, as in templates, and drop those that become redundant."""
     return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
 
 
 @dataclass(eq=False, slots=True)
 class LineTemplate:
-    """The meaning of lines that differ only in numbers.
+    """The common meaning of log lines that differ only in numbers.
 
-    Such lines repeat ``faults``; the last ``count`` of them, up to the line ``last``, are not yet added to the faults.
-    ``numbers`` match the significant numbers: lines that differ in these may differ in meaning.
+    Each line is another occurrence of ``faults``. ``count`` is the number of lines that have not been added to the
+    faults yet, and ``last`` is the last of these lines. ``numbers`` are patterns of the significant numbers: lines that
+    differ in a significant number may have different meanings.
     """
 
     faults: tuple[LogFault, ...] = ()
@@ -40,19 +42,19 @@ class LineTemplate:
     last: bytes = b""
 
 
-#: The lines show neither a fault nor a fact.
+#: The meaning of lines that show neither a fault nor a fact.
 NO_MATCH: t.Final = LineTemplate()
-#: Each line must be parsed: for faults and facts, or for facts only.
+#: The meaning of lines that must always be parsed, either for faults and facts or only for facts.
 ALWAYS_PARSE: t.Final = LineTemplate()
 FACTS_ONLY: t.Final = LineTemplate()
 
 
 class PendingLine(t.NamedTuple):
-    """A line that must be parsed. ``template`` is the meaning of similar lines as far as it is known.
+    """A log line that must be parsed. ``template`` is what the cache knows about similar lines, or None.
 
     ``key`` and ``exact_key`` are the keys under which the cache can store the meaning: ``key`` for all lines of the
-    template, ``exact_key`` for those with the same significant numbers or letters. ``exact_key`` is None if the meaning
-    is not to be stored.
+    template, and ``exact_key`` for lines with the same significant numbers or letters. ``exact_key`` is None if the
+    meaning must not be stored.
     """
 
     number: int
@@ -65,19 +67,20 @@ class PendingLine(t.NamedTuple):
 
 @dataclass
 class TemplateCache:
-    """A cache of meanings by template. The template of a line is the line without hexadecimal digits.
+    """A cache of the meaning of log lines, by template. The template of a line is the line without hexadecimal digits.
 
     Each template is in one of three states:
 
-    - skip (``NO_MATCH``): the lines show nothing.
-    - count (``faults`` is set): the lines repeat these faults, so they are only counted.
-    - parse: the meaning is not known yet, every line has to be parsed (``ALWAYS_PARSE``, ``FACTS_ONLY``), or it depends
-      on the significant ``numbers``. In the last case the template together with these numbers has a state as well.
+    - skip (``NO_MATCH``): the lines show neither a fault nor a fact.
+    - count (``faults`` is set): the lines are further occurrences of these faults, so they are only counted.
+    - parse: the meaning is not known yet, every line must be parsed (``ALWAYS_PARSE``, ``FACTS_ONLY``), or the meaning
+      depends on the significant ``numbers``. In the last case, the template also has a state for each combination of
+      these numbers.
 
     ``source`` is the name of the file that contains the lines.
 
-    :param all_substrings: substrings of the lines that the log filter returns, converted by ``as_in_templates``.
-    :param fault_substrings: those of them that occur in lines with faults.
+    :param all_substrings: the substrings for which the log filter searches, converted by ``as_in_templates``.
+    :param fault_substrings: the subset of ``all_substrings`` that occurs in lines with faults.
     :param significant_numbers: patterns of the numbers that can change the meaning of a line.
     """
 
@@ -88,9 +91,9 @@ class TemplateCache:
     _templates: dict[bytes, LineTemplate] = field(default_factory=dict)
 
     def lines_to_parse(self, matches: bytes) -> Iterator[PendingLine]:
-        """Skip or count the lines whose meaning is known, and yield the others.
+        """Yield the lines that must be parsed; skip or count the lines whose meaning is known.
 
-        :param matches: lines as ``<number>:<line>\\n``. The number is not part of the template.
+        :param matches: lines in the form ``<number>:<line>\\n``. The number is not part of the template.
         """
         get = self._templates.get
         keys = matches.translate(None, _HEX_DIGITS).split(b"\n")
@@ -105,7 +108,7 @@ class TemplateCache:
                 yield line
 
     def _pending(self, key: bytes, template: LineTemplate | None, match: bytes) -> PendingLine | None:
-        """Return the line to be parsed, or None if its meaning is known by its significant numbers."""
+        """Return the line if it must be parsed, or None if the cache contains the meaning for its exact key."""
         before, _colon, text = match.partition(b":")
         number = int(before)
         if template in (ALWAYS_PARSE, FACTS_ONLY) or len(text) > _MAX_LENGTH or b"\r" in text:
@@ -129,7 +132,7 @@ class TemplateCache:
         return PendingLine(number, text, template, key, exact_key, numbers)
 
     def remember(self, line: PendingLine, meaning: LineTemplate | None) -> None:
-        """Store the meaning of lines like ``line``. None means that it is not known yet, so nothing is stored."""
+        """Store the meaning of lines like ``line``. A meaning that is not known yet (None) is not stored."""
         if line.exact_key is None:
             return
         if meaning is ALWAYS_PARSE:
@@ -139,7 +142,7 @@ class TemplateCache:
             self._store(line.key, line.template or LineTemplate(numbers=line.numbers))
             self._store(line.exact_key, meaning)
         elif meaning is NO_MATCH and any(substring in line.key for substring in self.all_substrings):
-            # Without its hexadecimal letters the line looks like a fault, so a fault may have the same template.
+            # The template contains one of the substrings, so a line with a fault or fact may have the same template.
             self._store(line.exact_key, meaning)
         else:
             self._store(line.key, meaning)
@@ -153,7 +156,7 @@ class TemplateCache:
         self._templates[key] = template
 
     def flush_counts(self) -> None:
-        """Add the lines that were only counted to their faults."""
+        """Add the number of counted lines to the occurrences of their faults."""
         for template in self._templates.values():
             if template.count:
                 number = int(template.last.partition(b":")[0])
@@ -164,6 +167,6 @@ class TemplateCache:
                 template.count = 0
 
     def forget_faults(self) -> None:
-        """Remove the templates whose lines are only counted."""
+        """Remove the templates that refer to faults."""
         for key in [key for key, template in self._templates.items() if template.faults]:
             del self._templates[key]

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send control requests to a vLLM server: one method per path, one exception for all failures.
+"""Send control requests to a vLLM server, with one method per path and one exception for all failures.
 
-Paths and responses are those of the OpenAI-compatible server (``vllm serve``) of vLLM 0.6 and newer.
+Paths and responses are those of the OpenAI-compatible server (``vllm serve``) in vLLM 0.6 and newer.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 
 try:
     import requests
-except ImportError:  # modules that use this file can also read logs and processes, which needs no requests
+except ImportError:  # modules that use this file can still read logs and processes
     HAS_REQUESTS = False
 else:
     HAS_REQUESTS = True
 
-#: Largest response that is read, in bytes; /metrics of a server with many engines is much smaller.
+#: Maximum size of a response in bytes. Even the /metrics response of a server with many engines is much smaller.
 MAX_BODY: t.Final = 32 * 1024 * 1024
-#: Seconds that a request may take longer than its timeout, so that the more specific error of its socket is reported.
+#: Seconds to wait beyond the timeout of a request, because the socket may then report a more specific error.
 GRACE: t.Final = 0.25
-#: Maximum length of the error message of a server that a failure contains, in characters.
+#: Maximum number of characters of a server's error message to include in a failure.
 MAX_DETAIL: t.Final = 300
 
-#: Reasons after which further requests would only time out again, because no server answers at this address.
+#: Reasons for a failure that would also make further requests fail, because the server does not respond.
 UNANSWERED: t.Final[frozenset[str]] = frozenset(
     "connection_refused name_not_resolved unreachable connect_timeout tls first_byte_timeout stream_timeout".split()
 )
@@ -47,7 +47,7 @@ _STATUS_REASONS: t.Final[dict[int, str]] = {
     **dict.fromkeys((502, 503, 504), "unavailable"),
 }
 
-#: Names of exception classes of requests, urllib3 and http.client; by name, so that no library needs to be imported.
+#: Failure reasons by the name of an exception class in requests, urllib3 or http.client. Using names avoids imports.
 _LIBRARY_REASONS: t.Final[dict[str, str]] = {
     **dict.fromkeys(("ConnectTimeout", "ConnectTimeoutError"), "connect_timeout"),
     **dict.fromkeys(("ReadTimeout", "ReadTimeoutError"), "first_byte_timeout"),
@@ -66,7 +66,7 @@ _SYSTEM_REASONS: t.Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ValueError, "not_vllm"),
 )
 
-#: Error numbers of the operating system that have no exception class in ``_SYSTEM_REASONS``.
+#: Error numbers that mean that a host is unreachable; they have no exception class in ``_SYSTEM_REASONS``.
 _UNREACHABLE: t.Final = frozenset(
     {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
 )
@@ -77,7 +77,7 @@ T = t.TypeVar("T")
 def normalise_base_url(url: str) -> str:
     """Return ``url`` without a trailing slash and without a trailing ``/v1``.
 
-    :raises ValueError: if it is not an ``http`` or ``https`` URL with a host, or contains a password or query.
+    :raises ValueError: if ``url`` is not an ``http`` or ``https`` URL with a host, or contains a password or query.
     """
     text = url.strip().rstrip("/")
     parts = urlsplit(text)
@@ -95,12 +95,12 @@ def normalise_base_url(url: str) -> str:
 
 
 def message_of(body: bytes | str) -> str:
-    """Return the server's error message from the JSON of vLLM (old or new format) or FastAPI, or from plain text."""
+    """Extract the error message from a response in vLLM's (old or new) or FastAPI's JSON format, or in plain text."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
         document = json.loads(text)
     except ValueError:
-        # A web page is not useful as a message.
+        # An HTML page is not useful as an error message.
         return "" if text.lstrip().startswith("<") else shorten(text)
     if not isinstance(document, dict):
         return shorten(text)
@@ -118,7 +118,7 @@ def shorten(text: str) -> str:
 
 
 def from_status(status: int, body: bytes | str = b"") -> RequestFailed:
-    """Return the failure for an HTTP status other than 2xx; ``body`` is the whole response."""
+    """Return the exception for an HTTP status other than 2xx; ``body`` is the whole response body."""
     message = message_of(body)
     reason = _STATUS_REASONS.get(status)
     if status == 404 and "model" in message and "does not exist" in message:
@@ -129,18 +129,18 @@ def from_status(status: int, body: bytes | str = b"") -> RequestFailed:
 
 
 def classify(problem: BaseException) -> RequestFailed:
-    """Return the failure for an exception of the client library.
+    """Convert an exception from the HTTP client library to ``RequestFailed``.
 
-    Handles the exceptions of ``requests``, ``urllib3``, ``socket``, ``ssl``, ``http.client``, ``asyncio`` and ``json``.
+    Handles exceptions from ``requests``, ``urllib3``, ``socket``, ``ssl``, ``http.client``, ``asyncio`` and ``json``.
     """
     if isinstance(problem, RequestFailed):
         return problem
     chain = list(_chain(problem))
     for inner in chain:
-        # By exact class: urllib3's NewConnectionError (refused, unknown host) is a subclass of ConnectTimeoutError.
+        # Compare exact classes: urllib3's NewConnectionError (such as connection refused) inherits ConnectTimeoutError.
         if type(inner).__name__ in _LIBRARY_REASONS:
             return RequestFailed(_LIBRARY_REASONS[type(inner).__name__])
-    # The innermost exception is from the operating system; the library wraps it in the outer ones.
+    # The innermost exception comes from the operating system; the library wraps it in its own exceptions.
     for inner in reversed(chain):
         for kind, reason in _SYSTEM_REASONS:
             if isinstance(inner, kind):
@@ -171,11 +171,11 @@ def _system_detail(problem: BaseException) -> str:
 
 
 class VllmApi:
-    """Client of one vLLM server. Every method raises ``RequestFailed`` if its request fails.
+    """A client for one vLLM server. Every method raises ``RequestFailed`` if its request fails.
 
-    :param timeout: the longest wait for one complete response, in seconds.
+    :param timeout: maximum time in seconds to wait for a complete response.
     :raises ValueError: if ``base_url`` is invalid.
-    :raises RuntimeError: if the Python library ``requests`` is missing; test ``HAS_REQUESTS`` first.
+    :raises RuntimeError: if the Python library ``requests`` is missing; check ``HAS_REQUESTS`` first.
     """
 
     def __init__(
@@ -194,10 +194,10 @@ class VllmApi:
         self._session = requests.Session()
         # Ignore proxies and ~/.netrc: requests must reach this server directly and must not leak credentials.
         self._session.trust_env = False
-        # Trust the system's certificates instead of those that requests contains.
+        # Trust the system's CA certificates instead of those that the requests library contains.
         self._session.verify = validate_certs and (ca_path or ssl.get_default_verify_paths().cafile or True)
         if not validate_certs:
-            warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the user disabled it
+            warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the user disabled verification
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 
@@ -212,16 +212,16 @@ class VllmApi:
         return _expect(self._json("GET", "/version"), "version", str)
 
     def models(self) -> list[dict[str, t.Any]]:
-        """Return the served models as ``/v1/models`` lists them: ``id, root, max_model_len, ...``."""
+        """Return the entries of ``/v1/models``, one per served model, with keys such as ``id`` and ``root``."""
         entries = _expect(self._json("GET", "/v1/models"), "data", list)
         return [entry for entry in entries if isinstance(entry, dict)]
 
     def health(self) -> bool:
-        """Return whether the engine is healthy; False while it starts and after it has ended (HTTP 503)."""
+        """Return whether the engine is healthy. It is not healthy while it starts or after it has exited (HTTP 503)."""
         return self._get_unless("unavailable", "/health") is not None
 
     def metrics(self) -> metrics.MetricSet | None:
-        """Return the Prometheus metrics, or None if the server has no ``/metrics``."""
+        """Return the Prometheus metrics, or None if the server has no ``/metrics`` endpoint."""
         body = self._get_unless("not_found", "/metrics")
         try:
             return None if body is None else metrics.parse(body.decode("utf-8"))
@@ -229,19 +229,19 @@ class VllmApi:
             raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format") from problem
 
     def tokenize(self, prompt: str, model: str) -> list[int]:
-        """Return the token ids of ``prompt``, without added special tokens."""
+        """Return the token IDs of ``prompt`` without adding special tokens."""
         body = {"model": model, "prompt": prompt, "add_special_tokens": False}
         return _expect(self._json("POST", "/tokenize", body), "tokens", list)
 
     def completion(self, model: str, prompt: str | list[int], max_tokens: int, **options: t.Any) -> dict[str, t.Any]:
-        """Request one completion without streaming; return ``choices``, ``usage``, ``system_fingerprint``."""
+        """Request one completion without streaming, and return the response (``choices``, ``usage`` and other keys)."""
         body = {"model": model, "prompt": prompt, "max_tokens": max_tokens, **options}
         response = self._json("POST", "/v1/completions", body)
         _expect(response, "choices", list)
         return response
 
     def _get_unless(self, reason: str, path: str) -> bytes | None:
-        """Return the body of a response, or None if the request fails with ``reason``."""
+        """Send a GET request and return the body of the response, or None if the request fails with ``reason``."""
         try:
             return self._request("GET", path)
         except RequestFailed as failure:
@@ -254,16 +254,16 @@ class VllmApi:
         try:
             document = json.loads(raw)
         except ValueError as problem:
-            raise RequestFailed("not_vllm", f"the response of {path} is not JSON") from problem
+            raise RequestFailed("not_vllm", f"the response from {path} is not JSON") from problem
         if not isinstance(document, dict):
-            raise RequestFailed("not_vllm", f"the response of {path} is not a JSON object")
+            raise RequestFailed("not_vllm", f"the response from {path} is not a JSON object")
         return document
 
     def _request(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> bytes:
-        """Return the body of a 2xx response that is complete within ``timeout``.
+        """Send a request and return the body of a 2xx response that is complete within ``timeout``.
 
-        A socket's timeout restarts with every byte, and a name look-up has none. The request therefore runs in a thread
-        that is abandoned if it takes too long.
+        The timeout of a socket restarts with every byte that arrives, and a DNS lookup has no timeout. The request
+        therefore runs in a thread, which is abandoned if it takes too long.
         """
         started = threading.Event()
         outcome: list[bytes | RequestFailed] = []
@@ -299,10 +299,10 @@ class VllmApi:
                     return bytes(content)
                 raise from_status(response.status_code, bytes(content))
         except (OSError, ValueError, http.client.HTTPException) as problem:
-            # The exceptions of requests are OSErrors, or ValueErrors for invalid URLs and bodies.
+            # The requests library raises OSErrors, or ValueErrors for invalid URLs and bodies.
             failure = classify(problem)
             if started.is_set():
-                # The headers have arrived, so the failure concerns the body.
+                # The response headers have arrived, so the failure concerns the body.
                 body_reasons = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}
                 failure = RequestFailed(body_reasons.get(failure.reason, failure.reason), failure.detail)
             raise failure from problem

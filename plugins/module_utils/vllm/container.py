@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read how a vLLM container was started, from ``docker inspect`` or ``podman inspect``."""
+"""Read the command line, environment and resources of a vLLM container from docker or podman."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.command import Comma
 from ansible_collections.multigpu.vllm.plugins.module_utils.container_engine import ContainerUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 
-#: The option of a shell that is followed by a script: -c, -lc, -ec.
+#: Shell option that is followed by a script, such as -c, -lc or -ec.
 _SHELL_SCRIPT = re.compile(r"-[a-z]*c")
 
 
 @dataclass(frozen=True)
 class ContainerFacts:
-    """The command line, environment and resources that a container was started with.
+    """The command line, environment and resources with which a container was started.
 
     ``argv`` is the unmasked command line and may hold secrets: never return it. ``pid`` is None for a stopped
-    container. ``mounts`` are pairs of a directory in the container and its source on the host. ``shm_size`` is bytes.
+    container. ``mounts`` holds pairs of a directory in the container and its source on the host. ``shm_size`` is in
+    bytes.
     """
 
     name: str
@@ -40,14 +41,14 @@ class ContainerFacts:
 
     @property
     def arguments(self) -> dict[str, t.Any] | None:
-        """vLLM's options with secrets masked; None if the command is another program."""
+        """vLLM's options with secrets masked, or None if the container's command does not start vLLM."""
         parsed = engine_args.parse(self.argv)
         if parsed is None and self.argv[1:2] and _SHELL_SCRIPT.fullmatch(self.argv[1]):
             return _from_shell(self.argv[2:3])
         return parsed
 
     def on_host(self, path: str) -> Path | None:
-        """Return the path on the host of a path in the container, or None if it is not on a mount."""
+        """Convert a path in the container to a path on the host; return None if the path is not on a mount."""
         for inside, outside in sorted(self.mounts, key=lambda pair: len(pair[0]), reverse=True):
             relative = posixpath.relpath(path, inside)
             if path.startswith("/") and not relative.startswith(".."):
@@ -56,10 +57,10 @@ class ContainerFacts:
 
 
 def read_container(name: str, commands: Commands) -> ContainerFacts:
-    """Return the facts of container ``name``.
+    """Return the facts about the container ``name``.
 
-    :raises UnknownContainer: if no installed engine has this container.
-    :raises ContainerUnavailable: if no engine is installed, one fails, or its output is not understood.
+    :raises UnknownContainer: if no installed container engine has this container.
+    :raises ContainerUnavailable: if no engine is installed, or if an engine fails or returns unexpected output.
     """
     engine, document = container_engine.inspect(name, commands)
     try:
@@ -69,9 +70,9 @@ def read_container(name: str, commands: Commands) -> ContainerFacts:
 
 
 def facts_of(name: str, document: Mapping[str, t.Any]) -> ContainerFacts:
-    """Return the facts in the document that ``inspect`` prints for one container.
+    """Extract the facts from the document that ``inspect`` prints for one container.
 
-    :raises LookupError: if a section is missing; other built-in exceptions if it has another form.
+    :raises LookupError: if a section is missing. A section in an unexpected format raises other built-in exceptions.
     """
     config, state, host = document["Config"], document["State"], document.get("HostConfig") or {}
     program = document.get("Path") or ""
@@ -87,7 +88,7 @@ def facts_of(name: str, document: Mapping[str, t.Any]) -> ContainerFacts:
 
 
 def _from_shell(script: Sequence[str]) -> dict[str, t.Any] | None:
-    """Return the options of the vLLM command in a shell script, or None if the script has no such command."""
+    """Return the options of the vLLM command in a shell script, or None if the script contains no such command."""
     try:
         words = shlex.split(script[0]) if script else []
     except ValueError:

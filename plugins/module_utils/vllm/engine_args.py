@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask
 
-#: Short form -> option.
+#: Option name by short form.
 SHORT: t.Final[dict[str, str]] = {
     "tp": "tensor_parallel_size",
     "pp": "pipeline_parallel_size",
@@ -38,7 +38,7 @@ SHORT: t.Final[dict[str, str]] = {
     "O": "optimization_level",
 }
 
-#: Options without a value; an argument after them is not read as their value. Their ``--no-`` forms are false.
+#: Options that take no value, so the following argument is not their value. Their ``--no-`` forms set them to false.
 FLAGS: t.Final[frozenset[str]] = frozenset(
     """
     aggregate_engine_logging allow_credentials allow_deprecated_quantization async_scheduling calculate_kv_scales
@@ -64,7 +64,7 @@ LISTS: t.Final[frozenset[str]] = frozenset(
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
-#: A value attached to the short form: -tp4, -O3.
+#: Short form of an option with its value attached, such as -tp4 or -O3.
 _ATTACHED = re.compile(r"(-[A-Za-z]+)(\d+)")
 _OPTION = re.compile(r"--?[A-Za-z]")
 
@@ -72,21 +72,21 @@ Value: t.TypeAlias = "bool | int | float | str | list[t.Any] | None"
 
 
 def parse(argv: Sequence[str]) -> dict[str, Value] | None:
-    """Return the options of a vLLM server's command line, with secrets masked.
+    """Return the options on the command line of a vLLM server, with secrets masked.
 
-    Recognises ``vllm serve MODEL ...``, also after a Python interpreter, and
-    ``python -m vllm.entrypoints.openai.api_server ...``. Names have underscores instead of dashes, the positional model
-    is ``model``, numbers are converted, and flags are booleans.
+    Recognises ``vllm serve MODEL ...``, with or without a Python interpreter before it, and
+    ``python -m vllm.entrypoints.openai.api_server ...``. Option names have underscores instead of dashes. The
+    positional argument is stored as ``model``. Numbers are converted, and flags become booleans.
 
-    :returns: None if ``argv`` does not start a vLLM server.
+    :returns: the options by name, or None if ``argv`` does not start a vLLM server.
     """
     arguments = arguments_of(argv)
     return None if arguments is None else parse_options(arguments)
 
 
 def arguments_of(argv: Sequence[str]) -> list[str] | None:
-    """Return the arguments of the vLLM server, or None if ``argv`` does not start one."""
-    # Only Python may precede the program: sudo, timeout or a shell with the same arguments is not the server.
+    """Return the arguments of the vLLM server, or None if ``argv`` does not start a vLLM server."""
+    # Only Python may precede the program: a sudo, timeout or shell process with these arguments is not the server.
     is_python = re.match(r"(python|pypy)[\d.]*$", posixpath.basename(argv[0])) if argv else None
     for index, word in enumerate(argv if is_python else argv[:1]):
         if posixpath.basename(word) == "vllm" and list(argv[index + 1 : index + 2]) == ["serve"]:
@@ -97,7 +97,7 @@ def arguments_of(argv: Sequence[str]) -> list[str] | None:
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
-    """Parse the arguments of the server; the last value of a repeated option applies, as in vLLM."""
+    """Parse the arguments of the server. If an option is repeated, its last value applies, as in vLLM."""
     options: dict[str, Value] = {}
     rest = list(arguments)
     while rest:
@@ -119,14 +119,14 @@ def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
 
 
 def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the variables of vLLM, NCCL and the GPU selection, sorted by name and with secrets masked."""
+    """Return the environment variables of vLLM and NCCL and CUDA_VISIBLE_DEVICES, sorted, with secrets masked."""
     prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_")
     variables = {key: value for key, value in pairs if key.startswith(prefixes) or key == "CUDA_VISIBLE_DEVICES"}
     return t.cast("dict[str, str]", mask(dict(sorted(variables.items()))))
 
 
 def _key(name: str) -> tuple[str, bool]:
-    """Return the normalised option name, and the option's value if no value follows."""
+    """Return the normalised name of an option, and the value of the option if it is used as a flag."""
     text = name.lstrip("-")
     if not name.startswith("--") and text in SHORT:
         return SHORT[text], True

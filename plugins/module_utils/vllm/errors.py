@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List the ways in which a request to a vLLM server can fail, each with its cause and remedy."""
+"""Define why a request to a vLLM server can fail: all reasons, each with its cause and remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Reason
 
-#: Reason id -> texts. Failed requests are counted by id.
+#: Summary, cause and remedy by reason ID. Failed requests are counted by reason ID.
 REASONS: t.Final[dict[str, Reason]] = {
     "connection_refused": Reason(
         "connection refused",
@@ -28,12 +28,12 @@ REASONS: t.Final[dict[str, Reason]] = {
     ),
     "unreachable": Reason(
         "host unreachable",
-        "No route to the address in base_url, or a firewall drops the packets.",
+        "There is no route to the address in base_url, or a firewall drops the packets.",
         "Check base_url, the firewall and whether vLLM listens on this interface (--host).",
     ),
     "connect_timeout": Reason(
         "connect timed out",
-        "The address did not accept a connection in time; often because a firewall drops packets.",
+        "The address did not accept a connection in time, often because a firewall drops packets.",
         "Check base_url and the firewall.",
     ),
     "tls": Reason(
@@ -42,7 +42,7 @@ REASONS: t.Final[dict[str, Reason]] = {
         "Use http:// for a server without TLS, or set ca_path for a private authority.",
     ),
     "first_byte_timeout": Reason(
-        "no answer in time",
+        "no response in time",
         "The server accepted the request but sent no response.",
         "Look for a hanging worker in the vLLM log (shm_broadcast, NCCL), or raise timeout if the queue is long.",
     ),
@@ -62,7 +62,7 @@ REASONS: t.Final[dict[str, Reason]] = {
         "Check that base_url points at vLLM itself and that no proxy rewrites the response.",
     ),
     "not_vllm": Reason(
-        "not a vLLM answer",
+        "not a vLLM response",
         "The server sent a response that is not JSON, for example an HTML page.",
         "Check that base_url points at vLLM itself, not at a web server or a login page.",
     ),
@@ -73,7 +73,7 @@ REASONS: t.Final[dict[str, Reason]] = {
     ),
     "model_not_found": Reason(
         "model not served",
-        "The server does not serve a model of this name.",
+        "The server does not serve a model with this name.",
         "Use a name that /v1/models lists, or leave model unset to use the first one.",
     ),
     "not_found": Reason(
@@ -84,7 +84,7 @@ REASONS: t.Final[dict[str, Reason]] = {
     "bad_request": Reason(
         "request refused",
         "The server refused the request as invalid.",
-        "See the server's message; most often prompt and output exceed max_model_len.",
+        "See the server's message; usually, the prompt and the output exceed max_model_len.",
     ),
     "rate_limited": Reason(
         "rate limited",
@@ -110,16 +110,16 @@ REASONS: t.Final[dict[str, Reason]] = {
 
 
 class RequestFailed(Exception):
-    """A request failed.
+    """A request to a vLLM server failed.
 
-    ``reason`` is a key of ``REASONS``. ``detail`` is the message of the server or the operating system, shortened and
-    without secrets. ``status`` is the HTTP status, if any.
+    ``reason`` is a key of ``REASONS``. ``detail`` is the message from the server or the operating system, shortened and
+    without secrets. ``status`` is the HTTP status, or None if there was no response.
     """
 
     def __init__(self, reason: str, detail: str = "", status: int | None = None) -> None:
         self.reason, self.detail, self.status = reason, detail, status
         explanation = REASONS[reason]
         self.cause, self.remedy = explanation.cause, explanation.remedy
-        # The operating system's message is often the same as the summary.
+        # The operating system's message is often identical to the summary, so do not repeat it.
         is_repeated = detail.lower() in ("", explanation.summary)
         super().__init__(explanation.summary if is_repeated else f"{explanation.summary}: {detail}")

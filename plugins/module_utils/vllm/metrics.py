@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse the Prometheus metrics of vLLM's ``/metrics``, including metrics that vLLM has renamed.
+"""Parse the Prometheus metrics from vLLM's ``/metrics`` endpoint, including metrics that vLLM has renamed.
 
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4).
 """
@@ -12,8 +12,8 @@ import math
 import re
 import typing as t
 
-#: Current name -> names in older releases, newest first. "vllm:gpu_cache_usage_perc" was replaced in 0.9.2 and
-#: removed in 0.12; "vllm:gpu_prefix_cache_*" are names of the first V1 releases (0.8).
+#: Names in older vLLM releases by current name, newest first. "vllm:gpu_cache_usage_perc" was replaced in 0.9.2 and
+#: removed in 0.12; "vllm:gpu_prefix_cache_*" are the names in the first V1 releases (0.8).
 RENAMED: t.Final[dict[str, tuple[str, ...]]] = {
     "vllm:kv_cache_usage_perc": ("vllm:gpu_cache_usage_perc",),
     "vllm:prefix_cache_queries_total": ("vllm:gpu_prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries"),
@@ -28,7 +28,7 @@ Labels = dict[str, str]
 
 
 class MetricSet:
-    """The samples in one response of ``/metrics``.
+    """The samples in one response from ``/metrics``.
 
     A metric that vLLM renamed is found by its current name even if the server uses an older name.
     """
@@ -37,16 +37,16 @@ class MetricSet:
         self._samples = samples
 
     def names(self) -> list[str]:
-        """Return the names that the server wrote, sorted."""
+        """Return the metric names that the server sent, sorted."""
         return sorted(self._samples)
 
     def sum(self, name: str) -> float | None:
-        """Return the sum of the samples of ``name``, of which each engine writes one, or None if there are none."""
+        """Return the sum over all samples of the metric ``name`` (one per engine), or None if there are no samples."""
         values = [value for _labels, value in self._samples_of(name)]
         return math.fsum(values) if values else None
 
     def labels(self, name: str) -> list[Labels]:
-        """Return the labels of every sample of ``name``; the content of an ``_info`` metric is in its labels."""
+        """Return the labels of all samples of ``name``. An ``_info`` metric carries its information in the labels."""
         return [labels for labels, _value in self._samples_of(name)]
 
     def _samples_of(self, name: str) -> list[tuple[Labels, float]]:
@@ -55,7 +55,7 @@ class MetricSet:
 
 
 def parse(text: str) -> MetricSet:
-    """Parse Prometheus text; lines that are not samples are skipped.
+    """Parse text in the Prometheus format; lines that are not samples are skipped.
 
     :raises ValueError: if a non-empty ``text``, such as a web page, contains no sample.
     """

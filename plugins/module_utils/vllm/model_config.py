@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the shape of a model before it is served, from its directory, the node's cache, or the Hugging Face hub."""
+"""Read a model's dimensions before it is served, from its directory, the node's cache or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def find_shape(
     token: str | None,
     fetch: Fetch,
 ) -> tuple[model_fit.ModelShape | None, str]:
-    """Return the shape with the file or URL it was read from, or None with the reason.
+    """Return the model's dimensions and the file or URL that contains them, or None and the reason.
 
-    :param model: a directory in the container, or an ID of the hub.
+    :param model: a directory in the container, or a model ID on the Hugging Face Hub.
     :param revision: branch, tag or commit of the model; None for ``main``.
     :param cache: directory on the node that the container uses as HF_HOME.
-    :param volumes: mounts of the container, ``NODE:CONTAINER``.
-    :param hub: root URL of the hub; None to send no request.
+    :param volumes: mounts of the container, each as ``NODE:CONTAINER``.
+    :param hub: root URL of the Hugging Face Hub; None to send no request.
     :param token: token for models that are not public.
     """
     if model.startswith("/"):

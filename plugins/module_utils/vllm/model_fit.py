@@ -1,12 +1,12 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide which tensor-parallel sizes a model allows.
+"""Determine which tensor-parallel sizes a model allows.
 
-Rule: the number of attention heads must be divisible by the tensor-parallel size, or vLLM refuses to start; key/value
-heads are divided evenly while there are enough of them and replicated evenly beyond. Source: vLLM 0.33,
-``verify_with_parallel_config`` and ``get_num_kv_heads`` in vllm/config/model.py, the assertions on
-``total_num_kv_heads`` in vllm/model_executor/models/llama.py and its siblings; the same since 0.4.
+Rule: the number of attention heads must be divisible by the tensor-parallel size; otherwise, vLLM refuses to start.
+Key/value heads must be divided evenly among the ranks, or replicated evenly if there are fewer heads than ranks.
+Source: vLLM 0.33, ``verify_with_parallel_config`` and ``get_num_kv_heads`` in vllm/config/model.py, and the assertions
+on ``total_num_kv_heads`` in vllm/model_executor/models/llama.py and similar files. The rule has not changed since 0.4.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Keys of config.json by meaning, current name first. Source: transformers' ``attribute_map`` of the model types.
+#: Keys in config.json by field of ``ModelShape``, current name first. Source: ``attribute_map`` in transformers.
 _KEYS: t.Final[dict[str, tuple[str, ...]]] = {
     "attention_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
     "num_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
 }
-#: Keys of multimodal models that contain the configuration of the language model.
+#: Keys in the config.json of multimodal models that contain the configuration of the language model.
 _NESTED: t.Final[tuple[str, ...]] = ("text_config", "llm_config", "language_config", "thinker_config")
-#: Function that maps a path of the server to a path of this process, or to None if this process cannot reach it.
+#: Function that converts a path used by the server to a path that this process can read, or to None if there is none.
 View = Callable[[Path], "Path | None"]
 _HUB_ID: t.Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Numbers of a model that determine the possible parallel sizes and the speed; None if its config.json lacks them.
+    """The dimensions of a model that determine its possible parallel sizes and its speed.
 
-    ``experts``: number of experts that a mixture-of-experts model chooses from for each token.
+    A field is None if the model's config.json does not contain it. ``experts`` is the number of experts from which a
+    mixture-of-experts model chooses for each token.
     """
 
     attention_heads: int | None = None
@@ -47,21 +48,22 @@ class ModelShape:
 
 
 def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
-    """Return the shape from the content of a model's config.json (Hugging Face format)."""
+    """Extract a model's dimensions from the content of its config.json (Hugging Face format)."""
     numbers = {name: first_integer(config.get(key) for key in keys) for name, keys in _KEYS.items()}
     if numbers["attention_heads"] is None:
         for key in _NESTED:
             if isinstance(config.get(key), Mapping):
                 return shape_of(config[key])
     if numbers["kv_heads"] is None:
-        # Falcon and GPTBigCode set multi_query for one shared head; otherwise every head has separate keys and values.
+        # If Falcon and GPTBigCode models set multi_query, all attention heads share one key/value head. Otherwise, each
+        # attention head has its own.
         shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
         numbers["kv_heads"] = 1 if shared else numbers["attention_heads"]
     return ModelShape(**numbers)
 
 
 def fits(shape: ModelShape, size: int) -> bool:
-    """Return whether vLLM accepts tensor-parallel ``size`` for this model. Unknown heads allow every size."""
+    """Return whether vLLM accepts this tensor-parallel ``size``, or True if the number of heads is unknown."""
     heads, kv_heads = shape.attention_heads, shape.kv_heads
     if size < 1 or (heads and heads % size):
         return False
@@ -69,7 +71,7 @@ def fits(shape: ModelShape, size: int) -> bool:
 
 
 def neighbours(shape: ModelShape, size: int) -> tuple[int | None, int | None]:
-    """Return the nearest allowed sizes below and above ``size``, each None if there is no such size.
+    """Return the nearest allowed tensor-parallel sizes below and above ``size``; each is None if there is no such size.
 
     No allowed size is larger than the number of attention heads.
     """
@@ -79,13 +81,13 @@ def neighbours(shape: ModelShape, size: int) -> tuple[int | None, int | None]:
 
 
 def best_layout(shape: ModelShape, gpus: int) -> tuple[int, int]:
-    """Return tensor- and data-parallel sizes that use all GPUs, with the largest possible tensor-parallel size."""
+    """Return the tensor- and data-parallel sizes that use all GPUs with the largest possible tensor-parallel size."""
     size = next(size for size in range(max(gpus, 1), 0, -1) if gpus % size == 0 and (size == 1 or fits(shape, size)))
     return size, max(gpus, 1) // size
 
 
 def kv_copies(kv_heads: int | None, size: int) -> int | None:
-    """Return the number of ranks that hold each key/value head: 1 while there are enough heads, more if replicated."""
+    """Return the number of ranks that store each key/value head: more than 1 if there are fewer heads than ranks."""
     return None if not kv_heads else max(1, size // kv_heads)
 
 
@@ -94,10 +96,10 @@ def config_paths(
 ) -> list[Path]:
     """Return possible paths of a model's config.json, most likely first.
 
-    Follows HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME of ``environment``, as huggingface_hub does.
+    Uses HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME from ``environment`` in the same way as huggingface_hub.
 
-    :param model: a directory, or an ID of the Hugging Face hub.
-    :param view: maps a path of the server to a path of this process.
+    :param model: a directory, or a model ID on the Hugging Face Hub.
+    :param view: function that converts a path used by the server to a path that this process can read.
     """
     direct = view(Path(model) / "config.json")
     paths = [] if direct is None else [direct]
@@ -111,7 +113,7 @@ def config_paths(
 
 
 def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
-    """Return the shape from the first readable file and its path, or None and the reason."""
+    """Return the model's dimensions and the path of the first readable file, or None and the reason."""
     tried: list[str] = []
     for path in paths:
         try:
@@ -131,12 +133,12 @@ def _snapshots(directory: Path, revision: str) -> list[Path]:
     try:
         revision = (directory / "refs" / revision).read_text(encoding="utf-8").strip() or revision
     except (OSError, ValueError):
-        pass  # A commit has no reference file.
+        pass  # There is no reference file if the revision is a commit.
     named = directory / "snapshots" / revision / "config.json"
     others = (path for path in sorted(directory.glob("snapshots/*/config.json")) if path != named)
     return [named, *others]
 
 
 def first_integer(values: Iterable[t.Any]) -> int | None:
-    """Return the first of ``values`` that is an integer and not a boolean, or None."""
+    """Return the first integer in ``values``, or None if there is no integer. Booleans do not count."""
     return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of every module that connects to a vLLM server, documented in doc fragment ``multigpu.vllm.vllm_server``."""
+"""Options shared by all modules that connect to a vLLM server (doc fragment: ``multigpu.vllm.vllm_server``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import norm
 
 
 def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any]]:
-    """Return the options to merge into a module's argument specification.
+    """Return the server options to merge into a module's argument specification.
 
     A module that requires ``base_url`` must also state this in its documentation.
     """
@@ -30,7 +30,7 @@ def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any
 def checked_base_url(
     base_url: str | None, api_key: str | None = None, ca_path: str | None = None, timeout: float = 1.0
 ) -> str | None:
-    """Check the values of the options of ``server_options`` and return the normalised ``base_url``.
+    """Validate the values of the server options, and return the normalised ``base_url``.
 
     :raises ValueError: for the first invalid value; the message never contains the API key.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge tensor parallelism: whether the server uses every GPU, every rank runs, and the model can be divided."""
+"""Check tensor parallelism: the server uses every GPU, every rank runs, and the tensor-parallel size fits the model."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ HEADS_SOURCE: t.Final = "vLLM: total number of attention heads must be divisible
 
 
 def review(observed: Observations, agreement: parallel_signals.SignalAgreement) -> list[Finding]:
-    """Return the findings of area ``tensor_parallel``, one per check."""
+    """Return the findings for the ``tensor_parallel`` area, one per check."""
     return [size(observed, agreement), ranks(observed, agreement), fit(observed, agreement.layout)]
 
 
 def layout_text(layout: Layout) -> str:
-    """Format a layout as ``TP 2``, or as ``TP 2 x PP 2 x DP 1`` if it is not only tensor parallelism."""
+    """Format a layout as ``TP 2``, or as ``TP 2 x PP 2 x DP 1`` if it also uses pipeline or data parallelism."""
     if (layout.pipeline or 1) == 1 and (layout.data or 1) == 1:
         return f"TP {layout.tensor}"
     return f"TP {layout.tensor} x PP {layout.pipeline or 1} x DP {layout.data or 1}"
 
 
 def size(observed: Observations, agreement: parallel_signals.SignalAgreement) -> Finding:
-    """Answer ``tensor_parallel.size``: compare TP x PP x DP with the GPUs of the node."""
+    """Run the ``tensor_parallel.size`` check: compare TP x PP x DP with the number of GPUs on the node."""
     layout, count = agreement.layout, observed.gpu_count
     values = {signal.name: signal.value for signal in agreement.signals}
     evidence = {"signals": values, "agreement": agreement.counts}
@@ -48,7 +48,7 @@ def size(observed: Observations, agreement: parallel_signals.SignalAgreement) ->
         "measured": layout.gpus,
         "unit": "GPUs",
         "evidence": evidence,
-        "source": "GPUs expected of this node" if observed.expected_gpu_count is not None else "GPUs present",
+        "source": "GPUs expected on this node" if observed.expected_gpu_count is not None else "GPUs present",
     }
     if layout.gpus < count:
         summary = f"vLLM uses {layout.gpus} of {count} GPUs ({text})"
@@ -81,7 +81,7 @@ def size(observed: Observations, agreement: parallel_signals.SignalAgreement) ->
 
 
 def ranks(observed: Observations, agreement: parallel_signals.SignalAgreement) -> Finding:
-    """Answer ``tensor_parallel.ranks``: compare the running workers and their GPUs with the layout."""
+    """Run the ``tensor_parallel.ranks`` check: compare the running workers and their GPUs with the layout."""
     needed = agreement.layout.gpus
     on_gpus, workers = agreement.signal("gpu_processes"), agreement.signal("worker_processes")
     if _nothing_runs(observed, agreement):
@@ -101,7 +101,7 @@ def ranks(observed: Observations, agreement: parallel_signals.SignalAgreement) -
             return failed(RANKS, summary, cause=cause, remedy=remedy, **details)
         cause = "Processes of an earlier start or of a second engine still run on the other GPUs."
         remedy = "Stop every vLLM process and start the server again."
-        summary = f"{_count(needed, 'rank')}, but processes of the server on {_count(on_gpus.value, 'GPU')}"
+        summary = f"{_count(needed, 'rank')}, but server processes on {_count(on_gpus.value, 'GPU')}"
         return warned(RANKS, summary, cause=cause, remedy=remedy, **details)
     if workers.value is not None and workers.value < (agreement.layout.tensor or 0):
         cause = "A worker has died or was never started."
@@ -115,14 +115,14 @@ def ranks(observed: Observations, agreement: parallel_signals.SignalAgreement) -
 
 
 def _nothing_runs(observed: Observations, agreement: parallel_signals.SignalAgreement) -> bool:
-    """Return whether the server did not answer and none of its processes is visible."""
+    """Return whether the server does not respond and none of its processes is visible."""
     server = observed.server.value
     is_down = server is not None and server.failure is not None
     return is_down and observed.process.value is None and agreement.signal("gpu_processes").value is None
 
 
 def fit(observed: Observations, layout: Layout) -> Finding:
-    """Answer ``tensor_parallel.model_fit``: check that the tensor-parallel size divides the model's heads."""
+    """Run the ``tensor_parallel.model_fit`` check: the model's heads must be divisible by the tensor-parallel size."""
     shape = observed.shape.value
     if shape is None or shape.attention_heads is None:
         return not_tested(MODEL_FIT, f"The model's number of attention heads is unknown: {observed.shape.reason}")
@@ -138,7 +138,7 @@ def fit(observed: Observations, layout: Layout) -> Finding:
             MODEL_FIT,
             f"{_heads(shape)} cannot be divided by TP {layout.tensor}",
             expected=" or ".join(map(str, allowed)),
-            cause="vLLM assigns the same number of heads to every rank and refuses to start otherwise.",
+            cause="vLLM must assign the same number of heads to every rank; otherwise, it refuses to start.",
             remedy=f"Set {choice}.",
             **details,
         )
@@ -159,7 +159,7 @@ def _heads(shape: ModelShape) -> str:
 
 
 def _reason_unknown(observed: Observations) -> str:
-    """Return the most helpful reason: the server's failure, or else why the other sources are missing."""
+    """Return why the layout is unknown: the server's failure, or else the reasons why other sources are missing."""
     server = observed.server.value
     if server is not None and server.failure is not None:
         return str(server.failure)
@@ -168,7 +168,7 @@ def _reason_unknown(observed: Observations) -> str:
 
 
 def _options(observed: Observations, layout: Layout, gpus: int) -> str:
-    """Return a sentence, without its full stop, that tells the user which options make this model use ``gpus`` GPUs."""
+    """Return a remedy (without a full stop) that lists the options with which this model uses ``gpus`` GPUs."""
     shape = observed.shape.value or ModelShape()
     pipeline, replicas = layout.pipeline or 1, layout.data or 1
     keep_pipeline = gpus % pipeline == 0
@@ -197,12 +197,12 @@ def _cause(observed: Observations) -> str:
         causes.append("VLLM_TENSOR_PARALLEL_SIZE is set, but vLLM does not read it.")
     variable = _limiting_variable(observed)
     if variable is not None:
-        causes.append(f"{variable} hides the other GPUs from it.")
+        causes.append(f"{variable} hides the other GPUs from vLLM.")
     return " ".join(causes)
 
 
 def _limiting_variable(observed: Observations) -> str | None:
-    """Return ``NAME=value`` of the variable that hides some GPUs from the server, or None."""
+    """Return the environment variable that hides GPUs from the server, as ``NAME=value``, or None if none is hidden."""
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         value = (observed.environment or {}).get(name, "all")
         visible = sum(1 for item in value.split(",") if item.strip())

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Derive independent signals of a server's tensor-parallel size from facts, and compare them. No I/O.
+"""Derive independent signals of a server's tensor-parallel size from facts, and compare them (no I/O).
 
-A signal measures the tensor-parallel size itself, the ranks of one engine (TP x PP), or the GPUs that the whole server
-uses on this node (TP x PP x local DP).
+A signal measures the tensor-parallel size itself, the number of ranks in one engine (TP x PP), or the number of GPUs
+that the whole server uses on this node (TP x PP x local DP).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ T = t.TypeVar("T")
 Gpus = list[dict[str, t.Any]]
 Measures = t.Literal["tensor_parallel_size", "engine_ranks", "gpus"]
 
-#: First release whose fingerprint is known to contain the parallel sizes other than 1.
+#: First vLLM release whose system fingerprint is known to contain all parallel sizes except those of 1.
 FINGERPRINT_SINCE: t.Final = (0, 27)
-#: Fraction of a GPU's memory above which it holds a model. vLLM takes 0.9 or more by default
-#: (--gpu-memory-utilization); a CUDA context alone takes less than 0.04 of the smallest plan's 20 GB.
+#: A GPU is assumed to hold a model if more than this fraction of its memory is in use. vLLM uses 0.9 or more by default
+#: (--gpu-memory-utilization); a CUDA context alone uses less than 0.04 of the 20 GB in the smallest plan.
 MEMORY_IN_USE: t.Final = 0.1
 
 _FINGERPRINT = re.compile(r"vllm-(?P<version>\d[\w.+]*)(?P<parts>(?:-[A-Za-z]\w*)*)-(?:[0-9a-f]{8}|nohash)")
@@ -59,14 +59,14 @@ class Observations:
 
     @property
     def gpu_count(self) -> int | None:
-        """The number of GPUs that the server should use: expected by the user, or else present."""
+        """The number of GPUs that the server should use: the user's expected number, or else the number present."""
         if self.expected_gpu_count is not None:
             return self.expected_gpu_count
         return None if self.gpus.value is None else len(self.gpus.value)
 
     @property
     def arguments(self) -> dict[str, t.Any] | None:
-        """vLLM's options with secrets masked, from the process, the container or the log, in this order."""
+        """vLLM's options with secrets masked, from the process, or else from the container, or else from the log."""
         for started in (self.process.value, self.container.value):
             if started is not None and started.arguments is not None:
                 return started.arguments
@@ -74,7 +74,7 @@ class Observations:
 
     @property
     def environment(self) -> Mapping[str, str] | None:
-        """The unmasked environment of the process, or else of the container; None if unknown."""
+        """The unmasked environment variables of the process, or else of the container; None if unknown."""
         for started in (self.process.value, self.container.value):
             if started is not None and started.environment is not None:
                 return started.environment
@@ -94,7 +94,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Layout:
-    """Parallel sizes; None if unknown. ``local_data`` is the number of data-parallel replicas on this node."""
+    """The parallel sizes of a server. ``local_data`` is the number of replicas on this node. Unknown sizes are None."""
 
     tensor: int | None = None
     pipeline: int | None = None
@@ -104,12 +104,12 @@ class Layout:
 
     @property
     def engine_ranks(self) -> int | None:
-        """The number of ranks of one engine: TP x PP."""
+        """The number of ranks in one engine: TP x PP."""
         return None if self.tensor is None else self.tensor * (self.pipeline or 1)
 
     @property
     def world_size(self) -> int | None:
-        """The number of ranks of the whole server: TP x PP x DP."""
+        """The number of ranks in the whole server: TP x PP x DP."""
         return None if self.engine_ranks is None else self.engine_ranks * (self.data or 1)
 
     @property
@@ -122,15 +122,15 @@ class Layout:
         return math.ceil(self.engine_ranks * (self.data or 1) / self.nodes)
 
     def expected(self, measures: Measures) -> int | None:
-        """Return the value that a signal with this measure should have."""
+        """Return the value that a signal should have if it measures ``measures``."""
         return {"tensor_parallel_size": self.tensor, "engine_ranks": self.engine_ranks, "gpus": self.gpus}[measures]
 
 
 @dataclass(frozen=True)
 class SignalAgreement:
-    """The layout that most signals show.
+    """All signals, and the parallel layout that most of them show.
 
-    ``counts`` holds the numbers of ``agreeing`` and ``obtained`` signals and the names of the ``dissenting`` ones.
+    ``counts`` holds the numbers of ``agreeing`` and ``obtained`` signals, and the names of the ``dissenting`` signals.
     """
 
     signals: tuple[Signal, ...]
@@ -138,15 +138,15 @@ class SignalAgreement:
     counts: dict[str, t.Any]
 
     def signal(self, name: str) -> Signal:
-        """Return the signal ``name``."""
+        """Return the signal with this ``name``."""
         return next(signal for signal in self.signals if signal.name == name)
 
 
 def parse_fingerprint(text: str) -> tuple[str | None, dict[str, int]]:
-    """Return vLLM's version and the parallel sizes in a ``system_fingerprint``, by ``tp``, ``pp``, ``dp``.
+    """Extract vLLM's version and the parallel sizes (``tp``, ``pp``, ``dp``) from a ``system_fingerprint``.
 
-    ``vllm-0.32.0-tp2-76d34e85`` gives ``("0.32.0", {"tp": 2})``; an unknown form gives ``(None, {})``. vLLM omits sizes
-    of 1.
+    ``vllm-0.32.0-tp2-76d34e85`` gives ``("0.32.0", {"tp": 2})``; an unknown format gives ``(None, {})``. vLLM omits
+    sizes of 1.
     """
     match = _FINGERPRINT.fullmatch(text)
     if match is None:
@@ -156,13 +156,13 @@ def parse_fingerprint(text: str) -> tuple[str | None, dict[str, int]]:
 
 
 def release(version: str | None) -> tuple[int, ...]:
-    """Return the leading numbers of a version, ``(0, 32, 0)`` for ``0.32.0rc1``; empty if there are none."""
+    """Return the leading numbers of a version, such as ``(0, 32, 0)`` for ``0.32.0rc1``, or an empty tuple."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", version or "")
     return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 def collect(observed: Observations) -> tuple[Signal, ...]:
-    """Return every signal, with or without a value, the most reliable first."""
+    """Return all signals, including those without a value, the most reliable first."""
     signals = []
     for name, fact, source, measures, derive in _SIGNALS:
         reading: Reading[t.Any] = getattr(observed, fact)
@@ -174,13 +174,13 @@ def collect(observed: Observations) -> tuple[Signal, ...]:
 
 
 def compare(observed: Observations) -> SignalAgreement:
-    """Return all signals, the layout that most of them show, and those that contradict it."""
+    """Compare all signals to find the parallel layout that most of them show, and the signals that contradict it."""
     signals = collect(observed)
     layout = _layout(observed, signals)
     obtained = [signal for signal in signals if signal.value is not None]
     expected = {signal.name: layout.expected(signal.measures) for signal in obtained}
     if layout.tensor is None:
-        # Without the tensor-parallel size, the other counts can still be compared with each other.
+        # Even if the tensor-parallel size is unknown, the other values can be compared with each other.
         common = _most_common(signal.value for signal in obtained)
         expected = dict.fromkeys(expected, common)
     dissenting = [signal.name for signal in obtained if signal.value != expected[signal.name]]
@@ -189,7 +189,7 @@ def compare(observed: Observations) -> SignalAgreement:
 
 
 def _most_common(values: Iterable[int | None]) -> int | None:
-    """Return the most frequent value, or the first of equally frequent ones."""
+    """Return the most frequent value. If several values are equally frequent, return the first of these values."""
     frequencies = Counter(value for value in values if value is not None)
     return frequencies.most_common(1)[0][0] if frequencies else None
 
@@ -207,13 +207,13 @@ def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
     uses_ray = any(source.get("distributed_executor_backend") == "ray" for source in sources)
     ranks, gpus = layout.world_size or 0, observed.gpu_count
     if uses_ray and gpus and ranks > gpus and layout.nodes == 1 and layout.local_data is None:
-        # Ray may run the ranks that exceed this node's GPUs on other nodes, whose number is not stated.
+        # If this node has fewer GPUs than ranks, Ray may run the other ranks on an unknown number of other nodes.
         return replace(layout, nodes=math.ceil(ranks / gpus))
     return layout
 
 
 def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
-    """Yield parallel sizes by option name, the most reliable source first."""
+    """Yield the parallel sizes by option name from each source, the most reliable source first."""
     server = observed.server.value
     version, sizes = parse_fingerprint((server and server.fingerprint) or "")
     if version is not None:
@@ -257,9 +257,9 @@ def _log_ranks(engine: EngineFacts, source: str, _observed: Observations) -> Rea
 def _log_workers(engine: EngineFacts, source: str, _observed: Observations) -> Reading[int]:
     source = f"worker prefixes in {source}"
     if not engine.worker_ranks:
-        return Reading(None, "no worker label contains a rank", source)
+        return Reading(None, "no worker prefix contains a rank", source)
     if engine.worker_ranks == [0]:
-        # In some versions only rank 0 writes to the log.
+        # In some vLLM versions, only rank 0 writes to the log.
         return Reading(None, "only rank 0 writes to the log", source)
     return Reading(engine.worker_ranks[-1] + 1, None, source)
 
@@ -319,17 +319,17 @@ def _gpu_memory(gpus: Gpus, _source: str, observed: Observations) -> Reading[int
 
 
 def own_gpus(observed: Observations) -> list[int]:
-    """Return the indices of the GPUs on which processes of the server run; empty if unknown."""
+    """Return the indices of the GPUs that the server's processes use, or an empty list if they are unknown."""
     return [gpu["index"] for gpu in observed.gpus.value or () if _holds(gpu, observed.process.value)]
 
 
 def _gpus_without(gpus: Iterable[Mapping[str, t.Any]], *keys: str) -> str:
-    """Return the indices, joined by commas, of the GPUs for which one of ``keys`` is unknown."""
+    """Return a comma-separated list of the indices of all GPUs for which any of ``keys`` is unknown."""
     return ", ".join(str(gpu["index"]) for gpu in gpus if any(gpu[key] is None for key in keys))
 
 
 def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
-    """Return whether the server runs on ``gpu``. If its processes are unknown, those named vllm count as its own."""
+    """Return whether the server uses ``gpu``. If ``process`` is None, any process with vllm in its name counts."""
     entries = gpu["processes"] or []
     if process is not None:
         return any(entry["pid"] in process.pids for entry in entries)
@@ -337,12 +337,12 @@ def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
 
 
 def foreign_gpus(observed: Observations) -> list[int]:
-    """Return the indices of the GPUs on which only other programs run; empty if the server's process is unknown."""
+    """Return the indices of the GPUs that only other programs use. The list is empty if the server is unknown."""
     return [gpu["index"] for gpu in observed.gpus.value or () if _only_others(gpu, observed.process.value)]
 
 
 def _only_others(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
-    """Return whether all processes on ``gpu`` are known and none belongs to the server."""
+    """Return whether only programs other than the server use ``gpu``, or False if this is unknown."""
     entries = gpu["processes"]
     return bool(entries) and process is not None and not _holds(gpu, process)
 
@@ -350,7 +350,7 @@ def _only_others(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> boo
 _MEMORY_SOURCE: t.Final = f"GPUs with more than {MEMORY_IN_USE:.0%} of their memory in use"
 
 #: Definition of each signal, the most reliable first: its name, the fact that it is derived from, the source to report
-#: if that fact is missing, the number that it measures, and the function that derives it.
+#: if that fact is missing, the quantity that it measures, and the function that derives it.
 _SIGNALS: t.Final[tuple[tuple[str, str, str, Measures, Callable[..., Reading[int]]], ...]] = (
     ("system_fingerprint", "server", "a completion's system_fingerprint", "tensor_parallel_size", _fingerprint),
     ("engine_log", "engine", "engine line in the log", "tensor_parallel_size", _engine_log),

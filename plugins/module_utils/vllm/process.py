@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find the process of a vLLM server by its port or container, and read its command line, environment and workers.
 
-Reads only /proc; see ``man 5 proc`` for the format of its files.
+This code reads only /proc; see ``man 5 proc`` for the format of the files.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from pathlib import Path
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 
-#: vLLM's own default port.
+#: Default port of vLLM.
 DEFAULT_PORT: t.Final = 8000
 
-#: Programs that listen on the published ports of containers, by command name (at most 15 characters).
+#: Command names (at most 15 characters) of programs that listen on the published ports of containers.
 PORT_FORWARDERS: t.Final = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"})
 
 _LISTEN = "0A"  # state TCP_LISTEN in /proc/net/tcp
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
-#: Titles that vLLM gives its processes, for example "VLLM::Worker_TP1" or, with PP, "VLLM::Worker_PP0_TP1".
+#: Pattern of the titles that vLLM gives its processes, such as "VLLM::Worker_TP1" or, with PP, "VLLM::Worker_PP0_TP1".
 _TITLE = re.compile(r"VLLM::(?P<kind>[A-Za-z]+)(?P<parts>(?:_[A-Z]*\d+)*)")
 _PART = re.compile(r"_([A-Z]+)(\d+)")
 
 
 class ProcessUnavailable(Exception):
-    """No vLLM process was found or can be read; the message tells the user why."""
+    """The vLLM server's process was not found or cannot be read. The message states the reason."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A vLLM worker process and its title. ``ranks`` maps ``TP``, ``PP``, ``DP`` and ``EP`` to the rank."""
+    """A vLLM worker process. ``ranks`` holds its rank for each of ``TP``, ``PP``, ``DP`` and ``EP`` in its title."""
 
     pid: int
     title: str
@@ -45,10 +45,11 @@ class Worker:
 
 @dataclass(frozen=True)
 class ServerProcess:
-    """A running vLLM server.
+    """The process of a running vLLM server.
 
     ``argv`` is the unmasked command line and may hold secrets: never return it. ``environment`` is None if this user
-    may not read it. ``pids`` are the server and all its descendants. ``found_by`` tells the user how it was found.
+    may not read it. ``pids`` are the process IDs of the server and all its descendants. ``found_by`` tells the user how
+    the process was found.
     """
 
     pid: int
@@ -60,12 +61,12 @@ class ServerProcess:
 
     @property
     def arguments(self) -> dict[str, t.Any]:
-        """The options of the command line, with secrets masked."""
+        """The options on the server's command line, with secrets masked."""
         return engine_args.parse(self.argv) or {}
 
 
 def worker_of(pid: int, title: str) -> Worker | None:
-    """Return the worker with this process title, or None for another process such as the engine core."""
+    """Create a ``Worker`` from a process title; return None for other processes, such as the engine core."""
     match = _TITLE.match(title)
     if match is None or "worker" not in match["kind"].lower():
         return None
@@ -73,15 +74,16 @@ def worker_of(pid: int, title: str) -> Worker | None:
 
 
 class ProcessTable:
-    """The processes in /proc, or in tests in another directory with the same layout."""
+    """The processes listed in /proc. Tests use another directory with the same layout."""
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = Path(root)
 
     def server_on(self, port: int) -> ServerProcess:
-        """Return the vLLM server that listens on ``port``, or else the one with this ``--port``.
+        """Return the vLLM server that listens on ``port``, or else the vLLM server with this ``--port`` option.
 
-        A container engine may forward ``port`` to another port of the container; then the only server is returned.
+        A container engine may forward ``port`` to another port in the container. In this case, return the vLLM server
+        if there is only one.
 
         :raises ProcessUnavailable: if no server is found.
         """
@@ -92,18 +94,20 @@ class ProcessTable:
         by_option = [pid for pid, options in servers.items() if options.get("port", DEFAULT_PORT) == port]
         if by_option:
             return self._describe(self._topmost(by_option), "--port")
-        # One command may fork several API processes; only the topmost of them is a server of its own.
+        # One command may fork several API processes. Only the topmost process counts as a server.
         roots = {[pid, *(ancestor for ancestor in self._ancestors(pid) if ancestor in servers)][-1] for pid in servers}
         if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in self._listeners(port)):
             return self._describe(roots.pop(), "only vLLM server behind a published port")
         if roots:
-            raise ProcessUnavailable(f"none of the {len(roots)} vLLM servers on this host has port {port}")
+            raise ProcessUnavailable(f"none of the {len(roots)} vLLM servers on this host uses port {port}")
         raise ProcessUnavailable("no vLLM server process is visible on this host")
 
     def server_below(self, pid: int) -> ServerProcess:
-        """Return the vLLM server that is process ``pid``, the first process of a container, or its descendant.
+        """Return the vLLM server that is process ``pid`` or one of its descendants.
 
-        :raises ProcessUnavailable: if there is none.
+        Pass the first process of a container to find the server in the container.
+
+        :raises ProcessUnavailable: if there is no such server.
         """
         servers = [server for server, _options in self._servers() if server in self._family(pid)]
         if not servers:
@@ -129,7 +133,7 @@ class ProcessTable:
                 yield pid, options
 
     def _text(self, pid: int, name: str) -> str:
-        """Return the content of a file of process ``pid``; empty if it has ended or belongs to another user."""
+        """Return a file from /proc for ``pid``, or an empty string if the process has exited or is not accessible."""
         try:
             return (self._root / str(pid) / name).read_bytes().decode("utf-8", "replace")
         except OSError:
@@ -149,7 +153,7 @@ class ProcessTable:
         return {name: value for name, _equals, value in (item.partition("=") for item in text.split("\0")) if name}
 
     def _parent(self, pid: int) -> int | None:
-        # The command name is in parentheses and may itself contain blanks and parentheses.
+        # In this file, the command name is in parentheses and may itself contain spaces and parentheses.
         fields = self._text(pid, "stat").rpartition(")")[2].split()
         return int(fields[1]) if len(fields) > 1 else None
 
@@ -163,7 +167,7 @@ class ProcessTable:
         return frozenset(family)
 
     def _topmost(self, pids: Iterable[int]) -> int:
-        """Return the lowest of ``pids`` that does not descend from another one."""
+        """Return the lowest of ``pids`` that is not a descendant of another process in ``pids``."""
         candidates = sorted(pids)
         others = set(candidates)
         return next((pid for pid in candidates if not others.intersection(self._ancestors(pid))), candidates[0])
@@ -177,7 +181,7 @@ class ProcessTable:
         return ancestors
 
     def _listeners(self, port: int) -> list[int]:
-        """Return the processes that listen on TCP ``port``; processes of other users are visible only to root."""
+        """Return the processes that listen on TCP ``port``. Only root can see the sockets of other users' processes."""
         inodes = {inode for table in ("tcp", "tcp6") for inode in self._listening_inodes(table, port)}
         return [pid for pid in self._pids() if inodes and not inodes.isdisjoint(self._sockets(pid))]
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts that a vLLM server reports over HTTP. A server that does not answer causes only one timeout."""
+"""Read the facts that a vLLM server reports over HTTP. If the server does not respond, only one request times out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CHECK_MODE: t.Final = "check mode: no completion is requested"
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """The responses of one server.
+    """The facts from the HTTP responses of one vLLM server.
 
-    ``missing`` maps those of ``version, models, metrics, fingerprint`` that are absent to the reason. ``failure`` is
-    set if the server did not answer at all because it is down, unreachable or hanging.
+    ``missing`` holds the reason why a fact (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent.
+    ``failure`` is set if the server did not respond at all because it is down, unreachable or hanging.
     """
 
     base_url: str
@@ -34,14 +34,14 @@ class ServerFacts:
 
     @property
     def model(self) -> dict[str, t.Any]:
-        """The entry of the first served model in ``/v1/models``; empty if unknown."""
+        """The first entry in ``/v1/models``, or an empty dictionary if the served models are unknown."""
         return self.models[0] if self.models else {}
 
 
 def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
-    """Read all facts from ``api``. If the server does not answer a request, no further request is sent.
+    """Read all facts from ``api``. If the server does not respond to a request, no further request is sent.
 
-    :param request_completion: generate one token to obtain the system fingerprint.
+    :param request_completion: whether to generate one token to obtain the system fingerprint.
     """
     facts: dict[str, t.Any] = {}
     missing: dict[str, str] = {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the stage of a vLLM start, and the cause of a failed one, from the lines of its log."""
+"""Determine the stage of a vLLM start, or the cause of a failed start, from the lines of its log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_
 
 READY: t.Final = "ready"
 
-#: Stage and the pattern of its log lines, in the order of a start; vLLM 0.6 to 0.33.
+#: Startup stages in order, each with the pattern of its log lines in vLLM 0.6 to 0.33.
 STAGES: t.Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("starting", re.compile(r"vLLM API server version|non-default args|\bversion \d|LLM engine")),
     ("downloading the model", re.compile(r"Fetching \d+ files|Downloading|\.safetensors: +\d+%|downloading weights")),
@@ -30,10 +30,10 @@ STAGES: t.Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("opening the API", re.compile(r"init engine \(|Starting vLLM (?:API )?server|Available routes")),
     (READY, re.compile(r"Application startup complete")),
 )
-#: Progress within a stage.
+#: Pattern of the progress within a startup stage.
 _DETAIL: t.Final = re.compile(r"(\d+)% Completed|(?:Fetching|safetensors:).*?(\d+)%|KV cache size: ([\d,]+ tokens)")
 
-#: Error lines of a failed start, most specific pattern first. The first match of the first matching pattern is used.
+#: Patterns of error lines of a failed start, most specific first. Use the first pattern that matches any line.
 REASONS: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"^\S+: error: .+"),
     re.compile(r"Value error, .+|^ValueError: .+"),
@@ -43,13 +43,13 @@ REASONS: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"(?:exec|stat|open) [^:]*: no such file or directory.*|executable file not found.*"),
     re.compile(r"\bERROR\b.+"),
 )
-#: Maximum number of characters of a line to return.
+#: Maximum number of characters to return from a log line.
 _MAX_LINE: t.Final = 500
 
 
 @dataclass(frozen=True)
 class Cause:
-    """The log ``line`` with the cause of a failed start, and ``summary`` and ``remedy`` of a known fault."""
+    """The log ``line`` that shows the cause of a failed start, with a ``summary`` and ``remedy`` for known faults."""
 
     line: str
     summary: str | None = None
@@ -57,7 +57,7 @@ class Cause:
 
 
 def stage_of(lines: Sequence[str]) -> tuple[str, str | None]:
-    """Return the last stage that the lines of one start reach, and the latest progress within it."""
+    """Return the last stage that a start has reached according to its log, and the latest progress in that stage."""
     latest, detail = 0, None
     for line in lines:
         for part in line.split("\r"):
@@ -72,7 +72,7 @@ def stage_of(lines: Sequence[str]) -> tuple[str, str | None]:
 
 
 def root_cause(lines: Sequence[str]) -> Cause | None:
-    """Return the line with the cause of a failed start, or None for an empty log."""
+    """Return the cause of a failed start, or None if the log is empty."""
     scan = log_scan.run({"text": "\n".join(lines)})
     for finding in scan["findings"]:
         if finding["status"] == "fail" and finding.get("line"):
@@ -86,5 +86,5 @@ def root_cause(lines: Sequence[str]) -> Cause | None:
 
 
 def _masked(text: str) -> str:
-    """Return the text without secrets, cut to ``_MAX_LINE`` characters."""
+    """Mask the secrets in ``text``, and cut it to ``_MAX_LINE`` characters."""
     return mask_text(text)[:_MAX_LINE]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ``vllm_tp_check``: collect facts about a server from every available source, then judge them.
+"""Implement the ``vllm_tp_check`` module: collect facts about a server from all available sources and evaluate them.
 
 ``observe`` reads the node only through a ``NodeReader``; ``describe`` is pure.
 """
@@ -39,7 +39,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import 
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts, read_server
 
-#: A line about the engine contains one of these: a fact, or a worker label with a rank.
+#: Every log line about the engine contains one of these substrings: a fact marker, or a worker prefix with a rank.
 REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (*engine_facts.FACT_MARKERS, "Worker_TP", "VllmWorker")
 NOT_SET: t.Final = "{} is not set"
 
@@ -61,7 +61,7 @@ class CheckTarget:
     request_completion: bool = True
 
     def checked(self) -> CheckTarget:
-        """Return this target with a normalised URL.
+        """Validate this target, and return it with a normalised URL.
 
         :raises ValueError: if a value is invalid.
         """
@@ -79,27 +79,38 @@ class NodeReader:
         return ProcessTable()
 
     def file_lines(self, path: str) -> Iterator[str]:
-        """Yield the lines about the engine in a log file; raise ``UnknownLog`` or ``LogUnavailable``."""
+        """Yield the lines about the engine from a log file.
+
+        :raises UnknownLog: if the file does not exist.
+        :raises LogUnavailable: if the file cannot be read.
+        """
         for source in sources.file_sources(path):
             yield from self._engine_lines(source)
 
     def container_lines(self, name: str) -> Iterator[str]:
-        """Yield the lines about the engine in a container's log; raise ``UnknownLog`` or ``LogUnavailable``."""
+        """Yield the lines about the engine from a container's log.
+
+        :raises UnknownLog: if the container does not exist.
+        :raises LogUnavailable: if its log cannot be read.
+        """
         yield from self._engine_lines(sources.container_source(name, None, 0, self.commands))
 
     def _engine_lines(self, source: sources.LogSource) -> Iterator[str]:
-        # A server that has run for long may have written gigabytes of other lines.
+        # A server that has been running for a long time may have logged gigabytes of other lines.
         with source.open() as stream:
             for _number, line in LogFilter(stream, REQUIRED_SUBSTRINGS, gnu_grep(self.commands)).lines():
                 yield from line.decode(errors="replace").split("\r")
 
     def gpus(self) -> list[dict[str, t.Any]]:
-        """Return the devices and their processes; raise ``GpuUnavailable``."""
+        """Return the GPUs of this node with their processes.
+
+        :raises GpuUnavailable: if the GPUs cannot be read.
+        """
         with contextlib.closing(open_reader()) as reader:
             return reader.devices(("processes",))
 
     def is_local(self, host: str) -> bool:
-        """Return whether ``host`` is an address of this node, which is what a socket can bind to."""
+        """Return whether ``host`` is an address of this node, which means that a socket can bind to it."""
         try:
             addresses = {(info[0], info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
         except OSError:
@@ -108,7 +119,7 @@ class NodeReader:
 
 
 def check(target: CheckTarget, node: NodeReader) -> dict[str, t.Any]:
-    """Return the module's result.
+    """Check the server, and return the result of the ``vllm_tp_check`` module.
 
     :raises ValueError: if an option is invalid, or names a log or container that does not exist.
     """
@@ -116,7 +127,7 @@ def check(target: CheckTarget, node: NodeReader) -> dict[str, t.Any]:
 
 
 def observe(target: CheckTarget, node: NodeReader) -> Observations:
-    """Collect all facts about ``target``.
+    """Collect all available facts about the server ``target``.
 
     :raises ValueError: if the log or container does not exist.
     """
@@ -135,7 +146,7 @@ def observe(target: CheckTarget, node: NodeReader) -> Observations:
 
 
 def describe(observed: Observations) -> dict[str, t.Any]:
-    """Return the module's result for these facts, with secrets masked. Pure."""
+    """Return the module's result for the observed facts, with secrets masked. This is a pure function."""
     agreement = parallel_signals.compare(observed)
     layout, engine, server = agreement.layout, observed.engine.value, observed.server.value
     container, environment = observed.container.value, observed.environment
@@ -175,7 +186,7 @@ def _is_bindable(family: int, address: str) -> bool:
 
 
 def _remote_reason(target: CheckTarget, node: NodeReader) -> str | None:
-    """Return the reason why the server's processes and GPUs are not on this node, or None if they are."""
+    """Return a message if the server's processes and GPUs are on another host, or None if they are on this node."""
     if target.base_url is None or target.container is not None:
         return None
     host = urlsplit(target.base_url).hostname or ""
@@ -192,7 +203,7 @@ def _server(target: CheckTarget) -> Reading[ServerFacts]:
 
 
 def _engine(target: CheckTarget, node: NodeReader) -> Reading[engine_facts.EngineFacts]:
-    """Read the facts from the log file, or else from the container's log."""
+    """Read the facts about the engine from the log file, or else from the container's log."""
     if target.log_path is not None:
         source, lines = target.log_path, node.file_lines(target.log_path)
     elif target.container is not None:
@@ -230,7 +241,7 @@ def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | 
 
 
 def _read(source: str, read: Callable[[], T]) -> Reading[T]:
-    """Return the fact that ``read`` obtains from ``source``, or the reason why it is unavailable."""
+    """Call ``read`` to obtain a fact from ``source``, and return the fact or the reason why it is unavailable."""
     try:
         return Reading(read(), source=source)
     except (ContainerUnavailable, GpuUnavailable, LogUnavailable) as problem:
@@ -238,14 +249,14 @@ def _read(source: str, read: Callable[[], T]) -> Reading[T]:
 
 
 def _shape(observed: Observations) -> Reading[ModelShape]:
-    """Read the model's number of heads from its config.json, or else from the log of a failed start."""
+    """Read the model's dimensions from its config.json, or else the number of heads from the log of a failed start."""
     engine = observed.engine.value
     shape, source = model_fit.read_shape(_config_paths(observed))
     if shape is not None and shape.attention_heads is not None:
         return Reading(shape, source=source)
     if engine is not None and engine.attention_heads is not None:
         return Reading(ModelShape(attention_heads=engine.attention_heads), source=observed.engine.source)
-    return Reading(reason=source if shape is None else f"{source} does not contain it")
+    return Reading(reason=source if shape is None else f"{source} does not contain this number")
 
 
 def _config_paths(observed: Observations) -> Iterator[Path]:
@@ -260,7 +271,7 @@ def _config_paths(observed: Observations) -> Iterator[Path]:
 
 
 def _views(process: ServerProcess | None, container: ContainerFacts | None) -> Iterator[model_fit.View]:
-    """Yield functions that map a path of the server: by the mounts, by the process's root directory, and unchanged."""
+    """Yield functions that convert a server path to a local path: via mounts, via the process's root, or unchanged."""
     if container is not None:
         yield lambda path: container.on_host(str(path))
     if process is not None:
@@ -270,7 +281,7 @@ def _views(process: ServerProcess | None, container: ContainerFacts | None) -> I
 
 
 def _model_names(observed: Observations) -> Iterable[str]:
-    """Return the names of the loaded model, as directory or hub id, without duplicates."""
+    """Return the names of the loaded model (directories or Hugging Face Hub IDs), without duplicates."""
     server, engine = observed.server.value, observed.engine.value
     names = (server and server.model.get("root"), (observed.arguments or {}).get("model"), engine and engine.model)
     return dict.fromkeys(name for name in names if isinstance(name, str) and name)

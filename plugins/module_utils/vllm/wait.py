@@ -16,9 +16,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
 
 #: Seconds between two reads of the container's state.
 POLL_INTERVAL: t.Final = 0.5
-#: Number of log lines to read; a start writes a few hundred.
+#: Maximum number of log lines to read. A start writes a few hundred lines.
 MAX_LINES: t.Final = 4000
-#: Number of log lines that a failed start returns.
+#: Number of log lines to return after a failed start.
 TAIL_LINES: t.Final = 15
 
 STARTING: t.Final = "starting"
@@ -29,12 +29,12 @@ Status = dict[str, t.Any]
 
 
 class MissingContainer(ValueError):
-    """A container that does not exist, or a Docker Engine that does not respond."""
+    """The container does not exist, or the Docker Engine does not respond."""
 
 
 @dataclass(frozen=True)
 class ContainerStart:
-    """The start of one container. ``healthy`` returns whether its API reports itself as healthy."""
+    """The start of one vLLM container. ``healthy`` returns whether the vLLM server reports that it is healthy."""
 
     container: str
     healthy: Callable[[], bool]
@@ -43,7 +43,7 @@ class ContainerStart:
     sleep: Callable[[float], None] = time.sleep
 
     def status(self) -> Status:
-        """Return ``state``, ``stage``, ``detail``, and for a dead server ``cause``, ``exit_code`` and ``log_tail``.
+        """Return ``state``, ``stage`` and ``detail``; for a dead server also ``cause``, ``exit_code``, ``log_tail``.
 
         :raises MissingContainer: if Docker does not know the container or does not respond.
         """
@@ -55,7 +55,7 @@ class ContainerStart:
         state = document["State"]
         down = bool(state.get("Restarting")) or not state.get("Running")
         serving = not down and self.healthy()
-        # If Docker restarted a container that is not serving, its settings made it exit.
+        # If Docker has restarted a container that is not serving, vLLM has exited, which counts as a failed start.
         exited = down or (not serving and bool(document.get("RestartCount")))
         since = [] if exited else ["--since", state["StartedAt"]]
         _code, log = self.commands.run(["docker", "logs", "--tail", str(MAX_LINES), *since, self.container])
@@ -69,7 +69,7 @@ class ContainerStart:
         return status
 
     def wait(self, seconds: float, known_stage: str | None = None) -> Status:
-        """Return the status once the server is ready or dead, leaves ``known_stage``, or after ``seconds``."""
+        """Wait until the server is ready or dead, leaves ``known_stage`` or ``seconds`` pass, and return its status."""
         end = self.clock() + seconds
         while True:
             status = self.status()
@@ -80,12 +80,12 @@ class ContainerStart:
 
 
 def label(status: Mapping[str, t.Any]) -> str:
-    """Return the stage with its progress, such as ``loading the weights, 50 %``."""
+    """Format the startup stage with its progress, such as ``loading the weights, 50 %``."""
     return f"{status['stage']}, {status['detail']}" if status.get("detail") else str(status["stage"])
 
 
 def timed_out(status: Status, container: str, timeout: float, commands: Commands) -> Status:
-    """Return ``status`` with the cause and the last lines of the log, for a server that was not ready in time."""
+    """Return the ``status`` of a server that was not ready in time, extended with the cause and the last log lines."""
     _code, log = commands.run(["docker", "logs", "--tail", str(TAIL_LINES), container])
     summary = f"not ready after {timeout:.0f} s, still {label(status)}"
     lines = log.splitlines()
@@ -94,7 +94,7 @@ def timed_out(status: Status, container: str, timeout: float, commands: Commands
 
 
 def _failure(lines: list[str], state: Mapping[str, t.Any]) -> Status:
-    """Return ``cause`` and ``log_tail`` of a server that has exited."""
+    """Return ``cause`` and ``log_tail`` for a server that has exited."""
     no_log = state.get("Error") or f"no log; exit status {state.get('ExitCode')}"
     cause = startup.root_cause(lines) or startup.Cause(no_log)
     if state.get("OOMKilled"):

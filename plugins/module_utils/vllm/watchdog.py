@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Restore the original vLLM container of a node if the controller disappears while it tunes.
+"""Restore the original vLLM container of a node if the controller disappears during tuning.
 
 The controller writes a deadline to a heartbeat file and renews it before each step. A long step gets a later deadline,
-so a deadline that passes means that the controller is unreachable.
+so the controller must be unreachable if a deadline passes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace
 CHECK_INTERVAL: t.Final = 1.0
 #: Seconds that a controller may need between two tasks.
 TASK_INTERVAL: t.Final = 30.0
-#: Attempts to start the original container; a GPU may stay occupied for some seconds after a container is removed.
+#: Maximum number of attempts to start the original container. A GPU may stay occupied for some seconds after the
+#: container that used it is removed.
 MAX_ATTEMPTS: t.Final = 10
-#: Restart policies. Docker starts a stopped container after a reboot with "always", but not with "unless-stopped".
+#: Restart policies of the original container. After a reboot, Docker starts a stopped container if its policy is
+#: "always", but not if its policy is "unless-stopped".
 #: https://docs.docker.com/engine/containers/start-containers-automatically/
 POLICY_DURING_SEARCH, POLICY_AFTER_SEARCH = "always", "unless-stopped"
 
@@ -34,7 +36,7 @@ class WatchdogError(RuntimeError):
 
 
 def start(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time) -> None:
-    """Write the first deadline, ``timeout`` seconds from now.
+    """Write the first deadline to the heartbeat file: ``timeout`` seconds from now.
 
     :raises WatchdogError: if the deadline of another search has not passed.
     :raises OSError: if the file cannot be written.
@@ -49,7 +51,7 @@ def start(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time
 
 
 def renew(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time) -> None:
-    """Move the deadline to ``timeout`` seconds from now.
+    """Move the deadline in the heartbeat file to ``timeout`` seconds from now.
 
     :raises WatchdogError: if the deadline passed and the original container was restored.
     :raises OSError: if the file cannot be written.
@@ -87,7 +89,7 @@ def watch(
 def _restore(
     heartbeat: str, trial: str, original: str, commands: Commands, sleep: Callable[[float], None]
 ) -> dict[str, t.Any]:
-    # The file is removed first, so that a controller that was only slow fails at its next heartbeat.
+    # Remove the heartbeat file first: if the controller is only slow, its next heartbeat must fail.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(heartbeat)
     output: list[str] = []
@@ -103,7 +105,7 @@ def _restore(
 
 
 def _deadline(heartbeat: str) -> float | None:
-    """Return the deadline as Unix time: None if there is no heartbeat file, 0.0 if its content is invalid."""
+    """Return the deadline as Unix time, None if there is no heartbeat file, or 0.0 if its content is invalid."""
     try:
         with open(heartbeat, encoding="utf-8") as stream:
             return float(stream.read())

@@ -133,7 +133,7 @@ def test_log_filter_failing_grep_is_log_unavailable(tmp_path: pathlib.Path) -> N
     broken = tmp_path / "grep"
     broken.write_text("#!/bin/sh\ncat >/dev/null; exit 2\n")
     broken.chmod(0o755)
-    with pytest.raises(LogUnavailable, match="ended with status 2"):
+    with pytest.raises(LogUnavailable, match="exited with status 2"):
         filtered(b"Xid (\n" * BLOCK, ("Xid (",), str(broken))
 
 

@@ -171,7 +171,7 @@ def test_run_max_bytes_is_a_note(tmp_path: pathlib.Path) -> None:
     path.write_text(OOM + "x" * 50 + "\nfine\n")
     result = run({"paths": [str(path)], "max_bytes": 20})
     assert checks(result)["nccl.errors"] == "pass"
-    assert result["notes"] == [f"{path}: only the last 20 bytes were scanned; line numbers count from there"]
+    assert result["notes"] == [f"{path}: only the last 20 bytes were scanned; lines are numbered from there"]
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_container_source_engine_missing_or_down_is_unavailable(tmp_path: pathli
 
 def test_container_source_failing_logs_command_is_unavailable(tmp_path: pathlib.Path) -> None:
     script = f'case "$1" in container) {INSPECT} logs) echo out; exit 3;; esac'
-    with pytest.raises(LogUnavailable, match="ended with status 3"):
+    with pytest.raises(LogUnavailable, match="exited with status 3"):
         list(iter_lines(container_source("vllm", None, 0, FakeCommands(tmp_path, {"podman": script}))))
 
 

@@ -79,7 +79,7 @@ def test_server_on_ignores_connections_to_the_port(proc: Proc) -> None:
     proc.add(10, f"{SERVE} --port 9000", sockets=(77,))
     proc.add(20, f"{SERVE} --port 9001")
     proc.listen(8000, 77, state="01")
-    with pytest.raises(ProcessUnavailable, match="none of the 2 vLLM servers on this host has port 8000"):
+    with pytest.raises(ProcessUnavailable, match="none of the 2 vLLM servers on this host uses port 8000"):
         proc.table().server_on(8000)
 
 

@@ -47,7 +47,7 @@ def test_read_server_hanging_server_gets_one_request(behaviour: t.Any, reason: s
 def test_read_server_hanging_engine_with_live_api_is_no_failure() -> None:
     facts, _paths = read({**servers.healthy(), "/v1/completions": servers.hang}, timeout=0.3)
     assert facts.failure is None and facts.version == "0.32.0"
-    assert facts.missing == {"fingerprint": "no answer in time"}
+    assert facts.missing == {"fingerprint": "no response in time"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_read_server_hanging_engine_with_live_api_is_no_failure() -> None:
             "fingerprint",
             "the server sends no system_fingerprint",
         ),
-        ({"/version": servers.HTML}, "version", "not a vLLM answer: the response of /version is not JSON"),
+        ({"/version": servers.HTML}, "version", "not a vLLM response: the response from /version is not JSON"),
         ({"/version": servers.Answer(503)}, "version", "not ready: HTTP 503"),
     ],
 )
