@@ -57,7 +57,7 @@ class EngineFacts:
     boots: int = 0
 
 
-# Every line that matches a pattern of a group contains at least one of the group's markers (case-sensitive).
+# Lines are searched for these markers first: a line without a group's markers matches none of the group's patterns.
 _BOOT_MARKERS = (
     "LLM engine",
     "non-default args",
@@ -108,7 +108,7 @@ _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
 _ENGINE = re.compile(
     rf"Initializing an? (?:V[01] )?LLM engine(?: \((?:{_VERSION}|[^)]*)\))?(?: +with config:? ?(.*)|[ .]*$)", re.S
 )
-# An engine that fails prints its configuration again. This message does not indicate a new start.
+# When an engine fails, vLLM prints its configuration again. This message does not indicate a new start.
 _DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
 _PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
@@ -130,7 +130,7 @@ _MEGATRON_SIZE = re.compile(r"\b(tensor|pipeline)-model-parallel size: (\d+)")
 _KV_TOKENS = re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens")
 _KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
 _KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
-# Older vLLM versions print "GB" but divide by 2**30 (vllm/worker/model_runner.py, load_model).
+# Older vLLM versions print the memory of a model in "GB" but mean GiB (vllm/worker/model_runner.py, load_model).
 _MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
 _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
 _COMMAND_TP = re.compile(
@@ -170,7 +170,7 @@ class EngineLogParser:
         self._workers: set[int] = set()
 
     def feed(self, prefix: Prefix, text: str) -> None:
-        """Extract the facts from one log line, which ``strip_prefix`` has already split."""
+        """Extract the facts from one log line, which ``strip_prefix`` has split into a prefix and a text."""
         if prefix.rank is not None and _is_worker(prefix):
             self._workers.add(prefix.rank)
         text = without_user_text(text)
@@ -308,7 +308,7 @@ class EngineLogParser:
             self._facts.model_memory = max(_bytes(match[1]), self._facts.model_memory or 0)
 
     def result(self) -> EngineFacts:
-        """Return the facts about the last start in the lines passed so far."""
+        """Return the facts about the last vLLM start in the lines that were passed to ``feed`` so far."""
         facts = replace(self._facts, boots=self.boots, worker_ranks=sorted(self._workers))
         arguments = facts.arguments
         facts.world_size = self._world or self._nranks or None
@@ -317,7 +317,7 @@ class EngineLogParser:
         sizes = ChainMap(self._argument_sizes, _sizes_by_rank(facts.ranks), self._megatron_sizes, self._command_sizes)
         facts.tensor_parallel_size = facts.tensor_parallel_size or sizes.get("tensor_parallel_size")
         facts.pipeline_parallel_size = facts.pipeline_parallel_size or sizes.get("pipeline_parallel_size")
-        # With data parallelism, each engine of newer vLLM versions prints a size of 1, so the larger value is correct.
+        # With data parallelism, each engine of newer vLLM versions prints its own size as 1, so use the larger size.
         dp_size = max(facts.data_parallel_size or 0, self._argument_sizes.get("data_parallel_size", 0))
         facts.data_parallel_size = dp_size or None
         model = arguments.get("model") or arguments.get("model_tag")
@@ -426,7 +426,7 @@ def _literal(node: ast.expr) -> t.Any:
 
 
 def _parse_loosely(text: str) -> dict[str, t.Any]:
-    """Parse only the simple values in a line of arguments that is not valid Python as a whole."""
+    """Parse the simple values in printed arguments that are not valid Python as a whole."""
     arguments: dict[str, t.Any] = {}
     for match in re.finditer(
         r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text

@@ -25,7 +25,10 @@ _LINE_COST: t.Final = 40
 
 
 def minimal(substrings: Sequence[bytes]) -> list[bytes]:
-    """Return the substrings that contain no other substring, shortest first. The others match no further lines."""
+    """Return the substrings that contain no other substring, shortest first.
+
+    A search for the result finds the same lines as a search for all substrings.
+    """
     unique = sorted(set(substrings), key=len)
     return [text for index, text in enumerate(unique) if not any(shorter in text for shorter in unique[:index])]
 

@@ -149,12 +149,12 @@ def nccl_header(line: str) -> re.Match[str] | None:
 
     Another process may have written to the same line before NCCL, so the header can be anywhere in the line.
     """
-    # Searching with the regular expression is slow, and most lines do not come from NCCL.
+    # Skip most lines quickly, because the regular expression is slow and few lines come from NCCL.
     return _NCCL.search(line) if "CCL " in line else None
 
 
 def without_user_text(text: str) -> str:
-    """Return a message without any trailing text that does not describe this server.
+    """Remove text that is not about this server, such as a user's prompt, from the end of a message.
 
     Such text is a user's prompt, completion, request line or URL, or Ray's list of possible causes.
     """

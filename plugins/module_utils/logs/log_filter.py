@@ -132,7 +132,7 @@ class LogFilter:
         yield self._search_block(rest, number)
 
     def _search_block(self, block: bytes, number: int) -> bytes:
-        """Return the matching lines in ``block``; its first line has the line number ``number``."""
+        """Return the matching lines in ``block``. ``number`` is the line number of the first line in ``block``."""
         line_spans: dict[int, int] = {}
         for substring in self._substrings:
             position = block.find(substring)

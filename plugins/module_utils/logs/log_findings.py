@@ -146,7 +146,7 @@ def _location(fault: LogFault) -> str:
 
 
 def _errors(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
-    """Return the ``nccl.errors`` finding for logs without such faults. The check passes only if every log was read."""
+    """Return the ``nccl.errors`` finding if there is no NCCL error. The check passes only if every log was read."""
     if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in faults):
         return []
     evidence: dict[str, t.Any] = {"unread": list(unread.logs)} if unread.logs else {}

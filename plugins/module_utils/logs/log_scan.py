@@ -123,7 +123,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         if scan is None:
             continue
         last = log.sources[-1]
-        # The kernel log of the node may be empty, but any other empty log may be the wrong one.
+        # The kernel log of the node may be empty, but any other empty log may be the wrong log.
         if read or last.kind == "kernel":
             scans.append(SourceScan(last.name, scan, log.kernel))
         else:

@@ -319,7 +319,7 @@ class Scanner:
             return [LogFault("engine_failed", ERROR, lines[fatal][:_SHOWN], number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
-        # If the log does not show the beginning of the start, it may be an excerpt: one waiting message is not enough.
+        # If the log does not show the beginning of the start, one waiting message is not enough to diagnose a hang.
         if not facts.boots and sum(_WAITING.search(line) is not None for line in lines) < 2:
             return []
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None

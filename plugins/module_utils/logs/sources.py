@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open logs as binary streams: files (including rotated and gzipped files), containers, journald, the kernel log, text.
+"""Open logs as binary streams: files (also rotated or gzipped ones), containers, journald, the kernel log and text.
 
 A ``LogSource`` is read in blocks, so a log does not have to fit into memory. Functions that return a ``LogSource``
 raise ``UnknownLog`` if the log does not exist. If the node refuses access, the function or the stream raises
@@ -61,7 +61,7 @@ class LogSource:
 
 @dataclass(frozen=True)
 class Since:
-    """The earliest time from which log lines are read. It can be formatted for containers and for journald."""
+    """The time from which a log is read, which can be formatted for container engines and for journalctl."""
 
     text: str
     seconds: int | None = None
@@ -129,7 +129,7 @@ def _rotated_siblings(path: str) -> list[str]:
     except OSError:
         return []
     numbered = [(int(match[1]), name) for name in names if (match := pattern.match(name))]
-    # Dates (eight digits) increase with time, and rotation numbers decrease with time.
+    # In the names of rotated files, dates (eight digits) increase with time, but rotation numbers decrease.
     ordered = sorted(numbered, key=lambda item: item[0] if item[0] >= 10**7 else -item[0])
     return [os.path.join(folder, name) for _number, name in ordered]
 
@@ -169,7 +169,7 @@ def _seek_tail(stream: t.BinaryIO, max_bytes: int) -> None:
 
 
 def _tail_of_stream(stream: t.BinaryIO, max_bytes: int) -> AbstractContextManager[t.BinaryIO]:
-    """Copy the last ``max_bytes`` of an unseekable stream to a temporary file; return the stream itself for 0 bytes."""
+    """Return a temporary file with the last ``max_bytes`` of a stream, or the stream itself if ``max_bytes`` is 0."""
     if not max_bytes:
         return nullcontext(stream)
     # ``previous`` is empty or larger than ``max_bytes``, so the two files together always contain the end.

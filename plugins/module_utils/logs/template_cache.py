@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cache the meaning of log lines, so that most lines that differ only in numbers do not have to be parsed."""
+"""Cache the meaning of log lines, so that similar lines, which differ only in numbers, are not parsed again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_LENGTH = 2048
 
 
 def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
-    """Remove hexadecimal digits from ``substrings``, as in templates, and drop those that become redundant."""
+    """Remove hexadecimal digits from ``substrings``, as in templates, and drop substrings that become redundant."""
     return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
 
 
@@ -132,7 +132,7 @@ class TemplateCache:
         return PendingLine(number, text, template, key, exact_key, numbers)
 
     def remember(self, line: PendingLine, meaning: LineTemplate | None) -> None:
-        """Store the meaning of lines like ``line``. A meaning that is not known yet (None) is not stored."""
+        """Store the meaning of lines that are similar to ``line``. An unknown meaning (None) is not stored."""
         if line.exact_key is None:
             return
         if meaning is ALWAYS_PARSE:
@@ -156,7 +156,7 @@ class TemplateCache:
         self._templates[key] = template
 
     def flush_counts(self) -> None:
-        """Add the number of counted lines to the occurrences of their faults."""
+        """Add each template's number of counted lines to the number of occurrences of its faults."""
         for template in self._templates.values():
             if template.count:
                 number = int(template.last.partition(b":")[0])

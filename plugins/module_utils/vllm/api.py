@@ -95,7 +95,7 @@ def normalise_base_url(url: str) -> str:
 
 
 def message_of(body: bytes | str) -> str:
-    """Extract the error message from a response in vLLM's (old or new) or FastAPI's JSON format, or in plain text."""
+    """Extract the server's error message from a response body: JSON from vLLM or FastAPI, or plain text."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
         document = json.loads(text)
@@ -137,7 +137,8 @@ def classify(problem: BaseException) -> RequestFailed:
         return problem
     chain = list(_chain(problem))
     for inner in chain:
-        # Compare exact classes: urllib3's NewConnectionError (such as connection refused) inherits ConnectTimeoutError.
+        # Compare exact classes, because urllib3's NewConnectionError is a subclass of ConnectTimeoutError.
+        # A NewConnectionError means that the connection was refused or that the host is unknown.
         if type(inner).__name__ in _LIBRARY_REASONS:
             return RequestFailed(_LIBRARY_REASONS[type(inner).__name__])
     # The innermost exception comes from the operating system; the library wraps it in its own exceptions.

@@ -119,14 +119,14 @@ def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
 
 
 def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the environment variables of vLLM and NCCL and CUDA_VISIBLE_DEVICES, sorted, with secrets masked."""
+    """Return the vLLM and NCCL environment variables and CUDA_VISIBLE_DEVICES, sorted, with secrets masked."""
     prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_")
     variables = {key: value for key, value in pairs if key.startswith(prefixes) or key == "CUDA_VISIBLE_DEVICES"}
     return t.cast("dict[str, str]", mask(dict(sorted(variables.items()))))
 
 
 def _key(name: str) -> tuple[str, bool]:
-    """Return the normalised name of an option, and the value of the option if it is used as a flag."""
+    """Return the normalised name of an option, and the boolean value of the option if it is used as a flag."""
     text = name.lstrip("-")
     if not name.startswith("--") and text in SHORT:
         return SHORT[text], True

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define why a request to a vLLM server can fail: all reasons, each with its cause and remedy."""
+"""Define the reasons why a request to a vLLM server can fail, each with its cause and remedy."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
             if isinstance(config.get(key), Mapping):
                 return shape_of(config[key])
     if numbers["kv_heads"] is None:
-        # If Falcon and GPTBigCode models set multi_query, all attention heads share one key/value head. Otherwise, each
-        # attention head has its own.
+        # In Falcon and GPTBigCode models, multi_query means that all attention heads share one key/value head.
+        # Without this setting, each attention head has its own key/value head.
         shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
         numbers["kv_heads"] = 1 if shared else numbers["attention_heads"]
     return ModelShape(**numbers)
@@ -113,7 +113,7 @@ def config_paths(
 
 
 def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
-    """Return the model's dimensions and the path of the first readable file, or None and the reason."""
+    """Return the dimensions in the first readable config.json and its path, or None and an explanation."""
     tried: list[str] = []
     for path in paths:
         try:

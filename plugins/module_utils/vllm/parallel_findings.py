@@ -202,7 +202,7 @@ def _cause(observed: Observations) -> str:
 
 
 def _limiting_variable(observed: Observations) -> str | None:
-    """Return the environment variable that hides GPUs from the server, as ``NAME=value``, or None if none is hidden."""
+    """Return the variable that hides GPUs from the server, as ``NAME=value``, or None if no GPU is hidden."""
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         value = (observed.environment or {}).get(name, "all")
         visible = sum(1 for item in value.split(",") if item.strip())

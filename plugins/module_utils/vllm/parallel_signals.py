@@ -122,7 +122,7 @@ class Layout:
         return math.ceil(self.engine_ranks * (self.data or 1) / self.nodes)
 
     def expected(self, measures: Measures) -> int | None:
-        """Return the value that a signal should have if it measures ``measures``."""
+        """Return the expected value of a signal. ``measures`` is the quantity that the signal measures."""
         return {"tensor_parallel_size": self.tensor, "engine_ranks": self.engine_ranks, "gpus": self.gpus}[measures]
 
 

@@ -36,7 +36,7 @@ class ProcessUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """A vLLM worker process. ``ranks`` holds its rank for each of ``TP``, ``PP``, ``DP`` and ``EP`` in its title."""
+    """A vLLM worker process. ``ranks`` holds the ranks in its title, by kind (``TP``, ``PP``, ``DP``, ``EP``)."""
 
     pid: int
     title: str
@@ -80,7 +80,7 @@ class ProcessTable:
         self._root = Path(root)
 
     def server_on(self, port: int) -> ServerProcess:
-        """Return the vLLM server that listens on ``port``, or else the vLLM server with this ``--port`` option.
+        """Return the vLLM server that listens on ``port``, or else the vLLM server whose ``--port`` is ``port``.
 
         A container engine may forward ``port`` to another port in the container. In this case, return the vLLM server
         if there is only one.
@@ -133,7 +133,7 @@ class ProcessTable:
                 yield pid, options
 
     def _text(self, pid: int, name: str) -> str:
-        """Return a file from /proc for ``pid``, or an empty string if the process has exited or is not accessible."""
+        """Return the content of a file in /proc/PID, or an empty string if it cannot be read."""
         try:
             return (self._root / str(pid) / name).read_bytes().decode("utf-8", "replace")
         except OSError:
@@ -153,7 +153,7 @@ class ProcessTable:
         return {name: value for name, _equals, value in (item.partition("=") for item in text.split("\0")) if name}
 
     def _parent(self, pid: int) -> int | None:
-        # In this file, the command name is in parentheses and may itself contain spaces and parentheses.
+        # In /proc/PID/stat, the command name is in parentheses and may itself contain spaces and parentheses.
         fields = self._text(pid, "stat").rpartition(")")[2].split()
         return int(fields[1]) if len(fields) > 1 else None
 

@@ -69,7 +69,10 @@ class ContainerStart:
         return status
 
     def wait(self, seconds: float, known_stage: str | None = None) -> Status:
-        """Wait until the server is ready or dead, leaves ``known_stage`` or ``seconds`` pass, and return its status."""
+        """Wait until the server is ready or dead, ``known_stage`` ends or ``seconds`` have passed.
+
+        :returns: the same keys as ``status``.
+        """
         end = self.clock() + seconds
         while True:
             status = self.status()

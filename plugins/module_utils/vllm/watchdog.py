@@ -89,7 +89,7 @@ def watch(
 def _restore(
     heartbeat: str, trial: str, original: str, commands: Commands, sleep: Callable[[float], None]
 ) -> dict[str, t.Any]:
-    # Remove the heartbeat file first: if the controller is only slow, its next heartbeat must fail.
+    # Remove the heartbeat file first, so that the next heartbeat of a slow but running controller fails.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(heartbeat)
     output: list[str] = []
