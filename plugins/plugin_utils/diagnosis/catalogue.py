@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose a node: run the diagnosing rules over its facts and findings in order."""
+"""Diagnose a node by applying the diagnosis rules to its facts and findings in order."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model impo
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: A rule returns its diagnosis, or None. It also reads the diagnoses of the rules before it.
+#: A rule returns a diagnosis, or None if it does not apply. It can also read the diagnoses made by earlier rules.
 Rule = Callable[[DiagnosisContext], Diagnosis | None]
 
-#: Rules in order: causes that a message or a setting proves come first, causes that remain if nothing else fits last.
+#: All rules in the order in which they run. Causes that are proven by a message or a setting come first. Causes that
+#: are assumed only if no other cause fits come last.
 RULES: t.Final[tuple[Rule, ...]] = (
     devices.no_driver,
     devices.missing,
@@ -66,7 +67,7 @@ RULES: t.Final[tuple[Rule, ...]] = (
 
 
 def diagnose(node: NodeFacts, sections: Iterable[Section], rules: Sequence[Rule] = RULES) -> list[Diagnosis]:
-    """Return the causes of everything that is wrong with ``node``, by severity and then by confidence."""
+    """Return the diagnoses of ``node``, sorted by severity and then by confidence."""
     findings = tuple(item for section in sections if section.selected for item in section.findings)
     context = DiagnosisContext(node, findings)
     for rule in rules:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The facts, findings and earlier diagnoses of one node, as the diagnosing rules read them."""
+"""Provide the diagnosis rules with the facts, findings and earlier diagnoses of one node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THROUGHPUT: t.Final = "performance.throughput"
 
 @dataclass(frozen=True)
 class DiagnosisContext:
-    """Facts and findings of one node, and the diagnoses of the rules that ran before."""
+    """Facts and findings of one node, and the diagnoses made by earlier rules."""
 
     node: NodeFacts
     findings: tuple[Finding, ...]
@@ -39,19 +39,19 @@ class DiagnosisContext:
     # --- findings and diagnoses ---------------------------------------------------------------------------------------
 
     def all(self, check: str) -> list[Finding]:
-        """Return the findings of ``check``, the worst first."""
+        """Return all findings of ``check``, worst first."""
         return [item for item in self.findings if item.check == check]
 
     def worst_finding(self, check: str) -> Finding | None:
-        """Return the worst finding of ``check`` that fails or warns, or None."""
+        """Return the worst failure or warning of ``check``, or None if the check has neither."""
         return next((item for item in self.all(check) if item.wrong), None)
 
     def worst_findings(self, *checks: str) -> list[Finding]:
-        """Return the worst finding of each of ``checks`` that fails or warns."""
+        """Return the worst failure or warning of each check in ``checks``; a check with neither is left out."""
         return [item for check in checks if (item := self.worst_finding(check)) is not None]
 
     def wrong(self, *checks: str) -> tuple[str, ...]:
-        """Return those of ``checks`` that fail or warn."""
+        """Return the checks in ``checks`` that fail or warn."""
         return tuple(item.check for item in self.worst_findings(*checks))
 
     def any_fails(self, *checks: str) -> bool:
@@ -60,22 +60,22 @@ class DiagnosisContext:
 
     @property
     def explained(self) -> frozenset[str]:
-        """Checks that an earlier diagnosis explains."""
+        """Checks that are explained by an earlier diagnosis."""
         return frozenset(check for item in self.diagnoses for check in item.findings)
 
     def unexplained(self, *checks: str) -> tuple[str, ...]:
-        """Return those of ``checks`` that fail or warn and that no earlier diagnosis explains."""
+        """Return the checks in ``checks`` that fail or warn and are not explained by an earlier diagnosis."""
         return tuple(check for check in self.wrong(*checks) if check not in self.explained)
 
     def has_diagnosis(self, *ids: str) -> bool:
-        """Return whether an earlier rule concluded one of these diagnoses."""
+        """Return whether an earlier rule made one of the diagnoses with these ``ids``."""
         return any(item.id in ids for item in self.diagnoses)
 
     # --- logs ---------------------------------------------------------------------------------------------------------
 
     @cached_property
     def faults(self) -> dict[str, Mapping[str, t.Any]]:
-        """The first finding of each fault class in the logs that fails or warns."""
+        """The first failure or warning of each fault class in the logs, keyed by fault class."""
         faults: dict[str, Mapping[str, t.Any]] = {}
         for item in self.node.logs.data.get("findings") or ():
             if item.get("class") and item.get("status") in ("fail", "warn"):
@@ -83,7 +83,7 @@ class DiagnosisContext:
         return faults
 
     def quote(self, fault: str) -> str:
-        """Return the log line of a fault, shortened to 160 characters."""
+        """Return the log line of a fault as evidence, truncated to 160 characters."""
         line = str(self.faults[fault].get("line") or self.faults[fault].get("summary") or "").strip()
         return f"log: {line if len(line) <= 160 else line[:157] + '...'}"
 
@@ -96,7 +96,7 @@ class DiagnosisContext:
 
     @property
     def visible_gpus(self) -> int | None:
-        """Number of GPUs that CUDA_VISIBLE_DEVICES shows to the server, or None if it is not set or is ``all``."""
+        """Number of GPUs in the server's CUDA_VISIBLE_DEVICES, or None if the variable is not set or is ``all``."""
         value = self.node.variable("CUDA_VISIBLE_DEVICES")
         if value is None or value.lower() == "all":
             return None
@@ -109,45 +109,45 @@ class DiagnosisContext:
 
     @cached_property
     def transports(self) -> dict[str, int]:
-        """Number of NCCL connections between the GPUs by transport family."""
+        """Number of NCCL connections between the GPUs, keyed by transport family."""
         return nccl.families(self.node.logs.data.get("transports") or {})
 
     # --- speed --------------------------------------------------------------------------------------------------------
 
     @property
     def down(self) -> bool:
-        """Whether the server returns no responses, or too few to measure a speed."""
+        """Whether the server sends no responses, or too few to measure its speed."""
         throughput = self.worst_finding(THROUGHPUT)
         return throughput is not None and throughput.status is Status.FAIL and throughput.unit != "tok/s"
 
     @property
     def outage_checks(self) -> tuple[str, ...]:
-        """The checks that fail because the server does not respond; empty if it does."""
+        """The checks that fail because the server does not respond; empty if the server responds."""
         return (THROUGHPUT, *self.wrong("tensor_parallel.ranks")) if self.down else ()
 
     @property
     def slow(self) -> tuple[str, ...]:
         """The checks that fail or warn because the node is slow."""
         throughput = self.worst_finding(THROUGHPUT)
-        # If other clients use the server, its low throughput is not a fault of the node.
+        # Low throughput is not the node's fault if other clients use the server.
         alone = self.step is not None and not expectation.shared(self.step)
         short = (THROUGHPUT,) if alone and throughput is not None and throughput.unit == "tok/s" else ()
         return (*self.wrong(*SPEED), *short)
 
     @cached_property
     def attained(self) -> float | None:
-        """Measured speed of one stream in per cent of the expected speed."""
+        """Measured speed of one stream, in per cent of its expected speed."""
         values = [item.evidence.get("attained_percent") for check in (*SPEED, THROUGHPUT) for item in self.all(check)]
         return min((float(value) for value in values if value is not None), default=None)
 
     @cached_property
     def step(self) -> Mapping[str, t.Any] | None:
-        """The valid load step with one stream, or None."""
+        """The first valid load step with a single stream, or None if there is none."""
         return performance.single_stream(self.node)
 
     @cached_property
     def roofline(self) -> Roofline | None:
-        """The roofline of this node with its present settings, or None if a term is unknown."""
+        """The roofline of this node with its current settings, or None if one of the roofline's inputs is unknown."""
         if self.step is None:
             return None
         try:
@@ -156,13 +156,13 @@ class DiagnosisContext:
             return None
 
     def speed_evidence(self) -> tuple[str, ...]:
-        """Return the measured speed as evidence."""
+        """Return the measured speed of one stream as evidence, or an empty tuple if the speed is unknown."""
         if self.step is None or self.attained is None:
             return ()
         return (f"one stream: {expectation.decode_rate(self.step):.1f} tok/s, {self.attained:.0f} % of expected",)
 
     def recovery(self) -> str | None:
-        """Return the speed that one stream would gain by a fix, as text, or None if the node is not slow."""
+        """Describe the speed that one stream would reach after a fix, or return None if the node is not slow."""
         if not self.slow or self.step is None or not self.attained:
             return None
         now = expectation.decode_rate(self.step)
@@ -172,33 +172,33 @@ class DiagnosisContext:
 
     @cached_property
     def utilisation(self) -> dict[int, float]:
-        """Mean utilisation under load in per cent by GPU index."""
+        """Mean utilisation of each GPU under load in per cent, keyed by GPU index."""
         return gpus.means(self.node.samples, "utilization_gpu")
 
     @cached_property
     def power_share(self) -> dict[int, float]:
-        """Mean power under load in per cent of the power limit by GPU index."""
+        """Mean power draw of each GPU under load in per cent of its power limit, keyed by GPU index."""
         limits = {item["index"]: item.get("power_limit") for item in self.node.devices}
         drawn = gpus.means(self.node.samples, "power_draw")
         return {index: 100.0 * watts / limit for index, watts in drawn.items() if (limit := limits.get(index))}
 
 
 def figures(values: Mapping[int, float], unit: str) -> str:
-    """Format values by GPU: ``GPU 0 92 %, GPU 1 3 %``."""
+    """Format one value per GPU, such as ``GPU 0 92 %, GPU 1 3 %``."""
     return ", ".join(f"GPU {index} {value:.0f} {unit}" for index, value in values.items())
 
 
 def listed(items: Sequence[str]) -> str:
-    """Join items to ``a, b and c``."""
+    """Join items into one phrase, such as ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def conclude_from_log(
     context: DiagnosisContext, fault: str, identity: str, *checks: str, evidence: Iterable[str] = ()
 ) -> Diagnosis | None:
-    """Return the diagnosis ``identity`` if the logs contain the fault class that proves it, else None.
+    """Return the diagnosis ``identity`` if the logs contain the fault class ``fault``, which proves it, or else None.
 
-    The diagnosis explains those of ``checks`` that fail or warn, and an outage of the server.
+    The diagnosis explains the checks in ``checks`` that fail or warn. It also explains a server that does not respond.
     """
     if fault not in context.faults:
         return None

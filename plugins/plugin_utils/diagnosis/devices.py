@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose the GPUs themselves: missing, lost, broken, too hot or slowed down."""
+"""Diagnose GPUs that are missing, lost, broken, too hot or slowed down."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Findi
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 
-#: Xid numbers about the memory of a GPU: 48 double-bit error, 63 and 64 row remapping, 92 high single-bit rate, 94 and
+#: Xid numbers of GPU memory errors: 48 double-bit error, 63 and 64 row remapping, 92 high single-bit rate, 94 and
 #: 95 contained and uncontained errors. Source: NVIDIA Xid catalogue.
 MEMORY_XIDS: t.Final[frozenset[int]] = frozenset({48, 63, 64, 92, 94, 95})
 
 #: Xid of a GPU that fell off the bus. Source: NVIDIA Xid catalogue.
 LOST_XID: t.Final = 79
 
-#: Xid numbers that applications usually cause. Source: NVIDIA Xid catalogue.
+#: Xid numbers of errors that are usually caused by applications. Source: NVIDIA Xid catalogue.
 APPLICATION_XIDS: t.Final[frozenset[int]] = frozenset({13, 31, 43, 45})
 
-#: Layers between the Linode plan and vLLM that can lack GPUs, each with its name in the title of the diagnosis.
-_LAYERS: t.Final = {
+#: Levels between the Linode plan and vLLM at which GPUs can be missing, each with its name in the diagnosis title.
+_LEVELS: t.Final = {
     "PCI bus": "the machine itself (PCI bus)",
     "driver": "the driver",
     "driver or PCI bus": "the machine or its driver",
@@ -39,18 +39,18 @@ _SLOWED: t.Final[dict[str, tuple[str, ...]]] = {
     "gpu.clocks_fixed": ("applications_clocks_setting", "sync_boost", "display_clock_setting"),
 }
 
-Layer = tuple[str, int]
+Level = tuple[str, int]
 
 
-def layers(context: DiagnosisContext) -> list[Layer]:
-    """Return how many GPUs each layer from the Linode plan to vLLM has; layers without a known number are left out."""
+def levels(context: DiagnosisContext) -> list[Level]:
+    """Return the GPU count at each level from the Linode plan to vLLM; levels with an unknown count are left out."""
     facts, devices = context.node.gpu_facts, context.node.devices
     counted = next(iter(context.all("hardware.gpu_count")), None)
     evidence = counted.evidence if counted is not None else {}
     on_bus = evidence.get("gpus_on_pci_bus")
     counts: list[tuple[str, int | None]] = [
         ("plan", facts.get("expected_count")),
-        # If the bus shows no GPU although the driver does, the bus could not be read.
+        # If the driver lists GPUs but the PCI bus lists none, the bus could not be read.
         ("PCI bus", on_bus if on_bus or not facts.get("count") else None),
         ("driver", facts.get("count") if facts.get("count") is not None else (0 if on_bus else None)),
         ("responding", sum(device.get("error") is None for device in devices) if devices else None),
@@ -61,8 +61,8 @@ def layers(context: DiagnosisContext) -> list[Layer]:
 
 
 def missing(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose missing GPUs by the first layer between Linode plan and vLLM that has fewer than the one before it."""
-    counted, node = layers(context), context.node
+    """Diagnose missing GPUs by finding the first level, from the Linode plan to vLLM, at which the GPU count drops."""
+    counted, node = levels(context), context.node
     if context.wrong("hardware.driver") and node.gpu_facts.get("count") is None:
         return None
     explained = context.wrong("hardware.gpu_count", "hardware.driver")
@@ -72,7 +72,7 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
         short = "driver or PCI bus"
     if ordinal and short not in ("PCI bus", "driver", "driver or PCI bus", "responding"):
         short = "visible to vLLM"
-    if short not in _LAYERS or not (explained or ordinal):
+    if short not in _LEVELS or not (explained or ordinal):
         return None
     lost = [item for item in context.all("hardware.xid") if xid_number(item) == LOST_XID]
     return conclude(
@@ -91,7 +91,7 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
             *(context.wrong("nccl.errors") if ordinal else ()),
             *context.outage_checks,
         ),
-        layer=_LAYERS[short],
+        layer=_LEVELS[short],
     )
 
 
@@ -101,7 +101,7 @@ def no_driver(context: DiagnosisContext) -> Diagnosis | None:
     if driver is None or context.node.gpu_facts.get("count") is not None:
         return None
     on_bus = driver.evidence.get("gpus_on_pci_bus")
-    # A lack of permission to read the GPUs does not explain why the server is down.
+    # Missing permission to read the GPUs does not explain why the server is down.
     unreadable = driver.evidence.get("reason") == "no_permission"
     return conclude(
         "gpu.no_driver",
@@ -117,13 +117,13 @@ def no_driver(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def xid_number(finding: Finding) -> int | None:
-    """Return the Xid number of a finding from the kernel log."""
+    """Return the Xid number of a kernel log finding, or None if the finding has none."""
     number = str(finding.evidence.get("code") or "")
     return int(number) if number.isdigit() else None
 
 
 def memory_errors(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose uncorrectable errors in the memory of a GPU."""
+    """Diagnose GPU memory errors that the ECC counters or Xid messages report."""
     xids = [item for item in context.all("hardware.xid") if xid_number(item) in MEMORY_XIDS]
     ecc = context.worst_finding("hardware.ecc")
     if ecc is None and not xids:
@@ -137,7 +137,7 @@ def memory_errors(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def xid(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose Xid errors that concern neither the memory of a GPU nor a lost GPU."""
+    """Diagnose Xid errors that are not explained by a GPU memory error or a missing GPU."""
     explained = MEMORY_XIDS | ({LOST_XID} if context.has_diagnosis("gpu.missing") else frozenset())
     numbers = [(item, number) for item in context.all("hardware.xid") if (number := xid_number(item)) is not None]
     others = {number: item for item, number in reversed(numbers) if number not in explained}
@@ -154,7 +154,7 @@ def xid(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def slowed_down(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose clocks that heat, power or a setting reduces while the GPUs work."""
+    """Diagnose GPU clocks that are reduced under load because of heat, power or a setting."""
     throttle = context.worst_finding("hardware.throttle")
     if throttle is None:
         return None

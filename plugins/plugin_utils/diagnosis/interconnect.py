@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose the paths between the GPUs: slower than possible, or as fast as the hardware allows.
+"""Diagnose slow data paths between the GPUs, whether due to settings, a fault or the limits of the hardware.
 
 Source: multi-GPU guide, issue 2.
 """
@@ -18,7 +18,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 
-#: Paths on which data between two GPUs leaves the PCIe switch, so that the hardware limits the all-reduce.
+#: Connection types with which traffic between two GPUs leaves the PCIe switch. With these, the hardware limits the
+#: speed of the all-reduce.
 _LONG_PATHS: t.Final = ("PHB", "NODE", "SYS")
 
 #: Checks that fail if the path between the GPUs is slow.
@@ -26,7 +27,7 @@ _SLOW_PATH: t.Final = ("utilisation.synchronised", "nccl.bandwidth")
 
 
 def sockets(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose TCP sockets between the GPUs of one node."""
+    """Diagnose NCCL traffic over TCP sockets between GPUs of the same node."""
     node = context.node
     if not context.transports.get("socket") or context.worst_finding("nccl.transport") is None:
         return None
@@ -100,7 +101,7 @@ def pcie_downgraded(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def hardware_limit(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a moderately slow node that already uses the best transport of its topology."""
+    """Diagnose a moderately slow node that already uses the best transport for its topology."""
     slow = context.unexplained(*context.slow)
     topology = context.worst_finding("hardware.topology")
     if (context.node.group_size or 1) < 2 or not (slow or topology) or context.wrong("nccl.transport"):
@@ -122,13 +123,13 @@ def hardware_limit(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def no_peer_access(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose peer access that is reported as available but does not work."""
+    """Diagnose peer-to-peer access that is reported as available but does not work."""
     cause = "interconnect.no_peer_access"
     return conclude_from_log(context, "nccl_p2p_unavailable", cause, "nccl.errors", "hardware.p2p")
 
 
 def _paths(context: DiagnosisContext) -> list[str]:
-    """Return the distinct kinds of connection between the GPUs."""
+    """Return the distinct connection types between the GPUs, such as ``PIX`` or ``SYS``."""
     matrix = (context.node.gpu_facts.get("topology") or {}).get("matrix") or []
     return sorted({str(cell) for row in matrix for cell in row if cell not in (None, "X")})
 
@@ -138,12 +139,12 @@ def _topology(context: DiagnosisContext) -> str:
 
 
 def _variables(context: DiagnosisContext, names: t.Iterable[str]) -> list[str]:
-    """Return those of the environment variables ``names`` that are set, as evidence."""
+    """Return the environment variables in ``names`` that are set, formatted as evidence."""
     values = {name: context.node.variable(name) for name in names}
     return [f"environment: {name}={value}" for name, value in values.items() if value is not None]
 
 
 def _environment(context: DiagnosisContext, names: t.Collection[str]) -> tuple[str, ...]:
-    """Return the environment check if one of its findings mentions one of ``names``."""
+    """Return the environment check's id if one of its findings mentions any of ``names``, or an empty tuple."""
     check = "configuration.environment"
     return (check,) if any(name in item.summary for item in context.all(check) for name in names) else ()

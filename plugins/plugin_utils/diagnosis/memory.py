@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose memory: too little, unevenly used (multi-GPU guide, issue 3), or used by another process."""
+"""Diagnose memory that is too small, unevenly used (multi-GPU guide, issue 3) or taken by another process."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, l
 #: Memory in bytes below which another process, such as a desktop or a monitoring tool, has no noticeable effect.
 _NOTICEABLE: t.Final = GIB // 2
 
-#: First compute capability with 8-bit floating point in attention kernels. Source: CUDA.
+#: Lowest compute capability with 8-bit floating point in attention kernels. Source: CUDA.
 _FP8_CAPABILITY: t.Final = (8, 9)
 
-#: Default of --gpu-memory-utilization since vLLM 0.20.0 (0.9 before), which leaves enough memory free.
+#: Default value of --gpu-memory-utilization since vLLM 0.20.0 (0.9 before), which leaves enough memory free.
 _DEFAULT_SHARE: t.Final = 0.92
 
 
 def other_processes(context: DiagnosisContext) -> list[tuple[int, Mapping[str, t.Any]]]:
-    """Return GPU index and process of each large process except vLLM; none if no process is recognised as vLLM."""
+    """Return each large process other than vLLM with its GPU index, or an empty list if vLLM is not recognised."""
     table = [(device["index"], entry) for device in context.node.devices for entry in device.get("processes") or ()]
     others = [(index, entry) for index, entry in table if "vllm" not in str(entry.get("name") or "").lower()]
     if len(others) == len(table):
@@ -38,7 +38,7 @@ def other_processes(context: DiagnosisContext) -> list[tuple[int, Mapping[str, t
 
 
 def other_process(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose another process on the GPUs that causes a fault or costs speed."""
+    """Diagnose a process other than vLLM that causes a fault or slows down the GPUs."""
     others = other_processes(context)
     busy = "gpu_memory_busy" in context.faults
     explained = context.wrong("memory.balance", "memory.headroom", *(("memory.oom",) if others or busy else ()))
@@ -59,7 +59,7 @@ def other_process(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def unbalanced(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose ranks that use different amounts of memory although no other process uses the GPUs."""
+    """Diagnose ranks that use different amounts of GPU memory even though no other process uses the GPUs."""
     balance = context.worst_finding("memory.balance")
     if balance is None or "memory.balance" in context.explained:
         return None
@@ -116,7 +116,7 @@ def host_memory(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def cache_too_small(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a KV cache that is too small for one request, so that vLLM does not start."""
+    """Diagnose a KV cache that is too small for even one request, which prevents vLLM from starting."""
     if "kv_cache_too_small" not in context.faults:
         return None
     share = _memory_share(context)
@@ -134,7 +134,7 @@ def cache_too_small(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def preemption(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose preemptions because the KV cache is full under load."""
+    """Diagnose requests that vLLM preempts because the KV cache is full under load."""
     if "kv_preemption" not in context.faults:
         return None
     tokens = context.node.engine.get("kv_cache_tokens")
@@ -150,7 +150,7 @@ def preemption(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def tight_cache(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a KV cache that cannot hold the load of this run, although no log line shows it."""
+    """Diagnose a KV cache that is too small for this load test, although no log line reports a shortage."""
     headroom = _headroom(context, "tokens")
     if headroom is None:
         return None
@@ -165,7 +165,7 @@ def tight_cache(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def little_headroom(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a GPU that vLLM alone fills almost completely."""
+    """Diagnose a GPU whose memory is almost completely filled by vLLM alone."""
     headroom = _headroom(context, "%")
     if headroom is None:
         return None
@@ -180,13 +180,13 @@ def little_headroom(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def _headroom(context: DiagnosisContext, unit: str) -> Finding | None:
-    """Return the finding that too few ``unit`` (``%`` or ``tokens``) are left, or None if there is none to explain."""
+    """Return the unexplained headroom finding measured in ``unit`` (``%`` or ``tokens``), or None if there is none."""
     findings = context.all("memory.headroom") if context.unexplained("memory.headroom") else ()
     return next((item for item in findings if item.wrong and item.unit == unit), None)
 
 
 def can_halve_cache(context: DiagnosisContext) -> bool:
-    """Return whether an 8-bit KV cache is supported and not yet used; False if a GPU's capability is unknown."""
+    """Return whether vLLM could switch to an 8-bit KV cache; False if a GPU's compute capability is unknown."""
     node = context.node
     dtype = node.argument("kv_cache_dtype") or node.engine.get("kv_cache_dtype") or "auto"
     if str(dtype).startswith("fp8"):
@@ -196,12 +196,12 @@ def can_halve_cache(context: DiagnosisContext) -> bool:
 
 
 def _larger_cache(context: DiagnosisContext) -> str:
-    """Return the settings that enlarge the KV cache."""
+    """Return the settings that enlarge the KV cache, as text for a remedy."""
     doubled = f" or {flag('kv_cache_dtype', 'fp8')}, which doubles it" if can_halve_cache(context) else ""
     return f"{flag('gpu_memory_utilization', 0.95)}{doubled}"
 
 
 def _memory_share(context: DiagnosisContext) -> float | None:
-    """Return --gpu-memory-utilization from the log or the arguments."""
+    """Return the value of --gpu-memory-utilization from the log or the arguments, or None if it is unknown."""
     share = context.node.engine.get("gpu_memory_utilization") or context.node.argument("gpu_memory_utilization")
     return None if share is None else float(share)

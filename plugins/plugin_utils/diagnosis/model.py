@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnoses, with their texts from data/causes.yml."""
+"""Create diagnoses from the texts in data/causes.yml."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS, NEW_HOST
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
-#: Degrees of confidence. ``high``: a setting or a message proves the cause. ``medium``: the measurements fit no other
-#: known cause. ``low``: something is wrong, and no measurement shows why.
+#: Confidence levels. ``high``: a setting or a message proves the cause. ``medium``: the measurements fit no other known
+#: cause. ``low``: something is wrong, but no measurement shows why.
 CONFIDENCES: t.Final[tuple[str, ...]] = ("high", "medium", "low")
 
 _TEXTS: t.Final = ("title", "cause", "remedy")
@@ -21,10 +21,10 @@ _TEXTS: t.Final = ("title", "cause", "remedy")
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """A cause concluded from several findings.
+    """A cause that is inferred from one or more findings.
 
-    ``evidence`` contains texts with the measured values, ``findings`` the ids of the checks that the cause explains.
-    ``expected_gain`` is the effect of the remedy, if it is known.
+    ``evidence`` contains texts with measured values. ``findings`` contains the ids of the checks that the cause
+    explains. ``expected_gain`` describes the effect of the remedy, if the effect is known.
 
     :raises ValueError: if the confidence is unknown.
     """
@@ -41,16 +41,16 @@ class Diagnosis:
     def __post_init__(self) -> None:
         if self.confidence not in CONFIDENCES:
             raise ValueError(f"confidence must be one of {', '.join(CONFIDENCES)}, got {self.confidence!r}")
-        # Rules combine lists of checks that may overlap.
+        # The lists of checks that a rule combines may overlap, so remove duplicates.
         object.__setattr__(self, "findings", tuple(dict.fromkeys(self.findings)))
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return a plain dictionary with lists instead of tuples."""
+        """Return the diagnosis as a dictionary with lists instead of tuples."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
 def causes() -> Mapping[str, Mapping[str, t.Any]]:
-    """Return the causes of data/causes.yml by id."""
+    """Return the causes in data/causes.yml, keyed by id."""
     return load_table("causes")
 
 
@@ -65,10 +65,10 @@ def conclude(
     name: str | None = None,
     **values: t.Any,
 ) -> Diagnosis:
-    """Return the diagnosis ``identity`` with its texts from data/causes.yml.
+    """Create the diagnosis ``identity`` from its texts in data/causes.yml.
 
-    ``case`` selects an entry of the cause's ``cases``; an unknown case leaves the texts of the cause unchanged.
-    ``values`` fill in the templates. ``name`` replaces ``NAME`` in the id.
+    ``case`` selects an entry in the cause's ``cases``, whose texts override those of the cause. An unknown case has no
+    effect. ``values`` fill in the placeholders in the texts. ``name`` replaces ``NAME`` in the id.
     """
     entry = causes()[identity]
     texts = {**entry, **(entry.get("cases") or {}).get(case, {})}
@@ -84,5 +84,5 @@ def conclude(
 
 
 def flag(name: str, value: t.Any) -> str:
-    """Format an argument of vLLM with its variable of role vllm: ``--max-num-seqs 64 (vllm_max_num_seqs: 64)``."""
+    """Format a vLLM argument with the matching vllm role variable: ``--max-num-seqs 64 (vllm_max_num_seqs: 64)``."""
     return f"--{name.replace('_', '-')} {value} (vllm_{name}: {value})"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose GPUs without work: tensor parallelism off, without effect, or with a missing rank.
+"""Diagnose idle GPUs: tensor parallelism is off, has no effect, or lacks a rank.
 
 Source: multi-GPU guide, issue 1.
 """
@@ -24,7 +24,7 @@ _IDLE = ("tensor_parallel.size", "memory.idle_gpu", "utilisation.active")
 
 
 def off(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose parallel sizes that need fewer GPUs than the node has."""
+    """Diagnose parallel sizes that leave some of the node's GPUs unused."""
     node, size, total = context.node, context.node.group_size, context.gpu_count
     holding = gpus.holders(gpus.memory_used(node))
     explained = context.wrong(*_IDLE)
@@ -32,7 +32,7 @@ def off(context: DiagnosisContext) -> Diagnosis | None:
         return None
     if context.has_diagnosis("tensor_parallel.model_does_not_fit"):
         return None
-    # Missing GPUs have to be restored first: the layout is for all GPUs of the plan.
+    # Recommend a layout for all GPUs that the plan promises, because missing GPUs must be restored first.
     promised = node.gpu_facts.get("expected_count") if context.has_diagnosis("gpu.missing") else None
     tensor, data = model_fit.best_layout(context.shape, max(total, promised or 0))
     settings = [flag("tensor_parallel_size", tensor), *([flag("data_parallel_size", data)] if data > 1 else [])]
@@ -85,7 +85,7 @@ def _gain(context: DiagnosisContext, tensor: int) -> str | None:
 
 
 def not_at_work(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose tensor parallelism without effect: one GPU does all the work, at the speed of one GPU."""
+    """Diagnose tensor parallelism that has no effect, because one GPU does all the work."""
     size, scaling = context.node.group_size, context.worst_finding("performance.scaling")
     if size is None or size < 2 or scaling is None or scaling.status is not Status.FAIL:
         return None
@@ -104,7 +104,7 @@ def not_at_work(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def rank_missing(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose fewer workers than the parallel sizes need, although the GPUs are available."""
+    """Diagnose missing workers: fewer run than the parallel sizes require, although enough GPUs are available."""
     size = context.node.group_size
     if size is None or not 2 <= size <= context.gpu_count:
         return None
@@ -130,7 +130,7 @@ def rank_missing(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def model_does_not_fit(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose attention heads that are not divisible by the tensor-parallel size, so that vLLM does not start."""
+    """Diagnose a tensor-parallel size that does not divide the number of attention heads, so vLLM cannot start."""
     node, model_fits = context.node, context.worst_finding("tensor_parallel.model_fit")
     if model_fits is None:
         return None

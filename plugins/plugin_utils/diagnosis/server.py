@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose the server: rejected configuration, hang, stop, or settings that have no effect."""
+"""Diagnose server faults: a rejected configuration, a hang, a crash, or settings that have no effect."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import show_version
 
-#: Fault classes that only show that something failed; they are never a cause.
+#: Fault classes that are only symptoms of a failure and never its cause.
 _CONSEQUENCES: t.Final = (
     "engine_failed nccl_system_error nccl_cuda_error nccl_remote_error nccl_internal_error nccl_invalid_usage"
 ).split()
 
-#: Fault classes that have a rule in this package, or are not a fault of this node.
+#: Fault classes that have their own rule in this package, or that are not a fault of this node.
 _WITH_RULES: t.Final = (
     "xid cuda_oom gpu_memory_busy host_oom kv_cache_too_small kv_preemption nccl_duplicate_gpu invalid_device_ordinal "
     "nccl_p2p_unavailable nccl_shm nccl_timeout worker_hang startup_hang vllm_config_error transport_net_socket "
@@ -73,7 +73,7 @@ def settings(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def hangs(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a collective that never ends, so that requests are accepted but not answered."""
+    """Diagnose a hung collective operation: the server accepts requests but never responds to them."""
     faults = [name for name in _HANGS if name in context.faults]
     timed_out = "nccl_timeout" in faults
     if not faults or not (context.down or timed_out):
@@ -90,7 +90,7 @@ def hangs(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def logged(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a root cause in the logs that no other rule covers."""
+    """Diagnose a root cause that the logs report and that no other rule covers."""
     others = (name for name in context.faults if name not in _WITH_RULES and name not in _CONSEQUENCES)
     name = next(others, None)
     if name is None:
@@ -107,7 +107,7 @@ def logged(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def crashed(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose an engine that failed without a root cause in the logs."""
+    """Diagnose an engine failure whose root cause is not in the logs."""
     name = next((name for name in _CONSEQUENCES if name in context.faults), None)
     unexplained = context.unexplained("nccl.errors")
     if name is None or not unexplained:
@@ -124,7 +124,7 @@ def crashed(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def down(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a server that does not respond, if nothing else explains it."""
+    """Diagnose a server that does not respond if no other rule explains the outage."""
     throughput = context.worst_finding("performance.throughput")
     if not context.down or throughput is None or "performance.throughput" in context.explained:
         return None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose busy but slow GPUs: waiting for each other, for the host, or slow without a known reason.
+"""Diagnose slow GPUs that wait for each other or for the host, or that are slow for no known reason.
 
 Source: multi-GPU guide, issue 4.
 """
@@ -15,10 +15,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, utilisation
 
-#: Mean utilisation from which a GPU counts as fully busy. NCCL spins while it waits, which the driver counts as work.
+#: Minimum mean utilisation, in per cent, of a GPU that counts as fully busy. A GPU that waits in NCCL also looks busy,
+#: because NCCL polls while it waits.
 FULL: t.Final = 80.0
 
-#: A GPU delays the others if its clock is below this fraction of the slowest other GPU's clock.
+#: A GPU counts as a straggler if its clock is below this fraction of the lowest clock among the other GPUs.
 _STRAGGLER_CLOCK: t.Final = 0.85
 
 _ACTIVE: t.Final = "utilisation.active"
@@ -26,7 +27,7 @@ _SYNCHRONISED: t.Final = "utilisation.synchronised"
 
 
 def waiting(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose GPUs that are busy with waiting: not synchronised, or fully busy at a fraction of the speed."""
+    """Diagnose GPUs that wait for each other: they are not synchronised, or look fully busy but are far too slow."""
     apart = context.unexplained(_SYNCHRONISED)
     slow = context.unexplained(*context.slow)
     group = utilisation.members(context.node, context.utilisation)
@@ -54,11 +55,11 @@ def _waiting_evidence(context: DiagnosisContext) -> t.Iterator[str]:
     if correlation is not None:
         yield f"correlation of the samples: {correlation:.2f}"
     if context.power_share:
-        yield f"power, relative to its limit: {figures(context.power_share, '%')}"
+        yield f"power draw relative to the limit: {figures(context.power_share, '%')}"
 
 
 def _straggler(context: DiagnosisContext) -> int | None:
-    """Return the GPU whose clocks under load are far below those of all others, or None."""
+    """Return the index of the GPU whose clock under load is far below all others, or None if there is no such GPU."""
     clocks: dict[int, list[float]] = {}
     for sample in context.node.samples:
         for gpu in sample["gpus"]:
@@ -74,7 +75,7 @@ def _straggler(context: DiagnosisContext) -> int | None:
 
 
 def uneven_work(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a GPU of the group that is idle under load although it holds a part of the model."""
+    """Diagnose a GPU that is idle under load although it holds a part of the model."""
     active = context.worst_finding(_ACTIVE)
     if active is None or active.status is not Status.FAIL or _ACTIVE in context.explained or context.down:
         return None
@@ -95,7 +96,7 @@ def uneven_work(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def host_bound(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose synchronised GPUs that are idle together for most of the time."""
+    """Diagnose synchronised GPUs that are all idle for most of the time."""
     active = context.worst_finding(_ACTIVE)
     if active is None or active.status is not Status.WARN or _ACTIVE in context.explained or context.down:
         return None
@@ -111,7 +112,7 @@ def host_bound(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose an expected throughput above what the hardware allows, on hardware that reaches its own limit."""
+    """Diagnose an expected throughput that is higher than the hardware allows although the hardware has no fault."""
     check = "performance.throughput"
     throughput, roofline = context.worst_finding(check), next(iter(context.all("performance.roofline")), None)
     if throughput is None or roofline is None or roofline.status is not Status.PASS:
@@ -129,7 +130,7 @@ def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def unexplained(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a node that is slow without any measurement that shows why."""
+    """Diagnose a slow node if no measurement shows why it is slow."""
     slow = context.unexplained(*context.slow)
     if not slow:
         return None

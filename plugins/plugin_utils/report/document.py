@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the result document that every report format is rendered from.
 
-Its JSON Schema is docs/report.schema.json. Sizes are bytes, times seconds, rates per second. Reports compute nothing:
-every value that they show is in this document.
+Its JSON Schema is docs/report.schema.json. Sizes are bytes, times seconds, rates per second. The report
+formats compute nothing themselves: every value that they show is in this document.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ SCHEMA_VERSION: t.Final = "1.0"
 INTERVAL: t.Final = 1.0
 ROWS: t.Final = 120
 
-#: Largest number of log lines in the report of a node.
+#: Maximum number of log lines in the report on a node.
 LINES: t.Final = 20
 
-#: Latencies of a load step in the report.
+#: Latencies that the report includes for a load step.
 _LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
 
 
 def exceeds(status: str, fail_on: str) -> bool:
-    """Return whether ``status`` fails the run, given ``fail_on``: ``fail``, ``warn`` or ``never``."""
+    """Return whether ``status`` makes the run fail; ``fail_on`` is ``fail``, ``warn`` or ``never``."""
     if fail_on == "never":
         return False
     return SEVERITY.index(Status(status)) >= SEVERITY.index(Status(fail_on))
 
 
 def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
-    """Build the entry of one node under ``hosts``."""
+    """Build the ``hosts`` entry for one node."""
     # A missing measurement is a failure, not a pass.
     status = Status.FAIL if _errors(node) else judge.node_status(sections)
     diagnoses = diagnose(node, sections)
@@ -96,7 +96,7 @@ def _errors(node: NodeFacts) -> list[dict[str, str]]:
 
 
 def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
-    # Void steps show the limit of the load client, not of the server.
+    # Void steps were limited by the load client, not by the server.
     speeds = (step.get("output_throughput") or 0.0 for step in node.steps if not step.get("void"))
     throughput, price = max(speeds, default=0.0) or None, node.options.hourly_price
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
@@ -126,18 +126,18 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
 
 
 def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:
-    """Return the values of ``keys`` in ``data``, None for each that is missing."""
+    """Return ``keys`` with their values in ``data``; a missing key has the value None."""
     return {key: data.get(key) for key in keys}
 
 
 def _idle(sections: Sequence[judge.Section]) -> Sequence[int]:
-    """Return the indices of the GPUs without model memory."""
+    """Return the indices of the GPUs that hold no part of the model."""
     findings = [item for section in sections for item in section.findings if item.check == "memory.idle_gpu"]
     return [index for item in findings for index in item.evidence.get("idle", ())]
 
 
 def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
-    """Return the log lines of the findings, root causes first."""
+    """Return the log lines that led to findings, root causes first."""
     entries = [item for item in node.logs.data.get("findings") or () if item.get("line")]
     return [
         {
@@ -163,7 +163,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
         **_pick(step, "name", "concurrency", "duration", "output_throughput", "request_throughput", "token_ratio"),
         "prompt_tokens": step.get("prompt_tokens") or requested.get("prompt_tokens"),
         "output_tokens": step.get("output_tokens") or requested.get("output_tokens"),
-        # Empty if the node ran the load itself.
+        # This list is empty if the node ran the load test itself.
         "load_hosts": [dict(part) for part in step.get("load_hosts") or ()],
         **_pick(requests, "completed", "failed"),
         "failures": dict(step.get("failures") or {}),
@@ -177,7 +177,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _origin(node: NodeFacts) -> float:
-    """Return the report's time 0 on the probe's clock: the first sample under load."""
+    """Return the start of the report's time axis, which is the first sample under load, on the probe's clock."""
     return float(node.samples[0]["time"]) if node.samples else 0.0
 
 
@@ -204,7 +204,7 @@ def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
 
 
 def lost_document(reason: str) -> dict[str, t.Any]:
-    """Build the entry of a node without any result."""
+    """Build the ``hosts`` entry for a node that returned no results."""
     lost: t.Any = {key: Measurement(module, reason=reason, unreachable=True) for key, module in MEASUREMENTS.items()}
     node = NodeFacts("", **lost)
     return node_document(node, judge.judge(node))
@@ -213,10 +213,11 @@ def lost_document(reason: str) -> dict[str, t.Any]:
 def report_document(
     hosts: Mapping[str, Mapping[str, t.Any] | None], *, run: Mapping[str, t.Any], secrets: Collection[t.Any] = ()
 ) -> dict[str, t.Any]:
-    """Build the report. ``hosts`` maps every host of the play to its node document, or None if it has none.
+    """Build the result document.
 
-    ``run`` is the ``run`` section. ``secrets`` are masked everywhere. A mapping among them, such as an environment,
-    contributes the values whose names mark them as secret.
+    ``hosts`` maps every host of the play to its node document, or to None if the host has no node document. ``run`` is
+    the ``run`` section. ``secrets`` are masked everywhere. If a secret is a mapping, such as an environment, only the
+    values whose names mark them as secret are masked.
     """
     nodes = {
         name: dict(data) if data else lost_document("no result: the run stopped before this node was evaluated")
@@ -224,7 +225,7 @@ def report_document(
     }
     fleet_findings = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
-    # The comparison of a single node is not tested. Its verdict ignores that, so the node's status decides.
+    # With a single node, the outlier check is not tested. ``verdict`` ignores it, so the node's own status decides.
     status = worst(
         [*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in fleet_findings)]
     )

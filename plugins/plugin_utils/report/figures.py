@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Format numbers and values for people, the same way in every report format."""
+"""Format numbers and other values in the same way for every report format."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import typing as t
 
 
 def speed(tokens_per_second: float | None) -> str:
-    """Format a speed: ``90.7``, ``1,234``; an unknown speed is ``-``."""
+    """Format a speed in tokens per second, such as ``90.7`` or ``1,234``; an unknown speed becomes ``-``."""
     if tokens_per_second is None:
         return "-"
     return f"{tokens_per_second:,.0f}" if tokens_per_second >= 1000 else f"{tokens_per_second:.1f}"
 
 
 def three_digits(value: float) -> str:
-    """Format a value with about three digits: ``90.7``, ``291``, ``1,234``."""
+    """Format a value with about three significant digits, such as ``90.7``, ``291`` or ``1,234``."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Format seconds as milliseconds without the unit: ``10.9``, ``291``; an unknown time is ``-``."""
+    """Format seconds as milliseconds without the unit, such as ``10.9`` or ``291``; an unknown time becomes ``-``."""
     if seconds is None:
         return "-"
     value = 1000.0 * seconds
@@ -30,22 +30,22 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def latencies(step: t.Mapping[str, t.Any]) -> list[str]:
-    """Return TTFT p50 and p95, then ITL p50 and p95, of a load step in milliseconds."""
+    """Format the TTFT p50, TTFT p95, ITL p50 and ITL p95 of a load step in milliseconds."""
     return [milliseconds((step[key] or {}).get(percentile)) for key in ("ttft", "itl") for percentile in ("p50", "p95")]
 
 
 def counted(number: int, noun: str) -> str:
-    """Format a number with its noun, which takes an ``s`` in the plural: ``1 node``, ``2 nodes``."""
+    """Format a number with a noun that forms its plural with ``s``, such as ``1 node`` or ``2 nodes``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def dollars(amount: float) -> str:
-    """Format dollars: ``3.57``, or ``0.0841`` if cents would hide the difference."""
+    """Format an amount in dollars: with two decimals (``3.57``), or below one dollar with three digits (``0.0841``)."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"
 
 
 def cost(price: t.Mapping[str, t.Any]) -> list[str]:
-    """Return the cost of a node or fleet as phrases: per hour, per million output tokens, for idle GPUs."""
+    """Describe the cost of a node or fleet: per hour, per million output tokens, and for idle GPUs."""
     phrases = [f"{price['hourly_price']:.2f} USD/h"]
     if price["per_million_output_tokens"] is not None:
         phrases.append(f"{dollars(price['per_million_output_tokens'])} USD per 1M output tokens")
@@ -55,12 +55,12 @@ def cost(price: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def cell(value: t.Any) -> str:
-    """Format a table cell; unknown values are ``-``."""
+    """Format a table cell; an unknown value becomes ``-``."""
     return "-" if value is None else str(value)
 
 
 def plain(value: t.Any) -> str:
-    """Format any value of the document on one line: text as is, booleans as words, nested values as JSON."""
+    """Format any value of the result document on one line: text unchanged, None as ``-``, other values as JSON."""
     if isinstance(value, str):
         return value
     if value is None:

@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace ``path`` with ``text`` in one step, creating its directory if necessary.
+    """Write ``text`` to ``path`` atomically, and create the directory if necessary.
 
     :raises OSError: if the directory cannot be created or written.
     """
@@ -21,7 +21,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def write_error(directory: Path) -> str | None:
-    """Create ``directory`` if necessary and return why no file can be written there, or None if it is writable."""
+    """Create ``directory`` if necessary, and return an error message if it is not writable, or None if it is."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

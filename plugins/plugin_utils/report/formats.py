@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Report formats, each rendered from the result document."""
+"""Define the report formats and render them from the result document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = Mapping[str, t.Any]
 
 @dataclass(frozen=True)
 class Format:
-    """A report format: its file name in the report directory and the PyPI package it needs, if any."""
+    """A report format, with its file name in the report directory and the PyPI package that it requires, if any."""
 
     file: str
     render: Callable[[Document], str]
@@ -32,7 +32,7 @@ def _report_json(document: Document) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-#: The summary lists the files in this order: those for people first.
+#: Report formats by name. The terminal summary lists the files in this order, files for human readers first.
 FORMATS: t.Final[dict[str, Format]] = {
     "text": Format("validation-report.txt", report_text),
     "html": Format("report.html", report_html),
@@ -45,7 +45,7 @@ DEFAULT: t.Final = ("json", "text", "html")
 
 
 def errors(names: Iterable[str]) -> list[str]:
-    """Return one sentence per format that is unknown or whose Python package is missing."""
+    """Return one error message for each format that is unknown or whose Python package is missing."""
     return [error for name in names if (error := _error(name))]
 
 
@@ -59,6 +59,6 @@ def _error(name: str) -> str | None:
 
 
 def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
-    """Return file name -> content for each of ``names`` in the order of ``FORMATS``, and for the document itself."""
+    """Return the content of each requested report by file name, in the order of ``FORMATS``; always include JSON."""
     selected = {"json", *names}
     return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in selected}

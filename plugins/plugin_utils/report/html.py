@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the HTML report: one file that works offline, without scripts, in dark mode, on a phone and on paper.
+"""Render the HTML report: a single file that works offline, without scripts, in dark mode, on phones and in print.
 
-Everything that comes from a node is untrusted: the templates escape it, and the page's own content security policy
-allows neither scripts nor requests. Markup is in templates/, geometry in load_plots.py and timeline_plot.py.
+Everything that comes from a node is untrusted: the templates escape it, and the page's content security policy
+allows neither scripts nor requests. The markup is in templates/. load_plots.py and timeline_plot.py compute the plots.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 Document = Mapping[str, t.Any]
 
-#: Maximum number of nodes of a large fleet that are expanded initially: the worst ones that do not pass.
+#: Maximum number of nodes that are expanded initially in a large fleet; only the worst nodes that do not pass are.
 UNFOLDED: t.Final = 10
-#: Maximum number of nodes of a fleet whose nodes are all expanded initially.
+#: Size of the largest fleet, in nodes, in which all nodes are expanded initially.
 SMALL_FLEET: t.Final = 3
-#: Maximum number of rows of the table next to the utilisation plot.
+#: Maximum number of rows in the table next to the utilisation plot.
 _ROWS: t.Final = 20
 
 _WORDS: t.Final = {"pass": "pass", "warn": "warning", "fail": "fail", "not_tested": "not tested"}
 
 
 def report_html(document: Document) -> str:
-    """Render the page."""
+    """Render the result document as an HTML page."""
     names = tables.worst_first(document)
     nodes = [_node(number, name, document, len(names)) for number, name in enumerate(names, start=1)]
     template = _environment().get_template("report.html.j2")
@@ -82,7 +82,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _time(stamp: str) -> str:
-    """Format an ISO 8601 time as ``23 November 2026, 17:54 UTC``; return other text unchanged."""
+    """Format an ISO 8601 timestamp as ``23 November 2026, 17:54 UTC``; return other text unchanged."""
     try:
         moment = datetime.datetime.fromisoformat(stamp)
     except ValueError:
@@ -91,7 +91,7 @@ def _time(stamp: str) -> str:
 
 
 def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t.Any]:
-    """Return what the templates print about one node in addition to its entry in the document (``data``)."""
+    """Return the template variables for one node: its entry in the document (``data``), and values derived from it."""
     data = document["hosts"][name]
     return {
         "name": name,
@@ -107,7 +107,10 @@ def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t
 
 
 def measured(finding: Mapping[str, t.Any]) -> str:
-    """Return ``1, expected 4 (GPUs with model memory)``, or an empty string if the summary already has it."""
+    """Format the measured and expected values of a finding, such as ``1, expected 4 (GPUs with model memory)``.
+
+    Return an empty string if these values would add nothing to the summary.
+    """
     shown = text.figure(finding).strip(" []")
     unit = finding["unit"] or ""
     return f"{shown} ({unit})" if shown and unit and unit not in shown else shown

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the report as JUnit XML for pipelines: one suite per node, one case per check.
+"""Render the report as JUnit XML for CI pipelines, with one test suite per node and one test case per check.
 
-Needs junitparser, which is imported only if this format is requested.
+Requires junitparser, which is imported only if this format is requested.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def report_junit(document: Document) -> str:
-    """Return JUnit XML: failed checks are failures, missing measurements errors, untested checks skipped.
+    """Return JUnit XML: failed checks are failures, failed measurements are errors, and untested checks are skipped.
 
-    A warning is a passing case with the warning in its output, because JUnit has no status for it.
+    A warning becomes a passed test case with the warning in its output, because JUnit has no status for warnings.
     """
     from junitparser import JUnitXml, TestSuite
 
@@ -56,7 +56,7 @@ def _node_cases(name: str, node: Document) -> Iterator[TestCase]:
 
 
 def _cases(suite: str, findings: Findings) -> Iterator[TestCase]:
-    """Yield one case per check; several findings of one check are merged and the worst status counts."""
+    """Yield one test case per check; several findings of the same check are merged, and the worst status applies."""
     from junitparser import Failure, Skipped, TestCase
 
     by_check: dict[str, list[Document]] = {}

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, three_digits
 
-#: Margin left of the first and right of the last point, in per cent of the plot, for their labels.
+#: Margin for labels to the left of the first point and to the right of the last point, in per cent of the plot width.
 _MARGIN: t.Final = 9.0
-#: Width of a character of an x label and the gap between two labels, in per cent of a narrow plot.
+#: Width of one character in a label on the x axis, and minimum gap between two labels, in per cent of a narrow plot.
 _CHARACTER: t.Final = 4.2
 _GAP: t.Final = 3.0
-#: Half the width of a limit drawn at a single point, in per cent.
+#: Half the width of the line that marks a limit at a single point, in per cent of the plot width.
 _HALF_POINT: t.Final = 5.0
 
-#: The middle and the upper end of a metric, by the value on the x axis.
+#: The p50 and p95 of a metric, keyed by the value on the x axis.
 Points = Mapping[int, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class PlotMetric:
-    """A figure of a load step to plot; ``scale`` converts it to ``unit``."""
+    """A load step metric to plot; multiplication by ``scale`` converts it to ``unit``."""
 
     key: str
     title: str
@@ -36,7 +36,7 @@ class PlotMetric:
     lower_is_worse: bool = False
 
     def read(self, step: plot.Document) -> tuple[float, float] | None:
-        """Return the middle and the upper end of the figure in ``unit``, or None if it is unknown."""
+        """Return the p50 and p95 of the metric in ``unit`` (equal for a single value), or None if it is unknown."""
         value = {} if step[self.key] is None else step[self.key]
         if not isinstance(value, Mapping):
             return value, value
@@ -52,12 +52,12 @@ METRICS: t.Final = (
 
 
 def load_groups(load: Sequence[plot.Document]) -> list[plot.Drawing]:
-    """Return plots against prompt size and against concurrency, each if more than one value was measured.
+    """Return the plots against prompt size and against concurrency; each plot requires at least two measured values.
 
     Skipped steps and steps limited by the load client are omitted.
 
-    :returns: groups of panels with a common x axis, each with ``title``, ``panels`` and ``series``, the names of the
-        common lines.
+    :returns: groups of panels that share an x axis, each with ``title``, ``panels`` and ``series`` (the names of the
+        lines in its panels).
     """
     steps = [
         step for step in load if not step["skipped"] and not step["void"] and step["output_throughput"] is not None
@@ -70,7 +70,7 @@ def load_groups(load: Sequence[plot.Document]) -> list[plot.Drawing]:
 
 
 def _group(steps: Sequence[plot.Document], title: str, x_title: str, x_key: str, line_key: str) -> plot.Drawing | None:
-    """Return panels with one line per value of ``line_key``, each with at least two points of ``x_key``."""
+    """Return panels with one line per value of ``line_key``; a line requires at least two values of ``x_key``."""
     lines: dict[int, dict[int, plot.Document]] = {}
     for step in steps:
         if step[x_key] is not None and step[line_key] is not None:
@@ -94,7 +94,7 @@ def _line_name(key: str, value: int) -> str:
 def _panel(
     metric: PlotMetric, title: str, x_title: str, lines: Mapping[str, Mapping[int, plot.Document]]
 ) -> plot.Drawing | None:
-    """Return one metric against one quantity, or None if it is unknown; ``summary`` is for screen readers."""
+    """Return the plot of one metric, or None if no step has a value for it; its ``summary`` is for screen readers."""
     measured = {
         name: {x: value for x, step in points.items() if (value := metric.read(step)) is not None}
         for name, points in lines.items()
@@ -112,7 +112,7 @@ def _panel(
     def y_at(value: float) -> float:
         return 100.0 * value / top
 
-    # Labels of several lines would overlap, and the table has the values.
+    # Only a single line has labels: those of several lines would overlap, and the table also contains the values.
     labels = _labels(next(iter(values.values())), x_at, y_at) if len(lines) == 1 else []
     placed = [[(x_at[x], y_at(middle), y_at(high)) for x, (middle, high) in line.items()] for line in values.values()]
     return {
@@ -129,7 +129,7 @@ def _panel(
 
 
 def _series(points: Sequence[tuple[float, float, float]]) -> plot.Drawing:
-    """Return the path of a line, its dots (zero-length strokes) and the area from the middle to the upper end."""
+    """Return the SVG paths of a line, its dots (zero-length strokes) and the area between p50 and p95."""
     middles, highs = [(x, middle) for x, middle, _high in points], [(x, high) for x, _middle, high in points]
     return {
         "line": plot.path(middles),
@@ -139,7 +139,7 @@ def _series(points: Sequence[tuple[float, float, float]]) -> plot.Drawing:
 
 
 def _log_axis(values: Iterable[int]) -> dict[int, float]:
-    """Return positions in per cent on a logarithmic axis, because steps usually double prompts or streams."""
+    """Return positions in per cent on a logarithmic axis, because the values usually double from step to step."""
     positions = sorted(set(values))
     low, high = math.log(max(positions[0], 1)), math.log(max(positions[-1], 2))
     room = 100 - 2 * _MARGIN
@@ -147,7 +147,7 @@ def _log_axis(values: Iterable[int]) -> dict[int, float]:
 
 
 def _x_ticks(positions: Mapping[int, float]) -> list[plot.Tick]:
-    """Return a label for every value that has room for one."""
+    """Return an axis tick for every value whose label fits without overlapping the previous label."""
     ticks: list[plot.Tick] = []
     for value, at in positions.items():
         label = f"{value:,}"
@@ -157,23 +157,23 @@ def _x_ticks(positions: Mapping[int, float]) -> list[plot.Tick]:
 
 
 def _top(metric: PlotMetric, lines: Iterable[Points], expected: Iterable[plot.Document]) -> float:
-    """Return the upper end of the y axis, with room for the label of the highest value."""
+    """Return the upper end of the y axis, which leaves room for the label of the highest value."""
     measured = [high for points in lines for _middle, high in points.values()]
-    # Beyond the highest latency limit, everything fails; a disabled limit is None.
+    # A latency plot must be high enough to show its warning and failure limits. A disabled limit is None.
     keys = ("expected",) if metric.lower_is_worse else ("expected", "warn", "fail")
     limits = [metric.scale * data[key] for data in expected for key in keys if data[key] is not None]
     return max([*(1.15 * value for value in measured), *(1.08 * value for value in limits)]) or 1.0
 
 
 def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], float]) -> list[plot.Drawing]:
-    """Return the value of each point, with its position from the left and from the bottom in per cent."""
+    """Return a label with the value of each point, and its position from the left and the bottom in per cent."""
     return [{"x": x_at[x], "y": y_at(middle), "text": three_digits(middle)} for x, (middle, _high) in points.items()]
 
 
 def _limits(
     metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> plot.Drawing | None:
-    """Return paths of the expected value and of the areas that warn and fail; a single point gets a short segment."""
+    """Return SVG paths for the expected value and the warning and failure areas; a single point is a short line."""
     if not expected:
         return None
     reach = [(x_at[x], data) for x, data in expected.items()]

@@ -1,15 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute axes and SVG paths for the charts of the HTML report.
+"""Compute axes and SVG paths for the plots in the HTML report.
 
-Every plot is a square of 100 by 100 with y downwards that the page stretches to the available width. Text stays
-outside the SVG, so it keeps its size on a phone.
+Every plot is a square of 100 by 100 units in which y increases downwards. The page stretches it to the available
+width. Text stays outside the SVG, so it keeps its size on a phone.
 
-No chart library meets the requirements: offline, no script, light and dark, phone and screen reader, at most 100 KB per
-node. A chart with four lines of 120 points takes 46 KB with pygal 3.1, which also brings a separate style sheet, fixed
-colours, text that shrinks with the plot and values that only a script shows. plotly and vega (altair) need 1 to 4 MB of
-script in the browser; matplotlib adds 60 MB to the controller. The paths here take 2 KB.
+No chart library meets all requirements: charts must work offline, without scripts, in light and dark mode, on phones
+and with screen readers, and take at most 100 KB per node. A chart with four lines of 120 points takes 46 KB with pygal
+3.1, which also needs a separate style sheet, has fixed colours, shrinks the text with the plot, and shows some values
+only with a script. plotly and vega (altair) need 1 to 4 MB of scripts in the browser, and matplotlib adds 60 MB to the
+controller. The paths computed here take 2 KB.
 """
 
 from __future__ import annotations
@@ -20,35 +21,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Document = Mapping[str, t.Any]
-#: What a template draws: SVG paths, positions in per cent, and texts.
+#: Data that a template draws: SVG paths, positions in per cent, and texts.
 Drawing = dict[str, t.Any]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """An axis tick: ``at`` is its position in per cent from the start."""
+    """An axis tick; ``at`` is its distance from the start of the axis in per cent."""
 
     at: float
     label: str
 
 
 def nice_step(top: float, count: int) -> float:
-    """Return the smallest step (1, 2 or 5 times a power of ten) that reaches ``top`` in at most ``count`` steps."""
+    """Return the smallest interval (1, 2 or 5 times a power of ten) that reaches ``top`` in at most ``count`` ticks."""
     raw = top / count
     power = 10.0 ** math.floor(math.log10(raw))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
 
 
 def number(value: float) -> str:
-    """Format with one decimal, or none if it would be zero, to keep paths short."""
+    """Format a coordinate with at most one decimal, which keeps paths short."""
     return f"{value:.1f}".rstrip("0").rstrip(".") if value else "0"
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
-    """Return an SVG path through points ``(x, y from the bottom)``."""
+    """Return an SVG path through points ``(x, y)``, where y is measured from the bottom."""
     return "M" + "L".join(f"{number(x)} {number(100 - y)}" for x, y in points)
 
 
 def area(upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]]) -> str:
-    """Return a closed SVG path between two lines of points ``(x, y from the bottom)``."""
+    """Return a closed SVG path around the area between two lines of points ``(x, y)``, with y from the bottom."""
     return path([*upper, *reversed(lower)]) + "Z"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List the problems of a node once each: causes with the findings they explain, then unexplained findings."""
+"""List each problem of a node once: first the causes with the findings that they explain, then unexplained findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem: a diagnosis, or a finding that no diagnosis explains."""
+    """A problem of a node: a diagnosis, or a finding that no diagnosis explains."""
 
     status: str
     title: str
@@ -28,7 +28,7 @@ class Problem:
 
 
 def problems(node: Mapping[str, t.Any]) -> list[Problem]:
-    """Return the problems of a node: failures first, causes before single findings, in document order."""
+    """Return the problems of a node: failures before warnings, and diagnoses before unexplained findings."""
     wrong = tables.wrong(node)
     listed = [_of_diagnosis(item, wrong) for item in node["diagnoses"]]
     explained = {check for item in node["diagnoses"] for check in item["findings"]}
@@ -52,18 +52,18 @@ def _of_diagnosis(item: Mapping[str, t.Any], wrong: list[dict[str, t.Any]]) -> P
 
 
 def of_finding(item: Mapping[str, t.Any]) -> Problem:
-    """Return a finding without a diagnosis as a problem."""
+    """Convert a finding that no diagnosis explains into a problem."""
     return Problem(item["status"], f"{CHECKS[item['check']].title}: {item['summary']}", item["cause"], item["remedy"])
 
 
 def problem(first: str, item: Problem, style: Style, *, evidence: bool = True) -> Iterator[str]:
-    """Yield title, cause, evidence, fix and gain; ``first`` precedes the first line."""
+    """Yield the lines about a problem: title, cause, evidence, fix and gain; ``first`` precedes the first line."""
     symbol = style.symbols[item.status]
     lines = style.wrap(item.title, f"{first}{symbol} ")
     yield lines[0].replace(symbol, style.mark(item.status), 1)
     yield from lines[1:]
     indent = " " * (len(first) + 2)
-    # High confidence is not printed, because a setting or a message proves most causes.
+    # Only medium and low confidence are printed, because most causes are proven by a setting or a message.
     doubt = f" ({item.confidence} confidence)" if item.confidence not in (None, "high") else ""
     shown = item.evidence if evidence else ()
     parts = [("Cause", f"{item.cause}{doubt}" if item.cause else None), *_labelled("Seen", shown)]

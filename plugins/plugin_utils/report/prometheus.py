@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Render the statuses and measurements of the last run as Prometheus metrics for node_exporter's textfile collector.
 
-Needs prometheus-client, which is imported only if this format is requested. Names and units follow
+Requires prometheus-client, which is imported only if this format is requested. Names and units follow
 https://prometheus.io/docs/practices/naming/.
 """
 
@@ -26,15 +26,15 @@ _QUANTILES: t.Final = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 _HELP: t.Final = {
     "timestamp_seconds": "Unix time of the validation run",
     "node_status": "1 for the status of the node, 0 for every other status",
-    "check_status": "Always 1; the label status has the status of the check",
-    "output_tokens_per_second": "Output tokens of all streams per second",
+    "check_status": "Always 1; the status label contains the status of the check",
+    "output_tokens_per_second": "Output tokens per second over all streams",
     "ttft_seconds": "Time to first token in a load step",
     "itl_seconds": "Time between two tokens in a load step",
     "e2e_seconds": "Time from request to last token in a load step",
     "gpus": "GPUs that the driver reports",
     "expected_gpus": "GPUs that the plan promises",
     "gpu_memory_used_bytes": "GPU memory in use under load",
-    "gpu_memory_total_bytes": "GPU memory in total",
+    "gpu_memory_total_bytes": "Total GPU memory",
     "gpu_utilization_ratio": "Mean GPU utilisation under load",
     "hourly_price_dollars": "Price of the node per hour",
     "idle_hourly_price_dollars": "Price of the idle GPUs of the node per hour",
@@ -43,9 +43,10 @@ _HELP: t.Final = {
 
 
 def report_prometheus(document: Document) -> str:
-    """Return metrics in the text format; labels are node, area, check, status, step, gpu and quantile.
+    """Return the metrics in the Prometheus text format.
 
-    An unknown value is omitted instead of reported as zero.
+    The labels are node, area, check, status, step, prompt_tokens, concurrency, gpu and quantile. An unknown value is
+    omitted instead of being reported as zero.
     """
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mask secrets in the document before it is written. Modules mask what they read; this masks what they missed."""
+"""Mask the secrets in the result document that the modules did not mask, before the document is written."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from urllib.parse import quote
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_text, mask_value
 
-#: Keys whose values the schema defines; a password such as "pass" must not break the document.
+#: Keys whose values are defined by the schema and never masked. Otherwise, a password such as "pass" would break the
+#: document.
 _SCHEMA_KEYS: t.Final = frozenset({"schema_version", "status", "check", "area", "time"})
 
 
 def known_secrets(sources: Iterable[t.Any]) -> list[str]:
-    """Return the texts to mask, longest first: plain texts, and those values of a mapping whose name marks a secret."""
+    """Return the texts to mask, longest first: plain texts, and the values in mappings whose names mark a secret."""
     texts: set[str] = set()
     for item in sources:
         if isinstance(item, Mapping):
             texts |= {str(value) for name, value in item.items() if value and mask_value(value, str(name)) == MASK}
         elif item:
             texts.add(str(item))
-    # Secrets also occur URL-encoded and escaped as in JSON.
+    # A secret can also occur in URL-encoded or JSON-escaped form.
     forms = {form for text in texts for form in (text, quote(text, safe=""), json.dumps(text)[1:-1])}
     return sorted(forms, key=len, reverse=True)
 
 
 def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
-    """Return ``value`` with every secret masked: those in ``secrets`` by text, others by their name or form."""
+    """Return ``value`` with all ``secrets`` masked, and with any other secret masked that its name or form reveals."""
     if isinstance(value, Mapping):
         return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

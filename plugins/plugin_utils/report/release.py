@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Describe the run that a report is about, and the release of this collection."""
+"""Describe a validation run: its time, its options, and the versions of this collection and of Ansible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 def collection_version(root: Path = _ROOT) -> str:
-    """Return the version from MANIFEST.json (if installed) or galaxy.yml (in a checkout), else ``unknown``."""
+    """Return the collection version from MANIFEST.json (if installed) or galaxy.yml (in a checkout), or ``unknown``."""
     manifest, galaxy = root / "MANIFEST.json", root / "galaxy.yml"
     if manifest.is_file():
         return str(json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]["version"])

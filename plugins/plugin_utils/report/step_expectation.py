@@ -12,16 +12,16 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expecta
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, expected_speed
 
-#: Source of each kind of expectation, for the legend of a plot; the finding performance.roofline has the formula.
+#: Source of each kind of expectation, for the legend of a plot. The ``performance.roofline`` finding has the formula.
 _SOURCES: t.Final = {"table": "reference table", "roofline": "roofline", "history": "this node's usual speed"}
 
 Step = Mapping[str, t.Any]
-#: ``expected, warn, fail`` in the unit of the figure (a disabled limit is null), ``source``.
+#: The keys are ``expected``, ``warn`` and ``fail`` in the unit of the metric (None if disabled), and ``source``.
 Expected = dict[str, t.Any]
 
 
 def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
-    """Return the expectations of ``output_throughput`` (tokens/s) and ``itl`` (seconds), null if there is none.
+    """Return the expected ``output_throughput`` (tokens/s) and ``itl`` (seconds), or None for an unknown expectation.
 
     Only steps with one stream and without other clients have an expectation, because the formulas do not cover several
     streams.
@@ -34,7 +34,7 @@ def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
 
 
 def _user_expectation(node: NodeFacts) -> Expected | None:
-    """Return the speed that the user expects, with the limits of rules/performance.py."""
+    """Return the throughput that the user expects, with the limits from rules/performance.py."""
     speed = node.options.expected_throughput
     if speed is None:
         return None
@@ -47,7 +47,7 @@ def _user_expectation(node: NodeFacts) -> Expected | None:
 
 
 def _hardware_expectation(node: NodeFacts, step: Step) -> Expected | None:
-    """Return the time between tokens that the hardware should reach, with the limits of rules/expectation.py."""
+    """Return the inter-token latency that the hardware should reach, with the limits from rules/expectation.py."""
     if not node.gpu.taken:
         return None
     facts = expectation.setup(node, step)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Format text reports: symbols with an ASCII fallback, colour by status, at most 80 columns."""
+"""Format text reports with status symbols (Unicode or ASCII), a colour for each status, and at most 80 columns."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ansible.utils.color import stringc
 
 WIDTH: t.Final = 80
 
-#: Colours text by its status without changing its visible length.
+#: Function that colours a text by status without changing its visible length.
 Paint = Callable[[str, str], str]
 
-#: Status -> word in the report; capitals make problems visible without colour.
+#: Word for each status in the report; capital letters make problems visible without colour.
 WORDS: t.Final[dict[str, str]] = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_tested": "not tested"}
 
 
-#: Control characters of both sets: escape sequences begin with them.
+#: Control characters of the C0 and C1 sets, with which terminal escape sequences begin.
 _CONTROLS: t.Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` without line breaks and terminal control characters, because much of it comes from nodes."""
+    """Return ``text`` on one line and without terminal control characters, because it may come from a node."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
 def plain(text: str, status: str) -> str:
-    """Return ``text`` without colour."""
+    """Return ``text`` unchanged, for an output without colour."""
     return text
 
 
 @dataclass(frozen=True)
 class Style:
-    """Symbols and colours of an output."""
+    """Symbols and colours of a text report."""
 
     symbols: dict[str, str] = field(default_factory=lambda: {"pass": "✓", "warn": "!", "fail": "✗", "not_tested": "–"})
     rule: str = "─"
@@ -53,20 +53,20 @@ class Style:
     ascii_only: bool = False
 
     def fit(self, text: str, width: int) -> str:
-        """Return ``text`` on one line of at most ``width`` columns."""
+        """Return ``text`` on one line, truncated to at most ``width`` columns."""
         text = self.clean(one_line(text))
         if len(text) <= width:
             return text
         return text[: max(0, width - len(self.ellipsis))].rstrip(" ,;:") + self.ellipsis
 
     def clean(self, text: str) -> str:
-        """Return ``text`` with characters that the output cannot show replaced by ``?``."""
+        """Return ``text`` with characters that the output cannot show replaced with ``?``."""
         return text.encode("ascii", "replace").decode() if self.ascii_only else text
 
     def wrap(self, text: str, first: str, rest: str | None = None, width: int = WIDTH) -> list[str]:
-        """Return ``text`` in lines of at most ``width`` columns, prefixed by ``first``, then by ``rest``.
+        """Wrap ``text`` at ``width`` columns; ``first`` precedes the first line and ``rest`` the other lines.
 
-        Lines do not break at hyphens, which occur in host and option names that people copy.
+        Lines do not break at hyphens, because users copy host and option names that contain hyphens.
         """
         hang = " " * len(first) if rest is None else rest
         return textwrap.wrap(
@@ -78,14 +78,14 @@ class Style:
         return self.paint(self.symbols[status], status)
 
     def gauge(self, share: float | None, width: int) -> str:
-        """Return a bar for ``share`` (0 to 1) of ``width`` columns, blank if it is unknown."""
+        """Return a bar of ``width`` columns, filled to ``share`` (0 to 1), or spaces if ``share`` is unknown."""
         if share is None:
             return " " * width
         filled = round(min(max(share, 0.0), 1.0) * width)
         return self.full * filled + self.empty * (width - filled)
 
     def title(self, left: str, status: str, width: int = WIDTH, word: str | None = None) -> str:
-        """Return a line with ``left`` and, flush right, the status or ``word``."""
+        """Return a line with ``left`` at the left edge, and the status or ``word`` at the right edge."""
         word = f"{self.symbols[status]} {word or WORDS[status]}"
         margin = left[: len(left) - len(left.lstrip())]
         left = margin + self.fit(left, width - len(word) - len(margin) - 2)
@@ -114,6 +114,6 @@ _COLOURS: t.Final = {
 
 
 def terminal_style(encoding: str | None) -> Style:
-    """Return a style with symbols that ``encoding`` supports, in colour if Ansible uses colour."""
+    """Return a style with symbols that ``encoding`` supports, and with colours if Ansible uses them."""
     base = UNICODE if (encoding or "").lower().replace("-", "") == "utf8" else ASCII
     return Style(**{**vars(base), "paint": lambda text, status: stringc(text, _COLOURS[status])})

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render tables and bars of the text report from the result document."""
+"""Render the tables and bars in the text report."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 Document = Mapping[str, t.Any]
 
 _INDENT: t.Final = "      "
-#: Rows of the utilisation table; a longer load is averaged into this many windows.
+#: Maximum number of rows in the utilisation table; a longer load test is averaged over this many time windows.
 _ROWS: t.Final = 10
-#: GPUs per table that fit into 80 columns.
+#: Maximum number of GPUs in a table that fits into 80 columns.
 _COLUMNS: t.Final = 8
 
 
 def worst_first(document: Document) -> list[str]:
-    """Return the names of the nodes, worst first: by status, then by the number of problems, then by name."""
+    """Return the names of the nodes, worst first, sorted by status, number of problems and name."""
 
     def key(name: str) -> tuple[int, int, str]:
         node = document["hosts"][name]
@@ -41,7 +41,7 @@ def worst_first(document: Document) -> list[str]:
 
 
 def wrong(node: Document) -> list[dict[str, t.Any]]:
-    """Return the findings of a node that fail or warn, failures first, otherwise in the order of the sections."""
+    """Return the failures and warnings of a node, failures first and otherwise in the order of the sections."""
     problems = [
         finding
         for section in node["sections"]
@@ -52,14 +52,14 @@ def wrong(node: Document) -> list[dict[str, t.Any]]:
 
 
 def heading(name: str, counts: Mapping[str, int], status: str, style: Style) -> list[str]:
-    """Return the heading of a summary: the number of nodes, and how many of them have each status."""
+    """Return the heading of a summary, with the number of nodes in total and with each status."""
     shown = ", ".join(f"{count} {WORDS[status]}" for status, count in counts.items() if count)
     title = style.dot.join((f" {name}", counted(sum(counts.values()), "node"), shown))
     return [style.heavy * WIDTH, style.title(title, status), style.heavy * WIDTH]
 
 
 def fleet(document: Document, style: Style) -> Iterator[str]:
-    """Yield one line per node, worst first: verdict, GPUs, TP, speed, headline."""
+    """Yield the fleet table: one row per node, worst first, with verdict, GPUs, TP, speed and headline."""
     total = len(document["hosts"])
     yield from heading("multigpu.vllm", document["summary"]["hosts"], document["summary"]["status"], style)
     names = worst_first(document)
@@ -99,7 +99,7 @@ def _or_dash(value: t.Any, style: Style) -> str:
 
 
 def topology(node: Document, style: Style) -> Iterator[str]:
-    """Yield the connection matrix of the GPUs, as ``nvidia-smi topo -m`` prints it."""
+    """Yield the connection matrix of the GPUs in the style of ``nvidia-smi topo -m``."""
     matrix = node["facts"]["gpus"]["topology"] or []
     if len(matrix) < 2:
         return
@@ -112,7 +112,7 @@ def topology(node: Document, style: Style) -> Iterator[str]:
 
 
 def nccl(node: Document, style: Style) -> Iterator[str]:
-    """Yield NCCL's version, the transports and the relevant log lines."""
+    """Yield the NCCL version, the transports and the relevant log lines."""
     facts = node["facts"]["nccl"]
     parts = [f"NCCL {facts['version']}"] if facts["version"] else []
     kinds = {kind.removeprefix("transport_").replace("_", " "): count for kind, count in facts["transports"].items()}
@@ -125,7 +125,7 @@ def nccl(node: Document, style: Style) -> Iterator[str]:
 
 
 def settings(node: Document, style: Style) -> Iterator[str]:
-    """Yield arguments and environment of the running server."""
+    """Yield the arguments and environment variables of the running server."""
     configuration = node["facts"]["configuration"]
     for title, values in (("Arguments", configuration["arguments"]), ("Environment", configuration["environment"])):
         for number, (key, value) in enumerate((values or {}).items()):
@@ -134,7 +134,7 @@ def settings(node: Document, style: Style) -> Iterator[str]:
 
 
 def memory(node: Document, style: Style) -> Iterator[str]:
-    """Yield a bar of used memory per GPU."""
+    """Yield one line per GPU with a bar that shows its memory use."""
     for gpu in node["memory"]:
         used = gpu["used"] / GIB
         if gpu["total"]:
@@ -148,7 +148,7 @@ def memory(node: Document, style: Style) -> Iterator[str]:
 
 
 def load(node: Document, style: Style) -> Iterator[str]:
-    """Yield one line per load step: sizes, streams, speed, latencies in milliseconds, failures."""
+    """Yield the load table: one row per step with sizes, streams, speed, latencies in milliseconds and failures."""
     steps = node["load"]
     if not steps:
         return
@@ -175,7 +175,7 @@ def load(node: Document, style: Style) -> Iterator[str]:
 
 
 def load_sources(steps: Sequence[Document]) -> list[str]:
-    """Return which load hosts ran which steps; empty if the node ran the load itself."""
+    """Describe which load hosts ran which steps; return an empty list if the node ran the load test itself."""
     steps_by_source: dict[str, list[str]] = {}
     for step in steps:
         parts = step["load_hosts"]
@@ -188,7 +188,7 @@ def load_sources(steps: Sequence[Document]) -> list[str]:
 
 
 def utilisation(node: Document, style: Style) -> Iterator[str]:
-    """Yield utilisation over time per GPU and on average, in per cent."""
+    """Yield a table of GPU utilisation over time in per cent, with one column per GPU and the average."""
     data = node["utilisation"]
     if data is None:
         return
@@ -214,7 +214,7 @@ def _utilisation_row(label: str, values: Sequence[float | None], shown: int, sty
 
 
 def windows(rows: Sequence[Document], count: int) -> list[dict[str, t.Any]]:
-    """Return at most ``count`` rows, each the mean of a group of consecutive rows."""
+    """Reduce ``rows`` to at most ``count`` rows by averaging groups of consecutive rows."""
     size = -(-len(rows) // count)
     merged = []
     for start in range(0, len(rows), size or 1):

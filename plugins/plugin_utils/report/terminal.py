@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figures, problem_list, tables, text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 
-#: Maximum number of nodes with details on the terminal, and of problems for each; the report lists all of them.
+#: Maximum number of nodes with details on the terminal, and of problems per node; the report lists all problems.
 NODES: t.Final = 5
 FINDINGS: t.Final = 3
 
 
 def summary_text(document: Mapping[str, t.Any], files: Sequence[str], style: Style, *, full: bool = False) -> str:
-    """Return the terminal report; with ``full``, or for a single node, every section of every node."""
+    """Return the terminal summary; it includes every section if ``full`` is set or there is only one node."""
     lines = ["", *tables.fleet(document, style)]
     if full or len(document["hosts"]) == 1:
         for name in tables.worst_first(document):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the text report: for each node, seven sections with one line per check, then causes and fixes."""
+"""Render the text report: for each node, seven sections with one line per check, followed by causes and fixes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def report_text(document: Mapping[str, t.Any], style: Style = UNICODE) -> str:
 
 
 def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
-    """Yield one node: header, sections and problems."""
+    """Yield the lines about one node: header, sections and problems."""
     yield style.heavy * WIDTH
     yield style.title(f" {name}", node["status"])
     for line in about(node, style):
@@ -48,7 +48,7 @@ def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:
 
 
 def about(node: Node, style: Style) -> list[str]:
-    """Describe the node in at most three lines: hardware, server, price."""
+    """Describe the node in at most three lines: hardware, server and price."""
     gpus, vllm = node["facts"]["gpus"], node["facts"]["vllm"]
     hardware = [f"{count} {style.times} {name}" for name, count in gpus["names"].items()]
     if not hardware and gpus["count"] is not None:
@@ -81,7 +81,7 @@ def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator
         yield from (["", *lines] if lines else [])
 
 
-#: Function that renders the table below the checks of an area.
+#: For each area, the function that renders the table below its checks.
 _TABLES: t.Final = {
     "hardware": tables.topology,
     "memory": tables.memory,
@@ -93,7 +93,7 @@ _TABLES: t.Final = {
 
 
 def check_lines(finding: Finding, style: Style) -> list[str]:
-    """Return ``✓ GPU count   4 GPUs [4, expected 4]``, wrapped if the text is longer than a line."""
+    """Return the lines about one check, such as ``✗ GPU count   3 GPUs [3, expected 4]``."""
     title = CHECKS[finding["check"]].title
     status = finding["status"]
     text = f"not tested: {finding['summary']}" if status == "not_tested" else finding["summary"]
@@ -105,7 +105,10 @@ def check_lines(finding: Finding, style: Style) -> list[str]:
 
 
 def figure(finding: Finding) -> str:
-    """Return `` [measured, expected ...]``, or an empty string if there is no expectation or the summary has both."""
+    """Format the measured and expected values of a finding, such as `` [3, expected 4]``.
+
+    Return an empty string if nothing was expected, if both values are equal, or if the summary contains both.
+    """
     measured, expected = finding["measured"], finding["expected"]
     if measured is None or expected is None or measured == expected:
         return ""
@@ -118,7 +121,7 @@ def figure(finding: Finding) -> str:
 
 
 def _quantity(value: t.Any, unit: str) -> str:
-    """Format a number with its unit if that is short; return text unchanged."""
+    """Format a number, with its unit if the unit is short; return text unchanged."""
     if not isinstance(value, (int, float)):
         return str(value)
     number = f"{value:g}" if isinstance(value, float) else str(value)
@@ -126,7 +129,7 @@ def _quantity(value: t.Any, unit: str) -> str:
 
 
 def problems(node: Node, style: Style) -> Iterator[str]:
-    """Yield every cause with its findings, then the findings without a known cause."""
+    """Yield the numbered problems of a node, each with its evidence and fix."""
     listed = problem_list.problems(node)
     if not listed:
         return

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plot GPU utilisation over time, one strip per GPU on a common axis, so that an idle GPU is obvious."""
+"""Plot GPU utilisation over time with one strip per GPU on a shared axis, which makes an idle GPU obvious."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
 
 
 def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -> plot.Drawing | None:
-    """Return one strip per GPU on a common time axis, or None if there are no samples.
+    """Return the utilisation plot, or None if there are no samples.
 
-    :returns: ``strips``; ``spans``, the load steps with ``left`` and ``width`` in per cent; ``ticks`` in seconds.
+    :returns: ``strips``, one per GPU on a shared time axis; ``spans``, the load steps with ``left`` and ``width`` in
+        per cent; ``ticks``, labelled in seconds.
     """
     if utilisation is None or not utilisation["rows"]:
         return None
@@ -45,7 +46,7 @@ def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -
 def _strip(
     gpu: int, mean: float | None, windows: Sequence[tuple[float, float, float | None]], at: Callable[[float], float]
 ) -> plot.Drawing:
-    """Draw steps instead of slopes: each window shows its mean; a window without readings is empty."""
+    """Draw the utilisation of one GPU as steps: each time window shows its mean, and is empty if it has no readings."""
     area: list[str] = []
     line: list[str] = []
     before = None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configuration rules: arguments and environment of the running server, compared with what its version supports."""
+"""Check whether the server's vLLM version supports the arguments and environment variables that are set."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _UNREADABLE: t.Final = {
     "configuration.environment": "the server's environment is not readable (different user, container or host)",
 }
 
-#: First version with prefix caching on by default. Source: vLLM, V1 engine.
+#: First vLLM version in which prefix caching is on by default. Source: vLLM, V1 engine.
 _PREFIX_CACHING_SINCE: t.Final = (0, 8, 0)
 
 Settings = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings of area ``configuration``."""
+    """Return the findings for the ``configuration`` area."""
     findings = node.findings("configuration")
     if not node.tensor_parallel.taken and not node.engine:
         return findings
@@ -45,7 +45,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def repeated_prompts(node: NodeFacts) -> list[Finding]:
-    """Return a warning if the load repeats its prompts and the server caches prefixes."""
+    """Return a warning if the load test repeats its prompts and the server has prefix caching on."""
     option = node.argument("enable_prefix_caching")
     caching = option is not False and (option or (node.version or ()) >= _PREFIX_CACHING_SINCE)
     if not node.options.fixed_seed or not caching:
@@ -53,9 +53,9 @@ def repeated_prompts(node: NodeFacts) -> list[Finding]:
     return [
         warned(
             "configuration.arguments",
-            "the load repeats its prompts, and prefix caching is on",
+            "the load test repeats its prompts, and prefix caching is on",
             measured="validate_seed",
-            cause="With a fixed seed, a second run is answered from the prefix cache and looks too fast.",
+            cause="With a fixed seed, a second run is served from the prefix cache and appears too fast.",
             remedy="Leave validate_seed empty, restart vLLM between runs, or start it with --no-enable-prefix-caching.",
             source="vLLM: prefix caching is on by default since 0.8.0",
         )
@@ -63,7 +63,7 @@ def repeated_prompts(node: NodeFacts) -> list[Finding]:
 
 
 def needed_settings(node: NodeFacts) -> dict[str, str]:
-    """Return the settings that usually cause a warning but that this node needs, each with the proof."""
+    """Return the settings that this node needs although they usually cause a warning, each with the evidence."""
     topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.devices)
     proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"))
     return {"NCCL_P2P_DISABLE": proof} if proof else {}
@@ -84,10 +84,10 @@ def _reviewed(
     version: Version | None,
     proof: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """Return the findings of ``check`` on ``settings``.
+    """Return the findings of ``check`` for ``settings``.
 
-    :param issues: issues of the arguments and of the environment.
-    :param proof: names of settings that this node needs although they usually cause a warning, each with the proof.
+    :param issues: known issues with the arguments and the environment variables.
+    :param proof: names of settings that this node needs although they usually cause a warning, each with the evidence.
     """
     own = [issue for issue in issues if issue.is_variable == (check == "configuration.environment")]
     redundant = [issue.summary for issue in own if issue.kind is IssueKind.REDUNDANT]

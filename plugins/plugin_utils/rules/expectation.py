@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hardware expectation: the decoding speed of one stream, and the gain of several GPUs over one."""
+"""Compare the decoding speed of one stream, and the speed-up from several GPUs, with what the hardware should reach."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Step = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
-    """Return ``performance.roofline`` and ``performance.scaling`` for ``step``, the valid load step with one stream."""
+    """Return the findings ``performance.roofline`` and ``performance.scaling`` for the single-stream step ``step``."""
     if not node.load.taken or not node.gpu.taken:
         return []
     if step is None:
@@ -47,7 +47,7 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
 
 
 def shared(step: Step) -> bool:
-    """Return whether other clients used the server during ``step``, which makes it slower than an idle node."""
+    """Return whether other clients used the server during ``step``, which makes the measured speed too low."""
     return bool(step.get("shared")) or (step.get("token_ratio") or 1.0) > limits.OTHER_LOAD.value
 
 
@@ -56,7 +56,7 @@ def _not_tested(reason: str) -> list[Finding]:
 
 
 def setup(node: NodeFacts, step: Step) -> Setup:
-    """Return the terms that determine the expected speed of this node.
+    """Return the inputs from which the expected speed of this node is computed.
 
     They come from the user's options, or else from the log, the model's configuration and the driver.
     """
@@ -75,7 +75,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     return Setup(
         gpu_name=names[0] if len(names) == 1 else None,
         tensor_parallel_size=tensor,
-        # A row of the reference table applies to tensor parallelism over all its GPUs.
+        # The reference table covers only tensor parallelism without pipeline stages.
         gpus=tensor if stages == 1 else None,
         model=model.get("root") or model.get("id") or engine.get("model"),
         weight_bytes=weights,
@@ -83,7 +83,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         layers=options.get("layers") or model.get("num_layers"),
         kv_heads=options.get("kv_heads") or model.get("kv_heads"),
         kv_bytes=_cache_per_token(engine) * _context(step),
-        # The slowest GPU limits the group.
+        # The group is only as fast as its slowest GPU.
         bandwidth=chosen_bandwidth or slowest.get("memory_bandwidth"),
         bandwidth_source="validate_memory_bandwidth" if chosen_bandwidth else slowest.get("memory_bandwidth_source"),
         all_reduce_latency=node.options.all_reduce_latency or roofline.ALL_REDUCE_LATENCY[link(node)],
@@ -92,32 +92,32 @@ def setup(node: NodeFacts, step: Step) -> Setup:
 
 
 def link(node: NodeFacts) -> str:
-    """Return the class of the connection between the GPUs, a key of ``roofline.ALL_REDUCE_LATENCY``."""
+    """Return the kind of connection between the GPUs, which is a key of ``roofline.ALL_REDUCE_LATENCY``."""
     return "nvlink" if (node.gpu_facts.get("topology") or {}).get("nvlink") else "pcie"
 
 
 def _cache_per_token(engine: Mapping[str, t.Any]) -> float:
-    """Return the bytes of KV cache of one token on one GPU: the memory that vLLM reserved by the tokens that fit."""
+    """Return the KV cache bytes per token on one GPU: the reserved memory divided by the number of tokens that fit."""
     memory, tokens = engine.get("kv_cache_memory"), engine.get("kv_cache_tokens")
     return memory / tokens if memory and tokens else 0.0
 
 
 def _context(step: Step) -> float:
-    """Return the mean number of tokens of one stream in the KV cache during decoding."""
+    """Return the mean number of tokens that one stream has in the KV cache during decoding."""
     return float(step.get("prompt_tokens") or 0) + float(step.get("output_tokens") or 0) / 2
 
 
 def decode_rate(step: Step) -> float:
-    """Return the output tokens per second after the first token, or those of the whole step if no TPOT is known."""
+    """Return the output tokens per second after the first token, or over the whole step if the TPOT is unknown."""
     time_per_token = (step.get("tpot") or {}).get("mean")
     return 1.0 / time_per_token if time_per_token else float(step["output_throughput"])
 
 
 def speed_limits(node: NodeFacts, gpu_name: str | None) -> tuple[float, float, str]:
-    """Return the per cent of the expected speed below which to warn and to fail, and the source of both.
+    """Return the warning limit and the failure limit, in per cent of the expected speed, and the source of both.
 
-    The user's limits for this GPU model take precedence over the user's default limits, and those over the built-in
-    limits.
+    The user's limits for this GPU model take precedence over the user's default limits, which take precedence over the
+    built-in limits.
     """
     chosen = {"warn": limits.THROUGHPUT_WARN.value, "fail": limits.THROUGHPUT_FAIL.value}
     source = limits.THROUGHPUT_FAIL.source
@@ -130,7 +130,7 @@ def speed_limits(node: NodeFacts, gpu_name: str | None) -> tuple[float, float, s
 
 
 def limit_problems(rows: t.Any) -> list[str]:
-    """Return the errors in ``validate_speed_limits``."""
+    """Return an error message for each invalid entry in ``validate_speed_limits``."""
     if not isinstance(rows, Mapping):
         return [f"validate_speed_limits must map GPU models to limits, got {type(rows).__name__}"]
     errors = []
@@ -146,9 +146,9 @@ def limit_problems(rows: t.Any) -> list[str]:
 
 
 def impossible(facts: Setup, measured: float) -> str | None:
-    """Return why the roofline does not apply to this model: one stream exceeds the memory-bandwidth limit.
+    """Return why the roofline cannot apply to this model if one stream is faster than the memory-bandwidth limit.
 
-    None if the roofline applies or one of its terms is unknown.
+    Return None if the roofline applies or one of its inputs is unknown.
 
     :param measured: tokens/s of one stream.
     """
@@ -160,14 +160,14 @@ def impossible(facts: Setup, measured: float) -> str | None:
         return None
     times, size = measured / bound.ceiling, bound.weight_bytes / 1e9
     return (
-        f"one stream is {times:.1f} times as fast as reading {size:.1f} GB of weights for each token allows:"
-        " a mixture of experts reads only some (set validate_model_weight_bytes to the active part), and speculative"
-        " decoding produces several tokens per pass"
+        f"one stream is {times:.1f} times as fast as possible if every token reads all {size:.1f} GB of weights:"
+        " a mixture of experts reads only some of them (set validate_model_weight_bytes to the active part), and"
+        " speculative decoding produces several tokens per pass"
     )
 
 
 def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[str, str] | None:
-    """Return why a node must not be judged by ``expected``, and the source of that limit, or None if it may be.
+    """Return why a node cannot be compared with ``expected``, and the source of the limit, or None if it can.
 
     :param measured: tokens/s of one stream.
     """
@@ -183,7 +183,7 @@ def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[s
 
 
 def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
-    """Return ``performance.roofline``: the speed of one stream in per cent of the expected speed."""
+    """Return the finding ``performance.roofline``: the speed of one stream in per cent of the expected speed."""
     check = "performance.roofline"
     measured = decode_rate(step)
     try:
@@ -215,7 +215,7 @@ def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
     return (failed if attained < fail else warned)(
         check,
         summary,
-        cause="The GPUs do not reach the speed of their memory, because they wait or are slowed down.",
+        cause="The GPUs do not use their full memory bandwidth, because they wait or are slowed down.",
         remedy="Fix the faults in the other sections, then run again. If there are none, correct the facts "
         "(validate_model_weight_bytes, validate_model_layers) or the limits (validate_speed_limits).",
         **details,
@@ -230,7 +230,7 @@ _EXPECTATION: t.Final = {
 
 
 def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
-    """Return ``performance.scaling``: the gain over one GPU of this kind, compared with the usual gain."""
+    """Return the finding ``performance.scaling``: the speed-up over one GPU, compared with the usual speed-up."""
     check = "performance.scaling"
     tensor = facts.tensor_parallel_size
     if tensor == 1:
@@ -265,21 +265,21 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
         f"tensor parallelism brings no speed-up: {tensor} GPUs decode no faster than 1"
         if none
         else f"{tensor} GPUs decode only {gain:.1f} times as fast as 1",
-        cause="Communication and waiting between the GPUs cost what sharing the weights gains.",
+        cause="Communication and waiting between the GPUs cancel out the benefit of sharing the weights.",
         remedy=f"Check the transport (section 4) and the synchronisation (section 6). {ONE_SERVER_PER_GPU}",
         **details,
     )
 
 
 def one_gpu(facts: Setup, bound: roofline.Roofline) -> Expected:
-    """Return the speed of a single GPU of this kind: from the reference table, or else from the roofline."""
+    """Return the expected speed of a single GPU of this model from the reference table, or else from the roofline."""
     row = from_table(Setup(gpu_name=facts.gpu_name, gpus=1, model=facts.model))
     speed_of_one = bound.at(1).tokens_per_second
     return row or Expected(speed=speed_of_one, kind="roofline", source=roofline.FORMULA, text=f"{speed_of_one:.1f}")
 
 
 def _usual_gain(bound: roofline.Roofline) -> tuple[float, str]:
-    """Return the usual speed-up over one GPU and its source: the multi-GPU guide, or the roofline if it is smaller."""
+    """Return the usual speed-up over one GPU and its source: the multi-GPU guide, or the roofline if it is lower."""
     computed = bound.scaling
     row = REFERENCE_SCALING.get(bound.tensor_parallel_size)
     if row is None or computed < row[0]:

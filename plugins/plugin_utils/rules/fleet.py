@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fleet rules: nodes with missing results, and nodes that are slower than their peers.
+"""Check the fleet for nodes with missing results, and for nodes that are slower than their peers.
 
-The rules read the hosts of the report. Peers have the same GPUs, parallel sizes, model and vLLM version. If a group has
+The rules read the hosts in the report. Peers have the same GPUs, parallel sizes, model and vLLM version. If a group has
 fewer than ``outliers.MINIMUM_NODES`` nodes, each node is compared with its expected speed instead.
 """
 
@@ -33,7 +33,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers impor
 #: Name of the comparison over all load steps of a node.
 OVERALL: t.Final = "all steps"
 
-#: How far below the median the speed of a single load step must be to make a node slow.
+#: A node counts as slow if the speed of a single load step is below the median by more than this fraction.
 SINGLE_STEP_FLOOR: t.Final = 0.20
 
 Node = Mapping[str, t.Any]
@@ -46,12 +46,12 @@ _SOURCE: t.Final = (
 
 
 def evaluate(nodes: Nodes) -> list[Finding]:
-    """Return ``fleet.missing``, then one ``fleet.outlier`` for each group of comparable nodes."""
+    """Return the finding ``fleet.missing``, and one finding ``fleet.outlier`` for each group of comparable nodes."""
     return [missing(nodes), *outliers(nodes)]
 
 
 def missing(nodes: Nodes) -> Finding:
-    """Return ``fleet.missing``: nodes that were unreachable, had a failed module, or lack a result of their peers."""
+    """Return the finding ``fleet.missing``: nodes that were unreachable, had a failed module or lack results."""
     lost = {name: [error["reason"] for error in node["errors"]] for name, node in nodes.items() if _broken(node)}
     lacking = {name: reasons for name, reasons in _lacking(nodes).items() if name not in lost}
     incomplete = {**lost, **lacking}
@@ -77,18 +77,18 @@ def _broken(node: Node) -> bool:
 
 
 def speeds(node: Node) -> dict[str, float]:
-    """Return the output tokens per second of each valid load step of a node."""
+    """Return the output tokens per second in each of a node's valid load steps."""
     valid = (step for step in node["load"] if step["output_throughput"] and not step["void"] and not step["skipped"])
     return {_step_name(step): float(step["output_throughput"]) for step in valid}
 
 
 def own_speeds(node: Node) -> dict[str, float]:
-    """Return the speed of each valid load step of a node during which no other client used its server."""
+    """Return the speed in each of a node's valid load steps during which no other client used the server."""
     return speeds({**node, "load": [step for step in node["load"] if not step["shared"]]})
 
 
 def _step_name(step: Mapping[str, t.Any]) -> str:
-    """Return a load step's name with its sizes, because steps of the same name can have different sizes."""
+    """Return a load step's name with its sizes, because steps with the same name can have different sizes."""
     return f"{step['name']} ({step['prompt_tokens']}+{step['output_tokens']} tokens, {step['concurrency']} streams)"
 
 
@@ -97,7 +97,7 @@ def _hardware(node: Node) -> tuple[t.Any, ...]:
 
 
 def _lacking(nodes: Nodes) -> dict[str, list[str]]:
-    """Return, by node, the load steps without a result although most nodes with the same GPUs have one."""
+    """Return the load steps of each node that lack a result although most nodes with the same GPUs have one."""
     groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
     for name, node in nodes.items():
         if not _broken(node) and _speed_requested(node):
@@ -134,7 +134,7 @@ def outliers(nodes: Nodes) -> list[Finding]:
 
 
 def group_name(node: Node) -> str:
-    """Return the name of a node's group: ``4 x NVIDIA RTX 4000 Ada Generation, TP 4, MODEL, vLLM 0.32.0``."""
+    """Return the name of a node's group, such as ``4 x NVIDIA RTX 4000 Ada Generation, TP 4, MODEL, vLLM 0.32.0``."""
     gpus, vllm = node["facts"]["gpus"], node["facts"]["vllm"]
     parts = [f"{count} x {name}" for name, count in sorted(gpus["names"].items())] or [f"{gpus['count'] or '?'} GPUs"]
     sizes = (
@@ -147,10 +147,10 @@ def group_name(node: Node) -> str:
 
 
 def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
-    """Return the outliers by node and load step; steps that too few nodes have are left out.
+    """Return the slow outliers by node and load step; steps with results from too few nodes are left out.
 
-    A node is judged by all its steps together, which averages their noise. A single step counts only if it is far below
-    the median, because with many steps and nodes some result is always a little low.
+    A node is evaluated by all its steps together, which averages out the noise. A single step counts only if it is far
+    below the median, because with many steps and nodes, some result is always a little low.
     """
     by_step: dict[str, dict[str, float]] = {}
     for name, node in group.items():
@@ -168,7 +168,7 @@ def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
 
 
 def _overall(by_step: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the geometric mean of speed / median over the load steps of each node; 1.0 means as fast as its peers."""
+    """Return the geometric mean of speed / median over each node's load steps; 1.0 means as fast as its peers."""
     shares: dict[str, list[float]] = {}
     for values in by_step.values():
         median = statistics.median(values.values())

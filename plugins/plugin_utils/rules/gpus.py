@@ -16,7 +16,7 @@ Sample = Mapping[str, t.Any]
 
 
 def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
-    """Return the readings of ``key`` in time order by GPU index; null readings are left out."""
+    """Return the readings of ``key`` for each GPU index in chronological order; null readings are left out."""
     readings: dict[int, list[float]] = {}
     for sample in samples:
         for gpu in sample.get("gpus") or ():
@@ -27,18 +27,18 @@ def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
 
 
 def means(samples: Sequence[Sample], key: str) -> dict[int, float]:
-    """Return the mean of ``key`` by GPU index; GPUs without a reading are left out."""
+    """Return the mean of ``key`` for each GPU index; GPUs without a reading are left out."""
     return {index: statistics.fmean(values) for index, values in series(samples, key).items() if values}
 
 
 def only(samples: Iterable[Sample], indices: Iterable[int]) -> list[dict[str, t.Any]]:
-    """Return the samples reduced to the GPUs ``indices``."""
+    """Return the samples with only the GPUs in ``indices``."""
     wanted = set(indices)
     return [{**sample, "gpus": [gpu for gpu in sample["gpus"] if gpu["index"] in wanted]} for sample in samples]
 
 
 def memory_used(node: NodeFacts) -> dict[int, float]:
-    """Return the bytes in use by GPU index: the mean under load, or the reading of ``gpu_facts`` without a load."""
+    """Return each GPU's memory use in bytes: the mean under load, or else the value that ``gpu_facts`` returned."""
     under_load = means(node.samples, "memory_used")
     if under_load:
         return under_load
@@ -55,7 +55,7 @@ def holders(used: Mapping[int, float]) -> list[int]:
 
 
 def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[float, dict[int, float]]]:
-    """Return means of ``key`` per GPU over windows of ``width`` seconds: ``[(start, {index: mean}), ...]``."""
+    """Return each GPU's mean of ``key`` in windows of ``width`` seconds, as ``[(start, {index: mean}), ...]``."""
     windows: dict[int, list[Sample]] = {}
     for sample in samples:
         windows.setdefault(int(sample["time"] // width), []).append(sample)
@@ -63,6 +63,6 @@ def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[flo
 
 
 def gpu_list(indices: Iterable[int]) -> str:
-    """Return ``GPU 3`` or ``GPUs 1, 2, 3``."""
+    """Format GPU indices as ``GPU 3`` or ``GPUs 1, 2, 3``."""
     names = [str(index) for index in indices]
     return f"GPU{'s' if len(names) != 1 else ''} {', '.join(names)}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPU hardware rules: findings of ``gpu_facts`` and the kernel log, and faults that only a load shows."""
+"""Check the GPU hardware: findings from ``gpu_facts`` and the kernel log, and faults that appear only under load."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_he
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Checks that readings of an idle GPU answer only in part. The same functions that the module calls answer them again
-#: with readings under load. The new finding replaces the module's finding unless that fails.
+#: Checks for which readings of an idle GPU are not sufficient. They are repeated with readings under load, using the
+#: module's own functions. The new finding replaces the module's finding, unless the module's finding is a failure.
 _UNDER_LOAD: t.Final[dict[str, Callable[[Sequence[dict[str, t.Any]]], Finding]]] = {
     "hardware.pcie_link": device_health.pcie_link,
     "hardware.throttle": device_health.throttle,
@@ -30,7 +30,7 @@ _SILENT_SAMPLES: t.Final = 3
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings of area ``hardware``."""
+    """Return the findings for the ``hardware`` area."""
     findings = node.findings("hardware", replaced_by=lost_under_load(node))
     if node.logs.taken and not any(item.check == "hardware.xid" for item in findings):
         reason = "no kernel log was read (validate_kernel_log, validate_kernel_log_paths)"
@@ -48,7 +48,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def lost_under_load(node: NodeFacts) -> list[Finding]:
-    """Return a failure of ``hardware.driver`` if the driver or a GPU stopped responding during the load."""
+    """Return a failure of ``hardware.driver`` if the driver or a GPU stopped responding during the load test."""
     sampled = node.load.data.get("gpu_samples") or {}
     silent = _silent_gpus(sampled.get("samples") or ())
     fault = FAULTS["gpu_lost"]
@@ -64,7 +64,7 @@ def lost_under_load(node: NodeFacts) -> list[Finding]:
 
 
 def _silent_gpus(samples: Sequence[Mapping[str, t.Any]]) -> list[int]:
-    """Return the GPUs that have readings in earlier samples, but none in the last ones."""
+    """Return the GPUs that have readings in earlier samples, but none in the last few samples."""
     keys = ("utilization_gpu", "memory_used", "temperature", "power_draw")
 
     def responding(sample: Mapping[str, t.Any]) -> set[int]:
@@ -75,11 +75,11 @@ def _silent_gpus(samples: Sequence[Mapping[str, t.Any]]) -> list[int]:
 
 
 def loaded_devices(node: NodeFacts) -> list[dict[str, t.Any]]:
-    """Return the GPUs with their readings under load, without GPUs that were never busy.
+    """Return the GPUs with their readings under load; GPUs that were never busy are left out.
 
-    Each GPU has the best PCIe link, the throttle reasons that lasted (``limits.SUSTAINED``) and the highest temperature
-    of its samples. Samples in which it was idle do not count, because an idle GPU lowers its link and clocks to save
-    power.
+    Each GPU has the best PCIe link, the sustained throttle reasons (``limits.SUSTAINED``) and the highest temperature
+    in its samples. Samples in which the GPU was idle do not count, because an idle GPU lowers its link speed and clocks
+    to save power.
     """
     busy: dict[int, list[Mapping[str, t.Any]]] = {}
     for sample in node.samples:
@@ -107,7 +107,7 @@ def _loaded(device: Mapping[str, t.Any], readings: Sequence[Mapping[str, t.Any]]
 
 
 def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> None:
-    """Set the highest temperature, and reduce the reported margin by its difference from the idle temperature."""
+    """Set the temperature to the highest reading, and reduce the reported margin by the rise since the idle reading."""
     if not temperatures:
         return
     hottest, before = max(temperatures), loaded["temperature"]
@@ -118,7 +118,7 @@ def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> N
 
 
 def _under_load(finding: Finding) -> Finding:
-    """Return a copy of the finding with "under load" in its summary."""
+    """Return the finding with "under load" in its summary, adding the phrase if it is missing."""
     if "under load" in finding.summary:
         return finding
     return dataclasses.replace(finding, summary=f"{finding.summary}, under load")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge one node: run the rules of every area, give every check a result, and derive the node's status."""
+"""Evaluate one node: run the rules for every area, assign a result to every check, and derive the node's status."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 #: Rules by area, in the order of the report's numbered sections. A rule returns at most one pass for each check.
 RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
     "hardware": hardware.evaluate,
-    # vllm_tp_check answers these checks completely.
+    # The vllm_tp_check module evaluates these checks completely.
     "tensor_parallel": lambda node: node.findings("tensor_parallel"),
     "memory": memory.evaluate,
     "nccl": nccl.evaluate,
@@ -40,7 +40,7 @@ RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
     "configuration": configuration.evaluate,
 }
 
-#: Measurements that the checks of an area need, and those of single checks that need others.
+#: Measurements that the checks in an area need, and exceptions for single checks.
 _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     "hardware": ("gpu",),
     "hardware.xid": ("logs",),
@@ -55,7 +55,7 @@ _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     "configuration": ("tensor_parallel",),
 }
 
-#: Tags of measurements that can be selected alone, with the area that they belong to.
+#: Tags of measurements that can be selected on their own, each with the area to which it belongs.
 MEASURED_ALONE: t.Final = {"nccl_bandwidth": "nccl"}
 
 _CHECK_ORDER: t.Final = {check: position for position, check in enumerate(CHECKS)}
@@ -63,7 +63,7 @@ _CHECK_ORDER: t.Final = {check: position for position, check in enumerate(CHECKS
 
 @dataclass(frozen=True)
 class Section:
-    """The findings of one area of one node, in the order of ``CHECKS`` and the worst first within a check."""
+    """The findings for one area on one node, in the order of ``CHECKS`` and worst first within a check."""
 
     area: str
     findings: tuple[Finding, ...]
@@ -79,17 +79,17 @@ class Section:
 
 
 def verdict(statuses: Iterable[Status]) -> Status:
-    """Return the worst status of the checks that were tested, or ``not_tested`` if none was."""
+    """Return the worst status of all tested checks, or ``not_tested`` if no check was tested."""
     return worst(status for status in statuses if status is not Status.NOT_TESTED)
 
 
 def needs(area: str) -> dict[str, tuple[str, ...]]:
-    """Return the checks of an area, each with the measurements that it needs, by their keys in ``MEASUREMENTS``."""
+    """Return the checks in an area, each with the keys in ``MEASUREMENTS`` of the measurements that it needs."""
     return {check: _NEEDS.get(check, _NEEDS[area]) for check in CHECKS if check.startswith(f"{area}.")}
 
 
 def judge(node: NodeFacts, areas: Collection[str] = tuple(RULES)) -> list[Section]:
-    """Return one section for each area; checks outside ``areas`` are not tested."""
+    """Return one section for each area; the checks of areas that are not in ``areas`` count as not tested."""
     return [_section(node, area, area in areas) for area in RULES]
 
 
@@ -99,7 +99,7 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
         return Section(area, tuple(not_tested(check, "not selected") for check in checks), selected=False)
     findings = RULES[area](node)
     faulty = {item.check for item in findings if item.wrong}
-    # A pass is dropped if another finding of the same check fails or warns: it covers only a part of the check.
+    # Drop the pass of a check that also has a failure or warning, because the pass covers only a part of the check.
     findings = [item for item in findings if item.wrong or item.check not in faulty]
     answered = {item.check for item in findings}
     findings += [not_tested(check, _reason(node, keys)) for check, keys in checks.items() if check not in answered]
@@ -107,12 +107,12 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
 
 
 def node_status(sections: Iterable[Section]) -> Status:
-    """Return the worst status of the selected sections; a section without a tested check keeps a node from passing."""
+    """Return the worst status of the selected sections; a node cannot pass if no check was tested in one of them."""
     return worst(section.status for section in sections if section.selected)
 
 
 def wrong(sections: Iterable[Section]) -> list[Finding]:
-    """Return every finding that fails or warns: failures first, otherwise in the order of the sections."""
+    """Return all failures and warnings, failures first and otherwise in the order of the sections."""
     findings = [item for section in sections for item in section.findings if item.wrong]
     return sorted(findings, key=lambda item: -SEVERITY.index(item.status))
 
@@ -122,7 +122,7 @@ def _reason(node: NodeFacts, keys: Iterable[str]) -> str:
     for item in measurements:
         if item.reason is not None:
             return item.reason
-    return f"{' and '.join(item.module for item in measurements)} did not report it on this node"
+    return f"{' and '.join(item.module for item in measurements)} returned no result for this check"
 
 
 def _order(finding: Finding) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits that rules compare with, each with its source."""
+"""Define the limits with which rules compare measurements, each with its source."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LO
 
 @dataclass(frozen=True)
 class Limit:
-    """A number with its unit and source."""
+    """A limit with its unit and source."""
 
     value: float
     unit: str
     source: str
 
     def compared(self, measured: float, bound: str) -> dict[str, t.Any]:
-        """Return the fields of a finding on ``measured``; ``bound`` is ``at least`` or ``at most``."""
+        """Return finding fields that compare ``measured`` with the limit; ``bound`` is ``at least`` or ``at most``."""
         unit = " %" if self.unit == "%" else ""
         return {
             "expected": f"{bound} {self.value:g}{unit}",
@@ -30,11 +30,11 @@ class Limit:
         }
 
 
-#: Memory below which a GPU holds no model. No model is loaded if every GPU is below it.
+#: Memory use below which a GPU holds no model. If every GPU is below this limit, no model is loaded.
 CONTEXT: t.Final = Limit(0.75 * 2**30, "bytes", "a CUDA context without a model takes under 0.6 GiB per GPU")
 
-#: Share of the fullest GPU's memory use from which another GPU counts as holding a part of the model: a CUDA context
-#: takes 0.3 to 0.6 GiB, a shard of a model that needs several GPUs takes gigabytes.
+#: Minimum memory use of a GPU that counts as holding a part of the model, as a share of the fullest GPU's memory use. A
+#: CUDA context takes 0.3 to 0.6 GiB, while a shard of a model that needs several GPUs takes gigabytes.
 MODEL_MEMORY: t.Final = Limit(0.10, "share", "a CUDA context without a model takes under 0.6 GiB per GPU")
 
 BALANCE: t.Final = Limit(15, "%", "multi-GPU guide: memory use within 15 % on all GPUs of a tensor-parallel group")
@@ -47,12 +47,12 @@ HEADROOM: t.Final = Limit(
 
 BUSY: t.Final = Limit(LOADED, "%", "a decoding GPU is far above 10 % utilisation, an idle GPU is below")
 
-#: Mean distance between the highest and the lowest utilisation of the GPUs of a group. They do the same work, so they
-#: have the same utilisation.
+#: Mean difference between the highest and the lowest utilisation of the GPUs in a group. All GPUs do the same work, so
+#: their utilisation should be the same.
 SPREAD: t.Final = Limit(20, "points", "multi-GPU guide: GPUs of a tensor-parallel group rise and fall together")
 
-#: Difference between GPUs in the share of time in which they access their memory. NCCL spins in registers while it
-#: waits, so memory activity distinguishes working from waiting; utilisation counts both as busy.
+#: Difference between GPUs in the share of time in which they access their memory. NCCL does not access the
+#: memory while it waits, so memory activity distinguishes working from waiting. Utilisation counts both as busy.
 WORK: t.Final = Limit(
     25, "%", "memory activity of two synchronised H100 differs by 2 %; with three times the work on one, by 65 %"
 )
@@ -70,21 +70,21 @@ SUSTAINED: t.Final = Limit(
 )
 
 THROUGHPUT_FAIL: t.Final = Limit(50, "%", "multi-GPU guide: below half of the expected speed, investigate")
-THROUGHPUT_WARN: t.Final = Limit(80, "%", "20 % are left for differences between model and driver versions")
+THROUGHPUT_WARN: t.Final = Limit(80, "%", "a margin of 20 % for differences between model and driver versions")
 
 #: Time per token below which the host, and not the GPUs' memory, determines the speed.
 HOST_STEP: t.Final = Limit(
     0.003,
     "s",
-    "vLLM needs about 1 ms per step for scheduling, sampling and launches, which the roofline does not include",
+    "vLLM needs about 1 ms per step for scheduling, sampling and kernel launches, which the roofline does not include",
 )
 
 #: Ratio to the memory-bandwidth limit above which a stream cannot have read all weights for every token.
 IMPOSSIBLE: t.Final = Limit(
-    1.25, "x", "a token of a dense model does not read embeddings and image encoder, up to 15 % of the weights"
+    1.25, "x", "a token does not read the embeddings and image encoder of a dense model, up to 15 % of the weights"
 )
 
-#: Gain over one GPU below which several GPUs do not share the work.
+#: Speed-up over one GPU below which several GPUs count as not sharing the work.
 NO_GAIN: t.Final = Limit(
     1.15, "x", "70B Q4 split by layers: 17.96 tok/s on four RTX 6000 Ada, 18.36 tok/s on one (llama.cpp tables)"
 )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory rules: whether every GPU holds its part of the model, with similar use and with memory left."""
+"""Check that every GPU holds its part of the model, and that memory use is balanced and leaves enough headroom."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings of area ``memory``: faults in the logs, and the comparison of the GPUs."""
+    """Return the findings for the ``memory`` area: faults in the logs, and a comparison of the GPUs."""
     return [*node.findings("memory", replaced_by=[*compare(node), *out_of_memory(node)]), *cache(node)]
 
 
@@ -44,7 +44,7 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 
 
 def out_of_memory(node: NodeFacts) -> list[Finding]:
-    """Return a pass if logs were read. A fault that the log scan found takes precedence over it."""
+    """Return a pass if logs were read; an out-of-memory error from the log scan takes precedence over it."""
     sources = node.logs.data.get("sources") or ()
     if not sources:
         return []
@@ -52,14 +52,14 @@ def out_of_memory(node: NodeFacts) -> list[Finding]:
 
 
 def compare(node: NodeFacts) -> list[Finding]:
-    """Return the findings about idle GPUs, balance and headroom; none if ``gpu_facts`` has no result."""
+    """Return the findings about idle GPUs, balance and headroom, or an empty list if ``gpu_facts`` has no result."""
     used = gpus.memory_used(node)
     if not used:
         return _not_tested(_no_reading(node)) if node.gpu.taken else []
     holding = gpus.holders(used)
     if not holding:
         return _not_tested("no GPU holds a model: vLLM does not run on this node")
-    # A second server on the node uses a different amount of memory.
+    # Exclude the GPUs of a second server on the node, which uses a different amount of memory.
     group = [index for index in holding if index in node.own_gpus] or holding
     return [idle(node, used, holding), balance(used, group), headroom(node, used, holding)]
 
@@ -69,13 +69,13 @@ def _not_tested(reason: str) -> list[Finding]:
 
 
 def _no_reading(node: NodeFacts) -> str:
-    """Return why no memory use is known: the summary of the driver check, if no GPU was found."""
+    """Return why the memory use is unknown; if no GPU was found, the reason is the summary of the driver check."""
     summaries = (item.summary for item in node.findings("hardware") if item.check == "hardware.driver")
     return "no GPU reports its memory" if node.devices else next(summaries, "no GPU was found")
 
 
 def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Return ``memory.idle_gpu``: whether a GPU holds no part of the model."""
+    """Return the finding ``memory.idle_gpu``: whether every GPU holds a part of the model."""
     unused = [index for index in used if index not in holding]
     figures = {
         "expected": len(used),
@@ -93,7 +93,7 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
             "server per GPU if the model fits on one."
         )
     else:
-        cause = "The workers of these GPUs did not start, died, or cannot see them (CUDA_VISIBLE_DEVICES, container)."
+        cause = "The workers for these GPUs did not start, died or cannot see them (CUDA_VISIBLE_DEVICES, container)."
         remedy = (
             "Look for the missing ranks in the vLLM log. Give the container all GPUs (--gpus all), then restart it."
         )
@@ -108,7 +108,7 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
 
 
 def balance(used: dict[int, float], holding: list[int]) -> Finding:
-    """Return ``memory.balance``: the difference between the fullest and the emptiest GPU in use, in per cent."""
+    """Return the finding ``memory.balance``: the difference in memory use between the GPUs in use, in per cent."""
     if len(holding) < 2:
         return not_tested("memory.balance", "only one GPU is in use, so there is nothing to compare")
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
@@ -128,7 +128,7 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
 
 
 def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Return ``memory.headroom``: the free memory of the fullest GPU in use."""
+    """Return the finding ``memory.headroom``: the free memory of the fullest GPU in use."""
     totals = {device["index"]: device["memory_total"] for device in node.devices if device.get("memory_total")}
     free = {index: 100.0 * (totals[index] - used[index]) / totals[index] for index in holding if index in totals}
     if not free:
@@ -141,7 +141,7 @@ def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Fin
         "memory.headroom",
         f"GPU {fullest} has {free[fullest]:.1f} % of its memory left",
         cause="vLLM is configured to use nearly all of the memory, or another process uses a part of it, so a burst of "
-        "requests can exceed it.",
+        "requests can use up the rest.",
         remedy="Lower --gpu-memory-utilization (vllm_gpu_memory_utilization) to 0.90 and restart vLLM, or stop the "
         "other process.",
         **figures,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NCCL rules: errors in the logs, bandwidth, and whether NCCL uses the best transport of the hardware."""
+"""Check NCCL: errors in the logs, the bandwidth, and whether NCCL uses the best transport that the hardware offers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
 
-#: The check whose finding by ``nccl_log_scan`` is replaced: the module reports which transports the log shows, but only
-#: the topology and the parallel sizes show which transport would be the best.
+#: Check whose finding from ``nccl_log_scan`` is replaced: the module reports the transports in the log, but only the
+#: topology and the parallel sizes show which transport would be best.
 TRANSPORT: t.Final = "nccl.transport"
 
-#: Connections between GPUs that support peer-to-peer access. PHB and longer paths cross the CPU's host bridge, where
-#: NCCL prefers shared memory unless NCCL_P2P_LEVEL is set (NCCL documentation, NCCL_P2P_LEVEL).
+#: Connection types that support peer-to-peer access between GPUs. PHB and longer paths cross the CPU's host bridge. On
+#: these paths, NCCL prefers shared memory unless NCCL_P2P_LEVEL is set (NCCL documentation, NCCL_P2P_LEVEL).
 _P2P_PATHS: t.Final = ("NV", "PIX", "PXB")
 
-#: Transport families by fault class of ``nccl_log_scan``.
+#: Transport family for each transport class that ``nccl_log_scan`` reports.
 _FAMILIES: t.Final = {
     "transport_p2p": "p2p",
     "transport_shm": "shm",
@@ -37,14 +37,14 @@ _FAMILIES: t.Final = {
     "transport_net_ib": "ib",
 }
 
-#: Fault classes that are a warning by themselves, and a failure if the server does not respond.
+#: Fault classes that are normally a warning, but a failure if the server does not respond.
 _HANGS: t.Final = ("worker_hang", "startup_hang")
 
 _SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; a socket is never the best path in one node"
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings of area ``nccl``."""
+    """Return the findings for the ``nccl`` area."""
     findings = [_hang(item) if hangs(node, item) else item for item in node.findings("nccl") if item.check != TRANSPORT]
     transport_finding = transport(node)
     findings += [transport_finding] if transport_finding is not None else []
@@ -57,7 +57,8 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 def hangs(node: NodeFacts, finding: Finding) -> bool:
     """Return whether ``finding`` warns of a hang and the server does not respond under load.
 
-    A long wait of a worker is only a warning, because compilation causes it too. Without responses it is a hang.
+    A worker that waits for long is only a warning, because compilation causes long waits too. If the server does not
+    respond either, the worker hangs.
     """
     if finding.status is not Status.WARN:
         return False
@@ -71,12 +72,12 @@ def _hang(finding: Finding) -> Finding:
 
 
 def families(transports: Mapping[str, t.Any]) -> dict[str, int]:
-    """Return the number of connections by transport family: ``p2p``, ``shm``, ``socket``, ``ib``."""
+    """Return the number of connections for each transport family: ``p2p``, ``shm``, ``socket`` and ``ib``."""
     return {family: int(transports[name]) for name, family in _FAMILIES.items() if transports.get(name)}
 
 
 def transport(node: NodeFacts) -> Finding | None:
-    """Return the finding ``nccl.transport`` from the connections in the logs, or None if no log was read."""
+    """Return the finding ``nccl.transport``, based on the connections in the logs, or None if no log was read."""
     counts = families(node.logs.data.get("transports") or {})
     if not counts:
         return _without_connections(node)
@@ -105,8 +106,8 @@ def transport(node: NodeFacts) -> Finding | None:
 def p2p_possible(node: NodeFacts) -> bool:
     """Return whether NCCL would use peer-to-peer access between some GPUs by default.
 
-    False if a measurement shows that peer access is broken or slower than host memory. The driver's claim is ignored:
-    if it denies peer access between close GPUs, that is a fault (``hardware.p2p``).
+    False if a measurement shows that peer access is broken or slower than host memory. The driver's statement is
+    ignored, because a driver that denies peer access between close GPUs is a fault (``hardware.p2p``).
     """
     topology = node.gpu_facts.get("topology") or {}
     size = node.group_size or len(node.devices)
@@ -124,7 +125,7 @@ def _without_connections(node: NodeFacts) -> Finding | None:
     if notes:
         return notes[-1]
     if node.group_size == 1:
-        return not_tested(TRANSPORT, "only one GPU in the group, so NCCL connects nothing")
+        return not_tested(TRANSPORT, "only one GPU in the group, so there is nothing for NCCL to connect")
     if reported:
         return reported[-1]
     reason = "the logs do not show the NCCL transport; start vLLM once with NCCL_DEBUG=INFO to log it"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts about one node: the results of all modules and the options, as rules and diagnoses read them."""
+"""Provide rules and diagnoses with the facts about one node: the results of all modules, and the role's options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """The registered result of one module: its data, or the reason why there is none.
+    """The registered result of one module: its data, or the reason why there is no data.
 
     ``crashed`` marks a module that failed, as opposed to one that was skipped.
     """
@@ -42,7 +42,7 @@ class Measurement:
 
     @classmethod
     def from_result(cls, module: str, result: Mapping[str, t.Any] | None, *, check_mode: bool = False) -> Measurement:
-        """Return the measurement of a registered result; an empty result means that the task did not run."""
+        """Create a measurement from a registered result; an empty result means that the task did not run."""
         if not result:
             return cls(module, reason=f"{module} was not run")
         if result.get("unreachable"):
@@ -57,13 +57,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class JudgingOptions:
-    """Options of the role that rules may read.
+    """Role options that the rules read.
 
     ``model``: optional keys ``weight_bytes``, ``layers`` and ``kv_heads``. ``memory_bandwidth``: bytes/s of one GPU.
     ``all_reduce_latency``: seconds. ``speed_limits``: maps a GPU model or ``default`` to ``{warn, fail}`` in per cent.
-    ``speed_history``: tokens/s of one stream in earlier runs. ``fixed_seed``: the load repeats its prompts.
-    ``profile``: the tuning preset of the deployment. ``instance_type``: type id of the Linode plan. ``hourly_price``:
-    US dollars.
+    ``speed_history``: tokens/s of one stream in earlier runs. ``fixed_seed``: whether the load test
+    repeats its prompts. ``profile``: tuning preset of the deployment. ``instance_type``: type ID of the Linode plan.
+    ``hourly_price``: US dollars.
     """
 
     expected_throughput: float | None = None
@@ -80,7 +80,7 @@ class JudgingOptions:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """Measurements of one node and the options of the role; created by ``from_results``."""
+    """Measurements of one node and the role's options; use ``from_results`` to create an instance."""
 
     name: str
     gpu: Measurement
@@ -100,9 +100,9 @@ class NodeFacts:
         options: JudgingOptions | None = None,
         check_mode: bool = False,
     ) -> NodeFacts:
-        """Return the facts of registered results by the keys of ``MEASUREMENTS``.
+        """Create the facts from registered results, which have the keys of ``MEASUREMENTS``.
 
-        If the node became unreachable, modules that were skipped after that have the lost connection as their reason.
+        If the node became unreachable, every missing measurement has the lost connection as its reason.
         """
         measurements = {
             key: Measurement.from_result(module, results.get(key), check_mode=check_mode)
@@ -119,7 +119,7 @@ class NodeFacts:
     # --- measurements -------------------------------------------------------------------------------------------------
 
     def measurement(self, key: str) -> Measurement:
-        """Return the measurement by its key in ``MEASUREMENTS``."""
+        """Return the measurement with this key in ``MEASUREMENTS``."""
         item: Measurement = getattr(self, key)
         return item
 
@@ -129,14 +129,13 @@ class NodeFacts:
 
     @property
     def lost(self) -> Measurement | None:
-        """The measurement at which the connection broke, or None if the node stayed reachable."""
+        """The measurement during which the connection was lost, or None if the node stayed reachable."""
         return next((item for item in self.measurements if item.unreachable), None)
 
     def findings(self, area: str, replaced_by: Sequence[Finding] = ()) -> list[Finding]:
-        """Return the modules' findings in ``area``, in the order of the measurements, followed by ``replaced_by``.
+        """Return the findings of all modules for ``area``, followed by the findings in ``replaced_by``.
 
-        The findings in ``replaced_by`` replace the modules' findings of the same checks, except those that fail or
-        warn. Findings with an unknown check id (of a newer module) are skipped.
+        A finding in ``replaced_by`` replaces the modules' findings of the same check, except those that fail or warn.
         """
         reported = [
             Finding.from_dict(dict(data))
@@ -155,19 +154,19 @@ class NodeFacts:
 
     @property
     def devices(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPUs in the driver's order, as ``gpu_facts`` returned them; empty without a driver."""
+        """GPUs that ``gpu_facts`` returned, in the driver's order; empty if there is no driver."""
         return self.gpu_facts.get("devices") or ()
 
     @property
     def gpu_names(self) -> Counter[str]:
-        """Number of GPUs by product name, without those whose name is unknown."""
+        """Number of GPUs with each product name; GPUs whose name is unknown are left out."""
         return Counter(device["name"] for device in self.devices if device.get("name"))
 
     # --- the server ---------------------------------------------------------------------------------------------------
 
     @property
     def engine(self) -> Mapping[str, t.Any]:
-        """Facts from vLLM's own log (``EngineFacts`` as a dictionary); empty without a log."""
+        """Facts from vLLM's own log (``EngineFacts`` as a dictionary); empty if no log was read."""
         return self.logs.data.get("engine") or {}
 
     @property
@@ -182,7 +181,7 @@ class NodeFacts:
 
     @property
     def environment(self) -> Mapping[str, t.Any] | None:
-        """Environment variables of the running server for vLLM and NCCL, or None if they are not readable."""
+        """The running server's environment variables for vLLM and NCCL, or None if they cannot be read."""
         environment: Mapping[str, t.Any] | None = self.tensor_parallel.data.get("environment")
         return environment if environment is not None else self.engine.get("environment") or None
 
@@ -196,12 +195,12 @@ class NodeFacts:
         return None if value is None else str(value)
 
     def is_set(self, name: str) -> bool:
-        """Return whether a switch in the server's environment is on."""
+        """Return whether an environment variable of the server is set to ``1`` or ``true``."""
         return (self.variable(name) or "").lower() in ("1", "true")
 
     @property
     def group_size(self) -> int | None:
-        """Number of GPUs that the server needs: TP x PP x DP; None if unknown."""
+        """Number of GPUs that the server needs (TP x PP x DP), or None if it is unknown."""
         data = self.tensor_parallel.data
         size = data.get("tensor_parallel_size")
         if size is None:
@@ -215,21 +214,21 @@ class NodeFacts:
 
     @property
     def own_gpus(self) -> list[int]:
-        """GPUs on which the server's processes run, or an empty list unless they are as many as the server needs.
+        """GPUs on which the server's processes run, or an empty list if their number differs from ``group_size``.
 
-        On a node with a second server, more GPUs than these hold a model.
+        If a second server runs on the node, other GPUs hold a model as well.
         """
         own = [int(index) for index in self.tensor_parallel.data.get("gpus") or ()]
         return own if len(own) == self.group_size else []
 
     @property
     def only_tensor_parallel(self) -> bool:
-        """Whether every GPU of the group has an equal share of every layer: no pipeline stages, no replicas."""
+        """Whether there are no pipeline stages or replicas, so every GPU has an equal share of every layer."""
         return self.group_size is not None and self.group_size == self.tensor_parallel.data["tensor_parallel_size"]
 
     @property
     def spans_nodes(self) -> bool:
-        """Whether the group is larger than the node, so that its GPUs are connected by a network."""
+        """Whether the server needs more GPUs than the node has, which means that a network connects them."""
         local = max(len(self.devices), self.gpu_facts.get("expected_count") or 0)
         return self.group_size is not None and self.group_size > local > 0
 
@@ -242,7 +241,7 @@ class NodeFacts:
 
     @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPU samples taken under load, without the pauses; ``time`` is in seconds of the probe's clock."""
+        """GPU samples from the load steps, without the pauses between; ``time`` is in seconds on the probe's clock."""
         samples = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
         windows = [(step["started"], step["ended"]) for step in self.steps if step.get("ended") is not None]
         if not windows:
@@ -251,7 +250,7 @@ class NodeFacts:
 
 
 def ssh_message(message: t.Any) -> str:
-    """Return the error message of ssh without Ansible's prefix."""
+    """Return the SSH error message without Ansible's prefix."""
     return _one_line(message).removeprefix("Task failed: ").rpartition(" ssh: ")[2]
 
 

@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Smallest group: with fewer nodes, median and MAD describe noise, so callers use the roofline instead.
+#: Minimum size of a group. With fewer nodes, median and MAD describe only noise, so callers use the roofline instead.
 MINIMUM_NODES: t.Final = 5
 
 #: Modified z-score above which a node is an outlier (Iglewicz and Hoaglin).
@@ -25,7 +25,7 @@ SCORE_LIMIT: t.Final = 3.5
 #: (load/statistics.py).
 RELATIVE_FLOOR: t.Final = 0.10
 
-#: Ratio of standard deviation to MAD for normal noise.
+#: Ratio of standard deviation to MAD for normally distributed noise.
 _MAD_TO_SIGMA: t.Final = 1.4826
 
 
@@ -44,10 +44,10 @@ class Outlier:
 
 
 def find_outliers(values: Mapping[str, float], *, floor: float = RELATIVE_FLOOR) -> list[Outlier]:
-    """Return the outliers of one comparable group (same GPU model and configuration), largest deviation first.
+    """Return the outliers in a group of nodes with the same GPU model and configuration, largest deviation first.
 
     ``values`` maps node names to one metric in any unit. Outliers in both directions are returned; the caller decides
-    which direction is bad. Fewer than ``MINIMUM_NODES`` values have no outliers.
+    which direction is bad. If there are fewer than ``MINIMUM_NODES`` values, the list is empty.
     """
     if len(values) < MINIMUM_NODES or not (median := statistics.median(values.values())):
         return []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Performance rules: findings of the load test, and its speed compared with the expected speed."""
+"""Check performance: the findings of the load test, and its speed compared with the expected speed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings of area ``performance``.
+    """Return the findings for the ``performance`` area.
 
     A comparison with the user's expectation replaces the module's pass for the throughput.
     """
@@ -33,7 +33,7 @@ def single_stream(node: NodeFacts) -> Mapping[str, t.Any] | None:
 
 
 def expectation(node: NodeFacts) -> Finding | None:
-    """Return the speed of one stream compared with ``validate_expected_throughput``, or None if either is missing."""
+    """Compare the speed of one stream with ``validate_expected_throughput``; return None if either is missing."""
     expected = node.options.expected_throughput
     step = single_stream(node)
     if expected is None or step is None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Profile rule: the running server compared with the stated profile and with the load."""
+"""Compare the running server with the tuning profile that the user set, and with the load test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
     if stated in (None, "none"):
         return queueing or not_tested(CHECK, "no profile is set (validate_profile, vllm_profile)")
     if version is None:
-        return queueing or not_tested(CHECK, "the version of vLLM is unknown, so the profile's settings are too")
+        return queueing or not_tested(CHECK, "the vLLM version is unknown, so the profile's settings are unknown too")
     settings = profiles.settings_of(str(stated), version, [device.get("name") or "" for device in node.devices])
     if not settings:
         return queueing or not_tested(CHECK, f"profile {stated} has no settings for this version and these GPUs")
@@ -52,13 +52,13 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
         f"{len(different)} of {len(settings)} settings differ from profile {stated}: {shown}",
         cause="The server was started with other settings, or they were changed later."
         + (f" The effect: {queueing.summary}." if queueing else ""),
-        remedy=f"Deploy again with vllm_profile: {stated}, or state the profile that you want.",
+        remedy=f"Deploy again with vllm_profile: {stated}, or set the profile that you want (validate_profile).",
         **compared,
     )
 
 
 def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
-    """Return a warning if the load has more streams than the server runs at once, so that some wait in its queue."""
+    """Return a warning if the load test has more streams than the server runs at once, so some of them wait."""
     streams = max((int(step.get("concurrency") or 0) for step in node.steps), default=0)
     try:
         # max_num_seqs applies to each replica.
@@ -69,7 +69,7 @@ def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
         return None
     return warned(
         CHECK,
-        f"{streams} streams for a server that runs {limit} at once",
+        f"the load test has {streams} streams, but the server runs only {limit} at once",
         expected=f"{streams} at once",
         measured=limit,
         unit="streams",
@@ -80,7 +80,7 @@ def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
 
 
 def alike(argument: t.Any, value: t.Any) -> bool:
-    """Return whether an argument from a command line or log equals a profile's value: ``0.90`` is 0.9."""
+    """Return whether an argument from a command line or log equals a profile's value; ``0.90`` equals 0.9."""
     try:
         return float(argument) == float(value)
     except (TypeError, ValueError):

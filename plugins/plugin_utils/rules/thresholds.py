@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""User-defined thresholds: JMESPath queries over the report entry of one host.
+"""Check user-defined thresholds: JMESPath queries on the report entry of one host.
 
-A query with a list as its result applies to every element. A query without a result is not tested. Queries are only
-evaluated, never executed as code.
+If a query returns a list, the threshold applies to every element. If a query returns nothing, the threshold is not
+tested. Queries are only evaluated as JMESPath, never executed as code.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ BOUNDS: t.Final[dict[str, tuple[str, Callable[[t.Any, t.Any], t.Any]]]] = {
 
 
 class InvalidThreshold(ValueError):
-    """A threshold is invalid; the message contains its position and the reason."""
+    """The error for an invalid threshold; the message contains its position and the reason."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A compiled query with at least one bound; ``message`` replaces the query in the finding."""
+    """A compiled query with at least one bound; ``message``, if set, replaces the query in the finding."""
 
     query: str
     expression: t.Any
@@ -70,12 +70,12 @@ class Threshold:
 
 
 def judgement_errors(items: t.Any, speed_limits: t.Any = None) -> list[str]:
-    """Return the errors in ``validate_thresholds`` and ``validate_speed_limits``."""
+    """Return an error message for each invalid entry in ``validate_thresholds`` and ``validate_speed_limits``."""
     return [*problems(items), *expectation.limit_problems(speed_limits or {})]
 
 
 def problems(items: t.Any) -> list[str]:
-    """Return the errors in ``validate_thresholds``."""
+    """Return an error message for each invalid entry in ``validate_thresholds``."""
     if not isinstance(items, Sequence) or isinstance(items, str):
         return [f"validate_thresholds must be a list of queries with limits, got {type(items).__name__}"]
     errors = []
@@ -88,9 +88,9 @@ def problems(items: t.Any) -> list[str]:
 
 
 def parse(item: t.Any, number: int = 1) -> Threshold:
-    """Return the parsed entry ``number`` of the list.
+    """Parse one entry of ``validate_thresholds``; ``number`` is its position for error messages.
 
-    :raises InvalidThreshold: if the entry has a wrong shape, an invalid JMESPath query or an unknown function.
+    :raises InvalidThreshold: if the entry has a wrong structure, an invalid JMESPath query or an unknown function.
     """
     where = f"validate_thresholds, entry {number}"
     if not isinstance(item, Mapping):
@@ -131,7 +131,7 @@ def _compiled(query: str, where: str) -> t.Any:
 
 
 def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
-    """Yield name and number of arguments of every function call; JMESPath checks them only when it evaluates."""
+    """Yield the name and argument count of every function call, which JMESPath itself checks only during evaluation."""
     if isinstance(node, Mapping):
         if node.get("type") == "function_expression":
             yield str(node["value"]), len(node["children"])
@@ -142,7 +142,7 @@ def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
 
 
 def evaluate(document: Mapping[str, t.Any], items: Sequence[t.Any]) -> list[Finding]:
-    """Return one finding for each threshold over ``document``, the report entry of one host.
+    """Return one finding for each threshold, evaluated on ``document``, the report entry of one host.
 
     :raises InvalidThreshold: if a threshold is invalid.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Utilisation rules: whether every GPU of the group works under load, and whether they are synchronised."""
+"""Check whether every GPU in the group is busy under load, and whether the GPUs are synchronised."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HOST_REMEDY: t.Final = (
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings of area ``utilisation``."""
+    """Return the findings for the ``utilisation`` area."""
     means = gpus.means(node.samples, "utilization_gpu")
     if not means and not node.load.taken:
         return []
@@ -42,8 +42,9 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
     """Return the GPUs that should be busy under load.
 
-    These are all GPUs if the group needs all or its size is unknown. Otherwise they are the GPUs of the server's own
-    processes, or those that hold a model; if more than needed hold one (a second server), the busiest of them.
+    If the server needs all GPUs of the node, or if their number is unknown, these are all GPUs. Otherwise, they are the
+    GPUs on which the server's processes run. If those are unknown, they are the GPUs that hold a model. If a second
+    server runs on the node and too many GPUs hold a model, only the busiest GPUs count.
     """
     size = node.group_size
     if size is None or size >= len(means):
@@ -55,9 +56,9 @@ def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
 
 
 def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: bool = True) -> Finding:
-    """Return ``utilisation.active``: the mean utilisation of every GPU of the group, compared with ``limits.BUSY``.
+    """Return the finding ``utilisation.active``: whether the mean utilisation of every GPU reaches ``limits.BUSY``.
 
-    If the members are synchronised (``steady``), their utilisation is also compared with ``limits.HOST_BOUND``.
+    If the GPUs are synchronised (``steady``), their utilisation is also compared with ``limits.HOST_BOUND``.
     """
     idle = [index for index in group if means[index] < limits.BUSY.value]
     lowest = min(group, key=means.__getitem__)
@@ -86,13 +87,13 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
 
 
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
-    """Return ``utilisation.synchronised``: whether the GPUs of the group work at the same time, without waiting.
+    """Return the finding ``utilisation.synchronised``: whether all GPUs work at the same time, without waiting.
 
-    Data-parallel replicas answer separate requests and are not synchronised with each other, so each is judged
-    separately and the worst one is reported.
+    Data-parallel replicas serve separate requests and are not synchronised with each other. Each replica is therefore
+    evaluated separately, and the worst result is reported.
 
-    The first criterion is the mean over the samples of the distance between the highest and the lowest utilisation, in
-    points. Utilisation counts a GPU that waits in an all-reduce as busy. GPUs with the same utilisation are therefore
+    The first criterion is the difference between the highest and the lowest utilisation in points, averaged over all
+    samples. Utilisation counts a GPU that waits in an all-reduce as busy. GPUs with the same utilisation are therefore
     compared by memory activity: the GPU that the others wait for is active for the longest time.
     """
     if len(group) < 2:
@@ -130,7 +131,7 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
 
 
 def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
-    """Return the GPUs of each data-parallel replica: vLLM assigns neighbouring GPUs to the ranks of a replica."""
+    """Return the GPUs of each data-parallel replica; vLLM assigns consecutive GPUs to the ranks of a replica."""
     data = node.tensor_parallel.data
     size = int(data.get("tensor_parallel_size") or len(group)) * int(data.get("pipeline_parallel_size") or 1)
     if node.replicas == 1 or len(group) % size:
@@ -139,7 +140,7 @@ def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
 
 
 def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
-    """Return the distance between the highest and lowest utilisation for each sample that includes all of ``group``."""
+    """Return the difference between the highest and lowest utilisation in each sample with all GPUs of ``group``."""
     spreads = []
     for sample in gpus.only(node.samples, group):
         values = [gpu["utilization_gpu"] for gpu in sample["gpus"] if gpu.get("utilization_gpu") is not None]
@@ -149,9 +150,9 @@ def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
 
 
 def uneven(work: Mapping[int, float], group: Sequence[int]) -> float:
-    """Return by how many per cent the lowest memory activity of a GPU in the group is below the highest.
+    """Return how far the lowest memory activity of a GPU is below the highest in the group, in per cent.
 
-    0 if the activity of a member is unknown, or if all are too small to compare.
+    Return 0 if the activity of a GPU is unknown, or if all values are too small to compare.
     """
     values = [work[index] for index in group if index in work]
     most = max(values, default=0.0)
@@ -178,11 +179,11 @@ def _straggler(work: Mapping[int, float], less: float, evidence: dict[str, t.Any
 
 
 def _explain_spread(means: dict[int, float], work: Mapping[int, float], group: list[int]) -> tuple[str, str]:
-    """Return cause and remedy for GPUs whose utilisation differs."""
+    """Return the cause of a difference in utilisation between the GPUs, and the remedy."""
     low, high = min(group, key=means.__getitem__), max(group, key=means.__getitem__)
     complete = len(work) == len(group)
     if complete and max(work.values()) < limits.WORKING.value:
-        return "The kernels are so short that at each one the GPUs wait for the host and for each other.", _HOST_REMEDY
+        return "The kernels are so short that the GPUs wait for the host and each other at every kernel.", _HOST_REMEDY
     steady = means[high] - means[low] > limits.SPREAD.value and means[low] >= limits.BUSY.value
     if complete and steady and uneven(work, group) <= limits.WORK.value:
         return (

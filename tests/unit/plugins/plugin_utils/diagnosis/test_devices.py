@@ -36,7 +36,7 @@ def test_missing_gpu_diagnosis_includes_the_container(situation: Build) -> None:
 
 def test_layers_are_in_order_from_plan_to_vllm(situation: Build) -> None:
     context = situation(lost=[3], environment={"CUDA_VISIBLE_DEVICES": "0,1"}, tp=2).context()
-    assert devices.layers(context) == [
+    assert devices.levels(context) == [
         ("plan", 4),
         ("PCI bus", 4),
         ("driver", 4),

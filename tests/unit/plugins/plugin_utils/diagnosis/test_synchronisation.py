@@ -17,7 +17,7 @@ def test_waiting_diagnosis_evidence_has_spread_power_and_speed(situation: Build)
     diagnosis = situation(apart=True, speed=0.4).diagnosis("gpus.waiting")
     assert diagnosis.confidence == "high"
     assert any(line.startswith("spread: 90.0 points") for line in diagnosis.evidence)
-    assert any(line.startswith("power, relative to its limit:") for line in diagnosis.evidence)
+    assert any(line.startswith("power draw relative to the limit:") for line in diagnosis.evidence)
     assert any(line.endswith("40 % of expected") for line in diagnosis.evidence)
 
 

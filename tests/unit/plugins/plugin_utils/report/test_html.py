@@ -123,7 +123,7 @@ def test_html_shows_cause_fix_evidence_and_settings(fleet: dict, page: Page) -> 
 
 
 def test_html_reads_untested_status_once(page: Page) -> None:
-    assert "Peer access : not tested: gpu_facts did not report it" in page.text
+    assert "Peer access : not tested: gpu_facts returned no result for this check" in page.text
     assert "GPU count , pass: 4 of 4 GPUs" in page.text
 
 

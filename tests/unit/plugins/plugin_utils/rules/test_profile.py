@@ -61,7 +61,7 @@ def test_profile_with_too_many_streams_warns(node: Build, results: dict, limit: 
     results["tensor_parallel"]["arguments"]["max_num_seqs"] = limit
     finding = judged(node(results))
     assert finding.status is Status.WARN
-    assert finding.summary == "8 streams for a server that runs 4 at once"
+    assert finding.summary == "the load test has 8 streams, but the server runs only 4 at once"
 
 
 @pytest.mark.parametrize("limit", [8, 256, None, "many"])
@@ -80,7 +80,7 @@ def test_profile_warning_mentions_the_queue_as_effect(node: Build, results: dict
     results["tensor_parallel"]["arguments"] = {**LATENCY, "max_num_seqs": 4}
     finding = judged(node(results, profile="latency"))
     assert "1 of 3 settings" in finding.summary
-    assert "8 streams for a server that runs 4 at once" in finding.cause
+    assert "the load test has 8 streams, but the server runs only 4 at once" in finding.cause
 
 
 def test_profile_without_settings_is_not_tested(node: Build, results: dict, monkeypatch) -> None:

@@ -128,7 +128,7 @@ REAL = {
     "straggler": ("pass", "fail", "GPU 1 needs longer for its share"),
     "host_gaps": ("warn", "pass", "wait for the host between steps"),
     "slow_host": ("pass", "fail", "GPU 1 gets it late from its process on the host, and GPU 0 waits"),
-    "small_kernels": ("pass", "fail", "so short that at each one the GPUs wait for the host"),
+    "small_kernels": ("pass", "fail", "so short that the GPUs wait for the host and each other"),
 }
 CASES = [(gpu, load, *expected) for gpu in ("h100x2", "h200x2") for load, expected in REAL.items()]
 CASES += [("h200x2", "neighbour", "pass", "fail", "GPU 1 needs longer for its share")]
