@@ -124,7 +124,7 @@ def crashed(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def down(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a server that does not respond if no other rule explains the outage."""
+    """Diagnose an unresponsive server if no other rule explains the outage."""
     throughput = context.worst_finding("performance.throughput")
     if not context.down or throughput is None or "performance.throughput" in context.explained:
         return None

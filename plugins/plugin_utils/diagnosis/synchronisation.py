@@ -112,7 +112,7 @@ def host_bound(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose an expected throughput that is higher than the hardware allows although the hardware has no fault."""
+    """Diagnose an expected throughput that is higher than the hardware can reach even without a fault."""
     check = "performance.throughput"
     throughput, roofline = context.worst_finding(check), next(iter(context.all("performance.roofline")), None)
     if throughput is None or roofline is None or roofline.status is not Status.PASS:

@@ -126,7 +126,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
 
 
 def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:
-    """Return ``keys`` with their values in ``data``; a missing key has the value None."""
+    """Return a dictionary of ``keys`` with their values in ``data``; the value of a missing key is None."""
     return {key: data.get(key) for key in keys}
 
 
@@ -177,7 +177,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _origin(node: NodeFacts) -> float:
-    """Return the start of the report's time axis, which is the first sample under load, on the probe's clock."""
+    """Return the time of the first sample under load on the probe's clock, which is time 0 in the report."""
     return float(node.samples[0]["time"]) if node.samples else 0.0
 
 

@@ -40,7 +40,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def dollars(amount: float) -> str:
-    """Format an amount in dollars: with two decimals (``3.57``), or below one dollar with three digits (``0.0841``)."""
+    """Format an amount in dollars: two decimals if it is at least 1 (``3.57``), or else three digits (``0.0841``)."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"
 
 

@@ -52,7 +52,7 @@ METRICS: t.Final = (
 
 
 def load_groups(load: Sequence[plot.Document]) -> list[plot.Drawing]:
-    """Return the plots against prompt size and against concurrency; each plot requires at least two measured values.
+    """Return plots of the load steps against prompt size and against concurrency, each with at least two values.
 
     Skipped steps and steps limited by the load client are omitted.
 
@@ -159,7 +159,7 @@ def _x_ticks(positions: Mapping[int, float]) -> list[plot.Tick]:
 def _top(metric: PlotMetric, lines: Iterable[Points], expected: Iterable[plot.Document]) -> float:
     """Return the upper end of the y axis, which leaves room for the label of the highest value."""
     measured = [high for points in lines for _middle, high in points.values()]
-    # A latency plot must be high enough to show its warning and failure limits. A disabled limit is None.
+    # The y axis of a latency plot must include the warning and failure limits. A disabled limit is None.
     keys = ("expected",) if metric.lower_is_worse else ("expected", "warn", "fail")
     limits = [metric.scale * data[key] for data in expected for key in keys if data[key] is not None]
     return max([*(1.15 * value for value in measured), *(1.08 * value for value in limits)]) or 1.0
@@ -173,7 +173,7 @@ def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], f
 def _limits(
     metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> plot.Drawing | None:
-    """Return SVG paths for the expected value and the warning and failure areas; a single point is a short line."""
+    """Return SVG paths of the expected value and of the warning and failure areas; widen a single point to a line."""
     if not expected:
         return None
     reach = [(x_at[x], data) for x, data in expected.items()]

@@ -34,7 +34,7 @@ class Tick:
 
 
 def nice_step(top: float, count: int) -> float:
-    """Return the smallest interval (1, 2 or 5 times a power of ten) that reaches ``top`` in at most ``count`` ticks."""
+    """Return the smallest tick interval (1, 2 or 5 times a power of ten) that covers ``top`` in ``count`` intervals."""
     raw = top / count
     power = 10.0 ** math.floor(math.log10(raw))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
@@ -51,5 +51,5 @@ def path(points: Iterable[tuple[float, float]]) -> str:
 
 
 def area(upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]]) -> str:
-    """Return a closed SVG path around the area between two lines of points ``(x, y)``, with y from the bottom."""
+    """Return a closed SVG path around the area between two lines of ``(x, y)`` points; y starts at the bottom."""
     return path([*upper, *reversed(lower)]) + "Z"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mask the secrets in the result document that the modules did not mask, before the document is written."""
+"""Mask the secrets that are left in the result document before it is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def known_secrets(sources: Iterable[t.Any]) -> list[str]:
 
 
 def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
-    """Return ``value`` with all ``secrets`` masked, and with any other secret masked that its name or form reveals."""
+    """Return ``value`` with all ``secrets`` masked, and all other texts whose name or form marks them as secret."""
     if isinstance(value, Mapping):
         return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

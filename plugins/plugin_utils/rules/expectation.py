@@ -167,7 +167,7 @@ def impossible(facts: Setup, measured: float) -> str | None:
 
 
 def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[str, str] | None:
-    """Return why a node cannot be compared with ``expected``, and the source of the limit, or None if it can.
+    """Return why ``expected`` does not apply to a node, and the source of the limit, or None if it applies.
 
     :param measured: tokens/s of one stream.
     """

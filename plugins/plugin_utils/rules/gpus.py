@@ -55,7 +55,7 @@ def holders(used: Mapping[int, float]) -> list[int]:
 
 
 def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[float, dict[int, float]]]:
-    """Return each GPU's mean of ``key`` in windows of ``width`` seconds, as ``[(start, {index: mean}), ...]``."""
+    """Return the mean of ``key`` per GPU in each window of ``width`` seconds, as ``[(start, {index: mean}), ...]``."""
     windows: dict[int, list[Sample]] = {}
     for sample in samples:
         windows.setdefault(int(sample["time"] // width), []).append(sample)

@@ -107,7 +107,7 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
 
 
 def node_status(sections: Iterable[Section]) -> Status:
-    """Return the worst status of the selected sections; a node cannot pass if no check was tested in one of them."""
+    """Return the worst status of the selected sections; a node cannot pass if a whole section was not tested."""
     return worst(section.status for section in sections if section.selected)
 
 

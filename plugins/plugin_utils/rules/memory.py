@@ -44,7 +44,7 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 
 
 def out_of_memory(node: NodeFacts) -> list[Finding]:
-    """Return a pass if logs were read; an out-of-memory error from the log scan takes precedence over it."""
+    """Return a pass if logs were read; an out-of-memory error in the log scan takes precedence over the pass."""
     sources = node.logs.data.get("sources") or ()
     if not sources:
         return []
@@ -108,7 +108,7 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
 
 
 def balance(used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the finding ``memory.balance``: the difference in memory use between the GPUs in use, in per cent."""
+    """Return the finding ``memory.balance``: the difference in memory use between the fullest and emptiest GPUs."""
     if len(holding) < 2:
         return not_tested("memory.balance", "only one GPU is in use, so there is nothing to compare")
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)

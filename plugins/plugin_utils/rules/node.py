@@ -241,7 +241,7 @@ class NodeFacts:
 
     @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPU samples from the load steps, without the pauses between; ``time`` is in seconds on the probe's clock."""
+        """GPU samples taken during load steps, but not between them; ``time`` is in seconds on the probe's clock."""
         samples = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
         windows = [(step["started"], step["ended"]) for step in self.steps if step.get("ended") is not None]
         if not windows:

@@ -44,7 +44,7 @@ BOUNDS: t.Final[dict[str, tuple[str, Callable[[t.Any, t.Any], t.Any]]]] = {
 
 
 class InvalidThreshold(ValueError):
-    """The error for an invalid threshold; the message contains its position and the reason."""
+    """The error for an invalid threshold; the message contains the threshold's position and the reason."""
 
 
 @dataclass(frozen=True)
