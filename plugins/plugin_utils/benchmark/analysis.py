@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Summarise the rounds of a benchmark sweep: throughput, latency, knee and goodput by prompt size and streams."""
+"""Summarise a benchmark sweep: throughput, latency, goodput and the knee, by prompt size and number of streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Json = dict[str, t.Any]
 #: Prompt tokens, output tokens, streams.
 Combination = tuple[int, int, int]
 
-#: Latencies with a target, and the percentile that must meet it at the knee.
+#: Latencies that can have a target, and the percentile that must meet the target at the knee.
 TARGETS: t.Final = ("ttft", "itl")
 KNEE_PERCENTILE: t.Final = "p95"
 
@@ -26,10 +26,10 @@ _PERCENTILES: t.Final = ("p50", "p95", "p99")
 
 
 def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
-    """Return one entry for each combination in the probe's ``results``, ordered by prompt size and streams.
+    """Summarise the probe's ``results``: one entry per prompt size, output size and number of streams, sorted.
 
-    Rates are per second, times are in seconds. A figure is the mean over the valid rounds, a percentile the median of
-    the rounds' percentiles. Without a valid round it is None, and ``reason`` is set.
+    Rates are per second and times are in seconds. A rate is the mean over the valid rounds, and a latency percentile is
+    the median of the rounds' percentiles. If no round is valid, these values are None and ``reason`` is set.
     """
     grouped: dict[Combination, list[Mapping[str, t.Any]]] = {}
     for result in results:
@@ -70,7 +70,7 @@ def _round(result: Mapping[str, t.Any]) -> Json:
     return {
         "invalid": invalid,
         "duration": result["duration"],
-        # If the server returned no token within the round, its speed is 0, not unknown.
+        # If the server returns no tokens during a round, the throughput is 0, not unknown.
         "output_throughput": result["output_throughput"] if invalid else result["output_throughput"] or 0.0,
         "request_throughput": result["request_throughput"],
         "goodput": result.get("goodput"),
@@ -89,7 +89,7 @@ def _invalid_reason(result: Mapping[str, t.Any]) -> str | None:
     if result.get("gave_up"):
         return f"ended early: {result['gave_up']}"
     if result["output_throughput"] is None and result["tokens"]:
-        return "the server returns no usage, so its tokens cannot be counted"
+        return "the server reports no token usage, so its tokens cannot be counted"
     return None
 
 
@@ -110,11 +110,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list[Json]:
-    """Return, for every prompt size, the number of streams with the highest throughput within the latency targets.
+    """Return the knee for each prompt size: the number of streams with the highest throughput within the targets.
 
-    :param targets: limits of the 95th percentiles of ``ttft`` and ``itl`` in seconds; None means unlimited.
+    :param targets: upper limits for the 95th percentiles of ``ttft`` and ``itl``, in seconds; None means no limit.
     :returns: one entry for each prompt size. If no combination meets the targets, ``concurrency`` is None and
-        ``reason`` is set. ``at_limit`` means that more streams were not tried, so the actual knee may be higher.
+        ``reason`` is set. ``at_limit`` means that no larger number of streams was tried, so the knee may be higher.
     """
     result = []
     for size, group in itertools.groupby(measured, key=lambda cell: cell["prompt_tokens"]):
@@ -134,7 +134,7 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
 
 
 def meets(cell: Mapping[str, t.Any], targets: Mapping[str, float | None]) -> bool:
-    """Return whether the 95th percentiles of a combination meet every latency target; an unknown one does not."""
+    """Return whether a combination's 95th percentiles are known and meet all latency targets."""
     return all(
         cell[key] is not None and cell[key][KNEE_PERCENTILE] <= limit
         for key, limit in targets.items()
@@ -151,7 +151,7 @@ def _no_knee(tried: Sequence[Json], usable: Sequence[Json], targets: Mapping[str
         for key, limit in targets.items()
         if limit is not None and not meets(least, {key: limit})
     ]
-    return f"no load meets the targets; at {counted(least['concurrency'], 'stream')}: {', '.join(missed)}"
+    return f"no number of streams meets the targets; at {counted(least['concurrency'], 'stream')}: {', '.join(missed)}"
 
 
 def _seconds(summary: Mapping[str, float] | None) -> str:

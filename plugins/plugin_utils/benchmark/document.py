@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the result document of a benchmark; its JSON Schema is docs/benchmark-results.schema.json.
+"""Build a benchmark's result document, which follows the JSON Schema in docs/benchmark-results.schema.json.
 
-Rates are per second, times are in seconds. The document contains everything that the terminal shows.
+Rates are per second and times are in seconds. The document contains everything that the terminal shows.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ SCHEMA_VERSION: t.Final = "1.0"
 
 Json = dict[str, t.Any]
 
-#: Checks that do not apply to a sweep: it raises the load to the limit on purpose, so slow responses are not a fault.
+#: Checks that do not apply to a sweep: it loads the server to its limit on purpose, so slow responses are not a fault.
 _NOT_APPLICABLE: t.Final = ("performance.ttft", "performance.itl")
 
 
 def node_document(
     node: NodeFacts, targets: Mapping[str, float | None], directory: Path, *, update: bool = False
 ) -> Json:
-    """Return the entry of one node: its measured figures, and their comparison with its baseline in ``directory``.
+    """Return the entry for one node: its measurements, and how they compare with its baseline in ``directory``.
 
-    :param update: whether this run is to become the baseline.
+    :param update: whether this run replaces the baseline.
     """
     identity = Identity.of(node)
     cells = analysis.cells(node.load.data.get("results") or ())
@@ -76,7 +76,7 @@ def _compare(
             regression.CHECK,
             str(error),
             cause="The file was edited, or written by another version of the collection.",
-            remedy="Delete the file, or replace it with -e benchmark_update_baseline=true.",
+            remedy="Delete the file, or run again with -e benchmark_update_baseline=true to replace it.",
         )
     comparison = None if baseline is None else regression.compare_runs(cells, baseline)
     size = node.tensor_parallel.data.get("tensor_parallel_size")
@@ -90,7 +90,7 @@ def _probe_findings(node: NodeFacts) -> list[Finding]:
 
 
 def _not_measured(reason: str, *, tested: bool) -> Finding:
-    """Return a finding for a node without a load test: ``not_tested`` in check mode, else ``fail``."""
+    """Return the finding for a node where no load test ran: ``not_tested`` in check mode, otherwise ``fail``."""
     if not tested:
         return not_tested("performance.throughput", reason)
     return failed(
@@ -102,7 +102,7 @@ def _not_measured(reason: str, *, tested: bool) -> Finding:
 
 
 def _headline(findings: Sequence[Finding]) -> str:
-    """Return the summary of the worst finding, or of the comparison if nothing is wrong."""
+    """Return the summary of the worst finding, or of the baseline comparison if no check fails or warns."""
     wrong = [item for item in findings if item.wrong]
     comparison = [item for item in findings if item.check == regression.CHECK]
     return max(wrong or comparison, key=_severity).summary
@@ -113,9 +113,10 @@ def _severity(finding: Finding) -> int:
 
 
 def becomes_baseline(node: Mapping[str, t.Any], *, update: bool) -> bool:
-    """Return whether this run becomes the node's baseline: if it has none for this vLLM version, or with ``update``.
+    """Return whether this run becomes the node's baseline.
 
-    A run with failed requests never becomes a baseline, nor does one with too few rounds for a comparison.
+    It does if the node has no baseline for this vLLM version, or if ``update`` is set. A run in which another check
+    failed never becomes the baseline, and neither does a run with too few rounds for a comparison.
     """
     valid = [entry for cell in node["cells"] for entry in cell["rounds"] if entry["invalid"] is None]
     if node["model"] is None or not valid or len(node["cells"][0]["rounds"]) < MINIMUM_REPEATS:
@@ -131,7 +132,7 @@ def becomes_baseline(node: Mapping[str, t.Any], *, update: bool) -> bool:
 
 
 def results_document(nodes: Mapping[str, Json | None], run: Json) -> Json:
-    """Return the result document of a run. A node whose entry is None returned no result and fails."""
+    """Return the result document of a run. A node whose entry is None returned no result, which is a failure."""
     entries = {name: node or _missing_node() for name, node in nodes.items()}
     statuses = [entry["status"] for entry in entries.values()]
     return {

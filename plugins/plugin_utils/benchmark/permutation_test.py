@@ -1,17 +1,17 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test whether repeated measurements became worse than noise explains.
+"""Test whether repeated measurements got worse by more than noise can explain.
 
-Two sets of repeats are compared by an exact permutation test on the difference of their means: the p-value is the share
-of all ways to split the measurements into two sets of these sizes that differ at least as much in the same direction.
-The test assumes no distribution; five repeats would not support one. Source: Good, "Permutation, Parametric and
-Bootstrap Tests of Hypotheses", Springer 2005. A difference below the minimum effect is never a regression, however
-certain it is.
+Two sets of repeated measurements are compared with an exact permutation test on the difference between their means. The
+p-value is the fraction of all possible splits into two sets of these sizes whose means differ at least as much, and in
+the same direction. The test does not assume a particular distribution, because five repeats are too few to justify one.
+Source: Good, "Permutation, Parametric and Bootstrap Tests of Hypotheses", Springer 2005. A difference below the minimum
+effect is never a regression, however significant it is.
 
-All figures of a run are tested together. Each split assigns whole rounds, and a figure is compared with the largest
-difference of all figures in that split. The chance of a false alarm in a run is therefore that of a single test,
-however many figures there are. Source: Westfall and Young, "Resampling-Based Multiple Testing", Wiley 1993
+All metrics of a run are tested together. Each split assigns whole rounds, and each metric is compared with the largest
+difference of any metric in that split. The probability of a false alarm in a run is therefore the same as in a single
+test, however many metrics there are. Source: Westfall and Young, "Resampling-Based Multiple Testing", Wiley 1993
 (single-step maxT).
 """
 
@@ -25,16 +25,16 @@ import typing as t
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-#: Maximum probability of reporting a difference between equal runs.
+#: Maximum probability of reporting a difference between runs that do not really differ.
 SIGNIFICANCE: t.Final = 0.05
 
-#: Smaller relative changes do not matter to users: a coefficient of variation of up to 5 % counts as good.
+#: Smallest relative change that matters to users: a coefficient of variation of up to 5 % counts as good.
 MINIMUM_EFFECT: t.Final = 0.05
 
-#: With fewer repeats on either side, SIGNIFICANCE cannot be reached (3 and 3 repeats: 1 in 20).
+#: Minimum number of repeats in each run. With 3 and 3 repeats, the lowest possible p-value is 1/20, or SIGNIFICANCE.
 MINIMUM_REPEATS: t.Final = 3
 
-#: If there are more ways to split the measurements, a seeded sample of this size is used.
+#: Maximum number of splits to enumerate. If there are more, a seeded random sample of this size is used.
 _EXACT_LIMIT: t.Final = 4_000
 
 K = t.TypeVar("K", bound=Hashable)
@@ -42,7 +42,7 @@ K = t.TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class RoundSeries:
-    """Values of one figure in the rounds of the stored run (``before``) and of the new run (``now``), in any unit.
+    """One metric's values, in any unit, in each round of the stored run (``before``) and of the new run (``now``).
 
     ``minimum_effect`` is the smallest relevant relative change.
     """
@@ -55,7 +55,7 @@ class RoundSeries:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of one figure: both means, relative ``change``, and ``p_value``, the probability of it by chance."""
+    """Comparison of one metric: both means, the relative ``change``, and the probability of such a change by chance."""
 
     before: float
     now: float
@@ -66,15 +66,15 @@ class Comparison:
 
 
 class TooFewRepeats(Exception):
-    """Too few measurements to distinguish a change from noise; the message names the numbers."""
+    """There are too few measurements to distinguish a change from noise; the message says how many."""
 
 
 def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
-    """Compare all figures of one run together; ``p_value`` is adjusted for their number.
+    """Compare all metrics of one run together; each ``p_value`` is adjusted for the number of metrics.
 
     The n-th values of all series must come from the same round.
 
-    :raises TooFewRepeats: if there are fewer than ``MINIMUM_REPEATS`` on either side.
+    :raises TooFewRepeats: if either run has fewer than ``MINIMUM_REPEATS`` rounds.
     :raises ValueError: if a stored mean is not positive, or the series differ in length.
     """
     sizes = {(len(series.before), len(series.now)) for series in family.values()}
@@ -103,15 +103,16 @@ def _comparison(series: RoundSeries, p_value: float) -> Comparison:
 
 
 def _standardised(series: RoundSeries) -> list[float]:
-    """Scale all values to mean 0 and Euclidean length 1, with a sign that makes stored values larger after a slowdown.
+    """Scale the values to mean 0 and Euclidean length 1. The sign makes the stored values larger after a slowdown.
 
-    The sum over the first set of a split is then its correlation with the values, up to a factor that all series share.
-    It increases with Student's t of the split, so figures of different units and noise can be compared.
+    The sum over the first set of a split is then proportional to the correlation of the split with the values, by a
+    factor that all series share. It increases with the split's Student's t, so metrics with different units and
+    different noise can be compared.
     """
     pooled = [*series.before, *series.now]
     mean = statistics.fmean(pooled)
     length = math.sqrt(math.fsum((value - mean) ** 2 for value in pooled))
-    # Rounding errors must not make a constant figure significant.
+    # Rounding errors must not make a constant metric appear to change.
     if length <= 1e-12 * abs(mean):
         return [0.0] * len(pooled)
     sign = 1.0 if series.lower_is_worse else -1.0
@@ -119,7 +120,7 @@ def _standardised(series: RoundSeries) -> list[float]:
 
 
 def _permutation_p(rows: Sequence[Sequence[float]], size: tuple[int, int]) -> list[float]:
-    """Return the p-value of each row: the share of splits whose largest sum of all rows reaches the row's own."""
+    """Return each row's p-value: the fraction of splits in which the largest sum of any row reaches this row's sum."""
     rounds, first = sum(size), size[0]
     if math.comb(rounds, first) <= _EXACT_LIMIT:
         splits: t.Iterable[Sequence[int]] = itertools.combinations(range(rounds), first)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare a run with the stored baseline: all figures of all combinations, and the resulting finding."""
+"""Compare all metrics of a run with the stored baseline, and report the result as a finding."""
 
 from __future__ import annotations
 
@@ -27,44 +27,44 @@ Json = dict[str, t.Any]
 
 CHECK: t.Final = "baseline.regression"
 SOURCE: t.Final = (
-    f"permutation test over rounds, adjusted for all figures of the run: p <= {SIGNIFICANCE:g}, and at least"
+    f"permutation test over rounds, adjusted for the number of metrics in the run: p <= {SIGNIFICANCE:g}, and at least"
     f" {100 * MINIMUM_EFFECT:g} % slower (ITL and TTFT: see smallest_change)"
 )
 
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A figure of a round that is compared with the baseline: the throughput, or the median of a latency."""
+    """A metric that is compared with the baseline: the throughput, or the median of a latency."""
 
     title: str
     lower_is_worse: bool = False
     #: Smallest relevant relative change.
     smallest_change: float = MINIMUM_EFFECT
-    #: Smallest noticeable absolute change, in the figure's unit.
+    #: Smallest noticeable absolute change, in the metric's unit.
     smallest_step: float = 0.0
 
 
 _SPEED: t.Final = "output_throughput"
 
-#: TTFT varies by nature, because a first token waits for the batch step in progress, and each request has only one TTFT
-#: but hundreds of inter-token latencies.
+#: TTFT varies more than ITL, because a first token waits for the batch step in progress, and each request has only one
+#: TTFT but hundreds of inter-token latencies.
 METRICS: t.Final[dict[str, ComparedMetric]] = {
     _SPEED: ComparedMetric("tok/s", lower_is_worse=True),
     "itl": ComparedMetric("ITL p50", smallest_step=0.0005),
     "ttft": ComparedMetric("TTFT p50", smallest_change=0.2, smallest_step=0.02),
 }
 
-#: Key of the geometric mean over all combinations, which shows a general slowdown best.
+#: Key of the geometric mean over all combinations, the best indicator of a general slowdown.
 _ALL: t.Final = (None, None, None)
 Key = tuple[str, tuple[t.Any, t.Any, t.Any]]
 
 
 def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
-    """Compare the measured cells of a run with its baseline.
+    """Compare the measurements of a run with the baseline.
 
-    :returns: ``rows``, one for each figure of each combination in both runs, after the geometric mean of the throughput
-        over all combinations (whose sizes are None); ``left_out``, the combinations that could not be compared, with
-        the reason; ``reason``, why nothing could be compared, or None.
+    :returns: ``rows``: first the geometric mean of the throughput over all combinations (with None for the sizes), then
+        one row for each metric of each combination that both runs have; ``left_out``: the combinations that could not
+        be compared, each with the reason; ``reason``: why nothing could be compared, or None.
     """
     before, now = _by_combination(baseline.cells), _by_combination(measured)
     usable, left_out = _comparable(before, now)
@@ -84,7 +84,7 @@ def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
 
 
 def _rows(pairs: Mapping[t.Any, tuple[Json, Json]]) -> list[Json]:
-    """Return the comparisons of all figures of ``pairs``, the combinations of the baseline and of this run."""
+    """Compare all metrics of ``pairs``, which maps each combination to its results in the baseline and in this run."""
     family = _family(pairs) if pairs else {}
     worse = compare_together(family)
     better = compare_together(
@@ -98,7 +98,7 @@ def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
 
 
 def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
-    """Return the combinations whose rounds are all valid in both runs, and the others with the reason."""
+    """Return the combinations that can be compared, and the other combinations, each with the reason."""
     usable, left_out = [], []
     for key, cell in now.items():
         reason = _mismatch(before.get(key), cell)
@@ -116,7 +116,7 @@ def _mismatch(before: Json | None, now: Json) -> str | None:
     if invalid:
         return str(invalid[0])
     durations = {round(entry["duration"], 1) for cell in (now, before) for entry in cell["rounds"]}
-    # A short round spends a larger share of its time on ramp-up and ramp-down.
+    # In a short round, ramp-up and ramp-down take a larger share of the time.
     if max(durations) > 1.1 * min(durations):
         return f"rounds of {min(durations):g} s and {max(durations):g} s are not comparable"
     return None
@@ -139,12 +139,12 @@ def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, RoundSeries]:
 
 
 def _geometric_mean(speeds: Sequence[float]) -> float:
-    """Return the geometric mean in tokens/s, with a lower bound for each speed so that 0 has a logarithm."""
+    """Return the geometric mean in tokens/s. A speed of 0, which has no logarithm, counts as 0.001."""
     return math.exp(statistics.fmean(math.log(max(speed, 0.001)) for speed in speeds))
 
 
 def _values(cell: Json, name: str) -> list[float] | None:
-    """Return the values of a metric, one for each round, or None if a round lacks it."""
+    """Return a metric's value in each round, or None if any round lacks the metric."""
     values = [entry[name] for entry in cell["rounds"]]
     if None in values:
         return None
@@ -168,10 +168,10 @@ def _row(key: Key, worse: Comparison, better: Comparison) -> Json:
 
 
 def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int | None, *, accept: bool) -> Finding:
-    """Return the finding ``baseline.regression`` of one node.
+    """Return the ``baseline.regression`` finding for one node.
 
-    :param comparison: result of ``compare_runs``, or None without a baseline.
-    :param accept: whether this run becomes the baseline, so that a slowdown warns instead of failing.
+    :param comparison: result of ``compare_runs``, or None if there is no baseline.
+    :param accept: whether this run becomes the baseline. If so, a slowdown is a warning instead of a failure.
     """
     if comparison is None:
         return not_tested(CHECK, "there is no baseline for this node, GPU model, model and vLLM version")
@@ -185,7 +185,7 @@ def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int
     details: Json = {"evidence": evidence, "source": SOURCE}
     overall = rows[0]
     if not slower:
-        summary = f"not slower than {than}: {describe(overall)}; {counted(len(rows), 'figure')} within noise or faster"
+        summary = f"not slower than {than}: {describe(overall)}; {counted(len(rows), 'metric')} within noise or faster"
         return passed(CHECK, summary, **_figures(overall), **details)
     worst = min(slower, key=_rank)
     return (warned if other_version or accept else failed)(
@@ -211,7 +211,7 @@ def _cause(stored: Json, identity: Identity, tensor_parallel_size: int | None) -
             f"The tensor-parallel size changed from {stored['tensor_parallel_size']} to {tensor_parallel_size}"
             " between the two runs."
         )
-    return "Same GPU model, model, vLLM version and tensor-parallel size; the node, its settings or its load changed."
+    return "The node, its settings or its workload changed; GPU model, model, vLLM version and TP size did not."
 
 
 def _others(worst: Json, slower: Sequence[Json]) -> str:
@@ -219,17 +219,17 @@ def _others(worst: Json, slower: Sequence[Json]) -> str:
     if not others:
         return ""
     if worst["concurrency"] is not None:
-        return f" (+{len(others)} more figures)"
+        return f" (+{len(others)} more metrics)"
     return f"; most of all {describe(min(others, key=_rank))}"
 
 
 def _rank(row: Json) -> tuple[bool, int, float]:
-    """Return a sort key: the overall mean first, then throughput before latencies, then the largest change."""
+    """Return a sort key: the overall mean first, then throughput before latencies, then large before small changes."""
     return row["concurrency"] is not None, list(METRICS).index(row["metric"]), -abs(row["change"])
 
 
 def describe(row: Json) -> str:
-    """Return the figures of a comparison row as part of a sentence."""
+    """Describe a comparison row: ``90.7 instead of 95.5 tok/s (-5.0 %) over all combinations``."""
     where = "over all combinations"
     if row["concurrency"] is not None:
         where = f"at {counted(row['concurrency'], 'stream')}, {row['prompt_tokens']}-token prompts"
@@ -238,5 +238,5 @@ def describe(row: Json) -> str:
 
 
 def figure(row: Json, key: str) -> str:
-    """Format the figure ``before`` or ``now`` of a comparison row, in tokens/s or milliseconds."""
+    """Format the ``before`` or ``now`` value of a comparison row, in tokens/s or milliseconds."""
     return three_digits(row[key]) if row["metric"] == _SPEED else f"{1000 * row[key]:.1f} ms"

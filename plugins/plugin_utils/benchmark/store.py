@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Store and find baselines: one file for each node, GPU model, model and vLLM version.
+"""Store and find baselines: one file per combination of node, GPU model, model and vLLM version.
 
-The directory can be kept under version control.
+The directory of baselines can be kept under version control.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Identity:
-    """Key of a baseline; None means unknown. Runs that differ in any of these fields have separate baselines."""
+    """Fields that identify a baseline; None means unknown. Runs that differ in any field have separate baselines."""
 
     node: str
     gpu_model: str | None
@@ -35,7 +35,7 @@ class Identity:
 
     @classmethod
     def of(cls, node: NodeFacts) -> Identity:
-        """Return the identity of a measured node. If its GPUs differ, the most frequent model comes first."""
+        """Return the identity of a measured node. If it has different GPU models, the most common one comes first."""
         server = node.load.data.get("server") or {}
         return cls(
             node=node.name,
@@ -46,23 +46,23 @@ class Identity:
 
     @property
     def file_name(self) -> str:
-        """Return a file name that is readable, safe on every file system, and unique even if two names look alike."""
+        """Return a file name that is readable, safe on every file system, and unique even for similar node names."""
         values = [str(value) if value is not None else "unknown" for value in asdict(self).values()]
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
         return f"{'--'.join(map(_slug, values))}--{digest}.json"
 
     def differs_only_in_version(self, other: Identity) -> bool:
-        """Return whether node, GPU model and model are equal, so that at most the vLLM version differs."""
+        """Return whether ``other`` has the same node, GPU model and model. The vLLM version may differ."""
         return (self.node, self.gpu_model, self.model) == (other.node, other.gpu_model, other.model)
 
 
 class UnreadableBaseline(Exception):
-    """A stored baseline that cannot be used; the message names the file and the reason."""
+    """A stored baseline cannot be used; the message contains the file name and the reason."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A run stored as a baseline: its file, time (ISO 8601), identity and measured ``cells``."""
+    """A run stored as a baseline: its file, time (ISO 8601), identity, tensor-parallel size and results (``cells``)."""
 
     path: Path
     time: str
@@ -72,9 +72,9 @@ class Baseline:
 
 
 def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: str) -> Path:
-    """Store the measured ``cells`` of ``node`` as the baseline and return its path. The file is replaced atomically.
+    """Store the results of ``node`` as its baseline, and return the file's path. The file is replaced atomically.
 
-    :raises OSError: if the directory cannot be written.
+    :raises OSError: if the file cannot be written.
     """
     path = directory / identity.file_name
     document = {
@@ -90,26 +90,26 @@ def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: 
 
 
 def find(directory: Path, identity: Identity) -> Baseline | None:
-    """Return the baseline of ``identity``, else the newest one that differs only in the vLLM version, else None.
+    """Return the baseline for ``identity``, or else the newest one that differs only in its vLLM version, or None.
 
-    :raises UnreadableBaseline: if the file exists but is not a baseline.
+    :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """
     exact = directory / identity.file_name
     if exact.is_file():
         return read(exact)
-    # File names begin with the node's name, but only the content identifies a baseline.
+    # The file name begins with the node's name, but only the file's content identifies the baseline.
     candidates = [read(path) for path in sorted(directory.glob(f"{_slug(identity.node)}--*.json"))]
     related = [baseline for baseline in candidates if identity.differs_only_in_version(baseline.identity)]
     return max(related, key=lambda baseline: baseline.time, default=None)
 
 
 def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
-    """Return the speeds of one stream from the node's baseline, in output tokens/s after the first token.
+    """Return the single-stream speeds in the node's baseline, in output tokens/s after the first token.
 
-    There is one number for each valid round with a single stream, and none without a baseline of this node, GPU model,
-    model and tensor-parallel size.
+    The list has one speed for each valid round with a single stream. It is empty if there is no baseline for this node,
+    GPU model, model and tensor-parallel size.
 
-    :raises UnreadableBaseline: if the file exists but is not a baseline.
+    :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """
     baseline = find(directory, Identity.of(node))
     if baseline is None or baseline.tensor_parallel_size != node.tensor_parallel.data.get("tensor_parallel_size"):
@@ -119,14 +119,14 @@ def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
 
 
 def read(path: Path) -> Baseline:
-    """Read the baseline file ``path``.
+    """Read a baseline from the file ``path``.
 
     :raises UnreadableBaseline: if the file cannot be read or is not a baseline.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema_version"].partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-            raise ValueError(f"schema version {data['schema_version']}, this collection reads {SCHEMA_VERSION}")
+            raise ValueError(f"its schema version is {data['schema_version']}, not {SCHEMA_VERSION}")
         return Baseline(path, data["time"], Identity(**data["identity"]), data["tensor_parallel_size"], data["cells"])
     except OSError as error:
         raise UnreadableBaseline(f"baseline {path} cannot be read: {error.strerror}") from error

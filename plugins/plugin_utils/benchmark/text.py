@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the result document of a benchmark for the terminal, in 80 columns."""
+"""Render a benchmark's result document as text for an 80-column terminal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.tables import
 Document = Mapping[str, t.Any]
 
 _BAR: t.Final = 7
-#: Maximum number of comparison rows shown for one node; the results file has all of them.
+#: Maximum number of comparison rows shown for one node; the results file has all rows.
 _COMPARED: t.Final = 12
 
 
 def results_text(document: Document, files: Sequence[str], style: Style) -> str:
-    """Render the results of a benchmark: a table for each node, the worst node first, then the paths of the files."""
+    """Render the results of a benchmark: a table for each node, worst node first, and the paths of the result files."""
     nodes = document["nodes"]
     summary = document["summary"]
     lines = ["", *heading("multigpu.vllm benchmark", summary["nodes"], summary["status"], style)]
@@ -114,7 +114,7 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
     other = f", vLLM {version}" if version != node["vllm_version"] else ""
     yield f"   Compared with the baseline of {comparison['baseline']['time'][:16].replace('T', ' ')} UTC{other}"
     yield f"   {'prompt':>6} {'streams':>7}  {'':<8} {'baseline':>9} {'now':>9} {'change':>8}  {'p':>5}"
-    # Latencies that did not change are omitted.
+    # Rows for latencies that did not change are omitted.
     shown = [row for row in comparison["rows"] if row["metric"] == "output_throughput" or row["verdict"] != "same"]
     for row in shown[:_COMPARED]:
         title, before, now = METRICS[row["metric"]].title, figure(row, "before"), figure(row, "now")
@@ -125,12 +125,12 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
             f" {100 * row['change']:>+6.1f} %  {row['p_value']:>5.3f}  {verdict.get(row['verdict'], 'same')}"
         )
     if len(shown) > _COMPARED:
-        yield f"   and {len(shown) - _COMPARED} more rows in the results"
+        yield f"   and {len(shown) - _COMPARED} more rows in the results file"
     if comparison["left_out"]:
         first = comparison["left_out"][0]
         yield from style.wrap(
-            f"{len(comparison['left_out'])} not compared, for example {first['prompt_tokens']} tokens at"
-            f" {counted(first['concurrency'], 'stream')}: {first['reason']}",
+            f"{counted(len(comparison['left_out']), 'combination')} not compared, for example"
+            f" {first['prompt_tokens']} tokens at {counted(first['concurrency'], 'stream')}: {first['reason']}",
             "   ",
         )
 

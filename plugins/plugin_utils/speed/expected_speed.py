@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Determine the expected speed of one stream on the node's hardware, with its source.
+"""Determine the expected speed of one stream on the node's hardware, and the source of this value.
 
-The first available source decides: a measured row for this GPU and model (``reference_speeds``), the roofline of the
+The first available source is used: a table row for this GPU and model (``reference_speeds``), the roofline of the
 node's hardware (``roofline``), or earlier runs of this node.
 """
 
@@ -18,15 +18,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import reference_speed
 
-#: Minimum number of earlier runs for an expectation: one or two could have been unusually slow.
+#: Minimum number of earlier runs for an expected speed, because one or two runs could have been unusually slow.
 MINIMUM_HISTORY: t.Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Terms that determine the speed of one stream; ``None`` means unknown.
+    """Properties of the node and the model that determine the speed of one stream; ``None`` means unknown.
 
-    ``weight_bytes``: weights read per token over all GPUs (for a mixture of experts: the active part). ``mixture``:
+    ``weight_bytes``: weights read per token over all GPUs (for a mixture of experts: the active weights). ``mixture``:
     whether the model is a mixture of experts, whose size does not determine ``weight_bytes``. ``kv_bytes``: KV cache
     read per token on one GPU, at the given context length. ``bandwidth``: bytes/s of one GPU, from
     ``bandwidth_source``. ``all_reduce_latency``: seconds. ``history``: tokens/s of earlier runs of this node.
@@ -49,7 +49,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """An expected ``speed`` in output tokens/s of one stream; ``kind`` is ``table``, ``roofline`` or ``history``."""
+    """The expected ``speed`` of one stream in output tokens/s; ``kind`` is ``table``, ``roofline`` or ``history``."""
 
     speed: float
     kind: str
@@ -59,7 +59,7 @@ class Expected:
 
 
 class Unknown(Exception):
-    """The expected speed is unknown; the message names the missing term and the option that sets it."""
+    """The expected speed is unknown; the message names the missing value and the option that sets it."""
 
 
 def expected_speed(setup: Setup) -> Expected:
@@ -78,9 +78,9 @@ def expected_speed(setup: Setup) -> Expected:
 
 
 def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
-    """Return the lower end of the range in the reference table as the expected speed, or None without a row.
+    """Return the low end of the range in the reference table, or None if the table has no row for this setup.
 
-    :param bound: the roofline, to be reported with the row.
+    :param bound: the expected speed from the roofline, which is reported along with the table row.
     """
     if not (setup.gpu_name and setup.model and setup.gpus):
         return None
@@ -97,7 +97,7 @@ def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
 
 
 def from_roofline(setup: Setup) -> Expected:
-    """Return the expected speed that memory bandwidth allows.
+    """Return the expected speed according to the roofline model.
 
     :raises Unknown: if a term is unknown.
     """
@@ -123,7 +123,7 @@ def from_roofline(setup: Setup) -> Expected:
 
 
 def model_bound(setup: Setup) -> roofline.Roofline:
-    """Return the roofline of ``setup``, which can also be evaluated at other numbers of GPUs.
+    """Return the roofline for ``setup``, which can also be evaluated for other tensor-parallel sizes.
 
     :raises Unknown: if a term is unknown.
     """
@@ -156,7 +156,7 @@ def model_bound(setup: Setup) -> roofline.Roofline:
 
 
 def from_history(setup: Setup) -> Expected | None:
-    """Return the median speed of this node's earlier runs, or ``None`` if there are too few."""
+    """Return the median speed of this node's earlier runs, or ``None`` if there are too few runs."""
     if len(setup.history) < MINIMUM_HISTORY:
         return None
     median = statistics.median(setup.history)

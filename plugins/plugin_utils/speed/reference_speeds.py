@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speeds measured by others, each with its source, from ``data/reference_speeds.yml``."""
+"""Look up published speed measurements and their sources in ``data/reference_speeds.yml``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ReferenceSpeed:
-    """Output tokens per second of one stream, ``low`` to ``high``, of ``model`` on ``gpus`` GPUs."""
+    """Published speed of one stream of ``model`` on ``gpus`` GPUs: ``low`` to ``high`` output tokens per second."""
 
     gpu: str
     gpus: int
@@ -28,7 +28,7 @@ _TABLE: t.Final = load_table("reference_speeds")
 REFERENCE_SPEEDS: t.Final[tuple[ReferenceSpeed, ...]] = tuple(
     ReferenceSpeed(**{**row, "source": _TABLE["sources"][row["source"]]}) for row in _TABLE["speeds"]
 )
-#: Lowest and highest speed-up over one GPU, by number of GPUs.
+#: Lowest and highest published speed-up over one GPU, by number of GPUs.
 REFERENCE_SCALING: t.Final[dict[int, tuple[float, float]]] = {
     row["gpus"]: (row["low"], row["high"]) for row in _TABLE["scaling"]
 }
@@ -37,7 +37,7 @@ DECODE_EFFICIENCY: t.Final[dict[str, float]] = {row["gpu"]: row["fraction"] for 
 
 
 def reference_speed(gpu_name: str, gpus: int, model: str) -> ReferenceSpeed | None:
-    """Return the measured speed of ``model`` (last part of a hub id or path) on ``gpus`` GPUs, or ``None``."""
+    """Return the published speed of ``model`` (a hub id or path) on ``gpus`` GPUs, or ``None`` if there is no row."""
     model_name = model.rstrip("/").rpartition("/")[2].lower()
     for row in REFERENCE_SPEEDS:
         if (row.gpu, row.gpus, row.model.lower()) == (normalise(gpu_name), gpus, model_name):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bound the speed of one stream: decoding reads all weights for every token, so memory bandwidth limits it.
+"""Calculate the speed limit of one stream, which must read all weights from GPU memory for every token.
 
 ::
 
@@ -9,9 +9,9 @@
 
 - ``W``: bytes of weights read per token (for a mixture of experts: shared and active experts only)
 - ``KV``: bytes of KV cache read per token (context length times bytes per token)
-- ``TP_kv``: min(TP, KV heads), because KV heads are replicated and not divided beyond their number
+- ``TP_kv``: min(TP, KV heads), because KV heads are replicated if there are more GPUs than KV heads
 - ``BW``: memory bandwidth of one GPU in bytes/s
-- ``eta``: fraction of it that single-stream decoding reaches
+- ``eta``: fraction of ``BW`` that single-stream decoding reaches
 - ``L``: layers, with two all-reduces each
 - ``t_AR``: latency of a small all-reduce in seconds (0 without tensor parallelism)
 
@@ -29,12 +29,12 @@ from dataclasses import dataclass, replace
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import DECODE_EFFICIENCY
 
-#: For GPUs without a row: the typical value of workstation and inference cards in the table, rounded down.
+#: Efficiency of GPUs without a table row: the typical value of workstation and inference cards, rounded down.
 DEFAULT_EFFICIENCY: t.Final = 0.80
-#: For accelerators with HBM without a row: the middle of those in the table. One stream reads too little at a time to
-#: use the full width of this memory: on an H200, a bfloat16 7B transformer in CUDA graphs reached 0.53.
+#: Efficiency of HBM accelerators without a table row: the mean of those in the table. One stream reads too little at a
+#: time to use the full width of this memory: on an H200, a bfloat16 7B transformer in CUDA graphs reached 0.53.
 HBM_EFFICIENCY: t.Final = 0.49
-#: Start of the normalised product names of accelerators with HBM.
+#: Pattern for the start of the normalised product names of accelerators with HBM.
 _HBM: t.Final = re.compile(r"(?:tesla )?(?:v100|a30|a100|a800|h20|h100|h200|h800|gh200|g?b[123]00)\b")
 
 #: Latency of a small all-reduce in seconds. PCIe: measured 20 to 25 us; NVLink: NCCL's LL protocol, about 10 us.
@@ -44,7 +44,7 @@ FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + 2 * L * t_
 
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
-    """Return the bandwidth share ``eta`` of a GPU with this NVML product name, and its source."""
+    """Return the fraction ``eta`` for a GPU with this NVML product name, and the source of the value."""
     name = normalise(gpu_name)
     if name in DECODE_EFFICIENCY:
         return DECODE_EFFICIENCY[name], f"llama.cpp tables, {gpu_name}"
@@ -55,12 +55,12 @@ def efficiency(gpu_name: str) -> tuple[float, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """The terms that bound the speed of one model on one node.
+    """The roofline of one model on one node, and the values that determine it.
 
     ``weight_bytes``: bytes of weights read per token over all GPUs; ``kv_bytes``: bytes of KV cache read per token at
     the given context length; ``bandwidth``: bytes/s of one GPU; ``all_reduce_latency``: seconds.
 
-    :raises ValueError: if a term is out of range (not positive, negative, or an efficiency above 1).
+    :raises ValueError: if a value is out of range (not positive, negative, or an efficiency above 1).
     """
 
     weight_bytes: float
@@ -84,14 +84,14 @@ class Roofline:
 
     @property
     def memory_time(self) -> float:
-        """Seconds per token spent on reading weights and KV cache."""
+        """Seconds per token that the GPUs spend on reading weights and KV cache."""
         tp = self.tensor_parallel_size
         kv_split = min(tp, self.kv_heads) if self.kv_heads else tp
         return (self.weight_bytes / tp + self.kv_bytes / kv_split) / (self.efficiency * self.bandwidth)
 
     @property
     def ceiling(self) -> float:
-        """Tokens/s of one stream if the GPUs read at full bandwidth without waiting.
+        """Maximum tokens/s of one stream, if the GPUs read at full bandwidth and never wait.
 
         No server that reads all of these bytes for each token is faster.
         """
@@ -99,19 +99,19 @@ class Roofline:
 
     @property
     def communication_time(self) -> float:
-        """Seconds per token spent on all-reduces."""
+        """Seconds per token that the GPUs spend on all-reduces."""
         return 2 * self.layers * self.all_reduce_latency if self.tensor_parallel_size > 1 else 0.0
 
     @property
     def tokens_per_second(self) -> float:
-        """Expected tokens/s of one stream."""
+        """Expected speed of one stream in tokens/s."""
         return 1.0 / (self.memory_time + self.communication_time)
 
     def at(self, tensor_parallel_size: int) -> Roofline:
-        """Return the bound of the same model and GPUs at another tensor-parallel size."""
+        """Return the roofline for the same model and GPUs at another tensor-parallel size."""
         return replace(self, tensor_parallel_size=tensor_parallel_size)
 
     @property
     def scaling(self) -> float:
-        """Expected speed-up over one GPU."""
+        """Expected speed-up of one stream over a single GPU."""
         return self.tokens_per_second / self.at(1).tokens_per_second

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read and write the ledger of a search, and choose the next measurement within the time budget."""
+"""Read and write the ledger of a tuning search, and choose the next measurement within the time budget."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import
     starting_points,
 )
 
-#: Seconds that requests may still run after the end of a load.
+#: Seconds for which requests may continue to run after a load test ends.
 _DRAIN: t.Final = 5.0
-#: Times that a load is measured again if the load client was the bottleneck.
+#: Number of times that a load test is repeated if the load client was the bottleneck.
 CLIENT_LIMITED_RETRIES: t.Final = 2
-#: Expected start time of a server in seconds, before the first trial has shown how long one takes.
+#: Assumed time in seconds for a server to start, used until the first trial shows the actual time.
 _FIRST_START: t.Final = 60.0
 
 
 @dataclass(frozen=True)
 class TuningRun:
-    """One run of a search: its load, its limits and its start time.
+    """One run of a tuning search: its load test, its limits and its start time.
 
     ``load``: ``prompt_tokens``, ``output_tokens``, ``concurrency`` and ``duration`` (seconds) of a measurement.
     ``repeats``: number of final measurements of the best settings and of the original. ``environment``:
@@ -54,10 +54,10 @@ class TuningRun:
 
     @classmethod
     def from_options(cls, options: Mapping[str, t.Any], started_at: float) -> TuningRun:
-        """Return the run that the option ``search`` of the action ``tune_ledger`` describes.
+        """Return the run described by the ``search`` option of the ``tune_ledger`` action.
 
         :raises InvalidSpace: if the space cannot be searched.
-        :raises ValueError: if a quotation in ``extra_args`` is not closed.
+        :raises ValueError: if a quote in ``extra_args`` is not closed.
         """
         served, load = options["served"], options["load"]
         space = options["space"] or default_space(options["goal"], served)
@@ -73,16 +73,16 @@ class TuningRun:
 
     @property
     def load_description(self) -> str:
-        """The load of one measurement as text for the user."""
+        """Description of the load test of one measurement, as text for the user."""
         return (
             f"{self.load['concurrency']} streams, {self.load['prompt_tokens']} prompt tokens, "
             f"{self.load['output_tokens']} output tokens, {self.load['duration']:g} s each"
         )
 
     def next_measurement(self, ledger: Sequence[Entry], now: float) -> dict[str, t.Any]:
-        """Return the next measurement; its ``kind``, ``settings`` and ``server`` are None if nothing is left.
+        """Return the next measurement; its ``kind``, ``settings`` and ``server`` are None if the search is finished.
 
-        The original server is measured first, then the trials, then the best settings again, and the original again.
+        The original server is measured first, then the trials, then the best settings and the original again.
         Measurements that failed in this run are not repeated.
 
         :param now: Unix time.
@@ -103,7 +103,7 @@ class TuningRun:
         return self._measurement(None, None, now, repeats=0)
 
     def plan_lines(self, ledger: Sequence[Entry]) -> list[str]:
-        """Return lines that describe the settings that the search would try."""
+        """Return lines of text that describe the settings that the search would try."""
         recorded = len(self.search.entries(ledger, "trial"))
         following = next_trial(ledger, self.search)
         return [
@@ -114,17 +114,17 @@ class TuningRun:
         ]
 
     def trials_left(self, ledger: Sequence[Entry]) -> int:
-        """Return how many trials the search may still make."""
+        """Return the number of trials that the search has left."""
         return max(self.search.trials - len(self.search.entries(ledger, "trial")), 0)
 
     def entries_of(
         self, measurement: Mapping[str, t.Any], probe: Mapping[str, t.Any], reason: t.Any, now: float
     ) -> list[dict[str, t.Any]]:
-        """Return the ledger entries of a measurement: one for each load step, or one failed entry if there is none.
+        """Return the ledger entries for a measurement: one for each load step, or one failed entry if no step ran.
 
         :param measurement: a result of :meth:`next_measurement`.
         :param probe: the result of ``throughput_probe``; empty if there was no server to measure.
-        :param reason: why there was no server to measure; text, or a list of texts.
+        :param reason: why there was no server to measure: a string or a list of strings.
         """
         entries = []
         for step in probe.get("results") or [{}]:
@@ -144,7 +144,7 @@ class TuningRun:
         return entries
 
     def entry_lines(self, ledger: Sequence[Entry], count: int) -> list[str]:
-        """Return a line for each of the last ``count`` entries of the ledger."""
+        """Return one line of text for each of the last ``count`` entries in the ledger."""
         number = len(self.search.entries(ledger, "trial"))
         names = {"original": "original server", "trial": f"trial {number} of {self.search.trials}"}
         return [
@@ -173,14 +173,15 @@ class TuningRun:
         return float(entry.get("time") or 0.0) >= self.started_at
 
     def _longest_trial(self, ledger: Sequence[Entry]) -> float:
-        """Return the time of the longest trial of this run in seconds, start and load."""
+        """Return the duration of this run's longest trial in seconds, including the server start and the load test."""
         trials = [entry["seconds"] for entry in self.search.entries(ledger, "trial") if self._is_new(entry)]
         return float(max([self.load["duration"] + _FIRST_START, *trials]))
 
     def _seconds_left(self, ledger: Sequence[Entry], now: float) -> float:
-        """Return the seconds left for trials: the budget without the final measurements and their two starts.
+        """Return the seconds left for trials: the remaining budget minus the time reserved for the final measurements.
 
-        A trial begins if more is left than the longest trial took, which is the second of the two starts.
+        These need two server starts, but only one is subtracted here. A trial begins only if more time is left than the
+        longest trial took, which covers the other start.
         """
         final_loads = 2 * self.repeats * (self.load["duration"] + _DRAIN)
         final_start = self._longest_trial(ledger) - self.load["duration"]
@@ -188,9 +189,9 @@ class TuningRun:
 
 
 def read_ledger(path: Path) -> list[dict[str, t.Any]]:
-    """Return the entries of a ledger file, none if there is no file.
+    """Return the entries of a ledger file, or an empty list if the file does not exist.
 
-    :raises ValueError: if the file is not a list in JSON.
+    :raises ValueError: if the file does not contain a JSON list.
     :raises OSError: if the file cannot be read.
     """
     try:
@@ -205,16 +206,16 @@ def read_ledger(path: Path) -> list[dict[str, t.Any]]:
 
 
 def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace the ledger file. Only its owner can read it, because reasons of failures quote the server's log.
+    """Replace the ledger file. Only its owner can read it, because the reasons for failures quote the server's log.
 
-    :raises OSError: if the directory cannot be written.
+    :raises OSError: if the directory is not writable.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     replace_text(str(path), json.dumps(entries, indent=4, sort_keys=True) + "\n", 0o600)
 
 
 def _conditions(served: Mapping[str, t.Any], load: Mapping[str, t.Any]) -> str:
-    """Return a digest of server and load; only measurements with the same digest are compared."""
+    """Return a digest of the server and the load test. Only measurements with the same digest are compared."""
     return hashlib.sha256(json.dumps([served, load], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the gain of a search with its uncertainty, and the variables to commit.
+"""Compute the gain that a tuning search achieved, its uncertainty, and the variables to commit.
 
 The best of many noisy measurements looks better than it is, because it was selected. Therefore the best trial and the
 original are measured again, several times each, and the gain is computed from these final measurements only.
@@ -31,14 +31,14 @@ _STUDENT: t.Final = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447,
 
 
 def difference(original: Sequence[float], winner: Sequence[float], more: bool) -> tuple[float, float] | None:
-    """Return the gain of the winner and half the width of its 95 % interval, both as fractions of the original.
+    """Return the winner's gain and half the width of its 95 % confidence interval, as fractions of the original value.
 
     The gain is positive if the winner is better. The interval is Welch's (Biometrika 34, 1947).
 
     :param original: measured values of the original server.
     :param winner: measured values of the best settings.
     :param more: whether a higher value is better.
-    :return: None if one of the two has fewer than two values.
+    :return: None if either of them has fewer than two values.
     """
     if min(len(original), len(winner)) < 2 or statistics.fmean(original) <= 0:
         return None
@@ -54,11 +54,12 @@ def difference(original: Sequence[float], winner: Sequence[float], more: bool) -
 
 
 def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
-    """Return the ``best`` settings or None, their ``gain`` and its ``uncertainty`` as fractions, and more about them.
+    """Return the outcome of a search: the ``best`` settings, their ``gain``, its ``uncertainty`` and further values.
 
-    ``proven``: whether the gain is larger than its uncertainty. ``original`` and ``winner``: mean values of the final
+    ``best``: None if no settings are better than the original. ``gain`` and ``uncertainty``: fractions of the original
+    value. ``proven``: whether the gain is larger than its uncertainty. ``original`` and ``winner``: means of the final
     measurements. ``tried`` and ``failed``: numbers of trials. ``confirm``: whether final measurements are missing.
-    ``failed_again``: whether the best settings failed in a final measurement; they are not measured again then.
+    ``failed_again``: whether the best settings failed in a final measurement, after which they are not measured again.
     ``floor_known``: whether it is known which settings are too slow for the goal.
     """
     best, floor = best_trial(ledger, search), search.floor(ledger)
@@ -87,13 +88,13 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
 
 
 def summary(ledger: Sequence[Entry], search: Search) -> str:
-    """Return the outcome of a search as one sentence for the user."""
+    """Summarise the outcome of a search in one sentence for the user."""
     result = outcome(ledger, search)
     tried = f"{result['tried']} settings tried for {search.goal} ({result['failed']} failed or too slow)"
     if result["best"] is None:
         return f"{tried}; none was better than the original"
     if not result["floor_known"]:
-        return f"{tried}; without a measurement of the original it is unknown what is too slow, so no gain is proven"
+        return f"{tried}; the original was not measured, so it is unknown what is too slow, and no gain is proven"
     if result["gain"] is None and result["failed_again"]:
         return f"{tried}; the best failed or was too slow in its final measurement, so no gain is proven"
     if result["gain"] is None:
@@ -107,20 +108,20 @@ def summary(ledger: Sequence[Entry], search: Search) -> str:
 
 
 def variables(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return tuned settings as variables of role vllm."""
+    """Return tuned settings as variables of the vllm role."""
     return {f"vllm_{name}": value for name, value in overrides(settings, environment).items()}
 
 
 def variables_file(
     ledger: Sequence[Entry], search: Search, environment: Mapping[str, t.Any], host: str, load: str
 ) -> str:
-    """Return the text of a file for ``group_vars`` or ``host_vars``; without a proven gain, it sets no variables."""
+    """Return the content of a ``group_vars`` or ``host_vars`` file, which sets variables only if a gain is proven."""
     result = outcome(ledger, search)
     lines = [f"# {host}: {summary(ledger, search)}.", f"# Load: {load}."]
     if not result["proven"]:
         return "\n".join(["---", *lines, "{}"]) + "\n"
     if any(name.startswith(ENVIRONMENT) for name, value in result["best"].items() if value is not None) and environment:
-        lines.append("# This vllm_environment includes your own and replaces it.")
-    # YAML cannot represent Ansible's tagged numbers and texts, so they are converted to plain ones.
+        lines.append("# This vllm_environment replaces your own and includes its variables.")
+    # YAML cannot represent Ansible's tagged numbers and strings, so JSON converts them to plain values.
     plain = json.loads(json.dumps(variables(result["best"], environment)))
     return "\n".join(["---", *lines]) + "\n" + yaml.safe_dump(plain, sort_keys=True)

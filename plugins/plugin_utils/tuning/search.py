@@ -1,17 +1,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose the settings to try next, and the best of those tried, with Optuna's sampler over a ledger of measurements.
+"""Choose the next settings to try and the best settings so far, based on a ledger of measurements and Optuna.
 
-A trial takes minutes, so a search has about a dozen, too few for a sampler over all settings at once. Therefore every
-trial changes one setting of the best so far: the least explored one, or the one whose last change helped. Optuna
-samples along that setting, but not beyond values that were clearly worse. Less memory for the KV cache is not tried if
-more of it works. For the goal context, the setting to change is the length, because the longest one that fits always
-wins. On the five known nodes of the tests, with a noise of 3 %, twelve trials end within 5 % of the optimum in 96 of
-100 searches for throughput, 95 for ttft and 100 for context (seeds 0 to 19, Optuna 5.0.0); on 120 nodes with random
-figures that were not used during development, in 110 for ttft and 118 for throughput.
+A trial takes minutes, so a search has only about a dozen trials, too few to sample all settings at once. Therefore
+every trial changes one setting of the best candidate so far: the least explored setting, or the one whose last change
+helped. Optuna samples values of that setting, but not beyond values that were clearly worse. Less memory for the KV
+cache is not tried if more memory works. For the goal ``context``, the setting to change is the context length, because
+the longest context that fits always wins. On the five known nodes of the tests, with 3 % noise, twelve trials end
+within 5 % of the optimum in 96 of 100 searches for ``throughput``, 95 for ``ttft`` and 100 for ``context`` (seeds 0 to
+19, Optuna 5.0.0). On 120 nodes with random properties that were not used during development, they do so in 110 searches
+for ``ttft`` and 118 for ``throughput``.
 
-The search reads everything from the ledger, so an interrupted run can resume. An entry is
+All state of the search is in the ledger, so an interrupted run can resume. An entry is
 ``{kind, settings, state, figures, reason, conditions, time, seconds}``: ``kind`` is ``original`` (settings ``{}``),
 ``trial`` or ``confirmation``; ``state`` is ``measured``, or ``failed`` with a reason and without figures.
 """
@@ -35,7 +36,7 @@ Space = Mapping[str, Sequence[t.Any]]
 
 
 class Goal(t.NamedTuple):
-    """A goal of a search: the figure to optimise, whether more is better, its unit, and the profile that fits."""
+    """A tuning goal: the metric to optimise, whether more is better, the metric's unit, and the matching profile."""
 
     figure: str
     more: bool
@@ -56,7 +57,7 @@ _SERVER: t.Final[Space] = {
     "max_num_seqs": [8, 16, 32, 64, 128, 256],
     "max_num_batched_tokens": [1024, 2048, 4096, 8192, 16384],
     "gpu_memory_utilization": [0.85, 0.9, 0.95],
-    # SYS allows direct transfers between GPUs at any distance (NCCL's manual); None keeps the choice of role vllm.
+    # SYS allows direct transfers between GPUs at any distance (NCCL's manual); None keeps the vllm role's choice.
     "NCCL_P2P_LEVEL": [None, "SYS"],
 }
 SPACES: t.Final[dict[str, Space]] = {
@@ -72,11 +73,11 @@ SPACES: t.Final[dict[str, Space]] = {
 }
 #: The setting that only changes the size of the KV cache: if a larger value works, a smaller one is not better.
 _MEMORY: t.Final = "gpu_memory_utilization"
-#: Factor above which a difference is not noise; two loads of half a minute differ by a few per cent.
+#: Ratio above which a difference is not noise; two load tests of half a minute differ by a few per cent.
 _SIGNIFICANT: t.Final = 1.05
-#: Attempts to get a candidate from the sampler before the middle candidate is taken.
+#: Number of attempts to get a candidate from the sampler, before the middle candidate is used.
 _MAX_ATTEMPTS: t.Final = 8
-#: Pattern of a failure reason, settings for which any larger value fails too, and settings for which any smaller does.
+#: Pattern for a failure reason, settings of which any larger value fails too, and settings of which any smaller does.
 _SAME_FAILURE: t.Final[tuple[tuple[re.Pattern[str], set[str], set[str]], ...]] = (
     (re.compile(r"out of memory", re.I), {_MEMORY, "max_num_seqs", "max_num_batched_tokens"}, set()),
     (
@@ -97,12 +98,12 @@ class InvalidSpace(ValueError):
 
 @dataclass(frozen=True)
 class Search:
-    """A search: its goal, its space and its limits.
+    """A tuning search: its goal, its search space and its limits.
 
     ``space``: values by setting, in ascending order if they are numbers. ``initial_settings``: settings to try first.
     ``min_throughput``: fraction of the original's tokens/s that settings must keep for a goal other than throughput.
-    ``max_ttft``: limit of the 95th percentile of the time to first token in seconds, for every goal. ``conditions``:
-    digest of server and load; only entries with the same digest are compared.
+    ``max_ttft``: limit for the 95th percentile of the time to first token in seconds, with any goal. ``conditions``:
+    digest of the server and the load test; only entries with the same digest are compared.
     """
 
     space: Space
@@ -123,7 +124,7 @@ class Search:
         if self.goal not in GOALS:
             raise InvalidSpace(f"tune_goal must be one of {', '.join(GOALS)}, got {self.goal!r}")
         if self.goal == "context" and "max_model_len" not in self.space:
-            raise InvalidSpace("tune_space must have max_model_len for the goal context")
+            raise InvalidSpace("tune_space must have max_model_len if tune_goal is context")
         for settings in self.initial_settings:
             if missing := [name for name in self.space if name not in settings]:
                 raise InvalidSpace(f"tune_initial_settings: {settings} must also have {', '.join(missing)}")
@@ -133,21 +134,21 @@ class Search:
         return [entry for entry in ledger if entry["conditions"] == self.conditions and entry["kind"] == kind]
 
     def floor(self, ledger: Iterable[Entry]) -> float:
-        """Return the tokens/s that settings must reach: 0 for throughput, or if the original was not measured."""
+        """Return the required tokens/s: 0 if the goal is throughput or the original server was not measured."""
         figures = self._originals(ledger)
         if self.goal == "throughput" or not figures:
             return 0.0
         return self.min_throughput * float(figures[-1]["output_throughput"] or 0.0)
 
     def floor_known(self, ledger: Iterable[Entry]) -> bool:
-        """Return whether :meth:`floor` is known. A goal other than throughput needs a measurement of the original."""
+        """Return whether :meth:`floor` is known, which can require a measurement of the original server."""
         return self.goal == "throughput" or self.min_throughput <= 0 or bool(self._originals(ledger))
 
     def _originals(self, ledger: Iterable[Entry]) -> list[t.Any]:
         return [entry["figures"] for entry in self.entries(ledger, "original") if entry["state"] == "measured"]
 
     def value(self, entry: Entry, floor: float = 0.0) -> float | None:
-        """Return the figure that the goal optimises, or None if the entry failed or is too slow."""
+        """Return the value of the metric that the goal optimises, or None if the entry failed or is too slow."""
         figures = entry["figures"] if entry["state"] == "measured" else {}
         value = figures.get(GOALS[self.goal].figure)
         if value is None or (figures.get("output_throughput") or 0.0) < floor:
@@ -157,7 +158,7 @@ class Search:
         return float(value)
 
     def rank(self, entry: Entry, floor: float = 0.0) -> tuple[float, float] | None:
-        """Return a sort key that puts the best entry last: by the goal, then by tokens/s."""
+        """Return a sort key that puts the best entry last, by the goal's metric and then by tokens/s."""
         value = self.value(entry, floor)
         if value is None:
             return None
@@ -165,12 +166,12 @@ class Search:
 
 
 def default_space(goal: str, served: Mapping[str, t.Any]) -> Space:
-    """Return the default space of a goal, without settings that make no difference to the server.
+    """Return the default search space for a goal, without settings that have no effect on the server.
 
     NCCL reads NCCL_P2P_LEVEL only if there are two GPUs or more and peer access is not disabled (``ncclGetLevel`` in
     src/graph/paths.cc of NCCL).
 
-    :param served: the container that role vllm started.
+    :param served: the container that the vllm role started.
     """
     space = SPACES.get(goal, {})
     arguments = [str(word) for word in served.get("command") or ()][2:]
@@ -183,18 +184,18 @@ def default_space(goal: str, served: Mapping[str, t.Any]) -> Space:
 
 
 def pinned(space: Space, extra_args: str) -> list[str]:
-    """Return settings of ``space`` that ``vllm_extra_args`` sets; it takes precedence, so they cannot be tried.
+    """Return the settings in ``space`` that cannot be tried, because ``vllm_extra_args`` sets and thus overrides them.
 
-    :raises ValueError: if a quotation is not closed.
+    :raises ValueError: if a quote is not closed.
     """
     options = engine_args.parse_options(shlex.split(extra_args))
     return [name for name in space if name in options]
 
 
 def starting_points(search: Search) -> list[Settings]:
-    """Return the settings to try before the sampler chooses: the initial ones, the goal's profile, and the middle.
+    """Return the settings to try before sampling starts: initial settings, the goal's profile, and the middle values.
 
-    Values of the profile are rounded to the nearest ones of the space.
+    Values of the profile are rounded to the nearest values in the search space.
     """
     profile = {row.name: row.value for row in PROFILES[GOALS[search.goal].profile]}
     points = [dict(settings) for settings in search.initial_settings]
@@ -203,9 +204,9 @@ def starting_points(search: Search) -> list[Settings]:
 
 
 def next_trial(ledger: Sequence[Entry], search: Search) -> Settings | None:
-    """Return settings that were not tried yet, or None if none are left or all trials are used up.
+    """Return the next settings to try, or None if no settings are worth trying or no trials are left.
 
-    :raises OptunaMissing: if the library is not installed.
+    :raises OptunaMissing: if Optuna is not installed.
     """
     optuna = _optuna()
     entries = search.entries(ledger, "trial")
@@ -233,7 +234,7 @@ def next_trial(ledger: Sequence[Entry], search: Search) -> Settings | None:
 
 
 def best_trial(ledger: Sequence[Entry], search: Search) -> Entry | None:
-    """Return the best trial if it is better than the original, else None."""
+    """Return the best trial if it is better than the original server, or else None."""
     floor = search.floor(ledger)
     originals = [rank for entry in search.entries(ledger, "original") if (rank := search.rank(entry, floor))]
     ranked = [(rank, entry) for entry in search.entries(ledger, "trial") if (rank := search.rank(entry, floor))]
@@ -242,7 +243,7 @@ def best_trial(ledger: Sequence[Entry], search: Search) -> Entry | None:
 
 
 def overrides(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -> Settings:
-    """Return settings in the form of ``vllm_overrides``: NCCL variables in the environment, values of None left out."""
+    """Convert settings to ``vllm_overrides``: leave out values of None, and put NCCL variables into ``environment``."""
     changes = {name: value for name, value in settings.items() if value is not None}
     variables = {name: str(value) for name, value in changes.items() if name.startswith(ENVIRONMENT)}
     options = {name: value for name, value in changes.items() if not name.startswith(ENVIRONMENT)}
@@ -250,7 +251,7 @@ def overrides(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -
 
 
 def figures_of(result: Mapping[str, t.Any], server: Mapping[str, t.Any]) -> tuple[dict[str, t.Any] | None, str | None]:
-    """Return the values of a load step that a goal can optimise, or the reason why it has none; the other is None."""
+    """Return the metrics of a load step and None, or None and the reason why the step has no valid metrics."""
     failed = (result.get("requests") or {}).get("failed")
     if not result or result.get("skipped") or result.get("output_throughput") is None:
         return None, str(result.get("skipped") or "no result was measured")
@@ -267,21 +268,21 @@ def figures_of(result: Mapping[str, t.Any], server: Mapping[str, t.Any]) -> tupl
 
 
 def _promising(settings: Settings, entries: Sequence[Entry], best: Settings | None, search: Search) -> bool:
-    """Return whether settings are untried, may start, and can beat the best."""
+    """Return whether settings are untried, are not known to fail, and can be better than the best settings so far."""
     if any(entry["settings"] == settings for entry in entries):
         return False
-    # A search for another goal may have left settings without a length in the ledger.
+    # Settings in the ledger may have no context length if they come from a search for another goal.
     longest = None if best is None else best.get("max_model_len")
     if search.goal == "context" and longest is not None and settings["max_model_len"] <= longest:
         return False
-    # Less memory can shorten the time between two tokens, because fewer streams share each step.
+    # Less memory can reduce the inter-token latency, because fewer streams share each step.
     if search.goal != "itl" and any(_only_less_memory(settings, e) for e in entries if e["state"] == "measured"):
         return False
     return not any(_fails_as(settings, entry) for entry in entries if entry["state"] == "failed")
 
 
 def _only_less_memory(settings: Settings, measured: Entry) -> bool:
-    """Return whether settings differ from measured ones only by less memory for the KV cache."""
+    """Return whether settings equal measured settings, except for less memory for the KV cache."""
     other = measured["settings"]
     if set(other) != set(settings) or any(settings[name] != other[name] for name in settings if name != _MEMORY):
         return False
@@ -291,7 +292,7 @@ def _only_less_memory(settings: Settings, measured: Entry) -> bool:
 
 
 def _fails_as(settings: Settings, failed: Entry) -> bool:
-    """Return whether settings need at least as much memory as settings that ran out of it."""
+    """Return whether settings need at least as much memory as the settings of a trial that ran out of memory."""
     for pattern, more, less in _SAME_FAILURE:
         if not pattern.search(str(failed["reason"])) or set(settings) != set(failed["settings"]):
             continue
@@ -301,9 +302,9 @@ def _fails_as(settings: Settings, failed: Entry) -> bool:
 
 
 def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set[str]) -> bool:
-    """Return whether a server that ran out of memory with the value ``failed`` of a setting also does with ``value``.
+    """Return whether a setting's ``value`` also makes the server run out of memory, if its value ``failed`` did.
 
-    ``more``: settings for which any larger value fails too; ``less``: settings for which any smaller value does.
+    ``more``: settings of which any larger value fails too; ``less``: settings of which any smaller value does.
     """
     if name.startswith(ENVIRONMENT) or value == failed:
         return True
@@ -313,7 +314,7 @@ def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set
 
 
 def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor: float, search: Search) -> bool:
-    """Return whether a trial failed, was too slow, or is worse than the best by more than noise."""
+    """Return whether a trial failed, was too slow, or is worse than the best trial by more than noise."""
     value = search.value(entry, floor)
     top = next(search.value(candidate, floor) for candidate in entries if candidate["settings"] == best)
     if value is None or top is None:
@@ -322,7 +323,7 @@ def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor
 
 
 def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -> bool:
-    """Return whether ``settings`` change one setting of the best, and ``worse`` has a value between these two."""
+    """Return whether ``settings`` differ from ``best`` in one setting, whose value in ``worse`` lies between theirs."""
     changed = [name for name in space if settings[name] != best[name]]
     if len(changed) != 1 or any(worse.get(name) != best[name] for name in space if name != changed[0]):
         return False
@@ -334,9 +335,9 @@ def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -
 
 
 def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
-    """Return the best settings moved one step in the direction that improved them, or None.
+    """Return the best settings, moved one more step in the direction that improved them, or None if not possible.
 
-    There is a direction if the best and the second best differ in exactly one setting.
+    The direction is known only if the best and the second-best settings differ in exactly one setting.
     """
     if len(ranked) < 2:
         return None
@@ -353,7 +354,7 @@ def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
 def _least_explored(
     best: Settings, entries: Sequence[Entry], untried: Sequence[Settings], space: Space
 ) -> list[Settings]:
-    """Return untried settings that change one setting of the best: the least explored one, nearest values first."""
+    """Return untried settings that change one setting of ``best``: the least explored setting, nearest values first."""
     explored = {
         name: len({repr(entry["settings"].get(name)) for entry in entries}) / len(space[name]) for name in space
     }
@@ -367,10 +368,10 @@ def _least_explored(
 
 
 def _longer(best: Settings, untried: Sequence[Settings], space: Space) -> list[Settings]:
-    """Return settings with a longer context than the best.
+    """Return the untried settings to sample from when the goal is ``context``: all have a longer context than ``best``.
 
-    Those that change only the length come first. If there are none: those with the shortest length that change one
-    other setting. If there are none either: all.
+    If possible, only the context length changes. Otherwise one other setting changes too, at the shortest context
+    length. If there are no such settings either, all untried settings are returned.
     """
     others = [name for name in space if name != "max_model_len"]
     if same := [settings for settings in untried if all(settings[name] == best[name] for name in others)]:
@@ -383,7 +384,7 @@ def _longer(best: Settings, untried: Sequence[Settings], space: Space) -> list[S
 def _sampled(
     optuna: t.Any, entries: Sequence[Entry], floor: float, candidates: Sequence[Settings], search: Search
 ) -> Settings:
-    """Return the first candidate that Optuna's sampler suggests."""
+    """Return the first of ``candidates`` that Optuna's sampler suggests."""
     if len(candidates) == 1:
         return candidates[0]
     space = {name: values for name, values in search.space.items() if len({repr(c[name]) for c in candidates}) > 1}
@@ -393,14 +394,14 @@ def _sampled(
         name: optuna.distributions.IntDistribution(min(indexes), max(indexes)) for name, indexes in ranges.items()
     }
     with warnings.catch_warnings():
-        # Optuna marks multivariate sampling as experimental. A user of role tune cannot act on that warning.
+        # Users of the tune role cannot act on Optuna's warning that multivariate sampling is experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         seed = search.seed * 1000 + len(entries)
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=2, multivariate=True)
     study = optuna.create_study(direction="maximize" if GOALS[search.goal].more else "minimize", sampler=sampler)
     for entry in entries:
         indexes, value = _indexes(entry["settings"], space), search.value(entry, floor)
-        # Failed trials exclude settings by their reason. In the sampler they would make all their neighbours look bad.
+        # Failed trials are not passed to the sampler, because they would make all neighbouring values look bad.
         in_range = indexes and all(min(ranges[name]) <= index <= max(ranges[name]) for name, index in indexes.items())
         if value is not None and in_range:
             study.add_trial(optuna.trial.create_trial(params=indexes, distributions=distributions, value=value))
@@ -410,12 +411,12 @@ def _sampled(
         if settings in candidates:
             return settings
         study.tell(suggestion, state=optuna.trial.TrialState.FAIL)
-    # The candidates are in ascending order, so the middle one halves them.
+    # The candidates are in ascending order, so the middle candidate divides them into two halves.
     return candidates[len(candidates) // 2]
 
 
 def _in_space(settings: Mapping[str, t.Any], space: Space) -> Settings:
-    """Round settings to the values of the space; a missing setting becomes None or the middle value."""
+    """Round settings to values in the search space. A missing setting becomes None or the middle value."""
     return {name: _nearest(settings.get(name), values) for name, values in space.items()}
 
 
@@ -433,7 +434,7 @@ def _combinations(space: Space) -> Iterable[Settings]:
 
 
 def _indexes(settings: Mapping[str, t.Any], space: Space) -> dict[str, int] | None:
-    """Return the index of each setting's value in the space, or None if a value is not in the space."""
+    """Return the index of each setting's value in the search space, or None if any value is not in the search space."""
     if any(name not in settings or settings[name] not in values for name, values in space.items()):
         return None
     return {name: space[name].index(settings[name]) for name in space}
@@ -444,7 +445,7 @@ def _optuna() -> t.Any:
         import optuna
     except ImportError as error:
         raise OptunaMissing(
-            "role tune needs the Python library optuna on the controller: pip install optuna"
+            "the tune role needs the Python library optuna on the controller: pip install optuna"
         ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

@@ -102,7 +102,7 @@ def test_store_keeps_the_old_baseline_if_writing_fails(tmp_path: Path, monkeypat
         ("{", "cannot be used"),
         ("[]", "cannot be used"),
         ('{"schema_version": "1.0"}', "'time' is missing"),
-        ('{"schema_version": "2.0"}', "schema version 2.0, this collection reads 1.0"),
+        ('{"schema_version": "2.0"}', "its schema version is 2.0, not 1.0"),
     ],
 )
 def test_find_with_an_invalid_file_names_it(tmp_path: Path, content: str, reason: str) -> None:

@@ -68,7 +68,7 @@ def test_results_text_marks_one_knee_per_prompt_size(tmp_path: Path) -> None:
 def test_results_text_without_a_knee_gives_the_reason(tmp_path: Path) -> None:
     text = show(tmp_path, sweep_results(), targets={"ttft": 0.001})
     assert " knee\n" not in text
-    assert "No knee for 128-token prompts: no load meets the targets" in text
+    assert "No knee for 128-token prompts: no number of streams meets the targets" in text
 
 
 def test_results_text_without_targets_mentions_it(tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_results_text_of_an_unmeasured_combination_has_the_reason(tmp_path: Path
 
 def test_results_text_names_combinations_not_compared(tmp_path: Path) -> None:
     show(tmp_path, sweep_results())
-    text = show(tmp_path, sweep_results(1.0, 1, concurrency=[1, 8, 64]))
-    assert "2 not compared, for example 128 tokens at 64 streams: not in the baseline" in text
+    text = " ".join(show(tmp_path, sweep_results(1.0, 1, concurrency=[1, 8, 64])).split())
+    assert "2 combinations not compared, for example 128 tokens at 64 streams: not in the baseline" in text
 
 
 def test_results_text_truncates_a_long_comparison(tmp_path: Path) -> None:
     sweep = {"concurrency": [1, 2, 4, 8, 16, 32, 64]}
     show(tmp_path, sweep_results(**sweep))
-    assert "and 3 more rows in the results" in show(tmp_path, sweep_results(1.0, 1, noise=1e-3, **sweep))
+    assert "and 3 more rows in the results file" in show(tmp_path, sweep_results(1.0, 1, noise=1e-3, **sweep))
 
 
 def test_results_text_of_a_missing_node_in_check_mode(tmp_path: Path) -> None:
