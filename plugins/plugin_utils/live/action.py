@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Base class of actions that run the module of the same name and display its progress meanwhile."""
+"""Base class for action plugins that run the module of the same name and display its progress."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import HEARTBEAT_SUFFIX
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import channel
 
-#: Seconds between two polls of a host in a small fleet, and the longest time in a large one.
+#: Seconds between two polls of a host in a small fleet, and the maximum in a large fleet.
 POLL: t.Final = 2.0
 LONGEST_POLL: t.Final = 5.0
-#: Polls a second over all hosts.
+#: Total number of polls per second for all hosts together.
 POLL_RATE: t.Final = 20.0
 
 Result = dict[str, t.Any]
@@ -33,26 +33,26 @@ State = dict[str, t.Any]
 
 
 def poll_interval(hosts: int) -> float:
-    """Return the seconds between two polls of one host if ``hosts`` hosts are polled."""
+    """Return the number of seconds between two polls of the same host if ``hosts`` hosts are polled."""
     return min(max(POLL, hosts / POLL_RATE), LONGEST_POLL)
 
 
 class ProgressAction(NormalAction):
-    """Runs the module as Ansible does, and reads its progress file over the same connection from a thread.
+    """Action plugin that runs its module as Ansible does, while a thread reads the module's progress file.
 
-    The progress file is read as the connection's user, without ``become``. If it cannot be read, only the display
-    lacks figures.
+    The thread uses a copy of the connection and reads the file as the connection's user, without ``become``. If the
+    file cannot be read, the module still runs, but the display has no values to show.
     """
 
     def run_module(self, task_vars: Result, on_progress: Callable[[State], None]) -> Result:
         """Run the module and return its result.
 
-        :param on_progress: is called in another thread, with each state that was read.
+        :param on_progress: function that another thread calls with each progress state that it reads.
         """
         path = self._task.args.get("progress_path") or f"/tmp/multigpu-progress-{uuid.uuid4().hex}.json"
         hosts = len(task_vars.get("ansible_play_batch") or [None])
         interval = poll_interval(min(hosts, int(task_vars.get("ansible_forks") or 1)))
-        # A connection object keeps the password pipe of the command that it starts, so two threads cannot share one.
+        # A connection object holds the password pipe of its running command, so two threads cannot share one object.
         read = functools.partial(_read, copy.copy(self._connection), str(path))
         stopped = threading.Event()
         background.start(threading.Thread(target=_poll, args=(read, interval, stopped, on_progress), daemon=True))
@@ -65,7 +65,7 @@ class ProgressAction(NormalAction):
             stopped.set()
 
     def announce(self, task_vars: Result, view: str) -> Callable[[State], None]:
-        """Add this host to the live display, and return a function that updates its state there."""
+        """Add this host to the live display, and return a function that updates the host's state in the display."""
         record = {
             "task": self._task._uuid,
             "host": task_vars["inventory_hostname"],
@@ -78,7 +78,7 @@ class ProgressAction(NormalAction):
             try:
                 channel.send({**record, "progress": state})
             except OSError:
-                # The main process was killed: nothing else would end this worker and the load on its node.
+                # The main process was killed, and nothing else would stop this worker and the load test on its node.
                 os.kill(os.getpid(), signal.SIGTERM)
 
         return show

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Socket on which Ansible's worker processes send progress records to the main process."""
+"""Provide the socket through which Ansible's worker processes send progress records to the main process."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import typing as t
 
 Record = dict[str, t.Any]
 
-#: Workers are forks of the main process, so they inherit this end. None if no callback plugin reads the records.
+#: Sending end, which workers inherit as forks of the main process. None if no callback plugin reads the records.
 _sender: socket.socket | None = None
 
 
 def open_receiver() -> socket.socket:
-    """Return the end of the socket that the main process reads; every worker forked later can send to it."""
+    """Create the socket and return its receiving end. Every worker that is forked later can send to it."""
     global _sender
     receiver, _sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    # With a copy in every worker, a worker could still send after the main process has exited.
+    # If workers kept a copy of the receiver, they could still send records after the main process has exited.
     os.register_at_fork(after_in_child=receiver.close)
     return receiver
 
 
 def send(record: Record, wait: bool = False) -> None:
-    """Send one record to the main process; do nothing if no one reads the records.
+    """Send one record to the main process, or do nothing if the main process has not opened a receiver.
 
     :param wait: block while the socket is full. Otherwise the record is dropped.
     :raises OSError: if the main process has exited.
@@ -39,7 +39,7 @@ def send(record: Record, wait: bool = False) -> None:
 
 
 def receive(receiver: socket.socket) -> list[Record]:
-    """Return all records that are waiting, without blocking."""
+    """Return all records that have arrived, without waiting for more."""
     records = []
     with contextlib.suppress(BlockingIOError):
         while data := receiver.recv(1 << 18, socket.MSG_DONTWAIT):

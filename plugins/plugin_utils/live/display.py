@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Live display in Ansible's main process: one table of all running tasks on a terminal, timed lines elsewhere."""
+"""Show running tasks from Ansible's main process, as a table on a terminal or as timestamped lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import S
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, clock
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import Style
 
-#: Seconds between two drawings on a terminal.
+#: Seconds between two updates of the table on a terminal.
 REDRAW: t.Final = 1.0
-#: Seconds between two reports in plain lines.
+#: Seconds between two progress lines if there is no terminal.
 REPORT: t.Final = 2.5
-#: Tasks shorter than this, in seconds, print no progress.
+#: Tasks that take less than this number of seconds print no progress.
 SHORT: t.Final = 1.0
 #: Seconds without output after which the name of the running task is printed.
 SILENCE: t.Final = 30.0
@@ -62,9 +62,9 @@ class _Task:
 
 
 class LiveDisplay:
-    """State of all running tasks, built from the records that worker processes send.
+    """Live display of all running tasks, updated from the records that worker processes send.
 
-    :param print_text: prints text, as Ansible's display does.
+    :param print_text: function that prints text as Ansible's display does.
     """
 
     def __init__(
@@ -83,15 +83,15 @@ class LiveDisplay:
         self._current: tuple[str, float] | None = None
 
     def start(self) -> None:
-        """Start the thread that reads the records and draws."""
+        """Start the thread that reads the records and updates the display."""
         background.start(threading.Thread(target=self._work, name="live-display", daemon=True))
 
     def begin_task(self, name: str | None) -> None:
-        """Note the task that Ansible has started; None if its duration is not reported."""
+        """Record the name of the task that Ansible has started, or None if its duration must not be reported."""
         self._current = None if name is None else (name, self._now())
 
     def end_host(self, task: str, host: str, result: Mapping[str, t.Any]) -> None:
-        """Note that a task has ended on ``host``, and print its closing lines."""
+        """Record that a task has ended on ``host``, and print the task's closing lines for this host."""
         with self._lock:
             self._receive()
             node = self._tasks[task].nodes.get(host) if task in self._tasks else None
@@ -105,7 +105,7 @@ class LiveDisplay:
                 self._print(self._tasks[task].view.closing(host, result))
 
     def refresh(self) -> None:
-        """Process the records that have arrived, and draw the tasks that are due."""
+        """Process the records that have arrived, and show the progress of all tasks that are due for an update."""
         with self._lock:
             self._receive()
             now, size = self._now(), self._screen.size()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Views of the GPUs of all nodes while ``gpu_monitor`` runs: a table for a terminal, or plain lines."""
+"""Show the GPUs of all nodes while ``gpu_monitor`` runs, as a table on a terminal or as plain lines."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 Gpu = Mapping[str, t.Any]
 
-#: Columns of a row without the node's name and the gauge.
+#: Width of a row without the node's name and the utilisation gauge.
 _FIXED: t.Final = 51
-#: Largest widths of the gauge and of a row.
+#: Maximum widths of the gauge and of a row.
 _GAUGE: t.Final = 40
 _WIDEST: t.Final = 160
 
 
 class _Columns(t.NamedTuple):
-    """Widths of a row and of the columns that depend on it."""
+    """Width of a table row, and of the columns whose width depends on it."""
 
     row: int
     name: int
@@ -37,12 +37,12 @@ class _Columns(t.NamedTuple):
 
 @dataclass(frozen=True)
 class GpuView:
-    """Views of the progress of the module ``gpu_monitor``."""
+    """Table and plain-text views of the ``gpu_monitor`` module's progress."""
 
     style: Style = UNICODE
 
     def table(self, nodes: Nodes, size: Size) -> list[str]:
-        """Return a title, a header and one row per GPU, or one row per node if the GPUs do not fit."""
+        """Return a title, a header and one row per GPU, or one row per node if there is no space for all GPUs."""
         free = (width := min(size.columns, _WIDEST)) - _FIXED
         name_width = view.name_width(nodes, min(view.NAME_WIDTH, free // 2))
         columns = _Columns(width, name_width, max(1, min(_GAUGE, free - name_width)))
@@ -61,7 +61,7 @@ class GpuView:
         return [self.style.clean(line) for line in lines[: size.rows]]
 
     def plain(self, nodes: Nodes) -> list[str]:
-        """Return one line per node, or a single line for a large fleet."""
+        """Return one line per running node, or a single line for a large fleet."""
         if len(nodes) <= view.MANY_NODES:
             running = {name: node for name, node in nodes.items() if node.ended is None}
             return [self.style.clean(f"{name}: {self._plain(node)}") for name, node in running.items()]
@@ -71,7 +71,7 @@ class GpuView:
         return [self.style.clean(", ".join(parts))]
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        """Return the mean and maximum figures of every GPU over the whole time."""
+        """Return a line for each GPU with its mean and maximum values over the whole run."""
         if result.get("error") and not result.get("samples"):
             return [f"{name}: {result['error']}"]
         static = {gpu["index"]: gpu for gpu in result.get("gpus") or ()}
@@ -83,12 +83,12 @@ class GpuView:
     def _title(self, nodes: Nodes) -> str:
         parts = [f"GPUs of {len(nodes)} node{'s' if len(nodes) != 1 else ''}"]
         if started := [node for node in nodes.values() if node.progress]:
-            # The time of the node that started last is shown, because it ends last.
+            # Show the time of the node that started last, because this node also ends last.
             parts.append(_time(min(started, key=lambda node: node.progress["elapsed"] + (node.age or 0.0))))
         return self.style.dot.join([*parts, *_busy(_latest_of_all(nodes))])
 
     def _legend(self, nodes: Nodes, width: int) -> list[str]:
-        """Explain the mark behind the clock rate, if any GPU has it."""
+        """Return a line that explains the mark after the clock rate, if the mark is shown for any GPU."""
         reasons = sorted({reason for gpu in _latest_of_all(nodes) for reason in slowed_by(gpu)})
         return [" " + self.style.fit(f"! slowed by {', '.join(reasons)}", width - 1)] if reasons else []
 
@@ -148,7 +148,7 @@ class GpuView:
 
 
 def slowed_by(gpu: Gpu) -> list[str]:
-    """Return the reasons for reduced clocks, without the normal ones: an idle GPU, or one at its power limit."""
+    """Return the reasons for a GPU's reduced clocks, except the normal ones: it is idle, or at its power limit."""
     return [reason.replace("_", " ") for reason in gpu["throttle_reasons"] or () if reason not in HARMLESS_REASONS]
 
 
@@ -158,7 +158,7 @@ def _time(node: NodeProgress) -> str:
 
 
 def _status(node: NodeProgress) -> str | None:
-    """Return the text shown in place of a node's GPUs, or None if there are samples."""
+    """Return the text to show in place of a node's GPUs, or None if there are GPU samples to show."""
     if node.quiet or _latest(node):
         return node.quiet
     return "no GPU" if node.progress.get("samples") else "starting"
@@ -187,7 +187,7 @@ def _busy(gpus: Sequence[Gpu]) -> list[str]:
 
 
 def _extremes(gpus: Sequence[Gpu]) -> list[str]:
-    """Return the most memory used on one GPU, the total power and the highest temperature, as far as known."""
+    """Return the highest memory use of any GPU, the total power and the highest temperature, as far as known."""
     memory, power, heat = (_values(gpus, key) for key in ("memory_used", "power_draw", "temperature"))
     return [
         *([f"up to {max(memory) / GIB:.1f} GiB"] if memory else []),
@@ -211,7 +211,7 @@ def _link(pcie: Mapping[str, int | None]) -> str:
 
 
 def _mean_and_max(gpu: Gpu, static: Gpu) -> str:
-    """Return ``93 % busy on average, up to 98 %, 18.4 of 20.0 GiB, 118 W, up to 131 W, up to 64 °C``."""
+    """Format a summary: ``93 % busy on average, up to 98 %, 18.4 of 20.0 GiB, 118 W, up to 131 W, up to 64 °C``."""
     busy, memory, power, heat = (gpu[key] for key in ("utilization_gpu", "memory_used", "power_draw", "temperature"))
     total = static.get("memory_total")
     parts = [
@@ -220,4 +220,4 @@ def _mean_and_max(gpu: Gpu, static: Gpu) -> str:
         *([f"{power['mean']:.0f} W, up to {power['max']:.0f} W"] if power else []),
         *([f"up to {heat['max']:.0f} °C"] if heat else []),
     ]
-    return ", ".join(parts) or "no figures"
+    return ", ".join(parts) or "no values"

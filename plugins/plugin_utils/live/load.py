@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Views of the load on all nodes while ``throughput_probe`` runs: phase, time, tokens/s and GPU utilisation."""
+"""Show the load test on all nodes while ``throughput_probe`` runs: phase, time, tokens/s and GPU utilisation."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import S
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, Nodes, cell, clock
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import UNICODE, Style
 
-#: Columns of a row without the node's name, the phase and the gauge.
+#: Width of a row without the node's name, the phase and the utilisation gauge.
 _FIXED: t.Final = 38
 _TIME: t.Final = 14
-#: Largest widths of the phase and the gauge.
+#: Maximum widths of the phase and the gauge.
 _PHASE: t.Final = 32
 _GAUGE: t.Final = 30
 
 
 @dataclass(frozen=True)
 class LoadView:
-    """Views of the progress of the module ``throughput_probe``."""
+    """Table and plain-text views of the ``throughput_probe`` module's progress."""
 
     style: Style = UNICODE
 
     def table(self, nodes: Nodes, size: Size) -> list[str]:
-        """Return a title, a header and one row per node, running nodes first."""
+        """Return a title, a header and one row per node, with running nodes first."""
         width = min(size.columns, 140)
         name = view.name_width(nodes, min(view.NAME_WIDTH, (width - _FIXED) // 3))
         phase = min(_PHASE, (width - _FIXED - name) * 3 // 5, max(5, *(len(_short(node)) for node in nodes.values())))
@@ -59,7 +59,7 @@ class LoadView:
         return [self.style.clean(", ".join(parts))]
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        """Return no lines: the report contains the result."""
+        """Return no closing lines, because the report contains the result."""
         return []
 
     def _title(self, nodes: Nodes) -> str:
@@ -95,7 +95,7 @@ class LoadView:
 
 
 def rate(progress: Mapping[str, t.Any]) -> float | None:
-    """Return the output tokens per second of the current step, or None before its first tokens."""
+    """Return the output tokens per second in the current load step, or None before the first token of the step."""
     if progress.get("phase") == "preparing" or not progress.get("tokens") or not progress.get("elapsed"):
         return None
     return float(progress["tokens"] / progress["elapsed"])
@@ -115,7 +115,7 @@ def _short(node: NodeProgress) -> str:
 
 
 def _time(node: NodeProgress) -> str:
-    """Return elapsed and total time, or finished and total requests, or the time since the probe started."""
+    """Return the elapsed and total time of a step, its finished and total requests, or the time since the start."""
     progress, age = node.progress, node.age or 0.0
     if progress["phase"] == "counting":
         return "counting"

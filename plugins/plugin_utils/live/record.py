@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Record the GPU samples of all hosts in one table on the controller; the file is valid after every addition."""
+"""Record the GPU samples of all hosts in one CSV or JSON file on the controller, which is valid after every write."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _END: t.Final = b"\n]\n"
 
 
 class InvalidRecord(ValueError):
-    """A path to which no table of GPU samples can be written."""
+    """A table of GPU samples cannot be written to the given path."""
 
 
 def check_record(path: Path) -> None:
     """Check that a table of GPU samples can be written to ``path``.
 
-    :raises InvalidRecord: with the reason.
+    :raises InvalidRecord: if it cannot; the message contains the reason.
     """
     if path.suffix not in FORMATS:
         raise InvalidRecord(f"record must end with {' or '.join(FORMATS)}, got {str(path)!r}.")
@@ -38,7 +38,7 @@ def check_record(path: Path) -> None:
 
 
 class Recorder:
-    """Writer of one host's GPU samples to a table that the workers of other hosts may write to as well."""
+    """Writer of one host's GPU samples to a table that other hosts' workers may write to at the same time."""
 
     def __init__(self, path: Path, host: str) -> None:
         self._path = path
@@ -47,7 +47,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def begin(self, marker: Path) -> None:
-        """Empty the table, unless the file ``marker`` shows that the worker of another host already has.
+        """Create an empty table, unless the file ``marker`` shows that another host's worker already did.
 
         :raises OSError: if the table cannot be written.
         """
@@ -57,7 +57,7 @@ class Recorder:
             stream.write(csv_text([], _COLUMNS).encode() if self._path.suffix == ".csv" else b"[" + _END)
 
     def add(self, state: dict[str, t.Any]) -> None:
-        """Add those ``samples`` of a progress state or a result that are not in the table yet.
+        """Add the ``samples`` of a progress state or a result to the table, except those that it already contains.
 
         :raises OSError: if the table cannot be written.
         """
@@ -71,7 +71,7 @@ class Recorder:
                     stream.seek(0, os.SEEK_END)
                     stream.write(csv_text(table, _COLUMNS, header=False).encode())
                 else:
-                    # Written over the closing bracket, so that no row has to be read again.
+                    # Overwrite the closing bracket, so that existing rows need not be read and written again.
                     end = stream.seek(-len(_END), os.SEEK_END)
                     separator = b",\n" if end > 1 else b"\n"
                     stream.write(separator + ",\n".join(map(json.dumps, table)).encode() + _END)
@@ -79,7 +79,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[t.BinaryIO]:
-        """Open the table, which need not exist, and lock it against the workers of other hosts."""
+        """Open the table, creating it if necessary, and lock it against other hosts' workers."""
         with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield stream

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Standard output and error of the main process: plain lines, a table that is redrawn, and closed pipes."""
+"""Wrap standard output and standard error to show a live table below ordinary output and to tolerate closed pipes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CLEAR_BELOW: t.Final = "\x1b[J"
 
 @dataclass(frozen=True)
 class Size:
-    """Columns and rows that text may fill."""
+    """Number of columns and rows that are available for text."""
 
     columns: int
     rows: int
 
 
 class Screen:
-    """A terminal, pipe or file that shows ordinary output and, on a terminal, one table below it."""
+    """Output to a terminal, pipe or file: ordinary text and, on a terminal, one table below it."""
 
     def __init__(self, stdout: t.TextIO, stderr: t.TextIO) -> None:
         self._lock = threading.RLock()
@@ -38,7 +38,7 @@ class Screen:
 
     @classmethod
     def install(cls) -> Screen:
-        """Send everything that this process prints from now on through a screen."""
+        """Create a screen and redirect this process's standard output and standard error through it."""
         screen = cls(sys.stdout, sys.stderr)
         sys.stdout, sys.stderr = t.cast("tuple[t.TextIO, t.TextIO]", (screen.stdout, screen.stderr))
         return screen
@@ -51,11 +51,11 @@ class Screen:
             columns, rows = os.get_terminal_size(self.stdout.fileno())
         except (OSError, ValueError):
             return None
-        # Terminals differ in when they wrap after the last column, and the cursor needs a line below the table.
+        # The last column stays free because terminals wrap differently, and the last row is for the cursor.
         return Size(columns - 1, rows - 1) if columns > 1 and rows > 1 else None
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Replace the table by ``lines``, which must fit the terminal."""
+        """Replace the table with ``lines``, which must fit on the terminal."""
         with self._lock:
             start = _UP.format(self._rows) if self._rows else ""
             self._put(self.stdout, start + "".join(f"{line}{_CLEAR_REST_OF_LINE}\n" for line in lines) + _CLEAR_BELOW)
@@ -68,16 +68,16 @@ class Screen:
                 self.draw(())
 
     def write(self, stream: Stream, text: str) -> None:
-        """Write ordinary output in place of the table, which is removed until it is drawn again."""
+        """Remove the table until it is next drawn, and write ordinary output in its place."""
         with self._lock:
             self.clear()
             self._put(stream, text)
 
     def _put(self, stream: Stream, text: str) -> None:
-        """Write without delay: Python would otherwise buffer output to a pipe or a file.
+        """Write and flush the text, because Python would otherwise buffer output to a pipe or a file.
 
-        Once the reader has closed the pipe, further output is discarded. Otherwise the error would end the thread in
-        which Ansible collects results, and the run would wait for these results forever.
+        After the reader of a pipe has closed it, further output is discarded. Otherwise the error would end the thread
+        in which Ansible collects results, and the run would wait for these results forever.
         """
         self.written_at = time.monotonic()
         try:
@@ -90,7 +90,7 @@ class Screen:
 
 
 class Stream:
-    """Standard output or error as part of a screen."""
+    """Standard output or standard error, written through a screen."""
 
     def __init__(self, wrapped: t.TextIO, screen: Screen) -> None:
         self.wrapped = wrapped
@@ -101,7 +101,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: every write is flushed."""
+        """Do nothing, because every write is flushed immediately."""
 
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self.wrapped, name)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts that the live views share: the progress of a node, times, numbers and names that fit the terminal."""
+"""Provide what the live views share: a node's progress, and the formatting of durations, numbers and node names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import Style
 
-#: Seconds without progress after which a node is shown as not answering.
+#: Seconds without progress after which a node is shown as not responding.
 SILENT: t.Final = 10.0
-#: Largest number of nodes that have separate lines if output cannot be redrawn.
+#: Maximum number of nodes with separate lines if output cannot be redrawn.
 MANY_NODES: t.Final = 12
-#: Widest column of node names.
+#: Maximum width of the column with the node names.
 NAME_WIDTH: t.Final = 24
 
 
@@ -23,8 +23,8 @@ NAME_WIDTH: t.Final = 24
 class NodeProgress:
     """Progress of a task on one node.
 
-    ``elapsed`` is seconds since the task started there, ``age`` seconds since the last ``progress`` (None: none yet).
-    ``ended`` is None while the task runs, then ``done`` or the reason why it failed.
+    ``elapsed``: seconds since the task started on the node. ``age``: seconds since ``progress`` last arrived, or None
+    if none has arrived yet. ``ended``: None while the task runs, then ``done`` or the reason why it failed.
     """
 
     elapsed: float
@@ -38,13 +38,13 @@ class NodeProgress:
 
     @property
     def quiet(self) -> str | None:
-        """Return the text shown in place of figures, or None if there are current figures."""
+        """Return the text to show in place of progress values, or None if the values are current."""
         if self.failed or (self.ended and self.age is None):
             return self.ended
         if self.age is None:
-            return "starting" if self.elapsed < SILENT else f"no answer for {clock(self.elapsed)}"
+            return "starting" if self.elapsed < SILENT else f"no response for {clock(self.elapsed)}"
         if self.ended is None and self.age >= SILENT:
-            return f"no answer for {clock(self.age)}"
+            return f"no response for {clock(self.age)}"
         return None
 
 
@@ -59,19 +59,19 @@ def clock(seconds: float) -> str:
 
 
 def cell(value: float | None, width: int, form: str = ".0f") -> str:
-    """Format a number right-aligned in ``width`` columns, or a dash if it is unknown."""
+    """Format a number, or a dash if it is unknown, right-aligned in ``width`` columns."""
     return f"{'-' if value is None else format(value, form):>{width}}"
 
 
 def name_width(nodes: Nodes, limit: int) -> int:
-    """Return the width of the column of node names, which has the header ``node``."""
+    """Return the width of the column of node names, including its header ``node``, but at most ``limit``."""
     return min(max(len("node"), *map(len, nodes)) if nodes else len("node"), limit)
 
 
 def labels(nodes: Nodes, width: int, style: Style) -> dict[str, str]:
-    """Return each name shortened to ``width`` columns so that names differ: in a fleet, names start and end alike.
+    """Return the name to show for each node, shortened to ``width`` columns but still different from other names.
 
-    If the names are too long, the common domain is removed first, then the middle of each name.
+    If a name is too long, the domain that all names share is removed first, then the middle of each name.
     """
     if max(map(len, nodes), default=0) > width:
         domain = _common_domain(list(nodes))
@@ -80,7 +80,10 @@ def labels(nodes: Nodes, width: int, style: Style) -> dict[str, str]:
 
 
 def _common_domain(names: Sequence[str]) -> str:
-    """Return ``.example.com``, or nothing for a single name and for addresses, which have no domain."""
+    """Return the domain that all names share, such as ``.example.com``, or an empty string if they share none.
+
+    A single name has no shared domain, and neither have IP addresses.
+    """
     parts = [name.split(".")[1:] for name in names]
     shared = 0
     for last in zip(*(reversed(part) for part in parts), strict=False):
@@ -99,7 +102,7 @@ def _middle_out(name: str, width: int, style: Style) -> str:
 
 
 def cut(lines: Sequence[str], rows: int, style: Style) -> list[str]:
-    """Return ``lines``; if they do not fit, the last ones are replaced by their number."""
+    """Return ``lines``. If they do not fit, replace the last lines with one that contains their number."""
     if len(lines) <= rows:
         return list(lines)
     kept = max(rows - 1, 0)

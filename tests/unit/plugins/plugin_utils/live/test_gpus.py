@@ -87,7 +87,7 @@ def test_table_shows_a_status_for_nodes_without_figures():
         "first": NodeProgress(3, 0.1, {"elapsed": 0, "total": 60, "gpus": [{"index": 0}], "samples": []}),
     }
     texts = [line.split(maxsplit=1)[1] for line in VIEW.table(nodes, WINDOW)[2:]]
-    assert texts == ["starting", "no answer for 0:42", "Failed to connect to the host via ssh", "no GPU", "starting"]
+    assert texts == ["starting", "no response for 0:42", "Failed to connect to the host via ssh", "no GPU", "starting"]
 
 
 def test_table_has_one_row_per_node_if_the_gpus_do_not_fit():
@@ -153,7 +153,7 @@ def test_closing_summarises_every_gpu():
     result = {"error": None, "gpus": [{"index": 1, "memory_total": 20 * GIB}], "summary": [summary, lost]}
     assert VIEW.closing("node", result) == [
         "node GPU 1: 90 % busy on average, up to 97 %, 18.0 of 20.0 GiB, 101 W, up to 118 W, up to 64 °C",
-        "node GPU 2: no figures",
+        "node GPU 2: no values",
     ]
 
 

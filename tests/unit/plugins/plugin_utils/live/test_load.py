@@ -66,7 +66,7 @@ def test_table_has_one_row_per_node():
         (load(tokens=0, gpus=()), "step 3 of 3: sustained, 0:04 of 0:08"),
         (load(tokens=0, gpus=(None, None)), "step 3 of 3: sustained, 0:04 of 0:08"),
         (NodeProgress(4.0, 0.5, {"phase": "preparing", "since": 2.0, "gpus": []}), "preparing, 0:02"),
-        (load(age=42.0), "no answer for 0:42"),
+        (load(age=42.0), "no response for 0:42"),
         (NodeProgress(0.5), "starting"),
     ],
 )

@@ -20,9 +20,9 @@ def test_clock_formats_seconds(seconds, text):
     ("node", "text"),
     [
         (subject.NodeProgress(0.3), "starting"),
-        (subject.NodeProgress(75), "no answer for 1:15"),
+        (subject.NodeProgress(75), "no response for 1:15"),
         (subject.NodeProgress(20, age=1.0), None),
-        (subject.NodeProgress(80, age=61.0), "no answer for 1:01"),
+        (subject.NodeProgress(80, age=61.0), "no response for 1:01"),
         (subject.NodeProgress(80, age=61.0, ended="done"), None),
         (subject.NodeProgress(80, age=0.1, ended="Connection closed"), "Connection closed"),
         (subject.NodeProgress(0.3, ended="done"), "done"),
