@@ -118,7 +118,7 @@ plan:
       description: Reason for a reboot before the installation; null if none is needed.
       returned: success
       type: str
-      sample: kernel 6.1.0-38-amd64 is installed and 6.1.0-37-amd64 is running
+      sample: kernel 6.1.0-38-amd64 is installed, but 6.1.0-37-amd64 is running
     reboot_after:
       description: Reason for a reboot after the installation; null if none is needed.
       returned: success

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan the driver packages and reboots of a GPU host from its facts.
+"""Plan the driver packages and reboots for a GPU host, based on its facts.
 
 Open kernel modules support every GPU that Linode offers (Turing and newer; Blackwell requires them). They must not be
-mixed with the proprietary ones. Source: NVIDIA's driver installation guide for Linux.
+mixed with proprietary modules. Source: NVIDIA's driver installation guide for Linux.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ REPOSITORIES: t.Final = {
     ("Ubuntu", "24.04"): "ubuntu2404",
     ("Debian", "12"): "debian12",
 }
-#: Linode's images of distributions. Other names (private/ID, linode/debian12-kube) do not contain the distribution.
+#: Linode's plain distribution images. Other image names (private/ID, linode/debian12-kube) are not checked.
 _IMAGE: t.Final = re.compile(r"linode/(?P<name>[a-z-]+?)(?P<version>\d[\d.]*)")
 #: First line of /proc/driver/nvidia/version.
 _LOADED: t.Final = re.compile(r"NVRM version: NVIDIA UNIX (Open )?.*?(\d+)\.(\d[\d.]*)")
-#: Packages that contain or require proprietary modules; the names of the open ones contain "open".
+#: Packages that contain or require proprietary modules; names of packages with open modules contain "open".
 _PROPRIETARY: t.Final = re.compile(
     r"(cuda-drivers(-\d+)?|nvidia-driver(-\d+)?(-server)?|nvidia-dkms(-\d+)?(-server)?|nvidia-kernel-dkms|"
     r"nvidia-kernel-source(-\d+)?(-server)?|linux-modules-nvidia-\d+(?!.*open).*)"
@@ -34,10 +34,10 @@ _KERNEL_IMAGE: t.Final = re.compile(r"linux-image-(?:unsigned-)?(\d\S+)")
 
 @dataclass
 class HostPlan:
-    """A plan for a GPU host: driver packages to install and remove, and reasons for reboots.
+    """The plan for a GPU host: driver packages to install and remove, and the reasons for reboots.
 
-    ``driver``: ``right``, ``install`` or ``replace``. ``refused``: errors with their solution; if there are any, the
-    host must not be changed.
+    ``driver``: ``right``, ``install`` or ``replace``. ``refused``: errors, each with its solution; if there
+    are any, the host must not be changed.
     """
 
     driver: str = "right"
@@ -52,7 +52,7 @@ class HostPlan:
 
 
 def image_error(image: str) -> str:
-    """Return why a Linode image is not supported; empty if it is, or if its name contains no distribution."""
+    """Return an error if a Linode image is known to be unsupported, or else an empty string."""
     match = _IMAGE.fullmatch(image.strip().lower())
     if match is None or (match["name"].capitalize(), match["version"]) in REPOSITORIES:
         return ""
@@ -65,7 +65,7 @@ def host_plan(
 ) -> HostPlan:
     """Return the driver packages and reboots that a GPU host needs.
 
-    :param facts: ``distribution``, ``distribution_version``, ``kernel`` as Ansible gathers them.
+    :param facts: ``distribution``, ``distribution_version`` and ``kernel``, as gathered by Ansible.
     :param installed: names of the installed packages.
     :param driver_text: content of /proc/driver/nvidia/version, empty if no driver is loaded.
     :param modules_text: content of /proc/modules.
@@ -102,20 +102,20 @@ def _choose_repository(plan: HostPlan, facts: Mapping[str, str]) -> None:
 def _choose_kernel(plan: HostPlan, running: str, installed: Sequence[str]) -> None:
     if "linode" in running:
         plan.refused.append(
-            f"kernel {running} is a Linode kernel, which has no headers package: select the kernel GRUB 2 in the "
-            "configuration profile of the Linode and reboot"
+            f"kernel {running} is a Linode kernel, which has no headers package: select the GRUB 2 kernel in the "
+            "Linode's configuration profile and reboot"
         )
     images = [match[1] for name in installed if (match := _KERNEL_IMAGE.fullmatch(name))]
     newest = max([running, *images], key=_natural)
     if newest != running:
-        plan.reboot_before = f"kernel {newest} is installed and {running} is running"
+        plan.reboot_before = f"kernel {newest} is installed, but {running} is running"
     plan.headers = f"linux-headers-{newest}"
 
 
 def _check_replacement(
     plan: HostPlan, loaded: re.Match[str] | None, installed: Sequence[str], branch: int, replace: bool
 ) -> None:
-    """Add an error if the driver that is in use cannot be removed or must be kept."""
+    """Add an error if the current driver cannot be removed, or may only be removed with ``gpu_host_replace_driver``."""
     if loaded and not plan.remove and not any(name.startswith("nvidia-") for name in installed):
         plan.refused.append(
             f"driver {plan.loaded} was not installed from packages: remove it with nvidia-uninstall, then run again"
@@ -132,6 +132,6 @@ def _check_replacement(
 
 
 def _natural(version: str) -> list[tuple[int, int, str]]:
-    """Return a sort key that orders 6.1.0-9 before 6.1.0-30."""
+    """Return a sort key for kernel versions that puts 6.1.0-9 before 6.1.0-30."""
     parts = re.findall(r"\d+|[a-z]+", version)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

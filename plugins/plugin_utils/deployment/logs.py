@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Select parts of a vLLM log: the start, the errors, or all lines."""
+"""Select part of a vLLM log: the server start, the warnings and errors, or all lines."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ def part_of(lines: Sequence[str], part: str) -> list[str]:
 
 
 def split_stamped(line: str) -> tuple[str, str]:
-    """Split a line of ``docker logs --timestamps`` into timestamp and text."""
+    """Split a line of ``docker logs --timestamps`` into its timestamp and its text."""
     stamp, _unused, text = line.partition(" ")
     return stamp, text
 
 
 def newer_than(lines: Sequence[str], stamp: str) -> list[str]:
-    """Return the log lines with a timestamp after ``stamp``, in order of time.
+    """Return the log lines with a timestamp later than ``stamp``, in chronological order.
 
-    ``docker logs --since`` includes the line of that time, and prints one stream of a container after the other.
+    ``docker logs --since`` also prints the line at exactly that time, and prints a container's standard output and
+    standard error one after the other.
     """
     return sorted((line for line in lines if split_stamped(line)[0] > stamp), key=lambda line: split_stamped(line)[0])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose the parallel sizes of a model on the GPUs of one node."""
+"""Choose tensor-, pipeline- and data-parallel sizes for a model on the GPUs of one node."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit impor
 
 @dataclass(frozen=True)
 class Parallel:
-    """Tensor-, pipeline- and data-parallel size.
+    """The tensor-, pipeline- and data-parallel sizes of a server.
 
     ``why``: reason for the tensor-parallel size; ``refused``: error if the sizes cannot work, else None; ``offer``:
-    number of idle GPUs and settings that would use them, None if there are none.
+    message with the number of idle GPUs and the settings that would use them, or None if no GPU is idle.
     """
 
     tensor: int
@@ -33,10 +33,10 @@ class Parallel:
 def choose_parallel(
     shape: ModelShape, gpus: int, tensor: int | None = None, pipeline: int | None = None, data: int | None = None
 ) -> Parallel:
-    """Return tensor-, pipeline- and data-parallel sizes for ``gpus`` GPUs; sizes that the user set are kept.
+    """Return tensor-, pipeline- and data-parallel sizes for ``gpus`` GPUs. Sizes set by the user are kept.
 
-    The default tensor-parallel size is the largest that the model's attention heads allow on the GPUs of one pipeline
-    stage of one replica. If ``gpus`` is 0, the server runs on the CPU, with one rank by default.
+    The default tensor-parallel size is the largest one that the model's attention heads allow, up to the number of GPUs
+    in one pipeline stage of one replica. If ``gpus`` is 0, the server runs on the CPU, with one rank by default.
     """
     stages, replicas = pipeline or 1, data or 1
     if tensor is None:
@@ -50,7 +50,7 @@ def choose_parallel(
 
 
 def _largest_size(shape: ModelShape, gpus: int, groups: int) -> tuple[int, str]:
-    """Return the largest tensor-parallel size if ``groups`` groups share the GPUs, and the reason."""
+    """Return the largest tensor-parallel size for GPUs divided into ``groups`` equal groups, and the reason for it."""
     available = max(gpus // groups, 1)
     size = next(size for size in range(available, 0, -1) if size == 1 or fits(shape, size))
     why = f"{size} of {gpus} GPUs, {_heads(shape)}" if gpus else "no GPU: one rank"
@@ -78,14 +78,14 @@ def _too_many(sizes: Parallel, gpus: int) -> str | None:
 
 
 def _wasteful(sizes: Parallel, shape: ModelShape, gpus: int) -> str | None:
-    """Return an error if the idle GPUs are too few for a replica, but a larger tensor-parallel size uses all GPUs."""
+    """Return an error if too few GPUs are left over for a replica, but a larger tensor-parallel size would use them."""
     if gpus % sizes.gpus == 0:
         return None
     for size in range(sizes.tensor + 1, gpus + 1):
         if gpus % (size * sizes.pipeline * sizes.data) == 0 and fits(shape, size):
             return (
-                f"{_product(sizes, gpus)}, and the idle GPUs are too few for another replica. "
-                f"Set vllm_tensor_parallel_size: {size} to use all of them, or leave GPUs free explicitly, as in "
+                f"{_product(sizes, gpus)}, and the remaining GPUs are too few for another replica. "
+                f"Set vllm_tensor_parallel_size: {size} to use all GPUs, or select the GPUs to use, for example "
                 f"vllm_gpus: {','.join(map(str, range(sizes.gpus)))}"
             )
     return None

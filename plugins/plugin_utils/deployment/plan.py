@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan the container of a deployment from the role's variables, the node's GPUs and the model's shape.
+"""Plan the vLLM container from the role's variables, the node's GPUs and the model's dimensions.
 
-These functions do not access the node. A plan with errors (``refused``) must not be started.
+These functions do not access the node. A plan with errors (``refused``) must not be deployed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INNER_PORT: t.Final = 8000
 #: Directories of the model cache and of the mounted files inside the container.
 INNER_CACHE: t.Final = "/root/.cache/huggingface"
 INNER_FILES: t.Final = "/run/multigpu"
-#: vLLM arguments that are role variables of the same name.
+#: vLLM arguments that have a role variable of the same name, with the prefix ``vllm_``.
 OPTIONS: t.Final = tuple(
     "served_model_name revision dtype quantization max_model_len max_num_seqs max_num_batched_tokens "
     "gpu_memory_utilization kv_cache_dtype".split()
@@ -46,39 +46,39 @@ SECRET_VARIABLES: t.Final = {
     "HF_TOKEN": "vllm_hf_token",
     "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
 }
-#: Arguments that the role sets itself, because it publishes and watches the server, and what to use instead.
+#: Arguments that users cannot set, because the role publishes and monitors the server, and what to do instead.
 RESERVED_ARGUMENTS: t.Final = {
     "host": "the server listens on all addresses of its container; set vllm_bind_address instead",
     "port": "the server's port inside the container is fixed; set vllm_port instead",
     "uds": "the role publishes the server as a port; set vllm_bind_address and vllm_port instead",
-    "ssl_certfile": "the role reaches the server through HTTP; put a TLS proxy in front of it",
-    "ssl_keyfile": "the role reaches the server through HTTP; put a TLS proxy in front of it",
-    "headless": "the role watches the start through the API, which a headless server does not have",
+    "ssl_certfile": "the role accesses the server over HTTP; put a TLS proxy in front of it",
+    "ssl_keyfile": "the role accesses the server over HTTP; put a TLS proxy in front of it",
+    "headless": "the role monitors the start through the API, which a headless server does not have",
 }
-#: Arguments of a server with ranks on several nodes, whose sizes do not depend on the GPUs of this node.
+#: Arguments of a server that spans several nodes, whose parallel sizes can exceed the number of GPUs on this node.
 MULTI_NODE_ARGUMENTS: t.Final = tuple(
     "nnodes data_parallel_size_local data_parallel_start_rank data_parallel_address".split()
 )
 SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-#: Numeric variables, which are texts if they come from a command line (``-e vllm_port=8001``).
+#: Numeric variables, which are strings if they are set on the command line (``-e vllm_port=8001``).
 NUMBERS: t.Final[dict[str, type[int] | type[float]]] = {
     **dict.fromkeys((*SIZES, "max_model_len", "max_num_seqs", "max_num_batched_tokens", "port"), int),
     "gpu_memory_utilization": float,
 }
-#: Addresses that stand for all addresses of a host, and the loopback address of their family.
+#: Wildcard addresses, which stand for all addresses of a host, and the loopback address of the same family.
 WILDCARD_ADDRESSES: t.Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 #: vLLM's own images, whose tags start with the vLLM version. Tags of other images are arbitrary.
 _VLLM_IMAGE: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*(?:[:@]|$)")
 _VLLM_IMAGE_VERSION: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+\.\d[\w.]*)")
-#: GPU ids of Docker and NVIDIA, an alternative to the index.
+#: GPU ids that Docker and NVIDIA's tools accept instead of an index.
 _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
 
 
 def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
-    """Return the deployment plan of one node, the result ``plan`` of the module ``vllm_plan``.
+    """Return the deployment plan for one node, which the ``vllm_plan`` module returns as ``plan``.
 
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
-    :param gpu: the fact ``gpu`` of ``gpu_facts``.
+    :param gpu: the ``gpu`` fact from ``gpu_facts``.
     :param model: ``attention_heads``, ``kv_heads``, ``num_layers``; ``None`` or absent if unknown.
     :raises ValueError: if a variable is invalid or the profile is unknown.
     """
@@ -99,13 +99,13 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         parallel.data,
     )
     arguments = _arguments(settings, version, gpu, parallel, nccl)
-    # Arguments in vllm_extra_args replace those of the role.
+    # Arguments in vllm_extra_args override the role's own arguments.
     arguments = [setting for setting in arguments if setting.name not in extra_options]
     environment = _environment(settings, nccl)
     unknown = argument_names.unknown_arguments(
         [*argument_names.long_options(extra_words), *_values(arguments)], version
     )
-    # An image that is not vLLM's own may have arguments that vLLM does not have.
+    # A custom image may support arguments that vLLM itself does not have.
     is_vllm_image = _VLLM_IMAGE.search(str(settings["image"])) is not None
     set_by_user = {*extra_options, *(settings.get("environment") or {})}
     measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - set_by_user
@@ -137,13 +137,13 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
             *(issue.text for issue in issues if not issue.fatal),
         ],
         "container": container,
-        # The server must restart if this hash changes. The options of the container contain no secret.
+        # The server must be restarted if this hash changes. The hashed options contain no secrets.
         "fingerprint": hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16],
     }
 
 
 def command_line(arguments: Sequence[Setting]) -> list[str]:
-    """Format arguments for a command line: switches have no value, lists have several, mappings are JSON."""
+    """Format arguments for a command line: switches without a value, lists as several values, and mappings as JSON."""
     command: list[str] = []
     for setting in arguments:
         flag = "--" + setting.name.replace("_", "-")
@@ -161,7 +161,7 @@ def command_line(arguments: Sequence[Setting]) -> list[str]:
 
 
 def _parse_numbers(settings: Json) -> dict[str, t.Any]:
-    """Return ``settings`` with numeric variables as numbers and empty texts as ``None``.
+    """Return ``settings`` with numeric variables converted to numbers, and empty strings to ``None``.
 
     :raises ValueError: if a numeric variable is not a number.
     """
@@ -178,7 +178,7 @@ def _parse_numbers(settings: Json) -> dict[str, t.Any]:
 
 
 def _check_version(settings: Json) -> tuple[Version | None, list[str]]:
-    """Return the vLLM version, and errors such as an image of another version."""
+    """Return the vLLM version and any errors, for example if the image has a different version."""
     text = settings["version"]
     version = parse_version(text) if isinstance(text, str) else None
     if version is None:
@@ -188,14 +188,14 @@ def _check_version(settings: Json) -> tuple[Version | None, list[str]]:
     tag = _VLLM_IMAGE_VERSION.search(str(settings["image"]))
     if tag and parse_version(tag[1]) != version:
         return version, [
-            f"vllm_image {settings['image']} does not match vllm_version {text}, which all settings are checked for: "
-            f"set vllm_version: {tag[1].removeprefix('v')}, or leave vllm_image at its default"
+            f"vllm_image {settings['image']} does not match vllm_version {text}, which all settings are "
+            f"checked against: set vllm_version: {tag[1].removeprefix('v')}, or leave vllm_image at its default"
         ]
     return version, []
 
 
 def _split_extra_args(extra: t.Any) -> list[str]:
-    """Return the words of ``vllm_extra_args``.
+    """Split ``vllm_extra_args`` into words as a shell does.
 
     :raises ValueError: if it is not a string in shell syntax.
     """
@@ -208,7 +208,7 @@ def _split_extra_args(extra: t.Any) -> list[str]:
 
 
 def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Json) -> Parallel:
-    """Return the parallel sizes; those in ``vllm_extra_args`` take precedence over the role's variables.
+    """Return the parallel sizes. Sizes in ``vllm_extra_args`` take precedence over the role's variables.
 
     :raises ValueError: if a size is not a positive number.
     """
@@ -218,7 +218,7 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"vllm_{name} must be at least 1, got {size}")
-    # Some ranks use GPUs of other nodes, so the number of GPUs on this node does not limit the sizes.
+    # A server that spans several nodes also uses other nodes' GPUs, so this node's GPU count is not the limit.
     multi_node = sizes["tensor_parallel_size"] is not None and any(
         name in extra_options for name in MULTI_NODE_ARGUMENTS
     )
@@ -227,8 +227,8 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
 
 
 def _selected_gpus(value: t.Any) -> list[str] | None:
-    """Return the indexes or ids in ``vllm_gpus``, or ``None`` for all GPUs."""
-    # An INI inventory parses 0,1 as a tuple and 0 as a number.
+    """Return the GPU indexes or ids listed in ``vllm_gpus``, or ``None`` if it selects all GPUs."""
+    # In an INI inventory, Ansible parses the value 0,1 as a tuple and 0 as a number.
     items = [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value or "").split(",")
     items = [item.strip() for item in (["0"] if value == 0 else items) if item.strip()]
     if [item.lower() for item in items] == ["none"]:
@@ -237,7 +237,7 @@ def _selected_gpus(value: t.Any) -> list[str] | None:
 
 
 def _check_gpus(selected: Sequence[str] | None, gpu: Json) -> tuple[int, list[str]]:
-    """Return how many GPUs the container gets, and errors in ``vllm_gpus`` or the node's GPUs."""
+    """Return the number of GPUs for the container, and any errors in ``vllm_gpus`` or with the node's GPUs."""
     if selected == []:
         return 0, []
     count, expected = gpu.get("count") or 0, gpu.get("expected_count")
@@ -245,19 +245,19 @@ def _check_gpus(selected: Sequence[str] | None, gpu: Json) -> tuple[int, list[st
     if expected and count != expected:
         errors.append(f"the node has {count} of {expected} GPUs; run multigpu.vllm.validate --tags hardware")
     elif not count:
-        errors.append("the node has no GPU: install the driver with role gpu_host, or set vllm_gpus: none")
+        errors.append("the node has no GPU: install the driver with the gpu_host role, or set vllm_gpus: none")
     for item in selected or ():
         if not item.isdigit() and not _GPU_ID.fullmatch(item):
             errors.append(f"vllm_gpus must be all, none, or indexes such as 0,1, got {item!r}")
         elif count and item.isdigit() and int(item) >= count:
-            errors.append(f"vllm_gpus: unknown GPU {item}, the node has 0 to {count - 1}")
+            errors.append(f"vllm_gpus: unknown GPU {item}, the node has GPUs 0 to {count - 1}")
     if selected and len(set(selected)) < len(selected):
-        errors.append(f"vllm_gpus must not contain a GPU twice, got {','.join(selected)}")
+        errors.append(f"vllm_gpus must not list a GPU twice, got {','.join(selected)}")
     return (count if selected is None else len(selected)), errors
 
 
 def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
-    """Return the topology of the container's GPUs, in their order, or ``None`` if one is unknown."""
+    """Return the topology of the container's GPUs, in their order, or ``None`` if any of these GPUs is unknown."""
     topology: Json | None = gpu.get("topology")
     if not selected or not topology:
         return topology
@@ -278,12 +278,12 @@ def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
 def _arguments(
     settings: Json, version: Version | None, gpu: Json, parallel: Parallel, nccl: NcclSettings
 ) -> list[Setting]:
-    """Return the arguments that the role sets: server, sizes, profile, NCCL, variables. Later ones take precedence."""
+    """Return the role's arguments. In order of precedence, lowest first: server, sizes, profile, NCCL, variables."""
     gpu_names = [str(device.get("name") or "") for device in gpu.get("devices") or ()]
     profile = settings.get("profile") or "none"
     candidates = [
-        Setting("host", "0.0.0.0", "Inside the container; vllm_bind_address is published."),
-        Setting("port", INNER_PORT, "Inside the container; vllm_port is published."),
+        Setting("host", "0.0.0.0", "Inside the container; vllm_bind_address is the published address."),
+        Setting("port", INNER_PORT, "Inside the container; vllm_port is the published port."),
         Setting("tensor_parallel_size", parallel.tensor, parallel.why),
         *_if_parallel("pipeline_parallel_size", parallel.pipeline),
         *_if_parallel("data_parallel_size", parallel.data),
@@ -299,7 +299,7 @@ def _if_parallel(name: str, size: int) -> list[Setting]:
 
 
 def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
-    """Return the container's variables; ``vllm_environment`` takes precedence and removes a variable with ``null``."""
+    """Return the container's environment. ``vllm_environment`` takes precedence, and ``null`` removes a variable."""
     by_name = {setting.name: setting for setting in nccl.environment}
     if settings.get("hf_token_file"):
         by_name["HF_TOKEN_PATH"] = Setting(
@@ -316,7 +316,7 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
 
 
 def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json) -> list[str]:
-    """Return errors in arguments and variables that are invalid for every vLLM version."""
+    """Return errors for arguments and environment variables that are not allowed with any vLLM version."""
     errors = [
         f"--{name.replace('_', '-')} in vllm_extra_args would be visible in the process list; use {variable}"
         for name, variable in SECRET_ARGUMENTS.items()
@@ -337,7 +337,7 @@ def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: 
 
 
 def _check_address(settings: Json) -> list[str]:
-    """Return errors in the published address, which must be loopback if there is no API key."""
+    """Return errors in ``vllm_bind_address``, which must be a loopback address if there is no API key."""
     address = _normalise_address(settings["bind_address"])
     try:
         loopback = ipaddress.ip_address(address).is_loopback
@@ -355,7 +355,7 @@ def _values(settings: Sequence[Setting]) -> dict[str, t.Any]:
 def _container(
     settings: Json, selected: Sequence[str] | None, arguments: Sequence[str], environment: Sequence[Setting]
 ) -> dict[str, t.Any]:
-    """Return the options of ``community.docker.docker_container``, without secrets."""
+    """Return the container's options for ``community.docker.docker_container``, without secrets."""
     address = _normalise_address(settings["bind_address"])
     devices: list[dict[str, t.Any]] = []
     if selected != []:
@@ -366,7 +366,7 @@ def _container(
         "command": ["serve", settings["model"], *arguments],
         "env": _values(environment),
         "ports": [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
-        # The URL under which the node reaches its own server: a wildcard address includes loopback.
+        # URL at which the node reaches its own server. A wildcard address includes the loopback address.
         "base_url": f"http://{_bracketed(WILDCARD_ADDRESSES.get(address, address))}:{settings['port']}",
         "volumes": [
             f"{settings['cache_dir']}:{INNER_CACHE}",

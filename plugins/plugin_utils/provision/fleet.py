@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a fleet of GPU Linodes and report on it: nodes to create, existing nodes, and the cost before and after."""
+"""Plan a fleet of GPU Linodes, and report its nodes and what it costs before and after the change."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request impor
 
 Json = dict[str, t.Any]
 
-#: Keys of a group of ``provision_fleet``.
+#: Keys of a group in ``provision_fleet``.
 GROUP_KEYS: t.Final = ("name", "count", "plan", "regions", "image", "expected_gpus", "max_hourly_price")
 
 
 def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None = None) -> list[Json]:
-    """Return the nodes of a fleet, each with the options that create it.
+    """Return the nodes of a fleet, each with the options that are needed to create it.
 
     A node has ``label`` (PREFIX-GROUP-NUMBER), ``group``, ``type``, ``regions``, ``image`` (the group's, otherwise
     ``image``), ``expected_gpus`` and ``max_hourly_price``.
@@ -74,20 +74,20 @@ def _check_group(group: Mapping[str, t.Any], names: set[str]) -> None:
 
 
 def fleet_tag(prefix: str) -> str:
-    """Return the tag that marks a Linode or firewall as part of the fleet; teardown deletes only what has it."""
+    """Return the tag that marks a Linode or firewall as part of the fleet. Teardown deletes nothing without it."""
     return check_tags([f"multigpu-{prefix}"])[0]
 
 
 def plan_fleet(
     nodes: Sequence[Json], prefix: str, listing: Mapping[str, t.Any], max_hourly_price: float | None = None
 ) -> Json:
-    """Compare the requested ``nodes`` (see :func:`expand`) with the existing Linodes.
+    """Compare the requested ``nodes`` (see :func:`expand`) with the existing Linodes, and plan the nodes to create.
 
     ``listing`` is the result of ``linode_instance_info`` for the label prefix; ``max_hourly_price`` limits the cost of
     the whole fleet in USD per hour. Returns ``nodes`` (with ``exists``), ``create`` and ``extra`` (labels), ``before``
     and ``after`` (see ``listing.cost``), and ``lines``, a summary as text.
 
-    :raises InvalidInput: if a price is unknown or above a limit, or if a label exists outside the fleet.
+    :raises InvalidInput: if a price is unknown or above a limit, or if a label is used outside the fleet.
     """
     tag = fleet_tag(prefix)
     existing = {instance["label"]: instance for instance in listing["instances"]}
@@ -96,7 +96,7 @@ def plan_fleet(
     foreign = [node["label"] for node in nodes if node["exists"] and node["label"] not in members]
     if foreign:
         raise InvalidInput(
-            f"{', '.join(foreign)}: labels that exist without the tag {tag}, so they do not belong to this fleet. "
+            f"{', '.join(foreign)}: these Linodes exist without the tag {tag}, so they do not belong to this fleet. "
             "Choose another provision_label_prefix, or add the tag to those Linodes."
         )
     create = [node for node in nodes if not node["exists"]]
@@ -120,9 +120,10 @@ def plan_fleet(
 
 
 def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
-    """Return label, GPUs and price of a new node, in the most expensive of its regions, because any may be chosen.
+    """Return the label, GPUs and price of a new node.
 
-    A plan that is not visible to the token has an unknown price.
+    The price is that of the most expensive region, because any of the regions may be chosen. It is unknown if the API
+    token cannot see the plan.
     """
     hidden: Json = {"gpus": gpu_count(node["type"]), "hourly_price": None, "region_prices": {}}
     plan, limit = plans.get(node["type"], hidden), node["max_hourly_price"]
@@ -150,7 +151,7 @@ def _check_fleet_price(limit: float | None, after: Json, create: Sequence[Json])
 
 
 def cost_text(total: Mapping[str, t.Any]) -> str:
-    """Return a cost as text; a month has 730 hours."""
+    """Format a cost as text. The cost per month assumes 730 hours."""
     text = (
         f"{total['count']} nodes, {total['gpus']} GPUs, {total['hourly']:.2f} USD per hour, "
         f"{total['monthly']:.2f} USD per month"
@@ -160,7 +161,7 @@ def cost_text(total: Mapping[str, t.Any]) -> str:
 
 
 def fleet_report(prefix: str, listing: Mapping[str, t.Any], failures: Mapping[str, str]) -> Json:
-    """Report what exists, what it costs, which nodes failed, and how to resume or remove them.
+    """Report which nodes exist, what they cost, which nodes failed, and how to resume or to remove the fleet.
 
     ``failures`` maps labels to reasons, empty for nodes that did not fail. Returns ``lines``, and ``failed_because``,
     which is empty if no node failed.

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names and values of ``vllm serve`` arguments by version, from ``data/arguments.yml``.
+"""Look up names and values of ``vllm serve`` arguments by vLLM version, from ``data/arguments.yml``.
 
-With them, a deployment reports an unknown argument before it starts a server. An argument can have been added or
-removed in any release between two of ``RELEASES``, so it counts as unknown only if neither the release before nor the
-release after has it.
+A deployment uses them to report an unknown argument before it starts a server. Between two of ``RELEASES``, the exact
+release that added or removed an argument is not known. An argument therefore counts as unknown only if neither the
+preceding nor the following release in ``RELEASES`` has it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _SPANS: t.Final[dict[str, tuple[int, int]]] = {
 }
 _OPPOSITES_SINCE: t.Final = parse_version(_TABLE["opposites_since"]) or ()
 _OPPOSITES: t.Final = {"enable_": "disable_", "disable_": "enable_"}
-#: Lowest similarity of a suggested name, as ``difflib`` measures it.
+#: Minimum similarity of a suggested name, as measured by ``difflib``.
 _SIMILARITY: t.Final = 0.75
 
 
 def names_in(version: Version | None) -> list[str]:
-    """Return the arguments that vLLM ``version`` has or may have; none if it is outside the range of ``RELEASES``."""
+    """Return the arguments that vLLM ``version`` has or may have, or no arguments if ``RELEASES`` does not cover it."""
     if version is None or not _VERSIONS[0] <= version <= _VERSIONS[-1]:
         return []
     after = bisect.bisect_left(_VERSIONS, version)
@@ -46,19 +46,19 @@ def names_in(version: Version | None) -> list[str]:
 
 
 def full_name(name: str, version: Version | None) -> str:
-    """Return the argument that ``name`` abbreviates, as Python's parser resolves it, or ``name`` itself."""
+    """Return the argument that ``name`` abbreviates according to argparse, or ``name`` if it is not an abbreviation."""
     names = names_in(version)
     matches = [candidate for candidate in names if candidate.startswith(name)]
     return matches[0] if name not in names and len(matches) == 1 else name
 
 
 def with_full_names(options: Mapping[str, t.Any], version: Version | None) -> dict[str, t.Any]:
-    """Return ``options`` with abbreviated names expanded."""
+    """Return ``options`` with abbreviated argument names expanded."""
     return {full_name(name, version): value for name, value in options.items()}
 
 
 def long_options(words: Sequence[str]) -> list[str]:
-    """Return the names of the long options in ``words``: ``--no-max_num-seqs.a=1`` is ``max_num_seqs``."""
+    """Return the normalised names of long options in ``words``: ``max_num_seqs`` for ``--no-max_num-seqs.a=1``."""
     return [
         word[2:].partition("=")[0].partition(".")[0].replace("-", "_").removeprefix("no_")
         for word in words
@@ -67,7 +67,7 @@ def long_options(words: Sequence[str]) -> list[str]:
 
 
 def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str]:
-    """Return an error for each argument that vLLM ``version`` does not have, except arguments with a remedy."""
+    """Return an error for each argument that vLLM ``version`` does not have, unless the table has a remedy for it."""
     available = names_in(version)
     if version is None or not available:
         return []
@@ -80,7 +80,7 @@ def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str
 
 
 def version_rules(source: str) -> Iterator[SettingRule]:
-    """Yield rules for values that some vLLM versions do not accept, and for arguments with a remedy that some lack."""
+    """Yield rules for argument values, and for arguments with a remedy, that some vLLM versions do not support."""
     for name, row in _TABLE["values"].items():
         yield from _value_rules(name, row, source)
     for name, remedy in _TABLE["remedies"].items():

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose NCCL environment variables from the topology and from measurements.
+"""Choose NCCL environment variables based on the GPU topology and on measurements.
 
 NCCL usually finds the fastest path. A variable is set only if NCCL lacks information: the driver denies peer access,
 a measurement shows that another path is faster or that a path is broken, or the node lacks InfiniBand.
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version
 
-#: Connections of two GPUs as ``nvidia-smi topo -m`` names them, from near to far.
+#: Connections between two GPUs, as named by ``nvidia-smi topo -m``, from nearest to farthest.
 DISTANCE: t.Final = ("NVL", "PIX", "PXB", "PHB", "NODE", "SYS")
-#: Speed-up of another path above which a variable overrides NCCL's choice; all_reduce_perf varies by a few per cent.
+#: Minimum speed-up by another path to override NCCL's choice. Results of all_reduce_perf vary by a few per cent.
 MINIMUM_GAIN: t.Final = 1.05
 #: First version that trusts the driver about peer access instead of testing it.
 _TRUSTS_DRIVER_SINCE: t.Final = (0, 10, 1)
@@ -47,8 +47,8 @@ _CUSTOM_ALL_REDUCE_OFF: t.Final = Setting(
 class Link:
     """The connection between the GPUs of one server.
 
-    ``farthest`` is the slowest connection of any pair, one of ``DISTANCE``, or ``None`` if one is unknown. ``peer`` is
-    whether the driver allows peer access between all pairs, or ``None`` if unknown.
+    ``farthest``: the slowest connection of any pair, one of ``DISTANCE``, or ``None`` if any connection is unknown.
+    ``peer``: whether the driver allows peer access between all pairs, or ``None`` if unknown.
     """
 
     farthest: str | None
@@ -57,7 +57,7 @@ class Link:
 
 @dataclass(frozen=True)
 class NcclSettings:
-    """The server's environment and arguments for NCCL, and a description of the interconnect."""
+    """Environment variables and server arguments for NCCL, and a description of the interconnect."""
 
     environment: tuple[Setting, ...]
     arguments: tuple[Setting, ...]
@@ -65,9 +65,10 @@ class NcclSettings:
 
 
 def link_of(topology: Mapping[str, t.Any] | None, size: int, replicas: int = 1) -> Link:
-    """Return the link between the first ``size`` GPUs, from the fact ``topology`` of ``gpu_facts``.
+    """Return the link between the first ``size`` GPUs, according to the ``topology`` fact from ``gpu_facts``.
 
-    Each further replica uses the next ``size`` GPUs. All replicas share one environment, so their slowest link counts.
+    Each further replica uses the next ``size`` GPUs. All replicas share one environment, so the slowest link of any
+    replica is returned.
     """
     matrix = (topology or {}).get("matrix") or []
     peers = (topology or {}).get("p2p") or []
@@ -87,7 +88,7 @@ def nccl_settings(
     debug: str = "INFO",
     replicas: int = 1,
 ) -> NcclSettings:
-    """Return the NCCL settings of a server with ``size`` GPUs per replica.
+    """Return the NCCL settings for a server with ``size`` GPUs per replica.
 
     :param measured: bus bandwidth in bytes per second by variant: ``default``, ``p2p_off``, ``shm_off``,
         ``cumem_off``; ``None`` for a variant that failed. Variants that were not measured are absent.
@@ -97,7 +98,7 @@ def nccl_settings(
         return NcclSettings((), (), "one GPU: NCCL is not used")
     link, bandwidth = link_of(topology, size, replicas), dict(measured or {})
     peer_off = _peer_off(link, bandwidth)
-    log = "Logs the chosen transports at start, which validate checks; later only errors."
+    log = "Logs the chosen transports at start for the validate role to check; later only errors."
     environment = [Setting("NCCL_DEBUG", debug, log)]
     if infiniband is False:
         environment.append(_IB_DISABLE)
@@ -116,7 +117,7 @@ def nccl_settings(
 def peer_access_off(
     topology: Mapping[str, t.Any] | None, size: int, measured: Mapping[str, float | None] | None = None
 ) -> str | None:
-    """Return why peer access between ``size`` GPUs must be disabled, or ``None``."""
+    """Return why peer access between ``size`` GPUs must be disabled, or ``None`` if it can stay enabled."""
     return _peer_off(link_of(topology, size), dict(measured or {}))
 
 
@@ -134,7 +135,7 @@ def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
 
 
 def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
-    """Return NCCL_P2P_LEVEL if peer access is measured to be faster at a distance where NCCL may not use it."""
+    """Return NCCL_P2P_LEVEL if measurements show that peer access is faster where NCCL may not use it by default."""
     paths = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
     path = paths.get(link.farthest or "")
     default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
@@ -145,7 +146,7 @@ def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setti
 
 
 def _works_only(bandwidth: Mapping[str, float | None], variant: str) -> bool:
-    """Return whether all-reduce works in ``variant`` and fails by default."""
+    """Return whether all-reduce works in ``variant`` but fails with the default settings."""
     return bool(bandwidth.get(variant)) and "default" in bandwidth and not bandwidth["default"]
 
 
@@ -172,7 +173,7 @@ def _peer_access(cells: Sequence[str | None]) -> bool | None:
 
 
 def _cells(matrix: Sequence[Sequence[str | None]], size: int, replicas: int) -> list[str | None]:
-    """Return the cells of each pair within each group of ``size`` GPUs, in both directions; ``None`` if missing."""
+    """Return the matrix cells of all GPU pairs within each group of ``size`` GPUs; ``None`` for a missing cell."""
     if not matrix:
         return []
     return [

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tuning profiles by version, from ``data/profiles.yml``."""
+"""Look up the settings of tuning profiles by vLLM version, from ``data/profiles.yml``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ProfileSetting:
-    """An argument of a profile, and why the profile sets it. ``needs_fp8``: only for GPUs that support FP8."""
+    """An argument that a profile sets, and the reason. ``needs_fp8``: whether it is only for GPUs that support FP8."""
 
     name: str
     value: t.Any
@@ -33,9 +33,9 @@ PROFILES: t.Final[dict[str, tuple[ProfileSetting, ...]]] = {
 
 
 def settings_of(profile: str, version: Version, gpu_names: Iterable[str] = ()) -> list[Setting]:
-    """Return the settings of ``profile`` for vLLM ``version`` on GPUs with these product names.
+    """Return the settings of ``profile`` for vLLM ``version`` on GPUs with the product names ``gpu_names``.
 
-    Settings with a known issue in this version are left out, even if they are only redundant.
+    Settings with a known issue in this version are left out, including those that are merely redundant.
 
     :raises ValueError: if the profile is unknown.
     """

@@ -23,7 +23,7 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 
 @dataclass(frozen=True)
 class SettingIssue:
-    """A problem with a setting. ``fatal``: the server would not start, or the setting would defeat its purpose."""
+    """A problem with a setting. ``fatal``: whether it prevents the start or defeats the purpose of the setting."""
 
     fatal: bool
     text: str
@@ -35,7 +35,7 @@ def review(
     version: str,
     measured: Collection[str] = (),
 ) -> list[SettingIssue]:
-    """Return the known issues of a planned server's settings that fail or warn in vLLM ``version``.
+    """Return the known issues of a planned server's settings that are failures or warnings in vLLM ``version``.
 
     :param measured: names of settings that a measurement on this node calls for. Warnings about them are left out.
     """
@@ -47,7 +47,7 @@ def review(
 
 
 def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) -> list[SettingIssue]:
-    """Return the issue of a container with too little shared memory for ``ranks`` ranks, if any.
+    """Return a list with the issue if a container has too little shared memory for ``ranks`` ranks, or an empty list.
 
     :param shm_size: a number of bytes or a size in Docker's notation; Docker's default size if empty.
     :raises ValueError: if ``shm_size`` is not a size.
@@ -58,7 +58,7 @@ def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) 
 
 
 def size_in_bytes(text: str) -> int:
-    """Convert a size in Docker's notation to bytes: ``16g`` is 17179869184.
+    """Convert a size in Docker's notation to bytes: ``16g`` becomes 17179869184.
 
     :raises ValueError: if ``text`` is not a size.
     """

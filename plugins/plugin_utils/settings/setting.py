@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of a vLLM server with the reason for each, and rules about settings."""
+"""Define settings of a vLLM server, each with its reason, and rules that describe known issues of settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version imp
 
 @dataclass(frozen=True)
 class Setting:
-    """An argument in vLLM's Python spelling (``max_num_seqs``) or an environment variable, and why it is set."""
+    """An argument in vLLM's Python spelling (``max_num_seqs``) or an environment variable, and its reason."""
 
     name: str
     value: t.Any
@@ -27,7 +27,7 @@ class Setting:
 
 
 class IssueKind(str, enum.Enum):
-    """Kinds of known issues. ``status`` is the status of a finding about such an issue."""
+    """Kinds of known issues. ``status`` is the status of the finding that reports such an issue."""
 
     INVALID = "invalid"  # no version accepts this value: the server does not start
     REMOVED = "removed"  # this version no longer has it: the server does not start
@@ -49,7 +49,8 @@ class IssueKind(str, enum.Enum):
 class ValueCondition:
     """A condition on a setting's value. An empty condition is always met.
 
-    The value must be one of ``values`` and none of ``unless`` (both lower case), and above or below a limit.
+    The value must be one of ``values``, must not be one of ``unless`` (both in lower case), and must be above ``above``
+    or below ``below``. A field that is not set imposes no condition.
     """
 
     values: tuple[str, ...] = ()
@@ -71,12 +72,12 @@ class ValueCondition:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingRule(ValueCondition):
-    """A known issue of setting ``name`` in versions ``since <= version < before``.
+    """A known issue of the setting ``name`` in vLLM versions ``since <= version < before``.
 
     The inherited condition applies to the value of ``name``. A rule about a combination has further conditions:
-    ``below_setting`` is a setting that must have a larger number, ``together_with`` has conditions on other settings,
-    and one of ``with_any`` must be set. ``cause`` describes the consequence, ``remedy`` the replacement. A rule without
-    version bounds also applies to an unknown version.
+    ``below_setting`` is a setting that must have a larger value, ``together_with`` has conditions on other settings,
+    and at least one of ``with_any`` must be set. ``cause`` describes the consequence, and ``remedy`` the solution. A
+    rule without version bounds also applies to an unknown version.
     """
 
     name: str
@@ -102,12 +103,12 @@ class SettingRule(ValueCondition):
 
     @property
     def combined_names(self) -> frozenset[str]:
-        """Names of all settings of a combination; empty for a rule about a single setting."""
+        """Names of all settings in a combination; empty for a rule about a single setting."""
         others = {*self.together_with, *self.with_any, *filter(None, [self.below_setting])}
         return frozenset({self.name, *others} if others else ())
 
     def applies(self, settings: Mapping[str, t.Any], version: Version | None) -> bool:
-        """Return whether the rule applies to ``settings``, arguments and environment variables by name."""
+        """Return whether the rule applies to ``settings``, which maps arguments and environment variables to values."""
         return (
             self.name in settings
             and self.is_met(settings[self.name])
@@ -124,7 +125,7 @@ class SettingRule(ValueCondition):
 
 
 def as_number(value: t.Any) -> float | None:
-    """Return ``value`` as a number, or ``None`` if it is not one."""
+    """Convert ``value`` to a number, or return ``None`` if it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):

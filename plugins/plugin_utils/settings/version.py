@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""vLLM versions as tuples that compare in order."""
+"""Parse and format vLLM versions, which are tuples that can be compared."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Version = tuple[int, ...]
 
 
 def parse_version(text: str | None) -> Version | None:
-    """Parse a version of vLLM: ``0.32.0+cpu`` is ``(0, 32, 0)``; ``None`` if ``text`` is not a version."""
+    """Parse a vLLM version: ``0.32.0+cpu`` becomes ``(0, 32, 0)``. Return ``None`` if ``text`` is not a version."""
     match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text or "")
     return tuple(int(part or 0) for part in match.groups()) if match else None
 
 
 def show_version(version: Version | None) -> str:
-    """Format a version of vLLM; an unknown one is ``of unknown version``."""
+    """Format a vLLM version, or return ``of unknown version`` if it is unknown."""
     return ".".join(map(str, version)) if version else "of unknown version"
