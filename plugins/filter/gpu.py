@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter ``multigpu.vllm.linode_gpu_count``; documented in the YAML file of that name."""
+"""Filter ``multigpu.vllm.linode_gpu_count``, which is documented in ``linode_gpu_count.yml``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
 
 
 def linode_gpu_count(type_id: t.Any) -> int:
-    """Return the number of GPUs of a Linode plan.
+    """Return the number of GPUs in a Linode plan.
 
     :raises AnsibleFilterError: for an unknown type id, or a value that is not a string.
     """
@@ -26,7 +26,7 @@ def linode_gpu_count(type_id: t.Any) -> int:
 
 
 class FilterModule:
-    """Registers the filter with Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         return {"linode_gpu_count": linode_gpu_count}

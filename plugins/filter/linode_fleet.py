@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters of the role provision, each documented in the YAML file of its name."""
+"""Filters for the ``provision`` role. Each filter is documented in the YAML file with the same name."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def linode_fleet_plan(
     listing: Mapping[str, t.Any] | None = None,
     max_hourly_price: float | None = None,
 ) -> dict[str, t.Any]:
-    """Return the plan of a run of the role provision; without ``listing``, only validate the request.
+    """Return the plan for a fleet of Linodes. Without ``listing``, only validate the groups.
 
-    :raises AnsibleFilterError: for an invalid fleet, or one that violates a price limit.
+    :raises AnsibleFilterError: if the fleet is invalid or exceeds a price limit.
     """
     limit = None if max_hourly_price is None else float(max_hourly_price)
     try:
         nodes = fleet.expand(groups, prefix, image)
         if listing is None:
-            # Without a listing, there are no prices to compare with a limit.
+            # The prices come from the listing, so limits cannot be checked without it.
             nodes = [{**node, "max_hourly_price": None} for node in nodes]
             return fleet.plan_fleet(nodes, prefix, {"instances": [], "plans": {}})
         return fleet.plan_fleet(nodes, prefix, listing, limit)
@@ -38,9 +38,9 @@ def linode_fleet_plan(
 
 
 def linode_fleet_tag(prefix: str) -> str:
-    """Return the tag of the fleet with this label prefix.
+    """Return the tag that marks all Linodes of the fleet with this label prefix.
 
-    :raises AnsibleFilterError: if the prefix does not make a valid tag.
+    :raises AnsibleFilterError: if the prefix does not result in a valid tag.
     """
     try:
         return fleet.fleet_tag(prefix)
@@ -51,12 +51,12 @@ def linode_fleet_tag(prefix: str) -> str:
 def linode_fleet_report(
     listing: Mapping[str, t.Any], prefix: str, failures: Mapping[str, str] | None = None
 ) -> dict[str, t.Any]:
-    """Return ``lines``, a summary of the run, and ``failed_because``, empty if no node failed."""
+    """Return a summary of the run (``lines``) and the reason for its failure (``failed_because``, empty on success)."""
     return fleet.fleet_report(prefix, listing, failures or {})
 
 
 def cloud_config(config: Mapping[str, t.Any] | None, private_key: str = "", public_key: str = "") -> str | None:
-    """Return user data for cloud-init, with an SSH host key if there is one; None if there is nothing to configure."""
+    """Return cloud-init user data with the SSH host key, if one is given, or None if there is nothing to configure."""
     full = dict(config or {})
     if private_key:
         full["ssh_deletekeys"] = True
@@ -78,7 +78,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 class FilterModule:
-    """Registers the filters with Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         functions = (linode_fleet_plan, linode_fleet_tag, linode_fleet_report, cloud_config)

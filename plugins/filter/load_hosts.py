@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters ``multigpu.vllm.load_host_plan`` and ``multigpu.vllm.merge_loads``; documented in the ``.yml`` files."""
+"""Filters ``multigpu.vllm.load_host_plan`` and ``multigpu.vllm.merge_loads``, documented in their ``.yml`` files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Registered = Mapping[str, t.Any]
 
 
 def load_host_plan(hosts: Sequence[str], clocks: Registered, node: str, lead: float | None = None) -> dict[str, t.Any]:
-    """Return the share and start time of each load host; see ``load_hosts.plan``.
+    """Return each load host's share of the load test and its start time; see ``load_hosts.plan``.
 
     :raises AnsibleFilterError: if the clock of a host was not read.
     """
@@ -32,7 +32,7 @@ def merge_loads(
     max_ttft: float | None = None,
     max_itl: float | None = None,
 ) -> dict[str, t.Any]:
-    """Merge the results of all load hosts; see ``load_hosts.merge``.
+    """Merge the load test results of all load hosts; see ``load_hosts.merge``.
 
     :raises AnsibleFilterError: if the results cannot be merged.
     """
@@ -43,7 +43,7 @@ def merge_loads(
 
 
 class FilterModule:
-    """Registers the filters with Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         return {"load_host_plan": load_host_plan, "merge_loads": merge_loads}

@@ -1,20 +1,21 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventory plugin ``multigpu.vllm.linode_gpu``: add the GPU Linodes of an account as hosts."""
+"""Inventory plugin ``multigpu.vllm.linode_gpu``, which adds the GPU Linodes of an account as hosts."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: linode_gpu
-short_description: GPU Linodes as inventory hosts
+short_description: Add GPU Linodes as inventory hosts
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Adds every GPU Linode of an account as a host, with its plan, GPUs, region, tags and addresses as variables.
-  - Sends two requests for up to 500 Linodes, and one more for every further 500. It never sends one request per host.
-  - The name of its configuration file must end in C(linode_gpu.yml) or C(linode_gpu.yaml).
+  - Sends two API requests for up to 500 Linodes, and one more for each additional 500. It never sends one request per
+    host.
+  - The name of the plugin's configuration file must end in C(linode_gpu.yml) or C(linode_gpu.yaml).
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
@@ -49,12 +50,12 @@ options:
     type: int
     default: 1
   statuses:
-    description: Include only Linodes in one of these statuses. An empty list includes all.
+    description: Include only Linodes with one of these statuses. An empty list includes all statuses.
     type: list
     elements: str
     default: [running]
   group:
-    description: Group to which all these hosts are added.
+    description: Group to which all hosts of this inventory are added.
     type: str
     default: gpu_nodes
 """
@@ -70,7 +71,7 @@ keyed_groups:
   - key: linode_tags
     prefix: tag
 
-# One fleet, connected through its private addresses, listed at most once an hour
+# One fleet, reached through private addresses; the list of Linodes is cached for an hour
 # plugin: multigpu.vllm.linode_gpu
 # tags: [vllm]
 # compose:
@@ -95,7 +96,7 @@ VARIABLES: t.Final = ("id", "type", "region", "image", "status", "gpus", "tags",
 
 
 def matching(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """Return the summaries that match all filter options, sorted by label. An unknown number of GPUs counts as 0."""
+    """Return the instances that match all filter options, sorted by label. An unknown number of GPUs counts as 0."""
     allowed = {"region": options["regions"], "type": options["types"], "status": options["statuses"]}
     return [
         instance
@@ -106,7 +107,7 @@ def matching(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) 
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
-    """Add the GPU Linodes of an account as hosts. The cache contains the listing of the account, never the token."""
+    """Add the GPU Linodes of an account as hosts. The cache contains the list of Linodes, but never the API token."""
 
     NAME = "multigpu.vllm.linode_gpu"
 
@@ -123,7 +124,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._add_host(inventory, instance)
 
     def _cached_listing(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
-        """Return the summaries of all Linodes of the account, from the cache if it may be used."""
+        """Return summaries of all Linodes in the account, from the cache unless it is disabled or being refreshed."""
         key = self.get_cache_key(path)
         use_cache = self.get_option("cache")
         instances = self._cache.get(key) if use_cache and cache else None
@@ -137,13 +138,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if LIBRARY_ERROR is not None:
             raise AnsibleParserError(f"The inventory plugin {self.NAME} needs {LIBRARY} on the controller.")
         options = {name: self.get_option(name) for name in API_ARGUMENTS}
-        # The token may be templated or encrypted with Ansible Vault.
+        # The token may be a template, or encrypted with Ansible Vault.
         if options["api_token"] and self.templar.is_template(options["api_token"]):
             options["api_token"] = self.templar.template(options["api_token"])
         try:
             return list_account(open_api(options))
         except LinodeError as error:
-            # Ansible prints the whole chain of causes, which would repeat the message.
+            # Ansible would also print the cause, which contains the same message.
             raise AnsibleParserError(str(error)) from None
 
     def _add_host(self, inventory: t.Any, instance: dict[str, t.Any]) -> None:
@@ -156,7 +157,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             inventory.set_variable(host, name, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
-        # Groups may depend on composed variables.
+        # The expressions for groups may refer to composed variables.
         variables = inventory.get_host(host).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A root password that is stored on disk before anything is created with it."""
+"""Lookup plugin that stores a new root password on disk before a Linode is created with it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads the password from the file. If the file does not exist, generates a password that Linode accepts and writes
-    the file first, atomically and readable only by its owner, so that a password in use is never lost.
-  - Runs that start at the same time use the same password.
+  - Reads the password from the file. If the file does not exist, generates a password that Linode accepts, and stores
+    it in the file before returning it. A password that is in use can therefore not be lost.
+  - The file is written atomically and is readable only by its owner.
+  - Runs that start at the same time get the same password.
 options:
   _terms:
-    description: Path of the file. A missing directory is created.
+    description: Path of the password file. Its directory is created if it does not exist.
     required: true
   vault_password:
-    description: Password of the vault. With it, the file is encrypted with Ansible Vault.
+    description: Ansible Vault password. If it is set, the file is encrypted with Ansible Vault.
     type: str
 notes:
-  - The lookup writes the file even in check mode, so do not evaluate it there.
+  - The lookup writes the file even in check mode, so do not evaluate it in check mode.
 """
 
 EXAMPLES = r"""
@@ -38,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The root password in each file.
+  description: The root password that is stored in each file.
   type: list
   elements: str
 """
@@ -58,9 +59,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials i
 
 
 def stored_password(path: Path, vault_password: str | None = None) -> str:
-    """Return the password in ``path``; create the file with mode 0600 if it does not exist.
+    """Return the password that is stored in ``path``. If the file does not exist, create it with mode 0600.
 
-    :raises AnsibleLookupError: if the file cannot be written or read, or has no valid password.
+    :raises AnsibleLookupError: if the file cannot be written or read, or does not contain a valid password.
     """
     vault = VaultLib([("default", VaultSecret(vault_password.encode()))]) if vault_password else None
     try:
@@ -90,7 +91,7 @@ def _parse(path: Path, content: bytes, vault: VaultLib | None) -> str:
 
 def _create(path: Path, content: bytes) -> None:
     """Create ``path`` atomically; do nothing if another process created it first."""
-    # Only the owner can read the temporary file, and it is deleted at the end of the block.
+    # The temporary file is readable only by its owner, and is deleted at the end of the block.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as draft:
         draft.write(content)
         draft.flush()
@@ -107,7 +108,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 class LookupModule(LookupBase):
-    """Return the root password in each file, and create missing files."""
+    """Return the root password that is stored in each file. Create files that do not exist."""
 
     def run(self, terms: list[str], variables: t.Any = None, **kwargs: t.Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory bandwidths that NVIDIA publishes, for GPUs whose driver or tool does not report clock and bus width.
+"""Look up published memory bandwidths of GPUs whose memory clock or bus width cannot be read.
 
 Sources: NVIDIA's product pages and data sheets,
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import typing as t
 
-#: Normalised product name -> bytes per second of one GPU. For the RTX PRO 6000 server edition NVIDIA publishes both
-#: 1597 and 1792 GB/s; the lower value agrees with a measurement by DCGM (1480). Copies on an H100 80GB HBM3 and on an
-#: H200 reached 90 and 88 % of these values (tests/real_gpu).
+#: Normalised product name -> memory bandwidth in bytes per second. For the RTX PRO 6000 server edition NVIDIA publishes
+#: both 1597 and 1792 GB/s; the lower value agrees with a measurement by DCGM (1480). Copies on an H100 80GB HBM3 and on
+#: an H200 reached 90 and 88 % of these values (tests/real_gpu).
 BANDWIDTH: t.Final[dict[str, float]] = {
     "rtx 4000 ada": 360e9,
     "rtx 6000 ada": 960e9,
@@ -42,12 +42,12 @@ BANDWIDTH: t.Final[dict[str, float]] = {
 
 
 def normalise(gpu_name: str) -> str:
-    """Return a product name as used in tables: ``rtx 4000 ada`` for ``NVIDIA RTX 4000 Ada Generation``."""
+    """Return a normalised product name, for example ``rtx 4000 ada`` for ``NVIDIA RTX 4000 Ada Generation``."""
     words = gpu_name.lower().replace("-", " ").split()
     return " ".join(word for word in words if word not in ("nvidia", "generation", "quadro", "edition"))
 
 
 def published_bandwidth(gpu_name: str | None) -> int | None:
-    """Return the bytes per second of the GPU with this name, or None if it is not in the table."""
+    """Return the published memory bandwidth of a GPU in bytes per second, or None if the GPU is not in the table."""
     bandwidth = BANDWIDTH.get(normalise(gpu_name or ""))
     return None if bandwidth is None else int(bandwidth)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the facts of one GPU and its values in a sample, and the calculations that both backends use."""
+"""Define the facts about a GPU, its values in a sample, and the calculations that both backends share."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ THROTTLE_BITS: t.Final[dict[int, str]] = {
 #: Groups of facts to select with ``gather_subset``. Identity, memory, utilisation, power and clocks are always read.
 SUBSETS: t.Final[tuple[str, ...]] = ("health", "pcie", "processes", "topology")
 
-#: Utilisation in percent from which a GPU is under load. At a lower one the driver may lower clocks and PCIe speed.
+#: Minimum utilisation in percent of a GPU under load. Below it, the driver may lower the clocks and the PCIe speed.
 LOADED: t.Final[int] = 10
 
 ECC_COUNTERS: t.Final = ("corrected_volatile", "uncorrected_volatile", "corrected_aggregate", "uncorrected_aggregate")
 
-#: Facts of a GPU that are one value each, in addition to ``index``.
+#: Facts about a GPU that are single values, in addition to ``index``.
 _VALUES: t.Final = """
     uuid name pci_bus_id compute_capability memory_total memory_used memory_free memory_bandwidth
     memory_bandwidth_source utilization_gpu utilization_memory temperature power_draw power_limit throttle_reasons
     processes mig_mode error
     """.split()
 
-#: Facts of a GPU that are groups of values -> the names of the values.
+#: Facts about a GPU that are groups of values -> names of the values.
 _GROUPS: t.Final[dict[str, tuple[str, ...]]] = {
     "temperature_limits": ("slowdown", "gpu_max", "margin", "margin_slowdown"),
     "clocks": ("sm", "memory"),
@@ -52,13 +52,13 @@ Device = dict[str, t.Any]
 
 
 def empty_device(index: int) -> Device:
-    """Return the facts of a GPU with every value None except ``index``."""
+    """Return the facts about a GPU with all values except ``index`` set to None."""
     groups = {name: dict.fromkeys(values) for name, values in _GROUPS.items()}
     return {"index": index, **dict.fromkeys(_VALUES), **groups}
 
 
 def sample_of(device: Device) -> dict[str, t.Any]:
-    """Return the values of ``device`` that change over time, as one GPU's entry in a sample."""
+    """Return the time-varying values of ``device``, in the format of a GPU's entry in a sample."""
     keys = ("index", "utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
     return {
         **{key: device[key] for key in keys},
@@ -69,7 +69,7 @@ def sample_of(device: Device) -> dict[str, t.Any]:
 
 
 def throttle_reasons(mask: int | None) -> list[str] | None:
-    """Return the names of the bits in ``mask``; unknown bits are named ``unknown_0x…``."""
+    """Return the names of the throttle reasons in a bit mask. Unknown bits are named ``unknown_0x...``."""
     if mask is None:
         return None
     names = [name for bit, name in THROTTLE_BITS.items() if mask & bit]
@@ -78,7 +78,7 @@ def throttle_reasons(mask: int | None) -> list[str] | None:
 
 
 def memory_bandwidth(memory_clock: int | None, bus_width: int | None) -> int | None:
-    """Return the theoretical memory bandwidth in bytes per second.
+    """Return the theoretical memory bandwidth of a GPU in bytes per second.
 
     ``clock x 2 x width / 8``: the clock that NVML reports is half the data rate per pin for GDDR5, GDDR6, GDDR6X, GDDR7
     and HBM, so the factor is always 2. Source: CUDA samples, deviceQuery, "Theoretical memory bandwidth". The result
@@ -94,9 +94,10 @@ def memory_bandwidth(memory_clock: int | None, bus_width: int | None) -> int | N
 
 
 def with_bandwidth(device: Device) -> Device:
-    """Return ``device`` with its memory bandwidth and ``memory_bandwidth_source``.
+    """Return ``device`` with the facts ``memory_bandwidth`` and ``memory_bandwidth_source`` filled in.
 
-    The source is ``clock`` if clock and bus width are known, ``datasheet`` if the published value is used, or None.
+    The source is ``clock`` if clock and bus width are known, ``datasheet`` if the published value is used, and None if
+    the bandwidth is unknown.
     """
     computed = device["memory_bandwidth"]
     bandwidth = published_bandwidth(device["name"]) if computed is None else computed
@@ -105,5 +106,8 @@ def with_bandwidth(device: Device) -> Device:
 
 
 def cuda_version(number: int | None) -> str | None:
-    """Return ``13.0`` for ``13000``. Source: nvml.h, NVML_CUDA_DRIVER_VERSION_MAJOR and _MINOR."""
+    """Return the CUDA version for NVML's version number, for example ``13.0`` for 13000.
+
+    Source: nvml.h, NVML_CUDA_DRIVER_VERSION_MAJOR and _MINOR.
+    """
     return None if not number else f"{number // 1000}.{number % 1000 // 10}"

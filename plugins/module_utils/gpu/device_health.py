@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge the state of each GPU from the facts of the devices. No I/O. Every limit has a source."""
+"""Check the health of each GPU, based on the facts about it. This module does no I/O. Every limit has a source."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PCIE_REPLAYS: t.Final[int] = 80
 #: Uncorrectable row remaps above which a GPU is worn out. Source: NVIDIA row-remapping guide, RMA criteria (512 rows).
 ROW_REMAPS: t.Final[int] = 512
 
-#: Pages that a GPU before Ampere can retire. Source: NVIDIA dynamic page retirement guide (at most 64); the same as
-#: DCGM's DCGM_LIMIT_MAX_RETIRED_PAGES.
+#: Number of pages that a GPU older than Ampere can retire. Source: NVIDIA dynamic page retirement guide (at most 64);
+#: the same as DCGM's DCGM_LIMIT_MAX_RETIRED_PAGES.
 RETIRED_PAGES: t.Final[int] = 64
 
-#: Reasons for a lower clock that are harmless. Source: nvml.h; sw_power_cap is a GPU at its power limit, which is
+#: Throttle reasons that are harmless. Source: nvml.h. sw_power_cap means that a GPU is at its power limit, which is
 #: normal under full load.
 HARMLESS_REASONS: t.Final[frozenset[str]] = frozenset({"gpu_idle", "sw_power_cap"})
 
-#: Reasons for which the hardware lowers the clock by half or more. Source: nvml.h, HwSlowdown and its two parts.
+#: Throttle reasons that halve the clock or lower it further. Source: nvml.h, HwSlowdown and its two parts.
 HARDWARE_REASONS: t.Final[frozenset[str]] = frozenset({"hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"})
 
 #: Part of a throttle reason's name -> cause and remedy; the first match applies.
@@ -61,7 +61,7 @@ _THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class DeviceVerdict:
-    """The result of a check for one GPU; ``note`` completes "GPU 3: ..."."""
+    """Result of a check for one GPU. ``note`` is the text after "GPU 3: " in the summary."""
 
     status: Status
     note: str
@@ -70,7 +70,7 @@ class DeviceVerdict:
 
 
 def pcie_link(devices: Sequence[Device]) -> Finding:
-    """Compare generation and width of the PCIe link with their maximum. It is normal that an idle GPU lowers them."""
+    """Compare the generation and width of each PCIe link with their maximum. An idle GPU may lower them."""
 
     def judge(device: Device) -> DeviceVerdict:
         link = device["pcie"]
@@ -93,7 +93,9 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
                 "Check whether the counter grows under load; if it does, have the card reseated.",
             )
         if slow:
-            return DeviceVerdict(Status.NOT_TESTED, f"PCIe {now}, but idle: an idle card slows its link")
+            return DeviceVerdict(
+                Status.NOT_TESTED, f"PCIe {now}, but the GPU is idle, which lowers the speed of its link"
+            )
         return DeviceVerdict(Status.PASS, now)
 
     reported = [d["pcie"] for d in devices if d["pcie"]["generation"] is not None and d["pcie"]["width"] is not None]
@@ -111,7 +113,7 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
 
 
 def ecc(devices: Sequence[Device]) -> Finding:
-    """Check for uncorrectable errors since the last reset and for used-up spare rows or pages."""
+    """Check for uncorrectable memory errors since the last reset, and whether spare rows or pages have run out."""
     errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
     return _combine(
         "hardware.ecc",
@@ -131,7 +133,7 @@ def ecc(devices: Sequence[Device]) -> Finding:
 
 
 def _memory_verdict(device: Device) -> DeviceVerdict:
-    """Return the verdict of ``hardware.ecc`` for one GPU; of several faults, the first one in the table is reported."""
+    """Return the result of ``hardware.ecc`` for one GPU. If it has several faults, report the first in the table."""
     counters, rows, pages = device["ecc"], device["remapped_rows"], device["retired_pages"]
     retired = (pages["correctable"] or 0) + (pages["uncorrectable"] or 0)
     replace = "Move the workload, stop and start the node, and report the host: the GPU must be replaced."
@@ -173,7 +175,7 @@ def _memory_verdict(device: Device) -> DeviceVerdict:
 
 
 def throttle(devices: Sequence[Device]) -> Finding:
-    """Report the reasons why the driver or the hardware currently lowers the clocks."""
+    """Report why the driver or the hardware currently lowers the clocks of a GPU."""
 
     def judge(device: Device) -> DeviceVerdict:
         reasons = device["throttle_reasons"]
@@ -200,13 +202,13 @@ def throttle(devices: Sequence[Device]) -> Finding:
 
 
 def temperature(devices: Sequence[Device]) -> Finding:
-    """Compare the temperature with the GPU's own slowdown limit; a GPU without a limit is not tested."""
+    """Compare each GPU's temperature with its own slowdown limit. A GPU that reports no limit is not tested."""
 
     def judge(device: Device) -> DeviceVerdict:
         limits, now = device["temperature_limits"], device["temperature"]
         hot = ("The GPU has reached the temperature at which it slows down.", _THROTTLE_ADVICE["thermal"][1])
         if limits["margin"] is not None and limits["margin_slowdown"] is not None:
-            # Both are relative to the GPU's maximum: the margin first reaches 0, and slowdown starts below it.
+            # At a margin of 0, the GPU is at its maximum temperature. Slowdown starts at a lower margin.
             text = f"{limits['margin']} degrees below its maximum"
             if limits["margin"] <= limits["margin_slowdown"]:
                 return DeviceVerdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)
@@ -240,13 +242,14 @@ def temperature(devices: Sequence[Device]) -> Finding:
 def _combine(
     check: str, judge: Callable[[Device], DeviceVerdict], devices: Sequence[Device], good: str, **details: t.Any
 ) -> Finding:
-    """Judge each GPU and return one finding: the worst status, and the GPUs that have it.
+    """Check each GPU and return one finding, with the worst status and the GPUs that have this status.
 
-    A GPU that does not answer is not tested.
+    A GPU that does not respond is not tested.
 
-    :param good: summary if all GPUs pass.
+    :param judge: function that checks one GPU.
+    :param good: summary of the finding if all GPUs pass.
     """
-    lost = DeviceVerdict(Status.NOT_TESTED, "does not answer")
+    lost = DeviceVerdict(Status.NOT_TESTED, "does not respond")
     verdicts = {device["index"]: lost if device["error"] else judge(device) for device in devices}
     status = worst(verdict.status for verdict in verdicts.values())
     if status is Status.PASS:
@@ -263,7 +266,7 @@ def _combine(
     return Finding(check=check, status=status, summary=summary, cause=first.cause, remedy=first.remedy, **details)
 
 
-#: Function that answers each check, in the order of the report.
+#: ID of a check -> function that carries it out, in the order of the report.
 JUDGES: t.Final[dict[str, Callable[[Sequence[Device]], Finding]]] = {
     "hardware.pcie_link": pcie_link,
     "hardware.ecc": ecc,

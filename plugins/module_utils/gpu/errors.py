@@ -18,8 +18,8 @@ REASONS: t.Final[dict[str, Reason]] = {
     ),
     "bindings_missing": Reason(
         "nvidia-ml-py is not installed",
-        "The Python that runs this module cannot import pynvml.",
-        "Install nvidia-ml-py for that Python, or use the nvidia_smi backend.",
+        "The Python interpreter that runs this module cannot import pynvml.",
+        "Install nvidia-ml-py for that interpreter, or use the nvidia_smi backend.",
     ),
     "driver_not_loaded": Reason(
         "NVIDIA driver not loaded",
@@ -28,7 +28,7 @@ REASONS: t.Final[dict[str, Reason]] = {
         "rebuild the module (dkms status) and run modprobe nvidia.",
     ),
     "version_mismatch": Reason(
-        "NVIDIA library and kernel module differ in version",
+        "NVIDIA library and kernel module have different versions",
         "The driver was upgraded while its old kernel module was loaded.",
         "Reboot to load the new kernel module.",
     ),
@@ -37,7 +37,7 @@ REASONS: t.Final[dict[str, Reason]] = {
         "The user or container that runs this module may not open the NVIDIA devices.",
         "Run with become, add the user to the group that owns /dev/nvidia*, or start the container with its GPUs.",
     ),
-    "gpu_lost": Reason("a GPU does not answer", FAULTS["gpu_lost"].cause, FAULTS["gpu_lost"].remedy),
+    "gpu_lost": Reason("a GPU does not respond", FAULTS["gpu_lost"].cause, FAULTS["gpu_lost"].remedy),
     "smi_missing": Reason(
         "nvidia-smi not found",
         "nvidia-smi is not in PATH.",
@@ -49,12 +49,12 @@ REASONS: t.Final[dict[str, Reason]] = {
         "Run nvidia-smi on the node manually and follow its message.",
     ),
     "smi_timeout": Reason(
-        "nvidia-smi did not answer",
+        "nvidia-smi did not respond",
         "nvidia-smi hung, usually because a GPU or its driver hangs.",
         "Look for Xid errors in the kernel log, then reboot the node.",
     ),
     "smi_unreadable": Reason(
-        "unexpected output of nvidia-smi",
+        "unexpected output from nvidia-smi",
         "The output of nvidia-smi -q -x is not valid XML.",
         "Run nvidia-smi -q -x on the node manually; it may be a wrapper or a broken installation.",
     ),
@@ -67,9 +67,9 @@ REASONS: t.Final[dict[str, Reason]] = {
 
 
 class GpuUnavailable(Exception):
-    """The GPUs of this node cannot be read.
+    """Raised if the GPUs of a node cannot be read.
 
-    ``reason`` is a key of ``REASONS``; ``detail`` is the shortened message of the library or tool.
+    ``reason`` is a key of ``REASONS``; ``detail`` is the shortened message from the library or tool.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

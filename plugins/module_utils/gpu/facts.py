@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ``gpu_facts``: read the GPUs and judge them."""
+"""Implement the ``gpu_facts`` module: read the facts about the GPUs and check them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import gpu_count, plan
 
-#: Values of the option ``gather_subset``.
+#: Allowed values of the option ``gather_subset``.
 CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in SUBSETS)]
 
 
 def expectation(expected_count: int | None, plan_gpus: int | None, instance_type: str | None) -> health.Expectation:
-    """Return the expected number of GPUs and their model.
+    """Return the expected number and model of the GPUs.
 
     The number is ``expected_count`` (set by the user), else ``plan_gpus`` (reported by the API), else the number in the
     plan ID ``instance_type``. The ID has the lowest precedence because a plan newer than this collection may not have a
@@ -45,7 +45,10 @@ def expectation(expected_count: int | None, plan_gpus: int | None, instance_type
 
 
 def selected(names: Collection[str]) -> frozenset[str]:
-    """Return the subsets for ``gather_subset``: ``all``, ``min`` (none), a name, or ``!name`` to exclude one."""
+    """Return the subsets of facts that ``gather_subset`` selects.
+
+    :param names: ``all``, ``min`` (no subset), the name of a subset, or ``!name`` to exclude a subset.
+    """
     included = {name for name in names if not name.startswith("!")} - {"min"}
     excluded = {name[1:] for name in names if name.startswith("!")}
     start = set(SUBSETS) if "all" in included or (excluded and not included) else included
@@ -53,7 +56,7 @@ def selected(names: Collection[str]) -> frozenset[str]:
 
 
 def gather(reader: Reader, expected: health.Expectation, subsets: Collection[str]) -> dict[str, t.Any]:
-    """Return ``ansible_facts.gpu`` of a node whose driver answers."""
+    """Return the ``gpu`` fact for a node whose driver responds."""
     return {
         **without_gpus(expected),
         **reader.versions(),
@@ -65,7 +68,7 @@ def gather(reader: Reader, expected: health.Expectation, subsets: Collection[str
 
 
 def without_gpus(expected: health.Expectation) -> dict[str, t.Any]:
-    """Return ``ansible_facts.gpu`` of a node whose GPUs cannot be read: unknown values are None, not 0."""
+    """Return the ``gpu`` fact for a node whose GPUs cannot be read. Unknown values are None, not 0."""
     unknown = dict.fromkeys(("count", "driver_version", "cuda_version", "topology", "backend"))
     return {**unknown, "expected_count": expected.count, "expected_source": expected.source, "devices": []}
 
@@ -75,7 +78,7 @@ def run(
     open_backend: Callable[[str], Reader] = open_reader,
     bus: Callable[[], Collection[str]] = pci.nvidia_gpus,
 ) -> dict[str, t.Any]:
-    """Return the module's result: ``ansible_facts`` and ``findings``.
+    """Return the module's result, which contains ``ansible_facts`` and ``findings``.
 
     :raises ValueError: if the plan is unknown or a number of GPUs is negative; nothing is read in this case.
     """

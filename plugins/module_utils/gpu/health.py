@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge the hardware of one node: takes facts, returns findings, no I/O. Every limit has a source."""
+"""Check the hardware of a node and return findings. This module does no I/O. Every limit has a source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_he
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import Device
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 
-# The rules apply these again to readings that were taken under load.
 GPU_COUNT: t.Final = "hardware.gpu_count"
 
 #: All checks of this area, in the order of the report.
@@ -36,7 +35,10 @@ _OPTIONAL_WORDS: t.Final = frozenset({"nvidia", "generation", "server", "edition
 
 @dataclass(frozen=True)
 class Expectation:
-    """The expected GPUs, None if unknown: ``count``, its ``source`` (option, api or instance_type), and ``model``."""
+    """Expected number and model of the GPUs of a node. Unknown values are None.
+
+    ``source`` of ``count`` is option, api or instance_type.
+    """
 
     count: int | None = None
     source: str | None = None
@@ -44,11 +46,11 @@ class Expectation:
 
 
 def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, subsets: Collection[str]) -> list[Finding]:
-    """Return every hardware finding of a node whose driver answers.
+    """Return all hardware findings for a node whose driver responds.
 
     :param facts: ``ansible_facts.gpu``.
     :param on_bus: number of NVIDIA GPUs on the PCI bus.
-    :param subsets: the gathered subsets; a check that needs another one is ``not_tested``.
+    :param subsets: the gathered subsets; a check that needs a different subset is ``not_tested``.
     """
     devices: list[Device] = facts["devices"]
     lost = sum(device["error"] is not None for device in devices)
@@ -70,11 +72,11 @@ def findings(facts: Mapping[str, t.Any], expected: Expectation, on_bus: int, sub
 
 
 def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> list[Finding]:
-    """Return every hardware finding of a node whose GPUs cannot be read.
+    """Return all hardware findings for a node whose GPUs cannot be read.
 
-    A missing driver is not a failure if no GPU is expected and none is on the PCI bus.
+    A missing driver is not a failure if no GPU is expected and the PCI bus lists no GPU.
     """
-    # If only a tool is missing, the state of the driver is unknown.
+    # If only a tool is missing, the driver may still be working.
     tool_missing = reason.reason in ("bindings_missing", "smi_missing")
     driver_not_needed = reason.reason == "no_driver" and not expected.count and not on_bus
     evidence = {"reason": reason.reason, "detail": reason.detail, "gpus_on_pci_bus": on_bus}
@@ -92,11 +94,11 @@ def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> l
 
 
 def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> Finding:
-    """Compare the number of GPUs with the expected one.
+    """Compare the number of GPUs with the expected number.
 
-    :param count: number of GPUs that answer.
+    :param count: number of GPUs that respond.
     :param on_bus: number of GPUs on the PCI bus; the driver may not report all of them.
-    :param lost: number of GPUs that the driver reports but that do not answer.
+    :param lost: number of GPUs that the driver reports but that do not respond.
     """
     details: dict[str, t.Any] = {
         "expected": expected.count,
@@ -128,7 +130,7 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
 
 
 def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
-    """Compare the names of the GPUs that answer with the model of the plan."""
+    """Compare the names of all GPUs that respond with the GPU model that the plan promises."""
     if not names:
         return not_tested("hardware.gpu_model", "no GPU reports its name")
     inventory = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
@@ -148,17 +150,17 @@ def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
 
 
 def _is_model(name: str, model: str) -> bool:
-    """Return whether ``name``, as a driver reports it, is ``model``; drivers differ in the words that they add."""
+    """Return whether a GPU name from the driver denotes ``model``. Some drivers omit parts of the name."""
     name_words, model_words = (set(text.lower().split()) - _OPTIONAL_WORDS for text in (name, model))
     return name_words == model_words
 
 
 def _missing_cause(missing: int, hidden: int, on_bus: int, lost: int) -> str:
-    """Describe whether the missing GPUs are visible to the driver, on the PCI bus, or not at all."""
+    """Return a sentence on whether the missing GPUs are visible to the driver, only on the PCI bus, or not at all."""
     one = missing == 1
     if lost:
         visible = "The missing GPU is reported" if one else f"{lost} of {missing} missing GPUs are reported"
-        return f"{visible} by the driver, but {'does' if one else 'do'} not answer."
+        return f"{visible} by the driver, but {'does' if one else 'do'} not respond."
     if hidden > 0:
         visible = "The missing GPU is" if one else f"{hidden} of {missing} missing GPUs are"
         return f"{visible} on the PCI bus, but not reported by the driver."
@@ -191,9 +193,9 @@ def driver(facts: Mapping[str, t.Any]) -> Finding:
 
 
 def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
-    """Report how the GPUs are connected; a path between CPU sockets is a warning.
+    """Report how the GPUs are connected, and warn about connections between CPU sockets.
 
-    :param facts: the fact ``topology``.
+    :param facts: the ``topology`` fact.
     """
     check = "hardware.topology"
     if count < 2:
@@ -210,16 +212,17 @@ def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
             check,
             f"{count} GPUs, connected by {text}",
             cause="Some pairs of GPUs communicate through the link between two CPU sockets, the slowest path.",
-            remedy="Measure it (nccl.bandwidth); if the pairs differ, keep a tensor-parallel group on one socket.",
+            remedy="Measure the bandwidth (nccl.bandwidth). If the pairs differ, keep a tensor-parallel group on one "
+            "socket.",
             **details,
         )
     return passed(check, f"{count} GPUs, connected by {text}", **details)
 
 
 def peer_access(facts: Mapping[str, t.Any], count: int) -> Finding:
-    """Report the peer access that the driver claims; only NCCL shows whether data arrives.
+    """Report the peer access that the driver claims to support. Only NCCL can show whether data is really transferred.
 
-    :param facts: the fact ``topology``.
+    :param facts: the ``topology`` fact.
     """
     check = "hardware.p2p"
     if count < 2:
@@ -240,15 +243,17 @@ def peer_access(facts: Mapping[str, t.Any], count: int) -> Finding:
             check,
             f"{known.count('OK')} of {len(known)} pairs of GPUs have peer access: {reasons}",
             cause="Without peer access NCCL copies through host memory, which costs bandwidth and latency.",
-            remedy="This is normal in many virtual machines and on GPUs without the feature; then run vLLM with "
-            "--disable-custom-all-reduce. Otherwise check IOMMU, ACS and the driver settings on the host.",
+            remedy="This is normal in many virtual machines and on GPUs without this feature. In that case, run vLLM "
+            "with --disable-custom-all-reduce. Otherwise check IOMMU, ACS and the driver settings on the host.",
             **details,
         )
-    return passed(check, f"{len(known)} of {len(known)} pairs of GPUs, as the driver claims", **details)
+    return passed(
+        check, f"{len(known)} of {len(known)} pairs of GPUs have peer access, according to the driver", **details
+    )
 
 
 def _speed_rank(kind: str) -> tuple[int, str]:
-    """Return the sort key of a connection: the order of the legend, in which NVLink comes first."""
+    """Return a sort key for a kind of connection, from the fastest kind (NVLink) to the slowest."""
     return list(topology.LEGEND).index("NV#" if kind.startswith("NV") else kind), kind
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ``gpu_monitor``: sample all GPUs of this node for a given time."""
+"""Implement the ``gpu_monitor`` module: sample all GPUs of a node for a given time."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ ARGUMENT_SPEC: t.Final[dict[str, t.Any]] = {
     "progress_path": {"type": "path"},
 }
 
-#: Largest number of samples; more would make the result hundreds of megabytes large.
+#: Maximum number of samples. With more samples, the result would be hundreds of megabytes in size.
 MAX_SAMPLES: t.Final = 100_000
-#: Period in seconds whose samples are in the progress file. A slow reader of the file misses none of them.
+#: Age in seconds of the oldest samples in the progress file. A slow reader of the file does not miss any samples.
 RECENT: t.Final = 10.0
 
 #: Properties of a GPU that do not change while it is sampled.
@@ -45,13 +45,13 @@ Result = dict[str, t.Any]
 
 
 class InvalidOption(ValueError):
-    """An invalid option; the message contains its value and what is allowed."""
+    """Raised for an invalid option. The message contains the value and the allowed values."""
 
 
 def check_options(params: Params) -> None:
-    """Refuse invalid parameters of the module.
+    """Raise an error if a parameter of the module is invalid.
 
-    :raises InvalidOption: for an invalid time or ``output``.
+    :raises InvalidOption: if a time or ``output`` is invalid.
     :raises InvalidProgressPath: if ``progress_path`` cannot be written.
     """
     check_times(params["duration"], params["interval"])
@@ -60,7 +60,7 @@ def check_options(params: Params) -> None:
 
 
 def check_times(duration: float, interval: float) -> None:
-    """Refuse invalid times, in seconds.
+    """Raise an error if ``duration`` or ``interval``, in seconds, is out of range.
 
     :raises InvalidOption: with the allowed range.
     """
@@ -74,7 +74,7 @@ def check_times(duration: float, interval: float) -> None:
 
 
 def check_output(path: str | None) -> None:
-    """Refuse a ``path`` that cannot be written; None is valid.
+    """Raise an error if ``path`` is not a valid path for the output file. None is valid.
 
     :raises InvalidOption: with the reason.
     """
@@ -93,9 +93,9 @@ def run(
     bus: Callable[[], Collection[str]] = pci.nvidia_gpus,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc),
 ) -> Result:
-    """Return the module's result, including ``changed``. GPUs that cannot be read are a finding, not an error.
+    """Return the module's result, including ``changed``. If the GPUs cannot be read, a finding reports the reason.
 
-    :param params: the module's parameters, which ``check_options`` accepts; times in seconds.
+    :param params: the module's parameters, validated by ``check_options``; times are in seconds.
     """
     started = now().isoformat(timespec="milliseconds")
     try:
@@ -148,14 +148,14 @@ def _result(started: str, backend: str | None, gpus: list[Result], sampling: Res
 def _driver_failed(error: str) -> Finding:
     return failed(
         "hardware.driver",
-        f"the driver stopped answering: {error}",
+        f"the driver stopped responding: {error}",
         cause="The driver or a GPU failed while the GPUs were sampled.",
         remedy="Check the kernel log for Xid errors.",
     )
 
 
 def write_output(path: str, samples: list[Result], started: str) -> None:
-    """Replace the file ``path`` by a table of the samples in one step.
+    """Atomically replace the file ``path`` with a table of the samples.
 
     :raises OSError: if the file cannot be written.
     """

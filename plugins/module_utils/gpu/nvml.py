@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read GPUs through NVML (nvidia-ml-py). Only this file uses NVML's functions and units.
+"""Read facts about GPUs through NVML (nvidia-ml-py). No other file uses NVML's functions and units.
 
 The functions of nvidia-ml-py that this file calls, and their symbols in libnvidia-ml.so.1 if the names differ:
 
@@ -70,7 +70,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
-# Values of enumerations in nvml.h. They are part of NVML's ABI and never change.
+# Enumeration values from nvml.h. They are part of NVML's ABI and never change.
 #: Name of a clock -> nvmlClockType_t.
 CLOCKS: t.Final[dict[str, int]] = {"sm": 1, "memory": 2}
 TEMPERATURE_GPU = 0
@@ -84,7 +84,7 @@ P2P_READ, P2P_WRITE = 0, 1
 LINKS_MAX = 36
 LINK_TO_SWITCH = 2
 
-#: Fact of the PCIe link -> NVML function.
+#: Fact about the PCIe link -> NVML function.
 PCIE: t.Final[dict[str, str]] = {
     "generation": "nvmlDeviceGetCurrPcieLinkGeneration",
     "generation_max": "nvmlDeviceGetMaxPcieLinkGeneration",
@@ -107,13 +107,13 @@ DEAD: t.Final[frozenset[int]] = frozenset({15, 16})
 
 
 class _DeviceLost(Exception):
-    """A GPU stopped answering while it was read."""
+    """Raised if a GPU stops responding while its facts are read."""
 
 
 class NvmlReader:
-    """Read every GPU of the node.
+    """Read the facts about every GPU of the node through NVML.
 
-    :param nvml: the module pynvml, or a replacement in tests.
+    :param nvml: the ``pynvml`` module, or a replacement in tests.
     :raises GpuUnavailable: if NVML cannot be initialised.
     """
 
@@ -135,22 +135,22 @@ class NvmlReader:
         return self._count
 
     def versions(self) -> dict[str, str | None]:
-        """Return ``driver_version`` and the newest ``cuda_version`` that this driver supports."""
+        """Return the driver version and the newest CUDA version that the driver supports."""
         return {
             "driver_version": _text(self._call("nvmlSystemGetDriverVersion")),
             "cuda_version": cuda_version(self._call("nvmlSystemGetCudaDriverVersion_v2")),
         }
 
     def devices(self, subsets: Collection[str]) -> list[Device]:
-        """Return the facts of every GPU in NVML's order; of a GPU that does not answer only ``error`` is set."""
+        """Return the facts about every GPU in NVML's order. ``error`` is set if a GPU does not respond."""
         return [self._device(index, subsets) for index in range(self._count)]
 
     def sample(self) -> list[dict[str, t.Any]]:
-        """Return the values of every GPU that change over time; see ``device.sample_of``."""
+        """Return the time-varying values of every GPU; see ``device.sample_of``."""
         return [self._sample(index) for index in range(self._count)]
 
     def topology(self) -> dict[str, t.Any]:
-        """Return the fact ``topology``; cells of GPUs that do not answer are None."""
+        """Return the ``topology`` fact. Cells of GPUs that do not respond are None."""
         links = [self._links(index) for index in range(self._count)]
         bus_ids = [_bus_id(self._call_by_index("nvmlDeviceGetPciInfo", [index])) for index in range(self._count)]
 
@@ -171,9 +171,9 @@ class NvmlReader:
         return topology.as_topology(matrix, topology.build_matrix(self._count, access))
 
     def _call(self, name: str, *args: t.Any) -> t.Any:
-        """Call one NVML function and return its value, or None if driver, bindings or GPU do not support it.
+        """Call an NVML function, and return None if the driver, the bindings or the GPU do not support it.
 
-        :raises _DeviceLost: if the GPU no longer answers.
+        :raises _DeviceLost: if the GPU no longer responds.
         """
         function = getattr(self._nvml, name, None)
         if function is None:
@@ -194,7 +194,7 @@ class NvmlReader:
         return self._handles[index]
 
     def _call_by_index(self, name: str, indexes: Sequence[int], *args: t.Any) -> t.Any:
-        """Call a function with the handles of GPUs; return None if one of them does not answer."""
+        """Call an NVML function with the handles of the given GPUs, and return None if one of them does not respond."""
         try:
             return self._call(name, *map(self._handle, indexes), *args)
         except _DeviceLost:
@@ -224,7 +224,7 @@ class NvmlReader:
             device["throttle_reasons"] = self._throttle_reasons(handle)
             device["pcie"] = {name: self._call(PCIE[name], handle) for name in ("generation", "width")}
         except _DeviceLost:
-            pass  # The values that were not read yet stay None; the facts report that the GPU does not answer.
+            pass  # The values that were not read yet stay None; the facts report that the GPU does not respond.
         return sample_of(device)
 
     def _identity(self, handle: t.Any) -> Device:
@@ -245,7 +245,7 @@ class NvmlReader:
         }
 
     def _memory(self, handle: t.Any) -> t.Any:
-        # Version 1 counts memory reserved by the driver as used; version 2 and nvidia-smi do not.
+        # Unlike version 2 and nvidia-smi, version 1 counts memory reserved by the driver as used.
         try:
             info = self._call("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_V2)
         except TypeError:
@@ -290,7 +290,7 @@ class NvmlReader:
         }
 
     def _retired_pages(self, handle: t.Any) -> Device:
-        """Return the retired pages, which GPUs before Ampere have instead of row remapping."""
+        """Return the number of retired pages. Only GPUs older than Ampere retire pages; newer GPUs remap rows."""
         causes = {"correctable": RETIRED_CORRECTABLE, "uncorrectable": RETIRED_UNCORRECTABLE}
         pages = {name: self._call("nvmlDeviceGetRetiredPages", handle, cause) for name, cause in causes.items()}
         counts = {name: None if addresses is None else len(addresses) for name, addresses in pages.items()}
@@ -303,7 +303,7 @@ class NvmlReader:
         return throttle_reasons(mask)
 
     def _processes(self, handle: t.Any) -> list[dict[str, t.Any]] | None:
-        """Return the compute processes; ``name`` and ``memory_used`` are None if this user may not read them."""
+        """Return the compute processes. Names and memory are None if the user is not allowed to read them."""
         processes = self._call("nvmlDeviceGetComputeRunningProcesses", handle)
         if processes is None:
             return None
@@ -317,7 +317,7 @@ class NvmlReader:
         ]
 
     def _links(self, index: int) -> list[str | None]:
-        """Return the far end of each active NVLink of one GPU: a bus ID, ``switch``, or None if unknown."""
+        """Return the far end of each active NVLink of a GPU, which is a bus ID, ``switch``, or None if unknown."""
         ends: list[str | None] = []
         try:
             handle = self._handle(index)
@@ -346,12 +346,12 @@ def open_nvml() -> NvmlReader:
 
 
 def _text(value: t.Any) -> str | None:
-    """Return ``value`` as text; old bindings return bytes."""
+    """Return ``value`` as text. Old versions of the bindings return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _process_name(value: t.Any) -> str | None:
-    """Return the masked process name; some drivers return the whole command line, which may contain a key."""
+    """Return a process name with secrets masked. Some drivers report the whole command line, including keys."""
     name = _text(value)
     return None if name is None else mask_text(name)
 
@@ -369,9 +369,9 @@ def _bus_id(pci: t.Any) -> str | None:
 
 
 def _signed_field(values: t.Any) -> int | None:
-    """Return the first of ``values`` (nvmlFieldValue_t) as a signed number, or None if the GPU lacks this field."""
+    """Return the first of ``values`` (nvmlFieldValue_t) as a signed number, or None if the GPU lacks the field."""
     if not values or values[0].nvmlReturn:
         return None
     value = values[0].value
-    # Old bindings lack siVal; uiVal has the same 32 bits.
+    # Old versions of the bindings lack siVal, but uiVal has the same 32 bits.
     return value.siVal if hasattr(value, "siVal") else ctypes.c_int32(value.uiVal).value

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the GPUs on the PCI bus without NVIDIA software; a GPU that the driver lost may still be listed there."""
+"""List the GPUs on the PCI bus without NVIDIA software. The bus may still list a GPU that the driver has lost."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import typing as t
 
 NVIDIA: t.Final[str] = "0x10de"
 
-#: PCI classes of a GPU with and without display: VGA controller and 3D controller. Source: PCI Code and ID Assignment.
+#: PCI classes of GPUs: VGA controller (with a display) and 3D controller (without one). Source: PCI Code and ID
+#: Assignment.
 GPU_CLASSES: t.Final[tuple[str, ...]] = ("0x0300", "0x0302")
 
 
 def nvidia_gpus(root: str = "/sys/bus/pci/devices") -> list[str]:
-    """Return the sorted bus IDs of the NVIDIA GPUs on the PCI bus; empty if the bus cannot be read."""
+    """Return the sorted PCI bus IDs of all NVIDIA GPUs, or an empty list if the bus cannot be read."""
     try:
         devices = sorted(pathlib.Path(root).iterdir())
     except OSError:

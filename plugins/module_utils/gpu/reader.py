@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose the backend that reads the GPUs of this node."""
+"""Select the backend that reads the facts about a node's GPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.smi import SmiRe
 
 
 class Reader(t.Protocol):
-    """The interface of a backend, as implemented by ``NvmlReader`` and ``SmiReader``."""
+    """Interface of the backends ``NvmlReader`` and ``SmiReader``."""
 
     backend: str
 
@@ -36,7 +36,9 @@ BACKENDS: t.Final[dict[str, Callable[[], Reader]]] = {"nvml": open_nvml, "nvidia
 
 
 def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] | None = None) -> Reader:
-    """Open the named backend; ``auto`` selects NVML, or nvidia-smi if NVML's bindings or library are missing.
+    """Open the backend with this name, or select one for ``auto``.
+
+    ``auto`` selects NVML, or nvidia-smi if NVML's Python bindings or library are missing.
 
     :raises GpuUnavailable: if the GPUs cannot be read; with the reason ``no_driver`` if neither backend is installed.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Convert GPU samples to a flat table, one row per GPU and sample, for spreadsheets and data frames."""
+"""Convert GPU samples to a flat table with one row per GPU and sample, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import json
 import typing as t
 from collections.abc import Iterable, Sequence
 
-#: Columns that a GPU's entry in a sample has under the same name.
+#: Columns that have the same name in a GPU's entry in a sample.
 _COPIED: t.Final = ("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
 
 #: Columns in order. ``time`` is seconds since the start, ``timestamp`` the wall clock in UTC. Units as in a sample.
@@ -35,7 +35,7 @@ Row = dict[str, t.Any]
 
 
 def rows(samples: Iterable[dict[str, t.Any]], started: str) -> list[Row]:
-    """Return one row per GPU and sample; ``started`` is time 0 as ISO 8601."""
+    """Return one row per GPU and sample. ``started`` is the ISO 8601 timestamp of time 0."""
     start = datetime.datetime.fromisoformat(started)
     return [_row(sample["time"], gpu, start) for sample in samples for gpu in sample["gpus"]]
 
@@ -57,7 +57,7 @@ def _row(time: float, gpu: dict[str, t.Any], start: datetime.datetime) -> Row:
 
 
 def csv_text(table: Iterable[Row], columns: Sequence[str] = COLUMNS, header: bool = True) -> str:
-    """Return ``table`` as CSV; unknown values are empty."""
+    """Return ``table`` as CSV text, in which unknown values are empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     if header:
@@ -67,5 +67,5 @@ def csv_text(table: Iterable[Row], columns: Sequence[str] = COLUMNS, header: boo
 
 
 def json_text(table: Iterable[Row]) -> str:
-    """Return ``table`` as a JSON array with one row per line; unknown values are null."""
+    """Return ``table`` as a JSON array with one row per line, in which unknown values are null."""
     return "[\n" + ",\n".join(json.dumps(row) for row in table) + "\n]\n"

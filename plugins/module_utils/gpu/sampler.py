@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sample all GPUs at a constant rate during a load test, and compute how evenly they worked."""
+"""Sample all GPUs at a constant rate during a load test, and calculate how evenly they were utilised."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["MIN_INTERVAL", "GpuSampler", "open_reader", "sample_rate", "summaris
 
 Sample = dict[str, t.Any]
 
-#: Shortest interval in seconds: reading eight GPUs through NVML takes some milliseconds.
+#: Minimum interval in seconds, because reading eight GPUs through NVML takes several milliseconds.
 MIN_INTERVAL: t.Final = 0.05
 
 #: Key of a GPU's summary -> function that returns this number from the GPU's entry in a sample.
@@ -34,10 +34,10 @@ SUMMARISED: t.Final[dict[str, Callable[[dict[str, t.Any]], float | None]]] = {
 
 
 class GpuSampler:
-    """Read ``reader`` every ``interval`` seconds in a separate thread.
+    """Take a sample from ``reader`` every ``interval`` seconds in a separate thread.
 
     Samples are due at multiples of ``interval`` since the start, so a slow reading does not delay later ones. A sample
-    that is due during a slow reading is skipped. ``clock`` returns seconds; use the clock that times the load. The
+    that is due during a slow reading is skipped. ``clock`` returns seconds; use the clock that the load test uses. The
     caller closes the reader.
     """
 
@@ -52,20 +52,20 @@ class GpuSampler:
         self._error: str | None = None
 
     def start(self, origin: float | None = None) -> None:
-        """Start sampling; ``origin`` is the value of ``clock`` at time 0 of the samples, by default now."""
+        """Start sampling. Sample times are relative to ``origin``, a value of ``clock``; the default is now."""
         self._origin = self._clock() if origin is None else origin
         background.start(self._thread)
 
     def wait(self, seconds: float) -> None:
-        """Wait for ``seconds``, or until the sampling ends."""
+        """Wait until sampling ends, but no longer than ``seconds``."""
         self._thread.join(seconds)
 
     def recent(self, count: int) -> list[Sample]:
-        """Return the newest samples, at most ``count``; sampling may continue."""
+        """Return the newest samples, at most ``count``, without stopping the sampler."""
         return self._samples[-count:]
 
     def stop(self) -> dict[str, t.Any]:
-        """Stop sampling without taking another sample, and return the result as ``evaluate`` describes it."""
+        """Stop sampling without taking another sample, and return the result of ``evaluate``."""
         self._stopped.set()
         self._thread.join()
         return evaluate(self._samples, self._error)
@@ -84,7 +84,7 @@ class GpuSampler:
 
 
 def evaluate(samples: list[Sample], error: str | None) -> dict[str, t.Any]:
-    """Return ``samples``, ``summary``, ``sample_rate``, ``synchronisation`` and ``error``.
+    """Return the result of a sampling run, with the samples and the values calculated from them.
 
     :param error: reason why sampling ended early, or None.
     """
@@ -98,12 +98,12 @@ def evaluate(samples: list[Sample], error: str | None) -> dict[str, t.Any]:
 
 
 def time_to_next(elapsed: float, interval: float) -> float:
-    """Return the seconds until the next multiple of ``interval`` after ``elapsed`` seconds; never 0."""
+    """Return the seconds from ``elapsed`` to the next multiple of ``interval``. The result is never 0."""
     return (math.floor(elapsed / interval) + 1) * interval - elapsed
 
 
 def sample_rate(samples: Sequence[Sample]) -> float | None:
-    """Return the achieved samples per second, or None with fewer than two samples."""
+    """Return the actual number of samples per second, or None if there are fewer than two samples."""
     if len(samples) < 2 or samples[-1]["time"] <= samples[0]["time"]:
         return None
     duration: float = samples[-1]["time"] - samples[0]["time"]
@@ -111,7 +111,10 @@ def sample_rate(samples: Sequence[Sample]) -> float | None:
 
 
 def summarise(samples: Sequence[Sample]) -> list[dict[str, t.Any]]:
-    """Return each GPU's ``index`` and, for each key of ``SUMMARISED``, ``{mean, p50, max}``, or None without values."""
+    """Return the mean, median and maximum of each value in ``SUMMARISED`` for each GPU.
+
+    A value is None if no sample contains it.
+    """
     return [
         {"index": index, **{key: _distribution(_values(samples, index, read)) for key, read in SUMMARISED.items()}}
         for index in _indexes(samples)
@@ -119,14 +122,14 @@ def summarise(samples: Sequence[Sample]) -> list[dict[str, t.Any]]:
 
 
 def synchronisation(samples: Sequence[Sample]) -> dict[str, t.Any]:
-    """Compute how evenly the GPUs worked.
+    """Calculate how evenly the GPUs were utilised.
 
     ``spread``: difference between the largest and the smallest utilisation, in percentage points, averaged over the
     samples. ``correlation``: Pearson's r, averaged over all pairs of GPUs without a constant utilisation.
     ``busy_fraction``: fraction of samples with at least 10 % utilisation, per GPU in the order of their index.
-    ``memory_active``: mean percentage of time in which a GPU accessed its memory, likewise per GPU. A GPU that waits in
-    an all-reduce counts as utilised; with equal shares of the work, the other GPUs wait for the one with the highest
-    value. A number is None if it cannot be computed (fewer than two GPUs, no utilisation, only constants).
+    ``memory_active``: mean percentage of time in which a GPU accessed its memory, also per GPU. A GPU that waits in an
+    all-reduce counts as utilised; with equal shares of the work, the other GPUs wait for the GPU with the highest
+    value. A value is None if it cannot be calculated, for example with fewer than two GPUs or constant utilisation.
     """
     indexes = _indexes(samples)
     series = [_values(samples, index, operator.itemgetter("utilization_gpu")) for index in indexes]
@@ -147,13 +150,13 @@ def _indexes(samples: Sequence[Sample]) -> list[int]:
 
 
 def _rows(samples: Sequence[Sample]) -> list[list[float]]:
-    """Return the known utilisations of each sample, in the order of the GPUs' indexes."""
+    """Return the known utilisation values of each sample, ordered by GPU index."""
     ordered = (sorted(sample["gpus"], key=operator.itemgetter("index")) for sample in samples)
     return [[gpu["utilization_gpu"] for gpu in gpus if gpu["utilization_gpu"] is not None] for gpus in ordered]
 
 
 def _values(samples: Sequence[Sample], index: int, read: Callable[[dict[str, t.Any]], float | None]) -> list[float]:
-    """Return the known values that ``read`` returns for GPU ``index`` in each sample."""
+    """Return the values that ``read`` extracts from the samples of GPU ``index``, without unknown values."""
     values = (read(gpu) for sample in samples for gpu in sample["gpus"] if gpu["index"] == index)
     return [value for value in values if value is not None]
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read GPUs through nvidia-smi if the Python bindings of NVML are missing. It is slower than NVML and returns less."""
+"""Read facts about GPUs with nvidia-smi if NVML is not available. It is slower and reports fewer facts than NVML."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABSENT: t.Final[re.Pattern[str]] = re.compile(
     r"|\[(N/A|Unknown Error|Not Found|Not Supported|Insufficient Permissions)\]"
 )
 
-#: Text that nvidia-smi prints instead of a value if the GPU does not answer.
+#: Text that nvidia-smi prints instead of a value if the GPU does not respond.
 DEAD: t.Final[re.Pattern[str]] = re.compile(r"GPU is lost|GPU requires reset")
 
 UNITS: t.Final[dict[str, int]] = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
@@ -44,7 +44,7 @@ Run = Callable[[list[str]], str]
 def run(command: list[str]) -> str:
     """Return the standard output of ``command``.
 
-    :raises GpuUnavailable: if it is missing, fails or takes longer than 30 s.
+    :raises GpuUnavailable: if the command is missing, fails or takes longer than 30 s.
     """
     try:
         result = Commands().complete(command, timeout=30)
@@ -53,14 +53,14 @@ def run(command: list[str]) -> str:
     except PermissionError as error:
         raise GpuUnavailable("no_permission", str(error)) from error
     except subprocess.TimeoutExpired as error:
-        raise GpuUnavailable("smi_timeout", "no answer within 30 s") from error
+        raise GpuUnavailable("smi_timeout", "no response within 30 s") from error
     if result.returncode:
         raise GpuUnavailable(*_failure(result.stdout + result.stderr))
     return result.stdout
 
 
 def _failure(message: str) -> tuple[str, str]:
-    """Return the reason and the detail for an error message of nvidia-smi."""
+    """Return the reason and the detail for an error message from nvidia-smi."""
     detail = " ".join(message.split())[:300]
     reasons = {
         "couldn't communicate with the NVIDIA driver": "driver_not_loaded",
@@ -73,7 +73,10 @@ def _failure(message: str) -> tuple[str, str]:
 
 
 class SmiReader:
-    """Read every GPU of the node with ``nvidia-smi -q -x``. ``run_command`` runs a command and returns its output."""
+    """Read the facts about every GPU of the node with ``nvidia-smi -q -x``.
+
+    :param run_command: function that runs a command and returns its output.
+    """
 
     backend = "nvidia_smi"
 
@@ -82,27 +85,27 @@ class SmiReader:
         self._log = self._query()
 
     def close(self) -> None:
-        """Do nothing: every query is a separate process."""
+        """Do nothing, because every query runs in a separate process."""
 
     def count(self) -> int:
         attached = _text(self._log, "attached_gpus")
         return int(attached) if attached else len(self._log.findall("gpu"))
 
     def versions(self) -> dict[str, str | None]:
-        """Return ``driver_version`` and the newest ``cuda_version`` that this driver supports."""
+        """Return the driver version and the newest CUDA version that the driver supports."""
         return {key: _text(self._log, key) for key in ("driver_version", "cuda_version")}
 
     def devices(self, subsets: Collection[str]) -> list[Device]:
-        """Return the facts of every GPU in nvidia-smi's order, which is NVML's."""
+        """Return the facts about every GPU in the order of nvidia-smi, which is the same as NVML's."""
         return [_device(index, gpu, subsets) for index, gpu in enumerate(self._log.findall("gpu"))]
 
     def sample(self) -> list[dict[str, t.Any]]:
-        """Return the values of every GPU that change over time. Each call runs nvidia-smi once."""
+        """Return the time-varying values of every GPU. Each call runs nvidia-smi once."""
         self._log = self._query()
         return [sample_of(device) for device in self.devices(("health", "pcie"))]
 
     def topology(self) -> dict[str, t.Any]:
-        """Return the fact ``topology`` from ``nvidia-smi topo``; unknown cells are None."""
+        """Return the ``topology`` fact from the output of ``nvidia-smi topo``. Unknown cells are None."""
         count = len(self._log.findall("gpu"))
         unknown = topology.build_matrix(count, lambda row, column: None)
         return topology.as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
@@ -117,7 +120,7 @@ class SmiReader:
     def _query(self) -> ET.Element:
         text = self._run(["nvidia-smi", "-q", "-x"])
         try:
-            # The document refers to a DTD, which expat does not fetch.
+            # Parsing is safe: expat does not fetch the DTD that the XML document refers to.
             return ET.fromstring(text)
         except ET.ParseError as error:
             raise GpuUnavailable("smi_unreadable", str(error)) from error
@@ -141,7 +144,7 @@ def _device(index: int, gpu: ET.Element, subsets: Collection[str]) -> Device:
         clocks={"sm": _int(_text(gpu, "clocks/sm_clock")), "memory": _int(_text(gpu, "clocks/mem_clock"))},
         clocks_max={"sm": _int(_text(gpu, "max_clocks/sm_clock")), "memory": _int(_text(gpu, "max_clocks/mem_clock"))},
         mig_mode=None if mig is None else mig.lower(),
-        # nvidia-smi prints this message in place of the values of a GPU that does not answer.
+        # nvidia-smi prints this message instead of the values of a GPU that does not respond.
         error=next((match[0] for text in gpu.itertext() if (match := DEAD.search(text))), None),
     )
     if "health" in subsets:
@@ -203,17 +206,20 @@ def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
     return [
         {
             "pid": int(info.findtext("pid", "0")),
-            # Some drivers return the whole command line, which may contain a key.
+            # Some drivers return the whole command line, which may contain an API key.
             "name": None if (name := _text(info, "process_name")) is None else mask_text(name),
             "memory_used": _bytes(_text(info, "used_memory")),
         }
         for info in gpu.iterfind("processes/process_info")
-        if "C" in info.findtext("type", "C")  # C and C+G compute; a purely graphical process is not a worker.
+        if "C" in info.findtext("type", "C")  # Processes of type G only render graphics.
     ]
 
 
 def _throttle_reasons(gpu: ET.Element) -> list[str] | None:
-    """Return the active reasons in the order of ``THROTTLE_BITS``; before driver 535 the section has another name."""
+    """Return the active throttle reasons in the order of ``THROTTLE_BITS``.
+
+    Drivers before 535 use a different name for the section.
+    """
     for prefix in ("clocks_event_reason", "clocks_throttle_reason"):
         items = gpu.findall(f"{prefix}s/*")
         states = {item.tag.removeprefix(f"{prefix}_"): _known(item.text) for item in items}
@@ -224,7 +230,10 @@ def _throttle_reasons(gpu: ET.Element) -> list[str] | None:
 
 
 def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
-    """Return the sum of one kind of ECC errors: one total before Ampere, one value per memory since then."""
+    """Return the total number of ECC errors of one kind.
+
+    GPUs older than Ampere report the total; newer GPUs report one value for each type of memory.
+    """
     total = _int(_text(gpu, f"ecc_errors/{counter}/{old}/total"))
     if total is not None:
         return total
@@ -234,7 +243,7 @@ def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
 
 
 def _power(gpu: ET.Element, *names: str) -> str | None:
-    """Return the first known value of ``names``; the section is named power_readings before driver 535."""
+    """Return the first known power value among ``names``. Drivers before 535 name the section power_readings."""
     values = (_text(gpu, f"{section}/{name}") for section in ("gpu_power_readings", "power_readings") for name in names)
     return next((value for value in values if value is not None), None)
 
@@ -249,7 +258,7 @@ def _text(element: ET.Element, path: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    """Return 1980.0 for ``1980 MHz``. nvidia-smi prints the unit in which the fact is defined."""
+    """Return the number in a text such as ``1980 MHz``. The facts use the same units as nvidia-smi."""
     match = re.match(r"-?\d+(\.\d+)?", text or "")
     return float(match.group()) if match else None
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the matrices of the GPUs' connections (as ``nvidia-smi topo -m``) and of their peer access. No I/O."""
+"""Build the matrices of connections (as in ``nvidia-smi topo -m``) and peer access between GPUs, without I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEGEND: t.Final[dict[str, str]] = {
 #: NVML's nvmlGpuTopologyLevel_t -> kind. Two GPUs on one board share an internal switch, which nvidia-smi shows as PIX.
 LEVELS: t.Final[dict[int, str]] = {0: "PIX", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 
-#: NVML's nvmlGpuP2PStatus_t -> the letters of ``nvidia-smi topo -p2p r``.
+#: NVML's nvmlGpuP2PStatus_t -> abbreviation in ``nvidia-smi topo -p2p r``.
 P2P_STATUS: t.Final[dict[int, str]] = {0: "OK", 1: "CNS", 2: "GNS", 3: "TNS", 4: "DR", 5: "NS", 6: "U"}
 
 P2P_LEGEND: t.Final[dict[str, str]] = {
@@ -40,9 +40,9 @@ Matrix = list[list[str | None]]
 
 
 def build_matrix(count: int, cell: Callable[[int, int], str | None]) -> Matrix:
-    """Return a square matrix by GPU index; the diagonal is ``X``.
+    """Return a square matrix with a row and a column for each GPU, and ``X`` on the diagonal.
 
-    ``cell(row, column)`` is called once for each unordered pair, because a call of NVML takes milliseconds on real GPUs
+    ``cell(row, column)`` is called once for each unordered pair, because an NVML call takes milliseconds on real GPUs
     and the result is symmetric.
     """
     cells = {(row, column): cell(row, column) for row in range(count) for column in range(row + 1, count)}
@@ -56,7 +56,7 @@ def nvlink_count(peer_bus_ids: Sequence[str | None], switched: tuple[int, int], 
     """Return the number of NVLinks between two GPUs.
 
     :param peer_bus_ids: bus IDs at the far end of the first GPU's active links.
-    :param switched: numbers of active links of both GPUs that end at an NVSwitch, which connects all GPUs.
+    :param switched: for each of the two GPUs, the number of active links to an NVSwitch, which connects all GPUs.
     :param other_bus_id: bus ID of the second GPU.
     """
     direct = sum(1 for bus_id in peer_bus_ids if bus_id is not None and bus_id == other_bus_id)
@@ -64,7 +64,10 @@ def nvlink_count(peer_bus_ids: Sequence[str | None], switched: tuple[int, int], 
 
 
 def as_topology(matrix: Matrix, p2p: Matrix | None) -> dict[str, t.Any]:
-    """Return the fact ``topology``: ``matrix``, ``p2p``, ``nvlink`` (of any pair) and ``legend``; None if unknown."""
+    """Return the ``topology`` fact. Unknown values are None.
+
+    ``nvlink`` is whether any two GPUs are connected by NVLink.
+    """
     cells = [cell for row in matrix for cell in row if cell is not None]
     has_pairs = len(matrix) < 2 or any(cell != "X" for cell in cells)
     return {
@@ -76,14 +79,15 @@ def as_topology(matrix: Matrix, p2p: Matrix | None) -> dict[str, t.Any]:
 
 
 def known_pairs(matrix: Matrix) -> list[str]:
-    """Return the cells above the diagonal, one for each unordered pair of GPUs, without unknown ones."""
+    """Return the known cells above the diagonal, one for each unordered pair of GPUs."""
     return [cell for index, row in enumerate(matrix) for cell in row[index + 1 :] if cell is not None]
 
 
 def parse_table(text: str) -> Matrix:
-    """Parse the GPUs' part of the table that ``nvidia-smi topo -m`` or ``topo -p2p r`` prints; empty if there is none.
+    """Return the matrix of the GPUs in a table that ``nvidia-smi topo -m`` or ``nvidia-smi topo -p2p r`` prints.
 
-    Columns of NICs and affinities are omitted; a cell of an unknown kind is None.
+    The result is empty if there is no such table. Columns of NICs and affinities are omitted. A cell of an unknown kind
+    is None.
     """
     clean = re.sub(r"\x1b\[[0-9;]*m", "", text)
     columns: list[str] = []
@@ -91,7 +95,7 @@ def parse_table(text: str) -> Matrix:
     for line in clean.splitlines():
         cells = line.split()
         if not columns:
-            # The header starts with GPU0; the columns after the last GPU are NICs and affinities.
+            # The header row starts with GPU0. The columns after the last GPU are for NICs and affinities.
             columns = [cell for cell in cells if re.fullmatch(r"GPU\d+", cell)] if cells[:1] == ["GPU0"] else []
         elif cells and re.fullmatch(r"GPU\d+", cells[0]):
             matrix.append([_kind(cell) for cell in cells[1 : len(columns) + 1]])

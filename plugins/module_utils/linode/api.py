@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The requests to the Linode API that this collection sends, one method each.
+"""Client for the Linode API, with one method for each request that this collection sends.
 
 Requests that read, change or delete are repeated after a transient fault, because repeating them is harmless. Requests
-that create are sent once; see ``idempotent_create.py``.
+that create something are sent only once; see ``idempotent_create.py``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MIN_TIMEOUT: t.Final = 5.0
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """One request: ``data`` is the JSON body, ``filters`` the content of the X-Filter header.
+    """Request to the API. ``data`` is the JSON body, and ``filters`` is the content of the X-Filter header.
 
-    ``required_key`` is a key that every valid response has.
+    ``required_key`` is a key that every valid response contains.
     """
 
     method: str
@@ -43,13 +43,13 @@ class ApiRequest:
 
 
 class Transport(t.Protocol):
-    """Sends one request once; see ``client.LinodeTransport``."""
+    """Interface that sends a request exactly once. ``client.LinodeTransport`` implements it."""
 
     def send(self, request: ApiRequest, timeout: float | None = None) -> Json: ...
 
 
 class LinodeApi:
-    """Sends requests through one transport and within one retry budget.
+    """Send requests through a transport. All requests share one retry budget.
 
     Every method raises ``Refused`` (or a subclass) if the API refuses the request, and ``RetriesExhausted`` if every
     attempt within the budget failed.
@@ -60,29 +60,29 @@ class LinodeApi:
         self.budget = budget
 
     def plan(self, type_id: str) -> Json | None:
-        """Return one plan, or None if no plan of that id is visible to this token."""
+        """Return the plan with this id, or None if the token cannot see such a plan."""
         return self._get_or_none(f"/linode/types/{quote(type_id, safe='')}")
 
     def plans(self) -> list[Json]:
-        """List all plans that are visible to this token."""
+        """List all plans that the token can see."""
         return self._list("/linode/types", paged=False)
 
     def instances(self, filters: Mapping[str, t.Any] | None = None) -> list[Json]:
-        """List all Linodes, or those that match the X-Filter ``filters``."""
+        """List all Linodes, or only the Linodes that match the X-Filter ``filters``."""
         return self._list("/linode/instances", filters)
 
     def instances_labelled(self, label: str) -> list[Json]:
-        """List the Linodes with exactly this label: none or one, because labels are unique in an account."""
+        """List the Linodes with exactly this label. There is at most one, because labels are unique in an account."""
         return [instance for instance in self.instances({"label": label}) if instance["label"] == label]
 
     def instance(self, instance_id: int) -> Json | None:
-        """Return one Linode, or None if no Linode of that id is visible to this token."""
+        """Return the Linode with this id, or None if the token cannot see such a Linode."""
         return self._get_or_none(f"/linode/instances/{instance_id}")
 
     def create_instance(self, payload: Mapping[str, t.Any]) -> Json:
-        """Send one request to create a Linode.
+        """Send a single request to create a Linode.
 
-        :raises Transient: also if the Linode may have been created.
+        :raises Transient: if the request failed, but may succeed later. The Linode may have been created.
         """
         return self._send(ApiRequest("POST", "/linode/instances", payload, required_key="id"))
 
@@ -106,13 +106,13 @@ class LinodeApi:
         return self._list(f"/linode/instances/{instance_id}/firewalls", paged=False)
 
     def firewall_labelled(self, label: str) -> Json | None:
-        """Return the firewall with exactly this label, or None; labels are unique in an account."""
+        """Return the firewall with exactly this label, or None if there is no such firewall."""
         return next((firewall for firewall in self._list("/networking/firewalls") if firewall["label"] == label), None)
 
     def create_firewall(self, payload: Mapping[str, t.Any]) -> Json:
-        """Send one request to create a firewall.
+        """Send a single request to create a firewall.
 
-        :raises Transient: also if the firewall may have been created.
+        :raises Transient: if the request failed, but may succeed later. The firewall may have been created.
         """
         return self._send(ApiRequest("POST", "/networking/firewalls", payload, required_key="id"))
 
@@ -148,11 +148,11 @@ class LinodeApi:
         try:
             self._retry(ApiRequest("DELETE", path))
         except NotFound:
-            # Deleted by an earlier attempt whose response was lost, or by someone else.
+            # Someone else deleted the object, or the response to an earlier attempt was lost.
             pass
 
     def _list(self, path: str, filters: Mapping[str, t.Any] | None = None, paged: bool = True) -> list[Json]:
-        """List all entries of a collection once each, even if entries move between pages while they are read."""
+        """List all entries of a collection, each exactly once, even if entries move between pages during reading."""
         order = {"+order_by": "id", "+order": "asc"} if paged else {}
         filters = {**(filters or {}), **order} or None
         entries: dict[t.Any, Json] = {}
@@ -167,18 +167,18 @@ class LinodeApi:
         return list(entries.values())
 
     def _send(self, request: ApiRequest) -> Json:
-        """Send one attempt."""
-        # The last attempt may use the rest of the budget, but never less than a few seconds: cutting off a
-        # creation early would leave its outcome unknown.
+        """Send a request once and check its response."""
+        # The last attempt may use the rest of the budget, but has at least a few seconds.
+        # A creation request that is cut off early has an unknown outcome.
         response = self._transport.send(request, timeout=max(MIN_TIMEOUT, self.budget.remaining))
         if request.required_key is not None and request.required_key not in response:
-            # The response of a proxy can be valid JSON too.
+            # A response from a proxy can also be valid JSON.
             text = f"{request}: the response has no {request.required_key!r}"
             raise Transient("unreadable", text, may_have_happened=True)
         return response
 
     def _retry(self, request: ApiRequest, is_done: Callable[[], bool] | None = None) -> Json:
-        """Send the request until the API responds, or until ``is_done`` reports that a failed attempt took effect."""
+        """Repeat the request until the API responds, or until ``is_done`` reports that a failed attempt took effect."""
         retries = RetryPolicy(self.budget)
         while True:
             try:
@@ -189,7 +189,7 @@ class LinodeApi:
                     return {}
 
     def _retry_until(self, request: ApiRequest, is_done: Callable[[], bool]) -> None:
-        """Send the request until it has taken effect. A refusal is an error only if it has not taken effect before."""
+        """Repeat the request until it has taken effect. A refusal is an error unless ``is_done`` is true."""
         try:
             self._retry(request, is_done)
         except Refused:

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send a request to the Linode API once.
+"""Send requests to the Linode API, each exactly once.
 
-linode_api4 by itself sets no HTTP timeout and repeats POST requests. Here every request has a timeout and is sent
-exactly once; the caller, who knows whether repeating it is safe, decides about retries.
+By default, linode_api4 sets no HTTP timeout and repeats POST requests. In this module, every request has a timeout and
+is sent exactly once. Only the caller knows whether a request can safely be repeated, so the caller decides whether to
+retry.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ DEFAULT_URL: t.Final = "https://api.linode.com/v4"
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` without a trailing slash, because the API responds to one with 404.
+    """Return ``url`` without a trailing slash, because the API responds to a trailing slash with status 404.
 
-    :raises InvalidInput: if it is not an HTTP address, or would send the token unencrypted over a network.
+    :raises InvalidInput: if ``url`` is not an HTTP address, or if the token would be sent unencrypted over a network.
     """
     try:
         parts = urlsplit(url)
@@ -71,9 +72,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def check_token(token: str | None) -> str:
-    """Return ``token`` without surrounding white space. Error messages never contain it.
+    """Return ``token`` without surrounding white space. Error messages never contain the token.
 
-    :raises InvalidInput: if it is missing or cannot be sent in a header.
+    :raises InvalidInput: if the token is missing or cannot be sent in a header.
     """
     stripped = (token or "").strip()
     if not stripped:
@@ -84,9 +85,9 @@ def check_token(token: str | None) -> str:
 
 
 class LinodeTransport:
-    """A transport that sends each request once and returns its JSON, or raises the error that the response means.
+    """Send each request once, and return the JSON in the response or raise the matching error.
 
-    ``timeouts`` are those for connecting and for reading, in seconds.
+    ``timeouts`` are the timeouts for connecting and for reading, in seconds.
     """
 
     def __init__(
@@ -96,10 +97,10 @@ class LinodeTransport:
             check_token(token), base_url=check_url(url), user_agent="multigpu.vllm", retry=False, ca_path=ca_path
         )
         self._session: t.Any = self._client.session
-        # An explicit callable keeps requests from replacing the token by a ~/.netrc entry.
+        # Without this callable, the requests library would replace the token with an entry from ~/.netrc.
         self._session.auth = lambda request: request
         self._request = self._session.request
-        # This adapter never repeats a request; linode_api4's own reports a read timeout as a lost connection.
+        # This adapter never repeats a request. linode_api4's adapter reports a read timeout as a lost connection.
         self.mount(HTTPAdapter())
         self._timeouts = timeouts
         self._url = url
@@ -110,7 +111,7 @@ class LinodeTransport:
         self._session.mount("https://", adapter)
 
     def send(self, request: ApiRequest, timeout: float | None = None) -> dict[str, t.Any]:
-        """Send ``request`` once and return its JSON object, empty for 204.
+        """Send ``request`` once and return the JSON object in the response, which is empty for status 204.
 
         ``timeout`` (seconds) lowers the configured timeouts for this request.
 
@@ -126,8 +127,8 @@ class LinodeTransport:
         except ApiError as error:
             raise _api_error(request, error) from error
         except (AttributeError, KeyError, TypeError) as error:
-            # linode_api4 fails on an error list that does not look like the API's, such as that of a proxy.
-            raise self._unreadable(request, "has an unknown shape") from error
+            # linode_api4 fails on an error list in an unknown format, for example from a proxy.
+            raise self._unreadable(request, "has an unknown format") from error
         except requests.exceptions.RequestException as error:
             raise self._connection_error(request, error) from error
         if result is None:
@@ -137,7 +138,7 @@ class LinodeTransport:
         return result
 
     def _connection_error(self, request: ApiRequest, error: requests.exceptions.RequestException) -> LinodeError:
-        """Return the exception for a request whose response did not arrive or is not JSON."""
+        """Return the exception for a request without a response, or with a response that is not JSON."""
         cause = plain_text(str(error))
         if isinstance(error, requests.exceptions.SSLError):
             return RetriesExhausted(
@@ -158,7 +159,7 @@ class LinodeTransport:
 
 
 def _api_error(request: ApiRequest, error: ApiError) -> LinodeError:
-    """Return the exception for an error response of any shape: the HTML page of a proxy has no error list."""
+    """Return the exception for an error response. The response may have no error list, such as a proxy's HTML page."""
     # linode_api4 creates each ApiError from a response, so it is never None.
     response = t.cast("requests.Response", error.response)
     listed = error.json.get("errors") if isinstance(error.json, dict) else None

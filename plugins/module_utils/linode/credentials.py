@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Generation of root passwords, and validation of passwords and SSH keys before they are sent."""
+"""Generate root passwords, and validate passwords and SSH keys before they are sent to the API."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 
-#: Limits of root_pass in Linode's API document (POST /linode/instances).
+#: Limits for root_pass in Linode's API documentation (POST /linode/instances).
 MIN_PASSWORD_LENGTH: t.Final = 7
 MAX_PASSWORD_LENGTH: t.Final = 128
 #: Characters without special meaning in a shell, YAML, a URL or Jinja, and hard to confuse in any font.
 PASSWORD_SYMBOLS: t.Final = "-_."
 PASSWORD_LETTERS: t.Final = "".join(sorted(set(string.ascii_letters) - set("IlO")))
 PASSWORD_DIGITS: t.Final = "23456789"
-#: 40 characters out of 60 different ones have about 236 bits of entropy.
+#: A password of 40 characters from an alphabet of 60 has about 236 bits of entropy.
 PASSWORD_LENGTH: t.Final = 40
 
-#: Public key types that Linode accepts (SSH keys, API document). linode_api4 opens any other text as a file.
+#: Types of public keys that Linode accepts (API documentation, SSH keys). linode_api4 treats other text as a path.
 KEY_TYPES: t.Final = tuple(
     "ssh-ed25519 ssh-rsa ssh-dss ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521 "
     "sk-ecdsa-sha2-nistp256@openssh.com".split()
@@ -34,14 +34,14 @@ KEY_TYPES: t.Final = tuple(
 def generate_password() -> str:
     """Return a random root password with upper case, lower case, digits and symbols.
 
-    It starts and ends with a letter: a symbol at the start would be an option for a shell command or a list for YAML,
-    and one at the end is easily lost when it is copied out of a sentence.
+    It starts and ends with a letter: a shell command would read a symbol at the start as an option, and YAML as a list.
+    A symbol at the end is easily lost when the password is copied from a sentence.
     """
     alphabet = PASSWORD_LETTERS + PASSWORD_DIGITS + PASSWORD_SYMBOLS
     while True:
         middle = "".join(secrets.choice(alphabet) for _position in range(PASSWORD_LENGTH - 2))
         candidate = secrets.choice(PASSWORD_LETTERS) + middle + secrets.choice(PASSWORD_LETTERS)
-        # Rejecting whole candidates keeps every accepted password equally likely.
+        # Candidates are rejected as a whole, so all accepted passwords are equally likely.
         if not password_problem(candidate) and "--" not in candidate and _character_classes(candidate) == 4:
             return candidate
 
@@ -52,10 +52,10 @@ def _character_classes(password: str) -> int:
 
 
 def password_problem(password: str) -> str | None:
-    """Return why Linode would refuse ``password`` as root_pass, or None. The text never contains the password.
+    """Return the reason why Linode would refuse ``password``, or None. The reason never contains the password.
 
-    The API's strength score is not documented. This is a strict reading of its documents: length, three of four
-    character classes, and at least five different characters.
+    The API's strength score is not documented. These rules are a strict interpretation of its documentation: length,
+    three of four character classes, and at least five different characters.
     """
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         return f"it has {len(password)} characters; {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} are allowed"
@@ -65,12 +65,12 @@ def password_problem(password: str) -> str | None:
     if len(password) < 12 and classes < 4 or classes < 3 and len(password) < 20:
         return "it is too weak; mix upper case, lower case, digits and symbols, or use at least 20 characters"
     if len(set(password)) < 5:
-        return "it repeats fewer than 5 different characters"
+        return "it has fewer than 5 different characters"
     return None
 
 
 def check_key(key: str) -> str:
-    """Return a public SSH key as one line without surrounding white space.
+    """Validate a public SSH key, and return it as one line without surrounding white space.
 
     :raises InvalidInput: for a path, a private key or anything else that is not a public SSH key.
     """
@@ -90,7 +90,7 @@ def check_key(key: str) -> str:
 
 
 def _has_type(blob: str, key_type: str) -> bool:
-    """Return whether the base64 ``blob`` names ``key_type`` as its type (RFC 4253, 6.6)."""
+    """Return whether the base64-encoded key in ``blob`` is of type ``key_type`` (RFC 4253, 6.6)."""
     try:
         data = base64.b64decode(blob, validate=True)
     except (binascii.Error, ValueError):
@@ -99,7 +99,10 @@ def _has_type(blob: str, key_type: str) -> bool:
 
 
 def _redact(text: str) -> str:
-    """Hide an invalid key, because it could be a secret, unless it looks like a path or starts with a key type."""
+    """Return an invalid key for use in an error message.
+
+    The key is hidden because it could be a secret, unless it looks like a path or starts with a key type.
+    """
     if not text.startswith(("/", "~", ".", *KEY_TYPES)):
         return f"(hidden, {len(text)} characters)"
     return text if len(text) <= 40 else text[:37] + "..."

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors of the Linode API, and the classification of its error responses.
+"""Define the errors of the Linode API, and classify its error responses.
 
 Two questions decide what happens after a failed request: may it be sent again, and may it have been carried out even
 though the response reports an error? ``classify`` answers both in one place, for all callers.
@@ -16,35 +16,35 @@ from email.utils import parsedate_to_datetime
 
 
 class LinodeError(Exception):
-    """Base class of all errors that end a task; the text is shown to the user."""
+    """Base class for all errors that end a task. The text is shown to the user."""
 
 
 class InvalidInput(LinodeError):
-    """An invalid option, found before any request that changes something."""
+    """Raised for an invalid option, before any request that changes something is sent."""
 
 
 class Refused(LinodeError):
-    """A request that the API refused and did not carry out."""
+    """Raised if the API refused a request and did not carry it out."""
 
 
 class Unauthorized(Refused):
-    """A token that is invalid or lacks a scope."""
+    """Raised if the token is invalid or lacks a scope."""
 
 
 class NotFound(Refused):
-    """An object that does not exist or is not visible to this token."""
+    """Raised if an object does not exist or the token cannot see it."""
 
 
 class OutOfStock(Refused):
-    """A plan that is currently not available in the region."""
+    """Raised if a plan is currently not available in the region."""
 
 
 class LabelTaken(Refused):
-    """A label that another object of the account already has."""
+    """Raised if another object in the account already has the label."""
 
 
 class Transient(LinodeError):
-    """A failed attempt that may succeed when it is repeated.
+    """Raised if an attempt failed but may succeed when it is repeated.
 
     ``kind`` is a key of ``retry.MAX_ATTEMPTS``; ``may_have_happened`` is true if the request may have been carried out;
     ``retry_after`` is the pause in seconds that the API requests, or None.
@@ -60,19 +60,19 @@ class Transient(LinodeError):
 
 
 class RetriesExhausted(LinodeError):
-    """A request that failed until its time or its number of attempts was used up."""
+    """Raised if a request kept failing until its time or its number of attempts was used up."""
 
 
 class OutcomeUnknown(LinodeError):
-    """A request to create an object that received no response, and whose label could not be looked up afterwards."""
+    """Raised if it is unknown whether an object was created: there was no response, and its label was not found."""
 
 
 class Drift(LinodeError):
-    """An object that differs from the request in a way that only a resize, a migration or a rebuild would change."""
+    """Raised if an existing object does not match the request and must not be changed or deleted."""
 
 
 class NotReady(LinodeError):
-    """An object that exists but does not reach the requested state."""
+    """Raised if an object exists but does not reach the requested state."""
 
 
 _OUT_OF_STOCK = re.compile(
@@ -85,13 +85,16 @@ _MAX_TEXT_LENGTH = 300
 
 
 def plain_text(text: str) -> str:
-    """Return ``text`` without markup and line breaks, shortened to fit into a message."""
+    """Return ``text`` without markup and line breaks, shortened for use in a message."""
     plain = " ".join(_MARKUP.sub(" ", text).split())
     return plain if len(plain) <= _MAX_TEXT_LENGTH else plain[:_MAX_TEXT_LENGTH] + "..."
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header (a number or an HTTP date; RFC 9110, 10.2.3), or None if invalid."""
+    """Return the delay in a Retry-After header in seconds, or None if the header is invalid.
+
+    The header contains a number of seconds or an HTTP date (RFC 9110, 10.2.3).
+    """
     if not header:
         return None
     if header.strip().isdigit():
@@ -108,13 +111,13 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 def classify(
     request: str, status: int, errors: Sequence[tuple[str, str]], retry_after: str | None = None
 ) -> LinodeError:
-    """Return the exception for an error response of the API.
+    """Return the exception for an error response from the API.
 
-    The statuses and texts come from Linode's API document and from observed responses.
+    The statuses and texts come from Linode's API documentation and from observed responses.
 
     :param request: method and path.
     :param errors: field (empty if there is none) and reason of each entry in the error list.
-    :param retry_after: the header Retry-After.
+    :param retry_after: content of the Retry-After header.
     """
     listed = "; ".join(f"{field}: {reason}" if field else reason for field, reason in errors)
     text = f"{request} returned {status}: {listed or 'no reason given'}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create, correct or delete one Cloud Firewall."""
+"""Create, update or delete a Cloud Firewall."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request impor
 
 Json = dict[str, t.Any]
 
-#: Limits of Linode's API document.
+#: Limits from Linode's API documentation.
 MAX_RULES: t.Final = 25
 MAX_SOURCES: t.Final = 255
 RULE_LABEL_LENGTH: t.Final = (3, 32)
@@ -29,9 +29,9 @@ _PORTS = re.compile(r"\d{1,5}(-\d{1,5})?(, ?\d{1,5}(-\d{1,5})?)*")
 
 
 def network(text: str) -> str:
-    """Return an address or network with its prefix length, as the API expects it.
+    """Return an IP address or network with its prefix length, as the API requires.
 
-    :raises InvalidInput: if ``text`` is neither.
+    :raises InvalidInput: if ``text`` is neither an address nor a network.
     """
     try:
         return str(ipaddress.ip_network(text.strip(), strict=False))
@@ -40,14 +40,17 @@ def network(text: str) -> str:
 
 
 def addresses(sources: Sequence[str]) -> Json:
-    """Return ``addresses`` of a rule for the API, which refuses an empty list for a family (IPv4 or IPv6)."""
+    """Return the ``addresses`` of a firewall rule.
+
+    The API refuses empty lists, so an address family (IPv4 or IPv6) without addresses is omitted.
+    """
     networks = [network(source) for source in sources]
     families = {"ipv4": [net for net in networks if ":" not in net], "ipv6": [net for net in networks if ":" in net]}
     return {family: sorted(set(nets)) for family, nets in families.items() if nets}
 
 
 def inbound_rule(options: Mapping[str, t.Any]) -> Json:
-    """Return a rule that accepts traffic, from the options ``{label, protocol, ports, sources}``.
+    """Convert the options ``{label, protocol, ports, sources}`` to a rule that accepts inbound traffic.
 
     :raises InvalidInput: for ports or sources that the API would refuse.
     """
@@ -73,7 +76,7 @@ def _check_ports(label: str, ports: str) -> str:
 
 
 def rule_set(inbound: Sequence[Mapping[str, t.Any]]) -> Json:
-    """Return rules that accept ``inbound``, drop all other inbound traffic, and accept all outbound traffic.
+    """Return a rule set that accepts ``inbound``, drops all other inbound traffic, and accepts all outbound traffic.
 
     :raises InvalidInput: for rules that the API would refuse.
     """
@@ -88,12 +91,12 @@ def rule_set(inbound: Sequence[Mapping[str, t.Any]]) -> Json:
 
 
 def same_rules(current: Mapping[str, t.Any], desired: Mapping[str, t.Any]) -> bool:
-    """Return whether two rule sets are equivalent: the API adds fields and reorders addresses."""
+    """Return whether two rule sets are equivalent, ignoring fields that the API adds and the order of addresses."""
     return _comparable(current) == _comparable(desired)
 
 
 def _comparable(rules: Mapping[str, t.Any]) -> Json:
-    """Return the parts of a rule set that the user determines, in a fixed order."""
+    """Return the parts of a rule set that the user can set, in a fixed order."""
 
     def plain(rule: Mapping[str, t.Any]) -> Json:
         networks = {family: sorted(nets or []) for family, nets in (rule.get("addresses") or {}).items() if nets}
@@ -106,9 +109,9 @@ def _comparable(rules: Mapping[str, t.Any]) -> Json:
 
 
 def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
-    """Create or correct the firewall and return ``changed``, ``firewall`` and ``diff``.
+    """Create or update the firewall, and return ``changed``, ``firewall`` and ``diff``.
 
-    ``firewall`` is None in check mode before the firewall exists.
+    ``firewall`` is None in check mode if the firewall does not exist yet.
 
     :raises InvalidInput: for options that the API would refuse.
     """
@@ -128,7 +131,7 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
 
 
 def _correct(api: LinodeApi, firewall: Json, rules: Json, check_mode: bool) -> bool:
-    """Set the rules and enable the firewall if needed; return whether anything had to be corrected."""
+    """Set the rules and enable the firewall if needed. Return whether a change was needed."""
     rules_differ = not same_rules(firewall.get("rules") or {}, rules)
     is_disabled = firewall.get("status") == "disabled"
     if rules_differ and not check_mode:
@@ -139,7 +142,7 @@ def _correct(api: LinodeApi, firewall: Json, rules: Json, check_mode: bool) -> b
 
 
 def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
-    """Delete the firewall and return ``changed``, ``firewall`` (None) and ``diff``.
+    """Delete the firewall, and return ``changed``, ``firewall`` (None) and ``diff``.
 
     :raises Drift: if the firewall lacks one of the tags, or still protects a device.
     """

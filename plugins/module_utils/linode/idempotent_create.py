@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create a labelled object exactly once over a network that loses responses.
+"""Create a labelled object exactly once, even if the network loses responses.
 
-The API keeps labels unique in an account, so a repeated request for a label cannot create a second object, and looking
-up the label shows whether an attempt without a response succeeded.
+Labels are unique in an account, so a repeated request cannot create a second object with the same label. Looking up the
+label shows whether an attempt without a response succeeded.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class CreateResult:
-    """An object that exists now, and the failed attempts to create it.
+    """Result of ``create_once``: the existing object, and the failed attempts to create it.
 
-    ``created_by_us``: True, False (another run created it), or None if the response was lost.
+    ``created_by_us`` is True if this run created the object, False if another run created it, and None if it is unknown
+    because a response was lost.
     """
 
     resource: Json
@@ -40,11 +41,13 @@ class CreateResult:
 def create_once(
     offers: Sequence[tuple[str, Callable[[], Json]]], find: Callable[[], Json | None], budget: RetryBudget
 ) -> CreateResult:
-    """Try ``offers`` (name, function that makes one attempt) in order until the API accepts one.
+    """Try the offers in order until the API accepts one of them.
+
+    An offer is a name and a function that makes one attempt to create the object.
 
     The next offer is tried only if the previous one is out of stock.
 
-    :raises OutcomeUnknown: if an attempt may have succeeded but no object of that label is visible.
+    :raises OutcomeUnknown: if an attempt may have succeeded but no object with that label is visible.
     :raises OutOfStock: if no offer is available and nothing was created.
     :raises Refused, RetriesExhausted: if nothing was created.
     """
@@ -75,7 +78,7 @@ def create_once(
                     failures.append(f"{name}: {fault}")
                     uncertain = uncertain or fault.may_have_happened
                     retries.pause(fault)
-                    # If the list lags behind, the API refuses the next attempt for its label.
+                    # If the list is out of date, the API refuses the next attempt because the label is taken.
                     if uncertain and (existing := look_up()):
                         return existing
                 else:
@@ -86,7 +89,7 @@ def create_once(
 
 
 def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool) -> CreateResult:
-    """Look up the label once more after the last attempt, even after a refusal; raise ``error`` if it is unused."""
+    """Look up the label again after the last attempt. If the object does not exist, raise an error."""
     try:
         if existing := look_up():
             return existing

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create or delete one Linode and wait for its status. An existing Linode is never resized or rebuilt."""
+"""Create or delete a Linode and wait until it is running or deleted. Linodes are never resized or rebuilt."""
 
 from __future__ import annotations
 
@@ -29,23 +29,26 @@ Json = dict[str, t.Any]
 
 #: Seconds between two status requests; the API allows 1,600 requests in two minutes.
 POLL_INTERVAL: t.Final = 5.0
-#: Seconds that a Linode may be "offline" before it is started: it is offline for a moment while it boots.
+#: Seconds that a Linode may be "offline" before it is started. It is also offline for a moment while it boots.
 OFFLINE_GRACE: t.Final = 20.0
-#: Consecutive requests that must not find a Linode before it counts as deleted.
+#: Number of consecutive requests that do not find a Linode, after which it counts as deleted.
 MISSES_UNTIL_DELETED: t.Final = 3
-#: Statuses that waiting does not change, with the explanation.
+#: Status that does not change by waiting -> explanation.
 TERMINAL_STATUSES: t.Final[dict[str, str]] = {
     "billing_suspension": "The account is suspended because of an unpaid bill.",
     "stopped": "The Linode is under maintenance; see its notifications in Cloud Manager.",
     "deleting": "The Linode is being deleted.",
 }
-#: Private addresses of Linode's data centres.
+#: Network of private addresses in Linode's data centres.
 PRIVATE_NETWORK: t.Final = ipaddress.ip_network("192.168.128.0/17")
 
 
 @dataclass
 class InstanceResult:
-    """The state and changes of one Linode. ``instance`` is None if there is none; ``history`` lists its statuses."""
+    """State of a Linode and the changes made to it. ``instance`` is None if the Linode does not exist.
+
+    ``history`` lists the statuses of the Linode in order.
+    """
 
     changed: bool = False
     instance: Json | None = None
@@ -59,10 +62,10 @@ class InstanceResult:
 
 
 def summary(instance: Json, plan: Json | None = None) -> Json:
-    """Return a Linode in the form that this collection reports.
+    """Return the summary of a Linode, as this collection reports it.
 
-    ``gpus`` comes from the instance's own specs, otherwise from ``plan``; ``hourly_price`` is in USD, None if unknown;
-    ``address`` is the first public IPv4 address, otherwise the IPv6 address without its prefix length.
+    ``gpus`` comes from the instance's own specs, otherwise from ``plan``; ``hourly_price`` is in USD, or None if
+    unknown; ``address`` is the first public IPv4 address, otherwise the IPv6 address without its prefix length.
     """
     count = pricing.gpu_count(instance.get("specs") or {})
     ipv4 = list(instance.get("ipv4") or [])
@@ -86,7 +89,7 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
 
 
 class Provisioner:
-    """Brings one Linode into the requested state.
+    """Bring a Linode into the requested state.
 
     ``result`` is the state that was reached. It is valid after an error too, because existing Linodes must be reported.
     """
@@ -98,9 +101,10 @@ class Provisioner:
         self._progress = progress or (lambda text: None)
 
     def present(self, request: InstanceRequest, wait: bool = True, generate: bool = False) -> None:
-        """Create the requested Linode unless it exists, and wait until it runs if ``wait`` is set.
+        """Create the requested Linode unless it exists. If ``wait`` is set, wait until it is running.
 
-        ``generate``: generate a root password if the request has none; the result has it only if it was used.
+        ``generate``: whether to generate a root password if the request does not contain one. The result contains the
+        password only if it was used.
 
         :raises LinodeError: if the requested state was not reached.
         """
@@ -131,9 +135,9 @@ class Provisioner:
             self._wait_until_running(instance["id"], plan, "running" if has_system else None)
 
     def absent(self, label: str, tags: Sequence[str] = (), wait: bool = True) -> None:
-        """Delete the Linode of this label, and wait until it is deleted if ``wait`` is set.
+        """Delete the Linode with this label. If ``wait`` is set, wait until it is deleted.
 
-        :raises Drift: if the Linode lacks one of ``tags``; it is not deleted then.
+        :raises Drift: if the Linode lacks one of ``tags``; it is not deleted in this case.
         :raises LinodeError: if it was not deleted for another reason.
         """
         instance = self._find(label)
@@ -151,7 +155,7 @@ class Provisioner:
             self.result.message = f"Would delete {name}."
             return
         try:
-            # The API refuses a second deletion with "Linode busy".
+            # The API responds to a second deletion request with "Linode busy".
             if instance["status"] != "deleting":
                 self._api.delete_instance(instance["id"])
             if wait:
@@ -171,7 +175,7 @@ class Provisioner:
         return instances[0] if instances else None
 
     def _create(self, request: InstanceRequest, plan: Json, generate: bool) -> CreateResult | None:
-        """Create the Linode; return None in check mode."""
+        """Create the Linode and return the result, or only return None in check mode."""
         regions = pricing.affordable_regions(plan, request.regions, request.max_hourly_price)
         price = pricing.hourly_price(plan, regions[0])
         cost = pricing.price_text(price)
@@ -189,7 +193,7 @@ class Provisioner:
         try:
             created = create_once(offers, lambda: self._find(request.label), self._api.budget)
         except OutcomeUnknown as error:
-            # The Linode may exist and have this password.
+            # The Linode may have been created with this password.
             self.result.root_pass = password
             raise OutcomeUnknown(
                 f"{error} If {request.label} exists, it costs {cost}. Run the same task again, which "
@@ -219,16 +223,16 @@ class Provisioner:
             )
 
     def _check_drift(self, instance: Json, request: InstanceRequest) -> None:
-        """Refuse an existing Linode that only a resize, a migration or a rebuild would turn into the requested one.
+        """Raise an error if the existing Linode differs from the request in type, region or image.
 
-        :raises Drift: naming every difference.
+        :raises Drift: with a list of all differences.
         """
         differences = []
         if instance["type"] != request.type:
             differences.append(f"type is {instance['type']}, not {request.type}")
         if instance["region"] not in request.regions:
             differences.append(f"region is {instance['region']}, not {' or '.join(request.regions)}")
-        # The API reports no image once the image was deleted.
+        # The API reports no image if the image has been deleted.
         if request.image and instance.get("image") and instance["image"] != request.image:
             differences.append(f"image is {instance['image']}, not {request.image}")
         if differences:
@@ -245,7 +249,7 @@ class Provisioner:
             )
 
     def _update(self, instance: Json, plan: Json, request: InstanceRequest) -> None:
-        """Add missing tags and attach the firewall. Neither interrupts the Linode."""
+        """Add missing tags and attach the firewall. These changes do not interrupt the Linode."""
         tags = sorted({*(instance.get("tags") or []), *request.tags})
         if tags != sorted(instance.get("tags") or []):
             self._record_change({"tags": tags})
@@ -268,14 +272,14 @@ class Provisioner:
         return {"time": round(self._api.budget.elapsed, 1), "status": status}
 
     def _wait_until_running(self, instance_id: int, plan: Json, target: str | None) -> None:
-        """Poll until the status is ``target`` (None: until provisioning has ended)."""
+        """Wait until the status is ``target``, or, if ``target`` is None, until provisioning has ended."""
         budget, result = self._api.budget, self.result
         offline_since: float | None = None
         misses = 0
         while True:
             instance = self._read(instance_id)
             if instance is None:
-                # The API may not know a Linode for a moment after it was created.
+                # The API may not find a Linode immediately after its creation.
                 misses += 1
                 if misses >= MISSES_UNTIL_DELETED:
                     raise NotReady(f"Linode {instance_id} was deleted by someone else while this task waited for it.")
@@ -322,7 +326,7 @@ class Provisioner:
             raise NotReady(f"{error} {self._cost_notice()}") from error
 
     def _cost_notice(self) -> str:
-        """State what exists and what it costs, and how to continue or remove it."""
+        """Return a message with the Linode's cost and instructions on how to continue waiting or remove it."""
         instance = self.result.instance or {}
         price = pricing.price_text(instance.get("hourly_price"))
         return (
@@ -339,6 +343,6 @@ class Provisioner:
 
 
 def _diff_view(instance: Json) -> Json:
-    """Return the part of a summary that a diff shows."""
+    """Return the fields of a Linode's summary that are shown in diff mode."""
     keys = ("label", "type", "region", "image", "tags", "hourly_price", "gpus")
     return {**{key: instance[key] for key in keys}, "state": "present"}

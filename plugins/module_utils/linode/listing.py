@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List the Linodes of an account with their GPUs and their cost."""
+"""List the Linodes in an account, with their GPUs and cost."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def select(instances: Iterable[Json], tags: Sequence[str] | None, label_prefix: 
 
 
 def cost(instances: Iterable[Mapping[str, t.Any]]) -> Json:
-    """Return totals over summaries: ``count``, ``gpus``, ``hourly`` and ``monthly`` (USD), ``unpriced`` (labels).
+    """Return the number of instances, the number of their GPUs, and their total cost in USD.
 
-    The cost excludes the unpriced instances.
+    ``unpriced`` lists the labels of instances whose price is unknown.
+
+    The cost does not include these instances.
     """
     listed = list(instances)
     prices = [instance["hourly_price"] for instance in listed if instance["hourly_price"] is not None]
@@ -44,16 +46,16 @@ def cost(instances: Iterable[Mapping[str, t.Any]]) -> Json:
 
 
 def list_fleet(api: LinodeApi, tags: Sequence[str] | None, label_prefix: str | None) -> Json:
-    """Return ``instances`` (summaries), ``cost``, and ``plans`` (GPU plans: GPUs, hourly price, regional prices)."""
+    """Return the summaries of the selected Linodes, their total cost, and the available GPU plans with their prices."""
     plans = api.plans()
-    # The API filters by one tag at a time; ``select`` does the rest.
+    # The API can filter by one tag only; ``select`` checks the other tags and the label.
     candidates = _summaries(plans, api.instances({"tags": tags[0]} if tags else None))
     instances = select(candidates, tags, label_prefix)
     return {"instances": instances, "cost": cost(instances), "plans": _gpu_plans(plans)}
 
 
 def list_account(api: LinodeApi) -> list[Json]:
-    """Return the summaries of all Linodes of the account."""
+    """Return the summaries of all Linodes in the account."""
     return _summaries(api.plans(), api.instances())
 
 

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that the Linode modules share, and the function that runs each module.
+"""Define the options that the Linode modules share, and the functions that run these modules.
 
-The fragment ``multigpu.vllm.linode_api`` documents the options.
+The documentation fragment ``multigpu.vllm.linode_api`` describes the options.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ API_ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
 
 
 def open_api(options: Mapping[str, t.Any]) -> LinodeApi:
-    """Return the API for the options of :data:`API_ARGUMENTS`; sends nothing.
+    """Return an API client for the options in :data:`API_ARGUMENTS`, without sending a request.
 
     :raises InvalidInput: for an invalid option.
     """
@@ -57,24 +57,24 @@ def open_api(options: Mapping[str, t.Any]) -> LinodeApi:
 
 
 def run_instance(module: AnsibleModule) -> t.NoReturn:
-    """Run the module ``linode_instance``."""
+    """Run the ``linode_instance`` module."""
     _run(module, lambda: _instance(module))
 
 
 def run_instance_info(module: AnsibleModule) -> t.NoReturn:
-    """Run the module ``linode_instance_info``."""
+    """Run the ``linode_instance_info`` module."""
     options = module.params
     _run(module, lambda: {"changed": False, **list_fleet(open_api(options), options["tags"], options["label_prefix"])})
 
 
 def run_firewall(module: AnsibleModule) -> t.NoReturn:
-    """Run the module ``linode_firewall``."""
+    """Run the ``linode_firewall`` module."""
     change = firewall.present if module.params["state"] == "present" else firewall.absent
     _run(module, lambda: change(open_api(module.params), module.params, module.check_mode))
 
 
 def _run(module: AnsibleModule, work: Callable[[], Json]) -> t.NoReturn:
-    """Exit with the result of ``work``, or fail with its error."""
+    """Run ``work``, and end the module with its result or its error."""
     if LIBRARY_ERROR is not None:
         module.fail_json(msg=missing_required_lib(LIBRARY), exception=LIBRARY_ERROR)
     try:
@@ -90,7 +90,7 @@ def _instance(module: AnsibleModule) -> Json:
         raise InvalidInput(
             "root_pass and return_root_pass are mutually exclusive: return_root_pass returns a generated password."
         )
-    # All options are validated before the first request.
+    # Validate all options before the first request is sent.
     request = instance_request(options, options["return_root_pass"]) if options["state"] == "present" else None
     tags = check_tags(options["tags"] or ())
     provisioner = Provisioner(open_api(options), module.check_mode, module.log)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUs of Linode plans by type id, without a request to the API."""
+"""Look up the GPUs of Linode plans by type id, without a request to the API."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
 
 
 class UnknownInstanceType(ValueError):
-    """A type id that belongs to no known plan family; ``type_id`` is as the user wrote it."""
+    """Raised for a type id that does not belong to a known plan family. ``type_id`` is the id as the user wrote it."""
 
     def __init__(self, type_id: str) -> None:
         self.type_id = type_id
         super().__init__(
-            f"unknown Linode type {type_id!r}: its name does not reveal the number of GPUs. Known types: "
-            "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and plans without GPU "
+            f"unknown Linode type {type_id!r}: its name does not contain the number of GPUs. Known types: "
+            "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and plans without GPUs  "
             "(nanode, standard, dedicated, premium, highmem, accelerated)."
         )
 
 
 @dataclass(frozen=True)
 class InstancePlan:
-    """A GPU plan: the name of its GPUs as the driver reports it, and US dollars per hour (None if unknown)."""
+    """GPU plan with its GPU model, as named by the driver, and its price in US dollars per hour (None if unknown)."""
 
     gpu_model: str
     price_hourly: float | None
 
 
-#: Name of the GPU -> US dollars per hour of each plan that has it, None if unknown.
+#: GPU model -> price of each plan with this model in US dollars per hour, or None if unknown.
 _PRICES: t.Final[dict[str, dict[str, float | None]]] = {
     "Quadro RTX 6000": {
         "g1-gpu-rtx6000-1": 1.5,
@@ -69,16 +69,17 @@ _PRICES: t.Final[dict[str, dict[str, float | None]]] = {
         "g3-gpu-rtxpro6000-blackwell-4": None,
     },
 }
-#: GPU plans of known hardware by type id. Prices differ by region and account, so the API's prices take precedence.
+#: Type id -> GPU plan, if its hardware is known. Prices differ by region and account, so the API's prices take
+#: precedence.
 PLANS: t.Final = {
     type_id: InstancePlan(model, price) for model, prices in _PRICES.items() for type_id, price in prices.items()
 }
 
 
 def gpu_count(type_id: str) -> int:
-    """Return the number of GPUs of the plan ``type_id``, ignoring case.
+    """Return the number of GPUs in the plan ``type_id``. Case is ignored.
 
-    :raises UnknownInstanceType: for an id of no known family; the number is never guessed.
+    :raises UnknownInstanceType: if the id does not belong to a known plan family; the number is never guessed.
     """
     name = type_id.strip().lower()
     for family in GPU_FAMILIES:
@@ -96,9 +97,9 @@ def plan(type_id: str) -> InstancePlan | None:
 
 
 def promised_facts(type_id: str) -> dict[str, t.Any]:
-    """Return the part of the fact ``gpu`` that is known from the plan alone, before its Linode exists: no topology.
+    """Return the part of the ``gpu`` fact that is known from the plan, before a Linode exists. It has no topology.
 
-    :raises UnknownInstanceType: for an id of no known family.
+    :raises UnknownInstanceType: if the id does not belong to a known plan family.
     """
     count, known_plan = gpu_count(type_id), plan(type_id)
     device = {"name": known_plan.gpu_model if known_plan else None}

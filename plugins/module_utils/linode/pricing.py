@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUs and prices of plans, as the Linode API reports them."""
+"""Read the number of GPUs and the price of a plan from a response of the Linode API."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ HOURS_PER_MONTH: t.Final = 730
 
 
 def gpu_count(plan: Json) -> int | None:
-    """Return the number of GPUs of a plan or of an instance's ``specs``, or None if the API does not report it."""
+    """Return the number of GPUs in a plan or in an instance's ``specs``, or None if the API does not report it."""
     count = plan.get("gpus")
     return count if isinstance(count, int) else None
 
 
 def hourly_price(plan: Json, region: str) -> float | None:
-    """Return US dollars per hour in ``region``: the regional price if there is one. None means unknown.
+    """Return the price of a plan in ``region`` in US dollars per hour, or None if unknown.
 
-    The public catalogue lists GPU plans with a price of 0, so 0 means *unknown*, never free.
+    A regional price takes precedence over the general price of the plan.
+
+    The public catalogue lists GPU plans with a price of 0, so 0 means *unknown*, not free.
     """
     regional = [price for price in plan.get("region_prices") or [] if price.get("id") == region]
     price = (regional[0] if regional else plan.get("price") or {}).get("hourly")
@@ -37,9 +39,9 @@ def price_text(hourly: float | None) -> str:
 
 
 def check_gpus(plan: Json, expected: int | None) -> None:
-    """Compare the number of GPUs of a plan with ``expected``.
+    """Check that a plan has the expected number of GPUs.
 
-    :raises InvalidInput: if it differs or is unknown.
+    :raises InvalidInput: if the number is different or unknown.
     """
     if expected is None:
         return
@@ -53,7 +55,9 @@ def check_gpus(plan: Json, expected: int | None) -> None:
 
 
 def affordable_regions(plan: Json, regions: Sequence[str], limit: float | None) -> list[str]:
-    """Return those of ``regions``, in order, where the plan costs at most ``limit`` (USD per hour; None: no limit).
+    """Return the regions in which the plan costs at most ``limit`` US dollars per hour, in the given order.
+
+    If ``limit`` is None, return all regions.
 
     :raises InvalidInput: if there is no such region.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Validate the options of a Linode before any request is sent, and build the request body that creates it."""
+"""Validate the options for a Linode before any request is sent, and build the body of the creation request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
 
 Json = dict[str, t.Any]
 
-#: Limits of Linode's API document: labels of POST /linode/instances and of /networking/firewalls, tags, user data.
+#: Limits from Linode's API documentation: labels of instances and firewalls, tags, user data and interfaces.
 INSTANCE_LABEL_LENGTH: t.Final = (3, 64)
 FIREWALL_LABEL_LENGTH: t.Final = (3, 32)
 TAG_LENGTH: t.Final = (3, 50)
@@ -28,10 +28,10 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceRequest:
-    """A requested Linode.
+    """Validated request for a Linode.
 
-    ``regions`` are tried in order; ``max_hourly_price`` is in USD; ``further`` has the keys of the request body that
-    are not fields here. Secrets are excluded from ``repr``.
+    ``regions`` are tried in order; ``max_hourly_price`` is in USD; ``further`` contains the other keys of the request
+    body. Secrets are excluded from ``repr``.
     """
 
     label: str
@@ -46,7 +46,7 @@ class InstanceRequest:
     further: Json = field(default_factory=dict, repr=False)
 
     def body(self, region: str) -> Json:
-        """Return the JSON body of POST /linode/instances, without the options that are not set."""
+        """Return the JSON body for POST /linode/instances. Options that are not set are omitted."""
         names = ("label", "type", "image", "root_pass", "firewall_id")
         fields = {name: getattr(self, name) for name in names}
         body = {**fields, "region": region, "tags": list(self.tags), **self.further}
@@ -54,7 +54,7 @@ class InstanceRequest:
 
 
 def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> str:
-    """Return ``label`` unchanged.
+    """Validate ``label`` and return it unchanged.
 
     :raises InvalidInput: if the API would refuse it.
     """
@@ -69,11 +69,11 @@ def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> 
 
 
 def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False) -> InstanceRequest:
-    """Return the validated request for a module's options.
+    """Validate the options of a module and return the request.
 
-    ``allow_no_login``: accept an image without SSH key, user or password, because the caller will set a password.
+    ``allow_no_login``: accept an image without an SSH key, user or password, because the caller will set a password.
 
-    :raises InvalidInput: naming the first invalid value.
+    :raises InvalidInput: with the first invalid value.
     """
     get = options.get
     user_data = get("user_data") or ""
@@ -103,7 +103,7 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return ``tags`` without duplicates.
+    """Validate ``tags`` and return them without duplicates.
 
     :raises InvalidInput: for a tag that the API would refuse.
     """
@@ -151,7 +151,7 @@ def _check_positive(name: str, value: t.Any) -> t.Any:
 
 
 def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> list[Json]:
-    """Return ``interfaces`` without unset keys, or one interface in the VPC subnet with the public address."""
+    """Return ``interfaces`` without unset keys, or a single interface if ``vpc_subnet_id`` is set."""
     if vpc_subnet_id:
         return [{"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}}]
     if len(interfaces or ()) > MAX_INTERFACES:

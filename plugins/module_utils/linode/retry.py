@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Retry budget of one task: how long to pause between attempts, and when to stop."""
+"""Decide how long to pause between the attempts of a task, and when to stop."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from collections import Counter
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import RetriesExhausted, Transient
 
-#: Kind of transient fault -> maximum number of attempts; None: until the time is used up. Faults that usually have a
-#: permanent cause (a wrong api_url, a login page of a proxy) fail after a few attempts, not after the whole timeout.
+#: Kind of transient fault -> maximum number of attempts; None means that attempts continue until the time is used up.
+#: Faults that usually have a permanent cause (a wrong api_url, a proxy's login page) fail after a few attempts, not
+#: after the whole timeout.
 MAX_ATTEMPTS: t.Final[dict[str, int | None]] = {
     "rate_limited": None,
     "busy": None,
@@ -24,16 +25,16 @@ MAX_ATTEMPTS: t.Final[dict[str, int | None]] = {
     "unreadable": 3,
     "label_hidden": 5,
 }
-#: Pauses between attempts in seconds if the API requests none. They double from the first to the longest.
+#: Pauses between attempts in seconds if the API does not request a pause. They double, up to the longest pause.
 FIRST_PAUSE: t.Final = 1.0
 LONGEST_PAUSE: t.Final = 15.0
 
 
 class Clock:
-    """A monotonic clock that can sleep; tests replace it."""
+    """Monotonic clock with a sleep function. Tests replace it."""
 
     def now(self) -> float:
-        """Return the seconds of a clock that never goes back."""
+        """Return the time in seconds on a clock that never goes backwards."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -41,7 +42,7 @@ class Clock:
 
 
 class RetryBudget:
-    """A time budget in seconds, shared by all waits and retries of one task."""
+    """Time budget in seconds that all waits and retries of a task share."""
 
     def __init__(
         self, budget: float, clock: Clock | None = None, jitter: t.Callable[[], float] = random.random
@@ -57,19 +58,19 @@ class RetryBudget:
 
     @property
     def remaining(self) -> float:
-        """Return the seconds left, never negative."""
+        """Return the remaining seconds in the budget, at least 0."""
         return max(0.0, self.budget - self.elapsed)
 
 
 class RetryPolicy:
-    """The retries of one request: counts its transient faults and pauses after each."""
+    """Count the transient faults of a request, and pause after each fault."""
 
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
         self._faults: Counter[str] = Counter()
 
     def pause(self, fault: Transient) -> None:
-        """Wait before the next attempt.
+        """Count a fault and wait before the next attempt.
 
         :raises RetriesExhausted: if the time, or the number of attempts for this kind of fault, is used up.
         """
@@ -78,7 +79,7 @@ class RetryPolicy:
         limit = MAX_ATTEMPTS[fault.kind]
         if limit is not None and self._faults[fault.kind] >= limit:
             raise RetriesExhausted(f"Gave up after {limit} attempts: {fault}.") from fault
-        # Jitter keeps the waiting tasks of a fleet from retrying at the same moment.
+        # The jitter keeps several waiting tasks from retrying at the same time.
         jitter = budget.jitter()
         backoff = min(FIRST_PAUSE * 2.0 ** min(sum(self._faults.values()) - 1, 10), LONGEST_PAUSE)
         seconds = backoff * (1 + 0.25 * jitter) if fault.retry_after is None else fault.retry_after + jitter

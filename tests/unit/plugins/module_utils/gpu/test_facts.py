@@ -113,5 +113,5 @@ def test_run_failing_reader_is_closed(nvml, idle):
     reader.topology = fail
     facts, findings = run(reader, expected_count=1)
     assert facts["count"] is None
-    assert findings["hardware.driver"]["summary"] == "nvidia-smi did not answer"
+    assert findings["hardware.driver"]["summary"] == "nvidia-smi did not respond"
     assert module.stopped == 1

@@ -137,8 +137,8 @@ def test_findings_lost_gpu_fails_the_driver(facts):
     assert results["hardware.driver"].measured == 3
     assert results["hardware.gpu_count"].status.value == "fail"
     assert results["hardware.gpu_count"].summary == "3 of 4 GPUs"
-    assert "The missing GPU is reported by the driver, but does not answer" in results["hardware.gpu_count"].cause
-    assert results["hardware.ecc"].summary == "GPU 2: does not answer"
+    assert "The missing GPU is reported by the driver, but does not respond" in results["hardware.gpu_count"].cause
+    assert results["hardware.ecc"].summary == "GPU 2: does not respond"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,12 @@ def test_peer_access_unknown_is_not_tested():
 
 @pytest.mark.parametrize(
     ("p2p", "status", "word"),
-    [(0, "pass", "claims"), (1, "warn", "chipset"), (2, "warn", "GPU does not"), (4, "warn", "driver setting")],
+    [
+        (0, "pass", "according to the driver"),
+        (1, "warn", "chipset"),
+        (2, "warn", "GPU does not"),
+        (4, "warn", "driver setting"),
+    ],
 )
 def test_peer_access_status_by_state(facts, p2p, status, word):
     finding = by_check(subject.findings(facts(4, p2p=p2p), FOUR, 4, SUBSETS))["hardware.p2p"]
@@ -213,7 +218,7 @@ def test_unavailable_status_by_reason_and_expectation(reason, expected, on_bus, 
 @pytest.mark.parametrize(
     ("on_bus", "lost", "cause"),
     [
-        (4, 1, "1 of 2 missing GPUs are reported by the driver, but do not answer."),
+        (4, 1, "1 of 2 missing GPUs are reported by the driver, but do not respond."),
         (3, 0, "1 of 2 missing GPUs are on the PCI bus, but not reported by the driver."),
         (2, 0, "The missing GPUs are not even on the PCI bus."),
         (0, 0, "The driver does not report them."),

@@ -76,7 +76,7 @@ class Breaking:
     def sample(self):
         self.left -= 1
         if self.left < 0:
-            raise GpuUnavailable("smi_timeout", "no answer within 30 s")
+            raise GpuUnavailable("smi_timeout", "no response within 30 s")
         return []
 
     def close(self):
@@ -87,7 +87,7 @@ def test_run_keeps_the_samples_before_the_driver_failed(run):
     reader = Breaking()
     result = run(reader=reader, duration=600.0)
     assert len(result["samples"]) == 2
-    assert "did not answer" in result["error"]
+    assert "did not respond" in result["error"]
     assert result["findings"][0]["status"] == "fail"
     assert reader.closed
 

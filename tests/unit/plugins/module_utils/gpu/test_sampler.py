@@ -71,13 +71,13 @@ def test_sampler_without_origin_starts_at_zero():
 
 
 def test_sampler_early_end_has_an_error():
-    reader = CountingReader(2, GpuUnavailable("smi_timeout", "no answer within 30 s"))
+    reader = CountingReader(2, GpuUnavailable("smi_timeout", "no response within 30 s"))
     sampler = subject.GpuSampler(reader, interval=0.001)
     sampler.start()
     assert reader.done.wait(10)
     result = sampler.stop()
     assert len(result["samples"]) == 1
-    assert result["error"] == "nvidia-smi did not answer: no answer within 30 s"
+    assert result["error"] == "nvidia-smi did not respond: no response within 30 s"
 
 
 def test_summarise_samples_of_nvml(nvml, loaded, node_of):

@@ -32,7 +32,7 @@ def test_generate_password_meets_the_rules_ten_thousand_times():
         ("abcdefgh", "too weak"),
         ("abcdefgh1234", "too weak"),
         ("Ab1-\n" + "x" * 20, "control characters"),
-        ("aaaaaaaaaaaaaaaaaaaaaaaa", "repeats"),
+        ("aaaaaaaaaaaaaaaaaaaaaaaa", "different characters"),
     ],
 )
 def test_password_problem_names_the_reason_without_the_password(password, reason):
