@@ -12,18 +12,18 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Evaluates a sweep with the steps that M(multigpu.vllm.check_options) returns for the role C(benchmark). Finds the
-    knee for each prompt size, and compares every figure with the stored baseline of the same node, GPU model, model and
-    vLLM version.
-  - If there is no such baseline, it compares with the newest one of another vLLM version. A slowdown then warns instead
-    of failing.
-  - All figures are compared together by a permutation test over whole rounds, so the probability of a false alarm in a
-    run is at most 5 %, however many combinations it has. Changes below 5 % (ITL also below 0.5 ms, TTFT below 20 % or
-    20 ms) are never a regression. The test needs at least three rounds in both runs.
+  - Evaluates a sweep with the steps that M(multigpu.vllm.check_options) returns for the C(benchmark) role. Finds the
+    knee for each prompt size, and compares all measured values with the stored baseline for the same node, GPU model,
+    model and vLLM version.
+  - If there is no such baseline, the newest baseline for another vLLM version is used. In this case, a slowdown is a
+    warning instead of a failure.
+  - All values are compared together by a permutation test over whole rounds, so the probability of a false alarm in a
+    run is at most 5 %, regardless of the number of combinations. Changes below 5 % (ITL also below 0.5 ms, TTFT below
+    20 % or 20 ms) are never a regression. The test needs at least three rounds in both runs.
   - Runs on the controller and opens no connection. M(multigpu.vllm.benchmark_report) stores the baselines.
 options:
   results:
-    description: Registered results. A missing result is judged as not measured.
+    description: Registered results. A missing result counts as not measured.
     type: dict
     required: true
     suboptions:
@@ -41,7 +41,7 @@ options:
         default: {}
   targets:
     description:
-      - Latency targets in seconds. The knee is the highest throughput whose 95th percentiles meet them.
+      - Latency targets in seconds. The knee is the highest throughput at which the 95th percentiles meet the targets.
       - Without targets, the knee is the highest throughput.
     type: dict
     default: {}
@@ -57,11 +57,11 @@ options:
     type: path
     required: true
   update_baseline:
-    description: Whether this run becomes the baseline. A slowdown then warns instead of failing.
+    description: Whether this run becomes the baseline. In this case, a slowdown is a warning instead of a failure.
     type: bool
     default: false
   fail_on:
-    description: Verdict at which RV(exceeds) is true.
+    description: Least severe verdict for which RV(exceeds) is true.
     type: str
     choices: [fail, warn, never]
     default: fail
@@ -95,7 +95,7 @@ EXAMPLES = r"""
     targets: {ttft: 2.0, itl: 0.1}
   register: probe
 
-- name: Judge the node
+- name: Evaluate the results of the node
   multigpu.vllm.benchmark_judge:
     results:
       load: "{{ probe }}"
@@ -111,7 +111,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: Verdict of the node, V(pass), V(warn), V(fail), or V(not_tested) if nothing could be measured.
+  description: Verdict for the node. V(pass), V(warn), V(fail), or V(not_tested) if nothing could be measured.
   returned: success
   type: str
   sample: pass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: benchmark_report
-short_description: Write and show the results of a benchmark and store baselines
+short_description: Write and show the results of a benchmark, and store baselines
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
@@ -33,7 +33,7 @@ options:
     type: path
     required: true
   update_baseline:
-    description: Whether to replace the baselines of all nodes with this run.
+    description: Whether to replace the baselines of all nodes with the results of this run.
     type: bool
     default: false
   options:

@@ -12,10 +12,10 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Warns about each variable of the host whose name looks like a misspelt option of O(role). Ansible accepts such a
-    variable silently, and the role uses its default.
-  - With O(base_url), for the roles C(validate) and C(benchmark), also fails if an option is invalid in a way that its
-    type cannot express, and returns the load steps that the options describe.
+  - Warns about each variable of the host whose name looks like a misspelt option of O(role). Ansible silently accepts
+    such a variable, and the role uses the default value of the option.
+  - With O(base_url), for the C(validate) and C(benchmark) roles, also fails if a value has the correct type but is not
+    valid for the option. Returns the load steps that the options describe.
   - Runs on the controller and opens no connection.
 options:
   role:
@@ -26,13 +26,13 @@ options:
   base_url:
     description:
       - Root URL of the vLLM server, beginning with C(http://) or C(https://).
-      - Requires the options of the load. These are O(prompt_tokens), O(concurrency), O(output_tokens) and O(timeout),
-        plus O(requests) and O(load_duration) for the role C(validate), or O(duration) and O(repeats) for the role
-        C(benchmark).
+      - Requires the options of the load test. These are O(prompt_tokens), O(concurrency), O(output_tokens) and
+        O(timeout), plus O(requests) and O(load_duration) for the C(validate) role, or O(duration) and O(repeats) for
+        the C(benchmark) role.
     type: str
   instance_type:
-    description: Type id of the node's plan. Without O(expected_gpu_count), its number of GPUs must be known or evident
-      from its name.
+    description: Type id of the node's plan. If O(expected_gpu_count) is not set, the number of GPUs must be known for
+      this plan or be part of its name.
     type: str
   expected_gpu_count:
     description: Number of GPUs that the node should have.
@@ -42,7 +42,7 @@ options:
     type: list
     elements: int
   concurrency:
-    description: Numbers of streams, at least one, each greater than 0. The role C(validate) takes one number.
+    description: Numbers of streams, at least one, each greater than 0. The C(validate) role accepts only one number.
     type: list
     elements: int
   output_tokens:
@@ -52,7 +52,7 @@ options:
     description: Number of requests for each prompt size, greater than 0.
     type: int
   load_duration:
-    description: Duration of the sustained load in seconds, greater than 0.
+    description: Duration of the sustained load step in seconds, greater than 0.
     type: float
   duration:
     description: Duration of each step of a benchmark in seconds, greater than 0.
@@ -61,7 +61,7 @@ options:
     description: Number of rounds of a benchmark, greater than 0.
     type: int
   timeout:
-    description: Maximum time to wait for a response of the server in seconds, greater than 0.
+    description: Maximum time to wait for a response from the server in seconds, greater than 0.
     type: float
   load_processes:
     description: Number of processes that generate the load, greater than 0.
@@ -90,7 +90,8 @@ options:
     elements: raw
     default: []
   speed_limits:
-    description: Per cent of the expected speed by GPU model or C(default), each with C(warn), C(fail) or both.
+    description: Limits in per cent of the expected speed, by GPU model or C(default). Each entry has C(warn), C(fail)
+      or both.
     type: raw
     default: {}
   report_formats:
@@ -107,8 +108,8 @@ options:
     elements: str
     default: [all]
   skip_tags:
-    description: Tags that the run skips. A section cannot be skipped, only left out of O(tags), because one measurement
-      serves several sections.
+    description: Tags to skip. A section cannot be skipped, because one measurement serves several sections. Select the
+      other sections with O(tags) instead.
     type: list
     elements: str
     default: []
@@ -132,7 +133,7 @@ EXAMPLES = r"""
     msg: "{{ checked.misspelt }}"
   when: checked.misspelt | length > 0
 
-- name: Check the options of a validation
+- name: Check the options of the validate role
   multigpu.vllm.check_options:
     role: validate
     base_url: http://127.0.0.1:8000
@@ -144,7 +145,7 @@ EXAMPLES = r"""
     timeout: 60
   register: checked
 
-- name: Load the server
+- name: Run the load test
   multigpu.vllm.throughput_probe:
     base_url: http://127.0.0.1:8000
     steps: "{{ checked.steps }}"
@@ -152,7 +153,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 misspelt:
-  description: One warning for each variable whose name looks like a misspelt option.
+  description: Warnings, one for each variable whose name looks like a misspelt option.
   returned: success
   type: list
   elements: str

@@ -13,8 +13,8 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Reads the clock of the host several times over its connection, and the clock of the controller before and after each
-    reading. The fastest reading counts.
-  - With the offset, several hosts can start something at the same time even if their clocks disagree.
+    reading. The result is based on the fastest reading.
+  - With the offset, several hosts can start a task at the same time even if their clocks differ.
   - Runs on the controller and needs only C(date) on the host.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -22,7 +22,7 @@ extends_documentation_fragment:
   - multigpu.vllm.attributes.info
 options:
   readings:
-    description: Number of readings of the clock.
+    description: Number of times to read the host's clock.
     type: int
     default: 5
 seealso:
@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 offset:
-  description: Seconds by which the host's clock is ahead of the controller's.
+  description: Seconds by which the host's clock is ahead of the controller's clock.
   type: float
   returned: success
   sample: -0.0123

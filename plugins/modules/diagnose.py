@@ -7,14 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: diagnose
-short_description: Judge a node by all its measurements
+short_description: Evaluate all measurements of a node
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Evaluates the registered results of the measuring modules together, and answers every check of the seven areas.
-    RV(node) also contains the causes, each with the checks that it explains.
-  - Checks without a measurement are C(not_tested), with the reason. A node that became unreachable fails.
+  - Evaluates the registered results of the measuring modules together, and returns a finding for every check in the
+    seven areas. RV(node) also contains the causes of problems, each with the checks that it explains.
+  - Checks without a measurement are C(not_tested), with the reason. A node that became unreachable fails the
+    evaluation.
   - Runs on the controller and opens no connections.
 options:
   results:
@@ -46,7 +47,7 @@ options:
     description: Expected output tokens per second of one stream.
     type: float
   model:
-    description: Facts about the model that the node does not report, for calculating the expected speed.
+    description: Properties of the model that the node does not report. They are used to calculate the expected speed.
     type: dict
     default: {}
     suboptions:
@@ -69,7 +70,7 @@ options:
     type: float
   speed_limits:
     description:
-      - Per cent of the expected speed below which to warn and to fail, by GPU model or C(default).
+      - Percentages of the expected speed below which to warn and to fail, by GPU model or C(default).
       - The built-in limits are V(80) and V(50).
     type: dict
     default: {}
@@ -80,15 +81,15 @@ options:
     default: []
   baseline_dir:
     description:
-      - Directory on the controller in which the role C(benchmark) stores baselines. The node's baseline provides
+      - Directory on the controller in which the C(benchmark) role stores baselines. The node's baseline provides
         O(speed_history) if that option is not set.
     type: path
   fixed_seed:
-    description: Whether the load repeats the prompts of an earlier run.
+    description: Whether the load test repeats the prompts of an earlier run.
     type: bool
     default: false
   profile:
-    description: Tuning preset of the deployment, with which the running server is compared.
+    description: Tuning profile of the deployment. The running server is compared with it.
     type: str
     choices: [none, throughput, latency, context]
     default: none
@@ -101,18 +102,18 @@ options:
   thresholds:
     description:
       - Your own limits, each a JMESPath C(query) over RV(node) with C(min), C(max) or C(equals).
-      - A query with a list as its result applies to every element. A query without a result is not tested.
-      - Evaluated only if no tags narrow the run.
+      - If a query returns a list, the limit applies to every element. If it returns nothing, the limit is not tested.
+      - These limits are evaluated only if tags do not restrict the run.
     type: list
     elements: dict
     default: []
   fail_on:
-    description: Status from which RV(exceeds) is true.
+    description: Least severe status for which RV(exceeds) is true.
     type: str
     choices: [fail, warn, never]
     default: fail
   tags:
-    description: Names of areas to judge. If none of the tags is an area, all areas are judged.
+    description: Names of areas to evaluate. If no tag is the name of an area, all areas are evaluated.
     type: list
     elements: str
     default: [all]
@@ -144,14 +145,14 @@ EXAMPLES = r"""
   multigpu.vllm.gpu_facts:
   register: gpus
 
-- name: Judge the hardware alone
+- name: Evaluate only the hardware
   multigpu.vllm.diagnose:
     results:
       gpu: "{{ gpus }}"
     tags: [hardware]
   register: verdict
 
-- name: Judge all areas, with a user-defined threshold
+- name: Evaluate all areas, with a user-defined limit
   multigpu.vllm.diagnose:
     results:
       gpu: "{{ gpus }}"
@@ -168,12 +169,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: Status of the node, V(pass), V(warn), V(fail), or V(not_tested) if a whole section has no answer.
+  description: Status of the node. V(pass), V(warn), V(fail), or V(not_tested) if a whole section could not be tested.
   returned: success
   type: str
   sample: fail
 headline:
-  description: Summary of everything that is wrong in one line; empty if nothing is.
+  description: Summary of all problems in one line; empty if there are no problems.
   returned: success
   type: str
   sample: GPUs 1, 2, 3 hold no model memory (+2 more)
@@ -184,7 +185,7 @@ failed_checks:
   elements: str
   sample: [memory.idle_gpu, tensor_parallel.size]
 exceeds:
-  description: Whether the status is as severe as O(fail_on) or more severe.
+  description: Whether the status is at least as severe as O(fail_on).
   returned: success
   type: bool
   sample: true

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gpu_facts
-short_description: Read the GPUs of a node and compare them with its plan
+short_description: Read facts about the GPUs of a node and compare them with its plan
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads every NVIDIA GPU of the node and checks their number, model, health and connections.
+  - Reads facts about all NVIDIA GPUs of the node, and checks their number, model, health and connections.
   - A value that the GPU or driver does not support is null, never 0.
-  - A missing driver, permission or GPU is a finding; the module does not fail.
+  - If a driver, permission or GPU is missing, the module reports a finding and does not fail.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action_group_gpu
@@ -22,7 +22,7 @@ extends_documentation_fragment:
 options:
   instance_type:
     description:
-      - Type ID of the Linode plan, whose name contains the expected number of GPUs. Case is ignored.
+      - Type ID of the Linode plan. The ID contains the expected number of GPUs. Case is ignored.
       - The module fails if the ID does not contain a number of GPUs.
       - Used only if neither O(expected_count) nor O(plan_gpus) is set.
     type: str
@@ -38,8 +38,9 @@ options:
     description:
       - Facts to read in addition to identity, memory, utilization, power and clocks, which are always read.
       - V(health) reads memory errors, remapped rows, retired pages, throttle reasons and temperature limits.
-      - V(all) reads all of them, V(min) none. V(!) before a name excludes the facts of that name.
-      - Checks that need facts that were not read are C(not_tested).
+      - V(all) reads all of these facts, and V(min) reads none of them. V(!) before a name excludes the facts with that
+        name.
+      - Checks whose facts were not read are C(not_tested).
     type: list
     elements: str
     choices: [all, min, health, pcie, processes, topology, '!health', '!pcie', '!processes', '!topology']
@@ -58,7 +59,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read the GPUs of a plan with four of them
+- name: Read facts about a node whose plan has four GPUs
   multigpu.vllm.gpu_facts:
     instance_type: g2-gpu-rtx4000a4-m
   register: gpu_result
@@ -70,7 +71,7 @@ EXAMPLES = r"""
   vars:
     failures: "{{ gpu_result.findings | selectattr('status', 'equalto', 'fail') }}"
 
-- name: Read without processes and topology, which is faster
+- name: Omit processes and topology, which is faster
   multigpu.vllm.gpu_facts:
     expected_count: 4
     gather_subset: ['!processes', '!topology']
@@ -95,7 +96,7 @@ ansible_facts:
       type: dict
       contains:
         count:
-          description: Number of GPUs that the driver reports. Null if no driver answers.
+          description: Number of GPUs that the driver reports. Null if no driver responds.
           returned: success
           type: int
           sample: 4
@@ -120,7 +121,7 @@ ansible_facts:
           type: str
           sample: "13.0"
         backend:
-          description: Backend that was used, V(nvml) or V(nvidia_smi). Null if neither answered.
+          description: Backend that was used, V(nvml) or V(nvidia_smi). Null if neither of them responded.
           returned: success
           type: str
           sample: nvml
@@ -131,7 +132,7 @@ ansible_facts:
           elements: dict
           contains:
             index:
-              description: Number of the GPU, as in C(nvidia-smi).
+              description: Index of the GPU, as in C(nvidia-smi).
               returned: success
               type: int
               sample: 0
@@ -176,18 +177,19 @@ ansible_facts:
               type: int
               sample: 360040000000
             memory_bandwidth_source:
-              description: V(clock) if the bandwidth is computed from maximum memory clock and bus width, V(datasheet)
-                if it is the value that NVIDIA publishes for this GPU. nvidia-smi does not report the bus width.
+              description: V(clock) if the bandwidth is calculated from the maximum memory clock and the bus width,
+                V(datasheet) if it is the value that NVIDIA publishes for this GPU. nvidia-smi does not report the bus
+                width.
               returned: success
               type: str
               sample: clock
             utilization_gpu:
-              description: Percent of the last sample period in which a kernel ran.
+              description: Percentage of the last sample period in which a kernel ran.
               returned: success
               type: int
               sample: 0
             utilization_memory:
-              description: Percent of the last sample period in which memory was read or written.
+              description: Percentage of the last sample period in which memory was read or written.
               returned: success
               type: int
               sample: 0
@@ -198,7 +200,8 @@ ansible_facts:
               sample: 41
             temperature_limits:
               description: Temperature limits of the GPU. C(slowdown) and C(gpu_max) are in degrees Celsius. C(margin)
-                is the number of degrees below its maximum, C(margin_slowdown) the margin at which it slows down.
+                is the number of degrees below the maximum, and C(margin_slowdown) is the margin at which the GPU slows
+                down.
               returned: success
               type: dict
               sample: {slowdown: null, gpu_max: null, margin: 46, margin_slowdown: -2}
@@ -228,7 +231,7 @@ ansible_facts:
               type: dict
               sample: {generation: 1, generation_max: 4, width: 16, width_max: 16, replay_counter: 0}
             ecc:
-              description: ECC state, and memory errors since the last reset (volatile) and ever (aggregate).
+              description: ECC state, and memory errors since the last reset (volatile) and in total (aggregate).
               returned: success
               type: dict
               sample:
@@ -243,7 +246,7 @@ ansible_facts:
               type: dict
               sample: {correctable: 0, uncorrectable: 0, pending: false, failure: false}
             retired_pages:
-              description: Retired memory pages, and whether a retirement is pending; only GPUs before Ampere.
+              description: Retired memory pages, and whether a retirement is pending; only for GPUs older than Ampere.
               returned: success
               type: dict
               sample: {correctable: null, uncorrectable: null, pending: null}
@@ -254,7 +257,7 @@ ansible_facts:
               elements: str
               sample: [gpu_idle]
             processes:
-              description: Compute processes; name and memory (bytes) are null if this user may not read them.
+              description: Compute processes; name and memory (bytes) are null if the user is not allowed to read them.
               returned: success
               type: list
               elements: dict
@@ -265,7 +268,7 @@ ansible_facts:
               type: str
               sample: disabled
             error:
-              description: Error of the driver if this GPU does not answer, otherwise null.
+              description: Driver error if this GPU does not respond, otherwise null.
               returned: success
               type: str
               sample: null
@@ -275,13 +278,13 @@ ansible_facts:
           type: dict
           contains:
             matrix:
-              description: Kind of connection of each pair of GPUs, as in C(nvidia-smi topo -m).
+              description: Kind of connection between each pair of GPUs, as in C(nvidia-smi topo -m).
               returned: success
               type: list
               elements: list
               sample: [[X, PHB], [PHB, X]]
             p2p:
-              description: Peer access of each pair of GPUs, as in C(nvidia-smi topo -p2p r).
+              description: Peer access between each pair of GPUs, as in C(nvidia-smi topo -p2p r).
               returned: success
               type: list
               elements: list
@@ -298,7 +301,7 @@ ansible_facts:
               sample: {PHB: 'a PCIe host bridge, typically the CPU'}
 findings:
   description:
-    - One finding for each check of the area C(hardware) except C(hardware.xid), which needs the kernel log.
+    - One finding for each check in the C(hardware) area except C(hardware.xid), which needs the kernel log.
     - C(status) is V(pass), V(warn), V(fail) or V(not_tested). For V(not_tested), C(summary) is the reason.
   returned: success
   type: list

@@ -2,22 +2,23 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action ``multigpu.vllm.gpu_host_plan``."""
+"""Documentation for the action plugin ``multigpu.vllm.gpu_host_plan``."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gpu_host_plan
-short_description: Plan the NVIDIA driver installation of a host
+short_description: Plan the installation of the NVIDIA driver on a host
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Compares the loaded driver and the installed packages of a host with a driver branch. Returns the packages to
-    install and to remove, the reboots that are needed, and the reasons not to change the host.
-  - With O(image), only checks whether role P(multigpu.vllm.gpu_host#role) supports the distribution of a Linode image,
-    before a Linode is created from it.
-  - Runs on the controller and does not connect to the host. Role P(multigpu.vllm.gpu_host#role) carries out the plan.
+  - Compares the loaded driver and the installed packages of a host with the requested driver branch. Returns the
+    packages to install and to remove, the reboots that are needed, and the reasons not to change the host.
+  - With O(image), only checks whether the role P(multigpu.vllm.gpu_host#role) supports the distribution of a Linode
+    image, before a Linode is created from it.
+  - Runs on the controller and does not connect to the host. The role P(multigpu.vllm.gpu_host#role) carries out the
+    plan.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action
@@ -54,7 +55,7 @@ options:
     type: int
     default: 580
   replace:
-    description: Whether a proprietary driver, or a driver of another branch, may be removed.
+    description: Whether a proprietary driver, or a driver from another branch, may be removed.
     type: bool
     default: false
 """
@@ -83,7 +84,8 @@ plan:
   type: dict
   contains:
     driver:
-      description: V(right) if the wanted driver is loaded, V(install) if none is loaded, V(replace) if another one is.
+      description: V(right) if the requested driver is loaded, V(install) if no driver is loaded, V(replace) if another
+        driver is loaded.
       returned: success
       type: str
       sample: install

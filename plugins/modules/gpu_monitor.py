@@ -14,8 +14,8 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Reads utilisation, memory, power, temperature, clocks and PCIe link of every GPU at a steady rate, and reports how
-    evenly the GPUs worked.
-  - A node without readable GPUs is a finding with cause and remedy, not a failure of the module.
+    evenly the GPUs were utilised.
+  - If the GPUs of the node cannot be read, the module returns a finding with cause and remedy and does not fail.
 options:
   duration:
     description: Sampling time in seconds.
@@ -45,9 +45,9 @@ options:
     default: false
   record:
     description:
-      - File on the controller to which the samples of all nodes of the task are written, as O(output) with an
-        additional first column C(host). An existing file is replaced.
-      - Samples are added while the module runs, so an interrupted run keeps those that it has taken.
+      - File on the controller to which the samples of all nodes of the task are written, in the format of O(output)
+        with an additional first column C(host). An existing file is replaced.
+      - Samples are added while the module runs, so the samples of an interrupted run are kept.
     type: path
   progress_path:
     description:
@@ -133,13 +133,13 @@ summary:
       temperature: {mean: 63.2, p50: 64.0, max: 65.0}
       clocks_sm: {mean: 2160.0, p50: 2175.0, max: 2175.0}
 sample_rate:
-  description: Achieved samples per second.
+  description: Actual number of samples per second.
   returned: success
   type: float
   sample: 1.0
 synchronisation:
   description:
-    - Measures of how evenly the GPUs worked. C(spread) is the mean difference between the highest and the lowest
+    - Measures of how evenly the GPUs were utilised. C(spread) is the mean difference between the highest and the lowest
       utilisation in percentage points, C(correlation) is the mean correlation of the utilisation of two GPUs, and
       C(busy_fraction) is the share of samples in which a GPU was busy, for each GPU.
     - C(memory_active) is the mean percentage of time in which a GPU accessed its memory, for each GPU. A GPU that waits
@@ -159,7 +159,7 @@ gpus:
       memory_total: 21464350720
       power_limit: 130.0
 started:
-  description: Wall clock in UTC at time 0 of the samples.
+  description: UTC time at time 0 of the samples.
   returned: success
   type: str
   sample: "2026-03-01T12:00:00.000+00:00"
@@ -179,7 +179,7 @@ error:
   type: str
   sample: null
 findings:
-  description: Finding of the check C(hardware.driver), whether the driver answered until the end of the sampling.
+  description: Finding for the check C(hardware.driver). It shows whether the driver responded until sampling ended.
   returned: success
   type: list
   elements: dict

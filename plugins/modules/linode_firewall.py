@@ -13,7 +13,7 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Creates, updates or deletes one Cloud Firewall, identified by its label.
-  - An existing firewall is enabled and gets exactly the given rules.
+  - An existing firewall is enabled, and its rules are replaced with the given rules.
   - Inbound traffic that no rule accepts is dropped. Outbound traffic is accepted.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -29,7 +29,7 @@ attributes:
 options:
   state:
     description:
-      - Whether the firewall exists.
+      - Whether the firewall should exist.
       - With V(absent), the task fails if the firewall still protects a device.
     type: str
     choices: [present, absent]
@@ -51,7 +51,7 @@ options:
         type: str
         required: true
       protocol:
-        description: Protocol.
+        description: Protocol of the accepted traffic.
         type: str
         choices: [TCP, UDP, ICMP]
         default: TCP
@@ -65,7 +65,7 @@ options:
         required: true
   tags:
     description:
-      - Tags of a new firewall.
+      - Tags for a new firewall.
       - With O(state=absent), the task fails if the firewall lacks any of them.
     type: list
     elements: str
@@ -98,7 +98,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 firewall:
-  description: The firewall. Null if there is none, and in check mode before it exists.
+  description: The firewall. Null if it does not exist, for example in check mode before its creation.
   type: dict
   returned: always
   sample:

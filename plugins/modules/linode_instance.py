@@ -13,12 +13,12 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Creates or deletes one Linode, identified by its label, and waits until it is running or deleted.
-  - Never creates a second Linode of the same label, even if the API's response to the creation is lost or two
+  - Never creates a second Linode with the same label, even if the API's response to the creation is lost or two
     controllers run at the same time. The label is looked up before the creation and after every failed attempt.
   - Before anything is created, the task fails if the plan does not have O(expected_gpus) GPUs or costs more than
     O(max_hourly_price). Both values are read from the API, not from a table in this collection.
-  - Never resizes, migrates or rebuilds. The task fails if the existing Linode has another O(type), O(region) or
-    O(image).
+  - Never resizes, migrates or rebuilds a Linode. The task fails if the existing Linode has a different O(type),
+    O(region) or O(image).
   - GPU Linodes are billed by the hour even while they are powered off. O(state=present) starts a Linode that is powered
     off.
 extends_documentation_fragment:
@@ -35,7 +35,7 @@ attributes:
 options:
   state:
     description:
-      - Whether the Linode exists.
+      - Whether the Linode should exist.
     type: str
     choices: [present, absent]
     default: present
@@ -50,8 +50,8 @@ options:
     type: str
   region:
     description:
-      - Regions in order of preference. The next one is tried if the plan is currently not available, or costs more than
-        O(max_hourly_price). Required with O(state=present).
+      - Regions in order of preference. The next region is tried if the plan is currently not available, or costs more
+        than O(max_hourly_price). Required with O(state=present).
     type: list
     elements: str
   image:
@@ -64,7 +64,7 @@ options:
     type: str
   return_root_pass:
     description:
-      - Generate a root password and return it once, in the result of the task that creates the Linode.
+      - Whether to generate a root password and return it once, in the result of the task that creates the Linode.
       - Register the result and set C(no_log) on the task, because C(-v) would show the password.
     type: bool
     default: false
@@ -84,11 +84,12 @@ options:
     type: str
   firewall_id:
     description:
-      - Id of the Cloud Firewall that protects the Linode from its creation. It is attached to an existing Linode.
+      - Id of the Cloud Firewall that protects the Linode from the moment of its creation. The firewall is also attached
+        to an existing Linode.
     type: int
   vpc_subnet_id:
     description:
-      - Short form of O(interfaces) for one interface in this VPC subnet, with the public address mapped to it.
+      - Shorthand for O(interfaces) with one interface in this VPC subnet, to which the public address is mapped.
     type: int
   interfaces:
     description:
@@ -149,7 +150,7 @@ options:
     choices: [enabled, disabled]
   wait:
     description:
-      - Wait until the Linode is running or deleted. The status is polled every 5 seconds.
+      - Whether to wait until the Linode is running or deleted. The status is polled every 5 seconds.
     type: bool
     default: true
   expected_gpus:
@@ -169,7 +170,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Create one node with four GPUs, in the first region that has one
+- name: Create a node with four GPUs in the first region where its plan is available
   multigpu.vllm.linode_instance:
     label: vllm-1
     type: g2-gpu-rtx4000a4-m
@@ -188,7 +189,7 @@ EXAMPLES = r"""
     ansible_host: "{{ node.instance.address }}"
     groups: gpu_nodes
 
-- name: Delete the node if it has the tag vllm
+- name: Delete the node, but only if it has the tag vllm
   multigpu.vllm.linode_instance:
     label: vllm-1
     state: absent
@@ -197,7 +198,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instance:
-  description: The Linode. Null if there is none, and in check mode before it exists.
+  description: The Linode. Null if it does not exist, for example in check mode before its creation.
   type: dict
   returned: always
   sample:
@@ -261,7 +262,7 @@ instance:
       returned: always
       sample: 2001:db8::f03c:94ff:fe5a:1/128
     gpus:
-      description: Number of GPUs that the API reports. Null if it reports none.
+      description: Number of GPUs that the API reports. Null if the API does not report a number.
       type: int
       returned: always
       sample: 4
@@ -282,7 +283,7 @@ root_pass:
   returned: if O(return_root_pass) is set and this task created the Linode, or may have created it
   sample: kR7w-uYf2mXe9_aQ4.tBn6hZcVd3sGjLpSxMyEwU
 message:
-  description: Summary of what was done, with the cost.
+  description: Summary of the changes, with the cost.
   type: str
   returned: if something was created or deleted, or there was nothing to delete
   sample: Created vllm-1 (id 71235014) in us-ord, 3.57 USD per hour.

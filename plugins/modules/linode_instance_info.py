@@ -13,7 +13,7 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Lists the Linodes that have the given tags, with the GPUs and prices that the API reports, and their total cost.
-  - Sends two requests for up to 500 Linodes, and one more for every further 500.
+  - Sends two requests for up to 500 Linodes, and one more for each additional 500.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.info
@@ -39,7 +39,7 @@ EXAMPLES = r"""
     tags: [vllm]
   register: fleet
 
-- name: Show its size and cost
+- name: Show the size and cost of the fleet
   ansible.builtin.debug:
     msg: "{{ fleet.cost.count }} nodes, {{ fleet.cost.gpus }} GPUs, {{ fleet.cost.hourly }} USD per hour"
 """
@@ -75,17 +75,17 @@ cost:
       returned: success
       sample: 1
     gpus:
-      description: Number of their GPUs.
+      description: Total number of GPUs.
       type: int
       returned: success
       sample: 4
     hourly:
-      description: US dollars per hour, excluding those in RV(cost.unpriced).
+      description: US dollars per hour, excluding the Linodes in RV(cost.unpriced).
       type: float
       returned: success
       sample: 3.57
     monthly:
-      description: US dollars in 730 hours, excluding those in RV(cost.unpriced).
+      description: US dollars in 730 hours, excluding the Linodes in RV(cost.unpriced).
       type: float
       returned: success
       sample: 2606.1
@@ -96,7 +96,7 @@ cost:
       returned: success
       sample: []
 plans:
-  description: GPU plans that are visible to this token, by id.
+  description: GPU plans that the token can see, by id.
   type: dict
   returned: success
   sample:

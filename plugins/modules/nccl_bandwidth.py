@@ -12,9 +12,10 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Runs C(all_reduce_perf) of NVIDIA's nccl-tests on the path that NCCL chooses, and with one path disabled at a time.
-    The result can be passed to O(multigpu.vllm.vllm#role:main:vllm_nccl_bandwidth).
-  - A path that hangs or computes wrong sums is a result. If the program is missing, the finding is V(not_tested).
+  - Runs C(all_reduce_perf) from NVIDIA's nccl-tests on the path that NCCL chooses, and then with one path disabled at a
+    time. The result can be passed to O(multigpu.vllm.vllm#role:main:vllm_nccl_bandwidth).
+  - A path that hangs or computes wrong sums is reported as a result. If the program is missing, the finding is
+    V(not_tested).
   - The GPUs must not be in use, so stop vLLM first.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -31,7 +32,7 @@ attributes:
     details: Every run measures again.
 options:
   gpus:
-    description: Number of GPUs that take part.
+    description: Number of GPUs that take part in the measurement.
     type: int
     required: true
   program:
@@ -39,7 +40,7 @@ options:
     type: str
     default: all_reduce_perf
   image:
-    description: Container image that contains O(program). By default the program of the node is run.
+    description: Container image that contains O(program). By default, the program on the node is used.
     type: str
   variants:
     description: Paths to disable, one at a time, in addition to the measurement on the path that NCCL chooses.
@@ -52,11 +53,12 @@ options:
     type: int
     default: 268435456
   timeout:
-    description: Maximum time for one measurement in seconds. A broken path hangs until then.
+    description: Maximum time for one measurement in seconds. A broken path hangs until this time has passed.
     type: float
     default: 120.0
   interconnect:
-    description: Connection of the GPUs, which determines the expected bandwidth. Without it the result is not judged.
+    description: Connection between the GPUs, which determines the expected bandwidth. If neither this option nor
+      O(expected_bandwidth) is set, the measured bandwidth is not evaluated.
     type: str
     choices: [nvlink, pcie]
   expected_bandwidth:
@@ -66,7 +68,7 @@ requirements:
   - C(all_reduce_perf) of nccl-tests 2.17 or newer, or Docker and an image that contains it
 seealso:
   - name: nccl-tests
-    description: The program, and the definition of bus bandwidth.
+    description: Source of the program and definition of bus bandwidth.
     link: https://github.com/NVIDIA/nccl-tests
 """
 
@@ -91,12 +93,12 @@ bandwidth:
   type: dict
   sample: {"default": 21400000000.0, "p2p_off": 13900000000.0}
 errors:
-  description: Reason of each variant that failed.
+  description: Reason for each failure, by variant.
   returned: success
   type: dict
   sample: {}
 findings:
-  description: The finding of the check C(nccl.bandwidth).
+  description: The finding for the check C(nccl.bandwidth).
   returned: success
   type: list
   elements: dict

@@ -19,8 +19,8 @@ description:
   - Also reports the transport that NCCL chose, and the versions and parallel sizes in the log.
   - If a log contains several starts of vLLM, the last one is used.
   - Reads in blocks, so memory use stays below 100 MB for logs of any size.
-  - A log that cannot be read on the node is a finding with status V(not_tested). The module fails for a file, container
-    or unit that does not exist.
+  - A log that cannot be read on the node is reported as a finding with status V(not_tested). The module fails for a
+    file, container or unit that does not exist.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action_group
@@ -64,13 +64,14 @@ options:
     default: false
   since:
     description:
-      - Ignore entries of container, journal and kernel logs before this time. Either a duration such as V(30m), V(2h)
-        or V(1d), or a time such as V(2026-11-23T10:00:00).
+      - Ignore entries of container, journal and kernel logs that are older than this time. Either a duration such as
+        V(30m), V(2h) or V(1d), or a time such as V(2026-11-23T10:00:00).
       - Does not apply to files; use O(max_bytes) for them.
     type: str
   max_bytes:
     description:
-      - Scan only this many bytes at the end of each log. Line numbers then count from there; RV(notes) mentions it.
+      - Scan only this many bytes at the end of each log. Line numbers then count from this position, and RV(notes)
+        contains a note about it.
       - V(0) scans the whole log.
     type: int
     default: 0
@@ -85,12 +86,12 @@ EXAMPLES = r"""
   become: true
   register: logs
 
-- name: Stop with the remedy if something failed
+- name: Stop and show the remedy if a fault was found
   ansible.builtin.assert:
     that: logs.healthy
     fail_msg: "{{ logs.findings[0].summary }}: {{ logs.findings[0].remedy }}"
 
-- name: Scan a log file with its rotated files
+- name: Scan a log file and its rotated files
   multigpu.vllm.nccl_log_scan:
     paths:
       - /var/log/vllm.log
@@ -105,7 +106,7 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description:
-    - Every fault once, the most serious ones and root causes first, then the findings for the other checks.
+    - Every fault once, with the most serious faults and root causes first, then the findings for the other checks.
   returned: success
   type: list
   elements: dict
@@ -176,7 +177,7 @@ findings:
       type: str
       sample: /dev/shm is full or too small for NCCL and the workers; containers get 64 MB by default.
     remedy:
-      description: How to fix it.
+      description: How to fix the fault.
       returned: always
       type: str
       sample: "Start the container with --ipc=host or --shm-size=16g (Kubernetes: an emptyDir with medium: Memory)."
@@ -191,7 +192,7 @@ nccl_version:
   type: str
   sample: 2.27.3
 transports:
-  description: Connections between ranks by transport, as NCCL lists them at C(NCCL_DEBUG=INFO).
+  description: Number of connections between ranks by transport, as NCCL logs them with C(NCCL_DEBUG=INFO).
   returned: success
   type: dict
   sample: {"transport_p2p": 16}
@@ -222,12 +223,12 @@ engine:
       type: int
       sample: 1
     world_size:
-      description: Ranks of one engine.
+      description: Number of ranks in one engine.
       returned: success
       type: int
       sample: 4
     nccl_version:
-      description: NCCL version that vLLM loaded, or else that of torch.
+      description: NCCL version that vLLM loaded, or the NCCL version of torch if that is unknown.
       returned: success
       type: str
       sample: 2.27.3
@@ -272,7 +273,7 @@ engine:
       type: int
       sample: 11972171366
     model_memory:
-      description: Bytes of weights on the rank that has the most.
+      description: Bytes of weights on the rank with the most weights.
       returned: success
       type: int
       sample: 4939212390
@@ -288,13 +289,13 @@ engine:
       elements: dict
       sample: [{rank: 0, world_size: 4, tp_rank: 0, pp_rank: 0, dp_rank: 0}]
     worker_ranks:
-      description: Ranks in the labels of log lines.
+      description: Ranks in the prefixes of log lines.
       returned: success
       type: list
       elements: int
       sample: [0, 1, 2, 3]
     attention_heads:
-      description: Attention heads, if a failed start reports them.
+      description: Number of attention heads, if a failed start reports it.
       returned: success
       type: int
       sample: 32
@@ -314,7 +315,7 @@ engine:
       type: bool
       sample: true
     boots:
-      description: Number of starts in the log.
+      description: Number of times that vLLM starts in the log.
       returned: success
       type: int
       sample: 1

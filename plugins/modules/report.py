@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: report
-short_description: Write and show the report of a validation
+short_description: Write and show a validation report
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Combines the verdicts of all nodes into one document, writes it in the selected formats, and shows a summary in the
+  - Combines the verdicts for all nodes into one document, writes it in the selected formats, and shows a summary in the
     terminal, the worst node first. With a single node, or with C(-v), it shows every section.
   - Runs on the controller and opens no connection. Files are replaced atomically.
 options:
@@ -42,7 +42,7 @@ options:
     choices: [text, html, json, junit, prometheus]
     default: [json, text, html]
   fail_on:
-    description: Verdict at which a node fails, for RV(failed_by_comparison).
+    description: Least severe verdict with which a node fails. Used for RV(failed_by_comparison).
     type: str
     choices: [fail, warn, never]
     default: fail
@@ -77,7 +77,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Write the report on all nodes
+- name: Write the report for all nodes
   multigpu.vllm.report:
     nodes: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'verdict'))) }}"
     directory: validation-reports

@@ -13,17 +13,17 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Sends streaming requests at one or more levels of load, measures throughput and latency, and samples the GPUs of the
+  - Sends streaming requests at one or more load levels, measures throughput and latency, and samples the GPUs of the
     host on which it runs.
   - Prompts are random from their first token on, so that prefix caching does not help. With O(endpoint=completions)
     they are token IDs of exact length. Otherwise they are words, sized once with the server's token count and then
     shuffled for every request. No tokenizer is downloaded.
   - Tokens are counted from the server's C(usage), never from the chunks of the stream, and compared with the server's
     own counter.
-  - The module also measures its own load. A step that the load client limited is measured again (see
-    O(client_limited_retries)), and marked RV(results[].void) if it stays limited.
+  - The module also measures its own load. If the load client limits a step, the step is measured again (see
+    O(client_limited_retries)). If the load client still limits it, the step is marked as RV(results[].void).
   - If the server is down, hangs or is not vLLM, the module returns a finding with cause and remedy and does not fail.
-    It fails only for invalid options, and always before any load.
+    It fails only for invalid options, and always before any load is generated.
 options:
   base_url:
     description:
@@ -33,8 +33,8 @@ options:
   timeout:
     description:
       - Maximum time in seconds for opening a connection, for the first token, and between two tokens.
-      - If the load exceeds what the server can process at once, requests wait in its queue for their first token. Allow
-        for that.
+      - If the load exceeds what the server can process at once, requests wait in its queue for their first token.
+        Choose a timeout that allows for this wait.
     default: 60.0
   model:
     description:
@@ -42,14 +42,15 @@ options:
     type: str
   endpoint:
     description:
-      - API to load. V(completions) applies no chat template and does not need the server's tokenizer for every prompt.
+      - API to which the requests are sent. V(completions) applies no chat template and does not need the server's
+        tokenizer for every prompt.
     type: str
     choices: [completions, chat]
     default: completions
   steps:
     description:
-      - Load steps, run one after another. A step is a closed loop of O(steps[].concurrency) streams, each sending its
-        next request when its last one has ended; or, with O(steps[].rate), an open loop.
+      - Load steps, run one after another. A step is a closed loop of O(steps[].concurrency) streams, each of which
+        sends its next request when its last request has ended; or, with O(steps[].rate), an open loop.
       - Each step needs either O(steps[].requests) or O(steps[].duration).
     type: list
     elements: dict
@@ -60,18 +61,19 @@ options:
         duration: 10.0
     suboptions:
       name:
-        description: Name in the result. The default has the sizes and the load, like V(512x128@8) or V(512x128@2.5/s).
+        description: Name of the step in the result. The default contains the token counts and the concurrency or rate,
+          such as V(512x128@8) or V(512x128@2.5/s).
         type: str
       prompt_tokens:
         description: Length of every prompt in tokens.
         type: int
         required: true
       output_tokens:
-        description: Length of every answer in tokens.
+        description: Length of every response in tokens.
         type: int
         required: true
       concurrency:
-        description: Number of concurrent requests; with O(steps[].rate) their maximum number.
+        description: Number of concurrent requests; with O(steps[].rate), the maximum number.
         type: int
         required: true
       rate:
@@ -82,8 +84,8 @@ options:
         type: float
       arrivals:
         description:
-          - Distribution of the requests of O(steps[].rate), either V(poisson), as from many independent users, or
-            V(constant) intervals.
+          - Distribution of the intervals between requests with O(steps[].rate). V(poisson) simulates many independent
+            users, and V(constant) sends requests at constant intervals.
         type: str
         choices: [poisson, constant]
         default: poisson
@@ -93,7 +95,7 @@ options:
       duration:
         description:
           - End the step after this many seconds.
-          - Running requests then get up to O(drain_timeout) more seconds, which do not count for the throughput.
+          - Running requests then have up to O(drain_timeout) more seconds, which do not count towards the throughput.
         type: float
       optional:
         description: Skip the step if it exceeds the server's context length, instead of failing.
@@ -105,19 +107,19 @@ options:
         default: 1
   client_limited_retries:
     description:
-      - Maximum number of times to measure a step again if the load client limited it, because of processor time,
-        lateness or unread data. V(0) disables this.
+      - Maximum number of times to measure a step again if the load client limited the step because the client lacked
+        processor time, ran late or had unread data. V(0) disables this.
       - Only the last attempt counts. RV(results[].attempts) is the number of attempts and RV(results[].discarded) has
         the reasons for the others. An attempt repeats the whole step, so a step can take up to C(client_limited_retries
-        + 1) times as long. Samples of the GPUs include all attempts.
+        + 1) times as long. GPU samples include all attempts.
       - Steps that several load hosts run together (O(share)) and steps with a fixed start (O(start_at)) are never
-        measured again, nor is a step that ended early because its requests failed.
+        measured again. The same applies to a step that ended early because its requests failed.
     type: int
     default: 2
   warmup_requests:
     description:
-      - Number of requests before the first step that are not measured.
-      - If none of them completes, no load is generated.
+      - Number of warm-up requests before the first step. These requests are not measured.
+      - If none of these requests completes, no load is generated.
     type: int
     default: 4
   drain_timeout:
@@ -128,14 +130,14 @@ options:
     default: 5.0
   seed:
     description:
-      - Seed of the random prompts. By default every run sends different prompts.
+      - Seed of the random prompts. By default, every run sends different prompts.
       - Runs with the same seed send the same prompts, and a server that has not restarted can answer them faster from
         its prefix cache; see RV(results[].prefix_cache_hits).
     type: int
   reuse_connections:
     description:
       - Whether a stream keeps its connection for its next request. With V(false) each request opens a new connection;
-        the time for that is not part of its time to first token.
+        the time that this takes is not part of the time to first token.
     type: bool
     default: true
   processes:
@@ -147,13 +149,14 @@ options:
     default: 1
   share:
     description:
-      - Run only a part of every step, because several load hosts generate the load together. Set the same O(steps) on
-        all of them, and a different O(share.index) on each.
+      - Run only a part of every step, in a load test that several load hosts run together. Set the same O(steps)
+        on all of them, and a different O(share.index) on each.
       - A shared step must not follow a step with O(steps[].requests), because its start time would be unknown.
     type: dict
     suboptions:
       index:
-        description: Number of this load host, from 0. The host with number O(share.count) only samples the GPUs.
+        description: Index of this load host, starting at 0. The host with the index O(share.count) only samples the
+          GPUs.
         type: int
         required: true
       count:
@@ -163,18 +166,18 @@ options:
   start_at:
     description:
       - Start time of the first step in seconds since 1970, on the clock of this host, so that several load hosts start
-        together. Sizing the prompts and warming up are done before.
+        together. The prompts are sized and the server is warmed up before this time.
       - Steps that follow a step with O(steps[].duration) then have a fixed start time too.
       - A step whose start time has passed starts immediately.
     type: float
   mergeable:
     description:
-      - Whether to return RV(results[].mergeable), which the filter P(multigpu.vllm.merge_loads#filter) needs to merge
+      - Whether to return RV(results[].mergeable), which the P(multigpu.vllm.merge_loads#filter) filter needs to merge
         the results of several load hosts.
     type: bool
     default: false
   sample_gpus:
-    description: Whether to sample the GPUs of this host during the load.
+    description: Whether to sample the GPUs of this host during the load test.
     type: bool
     default: true
   sample_interval:
@@ -182,15 +185,15 @@ options:
     type: float
     default: 0.1
   max_ttft:
-    description: Limit for the 95th percentile of the time to first token in seconds, for C(performance.ttft).
+    description: Maximum 95th percentile of the time to first token in seconds. Used by the check C(performance.ttft).
     type: float
   max_itl:
-    description: Limit for the 95th percentile of the inter-token latency in seconds, for C(performance.itl).
+    description: Maximum 95th percentile of the inter-token latency in seconds. Used by the check C(performance.itl).
     type: float
   targets:
     description:
-      - Latency targets of a request. They determine RV(results[].within_targets) and RV(results[].goodput), and do not
-        affect the findings.
+      - Latency targets for each request. They determine RV(results[].within_targets) and RV(results[].goodput), and do
+        not affect the findings.
     type: dict
     suboptions:
       ttft:
@@ -204,7 +207,7 @@ options:
       - File on this host in which the module publishes its progress as one JSON object while it runs. The file is
         removed at the end.
       - In a playbook, the default is a unique name in C(/tmp). The callback plugin P(multigpu.vllm.concise#callback)
-        shows the progress. The load ends a minute after the controller has stopped reading the file.
+        shows the progress. The load test ends a minute after the controller has stopped reading the file.
     type: path
 extends_documentation_fragment:
   - multigpu.vllm.vllm_server
@@ -226,14 +229,17 @@ requirements:
   - Python library C(nvidia-ml-py), or C(nvidia-smi), to sample the GPUs
 notes:
   - TTFT (time to first token) is the arrival of the first token (content, reasoning or tool call, not the message that
-    only opens a chat answer) minus the time the request was written to the socket. E2E is the same for the last token.
-  - In an open loop TTFT and E2E count from the time at which the request was due, even if it was sent later because no
-    stream was free or the load client was late. Counting from the sending would leave out exactly the waits that a slow
-    server causes (coordinated omission). RV(results[].ttft_sent) is counted from the sending, for comparison.
-  - TPOT (time per output token) is (E2E - TTFT) / (n - 1) for an answer of n tokens, one value per request.
+    only opens a chat response) minus the time the request was written to the socket. E2E (end-to-end latency) is
+    measured in the same way, up to the last token.
+  - In an open loop, TTFT and E2E are measured from the time at which the request was due, even if it was sent later
+    because no stream was free or the load client was late. Measuring from the time of sending would leave out exactly
+    the waits that a slow server causes (coordinated omission). For comparison, RV(results[].ttft_sent) is measured from
+    the time of sending.
+  - TPOT (time per output token) is (E2E - TTFT) / (n - 1) for a response of n tokens, one value per request.
   - ITL (inter-token latency) is the gap between two arrivals divided by the number of tokens in the second one, one
     value per token.
-  - Latencies are of completed requests only. An answer that is shorter than requested counts as failed (C(cut_short)).
+  - Latencies include completed requests only. A response that is shorter than requested counts as failed
+    (C(cut_short)).
   - A step ends early after as many consecutive failures as it has streams (at least three). If none of its requests
     completed, the steps after it are skipped.
 seealso:
@@ -242,7 +248,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Load the server of this node for ten seconds
+- name: Run a load test of ten seconds on the server of this node
   multigpu.vllm.throughput_probe:
     base_url: http://127.0.0.1:8000
   register: probe
@@ -254,7 +260,7 @@ EXAMPLES = r"""
     first: "{{ probe.results | first }}"
   when: probe.results | length > 0 and probe.results[0].output_throughput is not none
 
-- name: Measure several levels of load, and a long prompt if it fits the context
+- name: Measure several load levels, and a long prompt if it fits into the context
   multigpu.vllm.throughput_probe:
     base_url: https://127.0.0.1:8000
     api_key: "{{ vault_vllm_api_key }}"
@@ -293,14 +299,14 @@ EXAMPLES = r"""
       - {prompt_tokens: 512, output_tokens: 128, concurrency: 256, rate: 2.5, duration: 60}
   register: users
 
-- name: Fail if users have to wait
+- name: Fail if requests have to wait
   ansible.builtin.assert:
     that: users.results[0].held == 0 and users.results[0].ttft.p99 < 1
 """
 
 RETURN = r"""
 server:
-  description: The server that was loaded. Values are null if the server does not report them.
+  description: The server that was measured. Values are null if the server does not report them.
   type: dict
   returned: success
   contains:
@@ -336,7 +342,7 @@ results:
       returned: success
       sample: 512
     output_tokens:
-      description: Mean length of a completed answer according to the server's usage.
+      description: Mean length of a completed response according to the server's usage.
       type: int
       returned: success
       sample: 128
@@ -400,22 +406,23 @@ results:
       returned: success
       sample: null
     gave_up:
-      description: Reason of the failures because of which the step ended early, else null.
+      description: Reason for the failures that ended the step early, else null.
       type: str
       returned: success
       sample: null
     tokens:
-      description: Output tokens of all requests by usage, including failed and cancelled ones.
+      description: Output tokens of all requests according to the server's usage, including failed and cancelled
+        requests.
       type: int
       returned: success
       sample: 32768
     started:
-      description: Start of the step in seconds since the start of the load, on the clock of RV(gpu_samples).
+      description: Start of the step in seconds since the start of the load test, on the clock of RV(gpu_samples).
       type: float
       returned: success
       sample: 0.002
     ended:
-      description: Arrival of the last token or end of the duration, on the same clock.
+      description: Time at which the last token arrived or the duration ended, on the same clock.
       type: float
       returned: success
       sample: 18.44
@@ -428,7 +435,7 @@ results:
       description:
         - Output tokens per second over the whole step.
         - With C(requests), the tokens of completed requests divided by the time from the first request to the last
-          token. With C(duration), the tokens that arrived within it divided by it.
+          token. With C(duration), the tokens that arrived within the duration divided by the duration.
       type: float
       returned: success
       sample: 1777.2
@@ -443,7 +450,7 @@ results:
       description:
         - Output tokens per second while all streams were active, from the first token of the last stream to start until
           the first stream ran out of requests.
-        - Null if that was shorter than one second.
+        - Null if this period was shorter than one second.
       type: float
       returned: success
       sample: 1812.5
@@ -468,7 +475,7 @@ results:
       returned: success
       sample: {mean: 0.212, p50: 0.201, p95: 0.333, p99: 0.351}
     ttft_sent:
-      description: Time to first token of an open loop, counted from the sending. Null in a closed loop.
+      description: Time to first token in an open loop, measured from the time of sending. Null in a closed loop.
       type: dict
       returned: success
       sample: null
@@ -510,7 +517,7 @@ results:
     client:
       description:
         - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores. C(lag_p99) is
-          the lateness of the event loop in seconds (99th percentile), of the process in which it is largest. C(backlog)
+          the lateness of the event loop in seconds (99th percentile), in the process in which it is largest. C(backlog)
           is the number of unread bytes per stream (mean over streams, 99th percentile over time). C(free_cores) is the
           number of idle processor cores of this host. C(limited) is whether the load client limited the step, and
           C(reason) is why.
@@ -537,7 +544,7 @@ results:
       returned: success
       sample: 2
     discarded:
-      description: For each attempt that does not count, the reason why the load client limited it.
+      description: For each discarded attempt, how the load client limited it.
       type: list
       elements: str
       returned: success
@@ -562,7 +569,7 @@ results:
       sample: [{time: 0.002, tokens: 1604}, {time: 1.002, tokens: 1811}]
     mergeable:
       description:
-        - The step with full distributions, so that it can be merged with the same step of other load hosts. Null
+        - The step with its full distributions, which can be merged with the results of other load hosts. Null
           without O(mergeable).
         - Times are in seconds since 1970 on the clock of this host.
       type: dict
@@ -631,7 +638,7 @@ findings:
   description:
     - One finding for each of C(performance.throughput), C(performance.ttft), C(performance.itl),
       C(performance.client_limited) and C(performance.token_reconciliation).
-    - C(status) is V(pass), V(warn), V(fail) or V(not_tested), the last with its reason in C(summary).
+    - C(status) is V(pass), V(warn), V(fail) or V(not_tested). For V(not_tested), C(summary) contains the reason.
   type: list
   elements: dict
   returned: success
@@ -658,7 +665,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import 
 
 STEP_OPTIONS = {
     "name": {"type": "str"},
-    # The name suggests a secret, but these are numbers.
+    # Ansible warns about option names that contain the word token unless no_log is set.
     "prompt_tokens": {"type": "int", "required": True, "no_log": False},
     "output_tokens": {"type": "int", "required": True, "no_log": False},
     "concurrency": {"type": "int", "required": True},

@@ -2,21 +2,21 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action ``multigpu.vllm.tune_ledger``."""
+"""Documentation for the action plugin ``multigpu.vllm.tune_ledger``."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tune_ledger
-short_description: Keep the ledger of a search for vLLM settings and choose the next measurement
+short_description: Record the results of a search for vLLM settings and choose the next measurement
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Role P(multigpu.vllm.tune#role) measures a server with different settings. This action keeps the results in a ledger
-    file on the controller, chooses the next settings with Optuna, and writes the variables to commit.
-  - The ledger of a node is the file C(NODE.json) in O(directory). An interrupted search resumes from it, and no
-    settings are measured twice, as long as server, model and load are the same.
+  - The role P(multigpu.vllm.tune#role) measures a server with different settings. This action keeps the results in a
+    ledger file on the controller, chooses the next settings with Optuna, and writes the variables to commit.
+  - The ledger of a node is the file C(NODE.json) in O(directory). An interrupted search resumes from this file, and no
+    settings are measured twice, as long as server, model and load test are the same.
   - Runs on the controller and does not connect to the node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -35,7 +35,7 @@ attributes:
 options:
   state:
     description:
-      - V(start) begins a run of the search. It checks the search and returns the first measurement.
+      - V(start) begins a run of the search. It checks O(search) and returns the first measurement.
       - V(next) returns the next measurement.
       - V(record) adds the result of a measurement to the ledger.
       - V(result) returns the outcome and writes the variables to commit, C(NODE.yml) in O(directory).
@@ -43,25 +43,25 @@ options:
     choices: [start, next, record, result]
     required: true
   directory:
-    description: Directory on the controller for the ledgers. A relative path starts at the
-      directory in which the command was run.
+    description: Directory on the controller for the ledgers. A relative path is relative to the directory in which the
+      command was run.
     type: path
     required: true
   search:
-    description: Description of the search, the same in every call.
+    description: Description of the search, which must be the same in every call.
     type: dict
     required: true
     suboptions:
       goal:
-        description: Goal of the search, as described in role P(multigpu.vllm.tune#role).
+        description: Goal of the search, as described in the role P(multigpu.vllm.tune#role).
         type: str
         choices: [throughput, ttft, itl, context]
         default: throughput
       space:
         description:
-          - Values to try by setting. Names that begin with C(NCCL_) are environment variables; null keeps the
+          - Values to try for each setting. Names that begin with C(NCCL_) are environment variables; null keeps the
             server's own value.
-          - Default is a space for the goal, without settings that make no difference to O(search.served).
+          - The default is a search space for the goal, without settings that have no effect on O(search.served).
         type: dict
         default: {}
       initial_settings:
@@ -87,10 +87,10 @@ options:
         type: float
         default: 0.5
       max_ttft:
-        description: Limit of the 95th percentile of the time to first token in seconds, for every goal.
+        description: Maximum 95th percentile of the time to first token in seconds, for every goal.
         type: float
       load:
-        description: Load of each measurement.
+        description: Load test for each measurement.
         type: dict
         default: {}
         suboptions:
@@ -107,11 +107,11 @@ options:
             type: int
             default: 32
           duration:
-            description: Duration of the load in seconds.
+            description: Duration of the load test in seconds.
             type: float
             default: 30.0
       repeats:
-        description: Number of final measurements of the best settings and of the original.
+        description: Number of final measurements of the best settings and of the original server.
         type: int
         default: 3
       start_timeout:
@@ -136,10 +136,11 @@ options:
     type: bool
     default: false
   started_at:
-    description: RV(started_at) of O(state=start), which begins the time budget. Required for O(state=next).
+    description: RV(started_at) that O(state=start) returned. The time budget begins at this time. Required for
+      O(state=next).
     type: float
   measurement:
-    description: The result of O(state=start) or O(state=next) that was measured. Required for O(state=record).
+    description: The measurement that O(state=start) or O(state=next) returned. Required for O(state=record).
     type: dict
   probe:
     description: Result of M(multigpu.vllm.throughput_probe). Omit it if there was no server to measure.
@@ -197,7 +198,7 @@ server:
   type: str
   sample: trial
 overrides:
-  description: RV(settings) in the form of C(vllm_overrides) of role P(multigpu.vllm.vllm#role).
+  description: RV(settings) in the format of C(vllm_overrides), an option of the role P(multigpu.vllm.vllm#role).
   returned: for O(state=start) and O(state=next)
   type: dict
   sample: {max_num_seqs: 64, environment: {NCCL_P2P_LEVEL: SYS}}
@@ -234,7 +235,7 @@ started_at:
   type: float
   sample: 1795428000.0
 trials_left:
-  description: Number of trials that the search may still make.
+  description: Number of trials that are left for the search.
   returned: for O(state=start)
   type: int
   sample: 12
@@ -254,22 +255,22 @@ outcome:
   type: dict
   contains:
     best:
-      description: The best settings; null if none are better than the original.
+      description: The best settings; null if no settings are better than the original.
       returned: success
       type: dict
       sample: {max_num_seqs: 64}
     original:
-      description: Mean figure of the original in the final measurements; null without them.
+      description: Mean value of the original server in the final measurements; null without final measurements.
       returned: success
       type: float
       sample: 1204.0
     winner:
-      description: Mean figure of the best settings in the final measurements; null without them.
+      description: Mean value of the best settings in the final measurements; null without final measurements.
       returned: success
       type: float
       sample: 1496.0
     gain:
-      description: Gain of the best settings as a fraction of the original; null without final measurements.
+      description: Gain of the best settings as a fraction of the original value; null without final measurements.
       returned: success
       type: float
       sample: 0.243
@@ -314,17 +315,17 @@ outcome:
       type: str
       sample: 12 settings tried for throughput (1 failed or too slow); none was better than the original
 variables_file:
-  description: File with the variables to commit. It has no variables if no gain is proven.
+  description: File with the variables to commit. It contains no variables if RV(outcome.proven) is false.
   returned: for O(state=result)
   type: str
   sample: /home/user/vllm-tuning/gpu-01.yml
 ledger_file:
-  description: File of the ledger.
+  description: Path of the ledger file.
   returned: for O(state=result)
   type: str
   sample: /home/user/vllm-tuning/gpu-01.json
 lines:
-  description: Lines for the user, each with the name of the node.
+  description: Messages for the user, each with the name of the node.
   returned: success
   type: list
   elements: str

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action ``multigpu.vllm.vllm_logs``."""
+"""Documentation for the action plugin ``multigpu.vllm.vllm_logs``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Writes the log of each node into one directory on the controller. Copies the whole log, only the last start until
-    the API is open, or only warnings and errors.
+  - Writes the log of each node into one directory on the controller. Copies the whole log, only the lines from the last
+    start until the API is open, or only warnings and errors.
   - Can follow the log for some time, printing each new line with the name of its node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -36,7 +36,8 @@ options:
     type: str
     required: true
   part:
-    description: Lines to copy. V(start) is the last start until the API is open, V(errors) are warnings and errors.
+    description: Lines to copy. V(start) copies the lines from the last start until the API is open, and V(errors)
+      copies warnings and errors.
     type: str
     choices: [all, start, errors]
     default: all
@@ -45,7 +46,7 @@ options:
     type: float
     default: 0.0
   lines:
-    description: Number of last lines to read; for O(part=start), number of first lines since the start.
+    description: Maximum number of lines to read, from the end of the log or, for O(part=start), from the last start.
     type: int
     default: 20000
   directory:
@@ -53,7 +54,7 @@ options:
     type: str
     default: vllm-logs
   docker_host:
-    description: URL of the node's Docker Engine.
+    description: URL of the Docker Engine on the node.
     type: str
     default: unix:///var/run/docker.sock
 """

@@ -2,27 +2,27 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: read a model's number of heads and layers before it is served."""
+"""Ansible module that reads the number of heads and layers of a model before the model is served."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_model_info
-short_description: Read the number of heads and layers of a model before it is served
+short_description: Read the number of heads and layers of a model before the model is served
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads the C(config.json) of a model from its directory, from the node's cache, or from the Hugging Face hub. Its
+  - Reads the C(config.json) of a model from its directory, from the node's cache, or from the Hugging Face hub. The
     number of attention heads decides which tensor-parallel sizes are possible.
-  - If the configuration cannot be read, the module succeeds and returns nulls with the reason in RV(source).
+  - If the configuration cannot be read, the module succeeds, returns null values, and returns the reason in RV(source).
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action_group
   - multigpu.vllm.attributes.info
 options:
   model:
-    description: ID of the model on the hub, or its directory as the container sees it.
+    description: ID of the model on the hub, or the directory of the model in the container.
     type: str
     required: true
   revision:
@@ -42,7 +42,7 @@ options:
     type: str
     default: https://huggingface.co
   offline:
-    description: Whether to send no request to the hub.
+    description: Whether to avoid all requests to the hub.
     type: bool
     default: false
   token:
@@ -51,7 +51,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Read the model's shape
+- name: Read the model's dimensions
   multigpu.vllm.vllm_model_info:
     model: Qwen/Qwen2.5-Coder-32B-Instruct-AWQ
     cache_dir: /var/cache/multigpu-vllm
@@ -110,7 +110,7 @@ ARGUMENT_SPEC = {
 
 
 def fetch(url: str, headers: dict[str, str]) -> bytes:
-    """Return the first MiB of a URL's content.
+    """Download a URL and return at most the first MiB of its content.
 
     :raises OSError: if the request fails.
     """

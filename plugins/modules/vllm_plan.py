@@ -2,7 +2,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action ``multigpu.vllm.vllm_plan``."""
+"""Documentation for the action plugin ``multigpu.vllm.vllm_plan``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Chooses the tensor-parallel size, expands the tuning profile, sets NCCL's environment from the GPU topology, and
-    checks every argument and environment variable against the vLLM version.
-  - Role P(multigpu.vllm.vllm#role) starts the container that RV(plan.container) describes, unless RV(plan.refused)
+  - Chooses the tensor-parallel size, expands the tuning profile, sets NCCL environment variables based on the GPU
+    topology, and checks every argument and environment variable against the vLLM version.
+  - The role P(multigpu.vllm.vllm#role) starts the container that RV(plan.container) describes, unless RV(plan.refused)
     lists a reason not to.
   - Runs on the controller and does not connect to the node.
 extends_documentation_fragment:
@@ -26,15 +26,16 @@ extends_documentation_fragment:
 options:
   settings:
     description:
-      - Variables of role P(multigpu.vllm.vllm#role) without their prefix.
-      - Secrets are not passed, only whether there is one (C(api_key_file), C(hf_token_file)).
+      - Variables of the role P(multigpu.vllm.vllm#role) without their prefix.
+      - Secrets are not passed, only whether they exist (C(api_key_file), C(hf_token_file)).
     type: dict
     required: true
   gpu:
-    description: The fact C(gpu) of M(multigpu.vllm.gpu_facts). Omit it for a server that runs on the CPU.
+    description: The C(gpu) fact from M(multigpu.vllm.gpu_facts). Omit it for a server that runs on the CPU.
     type: dict
   instance_type:
-    description: Type ID of a Linode plan. Its GPUs are used instead of O(gpu) before a node exists.
+    description: Type ID of a Linode plan. The GPUs of the plan are used instead of O(gpu) if the node does not exist
+      yet.
     type: str
   model:
     description: C(attention_heads), C(kv_heads) and C(num_layers), as M(multigpu.vllm.vllm_model_info) returns them.
@@ -101,14 +102,14 @@ plan:
       type: str
       sample: PCIe, same socket, with peer access
     arguments:
-      description: Arguments of vLLM, each with its C(name), its C(value) and the reason for it (C(why)).
+      description: Arguments for vLLM, each with its C(name), its C(value) and the reason for it (C(why)).
       returned: success
       type: list
       elements: dict
       sample:
         - {name: tensor_parallel_size, value: 4, why: "4 of 4 GPUs, 40 attention heads"}
     environment:
-      description: Environment variables of the server in the same form.
+      description: Environment variables of the server in the same format.
       returned: success
       type: list
       elements: dict

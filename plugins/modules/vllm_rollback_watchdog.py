@@ -2,7 +2,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: restore the original vLLM container if the controller disappears during tuning."""
+"""Ansible module that restores the original vLLM container if the controller disappears during tuning."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ description:
   - The controller writes a deadline to the heartbeat file and renews it. If the deadline passes, the watchdog removes
     the trial container and starts the original one. If the heartbeat file is removed, the watchdog ends.
   - While the watchdog runs, Docker also starts the original container after a reboot of the node.
-  - Used by role P(multigpu.vllm.tune#role).
+  - Used by the role P(multigpu.vllm.tune#role).
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action_group
 attributes:
   check_mode:
     support: full
-    details: Does nothing.
+    details: In check mode, the module does nothing.
   diff_mode:
     support: none
     details: There is never a difference to show.
   idempotent:
     support: none
-    details: Every call moves or waits for the deadline.
+    details: Every call sets a deadline or waits for the deadline.
 options:
   state:
     description:
-      - V(started) writes the first deadline. It fails while the deadline of another search has not passed.
-      - V(renewed) moves the deadline. It fails if the watchdog has already restored the original container.
+      - V(started) writes the first deadline. It fails if the deadline of another search has not passed yet.
+      - V(renewed) sets a new deadline. It fails if the watchdog has already restored the original container.
       - V(running) runs the watchdog until the heartbeat file is removed or the deadline passes. Run it in the
         background, with C(async) and C(poll=0).
     type: str

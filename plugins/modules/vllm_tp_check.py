@@ -15,8 +15,8 @@ author:
 description:
   - Reads up to ten independent signals from a vLLM server and reports its tensor-parallel size, whether all signals
     agree, whether every GPU of the node is used, and whether the model supports this size.
-  - An endpoint, a log or a container is enough. If several are set, more signals are compared.
-  - A server that is down, hangs or is not vLLM is a result with a reason; the module does not fail. It fails only for
+  - Either an endpoint, a log or a container is enough. If several of them are set, more signals are compared.
+  - If the server is down, hangs or is not vLLM, the module returns the reason and does not fail. It fails only for
     invalid input, for example a container that does not exist.
 options:
   base_url:
@@ -46,13 +46,13 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: In check mode no token is generated, so the signal V(system_fingerprint) is null.
+    details: In check mode no token is generated, so the value of the signal V(system_fingerprint) is null.
   diff_mode:
     support: none
     details: This module only reads, so there is no difference to show.
   idempotent:
     support: full
-    details: This module only reads. It generates one token to obtain the system fingerprint.
+    details: This module changes nothing. It generates one token to obtain the system fingerprint.
 requirements:
   - Python library C(requests) for O(base_url)
   - Python library C(nvidia-ml-py), or C(nvidia-smi), to read the GPUs
@@ -91,7 +91,7 @@ EXAMPLES = r"""
     msg: "{{ tp.agreement.agreeing }} of {{ tp.agreement.obtained }} agree, not {{ tp.agreement.dissenting }}"
   when: tp.agreement.dissenting | length > 0
 
-- name: Read from its log why a server refused to start
+- name: Find out from its log why a server did not start
   multigpu.vllm.vllm_tp_check:
     log_path: /var/log/vllm.log
   register: start
@@ -103,7 +103,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tensor_parallel_size:
-  description: Tensor-parallel size that most signals show; null if none shows it.
+  description: Tensor-parallel size that most signals show; null if no signal shows it.
   type: int
   returned: success
   sample: 4
@@ -118,7 +118,7 @@ data_parallel_size:
   returned: success
   sample: 1
 world_size:
-  description: Ranks of the whole server (TP x PP x DP); null if the tensor-parallel size is unknown.
+  description: Number of ranks of the whole server (TP x PP x DP); null if the tensor-parallel size is unknown.
   type: int
   returned: success
   sample: 4
@@ -169,7 +169,7 @@ signals:
       sample: null
     measures:
       description:
-        - Quantity that the value measures. V(tensor_parallel_size), V(engine_ranks) (TP x PP) or V(gpus) (all ranks on
+        - Quantity that the signal measures. V(tensor_parallel_size), V(engine_ranks) (TP x PP) or V(gpus) (all ranks on
           this node).
       type: str
       returned: success
@@ -181,7 +181,8 @@ signals:
       reason: null
       measures: tensor_parallel_size
 agreement:
-  description: Number of obtained signals that agree with the returned sizes, and the names of those that do not.
+  description: Number of obtained signals that agree with the returned sizes, and the names of the signals that
+    disagree.
   type: dict
   returned: success
   contains:
@@ -226,17 +227,17 @@ model:
       returned: success
       sample: 8192
     attention_heads:
-      description: Attention heads; their number must be divisible by the tensor-parallel size.
+      description: Number of attention heads, which must be divisible by the tensor-parallel size.
       type: int
       returned: success
       sample: 32
     kv_heads:
-      description: Key/value heads; they are replicated if the tensor-parallel size is larger.
+      description: Number of key/value heads. The heads are replicated if the tensor-parallel size is larger.
       type: int
       returned: success
       sample: 8
     num_layers:
-      description: Hidden layers.
+      description: Number of hidden layers.
       type: int
       returned: success
       sample: 32
@@ -256,7 +257,7 @@ model:
 arguments:
   description:
     - Options that vLLM was started with, from its process, its container or its log. Names have underscores, and
-      secrets are replaced by C(***). Null if unknown.
+      secrets are replaced with C(***). Null if unknown.
   type: dict
   returned: success
   sample:
@@ -266,14 +267,14 @@ arguments:
 environment:
   description:
     - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*) and E(CUDA_VISIBLE_DEVICES), with secrets replaced
-      by C(***). Null if they cannot be read.
+      with C(***). Null if they cannot be read.
   type: dict
   returned: success
   sample:
     NCCL_DEBUG: INFO
 container:
   description:
-    - Shared memory of the server's container, which the ranks need to communicate. Null without a container.
+    - Shared memory of the server's container, which the ranks need to communicate. Null if there is no container.
   type: dict
   returned: success
   contains:
@@ -288,7 +289,7 @@ container:
       returned: success
       sample: 67108864
 server:
-  description: Whether the endpoint answered.
+  description: Whether the endpoint responded.
   type: dict
   returned: success
   contains:
@@ -298,12 +299,12 @@ server:
       returned: success
       sample: http://127.0.0.1:8000
     answers:
-      description: Whether the server answered; null if O(base_url) is not set.
+      description: Whether the server responded; null if O(base_url) is not set.
       type: bool
       returned: success
       sample: true
     failure:
-      description: Reason why the server did not answer, for example V(connection_refused) or V(tls).
+      description: Reason why the server did not respond, for example V(connection_refused) or V(tls).
       type: str
       returned: success
       sample: null
@@ -313,8 +314,8 @@ server:
     failure: null
 findings:
   description: >-
-    Answers to the checks V(tensor_parallel.size), V(tensor_parallel.ranks) and V(tensor_parallel.model_fit), each with
-    status, summary, expected and measured value, evidence, cause and remedy.
+    Findings for the checks V(tensor_parallel.size), V(tensor_parallel.ranks) and V(tensor_parallel.model_fit), each
+    with status, summary, expected and measured value, evidence, cause and remedy.
   type: list
   elements: dict
   returned: success

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: wait until a vLLM container is ready, or return why it is not."""
+"""Ansible module that waits until a vLLM container is ready, or returns the reason why it is not ready."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Reads the state once and does not wait.
+    details: In check mode, the module reads the state once and does not wait.
   diff_mode:
     support: none
     details: There is never a difference to show, because this module only reads.
@@ -44,10 +44,12 @@ options:
     type: float
     default: 1800.0
   known_stage:
-    description: Return as soon as the stage differs from this one. The action plugin sets it to print the progress.
+    description: Return as soon as the stage differs from this one. The action plugin sets this option to print the
+      progress.
     type: str
   heartbeat:
-    description: Heartbeat file of M(multigpu.vllm.vllm_rollback_watchdog). Its deadline is moved during the wait.
+    description: Heartbeat file of M(multigpu.vllm.vllm_rollback_watchdog). The deadline in this file is set to a time
+      after the end of the wait.
     type: path
 requirements:
   - the command C(docker)
@@ -132,7 +134,7 @@ ARGUMENT_SPEC = {
 
 
 def healthy(api: VllmApi) -> bool:
-    """Return whether the server reports itself as healthy."""
+    """Return whether the server reports that it is healthy."""
     try:
         return api.health()
     except RequestFailed:
