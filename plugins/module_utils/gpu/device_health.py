@@ -113,7 +113,7 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
 
 
 def ecc(devices: Sequence[Device]) -> Finding:
-    """Check for uncorrectable memory errors since the last reset, and whether spare rows or pages have run out."""
+    """Check for uncorrectable memory errors since the last reset and for a lack of spare memory rows or pages."""
     errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
     return _combine(
         "hardware.ecc",
@@ -208,7 +208,7 @@ def temperature(devices: Sequence[Device]) -> Finding:
         limits, now = device["temperature_limits"], device["temperature"]
         hot = ("The GPU has reached the temperature at which it slows down.", _THROTTLE_ADVICE["thermal"][1])
         if limits["margin"] is not None and limits["margin_slowdown"] is not None:
-            # At a margin of 0, the GPU is at its maximum temperature. Slowdown starts at a lower margin.
+            # At a margin of 0, the GPU is at its maximum temperature. Slowdown starts at a negative margin.
             text = f"{limits['margin']} degrees below its maximum"
             if limits["margin"] <= limits["margin_slowdown"]:
                 return DeviceVerdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)

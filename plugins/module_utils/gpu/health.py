@@ -156,7 +156,7 @@ def _is_model(name: str, model: str) -> bool:
 
 
 def _missing_cause(missing: int, hidden: int, on_bus: int, lost: int) -> str:
-    """Return a sentence on whether the missing GPUs are visible to the driver, only on the PCI bus, or not at all."""
+    """Describe where the missing GPUs are still visible: to the driver, only on the PCI bus, or nowhere."""
     one = missing == 1
     if lost:
         visible = "The missing GPU is reported" if one else f"{lost} of {missing} missing GPUs are reported"

@@ -74,7 +74,7 @@ def check_times(duration: float, interval: float) -> None:
 
 
 def check_output(path: str | None) -> None:
-    """Raise an error if ``path`` is not a valid path for the output file. None is valid.
+    """Raise an error if ``path`` is not a valid path for the output file. None means no output file.
 
     :raises InvalidOption: with the reason.
     """

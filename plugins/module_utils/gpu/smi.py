@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read facts about GPUs with nvidia-smi if NVML is not available. It is slower and reports fewer facts than NVML."""
+"""Read facts about GPUs with nvidia-smi, which is slower and reports fewer facts than NVML."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class SmiReader:
     def _query(self) -> ET.Element:
         text = self._run(["nvidia-smi", "-q", "-x"])
         try:
-            # Parsing is safe: expat does not fetch the DTD that the XML document refers to.
+            # The XML document refers to a DTD, which expat does not fetch, so parsing opens no connection.
             return ET.fromstring(text)
         except ET.ParseError as error:
             raise GpuUnavailable("smi_unreadable", str(error)) from error
@@ -243,7 +243,7 @@ def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
 
 
 def _power(gpu: ET.Element, *names: str) -> str | None:
-    """Return the first known power value among ``names``. Drivers before 535 name the section power_readings."""
+    """Return the first known power value among ``names``. The XML section is power_readings before driver 535."""
     values = (_text(gpu, f"{section}/{name}") for section in ("gpu_power_readings", "power_readings") for name in names)
     return next((value for value in values if value is not None), None)
 

@@ -148,7 +148,7 @@ class LinodeApi:
         try:
             self._retry(ApiRequest("DELETE", path))
         except NotFound:
-            # Someone else deleted the object, or the response to an earlier attempt was lost.
+            # The object was already deleted, by someone else or by an earlier attempt whose response was lost.
             pass
 
     def _list(self, path: str, filters: Mapping[str, t.Any] | None = None, paged: bool = True) -> list[Json]:
@@ -168,8 +168,8 @@ class LinodeApi:
 
     def _send(self, request: ApiRequest) -> Json:
         """Send a request once and check its response."""
-        # The last attempt may use the rest of the budget, but has at least a few seconds.
-        # A creation request that is cut off early has an unknown outcome.
+        # The last attempt may use the rest of the budget, but always gets at least a few seconds.
+        # If a creation request is cut off early, its outcome is unknown.
         response = self._transport.send(request, timeout=max(MIN_TIMEOUT, self.budget.remaining))
         if request.required_key is not None and request.required_key not in response:
             # A response from a proxy can also be valid JSON.
@@ -189,7 +189,7 @@ class LinodeApi:
                     return {}
 
     def _retry_until(self, request: ApiRequest, is_done: Callable[[], bool]) -> None:
-        """Repeat the request until it has taken effect. A refusal is an error unless ``is_done`` is true."""
+        """Repeat the request until it has taken effect. A refusal is an error unless ``is_done`` returns true."""
         try:
             self._retry(request, is_done)
         except Refused:

@@ -175,7 +175,7 @@ class Provisioner:
         return instances[0] if instances else None
 
     def _create(self, request: InstanceRequest, plan: Json, generate: bool) -> CreateResult | None:
-        """Create the Linode and return the result, or only return None in check mode."""
+        """Create the Linode and return the result. In check mode, create nothing and return None."""
         regions = pricing.affordable_regions(plan, request.regions, request.max_hourly_price)
         price = pricing.hourly_price(plan, regions[0])
         cost = pricing.price_text(price)

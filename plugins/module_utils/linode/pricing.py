@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the number of GPUs and the price of a plan from a response of the Linode API."""
+"""Read the number of GPUs and the price of a plan from Linode API responses."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class RetryPolicy:
         limit = MAX_ATTEMPTS[fault.kind]
         if limit is not None and self._faults[fault.kind] >= limit:
             raise RetriesExhausted(f"Gave up after {limit} attempts: {fault}.") from fault
-        # The jitter keeps several waiting tasks from retrying at the same time.
+        # The jitter prevents several waiting tasks from retrying at the same time.
         jitter = budget.jitter()
         backoff = min(FIRST_PAUSE * 2.0 ** min(sum(self._faults.values()) - 1, 10), LONGEST_PAUSE)
         seconds = backoff * (1 + 0.25 * jitter) if fault.retry_after is None else fault.retry_after + jitter
