@@ -67,7 +67,7 @@ def usage_error(options: Options) -> str | None:
 
 
 def option_errors(options: Options, inventory: Collection[str], node: str) -> list[str]:
-    """Return one error for each invalid option, or an empty list if all options are valid.
+    """Return one error message for each invalid option, or an empty list if all options are valid.
 
     :param inventory: names of all hosts.
     :param node: name of the host that is validated.
@@ -108,7 +108,7 @@ def _number_errors(options: Options) -> list[str]:
 
 
 def _plan_errors(options: Options) -> list[str]:
-    """Return an error if the plan's number of GPUs is unknown and ``expected_gpu_count`` is not set."""
+    """Return an error message if the plan's number of GPUs is unknown and ``expected_gpu_count`` is not set."""
     if not options["instance_type"] or options["expected_gpu_count"]:
         return []
     try:
@@ -131,7 +131,7 @@ def plan_hints(options: Options) -> list[str]:
 
 
 def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Collection[str]) -> list[str]:
-    """Return an error for tags that select fewer measurements than the user probably intended.
+    """Return error messages for tags that select fewer measurements than the user probably intended.
 
     :param inherited: tags that the user assigned to the role or the play; each of them selects all sections.
     """
@@ -147,12 +147,12 @@ def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Col
 
 
 def measures(tags: Collection[str], inherited: Collection[str]) -> bool:
-    """Return whether any of the tags selects a measurement. Tags of other roles select none."""
+    """Return whether any of the tags selects a measurement. Tags of other roles do not select any."""
     return bool(set(tags) & {*_SECTION_TAGS, *inherited, "all", "tagged"} - {"always"})
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether the URL has a loopback or unspecified address, which every host resolves to itself.
+    """Return whether the host in the URL is a loopback or unspecified address, with which every host reaches itself.
 
     Source: RFC 1122, section 3.2.1.3; RFC 6761, section 6.3.
     """
@@ -167,7 +167,7 @@ def is_loopback(url: str) -> bool:
 
 
 def _load_url_errors(options: Options, node: str) -> list[str]:
-    """Return an error if load hosts would send their requests to themselves instead of the node.
+    """Return an error message if load hosts would send their requests to themselves instead of to the node.
 
     A loopback address in ``load_base_url`` is allowed, because it may be the local end of a tunnel.
     """
@@ -204,7 +204,7 @@ class ActionModule(ControllerAction):
             result["steps"] = load_steps(options)
             hints = [*hints, *plan_hints(options)]
             if not result["measures"]:
-                # Nothing is validated, so warnings about individual options are omitted.
+                # Print only this warning: if nothing is validated, warnings about single options do not matter.
                 tags = ",".join(options["tags"])
                 hints = [f"--tags {tags} selects no section, so nothing is validated; sections are {', '.join(RULES)}"]
         for hint in hints:

@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Return the clock offset of the fastest reading, which has the smallest uncertainty."""
+        """Return the clock offset from the fastest of several readings, which has the smallest uncertainty."""
         super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec={"readings": {"type": "int", "default": 5}})
         if options["readings"] < 1:
@@ -43,7 +43,8 @@ class ActionModule(ActionBase):
         after = time.time()
         output = result["stdout"].strip()
         seconds, _point, fraction = output.partition(".")
-        # Some date commands print no decimals, or "N". The true time is then on average half a second later.
+        # Some ``date`` commands print whole seconds, or the letter "N" instead of decimals. The true time is then on
+        # average half a second later than the printed time.
         has_decimals = fraction.isdigit()
         try:
             host_time = float(seconds) + (float(f"0.{fraction}") if has_decimals else 0.5)

@@ -36,13 +36,16 @@ RULE_OPTIONS: t.Final = (
 
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
-    """Return the areas that ``--tags`` and ``--skip-tags`` select; other tags have no effect on the selection."""
+    """Return the areas of checks, such as ``nccl``, that the tags select. Tags of other roles have no effect."""
     selected = {judge.MEASURED_ALONE.get(tag, tag) for tag in tags} & set(judge.RULES) or set(judge.RULES)
     return [area for area in judge.RULES if area in selected - set(skip_tags)]
 
 
 def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
-    """Return ``node`` with the speeds of its stored baseline, or warn if the baseline is unreadable."""
+    """Return ``node`` with the speeds from its stored baseline added.
+
+    If the baseline is unreadable, print a warning and return ``node`` unchanged.
+    """
     try:
         speeds = past_speeds(directory, node)
     except UnreadableBaseline as problem:
@@ -75,7 +78,7 @@ class ActionModule(ControllerAction):
         sections = judge.judge(node, areas)
         result = document.node_document(node, sections)
         if options["thresholds"] and "user" not in options["skip_tags"] and areas == list(judge.RULES):
-            # The document is built twice, because the user's queries read it and their findings change its status.
+            # Build the document twice: the user's queries read the first one, and the second includes their findings.
             sections.append(judge.Section("user", tuple(thresholds.evaluate(result, options["thresholds"]))))
             result = document.node_document(node, sections)
         return {

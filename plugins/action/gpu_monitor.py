@@ -46,7 +46,7 @@ class ActionModule(ProgressAction):
         return result
 
     def _options(self) -> tuple[bool, Path | None]:
-        """Check all options, and return ``live`` and ``record``.
+        """Check all options. Return whether to show the samples (``live``) and the file to save them in (``record``).
 
         Invalid options fail here, before an existing file is replaced.
 
@@ -73,7 +73,7 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 def _handle(state: State, show: Callable[[State], None] | None, recorder: Recorder | None) -> None:
     if recorder is not None:
-        # If writing fails, the samples are written again with the result, and an error is reported only then.
+        # A failed write is repeated when the result is written; only a failure of that second write is reported.
         with contextlib.suppress(OSError):
             recorder.add(state)
     if show is not None:

@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import
 
 
 class ActionModule(ControllerAction):
-    """Read and write the ledger of a search for vLLM settings, which is a file on the controller."""
+    """Read and write the ledger, a file on the controller that records a search for vLLM settings."""
 
     ARGUMENTS = documented_arguments("tune_ledger")
     CONSTRAINTS: t.ClassVar = {
@@ -30,7 +30,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         now = round(time.time(), 3)
         host = str(variables["inventory_hostname"])
-        # A relative path starts at the current directory, not at the playbook's directory.
+        # A relative path is relative to the current directory, not to the playbook's directory.
         path = Path(options["directory"]).resolve() / f"{host}.json"
         states = {"start": self._start, "next": self._next, "record": self._record, "result": self._result}
         started_at = now if options["started_at"] is None else options["started_at"]
@@ -43,7 +43,8 @@ class ActionModule(ControllerAction):
 
     def _start(self, run: TuningRun, path: Path, options: dict[str, t.Any], now: float) -> dict[str, t.Any]:
         ledger = [] if options["discard"] else read_ledger(path)
-        # Plan the search before deleting the old ledger: planning fails without Optuna or with an invalid search space.
+        # Plan the search before deleting the old ledger, because planning fails if Optuna is missing or if the search
+        # space is invalid.
         lines = run.plan_lines(ledger)
         discarded = options["discard"] and path.exists()
         if discarded and not self._task.check_mode:

@@ -67,13 +67,13 @@ class ActionModule(ActionBase):
         return self._read(options, "--tail", str(options["lines"]))
 
     def _start(self, options: dict[str, t.Any]) -> list[str]:
-        """Return the first log lines after the container's last start, which the end of a long log does not include."""
+        """Return the first log lines after the container's last start. The end of a long log does not include them."""
         inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
         started = self._docker(options, inspect)
         return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []
 
     def _read(self, options: dict[str, t.Any], *arguments: str, first: int | None = None) -> list[str]:
-        """Return the output lines of ``docker logs`` with timestamps; ``first`` limits their number."""
+        """Return the output lines of ``docker logs`` with timestamps, or only the first ``first`` of them."""
         return self._docker(options, ["logs", "--timestamps", *arguments, options["container"]], first)
 
     def _docker(self, options: dict[str, t.Any], arguments: list[str], first: int | None = None) -> list[str]:

@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
         while True:
             left = timeout - (time.monotonic() - started)
             if left <= 0:
-                # If known_stage is not passed, the module returns the cause of the delay.
+                # The last call does not pass known_stage, so that the module also returns the cause of the delay.
                 return self._timed(self._call({**arguments, "timeout": 0.0}, task_vars), started)
             result = self._call(
                 {**arguments, "timeout": min(left, CALL_TIMEOUT), "known_stage": known_stage}, task_vars

@@ -79,7 +79,7 @@ _SOMETIMES: t.Final = ("rescued", "ignored")
 
 
 def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
-    """Return the message of a task that failed on purpose, or None if the task failed for another reason.
+    """Return the message with which an action such as ``fail`` or ``assert`` failed, or None for other actions.
 
     The default message of an assert task also returns None, because it is useless without the failed assertion, which
     only Ansible's default output prints.
@@ -111,7 +111,7 @@ def counts(summary: Mapping[str, int]) -> str:
 
 
 def total(summaries: list[dict[str, int]]) -> dict[str, int]:
-    """Return the total of each count over all hosts."""
+    """Add up each count, such as ``ok`` or ``failures``, over all hosts."""
     return {key: sum(summary[key] for summary in summaries) for key in summaries[0]}
 
 
@@ -184,7 +184,8 @@ class CallbackModule(DefaultCallback):
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         host = self.host_label(result)
-        # Roles start the message with the host's name, which other callback plugins need. Here it would appear twice.
+        # Messages of roles start with the host's name, for other callback plugins. Remove the name, because this line
+        # contains it already.
         text = textwrap.indent(message.strip().removeprefix(f"{host}: "), "    ").lstrip()
         line = f"fatal: [{host}]: {status} {text}"
         self._display.display(line, color=color, stderr=self.get_option("display_failed_stderr"))

@@ -21,7 +21,7 @@ def linode_fleet_plan(
     listing: Mapping[str, t.Any] | None = None,
     max_hourly_price: float | None = None,
 ) -> dict[str, t.Any]:
-    """Return the plan for a fleet of Linodes. Without ``listing``, only validate the groups.
+    """Return the plan for a fleet of Linodes. Without ``listing`` (the Linodes and prices), only check the groups.
 
     :raises AnsibleFilterError: if the fleet is invalid or exceeds a price limit.
     """
@@ -29,7 +29,7 @@ def linode_fleet_plan(
     try:
         nodes = fleet.expand(groups, prefix, image)
         if listing is None:
-            # The prices come from the listing, so limits cannot be checked without it.
+            # Without a listing, the prices are unknown, so price limits cannot be checked.
             nodes = [{**node, "max_hourly_price": None} for node in nodes]
             return fleet.plan_fleet(nodes, prefix, {"instances": [], "plans": {}})
         return fleet.plan_fleet(nodes, prefix, listing, limit)
@@ -56,7 +56,7 @@ def linode_fleet_report(
 
 
 def cloud_config(config: Mapping[str, t.Any] | None, private_key: str = "", public_key: str = "") -> str | None:
-    """Return cloud-init user data with the SSH host key, if one is given, or None if there is nothing to configure."""
+    """Return cloud-init user data, with the SSH host key if there is one, or None if there is nothing to configure."""
     full = dict(config or {})
     if private_key:
         full["ssh_deletekeys"] = True

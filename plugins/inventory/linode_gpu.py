@@ -144,7 +144,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         try:
             return list_account(open_api(options))
         except LinodeError as error:
-            # Ansible would also print the cause, which contains the same message.
+            # Without ``from None``, Ansible would print the message twice, because it also prints the original error.
             raise AnsibleParserError(str(error)) from None
 
     def _add_host(self, inventory: t.Any, instance: dict[str, t.Any]) -> None:

@@ -68,7 +68,7 @@ CHECKS: t.Final[dict[str, Check]] = {
     ),
     "memory.idle_gpu": Check("Idle GPUs", "Does every GPU hold a part of the model?"),
     "memory.balance": Check("Balance", "Is memory use similar on all GPUs in use?"),
-    "memory.headroom": Check("Headroom", "Is there memory left on every GPU, and enough for the KV cache?"),
+    "memory.headroom": Check("Headroom", "Is some memory free on every GPU, and is the KV cache large enough?"),
     "memory.oom": Check("Out of memory", "Did any process run out of GPU or host memory?"),
     "nccl.errors": Check("NCCL errors", "Are the logs free of NCCL and worker errors?"),
     "nccl.transport": Check(
@@ -85,10 +85,10 @@ CHECKS: t.Final[dict[str, Check]] = {
     "performance.client_limited": Check("Load client", "Was the load generator fast enough?"),
     "performance.token_reconciliation": Check("Token count", "Do client and server count the same number of tokens?"),
     "utilisation.active": Check("Active GPUs", "Is every GPU of the tensor-parallel group active under load?"),
-    "utilisation.synchronised": Check("Synchronised", "Are the GPUs synchronised, without waiting for each other?"),
-    "configuration.arguments": Check("Arguments", "Are vLLM's arguments valid and useful in this version?"),
+    "utilisation.synchronised": Check("Synchronised", "Do the GPUs work in step, without waiting for each other?"),
+    "configuration.arguments": Check("Arguments", "Are all arguments valid and useful for this version of vLLM?"),
     "configuration.environment": Check("Environment", "Are the environment variables valid and harmless?"),
-    "configuration.profile": Check("Profile", "Do the settings match the stated profile?"),
+    "configuration.profile": Check("Profile", "Do the server's settings match the stated tuning profile?"),
     "user.threshold": Check("Threshold", "Does the node meet the limits that you set?"),
     "fleet.outlier": Check("Outlier", "Does the node perform like its peers?"),
     "fleet.missing": Check("Missing", "Did every node report every measurement?"),
@@ -137,7 +137,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return the finding as a plain dictionary, with its keys in declaration order and its status as text."""
-        # Strip the underscore that a subclass appends to a field name that is a Python keyword ("class_").
+        # Remove the underscore at the end of names such as "class_"; Python does not allow "class" as a name.
         result = {item.name.rstrip("_"): getattr(self, item.name) for item in fields(self)}
         result["status"] = self.status.value
         return result
@@ -159,12 +159,15 @@ def passed(check: str, summary: str, **details: t.Any) -> Finding:
 
 
 def warned(check: str, summary: str, **details: t.Any) -> Finding:
-    """Return a ``warn`` finding for something that works but is degraded or at risk; set ``cause`` and ``remedy``."""
+    """Return a ``warn`` finding for something that works but is degraded or at risk.
+
+    Callers must pass ``cause`` and ``remedy``.
+    """
     return Finding(check=check, status=Status.WARN, summary=summary, **details)
 
 
 def failed(check: str, summary: str, **details: t.Any) -> Finding:
-    """Return a finding with the status ``fail``; set ``cause`` and ``remedy``."""
+    """Return a finding with the status ``fail``. Callers must pass ``cause`` and ``remedy``."""
     return Finding(check=check, status=Status.FAIL, summary=summary, **details)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the facts about a GPU, its values in a sample, and the calculations that both backends share."""
+"""Define the facts about a GPU, its values in a sample, and calculations for values from NVML and nvidia-smi."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def empty_device(index: int) -> Device:
 
 
 def sample_of(device: Device) -> dict[str, t.Any]:
-    """Return the time-varying values of ``device``, in the format of a GPU's entry in a sample."""
+    """Return the values of ``device`` that change over time, in the format that a sample has for each GPU."""
     keys = ("index", "utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
     return {
         **{key: device[key] for key in keys},

@@ -70,7 +70,7 @@ class DeviceVerdict:
 
 
 def pcie_link(devices: Sequence[Device]) -> Finding:
-    """Compare the generation and width of each PCIe link with their maximum. An idle GPU may lower them."""
+    """Compare each PCIe link's generation and width with the maximum. A link may be slower while its GPU is idle."""
 
     def judge(device: Device) -> DeviceVerdict:
         link = device["pcie"]
@@ -133,7 +133,7 @@ def ecc(devices: Sequence[Device]) -> Finding:
 
 
 def _memory_verdict(device: Device) -> DeviceVerdict:
-    """Return the result of ``hardware.ecc`` for one GPU. If it has several faults, report the first in the table."""
+    """Return the result of ``hardware.ecc`` for one GPU. If the GPU has several faults, report the first."""
     counters, rows, pages = device["ecc"], device["remapped_rows"], device["retired_pages"]
     retired = (pages["correctable"] or 0) + (pages["uncorrectable"] or 0)
     replace = "Move the workload, stop and start the node, and report the host: the GPU must be replaced."
@@ -208,7 +208,8 @@ def temperature(devices: Sequence[Device]) -> Finding:
         limits, now = device["temperature_limits"], device["temperature"]
         hot = ("The GPU has reached the temperature at which it slows down.", _THROTTLE_ADVICE["thermal"][1])
         if limits["margin"] is not None and limits["margin_slowdown"] is not None:
-            # At a margin of 0, the GPU is at its maximum temperature. Slowdown starts at a negative margin.
+            # The margin is the number of degrees below the GPU's maximum temperature. At a negative margin, the GPU is
+            # hotter than its maximum; it slows down when the margin falls to margin_slowdown.
             text = f"{limits['margin']} degrees below its maximum"
             if limits["margin"] <= limits["margin_slowdown"]:
                 return DeviceVerdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)

@@ -76,7 +76,7 @@ def unavailable(reason: GpuUnavailable, expected: Expectation, on_bus: int) -> l
 
     A missing driver is not a failure if no GPU is expected and the PCI bus lists no GPU.
     """
-    # If only a tool is missing, the driver may still be working.
+    # The driver may be working even if NVML's Python bindings or nvidia-smi are missing.
     tool_missing = reason.reason in ("bindings_missing", "smi_missing")
     driver_not_needed = reason.reason == "no_driver" and not expected.count and not on_bus
     evidence = {"reason": reason.reason, "detail": reason.detail, "gpus_on_pci_bus": on_bus}
@@ -220,7 +220,7 @@ def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
 
 
 def peer_access(facts: Mapping[str, t.Any], count: int) -> Finding:
-    """Report the peer access that the driver claims to support. Only NCCL can show whether data is really transferred.
+    """Report how many pairs of GPUs have peer access according to the driver. Only NCCL can show whether it works.
 
     :param facts: the ``topology`` fact.
     """
