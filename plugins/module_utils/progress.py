@@ -55,7 +55,7 @@ class Heartbeat:
             # With become, the reader and the module may run as different users.
             replace_text(self._path, "", 0o666)
             self._touched = None
-        # Compare modification times only with each other, because the system clock may be changed at any time.
+        # Compare modification times only with each other, not with the system clock, which may change at any time.
         touched = os.stat(self._path).st_mtime_ns
         if touched != self._touched:
             self._seen_at = self._seen_at if self._touched is None else self._clock()

@@ -22,7 +22,7 @@ Cost = dict[str, t.Any]
 
 
 def price_errors(price: float | None, option: str) -> list[str]:
-    """Return an error with the name of ``option`` if the price is not a finite number greater than 0."""
+    """Return an error message that names ``option`` if the price is not a finite number greater than 0."""
     if price is None or 0 < price < math.inf:
         return []
     return [f"{option} must be greater than 0 US dollars, got {price:g}"]

@@ -57,7 +57,8 @@ class EngineFacts:
     boots: int = 0
 
 
-# Lines are searched for these markers first: a line without a group's markers matches none of the group's patterns.
+# Substrings that are quick to find, one tuple per topic. A line is matched against the slower regular expressions of a
+# topic only if it contains one of the substrings of that topic.
 _BOOT_MARKERS = (
     "LLM engine",
     "non-default args",
@@ -108,7 +109,7 @@ _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
 _ENGINE = re.compile(
     rf"Initializing an? (?:V[01] )?LLM engine(?: \((?:{_VERSION}|[^)]*)\))?(?: +with config:? ?(.*)|[ .]*$)", re.S
 )
-# When an engine fails, vLLM prints its configuration again. This message does not indicate a new start.
+# When an engine fails, vLLM prints the engine's configuration again. This does not indicate a new start.
 _DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
 _PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
@@ -150,7 +151,7 @@ _BANNER_STAGE, _ARGUMENTS_STAGE, _ENGINE_STAGE = 0, 1, 2
 
 
 class EngineLogParser:
-    """Collect facts about vLLM from a log: pass each line in order to ``feed``, then call ``result``."""
+    """Collect facts about vLLM from a log. Pass the lines to ``feed`` in order, and then call ``result``."""
 
     def __init__(self) -> None:
         self.boots = 0
@@ -163,14 +164,14 @@ class EngineLogParser:
         self._nccl_versions: dict[str, str] = {}
         self._world = 0
         self._nranks = 0
-        # Parallel sizes by option name: from printed arguments, from Megatron's log lines and from command lines.
+        # Parallel sizes by option name, one dictionary per source: printed arguments, Megatron's log and command lines.
         self._argument_sizes: dict[str, int] = {}
         self._megatron_sizes: dict[str, int] = {}
         self._command_sizes: dict[str, int] = {}
         self._workers: set[int] = set()
 
     def feed(self, prefix: Prefix, text: str) -> None:
-        """Extract the facts from one log line, which ``strip_prefix`` has split into a prefix and a text."""
+        """Extract the facts from one log line, given as the ``prefix`` and ``text`` that ``strip_prefix`` returns."""
         if prefix.rank is not None and _is_worker(prefix):
             self._workers.add(prefix.rank)
         text = without_user_text(text)
@@ -186,7 +187,7 @@ class EngineLogParser:
             self._memory_lines(text)
 
     def _mark(self, stage: int, prefix: Prefix, copies: int = 1) -> None:
-        """Record that a process has reached a startup stage. A repeated or earlier stage indicates a new start.
+        """Record that a process has reached a startup stage. A repeated or earlier stage means that vLLM was restarted.
 
         A start prints a banner, the arguments and an engine line, in this order. Processes are distinguished by the
         labels in their prefixes.
@@ -211,7 +212,7 @@ class EngineLogParser:
             if not self._markers:
                 self._engine_line(match[1], match[2])
         elif match := _API_VERSION.search(text) or _BANNER.search(text):
-            # In some vLLM versions, a banner follows the version line. Both belong to the same start.
+            # Some vLLM versions log a version line and then a banner. Together, they indicate one start, not two.
             if self._stage != _BANNER_STAGE:
                 self._mark(_BANNER_STAGE, replace(prefix, label=None))
             self._facts.vllm_version = match[1]
@@ -317,7 +318,7 @@ class EngineLogParser:
         sizes = ChainMap(self._argument_sizes, _sizes_by_rank(facts.ranks), self._megatron_sizes, self._command_sizes)
         facts.tensor_parallel_size = facts.tensor_parallel_size or sizes.get("tensor_parallel_size")
         facts.pipeline_parallel_size = facts.pipeline_parallel_size or sizes.get("pipeline_parallel_size")
-        # With data parallelism, each engine of newer vLLM versions prints its own size as 1, so use the larger size.
+        # In newer vLLM versions, each engine logs a data_parallel_size of 1. The printed arguments have the real size.
         dp_size = max(facts.data_parallel_size or 0, self._argument_sizes.get("data_parallel_size", 0))
         facts.data_parallel_size = dp_size or None
         model = arguments.get("model") or arguments.get("model_tag")
@@ -338,7 +339,7 @@ _FACT_PATTERNS = (
 
 
 def numbers_change_facts(prefix: Prefix, text: str) -> bool:
-    """Return whether lines that differ from this line only in numbers may contain other facts.
+    """Return whether a line that differs from this line only in numbers may contain different facts.
 
     The NCCL version is not considered.
     """
@@ -353,7 +354,7 @@ def _is_worker(prefix: Prefix) -> bool:
 
 
 def engine_facts(lines: Iterable[str]) -> EngineFacts:
-    """Return the facts found in all ``lines`` of a log."""
+    """Return the facts about the last vLLM start in the ``lines`` of a log."""
     parser = EngineLogParser()
     for line in lines:
         parser.feed(*strip_prefix(line))
@@ -361,7 +362,7 @@ def engine_facts(lines: Iterable[str]) -> EngineFacts:
 
 
 def _first(match: re.Match[str]) -> int:
-    """Return the first captured group of a match as an integer."""
+    """Return the first group of a match that is not None, as an integer."""
     return int(next(group for group in match.groups() if group is not None))
 
 
@@ -370,7 +371,7 @@ def _bytes(gib: str) -> int:
 
 
 def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
-    """Derive the parallel sizes from the rank lines. Return an empty dictionary if the line of any rank is missing."""
+    """Derive the parallel sizes from ``ranks``, the ranks that vLLM logged. Return {} if the log lacks any rank."""
     world = max((entry["world_size"] or 0 for entry in ranks), default=0)
     if not world or {entry["rank"] for entry in ranks} != set(range(world)):
         return {}
@@ -383,7 +384,7 @@ def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
 
 
 def _value(config: str, name: str) -> str | None:
-    """Return the unquoted value of ``name=`` in a printed configuration, or None if it is absent or ``None``."""
+    """Return the value of ``name=`` in a printed configuration, without quotes. Return None if there is no value."""
     # The lookbehind prevents draft_tensor_parallel_size from being read as tensor_parallel_size.
     match = re.search(rf"(?<![\w.]){name}=(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^,\s)]+))", config)
     if not match:
@@ -426,7 +427,7 @@ def _literal(node: ast.expr) -> t.Any:
 
 
 def _parse_loosely(text: str) -> dict[str, t.Any]:
-    """Parse the simple values in printed arguments that are not valid Python as a whole."""
+    """Parse the strings, numbers, booleans and ``None`` in printed arguments that are not valid Python."""
     arguments: dict[str, t.Any] = {}
     for match in re.finditer(
         r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text

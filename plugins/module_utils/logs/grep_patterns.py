@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose search patterns with which GNU grep can search a given log quickly.
+"""Choose search patterns that GNU grep can find quickly in a given log.
 
 grep searches the text with an automaton. It skips bytes that cannot start a pattern, which is several times faster than
 advancing the automaton. The cost of a search therefore depends on how often the first bytes of the patterns occur in
@@ -25,7 +25,7 @@ _LINE_COST: t.Final = 40
 
 
 def minimal(substrings: Sequence[bytes]) -> list[bytes]:
-    """Return the substrings that contain no other substring, shortest first.
+    """Return those of ``substrings`` that do not contain another of ``substrings``, shortest first.
 
     A search for the result finds the same lines as a search for all substrings.
     """
@@ -34,21 +34,21 @@ def minimal(substrings: Sequence[bytes]) -> list[bytes]:
 
 
 def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
-    """Return patterns that grep finds quickly in text like ``sample``. Every substring contains one of the patterns."""
+    """Return patterns that grep finds quickly in text like ``sample``. Each of ``substrings`` contains a pattern."""
     counts = Counter(
         sample[start : start + size] for size in range(1, _LENGTH + 1) for start in range(len(sample) - size + 1)
     )
     shared_prefixes: set[bytes] = set()
 
     def cost(pattern: bytes) -> int:
-        # Patterns with a common prefix share states of the automaton.
+        # Patterns that start with the same bytes share states of grep's automaton, so a shared prefix costs nothing.
         steps = sum(counts[prefix] for prefix in _prefixes(pattern) if prefix not in shared_prefixes)
         return steps + _LINE_COST * counts[pattern]
 
     candidates = {text: _candidates(text, counts) for text in minimal(substrings)}
     lowest_cost = {text: min(map(cost, patterns)) for text, patterns in candidates.items()}
     chosen: list[bytes] = []
-    # Choose the most expensive patterns first, so that cheaper patterns can share their prefixes.
+    # Start with the substrings that are slowest to search for. Patterns that are chosen later can reuse their prefixes.
     for text in sorted(candidates, key=lowest_cost.__getitem__, reverse=True):
         if not any(pattern in text for pattern in chosen):
             chosen.append(min(candidates[text], key=cost))
@@ -61,7 +61,7 @@ def _prefixes(pattern: bytes) -> list[bytes]:
 
 
 def _candidates(text: bytes, counts: Counter[bytes]) -> list[bytes]:
-    """Return the candidate patterns in ``text``: the parts that start with its rarest bytes."""
+    """Return the parts of ``text`` that start with its rarest bytes. Each part is a possible search pattern."""
     starts = sorted(range(max(1, len(text) - _LENGTH + 1)), key=lambda start: counts[text[start : start + 1]])
     return [text[start : start + _LENGTH] for start in starts[:_POSITIONS]]
 

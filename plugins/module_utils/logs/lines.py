@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse the prefixes of log lines: timestamps, container names, process names, and headers of libraries.
+"""Parse the prefixes of log lines: timestamps, container and process names, and the headers of libraries such as NCCL.
 
 Several programs write to one log (vLLM processes, NCCL, torch, Ray, the kernel), and each program that forwards a line
 (docker, Kubernetes, journald, syslog, mpirun) adds a prefix. ``strip_prefix`` removes the prefixes one by one.
@@ -35,7 +35,7 @@ class Prefix:
     source: str | None = None
 
 
-# The escape character is lost when logs are copied and pasted, and syslog replaces it with #033.
+# Colour codes start with an escape character. Copying and pasting loses this character; syslog replaces it with #033.
 _ANSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b)\[[0-9;?]*[A-Za-z]|\[\d{1,2}(?:;\d{1,3})*m")
 _ANSI_HINT = re.compile(r"\x1b|#033|\[\d{1,2}(?:;\d{1,3})*m|\\x1b|\\u001b")
 _RAY_REPEAT = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
@@ -82,7 +82,7 @@ _MAX_PREFIXES = 12
 
 
 def clean(line: str) -> str:
-    """Strip the colour codes and the line ending, and unwrap the JSON record that docker or a log shipper adds."""
+    """Remove colour codes, the line ending, and the JSON in which docker or a log shipper may have wrapped the line."""
     line = line.rstrip("\r\n")
     if line.startswith("{"):
         line = _unwrap_json(line)
@@ -113,7 +113,7 @@ def strip_prefix(line: str) -> tuple[Prefix, str]:
 
 
 def _without_first_prefix(prefix: Prefix, text: str) -> str | None:
-    """Store the first prefix of ``text`` in ``prefix`` and return the remaining text, or None if there is no prefix."""
+    """Parse the first prefix of ``text`` into ``prefix``. Return the remaining text, or None if there is no prefix."""
     if match := _PROCESS.match(text):
         _store_process(prefix, match)
     elif match := _TORCH_RANK.match(text) or _MPI.match(text):
@@ -145,7 +145,7 @@ def _store_process(prefix: Prefix, match: re.Match[str]) -> None:
 
 
 def nccl_header(line: str) -> re.Match[str] | None:
-    """Return a match for the first NCCL header in a line, or None. Its groups are host, PID, device and level.
+    """Return a match for the first NCCL header in a line, or None. The groups are host, PID, device and log level.
 
     Another process may have written to the same line before NCCL, so the header can be anywhere in the line.
     """

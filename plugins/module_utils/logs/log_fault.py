@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class LogFault:
-    """A fault found in a log, with its first line, number of occurrences and position. Lines are numbered from 1."""
+    """A fault found in a log: its lines, ranks and device, and how often it occurred. Lines are numbered from 1."""
 
     class_: str
     severity: str

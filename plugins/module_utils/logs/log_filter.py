@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the few lines of a large log that contain any of many substrings, with bounded memory use.
+"""Find the lines of a large log that contain at least one of many substrings, with bounded memory use.
 
 GNU grep searches about one gigabyte per second and can read an uncompressed file directly. If GNU grep is missing, or
 if the log fits into one block, Python searches the log instead.
@@ -43,7 +43,7 @@ class LogTail:
 
     @cached_property
     def first(self) -> int:
-        """The line number of ``lines[0]``. Computing it counts all lines of the log, so read it only if needed."""
+        """The line number of ``lines[0]``. This property counts all lines of the log, so use it only if needed."""
         return self.count_lines() - len(self.lines) + 1
 
     @cached_property
@@ -109,7 +109,7 @@ class LogFilter:
         return LogTail(tuple(complete), lambda: line_ends() + is_open)
 
     def _recorded_blocks(self) -> Iterator[bytes]:
-        """Yield the blocks of the stream, while counting line endings and keeping the last blocks."""
+        """Yield the blocks of the stream. Count the line endings, and keep the last blocks for ``tail``."""
         for block in blocks(t.cast(t.BinaryIO, self)):
             self._line_ends += block.count(b"\n")
             self._last_blocks.append(block)
@@ -172,7 +172,7 @@ class LogFilter:
             [grep, "-a", "-n", "-E", "-e", pattern], {"LC_ALL": "C"}, stdin=stdin, stderr=subprocess.DEVNULL
         )
         for pipe in filter(None, (process.stdin, process.stdout)):
-            # A pipe that can hold a whole block causes fewer context switches. The kernel may refuse this size.
+            # Enlarge the pipe to hold a whole block, which causes fewer context switches. The kernel may refuse this.
             with suppress(OSError):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)
         return process
@@ -226,7 +226,7 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
 
 
 def gnu_grep(commands: Commands) -> str | None:
-    """Return the path of GNU grep, or None if it is not installed. Other implementations lack the options used here."""
+    """Return the path of GNU grep, or None if it is not installed. Other kinds of grep lack the options used here."""
     path = commands.which("grep")
     code, version = commands.run([path, "--version"]) if path else (1, "")
     return path if code == 0 and "GNU" in version else None

@@ -60,7 +60,7 @@ class Unread:
 
 
 def healthy(scans: Sequence[SourceScan]) -> bool | None:
-    """Return whether the logs contain no error and no harmful warning, or None if no log was read."""
+    """Return whether the logs are free of errors and harmful warnings, or None if no log was read."""
     if not scans:
         return None
     faults = (fault for source in scans for fault in source.scan.faults)
@@ -70,7 +70,7 @@ def healthy(scans: Sequence[SourceScan]) -> bool | None:
 
 
 def findings(scans: Sequence[SourceScan], unread: Unread, kernel_requested: bool = False) -> list[LogFinding]:
-    """Return one finding per fault, root causes first, followed by one finding for each check without a fault."""
+    """Return one finding per fault, root causes first, and then one finding for each check that found no fault."""
     faults = [(fault, source) for source in scans for fault in source.scan.faults]
     faults.sort(key=lambda item: _order(item[0]))
     result = [_fault_finding(fault, source) for fault, source in faults]
@@ -86,7 +86,7 @@ def _order(fault: LogFault) -> tuple[int, int, int]:
 
 
 def _root_cause(fault: LogFault, others: Sequence[LogFault]) -> LogFault | None:
-    """Return the first root cause among ``others`` if ``fault`` is a consequence; otherwise, return None."""
+    """If ``fault`` is a consequence of other faults, return the first root cause in ``others``; otherwise, None."""
     if FAULTS[fault.class_].order != CONSEQUENCE:
         return None
     roots = [other for other in others if other.severity == ERROR and FAULTS[other.class_].order == ROOT]
@@ -146,7 +146,7 @@ def _location(fault: LogFault) -> str:
 
 
 def _errors(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
-    """Return the ``nccl.errors`` finding if there is no NCCL error. The check passes only if every log was read."""
+    """If there is no NCCL error, return the ``nccl.errors`` finding, which is ``pass`` only if every log was read."""
     if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in faults):
         return []
     evidence: dict[str, t.Any] = {"unread": list(unread.logs)} if unread.logs else {}

@@ -44,7 +44,7 @@ class Log:
 
 
 def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
-    """Return all logs that ``options`` specify.
+    """Return all logs that the module's ``options`` specify.
 
     :raises ValueError: if a file, container or unit does not exist, or ``since`` or ``max_bytes`` is invalid.
     """
@@ -55,7 +55,7 @@ def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
     for name in ("paths", "kernel_paths"):
         for path in options.get(name) or []:
             sources = file_sources(path, options.get("rotated", False), limit)
-            # A log and its rotated files are scanned as one log. Without rotation, every file is a separate log.
+            # With the option ``rotated``, a file and its rotated files are one log. Otherwise, each file is a log.
             groups = [sources] if options.get("rotated") else [[source] for source in sources]
             logs += [Log(group, kernel=name == "kernel_paths") for group in groups]
     if options.get("text") is not None:
@@ -123,7 +123,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         if scan is None:
             continue
         last = log.sources[-1]
-        # The kernel log of the node may be empty, but any other empty log may be the wrong log.
+        # The kernel log may be empty. If any other log is empty, the user may have specified the wrong log.
         if read or last.kind == "kernel":
             scans.append(SourceScan(last.name, scan, log.kernel))
         else:
@@ -146,7 +146,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
 
 
 def _engine(scans: Sequence[SourceScan]) -> EngineFacts:
-    """Return the facts from the last log with an engine start, or else from the first log with any facts."""
+    """Return the facts about vLLM: from the last log that shows a start, or else from the first log with any facts."""
     facts = [scan.scan.facts for scan in scans]
     started = [engine for engine in facts if engine.boots]
     partial = [engine for engine in facts if engine.nccl_version or engine.world_size or engine.tensor_parallel_size]

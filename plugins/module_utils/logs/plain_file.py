@@ -30,7 +30,7 @@ class PlainFile:
 
     @classmethod
     def of(cls, stream: t.BinaryIO) -> PlainFile | None:
-        """Return the unread part of ``stream``, or None if it is not a regular, uncompressed file."""
+        """Return the unread part of ``stream``, or None if ``stream`` is not a regular, uncompressed file."""
         if not isinstance(stream, io.BufferedReader | io.BufferedRandom) or not isinstance(stream.raw, io.FileIO):
             return None
         status = os.fstat(stream.fileno())
@@ -48,11 +48,11 @@ class PlainFile:
         return b"\n" in os.pread(self.descriptor, _PROBE, offset) or b"\n" in os.pread(self.descriptor, BLOCK, offset)
 
     def rewind(self) -> None:
-        """Move the file descriptor back to the start, so that another process can read the file from there."""
+        """Move the file position back to the start of the unread part, so that another process can read from there."""
         os.lseek(self.descriptor, self._start, os.SEEK_SET)
 
     def note_end(self) -> None:
-        """Set the end to the position where the other process stopped reading. The file may have grown meanwhile."""
+        """Record the position where the other process stopped reading, because the file may have grown meanwhile."""
         self._end = os.lseek(self.descriptor, 0, os.SEEK_CUR)
 
     def sample(self, pieces: int, size: int) -> bytes:

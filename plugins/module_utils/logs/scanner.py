@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the faults of the last vLLM start in a log, with the line count, position and rank of each fault.
+"""Find the faults of the last vLLM start in a log, and on which lines and ranks each fault occurred.
 
 The scanner processes the lines that the log filter returns, and the last lines of the log. It does not read any file.
 """
@@ -114,7 +114,7 @@ class Scan:
 
 
 class Scanner:
-    """Find the faults in a log: pass the filtered lines in order to ``feed``, then the last lines to ``finish``.
+    """Find the faults in a log. Pass the filtered lines to ``feed`` in order, and then the last lines to ``finish``.
 
     Call ``start_file`` before passing the lines of each file. A rotated log consists of several files.
     """
@@ -145,9 +145,9 @@ class Scanner:
                 self._templates.remember(line, self._parse(line.number, line.text))
 
     def _parse(self, number: int, raw: bytes, template: LineTemplate | None = None) -> LineTemplate | None:
-        """Process one message and return the template for similar messages, or None if it is not known yet.
+        """Process one message. Return what similar messages mean, or None if their meaning is not known yet.
 
-        :param template: the template of similar messages (``ALWAYS_PARSE`` or ``FACTS_ONLY``) if it is already known.
+        :param template: the meaning of similar messages (``ALWAYS_PARSE`` or ``FACTS_ONLY``) if it is already known.
         """
         text = raw.decode(errors="replace")
         is_fact = any(marker in text for marker in FACT_MARKERS)
@@ -218,7 +218,7 @@ class Scanner:
         device = _pci_address(groups["device"]) if groups.get("device") else None
         if signature.class_ == "xid" and code is None:
             code = 79  # Xid 79 means "GPU has fallen off the bus"
-        # All NVSwitches report the same fatal fault of the fabric, so an SXid fault is identified only by its number.
+        # All NVSwitches report a fatal NVLink fault, so an SXid fault is identified by its number, not by the switch.
         key = (signature.class_, code, device if signature.class_ == "xid" else None)
         rank, line_device = self._rank_and_device(line, prefix, signature.class_ in _NETWORK_CLASSES)
         if device is None and line_device is not None:
@@ -255,13 +255,13 @@ class Scanner:
         return fault
 
     def _rank_and_device(self, line: str, prefix: Prefix, between_nodes: bool) -> tuple[int | None, int | None]:
-        """Return the rank and device of a line, from its text, or else from its prefixes and its NCCL header."""
+        """Return the rank and device that a line states in its message, or else in its prefixes or NCCL header."""
         rank, device = prefix.rank, prefix.device
         if header := nccl_header(line):
             host, pid, device = header[1], int(header[2]), int(header[3])
             self._hosts.add(host)
             if rank is None:
-                # On one node, NCCL's device index is the rank. With several nodes, NCCL logs the rank of each process.
+                # On one node, the rank is NCCL's device index. With several nodes, use the ranks that NCCL has logged.
                 one_node = len(self._hosts) == 1 and not between_nodes
                 rank = self._rank_of.get((host, pid), device if one_node else None)
         if match := _TEXT_RANK.search(line):
@@ -309,7 +309,7 @@ class Scanner:
             self._faults[_HANG] = LogFault("worker_hang", WARNING, line, first, last, len(stalled))
 
     def _unfinished_start(self, tail: LogTail, facts: EngineFacts) -> list[LogFault]:
-        """Return a fault if the log ends during startup, with an exception or at a point where startup often hangs."""
+        """Return a fault if the log ends during startup, either with an exception or at a step that often hangs."""
         lines = tail.text
         last = next((index for index in reversed(range(len(lines))) if lines[index].strip()), None)
         if last is None or facts.ready:
@@ -319,7 +319,7 @@ class Scanner:
             return [LogFault("engine_failed", ERROR, lines[fatal][:_SHOWN], number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
-        # If the log does not show the beginning of the start, one waiting message is not enough to diagnose a hang.
+        # If the log begins in the middle of a start, a single message about waiting is not enough to diagnose a hang.
         if not facts.boots and sum(_WAITING.search(line) is not None for line in lines) < 2:
             return []
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None
@@ -359,12 +359,12 @@ def _severity(signature: Signature, code: int | None, line: str) -> str:
 
 
 def _pci_address(address: str) -> str:
-    """Return a PCI address without its function number, such as ``0000:91:00``, as in Xid lines."""
+    """Return a PCI address without its function number, in the form that Xid messages use: ``0000:91:00``."""
     return address.rstrip(":").split(".")[0].lower()
 
 
 def _excerpt(line: str, match: re.Match[str]) -> str:
-    """Return the line cut to ``_SHOWN`` characters, including the start of the match."""
+    """Return at most ``_SHOWN`` characters of the line, including the start of the match."""
     if match.end() <= _SHOWN:
         return line[:_SHOWN]
     start = max(0, match.start() - _SHOWN // 4)

@@ -47,7 +47,7 @@ class Signature:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        # Compile on first use: a log contains few of the messages, and compiling all takes longer than most scans.
+        # Compile on first use. A log contains few of the messages, and compiling all patterns takes longer than a scan.
         return re.compile(self.expression)
 
 
@@ -220,7 +220,7 @@ _ERRORS: t.Final[Messages] = {
             r"bootstrap\.cc:\d+ (?:\w+ )?NCCL WARN (?!.*(?:Allocat|[Cc]losed by|Call to recv|Duplicate|Cuda failure))",
         ),
         "NCCL WARN Net : error encountered when getting address info",
-        # NCCL's RAS service works without its port, so errors from this service are ignored.
+        # NCCL works without the port of its RAS service, so errors about this port are ignored.
         ("NCCL WARN", r"(?<!\S)(?!ras/)\S+ NCCL WARN (?:Net : )?Call to (?:bind|listen|accept|getsockname)\b.*failed"),
         "Every node should have a unique IP address",
         "setting up NCCL communicator and retrieving ncclUniqueId",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open logs as binary streams: files (also rotated or gzipped ones), containers, journald, the kernel log and text.
+"""Open logs as binary streams: files (rotated or gzipped ones, too), containers, journald, the kernel log and text.
 
 A ``LogSource`` is read in blocks, so a log does not have to fit into memory. Functions that return a ``LogSource``
 raise ``UnknownLog`` if the log does not exist. If the node refuses access, the function or the stream raises
@@ -61,7 +61,7 @@ class LogSource:
 
 @dataclass(frozen=True)
 class Since:
-    """The time from which a log is read, which can be formatted for container engines and for journalctl."""
+    """The earliest log time to read, with methods that format this time for container engines and journalctl."""
 
     text: str
     seconds: int | None = None
@@ -129,7 +129,7 @@ def _rotated_siblings(path: str) -> list[str]:
     except OSError:
         return []
     numbered = [(int(match[1]), name) for name in names if (match := pattern.match(name))]
-    # In the names of rotated files, dates (eight digits) increase with time, but rotation numbers decrease.
+    # A newer rotated file has a later date (eight digits) or a lower rotation number in its name.
     ordered = sorted(numbered, key=lambda item: item[0] if item[0] >= 10**7 else -item[0])
     return [os.path.join(folder, name) for _number, name in ordered]
 

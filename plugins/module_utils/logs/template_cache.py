@@ -23,13 +23,13 @@ _MAX_LENGTH = 2048
 
 
 def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
-    """Remove hexadecimal digits from ``substrings``, as in templates, and drop substrings that become redundant."""
+    """Remove hexadecimal digits from ``substrings``, as in templates. Drop substrings that then contain another one."""
     return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
 
 
 @dataclass(eq=False, slots=True)
 class LineTemplate:
-    """The common meaning of log lines that differ only in numbers.
+    """The meaning that log lines have in common if they differ only in numbers.
 
     Each line is another occurrence of ``faults``. ``count`` is the number of lines that have not been added to the
     faults yet, and ``last`` is the last of these lines. ``numbers`` are patterns of the significant numbers: lines that
@@ -67,7 +67,7 @@ class PendingLine(t.NamedTuple):
 
 @dataclass
 class TemplateCache:
-    """A cache of the meaning of log lines, by template. The template of a line is the line without hexadecimal digits.
+    """A cache of what log lines mean, by template. The template of a line is the line without hexadecimal digits.
 
     Each template is in one of three states:
 
@@ -108,7 +108,7 @@ class TemplateCache:
                 yield line
 
     def _pending(self, key: bytes, template: LineTemplate | None, match: bytes) -> PendingLine | None:
-        """Return the line if it must be parsed, or None if the cache contains the meaning for its exact key."""
+        """Return the line if it must be parsed, or None if the cache already contains the meaning of this line."""
         before, _colon, text = match.partition(b":")
         number = int(before)
         if template in (ALWAYS_PARSE, FACTS_ONLY) or len(text) > _MAX_LENGTH or b"\r" in text:
@@ -132,7 +132,7 @@ class TemplateCache:
         return PendingLine(number, text, template, key, exact_key, numbers)
 
     def remember(self, line: PendingLine, meaning: LineTemplate | None) -> None:
-        """Store the meaning of lines that are similar to ``line``. An unknown meaning (None) is not stored."""
+        """Store ``meaning`` for ``line`` and similar lines. If the meaning is unknown (None), store nothing."""
         if line.exact_key is None:
             return
         if meaning is ALWAYS_PARSE:
@@ -142,7 +142,8 @@ class TemplateCache:
             self._store(line.key, line.template or LineTemplate(numbers=line.numbers))
             self._store(line.exact_key, meaning)
         elif meaning is NO_MATCH and any(substring in line.key for substring in self.all_substrings):
-            # The template contains one of the substrings, so a line with a fault or fact may have the same template.
+            # The template contains a substring that also occurs in lines with a fault or fact, so such a line could
+            # have this template too.
             self._store(line.exact_key, meaning)
         else:
             self._store(line.key, meaning)
@@ -156,7 +157,7 @@ class TemplateCache:
         self._templates[key] = template
 
     def flush_counts(self) -> None:
-        """Add each template's number of counted lines to the number of occurrences of its faults."""
+        """For each template, add the number of its lines to the number of occurrences of each of its faults."""
         for template in self._templates.values():
             if template.count:
                 number = int(template.last.partition(b":")[0])

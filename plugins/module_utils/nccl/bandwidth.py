@@ -64,7 +64,7 @@ class Measured:
 def command(
     program: str, image: str | None, directory: str, gpus: int, largest: int, environment: Mapping[str, str]
 ) -> list[str]:
-    """Return the measurement command, which writes ``REPORT`` to ``directory``.
+    """Return the command that measures the bandwidth and writes the file ``REPORT`` to ``directory``.
 
     The command runs in a container if ``image`` is set.
     """
@@ -113,7 +113,7 @@ def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> M
 
 
 def judge(results: Mapping[str, Measured], interconnect: str | None, expected: float | None) -> Finding:
-    """Return the ``nccl.bandwidth`` finding, which evaluates the path that NCCL chooses by default.
+    """Return the ``nccl.bandwidth`` finding for the path between the GPUs that NCCL chooses by default.
 
     :param expected: minimum bandwidth in bytes per second; if None, the limit for ``interconnect`` applies. If both are
         None, there is no limit.
@@ -148,7 +148,9 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
 
 
 def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Result:
-    """Measure all variants and return the result of the module. A variant that hangs does not affect the others.
+    """Measure the bandwidth with each variant of the NCCL settings, and return the module's result.
+
+    A variant that hangs does not affect the others.
 
     :raises ValueError: if ``size`` is too small.
     """
@@ -171,12 +173,12 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
 
 
 def _without_bandwidth(reason: str) -> Result:
-    """Return the result of the module if the bandwidth could not be measured for the given ``reason``."""
+    """Return the module's result for a bandwidth that could not be measured; ``reason`` says why."""
     return {"findings": [not_tested(CHECK, reason).as_dict()], "bandwidth": {}, "errors": {}}
 
 
 def _failure(output: str, code: int) -> str:
-    """Return the output line that states the cause; nccl-tests prints it before ``Test NCCL failure``."""
+    """Return the line of ``output`` that states why the measurement failed. It precedes ``Test NCCL failure``."""
     if not code:
         return "all_reduce_perf ran but wrote no report: it is older than nccl-tests 2.17"
     causes = [line for line in output.splitlines() if re.search(r"NCCL WARN|failure|error|Invalid", line, re.I)]

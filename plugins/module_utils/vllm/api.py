@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send control requests to a vLLM server, with one method per path and one exception for all failures.
+"""Send requests to the HTTP API of a vLLM server. All failures raise the same exception class.
 
 Paths and responses are those of the OpenAI-compatible server (``vllm serve``) in vLLM 0.6 and newer.
 """
@@ -242,7 +242,7 @@ class VllmApi:
         return response
 
     def _get_unless(self, reason: str, path: str) -> bytes | None:
-        """Send a GET request and return the body of the response, or None if the request fails with ``reason``."""
+        """Return the body of the response to a GET request, or None if ``reason`` is why the request failed."""
         try:
             return self._request("GET", path)
         except RequestFailed as failure:

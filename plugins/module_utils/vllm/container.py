@@ -70,7 +70,7 @@ def read_container(name: str, commands: Commands) -> ContainerFacts:
 
 
 def facts_of(name: str, document: Mapping[str, t.Any]) -> ContainerFacts:
-    """Extract the facts from the document that ``inspect`` prints for one container.
+    """Extract the facts from the JSON that ``docker inspect`` or ``podman inspect`` prints for one container.
 
     :raises LookupError: if a section is missing. A section in an unexpected format raises other built-in exceptions.
     """

@@ -86,7 +86,8 @@ def parse(argv: Sequence[str]) -> dict[str, Value] | None:
 
 def arguments_of(argv: Sequence[str]) -> list[str] | None:
     """Return the arguments of the vLLM server, or None if ``argv`` does not start a vLLM server."""
-    # Only Python may precede the program: a sudo, timeout or shell process with these arguments is not the server.
+    # Only a Python interpreter may precede the program. A sudo, timeout or shell process that starts vLLM is not the
+    # server itself.
     is_python = re.match(r"(python|pypy)[\d.]*$", posixpath.basename(argv[0])) if argv else None
     for index, word in enumerate(argv if is_python else argv[:1]):
         if posixpath.basename(word) == "vllm" and list(argv[index + 1 : index + 2]) == ["serve"]:
@@ -126,7 +127,7 @@ def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _key(name: str) -> tuple[str, bool]:
-    """Return the normalised name of an option, and the boolean value of the option if it is used as a flag."""
+    """Return the normalised name of an option, and the boolean that applies if no value follows the option."""
     text = name.lstrip("-")
     if not name.startswith("--") and text in SHORT:
         return SHORT[text], True
@@ -135,7 +136,7 @@ def _key(name: str) -> tuple[str, bool]:
 
 
 def _pop_values(rest: list[str], key: str) -> list[str]:
-    """Remove the values of option ``key`` from ``rest`` and return them."""
+    """Remove the values of the option ``key`` from ``rest``, the remaining arguments, and return these values."""
     limit = 0 if key in FLAGS else None if key in LISTS else 1
     values: list[str] = []
     while rest and (limit is None or len(values) < limit) and not _OPTION.match(rest[0]):

@@ -26,7 +26,7 @@ def review(observed: Observations, agreement: parallel_signals.SignalAgreement) 
 
 
 def layout_text(layout: Layout) -> str:
-    """Format a layout as ``TP 2``, or as ``TP 2 x PP 2 x DP 1`` if it also uses pipeline or data parallelism."""
+    """Format parallel sizes as ``TP 2``, or as ``TP 2 x PP 2 x DP 1`` if PP or DP is greater than 1."""
     if (layout.pipeline or 1) == 1 and (layout.data or 1) == 1:
         return f"TP {layout.tensor}"
     return f"TP {layout.tensor} x PP {layout.pipeline or 1} x DP {layout.data or 1}"
@@ -81,7 +81,7 @@ def size(observed: Observations, agreement: parallel_signals.SignalAgreement) ->
 
 
 def ranks(observed: Observations, agreement: parallel_signals.SignalAgreement) -> Finding:
-    """Run the ``tensor_parallel.ranks`` check: compare the running workers and their GPUs with the layout."""
+    """Run the ``tensor_parallel.ranks`` check: compare the running workers and their GPUs with the parallel sizes."""
     needed = agreement.layout.gpus
     on_gpus, workers = agreement.signal("gpu_processes"), agreement.signal("worker_processes")
     if _nothing_runs(observed, agreement):
@@ -159,7 +159,7 @@ def _heads(shape: ModelShape) -> str:
 
 
 def _reason_unknown(observed: Observations) -> str:
-    """Return why the layout is unknown: the server's failure, or else the reasons why other sources are missing."""
+    """Return why the parallel sizes are unknown: the server's failure, or else why the other sources are missing."""
     server = observed.server.value
     if server is not None and server.failure is not None:
         return str(server.failure)
@@ -168,7 +168,7 @@ def _reason_unknown(observed: Observations) -> str:
 
 
 def _options(observed: Observations, layout: Layout, gpus: int) -> str:
-    """Return a remedy (without a full stop) that lists the options with which this model uses ``gpus`` GPUs."""
+    """Return a remedy, without a full stop: the vLLM options with which this model uses ``gpus`` GPUs."""
     shape = observed.shape.value or ModelShape()
     pipeline, replicas = layout.pipeline or 1, layout.data or 1
     keep_pipeline = gpus % pipeline == 0

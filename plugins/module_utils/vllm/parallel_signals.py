@@ -1,10 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Derive independent signals of a server's tensor-parallel size from facts, and compare them (no I/O).
+"""Determine a server's tensor-parallel size in several independent ways, called signals, and compare the results.
 
 A signal measures the tensor-parallel size itself, the number of ranks in one engine (TP x PP), or the number of GPUs
-that the whole server uses on this node (TP x PP x local DP).
+that the whole server uses on this node (TP x PP x local DP). This code performs no I/O.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Layout:
-    """The parallel sizes of a server. ``local_data`` is the number of replicas on this node. Unknown sizes are None."""
+    """The parallel sizes of a server. ``local_data`` is the data-parallel size on this node. Unknown sizes are None."""
 
     tensor: int | None = None
     pipeline: int | None = None
@@ -122,13 +122,13 @@ class Layout:
         return math.ceil(self.engine_ranks * (self.data or 1) / self.nodes)
 
     def expected(self, measures: Measures) -> int | None:
-        """Return the expected value of a signal. ``measures`` is the quantity that the signal measures."""
+        """Return the value that a signal should have; ``measures`` is the quantity that the signal measures."""
         return {"tensor_parallel_size": self.tensor, "engine_ranks": self.engine_ranks, "gpus": self.gpus}[measures]
 
 
 @dataclass(frozen=True)
 class SignalAgreement:
-    """All signals, and the parallel layout that most of them show.
+    """All signals (observed numbers of GPUs or ranks), and the parallel sizes that most signals show.
 
     ``counts`` holds the numbers of ``agreeing`` and ``obtained`` signals, and the names of the ``dissenting`` signals.
     """
@@ -143,7 +143,7 @@ class SignalAgreement:
 
 
 def parse_fingerprint(text: str) -> tuple[str | None, dict[str, int]]:
-    """Extract vLLM's version and the parallel sizes (``tp``, ``pp``, ``dp``) from a ``system_fingerprint``.
+    """Extract vLLM's version and the parallel sizes (``tp``, ``pp``, ``dp``) from a response's ``system_fingerprint``.
 
     ``vllm-0.32.0-tp2-76d34e85`` gives ``("0.32.0", {"tp": 2})``; an unknown format gives ``(None, {})``. vLLM omits
     sizes of 1.
@@ -174,7 +174,7 @@ def collect(observed: Observations) -> tuple[Signal, ...]:
 
 
 def compare(observed: Observations) -> SignalAgreement:
-    """Compare all signals to find the parallel layout that most of them show, and the signals that contradict it."""
+    """Find the parallel sizes that most signals show, and the signals that contradict these sizes."""
     signals = collect(observed)
     layout = _layout(observed, signals)
     obtained = [signal for signal in signals if signal.value is not None]
@@ -213,7 +213,7 @@ def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
 
 
 def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
-    """Yield the parallel sizes by option name from each source, the most reliable source first."""
+    """For each source, yield a dictionary of parallel sizes by option name, the most reliable source first."""
     server = observed.server.value
     version, sizes = parse_fingerprint((server and server.fingerprint) or "")
     if version is not None:
@@ -319,7 +319,7 @@ def _gpu_memory(gpus: Gpus, _source: str, observed: Observations) -> Reading[int
 
 
 def own_gpus(observed: Observations) -> list[int]:
-    """Return the indices of the GPUs that the server's processes use, or an empty list if they are unknown."""
+    """Return the indices of the GPUs that the server's processes use, or an empty list if this is unknown."""
     return [gpu["index"] for gpu in observed.gpus.value or () if _holds(gpu, observed.process.value)]
 
 
@@ -337,7 +337,7 @@ def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
 
 
 def foreign_gpus(observed: Observations) -> list[int]:
-    """Return the indices of the GPUs that only other programs use. The list is empty if the server is unknown."""
+    """Return the indices of the GPUs that only other programs use, or an empty list if this is unknown."""
     return [gpu["index"] for gpu in observed.gpus.value or () if _only_others(gpu, observed.process.value)]
 
 

@@ -36,7 +36,7 @@ class ProcessUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """A vLLM worker process. ``ranks`` holds the ranks in its title, by kind (``TP``, ``PP``, ``DP``, ``EP``)."""
+    """A vLLM worker process. ``ranks`` maps ``TP``, ``PP``, ``DP`` or ``EP`` to the rank in the process title."""
 
     pid: int
     title: str
@@ -74,7 +74,7 @@ def worker_of(pid: int, title: str) -> Worker | None:
 
 
 class ProcessTable:
-    """The processes listed in /proc. Tests use another directory with the same layout."""
+    """The processes listed in /proc. Tests use another directory with the same structure."""
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = Path(root)

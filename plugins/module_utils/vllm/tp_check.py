@@ -61,7 +61,7 @@ class CheckTarget:
     request_completion: bool = True
 
     def checked(self) -> CheckTarget:
-        """Validate this target, and return it with a normalised URL.
+        """Validate the options, and return a copy of this object with a normalised ``base_url``.
 
         :raises ValueError: if a value is invalid.
         """
@@ -271,7 +271,10 @@ def _config_paths(observed: Observations) -> Iterator[Path]:
 
 
 def _views(process: ServerProcess | None, container: ContainerFacts | None) -> Iterator[model_fit.View]:
-    """Yield functions that convert a server path to a local path: via mounts, via the process's root, or unchanged."""
+    """Yield functions that convert a path that the server uses to a path on this node.
+
+    They use the container's mounts, use the process's root directory in /proc, or return the path unchanged.
+    """
     if container is not None:
         yield lambda path: container.on_host(str(path))
     if process is not None:
@@ -281,7 +284,7 @@ def _views(process: ServerProcess | None, container: ContainerFacts | None) -> I
 
 
 def _model_names(observed: Observations) -> Iterable[str]:
-    """Return the names of the loaded model (directories or Hugging Face Hub IDs), without duplicates."""
+    """Return all known names of the loaded model (directories or Hugging Face Hub IDs), without duplicates."""
     server, engine = observed.server.value, observed.engine.value
     names = (server and server.model.get("root"), (observed.arguments or {}).get("model"), engine and engine.model)
     return dict.fromkeys(name for name in names if isinstance(name, str) and name)

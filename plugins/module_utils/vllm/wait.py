@@ -55,7 +55,7 @@ class ContainerStart:
         state = document["State"]
         down = bool(state.get("Restarting")) or not state.get("Running")
         serving = not down and self.healthy()
-        # If Docker has restarted a container that is not serving, vLLM has exited, which counts as a failed start.
+        # If the server is not healthy and Docker has restarted the container, vLLM has exited, so the start has failed.
         exited = down or (not serving and bool(document.get("RestartCount")))
         since = [] if exited else ["--since", state["StartedAt"]]
         _code, log = self.commands.run(["docker", "logs", "--tail", str(MAX_LINES), *since, self.container])
@@ -69,7 +69,7 @@ class ContainerStart:
         return status
 
     def wait(self, seconds: float, known_stage: str | None = None) -> Status:
-        """Wait until the server is ready or dead, ``known_stage`` ends or ``seconds`` have passed.
+        """Wait until the server is ready or has exited, the stage ``known_stage`` ends, or ``seconds`` have passed.
 
         :returns: the same keys as ``status``.
         """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Summarise a benchmark sweep: throughput, latency, goodput and the knee, by prompt size and number of streams."""
+"""Summarise a benchmark by prompt size and number of streams, and find the best number of streams (the knee)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PERCENTILES: t.Final = ("p50", "p95", "p99")
 
 
 def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
-    """Summarise the probe's ``results``: one entry per prompt size, output size and number of streams, sorted.
+    """Summarise the load test's ``results``: one entry for each prompt size, output size and number of streams.
 
     Rates are per second and times are in seconds. A rate is the mean over the valid rounds, and a latency percentile is
     the median of the rounds' percentiles. If no round is valid, these values are None and ``reason`` is set.
@@ -110,7 +110,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list[Json]:
-    """Return the knee for each prompt size: the number of streams with the highest throughput within the targets.
+    """For each prompt size, return the number of streams (the knee) that has the highest throughput within the targets.
 
     :param targets: upper limits for the 95th percentiles of ``ttft`` and ``itl``, in seconds; None means no limit.
     :returns: one entry for each prompt size. If no combination meets the targets, ``concurrency`` is None and
@@ -134,7 +134,10 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
 
 
 def meets(cell: Mapping[str, t.Any], targets: Mapping[str, float | None]) -> bool:
-    """Return whether a combination's 95th percentiles are known and meet all latency targets."""
+    """Return whether the p95 latencies in ``cell`` are known and meet all targets.
+
+    ``cell`` holds the results for one combination of prompt size, output size and number of streams.
+    """
     return all(
         cell[key] is not None and cell[key][KNEE_PERCENTILE] <= limit
         for key, limit in targets.items()

@@ -66,7 +66,7 @@ class Comparison:
 
 
 class TooFewRepeats(Exception):
-    """There are too few measurements to distinguish a change from noise; the message says how many."""
+    """There are too few measurements to distinguish a change from noise; the message says how many are needed."""
 
 
 def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
@@ -103,7 +103,7 @@ def _comparison(series: RoundSeries, p_value: float) -> Comparison:
 
 
 def _standardised(series: RoundSeries) -> list[float]:
-    """Scale the values to mean 0 and Euclidean length 1. The sign makes the stored values larger after a slowdown.
+    """Scale the values to mean 0 and Euclidean length 1. After a slowdown, the stored run has the larger values.
 
     The sum over the first set of a split is then proportional to the correlation of the split with the values, by a
     factor that all series share. It increases with the split's Student's t, so metrics with different units and
@@ -120,7 +120,12 @@ def _standardised(series: RoundSeries) -> list[float]:
 
 
 def _permutation_p(rows: Sequence[Sequence[float]], size: tuple[int, int]) -> list[float]:
-    """Return each row's p-value: the fraction of splits in which the largest sum of any row reaches this row's sum."""
+    """Return a p-value for each row. A row contains the standardised values of one metric.
+
+    A split divides the rounds of both runs into two sets. For each split, the values of the first set are summed in
+    every row. The p-value of a row is the fraction of splits in which the largest of these sums is at least the
+    row's sum over the rounds of the stored run.
+    """
     rounds, first = sum(size), size[0]
     if math.comb(rounds, first) <= _EXACT_LIMIT:
         splits: t.Iterable[Sequence[int]] = itertools.combinations(range(rounds), first)

@@ -84,7 +84,10 @@ def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
 
 
 def _rows(pairs: Mapping[t.Any, tuple[Json, Json]]) -> list[Json]:
-    """Compare all metrics of ``pairs``, which maps each combination to its results in the baseline and in this run."""
+    """Compare all metrics of the baseline and of this run.
+
+    ``pairs`` maps each combination of prompt size, output size and number of streams to its two results.
+    """
     family = _family(pairs) if pairs else {}
     worse = compare_together(family)
     better = compare_together(
@@ -98,7 +101,7 @@ def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
 
 
 def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
-    """Return the combinations that can be compared, and the other combinations, each with the reason."""
+    """Return the keys of the results that can be compared, and a list of the other results with the reasons."""
     usable, left_out = [], []
     for key, cell in now.items():
         reason = _mismatch(before.get(key), cell)
@@ -224,12 +227,12 @@ def _others(worst: Json, slower: Sequence[Json]) -> str:
 
 
 def _rank(row: Json) -> tuple[bool, int, float]:
-    """Return a sort key: the overall mean first, then throughput before latencies, then large before small changes."""
+    """Return a key that sorts rows: the overall mean first, throughput before latencies, large before small changes."""
     return row["concurrency"] is not None, list(METRICS).index(row["metric"]), -abs(row["change"])
 
 
 def describe(row: Json) -> str:
-    """Describe a comparison row: ``90.7 instead of 95.5 tok/s (-5.0 %) over all combinations``."""
+    """Describe a comparison row, such as ``90.7 instead of 95.5 tok/s (-5.0 %) over all combinations``."""
     where = "over all combinations"
     if row["concurrency"] is not None:
         where = f"at {counted(row['concurrency'], 'stream')}, {row['prompt_tokens']}-token prompts"

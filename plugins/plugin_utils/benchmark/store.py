@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Store and find baselines: one file per combination of node, GPU model, model and vLLM version.
+"""Store and find baselines: one file per combination of node, GPU model, language model and vLLM version.
 
 The directory of baselines can be kept under version control.
 """
@@ -35,7 +35,7 @@ class Identity:
 
     @classmethod
     def of(cls, node: NodeFacts) -> Identity:
-        """Return the identity of a measured node. If it has different GPU models, the most common one comes first."""
+        """Return the identity of a measured node. If the node has several GPU models, the most common comes first."""
         server = node.load.data.get("server") or {}
         return cls(
             node=node.name,
@@ -52,7 +52,7 @@ class Identity:
         return f"{'--'.join(map(_slug, values))}--{digest}.json"
 
     def differs_only_in_version(self, other: Identity) -> bool:
-        """Return whether ``other`` has the same node, GPU model and model. The vLLM version may differ."""
+        """Return whether ``other`` has the same node, GPU model and language model. The vLLM version may differ."""
         return (self.node, self.gpu_model, self.model) == (other.node, other.gpu_model, other.model)
 
 
@@ -72,7 +72,9 @@ class Baseline:
 
 
 def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: str) -> Path:
-    """Store the results of ``node`` as its baseline, and return the file's path. The file is replaced atomically.
+    """Store the results in ``node`` as the node's baseline, and return the path of the file.
+
+    The file is replaced atomically.
 
     :raises OSError: if the file cannot be written.
     """
@@ -90,7 +92,7 @@ def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: 
 
 
 def find(directory: Path, identity: Identity) -> Baseline | None:
-    """Return the baseline for ``identity``, or else the newest one that differs only in its vLLM version, or None.
+    """Return the baseline for ``identity``, or else the newest baseline that differs only in the vLLM version, or None.
 
     :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """
