@@ -78,7 +78,10 @@ def _too_many(sizes: Parallel, gpus: int) -> str | None:
 
 
 def _wasteful(sizes: Parallel, shape: ModelShape, gpus: int) -> str | None:
-    """Return an error if too few GPUs are left over for a replica, but a larger tensor-parallel size would use them."""
+    """Return an error message if the GPUs that ``sizes`` leaves unused are too few for another replica.
+
+    If no larger tensor-parallel size would use all GPUs, return None instead.
+    """
     if gpus % sizes.gpus == 0:
         return None
     for size in range(sizes.tensor + 1, gpus + 1):

@@ -137,7 +137,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
             *(issue.text for issue in issues if not issue.fatal),
         ],
         "container": container,
-        # The server must be restarted if this hash changes. The hashed options contain no secrets.
+        # If this hash of the container's options changes, the server must be restarted. The options contain no secrets.
         "fingerprint": hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16],
     }
 
@@ -161,7 +161,7 @@ def command_line(arguments: Sequence[Setting]) -> list[str]:
 
 
 def _parse_numbers(settings: Json) -> dict[str, t.Any]:
-    """Return ``settings`` with numeric variables converted to numbers, and empty strings to ``None``.
+    """Return the role's variables, with numeric ones converted to numbers and empty strings converted to ``None``.
 
     :raises ValueError: if a numeric variable is not a number.
     """
@@ -218,7 +218,7 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"vllm_{name} must be at least 1, got {size}")
-    # A server that spans several nodes also uses other nodes' GPUs, so this node's GPU count is not the limit.
+    # A server that spans several nodes also uses other nodes' GPUs, so its sizes can exceed this node's GPU count.
     multi_node = sizes["tensor_parallel_size"] is not None and any(
         name in extra_options for name in MULTI_NODE_ARGUMENTS
     )
@@ -228,7 +228,7 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
 
 def _selected_gpus(value: t.Any) -> list[str] | None:
     """Return the GPU indexes or ids listed in ``vllm_gpus``, or ``None`` if it selects all GPUs."""
-    # In an INI inventory, Ansible parses the value 0,1 as a tuple and 0 as a number.
+    # In an INI inventory, Ansible parses vllm_gpus=0,1 as a tuple and vllm_gpus=0 as a number.
     items = [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value or "").split(",")
     items = [item.strip() for item in (["0"] if value == 0 else items) if item.strip()]
     if [item.lower() for item in items] == ["none"]:
@@ -257,7 +257,7 @@ def _check_gpus(selected: Sequence[str] | None, gpu: Json) -> tuple[int, list[st
 
 
 def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
-    """Return the topology of the container's GPUs, in their order, or ``None`` if any of these GPUs is unknown."""
+    """Return the topology of the container's GPUs, in the order of ``selected``, or ``None`` if a GPU is unknown."""
     topology: Json | None = gpu.get("topology")
     if not selected or not topology:
         return topology
@@ -278,7 +278,11 @@ def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
 def _arguments(
     settings: Json, version: Version | None, gpu: Json, parallel: Parallel, nccl: NcclSettings
 ) -> list[Setting]:
-    """Return the role's arguments. In order of precedence, lowest first: server, sizes, profile, NCCL, variables."""
+    """Return the vLLM arguments that the role sets.
+
+    If several sources set an argument, the last of these applies: server address, parallel sizes, profile, NCCL
+    settings, role variables.
+    """
     gpu_names = [str(device.get("name") or "") for device in gpu.get("devices") or ()]
     profile = settings.get("profile") or "none"
     candidates = [
@@ -299,7 +303,10 @@ def _if_parallel(name: str, size: int) -> list[Setting]:
 
 
 def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
-    """Return the container's environment. ``vllm_environment`` takes precedence, and ``null`` removes a variable."""
+    """Return the container's environment variables.
+
+    ``vllm_environment`` takes precedence over the role's variables. A variable that is ``null`` there is removed.
+    """
     by_name = {setting.name: setting for setting in nccl.environment}
     if settings.get("hf_token_file"):
         by_name["HF_TOKEN_PATH"] = Setting(
@@ -316,7 +323,7 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
 
 
 def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json) -> list[str]:
-    """Return errors for arguments and environment variables that are not allowed with any vLLM version."""
+    """Return errors for arguments and environment variables that the role never allows, whatever the vLLM version."""
     errors = [
         f"--{name.replace('_', '-')} in vllm_extra_args would be visible in the process list; use {variable}"
         for name, variable in SECRET_ARGUMENTS.items()
@@ -337,7 +344,7 @@ def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: 
 
 
 def _check_address(settings: Json) -> list[str]:
-    """Return errors in ``vllm_bind_address``, which must be a loopback address if there is no API key."""
+    """Return error messages if ``vllm_bind_address`` is invalid, or reachable from other hosts without an API key."""
     address = _normalise_address(settings["bind_address"])
     try:
         loopback = ipaddress.ip_address(address).is_loopback

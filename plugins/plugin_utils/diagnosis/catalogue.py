@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose a node by applying the diagnosis rules to its facts and findings in order."""
+"""Diagnose a node by applying the diagnosis rules, one after the other, to its facts and findings."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class DiagnosisContext:
 
     @property
     def explained(self) -> frozenset[str]:
-        """Checks that are explained by an earlier diagnosis."""
+        """Checks whose failures and warnings are explained by an earlier diagnosis."""
         return frozenset(check for item in self.diagnoses for check in item.findings)
 
     def unexplained(self, *checks: str) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class DiagnosisContext:
 
     @cached_property
     def transports(self) -> dict[str, int]:
-        """Number of NCCL connections between the GPUs, keyed by transport family."""
+        """Number of NCCL connections between the GPUs over each transport: ``p2p``, ``shm``, ``socket`` and ``ib``."""
         return nccl.families(self.node.logs.data.get("transports") or {})
 
     # --- speed --------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class DiagnosisContext:
 
     @cached_property
     def roofline(self) -> Roofline | None:
-        """The roofline of this node with its current settings, or None if one of the roofline's inputs is unknown."""
+        """The roofline (speed limit of one stream) of this node, or None if a value needed to compute it is unknown."""
         if self.step is None:
             return None
         try:
@@ -196,9 +196,10 @@ def listed(items: Sequence[str]) -> str:
 def conclude_from_log(
     context: DiagnosisContext, fault: str, identity: str, *checks: str, evidence: Iterable[str] = ()
 ) -> Diagnosis | None:
-    """Return the diagnosis ``identity`` if the logs contain the fault class ``fault``, which proves it, or else None.
+    """Return the diagnosis with the id ``identity`` if the logs contain the fault class ``fault``, or else None.
 
-    The diagnosis explains the checks in ``checks`` that fail or warn. It also explains a server that does not respond.
+    The fault proves the diagnosis. The diagnosis explains the checks in ``checks`` that fail or warn, and also a server
+    that does not respond.
     """
     if fault not in context.faults:
         return None

@@ -145,6 +145,9 @@ def _variables(context: DiagnosisContext, names: t.Iterable[str]) -> list[str]:
 
 
 def _environment(context: DiagnosisContext, names: t.Collection[str]) -> tuple[str, ...]:
-    """Return the environment check's id if one of its findings mentions any of ``names``, or an empty tuple."""
+    """Return a tuple with the id of the environment check if a finding of this check mentions any of ``names``.
+
+    Otherwise, return an empty tuple.
+    """
     check = "configuration.environment"
     return (check,) if any(name in item.summary for item in context.all(check) for name in names) else ()

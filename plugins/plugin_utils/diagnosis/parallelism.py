@@ -32,7 +32,7 @@ def off(context: DiagnosisContext) -> Diagnosis | None:
         return None
     if context.has_diagnosis("tensor_parallel.model_does_not_fit"):
         return None
-    # Recommend a layout for all GPUs that the plan promises, because missing GPUs must be restored first.
+    # Recommend parallel sizes for all GPUs of the Linode plan, because missing GPUs must be restored first.
     promised = node.gpu_facts.get("expected_count") if context.has_diagnosis("gpu.missing") else None
     tensor, data = model_fit.best_layout(context.shape, max(total, promised or 0))
     settings = [flag("tensor_parallel_size", tensor), *([flag("data_parallel_size", data)] if data > 1 else [])]

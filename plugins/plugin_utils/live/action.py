@@ -33,12 +33,12 @@ State = dict[str, t.Any]
 
 
 def poll_interval(hosts: int) -> float:
-    """Return the number of seconds between two polls of the same host if ``hosts`` hosts are polled."""
+    """Return the seconds between two polls of the same host; ``hosts`` is the number of hosts that are polled."""
     return min(max(POLL, hosts / POLL_RATE), LONGEST_POLL)
 
 
 class ProgressAction(NormalAction):
-    """Action plugin that runs its module as Ansible does, while a thread reads the module's progress file.
+    """Action plugin that runs its module in the usual way while a thread reads the module's progress file.
 
     The thread uses a copy of the connection and reads the file as the connection's user, without ``become``. If the
     file cannot be read, the module still runs, but the display has no values to show.
@@ -52,7 +52,7 @@ class ProgressAction(NormalAction):
         path = self._task.args.get("progress_path") or f"/tmp/multigpu-progress-{uuid.uuid4().hex}.json"
         hosts = len(task_vars.get("ansible_play_batch") or [None])
         interval = poll_interval(min(hosts, int(task_vars.get("ansible_forks") or 1)))
-        # A connection object holds the password pipe of its running command, so two threads cannot share one object.
+        # A connection object stores the password pipe of the command that it runs, so each thread needs its own object.
         read = functools.partial(_read, copy.copy(self._connection), str(path))
         stopped = threading.Event()
         background.start(threading.Thread(target=_poll, args=(read, interval, stopped, on_progress), daemon=True))
@@ -78,7 +78,7 @@ class ProgressAction(NormalAction):
             try:
                 channel.send({**record, "progress": state})
             except OSError:
-                # The main process was killed, and nothing else would stop this worker and the load test on its node.
+                # The main process was killed. End this worker, or it and the load test on its node would continue.
                 os.kill(os.getpid(), signal.SIGTERM)
 
         return show

@@ -18,7 +18,7 @@ _sender: socket.socket | None = None
 
 
 def open_receiver() -> socket.socket:
-    """Create the socket and return its receiving end. Every worker that is forked later can send to it."""
+    """Create the socket and return its receiving end. Workers that are forked later inherit the sending end."""
     global _sender
     receiver, _sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     # If workers kept a copy of the receiver, they could still send records after the main process has exited.

@@ -87,7 +87,7 @@ class LiveDisplay:
         background.start(threading.Thread(target=self._work, name="live-display", daemon=True))
 
     def begin_task(self, name: str | None) -> None:
-        """Record the name of the task that Ansible has started, or None if its duration must not be reported."""
+        """Store the name of the task that Ansible has started, to report how long it runs; None turns this off."""
         self._current = None if name is None else (name, self._now())
 
     def end_host(self, task: str, host: str, result: Mapping[str, t.Any]) -> None:

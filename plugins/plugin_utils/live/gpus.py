@@ -28,7 +28,7 @@ _WIDEST: t.Final = 160
 
 
 class _Columns(t.NamedTuple):
-    """Width of a table row, and of the columns whose width depends on it."""
+    """Widths of a table row, of the node names in it and of the utilisation gauge."""
 
     row: int
     name: int
@@ -88,7 +88,7 @@ class GpuView:
         return self.style.dot.join([*parts, *_busy(_latest_of_all(nodes))])
 
     def _legend(self, nodes: Nodes, width: int) -> list[str]:
-        """Return a line that explains the mark after the clock rate, if the mark is shown for any GPU."""
+        """Return a line that explains the ``!`` after a clock rate, or an empty list if no GPU has this mark."""
         reasons = sorted({reason for gpu in _latest_of_all(nodes) for reason in slowed_by(gpu)})
         return [" " + self.style.fit(f"! slowed by {', '.join(reasons)}", width - 1)] if reasons else []
 
@@ -148,7 +148,7 @@ class GpuView:
 
 
 def slowed_by(gpu: Gpu) -> list[str]:
-    """Return the reasons for a GPU's reduced clocks, except the normal ones: it is idle, or at its power limit."""
+    """Return why a GPU's clocks are reduced, without the normal reasons: the GPU is idle or at its power limit."""
     return [reason.replace("_", " ") for reason in gpu["throttle_reasons"] or () if reason not in HARMLESS_REASONS]
 
 

@@ -59,7 +59,7 @@ class LoadView:
         return [self.style.clean(", ".join(parts))]
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        """Return no closing lines, because the report contains the result."""
+        """Return no lines about a node that has finished, because the report contains its result."""
         return []
 
     def _title(self, nodes: Nodes) -> str:
@@ -115,7 +115,11 @@ def _short(node: NodeProgress) -> str:
 
 
 def _time(node: NodeProgress) -> str:
-    """Return the elapsed and total time of a step, its finished and total requests, or the time since the start."""
+    """Return the text for the ``time`` column, which shows how much of the current step is done.
+
+    The text has the elapsed and total time of the step, or its finished and total requests. Before the first step, it
+    has the time since the probe started.
+    """
     progress, age = node.progress, node.age or 0.0
     if progress["phase"] == "counting":
         return "counting"

@@ -21,7 +21,7 @@ _END: t.Final = b"\n]\n"
 
 
 class InvalidRecord(ValueError):
-    """A table of GPU samples cannot be written to the given path."""
+    """Raised if a table of GPU samples cannot be written to the given path."""
 
 
 def check_record(path: Path) -> None:
@@ -47,7 +47,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def begin(self, marker: Path) -> None:
-        """Create an empty table, unless the file ``marker`` shows that another host's worker already did.
+        """Create an empty table, unless the file ``marker`` exists because another host's worker has created the table.
 
         :raises OSError: if the table cannot be written.
         """
@@ -71,7 +71,7 @@ class Recorder:
                     stream.seek(0, os.SEEK_END)
                     stream.write(csv_text(table, _COLUMNS, header=False).encode())
                 else:
-                    # Overwrite the closing bracket, so that existing rows need not be read and written again.
+                    # Overwrite the closing bracket of the JSON array, so that existing rows need not be rewritten.
                     end = stream.seek(-len(_END), os.SEEK_END)
                     separator = b",\n" if end > 1 else b"\n"
                     stream.write(separator + ",\n".join(map(json.dumps, table)).encode() + _END)

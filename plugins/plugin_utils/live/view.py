@@ -102,7 +102,7 @@ def _middle_out(name: str, width: int, style: Style) -> str:
 
 
 def cut(lines: Sequence[str], rows: int, style: Style) -> list[str]:
-    """Return ``lines``. If they do not fit, replace the last lines with one that contains their number."""
+    """Return ``lines``. If there are more than ``rows``, replace the last ones with one line that counts them."""
     if len(lines) <= rows:
         return list(lines)
     kept = max(rows - 1, 0)

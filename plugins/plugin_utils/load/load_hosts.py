@@ -112,7 +112,7 @@ def _failed(reasons: Iterable[str]) -> Result:
 
 
 def _merge_parts(parts: Results, hosts: Results, max_ttft: float | None, max_itl: float | None) -> Result:
-    """Merge ``parts``, which are the results of ``hosts`` in the same order."""
+    """Merge ``parts``, which has one result for each host in ``hosts``, in the same order."""
     pairs = list(zip(parts, hosts, strict=True))
     failures = [
         _failure(entry["host"], part, "it returned no result") for part, entry in pairs if "results" not in part
@@ -139,7 +139,7 @@ def _header(part: Mapping[str, t.Any]) -> Result:
 
 
 def _load_hosts_at_fault(parts: Results) -> bool:
-    """Return whether the load hosts, rather than the server, are at fault if some of them cannot use the server.
+    """Return True if the load hosts that cannot use the server are at fault, or False if the server is at fault.
 
     They are at fault if another load host generates load, or if their requests do not reach the server while a host
     that only samples the GPUs gets a response. If the server accepts requests but does not respond to them, the server
@@ -152,7 +152,7 @@ def _load_hosts_at_fault(parts: Results) -> bool:
 
 
 def _refusal(part: Mapping[str, t.Any]) -> Result:
-    """Return why a probe generated no load: the text as ``problem``, and the id of the reason as ``measured``."""
+    """Return why a load host generated no load: ``problem`` is the message, ``measured`` is the id of the reason."""
     failures = (item for item in part["findings"] if item["status"] == Status.FAIL)
     failure: Result = next(failures, {"evidence": {}, "measured": None})
     return {"problem": failure["evidence"].get("problem", "no load was generated"), "measured": failure["measured"]}
@@ -170,7 +170,7 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    # Start from a reading without active requests; otherwise this step would include another host's warm-up tokens.
+    # Skip counters that were read while another host warmed up, or the rest of its warm-up would count for this step.
     result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
     result["load_hosts"] = [
         {
@@ -213,6 +213,9 @@ def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertain
 
 
 def _latest(readings: Sequence[Reading], *, idle: bool = False) -> Reading:
-    """Return the reading with the most generated tokens. ``idle`` excludes readings with active requests."""
+    """Of several readings of the server's counters, return the one with the most generated tokens.
+
+    If ``idle`` is true, leave out readings that were taken while requests were active.
+    """
     counters = [item for item in readings if isinstance(item, Counters) and not (idle and item.active_requests)]
     return max(counters, key=lambda item: item.generation_tokens or 0.0, default=readings[0])

@@ -33,7 +33,7 @@ def validation_steps(
 def sweep_steps(
     prompt_tokens: Sequence[int], concurrency: Sequence[int], output_tokens: int, duration: float, repeats: int
 ) -> Steps:
-    """Return ``repeats`` rounds of steps, with one step for each combination of prompt size and number of streams.
+    """Return ``repeats`` rounds; each has one step for each combination of prompt size and number of streams.
 
     Each repeat is a round of all combinations; one combination is not run several times in a row. A disturbance or a
     slow warm-up then affects all combinations equally, and whole rounds can be compared with each other.

@@ -74,7 +74,7 @@ def _check_group(group: Mapping[str, t.Any], names: set[str]) -> None:
 
 
 def fleet_tag(prefix: str) -> str:
-    """Return the tag that marks a Linode or firewall as part of the fleet. Teardown deletes nothing without it."""
+    """Return the tag that marks a Linode or firewall as part of the fleet. Teardown deletes only what has this tag."""
     return check_tags([f"multigpu-{prefix}"])[0]
 
 

@@ -96,7 +96,7 @@ def _errors(node: NodeFacts) -> list[dict[str, str]]:
 
 
 def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
-    # Void steps were limited by the load client, not by the server.
+    # Leave out void steps, whose speed was limited by the load client and not by the server.
     speeds = (step.get("output_throughput") or 0.0 for step in node.steps if not step.get("void"))
     throughput, price = max(speeds, default=0.0) or None, node.options.hourly_price
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
@@ -163,7 +163,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
         **_pick(step, "name", "concurrency", "duration", "output_throughput", "request_throughput", "token_ratio"),
         "prompt_tokens": step.get("prompt_tokens") or requested.get("prompt_tokens"),
         "output_tokens": step.get("output_tokens") or requested.get("output_tokens"),
-        # This list is empty if the node ran the load test itself.
+        # The list of load hosts is empty if the node ran the load test itself.
         "load_hosts": [dict(part) for part in step.get("load_hosts") or ()],
         **_pick(requests, "completed", "failed"),
         "failures": dict(step.get("failures") or {}),
@@ -177,7 +177,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _origin(node: NodeFacts) -> float:
-    """Return the time of the first sample under load on the probe's clock, which is time 0 in the report."""
+    """Return when the first sample under load was taken, by the probe's clock. This moment is time 0 in the report."""
     return float(node.samples[0]["time"]) if node.samples else 0.0
 
 
@@ -225,7 +225,7 @@ def report_document(
     }
     fleet_findings = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
-    # With a single node, the outlier check is not tested. ``verdict`` ignores it, so the node's own status decides.
+    # With a single node, the check for slow outliers is not tested, so only the node's own status counts.
     status = worst(
         [*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in fleet_findings)]
     )

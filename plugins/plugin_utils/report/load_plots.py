@@ -36,7 +36,7 @@ class PlotMetric:
     lower_is_worse: bool = False
 
     def read(self, step: plot.Document) -> tuple[float, float] | None:
-        """Return the p50 and p95 of the metric in ``unit`` (equal for a single value), or None if it is unknown."""
+        """Return the p50 and p95 of the metric in ``unit``, or None if it is unknown. A single value counts as both."""
         value = {} if step[self.key] is None else step[self.key]
         if not isinstance(value, Mapping):
             return value, value
@@ -52,9 +52,9 @@ METRICS: t.Final = (
 
 
 def load_groups(load: Sequence[plot.Document]) -> list[plot.Drawing]:
-    """Return plots of the load steps against prompt size and against concurrency, each with at least two values.
+    """Return plots of the load steps against prompt size and against concurrency.
 
-    Skipped steps and steps limited by the load client are omitted.
+    Skipped steps and steps limited by the load client are omitted. So are lines with a single point.
 
     :returns: groups of panels that share an x axis, each with ``title``, ``panels`` and ``series`` (the names of the
         lines in its panels).
@@ -70,7 +70,7 @@ def load_groups(load: Sequence[plot.Document]) -> list[plot.Drawing]:
 
 
 def _group(steps: Sequence[plot.Document], title: str, x_title: str, x_key: str, line_key: str) -> plot.Drawing | None:
-    """Return panels with one line per value of ``line_key``; a line requires at least two values of ``x_key``."""
+    """Return one plot per metric, with one line per value of ``line_key``; lines with a single point are left out."""
     lines: dict[int, dict[int, plot.Document]] = {}
     for step in steps:
         if step[x_key] is not None and step[line_key] is not None:
@@ -112,7 +112,8 @@ def _panel(
     def y_at(value: float) -> float:
         return 100.0 * value / top
 
-    # Only a single line has labels: those of several lines would overlap, and the table also contains the values.
+    # Label the points only if there is a single line. Labels of several lines would overlap, and the report's table
+    # also has the values.
     labels = _labels(next(iter(values.values())), x_at, y_at) if len(lines) == 1 else []
     placed = [[(x_at[x], y_at(middle), y_at(high)) for x, (middle, high) in line.items()] for line in values.values()]
     return {
@@ -139,7 +140,7 @@ def _series(points: Sequence[tuple[float, float, float]]) -> plot.Drawing:
 
 
 def _log_axis(values: Iterable[int]) -> dict[int, float]:
-    """Return positions in per cent on a logarithmic axis, because the values usually double from step to step."""
+    """Return the position of each value in per cent, on an axis that is logarithmic because values usually double."""
     positions = sorted(set(values))
     low, high = math.log(max(positions[0], 1)), math.log(max(positions[-1], 2))
     room = 100 - 2 * _MARGIN
@@ -166,7 +167,7 @@ def _top(metric: PlotMetric, lines: Iterable[Points], expected: Iterable[plot.Do
 
 
 def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], float]) -> list[plot.Drawing]:
-    """Return a label with the value of each point, and its position from the left and the bottom in per cent."""
+    """Return a label for each point: the point's value, and its distance from the left and bottom edges in per cent."""
     return [{"x": x_at[x], "y": y_at(middle), "text": three_digits(middle)} for x, (middle, _high) in points.items()]
 
 

@@ -18,7 +18,7 @@ _SCHEMA_KEYS: t.Final = frozenset({"schema_version", "status", "check", "area", 
 
 
 def known_secrets(sources: Iterable[t.Any]) -> list[str]:
-    """Return the texts to mask, longest first: plain texts, and the values in mappings whose names mark a secret."""
+    """Return the texts to mask, longest first. From a mapping, take only values with names such as ``password``."""
     texts: set[str] = set()
     for item in sources:
         if isinstance(item, Mapping):
@@ -31,7 +31,7 @@ def known_secrets(sources: Iterable[t.Any]) -> list[str]:
 
 
 def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
-    """Return ``value`` with all ``secrets`` masked, and all other texts whose name or form marks them as secret."""
+    """Mask ``secrets`` in ``value``, and also other texts whose name or format shows that they are secret."""
     if isinstance(value, Mapping):
         return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

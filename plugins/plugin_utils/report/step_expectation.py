@@ -34,7 +34,7 @@ def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
 
 
 def _user_expectation(node: NodeFacts) -> Expected | None:
-    """Return the throughput that the user expects, with the limits from rules/performance.py."""
+    """Return the throughput that the user expects, with the warning and failure limits from rules/performance.py."""
     speed = node.options.expected_throughput
     if speed is None:
         return None
@@ -47,7 +47,7 @@ def _user_expectation(node: NodeFacts) -> Expected | None:
 
 
 def _hardware_expectation(node: NodeFacts, step: Step) -> Expected | None:
-    """Return the inter-token latency that the hardware should reach, with the limits from rules/expectation.py."""
+    """Return the inter-token latency that the hardware should reach, with its warning and failure limits."""
     if not node.gpu.taken:
         return None
     facts = expectation.setup(node, step)

@@ -59,7 +59,7 @@ def heading(name: str, counts: Mapping[str, int], status: str, style: Style) -> 
 
 
 def fleet(document: Document, style: Style) -> Iterator[str]:
-    """Yield the fleet table: one row per node, worst first, with verdict, GPUs, TP, speed and headline."""
+    """Yield the fleet table: one row per node, worst first, with verdict, GPUs, TP size, speed and main problem."""
     total = len(document["hosts"])
     yield from heading("multigpu.vllm", document["summary"]["hosts"], document["summary"]["status"], style)
     names = worst_first(document)

@@ -46,7 +46,7 @@ def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -
 def _strip(
     gpu: int, mean: float | None, windows: Sequence[tuple[float, float, float | None]], at: Callable[[float], float]
 ) -> plot.Drawing:
-    """Draw the utilisation of one GPU as steps: each time window shows its mean, and is empty if it has no readings."""
+    """Draw the utilisation of one GPU: a horizontal line at the mean of each time window, or a gap without readings."""
     area: list[str] = []
     line: list[str] = []
     before = None

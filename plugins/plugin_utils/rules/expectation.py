@@ -83,7 +83,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         layers=options.get("layers") or model.get("num_layers"),
         kv_heads=options.get("kv_heads") or model.get("kv_heads"),
         kv_bytes=_cache_per_token(engine) * _context(step),
-        # The group is only as fast as its slowest GPU.
+        # GPUs that share a model are only as fast as the slowest of them.
         bandwidth=chosen_bandwidth or slowest.get("memory_bandwidth"),
         bandwidth_source="validate_memory_bandwidth" if chosen_bandwidth else slowest.get("memory_bandwidth_source"),
         all_reduce_latency=node.options.all_reduce_latency or roofline.ALL_REDUCE_LATENCY[link(node)],
@@ -146,7 +146,7 @@ def limit_problems(rows: t.Any) -> list[str]:
 
 
 def impossible(facts: Setup, measured: float) -> str | None:
-    """Return why the roofline cannot apply to this model if one stream is faster than the memory-bandwidth limit.
+    """Return why the roofline cannot apply to this model: one stream is faster than the memory bandwidth allows.
 
     Return None if the roofline applies or one of its inputs is unknown.
 
@@ -167,7 +167,7 @@ def impossible(facts: Setup, measured: float) -> str | None:
 
 
 def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[str, str] | None:
-    """Return why ``expected`` does not apply to a node, and the source of the limit, or None if it applies.
+    """Return None if the expected speed applies to a node, or else the reason why not, and the reason's source.
 
     :param measured: tokens/s of one stream.
     """
@@ -272,7 +272,7 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
 
 
 def one_gpu(facts: Setup, bound: roofline.Roofline) -> Expected:
-    """Return the expected speed of a single GPU of this model from the reference table, or else from the roofline."""
+    """Return the expected speed with only one of the GPUs, from the reference table or else from the roofline."""
     row = from_table(Setup(gpu_name=facts.gpu_name, gpus=1, model=facts.model))
     speed_of_one = bound.at(1).tokens_per_second
     return row or Expected(speed=speed_of_one, kind="roofline", source=roofline.FORMULA, text=f"{speed_of_one:.1f}")

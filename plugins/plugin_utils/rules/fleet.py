@@ -51,7 +51,7 @@ def evaluate(nodes: Nodes) -> list[Finding]:
 
 
 def missing(nodes: Nodes) -> Finding:
-    """Return the finding ``fleet.missing``: nodes that were unreachable, had a failed module or lack results."""
+    """Return the finding ``fleet.missing``: nodes that were unreachable, lack results or had an error in a module."""
     lost = {name: [error["reason"] for error in node["errors"]] for name, node in nodes.items() if _broken(node)}
     lacking = {name: reasons for name, reasons in _lacking(nodes).items() if name not in lost}
     incomplete = {**lost, **lacking}
@@ -168,7 +168,7 @@ def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
 
 
 def _overall(by_step: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the geometric mean of speed / median over each node's load steps; 1.0 means as fast as its peers."""
+    """Return each node's mean speed over all load steps, relative to the median node; 1.0 is as fast as its peers."""
     shares: dict[str, list[float]] = {}
     for values in by_step.values():
         median = statistics.median(values.values())
@@ -213,7 +213,7 @@ def _by_peers(label: str, group: Nodes) -> Finding:
 
 
 def _by_roofline(label: str, group: Nodes) -> Finding:
-    """Compare each node of a small group with the speed that its hardware should reach."""
+    """Compare nodes that are too few for outlier detection with the speed that their hardware should reach."""
     expectations = {name: _roofline(node) for name, node in group.items()}
     too_few = f"(outlier detection needs {MINIMUM_NODES} comparable nodes, this group has {len(group)})"
     attained = {name: item["evidence"].get("attained_percent") for name, item in expectations.items() if item}

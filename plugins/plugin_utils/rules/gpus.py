@@ -16,7 +16,7 @@ Sample = Mapping[str, t.Any]
 
 
 def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
-    """Return the readings of ``key`` for each GPU index in chronological order; null readings are left out."""
+    """Return the readings of ``key``, such as ``power_draw``, for each GPU index, oldest first and without nulls."""
     readings: dict[int, list[float]] = {}
     for sample in samples:
         for gpu in sample.get("gpus") or ():
@@ -27,12 +27,12 @@ def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
 
 
 def means(samples: Sequence[Sample], key: str) -> dict[int, float]:
-    """Return the mean of ``key`` for each GPU index; GPUs without a reading are left out."""
+    """Return the mean of ``key``, such as ``power_draw``, for each GPU index; GPUs without a reading are left out."""
     return {index: statistics.fmean(values) for index, values in series(samples, key).items() if values}
 
 
 def only(samples: Iterable[Sample], indices: Iterable[int]) -> list[dict[str, t.Any]]:
-    """Return the samples with only the GPUs in ``indices``."""
+    """Return the samples, reduced to the GPUs in ``indices``."""
     wanted = set(indices)
     return [{**sample, "gpus": [gpu for gpu in sample["gpus"] if gpu["index"] in wanted]} for sample in samples]
 

@@ -107,7 +107,10 @@ def _loaded(device: Mapping[str, t.Any], readings: Sequence[Mapping[str, t.Any]]
 
 
 def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> None:
-    """Set the temperature to the highest reading, and reduce the reported margin by the rise since the idle reading."""
+    """Set the temperature to the highest reading under load.
+
+    Reduce the margin to the temperature limit by the rise since the idle reading.
+    """
     if not temperatures:
         return
     hottest, before = max(temperatures), loaded["temperature"]

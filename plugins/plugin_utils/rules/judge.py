@@ -31,7 +31,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 #: Rules by area, in the order of the report's numbered sections. A rule returns at most one pass for each check.
 RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
     "hardware": hardware.evaluate,
-    # The vllm_tp_check module evaluates these checks completely.
+    # The vllm_tp_check module evaluates the tensor-parallel checks itself, so its findings are used unchanged.
     "tensor_parallel": lambda node: node.findings("tensor_parallel"),
     "memory": memory.evaluate,
     "nccl": nccl.evaluate,
@@ -84,7 +84,7 @@ def verdict(statuses: Iterable[Status]) -> Status:
 
 
 def needs(area: str) -> dict[str, tuple[str, ...]]:
-    """Return the checks in an area, each with the keys in ``MEASUREMENTS`` of the measurements that it needs."""
+    """Return the checks in an area, each with the measurements that it needs, as keys of ``MEASUREMENTS``."""
     return {check: _NEEDS.get(check, _NEEDS[area]) for check in CHECKS if check.startswith(f"{area}.")}
 
 
@@ -99,7 +99,7 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
         return Section(area, tuple(not_tested(check, "not selected") for check in checks), selected=False)
     findings = RULES[area](node)
     faulty = {item.check for item in findings if item.wrong}
-    # Drop the pass of a check that also has a failure or warning, because the pass covers only a part of the check.
+    # If a check has a failure or warning, drop its pass, because that pass covers only a part of the check.
     findings = [item for item in findings if item.wrong or item.check not in faulty]
     answered = {item.check for item in findings}
     findings += [not_tested(check, _reason(node, keys)) for check, keys in checks.items() if check not in answered]
