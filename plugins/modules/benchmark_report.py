@@ -15,7 +15,7 @@ description:
   - Writes the results of all nodes to one file and shows them as tables, the worst node first.
   - If a node has no baseline for its GPU model, model and vLLM version, this run becomes its baseline. An existing
     baseline is kept unless O(update_baseline) is set, so that a gradual slowdown is detected.
-  - A run with failed requests never becomes a baseline.
+  - The results of a run with failed requests never become a baseline.
   - Runs on the controller and opens no connection. Files are replaced atomically.
 options:
   nodes:

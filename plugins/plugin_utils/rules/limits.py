@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the limits with which rules compare measurements, each with its source."""
+"""Define the limits that the rules compare measurements with, and the source of each limit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LO
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit with its unit and source."""
+    """A limit for a measured value, its unit, and the source of the limit."""
 
     value: float
     unit: str
     source: str
 
     def compared(self, measured: float, bound: str) -> dict[str, t.Any]:
-        """Return finding fields that compare ``measured`` with the limit; ``bound`` is ``at least`` or ``at most``."""
+        """Return the fields of a finding that show the value ``measured`` and this limit.
+
+        ``bound`` tells a minimum (``at least``) from a maximum (``at most``).
+        """
         unit = " %" if self.unit == "%" else ""
         return {
             "expected": f"{bound} {self.value:g}{unit}",

@@ -14,12 +14,12 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings for the ``memory`` area: faults in the logs, and a comparison of the GPUs."""
+    """Return the findings of the ``memory`` checks, based on the logs, the GPUs and the load test."""
     return [*node.findings("memory", replaced_by=[*compare(node), *out_of_memory(node)]), *cache(node)]
 
 
 def cache(node: NodeFacts) -> list[Finding]:
-    """Return a warning if the KV cache cannot hold all tokens of a load step at the same time."""
+    """Return a warning if the KV cache is too small for all concurrent requests of a step of the load test."""
     capacity = int(node.engine.get("kv_cache_tokens") or 0) * node.replicas
     sizes = {str(step.get("name")): _tokens_at_once(step) for step in node.steps}
     largest = max(sizes, key=sizes.__getitem__, default=None)
@@ -44,7 +44,10 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 
 
 def out_of_memory(node: NodeFacts) -> list[Finding]:
-    """Return a pass if logs were read; an out-of-memory error in the log scan takes precedence over the pass."""
+    """Return a passed finding ``memory.oom`` if logs were read, or else an empty list.
+
+    If the log scan found an out-of-memory error, the failed finding of the log scan takes precedence.
+    """
     sources = node.logs.data.get("sources") or ()
     if not sources:
         return []
@@ -52,14 +55,14 @@ def out_of_memory(node: NodeFacts) -> list[Finding]:
 
 
 def compare(node: NodeFacts) -> list[Finding]:
-    """Return the findings about idle GPUs, balance and headroom, or an empty list if ``gpu_facts`` has no result."""
+    """Return the findings about the memory of each GPU, or an empty list if ``gpu_facts`` returned no data."""
     used = gpus.memory_used(node)
     if not used:
         return _not_tested(_no_reading(node)) if node.gpu.taken else []
     holding = gpus.holders(used)
     if not holding:
         return _not_tested("no GPU holds a model: vLLM does not run on this node")
-    # Exclude the GPUs of a second server on the node, which uses a different amount of memory.
+    # Exclude the GPUs of a second server on the node, because that server uses a different amount of memory.
     group = [index for index in holding if index in node.own_gpus] or holding
     return [idle(node, used, holding), balance(used, group), headroom(node, used, holding)]
 
@@ -69,7 +72,7 @@ def _not_tested(reason: str) -> list[Finding]:
 
 
 def _no_reading(node: NodeFacts) -> str:
-    """Return why the memory use is unknown; if no GPU was found, the reason is the summary of the driver check."""
+    """Return why the memory use is unknown. If no GPU was found, return the summary of the driver check."""
     summaries = (item.summary for item in node.findings("hardware") if item.check == "hardware.driver")
     return "no GPU reports its memory" if node.devices else next(summaries, "no GPU was found")
 

@@ -44,7 +44,7 @@ _SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; a so
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings for the ``nccl`` area."""
+    """Return the findings of the ``nccl`` checks."""
     findings = [_hang(item) if hangs(node, item) else item for item in node.findings("nccl") if item.check != TRANSPORT]
     transport_finding = transport(node)
     findings += [transport_finding] if transport_finding is not None else []
@@ -55,7 +55,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def hangs(node: NodeFacts, finding: Finding) -> bool:
-    """Return whether ``finding`` warns of a hang and the server does not respond under load.
+    """Return whether ``finding`` warns of a hang and the server did not respond to the load test.
 
     A worker that waits for long is only a warning, because compilation causes long waits too. If the server does not
     respond either, the worker hangs.
@@ -104,7 +104,7 @@ def transport(node: NodeFacts) -> Finding | None:
 
 
 def p2p_possible(node: NodeFacts) -> bool:
-    """Return whether NCCL would use peer-to-peer access between some GPUs by default.
+    """Return whether NCCL would, by default, use peer-to-peer access between at least two of the GPUs.
 
     False if a measurement shows that peer access is broken or slower than host memory. The driver's statement is
     ignored, because a driver that denies peer access between close GPUs is a fault (``hardware.p2p``).

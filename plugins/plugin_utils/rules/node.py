@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Provide rules and diagnoses with the facts about one node: the results of all modules, and the role's options."""
+"""Hold the facts about one node that rules and diagnoses use: the results of all modules, and the role's options."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Measurement:
 
     @classmethod
     def from_result(cls, module: str, result: Mapping[str, t.Any] | None, *, check_mode: bool = False) -> Measurement:
-        """Create a measurement from a registered result; an empty result means that the task did not run."""
+        """Create a measurement from the registered result of a task. If ``result`` is empty, the task did not run."""
         if not result:
             return cls(module, reason=f"{module} was not run")
         if result.get("unreachable"):
@@ -100,7 +100,7 @@ class NodeFacts:
         options: JudgingOptions | None = None,
         check_mode: bool = False,
     ) -> NodeFacts:
-        """Create the facts from registered results, which have the keys of ``MEASUREMENTS``.
+        """Create an instance from ``results``, which maps keys of ``MEASUREMENTS`` to registered module results.
 
         If the node became unreachable, every missing measurement has the lost connection as its reason.
         """
@@ -119,7 +119,7 @@ class NodeFacts:
     # --- measurements -------------------------------------------------------------------------------------------------
 
     def measurement(self, key: str) -> Measurement:
-        """Return the measurement with this key in ``MEASUREMENTS``."""
+        """Return the measurement for ``key``, which is one of the keys of ``MEASUREMENTS``."""
         item: Measurement = getattr(self, key)
         return item
 
@@ -133,7 +133,7 @@ class NodeFacts:
         return next((item for item in self.measurements if item.unreachable), None)
 
     def findings(self, area: str, replaced_by: Sequence[Finding] = ()) -> list[Finding]:
-        """Return the findings of all modules for ``area``, followed by the findings in ``replaced_by``.
+        """Return the modules' findings whose checks start with ``area``, followed by the findings in ``replaced_by``.
 
         A finding in ``replaced_by`` replaces the modules' findings of the same check, except those that fail or warn.
         """
@@ -166,7 +166,7 @@ class NodeFacts:
 
     @property
     def engine(self) -> Mapping[str, t.Any]:
-        """Facts from vLLM's own log (``EngineFacts`` as a dictionary); empty if no log was read."""
+        """Facts that the log scan found in vLLM's log (the fields of ``EngineFacts``); empty if no log was read."""
         return self.logs.data.get("engine") or {}
 
     @property
@@ -176,7 +176,7 @@ class NodeFacts:
 
     @property
     def arguments(self) -> Mapping[str, t.Any] | None:
-        """Arguments of the running server with secrets masked, or None if neither a process nor a log shows them."""
+        """Arguments of the running server (secrets are masked), or None if no process or log shows the arguments."""
         return self.tensor_parallel.data.get("arguments") or self.engine.get("arguments") or None
 
     @property
@@ -186,11 +186,11 @@ class NodeFacts:
         return environment if environment is not None else self.engine.get("environment") or None
 
     def argument(self, name: str, default: t.Any = None) -> t.Any:
-        """Return an argument of the running server, or ``default`` if it is not set or unknown."""
+        """Return the value of an argument of the running server, or ``default`` if the value is unset or unknown."""
         return (self.arguments or {}).get(name, default)
 
     def variable(self, name: str) -> str | None:
-        """Return an environment variable of the running server as text, or None if it is not set or unknown."""
+        """Return the value of an environment variable of the running server, or None if it is unset or unknown."""
         value = (self.environment or {}).get(name)
         return None if value is None else str(value)
 
@@ -200,7 +200,10 @@ class NodeFacts:
 
     @property
     def group_size(self) -> int | None:
-        """Number of GPUs that the server needs (TP x PP x DP), or None if it is unknown."""
+        """Number of GPUs that the server needs, or None if it is unknown.
+
+        This is the product of the tensor-parallel, pipeline-parallel and data-parallel sizes.
+        """
         data = self.tensor_parallel.data
         size = data.get("tensor_parallel_size")
         if size is None:
@@ -214,7 +217,7 @@ class NodeFacts:
 
     @property
     def own_gpus(self) -> list[int]:
-        """GPUs on which the server's processes run, or an empty list if their number differs from ``group_size``.
+        """GPUs on which the server's processes run, or an empty list if there are not exactly ``group_size`` such GPUs.
 
         If a second server runs on the node, other GPUs hold a model as well.
         """
@@ -223,12 +226,12 @@ class NodeFacts:
 
     @property
     def only_tensor_parallel(self) -> bool:
-        """Whether there are no pipeline stages or replicas, so every GPU has an equal share of every layer."""
+        """Whether the server uses only tensor parallelism, so every GPU has an equal share of every layer."""
         return self.group_size is not None and self.group_size == self.tensor_parallel.data["tensor_parallel_size"]
 
     @property
     def spans_nodes(self) -> bool:
-        """Whether the server needs more GPUs than the node has, which means that a network connects them."""
+        """Whether the server needs more GPUs than this node has, so it runs on several nodes connected by a network."""
         local = max(len(self.devices), self.gpu_facts.get("expected_count") or 0)
         return self.group_size is not None and self.group_size > local > 0
 
@@ -236,12 +239,12 @@ class NodeFacts:
 
     @property
     def steps(self) -> Sequence[Mapping[str, t.Any]]:
-        """Load steps that were not skipped."""
+        """Steps of the load test that were not skipped."""
         return [step for step in self.load.data.get("results") or () if not step.get("skipped")]
 
     @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPU samples taken during load steps, but not between them; ``time`` is in seconds on the probe's clock."""
+        """GPU samples taken while a step of the load test ran; ``time`` is in seconds on the clock of the load test."""
         samples = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
         windows = [(step["started"], step["ended"]) for step in self.steps if step.get("ended") is not None]
         if not windows:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find nodes that differ from their peers.
+"""Find nodes whose measured values differ from those of similar nodes.
 
 A group is described by its median and its median absolute deviation (MAD). Unlike mean and standard deviation, neither
 changes much if one node is broken. Source: Iglewicz and Hoaglin, "How to Detect and Handle Outliers",
@@ -31,7 +31,7 @@ _MAD_TO_SIGMA: t.Final = 1.4826
 
 @dataclass(frozen=True)
 class Outlier:
-    """A node that differs from its peers.
+    """A node whose measured value differs too much from the median of its group.
 
     ``deviation`` is (value - median) / median, ``score`` the modified z-score.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check performance: the findings of the load test, and its speed compared with the expected speed."""
+"""Check the performance: collect the findings of the load test, and compare the measured with the expected speed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings for the ``performance`` area.
+    """Return the findings of the ``performance`` checks.
 
     A comparison with the user's expectation replaces the module's pass for the throughput.
     """
@@ -25,7 +25,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def single_stream(node: NodeFacts) -> Mapping[str, t.Any] | None:
-    """Return the first valid load step with one request at a time, or None if there is none."""
+    """Return the first valid step of the load test with one request at a time, or None if there is no such step."""
     for step in node.steps:
         if step.get("concurrency") == 1 and step.get("output_throughput") and not step.get("void"):
             return step
@@ -33,7 +33,7 @@ def single_stream(node: NodeFacts) -> Mapping[str, t.Any] | None:
 
 
 def expectation(node: NodeFacts) -> Finding | None:
-    """Compare the speed of one stream with ``validate_expected_throughput``; return None if either is missing."""
+    """Compare the speed of one stream with ``validate_expected_throughput``; return None if either value is missing."""
     expected = node.options.expected_throughput
     step = single_stream(node)
     if expected is None or step is None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check user-defined thresholds: JMESPath queries on the report entry of one host.
+"""Check user-defined thresholds, which are JMESPath queries with bounds, on one host's entry in the report.
 
 If a query returns a list, the threshold applies to every element. If a query returns nothing, the threshold is not
 tested. Queries are only evaluated as JMESPath, never executed as code.
@@ -44,12 +44,12 @@ BOUNDS: t.Final[dict[str, tuple[str, Callable[[t.Any, t.Any], t.Any]]]] = {
 
 
 class InvalidThreshold(ValueError):
-    """The error for an invalid threshold; the message contains the threshold's position and the reason."""
+    """A threshold is invalid; the message contains the reason and the threshold's position in the list."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A compiled query with at least one bound; ``message``, if set, replaces the query in the finding."""
+    """A compiled query and bounds for its result. A finding shows ``message``, if set, instead of the query."""
 
     query: str
     expression: t.Any
@@ -88,7 +88,7 @@ def problems(items: t.Any) -> list[str]:
 
 
 def parse(item: t.Any, number: int = 1) -> Threshold:
-    """Parse one entry of ``validate_thresholds``; ``number`` is its position for error messages.
+    """Parse ``item``, an entry of ``validate_thresholds``. Error messages contain ``number``, the entry's position.
 
     :raises InvalidThreshold: if the entry has a wrong structure, an invalid JMESPath query or an unknown function.
     """
@@ -131,7 +131,7 @@ def _compiled(query: str, where: str) -> t.Any:
 
 
 def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
-    """Yield the name and argument count of every function call, which JMESPath itself checks only during evaluation."""
+    """Yield the name and number of arguments of every function call. JMESPath checks both only during evaluation."""
     if isinstance(node, Mapping):
         if node.get("type") == "function_expression":
             yield str(node["value"]), len(node["children"])
@@ -142,7 +142,7 @@ def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
 
 
 def evaluate(document: Mapping[str, t.Any], items: Sequence[t.Any]) -> list[Finding]:
-    """Return one finding for each threshold, evaluated on ``document``, the report entry of one host.
+    """Evaluate each threshold on ``document``, one host's entry in the report, and return a finding for each.
 
     :raises InvalidThreshold: if a threshold is invalid.
     """
@@ -158,7 +158,7 @@ def _judge(document: Mapping[str, t.Any], threshold: Threshold) -> Finding:
     except JMESPathError as problem:
         return not_tested(CHECK, f"{label}: {' '.join(str(problem).split())}", evidence=evidence, **figures)
     figures["measured"] = result
-    # A list is compared as a whole if ``equals`` is a list, otherwise element by element.
+    # If ``equals`` is a list, it is compared with the whole result. Otherwise, every element of a list is compared.
     whole = not isinstance(result, list) or isinstance(threshold.bounds.get("equals"), list)
     values = [result] if whole else result
     if not values or any(value is None for value in values):

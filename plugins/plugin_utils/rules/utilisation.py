@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check whether every GPU in the group is busy under load, and whether the GPUs are synchronised."""
+"""Check whether every GPU that the server uses is busy under load, and whether these GPUs are synchronised."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HOST_REMEDY: t.Final = (
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings for the ``utilisation`` area."""
+    """Return the findings of the ``utilisation`` checks."""
     means = gpus.means(node.samples, "utilization_gpu")
     if not means and not node.load.taken:
         return []
@@ -87,7 +87,7 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
 
 
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
-    """Return the finding ``utilisation.synchronised``: whether all GPUs work at the same time, without waiting.
+    """Return the finding ``utilisation.synchronised``: whether no GPU has to wait long for another one.
 
     Data-parallel replicas serve separate requests and are not synchronised with each other. Each replica is therefore
     evaluated separately, and the worst result is reported.
@@ -140,7 +140,7 @@ def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
 
 
 def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
-    """Return the difference between the highest and lowest utilisation in each sample with all GPUs of ``group``."""
+    """Return the highest minus the lowest utilisation for each sample that includes all GPUs of ``group``."""
     spreads = []
     for sample in gpus.only(node.samples, group):
         values = [gpu["utilization_gpu"] for gpu in sample["gpus"] if gpu.get("utilization_gpu") is not None]
@@ -150,7 +150,7 @@ def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
 
 
 def uneven(work: Mapping[int, float], group: Sequence[int]) -> float:
-    """Return how far the lowest memory activity of a GPU is below the highest in the group, in per cent.
+    """Return by how many per cent the lowest memory activity of a GPU in ``group`` is below the highest.
 
     Return 0 if the activity of a GPU is unknown, or if all values are too small to compare.
     """

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look up names and values of ``vllm serve`` arguments by vLLM version, from ``data/arguments.yml``.
+"""Look up in ``data/arguments.yml`` which arguments and values ``vllm serve`` accepts in a vLLM version.
 
-A deployment uses them to report an unknown argument before it starts a server. Between two of ``RELEASES``, the exact
-release that added or removed an argument is not known. An argument therefore counts as unknown only if neither the
-preceding nor the following release in ``RELEASES`` has it.
+A deployment uses this table to report an unknown argument before it starts a server. Between two of ``RELEASES``, the
+exact release that added or removed an argument is not known. An argument therefore counts as unknown only if neither
+the preceding nor the following release in ``RELEASES`` has it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ _SIMILARITY: t.Final = 0.75
 
 
 def names_in(version: Version | None) -> list[str]:
-    """Return the arguments that vLLM ``version`` has or may have, or no arguments if ``RELEASES`` does not cover it."""
+    """Return the names of the arguments that vLLM ``version`` has or may have.
+
+    The list is empty if the version is unknown, or older or newer than all ``RELEASES``.
+    """
     if version is None or not _VERSIONS[0] <= version <= _VERSIONS[-1]:
         return []
     after = bisect.bisect_left(_VERSIONS, version)
@@ -58,7 +61,7 @@ def with_full_names(options: Mapping[str, t.Any], version: Version | None) -> di
 
 
 def long_options(words: Sequence[str]) -> list[str]:
-    """Return the normalised names of long options in ``words``: ``max_num_seqs`` for ``--no-max_num-seqs.a=1``."""
+    """Return the Python names of the long options in ``words``, such as ``max_num_seqs`` for ``--max-num-seqs=1``."""
     return [
         word[2:].partition("=")[0].partition(".")[0].replace("-", "_").removeprefix("no_")
         for word in words
@@ -67,7 +70,10 @@ def long_options(words: Sequence[str]) -> list[str]:
 
 
 def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str]:
-    """Return an error for each argument that vLLM ``version`` does not have, unless the table has a remedy for it."""
+    """Return an error message for each of ``names`` that is not an argument of vLLM ``version``.
+
+    Arguments with a remedy in the table are left out, because :func:`version_rules` yields rules for them.
+    """
     available = names_in(version)
     if version is None or not available:
         return []
@@ -80,7 +86,11 @@ def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str
 
 
 def version_rules(source: str) -> Iterator[SettingRule]:
-    """Yield rules for argument values, and for arguments with a remedy, that some vLLM versions do not support."""
+    """Yield rules that report arguments and values that a vLLM version does not support.
+
+    Only arguments with a remedy in the table have a rule; :func:`unknown_arguments` reports the others. ``source`` is
+    the source that the rules state.
+    """
     for name, row in _TABLE["values"].items():
         yield from _value_rules(name, row, source)
     for name, remedy in _TABLE["remedies"].items():

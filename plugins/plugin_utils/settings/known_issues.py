@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find known issues of vLLM arguments and environment variables by version, from ``data/known_issues.yml``.
+"""Find known issues of a server's arguments and environment variables, as listed in ``data/known_issues.yml``.
 
 The checks do not need a running server, so a deployment runs them before it starts the server.
 """
@@ -29,7 +29,7 @@ _TABLE: t.Final = load_table("known_issues")
 
 
 def _condition(row: Row) -> dict[str, t.Any]:
-    """Return the value conditions of a table row as arguments for ``ValueCondition``."""
+    """Return a table row's conditions on the value of a setting, as arguments for ``ValueCondition``."""
     limits = {name: row[name] for name in ("above", "below") if name in row and not isinstance(row[name], str)}
     return {name: tuple(row[name]) for name in ("values", "unless") if name in row} | limits
 
@@ -77,7 +77,10 @@ _SHARED_MEMORY: t.Final = next(_rules(_TABLE["shared_memory"]))
 def issues(
     arguments: Mapping[str, t.Any], environment: Mapping[str, t.Any], version: Version | None
 ) -> list[SettingRule]:
-    """Return the rules that apply to a server's settings. A rule for a combination replaces those for its settings."""
+    """Return the rules that apply to a server's arguments and environment variables.
+
+    A rule about a combination of settings replaces the rules about each of these settings.
+    """
     settings = {**environment, **arguments}
     applying = [rule for rule in RULES if rule.applies(settings, version)]
     replaced = {name for rule in applying if rule.kind is not IssueKind.REDUNDANT for name in rule.combined_names}
@@ -85,7 +88,7 @@ def issues(
 
 
 def shared_memory_issue(ranks: int, ipc_mode: str | None, shm_size: int | None) -> SettingRule | None:
-    """Return the issue if ``shm_size`` bytes of shared memory are too few for ``ranks`` ranks, or else ``None``."""
+    """Return a known issue if ``shm_size`` bytes of shared memory are too few for ``ranks`` ranks, or else ``None``."""
     if ranks < 2 or shm_size is None or ipc_mode == "host" or not _SHARED_MEMORY.is_met(shm_size):
         return None
     summary = _fill(_SHARED_MEMORY.summary, {"{mebibytes}": shm_size // MIB, "{ranks}": ranks})

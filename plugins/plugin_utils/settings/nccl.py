@@ -135,7 +135,7 @@ def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
 
 
 def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
-    """Return NCCL_P2P_LEVEL if measurements show that peer access is faster where NCCL may not use it by default."""
+    """Return the setting NCCL_P2P_LEVEL if peer access is measurably faster but NCCL may not use it by default."""
     paths = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
     path = paths.get(link.farthest or "")
     default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
@@ -146,7 +146,7 @@ def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setti
 
 
 def _works_only(bandwidth: Mapping[str, float | None], variant: str) -> bool:
-    """Return whether all-reduce works in ``variant`` but fails with the default settings."""
+    """Return whether all-reduce works with the NCCL settings of ``variant`` but fails with the default settings."""
     return bool(bandwidth.get(variant)) and "default" in bandwidth and not bandwidth["default"]
 
 
@@ -173,7 +173,7 @@ def _peer_access(cells: Sequence[str | None]) -> bool | None:
 
 
 def _cells(matrix: Sequence[Sequence[str | None]], size: int, replicas: int) -> list[str | None]:
-    """Return the matrix cells of all GPU pairs within each group of ``size`` GPUs; ``None`` for a missing cell."""
+    """Return the cells of ``matrix`` for all pairs of GPUs in each group of ``size`` GPUs. Missing cells are None."""
     if not matrix:
         return []
     return [

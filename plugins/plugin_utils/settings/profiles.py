@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look up the settings of tuning profiles by vLLM version, from ``data/profiles.yml``."""
+"""Look up the settings of a tuning profile for a vLLM version in ``data/profiles.yml``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ProfileSetting:
-    """An argument that a profile sets, and the reason. ``needs_fp8``: whether it is only for GPUs that support FP8."""
+    """An argument that a profile sets, and the reason. With ``needs_fp8``, it is set only if the GPUs support FP8."""
 
     name: str
     value: t.Any

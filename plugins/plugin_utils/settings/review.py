@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Review the settings of a planned deployment against the known issues."""
+"""Check the settings of a planned deployment for known issues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 
 @dataclass(frozen=True)
 class SettingIssue:
-    """A problem with a setting. ``fatal``: whether it prevents the start or defeats the purpose of the setting."""
+    """A problem with a setting of a vLLM server.
+
+    ``fatal``: whether the problem prevents the start of the server or defeats the purpose of the setting.
+    """
 
     fatal: bool
     text: str
@@ -35,7 +38,7 @@ def review(
     version: str,
     measured: Collection[str] = (),
 ) -> list[SettingIssue]:
-    """Return the known issues of a planned server's settings that are failures or warnings in vLLM ``version``.
+    """Return those known issues of a planned server's settings that count as failures or warnings.
 
     :param measured: names of settings that a measurement on this node calls for. Warnings about them are left out.
     """
@@ -47,7 +50,7 @@ def review(
 
 
 def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) -> list[SettingIssue]:
-    """Return a list with the issue if a container has too little shared memory for ``ranks`` ranks, or an empty list.
+    """Return a list with one issue if a container has too little shared memory for ``ranks`` ranks, or an empty list.
 
     :param shm_size: a number of bytes or a size in Docker's notation; Docker's default size if empty.
     :raises ValueError: if ``shm_size`` is not a size.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define settings of a vLLM server, each with its reason, and rules that describe known issues of settings."""
+"""Define classes for a vLLM server's settings and for rules that describe known issues of settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version imp
 
 @dataclass(frozen=True)
 class Setting:
-    """An argument in vLLM's Python spelling (``max_num_seqs``) or an environment variable, and its reason."""
+    """A setting of a vLLM server and the reason for it.
+
+    ``name`` is an argument in vLLM's Python spelling (``max_num_seqs``) or an environment variable.
+    """
 
     name: str
     value: t.Any
@@ -27,7 +30,7 @@ class Setting:
 
 
 class IssueKind(str, enum.Enum):
-    """Kinds of known issues. ``status`` is the status of the finding that reports such an issue."""
+    """Kinds of known issues. ``status`` is the status of a finding that reports an issue of this kind."""
 
     INVALID = "invalid"  # no version accepts this value: the server does not start
     REMOVED = "removed"  # this version no longer has it: the server does not start
@@ -103,7 +106,7 @@ class SettingRule(ValueCondition):
 
     @property
     def combined_names(self) -> frozenset[str]:
-        """Names of all settings in a combination; empty for a rule about a single setting."""
+        """Names of all settings that the rule combines; empty if the rule is about a single setting."""
         others = {*self.together_with, *self.with_any, *filter(None, [self.below_setting])}
         return frozenset({self.name, *others} if others else ())
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse and format vLLM versions, which are tuples that can be compared."""
+"""Parse vLLM versions into tuples that can be compared, and format such tuples."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def parse_version(text: str | None) -> Version | None:
 
 
 def show_version(version: Version | None) -> str:
-    """Format a vLLM version, or return ``of unknown version`` if it is unknown."""
+    """Format a vLLM version as text; an unknown version becomes ``of unknown version``."""
     return ".".join(map(str, version)) if version else "of unknown version"

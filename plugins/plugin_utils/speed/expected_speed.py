@@ -49,7 +49,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """The expected ``speed`` of one stream in output tokens/s; ``kind`` is ``table``, ``roofline`` or ``history``."""
+    """The expected ``speed`` of one stream in output tokens/s. ``kind`` is its source: table, roofline or history."""
 
     speed: float
     kind: str
@@ -78,7 +78,7 @@ def expected_speed(setup: Setup) -> Expected:
 
 
 def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
-    """Return the low end of the range in the reference table, or None if the table has no row for this setup.
+    """Return the lowest published speed for ``setup``, or None if the reference table has no row for it.
 
     :param bound: the expected speed from the roofline, which is reported along with the table row.
     """
@@ -123,7 +123,7 @@ def from_roofline(setup: Setup) -> Expected:
 
 
 def model_bound(setup: Setup) -> roofline.Roofline:
-    """Return the roofline for ``setup``, which can also be evaluated for other tensor-parallel sizes.
+    """Return the roofline model for ``setup``. The model can also be evaluated for other tensor-parallel sizes.
 
     :raises Unknown: if a term is unknown.
     """

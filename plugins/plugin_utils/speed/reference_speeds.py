@@ -37,7 +37,7 @@ DECODE_EFFICIENCY: t.Final[dict[str, float]] = {row["gpu"]: row["fraction"] for 
 
 
 def reference_speed(gpu_name: str, gpus: int, model: str) -> ReferenceSpeed | None:
-    """Return the published speed of ``model`` (a hub id or path) on ``gpus`` GPUs, or ``None`` if there is no row."""
+    """Return the published speed of ``model`` (Hugging Face ID or path) on ``gpus`` GPUs, or ``None`` if unknown."""
     model_name = model.rstrip("/").rpartition("/")[2].lower()
     for row in REFERENCE_SPEEDS:
         if (row.gpu, row.gpus, row.model.lower()) == (normalise(gpu_name), gpus, model_name):

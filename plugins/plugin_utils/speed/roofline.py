@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calculate the speed limit of one stream, which must read all weights from GPU memory for every token.
+"""Calculate how fast one stream can be, given that the GPUs must read all weights from memory for every token.
 
 ::
 
@@ -44,7 +44,7 @@ FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + 2 * L * t_
 
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
-    """Return the fraction ``eta`` for a GPU with this NVML product name, and the source of the value."""
+    """Return ``eta``, the fraction of the memory bandwidth that a GPU reaches, and the source of this fraction."""
     name = normalise(gpu_name)
     if name in DECODE_EFFICIENCY:
         return DECODE_EFFICIENCY[name], f"llama.cpp tables, {gpu_name}"
@@ -55,7 +55,7 @@ def efficiency(gpu_name: str) -> tuple[float, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """The roofline of one model on one node, and the values that determine it.
+    """A roofline model: it calculates the speed of one stream from properties of the LLM and the node.
 
     ``weight_bytes``: bytes of weights read per token over all GPUs; ``kv_bytes``: bytes of KV cache read per token at
     the given context length; ``bandwidth``: bytes/s of one GPU; ``all_reduce_latency``: seconds.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read and write the ledger of a tuning search, and choose the next measurement within the time budget."""
+"""Read and write the ledger, a file that records a tuning search, and choose the next measurement of the search."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TuningRun:
 
     @classmethod
     def from_options(cls, options: Mapping[str, t.Any], started_at: float) -> TuningRun:
-        """Return the run described by the ``search`` option of the ``tune_ledger`` action.
+        """Create a run from ``options``, the value of the ``search`` option of the ``tune_ledger`` action.
 
         :raises InvalidSpace: if the space cannot be searched.
         :raises ValueError: if a quote in ``extra_args`` is not closed.
@@ -114,13 +114,13 @@ class TuningRun:
         ]
 
     def trials_left(self, ledger: Sequence[Entry]) -> int:
-        """Return the number of trials that the search has left."""
+        """Return how many more trials the search may run."""
         return max(self.search.trials - len(self.search.entries(ledger, "trial")), 0)
 
     def entries_of(
         self, measurement: Mapping[str, t.Any], probe: Mapping[str, t.Any], reason: t.Any, now: float
     ) -> list[dict[str, t.Any]]:
-        """Return the ledger entries for a measurement: one for each load step, or one failed entry if no step ran.
+        """Return the ledger entries for a measurement: one per step of the load test, or a failed entry if no step ran.
 
         :param measurement: a result of :meth:`next_measurement`.
         :param probe: the result of ``throughput_probe``; empty if there was no server to measure.
@@ -173,7 +173,7 @@ class TuningRun:
         return float(entry.get("time") or 0.0) >= self.started_at
 
     def _longest_trial(self, ledger: Sequence[Entry]) -> float:
-        """Return the duration of this run's longest trial in seconds, including the server start and the load test."""
+        """Return the seconds that this run's longest trial took. A trial is a server start and a load test."""
         trials = [entry["seconds"] for entry in self.search.entries(ledger, "trial") if self._is_new(entry)]
         return float(max([self.load["duration"] + _FIRST_START, *trials]))
 
@@ -206,7 +206,7 @@ def read_ledger(path: Path) -> list[dict[str, t.Any]]:
 
 
 def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace the ledger file. Only its owner can read it, because the reasons for failures quote the server's log.
+    """Replace the ledger file. Only its owner may read it, because recorded failures quote the server's log.
 
     :raises OSError: if the directory is not writable.
     """
@@ -215,7 +215,7 @@ def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
 
 
 def _conditions(served: Mapping[str, t.Any], load: Mapping[str, t.Any]) -> str:
-    """Return a digest of the server and the load test. Only measurements with the same digest are compared."""
+    """Return a digest of the server's configuration and the load test. Only results with equal digests are compared."""
     return hashlib.sha256(json.dumps([served, load], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the gain that a tuning search achieved, its uncertainty, and the variables to commit.
+"""Compute the gain of a tuning search, the uncertainty of the gain, and the variables that the user can commit.
 
 The best of many noisy measurements looks better than it is, because it was selected. Therefore the best trial and the
 original are measured again, several times each, and the gain is computed from these final measurements only.
@@ -31,9 +31,10 @@ _STUDENT: t.Final = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447,
 
 
 def difference(original: Sequence[float], winner: Sequence[float], more: bool) -> tuple[float, float] | None:
-    """Return the winner's gain and half the width of its 95 % confidence interval, as fractions of the original value.
+    """Return the gain of the best settings, and half the width of the 95 % confidence interval of this gain.
 
-    The gain is positive if the winner is better. The interval is Welch's (Biometrika 34, 1947).
+    Both are fractions of the mean of ``original``. The gain is positive if the best settings are better. The interval
+    is Welch's (Biometrika 34, 1947).
 
     :param original: measured values of the original server.
     :param winner: measured values of the best settings.
@@ -54,7 +55,7 @@ def difference(original: Sequence[float], winner: Sequence[float], more: bool) -
 
 
 def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
-    """Return the outcome of a search: the ``best`` settings, their ``gain``, its ``uncertainty`` and further values.
+    """Return the outcome of a search: the ``best`` settings, their ``gain``, and the other values described below.
 
     ``best``: None if no settings are better than the original. ``gain`` and ``uncertainty``: fractions of the original
     value. ``proven``: whether the gain is larger than its uncertainty. ``original`` and ``winner``: means of the final
@@ -122,6 +123,6 @@ def variables_file(
         return "\n".join(["---", *lines, "{}"]) + "\n"
     if any(name.startswith(ENVIRONMENT) for name, value in result["best"].items() if value is not None) and environment:
         lines.append("# This vllm_environment replaces your own and includes its variables.")
-    # YAML cannot represent Ansible's tagged numbers and strings, so JSON converts them to plain values.
+    # PyYAML cannot write Ansible's tagged numbers and strings. Writing and reading JSON converts them to plain values.
     plain = json.loads(json.dumps(variables(result["best"], environment)))
     return "\n".join(["---", *lines]) + "\n" + yaml.safe_dump(plain, sort_keys=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose the next settings to try and the best settings so far, based on a ledger of measurements and Optuna.
+"""Choose the next settings to try and the best settings so far, with Optuna and a ledger of all measurements.
 
 A trial takes minutes, so a search has only about a dozen trials, too few to sample all settings at once. Therefore
 every trial changes one setting of the best candidate so far: the least explored setting, or the one whose last change
@@ -130,18 +130,24 @@ class Search:
                 raise InvalidSpace(f"tune_initial_settings: {settings} must also have {', '.join(missing)}")
 
     def entries(self, ledger: Iterable[Entry], kind: str) -> list[Entry]:
-        """Return the ledger entries of one kind that were measured under the conditions of this search."""
+        """Return the ledger entries of this ``kind`` that have the same server and load test as this search."""
         return [entry for entry in ledger if entry["conditions"] == self.conditions and entry["kind"] == kind]
 
     def floor(self, ledger: Iterable[Entry]) -> float:
-        """Return the required tokens/s: 0 if the goal is throughput or the original server was not measured."""
+        """Return the tokens/s that settings must reach to be fast enough.
+
+        This is 0 if the goal is throughput, or if the server was not measured with its original settings.
+        """
         figures = self._originals(ledger)
         if self.goal == "throughput" or not figures:
             return 0.0
         return self.min_throughput * float(figures[-1]["output_throughput"] or 0.0)
 
     def floor_known(self, ledger: Iterable[Entry]) -> bool:
-        """Return whether :meth:`floor` is known, which can require a measurement of the original server."""
+        """Return whether the tokens/s that settings must reach are known.
+
+        They are unknown if they depend on the speed with the original settings, and that speed was not measured.
+        """
         return self.goal == "throughput" or self.min_throughput <= 0 or bool(self._originals(ledger))
 
     def _originals(self, ledger: Iterable[Entry]) -> list[t.Any]:
@@ -158,7 +164,7 @@ class Search:
         return float(value)
 
     def rank(self, entry: Entry, floor: float = 0.0) -> tuple[float, float] | None:
-        """Return a sort key that puts the best entry last, by the goal's metric and then by tokens/s."""
+        """Return a sort key for a ledger entry: the goal's metric, then tokens/s. The best entry is sorted last."""
         value = self.value(entry, floor)
         if value is None:
             return None
@@ -193,7 +199,7 @@ def pinned(space: Space, extra_args: str) -> list[str]:
 
 
 def starting_points(search: Search) -> list[Settings]:
-    """Return the settings to try before sampling starts: initial settings, the goal's profile, and the middle values.
+    """Return the settings to try first: the initial settings, the goal's profile, and the middle value of each setting.
 
     Values of the profile are rounded to the nearest values in the search space.
     """
@@ -234,7 +240,7 @@ def next_trial(ledger: Sequence[Entry], search: Search) -> Settings | None:
 
 
 def best_trial(ledger: Sequence[Entry], search: Search) -> Entry | None:
-    """Return the best trial if it is better than the original server, or else None."""
+    """Return the entry of the best trial, or None if no trial was better than the server's original settings."""
     floor = search.floor(ledger)
     originals = [rank for entry in search.entries(ledger, "original") if (rank := search.rank(entry, floor))]
     ranked = [(rank, entry) for entry in search.entries(ledger, "trial") if (rank := search.rank(entry, floor))]
@@ -243,7 +249,7 @@ def best_trial(ledger: Sequence[Entry], search: Search) -> Entry | None:
 
 
 def overrides(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -> Settings:
-    """Convert settings to ``vllm_overrides``: leave out values of None, and put NCCL variables into ``environment``."""
+    """Convert settings to ``vllm_overrides``: leave out values of None, and add NCCL variables to ``environment``."""
     changes = {name: value for name, value in settings.items() if value is not None}
     variables = {name: str(value) for name, value in changes.items() if name.startswith(ENVIRONMENT)}
     options = {name: value for name, value in changes.items() if not name.startswith(ENVIRONMENT)}
@@ -251,7 +257,7 @@ def overrides(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -
 
 
 def figures_of(result: Mapping[str, t.Any], server: Mapping[str, t.Any]) -> tuple[dict[str, t.Any] | None, str | None]:
-    """Return the metrics of a load step and None, or None and the reason why the step has no valid metrics."""
+    """Return ``(metrics, None)`` for a load step, or ``(None, reason)`` if the step has no valid metrics."""
     failed = (result.get("requests") or {}).get("failed")
     if not result or result.get("skipped") or result.get("output_throughput") is None:
         return None, str(result.get("skipped") or "no result was measured")
@@ -275,14 +281,14 @@ def _promising(settings: Settings, entries: Sequence[Entry], best: Settings | No
     longest = None if best is None else best.get("max_model_len")
     if search.goal == "context" and longest is not None and settings["max_model_len"] <= longest:
         return False
-    # Less memory can reduce the inter-token latency, because fewer streams share each step.
+    # Less KV cache can reduce the inter-token latency, because fewer requests are then processed at the same time.
     if search.goal != "itl" and any(_only_less_memory(settings, e) for e in entries if e["state"] == "measured"):
         return False
     return not any(_fails_as(settings, entry) for entry in entries if entry["state"] == "failed")
 
 
 def _only_less_memory(settings: Settings, measured: Entry) -> bool:
-    """Return whether settings equal measured settings, except for less memory for the KV cache."""
+    """Return whether ``settings`` equal the settings of a measured trial, except that the KV cache is smaller."""
     other = measured["settings"]
     if set(other) != set(settings) or any(settings[name] != other[name] for name in settings if name != _MEMORY):
         return False
@@ -302,7 +308,7 @@ def _fails_as(settings: Settings, failed: Entry) -> bool:
 
 
 def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set[str]) -> bool:
-    """Return whether a setting's ``value`` also makes the server run out of memory, if its value ``failed`` did.
+    """Return whether ``value`` needs at least as much memory as ``failed``, a value of the setting that needs too much.
 
     ``more``: settings of which any larger value fails too; ``less``: settings of which any smaller value does.
     """
@@ -323,7 +329,10 @@ def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor
 
 
 def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -> bool:
-    """Return whether ``settings`` differ from ``best`` in one setting, whose value in ``worse`` lies between theirs."""
+    """Return whether ``settings`` change ``best`` even more than ``worse``, which is known to be a bad change.
+
+    This is so if all three differ in only one setting, and its value in ``worse`` lies between the other two values.
+    """
     changed = [name for name in space if settings[name] != best[name]]
     if len(changed) != 1 or any(worse.get(name) != best[name] for name in space if name != changed[0]):
         return False
@@ -335,7 +344,7 @@ def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -
 
 
 def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
-    """Return the best settings, moved one more step in the direction that improved them, or None if not possible.
+    """Change one of the best settings by one more step in the direction that helped, or return None if not possible.
 
     The direction is known only if the best and the second-best settings differ in exactly one setting.
     """
@@ -354,7 +363,10 @@ def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
 def _least_explored(
     best: Settings, entries: Sequence[Entry], untried: Sequence[Settings], space: Space
 ) -> list[Settings]:
-    """Return untried settings that change one setting of ``best``: the least explored setting, nearest values first."""
+    """Return untried settings that differ from ``best`` in only one setting.
+
+    The nearest values are preferred, and among those, the setting of which the smallest share of values was tried.
+    """
     explored = {
         name: len({repr(entry["settings"].get(name)) for entry in entries}) / len(space[name]) for name in space
     }
@@ -384,7 +396,7 @@ def _longer(best: Settings, untried: Sequence[Settings], space: Space) -> list[S
 def _sampled(
     optuna: t.Any, entries: Sequence[Entry], floor: float, candidates: Sequence[Settings], search: Search
 ) -> Settings:
-    """Return the first of ``candidates`` that Optuna's sampler suggests."""
+    """Return the first suggestion of Optuna's sampler that is one of ``candidates``."""
     if len(candidates) == 1:
         return candidates[0]
     space = {name: values for name, values in search.space.items() if len({repr(c[name]) for c in candidates}) > 1}
@@ -416,7 +428,7 @@ def _sampled(
 
 
 def _in_space(settings: Mapping[str, t.Any], space: Space) -> Settings:
-    """Round settings to values in the search space. A missing setting becomes None or the middle value."""
+    """Round settings to the nearest values in the search space; use None or the middle value for a missing setting."""
     return {name: _nearest(settings.get(name), values) for name, values in space.items()}
 
 
