@@ -70,7 +70,7 @@ options:
         elements: dict
         default: []
       trials:
-        description: Maximum number of trials, including trials from an earlier run of the same search.
+        description: Maximum number of trials, including those of earlier runs for the same server, model and load.
         type: int
         default: 12
       time_budget:
@@ -163,7 +163,7 @@ EXAMPLES = r"""
     search: {space: {max_num_seqs: [16, 64, 256]}}
   register: search
 
-- name: Choose the next measurement
+- name: Choose the settings to measure next
   multigpu.vllm.tune_ledger:
     state: next
     directory: vllm-tuning

@@ -64,7 +64,7 @@ def read_node(directory: pathlib.Path) -> Result | None:
 
 
 def owns(directory: pathlib.Path, pid: int) -> bool:
-    """Return whether the process ``pid`` is the server of ``directory``, not a later process with the same pid."""
+    """Return whether ``pid`` is the server of the node in ``directory``. Another process may have reused the pid."""
     try:
         environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -107,7 +107,7 @@ def free_port() -> int:
 
 
 def check_port_is_free(host: str, port: int) -> None:
-    """Check that the node's server can listen on the address.
+    """Check that the node's server can listen on ``port`` of ``host``.
 
     Responses of another server on the same address could be mistaken for the node's.
 
@@ -116,7 +116,7 @@ def check_port_is_free(host: str, port: int) -> None:
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # With this option, a listening server blocks the port, but closed connections of an earlier server do not.
+            # With SO_REUSEADDR, closed connections of an earlier server do not block the port. A listening server does.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address[0], port))
     except (OSError, OverflowError) as error:
@@ -204,7 +204,7 @@ def start(arguments: argparse.Namespace) -> Result:
         "arguments": arguments.server_argument,
     }
     current = read_node(directory)
-    # With the behaviour "exit", a started node has no running process.
+    # In a scenario with the behaviour "exit", the server exits, so a started node has no running process.
     if current and (scenario.behaviour == "exit" or running(directory, current)):
         unchanged = all(current.get(key) == value for key, value in requested.items())
         if unchanged and arguments.port in (0, current["port"]):
@@ -256,13 +256,13 @@ def start(arguments: argparse.Namespace) -> Result:
     except SimulationError:
         stop(directory)
         raise
-    # The server outlives this program. A return code keeps Popen from warning that its process is still running.
+    # The server keeps running after this program ends. Because a return code is set, Popen does not warn about this.
     process.returncode = 0
     return {**node, "changed": True}
 
 
 def wait_for_log(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a server that does not respond has created the file ``ready``, or has exited.
+    """Wait until a server that is meant to hang or exit has created the file ``ready``, or has exited.
 
     :raises SimulationError: if neither happens in time.
     """

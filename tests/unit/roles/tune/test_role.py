@@ -61,12 +61,12 @@ def test_original_server_is_always_restored() -> None:
     assert first["multigpu.vllm.vllm_rollback_watchdog"]["state"] == "started"
     names = [task["name"] for task in block["always"]]
     assert names[:3] == [
-        "Remove the trial container",
-        "Start the original server",
-        "Wait until the original server is ready",
+        "Remove the container of the last trial",
+        "Start the server with its original settings",
+        "Wait until the server with its original settings is ready",
     ]
     begin = [task["name"] for task in block["block"]]
-    assert begin.index("Start the watchdog in the background") < begin.index("Stop the original server")
+    assert begin.index("Start the watchdog in the background") < begin.index("Stop the server before the trials")
 
 
 def trial_start() -> dict[str, t.Any]:
@@ -96,9 +96,9 @@ def test_failed_trial_is_recorded_and_the_search_continues() -> None:
 def test_search_without_a_throughput_baseline_ends_before_the_stop() -> None:
     tasks = load("tasks/tune.yml")[1]["block"]
     names = [task["name"] for task in tasks]
-    measured = names.index("Measure the original server")
+    measured = names.index("Measure the server with its original settings")
     assert tasks[measured]["block"][1]["ansible.builtin.assert"]["that"] == "__tune_record.floor_known"
-    assert measured < names.index("Stop the original server")
+    assert measured < names.index("Stop the server before the trials")
 
 
 def test_trial_variables_do_not_depend_on_what_role_vllm_overrides() -> None:

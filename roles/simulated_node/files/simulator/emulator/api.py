@@ -230,7 +230,7 @@ class Api:
 
 
 def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> tuple[int, str]:
-    """Return the number of tokens to generate and the finish reason. Equal prompts always get equal lengths."""
+    """Return the number of tokens to generate and the finish reason. Equal requests always get the same result."""
     if sampling.ignore_eos:
         return limit, "length"
     if sampling.forced_end:
@@ -241,7 +241,7 @@ def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> t
 
 
 class Completion:
-    """Common base of streamed and complete responses. It holds the response id and counts the tokens."""
+    """Base class of streamed and complete responses. It stores the response id and counts the tokens."""
 
     def __init__(
         self, api: Api, connection: Connection, sampling: Sampling, chat: bool, prompts: list[list[int]], body: Body
@@ -266,7 +266,7 @@ class Completion:
         }
 
     def token(self, index: int, position: int, done: str | None) -> None:
-        """Add the token at ``position`` to choice ``index``. With the last token, ``done`` is the finish reason."""
+        """Add the token at ``position`` to choice ``index``. ``done``: finish reason if the token is the last one."""
         raise NotImplementedError
 
 

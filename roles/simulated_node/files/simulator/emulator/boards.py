@@ -32,7 +32,7 @@ SW_POWER_CAP: t.Final = 0x4
 
 @dataclass
 class Fault:
-    """Faulty behaviour of one GPU, as defined under the scenario key ``gpus``.
+    """Faulty behaviour of one GPU, as defined in the field ``gpus`` of the scenario file.
 
     ``clock_factor``, ``throttle_reasons`` (bit mask) and ``temperature_load`` (degrees C) apply under load.
     If ``phase`` is set, the GPU alternates between full and low load in a square wave with a period of ``period``
@@ -48,7 +48,7 @@ class Fault:
 
 @dataclass
 class Board:
-    """Simulated GPU. ``facts`` is its entry in ``data/gpus.json``; ``has_rank`` is true if a rank runs on the GPU."""
+    """Simulated GPU. ``facts`` is its entry in ``data/gpus.json``; ``has_rank`` is true if vLLM uses the GPU."""
 
     facts: dict[str, t.Any]
     has_rank: bool
@@ -65,7 +65,7 @@ class Board:
         self.power = float(self.facts["power_idle"])
 
     def advance(self, load: Load, now: float, seconds: float, jitter: float) -> Record:
-        """Simulate ``seconds`` of the work ``load`` on the GPU, and return the fields to update in the state file."""
+        """Simulate the GPU for ``seconds`` with the work ``load``. Return the fields to update in the state file."""
         facts, fault = self.facts, self.fault
         parts = (load.busy, load.memory, load.compute, load.waiting)
         busy, memory, compute, waiting = (min(1.0, part / seconds) if self.has_rank else 0.0 for part in parts)
@@ -121,7 +121,7 @@ class Board:
 
 
 class Boards:
-    """All GPUs of the node. Their state is written to the state file."""
+    """All GPUs of the node. Their state is written to the file that the mock NVML library reads."""
 
     def __init__(self, boards: list[Board], file: StateFile, seed: int = 1) -> None:
         self.boards = boards
@@ -131,7 +131,7 @@ class Boards:
 
     @property
     def clock_factor(self) -> float:
-        """Return the clock factor of the slowest rank, which limits the speed of all ranks."""
+        """Return the lowest clock speed of the GPUs that vLLM uses, where 1.0 means that no GPU is throttled."""
         now = time.monotonic()
         throttled = [b for b in self.boards if b.has_rank and b.fault.throttle_reasons and now < b.active_until]
         return min((board.fault.clock_factor for board in throttled), default=1.0)

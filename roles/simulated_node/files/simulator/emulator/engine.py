@@ -21,7 +21,7 @@ from .speed import Speed, Step
 
 @dataclass
 class Load:
-    """Seconds of GPU work in a period: all kernels (``busy``), memory traffic, compute, waiting for other ranks."""
+    """Seconds that a GPU spent on all kernels (``busy``), memory traffic, compute, and waiting for other GPUs."""
 
     busy: float = 0.0
     memory: float = 0.0

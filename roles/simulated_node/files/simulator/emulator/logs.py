@@ -55,7 +55,7 @@ class Log:
         self.write(f"{self.hostname}:{pid}:{pid} [{rank}] NCCL {level} {text}")
 
     def boot(self, template: t.Iterable[str], facts: t.Mapping[str, object], until: str | None = None) -> None:
-        """Write the lines of ``template``. If ``until`` is given, stop at the marker with that name."""
+        """Write the lines of ``template``. If ``until`` is given, stop at the line ``%<until>``."""
         for line in template:
             if line.startswith("%"):
                 if line[1:] == until:

@@ -33,7 +33,7 @@ def _label_text(labels: t.Mapping[str, str]) -> str:
 
 
 class Metrics:
-    """Values of the metrics in ``families``. In label values, ``$model`` is replaced by ``model``.
+    """Current values of the metrics in ``families``. ``model`` replaces ``$model`` in the values of labels.
 
     ``families`` is the content of a file ``data/versions/metrics-*.json``.
     """

@@ -44,7 +44,7 @@ def stop(pids: t.Iterable[int]) -> None:
 def set_title(title: str, libc: ctypes.CDLL) -> None:
     """Set the title of this process, which ``/proc/PID/cmdline`` and ``ps`` show."""
     libc.prctl(_PR_SET_NAME, title.encode()[:15])
-    # Fields 48 and 49 of /proc/PID/stat are the start and end address of the arguments (see proc(5)).
+    # Fields 48 and 49 of /proc/PID/stat are the start and end addresses of the arguments (see proc(5)).
     # The command name (field 2) can contain spaces, so fields are counted from the last ")".
     values = pathlib.Path("/proc/self/stat").read_text("latin-1").rpartition(")")[2].split()
     start_address, end_address = int(values[45]), int(values[46])

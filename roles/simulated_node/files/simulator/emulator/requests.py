@@ -42,7 +42,7 @@ class Dialect:
         return ApiError(f"The model `{name}` does not exist.{hint}", "model", 404, "NotFoundError")
 
     def invalid(self, kind: str, place: tuple[str | int, ...], message: str, value: object, **more: object) -> ApiError:
-        """Return a validation error in pydantic's format. Newer vLLM versions shorten its location and input."""
+        """Return a validation error in pydantic's format. In newer vLLM versions, ``loc`` and ``input`` are shorter."""
         dotted = ".".join(str(part) for part in place)
         if self.recent and isinstance(value, dict):
             value = f"<dict of {len(value)} items>"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load a scenario together with its plan, GPUs, model and interconnect."""
+"""Load a scenario together with its Linode plan, GPUs, model and interconnect."""
 
 from __future__ import annotations
 

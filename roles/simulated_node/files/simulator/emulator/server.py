@@ -76,7 +76,7 @@ class Node:
         self.served_name = options.served_model_name or options.model
         self.memory = Memory.plan(self.scenario, options)
         self.log = Log(self.version, os.getpid(), os.getpid() + 1, hostname=self.name, age=self.scenario.log_age)
-        # These pids are placeholders for the log of a server that exits before it starts its child processes.
+        # Made-up worker pids for the log of a server that exits before it starts any worker process.
         self.log.worker_pids = [self.log.core_pid + 1 + rank for rank in range(options.tensor_parallel_size)]
         self.other_processes: dict[int, int] = {}
 

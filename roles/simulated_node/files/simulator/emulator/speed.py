@@ -31,7 +31,7 @@ class Interconnect:
 
 @dataclass(frozen=True)
 class Model:
-    """Dimensions of a model. ``weights`` is the size of all weights in bytes, ``parameters`` is their number."""
+    """Dimensions of a model. ``weights`` is the size of all weights in bytes, ``parameters`` the number of weights."""
 
     id: str
     weights: int
@@ -46,13 +46,13 @@ class Model:
     max_position: int
 
     def kv_bytes(self, tensor_parallel: int) -> int:
-        """Return the KV cache size on one rank in bytes per token. Each rank holds at least one KV head."""
+        """Return the bytes of KV cache per token on one GPU. Each GPU stores at least one KV head."""
         return 2 * self.layers * max(1, self.kv_heads // tensor_parallel) * self.head_dim * ACTIVATION_BYTES
 
 
 @dataclass(frozen=True)
 class Step:
-    """Duration of an engine step in seconds, and the fractions for memory, compute and waiting for other ranks."""
+    """Duration of an engine step in seconds, and the fractions spent on memory, compute and waiting for other GPUs."""
 
     duration: float
     memory: float
@@ -62,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Speed:
-    """Step durations of a model on a tensor-parallel group of GPUs."""
+    """Estimate how long an engine step takes for a model on a tensor-parallel group of GPUs."""
 
     model: Model
     tensor_parallel: int
@@ -74,7 +74,7 @@ class Speed:
     drag: float = 1.0
 
     def step(self, decoding: int, context: int, prefill: int) -> Step:
-        """Compute a step that decodes one token for each sequence and processes new prompt tokens.
+        """Estimate the time for a step that decodes one token for each sequence and processes new prompt tokens.
 
         :param decoding: number of sequences to decode.
         :param context: total length of these sequences in tokens.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the state file that the mock NVML reads. The file ``state.def`` defines its layout."""
+"""Write the state file that the mock NVML library reads. ``state.def`` defines the format of the state file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE_NAME: t.Final = "node.state"
 
 @dataclass(frozen=True)
 class Slot:
-    """Position of a field in its structure: ``offset`` and ``length`` in units of 8 bytes."""
+    """Position of a field in a structure of the state file: ``offset`` and ``length`` in units of 8 bytes."""
 
     offset: int
     length: int
@@ -33,7 +33,7 @@ Layout = dict[str, Slot]
 
 
 def read_layout(definition: str, kind: str) -> tuple[Layout, int]:
-    """Return the layout of the structure ``kind`` (``NODE`` or ``GPU``), and its size in units of 8 bytes."""
+    """Return the field positions in the structure ``NODE`` or ``GPU``, and the structure's size in units of 8 bytes."""
     layout: Layout = {}
     offset = 0
     for field_type, name, count in re.findall(rf"^{kind}_(VALUE|TEXT)\((\w+), (\d+)\)", definition, re.MULTILINE):
@@ -57,7 +57,9 @@ def _number(value: Value) -> int:
 
 
 def pack(layout: Layout, size: int, record: Record) -> array[int]:
-    """Return ``record`` as an array with the given layout. Missing values and ``None`` become UNSUPPORTED.
+    """Return ``record`` as an array. ``layout`` gives the position of each field.
+
+    Numbers that are missing or ``None`` become UNSUPPORTED.
 
     :raises KeyError: for a field that is not in the layout.
     """
@@ -100,7 +102,7 @@ class StateFile:
         return cls(path)
 
     def update(self, changes: t.Mapping[int, Record]) -> None:
-        """Write changed GPU fields to the state file. ``changes`` contains the fields by GPU index."""
+        """Write changed GPU fields to the state file. ``changes`` maps the index of a GPU to its changed fields."""
         updates = [
             (NODE_SIZE + index * GPU_SIZE + GPU[name].offset, value)
             for index, record in changes.items()
