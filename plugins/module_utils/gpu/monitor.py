@@ -117,7 +117,7 @@ def run(
 
 
 def _sample(reader: Reader, params: Params, started: str, gpus: list[Result]) -> Result:
-    """Sample the GPUs for ``duration`` seconds and return the result of ``GpuSampler.stop``."""
+    """Sample the GPUs for the requested duration. Return the samples and the values calculated from them."""
     sampler = GpuSampler(reader, params["interval"])
     recent = max(1, math.ceil(RECENT / params["interval"]))
     begin = time.monotonic()

@@ -142,7 +142,7 @@ class NvmlReader:
         }
 
     def devices(self, subsets: Collection[str]) -> list[Device]:
-        """Return the facts about every GPU in NVML's order. ``error`` is set if a GPU does not respond."""
+        """Return the facts about every GPU in NVML's order. If a GPU does not respond, its ``error`` is set."""
         return [self._device(index, subsets) for index in range(self._count)]
 
     def sample(self) -> list[dict[str, t.Any]]:
@@ -150,7 +150,7 @@ class NvmlReader:
         return [self._sample(index) for index in range(self._count)]
 
     def topology(self) -> dict[str, t.Any]:
-        """Return the ``topology`` fact. Cells of GPUs that do not respond are None."""
+        """Return the ``topology`` fact. In its matrices, the cells of GPUs that do not respond are None."""
         links = [self._links(index) for index in range(self._count)]
         bus_ids = [_bus_id(self._call_by_index("nvmlDeviceGetPciInfo", [index])) for index in range(self._count)]
 
@@ -194,7 +194,7 @@ class NvmlReader:
         return self._handles[index]
 
     def _call_by_index(self, name: str, indexes: Sequence[int], *args: t.Any) -> t.Any:
-        """Call an NVML function with the handles of the given GPUs, and return None if one of them does not respond."""
+        """Pass the handles of the given GPUs to an NVML function. Return None if one of the GPUs does not respond."""
         try:
             return self._call(name, *map(self._handle, indexes), *args)
         except _DeviceLost:
@@ -245,7 +245,7 @@ class NvmlReader:
         }
 
     def _memory(self, handle: t.Any) -> t.Any:
-        # Unlike version 2 and nvidia-smi, version 1 counts memory reserved by the driver as used.
+        # Version 1 of nvmlDeviceGetMemoryInfo counts memory reserved by the driver as used; version 2 does not.
         try:
             info = self._call("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_V2)
         except TypeError:
@@ -290,7 +290,7 @@ class NvmlReader:
         }
 
     def _retired_pages(self, handle: t.Any) -> Device:
-        """Return the number of retired pages. Only GPUs older than Ampere retire pages; newer GPUs remap rows."""
+        """Return the number of retired memory pages. GPUs since Ampere remap rows instead of retiring pages."""
         causes = {"correctable": RETIRED_CORRECTABLE, "uncorrectable": RETIRED_UNCORRECTABLE}
         pages = {name: self._call("nvmlDeviceGetRetiredPages", handle, cause) for name, cause in causes.items()}
         counts = {name: None if addresses is None else len(addresses) for name, addresses in pages.items()}
@@ -303,7 +303,7 @@ class NvmlReader:
         return throttle_reasons(mask)
 
     def _processes(self, handle: t.Any) -> list[dict[str, t.Any]] | None:
-        """Return the compute processes. Names and memory are None if the user is not allowed to read them."""
+        """Return the compute processes on a GPU. Their names and memory use are None if the user may not read them."""
         processes = self._call("nvmlDeviceGetComputeRunningProcesses", handle)
         if processes is None:
             return None
@@ -317,7 +317,7 @@ class NvmlReader:
         ]
 
     def _links(self, index: int) -> list[str | None]:
-        """Return the far end of each active NVLink of a GPU, which is a bus ID, ``switch``, or None if unknown."""
+        """For each active NVLink of a GPU, return the bus ID of the other GPU, ``switch``, or None if unknown."""
         ends: list[str | None] = []
         try:
             handle = self._handle(index)
@@ -351,7 +351,7 @@ def _text(value: t.Any) -> str | None:
 
 
 def _process_name(value: t.Any) -> str | None:
-    """Return a process name with secrets masked. Some drivers report the whole command line, including keys."""
+    """Return a process name with secrets masked. Some drivers report the whole command line, including API keys."""
     name = _text(value)
     return None if name is None else mask_text(name)
 
@@ -373,5 +373,5 @@ def _signed_field(values: t.Any) -> int | None:
     if not values or values[0].nvmlReturn:
         return None
     value = values[0].value
-    # Old versions of the bindings lack siVal, but uiVal has the same 32 bits.
+    # Old versions of the bindings lack siVal (signed), but uiVal (unsigned) contains the same 32 bits.
     return value.siVal if hasattr(value, "siVal") else ctypes.c_int32(value.uiVal).value

@@ -35,7 +35,7 @@ Row = dict[str, t.Any]
 
 
 def rows(samples: Iterable[dict[str, t.Any]], started: str) -> list[Row]:
-    """Return one row per GPU and sample. ``started`` is the ISO 8601 timestamp of time 0."""
+    """Return one row per GPU and sample. ``started`` is the ISO 8601 timestamp of the start of sampling."""
     start = datetime.datetime.fromisoformat(started)
     return [_row(sample["time"], gpu, start) for sample in samples for gpu in sample["gpus"]]
 

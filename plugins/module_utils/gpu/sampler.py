@@ -52,7 +52,7 @@ class GpuSampler:
         self._error: str | None = None
 
     def start(self, origin: float | None = None) -> None:
-        """Start sampling. Sample times are relative to ``origin``, a value of ``clock``; the default is now."""
+        """Start sampling. Sample times are in seconds since ``origin`` (a time of ``clock``; None means now)."""
         self._origin = self._clock() if origin is None else origin
         background.start(self._thread)
 
@@ -65,7 +65,7 @@ class GpuSampler:
         return self._samples[-count:]
 
     def stop(self) -> dict[str, t.Any]:
-        """Stop sampling without taking another sample, and return the result of ``evaluate``."""
+        """Stop sampling without taking another sample. Return the samples and the values calculated from them."""
         self._stopped.set()
         self._thread.join()
         return evaluate(self._samples, self._error)

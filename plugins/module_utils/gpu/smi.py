@@ -60,7 +60,7 @@ def run(command: list[str]) -> str:
 
 
 def _failure(message: str) -> tuple[str, str]:
-    """Return the reason and the detail for an error message from nvidia-smi."""
+    """Classify an error message from nvidia-smi. Return a key of ``errors.REASONS`` and the shortened message."""
     detail = " ".join(message.split())[:300]
     reasons = {
         "couldn't communicate with the NVIDIA driver": "driver_not_loaded",
@@ -85,7 +85,7 @@ class SmiReader:
         self._log = self._query()
 
     def close(self) -> None:
-        """Do nothing, because every query runs in a separate process."""
+        """Do nothing: each query runs nvidia-smi in a separate process, so there is nothing to close."""
 
     def count(self) -> int:
         attached = _text(self._log, "attached_gpus")
@@ -105,7 +105,7 @@ class SmiReader:
         return [sample_of(device) for device in self.devices(("health", "pcie"))]
 
     def topology(self) -> dict[str, t.Any]:
-        """Return the ``topology`` fact from the output of ``nvidia-smi topo``. Unknown cells are None."""
+        """Return the ``topology`` fact, read with ``nvidia-smi topo``. Unknown cells of its matrices are None."""
         count = len(self._log.findall("gpu"))
         unknown = topology.build_matrix(count, lambda row, column: None)
         return topology.as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
@@ -120,7 +120,7 @@ class SmiReader:
     def _query(self) -> ET.Element:
         text = self._run(["nvidia-smi", "-q", "-x"])
         try:
-            # The XML document refers to a DTD, which expat does not fetch, so parsing opens no connection.
+            # The XML document refers to a DTD, but expat does not fetch DTDs, so parsing opens no network connection.
             return ET.fromstring(text)
         except ET.ParseError as error:
             raise GpuUnavailable("smi_unreadable", str(error)) from error
@@ -206,7 +206,7 @@ def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
     return [
         {
             "pid": int(info.findtext("pid", "0")),
-            # Some drivers return the whole command line, which may contain an API key.
+            # Instead of the name, some drivers report the whole command line, which may contain an API key.
             "name": None if (name := _text(info, "process_name")) is None else mask_text(name),
             "memory_used": _bytes(_text(info, "used_memory")),
         }
@@ -243,7 +243,10 @@ def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
 
 
 def _power(gpu: ET.Element, *names: str) -> str | None:
-    """Return the first known power value among ``names``. The XML section is power_readings before driver 535."""
+    """Return the first known power value among the XML elements ``names``.
+
+    Drivers before 535 put these elements in the section power_readings, and newer ones in gpu_power_readings.
+    """
     values = (_text(gpu, f"{section}/{name}") for section in ("gpu_power_readings", "power_readings") for name in names)
     return next((value for value in values if value is not None), None)
 
@@ -258,7 +261,7 @@ def _text(element: ET.Element, path: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    """Return the number in a text such as ``1980 MHz``. The facts use the same units as nvidia-smi."""
+    """Return the number in a text such as ``1980 MHz``, without converting it: the facts use nvidia-smi's units."""
     match = re.match(r"-?\d+(\.\d+)?", text or "")
     return float(match.group()) if match else None
 

@@ -79,12 +79,12 @@ def as_topology(matrix: Matrix, p2p: Matrix | None) -> dict[str, t.Any]:
 
 
 def known_pairs(matrix: Matrix) -> list[str]:
-    """Return the known cells above the diagonal, one for each unordered pair of GPUs."""
+    """Return the known cells above the diagonal of ``matrix``, at most one for each pair of GPUs."""
     return [cell for index, row in enumerate(matrix) for cell in row[index + 1 :] if cell is not None]
 
 
 def parse_table(text: str) -> Matrix:
-    """Return the matrix of the GPUs in a table that ``nvidia-smi topo -m`` or ``nvidia-smi topo -p2p r`` prints.
+    """Parse a table that ``nvidia-smi topo -m`` or ``nvidia-smi topo -p2p r`` printed, and return its matrix of GPUs.
 
     The result is empty if there is no such table. Columns of NICs and affinities are omitted. A cell of an unknown kind
     is None.

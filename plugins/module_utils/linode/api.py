@@ -27,7 +27,7 @@ MIN_TIMEOUT: t.Final = 5.0
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """Request to the API. ``data`` is the JSON body, and ``filters`` is the content of the X-Filter header.
+    """A request to the API. ``data`` is the JSON body, and ``filters`` is the content of the X-Filter header.
 
     ``required_key`` is a key that every valid response contains.
     """
@@ -49,7 +49,7 @@ class Transport(t.Protocol):
 
 
 class LinodeApi:
-    """Send requests through a transport. All requests share one retry budget.
+    """Send requests to the API through ``transport``. ``budget`` limits the total time for all requests and retries.
 
     Every method raises ``Refused`` (or a subclass) if the API refuses the request, and ``RetriesExhausted`` if every
     attempt within the budget failed.
@@ -60,7 +60,7 @@ class LinodeApi:
         self.budget = budget
 
     def plan(self, type_id: str) -> Json | None:
-        """Return the plan with this id, or None if the token cannot see such a plan."""
+        """Return the plan with this ID, or None if it does not exist or is not visible to the token."""
         return self._get_or_none(f"/linode/types/{quote(type_id, safe='')}")
 
     def plans(self) -> list[Json]:
@@ -76,7 +76,7 @@ class LinodeApi:
         return [instance for instance in self.instances({"label": label}) if instance["label"] == label]
 
     def instance(self, instance_id: int) -> Json | None:
-        """Return the Linode with this id, or None if the token cannot see such a Linode."""
+        """Return the Linode with this ID, or None if it does not exist or is not visible to the token."""
         return self._get_or_none(f"/linode/instances/{instance_id}")
 
     def create_instance(self, payload: Mapping[str, t.Any]) -> Json:
@@ -152,7 +152,7 @@ class LinodeApi:
             pass
 
     def _list(self, path: str, filters: Mapping[str, t.Any] | None = None, paged: bool = True) -> list[Json]:
-        """List all entries of a collection, each exactly once, even if entries move between pages during reading."""
+        """List all objects of one kind, each exactly once, even if objects move to another page between requests."""
         order = {"+order_by": "id", "+order": "asc"} if paged else {}
         filters = {**(filters or {}), **order} or None
         entries: dict[t.Any, Json] = {}
@@ -167,18 +167,18 @@ class LinodeApi:
         return list(entries.values())
 
     def _send(self, request: ApiRequest) -> Json:
-        """Send a request once and check its response."""
-        # The last attempt may use the rest of the budget, but always gets at least a few seconds.
-        # If a creation request is cut off early, its outcome is unknown.
+        """Send a request once and check that its response contains the required key."""
+        # A request may take all of the remaining time, but always gets at least a few seconds. If a creation request
+        # timed out earlier, it would be unknown whether the object was created.
         response = self._transport.send(request, timeout=max(MIN_TIMEOUT, self.budget.remaining))
         if request.required_key is not None and request.required_key not in response:
-            # A response from a proxy can also be valid JSON.
+            # A response that is valid JSON may still come from a proxy and not from the API.
             text = f"{request}: the response has no {request.required_key!r}"
             raise Transient("unreadable", text, may_have_happened=True)
         return response
 
     def _retry(self, request: ApiRequest, is_done: Callable[[], bool] | None = None) -> Json:
-        """Repeat the request until the API responds, or until ``is_done`` reports that a failed attempt took effect."""
+        """Repeat the request until the API responds, or until ``is_done`` returns true after a failed attempt."""
         retries = RetryPolicy(self.budget)
         while True:
             try:
@@ -189,7 +189,7 @@ class LinodeApi:
                     return {}
 
     def _retry_until(self, request: ApiRequest, is_done: Callable[[], bool]) -> None:
-        """Repeat the request until it has taken effect. A refusal is an error unless ``is_done`` returns true."""
+        """Repeat the request until it takes effect. A refusal by the API is an error unless ``is_done`` is true."""
         try:
             self._retry(request, is_done)
         except Refused:

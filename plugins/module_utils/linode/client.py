@@ -100,18 +100,18 @@ class LinodeTransport:
         # Without this callable, the requests library would replace the token with an entry from ~/.netrc.
         self._session.auth = lambda request: request
         self._request = self._session.request
-        # This adapter never repeats a request. linode_api4's adapter reports a read timeout as a lost connection.
+        # HTTPAdapter never repeats a request. linode_api4's adapter would report a read timeout as a lost connection.
         self.mount(HTTPAdapter())
         self._timeouts = timeouts
         self._url = url
 
     def mount(self, adapter: BaseAdapter) -> None:
-        """Send all requests through ``adapter``."""
+        """Send all requests through ``adapter``, a transport adapter of the requests library."""
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
     def send(self, request: ApiRequest, timeout: float | None = None) -> dict[str, t.Any]:
-        """Send ``request`` once and return the JSON object in the response, which is empty for status 204.
+        """Send ``request`` once and return the JSON object in the response, or an empty dict for status 204.
 
         ``timeout`` (seconds) lowers the configured timeouts for this request.
 
@@ -159,7 +159,7 @@ class LinodeTransport:
 
 
 def _api_error(request: ApiRequest, error: ApiError) -> LinodeError:
-    """Return the exception for an error response. The response may have no error list, such as a proxy's HTML page."""
+    """Return the exception for an error response, which may have no error list (for example a proxy's HTML page)."""
     # linode_api4 creates each ApiError from a response, so it is never None.
     response = t.cast("requests.Response", error.response)
     listed = error.json.get("errors") if isinstance(error.json, dict) else None

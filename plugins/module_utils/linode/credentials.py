@@ -41,7 +41,7 @@ def generate_password() -> str:
     while True:
         middle = "".join(secrets.choice(alphabet) for _position in range(PASSWORD_LENGTH - 2))
         candidate = secrets.choice(PASSWORD_LETTERS) + middle + secrets.choice(PASSWORD_LETTERS)
-        # Candidates are rejected as a whole, so all accepted passwords are equally likely.
+        # An unsuitable candidate is discarded and not repaired, so all accepted passwords are equally likely.
         if not password_problem(candidate) and "--" not in candidate and _character_classes(candidate) == 4:
             return candidate
 
@@ -52,7 +52,7 @@ def _character_classes(password: str) -> int:
 
 
 def password_problem(password: str) -> str | None:
-    """Return the reason why Linode would refuse ``password``, or None. The reason never contains the password.
+    """Return why Linode would refuse ``password``, or None if it would not. The text never contains the password.
 
     The API's strength score is not documented. These rules are a strict interpretation of its documentation: length,
     three of four character classes, and at least five different characters.
@@ -99,7 +99,7 @@ def _has_type(blob: str, key_type: str) -> bool:
 
 
 def _redact(text: str) -> str:
-    """Return an invalid key for use in an error message.
+    """Return the text that stands for an invalid key in an error message.
 
     The key is hidden because it could be a secret, unless it looks like a path or starts with a key type.
     """

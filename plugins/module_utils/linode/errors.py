@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 
 
 class LinodeError(Exception):
-    """Base class for all errors that end a task. The text is shown to the user."""
+    """Base class for all errors that end a task. The message is shown to the user."""
 
 
 class InvalidInput(LinodeError):
@@ -28,7 +28,7 @@ class Refused(LinodeError):
 
 
 class Unauthorized(Refused):
-    """Raised if the token is invalid or lacks a scope."""
+    """Raised if the token is invalid or lacks a permission."""
 
 
 class NotFound(Refused):
@@ -44,7 +44,7 @@ class LabelTaken(Refused):
 
 
 class Transient(LinodeError):
-    """Raised if an attempt failed but may succeed when it is repeated.
+    """Raised if a request failed but may succeed when it is repeated.
 
     ``kind`` is a key of ``retry.MAX_ATTEMPTS``; ``may_have_happened`` is true if the request may have been carried out;
     ``retry_after`` is the pause in seconds that the API requests, or None.
@@ -60,11 +60,11 @@ class Transient(LinodeError):
 
 
 class RetriesExhausted(LinodeError):
-    """Raised if a request kept failing until its time or its number of attempts was used up."""
+    """Raised if a request kept failing until the time limit or the maximum number of attempts was reached."""
 
 
 class OutcomeUnknown(LinodeError):
-    """Raised if it is unknown whether an object was created: there was no response, and its label was not found."""
+    """Raised if it is unknown whether an object was created: the response was lost, and the label was not found."""
 
 
 class Drift(LinodeError):

@@ -29,7 +29,7 @@ _PORTS = re.compile(r"\d{1,5}(-\d{1,5})?(, ?\d{1,5}(-\d{1,5})?)*")
 
 
 def network(text: str) -> str:
-    """Return an IP address or network with its prefix length, as the API requires.
+    """Return an IP address or network in the form that the API requires, with a prefix length.
 
     :raises InvalidInput: if ``text`` is neither an address nor a network.
     """
@@ -40,7 +40,7 @@ def network(text: str) -> str:
 
 
 def addresses(sources: Sequence[str]) -> Json:
-    """Return the ``addresses`` of a firewall rule.
+    """Convert ``sources``, a list of addresses and networks, to the ``addresses`` of a firewall rule.
 
     The API refuses empty lists, so an address family (IPv4 or IPv6) without addresses is omitted.
     """
@@ -76,7 +76,7 @@ def _check_ports(label: str, ports: str) -> str:
 
 
 def rule_set(inbound: Sequence[Mapping[str, t.Any]]) -> Json:
-    """Return a rule set that accepts ``inbound``, drops all other inbound traffic, and accepts all outbound traffic.
+    """Return a rule set that accepts the traffic in ``inbound`` and all outbound traffic, and drops everything else.
 
     :raises InvalidInput: for rules that the API would refuse.
     """

@@ -27,7 +27,7 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class CreateResult:
-    """Result of ``create_once``: the existing object, and the failed attempts to create it.
+    """Result of ``create_once``: the object, and the failed attempts to create it.
 
     ``created_by_us`` is True if this run created the object, False if another run created it, and None if it is unknown
     because a response was lost.
@@ -41,11 +41,10 @@ class CreateResult:
 def create_once(
     offers: Sequence[tuple[str, Callable[[], Json]]], find: Callable[[], Json | None], budget: RetryBudget
 ) -> CreateResult:
-    """Try the offers in order until the API accepts one of them.
+    """Create an object, trying ``offers`` in order until the API accepts one of them.
 
-    An offer is a name and a function that makes one attempt to create the object.
-
-    The next offer is tried only if the previous one is out of stock.
+    An offer is a name (for example of a region) and a function that makes one attempt to create the object. The next
+    offer is tried only if the previous one is out of stock.
 
     :raises OutcomeUnknown: if an attempt may have succeeded but no object with that label is visible.
     :raises OutOfStock: if no offer is available and nothing was created.
@@ -78,7 +77,7 @@ def create_once(
                     failures.append(f"{name}: {fault}")
                     uncertain = uncertain or fault.may_have_happened
                     retries.pause(fault)
-                    # If the list is out of date, the API refuses the next attempt because the label is taken.
+                    # If the object exists but is not listed yet, the API refuses the next attempt: the label is taken.
                     if uncertain and (existing := look_up()):
                         return existing
                 else:

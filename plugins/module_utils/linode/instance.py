@@ -232,7 +232,7 @@ class Provisioner:
             differences.append(f"type is {instance['type']}, not {request.type}")
         if instance["region"] not in request.regions:
             differences.append(f"region is {instance['region']}, not {' or '.join(request.regions)}")
-        # The API reports no image if the image has been deleted.
+        # The API reports no image for a Linode whose image has been deleted.
         if request.image and instance.get("image") and instance["image"] != request.image:
             differences.append(f"image is {instance['image']}, not {request.image}")
         if differences:
@@ -272,7 +272,7 @@ class Provisioner:
         return {"time": round(self._api.budget.elapsed, 1), "status": status}
 
     def _wait_until_running(self, instance_id: int, plan: Json, target: str | None) -> None:
-        """Wait until the status is ``target``, or, if ``target`` is None, until provisioning has ended."""
+        """Wait until the Linode has the status ``target``. If ``target`` is None, wait until it is provisioned."""
         budget, result = self._api.budget, self.result
         offline_since: float | None = None
         misses = 0
@@ -326,7 +326,7 @@ class Provisioner:
             raise NotReady(f"{error} {self._cost_notice()}") from error
 
     def _cost_notice(self) -> str:
-        """Return a message with the Linode's cost and instructions on how to continue waiting or remove it."""
+        """Return a message with the cost of the Linode, and how to continue waiting for it or remove it."""
         instance = self.result.instance or {}
         price = pricing.price_text(instance.get("hourly_price"))
         return (

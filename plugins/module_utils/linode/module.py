@@ -74,7 +74,7 @@ def run_firewall(module: AnsibleModule) -> t.NoReturn:
 
 
 def _run(module: AnsibleModule, work: Callable[[], Json]) -> t.NoReturn:
-    """Run ``work``, and end the module with its result or its error."""
+    """Call ``work``, and end the module with the result or the error of that call."""
     if LIBRARY_ERROR is not None:
         module.fail_json(msg=missing_required_lib(LIBRARY), exception=LIBRARY_ERROR)
     try:

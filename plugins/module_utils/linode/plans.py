@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look up the GPUs of Linode plans by type id, without a request to the API."""
+"""Look up the GPUs of a Linode plan by its type ID (``g2-gpu-rtx4000a4-m``), without a request to the API."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-#: Plan families with GPUs: pattern of the type id, in which ``count`` is the number of GPUs. 6000 and 4000 belong to
-#: model names, and -s, -m, -l, -xl, -hs are sizes. Source: type ids of GET /v4/linode/types.
+#: Plan families with GPUs: pattern of the type ID, in which ``count`` is the number of GPUs. 6000 and 4000 belong to
+#: model names, and -s, -m, -l, -xl, -hs are sizes. Source: type IDs of GET /v4/linode/types.
 GPU_FAMILIES: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"g\d+-gpu-rtx4000a(?P<count>\d+)-[a-z]+", re.ASCII),
     re.compile(r"g\d+-gpu-rtx4000a-(?P<count>\d+)", re.ASCII),
@@ -25,7 +25,7 @@ OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
 
 
 class UnknownInstanceType(ValueError):
-    """Raised for a type id that does not belong to a known plan family. ``type_id`` is the id as the user wrote it."""
+    """Raised for a type ID that does not belong to a known plan family. ``type_id`` is the ID as the user wrote it."""
 
     def __init__(self, type_id: str) -> None:
         self.type_id = type_id
@@ -38,7 +38,7 @@ class UnknownInstanceType(ValueError):
 
 @dataclass(frozen=True)
 class InstancePlan:
-    """GPU plan with its GPU model, as named by the driver, and its price in US dollars per hour (None if unknown)."""
+    """A GPU plan: its GPU model, as named by the driver, and its price in US dollars per hour (None if unknown)."""
 
     gpu_model: str
     price_hourly: float | None
@@ -79,7 +79,7 @@ PLANS: t.Final = {
 def gpu_count(type_id: str) -> int:
     """Return the number of GPUs in the plan ``type_id``. Case is ignored.
 
-    :raises UnknownInstanceType: if the id does not belong to a known plan family; the number is never guessed.
+    :raises UnknownInstanceType: if the ID does not belong to a known plan family; the number is never guessed.
     """
     name = type_id.strip().lower()
     for family in GPU_FAMILIES:
@@ -97,9 +97,9 @@ def plan(type_id: str) -> InstancePlan | None:
 
 
 def promised_facts(type_id: str) -> dict[str, t.Any]:
-    """Return the part of the ``gpu`` fact that is known from the plan, before a Linode exists. It has no topology.
+    """Return the part of the ``gpu`` fact that is known from a plan before a Linode exists. The topology is unknown.
 
-    :raises UnknownInstanceType: if the id does not belong to a known plan family.
+    :raises UnknownInstanceType: if the ID does not belong to a known plan family.
     """
     count, known_plan = gpu_count(type_id), plan(type_id)
     device = {"name": known_plan.gpu_model if known_plan else None}

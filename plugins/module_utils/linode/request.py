@@ -28,7 +28,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceRequest:
-    """Validated request for a Linode.
+    """A validated request for a Linode.
 
     ``regions`` are tried in order; ``max_hourly_price`` is in USD; ``further`` contains the other keys of the request
     body. Secrets are excluded from ``repr``.
@@ -69,7 +69,7 @@ def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> 
 
 
 def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False) -> InstanceRequest:
-    """Validate the options of a module and return the request.
+    """Validate the options of a module and return a request for a Linode.
 
     ``allow_no_login``: accept an image without an SSH key, user or password, because the caller will set a password.
 
@@ -151,7 +151,7 @@ def _check_positive(name: str, value: t.Any) -> t.Any:
 
 
 def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> list[Json]:
-    """Return ``interfaces`` without unset keys, or a single interface if ``vpc_subnet_id`` is set."""
+    """Return ``interfaces`` without unset keys or, if ``vpc_subnet_id`` is set, one interface in that subnet."""
     if vpc_subnet_id:
         return [{"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}}]
     if len(interfaces or ()) > MAX_INTERFACES:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide how long to pause between the attempts of a task, and when to stop."""
+"""Decide how long to pause before a failed request is repeated, and when to give up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_PAUSE: t.Final = 15.0
 
 
 class Clock:
-    """Monotonic clock with a sleep function. Tests replace it."""
+    """A monotonic clock with a sleep function. Tests replace this class."""
 
     def now(self) -> float:
         """Return the time in seconds on a clock that never goes backwards."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send streaming requests one after another over one connection, and record when bytes arrive before parsing them.
+"""Send streaming requests one after another over one connection. Record the arrival time of bytes before parsing them.
 
 This client is not built on an HTTP library, to avoid running other code between the arrival of bytes and the recording
 of their timestamp. Plain connections are read by ``EpollReader``. Connections with TLS, and all connections on systems
@@ -36,7 +36,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 _MAX_ERROR_BODY: t.Final = 64 * 1024
 
 # All connections can share this buffer, because the data of one read is processed before the next read starts.
-# The buffer is a memoryview because the TLS code slices it, and slicing a bytearray would copy the data.
+# The buffer is a memoryview because asyncio's TLS code slices it, and slicing a bytearray would copy the data.
 _RECEIVE_BUFFER: t.Final = memoryview(bytearray(64 * 1024))
 
 PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
@@ -138,7 +138,7 @@ def _tls_context(ca_path: str | None, validate_certs: bool) -> ssl.SSLContext:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request for ``wanted`` output tokens and the response to it. Times are in seconds of ``time.monotonic``."""
+    """A request for ``wanted`` output tokens, and its response. Times are values of ``time.monotonic``, in seconds."""
 
     sent: float
     #: 0 if the request was never sent.
@@ -151,12 +151,14 @@ class Exchange:
 
     @classmethod
     def never_sent(cls, failure: RequestFailed | None) -> Exchange:
-        """Return an exchange that failed before its request was sent or, if ``failure`` is None, was cancelled."""
+        """Return an exchange whose request was never sent. A ``failure`` of None means that it was cancelled."""
         return cls(time.monotonic(), 0, failure, failure is None)
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection to ``target`` for one exchange at a time. Wait for an exchange to end before the next ``send``.
+    """A connection to ``target`` that carries one exchange (a request and its response) at a time.
+
+    Wait for an exchange to end before the next ``send``.
 
     :param stamp: returns the arrival time of the bytes that the event loop has just read.
     """
@@ -214,7 +216,7 @@ class Connection(asyncio.BufferedProtocol):
             self._reader = None
 
     def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
-        """Send a request for ``wanted`` output tokens. The future ends with an exchange, even if the request fails.
+        """Send a request for ``wanted`` output tokens. The returned future yields an exchange even after a failure.
 
         The connection must be new or ``reusable``.
         """
@@ -229,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._ended
 
     def check(self, now: float) -> None:
-        """End the exchange if no token arrived for ``timeout`` seconds. Headers and keep-alive comments are ignored."""
+        """End the exchange if no token has arrived for ``timeout`` seconds, whatever else the server has sent."""
         if self._exchange is None:
             return
         arrivals = self._exchange.answer.arrivals
@@ -238,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
             self._end(RequestFailed(reason, f"no token for {self._target.timeout:g} s"))
 
     def cancel(self) -> None:
-        """Cancel the exchange and close its connection, which makes the server abort the request."""
+        """Cancel the exchange and close the connection, which makes the server abort the request."""
         if self._exchange is not None:
             self._exchange.cancelled = True
             self._end(None)
@@ -259,7 +261,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def tokens(self) -> int:
-        """Number of output tokens in the current exchange so far, or of arrivals if token counts are unknown."""
+        """Number of output tokens in the current exchange or, if unknown, number of times that tokens arrived."""
         if self._exchange is None:
             return 0
         answer = self._exchange.answer
@@ -267,7 +269,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def stale(self) -> bool:
-        """Whether a reused connection got no response, probably because the server had closed it when idle."""
+        """Whether a reused connection got no response, probably because the server had closed the idle connection."""
         return self._requests > 1 and not self._parser.started
 
     # The following methods implement asyncio.BufferedProtocol.
@@ -283,7 +285,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received(bytes(_RECEIVE_BUFFER[:nbytes]), self._stamp())
 
     def _received(self, data: bytes, stamp: float) -> None:
-        """Process ``data``, which arrived at ``stamp``. Empty data means that the server has closed the connection."""
+        """Process ``data``, which arrived at the time ``stamp``. It is empty if the server closed the connection."""
         exchange = self._exchange
         if exchange is None or not data:
             self.close()
@@ -316,7 +318,7 @@ class Connection(asyncio.BufferedProtocol):
             self._end(RequestFailed("connection_reset", "the connection closed before a response arrived"))
 
     def _response_failure(self) -> RequestFailed | None:
-        """Return the failure of an exchange whose response is complete, or None if it succeeded."""
+        """Return the failure of an exchange whose response is complete, or None if the exchange succeeded."""
         exchange = t.cast(Exchange, self._exchange)
         answer = exchange.answer
         if self._parser.status != 200:
@@ -332,7 +334,7 @@ class Connection(asyncio.BufferedProtocol):
         return None
 
     def _not_a_stream(self) -> RequestFailed | None:
-        """Return a failure if a response with status 200 is not an event stream, or None if it is."""
+        """Return None if a response with status 200 is an event stream; otherwise return the failure to report."""
         kind = self._parser.headers.get("content-type", "")
         if kind.startswith("text/event-stream"):
             return None

@@ -53,7 +53,7 @@ class ClientSaturation:
         self._schedule()
 
     def sample(self, connections: Sequence[Connection]) -> None:
-        """Record the mean number of unread bytes for some of ``connections``. Each call samples the next group."""
+        """Record the mean number of unread bytes of a group of ``connections``. Each call samples the next group."""
         if not connections:
             return
         self._offset = (self._offset + _SAMPLE_SIZE) % len(connections)
@@ -61,7 +61,7 @@ class ClientSaturation:
         self._backlogs.append(sum(connection.waiting() for connection in sampled) / len(sampled))
 
     def mark_load_end(self) -> None:
-        """Record the mean number of free cores so far, before the drain reduces the activity of the client."""
+        """Record the mean number of free cores under load. From now on, the client only waits for responses."""
         if self._free is not None:
             return
         idle, wall = idle_seconds(), time.monotonic() - self._started
@@ -121,10 +121,11 @@ def idle_seconds(path: str = "/proc/stat") -> float | None:
 def limits(
     cpu: float | None, lag: float | None, itl_p50: float | None, duration: float, backlog: float | None = None
 ) -> str | None:
-    """Return why the load client invalidates results measured over ``duration`` seconds, or None if the client kept up.
+    """Return why the load client was too slow for valid results, or None if it kept up with the server.
 
     :param cpu: processor use of the busiest process, in cores.
     :param lag: 99th percentile of the event loop's lag, in seconds.
+    :param duration: duration of the measurement, in seconds.
     """
     if cpu is not None and cpu >= CPU_LIMIT and duration >= CPU_WINDOW:
         return f"the load client used {cpu:.0%} of one core"

@@ -47,7 +47,7 @@ def read_counters(metrics: MetricSet) -> Counters:
 
 
 def settled_counters(api: VllmApi, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> Reading:
-    """Return the counters after waiting until no request is active and ``at_least`` tokens are counted.
+    """Wait until no request is active and the server has counted ``at_least`` tokens. Return the server's counters.
 
     The wait ends after at most ``SETTLE`` seconds.
     """

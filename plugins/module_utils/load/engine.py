@@ -58,7 +58,7 @@ class StepSetup:
 
 
 class StepRun:
-    """A single run of a load step in a closed loop.
+    """One run of a load step in a closed loop, in which each stream waits for a response before its next request.
 
     :param stamp: returns the time at which the event loop's selector last returned.
     :param reader: reads the connections without TLS; if None, the event loop reads them.
@@ -125,7 +125,7 @@ class StepRun:
         async def open_one(number: int) -> None:
             async with gate:
                 if self._unopened and not self._connections:
-                    # Do not try more connections: the failures of the first streams will end the step.
+                    # Do not open more connections: the failures of the first streams will end the step.
                     return
                 try:
                     self._connections[number] = await Connection.open(self._setup.target, self._stamp, self._reader)
@@ -138,7 +138,7 @@ class StepRun:
         return [self._stream(number) for number in range(self._streams)]
 
     def _full_from(self) -> float | None:
-        """Return the time from which all streams were active, or None if they never were."""
+        """Return the time from which all streams were active, or None if not all of them became active."""
         return max(self._first_tokens.values()) if len(self._first_tokens) == self._streams else None
 
     def _mark_full_end(self) -> None:
@@ -234,7 +234,7 @@ class StepRun:
         _done, late = await asyncio.wait(tasks, timeout=self._setup.drain)
         self._cancel_all()
         if late:
-            # A task that is still running now is a stream that is waiting for a connection.
+            # A task that is still running now belongs to a stream that is waiting for a connection.
             _done, late = await asyncio.wait(late, timeout=_WATCHDOG_INTERVAL)
         for task in late:
             task.cancel()

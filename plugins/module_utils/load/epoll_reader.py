@@ -26,7 +26,7 @@ Receiver = Callable[[bytes, float], None]
 
 
 class EpollReader:
-    """A reader that reads all connections without TLS once per event-loop iteration, until ``close`` is called.
+    """A reader that reads all unencrypted connections once per event-loop iteration, until ``close`` is called.
 
     It needs a system with ``epoll`` (Linux).
     """
@@ -61,7 +61,7 @@ class EpollReader:
         for descriptor, _events in ready:
             receiver = receivers.get(descriptor)
             if receiver is None:
-                # A receiver that ran earlier in this loop has removed this socket.
+                # A receiver that was called earlier in this ``for`` loop has removed the socket.
                 continue
             try:
                 received = bytes(buffer[: read(descriptor, into)])

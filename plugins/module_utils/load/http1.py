@@ -20,7 +20,7 @@ _HEAD, _LENGTH, _CHUNKED, _TRAILER, _UNTIL_CLOSE, _DONE = range(6)
 
 
 class MalformedResponse(ValueError):
-    """The received bytes are not a valid HTTP/1.1 response."""
+    """Raised if the received bytes are not a valid HTTP/1.1 response."""
 
 
 class ResponseParser:
@@ -51,7 +51,7 @@ class ResponseParser:
         return self._state != _HEAD or bool(self._buffer)
 
     def feed(self, data: bytes) -> bytes:
-        """Parse ``data`` and return the body bytes that are now complete, without chunk framing.
+        """Parse ``data`` and return the part of the body that is now complete, without chunk framing.
 
         :raises MalformedResponse: if the bytes violate the protocol.
         """
@@ -127,7 +127,7 @@ class ResponseParser:
             length = _number(data[:line_end], 16)
             if line_end + length + 4 == len(data):
                 return data[line_end + 2 : -2]
-        # Keep an incomplete chunk in the buffer, because an event counts only once it is complete.
+        # Keep an incomplete chunk in the buffer, because an event counts only after all of it has arrived.
         pieces: list[bytes] = []
         position, size = 0, len(data)
         while position < size:

@@ -47,7 +47,7 @@ Result = dict[str, t.Any]
 
 
 def nothing_sent(reason: str) -> list[Finding]:
-    """Return the findings for a probe that generated no load for a ``reason`` other than a server fault."""
+    """Return the findings for a probe that generated no load; ``reason`` says why. The server is not at fault."""
     return [not_tested(check, reason) for check in (THROUGHPUT, *_OTHERS)]
 
 
@@ -116,7 +116,7 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
 
 
 def _warning_reason(run: Sequence[Result]) -> Reason | None:
-    """Return why the throughput is a warning (failed, queued or unfinished requests), or None if it passes."""
+    """Return the reason for a throughput warning (failed, queued or unfinished requests), or None for no warning."""
     some_failed = [result for result in run if result["requests"]["failed"]]
     if some_failed:
         reason = REASONS[_main_reason(some_failed)]
@@ -168,7 +168,7 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
 
 
 def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:
-    """Return why the arrival times of individual tokens are unknown, or None if few tokens arrived at a time."""
+    """Return why the arrival times of single tokens are unknown (too many arrived at once), or None if known."""
     per_arrival = result.get("tokens_per_arrival") or 1.0
     if per_arrival <= BATCHED_TOKENS:
         return None
@@ -205,7 +205,7 @@ def _repetition(result: Result) -> str:
 
 
 def _client_limit(limited: Sequence[Result]) -> Reason:
-    """Return why the load client was the bottleneck in the ``limited`` steps. The remedy is for the first step."""
+    """Explain why the load client was the bottleneck in the ``limited`` steps. The remedy applies to the first step."""
     client = limited[0]["client"]
     if client.get("apart"):
         names = ", ".join(result["name"] for result in limited)
@@ -263,7 +263,7 @@ def _throughput_failed(bad: Sequence[Result], evidence: dict[str, t.Any]) -> Fin
     total = sum(sum(result["requests"].values()) for result in bad)
     names = ", ".join(result["name"] for result in bad)
     if not _count_failed(bad):
-        # If no request completed or failed, all of them were cancelled at the end of the step's duration.
+        # If no request completed or failed, all requests were cancelled at the end of the step's duration.
         reason, summary = "first_byte_timeout", f"No token arrived for any of {total} requests in {names}"
     else:
         reason = _main_reason(bad)

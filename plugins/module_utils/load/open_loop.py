@@ -24,7 +24,7 @@ Request = tuple[float, bytes]
 
 
 class OpenLoop(StepRun):
-    """A single run of a load step in an open loop."""
+    """One run of a load step in an open loop, in which requests are due at scheduled times."""
 
     def __init__(self, setup: StepSetup, stamp: Callable[[], float], reader: EpollReader | None) -> None:
         super().__init__(setup, stamp, reader)

@@ -26,7 +26,7 @@ _SUMS: t.Final = (
 
 @dataclass
 class LoadOutcome:
-    """The outcome of one run of a load step. Times are in seconds of ``time.monotonic``."""
+    """The outcome of one run of a load step. Times are values of ``time.monotonic``, in seconds."""
 
     started: float = 0.0
     ended: float = 0.0
@@ -91,7 +91,7 @@ class LoadOutcome:
 
     @property
     def steady_window(self) -> tuple[float, float] | None:
-        """Start and end of the period in which all streams were active, or None if it was too short for a rate.
+        """Start and end of the period in which all streams were active, or None if it was too short to compute a rate.
 
         Both are in seconds relative to ``started``. The window ends when the first stream runs out of requests.
         """
@@ -122,7 +122,7 @@ class LoadOutcome:
         self.free_cores = _combined(min, self.free_cores, other.free_cores)
 
     def add(self, exchange: Exchange) -> None:
-        """Add the result of a finished exchange."""
+        """Add the result of a finished exchange (a request and its response)."""
         answer = exchange.answer
         if exchange.due is not None and exchange.wanted:
             self.schedule_lag.append(exchange.sent - exchange.due)

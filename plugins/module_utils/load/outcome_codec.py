@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Encode and decode load outcomes as compact plain data, which allows merging outcomes from several hosts.
+"""Encode load outcomes as compact plain data, and decode them, so that the outcomes of several hosts can be merged.
 
 Latencies are encoded as histograms whose percentiles are off by at most 0.05 %, and times as wall-clock times.
 """
@@ -48,7 +48,7 @@ def encode(step: Step, outcomes: Sequence[LoadOutcome], before: Reading, after: 
 
 
 def decode(encoded: Mapping[str, t.Any], shift: float = 0.0) -> tuple[Step, list[LoadOutcome], Reading, Reading]:
-    """Decode the step, outcomes and counters from the result of ``encode``, and add ``shift`` to every time."""
+    """Decode the step, outcomes and counters from the result of ``encode``. Add ``shift`` seconds to every time."""
     targets = encoded["step"]["targets"]
     step = Step(**{**encoded["step"], "targets": Targets(**targets) if targets else None})
     outcomes = [_decode_outcome(outcome, step.targets, shift) for outcome in encoded["outcomes"]]

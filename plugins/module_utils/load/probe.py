@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the probe: describe the server, size the prompts, warm up, run the load steps and evaluate their results."""
+"""Run the probe: query the server, prepare prompts, warm up, run the load steps and evaluate their results."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class ProbeDriver:
         self._progress.begin(setup.step, steps, attempt)
         setup = dataclasses.replace(setup, report_progress=self._progress.update)
         try:
-            # Sizing the prompts and warming up need only one process.
+            # Warm-up requests, and requests that count the tokens of a prompt, need only one process.
             return run_load(setup, seed, options.processes if setup.step in steps else 1, start_at)
         finally:
             self._progress.end()
@@ -196,7 +196,7 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
     if wanted is not None and wanted not in ids:
         raise InvalidLoad(f"model {wanted!r} is not served; served models: {', '.join(ids)}")
     chosen = models[ids.index(wanted)] if wanted is not None else models[0]
-    # An adapter has the context length of its base model, but the server reports it only for the base model.
+    # A LoRA adapter has the context length of its base model, but the server reports a length only for the base model.
     base = next((model for model in models if model.get("id") == chosen.get("parent")), {})
     length = chosen.get("max_model_len") or base.get("max_model_len")
     return {
@@ -207,7 +207,7 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
 
 
 def _if_available(request: Callable[[], T]) -> T | None:
-    """Call ``request`` and return the response, or None if the server does not have the endpoint.
+    """Call ``request`` and return the response, or None if the server does not have the requested endpoint.
 
     :raises RequestFailed: if the request fails for another reason.
     """
@@ -220,7 +220,7 @@ def _if_available(request: Callable[[], T]) -> T | None:
 
 
 def plan(steps: Sequence[Step], max_model_len: int | None) -> list[tuple[Step, str | None]]:
-    """Return every step together with the reason to skip it, or None if it is to be run.
+    """Return every step together with the reason to skip it, or with None if the step is to be run.
 
     :raises InvalidLoad: if a step does not fit and is not optional.
     """
@@ -245,7 +245,7 @@ class Probe:
         # Load hosts must not send the same prompts, even if they are given the same seed.
         self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
         self._continuous = True
-        # Offset in seconds that converts time.monotonic to wall-clock time.
+        # Seconds to add to time.monotonic to get wall-clock time.
         self._wall = time.time() - time.monotonic()
         self._pool = self._token_pool() if options.endpoint == "completions" else []
         self._prompts: dict[int, Prompts] = {}
@@ -358,7 +358,7 @@ class Probe:
         return outcome
 
     def _token_pool(self) -> list[int]:
-        """Return the ids of ordinary tokens, or an empty list if the server does not provide enough of them."""
+        """Return the IDs of tokens that stand for plain words, or an empty list if the server returns too few."""
         tokens = _if_available(lambda: self._api.tokenize(" ".join(workload.WORDS), self._server["model"]))
         pool = sorted({token for token in tokens or [] if isinstance(token, int)})
         return pool if len(pool) >= workload.MIN_POOL else []
@@ -369,9 +369,9 @@ class Probe:
         return workload.TextPrompts(workload.size_text(self._count_tokens, tokens, self._rng), self._rng)
 
     def _count_tokens(self, text: str) -> int:
-        """Send ``text`` in a request, and return its number of prompt tokens, including those that the server adds."""
+        """Send ``text`` to the server, and return the number of prompt tokens, including those that the server adds."""
         outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), workload.TextPrompts([text], self._rng))
-        # If the server reports no usage, the count is unknown; assume one token per word.
+        # If the server reports no usage, the number of prompt tokens is unknown; assume one token per word.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
 
 

@@ -46,7 +46,7 @@ class LoadProgress:
         }
 
     def update(self, tokens: int, finished: int) -> None:
-        """Record the number of output tokens and of finished requests of the current step so far."""
+        """Record how many output tokens have arrived and how many requests have finished in the current step."""
         elapsed = self._clock() - self._step_begin
         self._state = {**self._state, "tokens": tokens, "finished": finished, "elapsed": elapsed}
 
@@ -56,11 +56,11 @@ class LoadProgress:
             self._state = {**self._state, "phase": "counting"}
 
     def watch_gpus(self, recent: Callable[[int], list[State]]) -> None:
-        """Read the GPU utilisation from ``recent(count)``, which returns the last ``count`` samples."""
+        """From now on, read the GPU utilisation with ``recent(count)``, which returns the last ``count`` samples."""
         self._recent = recent
 
     def snapshot(self) -> State:
-        """Return the ``phase``, the current step and its counts, ``gpus`` and ``since``.
+        """Return the state of the probe: the ``phase``, the current step and its counts, ``gpus`` and ``since``.
 
         ``phase`` is ``preparing``, ``load`` or ``counting``. ``gpus`` contains the latest sample of each GPU.
         ``since`` is the number of seconds since the probe started.

@@ -20,7 +20,7 @@ _FIELDS: t.Final = (b"data", b"event", b"id", b"retry")
 
 
 class MalformedStream(ValueError):
-    """The response body does not consist of server-sent events."""
+    """Raised if the response body does not consist of server-sent events."""
 
 
 class EventSplitter:

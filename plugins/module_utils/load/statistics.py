@@ -29,7 +29,7 @@ from statistics import fmean, stdev
 
 #: Number of buckets per factor of e: neighbouring bounds are 0.1 % apart, so a percentile is off by at most 0.05 %.
 _RESOLUTION: t.Final = 1000
-# Bucket numbers must be positive (down to 1e-30 s), because int() would round negative ones towards zero.
+# Offset that keeps bucket numbers positive for values down to 1e-30. int() would round negative numbers up.
 _OFFSET: t.Final = 70 * _RESOLUTION
 #: Smallest value, in seconds; smaller values are counted as this one.
 _SHORTEST: t.Final = 1e-9
@@ -58,7 +58,7 @@ class LogHistogram:
         self.total += math.fsum(values)
 
     def add_weighted(self, value: float, weight: int) -> None:
-        """Add the same ``value`` ``weight`` times."""
+        """Add ``value`` to the histogram ``weight`` times."""
         self._buckets[_bucket(value)] += weight
         self.count += weight
         self.total += value * weight
@@ -90,7 +90,7 @@ class LogHistogram:
         return [_middle(bucket) for bucket, count in sorted(self._buckets.items()) for _value in range(count)]
 
     def quantile(self, fraction: float) -> float | None:
-        """Return the value below which ``fraction`` (0 to 1) of the values lie, or None if there are none."""
+        """Return the value below which ``fraction`` (0 to 1) of the values lie, or None if the histogram is empty."""
         rank = fraction * (self.count - 1)
         seen = 0
         for bucket in sorted(self._buckets):
@@ -157,7 +157,7 @@ class TokenTimeline:
         self.origin = origin
 
     def add(self, arrivals: Iterable[float], counts: Sequence[int], scale: float = 1.0) -> None:
-        """Add the tokens that arrived at the times ``arrivals``. Each count is multiplied by ``scale``."""
+        """Add ``counts[i] * scale`` tokens at each time ``arrivals[i]``."""
         origin, width = self.origin, self.BINS_PER_SECOND
         bins = [int((stamp - origin) * width) for stamp in arrivals]
         if scale == 1.0 and len(counts) == sum(counts):
@@ -168,7 +168,7 @@ class TokenTimeline:
             scaled[index] += count * scale
 
     def bins(self) -> list[list[float]]:
-        """Return the bins as ``[[number, tokens], ...]``, in ascending order and numbered from the origin."""
+        """Return the bins as ``[[number, tokens], ...]``, in ascending order. Bin 0 starts at ``self.origin``."""
         return [list(item) for item in sorted(self._bins.items())]
 
     def merge(self, other: TokenTimeline) -> None:
@@ -178,12 +178,15 @@ class TokenTimeline:
             self._bins[index + shift] += count
 
     def tokens(self, start: float, end: float) -> float:
-        """Return the number of tokens that arrived between two times, which are in seconds since the origin."""
+        """Return the number of tokens that arrived from ``start`` to ``end``, in seconds since the start of bin 0."""
         first, last = round(start * self.BINS_PER_SECOND), round(end * self.BINS_PER_SECOND)
         return sum(count for index, count in self._bins.items() if first <= index < last)
 
     def per_second(self, start: float, end: float) -> list[dict[str, float]]:
-        """Return ``{time, tokens}`` for each full or partial second between two times (seconds since the origin)."""
+        """Return ``{time, tokens}`` for each full or partial second from ``start`` to ``end``.
+
+        Both are in seconds since the start of bin 0.
+        """
         steps = range(max(0, math.ceil(end - start)))
         return [{"time": start + step, "tokens": self.tokens(start + step, start + step + 1)} for step in steps]
 
@@ -243,5 +246,5 @@ class Latencies:
         self.itl.merge(other.itl)
 
     def summary(self) -> dict[str, Summary | None]:
-        """Return the ``mean``, ``p50``, ``p95`` and ``p99`` of each latency in seconds, or None if it has no values."""
+        """Return the ``mean`` and the ``PERCENTILES`` of each latency in seconds, or None if it was not measured."""
         return {name: summarise(getattr(self, name)) for name in EXACT} | {"itl": self.itl.summary()}

@@ -39,7 +39,7 @@ def skipped_result(step: Step, reason: str) -> StepResult:
 def step_result(
     step: Step, outcomes: Sequence[LoadOutcome], origin: float, before: Reading, after: Reading
 ) -> StepResult:
-    """Return the entry of ``results[]`` for ``step``, combined from all of its repeats.
+    """Return the entry for ``step`` in the module's ``results``, combined from all repeats of the step.
 
     :param outcomes: the outcome of each repeat, at least one.
     :param origin: time 0 of ``started`` and ``ended`` (``time.monotonic`` seconds).
@@ -90,7 +90,7 @@ def _counts(step: Step, total: LoadOutcome) -> StepResult:
 
 
 def _mean(total: int, count: int, requested: int) -> int:
-    """Return the rounded mean of ``count`` token counts, or the ``requested`` size if ``count`` is 0."""
+    """Return the rounded mean of ``count`` token counts with the sum ``total``, or ``requested`` if ``count`` is 0."""
     return round(total / count) if count else requested
 
 
@@ -125,16 +125,16 @@ def output_rate(outcome: LoadOutcome) -> float | None:
 
 
 def within_targets(total: LoadOutcome) -> int | None:
-    """Return how many requests met the targets, or None if there are no targets or token counts are missing."""
+    """Return how many requests met the latency targets, or None if no targets are set or token counts are missing."""
     if total.targets is None or (total.targets.itl is not None and total.completed_uncounted):
         return None
     return total.within_targets
 
 
 def second_variation(outcome: LoadOutcome) -> float | None:
-    """Return the coefficient of variation of tokens per second in the steady window.
+    """Return the coefficient of variation of the tokens per second while all streams were active.
 
-    Return None if the window is shorter than three seconds, or if token counts are unknown.
+    Return None if that period is shorter than three seconds, or if token counts are unknown.
     """
     window = outcome.steady_window
     if window is None or outcome.completed_uncounted or window[1] - window[0] < _MIN_SECONDS:

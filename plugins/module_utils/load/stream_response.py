@@ -45,7 +45,7 @@ class StreamResponse:
         self.prompt_tokens: int | None = None
 
     def feed(self, body: bytes, stamp: float) -> None:
-        """Parse the next part of the response ``body``, which arrived at ``stamp``.
+        """Parse ``body``, the next part of the response body, which arrived at the time ``stamp``.
 
         :raises RequestFailed: if the stream is malformed or has an error event.
         """
@@ -55,7 +55,7 @@ class StreamResponse:
             raise RequestFailed("malformed_stream", str(problem)) from problem
         new_tokens = 0
         for event in events:
-            # Decode every event as JSON until the first token, and later only if the pattern does not match.
+            # Decode every event as JSON until the first token. Later, decode only events that do not match the pattern.
             if self.continuous and self.arrivals and (match := _COMPLETION_TOKENS.search(event)):
                 total, before = int(match[1]), self.tokens or 0
                 if total > before:
@@ -104,5 +104,5 @@ def _has_token(choice: dict[str, t.Any]) -> bool:
     delta = choice.get("delta") or {}
     if any(delta.get(key) for key in _CONTENT_KEYS):
         return True
-    # Count empty content as a token (half a character), except next to a role, where it only opens the message.
+    # Empty content is a token (half a character), unless it comes with a role: then it only opens the message.
     return "content" in delta and "role" not in delta and choice.get("finish_reason") is None

@@ -30,13 +30,13 @@ _EXIT_TIMEOUT: t.Final = 5.0
 
 
 class LoadWorker(t.Protocol):
-    """A function that generates one process's share of the load. Its arguments are as in ``StepSetup``."""
+    """A function that generates one process's share of the load. Its arguments are described in ``StepSetup``."""
 
     def __call__(self, *, start: Callable[[], float], report_progress: ProgressReport) -> LoadOutcome: ...
 
 
 class WorkerFailed(RuntimeError):
-    """A worker process of the load client exited without sending a result."""
+    """Raised if a worker process of the load client exited without sending a result."""
 
 
 def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport | None, start_at: float) -> LoadOutcome:
@@ -59,7 +59,7 @@ def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport |
             child_end.close()
         return _coordinate([parent_end for parent_end, _child_end in pipes], report_progress, start_at)
     finally:
-        # If the host ran out of memory or process ids, only some of the processes were started.
+        # If the host ran out of memory or process IDs, only some of the processes were started.
         _stop([process for process in processes if process.pid is not None])
         for pipe in pipes:
             for end in pipe:
@@ -67,7 +67,7 @@ def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport |
 
 
 def _start(processes: Sequence[BaseProcess]) -> None:
-    # The workers' garbage collectors skip frozen objects, so the memory of these objects stays shared.
+    # The workers' garbage collectors skip frozen objects, so the processes keep sharing the memory of these objects.
     gc.collect()
     gc.freeze()
     try:
@@ -121,7 +121,7 @@ def _recv(pipe: Connection) -> tuple[str, t.Any]:
 
 
 def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Connection]]) -> None:
-    """Run in a worker process: report ready, wait for the start time, generate the load and send the outcome."""
+    """Run in a worker process: signal readiness, wait for the start time, generate the load and send the outcome."""
     own_end = pipes[number][1]
     for parent_end, child_end in pipes:
         parent_end.close()
@@ -131,7 +131,7 @@ def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Con
     def start() -> float:
         own_end.send(("ready", None))
         begin: float = own_end.recv()
-        # The parent sends nothing after the start time, so a readable pipe means that it has exited. Exit too.
+        # The parent sends nothing after the start time. If the pipe becomes readable, the parent has exited: exit too.
         asyncio.get_running_loop().add_reader(own_end.fileno(), os._exit, 1)
         return begin
 

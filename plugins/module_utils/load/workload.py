@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the load: its steps and their shares, the request times, and prompts that are in no prefix cache."""
+"""Define the load: its steps and how they are shared, the request times, and prompts that no prefix cache contains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typing as t
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-#: Minimum number of different token ids for sufficiently random prompts: the same 16 of 64 ids (one cache block)
+#: Minimum number of different token IDs for sufficiently random prompts: the same 16 of 64 IDs (one cache block)
 #: occur by chance once in 64**16 prompts.
 MIN_POOL: t.Final = 64
 #: Length of the prepared random sequence that provides all but the first tokens of every prompt, in tokens.
@@ -64,11 +64,11 @@ WORDS: t.Final = (
 
 
 class InvalidLoad(ValueError):
-    """An option has an invalid value. The message states the value and what is allowed."""
+    """Raised if an option has an invalid value. The message states that value and what is allowed."""
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Check that the value of an option meets a ``condition``.
+    """Unless ``condition`` is true, raise an error with the option's ``name``, its ``value`` and what is ``allowed``.
 
     :raises InvalidLoad: if ``condition`` is false.
     """
@@ -116,7 +116,7 @@ class Step:
     phase: float = 0.0
 
     def share(self, index: int, count: int) -> Step | None:
-        """Return the share of this step for load generator ``index`` (from 0) of ``count``, or None if it has none.
+        """Return the share of load generator ``index`` (from 0) of ``count`` in this step, or None if it has no share.
 
         All shares together make up the step: streams and requests add up, Poisson processes with a share of the rate
         add up to one with the whole rate, and constant arrivals interleave.
@@ -234,18 +234,18 @@ def context_problem(step: Step, max_model_len: int | None) -> str | None:
 
 
 class Prompts(t.Protocol):
-    """A source of prompts of one size. Each process must set a different ``rng`` to send different prompts."""
+    """A source of prompts of one size. Each process sets its own random generator ``rng`` to send different prompts."""
 
     rng: random.Random
 
     def take(self) -> bytes:
-        """Return the next prompt as JSON. It differs from all previous prompts right from its beginning."""
+        """Return the next prompt as JSON. Its beginning differs from the beginning of every previous prompt."""
 
 
 class TokenPrompts:
-    """Prompts made of token ids. Their size is exact with any tokenizer, and the server does not tokenize them.
+    """Prompts made of token IDs. Their size is exact with any tokenizer, and the server does not tokenize them.
 
-    :param pool: ids that the server's tokenizer returned for plain text, so that none is special or out of range.
+    :param pool: IDs that the server's tokenizer returned for plain text, so that no ID is special or out of range.
     """
 
     def __init__(self, pool: Sequence[int], tokens: int, rng: random.Random) -> None:
@@ -293,7 +293,7 @@ def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> l
             break
         if counted > tokens and len(words) == 1:
             raise InvalidLoad(f"prompt_tokens must be {counted} or more, including what the server adds, got {tokens}")
-        # A word has one token or slightly more, so change the number of words by the difference, but at least by 1.
+        # A word has about one token. Add or remove about as many words as the difference in tokens, but at least one.
         change = round((tokens - counted) * len(words) / max(counted, len(words))) or (1 if counted < tokens else -1)
         words = words[: max(1, len(words) + change)] + rng.choices(WORDS, k=max(0, change))
     return t.cast("tuple[int, list[str]]", best)[1]
