@@ -19,7 +19,10 @@ MEASUREMENTS: t.Final = ("gpu", "tensor_parallel", "load")
 
 
 class ActionModule(ControllerAction):
-    """Analyse the load sweep of one node and compare it with the node's baseline, on the controller only."""
+    """Analyse the results of one node at increasing load and compare them with the node's stored baseline.
+
+    The action runs on the controller only.
+    """
 
     ARGUMENTS = documented_arguments("benchmark_judge")
 

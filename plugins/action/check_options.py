@@ -58,7 +58,7 @@ Options = Mapping[str, t.Any]
 
 
 def usage_error(options: Options) -> str | None:
-    """Return the reason why ``base_url`` cannot be used with the role and the other options, or None if it can."""
+    """Return a message that explains why ``base_url`` cannot be used with the other options, or None if it can."""
     role = options["role"]
     if role not in LOAD_OPTIONS:
         return f"base_url is only for the roles {' and '.join(LOAD_OPTIONS)}, not for {role}"
@@ -119,7 +119,7 @@ def _plan_errors(options: Options) -> list[str]:
 
 
 def plan_hints(options: Options) -> list[str]:
-    """Return a warning if the plan is unknown and its number of GPUs is guessed from its name."""
+    """Return a warning if the plan is unknown, so that its number of GPUs has to be guessed from its name."""
     name = options["instance_type"]
     guess = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
     if not guess:
@@ -147,12 +147,12 @@ def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Col
 
 
 def measures(tags: Collection[str], inherited: Collection[str]) -> bool:
-    """Return whether any of the tags selects a measurement. Tags of other roles do not select any."""
+    """Return whether at least one of the tags selects a measurement. Tags of other roles never do."""
     return bool(set(tags) & {*_SECTION_TAGS, *inherited, "all", "tagged"} - {"always"})
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether the host in the URL is a loopback or unspecified address, with which every host reaches itself.
+    """Return whether the URL has a loopback or unspecified address, at which every host reaches only itself.
 
     Source: RFC 1122, section 3.2.1.3; RFC 6761, section 6.3.
     """
@@ -183,7 +183,7 @@ def _load_url_errors(options: Options, node: str) -> list[str]:
 
 
 def load_steps(options: Options) -> Steps:
-    """Return the load steps that ``throughput_probe`` runs for the role."""
+    """Return the parts of the role's load test, as a value for the ``steps`` option of ``throughput_probe``."""
     sizes, streams, output_tokens = options["prompt_tokens"], options["concurrency"], options["output_tokens"]
     if options["role"] == "benchmark":
         return sweep_steps(sizes, streams, output_tokens, options["duration"], options["repeats"])
@@ -204,7 +204,7 @@ class ActionModule(ControllerAction):
             result["steps"] = load_steps(options)
             hints = [*hints, *plan_hints(options)]
             if not result["measures"]:
-                # Print only this warning: if nothing is validated, warnings about single options do not matter.
+                # Print only this warning. If nothing is validated, warnings about individual options do not matter.
                 tags = ",".join(options["tags"])
                 hints = [f"--tags {tags} selects no section, so nothing is validated; sections are {', '.join(RULES)}"]
         for hint in hints:

@@ -42,7 +42,7 @@ def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> li
 
 
 def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
-    """Return ``node`` with the speeds from its stored baseline added.
+    """Return a copy of ``node`` that also contains the speeds from the node's stored baseline.
 
     If the baseline is unreadable, print a warning and return ``node`` unchanged.
     """
@@ -78,7 +78,8 @@ class ActionModule(ControllerAction):
         sections = judge.judge(node, areas)
         result = document.node_document(node, sections)
         if options["thresholds"] and "user" not in options["skip_tags"] and areas == list(judge.RULES):
-            # Build the document twice: the user's queries read the first one, and the second includes their findings.
+            # Build the document twice: the user's thresholds are checked against the first document, and the second one
+            # also contains the results of these checks.
             sections.append(judge.Section("user", tuple(thresholds.evaluate(result, options["thresholds"]))))
             result = document.node_document(node, sections)
         return {

@@ -73,7 +73,8 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 def _handle(state: State, show: Callable[[State], None] | None, recorder: Recorder | None) -> None:
     if recorder is not None:
-        # A failed write is repeated when the result is written; only a failure of that second write is reported.
+        # If this write fails, the same samples are written again when the module has finished. Only a failure of that
+        # second write is reported.
         with contextlib.suppress(OSError):
             recorder.add(state)
     if show is not None:

@@ -43,8 +43,8 @@ class ActionModule(ControllerAction):
 
     def _start(self, run: TuningRun, path: Path, options: dict[str, t.Any], now: float) -> dict[str, t.Any]:
         ledger = [] if options["discard"] else read_ledger(path)
-        # Plan the search before deleting the old ledger, because planning fails if Optuna is missing or if the search
-        # space is invalid.
+        # Plan the search before deleting the ledger of an earlier search. If Optuna is missing or the search space is
+        # invalid, planning fails and the earlier results are kept.
         lines = run.plan_lines(ledger)
         discarded = options["discard"] and path.exists()
         if discarded and not self._task.check_mode:

@@ -67,13 +67,16 @@ class ActionModule(ActionBase):
         return self._read(options, "--tail", str(options["lines"]))
 
     def _start(self, options: dict[str, t.Any]) -> list[str]:
-        """Return the first log lines after the container's last start. The end of a long log does not include them."""
+        """Return the first log lines since the container was last started, even if many newer lines follow."""
         inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
         started = self._docker(options, inspect)
         return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []
 
     def _read(self, options: dict[str, t.Any], *arguments: str, first: int | None = None) -> list[str]:
-        """Return the output lines of ``docker logs`` with timestamps, or only the first ``first`` of them."""
+        """Return the lines that ``docker logs --timestamps`` prints.
+
+        :param first: number of lines to return from the beginning of the output; None returns all lines.
+        """
         return self._docker(options, ["logs", "--timestamps", *arguments, options["container"]], first)
 
     def _docker(self, options: dict[str, t.Any], arguments: list[str], first: int | None = None) -> list[str]:

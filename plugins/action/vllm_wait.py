@@ -40,7 +40,8 @@ class ActionModule(ActionBase):
         while True:
             left = timeout - (time.monotonic() - started)
             if left <= 0:
-                # The last call does not pass known_stage, so that the module also returns the cause of the delay.
+                # The last call omits known_stage (the stage printed last), so that the module also returns the cause of
+                # the delay.
                 return self._timed(self._call({**arguments, "timeout": 0.0}, task_vars), started)
             result = self._call(
                 {**arguments, "timeout": min(left, CALL_TIMEOUT), "known_stage": known_stage}, task_vars

@@ -184,8 +184,8 @@ class CallbackModule(DefaultCallback):
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         host = self.host_label(result)
-        # Messages of roles start with the host's name, for other callback plugins. Remove the name, because this line
-        # contains it already.
+        # The roles of this collection start their messages with the host's name. Remove the name, because the line
+        # printed here already contains it.
         text = textwrap.indent(message.strip().removeprefix(f"{host}: "), "    ").lstrip()
         line = f"fatal: [{host}]: {status} {text}"
         self._display.display(line, color=color, stderr=self.get_option("display_failed_stderr"))

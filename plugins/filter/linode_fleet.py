@@ -38,7 +38,7 @@ def linode_fleet_plan(
 
 
 def linode_fleet_tag(prefix: str) -> str:
-    """Return the tag that marks all Linodes of the fleet with this label prefix.
+    """Return the tag that all Linodes of a fleet have, given the label prefix of the fleet.
 
     :raises AnsibleFilterError: if the prefix does not result in a valid tag.
     """
@@ -56,7 +56,10 @@ def linode_fleet_report(
 
 
 def cloud_config(config: Mapping[str, t.Any] | None, private_key: str = "", public_key: str = "") -> str | None:
-    """Return cloud-init user data, with the SSH host key if there is one, or None if there is nothing to configure."""
+    """Return cloud-init user data, including the SSH host key if one is given.
+
+    Return None if there is nothing to configure.
+    """
     full = dict(config or {})
     if private_key:
         full["ssh_deletekeys"] = True

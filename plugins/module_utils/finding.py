@@ -61,8 +61,8 @@ CHECKS: t.Final[dict[str, Check]] = {
     "hardware.throttle": Check("Throttling", "Do the GPUs run without being slowed down by heat, power or hardware?"),
     "hardware.temperature": Check("Temperature", "Do the GPUs stay below their own slowdown temperature?"),
     "hardware.xid": Check("Xid errors", "Is the kernel log free of NVIDIA Xid errors?"),
-    "tensor_parallel.size": Check("TP size", "Does vLLM use all GPUs of the node?"),
-    "tensor_parallel.ranks": Check("TP ranks", "Is every rank running, each on a separate GPU?"),
+    "tensor_parallel.size": Check("TP size", "Does vLLM use all GPUs on the node?"),
+    "tensor_parallel.ranks": Check("TP ranks", "Are all ranks running, each on a separate GPU?"),
     "tensor_parallel.model_fit": Check(
         "Model fit", "Is the number of attention heads divisible by the tensor-parallel size?"
     ),
@@ -76,19 +76,23 @@ CHECKS: t.Final[dict[str, Check]] = {
     ),
     "nccl.bandwidth": Check("NCCL bandwidth", "Does all-reduce reach the bandwidth expected of this interconnect?"),
     "performance.throughput": Check(
-        "Throughput", "Does the server complete the load test, and at how many tokens per second?"
+        "Throughput", "Does the server complete the load test, and how many tokens per second does it generate?"
     ),
     "performance.ttft": Check("TTFT", "How long does the first token take?"),
-    "performance.itl": Check("ITL", "How long is the time between two tokens?"),
+    "performance.itl": Check("ITL", "How much time passes between two tokens?"),
     "performance.scaling": Check("Scaling", "How much faster are several GPUs than one?"),
-    "performance.roofline": Check("Roofline", "Is the speed close to what the GPUs' memory bandwidth allows?"),
+    "performance.roofline": Check(
+        "Roofline", "Is the speed of one stream close to what the GPUs' memory bandwidth allows?"
+    ),
     "performance.client_limited": Check("Load client", "Was the load generator fast enough?"),
     "performance.token_reconciliation": Check("Token count", "Do client and server count the same number of tokens?"),
     "utilisation.active": Check("Active GPUs", "Is every GPU of the tensor-parallel group active under load?"),
     "utilisation.synchronised": Check("Synchronised", "Do the GPUs work in step, without waiting for each other?"),
-    "configuration.arguments": Check("Arguments", "Are all arguments valid and useful for this version of vLLM?"),
-    "configuration.environment": Check("Environment", "Are the environment variables valid and harmless?"),
-    "configuration.profile": Check("Profile", "Do the server's settings match the stated tuning profile?"),
+    "configuration.arguments": Check(
+        "Arguments", "Are all arguments of the server valid and useful for its version of vLLM?"
+    ),
+    "configuration.environment": Check("Environment", "Are the server's environment variables valid and harmless?"),
+    "configuration.profile": Check("Profile", "Do the server's settings match the tuning profile that you set?"),
     "user.threshold": Check("Threshold", "Does the node meet the limits that you set?"),
     "fleet.outlier": Check("Outlier", "Does the node perform like its peers?"),
     "fleet.missing": Check("Missing", "Did every node report every measurement?"),
