@@ -15,7 +15,7 @@ Registered = Mapping[str, t.Any]
 
 
 def load_host_plan(hosts: Sequence[str], clocks: Registered, node: str, lead: float | None = None) -> dict[str, t.Any]:
-    """Return each load host's share of the load test and its start time; see ``load_hosts.plan``.
+    """Return the start time and the share of the load test for each load host; see ``load_hosts.plan``.
 
     :raises AnsibleFilterError: if the clock of a host was not read.
     """

@@ -71,7 +71,7 @@ keyed_groups:
   - key: linode_tags
     prefix: tag
 
-# One fleet, reached through private addresses; the list of Linodes is cached for an hour
+# Only Linodes with the tag vllm. Ansible connects to their private addresses and caches the list for an hour.
 # plugin: multigpu.vllm.linode_gpu
 # tags: [vllm]
 # compose:
@@ -124,7 +124,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._add_host(inventory, instance)
 
     def _cached_listing(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
-        """Return summaries of all Linodes in the account, from the cache unless it is disabled or being refreshed."""
+        """Return summaries of all Linodes in the account. Use the cache unless it is disabled or must be refreshed."""
         key = self.get_cache_key(path)
         use_cache = self.get_option("cache")
         instances = self._cache.get(key) if use_cache and cache else None
@@ -138,13 +138,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if LIBRARY_ERROR is not None:
             raise AnsibleParserError(f"The inventory plugin {self.NAME} needs {LIBRARY} on the controller.")
         options = {name: self.get_option(name) for name in API_ARGUMENTS}
-        # The token may be a template, or encrypted with Ansible Vault.
+        # The API token may be a template, or encrypted with Ansible Vault.
         if options["api_token"] and self.templar.is_template(options["api_token"]):
             options["api_token"] = self.templar.template(options["api_token"])
         try:
             return list_account(open_api(options))
         except LinodeError as error:
-            # Without ``from None``, Ansible would print the message twice, because it also prints the original error.
+            # Without ``from None``, Ansible would print the message twice: for this error and for the original one.
             raise AnsibleParserError(str(error)) from None
 
     def _add_host(self, inventory: t.Any, instance: dict[str, t.Any]) -> None:
@@ -157,7 +157,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             inventory.set_variable(host, name, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
-        # Group expressions may refer to composed variables.
+        # The expressions in groups and keyed_groups may use variables that compose has set.
         variables = inventory.get_host(host).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)

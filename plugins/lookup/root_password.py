@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lookup plugin that stores a new root password on disk before a Linode is created with it."""
+"""Lookup plugin that stores a new root password in a file before the password is used to create a Linode."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials i
 
 
 def stored_password(path: Path, vault_password: str | None = None) -> str:
-    """Return the password that is stored in ``path``. If the file does not exist, create it with mode 0600.
+    """Return the password in the file ``path``. If the file does not exist, create it (mode 0600).
 
     :raises AnsibleLookupError: if the file cannot be written or read, or does not contain a valid password.
     """
@@ -90,8 +90,8 @@ def _parse(path: Path, content: bytes, vault: VaultLib | None) -> str:
 
 
 def _create(path: Path, content: bytes) -> None:
-    """Create ``path`` atomically; do nothing if another process created it first."""
-    # The temporary file is readable only by its owner, and is deleted at the end of the block.
+    """Atomically create the file ``path`` with ``content``. Do nothing if another process created the file first."""
+    # The temporary file is readable only by its owner, and is deleted at the end of the ``with`` block.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as draft:
         draft.write(content)
         draft.flush()
@@ -108,7 +108,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 class LookupModule(LookupBase):
-    """Return the root password that is stored in each file. Create files that do not exist."""
+    """Return the root password from each file. If a file does not exist, create it with a new password."""
 
     def run(self, terms: list[str], variables: t.Any = None, **kwargs: t.Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start background threads that block SIGINT and SIGTERM, which leaves these signals to the main thread."""
+"""Start background threads with SIGINT and SIGTERM blocked, so that only the main thread receives them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the summary, cause and remedy of every fault class. These texts are not written anywhere else.
+"""Define the summary, cause and remedy of every fault class. No other file defines these texts.
 
 Log findings on the node, rules and diagnoses on the controller, and docs/checks.md use these texts. The table is Python
 rather than YAML because Ansible copies only Python files to the node. Causes that the controller derives from several
@@ -20,7 +20,7 @@ ROOT, STALL, CONSEQUENCE = range(3)
 
 @dataclass(frozen=True)
 class Fault:
-    """A class of faults, with the texts of its findings and the check that the findings belong to.
+    """A class of faults, with the texts and the check that are used in findings about such a fault.
 
     ``cause`` and ``remedy`` are empty if the class only states a fact. ``order`` is ``ROOT``, ``STALL`` or
     ``CONSEQUENCE``. A log with a ``harmful`` fault is not healthy, even if the fault is only a warning. The findings of

@@ -185,10 +185,10 @@ options:
     type: float
     default: 0.1
   max_ttft:
-    description: Maximum 95th percentile of the time to first token in seconds. Used by the check C(performance.ttft).
+    description: Maximum 95th percentile of the time to first token in seconds. Used by the C(performance.ttft) check.
     type: float
   max_itl:
-    description: Maximum 95th percentile of the inter-token latency in seconds. Used by the check C(performance.itl).
+    description: Maximum 95th percentile of the inter-token latency in seconds. Used by the C(performance.itl) check.
     type: float
   targets:
     description:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the facts about a GPU, its values in a sample, and calculations for values from NVML and nvidia-smi."""
+"""Define the facts about a GPU and the values in a sample. Convert values that NVML and nvidia-smi report."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ Device = dict[str, t.Any]
 
 
 def empty_device(index: int) -> Device:
-    """Return the facts about a GPU with all values except ``index`` set to None."""
+    """Return a dictionary for the facts about a GPU, in which all values except ``index`` are None."""
     groups = {name: dict.fromkeys(values) for name, values in _GROUPS.items()}
     return {"index": index, **dict.fromkeys(_VALUES), **groups}
 
 
 def sample_of(device: Device) -> dict[str, t.Any]:
-    """Return the values of ``device`` that change over time, in the format that a sample has for each GPU."""
+    """Return the values of ``device`` that change over time, in the format of a GPU's entry in a sample."""
     keys = ("index", "utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
     return {
         **{key: device[key] for key in keys},
@@ -69,7 +69,10 @@ def sample_of(device: Device) -> dict[str, t.Any]:
 
 
 def throttle_reasons(mask: int | None) -> list[str] | None:
-    """Return the names of the throttle reasons in a bit mask. Unknown bits are named ``unknown_0x...``."""
+    """Return the names of the throttle reasons whose bits are set in ``mask``.
+
+    Unknown bits are named ``unknown_0x...``.
+    """
     if mask is None:
         return None
     names = [name for bit, name in THROTTLE_BITS.items() if mask & bit]
@@ -94,7 +97,7 @@ def memory_bandwidth(memory_clock: int | None, bus_width: int | None) -> int | N
 
 
 def with_bandwidth(device: Device) -> Device:
-    """Return ``device`` with the facts ``memory_bandwidth`` and ``memory_bandwidth_source`` filled in.
+    """Return a copy of ``device`` in which ``memory_bandwidth`` and ``memory_bandwidth_source`` are filled in.
 
     The source is ``clock`` if clock and bus width are known, ``datasheet`` if the published value is used, and None if
     the bandwidth is unknown.
@@ -106,7 +109,7 @@ def with_bandwidth(device: Device) -> Device:
 
 
 def cuda_version(number: int | None) -> str | None:
-    """Return the CUDA version for NVML's version number, for example ``13.0`` for 13000.
+    """Convert a CUDA version from NVML's number to text, for example from 13000 to ``13.0``.
 
     Source: nvml.h, NVML_CUDA_DRIVER_VERSION_MAJOR and _MINOR.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List the reasons why a node's GPUs cannot be read, each with its cause and remedy."""
+"""Define the ways in which reading facts about a node's GPUs can fail, each with its cause and remedy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ REASONS: t.Final[dict[str, Reason]] = {
 
 
 class GpuUnavailable(Exception):
-    """Raised if the GPUs of a node cannot be read.
+    """Raised if facts about a node's GPUs cannot be read.
 
     ``reason`` is a key of ``REASONS``; ``detail`` is the shortened message from the library or tool.
     """

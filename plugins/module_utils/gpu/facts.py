@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Implement the ``gpu_facts`` module: read the facts about the GPUs and check them."""
+"""Implement the ``gpu_facts`` module, which reads facts about a node's GPUs and checks the GPUs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def expectation(expected_count: int | None, plan_gpus: int | None, instance_type
 
 
 def selected(names: Collection[str]) -> frozenset[str]:
-    """Return the subsets of facts that ``gather_subset`` selects.
+    """Return the subsets of facts that the ``gather_subset`` option selects.
 
     :param names: ``all``, ``min`` (no subset), the name of a subset, or ``!name`` to exclude a subset.
     """

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the hardware of a node and return findings. This module does no I/O. Every limit has a source."""
+"""Check the hardware of a node, based on facts that were read earlier, and return findings.
+
+This module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,7 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
 
 
 def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
-    """Compare the names of all GPUs that respond with the GPU model that the plan promises."""
+    """Check that all GPUs that respond are of the model that the plan promises."""
     if not names:
         return not_tested("hardware.gpu_model", "no GPU reports its name")
     inventory = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
@@ -150,13 +153,13 @@ def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
 
 
 def _is_model(name: str, model: str) -> bool:
-    """Return whether a GPU name from the driver denotes ``model``. Some drivers omit parts of the name."""
+    """Return whether ``name``, a GPU name from the driver, matches ``model``. Some drivers omit parts of the name."""
     name_words, model_words = (set(text.lower().split()) - _OPTIONAL_WORDS for text in (name, model))
     return name_words == model_words
 
 
 def _missing_cause(missing: int, hidden: int, on_bus: int, lost: int) -> str:
-    """Describe where the missing GPUs are still visible: to the driver, only on the PCI bus, or nowhere."""
+    """Return a sentence that says where missing GPUs still appear: in the driver, only on the PCI bus, or nowhere."""
     one = missing == 1
     if lost:
         visible = "The missing GPU is reported" if one else f"{lost} of {missing} missing GPUs are reported"
@@ -193,7 +196,7 @@ def driver(facts: Mapping[str, t.Any]) -> Finding:
 
 
 def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
-    """Report how the GPUs are connected, and warn about connections between CPU sockets.
+    """Report how the GPUs are connected. Warn if GPUs communicate through the link between two CPU sockets.
 
     :param facts: the ``topology`` fact.
     """
@@ -220,7 +223,9 @@ def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
 
 
 def peer_access(facts: Mapping[str, t.Any], count: int) -> Finding:
-    """Report how many pairs of GPUs have peer access according to the driver. Only NCCL can show whether it works.
+    """Report how many pairs of GPUs have peer access, as stated by the driver.
+
+    Only NCCL can show whether peer access works.
 
     :param facts: the ``topology`` fact.
     """
@@ -253,7 +258,7 @@ def peer_access(facts: Mapping[str, t.Any], count: int) -> Finding:
 
 
 def _speed_rank(kind: str) -> tuple[int, str]:
-    """Return a sort key for a kind of connection, from the fastest kind (NVLink) to the slowest."""
+    """Return a key that sorts kinds of connections from the fastest (NVLink) to the slowest."""
     return list(topology.LEGEND).index("NV#" if kind.startswith("NV") else kind), kind
 
 

@@ -93,7 +93,7 @@ def run(
     bus: Callable[[], Collection[str]] = pci.nvidia_gpus,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc),
 ) -> Result:
-    """Return the module's result, including ``changed``. If the GPUs cannot be read, a finding reports the reason.
+    """Return the module's result, including ``changed``. If the GPUs cannot be read, a finding explains why.
 
     :param params: the module's parameters, validated by ``check_options``; times are in seconds.
     """

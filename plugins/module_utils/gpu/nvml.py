@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read facts about GPUs through NVML (nvidia-ml-py). No other file uses NVML's functions and units.
+"""Read facts about GPUs through NVML (nvidia-ml-py). No other file calls NVML's functions or uses its units.
 
 The functions of nvidia-ml-py that this file calls, and their symbols in libnvidia-ml.so.1 if the names differ:
 
@@ -171,7 +171,7 @@ class NvmlReader:
         return topology.as_topology(matrix, topology.build_matrix(self._count, access))
 
     def _call(self, name: str, *args: t.Any) -> t.Any:
-        """Call an NVML function, and return None if the driver, the bindings or the GPU do not support it.
+        """Call an NVML function and return its result, or None if the driver, bindings or GPU do not support it.
 
         :raises _DeviceLost: if the GPU no longer responds.
         """
@@ -194,7 +194,7 @@ class NvmlReader:
         return self._handles[index]
 
     def _call_by_index(self, name: str, indexes: Sequence[int], *args: t.Any) -> t.Any:
-        """Pass the handles of the given GPUs to an NVML function. Return None if one of the GPUs does not respond."""
+        """Call an NVML function with the handles of the given GPUs. Return None if one of the GPUs does not respond."""
         try:
             return self._call(name, *map(self._handle, indexes), *args)
         except _DeviceLost:
@@ -290,7 +290,7 @@ class NvmlReader:
         }
 
     def _retired_pages(self, handle: t.Any) -> Device:
-        """Return the number of retired memory pages. GPUs since Ampere remap rows instead of retiring pages."""
+        """Return the number of retired memory pages. Ampere and newer GPUs remap memory rows instead."""
         causes = {"correctable": RETIRED_CORRECTABLE, "uncorrectable": RETIRED_UNCORRECTABLE}
         pages = {name: self._call("nvmlDeviceGetRetiredPages", handle, cause) for name, cause in causes.items()}
         counts = {name: None if addresses is None else len(addresses) for name, addresses in pages.items()}
@@ -303,7 +303,7 @@ class NvmlReader:
         return throttle_reasons(mask)
 
     def _processes(self, handle: t.Any) -> list[dict[str, t.Any]] | None:
-        """Return the compute processes on a GPU. Their names and memory use are None if the user may not read them."""
+        """Return the compute processes on a GPU. Names and memory use are None if the user may not read them."""
         processes = self._call("nvmlDeviceGetComputeRunningProcesses", handle)
         if processes is None:
             return None
@@ -317,7 +317,7 @@ class NvmlReader:
         ]
 
     def _links(self, index: int) -> list[str | None]:
-        """For each active NVLink of a GPU, return the bus ID of the other GPU, ``switch``, or None if unknown."""
+        """For each active NVLink of a GPU, return the other end: a GPU's bus ID, ``switch``, or None if unknown."""
         ends: list[str | None] = []
         try:
             handle = self._handle(index)
@@ -334,7 +334,7 @@ class NvmlReader:
 
 
 def open_nvml() -> NvmlReader:
-    """Return a reader that uses nvidia-ml-py.
+    """Return a reader that reads facts about GPUs through nvidia-ml-py.
 
     :raises GpuUnavailable: if the bindings, the library or the driver are missing, or access is refused.
     """
@@ -369,7 +369,7 @@ def _bus_id(pci: t.Any) -> str | None:
 
 
 def _signed_field(values: t.Any) -> int | None:
-    """Return the first of ``values`` (nvmlFieldValue_t) as a signed number, or None if the GPU lacks the field."""
+    """Return the first nvmlFieldValue_t in ``values`` as a signed number, or None if the GPU has no such field."""
     if not values or values[0].nvmlReturn:
         return None
     value = values[0].value

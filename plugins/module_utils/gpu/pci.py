@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List the GPUs on the PCI bus without NVIDIA software. The bus may still list a GPU that the driver has lost."""
+"""List GPUs by reading the PCI bus, without NVIDIA software. The bus may still list a GPU that the driver has lost."""
 
 from __future__ import annotations
 

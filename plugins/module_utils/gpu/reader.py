@@ -36,7 +36,7 @@ BACKENDS: t.Final[dict[str, Callable[[], Reader]]] = {"nvml": open_nvml, "nvidia
 
 
 def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] | None = None) -> Reader:
-    """Open the backend with this name, or select one for ``auto``.
+    """Open the backend with this name. If the name is ``auto``, select a backend and open it.
 
     ``auto`` selects NVML, or nvidia-smi if NVML's Python bindings or library are missing.
 

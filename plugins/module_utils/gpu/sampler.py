@@ -52,7 +52,10 @@ class GpuSampler:
         self._error: str | None = None
 
     def start(self, origin: float | None = None) -> None:
-        """Start sampling. Sample times are in seconds since ``origin`` (a time of ``clock``; None means now)."""
+        """Start sampling. Sample times are in seconds since ``origin``.
+
+        ``origin`` is a time on the sampler's clock. If it is None, the current time is used.
+        """
         self._origin = self._clock() if origin is None else origin
         background.start(self._thread)
 
@@ -111,7 +114,7 @@ def sample_rate(samples: Sequence[Sample]) -> float | None:
 
 
 def summarise(samples: Sequence[Sample]) -> list[dict[str, t.Any]]:
-    """Return the mean, median and maximum of each value in ``SUMMARISED`` for each GPU.
+    """For each GPU, return the mean, median and maximum of its utilisation and the other values in ``SUMMARISED``.
 
     A value is None if no sample contains it.
     """
@@ -156,7 +159,7 @@ def _rows(samples: Sequence[Sample]) -> list[list[float]]:
 
 
 def _values(samples: Sequence[Sample], index: int, read: Callable[[dict[str, t.Any]], float | None]) -> list[float]:
-    """Return the values that ``read`` extracts from the samples of GPU ``index``, without unknown values."""
+    """Return the values that the function ``read`` extracts from the samples of GPU ``index``. Omit unknown values."""
     values = (read(gpu) for sample in samples for gpu in sample["gpus"] if gpu["index"] == index)
     return [value for value in values if value is not None]
 

@@ -42,7 +42,7 @@ Run = Callable[[list[str]], str]
 
 
 def run(command: list[str]) -> str:
-    """Return the standard output of ``command``.
+    """Run ``command`` and return its standard output.
 
     :raises GpuUnavailable: if the command is missing, fails or takes longer than 30 s.
     """
@@ -96,7 +96,7 @@ class SmiReader:
         return {key: _text(self._log, key) for key in ("driver_version", "cuda_version")}
 
     def devices(self, subsets: Collection[str]) -> list[Device]:
-        """Return the facts about every GPU in the order of nvidia-smi, which is the same as NVML's."""
+        """Return the facts about every GPU in nvidia-smi's order, which is the same as NVML's."""
         return [_device(index, gpu, subsets) for index, gpu in enumerate(self._log.findall("gpu"))]
 
     def sample(self) -> list[dict[str, t.Any]]:
@@ -111,7 +111,7 @@ class SmiReader:
         return topology.as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
 
     def _table(self, *options: str) -> Matrix:
-        # Virtual GPUs and some containers have no topology; the other facts are still valid.
+        # nvidia-smi cannot read the topology of virtual GPUs or in some containers. The other facts are still valid.
         try:
             return topology.parse_table(self._run(["nvidia-smi", "topo", *options]))
         except GpuUnavailable:
@@ -206,7 +206,7 @@ def _processes(gpu: ET.Element) -> list[dict[str, t.Any]] | None:
     return [
         {
             "pid": int(info.findtext("pid", "0")),
-            # Instead of the name, some drivers report the whole command line, which may contain an API key.
+            # Instead of the process name, some drivers report the whole command line, which may contain an API key.
             "name": None if (name := _text(info, "process_name")) is None else mask_text(name),
             "memory_used": _bytes(_text(info, "used_memory")),
         }
@@ -243,7 +243,7 @@ def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
 
 
 def _power(gpu: ET.Element, *names: str) -> str | None:
-    """Return the first known power value among the XML elements ``names``.
+    """Return the text of the first XML element in ``names`` that contains a known power value.
 
     Drivers before 535 put these elements in the section power_readings, and newer ones in gpu_power_readings.
     """
@@ -261,7 +261,7 @@ def _text(element: ET.Element, path: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    """Return the number in a text such as ``1980 MHz``, without converting it: the facts use nvidia-smi's units."""
+    """Return the number in a text such as ``1980 MHz``. It is not converted: the facts use nvidia-smi's units."""
     match = re.match(r"-?\d+(\.\d+)?", text or "")
     return float(match.group()) if match else None
 

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the matrices of connections (as in ``nvidia-smi topo -m``) and peer access between GPUs, without I/O."""
+"""Build matrices that show how GPUs are connected (as in ``nvidia-smi topo -m``) and which have peer access.
+
+This module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -84,10 +87,10 @@ def known_pairs(matrix: Matrix) -> list[str]:
 
 
 def parse_table(text: str) -> Matrix:
-    """Parse a table that ``nvidia-smi topo -m`` or ``nvidia-smi topo -p2p r`` printed, and return its matrix of GPUs.
+    """Return the matrix of GPUs from the output of ``nvidia-smi topo -m`` or ``nvidia-smi topo -p2p r``.
 
-    The result is empty if there is no such table. Columns of NICs and affinities are omitted. A cell of an unknown kind
-    is None.
+    The result is empty if the output contains no such matrix. Columns of NICs and affinities are omitted. A cell of an
+    unknown kind is None.
     """
     clean = re.sub(r"\x1b\[[0-9;]*m", "", text)
     columns: list[str] = []

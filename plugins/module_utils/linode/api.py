@@ -43,7 +43,7 @@ class ApiRequest:
 
 
 class Transport(t.Protocol):
-    """Interface that sends a request exactly once. ``client.LinodeTransport`` implements it."""
+    """Interface for sending a request exactly once. ``client.LinodeTransport`` implements it."""
 
     def send(self, request: ApiRequest, timeout: float | None = None) -> Json: ...
 
@@ -64,11 +64,11 @@ class LinodeApi:
         return self._get_or_none(f"/linode/types/{quote(type_id, safe='')}")
 
     def plans(self) -> list[Json]:
-        """List all plans that the token can see."""
+        """List all plans that are visible to the token."""
         return self._list("/linode/types", paged=False)
 
     def instances(self, filters: Mapping[str, t.Any] | None = None) -> list[Json]:
-        """List all Linodes, or only the Linodes that match the X-Filter ``filters``."""
+        """List all Linodes, or only those that match ``filters``, the content of the X-Filter header."""
         return self._list("/linode/instances", filters)
 
     def instances_labelled(self, label: str) -> list[Json]:
@@ -168,8 +168,8 @@ class LinodeApi:
 
     def _send(self, request: ApiRequest) -> Json:
         """Send a request once and check that its response contains the required key."""
-        # A request may take all of the remaining time, but always gets at least a few seconds. If a creation request
-        # timed out earlier, it would be unknown whether the object was created.
+        # The timeout is the rest of the time budget, but at least a few seconds. With a shorter timeout, a creation
+        # request could time out although the API creates the object.
         response = self._transport.send(request, timeout=max(MIN_TIMEOUT, self.budget.remaining))
         if request.required_key is not None and request.required_key not in response:
             # A response that is valid JSON may still come from a proxy and not from the API.
@@ -189,7 +189,7 @@ class LinodeApi:
                     return {}
 
     def _retry_until(self, request: ApiRequest, is_done: Callable[[], bool]) -> None:
-        """Repeat the request until it takes effect. A refusal by the API is an error unless ``is_done`` is true."""
+        """Repeat the request until it takes effect. Ignore a refusal by the API if ``is_done`` then returns true."""
         try:
             self._retry(request, is_done)
         except Refused:

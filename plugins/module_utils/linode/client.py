@@ -100,7 +100,8 @@ class LinodeTransport:
         # Without this callable, the requests library would replace the token with an entry from ~/.netrc.
         self._session.auth = lambda request: request
         self._request = self._session.request
-        # HTTPAdapter never repeats a request. linode_api4's adapter would report a read timeout as a lost connection.
+        # Replace linode_api4's adapter, which reports a read timeout as a lost connection. HTTPAdapter never repeats a
+        # request.
         self.mount(HTTPAdapter())
         self._timeouts = timeouts
         self._url = url
@@ -138,7 +139,7 @@ class LinodeTransport:
         return result
 
     def _connection_error(self, request: ApiRequest, error: requests.exceptions.RequestException) -> LinodeError:
-        """Return the exception for a request without a response, or with a response that is not JSON."""
+        """Return the exception for a request that received no response, or a response that is not JSON."""
         cause = plain_text(str(error))
         if isinstance(error, requests.exceptions.SSLError):
             return RetriesExhausted(

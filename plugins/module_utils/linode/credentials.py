@@ -32,7 +32,7 @@ KEY_TYPES: t.Final = tuple(
 
 
 def generate_password() -> str:
-    """Return a random root password with upper case, lower case, digits and symbols.
+    """Return a random root password with upper-case letters, lower-case letters, digits and symbols.
 
     It starts and ends with a letter: a shell command would read a symbol at the start as an option, and YAML as a list.
     A symbol at the end is easily lost when the password is copied from a sentence.
@@ -41,7 +41,7 @@ def generate_password() -> str:
     while True:
         middle = "".join(secrets.choice(alphabet) for _position in range(PASSWORD_LENGTH - 2))
         candidate = secrets.choice(PASSWORD_LETTERS) + middle + secrets.choice(PASSWORD_LETTERS)
-        # An unsuitable candidate is discarded and not repaired, so all accepted passwords are equally likely.
+        # An unsuitable candidate is discarded rather than changed, so all suitable passwords are equally likely.
         if not password_problem(candidate) and "--" not in candidate and _character_classes(candidate) == 4:
             return candidate
 
@@ -52,10 +52,11 @@ def _character_classes(password: str) -> int:
 
 
 def password_problem(password: str) -> str | None:
-    """Return why Linode would refuse ``password``, or None if it would not. The text never contains the password.
+    """Return a message that explains why Linode would refuse ``password``, or None if Linode would accept it.
 
-    The API's strength score is not documented. These rules are a strict interpretation of its documentation: length,
-    three of four character classes, and at least five different characters.
+    The message never contains the password. The API's strength score is not documented. The rules used here are a
+    strict interpretation of the API documentation: length, three of four character classes, and at least five different
+    characters.
     """
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         return f"it has {len(password)} characters; {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} are allowed"
@@ -90,7 +91,7 @@ def check_key(key: str) -> str:
 
 
 def _has_type(blob: str, key_type: str) -> bool:
-    """Return whether the base64-encoded key in ``blob`` is of type ``key_type`` (RFC 4253, 6.6)."""
+    """Return whether the base64-encoded key in ``blob`` is of type ``key_type`` (RFC 4253, section 6.6)."""
     try:
         data = base64.b64decode(blob, validate=True)
     except (binascii.Error, ValueError):
@@ -99,7 +100,7 @@ def _has_type(blob: str, key_type: str) -> bool:
 
 
 def _redact(text: str) -> str:
-    """Return the text that stands for an invalid key in an error message.
+    """Return the text that error messages show for an invalid key.
 
     The key is hidden because it could be a secret, unless it looks like a path or starts with a key type.
     """

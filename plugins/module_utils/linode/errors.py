@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the errors of the Linode API, and classify its error responses.
+"""Define the exceptions of the Linode code, and select the exception for each error response of the Linode API.
 
 Two questions decide what happens after a failed request: may it be sent again, and may it have been carried out even
 though the response reports an error? ``classify`` answers both in one place, for all callers.
@@ -32,7 +32,7 @@ class Unauthorized(Refused):
 
 
 class NotFound(Refused):
-    """Raised if an object does not exist or the token cannot see it."""
+    """Raised if an object does not exist or is not visible to the token."""
 
 
 class OutOfStock(Refused):
@@ -40,7 +40,7 @@ class OutOfStock(Refused):
 
 
 class LabelTaken(Refused):
-    """Raised if another object in the account already has the label."""
+    """Raised if another object in the account already has the requested label."""
 
 
 class Transient(LinodeError):
@@ -64,7 +64,7 @@ class RetriesExhausted(LinodeError):
 
 
 class OutcomeUnknown(LinodeError):
-    """Raised if it is unknown whether an object was created: the response was lost, and the label was not found."""
+    """Raised if an object may have been created: the response was lost, and no object with the label was found."""
 
 
 class Drift(LinodeError):
@@ -91,7 +91,7 @@ def plain_text(text: str) -> str:
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the delay in a Retry-After header in seconds, or None if the header is invalid.
+    """Return the delay that a Retry-After header requests, in seconds, or None if the header is missing or invalid.
 
     The header contains a number of seconds or an HTTP date (RFC 9110, 10.2.3).
     """

@@ -29,7 +29,7 @@ _PORTS = re.compile(r"\d{1,5}(-\d{1,5})?(, ?\d{1,5}(-\d{1,5})?)*")
 
 
 def network(text: str) -> str:
-    """Return an IP address or network in the form that the API requires, with a prefix length.
+    """Convert an IP address or network to the form that the API requires, with a prefix length.
 
     :raises InvalidInput: if ``text`` is neither an address nor a network.
     """
@@ -40,7 +40,7 @@ def network(text: str) -> str:
 
 
 def addresses(sources: Sequence[str]) -> Json:
-    """Convert ``sources``, a list of addresses and networks, to the ``addresses`` of a firewall rule.
+    """Convert ``sources``, a list of addresses and networks, to the ``addresses`` field of a firewall rule.
 
     The API refuses empty lists, so an address family (IPv4 or IPv6) without addresses is omitted.
     """
@@ -91,7 +91,7 @@ def rule_set(inbound: Sequence[Mapping[str, t.Any]]) -> Json:
 
 
 def same_rules(current: Mapping[str, t.Any], desired: Mapping[str, t.Any]) -> bool:
-    """Return whether two rule sets are equivalent, ignoring fields that the API adds and the order of addresses."""
+    """Return whether two rule sets are equivalent. Ignore the order of addresses and any fields that the API adds."""
     return _comparable(current) == _comparable(desired)
 
 

@@ -77,7 +77,7 @@ def create_once(
                     failures.append(f"{name}: {fault}")
                     uncertain = uncertain or fault.may_have_happened
                     retries.pause(fault)
-                    # If the object exists but is not listed yet, the API refuses the next attempt: the label is taken.
+                    # If the object exists but is not listed yet, the next attempt fails because the label is taken.
                     if uncertain and (existing := look_up()):
                         return existing
                 else:
@@ -88,7 +88,7 @@ def create_once(
 
 
 def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool) -> CreateResult:
-    """Look up the label again after the last attempt. If the object does not exist, raise an error."""
+    """After the last attempt, look up the label again. Return the object if it exists; otherwise raise an error."""
     try:
         if existing := look_up():
             return existing

@@ -62,7 +62,7 @@ class InstanceResult:
 
 
 def summary(instance: Json, plan: Json | None = None) -> Json:
-    """Return the summary of a Linode, as this collection reports it.
+    """Return the summary of a Linode: the values that this collection reports about it.
 
     ``gpus`` comes from the instance's own specs, otherwise from ``plan``; ``hourly_price`` is in USD, or None if
     unknown; ``address`` is the first public IPv4 address, otherwise the IPv6 address without its prefix length.
@@ -193,7 +193,7 @@ class Provisioner:
         try:
             created = create_once(offers, lambda: self._find(request.label), self._api.budget)
         except OutcomeUnknown as error:
-            # The Linode may have been created with this password.
+            # Report the password, because the Linode may have been created with it.
             self.result.root_pass = password
             raise OutcomeUnknown(
                 f"{error} If {request.label} exists, it costs {cost}. Run the same task again, which "
@@ -272,7 +272,10 @@ class Provisioner:
         return {"time": round(self._api.budget.elapsed, 1), "status": status}
 
     def _wait_until_running(self, instance_id: int, plan: Json, target: str | None) -> None:
-        """Wait until the Linode has the status ``target``. If ``target`` is None, wait until it is provisioned."""
+        """Wait until the Linode has the status ``target``.
+
+        If ``target`` is None, wait until the Linode is offline or running.
+        """
         budget, result = self._api.budget, self.result
         offline_since: float | None = None
         misses = 0
@@ -326,7 +329,7 @@ class Provisioner:
             raise NotReady(f"{error} {self._cost_notice()}") from error
 
     def _cost_notice(self) -> str:
-        """Return a message with the cost of the Linode, and how to continue waiting for it or remove it."""
+        """Return a message that states what the Linode costs and how to continue waiting for it or remove it."""
         instance = self.result.instance or {}
         price = pricing.price_text(instance.get("hourly_price"))
         return (

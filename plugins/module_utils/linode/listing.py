@@ -27,7 +27,7 @@ def select(instances: Iterable[Json], tags: Sequence[str] | None, label_prefix: 
 
 
 def cost(instances: Iterable[Mapping[str, t.Any]]) -> Json:
-    """Return the number of instances, the number of their GPUs, and their total cost in USD.
+    """Return the number of instances, their total number of GPUs, and their total cost in USD.
 
     ``unpriced`` lists the labels of instances whose price is unknown. The cost does not include these instances.
     """

@@ -41,7 +41,7 @@ API_ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
 
 
 def open_api(options: Mapping[str, t.Any]) -> LinodeApi:
-    """Return an API client for the options in :data:`API_ARGUMENTS`, without sending a request.
+    """Return an API client that is configured by the options in :data:`API_ARGUMENTS`. No request is sent.
 
     :raises InvalidInput: for an invalid option.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look up the GPUs of a Linode plan by its type ID (``g2-gpu-rtx4000a4-m``), without a request to the API."""
+"""Look up the GPUs of a Linode plan by its type ID (such as ``g2-gpu-rtx4000a4-m``), without a request to the API."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def plan(type_id: str) -> InstancePlan | None:
 
 
 def promised_facts(type_id: str) -> dict[str, t.Any]:
-    """Return the part of the ``gpu`` fact that is known from a plan before a Linode exists. The topology is unknown.
+    """Return the part of the ``gpu`` fact that can be derived from a plan alone, before a Linode exists.
 
     :raises UnknownInstanceType: if the ID does not belong to a known plan family.
     """

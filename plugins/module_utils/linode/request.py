@@ -151,7 +151,10 @@ def _check_positive(name: str, value: t.Any) -> t.Any:
 
 
 def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> list[Json]:
-    """Return ``interfaces`` without unset keys or, if ``vpc_subnet_id`` is set, one interface in that subnet."""
+    """Return ``interfaces`` without unset keys.
+
+    If ``vpc_subnet_id`` is set, return one interface in that subnet instead.
+    """
     if vpc_subnet_id:
         return [{"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}}]
     if len(interfaces or ()) > MAX_INTERFACES:

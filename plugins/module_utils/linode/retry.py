@@ -58,7 +58,7 @@ class RetryBudget:
 
     @property
     def remaining(self) -> float:
-        """Return the remaining seconds in the budget, at least 0."""
+        """Return the number of seconds that are left in the budget, at least 0."""
         return max(0.0, self.budget - self.elapsed)
 
 

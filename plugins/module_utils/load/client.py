@@ -43,7 +43,7 @@ PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completion
 
 
 class StampingSelector(selectors.DefaultSelector):
-    """A selector that records when the operating system last reported events (``time.monotonic`` seconds).
+    """A selector that records the ``time.monotonic`` time at which the operating system last reported events.
 
     :param precise: run timers on time to within tens of microseconds, at the cost of one more system call per
         iteration. The timeout of ``epoll`` is in whole milliseconds, rounded up. The timeout of ``select``, which can
@@ -113,7 +113,7 @@ def open_target(
 
 
 def _address(host: str, port: int, timeout: float) -> str:
-    """Return an IP address of ``host`` that accepts connections, to avoid resolving the name for every stream."""
+    """Return an IP address of ``host`` that accepts connections, so that the name is not resolved for every stream."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -151,7 +151,7 @@ class Exchange:
 
     @classmethod
     def never_sent(cls, failure: RequestFailed | None) -> Exchange:
-        """Return an exchange whose request was never sent. A ``failure`` of None means that it was cancelled."""
+        """Return an exchange whose request was never sent. If ``failure`` is None, the exchange was cancelled."""
         return cls(time.monotonic(), 0, failure, failure is None)
 
 
@@ -231,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._ended
 
     def check(self, now: float) -> None:
-        """End the exchange if no token has arrived for ``timeout`` seconds, whatever else the server has sent."""
+        """End the exchange if no token has arrived for ``timeout`` seconds, even if other data has arrived."""
         if self._exchange is None:
             return
         arrivals = self._exchange.answer.arrivals
@@ -261,7 +261,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def tokens(self) -> int:
-        """Number of output tokens in the current exchange or, if unknown, number of times that tokens arrived."""
+        """Number of output tokens in the current exchange. If unknown, the number of reads that contained tokens."""
         if self._exchange is None:
             return 0
         answer = self._exchange.answer
@@ -285,7 +285,10 @@ class Connection(asyncio.BufferedProtocol):
         self._received(bytes(_RECEIVE_BUFFER[:nbytes]), self._stamp())
 
     def _received(self, data: bytes, stamp: float) -> None:
-        """Process ``data``, which arrived at the time ``stamp``. It is empty if the server closed the connection."""
+        """Process ``data``, which arrived at the time ``stamp``.
+
+        Empty data means that the server closed the connection.
+        """
         exchange = self._exchange
         if exchange is None or not data:
             self.close()
