@@ -53,7 +53,7 @@ class ClientSaturation:
         self._schedule()
 
     def sample(self, connections: Sequence[Connection]) -> None:
-        """Record the mean number of unread bytes of a group of ``connections``. Each call samples the next group."""
+        """Record the mean number of unread bytes per connection, for the next group of ``connections``."""
         if not connections:
             return
         self._offset = (self._offset + _SAMPLE_SIZE) % len(connections)
@@ -61,7 +61,7 @@ class ClientSaturation:
         self._backlogs.append(sum(connection.waiting() for connection in sampled) / len(sampled))
 
     def mark_load_end(self) -> None:
-        """Record the mean number of free cores under load. From now on, the client only waits for responses."""
+        """Record the mean number of free cores during the load. Call this after the last request has been sent."""
         if self._free is not None:
             return
         idle, wall = idle_seconds(), time.monotonic() - self._started
@@ -92,7 +92,7 @@ class ClientSaturation:
 
 
 def lag_p99(lags: Sequence[float], duration: float) -> float | None:
-    """Return the 99th percentile of heartbeat ``lags``, in seconds, or None if there were no heartbeats.
+    """Return the 99th percentile of ``lags``, the delays of the heartbeats in seconds, or None if ``lags`` is empty.
 
     In a short step the interpolated percentile is close to the maximum, so a single scheduling hiccup would determine
     it. For a short step the function therefore returns the second-largest lag, unless the largest lag is a stall of
@@ -121,7 +121,7 @@ def idle_seconds(path: str = "/proc/stat") -> float | None:
 def limits(
     cpu: float | None, lag: float | None, itl_p50: float | None, duration: float, backlog: float | None = None
 ) -> str | None:
-    """Return why the load client was too slow for valid results, or None if it kept up with the server.
+    """Return a message that explains why the load client was too slow, or None if the client kept up.
 
     :param cpu: processor use of the busiest process, in cores.
     :param lag: 99th percentile of the event loop's lag, in seconds.
@@ -131,7 +131,7 @@ def limits(
         return f"the load client used {cpu:.0%} of one core"
     if backlog is not None and backlog > BACKLOG_LIMIT:
         return f"{backlog:.0f} bytes per stream waited to be read (p99), more than {BACKLOG_LIMIT}"
-    # A lag that is shorter than the gap between two tokens does not distort the results.
+    # A lag of the event loop distorts the results only if it is longer than the gap between two tokens.
     allowed = max(LAG_LIMIT, itl_p50 or 0.0)
     if lag is not None and lag > allowed:
         return f"the load client was up to {lag * 1000:.0f} ms late (p99), more than {allowed * 1000:.0f} ms"

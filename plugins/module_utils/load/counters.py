@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the server's own counters, and compare them with the client's counts."""
+"""Read the server's token and request counters, and compare them with the client's counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAUSE: t.Final = 0.1
 
 @dataclass(frozen=True)
 class Counters:
-    """One reading of the counters in ``/metrics``, summed over all engines. Counters that do not exist are None."""
+    """The counters in ``/metrics`` at one moment, summed over all engines. Missing counters are None."""
 
     generation_tokens: float | None
     finished_requests: float | None
@@ -35,7 +35,7 @@ Reading: t.TypeAlias = "Counters | str"
 
 
 def read_counters(metrics: MetricSet) -> Counters:
-    """Extract the counters from the samples of ``/metrics``."""
+    """Extract the counters from ``metrics``, the content of the server's ``/metrics`` endpoint."""
     running, waiting = metrics.sum("vllm:num_requests_running"), metrics.sum("vllm:num_requests_waiting")
     return Counters(
         generation_tokens=metrics.sum("vllm:generation_tokens_total"),

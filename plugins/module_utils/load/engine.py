@@ -125,7 +125,7 @@ class StepRun:
         async def open_one(number: int) -> None:
             async with gate:
                 if self._unopened and not self._connections:
-                    # Do not open more connections: the failures of the first streams will end the step.
+                    # Every connection so far has failed, so do not open more. These failures will end the step.
                     return
                 try:
                     self._connections[number] = await Connection.open(self._setup.target, self._stamp, self._reader)
@@ -178,7 +178,7 @@ class StepRun:
         return await connection.send(body, self._step.output_tokens)
 
     def _finish(self, number: int, exchange: Exchange) -> None:
-        """Record a finished exchange of stream ``number``, and end the step after too many consecutive failures."""
+        """Record a request that stream ``number`` has finished. End the step after too many consecutive failures."""
         self._finished.append(exchange)
         self._wake.set()
         arrivals = exchange.answer.arrivals
@@ -234,7 +234,7 @@ class StepRun:
         _done, late = await asyncio.wait(tasks, timeout=self._setup.drain)
         self._cancel_all()
         if late:
-            # A task that is still running now belongs to a stream that is waiting for a connection.
+            # If a task is still running, its stream is waiting for a connection to open.
             _done, late = await asyncio.wait(late, timeout=_WATCHDOG_INTERVAL)
         for task in late:
             task.cancel()

@@ -127,7 +127,7 @@ class ResponseParser:
             length = _number(data[:line_end], 16)
             if line_end + length + 4 == len(data):
                 return data[line_end + 2 : -2]
-        # Keep an incomplete chunk in the buffer, because an event counts only after all of it has arrived.
+        # Keep an incomplete chunk in the buffer, because its tokens count as arrived only when its last byte arrives.
         pieces: list[bytes] = []
         position, size = 0, len(data)
         while position < size:

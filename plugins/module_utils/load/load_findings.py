@@ -116,7 +116,7 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
 
 
 def _warning_reason(run: Sequence[Result]) -> Reason | None:
-    """Return the reason for a throughput warning (failed, queued or unfinished requests), or None for no warning."""
+    """Return the reason for a throughput warning (failed, queued or unfinished requests), or None if all is well."""
     some_failed = [result for result in run if result["requests"]["failed"]]
     if some_failed:
         reason = REASONS[_main_reason(some_failed)]
@@ -168,7 +168,7 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
 
 
 def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:
-    """Return why the arrival times of single tokens are unknown (too many arrived at once), or None if known."""
+    """Return a message if too many tokens arrived at once to know when each of them arrived, otherwise None."""
     per_arrival = result.get("tokens_per_arrival") or 1.0
     if per_arrival <= BATCHED_TOKENS:
         return None
@@ -205,7 +205,10 @@ def _repetition(result: Result) -> str:
 
 
 def _client_limit(limited: Sequence[Result]) -> Reason:
-    """Explain why the load client was the bottleneck in the ``limited`` steps. The remedy applies to the first step."""
+    """Return a summary, cause and remedy for ``limited``, the steps in which the load client was the bottleneck.
+
+    The cause and remedy are those of the first of these steps.
+    """
     client = limited[0]["client"]
     if client.get("apart"):
         names = ", ".join(result["name"] for result in limited)
@@ -236,7 +239,7 @@ def _client_limit(limited: Sequence[Result]) -> Reason:
 
 
 def judge_tokens(run: Sequence[Result]) -> Finding:
-    """Check that server and client counted the same number of output tokens."""
+    """Check that the server and the client counted the same number of output tokens."""
     ratios = {result["name"]: result["token_ratio"] for result in run if result["token_ratio"] is not None}
     if not ratios:
         reasons = dict.fromkeys(result["token_ratio_reason"] for result in run if result["token_ratio_reason"])

@@ -33,7 +33,7 @@ class OpenLoop(StepRun):
         self._held: deque[Request] = deque()
         #: Number of requests that were due before the end of the step but could not be started in time.
         self._overdue = 0
-        # This list is used as a stack (last in, first out), so that few connections stay in use.
+        # The stream that became free last gets the next request, so that as few connections as possible are used.
         self._free: list[asyncio.Future[Request | None]] = []
         self._arriving = True
         self._first_end: float | None = None
@@ -49,7 +49,7 @@ class OpenLoop(StepRun):
         return [*super()._work(), self._arrive()]
 
     def _full_from(self) -> float | None:
-        """Return when the first request ended. From then on, requests end about as often as they start."""
+        """Return the time at which the first request ended. From then on, requests end about as often as they start."""
         return self._first_end
 
     async def _arrive(self) -> None:

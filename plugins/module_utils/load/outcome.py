@@ -100,7 +100,9 @@ class LoadOutcome:
         return self.full_from - self.started, self.full_until - self.started
 
     def merge(self, other: LoadOutcome) -> None:
-        """Add the outcome of another process or host that ran the step at the same time, measured with the same clock.
+        """Add the outcome of another process or host that ran the step at the same time.
+
+        Both outcomes must use the same time base.
 
         The outcomes of repeats can be added too, but then ``cpu``, ``processes``, ``free_cores`` and all times are
         meaningless.

@@ -48,7 +48,7 @@ def encode(step: Step, outcomes: Sequence[LoadOutcome], before: Reading, after: 
 
 
 def decode(encoded: Mapping[str, t.Any], shift: float = 0.0) -> tuple[Step, list[LoadOutcome], Reading, Reading]:
-    """Decode the step, outcomes and counters from the result of ``encode``. Add ``shift`` seconds to every time."""
+    """Decode the step, outcomes and counters from the result of ``encode``. Add ``shift`` seconds to all timestamps."""
     targets = encoded["step"]["targets"]
     step = Step(**{**encoded["step"], "targets": Targets(**targets) if targets else None})
     outcomes = [_decode_outcome(outcome, step.targets, shift) for outcome in encoded["outcomes"]]

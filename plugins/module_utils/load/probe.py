@@ -184,7 +184,7 @@ def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) 
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
-    """Return the server's ``version``, and the name and ``max_model_len`` of the model to test (None if unknown).
+    """Return the server's ``version``, the ``model`` to test and its ``max_model_len``. Unknown values are None.
 
     :raises InvalidLoad: if the server does not serve ``wanted``.
     :raises RequestFailed: if the server does not respond like vLLM.
@@ -358,7 +358,7 @@ class Probe:
         return outcome
 
     def _token_pool(self) -> list[int]:
-        """Return the IDs of tokens that stand for plain words, or an empty list if the server returns too few."""
+        """Return the IDs of tokens that stand for plain words, or an empty list if there are too few."""
         tokens = _if_available(lambda: self._api.tokenize(" ".join(workload.WORDS), self._server["model"]))
         pool = sorted({token for token in tokens or [] if isinstance(token, int)})
         return pool if len(pool) >= workload.MIN_POOL else []
@@ -371,7 +371,7 @@ class Probe:
     def _count_tokens(self, text: str) -> int:
         """Send ``text`` to the server, and return the number of prompt tokens, including those that the server adds."""
         outcome = self._load_unmeasured(Step("sizing", 1, 1, 1, 1), workload.TextPrompts([text], self._rng))
-        # If the server reports no usage, the number of prompt tokens is unknown; assume one token per word.
+        # If the server reports no token usage, assume that each word of the prompt is one token.
         return outcome.prompt_tokens if outcome.prompts_counted else len(text.split())
 
 
@@ -383,7 +383,7 @@ def _result(
     seed: int | None = None,
     origin: float | None = None,
 ) -> Result:
-    """Build the result of the module. The default values are for a run that generated no load.
+    """Build the result of the module. The default arguments describe a run that generated no load.
 
     :param samples: the GPU samples, or the reason why there are none.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Track the progress of a throughput probe, which the load client updates and another thread reads."""
+"""Track the progress of a throughput probe. The load client updates the progress; another thread reads it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LoadProgress:
         self._recent: Callable[[int], list[State]] = lambda _count: []
 
     def begin(self, step: Step, steps: Sequence[Step], attempt: int = 1) -> None:
-        """Record that ``step`` starts for the ``attempt``-th time. A step that is not in ``steps`` is a warm-up."""
+        """Record the start of attempt number ``attempt`` at ``step``. A step that is not in ``steps`` is a warm-up."""
         self._step_begin = self._clock()
         if step not in steps:
             self._state = {"phase": "preparing", "name": step.name}
@@ -60,7 +60,7 @@ class LoadProgress:
         self._recent = recent
 
     def snapshot(self) -> State:
-        """Return the state of the probe: the ``phase``, the current step and its counts, ``gpus`` and ``since``.
+        """Return the state of the probe: phase, current step, counts of tokens and requests, and GPU utilisation.
 
         ``phase`` is ``preparing``, ``load`` or ``counting``. ``gpus`` contains the latest sample of each GPU.
         ``since`` is the number of seconds since the probe started.

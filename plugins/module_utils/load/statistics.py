@@ -29,7 +29,8 @@ from statistics import fmean, stdev
 
 #: Number of buckets per factor of e: neighbouring bounds are 0.1 % apart, so a percentile is off by at most 0.05 %.
 _RESOLUTION: t.Final = 1000
-# Offset that keeps bucket numbers positive for values down to 1e-30. int() would round negative numbers up.
+# Offset that keeps bucket numbers positive for values down to 1e-30. int() rounds positive numbers down, but negative
+# numbers up.
 _OFFSET: t.Final = 70 * _RESOLUTION
 #: Smallest value, in seconds; smaller values are counted as this one.
 _SHORTEST: t.Final = 1e-9
@@ -41,7 +42,7 @@ Summary = dict[str, float]
 
 
 class LogHistogram:
-    """A histogram of positive values, in any unit, with buckets of equal relative width."""
+    """A histogram of positive values, in any unit. The upper bound of each bucket is 0.1 % above its lower bound."""
 
     __slots__ = ("_buckets", "count", "total")
 
@@ -70,8 +71,9 @@ class LogHistogram:
         self.total += other.total
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return the ``bins`` (``[[number, count], ...]``, ascending), and the ``count`` and ``total`` of all values.
+        """Return a dictionary with the ``bins``, the number of values (``count``) and their sum (``total``).
 
+        ``bins`` contains a pair ``[bin number, count]`` for each bin that is not empty, in ascending order.
         Bin ``i`` holds values from ``exp((i - 70000) / 1000)`` to ``exp((i + 1 - 70000) / 1000)``.
         """
         bins = [list(item) for item in sorted(self._buckets.items())]
@@ -168,7 +170,7 @@ class TokenTimeline:
             scaled[index] += count * scale
 
     def bins(self) -> list[list[float]]:
-        """Return the bins as ``[[number, tokens], ...]``, in ascending order. Bin 0 starts at ``self.origin``."""
+        """Return the bins as ``[[number, tokens], ...]``, in ascending order. Bin 0 starts at time ``self.origin``."""
         return [list(item) for item in sorted(self._bins.items())]
 
     def merge(self, other: TokenTimeline) -> None:
@@ -178,7 +180,7 @@ class TokenTimeline:
             self._bins[index + shift] += count
 
     def tokens(self, start: float, end: float) -> float:
-        """Return the number of tokens that arrived from ``start`` to ``end``, in seconds since the start of bin 0."""
+        """Return the number of tokens that arrived from ``start`` to ``end`` (both in seconds since bin 0 started)."""
         first, last = round(start * self.BINS_PER_SECOND), round(end * self.BINS_PER_SECOND)
         return sum(count for index, count in self._bins.items() if first <= index < last)
 
@@ -233,7 +235,7 @@ class Latencies:
         if counted == tokens and len(later) == sum(later):
             self.itl.add(gaps)
             return ttft, tpot
-        # If the server reports no count per chunk, assume that every chunk has the mean number of tokens.
+        # If the server reports no token count per chunk, assume that every chunk has the mean number of tokens.
         scale = tokens / counted
         for gap, count in zip(gaps, later, strict=True):
             self.itl.add_weighted(gap / (count * scale), round(count * scale) or 1)
@@ -246,5 +248,5 @@ class Latencies:
         self.itl.merge(other.itl)
 
     def summary(self) -> dict[str, Summary | None]:
-        """Return the ``mean`` and the ``PERCENTILES`` of each latency in seconds, or None if it was not measured."""
+        """Return the mean and the ``PERCENTILES`` of each latency, in seconds. Latencies without values are None."""
         return {name: summarise(getattr(self, name)) for name in EXACT} | {"itl": self.itl.summary()}

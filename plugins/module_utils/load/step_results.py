@@ -90,7 +90,7 @@ def _counts(step: Step, total: LoadOutcome) -> StepResult:
 
 
 def _mean(total: int, count: int, requested: int) -> int:
-    """Return the rounded mean of ``count`` token counts with the sum ``total``, or ``requested`` if ``count`` is 0."""
+    """Return ``total / count``, rounded: the mean number of tokens. Return ``requested`` if ``count`` is 0."""
     return round(total / count) if count else requested
 
 
@@ -132,7 +132,7 @@ def within_targets(total: LoadOutcome) -> int | None:
 
 
 def second_variation(outcome: LoadOutcome) -> float | None:
-    """Return the coefficient of variation of the tokens per second while all streams were active.
+    """Return the coefficient of variation of the output rate, in tokens per second, while all streams were active.
 
     Return None if that period is shorter than three seconds, or if token counts are unknown.
     """

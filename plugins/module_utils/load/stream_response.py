@@ -55,7 +55,8 @@ class StreamResponse:
             raise RequestFailed("malformed_stream", str(problem)) from problem
         new_tokens = 0
         for event in events:
-            # Decode every event as JSON until the first token. Later, decode only events that do not match the pattern.
+            # Until the first token, decode every event as JSON. After that, a regular expression finds the token count
+            # in most events, and only the other events are decoded.
             if self.continuous and self.arrivals and (match := _COMPLETION_TOKENS.search(event)):
                 total, before = int(match[1]), self.tokens or 0
                 if total > before:
@@ -65,7 +66,7 @@ class StreamResponse:
                 self.done = True
             else:
                 new_tokens += self._decode(event)
-        # Events that were read together count as one arrival with all of their tokens.
+        # Events that were read at the same time count as one arrival. Add up their tokens.
         if new_tokens and self.arrivals and self.arrivals[-1] == stamp:
             self.counts[-1] += new_tokens
         elif new_tokens:
@@ -73,7 +74,7 @@ class StreamResponse:
             self.counts.append(new_tokens)
 
     def _decode(self, event: bytes) -> int:
-        """Decode one event and return its number of tokens (0 or 1 if the server reports no count per chunk)."""
+        """Decode one event and return its number of tokens (0 or 1 if the server reports no token count per chunk)."""
         try:
             document = json.loads(event)
             if not isinstance(document, dict):
@@ -104,5 +105,5 @@ def _has_token(choice: dict[str, t.Any]) -> bool:
     delta = choice.get("delta") or {}
     if any(delta.get(key) for key in _CONTENT_KEYS):
         return True
-    # Empty content is a token (half a character), unless it comes with a role: then it only opens the message.
+    # Empty content is a token (half a character), except in the first event of a message, which states the role.
     return "content" in delta and "role" not in delta and choice.get("finish_reason") is None

@@ -131,7 +131,7 @@ def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Con
     def start() -> float:
         own_end.send(("ready", None))
         begin: float = own_end.recv()
-        # The parent sends nothing after the start time. If the pipe becomes readable, the parent has exited: exit too.
+        # The start time is the last message of the parent. If the pipe becomes readable later, the parent has exited.
         asyncio.get_running_loop().add_reader(own_end.fileno(), os._exit, 1)
         return begin
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the load: its steps and how they are shared, the request times, and prompts that no prefix cache contains."""
+"""Define the load: its steps, how hosts share the steps, the times of requests, and prompts that are not cached."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class InvalidLoad(ValueError):
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Unless ``condition`` is true, raise an error with the option's ``name``, its ``value`` and what is ``allowed``.
+    """Raise an error unless ``condition`` is true. ``name``, ``value`` and ``allowed`` appear in the error message.
 
     :raises InvalidLoad: if ``condition`` is false.
     """
@@ -83,7 +83,7 @@ def is_positive(value: float) -> bool:
 
 @dataclass(frozen=True)
 class Targets:
-    """Latency targets for a request, in seconds: its TTFT, and its mean ITL (which equals its TPOT)."""
+    """The longest TTFT and mean ITL that a request should have, in seconds. The mean ITL equals the TPOT."""
 
     ttft: float | None = None
     itl: float | None = None
@@ -116,7 +116,9 @@ class Step:
     phase: float = 0.0
 
     def share(self, index: int, count: int) -> Step | None:
-        """Return the share of load generator ``index`` (from 0) of ``count`` in this step, or None if it has no share.
+        """Return the part of this step that one of ``count`` load generators runs, or None if that part is empty.
+
+        :param index: number of the load generator, from 0.
 
         All shares together make up the step: streams and requests add up, Poisson processes with a share of the rate
         add up to one with the whole rate, and constant arrivals interleave.
@@ -133,7 +135,7 @@ class Step:
         return dataclasses.replace(part, rate=self.rate / generators, phase=self.phase + index / self.rate)
 
     def due_times(self, rng: random.Random) -> Iterator[float]:
-        """Yield an endless series of the times at which open-loop requests are due, in seconds since the start."""
+        """Yield, without end, the times at which open-loop requests are due, in seconds since the step started."""
         rate = t.cast(float, self.rate)
         due = self.phase
         while True:
@@ -146,7 +148,7 @@ class Step:
 
 
 def start_times(steps: Sequence[Step], begin: float | None, pause: float) -> list[float | None]:
-    """Return the common start time of each step, or None for a step whose start is not known in advance.
+    """Return the time at which all hosts start each step, or None for a step whose start is not known in advance.
 
     The start is unknown if the step follows one with ``requests``, which has no fixed duration.
 
@@ -223,7 +225,10 @@ def _read_step(entry: dict[str, t.Any], where: str, max_concurrency: int) -> Ste
 
 
 def context_problem(step: Step, max_model_len: int | None) -> str | None:
-    """Return why ``step`` does not fit into ``max_model_len`` tokens, or None if it fits or the limit is unknown."""
+    """Return a message if ``step`` needs more than ``max_model_len`` tokens. Otherwise, return None.
+
+    If ``max_model_len`` is None, the limit is unknown, and every step is assumed to fit.
+    """
     total = step.prompt_tokens + step.output_tokens
     if max_model_len is None or total <= max_model_len:
         return None
@@ -234,7 +239,10 @@ def context_problem(step: Step, max_model_len: int | None) -> str | None:
 
 
 class Prompts(t.Protocol):
-    """A source of prompts of one size. Each process sets its own random generator ``rng`` to send different prompts."""
+    """A source of different prompts of the same size.
+
+    Each process sets its own random generator ``rng``, so that no two processes send the same prompts.
+    """
 
     rng: random.Random
 
@@ -277,7 +285,7 @@ class TextPrompts:
 
 
 def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> list[str]:
-    """Return random words that together have as close to ``tokens`` tokens as the tokenizer allows.
+    """Return random words whose total number of tokens is as close to ``tokens`` as the tokenizer allows.
 
     :param count: returns how many tokens the server counts for a text, including those that it adds (template, special
         tokens).
@@ -293,14 +301,14 @@ def size_text(count: Callable[[str], int], tokens: int, rng: random.Random) -> l
             break
         if counted > tokens and len(words) == 1:
             raise InvalidLoad(f"prompt_tokens must be {counted} or more, including what the server adds, got {tokens}")
-        # A word has about one token. Add or remove about as many words as the difference in tokens, but at least one.
+        # A word has about one token. Add about one word per missing token, or remove about one per excess token.
         change = round((tokens - counted) * len(words) / max(counted, len(words))) or (1 if counted < tokens else -1)
         words = words[: max(1, len(words) + change)] + rng.choices(WORDS, k=max(0, change))
     return t.cast("tuple[int, list[str]]", best)[1]
 
 
 def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool) -> tuple[bytes, bytes]:
-    """Return the parts of a request's JSON body before and after the prompt.
+    """Return two parts of a request's JSON body: the text before the prompt and the text after the prompt.
 
     ``ignore_eos``, a vLLM extension, gives every response the requested length; temperature 0 makes it repeatable.
     """

@@ -23,7 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 
 @dataclass
 class EngineFacts:
-    """Facts about the last vLLM start in a log.
+    """Facts about the last startup of vLLM in a log.
 
     ``kv_cache_tokens`` is the size of one engine's KV cache in tokens. ``kv_cache_memory`` is the number of bytes that
     one rank reserves for the cache (the smallest value if ranks differ). ``model_memory`` is the number of bytes of
@@ -109,7 +109,7 @@ _VERSION = r"v?(\d+\.\d+(?:\.\d+)?[\w.+-]*)"
 _ENGINE = re.compile(
     rf"Initializing an? (?:V[01] )?LLM engine(?: \((?:{_VERSION}|[^)]*)\))?(?: +with config:? ?(.*)|[ .]*$)", re.S
 )
-# When an engine fails, vLLM prints the engine's configuration again. This does not indicate a new start.
+# When an engine fails, vLLM prints the engine's configuration again. This does not mean that vLLM was restarted.
 _DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
 _PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
@@ -212,7 +212,7 @@ class EngineLogParser:
             if not self._markers:
                 self._engine_line(match[1], match[2])
         elif match := _API_VERSION.search(text) or _BANNER.search(text):
-            # Some vLLM versions log a version line and then a banner. Together, they indicate one start, not two.
+            # Some vLLM versions log a version line and then a banner. Both lines belong to the same startup.
             if self._stage != _BANNER_STAGE:
                 self._mark(_BANNER_STAGE, replace(prefix, label=None))
             self._facts.vllm_version = match[1]
@@ -309,7 +309,7 @@ class EngineLogParser:
             self._facts.model_memory = max(_bytes(match[1]), self._facts.model_memory or 0)
 
     def result(self) -> EngineFacts:
-        """Return the facts about the last vLLM start in the lines that were passed to ``feed`` so far."""
+        """Return the facts about the last startup of vLLM in the lines that were passed to ``feed`` so far."""
         facts = replace(self._facts, boots=self.boots, worker_ranks=sorted(self._workers))
         arguments = facts.arguments
         facts.world_size = self._world or self._nranks or None
@@ -339,7 +339,7 @@ _FACT_PATTERNS = (
 
 
 def numbers_change_facts(prefix: Prefix, text: str) -> bool:
-    """Return whether a line that differs from this line only in numbers may contain different facts.
+    """Return whether the facts in a log line may change if only the numbers in the line change.
 
     The NCCL version is not considered.
     """
@@ -354,7 +354,7 @@ def _is_worker(prefix: Prefix) -> bool:
 
 
 def engine_facts(lines: Iterable[str]) -> EngineFacts:
-    """Return the facts about the last vLLM start in the ``lines`` of a log."""
+    """Return the facts about the last startup of vLLM in ``lines``, the lines of a log."""
     parser = EngineLogParser()
     for line in lines:
         parser.feed(*strip_prefix(line))
@@ -362,7 +362,7 @@ def engine_facts(lines: Iterable[str]) -> EngineFacts:
 
 
 def _first(match: re.Match[str]) -> int:
-    """Return the first group of a match that is not None, as an integer."""
+    """Return the match's first group that is not None, as an integer."""
     return int(next(group for group in match.groups() if group is not None))
 
 
@@ -371,7 +371,7 @@ def _bytes(gib: str) -> int:
 
 
 def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
-    """Derive the parallel sizes from ``ranks``, the ranks that vLLM logged. Return {} if the log lacks any rank."""
+    """Derive the parallel sizes from ``ranks``, the ranks that vLLM logged. Return {} if a rank is missing."""
     world = max((entry["world_size"] or 0 for entry in ranks), default=0)
     if not world or {entry["rank"] for entry in ranks} != set(range(world)):
         return {}
@@ -384,7 +384,7 @@ def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
 
 
 def _value(config: str, name: str) -> str | None:
-    """Return the value of ``name=`` in a printed configuration, without quotes. Return None if there is no value."""
+    """Return the value of the setting ``name`` in ``config``, a printed configuration, or None if it has no value."""
     # The lookbehind prevents draft_tensor_parallel_size from being read as tensor_parallel_size.
     match = re.search(rf"(?<![\w.]){name}=(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^,\s)]+))", config)
     if not match:
@@ -427,7 +427,7 @@ def _literal(node: ast.expr) -> t.Any:
 
 
 def _parse_loosely(text: str) -> dict[str, t.Any]:
-    """Parse the strings, numbers, booleans and ``None`` in printed arguments that are not valid Python."""
+    """Parse printed arguments that are not valid Python. Keep only strings, numbers, booleans and ``None``."""
     arguments: dict[str, t.Any] = {}
     for match in re.finditer(
         r"(?<![\w'])'?(\w+)'?(?:=|: )(?:'([^']*)'|(-?\d+(?:\.\d+)?|True|False|None)(?=[,)}\s]))", text

@@ -34,7 +34,10 @@ def minimal(substrings: Sequence[bytes]) -> list[bytes]:
 
 
 def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
-    """Return patterns that grep finds quickly in text like ``sample``. Each of ``substrings`` contains a pattern."""
+    """Return patterns that grep finds quickly in text like ``sample``.
+
+    Each of ``substrings`` contains at least one of the patterns.
+    """
     counts = Counter(
         sample[start : start + size] for size in range(1, _LENGTH + 1) for start in range(len(sample) - size + 1)
     )
@@ -48,7 +51,7 @@ def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
     candidates = {text: _candidates(text, counts) for text in minimal(substrings)}
     lowest_cost = {text: min(map(cost, patterns)) for text, patterns in candidates.items()}
     chosen: list[bytes] = []
-    # Start with the substrings that are slowest to search for. Patterns that are chosen later can reuse their prefixes.
+    # Choose patterns for the slowest substrings first, so that patterns chosen later can share a prefix with them.
     for text in sorted(candidates, key=lowest_cost.__getitem__, reverse=True):
         if not any(pattern in text for pattern in chosen):
             chosen.append(min(candidates[text], key=cost))
@@ -61,7 +64,7 @@ def _prefixes(pattern: bytes) -> list[bytes]:
 
 
 def _candidates(text: bytes, counts: Counter[bytes]) -> list[bytes]:
-    """Return the parts of ``text`` that start with its rarest bytes. Each part is a possible search pattern."""
+    """Return possible search patterns: the parts of ``text`` whose first bytes are the rarest in the log."""
     starts = sorted(range(max(1, len(text) - _LENGTH + 1)), key=lambda start: counts[text[start : start + 1]])
     return [text[start : start + _LENGTH] for start in starts[:_POSITIONS]]
 

@@ -48,7 +48,7 @@ class LogTail:
 
     @cached_property
     def text(self) -> list[str]:
-        """The lines as decoded text, without colour codes and line endings."""
+        """The lines as decoded text, without colour codes or line endings."""
         return [clean(raw.decode(errors="replace")) for raw in self.lines]
 
 
@@ -226,7 +226,7 @@ def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes], failures: l
 
 
 def gnu_grep(commands: Commands) -> str | None:
-    """Return the path of GNU grep, or None if it is not installed. Other kinds of grep lack the options used here."""
+    """Return the path of GNU grep, or None if it is not installed. Other grep programs lack the options used here."""
     path = commands.which("grep")
     code, version = commands.run([path, "--version"]) if path else (1, "")
     return path if code == 0 and "GNU" in version else None

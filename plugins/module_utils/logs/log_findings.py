@@ -86,7 +86,7 @@ def _order(fault: LogFault) -> tuple[int, int, int]:
 
 
 def _root_cause(fault: LogFault, others: Sequence[LogFault]) -> LogFault | None:
-    """If ``fault`` is a consequence of other faults, return the first root cause in ``others``; otherwise, None."""
+    """Return the first root cause in ``others`` if ``fault`` is a consequence of other faults, otherwise None."""
     if FAULTS[fault.class_].order != CONSEQUENCE:
         return None
     roots = [other for other in others if other.severity == ERROR and FAULTS[other.class_].order == ROOT]
@@ -146,7 +146,7 @@ def _location(fault: LogFault) -> str:
 
 
 def _errors(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
-    """If there is no NCCL error, return the ``nccl.errors`` finding, which is ``pass`` only if every log was read."""
+    """Return [] if there is an NCCL error. Otherwise, return a finding that is ``pass`` only if every log was read."""
     if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in faults):
         return []
     evidence: dict[str, t.Any] = {"unread": list(unread.logs)} if unread.logs else {}

@@ -55,7 +55,7 @@ def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
     for name in ("paths", "kernel_paths"):
         for path in options.get(name) or []:
             sources = file_sources(path, options.get("rotated", False), limit)
-            # With the option ``rotated``, a file and its rotated files are one log. Otherwise, each file is a log.
+            # With the ``rotated`` option, a file and its rotated files are one log. Otherwise, each file is a log.
             groups = [sources] if options.get("rotated") else [[source] for source in sources]
             logs += [Log(group, kernel=name == "kernel_paths") for group in groups]
     if options.get("text") is not None:
@@ -146,7 +146,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
 
 
 def _engine(scans: Sequence[SourceScan]) -> EngineFacts:
-    """Return the facts about vLLM: from the last log that shows a start, or else from the first log with any facts."""
+    """Return the facts from the last log that shows a startup of vLLM, otherwise from the first log with any facts."""
     facts = [scan.scan.facts for scan in scans]
     started = [engine for engine in facts if engine.boots]
     partial = [engine for engine in facts if engine.nccl_version or engine.world_size or engine.tensor_parallel_size]

@@ -52,7 +52,7 @@ class PlainFile:
         os.lseek(self.descriptor, self._start, os.SEEK_SET)
 
     def note_end(self) -> None:
-        """Record the position where the other process stopped reading, because the file may have grown meanwhile."""
+        """Record how far another process has read the file, because the file may have grown since it was opened."""
         self._end = os.lseek(self.descriptor, 0, os.SEEK_CUR)
 
     def sample(self, pieces: int, size: int) -> bytes:

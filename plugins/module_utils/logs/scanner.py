@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the faults of the last vLLM start in a log, and on which lines and ranks each fault occurred.
+"""Find the faults since the last startup of vLLM in a log, and the lines and ranks of each fault.
 
 The scanner processes the lines that the log filter returns, and the last lines of the log. It does not read any file.
 """
@@ -145,9 +145,9 @@ class Scanner:
                 self._templates.remember(line, self._parse(line.number, line.text))
 
     def _parse(self, number: int, raw: bytes, template: LineTemplate | None = None) -> LineTemplate | None:
-        """Process one message. Return what similar messages mean, or None if their meaning is not known yet.
+        """Process one message. Return how to process similar messages, or None if that is not known yet.
 
-        :param template: the meaning of similar messages (``ALWAYS_PARSE`` or ``FACTS_ONLY``) if it is already known.
+        :param template: how to process similar messages (``ALWAYS_PARSE`` or ``FACTS_ONLY``), or None if not known yet.
         """
         text = raw.decode(errors="replace")
         is_fact = any(marker in text for marker in FACT_MARKERS)
@@ -183,7 +183,7 @@ class Scanner:
                 self._open_comms -= 1
 
     def _forget_last_start(self) -> None:
-        """Discard the faults of the previous start when a new start begins, but keep faults that the kernel logged."""
+        """Discard the faults that were found before vLLM was restarted, except those that the kernel logged."""
         self._templates.flush_counts()
         for fault in self._faults.values():
             if not fault.kernel and fault.severity != INFO:
@@ -218,7 +218,7 @@ class Scanner:
         device = _pci_address(groups["device"]) if groups.get("device") else None
         if signature.class_ == "xid" and code is None:
             code = 79  # Xid 79 means "GPU has fallen off the bus"
-        # All NVSwitches report a fatal NVLink fault, so an SXid fault is identified by its number, not by the switch.
+        # Every NVSwitch reports the same fatal NVLink fault, so identify an SXid fault only by its number.
         key = (signature.class_, code, device if signature.class_ == "xid" else None)
         rank, line_device = self._rank_and_device(line, prefix, signature.class_ in _NETWORK_CLASSES)
         if device is None and line_device is not None:
@@ -255,7 +255,7 @@ class Scanner:
         return fault
 
     def _rank_and_device(self, line: str, prefix: Prefix, between_nodes: bool) -> tuple[int | None, int | None]:
-        """Return the rank and device that a line states in its message, or else in its prefixes or NCCL header."""
+        """Return the rank and device from the message of a line. If missing there, use its prefixes or NCCL header."""
         rank, device = prefix.rank, prefix.device
         if header := nccl_header(line):
             host, pid, device = header[1], int(header[2]), int(header[3])
@@ -319,7 +319,7 @@ class Scanner:
             return [LogFault("engine_failed", ERROR, lines[fatal][:_SHOWN], number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
-        # If the log begins in the middle of a start, a single message about waiting is not enough to diagnose a hang.
+        # If the log begins in the middle of a startup, a single message about waiting is not enough to diagnose a hang.
         if not facts.boots and sum(_WAITING.search(line) is not None for line in lines) < 2:
             return []
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open logs as binary streams: files (rotated or gzipped ones, too), containers, journald, the kernel log and text.
+"""Open logs as binary streams: files (even rotated or gzipped ones), containers, journald, the kernel log and text.
 
 A ``LogSource`` is read in blocks, so a log does not have to fit into memory. Functions that return a ``LogSource``
 raise ``UnknownLog`` if the log does not exist. If the node refuses access, the function or the stream raises
@@ -68,7 +68,7 @@ class Since:
 
     @classmethod
     def parse(cls, text: str | None) -> Since | None:
-        """Parse ``90s``, ``30m``, ``2h``, ``1d`` or an ISO 8601 date or time; return None if ``text`` is empty.
+        """Parse a duration such as ``90s`` or ``2h``, or an ISO 8601 date or time. Return None if ``text`` is empty.
 
         :raises ValueError: if ``text`` has another format.
         """
@@ -228,7 +228,7 @@ def journal_source(unit: str, since: Since | None, max_bytes: int, commands: Com
 
 
 def kernel_source(since: Since | None, max_bytes: int, commands: Commands) -> LogSource:
-    """Return a source for the kernel log since boot, from the journal or else from the kernel's ring buffer.
+    """Return a source for the kernel log since boot: the journal if possible, otherwise the kernel's ring buffer.
 
     :raises LogUnavailable: if neither the journal nor the ring buffer can be read.
     """
