@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Provide the diagnosis rules with the facts, findings and earlier diagnoses of one node."""
+"""Give the diagnosis rules access to the facts, findings and earlier diagnoses of one node."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class DiagnosisContext:
 
     @cached_property
     def faults(self) -> dict[str, Mapping[str, t.Any]]:
-        """The first failure or warning of each fault class in the logs, keyed by fault class."""
+        """The fault classes in the logs, such as ``cuda_oom``, each with its first failure or warning."""
         faults: dict[str, Mapping[str, t.Any]] = {}
         for item in self.node.logs.data.get("findings") or ():
             if item.get("class") and item.get("status") in ("fail", "warn"):
@@ -83,7 +83,7 @@ class DiagnosisContext:
         return faults
 
     def quote(self, fault: str) -> str:
-        """Return the log line of a fault as evidence, truncated to 160 characters."""
+        """Format the log line that reports ``fault`` as evidence for a diagnosis, truncated to 160 characters."""
         line = str(self.faults[fault].get("line") or self.faults[fault].get("summary") or "").strip()
         return f"log: {line if len(line) <= 160 else line[:157] + '...'}"
 
@@ -136,7 +136,7 @@ class DiagnosisContext:
 
     @cached_property
     def attained(self) -> float | None:
-        """Measured speed of one stream, in per cent of its expected speed."""
+        """Measured speed of one stream as a percentage of its expected speed."""
         values = [item.evidence.get("attained_percent") for check in (*SPEED, THROUGHPUT) for item in self.all(check)]
         return min((float(value) for value in values if value is not None), default=None)
 
@@ -156,13 +156,13 @@ class DiagnosisContext:
             return None
 
     def speed_evidence(self) -> tuple[str, ...]:
-        """Return the measured speed of one stream as evidence, or an empty tuple if the speed is unknown."""
+        """Format the measured speed of one stream as evidence; return an empty tuple if the speed is unknown."""
         if self.step is None or self.attained is None:
             return ()
         return (f"one stream: {expectation.decode_rate(self.step):.1f} tok/s, {self.attained:.0f} % of expected",)
 
     def recovery(self) -> str | None:
-        """Describe the speed that one stream would reach after a fix, or return None if the node is not slow."""
+        """Describe the speed of one stream now and after a fix. Return None if the node is not slow."""
         if not self.slow or self.step is None or not self.attained:
             return None
         now = expectation.decode_rate(self.step)
@@ -172,12 +172,12 @@ class DiagnosisContext:
 
     @cached_property
     def utilisation(self) -> dict[int, float]:
-        """Mean utilisation of each GPU under load in per cent, keyed by GPU index."""
+        """Mean utilisation of each GPU under load as a percentage, keyed by GPU index."""
         return gpus.means(self.node.samples, "utilization_gpu")
 
     @cached_property
     def power_share(self) -> dict[int, float]:
-        """Mean power draw of each GPU under load in per cent of its power limit, keyed by GPU index."""
+        """Mean power draw of each GPU under load as a percentage of its power limit, keyed by GPU index."""
         limits = {item["index"]: item.get("power_limit") for item in self.node.devices}
         drawn = gpus.means(self.node.samples, "power_draw")
         return {index: 100.0 * watts / limit for index, watts in drawn.items() if (limit := limits.get(index))}
@@ -196,7 +196,7 @@ def listed(items: Sequence[str]) -> str:
 def conclude_from_log(
     context: DiagnosisContext, fault: str, identity: str, *checks: str, evidence: Iterable[str] = ()
 ) -> Diagnosis | None:
-    """Return the diagnosis with the id ``identity`` if the logs contain the fault class ``fault``, or else None.
+    """Return the diagnosis with the id ``identity`` if the logs contain the fault class ``fault``, otherwise None.
 
     The fault proves the diagnosis. The diagnosis explains the checks in ``checks`` that fail or warn, and also a server
     that does not respond.

@@ -43,7 +43,7 @@ Level = tuple[str, int]
 
 
 def levels(context: DiagnosisContext) -> list[Level]:
-    """Return the GPU count at each level from the Linode plan to vLLM; levels with an unknown count are left out."""
+    """Return the GPU counts of the Linode plan, the PCI bus, the driver and vLLM. Leave out unknown counts."""
     facts, devices = context.node.gpu_facts, context.node.devices
     counted = next(iter(context.all("hardware.gpu_count")), None)
     evidence = counted.evidence if counted is not None else {}
@@ -61,7 +61,10 @@ def levels(context: DiagnosisContext) -> list[Level]:
 
 
 def missing(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose missing GPUs by finding the first level, from the Linode plan to vLLM, at which the GPU count drops."""
+    """Diagnose missing GPUs.
+
+    Compare the GPU counts of the Linode plan, the PCI bus, the driver and vLLM to find out where GPUs get lost.
+    """
     counted, node = levels(context), context.node
     if context.wrong("hardware.driver") and node.gpu_facts.get("count") is None:
         return None
@@ -96,12 +99,12 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def no_driver(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a driver that does not respond for any GPU."""
+    """Diagnose a GPU driver through which no GPU can be read."""
     driver = context.worst_finding("hardware.driver")
     if driver is None or context.node.gpu_facts.get("count") is not None:
         return None
     on_bus = driver.evidence.get("gpus_on_pci_bus")
-    # Missing permission to read the GPUs does not explain why the server is down.
+    # If the only problem is a missing permission to read the GPUs, it does not explain why the server is down.
     unreadable = driver.evidence.get("reason") == "no_permission"
     return conclude(
         "gpu.no_driver",

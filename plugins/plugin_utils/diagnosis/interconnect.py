@@ -101,7 +101,7 @@ def pcie_downgraded(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def hardware_limit(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a moderately slow node that already uses the best transport for its topology."""
+    """Diagnose a moderately slow node that already uses the best NCCL transport for its GPU topology."""
     slow = context.unexplained(*context.slow)
     topology = context.worst_finding("hardware.topology")
     if (context.node.group_size or 1) < 2 or not (slow or topology) or context.wrong("nccl.transport"):
@@ -145,7 +145,7 @@ def _variables(context: DiagnosisContext, names: t.Iterable[str]) -> list[str]:
 
 
 def _environment(context: DiagnosisContext, names: t.Collection[str]) -> tuple[str, ...]:
-    """Return a tuple with the id of the environment check if a finding of this check mentions any of ``names``.
+    """Return ``("configuration.environment",)`` if a finding of this check mentions one of the variables in ``names``.
 
     Otherwise, return an empty tuple.
     """

@@ -29,7 +29,10 @@ _DEFAULT_SHARE: t.Final = 0.92
 
 
 def other_processes(context: DiagnosisContext) -> list[tuple[int, Mapping[str, t.Any]]]:
-    """Return each large process other than vLLM with its GPU index; empty if no process is recognised as vLLM."""
+    """Return the processes other than vLLM that use a noticeable amount of GPU memory, each with the index of its GPU.
+
+    If no process is recognised as vLLM, return an empty list.
+    """
     table = [(device["index"], entry) for device in context.node.devices for entry in device.get("processes") or ()]
     others = [(index, entry) for index, entry in table if "vllm" not in str(entry.get("name") or "").lower()]
     if len(others) == len(table):
@@ -180,7 +183,10 @@ def little_headroom(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def _headroom(context: DiagnosisContext, unit: str) -> Finding | None:
-    """Return the ``memory.headroom`` finding in ``unit`` (``%`` or ``tokens``) that no diagnosis explains, or None."""
+    """Return the ``memory.headroom`` finding that no diagnosis explains, or None.
+
+    :param unit: unit of the finding: ``%`` selects GPU memory, and ``tokens`` selects the KV cache.
+    """
     findings = context.all("memory.headroom") if context.unexplained("memory.headroom") else ()
     return next((item for item in findings if item.wrong and item.unit == unit), None)
 

@@ -65,7 +65,7 @@ def conclude(
     name: str | None = None,
     **values: t.Any,
 ) -> Diagnosis:
-    """Create the diagnosis ``identity`` from its texts in data/causes.yml.
+    """Create the diagnosis with the id ``identity`` from its texts in data/causes.yml.
 
     ``case`` selects an entry in the cause's ``cases``, whose texts override those of the cause. An unknown case has no
     effect. ``values`` fill in the placeholders in the texts. ``name`` replaces ``NAME`` in the id.
@@ -84,5 +84,5 @@ def conclude(
 
 
 def flag(name: str, value: t.Any) -> str:
-    """Format a vLLM argument with the matching vllm role variable: ``--max-num-seqs 64 (vllm_max_num_seqs: 64)``."""
+    """Format a vLLM argument and the vllm role's variable for it: ``--max-num-seqs 64 (vllm_max_num_seqs: 64)``."""
     return f"--{name.replace('_', '-')} {value} (vllm_{name}: {value})"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose idle GPUs: tensor parallelism is off, has no effect, or lacks a rank.
+"""Diagnose idle GPUs: tensor parallelism is off or has no effect, or a worker is missing.
 
 Source: multi-GPU guide, issue 1.
 """
@@ -24,7 +24,7 @@ _IDLE = ("tensor_parallel.size", "memory.idle_gpu", "utilisation.active")
 
 
 def off(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose parallel sizes that leave some of the node's GPUs unused."""
+    """Diagnose tensor-, pipeline- and data-parallel sizes that leave some of the node's GPUs unused."""
     node, size, total = context.node, context.node.group_size, context.gpu_count
     holding = gpus.holders(gpus.memory_used(node))
     explained = context.wrong(*_IDLE)
@@ -32,7 +32,8 @@ def off(context: DiagnosisContext) -> Diagnosis | None:
         return None
     if context.has_diagnosis("tensor_parallel.model_does_not_fit"):
         return None
-    # Recommend parallel sizes for all GPUs of the Linode plan, because missing GPUs must be restored first.
+    # If GPUs are missing, recommend parallel sizes for all GPUs of the Linode plan. The user must restore the missing
+    # GPUs before applying these sizes.
     promised = node.gpu_facts.get("expected_count") if context.has_diagnosis("gpu.missing") else None
     tensor, data = model_fit.best_layout(context.shape, max(total, promised or 0))
     settings = [flag("tensor_parallel_size", tensor), *([flag("data_parallel_size", data)] if data > 1 else [])]
@@ -104,7 +105,7 @@ def not_at_work(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def rank_missing(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose missing workers: fewer run than the parallel sizes require, although enough GPUs are available."""
+    """Diagnose missing workers: fewer workers run than the parallel sizes require, although there are enough GPUs."""
     size = context.node.group_size
     if size is None or not 2 <= size <= context.gpu_count:
         return None
@@ -130,7 +131,10 @@ def rank_missing(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def model_does_not_fit(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a tensor-parallel size that does not divide the number of attention heads, so vLLM cannot start."""
+    """Diagnose a tensor-parallel size that does not divide the number of attention heads.
+
+    vLLM cannot start with such a size.
+    """
     node, model_fits = context.node, context.worst_finding("tensor_parallel.model_fit")
     if model_fits is None:
         return None

@@ -53,7 +53,7 @@ def refused(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def settings(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose invalid, ignored or harmful settings that do not explain a more serious finding."""
+    """Diagnose invalid, ignored or harmful settings that are not part of an earlier diagnosis."""
     checks = context.unexplained(*_SETTINGS)
     issues = [item for check in checks for item in context.all(check) if item.remedy and item.measured]
     if not issues:

@@ -15,8 +15,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, utilisation
 
-#: Minimum mean utilisation, in per cent, of a GPU that counts as fully busy. A GPU that waits in NCCL also looks busy,
-#: because NCCL polls while it waits.
+#: Minimum mean utilisation, as a percentage, of a GPU that counts as fully busy. A GPU that waits in NCCL also looks
+#: busy, because NCCL polls while it waits.
 FULL: t.Final = 80.0
 
 #: A GPU counts as a straggler if its clock is below this fraction of the lowest clock among the other GPUs.
@@ -59,7 +59,7 @@ def _waiting_evidence(context: DiagnosisContext) -> t.Iterator[str]:
 
 
 def _straggler(context: DiagnosisContext) -> int | None:
-    """Return the index of the GPU whose clock under load is far below all others, or None if there is no such GPU."""
+    """Return the index of the GPU whose clock rate under load is far below that of every other GPU, or None."""
     clocks: dict[int, list[float]] = {}
     for sample in context.node.samples:
         for gpu in sample["gpus"]:
@@ -96,7 +96,7 @@ def uneven_work(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def host_bound(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose synchronised GPUs that are all idle for most of the time."""
+    """Diagnose GPUs that are all idle at the same time for more than half of the load test."""
     active = context.worst_finding(_ACTIVE)
     if active is None or active.status is not Status.WARN or _ACTIVE in context.explained or context.down:
         return None

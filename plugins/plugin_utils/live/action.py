@@ -52,7 +52,8 @@ class ProgressAction(NormalAction):
         path = self._task.args.get("progress_path") or f"/tmp/multigpu-progress-{uuid.uuid4().hex}.json"
         hosts = len(task_vars.get("ansible_play_batch") or [None])
         interval = poll_interval(min(hosts, int(task_vars.get("ansible_forks") or 1)))
-        # A connection object stores the password pipe of the command that it runs, so each thread needs its own object.
+        # While a connection object runs a command, it stores that command's password pipe. Each thread therefore needs
+        # its own connection object.
         read = functools.partial(_read, copy.copy(self._connection), str(path))
         stopped = threading.Event()
         background.start(threading.Thread(target=_poll, args=(read, interval, stopped, on_progress), daemon=True))
@@ -78,7 +79,8 @@ class ProgressAction(NormalAction):
             try:
                 channel.send({**record, "progress": state})
             except OSError:
-                # The main process was killed. End this worker, or it and the load test on its node would continue.
+                # The main process was killed. End this worker process. Otherwise, both the worker and the load test on
+                # the node would continue.
                 os.kill(os.getpid(), signal.SIGTERM)
 
         return show

@@ -18,10 +18,10 @@ _sender: socket.socket | None = None
 
 
 def open_receiver() -> socket.socket:
-    """Create the socket and return its receiving end. Workers that are forked later inherit the sending end."""
+    """Create a socket pair and return the receiving end. Workers that are forked later inherit the sending end."""
     global _sender
     receiver, _sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    # If workers kept a copy of the receiver, they could still send records after the main process has exited.
+    # Close the receiving end in each worker. Otherwise, ``send`` would not fail after the main process has exited.
     os.register_at_fork(after_in_child=receiver.close)
     return receiver
 

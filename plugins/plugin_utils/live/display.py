@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show running tasks from Ansible's main process, as a table on a terminal or as timestamped lines elsewhere."""
+"""Show the progress of running tasks, as a table on a terminal or as timestamped lines elsewhere.
+
+This code runs in Ansible's main process.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ SILENCE: t.Final = 30.0
 
 @dataclass
 class _Node:
-    """One execution of a task on a host; see ``NodeProgress``."""
+    """One execution of a task on a host. The views show it as a ``NodeProgress``."""
 
     run: str
     started: float
@@ -87,11 +90,14 @@ class LiveDisplay:
         background.start(threading.Thread(target=self._work, name="live-display", daemon=True))
 
     def begin_task(self, name: str | None) -> None:
-        """Store the name of the task that Ansible has started, to report how long it runs; None turns this off."""
+        """Store the name of the task that Ansible has started, so that ``refresh`` can report how long the task runs.
+
+        :param name: None if no run time is to be reported.
+        """
         self._current = None if name is None else (name, self._now())
 
     def end_host(self, task: str, host: str, result: Mapping[str, t.Any]) -> None:
-        """Record that a task has ended on ``host``, and print the task's closing lines for this host."""
+        """Record that a task has ended on ``host``, and print the final lines about this host, if there are any."""
         with self._lock:
             self._receive()
             node = self._tasks[task].nodes.get(host) if task in self._tasks else None

@@ -83,7 +83,7 @@ class GpuView:
     def _title(self, nodes: Nodes) -> str:
         parts = [f"GPUs of {len(nodes)} node{'s' if len(nodes) != 1 else ''}"]
         if started := [node for node in nodes.values() if node.progress]:
-            # Show the time of the node that started last, because this node also ends last.
+            # Show the elapsed time of the node that started last, because this node also ends last.
             parts.append(_time(min(started, key=lambda node: node.progress["elapsed"] + (node.age or 0.0))))
         return self.style.dot.join([*parts, *_busy(_latest_of_all(nodes))])
 
@@ -148,7 +148,7 @@ class GpuView:
 
 
 def slowed_by(gpu: Gpu) -> list[str]:
-    """Return why a GPU's clocks are reduced, without the normal reasons: the GPU is idle or at its power limit."""
+    """Return the reasons for reduced GPU clocks, except the normal ones: the GPU is idle or at its power limit."""
     return [reason.replace("_", " ") for reason in gpu["throttle_reasons"] or () if reason not in HARMLESS_REASONS]
 
 
@@ -187,7 +187,7 @@ def _busy(gpus: Sequence[Gpu]) -> list[str]:
 
 
 def _extremes(gpus: Sequence[Gpu]) -> list[str]:
-    """Return the highest memory use of any GPU, the total power and the highest temperature, as far as known."""
+    """Format the highest memory use of a GPU, the total power draw and the highest temperature, if they are known."""
     memory, power, heat = (_values(gpus, key) for key in ("memory_used", "power_draw", "temperature"))
     return [
         *([f"up to {max(memory) / GIB:.1f} GiB"] if memory else []),
@@ -211,7 +211,10 @@ def _link(pcie: Mapping[str, int | None]) -> str:
 
 
 def _mean_and_max(gpu: Gpu, static: Gpu) -> str:
-    """Format a summary: ``93 % busy on average, up to 98 %, 18.4 of 20.0 GiB, 118 W, up to 131 W, up to 64 °C``."""
+    """Format the summary of one GPU.
+
+    Example: ``93 % busy on average, up to 98 %, 18.4 of 20.0 GiB, 118 W, up to 131 W, up to 64 °C``.
+    """
     busy, memory, power, heat = (gpu[key] for key in ("utilization_gpu", "memory_used", "power_draw", "temperature"))
     total = static.get("memory_total")
     parts = [

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Record the GPU samples of all hosts in one CSV or JSON file on the controller, which is valid after every write."""
+"""Record the GPU samples of all hosts on the controller, in one CSV or JSON file that is valid after every write."""
 
 from __future__ import annotations
 
@@ -57,8 +57,9 @@ class Recorder:
             stream.write(csv_text([], _COLUMNS).encode() if self._path.suffix == ".csv" else b"[" + _END)
 
     def add(self, state: dict[str, t.Any]) -> None:
-        """Add the ``samples`` of a progress state or a result to the table, except those that it already contains.
+        """Add the ``samples`` in ``state`` to the table, except samples that the table already contains.
 
+        :param state: progress state or result of the ``gpu_monitor`` module.
         :raises OSError: if the table cannot be written.
         """
         with self._lock:

@@ -51,7 +51,8 @@ class Screen:
             columns, rows = os.get_terminal_size(self.stdout.fileno())
         except (OSError, ValueError):
             return None
-        # The last column stays free because terminals wrap differently, and the last row is for the cursor.
+        # Leave the last column blank, because terminals differ in how they wrap a full line. Keep the last row for the
+        # cursor.
         return Size(columns - 1, rows - 1) if columns > 1 and rows > 1 else None
 
     def draw(self, lines: Sequence[str]) -> None:

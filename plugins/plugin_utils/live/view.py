@@ -64,7 +64,7 @@ def cell(value: float | None, width: int, form: str = ".0f") -> str:
 
 
 def name_width(nodes: Nodes, limit: int) -> int:
-    """Return the width of the column of node names, including its header ``node``, but at most ``limit``."""
+    """Return the width of the column of node names: enough for its header and all names, but at most ``limit``."""
     return min(max(len("node"), *map(len, nodes)) if nodes else len("node"), limit)
 
 
@@ -102,7 +102,7 @@ def _middle_out(name: str, width: int, style: Style) -> str:
 
 
 def cut(lines: Sequence[str], rows: int, style: Style) -> list[str]:
-    """Return ``lines``. If there are more than ``rows``, replace the last ones with one line that counts them."""
+    """Reduce ``lines`` to at most ``rows`` lines. If lines are left out, the last line states how many."""
     if len(lines) <= rows:
         return list(lines)
     kept = max(rows - 1, 0)

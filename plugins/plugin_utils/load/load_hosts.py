@@ -75,7 +75,7 @@ def plan(load_hosts: Sequence[str], clocks: Results, node: str, lead: float | No
 
 
 def _failure(host: str, result: Mapping[str, t.Any], default: str) -> str:
-    """Return why ``host`` returned no usable result."""
+    """Return a message that explains why ``host`` returned no usable result."""
     if result.get("unreachable"):
         return f"{host} cannot be reached: {ssh_message(result.get('msg'))}"
     return f"{host}: {result.get('msg') or default}"
@@ -112,7 +112,7 @@ def _failed(reasons: Iterable[str]) -> Result:
 
 
 def _merge_parts(parts: Results, hosts: Results, max_ttft: float | None, max_itl: float | None) -> Result:
-    """Merge ``parts``, which has one result for each host in ``hosts``, in the same order."""
+    """Merge ``parts``, a list with one result for each host in ``hosts``, in the same order."""
     pairs = list(zip(parts, hosts, strict=True))
     failures = [
         _failure(entry["host"], part, "it returned no result") for part, entry in pairs if "results" not in part
@@ -152,14 +152,14 @@ def _load_hosts_at_fault(parts: Results) -> bool:
 
 
 def _refusal(part: Mapping[str, t.Any]) -> Result:
-    """Return why a load host generated no load: ``problem`` is the message, ``measured`` is the id of the reason."""
+    """Return the reason why a load host generated no load: its message (``problem``) and its id (``measured``)."""
     failures = (item for item in part["findings"] if item["status"] == Status.FAIL)
     failure: Result = next(failures, {"evidence": {}, "measured": None})
     return {"problem": failure["evidence"].get("problem", "no load was generated"), "measured": failure["measured"]}
 
 
 def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: float) -> Result:
-    """Merge the results of one step from all load hosts, and convert their times to the controller's clock."""
+    """Merge all load hosts' results of one step, and convert the times in these results to the controller's clock."""
     parts = [(result, entry) for result, entry in zip(column, hosts, strict=True) if result.get("mergeable")]
     measured = [decode(result["mergeable"], -entry["offset"]) for result, entry in parts]
     if not measured:
@@ -170,7 +170,8 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    # Skip counters that were read while another host warmed up, or the rest of its warm-up would count for this step.
+    # Skip counters that were read while another host was still warming up. Otherwise, the rest of that warm-up would
+    # count as part of this step.
     result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
     result["load_hosts"] = [
         {
@@ -199,7 +200,7 @@ def _join(outcomes: Sequence[LoadOutcome | None]) -> LoadOutcome:
 
 
 def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertainty: float) -> str | None:
-    """Return why the load hosts did not start together, or None if they did."""
+    """Return a message that explains why the load hosts did not start together, or None if they did."""
     skew = max(starts) - min(starts)
     allowed = max(MIN_SKEW, MAX_SKEW_SHARE * duration)
     if len(starts) < 2 or skew + uncertainty <= allowed:
@@ -213,7 +214,7 @@ def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertain
 
 
 def _latest(readings: Sequence[Reading], *, idle: bool = False) -> Reading:
-    """Of several readings of the server's counters, return the one with the most generated tokens.
+    """Return the reading of the server's counters that shows the most generated tokens.
 
     If ``idle`` is true, leave out readings that were taken while requests were active.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a fleet of GPU Linodes, and report its nodes and what it costs before and after the change."""
+"""Plan a fleet of GPU Linodes, and report the fleet's nodes and its cost before and after the change."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def _check_group(group: Mapping[str, t.Any], names: set[str]) -> None:
 
 
 def fleet_tag(prefix: str) -> str:
-    """Return the tag that marks a Linode or firewall as part of the fleet. Teardown deletes only what has this tag."""
+    """Return the tag of the Linodes and firewalls in the fleet. Teardown deletes only resources with this tag."""
     return check_tags([f"multigpu-{prefix}"])[0]
 
 
 def plan_fleet(
     nodes: Sequence[Json], prefix: str, listing: Mapping[str, t.Any], max_hourly_price: float | None = None
 ) -> Json:
-    """Compare the requested ``nodes`` (see :func:`expand`) with the existing Linodes, and plan the nodes to create.
+    """Compare the requested ``nodes`` (see :func:`expand`) with the existing Linodes, and plan which nodes to create.
 
     ``listing`` is the result of ``linode_instance_info`` for the label prefix; ``max_hourly_price`` limits the cost of
     the whole fleet in USD per hour. Returns ``nodes`` (with ``exists``), ``create`` and ``extra`` (labels), ``before``
@@ -122,8 +122,8 @@ def plan_fleet(
 def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
     """Return the label, GPUs and price of a new node.
 
-    The price is that of the most expensive region, because any of the regions may be chosen. It is unknown if the API
-    token cannot see the plan.
+    The price is that of the most expensive region, because any of the regions may be chosen. If the API token has
+    no access to the plan, the price is None.
     """
     hidden: Json = {"gpus": gpu_count(node["type"]), "hourly_price": None, "region_prices": {}}
     plan, limit = plans.get(node["type"], hidden), node["max_hourly_price"]
@@ -161,7 +161,7 @@ def cost_text(total: Mapping[str, t.Any]) -> str:
 
 
 def fleet_report(prefix: str, listing: Mapping[str, t.Any], failures: Mapping[str, str]) -> Json:
-    """Report which nodes exist, what they cost, which nodes failed, and how to resume or to remove the fleet.
+    """Report the existing nodes, their cost and the failed nodes, and how to resume provisioning or remove the fleet.
 
     ``failures`` maps labels to reasons, empty for nodes that did not fail. Returns ``lines``, and ``failed_because``,
     which is empty if no node failed.

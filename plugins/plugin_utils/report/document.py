@@ -37,7 +37,10 @@ _LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
 
 
 def exceeds(status: str, fail_on: str) -> bool:
-    """Return whether ``status`` makes the run fail; ``fail_on`` is ``fail``, ``warn`` or ``never``."""
+    """Return whether the run fails because ``status`` is at least as bad as ``fail_on`` (``warn`` or ``fail``).
+
+    If ``fail_on`` is ``never``, no status makes the run fail.
+    """
     if fail_on == "never":
         return False
     return SEVERITY.index(Status(status)) >= SEVERITY.index(Status(fail_on))
@@ -126,7 +129,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
 
 
 def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:
-    """Return a dictionary of ``keys`` with their values in ``data``; the value of a missing key is None."""
+    """Return a dictionary with the values of ``keys`` in ``data``; a key that ``data`` lacks has the value None."""
     return {key: data.get(key) for key in keys}
 
 
@@ -177,7 +180,7 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _origin(node: NodeFacts) -> float:
-    """Return when the first sample under load was taken, by the probe's clock. This moment is time 0 in the report."""
+    """Return the time of the first GPU sample under load, on the probe's clock. The report shows this time as 0."""
     return float(node.samples[0]["time"]) if node.samples else 0.0
 
 
@@ -225,7 +228,7 @@ def report_document(
     }
     fleet_findings = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
-    # With a single node, the check for slow outliers is not tested, so only the node's own status counts.
+    # With a single node, the check for slow outliers cannot run, so only the status of this node counts.
     status = worst(
         [*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in fleet_findings)]
     )

@@ -40,7 +40,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def dollars(amount: float) -> str:
-    """Format an amount in dollars: two decimals if it is at least 1 (``3.57``), or else three digits (``0.0841``)."""
+    """Format dollars with two decimals (``3.57``), or with three significant digits if less than 1 (``0.0841``)."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"
 
 
@@ -60,7 +60,7 @@ def cell(value: t.Any) -> str:
 
 
 def plain(value: t.Any) -> str:
-    """Format any value of the result document on one line: text unchanged, None as ``-``, other values as JSON."""
+    """Format any value of the result document: text unchanged, None as ``-``, other values as JSON on one line."""
     if isinstance(value, str):
         return value
     if value is None:

@@ -21,7 +21,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def write_error(directory: Path) -> str | None:
-    """Create ``directory`` if necessary, and return an error message if files cannot be written there, or else None."""
+    """Create ``directory`` if necessary. Return an error message if files cannot be written there, otherwise None."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

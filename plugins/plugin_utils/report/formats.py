@@ -59,6 +59,6 @@ def _error(name: str) -> str | None:
 
 
 def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
-    """Return the content of each requested report by file name, in the order of ``FORMATS``; always include JSON."""
+    """Return the JSON report and the other requested reports, keyed by file name, in the order of ``FORMATS``."""
     selected = {"json", *names}
     return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in selected}

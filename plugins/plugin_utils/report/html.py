@@ -31,7 +31,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 Document = Mapping[str, t.Any]
 
-#: Maximum number of nodes that are expanded initially in a large fleet; only the worst nodes that do not pass are.
+#: Maximum number of nodes that are expanded initially in a large fleet. Only nodes that do not pass are expanded.
 UNFOLDED: t.Final = 10
 #: Size of the largest fleet, in nodes, in which all nodes are expanded initially.
 SMALL_FLEET: t.Final = 3
@@ -117,6 +117,6 @@ def measured(finding: Mapping[str, t.Any]) -> str:
 
 
 def topology_legend(matrix: list[list[str | None]]) -> Iterator[tuple[str, str]]:
-    """Return the connection types in ``matrix`` with their meaning, fastest first."""
+    """Return each connection type in the topology ``matrix`` with its meaning, fastest first."""
     kinds = {"NV#" if cell.startswith("NV") else cell for row in matrix for cell in row if cell}
     return ((kind, meaning) for kind, meaning in LEGEND.items() if kind in kinds)

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, three_digits
 
-#: Margin for labels to the left of the first point and to the right of the last point, in per cent of the plot width.
+#: Margin for labels to the left of the first point and to the right of the last point, as a percentage of the plot
+#: width.
 _MARGIN: t.Final = 9.0
-#: Width of one character in a label on the x axis, and minimum gap between two labels, in per cent of a narrow plot.
+#: Width of one character in a label on the x axis, and minimum gap between two labels, as percentages of the width of a
+#: narrow plot.
 _CHARACTER: t.Final = 4.2
 _GAP: t.Final = 3.0
-#: Half the width of the line that marks a limit at a single point, in per cent of the plot width.
+#: Half the width of the line that marks a limit at a single point, as a percentage of the plot width.
 _HALF_POINT: t.Final = 5.0
 
 #: The p50 and p95 of a metric, keyed by the value on the x axis.
@@ -27,7 +29,7 @@ Points = Mapping[int, tuple[float, float]]
 
 @dataclass(frozen=True)
 class PlotMetric:
-    """A load step metric to plot; multiplication by ``scale`` converts it to ``unit``."""
+    """A plotted metric of the load steps. Measured values are multiplied by ``scale`` to convert them to ``unit``."""
 
     key: str
     title: str
@@ -36,7 +38,10 @@ class PlotMetric:
     lower_is_worse: bool = False
 
     def read(self, step: plot.Document) -> tuple[float, float] | None:
-        """Return the p50 and p95 of the metric in ``unit``, or None if it is unknown. A single value counts as both."""
+        """Return the p50 and p95 of the metric in ``unit``, or None if ``step`` lacks the metric.
+
+        If the metric has a single value instead of percentiles, return it as both p50 and p95.
+        """
         value = {} if step[self.key] is None else step[self.key]
         if not isinstance(value, Mapping):
             return value, value
@@ -94,7 +99,10 @@ def _line_name(key: str, value: int) -> str:
 def _panel(
     metric: PlotMetric, title: str, x_title: str, lines: Mapping[str, Mapping[int, plot.Document]]
 ) -> plot.Drawing | None:
-    """Return the plot of one metric, or None if no step has a value for it; its ``summary`` is for screen readers."""
+    """Return the plot of one metric, or None if no step has this metric.
+
+    The ``summary`` of the plot is a text for screen readers.
+    """
     measured = {
         name: {x: value for x, step in points.items() if (value := metric.read(step)) is not None}
         for name, points in lines.items()
@@ -140,7 +148,10 @@ def _series(points: Sequence[tuple[float, float, float]]) -> plot.Drawing:
 
 
 def _log_axis(values: Iterable[int]) -> dict[int, float]:
-    """Return the position of each value in per cent, on an axis that is logarithmic because values usually double."""
+    """Return the position of each value on the x axis, as a percentage of the plot width.
+
+    The axis is logarithmic, because each value is usually twice the previous value.
+    """
     positions = sorted(set(values))
     low, high = math.log(max(positions[0], 1)), math.log(max(positions[-1], 2))
     room = 100 - 2 * _MARGIN
@@ -167,14 +178,17 @@ def _top(metric: PlotMetric, lines: Iterable[Points], expected: Iterable[plot.Do
 
 
 def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], float]) -> list[plot.Drawing]:
-    """Return a label for each point: the point's value, and its distance from the left and bottom edges in per cent."""
+    """Return one label per point, which shows the value of the point.
+
+    ``x`` and ``y`` are the distances from the left and bottom edges of the plot, as percentages.
+    """
     return [{"x": x_at[x], "y": y_at(middle), "text": three_digits(middle)} for x, (middle, _high) in points.items()]
 
 
 def _limits(
     metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> plot.Drawing | None:
-    """Return SVG paths of the expected value and of the warning and failure areas; widen a single point to a line."""
+    """Return SVG paths for the expected values and for the warning and failure areas; a single point becomes a line."""
     if not expected:
         return None
     reach = [(x_at[x], data) for x, data in expected.items()]

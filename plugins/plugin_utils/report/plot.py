@@ -21,20 +21,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Document = Mapping[str, t.Any]
-#: Data that a template draws: SVG paths, positions in per cent, and texts.
+#: Data that a template draws: SVG paths, positions as percentages, and texts.
 Drawing = dict[str, t.Any]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """An axis tick; ``at`` is its distance from the start of the axis in per cent."""
+    """An axis tick; ``at`` is its distance from the start of the axis, as a percentage of the length of the axis."""
 
     at: float
     label: str
 
 
 def nice_step(top: float, count: int) -> float:
-    """Return the smallest tick interval (1, 2 or 5 times a power of ten) that covers ``top`` in ``count`` intervals."""
+    """Return the smallest suitable distance between two ticks, so that ``count`` distances reach ``top``.
+
+    The distance is 1, 2 or 5 times a power of ten.
+    """
     raw = top / count
     power = 10.0 ** math.floor(math.log10(raw))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
@@ -51,5 +54,8 @@ def path(points: Iterable[tuple[float, float]]) -> str:
 
 
 def area(upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]]) -> str:
-    """Return a closed SVG path around the area between two lines of ``(x, y)`` points; y starts at the bottom."""
+    """Return a closed SVG path around the area between two lines.
+
+    Each line is a sequence of points ``(x, y)``, where y is measured from the bottom.
+    """
     return path([*upper, *reversed(lower)]) + "Z"

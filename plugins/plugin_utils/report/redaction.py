@@ -18,7 +18,7 @@ _SCHEMA_KEYS: t.Final = frozenset({"schema_version", "status", "check", "area", 
 
 
 def known_secrets(sources: Iterable[t.Any]) -> list[str]:
-    """Return the texts to mask, longest first. From a mapping, take only values with names such as ``password``."""
+    """Return the texts to mask, longest first. From a mapping, take only the values of keys such as ``password``."""
     texts: set[str] = set()
     for item in sources:
         if isinstance(item, Mapping):
@@ -31,7 +31,7 @@ def known_secrets(sources: Iterable[t.Any]) -> list[str]:
 
 
 def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
-    """Mask ``secrets`` in ``value``, and also other texts whose name or format shows that they are secret."""
+    """Mask ``secrets`` in ``value``, and also mask texts whose key or format shows that they are secret."""
     if isinstance(value, Mapping):
         return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -21,7 +21,7 @@ Expected = dict[str, t.Any]
 
 
 def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
-    """Return the expected ``output_throughput`` (tokens/s) and ``itl`` (seconds), or None for an unknown expectation.
+    """Return the expected ``output_throughput`` (tokens/s) and ``itl`` (seconds); an unknown expectation is None.
 
     Only steps with one stream and without other clients have an expectation, because the formulas do not cover several
     streams.

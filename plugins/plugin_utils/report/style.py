@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
 
 
 def plain(text: str, status: str) -> str:
-    """Return ``text`` unchanged, for an output without colour."""
+    """Return ``text`` unchanged, for output without colour."""
     return text
 
 
@@ -60,7 +60,7 @@ class Style:
         return text[: max(0, width - len(self.ellipsis))].rstrip(" ,;:") + self.ellipsis
 
     def clean(self, text: str) -> str:
-        """Return ``text`` with characters that the output cannot show replaced with ``?``."""
+        """Return ``text`` with a ``?`` in place of each character that the output cannot show."""
         return text.encode("ascii", "replace").decode() if self.ascii_only else text
 
     def wrap(self, text: str, first: str, rest: str | None = None, width: int = WIDTH) -> list[str]:
@@ -85,7 +85,10 @@ class Style:
         return self.full * filled + self.empty * (width - filled)
 
     def title(self, left: str, status: str, width: int = WIDTH, word: str | None = None) -> str:
-        """Return a line with ``left`` at the left edge, and the status or ``word`` at the right edge."""
+        """Return a line with ``left`` at the left edge and the status at the right edge.
+
+        :param word: text to show in place of the usual word for the status.
+        """
         word = f"{self.symbols[status]} {word or WORDS[status]}"
         margin = left[: len(left) - len(left.lstrip())]
         left = margin + self.fit(left, width - len(word) - len(margin) - 2)

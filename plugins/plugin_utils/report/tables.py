@@ -52,7 +52,7 @@ def wrong(node: Document) -> list[dict[str, t.Any]]:
 
 
 def heading(name: str, counts: Mapping[str, int], status: str, style: Style) -> list[str]:
-    """Return the heading of a summary, with the number of nodes in total and with each status."""
+    """Return the heading of a summary, with the total number of nodes and the number of nodes with each status."""
     shown = ", ".join(f"{count} {WORDS[status]}" for status, count in counts.items() if count)
     title = style.dot.join((f" {name}", counted(sum(counts.values()), "node"), shown))
     return [style.heavy * WIDTH, style.title(title, status), style.heavy * WIDTH]
@@ -188,7 +188,7 @@ def load_sources(steps: Sequence[Document]) -> list[str]:
 
 
 def utilisation(node: Document, style: Style) -> Iterator[str]:
-    """Yield a table of GPU utilisation over time in per cent, with one column per GPU and the average."""
+    """Yield a table of GPU utilisation over time as percentages, with one column per GPU and one for the average."""
     data = node["utilisation"]
     if data is None:
         return
