@@ -16,5 +16,5 @@ DIRECTORY: t.Final = Path(__file__).parent / "data"
 
 @functools.cache
 def load_table(name: str) -> dict[str, t.Any]:
-    """Return the content of ``data/<name>.yml``. Callers must not change this object, because all callers share it."""
+    """Return the content of ``data/<name>.yml``. All callers share the returned object, so they must not change it."""
     return t.cast("dict[str, t.Any]", yaml_load((DIRECTORY / f"{name}.yml").read_text("utf-8")))

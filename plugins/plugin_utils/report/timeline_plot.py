@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plot GPU utilisation over time with one strip per GPU on a shared axis, which makes an idle GPU obvious."""
+"""Plot GPU utilisation over time, with one strip per GPU on a shared time axis, so that an idle GPU stands out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -
 def _strip(
     gpu: int, mean: float | None, windows: Sequence[tuple[float, float, float | None]], at: Callable[[float], float]
 ) -> plot.Drawing:
-    """Draw the utilisation of one GPU: a horizontal line at the mean of each time window, or a gap without readings."""
+    """Draw the utilisation of one GPU: a horizontal line at the mean of each time window.
+
+    A time window without readings is left blank.
+    """
     area: list[str] = []
     line: list[str] = []
     before = None

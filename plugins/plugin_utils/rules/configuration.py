@@ -63,7 +63,7 @@ def repeated_prompts(node: NodeFacts) -> list[Finding]:
 
 
 def needed_settings(node: NodeFacts) -> dict[str, str]:
-    """Return the settings that usually cause a warning but are needed on this node, each with the evidence for this."""
+    """Return the settings that this node needs although they usually cause a warning, with the reason for each."""
     topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.devices)
     proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"))
     return {"NCCL_P2P_DISABLE": proof} if proof else {}
@@ -84,8 +84,10 @@ def _reviewed(
     version: Version | None,
     proof: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """Return the findings of ``check`` about ``settings``, which are the server's arguments or environment variables.
+    """Review the server's arguments or its environment variables for known issues, and return the findings.
 
+    :param check: ID of the check to which the findings belong.
+    :param settings: the arguments or environment variables to review, or None if they cannot be read.
     :param issues: known issues with the arguments and the environment variables.
     :param proof: names of settings that this node needs although they usually cause a warning, each with the evidence.
     """

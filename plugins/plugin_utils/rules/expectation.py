@@ -31,7 +31,10 @@ Step = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
-    """Return the findings ``performance.roofline`` and ``performance.scaling`` for the single-stream step ``step``."""
+    """Return the ``performance.roofline`` and ``performance.scaling`` findings.
+
+    ``step`` is a load step with one stream, or None if there is no such step with a valid result.
+    """
     if not node.load.taken or not node.gpu.taken:
         return []
     if step is None:
@@ -75,7 +78,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     return Setup(
         gpu_name=names[0] if len(names) == 1 else None,
         tensor_parallel_size=tensor,
-        # The reference table covers only tensor parallelism without pipeline stages.
+        # The table of reference speeds applies only to servers without pipeline parallelism.
         gpus=tensor if stages == 1 else None,
         model=model.get("root") or model.get("id") or engine.get("model"),
         weight_bytes=weights,
@@ -92,12 +95,12 @@ def setup(node: NodeFacts, step: Step) -> Setup:
 
 
 def link(node: NodeFacts) -> str:
-    """Return the kind of connection between the GPUs, which is a key of ``roofline.ALL_REDUCE_LATENCY``."""
+    """Return the kind of connection between the GPUs: ``nvlink`` or ``pcie``."""
     return "nvlink" if (node.gpu_facts.get("topology") or {}).get("nvlink") else "pcie"
 
 
 def _cache_per_token(engine: Mapping[str, t.Any]) -> float:
-    """Return the KV cache bytes per token on one GPU: the reserved memory divided by the number of tokens that fit."""
+    """Return the bytes of KV cache per token on one GPU: the reserved memory divided by the tokens that fit in it."""
     memory, tokens = engine.get("kv_cache_memory"), engine.get("kv_cache_tokens")
     return memory / tokens if memory and tokens else 0.0
 
@@ -108,13 +111,13 @@ def _context(step: Step) -> float:
 
 
 def decode_rate(step: Step) -> float:
-    """Return the output tokens per second after the first token, or over the whole step if the TPOT is unknown."""
+    """Return the output tokens/s after the first token. If unknown, return the output tokens/s of the whole step."""
     time_per_token = (step.get("tpot") or {}).get("mean")
     return 1.0 / time_per_token if time_per_token else float(step["output_throughput"])
 
 
 def speed_limits(node: NodeFacts, gpu_name: str | None) -> tuple[float, float, str]:
-    """Return the warning limit and the failure limit, in per cent of the expected speed, and the source of both.
+    """Return the warning limit and the failure limit, as percentages of the expected speed, and the source of both.
 
     The user's limits for this GPU model take precedence over the user's default limits, which take precedence over the
     built-in limits.
@@ -146,7 +149,7 @@ def limit_problems(rows: t.Any) -> list[str]:
 
 
 def impossible(facts: Setup, measured: float) -> str | None:
-    """Return why the roofline cannot apply to this model: one stream is faster than the memory bandwidth allows.
+    """Return a message if one stream is faster than the memory bandwidth allows, so that the roofline cannot apply.
 
     Return None if the roofline applies or one of its inputs is unknown.
 
@@ -167,7 +170,9 @@ def impossible(facts: Setup, measured: float) -> str | None:
 
 
 def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[str, str] | None:
-    """Return None if the expected speed applies to a node, or else the reason why not, and the reason's source.
+    """Return a message that explains why the expected speed does not apply to the node, and the message's source.
+
+    Return None if the expected speed applies.
 
     :param measured: tokens/s of one stream.
     """
@@ -183,7 +188,7 @@ def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[s
 
 
 def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
-    """Return the finding ``performance.roofline``: the speed of one stream in per cent of the expected speed."""
+    """Return the ``performance.roofline`` finding: the speed of one stream as a percentage of the expected speed."""
     check = "performance.roofline"
     measured = decode_rate(step)
     try:
@@ -230,7 +235,7 @@ _EXPECTATION: t.Final = {
 
 
 def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
-    """Return the finding ``performance.scaling``: the speed-up over one GPU, compared with the usual speed-up."""
+    """Return the ``performance.scaling`` finding: the speed-up over one GPU, compared with the usual speed-up."""
     check = "performance.scaling"
     tensor = facts.tensor_parallel_size
     if tensor == 1:
@@ -272,14 +277,17 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
 
 
 def one_gpu(facts: Setup, bound: roofline.Roofline) -> Expected:
-    """Return the expected speed with only one of the GPUs, from the reference table or else from the roofline."""
+    """Return the expected speed on a single GPU: from the reference table if possible, otherwise from the roofline."""
     row = from_table(Setup(gpu_name=facts.gpu_name, gpus=1, model=facts.model))
     speed_of_one = bound.at(1).tokens_per_second
     return row or Expected(speed=speed_of_one, kind="roofline", source=roofline.FORMULA, text=f"{speed_of_one:.1f}")
 
 
 def _usual_gain(bound: roofline.Roofline) -> tuple[float, str]:
-    """Return the usual speed-up over one GPU and its source: the multi-GPU guide, or the roofline if it is lower."""
+    """Return the usual speed-up over one GPU, and the source of this value.
+
+    The source is the multi-GPU guide or the roofline, whichever gives the lower value.
+    """
     computed = bound.scaling
     row = REFERENCE_SCALING.get(bound.tensor_parallel_size)
     if row is None or computed < row[0]:

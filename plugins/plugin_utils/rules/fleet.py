@@ -46,12 +46,12 @@ _SOURCE: t.Final = (
 
 
 def evaluate(nodes: Nodes) -> list[Finding]:
-    """Return the finding ``fleet.missing``, and one finding ``fleet.outlier`` for each group of comparable nodes."""
+    """Return the ``fleet.missing`` finding, and one ``fleet.outlier`` finding for each group of comparable nodes."""
     return [missing(nodes), *outliers(nodes)]
 
 
 def missing(nodes: Nodes) -> Finding:
-    """Return the finding ``fleet.missing``: nodes that were unreachable, lack results or had an error in a module."""
+    """Return the ``fleet.missing`` finding: nodes that were unreachable, lack results, or on which a module failed."""
     lost = {name: [error["reason"] for error in node["errors"]] for name, node in nodes.items() if _broken(node)}
     lacking = {name: reasons for name, reasons in _lacking(nodes).items() if name not in lost}
     incomplete = {**lost, **lacking}
@@ -88,7 +88,7 @@ def own_speeds(node: Node) -> dict[str, float]:
 
 
 def _step_name(step: Mapping[str, t.Any]) -> str:
-    """Return a load step's name with its sizes, because steps with the same name can have different sizes."""
+    """Return a load step's name with its numbers of tokens and streams, because steps with the same name can differ."""
     return f"{step['name']} ({step['prompt_tokens']}+{step['output_tokens']} tokens, {step['concurrency']} streams)"
 
 
@@ -97,7 +97,7 @@ def _hardware(node: Node) -> tuple[t.Any, ...]:
 
 
 def _lacking(nodes: Nodes) -> dict[str, list[str]]:
-    """Return the load steps of each node that lack a result although most nodes with the same GPUs have one."""
+    """Return the load steps for which a node has no result, although most other nodes with the same GPUs have one."""
     groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
     for name, node in nodes.items():
         if not _broken(node) and _speed_requested(node):
@@ -147,10 +147,11 @@ def group_name(node: Node) -> str:
 
 
 def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
-    """Return the slow outliers by node and load step; steps with results from too few nodes are left out.
+    """Return the outliers that are slower than their peers, by node and load step.
 
-    A node is evaluated by all its steps together, which averages out the noise. A single step counts only if it is far
-    below the median, because with many steps and nodes, some result is always a little low.
+    Load steps with results from too few nodes are left out. A node is evaluated by all its steps together, which
+    averages out the noise. A single step counts only if it is far below the median, because with many steps and nodes,
+    some result is always a little low.
     """
     by_step: dict[str, dict[str, float]] = {}
     for name, node in group.items():
@@ -168,7 +169,7 @@ def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
 
 
 def _overall(by_step: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return each node's mean speed over all load steps, relative to the median node; 1.0 is as fast as its peers."""
+    """Return each node's speed relative to the median of all nodes, averaged over all load steps; 1.0 is typical."""
     shares: dict[str, list[float]] = {}
     for values in by_step.values():
         median = statistics.median(values.values())
@@ -213,7 +214,7 @@ def _by_peers(label: str, group: Nodes) -> Finding:
 
 
 def _by_roofline(label: str, group: Nodes) -> Finding:
-    """Compare nodes that are too few for outlier detection with the speed that their hardware should reach."""
+    """Compare each node with the speed that its hardware should reach. The group is too small for outlier detection."""
     expectations = {name: _roofline(node) for name, node in group.items()}
     too_few = f"(outlier detection needs {MINIMUM_NODES} comparable nodes, this group has {len(group)})"
     attained = {name: item["evidence"].get("attained_percent") for name, item in expectations.items() if item}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Aggregate GPU samples for rules and the report."""
+"""Aggregate GPU samples, which are readings taken during the load test, for the rules and the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sample = Mapping[str, t.Any]
 
 
 def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
-    """Return the readings of ``key``, such as ``power_draw``, for each GPU index, oldest first and without nulls."""
+    """Return the readings of ``key``, such as ``power_draw``, by GPU index, oldest first, without missing readings."""
     readings: dict[int, list[float]] = {}
     for sample in samples:
         for gpu in sample.get("gpus") or ():
@@ -32,13 +32,13 @@ def means(samples: Sequence[Sample], key: str) -> dict[int, float]:
 
 
 def only(samples: Iterable[Sample], indices: Iterable[int]) -> list[dict[str, t.Any]]:
-    """Return the samples, reduced to the GPUs in ``indices``."""
+    """Return the samples with only the readings of the GPUs in ``indices``."""
     wanted = set(indices)
     return [{**sample, "gpus": [gpu for gpu in sample["gpus"] if gpu["index"] in wanted]} for sample in samples]
 
 
 def memory_used(node: NodeFacts) -> dict[int, float]:
-    """Return each GPU's memory use in bytes: the mean under load, or else the value that ``gpu_facts`` returned."""
+    """Return each GPU's memory use in bytes: the mean under load if known, otherwise the value from ``gpu_facts``."""
     under_load = means(node.samples, "memory_used")
     if under_load:
         return under_load

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the GPU hardware: findings from ``gpu_facts`` and the kernel log, and faults that appear only under load."""
+"""Collect the findings about the GPU hardware from ``gpu_facts``, the kernel log and the load test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def lost_under_load(node: NodeFacts) -> list[Finding]:
-    """Return a failure of ``hardware.driver`` if the driver or a GPU stopped responding during the load test."""
+    """Return a failed ``hardware.driver`` finding if the driver or a GPU stopped responding during the load test."""
     sampled = node.load.data.get("gpu_samples") or {}
     silent = _silent_gpus(sampled.get("samples") or ())
     fault = FAULTS["gpu_lost"]
@@ -107,7 +107,7 @@ def _loaded(device: Mapping[str, t.Any], readings: Sequence[Mapping[str, t.Any]]
 
 
 def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> None:
-    """Set the temperature to the highest reading under load.
+    """Set the temperature of the GPU ``loaded`` to the highest reading under load.
 
     Reduce the margin to the temperature limit by the rise since the idle reading.
     """
@@ -121,7 +121,7 @@ def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> N
 
 
 def _under_load(finding: Finding) -> Finding:
-    """Return the finding with "under load" in its summary, adding the phrase if it is missing."""
+    """Append "under load" to the summary of a finding, unless the summary already contains this phrase."""
     if "under load" in finding.summary:
         return finding
     return dataclasses.replace(finding, summary=f"{finding.summary}, under load")

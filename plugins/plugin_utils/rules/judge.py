@@ -84,12 +84,12 @@ def verdict(statuses: Iterable[Status]) -> Status:
 
 
 def needs(area: str) -> dict[str, tuple[str, ...]]:
-    """Return the checks in an area, each with the measurements that it needs, as keys of ``MEASUREMENTS``."""
+    """Map each check in an area to the measurements that the check needs. These are keys of ``MEASUREMENTS``."""
     return {check: _NEEDS.get(check, _NEEDS[area]) for check in CHECKS if check.startswith(f"{area}.")}
 
 
 def judge(node: NodeFacts, areas: Collection[str] = tuple(RULES)) -> list[Section]:
-    """Return one section for each area; the checks of areas that are not in ``areas`` count as not tested."""
+    """Return one report section for each area. All checks of an area that is not in ``areas`` count as not tested."""
     return [_section(node, area, area in areas) for area in RULES]
 
 
@@ -99,7 +99,7 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
         return Section(area, tuple(not_tested(check, "not selected") for check in checks), selected=False)
     findings = RULES[area](node)
     faulty = {item.check for item in findings if item.wrong}
-    # If a check has a failure or warning, drop its pass, because that pass covers only a part of the check.
+    # A pass may cover only a part of a check. If the same check also has a failure or a warning, drop the pass.
     findings = [item for item in findings if item.wrong or item.check not in faulty]
     answered = {item.check for item in findings}
     findings += [not_tested(check, _reason(node, keys)) for check, keys in checks.items() if check not in answered]
@@ -112,7 +112,7 @@ def node_status(sections: Iterable[Section]) -> Status:
 
 
 def wrong(sections: Iterable[Section]) -> list[Finding]:
-    """Return all failures and warnings, failures first and otherwise in the order of the sections."""
+    """Return all failures, followed by all warnings, each in the order of the report's sections."""
     findings = [item for section in sections for item in section.findings if item.wrong]
     return sorted(findings, key=lambda item: -SEVERITY.index(item.status))
 

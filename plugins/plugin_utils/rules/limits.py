@@ -20,7 +20,7 @@ class Limit:
     source: str
 
     def compared(self, measured: float, bound: str) -> dict[str, t.Any]:
-        """Return the fields of a finding that show the value ``measured`` and this limit.
+        """Return the fields with which a finding shows the value ``measured`` and this limit.
 
         ``bound`` tells a minimum (``at least``) from a maximum (``at most``).
         """

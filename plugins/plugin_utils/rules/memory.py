@@ -19,7 +19,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def cache(node: NodeFacts) -> list[Finding]:
-    """Return a warning if the KV cache is too small for all concurrent requests of a step of the load test."""
+    """Return a warning if the KV cache is too small for the concurrent requests in any step of the load test."""
     capacity = int(node.engine.get("kv_cache_tokens") or 0) * node.replicas
     sizes = {str(step.get("name")): _tokens_at_once(step) for step in node.steps}
     largest = max(sizes, key=sizes.__getitem__, default=None)
@@ -44,7 +44,7 @@ def _tokens_at_once(step: t.Mapping[str, t.Any]) -> int:
 
 
 def out_of_memory(node: NodeFacts) -> list[Finding]:
-    """Return a passed finding ``memory.oom`` if logs were read, or else an empty list.
+    """Return a passed ``memory.oom`` finding if logs were read, otherwise an empty list.
 
     If the log scan found an out-of-memory error, the failed finding of the log scan takes precedence.
     """
@@ -72,13 +72,16 @@ def _not_tested(reason: str) -> list[Finding]:
 
 
 def _no_reading(node: NodeFacts) -> str:
-    """Return why the memory use is unknown. If no GPU was found, return the summary of the driver check."""
+    """Return a message that explains why the memory use is unknown.
+
+    If no GPU was found, this message is the summary of the driver check.
+    """
     summaries = (item.summary for item in node.findings("hardware") if item.check == "hardware.driver")
     return "no GPU reports its memory" if node.devices else next(summaries, "no GPU was found")
 
 
 def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the finding ``memory.idle_gpu``: whether every GPU holds a part of the model."""
+    """Return the ``memory.idle_gpu`` finding: whether every GPU holds a part of the model."""
     unused = [index for index in used if index not in holding]
     figures = {
         "expected": len(used),
@@ -111,7 +114,7 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
 
 
 def balance(used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the finding ``memory.balance``: the difference in memory use between the fullest and emptiest GPUs."""
+    """Return the ``memory.balance`` finding: the difference in memory use between the fullest and the emptiest GPU."""
     if len(holding) < 2:
         return not_tested("memory.balance", "only one GPU is in use, so there is nothing to compare")
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
@@ -131,7 +134,7 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
 
 
 def headroom(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the finding ``memory.headroom``: the free memory of the fullest GPU in use."""
+    """Return the ``memory.headroom`` finding: the free memory of the fullest GPU in use."""
     totals = {device["index"]: device["memory_total"] for device in node.devices if device.get("memory_total")}
     free = {index: 100.0 * (totals[index] - used[index]) / totals[index] for index in holding if index in totals}
     if not free:

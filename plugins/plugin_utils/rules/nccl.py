@@ -77,7 +77,7 @@ def families(transports: Mapping[str, t.Any]) -> dict[str, int]:
 
 
 def transport(node: NodeFacts) -> Finding | None:
-    """Return the finding ``nccl.transport``, based on the connections in the logs, or None if no log was read."""
+    """Return the ``nccl.transport`` finding, based on the connections in the logs, or None if no log was read."""
     counts = families(node.logs.data.get("transports") or {})
     if not counts:
         return _without_connections(node)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hold the facts about one node that rules and diagnoses use: the results of all modules, and the role's options."""
+"""Collect the facts about one node that rules and diagnoses use: the role's options and the results of all modules."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class JudgingOptions:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """Measurements of one node and the role's options; use ``from_results`` to create an instance."""
+    """The role's options and the measurements of one node. Use ``from_results`` to create an instance."""
 
     name: str
     gpu: Measurement
@@ -133,7 +133,7 @@ class NodeFacts:
         return next((item for item in self.measurements if item.unreachable), None)
 
     def findings(self, area: str, replaced_by: Sequence[Finding] = ()) -> list[Finding]:
-        """Return the modules' findings whose checks start with ``area``, followed by the findings in ``replaced_by``.
+        """Return the findings that modules reported for ``area``, followed by the findings in ``replaced_by``.
 
         A finding in ``replaced_by`` replaces the modules' findings of the same check, except those that fail or warn.
         """
@@ -226,12 +226,12 @@ class NodeFacts:
 
     @property
     def only_tensor_parallel(self) -> bool:
-        """Whether the server uses only tensor parallelism, so every GPU has an equal share of every layer."""
+        """Whether the server uses only tensor parallelism, which gives every GPU an equal share of every layer."""
         return self.group_size is not None and self.group_size == self.tensor_parallel.data["tensor_parallel_size"]
 
     @property
     def spans_nodes(self) -> bool:
-        """Whether the server needs more GPUs than this node has, so it runs on several nodes connected by a network."""
+        """Whether the server needs more GPUs than this node has, and therefore runs on several nodes."""
         local = max(len(self.devices), self.gpu_facts.get("expected_count") or 0)
         return self.group_size is not None and self.group_size > local > 0
 
@@ -244,7 +244,7 @@ class NodeFacts:
 
     @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPU samples taken while a step of the load test ran; ``time`` is in seconds on the clock of the load test."""
+        """GPU samples taken during the load steps. The times of samples and steps use the same time base."""
         samples = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
         windows = [(step["started"], step["ended"]) for step in self.steps if step.get("ended") is not None]
         if not windows:
@@ -253,7 +253,7 @@ class NodeFacts:
 
 
 def ssh_message(message: t.Any) -> str:
-    """Return the SSH error message without Ansible's prefix."""
+    """Return ``message``, an SSH error message, without the prefix that Ansible adds."""
     return _one_line(message).removeprefix("Task failed: ").rpartition(" ssh: ")[2]
 
 

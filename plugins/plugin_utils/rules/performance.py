@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the performance: collect the findings of the load test, and compare the measured with the expected speed."""
+"""Collect the findings of the load test, and compare the measured speed with the expected speed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 
 
 def single_stream(node: NodeFacts) -> Mapping[str, t.Any] | None:
-    """Return the first valid step of the load test with one request at a time, or None if there is no such step."""
+    """Return the first valid load step that has only one stream, or None if there is no such step."""
     for step in node.steps:
         if step.get("concurrency") == 1 and step.get("output_throughput") and not step.get("void"):
             return step

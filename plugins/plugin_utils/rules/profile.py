@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare the settings of the running server with the user's tuning profile and with the load test."""
+"""Check whether the running server's settings match the tuning profile and suffice for the load test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Settings = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | None) -> Finding:
-    """Return the finding ``configuration.profile``: whether the server's settings match the tuning profile."""
+    """Return the ``configuration.profile`` finding: whether the server's settings match the tuning profile."""
     if arguments is None:
         return not_tested(CHECK, "neither a vLLM process nor its log shows the arguments")
     queueing = too_few_streams(node, arguments)
@@ -58,7 +58,7 @@ def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | Non
 
 
 def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
-    """Return a warning if the load test has more streams than the server runs at once, so that some streams wait."""
+    """Return a warning if the load test has more streams than the server can process at the same time."""
     streams = max((int(step.get("concurrency") or 0) for step in node.steps), default=0)
     try:
         # max_num_seqs applies to each replica.

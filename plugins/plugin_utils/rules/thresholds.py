@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check user-defined thresholds, which are JMESPath queries with bounds, on one host's entry in the report.
+"""Check one host's entry in the report against user-defined thresholds, which are JMESPath queries with bounds.
 
 If a query returns a list, the threshold applies to every element. If a query returns nothing, the threshold is not
 tested. Queries are only evaluated as JMESPath, never executed as code.
@@ -131,7 +131,7 @@ def _compiled(query: str, where: str) -> t.Any:
 
 
 def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
-    """Yield the name and number of arguments of every function call. JMESPath checks both only during evaluation."""
+    """Yield the name and argument count of each function call. JMESPath itself checks these only during evaluation."""
     if isinstance(node, Mapping):
         if node.get("type") == "function_expression":
             yield str(node["value"]), len(node["children"])
@@ -142,7 +142,7 @@ def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
 
 
 def evaluate(document: Mapping[str, t.Any], items: Sequence[t.Any]) -> list[Finding]:
-    """Evaluate each threshold on ``document``, one host's entry in the report, and return a finding for each.
+    """Evaluate each threshold against ``document``, one host's entry in the report. Return a finding per threshold.
 
     :raises InvalidThreshold: if a threshold is invalid.
     """
@@ -158,7 +158,7 @@ def _judge(document: Mapping[str, t.Any], threshold: Threshold) -> Finding:
     except JMESPathError as problem:
         return not_tested(CHECK, f"{label}: {' '.join(str(problem).split())}", evidence=evidence, **figures)
     figures["measured"] = result
-    # If ``equals`` is a list, it is compared with the whole result. Otherwise, every element of a list is compared.
+    # If ``equals`` is a list, the whole result must equal it. Otherwise, each element of a result list is checked.
     whole = not isinstance(result, list) or isinstance(threshold.bounds.get("equals"), list)
     values = [result] if whole else result
     if not values or any(value is None for value in values):

@@ -56,7 +56,7 @@ def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
 
 
 def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: bool = True) -> Finding:
-    """Return the finding ``utilisation.active``: whether the mean utilisation of every GPU reaches ``limits.BUSY``.
+    """Return the ``utilisation.active`` finding: whether the mean utilisation of every GPU reaches ``limits.BUSY``.
 
     If the GPUs are synchronised (``steady``), their utilisation is also compared with ``limits.HOST_BOUND``.
     """
@@ -87,7 +87,7 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
 
 
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
-    """Return the finding ``utilisation.synchronised``: whether no GPU has to wait long for another one.
+    """Return the ``utilisation.synchronised`` finding: whether no GPU has to wait long for another GPU.
 
     Data-parallel replicas serve separate requests and are not synchronised with each other. Each replica is therefore
     evaluated separately, and the worst result is reported.
@@ -140,7 +140,7 @@ def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
 
 
 def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
-    """Return the highest minus the lowest utilisation for each sample that includes all GPUs of ``group``."""
+    """For each sample that includes all GPUs in ``group``, return the highest utilisation minus the lowest."""
     spreads = []
     for sample in gpus.only(node.samples, group):
         values = [gpu["utilization_gpu"] for gpu in sample["gpus"] if gpu.get("utilization_gpu") is not None]
@@ -150,7 +150,7 @@ def _spreads(node: NodeFacts, group: Sequence[int]) -> list[float]:
 
 
 def uneven(work: Mapping[int, float], group: Sequence[int]) -> float:
-    """Return by how many per cent the lowest memory activity of a GPU in ``group`` is below the highest.
+    """Return how far the lowest memory activity in ``group`` is below the highest, as a percentage of the highest.
 
     Return 0 if the activity of a GPU is unknown, or if all values are too small to compare.
     """

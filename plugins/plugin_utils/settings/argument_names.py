@@ -49,7 +49,7 @@ def names_in(version: Version | None) -> list[str]:
 
 
 def full_name(name: str, version: Version | None) -> str:
-    """Return the argument that ``name`` abbreviates according to argparse, or ``name`` if it is not an abbreviation."""
+    """Expand ``name`` if it is an abbreviation that argparse accepts. Otherwise, return ``name`` unchanged."""
     names = names_in(version)
     matches = [candidate for candidate in names if candidate.startswith(name)]
     return matches[0] if name not in names and len(matches) == 1 else name
@@ -61,7 +61,7 @@ def with_full_names(options: Mapping[str, t.Any], version: Version | None) -> di
 
 
 def long_options(words: Sequence[str]) -> list[str]:
-    """Return the Python names of the long options in ``words``, such as ``max_num_seqs`` for ``--max-num-seqs=1``."""
+    """Return the Python names of the long options in a command line: ``max_num_seqs`` for ``--max-num-seqs=1``."""
     return [
         word[2:].partition("=")[0].partition(".")[0].replace("-", "_").removeprefix("no_")
         for word in words
@@ -86,7 +86,7 @@ def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str
 
 
 def version_rules(source: str) -> Iterator[SettingRule]:
-    """Yield rules that report arguments and values that a vLLM version does not support.
+    """Yield rules for arguments and values that a vLLM version does not support.
 
     Only arguments with a remedy in the table have a rule; :func:`unknown_arguments` reports the others. ``source`` is
     the source that the rules state.

@@ -29,7 +29,7 @@ _TABLE: t.Final = load_table("known_issues")
 
 
 def _condition(row: Row) -> dict[str, t.Any]:
-    """Return a table row's conditions on the value of a setting, as arguments for ``ValueCondition``."""
+    """Convert a table row's conditions on a setting's value to arguments for ``ValueCondition``."""
     limits = {name: row[name] for name in ("above", "below") if name in row and not isinstance(row[name], str)}
     return {name: tuple(row[name]) for name in ("values", "unless") if name in row} | limits
 
@@ -88,7 +88,7 @@ def issues(
 
 
 def shared_memory_issue(ranks: int, ipc_mode: str | None, shm_size: int | None) -> SettingRule | None:
-    """Return a known issue if ``shm_size`` bytes of shared memory are too few for ``ranks`` ranks, or else ``None``."""
+    """Return a known issue if ``shm_size`` bytes of shared memory are too few for ``ranks`` ranks, otherwise None."""
     if ranks < 2 or shm_size is None or ipc_mode == "host" or not _SHARED_MEMORY.is_met(shm_size):
         return None
     summary = _fill(_SHARED_MEMORY.summary, {"{mebibytes}": shm_size // MIB, "{ranks}": ranks})

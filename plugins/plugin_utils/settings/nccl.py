@@ -117,7 +117,7 @@ def nccl_settings(
 def peer_access_off(
     topology: Mapping[str, t.Any] | None, size: int, measured: Mapping[str, float | None] | None = None
 ) -> str | None:
-    """Return why peer access between ``size`` GPUs must be disabled, or ``None`` if it can stay enabled."""
+    """Return a message that explains why peer access must be disabled, or ``None`` if it can stay enabled."""
     return _peer_off(link_of(topology, size), dict(measured or {}))
 
 
@@ -135,7 +135,7 @@ def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
 
 
 def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
-    """Return the setting NCCL_P2P_LEVEL if peer access is measurably faster but NCCL may not use it by default."""
+    """Return the NCCL_P2P_LEVEL setting if peer access is measurably faster but NCCL might not use it by default."""
     paths = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
     path = paths.get(link.farthest or "")
     default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
@@ -146,7 +146,7 @@ def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setti
 
 
 def _works_only(bandwidth: Mapping[str, float | None], variant: str) -> bool:
-    """Return whether all-reduce works with the NCCL settings of ``variant`` but fails with the default settings."""
+    """Return whether all-reduce works with ``variant``, such as ``p2p_off``, but fails with NCCL's default settings."""
     return bool(bandwidth.get(variant)) and "default" in bandwidth and not bandwidth["default"]
 
 
@@ -173,7 +173,10 @@ def _peer_access(cells: Sequence[str | None]) -> bool | None:
 
 
 def _cells(matrix: Sequence[Sequence[str | None]], size: int, replicas: int) -> list[str | None]:
-    """Return the cells of ``matrix`` for all pairs of GPUs in each group of ``size`` GPUs. Missing cells are None."""
+    """Return the cells of ``matrix`` for all pairs of GPUs in each group of ``size`` GPUs.
+
+    ``matrix`` has one row and one column for each GPU. Missing cells are returned as None.
+    """
     if not matrix:
         return []
     return [

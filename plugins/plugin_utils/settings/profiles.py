@@ -17,7 +17,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ProfileSetting:
-    """An argument that a profile sets, and the reason. With ``needs_fp8``, it is set only if the GPUs support FP8."""
+    """An argument that a profile sets, and the reason.
+
+    If ``needs_fp8`` is true, the profile sets the argument only on GPUs that support FP8.
+    """
 
     name: str
     value: t.Any

@@ -38,7 +38,7 @@ def review(
     version: str,
     measured: Collection[str] = (),
 ) -> list[SettingIssue]:
-    """Return those known issues of a planned server's settings that count as failures or warnings.
+    """Return the known issues of a planned server's settings that count as failures or warnings.
 
     :param measured: names of settings that a measurement on this node calls for. Warnings about them are left out.
     """
@@ -50,7 +50,7 @@ def review(
 
 
 def review_memory(ranks: int, ipc_mode: str | None, shm_size: str | int | None) -> list[SettingIssue]:
-    """Return a list with one issue if a container has too little shared memory for ``ranks`` ranks, or an empty list.
+    """Return a list with one issue if the container has too little shared memory for ``ranks`` ranks, otherwise [].
 
     :param shm_size: a number of bytes or a size in Docker's notation; Docker's default size if empty.
     :raises ValueError: if ``shm_size`` is not a size.

@@ -106,7 +106,7 @@ class SettingRule(ValueCondition):
 
     @property
     def combined_names(self) -> frozenset[str]:
-        """Names of all settings that the rule combines; empty if the rule is about a single setting."""
+        """Names of all settings whose combination the rule describes; empty if the rule is about a single setting."""
         others = {*self.together_with, *self.with_any, *filter(None, [self.below_setting])}
         return frozenset({self.name, *others} if others else ())
 

@@ -49,7 +49,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """The expected ``speed`` of one stream in output tokens/s. ``kind`` is its source: table, roofline or history."""
+    """The expected ``speed`` of one stream in output tokens/s. ``kind`` is ``table``, ``roofline`` or ``history``."""
 
     speed: float
     kind: str
@@ -78,7 +78,7 @@ def expected_speed(setup: Setup) -> Expected:
 
 
 def from_table(setup: Setup, bound: Expected | None = None) -> Expected | None:
-    """Return the lowest published speed for ``setup``, or None if the reference table has no row for it.
+    """Return the lowest published speed for the GPUs and model in ``setup``, or None if no speed is published.
 
     :param bound: the expected speed from the roofline, which is reported along with the table row.
     """

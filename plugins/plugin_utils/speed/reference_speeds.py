@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ReferenceSpeed:
-    """Published speed of one stream of ``model`` on ``gpus`` GPUs: ``low`` to ``high`` output tokens per second."""
+    """Published single-stream speed of ``model`` on ``gpus`` GPUs: ``low`` to ``high`` output tokens per second."""
 
     gpu: str
     gpus: int

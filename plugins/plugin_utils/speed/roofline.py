@@ -108,10 +108,10 @@ class Roofline:
         return 1.0 / (self.memory_time + self.communication_time)
 
     def at(self, tensor_parallel_size: int) -> Roofline:
-        """Return the roofline for the same model and GPUs at another tensor-parallel size."""
+        """Return a roofline model of the same LLM and GPUs with another tensor-parallel size."""
         return replace(self, tensor_parallel_size=tensor_parallel_size)
 
     @property
     def scaling(self) -> float:
-        """Expected speed-up of one stream over a single GPU."""
+        """Expected speed-up of one stream, compared with a single GPU."""
         return self.tokens_per_second / self.at(1).tokens_per_second

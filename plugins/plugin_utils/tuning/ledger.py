@@ -73,7 +73,7 @@ class TuningRun:
 
     @property
     def load_description(self) -> str:
-        """Description of the load test of one measurement, as text for the user."""
+        """Text that describes to the user the load test that each measurement runs."""
         return (
             f"{self.load['concurrency']} streams, {self.load['prompt_tokens']} prompt tokens, "
             f"{self.load['output_tokens']} output tokens, {self.load['duration']:g} s each"
@@ -103,7 +103,7 @@ class TuningRun:
         return self._measurement(None, None, now, repeats=0)
 
     def plan_lines(self, ledger: Sequence[Entry]) -> list[str]:
-        """Return lines of text that describe the settings that the search would try."""
+        """Return lines of text that describe which settings the search would try."""
         recorded = len(self.search.entries(ledger, "trial"))
         following = next_trial(ledger, self.search)
         return [
@@ -206,7 +206,7 @@ def read_ledger(path: Path) -> list[dict[str, t.Any]]:
 
 
 def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace the ledger file. Only its owner may read it, because recorded failures quote the server's log.
+    """Replace the ledger file, readable only by its owner because recorded failures quote the server's log.
 
     :raises OSError: if the directory is not writable.
     """

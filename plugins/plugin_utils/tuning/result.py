@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the gain of a tuning search, the uncertainty of the gain, and the variables that the user can commit.
+"""Compute how much better the tuned settings are, how certain this is, and the variables that the user can commit.
 
 The best of many noisy measurements looks better than it is, because it was selected. Therefore the best trial and the
 original are measured again, several times each, and the gain is computed from these final measurements only.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose the next settings to try and the best settings so far, with Optuna and a ledger of all measurements.
+"""Choose the next settings to try, using Optuna and a ledger of all measurements, and find the best settings so far.
 
 A trial takes minutes, so a search has only about a dozen trials, too few to sample all settings at once. Therefore
 every trial changes one setting of the best candidate so far: the least explored setting, or the one whose last change
@@ -130,11 +130,11 @@ class Search:
                 raise InvalidSpace(f"tune_initial_settings: {settings} must also have {', '.join(missing)}")
 
     def entries(self, ledger: Iterable[Entry], kind: str) -> list[Entry]:
-        """Return the ledger entries of this ``kind`` that have the same server and load test as this search."""
+        """Return the ledger entries of one ``kind`` that have the same server and load test as this search."""
         return [entry for entry in ledger if entry["conditions"] == self.conditions and entry["kind"] == kind]
 
     def floor(self, ledger: Iterable[Entry]) -> float:
-        """Return the tokens/s that settings must reach to be fast enough.
+        """Return the minimum throughput of acceptable settings, in tokens/s.
 
         This is 0 if the goal is throughput, or if the server was not measured with its original settings.
         """
@@ -144,9 +144,9 @@ class Search:
         return self.min_throughput * float(figures[-1]["output_throughput"] or 0.0)
 
     def floor_known(self, ledger: Iterable[Entry]) -> bool:
-        """Return whether the tokens/s that settings must reach are known.
+        """Return whether the minimum throughput of acceptable settings is known.
 
-        They are unknown if they depend on the speed with the original settings, and that speed was not measured.
+        The minimum is unknown if it depends on the speed with the original settings and that speed was not measured.
         """
         return self.goal == "throughput" or self.min_throughput <= 0 or bool(self._originals(ledger))
 
@@ -190,7 +190,7 @@ def default_space(goal: str, served: Mapping[str, t.Any]) -> Space:
 
 
 def pinned(space: Space, extra_args: str) -> list[str]:
-    """Return the settings in ``space`` that cannot be tried, because ``vllm_extra_args`` sets and thus overrides them.
+    """Return the settings in the search space that cannot be tried, because ``vllm_extra_args`` overrides them.
 
     :raises ValueError: if a quote is not closed.
     """
@@ -249,7 +249,10 @@ def best_trial(ledger: Sequence[Entry], search: Search) -> Entry | None:
 
 
 def overrides(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -> Settings:
-    """Convert settings to ``vllm_overrides``: leave out values of None, and add NCCL variables to ``environment``."""
+    """Convert settings to a value for the ``vllm_overrides`` variable of the vllm role.
+
+    Settings with the value None are left out. NCCL variables are added to ``environment``.
+    """
     changes = {name: value for name, value in settings.items() if value is not None}
     variables = {name: str(value) for name, value in changes.items() if name.startswith(ENVIRONMENT)}
     options = {name: value for name, value in changes.items() if not name.startswith(ENVIRONMENT)}
@@ -308,9 +311,10 @@ def _fails_as(settings: Settings, failed: Entry) -> bool:
 
 
 def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set[str]) -> bool:
-    """Return whether ``value`` needs at least as much memory as ``failed``, a value of the setting that needs too much.
+    """Return whether the setting ``name`` needs at least as much memory with ``value`` as with ``failed``.
 
-    ``more``: settings of which any larger value fails too; ``less``: settings of which any smaller value does.
+    ``failed``: a value with which the server ran out of memory. ``more``: settings for which larger values fail too.
+    ``less``: settings for which smaller values fail too.
     """
     if name.startswith(ENVIRONMENT) or value == failed:
         return True
@@ -320,7 +324,7 @@ def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set
 
 
 def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor: float, search: Search) -> bool:
-    """Return whether a trial failed, was too slow, or is worse than the best trial by more than noise."""
+    """Return whether a trial failed, was too slow, or is worse than the best trial by more than measurement noise."""
     value = search.value(entry, floor)
     top = next(search.value(candidate, floor) for candidate in entries if candidate["settings"] == best)
     if value is None or top is None:
@@ -329,9 +333,10 @@ def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor
 
 
 def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -> bool:
-    """Return whether ``settings`` change ``best`` even more than ``worse``, which is known to be a bad change.
+    """Return whether ``settings`` differ from ``best`` in the same direction as ``worse``, but further.
 
-    This is so if all three differ in only one setting, and its value in ``worse`` lies between the other two values.
+    ``worse`` is known to perform worse than ``best``. The result is true if all three differ in only one setting, and
+    the value of this setting in ``worse`` lies between the other two values.
     """
     changed = [name for name in space if settings[name] != best[name]]
     if len(changed) != 1 or any(worse.get(name) != best[name] for name in space if name != changed[0]):
@@ -344,7 +349,7 @@ def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -
 
 
 def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
-    """Change one of the best settings by one more step in the direction that helped, or return None if not possible.
+    """Return the best settings with one value moved a step further in the direction that helped, or None if impossible.
 
     The direction is known only if the best and the second-best settings differ in exactly one setting.
     """
@@ -380,10 +385,11 @@ def _least_explored(
 
 
 def _longer(best: Settings, untried: Sequence[Settings], space: Space) -> list[Settings]:
-    """Return the untried settings to sample from when the goal is ``context``: all have a longer context than ``best``.
+    """Return the untried settings to choose from if the goal is ``context``.
 
-    If possible, only the context length changes. Otherwise one other setting changes too, at the shortest context
-    length. If there are no such settings either, all untried settings are returned.
+    All untried settings have a longer context than ``best``. If possible, only the context length changes. Otherwise
+    one other setting changes too, at the shortest context length. If there are no such settings either, all untried
+    settings are returned.
     """
     others = [name for name in space if name != "max_model_len"]
     if same := [settings for settings in untried if all(settings[name] == best[name] for name in others)]:
@@ -423,12 +429,15 @@ def _sampled(
         if settings in candidates:
             return settings
         study.tell(suggestion, state=optuna.trial.TrialState.FAIL)
-    # The candidates are in ascending order, so the middle candidate divides them into two halves.
+    # No suggestion was a candidate. Use the middle candidate, which splits the sorted candidates into two halves.
     return candidates[len(candidates) // 2]
 
 
 def _in_space(settings: Mapping[str, t.Any], space: Space) -> Settings:
-    """Round settings to the nearest values in the search space; use None or the middle value for a missing setting."""
+    """Round settings to the nearest values in the search space.
+
+    A missing setting becomes None if the search space allows None, otherwise the middle value.
+    """
     return {name: _nearest(settings.get(name), values) for name, values in space.items()}
 
 
