@@ -64,7 +64,10 @@ def read_node(directory: pathlib.Path) -> Result | None:
 
 
 def owns(directory: pathlib.Path, pid: int) -> bool:
-    """Return whether ``pid`` is the server of the node in ``directory``. Another process may have reused the pid."""
+    """Return whether the process ``pid`` belongs to the node in ``directory``.
+
+    After the node's processes have exited, the system can assign the same pid to an unrelated process.
+    """
     try:
         environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -77,7 +80,7 @@ def running(directory: pathlib.Path, node: Result) -> bool:
 
 
 def stop(directory: pathlib.Path) -> Result:
-    """Stop the node's process group and remove its state files. Does nothing if there is no node.
+    """Stop all processes of the node and remove the node's state files. Do nothing if there is no node.
 
     :raises SimulationError: if the processes do not exit.
     """
@@ -116,7 +119,8 @@ def check_port_is_free(host: str, port: int) -> None:
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # With SO_REUSEADDR, closed connections of an earlier server do not block the port. A listening server does.
+            # With SO_REUSEADDR, closed connections of an earlier server do not block the port. A server that still
+            # listens does block it.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address[0], port))
     except (OSError, OverflowError) as error:
@@ -204,7 +208,8 @@ def start(arguments: argparse.Namespace) -> Result:
         "arguments": arguments.server_argument,
     }
     current = read_node(directory)
-    # In a scenario with the behaviour "exit", the server exits, so a started node has no running process.
+    # In a scenario with the behaviour "exit", the server exits on its own. The node then counts as started, even though
+    # no process is running.
     if current and (scenario.behaviour == "exit" or running(directory, current)):
         unchanged = all(current.get(key) == value for key, value in requested.items())
         if unchanged and arguments.port in (0, current["port"]):
@@ -256,13 +261,13 @@ def start(arguments: argparse.Namespace) -> Result:
     except SimulationError:
         stop(directory)
         raise
-    # The server keeps running after this program ends. Because a return code is set, Popen does not warn about this.
+    # The server keeps running after this program ends. Set a return code, so that Popen does not warn about this.
     process.returncode = 0
     return {**node, "changed": True}
 
 
 def wait_for_log(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a server that is meant to hang or exit has created the file ``ready``, or has exited.
+    """Wait until the server of a node without a working API has created the file ``ready`` or has exited.
 
     :raises SimulationError: if neither happens in time.
     """

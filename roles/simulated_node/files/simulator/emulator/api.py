@@ -53,7 +53,11 @@ class Server:
 
 
 class Api:
-    """Handle API requests: respond at once, or submit them to the engine and respond as it delivers tokens."""
+    """Handle API requests.
+
+    Requests that generate text are submitted to the engine, which delivers the tokens of the response one by one. All
+    other requests are answered at once.
+    """
 
     def __init__(self, server: Server, engine: Engine, metrics: Metrics, tokenizer: Tokenizer) -> None:
         self.server = server
@@ -89,8 +93,8 @@ class Api:
             except ApiError as error:
                 connection.respond(Response(error.status, _json(error.body)))
             except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-                # The body has a field of an unexpected type that no other check has caught.
-                # The error does not name the field, although vLLM's own error would.
+                # A field of the request body has an unexpected type, and no other check has rejected the request.
+                # vLLM's error would name the field. The emulator's error does not.
                 invalid = ApiError("1 validation error", "body", 400, "Bad Request")
                 connection.respond(Response(invalid.status, _json(invalid.body)))
 
@@ -230,7 +234,7 @@ class Api:
 
 
 def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> tuple[int, str]:
-    """Return the number of tokens to generate and the finish reason. Equal requests always get the same result."""
+    """Return the number of tokens to generate and the finish reason. Identical requests get the same result."""
     if sampling.ignore_eos:
         return limit, "length"
     if sampling.forced_end:
@@ -266,12 +270,17 @@ class Completion:
         }
 
     def token(self, index: int, position: int, done: str | None) -> None:
-        """Add the token at ``position`` to choice ``index``. ``done``: finish reason if the token is the last one."""
+        """Add a token to the response.
+
+        :param index: number of the choice that the token belongs to. A response has one or more choices.
+        :param position: position of the token in the choice, starting at 0.
+        :param done: finish reason if this is the last token of the choice, otherwise None.
+        """
         raise NotImplementedError
 
 
 class StreamedCompletion(Completion):
-    """Streamed response: one server-sent event per token, then the usage (if requested) in an event without choices."""
+    """Streamed response: one server-sent event per token, then, if requested, an event with the token counts."""
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)

@@ -53,7 +53,7 @@ COMMANDS: t.Final = "{chat,complete,serve,launch,bench,collect-env,run-batch}"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument parser that prints errors as vLLM does: with the usage of the main program, not of the subcommand."""
+    """Argument parser that prints errors as vLLM does: below the usage line of ``vllm``, not of ``vllm serve``."""
 
     def error(self, message: str) -> t.NoReturn:
         sys.stderr.write(f"usage: vllm [-h] [-v] {COMMANDS} ...\nvllm: error: {message}\n")
@@ -61,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse the arguments of ``vllm serve`` and return its options.
+    """Parse the command-line arguments of ``vllm serve`` and return the value of every option.
 
     The attribute ``non_default`` of the result holds the options that vLLM logs as non-default.
 
@@ -101,7 +101,7 @@ def _dashes(argument: str) -> str:
 
 
 def rejection_reason(options: argparse.Namespace, heads: int, gpus: int) -> str | None:
-    """Return the reason why the engine rejects the tensor-parallel size, or None if the size is valid."""
+    """Return a message that explains why vLLM rejects the tensor-parallel size, or None if the size is valid."""
     size = options.tensor_parallel_size
     if heads % size:
         return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({size})."

@@ -32,7 +32,7 @@ SW_POWER_CAP: t.Final = 0x4
 
 @dataclass
 class Fault:
-    """Faulty behaviour of one GPU, as defined in the field ``gpus`` of the scenario file.
+    """Faulty behaviour of one GPU, as defined in the ``gpus`` field of the scenario file.
 
     ``clock_factor``, ``throttle_reasons`` (bit mask) and ``temperature_load`` (degrees C) apply under load.
     If ``phase`` is set, the GPU alternates between full and low load in a square wave with a period of ``period``
@@ -48,7 +48,10 @@ class Fault:
 
 @dataclass
 class Board:
-    """Simulated GPU. ``facts`` is its entry in ``data/gpus.json``; ``has_rank`` is true if vLLM uses the GPU."""
+    """Simulated GPU.
+
+    ``facts`` is the entry of the GPU model in ``data/gpus.json``. ``has_rank`` is true if vLLM uses the GPU.
+    """
 
     facts: dict[str, t.Any]
     has_rank: bool
@@ -65,7 +68,12 @@ class Board:
         self.power = float(self.facts["power_idle"])
 
     def advance(self, load: Load, now: float, seconds: float, jitter: float) -> Record:
-        """Simulate the GPU for ``seconds`` with the work ``load``. Return the fields to update in the state file."""
+        """Simulate the GPU for ``seconds`` seconds and return the fields to update in the state file.
+
+        :param load: work that the engine did in this time.
+        :param now: current time of the monotonic clock.
+        :param jitter: random number to add to the reported utilisation and power.
+        """
         facts, fault = self.facts, self.fault
         parts = (load.busy, load.memory, load.compute, load.waiting)
         busy, memory, compute, waiting = (min(1.0, part / seconds) if self.has_rank else 0.0 for part in parts)
@@ -131,13 +139,16 @@ class Boards:
 
     @property
     def clock_factor(self) -> float:
-        """Return the lowest clock speed of the GPUs that vLLM uses, where 1.0 means that no GPU is throttled."""
+        """Return the speed of the slowest GPU that vLLM uses, as a fraction of its speed without throttling."""
         now = time.monotonic()
         throttled = [b for b in self.boards if b.has_rank and b.fault.throttle_reasons and now < b.active_until]
         return min((board.fault.clock_factor for board in throttled), default=1.0)
 
     def advance(self, load: Load) -> None:
-        """Update all GPUs and the state file with the engine's work since the last call."""
+        """Simulate all GPUs for the time since the last call and update the state file.
+
+        :param load: work that the engine did in this time.
+        """
         now = time.monotonic()
         seconds = max(1e-3, now - self._last)
         self._last = now

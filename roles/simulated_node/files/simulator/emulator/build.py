@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compile the mock NVML library, cached by the hash of its sources and shared by all nodes of a host."""
+"""Compile the mock NVML library and cache the result, which all nodes of a host share."""
 
 from __future__ import annotations
 

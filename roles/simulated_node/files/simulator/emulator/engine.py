@@ -21,7 +21,7 @@ from .speed import Speed, Step
 
 @dataclass
 class Load:
-    """Seconds that a GPU spent on all kernels (``busy``), memory traffic, compute, and waiting for other GPUs."""
+    """Work of a GPU in seconds: in total (``busy``), for memory traffic, for compute, and waiting for other GPUs."""
 
     busy: float = 0.0
     memory: float = 0.0

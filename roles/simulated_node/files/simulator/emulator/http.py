@@ -34,7 +34,11 @@ Handler = t.Callable[[Request, "Connection"], None]
 
 
 class Connection(asyncio.Protocol):
-    """A client connection. Handlers call ``respond``, or ``start_stream``, ``send_event`` and ``end_stream``."""
+    """Client connection.
+
+    A handler calls ``respond`` to send a complete response. To stream a response, it calls ``start_stream``, then
+    ``send_event`` for each event, and finally ``end_stream``.
+    """
 
     def __init__(self, handler: Handler, log_access: t.Callable[[str, str, int], None]) -> None:
         self._handler = handler

@@ -55,7 +55,10 @@ class Log:
         self.write(f"{self.hostname}:{pid}:{pid} [{rank}] NCCL {level} {text}")
 
     def boot(self, template: t.Iterable[str], facts: t.Mapping[str, object], until: str | None = None) -> None:
-        """Write the lines of ``template``. If ``until`` is given, stop at the line ``%<until>``."""
+        """Write the log lines that ``template`` describes.
+
+        If ``until`` is given, stop at the marker of this name. A marker is a template line of the form ``%NAME``.
+        """
         for line in template:
             if line.startswith("%"):
                 if line[1:] == until:
@@ -146,7 +149,7 @@ class Log:
         return f"(EngineCore pid={self.core_pid})"
 
     def _worker_prefix(self, rank: int) -> str:
-        """Return the log prefix of a rank. A single rank runs in the engine core, several ranks in worker processes."""
+        """Return the log prefix of a rank's process: its own worker, or the engine core if there is only one rank."""
         return f"(Worker_TP{rank} pid={self.worker_pids[rank]})" if len(self.worker_pids) > 1 else self._core_prefix
 
     def _now(self) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render Prometheus metrics with the families, labels and buckets of a vLLM version."""
+"""Render Prometheus metrics with the names, labels and histogram buckets of a vLLM version."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ def _label_text(labels: t.Mapping[str, str]) -> str:
 
 
 class Metrics:
-    """Current values of the metrics in ``families``. ``model`` replaces ``$model`` in the values of labels.
+    """Current values of vLLM's metrics.
 
-    ``families`` is the content of a file ``data/versions/metrics-*.json``.
+    :param families: content of a file ``data/versions/metrics-*.json``, which defines the metrics of a vLLM version.
+    :param model: model name that replaces ``$model`` in label values.
+    :param cache_config: label values of the metric ``vllm:cache_config_info``.
     """
 
     def __init__(self, families: list[Family], model: str, cache_config: t.Mapping[str, str]) -> None:
@@ -58,7 +60,7 @@ class Metrics:
         self.values[name, label] = self.values.get((name, label), 0.0) + amount
 
     def observe(self, name: str, value: float) -> None:
-        """Add a value to a histogram. Does nothing if the emulated version does not have this histogram."""
+        """Add a value to a histogram. Do nothing if the emulated vLLM version does not have this histogram."""
         histogram = self.histograms.get(name)
         if histogram:
             histogram.observe(value)

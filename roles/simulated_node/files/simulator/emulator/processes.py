@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Manage the server's child processes: the engine core and one worker per rank, with vLLM's process titles."""
+"""Start and stop child processes that have the same titles as vLLM's engine core and workers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def stop(pids: t.Iterable[int]) -> None:
 
 
 def set_title(title: str, libc: ctypes.CDLL) -> None:
-    """Set the title of this process, which ``/proc/PID/cmdline`` and ``ps`` show."""
+    """Set the title that ``/proc/PID/cmdline`` and ``ps`` show for this process."""
     libc.prctl(_PR_SET_NAME, title.encode()[:15])
     # Fields 48 and 49 of /proc/PID/stat are the start and end addresses of the arguments (see proc(5)).
     # The command name (field 2) can contain spaces, so fields are counted from the last ")".

@@ -42,7 +42,10 @@ class Dialect:
         return ApiError(f"The model `{name}` does not exist.{hint}", "model", 404, "NotFoundError")
 
     def invalid(self, kind: str, place: tuple[str | int, ...], message: str, value: object, **more: object) -> ApiError:
-        """Return a validation error in pydantic's format. In newer vLLM versions, ``loc`` and ``input`` are shorter."""
+        """Return a validation error in pydantic's format.
+
+        Newer vLLM versions shorten the values of ``loc`` and ``input`` in the error message.
+        """
         dotted = ".".join(str(part) for part in place)
         if self.recent and isinstance(value, dict):
             value = f"<dict of {len(value)} items>"

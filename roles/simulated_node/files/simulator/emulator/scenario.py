@@ -46,7 +46,7 @@ def versions() -> list[str]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Content of a scenario file, ``scenarios/NAME.json``. The role's README documents its keys."""
+    """Content of a scenario file, ``scenarios/NAME.json``. The role's README documents the keys of the file."""
 
     name: str
     description: str
@@ -123,7 +123,11 @@ class Scenario:
         }
 
     def gpu_record(self, index: int, node: str) -> Record:
-        """Return all state fields of an idle GPU. The UUID of the GPU is derived from the node name ``node``."""
+        """Return the state file's fields for an idle GPU.
+
+        :param index: number of the GPU in the node.
+        :param node: name of the node. The UUID of the GPU is derived from this name and the index.
+        """
         facts, overrides = self.gpu, self.gpus.get(index, {})
         identity = uuid.uuid5(uuid.NAMESPACE_DNS, f"{node}.{index}")
         milliwatt = round(1000 * facts["power_limit"])

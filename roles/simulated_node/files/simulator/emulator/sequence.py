@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Track the progress of a sequence in the engine."""
+"""Track how many tokens of a request the engine has processed and generated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Sequence:
-    """Sequence of tokens for one choice of a request. ``deliver(position, finish_reason)`` is called for each token."""
+    """Tokens of one choice in the response to a request.
+
+    ``deliver(position, finish_reason)`` is called for each generated token.
+    """
 
     prompt_tokens: int
     max_tokens: int

@@ -52,7 +52,7 @@ class Memory:
 
     @classmethod
     def plan(cls, scenario: Scenario, options: argparse.Namespace) -> Memory:
-        """Return the memory use of the model weights, the KV cache and the runtime."""
+        """Compute the GPU memory for the model weights, for the KV cache, and for vLLM in total."""
         ranks = options.tensor_parallel_size
         budget = int(scenario.gpu["memory_total"] * options.gpu_memory_utilization)
         weights = scenario.model.weights // ranks
@@ -63,7 +63,7 @@ class Memory:
 
 
 class Node:
-    """Server process of a simulated node, configured by the node's directory and the command line."""
+    """Server process of a simulated node, configured by ``settings.json`` in its directory and by the command line."""
 
     def __init__(self, directory: pathlib.Path, options: argparse.Namespace) -> None:
         settings = json.loads((directory / "settings.json").read_text("utf-8"))
@@ -89,7 +89,7 @@ class Node:
     # ---- boot
 
     def facts(self) -> dict[str, t.Any]:
-        """Return the values for the placeholders in the templates of the start-up lines."""
+        """Return the values that replace placeholders in the templates of the start-up log lines."""
         options, memory = self.options, self.memory
         return {
             "version": self.version,
@@ -123,7 +123,7 @@ class Node:
     def start_processes(self) -> None:
         ranks = self.options.tensor_parallel_size
         self.log.core_pid = processes.start("VLLM::EngineCore")
-        # A single rank runs inside the engine core, so it needs no worker process.
+        # If there is only one rank, it runs inside the engine core, and no worker process is started.
         workers = [processes.start(f"VLLM::Worker_TP{rank}") for rank in range(ranks)] if ranks > 1 else []
         self.log.worker_pids = workers or [self.log.core_pid]
         for index, overrides in self.scenario.gpus.items():
@@ -290,7 +290,7 @@ async def _tick(boards: Boards, engine: Engine) -> None:
 
 
 def main(argv: list[str], directory: pathlib.Path) -> int:
-    """Run the emulated ``vllm serve`` for the node in ``directory``, and return vLLM's exit status."""
+    """Run the emulated ``vllm serve`` for the node in ``directory``. Return the exit status of the process."""
     options = arguments.parse(argv)
     node = Node(directory, options)
     scenario = node.scenario

@@ -31,7 +31,7 @@ class Interconnect:
 
 @dataclass(frozen=True)
 class Model:
-    """Dimensions of a model. ``weights`` is the size of all weights in bytes, ``parameters`` the number of weights."""
+    """Dimensions of a model. ``parameters`` is the number of weights, and ``weights`` is their total size in bytes."""
 
     id: str
     weights: int
@@ -46,13 +46,17 @@ class Model:
     max_position: int
 
     def kv_bytes(self, tensor_parallel: int) -> int:
-        """Return the bytes of KV cache per token on one GPU. Each GPU stores at least one KV head."""
+        """Return the size of the KV cache per token on one GPU, in bytes. Each GPU stores at least one KV head."""
         return 2 * self.layers * max(1, self.kv_heads // tensor_parallel) * self.head_dim * ACTIVATION_BYTES
 
 
 @dataclass(frozen=True)
 class Step:
-    """Duration of an engine step in seconds, and the fractions spent on memory, compute and waiting for other GPUs."""
+    """Duration of an engine step in seconds.
+
+    ``memory``, ``compute`` and ``waiting`` are the fractions of this time that the GPUs spend on memory traffic, on
+    compute, and waiting for each other.
+    """
 
     duration: float
     memory: float

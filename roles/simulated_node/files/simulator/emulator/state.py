@@ -33,7 +33,11 @@ Layout = dict[str, Slot]
 
 
 def read_layout(definition: str, kind: str) -> tuple[Layout, int]:
-    """Return the field positions in the structure ``NODE`` or ``GPU``, and the structure's size in units of 8 bytes."""
+    """Return the position of each field in a structure of the state file, and the structure's size in units of 8 bytes.
+
+    :param definition: content of ``state.def``.
+    :param kind: name of the structure, ``NODE`` or ``GPU``.
+    """
     layout: Layout = {}
     offset = 0
     for field_type, name, count in re.findall(rf"^{kind}_(VALUE|TEXT)\((\w+), (\d+)\)", definition, re.MULTILINE):
@@ -57,11 +61,14 @@ def _number(value: Value) -> int:
 
 
 def pack(layout: Layout, size: int, record: Record) -> array[int]:
-    """Return ``record`` as an array. ``layout`` gives the position of each field.
+    """Return the values in ``record`` as an array of 8-byte integers.
 
     Numbers that are missing or ``None`` become UNSUPPORTED.
 
-    :raises KeyError: for a field that is not in the layout.
+    :param layout: position of each field in the array.
+    :param size: length of the array.
+    :param record: value of each field.
+    :raises KeyError: for a field that is not in ``layout``.
     """
     words = array("q", [UNSUPPORTED]) * size
     for slot in layout.values():

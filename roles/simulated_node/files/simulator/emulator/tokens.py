@@ -73,6 +73,6 @@ class Tokenizer:
             number = self._first_learned + (slot + probe) % _LEARNED
             if self._learned.setdefault(number, piece) == piece:
                 return number
-        # All ids that were tried belong to other texts, so the last id is reassigned to this text.
+        # All ids tried above already stand for other texts, so the last one is reassigned to this text.
         self._learned[number] = piece
         return number
