@@ -61,12 +61,14 @@ def test_original_server_is_always_restored() -> None:
     assert first["multigpu.vllm.vllm_rollback_watchdog"]["state"] == "started"
     names = [task["name"] for task in block["always"]]
     assert names[:3] == [
-        "Remove the container of the last trial",
+        "Remove the container of the last tuning trial",
         "Start the server with its original settings",
         "Wait until the server with its original settings is ready",
     ]
     begin = [task["name"] for task in block["block"]]
-    assert begin.index("Start the watchdog in the background") < begin.index("Stop the server before the trials")
+    assert begin.index("Start the watchdog, which restores the server if the controller disappears") < begin.index(
+        "Stop the server before the tuning trials"
+    )
 
 
 def trial_start() -> dict[str, t.Any]:
@@ -98,7 +100,7 @@ def test_search_without_a_throughput_baseline_ends_before_the_stop() -> None:
     names = [task["name"] for task in tasks]
     measured = names.index("Measure the server with its original settings")
     assert tasks[measured]["block"][1]["ansible.builtin.assert"]["that"] == "__tune_record.floor_known"
-    assert measured < names.index("Stop the server before the trials")
+    assert measured < names.index("Stop the server before the tuning trials")
 
 
 def test_trial_variables_do_not_depend_on_what_role_vllm_overrides() -> None:

@@ -134,8 +134,8 @@ def test_failed_start_reports_its_reason(failed: dict, not_back: str, back: bool
 
 def test_rollback_records_the_reason_first_and_reports_it_last() -> None:
     names = [task["name"] for task in load("tasks/rollback.yml")]
-    assert names[0] == "Record why the planned settings failed"
-    assert names[-1] == "Report why the planned settings failed"
+    assert names[0] == "Record why the server did not start with the planned settings"
+    assert names[-1] == "Report why the server did not start with the planned settings"
 
 
 def test_changed_secret_changes_the_container_in_check_mode_too() -> None:
