@@ -35,7 +35,7 @@ class InvalidProgressPath(ValueError):
 
 
 class Heartbeat:
-    """A heartbeat file, which the reader of the progress touches to show that it is still running.
+    """A file that the reader of the progress file touches regularly to show that the reader is still running.
 
     There is no deadline before the first heartbeat, because the progress may not have a reader.
     """
@@ -52,7 +52,7 @@ class Heartbeat:
         :raises OSError: if the file can neither be read nor created.
         """
         if not os.path.exists(self._path):
-            # With become, the reader and the module may run as different users.
+            # Make the file writable for all users: with become, the reader and the module may run as different users.
             replace_text(self._path, "", 0o666)
             self._touched = None
         # Compare modification times only with each other, not with the system clock, which may change at any time.
@@ -130,7 +130,7 @@ def published(path: str | None, snapshot: Callable[[], State], period: float = P
                 replace_text(path, json.dumps(snapshot()), 0o644)
             with contextlib.suppress(OSError):
                 if hung_up(STDOUT) or heartbeat.missed():
-                    # Send the signal directly to the main thread, to interrupt a system call that it may be waiting in.
+                    # Send the signal to the main thread itself, so that a blocking system call there is interrupted.
                     signal.pthread_kill(t.cast(int, threading.main_thread().ident), signal.SIGTERM)
                     return
             stopped.wait(period)

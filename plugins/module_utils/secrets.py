@@ -17,7 +17,8 @@ _NAME = re.compile(
 _IN_JSON = re.compile(r'("[^"]*(?:api_?key|secret|password|token)"\s*:\s*)(?:"[^"]*"|\[[^\]]*\])', re.IGNORECASE)
 _IN_URL = re.compile(r"(://)[^/@\s]+@")
 # Match a setting and its value in the notation of command lines, environment variables and Python.
-# A space may separate name and value only in a command-line option. "The token is invalid" is therefore not masked.
+# Accept a space between the name and the value only in command-line options. Otherwise, the word "is" in the sentence
+# "The token is invalid" would be masked.
 _NAMES = r"(?:api[-_]?key|access[-_]?key|password|passwd|passphrase|secret|token)"
 _IN_TEXT = re.compile(
     rf"((?:--[\w-]*{_NAMES}[= ]|\b\w*{_NAMES}['\"]?(?: ?= ?|: )) *)"
@@ -28,7 +29,7 @@ _KNOWN_FORMS = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|Bearer 
 
 
 def mask(values: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return ``values`` with secrets masked: values whose name suggests a secret, and secrets in URLs and JSON."""
+    """Return ``values`` with secrets masked: the values of keys such as ``password``, and secrets in URLs and JSON."""
     return {str(key): mask_value(value, str(key)) for key, value in values.items()}
 
 

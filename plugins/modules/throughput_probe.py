@@ -665,7 +665,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import 
 
 STEP_OPTIONS = {
     "name": {"type": "str"},
-    # Ansible warns about option names that contain the word token unless no_log is set.
+    # Ansible warns about option names that contain the word "token", unless no_log is set explicitly.
     "prompt_tokens": {"type": "int", "required": True, "no_log": False},
     "output_tokens": {"type": "int", "required": True, "no_log": False},
     "concurrency": {"type": "int", "required": True},

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that restores the vLLM container that ran before tuning if the controller disappears."""
+"""Ansible module that restores the previous vLLM container if the controller disappears during tuning."""
 
 from __future__ import annotations
 

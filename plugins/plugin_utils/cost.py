@@ -22,7 +22,7 @@ Cost = dict[str, t.Any]
 
 
 def price_errors(price: float | None, option: str) -> list[str]:
-    """Return an error message that names ``option`` if the price is not a finite number greater than 0."""
+    """Return error messages if ``price``, the value of the option ``option``, is not a finite number greater than 0."""
     if price is None or 0 < price < math.inf:
         return []
     return [f"{option} must be greater than 0 US dollars, got {price:g}"]

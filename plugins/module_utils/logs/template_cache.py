@@ -23,13 +23,16 @@ _MAX_LENGTH = 2048
 
 
 def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
-    """Remove hexadecimal digits from ``substrings``, as in templates. Drop substrings that then contain another one."""
+    """Remove hexadecimal digits from ``substrings``, so that they can be found in lines without such digits.
+
+    If a shortened substring contains another one, only the other one is returned.
+    """
     return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
 
 
 @dataclass(eq=False, slots=True)
 class LineTemplate:
-    """The meaning that log lines have in common if they differ only in numbers.
+    """The meaning of a group of log lines that differ only in numbers.
 
     Each line is another occurrence of ``faults``. ``count`` is the number of lines that have not been added to the
     faults yet, and ``last`` is the last of these lines. ``numbers`` are patterns of the significant numbers: lines that
@@ -50,7 +53,7 @@ FACTS_ONLY: t.Final = LineTemplate()
 
 
 class PendingLine(t.NamedTuple):
-    """A log line that must be parsed. ``template`` is what the cache knows about similar lines, or None.
+    """A log line that must be parsed. ``template`` is the cache entry for similar lines, or None if there is no entry.
 
     ``key`` and ``exact_key`` are the keys under which the cache can store the meaning: ``key`` for all lines of the
     template, and ``exact_key`` for lines with the same significant numbers or letters. ``exact_key`` is None if the
@@ -67,7 +70,7 @@ class PendingLine(t.NamedTuple):
 
 @dataclass
 class TemplateCache:
-    """A cache of what log lines mean, by template. The template of a line is the line without hexadecimal digits.
+    """A cache that maps the template of a log line to its meaning. The template is the line without hexadecimal digits.
 
     Each template is in one of three states:
 
@@ -91,7 +94,7 @@ class TemplateCache:
     _templates: dict[bytes, LineTemplate] = field(default_factory=dict)
 
     def lines_to_parse(self, matches: bytes) -> Iterator[PendingLine]:
-        """Yield the lines that must be parsed; skip or count the lines whose meaning is known.
+        """Yield the lines that must be parsed. Of the other lines, count those that show a known fault.
 
         :param matches: lines in the form ``<number>:<line>\\n``. The number is not part of the template.
         """
@@ -142,8 +145,8 @@ class TemplateCache:
             self._store(line.key, line.template or LineTemplate(numbers=line.numbers))
             self._store(line.exact_key, meaning)
         elif meaning is NO_MATCH and any(substring in line.key for substring in self.all_substrings):
-            # The template contains a substring that also occurs in lines with a fault or fact, so such a line could
-            # have this template too.
+            # A line with a fault or fact may have the same template, so store the meaning only for lines that differ
+            # from this line in nothing but decimal digits.
             self._store(line.exact_key, meaning)
         else:
             self._store(line.key, meaning)
@@ -157,7 +160,7 @@ class TemplateCache:
         self._templates[key] = template
 
     def flush_counts(self) -> None:
-        """For each template, add the number of its lines to the number of occurrences of each of its faults."""
+        """Increase the ``count`` of each fault by the number of lines that showed this fault but were not parsed."""
         for template in self._templates.values():
             if template.count:
                 number = int(template.last.partition(b":")[0])
@@ -168,6 +171,6 @@ class TemplateCache:
                 template.count = 0
 
     def forget_faults(self) -> None:
-        """Remove the templates that refer to faults."""
+        """Remove from the cache all templates of lines that show faults."""
         for key in [key for key, template in self._templates.items() if template.faults]:
             del self._templates[key]

@@ -55,7 +55,7 @@ Result = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """The measured ``bandwidth`` in bytes per second, or the ``error`` if the run failed or computed wrong sums."""
+    """The measured ``bandwidth`` in bytes per second, or the ``error`` if the measurement failed."""
 
     bandwidth: float | None
     error: str | None = None
@@ -78,7 +78,7 @@ def command(
 
 
 def read_report(text: str) -> Measured:
-    """Return the highest bus bandwidth in a report, or an error if any of the computed sums is wrong."""
+    """Return the highest bus bandwidth in a report from ``all_reduce_perf``, or an error if any sum is wrong."""
     try:
         rows = json.loads(text)["results"]
         bodies = [row[kind] for row in rows for kind in ("out_of_place", "in_place") if row.get(kind)]
@@ -113,7 +113,7 @@ def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> M
 
 
 def judge(results: Mapping[str, Measured], interconnect: str | None, expected: float | None) -> Finding:
-    """Return the ``nccl.bandwidth`` finding for the path between the GPUs that NCCL chooses by default.
+    """Return the ``nccl.bandwidth`` finding for the path that NCCL chooses by default between the GPUs.
 
     :param expected: minimum bandwidth in bytes per second; if None, the limit for ``interconnect`` applies. If both are
         None, there is no limit.
@@ -173,12 +173,12 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
 
 
 def _without_bandwidth(reason: str) -> Result:
-    """Return the module's result for a bandwidth that could not be measured; ``reason`` says why."""
+    """Return the module's result for a node whose bandwidth could not be measured. ``reason`` is shown to the user."""
     return {"findings": [not_tested(CHECK, reason).as_dict()], "bandwidth": {}, "errors": {}}
 
 
 def _failure(output: str, code: int) -> str:
-    """Return the line of ``output`` that states why the measurement failed. It precedes ``Test NCCL failure``."""
+    """Return a message that explains why the measurement failed: the first line of ``output`` that shows an error."""
     if not code:
         return "all_reduce_perf ran but wrote no report: it is older than nccl-tests 2.17"
     causes = [line for line in output.splitlines() if re.search(r"NCCL WARN|failure|error|Invalid", line, re.I)]

@@ -141,7 +141,7 @@ def classify(problem: BaseException) -> RequestFailed:
         # A NewConnectionError means that the connection was refused or that the host is unknown.
         if type(inner).__name__ in _LIBRARY_REASONS:
             return RequestFailed(_LIBRARY_REASONS[type(inner).__name__])
-    # The innermost exception comes from the operating system; the library wraps it in its own exceptions.
+    # Check the innermost exception first: it comes from the operating system and is the most specific.
     for inner in reversed(chain):
         for kind, reason in _SYSTEM_REASONS:
             if isinstance(inner, kind):
@@ -152,7 +152,7 @@ def classify(problem: BaseException) -> RequestFailed:
 
 
 def _chain(problem: BaseException) -> t.Iterator[BaseException]:
-    """Yield ``problem`` and the exceptions it wraps (causes, urllib3's ``reason``, arguments), outermost first."""
+    """Yield ``problem`` and all exceptions that it wraps, for example as its cause, outermost first."""
     seen: set[int] = set()
     pending: list[object] = [problem]
     while pending:
@@ -242,7 +242,7 @@ class VllmApi:
         return response
 
     def _get_unless(self, reason: str, path: str) -> bytes | None:
-        """Return the body of the response to a GET request, or None if ``reason`` is why the request failed."""
+        """Send a GET request and return the response body, or None if the request fails for this ``reason``."""
         try:
             return self._request("GET", path)
         except RequestFailed as failure:
@@ -261,7 +261,7 @@ class VllmApi:
         return document
 
     def _request(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> bytes:
-        """Send a request and return the body of a 2xx response that is complete within ``timeout``.
+        """Send a request and return the body of a 2xx response. The whole body must arrive within ``self.timeout`` s.
 
         The timeout of a socket restarts with every byte that arrives, and a DNS lookup has no timeout. The request
         therefore runs in a thread, which is abandoned if it takes too long.
@@ -300,7 +300,7 @@ class VllmApi:
                     return bytes(content)
                 raise from_status(response.status_code, bytes(content))
         except (OSError, ValueError, http.client.HTTPException) as problem:
-            # The requests library raises OSErrors, or ValueErrors for invalid URLs and bodies.
+            # The requests library raises a ValueError for an invalid URL or body, and an OSError in most other cases.
             failure = classify(problem)
             if started.is_set():
                 # The response headers have arrived, so the failure concerns the body.

@@ -57,7 +57,7 @@ class ContainerFacts:
 
 
 def read_container(name: str, commands: Commands) -> ContainerFacts:
-    """Return the facts about the container ``name``.
+    """Return the command line, environment and resources of the container ``name``.
 
     :raises UnknownContainer: if no installed container engine has this container.
     :raises ContainerUnavailable: if no engine is installed, or if an engine fails or returns unexpected output.
@@ -70,7 +70,7 @@ def read_container(name: str, commands: Commands) -> ContainerFacts:
 
 
 def facts_of(name: str, document: Mapping[str, t.Any]) -> ContainerFacts:
-    """Extract the facts from the JSON that ``docker inspect`` or ``podman inspect`` prints for one container.
+    """Extract ``ContainerFacts`` from the JSON that ``docker inspect`` or ``podman inspect`` prints for one container.
 
     :raises LookupError: if a section is missing. A section in an unexpected format raises other built-in exceptions.
     """

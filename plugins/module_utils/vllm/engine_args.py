@@ -136,7 +136,7 @@ def _key(name: str) -> tuple[str, bool]:
 
 
 def _pop_values(rest: list[str], key: str) -> list[str]:
-    """Remove the values of the option ``key`` from ``rest``, the remaining arguments, and return these values."""
+    """Return the values of the option ``key``, and remove them from ``rest``, the arguments after the option."""
     limit = 0 if key in FLAGS else None if key in LISTS else 1
     values: list[str] = []
     while rest and (limit is None or len(values) < limit) and not _OPTION.match(rest[0]):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the reasons why a request to a vLLM server can fail, each with its cause and remedy."""
+"""Define the ways in which a request to a vLLM server can fail, each with its cause and remedy."""
 
 from __future__ import annotations
 
@@ -120,6 +120,6 @@ class RequestFailed(Exception):
         self.reason, self.detail, self.status = reason, detail, status
         explanation = REASONS[reason]
         self.cause, self.remedy = explanation.cause, explanation.remedy
-        # The operating system's message is often identical to the summary, so do not repeat it.
+        # The operating system's message is often identical to the summary; in that case, omit the message.
         is_repeated = detail.lower() in ("", explanation.summary)
         super().__init__(explanation.summary if is_repeated else f"{explanation.summary}: {detail}")

@@ -41,12 +41,18 @@ class MetricSet:
         return sorted(self._samples)
 
     def sum(self, name: str) -> float | None:
-        """Return the sum over all samples of the metric ``name`` (one per engine), or None if there are no samples."""
+        """Return the sum of all samples of the metric ``name``, or None if there are no samples.
+
+        A server with several engines sends one sample for each engine.
+        """
         values = [value for _labels, value in self._samples_of(name)]
         return math.fsum(values) if values else None
 
     def labels(self, name: str) -> list[Labels]:
-        """Return the labels of all samples of ``name``. An ``_info`` metric carries its information in the labels."""
+        """Return the labels of all samples of the metric ``name``.
+
+        If the metric's name ends with ``_info``, its information is in the labels, not in the value.
+        """
         return [labels for labels, _value in self._samples_of(name)]
 
     def _samples_of(self, name: str) -> list[tuple[Labels, float]]:

@@ -28,7 +28,7 @@ def find_shape(
     token: str | None,
     fetch: Fetch,
 ) -> tuple[model_fit.ModelShape | None, str]:
-    """Return the model's dimensions and the file or URL that contains them, or None and why they are unknown.
+    """Return the model's dimensions and the file or URL that contains them, or None and an explanation.
 
     :param model: a directory in the container, or a model ID on the Hugging Face Hub.
     :param revision: branch, tag or commit of the model; None for ``main``.

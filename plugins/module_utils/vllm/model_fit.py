@@ -56,7 +56,7 @@ def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
                 return shape_of(config[key])
     if numbers["kv_heads"] is None:
         # In Falcon and GPTBigCode models, multi_query means that all attention heads share one key/value head.
-        # Without this setting, each attention head has its own key/value head.
+        # Without multi_query, each attention head has its own key/value head.
         shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
         numbers["kv_heads"] = 1 if shared else numbers["attention_heads"]
     return ModelShape(**numbers)
@@ -113,7 +113,10 @@ def config_paths(
 
 
 def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
-    """Return the dimensions in the first readable config.json and its path, or None and an explanation."""
+    """Return the model's dimensions from the first readable config.json and the path of this file.
+
+    If no config.json is readable, return None and an explanation.
+    """
     tried: list[str] = []
     for path in paths:
         try:

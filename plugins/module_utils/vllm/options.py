@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import norm
 
 
 def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any]]:
-    """Return the server options to merge into a module's argument specification.
+    """Return the options with which a module connects to a vLLM server, in the format of an argument specification.
 
     A module that requires ``base_url`` must also state this in its documentation.
     """
@@ -30,7 +30,7 @@ def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any
 def checked_base_url(
     base_url: str | None, api_key: str | None = None, ca_path: str | None = None, timeout: float = 1.0
 ) -> str | None:
-    """Validate the values of the server options, and return the normalised ``base_url``.
+    """Validate the options with which a module connects to a vLLM server, and return the normalised ``base_url``.
 
     :raises ValueError: for the first invalid value; the message never contains the API key.
     """

@@ -122,7 +122,7 @@ def _nothing_runs(observed: Observations, agreement: parallel_signals.SignalAgre
 
 
 def fit(observed: Observations, layout: Layout) -> Finding:
-    """Run the ``tensor_parallel.model_fit`` check: the model's heads must be divisible by the tensor-parallel size."""
+    """Run the ``tensor_parallel.model_fit`` check: the tensor-parallel size must divide the model's heads evenly."""
     shape = observed.shape.value
     if shape is None or shape.attention_heads is None:
         return not_tested(MODEL_FIT, f"The model's number of attention heads is unknown: {observed.shape.reason}")
@@ -159,7 +159,11 @@ def _heads(shape: ModelShape) -> str:
 
 
 def _reason_unknown(observed: Observations) -> str:
-    """Return why the parallel sizes are unknown: the server's failure, or else why the other sources are missing."""
+    """Return a message that explains why the parallel sizes are unknown.
+
+    If the server did not respond, the message is the server's failure. Otherwise, the message explains why other
+    sources are missing.
+    """
     server = observed.server.value
     if server is not None and server.failure is not None:
         return str(server.failure)
@@ -168,7 +172,7 @@ def _reason_unknown(observed: Observations) -> str:
 
 
 def _options(observed: Observations, layout: Layout, gpus: int) -> str:
-    """Return a remedy, without a full stop: the vLLM options with which this model uses ``gpus`` GPUs."""
+    """Return a remedy: the vLLM options with which this model uses ``gpus`` GPUs. The text has no final full stop."""
     shape = observed.shape.value or ModelShape()
     pipeline, replicas = layout.pipeline or 1, layout.data or 1
     keep_pipeline = gpus % pipeline == 0
@@ -202,7 +206,10 @@ def _cause(observed: Observations) -> str:
 
 
 def _limiting_variable(observed: Observations) -> str | None:
-    """Return the variable that hides GPUs from the server, as ``NAME=value``, or None if no GPU is hidden."""
+    """Return the environment variable that hides GPUs from the server, or None if no GPU is hidden.
+
+    The result has the form ``NAME=value``.
+    """
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         value = (observed.environment or {}).get(name, "all")
         visible = sum(1 for item in value.split(",") if item.strip())

@@ -38,7 +38,7 @@ _SIZE = re.compile(r"(tp|pp|dp)(\d+)")
 
 @dataclass(frozen=True)
 class Reading(t.Generic[T]):
-    """A fact and its source, or the reason why it could not be obtained."""
+    """A fact and its source, or the reason why the fact could not be obtained."""
 
     value: T | None = None
     reason: str | None = None
@@ -47,7 +47,7 @@ class Reading(t.Generic[T]):
 
 @dataclass(frozen=True)
 class Observations:
-    """The facts about one server and its node, each with its source or the reason why it is missing."""
+    """The facts about one server and its node. Each fact has a source, or a reason if the fact is missing."""
 
     server: Reading[ServerFacts]
     engine: Reading[EngineFacts]
@@ -59,14 +59,14 @@ class Observations:
 
     @property
     def gpu_count(self) -> int | None:
-        """The number of GPUs that the server should use: the user's expected number, or else the number present."""
+        """The number of GPUs that the server should use: as set by the user, otherwise all GPUs of the node."""
         if self.expected_gpu_count is not None:
             return self.expected_gpu_count
         return None if self.gpus.value is None else len(self.gpus.value)
 
     @property
     def arguments(self) -> dict[str, t.Any] | None:
-        """vLLM's options with secrets masked, from the process, or else from the container, or else from the log."""
+        """vLLM's options with secrets masked, from the first available source: process, container or log."""
         for started in (self.process.value, self.container.value):
             if started is not None and started.arguments is not None:
                 return started.arguments
@@ -74,7 +74,7 @@ class Observations:
 
     @property
     def environment(self) -> Mapping[str, str] | None:
-        """The unmasked environment variables of the process, or else of the container; None if unknown."""
+        """The unmasked environment variables of the server's process or container, or None if both are unknown."""
         for started in (self.process.value, self.container.value):
             if started is not None and started.environment is not None:
                 return started.environment
@@ -122,7 +122,7 @@ class Layout:
         return math.ceil(self.engine_ranks * (self.data or 1) / self.nodes)
 
     def expected(self, measures: Measures) -> int | None:
-        """Return the value that a signal should have; ``measures`` is the quantity that the signal measures."""
+        """Return the expected value of a signal that measures the quantity ``measures``, such as ``gpus``."""
         return {"tensor_parallel_size": self.tensor, "engine_ranks": self.engine_ranks, "gpus": self.gpus}[measures]
 
 
@@ -162,7 +162,7 @@ def release(version: str | None) -> tuple[int, ...]:
 
 
 def collect(observed: Observations) -> tuple[Signal, ...]:
-    """Return all signals, including those without a value, the most reliable first."""
+    """Return all signals, even those that could not be observed. The most reliable signal comes first."""
     signals = []
     for name, fact, source, measures, derive in _SIGNALS:
         reading: Reading[t.Any] = getattr(observed, fact)
@@ -180,7 +180,7 @@ def compare(observed: Observations) -> SignalAgreement:
     obtained = [signal for signal in signals if signal.value is not None]
     expected = {signal.name: layout.expected(signal.measures) for signal in obtained}
     if layout.tensor is None:
-        # Even if the tensor-parallel size is unknown, the other values can be compared with each other.
+        # Even if the tensor-parallel size is unknown, the observed numbers of ranks and GPUs can be compared.
         common = _most_common(signal.value for signal in obtained)
         expected = dict.fromkeys(expected, common)
     dissenting = [signal.name for signal in obtained if signal.value != expected[signal.name]]
@@ -207,13 +207,13 @@ def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
     uses_ray = any(source.get("distributed_executor_backend") == "ray" for source in sources)
     ranks, gpus = layout.world_size or 0, observed.gpu_count
     if uses_ray and gpus and ranks > gpus and layout.nodes == 1 and layout.local_data is None:
-        # If this node has fewer GPUs than ranks, Ray may run the other ranks on an unknown number of other nodes.
+        # The server has more ranks than this node has GPUs. Ray may run the other ranks on any number of other nodes.
         return replace(layout, nodes=math.ceil(ranks / gpus))
     return layout
 
 
 def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
-    """For each source, yield a dictionary of parallel sizes by option name, the most reliable source first."""
+    """Yield one dictionary per source, from vLLM option to parallel size. The most reliable source comes first."""
     server = observed.server.value
     version, sizes = parse_fingerprint((server and server.fingerprint) or "")
     if version is not None:
@@ -324,12 +324,12 @@ def own_gpus(observed: Observations) -> list[int]:
 
 
 def _gpus_without(gpus: Iterable[Mapping[str, t.Any]], *keys: str) -> str:
-    """Return a comma-separated list of the indices of all GPUs for which any of ``keys`` is unknown."""
+    """Return the indices of all GPUs that lack a value for at least one of ``keys``, as a comma-separated list."""
     return ", ".join(str(gpu["index"]) for gpu in gpus if any(gpu[key] is None for key in keys))
 
 
 def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
-    """Return whether the server uses ``gpu``. If ``process`` is None, any process with vllm in its name counts."""
+    """Return whether the server uses ``gpu``. If ``process`` is None, look for any process with "vllm" in its name."""
     entries = gpu["processes"] or []
     if process is not None:
         return any(entry["pid"] in process.pids for entry in entries)
@@ -337,7 +337,7 @@ def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
 
 
 def foreign_gpus(observed: Observations) -> list[int]:
-    """Return the indices of the GPUs that only other programs use, or an empty list if this is unknown."""
+    """Return the indices of the GPUs that only programs other than the server use, or an empty list if unknown."""
     return [gpu["index"] for gpu in observed.gpus.value or () if _only_others(gpu, observed.process.value)]
 
 

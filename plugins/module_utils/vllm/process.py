@@ -66,7 +66,7 @@ class ServerProcess:
 
 
 def worker_of(pid: int, title: str) -> Worker | None:
-    """Create a ``Worker`` from a process title; return None for other processes, such as the engine core."""
+    """Create a ``Worker`` from the title of a worker process. Return None for the title of any other process."""
     match = _TITLE.match(title)
     if match is None or "worker" not in match["kind"].lower():
         return None
@@ -80,7 +80,7 @@ class ProcessTable:
         self._root = Path(root)
 
     def server_on(self, port: int) -> ServerProcess:
-        """Return the vLLM server that listens on ``port``, or else the vLLM server whose ``--port`` is ``port``.
+        """Return the vLLM server that listens on ``port``. If none does, return the one whose ``--port`` is ``port``.
 
         A container engine may forward ``port`` to another port in the container. In this case, return the vLLM server
         if there is only one.
@@ -94,7 +94,7 @@ class ProcessTable:
         by_option = [pid for pid, options in servers.items() if options.get("port", DEFAULT_PORT) == port]
         if by_option:
             return self._describe(self._topmost(by_option), "--port")
-        # One command may fork several API processes. Only the topmost process counts as a server.
+        # One ``vllm serve`` command may fork several API processes. Count only the topmost one in the process tree.
         roots = {[pid, *(ancestor for ancestor in self._ancestors(pid) if ancestor in servers)][-1] for pid in servers}
         if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in self._listeners(port)):
             return self._describe(roots.pop(), "only vLLM server behind a published port")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts that a vLLM server reports over HTTP. If the server does not respond, only one request times out."""
+"""Read the facts that a vLLM server reports over HTTP. If one request gets no response, send no further requests."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class ServerFacts:
 
 
 def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
-    """Read all facts from ``api``. If the server does not respond to a request, no further request is sent.
+    """Read all facts about a vLLM server. If the server does not respond to a request, no further request is sent.
 
+    :param api: client for the server.
     :param request_completion: whether to generate one token to obtain the system fingerprint.
     """
     facts: dict[str, t.Any] = {}

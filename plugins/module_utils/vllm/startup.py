@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Determine the stage of a vLLM start, or the cause of a failed start, from the lines of its log."""
+"""Determine the stage of a vLLM server's startup, or the cause of a failed startup, from the server's log."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MAX_LINE: t.Final = 500
 
 @dataclass(frozen=True)
 class Cause:
-    """The log ``line`` that shows the cause of a failed start, with a ``summary`` and ``remedy`` for known faults."""
+    """The log ``line`` that shows the cause of a failed startup, with a ``summary`` and ``remedy`` for known faults."""
 
     line: str
     summary: str | None = None
@@ -57,7 +57,7 @@ class Cause:
 
 
 def stage_of(lines: Sequence[str]) -> tuple[str, str | None]:
-    """Return the last stage that a start has reached according to its log, and the latest progress in that stage."""
+    """Return the last startup stage that the log lines show, and the latest progress in that stage."""
     latest, detail = 0, None
     for line in lines:
         for part in line.split("\r"):
@@ -72,7 +72,7 @@ def stage_of(lines: Sequence[str]) -> tuple[str, str | None]:
 
 
 def root_cause(lines: Sequence[str]) -> Cause | None:
-    """Return the cause of a failed start, or None if the log is empty."""
+    """Return the cause of a failed startup, or None if the log is empty."""
     scan = log_scan.run({"text": "\n".join(lines)})
     for finding in scan["findings"]:
         if finding["status"] == "fail" and finding.get("line"):

@@ -71,7 +71,7 @@ class CheckTarget:
 
 
 class NodeReader:
-    """Read the logs, processes and GPUs of the node on which the module runs. Tests override its methods."""
+    """Read the logs, processes and GPUs of the node on which the module runs. Tests override these methods."""
 
     commands = Commands()
 
@@ -96,13 +96,13 @@ class NodeReader:
         yield from self._engine_lines(sources.container_source(name, None, 0, self.commands))
 
     def _engine_lines(self, source: sources.LogSource) -> Iterator[str]:
-        # A server that has been running for a long time may have logged gigabytes of other lines.
+        # Filter the log first: a server that has been running for a long time may have logged gigabytes.
         with source.open() as stream:
             for _number, line in LogFilter(stream, REQUIRED_SUBSTRINGS, gnu_grep(self.commands)).lines():
                 yield from line.decode(errors="replace").split("\r")
 
     def gpus(self) -> list[dict[str, t.Any]]:
-        """Return the GPUs of this node with their processes.
+        """Return the GPUs of this node, each with the processes that use it.
 
         :raises GpuUnavailable: if the GPUs cannot be read.
         """
@@ -110,7 +110,7 @@ class NodeReader:
             return reader.devices(("processes",))
 
     def is_local(self, host: str) -> bool:
-        """Return whether ``host`` is an address of this node, which means that a socket can bind to it."""
+        """Return whether ``host`` is an address of this node, that is, an address to which a socket can bind."""
         try:
             addresses = {(info[0], info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
         except OSError:
@@ -203,7 +203,7 @@ def _server(target: CheckTarget) -> Reading[ServerFacts]:
 
 
 def _engine(target: CheckTarget, node: NodeReader) -> Reading[engine_facts.EngineFacts]:
-    """Read the facts about the engine from the log file, or else from the container's log."""
+    """Read the facts about the engine from the log file. If no log file is set, use the container's log."""
     if target.log_path is not None:
         source, lines = target.log_path, node.file_lines(target.log_path)
     elif target.container is not None:
@@ -241,7 +241,7 @@ def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | 
 
 
 def _read(source: str, read: Callable[[], T]) -> Reading[T]:
-    """Call ``read`` to obtain a fact from ``source``, and return the fact or the reason why it is unavailable."""
+    """Call ``read`` to obtain a fact from ``source``. Return the fact, or the error message if the call fails."""
     try:
         return Reading(read(), source=source)
     except (ContainerUnavailable, GpuUnavailable, LogUnavailable) as problem:
@@ -249,7 +249,10 @@ def _read(source: str, read: Callable[[], T]) -> Reading[T]:
 
 
 def _shape(observed: Observations) -> Reading[ModelShape]:
-    """Read the model's dimensions from its config.json, or else the number of heads from the log of a failed start."""
+    """Read the model's dimensions from its config.json.
+
+    If this fails, return the number of attention heads from the log of a failed startup.
+    """
     engine = observed.engine.value
     shape, source = model_fit.read_shape(_config_paths(observed))
     if shape is not None and shape.attention_heads is not None:

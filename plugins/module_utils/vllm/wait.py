@@ -34,7 +34,7 @@ class MissingContainer(ValueError):
 
 @dataclass(frozen=True)
 class ContainerStart:
-    """The start of one vLLM container. ``healthy`` returns whether the vLLM server reports that it is healthy."""
+    """The startup of one vLLM container. ``healthy`` returns whether the vLLM server reports that it is healthy."""
 
     container: str
     healthy: Callable[[], bool]
@@ -43,7 +43,9 @@ class ContainerStart:
     sleep: Callable[[float], None] = time.sleep
 
     def status(self) -> Status:
-        """Return ``state``, ``stage`` and ``detail``; for a dead server also ``cause``, ``exit_code``, ``log_tail``.
+        """Return the server's ``state``, the ``stage`` of its startup, and ``detail``, the progress in this stage.
+
+        If the server has exited, the result also contains ``cause``, ``exit_code`` and ``log_tail``.
 
         :raises MissingContainer: if Docker does not know the container or does not respond.
         """
@@ -55,7 +57,7 @@ class ContainerStart:
         state = document["State"]
         down = bool(state.get("Restarting")) or not state.get("Running")
         serving = not down and self.healthy()
-        # If the server is not healthy and Docker has restarted the container, vLLM has exited, so the start has failed.
+        # If Docker has restarted the container and the server is not healthy, vLLM has exited, so startup has failed.
         exited = down or (not serving and bool(document.get("RestartCount")))
         since = [] if exited else ["--since", state["StartedAt"]]
         _code, log = self.commands.run(["docker", "logs", "--tail", str(MAX_LINES), *since, self.container])
@@ -69,8 +71,9 @@ class ContainerStart:
         return status
 
     def wait(self, seconds: float, known_stage: str | None = None) -> Status:
-        """Wait until the server is ready or has exited, the stage ``known_stage`` ends, or ``seconds`` have passed.
+        """Wait until the server is ready or has exited, or ``seconds`` have passed.
 
+        :param known_stage: startup stage; also return as soon as the server is in any other stage.
         :returns: the same keys as ``status``.
         """
         end = self.clock() + seconds
@@ -97,7 +100,7 @@ def timed_out(status: Status, container: str, timeout: float, commands: Commands
 
 
 def _failure(lines: list[str], state: Mapping[str, t.Any]) -> Status:
-    """Return ``cause`` and ``log_tail`` for a server that has exited."""
+    """Return the ``cause`` of a server's exit, and ``log_tail``, the last lines of its log."""
     no_log = state.get("Error") or f"no log; exit status {state.get('ExitCode')}"
     cause = startup.root_cause(lines) or startup.Cause(no_log)
     if state.get("OOMKilled"):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Restore the vLLM container that ran before tuning if the controller disappears during tuning.
+"""If the controller disappears during tuning, restore the vLLM container that ran before tuning.
 
 The controller writes a deadline to a heartbeat file and renews it before each step. A long step gets a later deadline,
 so the controller must be unreachable if a deadline passes.
@@ -69,9 +69,10 @@ def watch(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, t.Any]:
-    """Wait until the heartbeat file is removed. If the deadline passes first, restore the container ``original``.
+    """Wait until the heartbeat file is removed. If the deadline passes first, restore the original container.
 
-    While this function waits, Docker also starts the original container after a reboot.
+    The original container is the vLLM container that ran before tuning. While this function waits, Docker also
+    starts the original container after a reboot.
 
     :return: ``restored``, whether the original container was restored, and ``docker_output``.
     """

@@ -26,7 +26,7 @@ _PERCENTILES: t.Final = ("p50", "p95", "p99")
 
 
 def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
-    """Summarise the load test's ``results``: one entry for each prompt size, output size and number of streams.
+    """Summarise the load test's ``results`` for each combination of prompt size, output size and number of streams.
 
     Rates are per second and times are in seconds. A rate is the mean over the valid rounds, and a latency percentile is
     the median of the rounds' percentiles. If no round is valid, these values are None and ``reason`` is set.
@@ -110,11 +110,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list[Json]:
-    """For each prompt size, return the number of streams (the knee) that has the highest throughput within the targets.
+    """For each prompt size, find the number of streams with the highest throughput that meets the latency targets.
 
     :param targets: upper limits for the 95th percentiles of ``ttft`` and ``itl``, in seconds; None means no limit.
-    :returns: one entry for each prompt size. If no combination meets the targets, ``concurrency`` is None and
-        ``reason`` is set. ``at_limit`` means that no larger number of streams was tried, so the knee may be higher.
+    :returns: one entry for each prompt size with the number of streams (the knee) as ``concurrency``. If no number of
+        streams meets the targets, ``concurrency`` is None and ``reason`` is set. ``at_limit`` means that no larger
+        number of streams was tried, so the knee may be higher.
     """
     result = []
     for size, group in itertools.groupby(measured, key=lambda cell: cell["prompt_tokens"]):
@@ -134,7 +135,7 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
 
 
 def meets(cell: Mapping[str, t.Any], targets: Mapping[str, float | None]) -> bool:
-    """Return whether the p95 latencies in ``cell`` are known and meet all targets.
+    """Return whether the p95 latencies of one benchmark result (``cell``) are known and meet all targets.
 
     ``cell`` holds the results for one combination of prompt size, output size and number of streams.
     """

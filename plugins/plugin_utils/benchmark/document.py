@@ -38,8 +38,9 @@ _NOT_APPLICABLE: t.Final = ("performance.ttft", "performance.itl")
 def node_document(
     node: NodeFacts, targets: Mapping[str, float | None], directory: Path, *, update: bool = False
 ) -> Json:
-    """Return the entry for one node: its measurements, and how they compare with its baseline in ``directory``.
+    """Return a node's entry in the result document: its measurements, and their comparison with the node's baseline.
 
+    :param directory: directory that contains the baselines.
     :param update: whether this run replaces the baseline.
     """
     identity = Identity.of(node)
@@ -132,7 +133,7 @@ def becomes_baseline(node: Mapping[str, t.Any], *, update: bool) -> bool:
 
 
 def results_document(nodes: Mapping[str, Json | None], run: Json) -> Json:
-    """Return the result document of a run. A node whose entry is None returned no result, which is a failure."""
+    """Return the result document of a run. A node whose entry is None counts as failed."""
     entries = {name: node or _missing_node() for name, node in nodes.items()}
     statuses = [entry["status"] for entry in entries.values()]
     return {

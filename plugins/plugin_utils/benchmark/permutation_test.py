@@ -42,7 +42,7 @@ K = t.TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class RoundSeries:
-    """One metric's values, in any unit, in each round of the stored run (``before``) and of the new run (``now``).
+    """The values of one metric, one per round, in the stored run (``before``) and in the new run (``now``).
 
     ``minimum_effect`` is the smallest relevant relative change.
     """
@@ -55,7 +55,7 @@ class RoundSeries:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of one metric: both means, the relative ``change``, and the probability of such a change by chance."""
+    """Comparison of one metric in two runs: both means, the relative ``change``, and the p-value of this change."""
 
     before: float
     now: float
@@ -70,7 +70,7 @@ class TooFewRepeats(Exception):
 
 
 def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
-    """Compare all metrics of one run together; each ``p_value`` is adjusted for the number of metrics.
+    """Compare all metrics of a new run with a stored run. Each ``p_value`` is adjusted for the number of metrics.
 
     The n-th values of all series must come from the same round.
 
@@ -103,7 +103,7 @@ def _comparison(series: RoundSeries, p_value: float) -> Comparison:
 
 
 def _standardised(series: RoundSeries) -> list[float]:
-    """Scale the values to mean 0 and Euclidean length 1. After a slowdown, the stored run has the larger values.
+    """Scale the values to mean 0 and Euclidean length 1. If lower values are better, also invert the sign.
 
     The sum over the first set of a split is then proportional to the correlation of the split with the values, by a
     factor that all series share. It increases with the split's Student's t, so metrics with different units and

@@ -84,7 +84,7 @@ def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
 
 
 def _rows(pairs: Mapping[t.Any, tuple[Json, Json]]) -> list[Json]:
-    """Compare all metrics of the baseline and of this run.
+    """Compare each metric of this run with the same metric of the baseline.
 
     ``pairs`` maps each combination of prompt size, output size and number of streams to its two results.
     """
@@ -101,7 +101,7 @@ def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
 
 
 def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
-    """Return the keys of the results that can be compared, and a list of the other results with the reasons."""
+    """Return the keys of comparable results, and a list of the other results, each with a reason for the exclusion."""
     usable, left_out = [], []
     for key, cell in now.items():
         reason = _mismatch(before.get(key), cell)
@@ -119,7 +119,7 @@ def _mismatch(before: Json | None, now: Json) -> str | None:
     if invalid:
         return str(invalid[0])
     durations = {round(entry["duration"], 1) for cell in (now, before) for entry in cell["rounds"]}
-    # In a short round, ramp-up and ramp-down take a larger share of the time.
+    # Rounds of different durations are not comparable: ramp-up and ramp-down take a larger share of a short round.
     if max(durations) > 1.1 * min(durations):
         return f"rounds of {min(durations):g} s and {max(durations):g} s are not comparable"
     return None
@@ -232,7 +232,7 @@ def _rank(row: Json) -> tuple[bool, int, float]:
 
 
 def describe(row: Json) -> str:
-    """Describe a comparison row, such as ``90.7 instead of 95.5 tok/s (-5.0 %) over all combinations``."""
+    """Describe a comparison row, for example ``90.7 instead of 95.5 tok/s (-5.0 %) at 8 streams, 16-token prompts``."""
     where = "over all combinations"
     if row["concurrency"] is not None:
         where = f"at {counted(row['concurrency'], 'stream')}, {row['prompt_tokens']}-token prompts"
@@ -241,5 +241,5 @@ def describe(row: Json) -> str:
 
 
 def figure(row: Json, key: str) -> str:
-    """Format the ``before`` or ``now`` value of a comparison row, in tokens/s or milliseconds."""
+    """Format the baseline's value (``before``) or this run's value (``now``) of a comparison row, in tokens/s or ms."""
     return three_digits(row[key]) if row["metric"] == _SPEED else f"{1000 * row[key]:.1f} ms"

@@ -35,7 +35,7 @@ class Identity:
 
     @classmethod
     def of(cls, node: NodeFacts) -> Identity:
-        """Return the identity of a measured node. If the node has several GPU models, the most common comes first."""
+        """Return the identity of a node's baseline. If the node has several GPU models, the most common comes first."""
         server = node.load.data.get("server") or {}
         return cls(
             node=node.name,
@@ -72,7 +72,7 @@ class Baseline:
 
 
 def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: str) -> Path:
-    """Store the results in ``node`` as the node's baseline, and return the path of the file.
+    """Write the node's results to a baseline file, and return the path of the file.
 
     The file is replaced atomically.
 
@@ -92,21 +92,23 @@ def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: 
 
 
 def find(directory: Path, identity: Identity) -> Baseline | None:
-    """Return the baseline for ``identity``, or else the newest baseline that differs only in the vLLM version, or None.
+    """Return the baseline for ``identity``, or None if there is no suitable baseline.
+
+    If the exact baseline is missing, the newest baseline that differs only in the vLLM version is suitable.
 
     :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """
     exact = directory / identity.file_name
     if exact.is_file():
         return read(exact)
-    # The file name begins with the node's name, but only the file's content identifies the baseline.
+    # Baselines of different nodes may have file names with the same beginning, so check the content of each file.
     candidates = [read(path) for path in sorted(directory.glob(f"{_slug(identity.node)}--*.json"))]
     related = [baseline for baseline in candidates if identity.differs_only_in_version(baseline.identity)]
     return max(related, key=lambda baseline: baseline.time, default=None)
 
 
 def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
-    """Return the single-stream speeds in the node's baseline, in output tokens/s after the first token.
+    """Return the single-stream speeds from the node's baseline, in output tokens per second after the first token.
 
     The list has one speed for each valid round with a single stream. It is empty if there is no baseline for this node,
     GPU model, model and tensor-parallel size.

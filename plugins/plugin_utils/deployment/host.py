@@ -52,7 +52,7 @@ class HostPlan:
 
 
 def image_error(image: str) -> str:
-    """Return an error message if a Linode image is known to be unsupported, or else an empty string."""
+    """Return an error message if a Linode image is known to be unsupported, otherwise an empty string."""
     match = _IMAGE.fullmatch(image.strip().lower())
     if match is None or (match["name"].capitalize(), match["version"]) in REPOSITORIES:
         return ""
@@ -115,7 +115,7 @@ def _choose_kernel(plan: HostPlan, running: str, installed: Sequence[str]) -> No
 def _check_replacement(
     plan: HostPlan, loaded: re.Match[str] | None, installed: Sequence[str], branch: int, replace: bool
 ) -> None:
-    """Add an error to ``plan`` if the current driver cannot be removed, or if ``replace`` does not allow this."""
+    """Add an error to ``plan`` if the current driver cannot be removed, or if removal is not allowed (``replace``)."""
     if loaded and not plan.remove and not any(name.startswith("nvidia-") for name in installed):
         plan.refused.append(
             f"driver {plan.loaded} was not installed from packages: remove it with nvidia-uninstall, then run again"

@@ -50,7 +50,10 @@ def choose_parallel(
 
 
 def _largest_size(shape: ModelShape, gpus: int, groups: int) -> tuple[int, str]:
-    """Return the largest tensor-parallel size for GPUs divided into ``groups`` equal groups, and the reason for it."""
+    """Return the largest tensor-parallel size that each group of GPUs allows, and the reason for this size.
+
+    The ``gpus`` GPUs are divided into ``groups`` equal groups, one for each pipeline stage of each replica.
+    """
     available = max(gpus // groups, 1)
     size = next(size for size in range(available, 0, -1) if size == 1 or fits(shape, size))
     why = f"{size} of {gpus} GPUs, {_heads(shape)}" if gpus else "no GPU: one rank"
@@ -78,7 +81,7 @@ def _too_many(sizes: Parallel, gpus: int) -> str | None:
 
 
 def _wasteful(sizes: Parallel, shape: ModelShape, gpus: int) -> str | None:
-    """Return an error message if the GPUs that ``sizes`` leaves unused are too few for another replica.
+    """Return an error message if some GPUs are unused with these ``sizes``, but too few for another replica.
 
     If no larger tensor-parallel size would use all GPUs, return None instead.
     """

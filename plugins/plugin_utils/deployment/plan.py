@@ -75,7 +75,7 @@ _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
 
 
 def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
-    """Return the deployment plan for one node, which the ``vllm_plan`` module returns as ``plan``.
+    """Return the deployment plan for one node. The ``vllm_plan`` module returns it under the key ``plan``.
 
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
     :param gpu: the ``gpu`` fact from ``gpu_facts``.
@@ -218,7 +218,7 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"vllm_{name} must be at least 1, got {size}")
-    # A server that spans several nodes also uses other nodes' GPUs, so its sizes can exceed this node's GPU count.
+    # A server that spans several nodes also uses other nodes' GPUs, so it may need more GPUs than this node has.
     multi_node = sizes["tensor_parallel_size"] is not None and any(
         name in extra_options for name in MULTI_NODE_ARGUMENTS
     )
@@ -237,7 +237,7 @@ def _selected_gpus(value: t.Any) -> list[str] | None:
 
 
 def _check_gpus(selected: Sequence[str] | None, gpu: Json) -> tuple[int, list[str]]:
-    """Return the number of GPUs for the container, and any errors in ``vllm_gpus`` or with the node's GPUs."""
+    """Return the number of GPUs for the container, and errors if ``vllm_gpus`` is invalid or GPUs are missing."""
     if selected == []:
         return 0, []
     count, expected = gpu.get("count") or 0, gpu.get("expected_count")
@@ -257,7 +257,7 @@ def _check_gpus(selected: Sequence[str] | None, gpu: Json) -> tuple[int, list[st
 
 
 def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
-    """Return the topology of the container's GPUs, in the order of ``selected``, or ``None`` if a GPU is unknown."""
+    """Return the topology of the container's GPUs in the order of ``selected``, or ``None`` if any GPU is not found."""
     topology: Json | None = gpu.get("topology")
     if not selected or not topology:
         return topology
@@ -373,7 +373,7 @@ def _container(
         "command": ["serve", settings["model"], *arguments],
         "env": _values(environment),
         "ports": [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
-        # URL at which the node reaches its own server. A wildcard address includes the loopback address.
+        # URL at which the node reaches its own server: the loopback address if the server listens on all addresses.
         "base_url": f"http://{_bracketed(WILDCARD_ADDRESSES.get(address, address))}:{settings['port']}",
         "volumes": [
             f"{settings['cache_dir']}:{INNER_CACHE}",
