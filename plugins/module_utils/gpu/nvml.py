@@ -303,7 +303,7 @@ class NvmlReader:
         return throttle_reasons(mask)
 
     def _processes(self, handle: t.Any) -> list[dict[str, t.Any]] | None:
-        """Return the compute processes on a GPU. Names and memory use are None if the user may not read them."""
+        """Return the compute processes on a GPU. Names and memory use are None without the permission to read them."""
         processes = self._call("nvmlDeviceGetComputeRunningProcesses", handle)
         if processes is None:
             return None
@@ -334,7 +334,7 @@ class NvmlReader:
 
 
 def open_nvml() -> NvmlReader:
-    """Return a reader that reads facts about GPUs through nvidia-ml-py.
+    """Return a reader that gets facts about GPUs through nvidia-ml-py.
 
     :raises GpuUnavailable: if the bindings, the library or the driver are missing, or access is refused.
     """

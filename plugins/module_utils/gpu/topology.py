@@ -87,7 +87,7 @@ def known_pairs(matrix: Matrix) -> list[str]:
 
 
 def parse_table(text: str) -> Matrix:
-    """Return the matrix of GPUs from the output of ``nvidia-smi topo -m`` or ``nvidia-smi topo -p2p r``.
+    """Return the GPU-to-GPU matrix from the output of ``nvidia-smi topo -m`` or ``nvidia-smi topo -p2p r``.
 
     The result is empty if the output contains no such matrix. Columns of NICs and affinities are omitted. A cell of an
     unknown kind is None.

@@ -24,7 +24,7 @@ class InvalidInput(LinodeError):
 
 
 class Refused(LinodeError):
-    """Raised if the API refused a request and did not carry it out."""
+    """Raised if the API rejected a request, so nothing was changed."""
 
 
 class Unauthorized(Refused):

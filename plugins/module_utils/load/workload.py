@@ -83,7 +83,7 @@ def is_positive(value: float) -> bool:
 
 @dataclass(frozen=True)
 class Targets:
-    """The longest TTFT and mean ITL that a request should have, in seconds. The mean ITL equals the TPOT."""
+    """Upper limits for a request's TTFT and for its mean ITL, which equals the TPOT, in seconds."""
 
     ttft: float | None = None
     itl: float | None = None
@@ -135,7 +135,7 @@ class Step:
         return dataclasses.replace(part, rate=self.rate / generators, phase=self.phase + index / self.rate)
 
     def due_times(self, rng: random.Random) -> Iterator[float]:
-        """Yield, without end, the times at which open-loop requests are due, in seconds since the step started."""
+        """Yield an endless sequence of times at which open-loop requests are due, in seconds since the step started."""
         rate = t.cast(float, self.rate)
         due = self.phase
         while True:

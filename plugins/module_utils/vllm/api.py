@@ -242,7 +242,7 @@ class VllmApi:
         return response
 
     def _get_unless(self, reason: str, path: str) -> bytes | None:
-        """Send a GET request and return the response body, or None if the request fails for this ``reason``."""
+        """Send a GET request and return the response body, or None if it fails with the given ``reason``."""
         try:
             return self._request("GET", path)
         except RequestFailed as failure:
@@ -261,7 +261,7 @@ class VllmApi:
         return document
 
     def _request(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> bytes:
-        """Send a request and return the body of a 2xx response. The whole body must arrive within ``self.timeout`` s.
+        """Send a request and return the body of a 2xx response, which must arrive within ``self.timeout`` seconds.
 
         The timeout of a socket restarts with every byte that arrives, and a DNS lookup has no timeout. The request
         therefore runs in a thread, which is abandoned if it takes too long.

@@ -101,7 +101,7 @@ def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
 
 
 def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
-    """Return the keys of comparable results, and a list of the other results, each with a reason for the exclusion."""
+    """Return the keys of comparable results, and a list of the others with the reason why each is not compared."""
     usable, left_out = [], []
     for key, cell in now.items():
         reason = _mismatch(before.get(key), cell)

@@ -99,7 +99,7 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def no_driver(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a GPU driver through which no GPU can be read."""
+    """Diagnose a GPU driver that reports an error instead of its GPUs."""
     driver = context.worst_finding("hardware.driver")
     if driver is None or context.node.gpu_facts.get("count") is not None:
         return None

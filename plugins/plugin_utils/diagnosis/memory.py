@@ -183,7 +183,7 @@ def little_headroom(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def _headroom(context: DiagnosisContext, unit: str) -> Finding | None:
-    """Return the ``memory.headroom`` finding that no diagnosis explains, or None.
+    """Return the ``memory.headroom`` finding if no diagnosis explains it, otherwise None.
 
     :param unit: unit of the finding: ``%`` selects GPU memory, and ``tokens`` selects the KV cache.
     """

@@ -65,7 +65,7 @@ def conclude(
     name: str | None = None,
     **values: t.Any,
 ) -> Diagnosis:
-    """Create the diagnosis with the id ``identity`` from its texts in data/causes.yml.
+    """Create the diagnosis with the ID ``identity`` from its text in data/causes.yml.
 
     ``case`` selects an entry in the cause's ``cases``, whose texts override those of the cause. An unknown case has no
     effect. ``values`` fill in the placeholders in the texts. ``name`` replaces ``NAME`` in the id.

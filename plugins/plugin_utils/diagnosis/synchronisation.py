@@ -130,7 +130,7 @@ def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def unexplained(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a slow node if no measurement shows why it is slow."""
+    """Return the diagnosis of last resort: a slow node for which no measurement shows why it is slow."""
     slow = context.unexplained(*context.slow)
     if not slow:
         return None

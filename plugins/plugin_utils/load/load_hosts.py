@@ -152,7 +152,7 @@ def _load_hosts_at_fault(parts: Results) -> bool:
 
 
 def _refusal(part: Mapping[str, t.Any]) -> Result:
-    """Return the reason why a load host generated no load: its message (``problem``) and its id (``measured``)."""
+    """Return the reason why a load host generated no load: ``problem`` is its text, ``measured`` its ID."""
     failures = (item for item in part["findings"] if item["status"] == Status.FAIL)
     failure: Result = next(failures, {"evidence": {}, "measured": None})
     return {"problem": failure["evidence"].get("problem", "no load was generated"), "measured": failure["measured"]}

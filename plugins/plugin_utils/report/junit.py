@@ -27,7 +27,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def report_junit(document: Document) -> str:
-    """Return JUnit XML: failed checks are failures, failed measurements are errors, and untested checks are skipped.
+    """Return JUnit XML: failed checks as failures, failed measurements as errors, checks that were not run as skipped.
 
     A warning becomes a passed test case with the warning in its output, because JUnit has no status for warnings.
     """

@@ -57,7 +57,7 @@ METRICS: t.Final = (
 
 
 def load_groups(load: Sequence[plot.Document]) -> list[plot.Drawing]:
-    """Return plots of the load steps against prompt size and against concurrency.
+    """Return plots of the load step results against prompt size and against concurrency.
 
     Skipped steps and steps limited by the load client are omitted. So are lines with a single point.
 

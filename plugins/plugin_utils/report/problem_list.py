@@ -63,7 +63,7 @@ def problem(first: str, item: Problem, style: Style, *, evidence: bool = True) -
     yield lines[0].replace(symbol, style.mark(item.status), 1)
     yield from lines[1:]
     indent = " " * (len(first) + 2)
-    # Do not print a high confidence: it is the normal case, because a setting or a message proves most causes.
+    # Do not print the confidence if it is high, which is the normal case: a setting or a message proves most causes.
     doubt = f" ({item.confidence} confidence)" if item.confidence not in (None, "high") else ""
     shown = item.evidence if evidence else ()
     parts = [("Cause", f"{item.cause}{doubt}" if item.cause else None), *_labelled("Seen", shown)]

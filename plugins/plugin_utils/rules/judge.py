@@ -79,7 +79,7 @@ class Section:
 
 
 def verdict(statuses: Iterable[Status]) -> Status:
-    """Return the worst status of all tested checks, or ``not_tested`` if no check was tested."""
+    """Return the worst status of all checks that were run, or ``not_tested`` if none were run."""
     return worst(status for status in statuses if status is not Status.NOT_TESTED)
 
 

@@ -87,7 +87,7 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
 
 
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
-    """Return the ``utilisation.synchronised`` finding: whether no GPU has to wait long for another GPU.
+    """Return the ``utilisation.synchronised`` finding, which passes if no GPU has to wait long for another GPU.
 
     Data-parallel replicas serve separate requests and are not synchronised with each other. Each replica is therefore
     evaluated separately, and the worst result is reported.

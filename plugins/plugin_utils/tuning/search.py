@@ -36,7 +36,7 @@ Space = Mapping[str, Sequence[t.Any]]
 
 
 class Goal(t.NamedTuple):
-    """A tuning goal: the metric to optimise, whether more is better, the metric's unit, and the matching profile."""
+    """A tuning goal: the metric to optimise, whether higher is better, the metric's unit, and the matching profile."""
 
     figure: str
     more: bool
@@ -57,7 +57,7 @@ _SERVER: t.Final[Space] = {
     "max_num_seqs": [8, 16, 32, 64, 128, 256],
     "max_num_batched_tokens": [1024, 2048, 4096, 8192, 16384],
     "gpu_memory_utilization": [0.85, 0.9, 0.95],
-    # SYS allows direct transfers between GPUs at any distance (NCCL's manual); None keeps the vllm role's choice.
+    # NCCL_P2P_LEVEL=SYS allows direct transfers between GPUs at any distance; None keeps the vllm role's choice.
     "NCCL_P2P_LEVEL": [None, "SYS"],
 }
 SPACES: t.Final[dict[str, Space]] = {
@@ -277,7 +277,7 @@ def figures_of(result: Mapping[str, t.Any], server: Mapping[str, t.Any]) -> tupl
 
 
 def _promising(settings: Settings, entries: Sequence[Entry], best: Settings | None, search: Search) -> bool:
-    """Return whether settings are untried, are not known to fail, and can be better than the best settings so far."""
+    """Return whether settings are untried, are not known to fail, and could be better than the best settings so far."""
     if any(entry["settings"] == settings for entry in entries):
         return False
     # Settings in the ledger may have no context length if they come from a search for another goal.
@@ -333,7 +333,7 @@ def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor
 
 
 def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -> bool:
-    """Return whether ``settings`` differ from ``best`` in the same direction as ``worse``, but further.
+    """Return whether ``settings`` lie in the same direction from ``best`` as ``worse`` does, but farther away.
 
     ``worse`` is known to perform worse than ``best``. The result is true if all three differ in only one setting, and
     the value of this setting in ``worse`` lies between the other two values.
