@@ -19,7 +19,7 @@ MEASUREMENTS: t.Final = ("gpu", "tensor_parallel", "load")
 
 
 class ActionModule(ControllerAction):
-    """Analyse the results of one node at increasing load and compare them with the node's stored baseline.
+    """Analyse how one node performed as the load increased, and compare the results with the node's stored baseline.
 
     The action runs on the controller only.
     """

@@ -22,7 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 
 class ActionModule(ControllerAction):
-    """Write and print the results of a benchmark and store the baselines, on the controller only."""
+    """Write and print the results of a benchmark, and store the baselines. This runs on the controller only."""
 
     ARGUMENTS = documented_arguments("benchmark_report")
 
@@ -37,7 +37,7 @@ class ActionModule(ControllerAction):
 
     @staticmethod
     def _write(document: dict[str, t.Any], options: dict[str, t.Any]) -> list[str]:
-        """Store the baselines, then write the results, which contain the paths of the baselines.
+        """Store the baselines, then write the results. The results contain the paths of the baseline files.
 
         :raises AnsibleActionFail: if a file cannot be written.
         """

@@ -108,7 +108,7 @@ def _number_errors(options: Options) -> list[str]:
 
 
 def _plan_errors(options: Options) -> list[str]:
-    """Return an error message if the plan's number of GPUs is unknown and ``expected_gpu_count`` is not set."""
+    """Return an error message if the Linode plan's number of GPUs is unknown and ``expected_gpu_count`` is unset."""
     if not options["instance_type"] or options["expected_gpu_count"]:
         return []
     try:
@@ -119,7 +119,7 @@ def _plan_errors(options: Options) -> list[str]:
 
 
 def plan_hints(options: Options) -> list[str]:
-    """Return a warning if the plan is unknown, so that its number of GPUs has to be guessed from its name."""
+    """Return a warning if the Linode plan is unknown and its number of GPUs has to be guessed from its name."""
     name = options["instance_type"]
     guess = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
     if not guess:
@@ -136,7 +136,8 @@ def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Col
     :param inherited: tags that the user assigned to the role or the play; each of them selects all sections.
     """
     if skipped := [tag for tag in skip_tags if tag in _SECTION_TAGS]:
-        # A measurement has the tags of all sections that need it; skipping any of these tags skips the measurement.
+        # Several sections of the report may need the same measurement. The measurement has the tags of all these
+        # sections, and skipping any one of the tags skips the measurement.
         selected = ",".join(area for area in RULES if area not in skipped)
         return [
             f"--skip-tags {','.join(skipped)} would also skip measurements that other sections need;"
@@ -167,7 +168,7 @@ def is_loopback(url: str) -> bool:
 
 
 def _load_url_errors(options: Options, node: str) -> list[str]:
-    """Return an error message if load hosts would send their requests to themselves instead of to the node.
+    """Return an error message if the hosts that generate load would send it to themselves instead of to the node.
 
     A loopback address in ``load_base_url`` is allowed, because it may be the local end of a tunnel.
     """
@@ -183,7 +184,7 @@ def _load_url_errors(options: Options, node: str) -> list[str]:
 
 
 def load_steps(options: Options) -> Steps:
-    """Return the parts of the role's load test, as a value for the ``steps`` option of ``throughput_probe``."""
+    """Return the steps of the role's load test, in the format of ``throughput_probe``'s ``steps`` option."""
     sizes, streams, output_tokens = options["prompt_tokens"], options["concurrency"], options["output_tokens"]
     if options["role"] == "benchmark":
         return sweep_steps(sizes, streams, output_tokens, options["duration"], options["repeats"])
@@ -204,7 +205,7 @@ class ActionModule(ControllerAction):
             result["steps"] = load_steps(options)
             hints = [*hints, *plan_hints(options)]
             if not result["measures"]:
-                # Print only this warning. If nothing is validated, warnings about individual options do not matter.
+                # Drop the other warnings: options do not matter if nothing is validated.
                 tags = ",".join(options["tags"])
                 hints = [f"--tags {tags} selects no section, so nothing is validated; sections are {', '.join(RULES)}"]
         for hint in hints:
@@ -212,7 +213,7 @@ class ActionModule(ControllerAction):
         return result
 
     def _check(self, options: Options, variables: Mapping[str, t.Any]) -> None:
-        """Check the options of a load test, and create the report directory unless in check mode.
+        """Check the options of a load test. Create the report directory, except in check mode.
 
         :raises AnsibleActionFail: if an option is invalid, or the directory cannot be written.
         """

@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Return the clock offset from the fastest of several readings, which has the smallest uncertainty."""
+        """Read the host's clock several times, and return the offset from the reading with the smallest uncertainty."""
         super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec={"readings": {"type": "int", "default": 5}})
         if options["readings"] < 1:
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
         return {"changed": False, "offset": offset, "uncertainty": uncertainty, "time": time.time()}
 
     def _read(self) -> tuple[float, float]:
-        """Read the host's clock once, and return the uncertainty and the offset in seconds."""
+        """Read the host's clock once. Return the uncertainty of the reading and the clock offset, both in seconds."""
         before = time.time()
         result = self._low_level_execute_command(COMMAND)
         after = time.time()

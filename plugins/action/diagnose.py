@@ -36,7 +36,7 @@ RULE_OPTIONS: t.Final = (
 
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
-    """Return the areas of checks, such as ``nccl``, that the tags select. Tags of other roles have no effect."""
+    """Return the areas, such as ``nccl``, whose checks the tags select. Tags of other roles have no effect."""
     selected = {judge.MEASURED_ALONE.get(tag, tag) for tag in tags} & set(judge.RULES) or set(judge.RULES)
     return [area for area in judge.RULES if area in selected - set(skip_tags)]
 
@@ -55,7 +55,7 @@ def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
 
 
 class ActionModule(ControllerAction):
-    """Evaluate all measurements of one node and find the causes of its problems, on the controller only."""
+    """Evaluate all measurements of one node and find the causes of problems. This runs on the controller only."""
 
     ARGUMENTS = documented_arguments("diagnose")
 
@@ -78,8 +78,8 @@ class ActionModule(ControllerAction):
         sections = judge.judge(node, areas)
         result = document.node_document(node, sections)
         if options["thresholds"] and "user" not in options["skip_tags"] and areas == list(judge.RULES):
-            # Build the document twice: the user's thresholds are checked against the first document, and the second one
-            # also contains the results of these checks.
+            # Build the node's part of the report twice. The first version is checked against the user's thresholds. The
+            # second version also contains the results of these checks.
             sections.append(judge.Section("user", tuple(thresholds.evaluate(result, options["thresholds"]))))
             result = document.node_document(node, sections)
         return {

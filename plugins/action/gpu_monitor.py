@@ -25,7 +25,7 @@ _CONSTANTS: t.Any = constants
 
 
 class ActionModule(ProgressAction):
-    """Show the GPUs of all nodes if ``live`` is set, and save their samples on the controller if ``record`` is set."""
+    """Show the GPU samples of all nodes if ``live`` is set. Save the samples on the controller if ``record`` is set."""
 
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         live, path = self._options()
@@ -46,7 +46,7 @@ class ActionModule(ProgressAction):
         return result
 
     def _options(self) -> tuple[bool, Path | None]:
-        """Check all options. Return whether to show the samples (``live``) and the file to save them in (``record``).
+        """Check all options. Return ``live`` (whether to show the samples) and ``record`` (the file to save them in).
 
         Invalid options fail here, before an existing file is replaced.
 
@@ -73,8 +73,8 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 def _handle(state: State, show: Callable[[State], None] | None, recorder: Recorder | None) -> None:
     if recorder is not None:
-        # If this write fails, the same samples are written again when the module has finished. Only a failure of that
-        # second write is reported.
+        # Ignore a failed write here. The same samples are written again when the module has finished, and a failure of
+        # that second write is reported.
         with contextlib.suppress(OSError):
             recorder.add(state)
     if show is not None:

@@ -21,7 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal impo
 
 
 def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[str]:
-    """Return the names of nodes that fail only because they are slower than their peers, in alphabetical order."""
+    """Return the sorted names of the nodes that fail only because they are slower than their peers."""
     slow = {
         name
         for finding in document["fleet"]["findings"]
@@ -44,7 +44,7 @@ def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | 
 
 
 class ActionModule(ControllerAction):
-    """Write the report files for all nodes and print a summary, on the controller only."""
+    """Write the report files for all nodes and print a summary. This runs on the controller only."""
 
     ARGUMENTS = documented_arguments("report")
     ARGUMENTS["secrets"]["no_log"] = True

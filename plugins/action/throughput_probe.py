@@ -11,7 +11,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import P
 
 
 class ActionModule(ProgressAction):
-    """Show phase, time, tokens/s and GPU utilisation of every node during the load test.
+    """During the load test, show the phase, the time, the tokens/s and the GPU utilisation of every node.
 
     In check mode no load is generated, so no progress is shown.
     """

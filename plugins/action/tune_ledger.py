@@ -30,7 +30,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         now = round(time.time(), 3)
         host = str(variables["inventory_hostname"])
-        # A relative path is relative to the current directory, not to the playbook's directory.
+        # Resolve a relative ``directory`` against the current directory, not against the playbook's directory.
         path = Path(options["directory"]).resolve() / f"{host}.json"
         states = {"start": self._start, "next": self._next, "record": self._record, "result": self._result}
         started_at = now if options["started_at"] is None else options["started_at"]
@@ -43,8 +43,8 @@ class ActionModule(ControllerAction):
 
     def _start(self, run: TuningRun, path: Path, options: dict[str, t.Any], now: float) -> dict[str, t.Any]:
         ledger = [] if options["discard"] else read_ledger(path)
-        # Plan the search before deleting the ledger of an earlier search. If Optuna is missing or the search space is
-        # invalid, planning fails and the earlier results are kept.
+        # Plan the new search for vLLM settings before deleting the ledger, the file with the results of an earlier
+        # search. If Optuna is missing or the search space is invalid, planning fails and the file is kept.
         lines = run.plan_lines(ledger)
         discarded = options["discard"] and path.exists()
         if discarded and not self._task.check_mode:

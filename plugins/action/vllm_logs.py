@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
         return self._read(options, "--tail", str(options["lines"]))
 
     def _start(self, options: dict[str, t.Any]) -> list[str]:
-        """Return the first log lines since the container was last started, even if many newer lines follow."""
+        """Return the first lines that the container logged after its last start, even if many more lines follow."""
         inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
         started = self._docker(options, inspect)
         return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin ``multigpu.vllm.vllm_wait``: run the module repeatedly and print each new stage of the start-up.
+"""Action plugin ``multigpu.vllm.vllm_wait``: run the module repeatedly and print each new stage of the startup.
 
 Each call of the module is short. A broken connection therefore affects only one call and not the whole deployment.
 """
@@ -21,7 +21,7 @@ MODULE: t.Final = "multigpu.vllm.vllm_wait"
 
 
 class ActionModule(ActionBase):
-    """Wait until a vLLM container is ready, by calling the module repeatedly."""
+    """Wait until a vLLM container is ready. To do so, call the ``vllm_wait`` module repeatedly."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -40,8 +40,8 @@ class ActionModule(ActionBase):
         while True:
             left = timeout - (time.monotonic() - started)
             if left <= 0:
-                # The last call omits known_stage (the stage printed last), so that the module also returns the cause of
-                # the delay.
+                # In this last call, omit known_stage (the stage that was printed last). Without known_stage, the
+                # module also returns the cause of the delay.
                 return self._timed(self._call({**arguments, "timeout": 0.0}, task_vars), started)
             result = self._call(
                 {**arguments, "timeout": min(left, CALL_TIMEOUT), "known_stage": known_stage}, task_vars

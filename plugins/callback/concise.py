@@ -162,7 +162,7 @@ class CallbackModule(DefaultCallback):
         if self._display.verbosity or not isinstance(message, str):
             super().v2_runner_on_unreachable(result)
             return
-        # In a loop, the message of each item has already been printed.
+        # If the task has a loop, the message of each item has already been printed.
         if "results" not in result.result:
             self._print_failure(
                 result, "UNREACHABLE!", message.removeprefix("Task failed: "), _COLORS.COLOR_UNREACHABLE
@@ -199,7 +199,7 @@ class CallbackModule(DefaultCallback):
         if self._print_debug_message(result):
             return
         super().v2_runner_on_ok(result)
-        # When Ansible's default output hides the "ok" line of a task, it also hides the warnings of the task.
+        # If Ansible's default output hides a task's "ok" line, it also hides the task's warnings. Print them anyway.
         if not (result.result.get("changed") or self.get_option("display_ok_hosts")):
             self._handle_warnings(result.result)
 

@@ -21,7 +21,9 @@ def linode_fleet_plan(
     listing: Mapping[str, t.Any] | None = None,
     max_hourly_price: float | None = None,
 ) -> dict[str, t.Any]:
-    """Return the plan for a fleet of Linodes. Without ``listing`` (the Linodes and prices), only check the groups.
+    """Return the plan for a fleet of Linodes, whose nodes are described in ``groups``.
+
+    ``listing`` contains the existing Linodes and the prices. If it is None, only check that ``groups`` is valid.
 
     :raises AnsibleFilterError: if the fleet is invalid or exceeds a price limit.
     """

@@ -15,7 +15,7 @@ Registered = Mapping[str, t.Any]
 
 
 def load_host_plan(hosts: Sequence[str], clocks: Registered, node: str, lead: float | None = None) -> dict[str, t.Any]:
-    """Return the start time and the share of the load test for each load host; see ``load_hosts.plan``.
+    """Return the start time and the share of the load for each host that generates load; see ``load_hosts.plan``.
 
     :raises AnsibleFilterError: if the clock of a host was not read.
     """
@@ -32,7 +32,7 @@ def merge_loads(
     max_ttft: float | None = None,
     max_itl: float | None = None,
 ) -> dict[str, t.Any]:
-    """Merge the load test results of all load hosts; see ``load_hosts.merge``.
+    """Merge the load test results of all hosts that generated load; see ``load_hosts.merge``.
 
     :raises AnsibleFilterError: if the results cannot be merged.
     """

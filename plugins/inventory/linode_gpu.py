@@ -144,7 +144,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         try:
             return list_account(open_api(options))
         except LinodeError as error:
-            # Without ``from None``, Ansible would print the message twice: for this error and for the original one.
+            # Without ``from None``, Ansible would print the message of the ``LinodeError`` twice.
             raise AnsibleParserError(str(error)) from None
 
     def _add_host(self, inventory: t.Any, instance: dict[str, t.Any]) -> None:
@@ -157,7 +157,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             inventory.set_variable(host, name, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
-        # The expressions in groups and keyed_groups may use variables that compose has set.
+        # Read the variables again, because ``compose`` may have set some of them. The expressions in ``groups`` and
+        # ``keyed_groups`` may use these variables.
         variables = inventory.get_host(host).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)

@@ -108,7 +108,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 class LookupModule(LookupBase):
-    """Return the root password from each file. If a file does not exist, create it with a new password."""
+    """Return the root password stored in each given file. If a file does not exist, create it with a new password."""
 
     def run(self, terms: list[str], variables: t.Any = None, **kwargs: t.Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)

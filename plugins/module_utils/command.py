@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run programs on the node. All code that runs on the node starts processes through this module."""
+"""Run programs on the node. All code of this collection that runs on the node starts processes through this file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_FOUND: t.Final = 127
 
 
 class Commands:
-    """Find and run programs on this node. Tests replace this object instead of patching ``subprocess``."""
+    """Find and run programs on this node. Tests use a substitute for this class and need not patch ``subprocess``."""
 
     def which(self, name: str) -> str | None:
         """Return the path to a program, or None if it is not installed."""

@@ -18,11 +18,11 @@ _NO_SUCH_CONTAINER = re.compile(r"no such (?:container|object)|no container with
 
 
 class ContainerUnavailable(Exception):
-    """The container cannot be inspected, because no container engine is installed or an installed engine failed."""
+    """Raised if a container cannot be inspected because no container engine is installed or an engine failed."""
 
 
 class UnknownContainer(ValueError):
-    """The container name is invalid, or no installed container engine has a container with that name."""
+    """Raised if a container name is invalid, or if no installed container engine has a container with that name."""
 
 
 def inspect(name: str, commands: Commands) -> tuple[str, dict[str, t.Any]]:

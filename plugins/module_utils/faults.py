@@ -20,7 +20,7 @@ ROOT, STALL, CONSEQUENCE = range(3)
 
 @dataclass(frozen=True)
 class Fault:
-    """A class of faults, with the texts and the check that are used in findings about such a fault.
+    """A class of faults. The fields contain the texts and the check ID for findings about faults of this class.
 
     ``cause`` and ``remedy`` are empty if the class only states a fact. ``order`` is ``ROOT``, ``STALL`` or
     ``CONSEQUENCE``. A log with a ``harmful`` fault is not healthy, even if the fault is only a warning. The findings of

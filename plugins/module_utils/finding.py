@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define checks, which are the questions that this collection answers, and findings, which are their results.
+"""Define checks, which are questions that this collection answers, and findings, which are the answers.
 
 The id of a check has the form ``area.name``. The findings of all checks have the same fields. They are typed objects
 inside the code, and plain dictionaries in module results and reports.
@@ -30,7 +30,7 @@ SEVERITY: t.Final[tuple[Status, ...]] = (Status.PASS, Status.NOT_TESTED, Status.
 
 @dataclass(frozen=True)
 class Check:
-    """A question that this collection answers. Tables show the ``title``; the documentation uses the ``question``."""
+    """A check, which answers one question. Tables show the ``title``; the documentation shows the ``question``."""
 
     title: str
     question: str
@@ -140,8 +140,8 @@ class Finding:
         return self.status in (Status.FAIL, Status.WARN)
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return the finding as a plain dictionary, with its keys in declaration order and its status as text."""
-        # Remove the underscore at the end of names such as "class_"; Python does not allow "class" as a name.
+        """Return the finding as a plain dictionary, with the fields in declaration order and the status as text."""
+        # A field is named "class_" because "class" is a Python keyword. Remove the underscore from the key.
         result = {item.name.rstrip("_"): getattr(self, item.name) for item in fields(self)}
         result["status"] = self.status.value
         return result

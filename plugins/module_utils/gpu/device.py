@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the facts about a GPU and the values in a sample. Convert values that NVML and nvidia-smi report."""
+"""Define the facts about a GPU and the values in a GPU sample. Convert values from NVML and nvidia-smi to facts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def empty_device(index: int) -> Device:
 
 
 def sample_of(device: Device) -> dict[str, t.Any]:
-    """Return the values of ``device`` that change over time, in the format of a GPU's entry in a sample."""
+    """Return the values of ``device`` that change over time. A sample contains one such dictionary per GPU."""
     keys = ("index", "utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
     return {
         **{key: device[key] for key in keys},
@@ -109,7 +109,7 @@ def with_bandwidth(device: Device) -> Device:
 
 
 def cuda_version(number: int | None) -> str | None:
-    """Convert a CUDA version from NVML's number to text, for example from 13000 to ``13.0``.
+    """Convert a CUDA version from the number that NVML reports to text, for example from 13000 to ``13.0``.
 
     Source: nvml.h, NVML_CUDA_DRIVER_VERSION_MAJOR and _MINOR.
     """

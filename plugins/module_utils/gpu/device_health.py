@@ -61,7 +61,7 @@ _THROTTLE_ADVICE: t.Final[dict[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class DeviceVerdict:
-    """Result of a check for one GPU. In the summary, ``note`` follows the number of the GPU, as in "GPU 3: note"."""
+    """The result of a check for one GPU. Summaries show ``note`` after the GPU's number, as in "GPU 3: note"."""
 
     status: Status
     note: str
@@ -70,7 +70,7 @@ class DeviceVerdict:
 
 
 def pcie_link(devices: Sequence[Device]) -> Finding:
-    """Compare each PCIe link's generation and width with the maximum. A link may be slower while its GPU is idle."""
+    """Compare the generation and width of each GPU's PCIe link with the maximum. Idle GPUs may slow down the link."""
 
     def judge(device: Device) -> DeviceVerdict:
         link = device["pcie"]
@@ -113,7 +113,7 @@ def pcie_link(devices: Sequence[Device]) -> Finding:
 
 
 def ecc(devices: Sequence[Device]) -> Finding:
-    """Check for uncorrectable memory errors since the last reset, and for a lack of spare memory rows or pages."""
+    """Check each GPU for uncorrectable memory errors since its last reset, and for faulty or worn-out memory."""
     errors = [d["ecc"]["uncorrected_volatile"] for d in devices if d["ecc"]["uncorrected_volatile"] is not None]
     return _combine(
         "hardware.ecc",
@@ -133,7 +133,7 @@ def ecc(devices: Sequence[Device]) -> Finding:
 
 
 def _memory_verdict(device: Device) -> DeviceVerdict:
-    """Return the result of the ``hardware.ecc`` check for one GPU. Report only the first fault in the order below."""
+    """Return the result of the ``hardware.ecc`` check for one GPU. If it has several faults, report only the first."""
     counters, rows, pages = device["ecc"], device["remapped_rows"], device["retired_pages"]
     retired = (pages["correctable"] or 0) + (pages["uncorrectable"] or 0)
     replace = "Move the workload, stop and start the node, and report the host: the GPU must be replaced."
@@ -175,7 +175,7 @@ def _memory_verdict(device: Device) -> DeviceVerdict:
 
 
 def throttle(devices: Sequence[Device]) -> Finding:
-    """Check whether the driver or the hardware is lowering the clocks of any GPU, and report the reasons."""
+    """Check whether the driver or the hardware is lowering the clock speeds of any GPU, and report the reasons."""
 
     def judge(device: Device) -> DeviceVerdict:
         reasons = device["throttle_reasons"]
@@ -202,14 +202,14 @@ def throttle(devices: Sequence[Device]) -> Finding:
 
 
 def temperature(devices: Sequence[Device]) -> Finding:
-    """Check that each GPU is cooler than its slowdown temperature. A GPU without a known limit is not tested."""
+    """Check that each GPU is cooler than its slowdown temperature. If that temperature is unknown, skip the GPU."""
 
     def judge(device: Device) -> DeviceVerdict:
         limits, now = device["temperature_limits"], device["temperature"]
         hot = ("The GPU has reached the temperature at which it slows down.", _THROTTLE_ADVICE["thermal"][1])
         if limits["margin"] is not None and limits["margin_slowdown"] is not None:
-            # The margin is the maximum temperature of the GPU minus its current temperature, so it is negative if the
-            # GPU is hotter than this maximum. The GPU slows down when the margin falls to margin_slowdown.
+            # The margin is the maximum temperature of the GPU minus its current temperature. A negative margin means
+            # that the GPU is hotter than the maximum. The GPU slows down when the margin falls to margin_slowdown.
             text = f"{limits['margin']} degrees below its maximum"
             if limits["margin"] <= limits["margin_slowdown"]:
                 return DeviceVerdict(Status.FAIL, f"{-limits['margin']} degrees above its maximum: slowdown", *hot)

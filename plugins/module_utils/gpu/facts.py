@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import gpu_count, plan
 
-#: Allowed values of the option ``gather_subset``.
+#: Allowed values of the ``gather_subset`` option.
 CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in SUBSETS)]
 
 

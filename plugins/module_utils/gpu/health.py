@@ -133,7 +133,7 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
 
 
 def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
-    """Check that all GPUs that respond are of the model that the plan promises."""
+    """Check that every GPU that responds is of the model that the Linode plan promises."""
     if not names:
         return not_tested("hardware.gpu_model", "no GPU reports its name")
     inventory = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
@@ -159,7 +159,7 @@ def _is_model(name: str, model: str) -> bool:
 
 
 def _missing_cause(missing: int, hidden: int, on_bus: int, lost: int) -> str:
-    """Return a sentence that says where missing GPUs still appear: in the driver, only on the PCI bus, or nowhere."""
+    """Return a sentence that says what still lists the missing GPUs: the driver, only the PCI bus, or neither."""
     one = missing == 1
     if lost:
         visible = "The missing GPU is reported" if one else f"{lost} of {missing} missing GPUs are reported"
@@ -223,7 +223,7 @@ def connection(facts: Mapping[str, t.Any], count: int) -> Finding:
 
 
 def peer_access(facts: Mapping[str, t.Any], count: int) -> Finding:
-    """Report how many pairs of GPUs have peer access, as stated by the driver.
+    """Report how many pairs of GPUs have peer access according to the driver.
 
     Only NCCL can show whether peer access works.
 

@@ -60,7 +60,7 @@ def check_options(params: Params) -> None:
 
 
 def check_times(duration: float, interval: float) -> None:
-    """Raise an error if ``duration`` or ``interval``, in seconds, is out of range.
+    """Raise an error if ``duration`` or ``interval`` (both in seconds) is out of range.
 
     :raises InvalidOption: with the allowed range.
     """
@@ -74,7 +74,7 @@ def check_times(duration: float, interval: float) -> None:
 
 
 def check_output(path: str | None) -> None:
-    """Raise an error if ``path`` is not a valid path for the output file. None means no output file.
+    """Raise an error if ``path`` is neither None (no output file) nor a valid path for the output file.
 
     :raises InvalidOption: with the reason.
     """

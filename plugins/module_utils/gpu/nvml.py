@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read facts about GPUs through NVML (nvidia-ml-py). No other file calls NVML's functions or uses its units.
+"""Read facts about GPUs through NVML (nvidia-ml-py). No other file calls NVML functions or uses NVML's units.
 
 The functions of nvidia-ml-py that this file calls, and their symbols in libnvidia-ml.so.1 if the names differ:
 
@@ -171,7 +171,7 @@ class NvmlReader:
         return topology.as_topology(matrix, topology.build_matrix(self._count, access))
 
     def _call(self, name: str, *args: t.Any) -> t.Any:
-        """Call an NVML function and return its result, or None if the driver, bindings or GPU do not support it.
+        """Call an NVML function and return its result. Return None if the function is missing or fails.
 
         :raises _DeviceLost: if the GPU no longer responds.
         """
@@ -303,7 +303,7 @@ class NvmlReader:
         return throttle_reasons(mask)
 
     def _processes(self, handle: t.Any) -> list[dict[str, t.Any]] | None:
-        """Return the compute processes on a GPU. Names and memory use are None without the permission to read them."""
+        """Return the compute processes on a GPU. A value that the user has no permission to read is None."""
         processes = self._call("nvmlDeviceGetComputeRunningProcesses", handle)
         if processes is None:
             return None
@@ -369,7 +369,7 @@ def _bus_id(pci: t.Any) -> str | None:
 
 
 def _signed_field(values: t.Any) -> int | None:
-    """Return the first nvmlFieldValue_t in ``values`` as a signed number, or None if the GPU has no such field."""
+    """Return the signed number in the first nvmlFieldValue_t of ``values``, or None if NVML returned no value."""
     if not values or values[0].nvmlReturn:
         return None
     value = values[0].value

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Select the backend that reads the facts about a node's GPUs."""
+"""Select the backend (NVML or nvidia-smi) that reads the facts about a node's GPUs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BACKENDS: t.Final[dict[str, Callable[[], Reader]]] = {"nvml": open_nvml, "nvidia
 
 
 def open_reader(backend: str = "auto", backends: Mapping[str, Callable[[], Reader]] | None = None) -> Reader:
-    """Open the backend with this name. If the name is ``auto``, select a backend and open it.
+    """Open and return a reader for GPU facts. ``backend`` is ``nvml``, ``nvidia_smi`` or ``auto``.
 
     ``auto`` selects NVML, or nvidia-smi if NVML's Python bindings or library are missing.
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Convert GPU samples to a flat table with one row per GPU and sample, for spreadsheets and data frames."""
+"""Convert GPU samples to a flat table for spreadsheets and data frames, with one row for each GPU in each sample."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Row = dict[str, t.Any]
 
 
 def rows(samples: Iterable[dict[str, t.Any]], started: str) -> list[Row]:
-    """Return one row per GPU and sample. ``started`` is the ISO 8601 timestamp of the start of sampling."""
+    """Return one row for each GPU in each sample. ``started`` is the ISO 8601 timestamp of the start of sampling."""
     start = datetime.datetime.fromisoformat(started)
     return [_row(sample["time"], gpu, start) for sample in samples for gpu in sample["gpus"]]
 
