@@ -52,7 +52,7 @@ class GpuSampler:
         self._error: str | None = None
 
     def start(self, origin: float | None = None) -> None:
-        """Start sampling. Sample times are in seconds since ``origin``.
+        """Start sampling. Record the time of each sample as the number of seconds since the time ``origin``.
 
         ``origin`` is a time on the sampler's clock. If it is None, the current time is used.
         """
@@ -101,7 +101,7 @@ def evaluate(samples: list[Sample], error: str | None) -> dict[str, t.Any]:
 
 
 def time_to_next(elapsed: float, interval: float) -> float:
-    """Return the seconds from ``elapsed`` to the next multiple of ``interval``. The result is never 0."""
+    """Return the time, in seconds, from ``elapsed`` to the next multiple of ``interval``. The result is never 0."""
     return (math.floor(elapsed / interval) + 1) * interval - elapsed
 
 
@@ -114,7 +114,7 @@ def sample_rate(samples: Sequence[Sample]) -> float | None:
 
 
 def summarise(samples: Sequence[Sample]) -> list[dict[str, t.Any]]:
-    """For each GPU, return the mean, median and maximum of its utilisation and the other values in ``SUMMARISED``.
+    """For each GPU, return the mean, median and maximum of every value in ``SUMMARISED``, such as the utilisation.
 
     A value is None if no sample contains it.
     """

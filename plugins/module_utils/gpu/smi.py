@@ -60,7 +60,7 @@ def run(command: list[str]) -> str:
 
 
 def _failure(message: str) -> tuple[str, str]:
-    """Classify an error message from nvidia-smi. Return a key of ``errors.REASONS`` and the shortened message."""
+    """Return the key of ``errors.REASONS`` that matches an error message from nvidia-smi, and the shortened message."""
     detail = " ".join(message.split())[:300]
     reasons = {
         "couldn't communicate with the NVIDIA driver": "driver_not_loaded",
@@ -105,7 +105,7 @@ class SmiReader:
         return [sample_of(device) for device in self.devices(("health", "pcie"))]
 
     def topology(self) -> dict[str, t.Any]:
-        """Return the ``topology`` fact, read with ``nvidia-smi topo``. Unknown cells of its matrices are None."""
+        """Return the ``topology`` fact, read with ``nvidia-smi topo``. Matrix cells with unknown values are None."""
         count = len(self._log.findall("gpu"))
         unknown = topology.build_matrix(count, lambda row, column: None)
         return topology.as_topology(self._table("-m") or unknown, self._table("-p2p", "r") or None)
@@ -230,7 +230,7 @@ def _throttle_reasons(gpu: ET.Element) -> list[str] | None:
 
 
 def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
-    """Return the total number of ECC errors of one kind.
+    """Return the total number of ECC errors of one kind, such as ``corrected_volatile``.
 
     GPUs older than Ampere report the total; newer GPUs report one value for each type of memory.
     """
@@ -243,7 +243,7 @@ def _ecc(gpu: ET.Element, counter: str, old: str, ending: str) -> int | None:
 
 
 def _power(gpu: ET.Element, *names: str) -> str | None:
-    """Return the text of the first XML element in ``names`` that contains a known power value.
+    """Return the first known power value among the XML elements named in ``names``.
 
     Drivers before 535 put these elements in the section power_readings, and newer ones in gpu_power_readings.
     """
@@ -261,7 +261,7 @@ def _text(element: ET.Element, path: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    """Return the number in a text such as ``1980 MHz``. It is not converted: the facts use nvidia-smi's units."""
+    """Return the number in a text such as ``1980 MHz``, without converting the unit: facts use nvidia-smi's units."""
     match = re.match(r"-?\d+(\.\d+)?", text or "")
     return float(match.group()) if match else None
 

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build matrices that show how GPUs are connected (as in ``nvidia-smi topo -m``) and which have peer access.
+"""Build matrices that show, for each pair of GPUs, the type of connection and whether peer access works.
 
-This module does no I/O.
+The matrices are those of ``nvidia-smi topo -m`` and ``nvidia-smi topo -p2p r``. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def as_topology(matrix: Matrix, p2p: Matrix | None) -> dict[str, t.Any]:
 
 
 def known_pairs(matrix: Matrix) -> list[str]:
-    """Return the known cells above the diagonal of ``matrix``, at most one for each pair of GPUs."""
+    """Return the cells above the diagonal of ``matrix``, one for each pair of GPUs, without unknown (None) cells."""
     return [cell for index, row in enumerate(matrix) for cell in row[index + 1 :] if cell is not None]
 
 

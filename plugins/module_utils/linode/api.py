@@ -167,9 +167,9 @@ class LinodeApi:
         return list(entries.values())
 
     def _send(self, request: ApiRequest) -> Json:
-        """Send a request once and check that its response contains the required key."""
-        # The timeout is the rest of the time budget, but at least a few seconds. With a shorter timeout, a creation
-        # request could time out although the API creates the object.
+        """Send a request once. Raise ``Transient`` if the response does not contain ``request.required_key``."""
+        # The timeout is the time that is left in the budget, but at least MIN_TIMEOUT. With a shorter timeout, a
+        # request to create an object could time out even though the API creates the object.
         response = self._transport.send(request, timeout=max(MIN_TIMEOUT, self.budget.remaining))
         if request.required_key is not None and request.required_key not in response:
             # A response that is valid JSON may still come from a proxy and not from the API.
@@ -178,7 +178,10 @@ class LinodeApi:
         return response
 
     def _retry(self, request: ApiRequest, is_done: Callable[[], bool] | None = None) -> Json:
-        """Repeat the request until the API responds, or until ``is_done`` returns true after a failed attempt."""
+        """Send the request, and repeat it after each transient fault until the API accepts or refuses it.
+
+        ``is_done`` is called after each fault. If it returns true, the request has taken effect and is not repeated.
+        """
         retries = RetryPolicy(self.budget)
         while True:
             try:
@@ -189,7 +192,10 @@ class LinodeApi:
                     return {}
 
     def _retry_until(self, request: ApiRequest, is_done: Callable[[], bool]) -> None:
-        """Repeat the request until it takes effect. Ignore a refusal by the API if ``is_done`` then returns true."""
+        """Send the request, and repeat it after each transient fault until it has taken effect.
+
+        ``is_done`` returns whether the request has taken effect. If it has, a refusal by the API is ignored.
+        """
         try:
             self._retry(request, is_done)
         except Refused:

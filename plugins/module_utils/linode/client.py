@@ -43,7 +43,7 @@ DEFAULT_URL: t.Final = "https://api.linode.com/v4"
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` without a trailing slash, because the API responds to a trailing slash with status 404.
+    """Validate ``url`` and remove any trailing slash, which would make the API respond with status 404.
 
     :raises InvalidInput: if ``url`` is not an HTTP address, or if the token would be sent unencrypted over a network.
     """
@@ -85,7 +85,7 @@ def check_token(token: str | None) -> str:
 
 
 class LinodeTransport:
-    """Send each request once, and return the JSON in the response or raise the matching error.
+    """Send each request once. Return the JSON in the response, or raise an error if the request fails.
 
     ``timeouts`` are the timeouts for connecting and for reading, in seconds.
     """
@@ -97,11 +97,12 @@ class LinodeTransport:
             check_token(token), base_url=check_url(url), user_agent="multigpu.vllm", retry=False, ca_path=ca_path
         )
         self._session: t.Any = self._client.session
-        # Without this callable, the requests library would replace the token with an entry from ~/.netrc.
+        # This function leaves the request unchanged. Without it, the requests library would replace the token
+        # with a password from ~/.netrc.
         self._session.auth = lambda request: request
         self._request = self._session.request
-        # Replace linode_api4's adapter, which reports a read timeout as a lost connection. HTTPAdapter never repeats a
-        # request.
+        # Use HTTPAdapter instead of linode_api4's adapter, which reports a read timeout as a lost connection. By
+        # default, HTTPAdapter does not repeat requests.
         self.mount(HTTPAdapter())
         self._timeouts = timeouts
         self._url = url
@@ -139,7 +140,7 @@ class LinodeTransport:
         return result
 
     def _connection_error(self, request: ApiRequest, error: requests.exceptions.RequestException) -> LinodeError:
-        """Return the exception for a request that received no response, or a response that is not JSON."""
+        """Return the exception to raise if a request received no response or its response is not JSON."""
         cause = plain_text(str(error))
         if isinstance(error, requests.exceptions.SSLError):
             return RetriesExhausted(

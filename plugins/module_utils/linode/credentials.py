@@ -41,7 +41,7 @@ def generate_password() -> str:
     while True:
         middle = "".join(secrets.choice(alphabet) for _position in range(PASSWORD_LENGTH - 2))
         candidate = secrets.choice(PASSWORD_LETTERS) + middle + secrets.choice(PASSWORD_LETTERS)
-        # An unsuitable candidate is discarded rather than changed, so all suitable passwords are equally likely.
+        # Discard an unsuitable password instead of changing it, so that all suitable passwords are equally likely.
         if not password_problem(candidate) and "--" not in candidate and _character_classes(candidate) == 4:
             return candidate
 
@@ -100,9 +100,9 @@ def _has_type(blob: str, key_type: str) -> bool:
 
 
 def _redact(text: str) -> str:
-    """Return the text that error messages show for an invalid key.
+    """Return ``text``, which is not a valid public SSH key, in the form in which error messages show it.
 
-    The key is hidden because it could be a secret, unless it looks like a path or starts with a key type.
+    The text is hidden because it could be a secret, unless it looks like a path or starts with a key type.
     """
     if not text.startswith(("/", "~", ".", *KEY_TYPES)):
         return f"(hidden, {len(text)} characters)"

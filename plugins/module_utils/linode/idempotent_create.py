@@ -41,7 +41,7 @@ class CreateResult:
 def create_once(
     offers: Sequence[tuple[str, Callable[[], Json]]], find: Callable[[], Json | None], budget: RetryBudget
 ) -> CreateResult:
-    """Create an object, trying ``offers`` in order until the API accepts one of them.
+    """Create an object by trying ``offers`` (for example, one per region) in order until one succeeds.
 
     An offer is a name (for example of a region) and a function that makes one attempt to create the object. The next
     offer is tried only if the previous one is out of stock.
@@ -88,7 +88,10 @@ def create_once(
 
 
 def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool) -> CreateResult:
-    """After the last attempt, look up the label again. Return the object if it exists; otherwise raise an error."""
+    """Look up the label once more, after the last attempt to create the object has failed.
+
+    Return the object if it exists; otherwise raise an error.
+    """
     try:
         if existing := look_up():
             return existing

@@ -193,7 +193,7 @@ class Provisioner:
         try:
             created = create_once(offers, lambda: self._find(request.label), self._api.budget)
         except OutcomeUnknown as error:
-            # Report the password, because the Linode may have been created with it.
+            # Report the generated root password even though the task fails: a Linode may have been created with it.
             self.result.root_pass = password
             raise OutcomeUnknown(
                 f"{error} If {request.label} exists, it costs {cost}. Run the same task again, which "

@@ -151,7 +151,7 @@ def _check_positive(name: str, value: t.Any) -> t.Any:
 
 
 def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> list[Json]:
-    """Return ``interfaces`` without unset keys.
+    """Return the network interfaces in ``interfaces``, without keys that are not set.
 
     If ``vpc_subnet_id`` is set, return one interface in that subnet instead.
     """

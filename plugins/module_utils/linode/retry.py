@@ -70,7 +70,7 @@ class RetryPolicy:
         self._faults: Counter[str] = Counter()
 
     def pause(self, fault: Transient) -> None:
-        """Count a fault and wait before the next attempt.
+        """Count ``fault``, and wait until the request may be sent again.
 
         :raises RetriesExhausted: if the time, or the number of attempts for this kind of fault, is used up.
         """

@@ -168,7 +168,7 @@ class Connection(asyncio.BufferedProtocol):
         self._stamp = stamp
         self._reader: EpollReader | None = None
         self._descriptor = -1
-        # The transport is set by connection_made before open returns.
+        # ``connection_made`` sets the transport before ``open`` returns.
         self._transport: asyncio.Transport
         self._parser = ResponseParser()
         self._error_body = b""
@@ -216,9 +216,10 @@ class Connection(asyncio.BufferedProtocol):
             self._reader = None
 
     def send(self, body: bytes, wanted: int) -> asyncio.Future[Exchange]:
-        """Send a request for ``wanted`` output tokens. The returned future yields an exchange even after a failure.
+        """Send a request for ``wanted`` output tokens, and return a future for its ``Exchange``.
 
-        The connection must be new or ``reusable``.
+        If the request fails, the future does not raise the failure: the ``Exchange`` contains it. The connection must
+        be new or ``reusable``.
         """
         self._ended = asyncio.get_running_loop().create_future()
         self._parser = ResponseParser()
@@ -231,7 +232,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._ended
 
     def check(self, now: float) -> None:
-        """End the exchange if no token has arrived for ``timeout`` seconds, even if other data has arrived."""
+        """End the exchange if no token has arrived for ``LoadTarget.timeout`` seconds, even if other data has."""
         if self._exchange is None:
             return
         arrivals = self._exchange.answer.arrivals
@@ -261,7 +262,10 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def tokens(self) -> int:
-        """Number of output tokens in the current exchange. If unknown, the number of reads that contained tokens."""
+        """Number of output tokens that have been received so far in the current exchange.
+
+        If the number of tokens is unknown, this is the number of reads that contained tokens.
+        """
         if self._exchange is None:
             return 0
         answer = self._exchange.answer
@@ -337,7 +341,7 @@ class Connection(asyncio.BufferedProtocol):
         return None
 
     def _not_a_stream(self) -> RequestFailed | None:
-        """Return None if a response with status 200 is an event stream; otherwise return the failure to report."""
+        """Check that the response is an event stream. Return None if it is; otherwise return the failure to report."""
         kind = self._parser.headers.get("content-type", "")
         if kind.startswith("text/event-stream"):
             return None

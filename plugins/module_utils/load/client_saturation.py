@@ -21,14 +21,15 @@ HEARTBEAT_INTERVAL: t.Final = 0.02
 CPU_LIMIT: t.Final = 0.9
 #: Minimum step duration, in seconds, for which the client's processor time is meaningful.
 CPU_WINDOW: t.Final = 0.5
-#: Lag of the event loop (p99, seconds) above which the results of a step are void. Measured with a paced server: with a
-#: lag of up to 40 ms, medians and throughput are right to 1 %, and only the 99th percentiles are inaccurate.
+#: Lag of the event loop (p99, seconds) above which the results of a load step are unusable. Measurements with a server
+#: that sends tokens at a fixed rate showed that with a lag of up to 40 ms, medians and throughput are accurate to
+#: within 1 %, and only the 99th percentiles are inaccurate.
 LAG_LIMIT: t.Final = 0.05
 #: Minimum number of heartbeats for which the 99th percentile does not depend on the largest lag.
 _MIN_HEARTBEATS: t.Final = 101
 #: Fraction of a short step above which a single stall counts as the lag of the step.
 _MAX_STALL: t.Final = 0.1
-#: Bytes waiting in the receive buffer of a stream (mean over streams, p99 over time) above which results are void.
+#: Bytes waiting in the receive buffer of a stream (mean over streams, p99 over time) above which results are unusable.
 #: This is about ten vLLM events that have arrived but do not have a timestamp yet.
 BACKLOG_LIMIT: t.Final = 4096
 #: Connections sampled per tick; sampling all of them is too expensive at 1,000 streams.
@@ -36,9 +37,10 @@ _SAMPLE_SIZE: t.Final = 64
 
 
 class ClientSaturation:
-    """A monitor of the running event loop that measures processor time, late heartbeats and unread bytes.
+    """Measure the processor time of this process, its unread bytes, and the delays of its timer calls (heartbeats).
 
-    It measures from its creation until ``stop``.
+    The heartbeats are calls by the running event loop. Measuring starts when an object of this class is created, and
+    ends with ``stop``.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,10 @@ class ClientSaturation:
         self._schedule()
 
     def sample(self, connections: Sequence[Connection]) -> None:
-        """Record the mean number of unread bytes per connection, for the next group of ``connections``."""
+        """Record the mean number of unread bytes per connection for a sample of ``connections``.
+
+        Each call uses the next ``_SAMPLE_SIZE`` connections, because it would be too slow to query all of them.
+        """
         if not connections:
             return
         self._offset = (self._offset + _SAMPLE_SIZE) % len(connections)
@@ -61,7 +66,7 @@ class ClientSaturation:
         self._backlogs.append(sum(connection.waiting() for connection in sampled) / len(sampled))
 
     def mark_load_end(self) -> None:
-        """Record the mean number of free cores during the load. Call this after the last request has been sent."""
+        """Record the mean number of idle cores since measuring started. Call this after sending the last request."""
         if self._free is not None:
             return
         idle, wall = idle_seconds(), time.monotonic() - self._started
@@ -92,7 +97,9 @@ class ClientSaturation:
 
 
 def lag_p99(lags: Sequence[float], duration: float) -> float | None:
-    """Return the 99th percentile of ``lags``, the delays of the heartbeats in seconds, or None if ``lags`` is empty.
+    """Return the 99th percentile of ``lags``, or None if ``lags`` is empty.
+
+    ``lags`` are the delays of the event loop's heartbeats, in seconds.
 
     In a short step the interpolated percentile is close to the maximum, so a single scheduling hiccup would determine
     it. For a short step the function therefore returns the second-largest lag, unless the largest lag is a stall of

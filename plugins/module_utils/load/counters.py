@@ -47,9 +47,9 @@ def read_counters(metrics: MetricSet) -> Counters:
 
 
 def settled_counters(api: VllmApi, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> Reading:
-    """Wait until no request is active and the server has counted ``at_least`` tokens. Return the server's counters.
+    """Return the server's counters once no request is active and the token counter has reached ``at_least``.
 
-    The wait ends after at most ``SETTLE`` seconds.
+    After ``SETTLE`` seconds, stop waiting and return the current counters.
     """
     waited = 0.0
     while True:

@@ -94,7 +94,7 @@ class StepRun:
         tasks = [asyncio.create_task(work) for work in self._work()]
         helpers = [asyncio.create_task(self._watchdog()), asyncio.create_task(self._drain_results())]
         if self._step.duration is not None:
-            # Set the deadline here, before any of the tasks starts to run.
+            # Set the deadline of the load step here, before the tasks start to run.
             outcome.deadline = outcome.started + self._step.duration
             helpers.append(asyncio.create_task(self._end_on_time(self._step.duration, tasks)))
         try:
@@ -125,7 +125,7 @@ class StepRun:
         async def open_one(number: int) -> None:
             async with gate:
                 if self._unopened and not self._connections:
-                    # Every connection so far has failed, so do not open more. These failures will end the step.
+                    # All attempts to connect have failed so far, so make no more. The failures will end the load step.
                     return
                 try:
                     self._connections[number] = await Connection.open(self._setup.target, self._stamp, self._reader)
@@ -138,7 +138,7 @@ class StepRun:
         return [self._stream(number) for number in range(self._streams)]
 
     def _full_from(self) -> float | None:
-        """Return the time from which all streams were active, or None if not all of them became active."""
+        """Return the earliest time at which every stream had received a token, or None if there is no such time."""
         return max(self._first_tokens.values()) if len(self._first_tokens) == self._streams else None
 
     def _mark_full_end(self) -> None:
@@ -234,7 +234,7 @@ class StepRun:
         _done, late = await asyncio.wait(tasks, timeout=self._setup.drain)
         self._cancel_all()
         if late:
-            # If a task is still running, its stream is waiting for a connection to open.
+            # All requests have been cancelled, so tasks that are still running are waiting for a connection to open.
             _done, late = await asyncio.wait(late, timeout=_WATCHDOG_INTERVAL)
         for task in late:
             task.cancel()

@@ -26,9 +26,9 @@ Receiver = Callable[[bytes, float], None]
 
 
 class EpollReader:
-    """A reader that reads all unencrypted connections once per event-loop iteration, until ``close`` is called.
+    """Read all unencrypted connections once per event-loop iteration, until ``close`` is called.
 
-    It needs a system with ``epoll`` (Linux).
+    This class needs a system with ``epoll`` (Linux).
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,7 +61,7 @@ class EpollReader:
         for descriptor, _events in ready:
             receiver = receivers.get(descriptor)
             if receiver is None:
-                # A receiver that was called earlier in this ``for`` loop has removed the socket.
+                # The socket was removed by a receiver that this ``for`` loop has already called.
                 continue
             try:
                 received = bytes(buffer[: read(descriptor, into)])
