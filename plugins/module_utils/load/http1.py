@@ -51,7 +51,7 @@ class ResponseParser:
         return self._state != _HEAD or bool(self._buffer)
 
     def feed(self, data: bytes) -> bytes:
-        """Parse ``data`` and return the part of the body that is now complete, without chunk framing.
+        """Parse ``data``, the next bytes of the response. Return the new part of the body, without chunk framing.
 
         :raises MalformedResponse: if the bytes violate the protocol.
         """
@@ -121,7 +121,7 @@ class ResponseParser:
         return data
 
     def _feed_chunked(self, data: bytes) -> bytes:
-        # Fast path for the usual case, in which vLLM sends one whole chunk at a time.
+        # Fast path for the usual case: ``data`` is exactly one complete chunk.
         line_end = data.find(b"\r\n", 0, 10)
         if line_end > 0 and data[:line_end].isalnum() and data.endswith(b"\r\n") and data[0] != _ZERO:
             length = _number(data[:line_end], 16)

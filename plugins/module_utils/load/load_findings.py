@@ -47,7 +47,10 @@ Result = dict[str, t.Any]
 
 
 def nothing_sent(reason: str) -> list[Finding]:
-    """Return the findings for a probe that generated no load; ``reason`` says why. The server is not at fault."""
+    """Return ``not_tested`` findings for a probe that generated no load for a reason other than a server failure.
+
+    :param reason: why no load was generated.
+    """
     return [not_tested(check, reason) for check in (THROUGHPUT, *_OTHERS)]
 
 
@@ -142,7 +145,7 @@ def _warning_reason(run: Sequence[Result]) -> Reason | None:
 
 
 def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit: float | None) -> Finding:
-    """Check that the 95th-percentile latency of the slowest step is at most ``limit`` seconds, if there is a limit."""
+    """If ``limit`` is set, check that the 95th percentile of a latency is at most ``limit`` seconds in every step."""
     measured = [result for result in run if result[key] and not result["void"]]
     steps = {result["name"]: result[key] for result in measured if not batched_tokens_reason(result)}
     if measured and not steps:
@@ -168,7 +171,7 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
 
 
 def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:
-    """Return a message if too many tokens arrived at once to know when each of them arrived, otherwise None."""
+    """Return a message if so many tokens arrived at once that their individual times are unknown, otherwise None."""
     per_arrival = result.get("tokens_per_arrival") or 1.0
     if per_arrival <= BATCHED_TOKENS:
         return None
@@ -179,7 +182,7 @@ def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:
 
 
 def judge_client(run: Sequence[Result]) -> Finding:
-    """Check whether the load client was the bottleneck in a step, and report the steps that were measured again."""
+    """Check whether the load client was the bottleneck in any step. Also list the steps that were measured again."""
     worst = {key: max(result["client"].get(key) or 0.0 for result in run) for key in ("cpu", "lag_p99", "backlog")}
     repeated = [result for result in run if result.get("discarded")]
     discarded = [{"name": result["name"], "reasons": result["discarded"]} for result in repeated]
@@ -266,7 +269,7 @@ def _throughput_failed(bad: Sequence[Result], evidence: dict[str, t.Any]) -> Fin
     total = sum(sum(result["requests"].values()) for result in bad)
     names = ", ".join(result["name"] for result in bad)
     if not _count_failed(bad):
-        # If no request completed or failed, all requests were cancelled at the end of the step's duration.
+        # No request completed or failed, so all requests were cancelled at the end of the step's duration.
         reason, summary = "first_byte_timeout", f"No token arrived for any of {total} requests in {names}"
     else:
         reason = _main_reason(bad)

@@ -33,7 +33,7 @@ class OpenLoop(StepRun):
         self._held: deque[Request] = deque()
         #: Number of requests that were due before the end of the step but could not be started in time.
         self._overdue = 0
-        # The stream that became free last gets the next request, so that as few connections as possible are used.
+        # The stream that most recently became free gets the next request, to keep the number of used connections low.
         self._free: list[asyncio.Future[Request | None]] = []
         self._arriving = True
         self._first_end: float | None = None

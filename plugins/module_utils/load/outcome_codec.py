@@ -32,7 +32,7 @@ Encoded = dict[str, t.Any]
 
 
 def encode(step: Step, outcomes: Sequence[LoadOutcome], before: Reading, after: Reading, shift: float) -> Encoded:
-    """Encode the ``outcomes`` of one step, and the server's counters from before and after it.
+    """Encode the ``outcomes`` of one step, and the server's counters ``before`` and ``after`` the step.
 
     :param step: the whole step, even if this host ran only a share of it.
     :param shift: seconds to add to a time of ``outcomes`` to get wall-clock time.

@@ -53,7 +53,7 @@ T = t.TypeVar("T")
 
 
 class ClosingSampler(GpuSampler):
-    """A GPU sampler that closes its reader when it stops."""
+    """A GPU sampler whose ``stop`` method also closes the reader, the object that queries the GPUs."""
 
     def stop(self) -> Result:
         try:
@@ -100,7 +100,10 @@ class ProbeOptions:
 
     @property
     def retries(self) -> int:
-        """Maximum number of times to measure a step again: 0 if hosts share the load or the start time is fixed."""
+        """Maximum number of times to measure a step again.
+
+        It is 0 if several hosts share the load or if the start time is fixed.
+        """
         return self.client_limited_retries if self.share_count == 1 and self.start_at is None else 0
 
     @classmethod
@@ -138,7 +141,7 @@ def _check_numbers(params: dict[str, t.Any]) -> None:
 
 
 class ProbeDriver:
-    """The probe's access to this host's load client and GPUs. Tests replace this class."""
+    """Gives the probe access to the load client and the GPUs of this host. Tests replace this class."""
 
     def __init__(self, progress: LoadProgress | None = None) -> None:
         self._progress = progress or LoadProgress()
@@ -149,13 +152,13 @@ class ProbeDriver:
         self._progress.begin(setup.step, steps, attempt)
         setup = dataclasses.replace(setup, report_progress=self._progress.update)
         try:
-            # Warm-up requests, and requests that count the tokens of a prompt, need only one process.
+            # Steps that warm up the server or count the tokens of a prompt need only one process.
             return run_load(setup, seed, options.processes if setup.step in steps else 1, start_at)
         finally:
             self._progress.end()
 
     def sampler(self, options: ProbeOptions) -> GpuSampler | str:
-        """Create a GPU sampler without starting it, or return the reason why the GPUs cannot be sampled."""
+        """Return a GPU sampler that has not been started, or the reason why the GPUs cannot be sampled."""
         try:
             reader = open_reader()
         except GpuUnavailable as problem:
@@ -184,7 +187,9 @@ def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) 
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
-    """Return the server's ``version``, the ``model`` to test and its ``max_model_len``. Unknown values are None.
+    """Return the server's ``version``, the ``model`` to test and that model's ``max_model_len``.
+
+    A value is None if the server does not report it.
 
     :raises InvalidLoad: if the server does not serve ``wanted``.
     :raises RequestFailed: if the server does not respond like vLLM.
@@ -292,7 +297,7 @@ class Probe:
         """Measure a step, and measure it again if the load client was the bottleneck. Only the last attempt counts."""
         step = self._options.share(whole)
         if step is None:
-            # Keep sampling the GPUs while the other hosts run the step.
+            # Wait until the other hosts have run the step. Meanwhile, another thread samples the GPUs of this host.
             self._sleep_until(None if start is None or whole.duration is None else start + whole.duration)
             return skipped_result(whole, NO_SHARE)
         discarded: list[str] = []
@@ -333,7 +338,7 @@ class Probe:
         return self._driver.run(setup, options, self._rng.getrandbits(64), start_at, attempt)
 
     def _warm_up(self, like: Step) -> None:
-        """Send a few warm-up requests, with prompts of the same size as those of the step ``like``.
+        """Send a few warm-up requests whose prompts are as long as the prompts of the step ``like``.
 
         :raises RequestFailed: if none of them completes.
         """
@@ -342,7 +347,7 @@ class Probe:
         self._load_unmeasured(Step("warm-up", like.prompt_tokens, tokens, min(count, like.concurrency), count))
 
     def _load_unmeasured(self, step: Step, prompts: Prompts | None = None) -> LoadOutcome:
-        """Run ``step`` without measuring it, and return its outcome.
+        """Run ``step``, which is not part of the measurement (such as the warm-up), and return its outcome.
 
         If the server rejects vLLM's ``continuous_usage_stats`` option, the step is run again without that option.
 
@@ -358,7 +363,7 @@ class Probe:
         return outcome
 
     def _token_pool(self) -> list[int]:
-        """Return the IDs of tokens that stand for plain words, or an empty list if there are too few."""
+        """Return the token IDs of common English words, or an empty list if too few different IDs are known."""
         tokens = _if_available(lambda: self._api.tokenize(" ".join(workload.WORDS), self._server["model"]))
         pool = sorted({token for token in tokens or [] if isinstance(token, int)})
         return pool if len(pool) >= workload.MIN_POOL else []

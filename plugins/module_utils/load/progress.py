@@ -18,7 +18,10 @@ State = dict[str, t.Any]
 
 
 class LoadProgress:
-    """The progress of one probe. Attributes are always replaced as a whole, so the reading thread needs no lock."""
+    """The progress of one probe.
+
+    Attributes are always replaced as a whole, so that other threads can read them without a lock.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,7 +31,10 @@ class LoadProgress:
         self._recent: Callable[[int], list[State]] = lambda _count: []
 
     def begin(self, step: Step, steps: Sequence[Step], attempt: int = 1) -> None:
-        """Record the start of attempt number ``attempt`` at ``step``. A step that is not in ``steps`` is a warm-up."""
+        """Record that ``step`` starts. If it is not in ``steps``, it is part of the preparation.
+
+        :param attempt: number of the attempt to run the step, from 1.
+        """
         self._step_begin = self._clock()
         if step not in steps:
             self._state = {"phase": "preparing", "name": step.name}

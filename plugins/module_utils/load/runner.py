@@ -49,7 +49,7 @@ def run_step(setup: StepSetup) -> LoadOutcome:
     # Disable the garbage collector, because its pauses would look like pauses of the server.
     gc.collect()
     gc.disable()
-    # On systems without epoll, the event loop itself reads the connections.
+    # On systems without epoll, the event loop itself reads from the connections.
     reader = EpollReader(loop) if hasattr(select, "epoll") else None
     try:
         run = (StepRun if step.rate is None else OpenLoop)(setup, lambda: selector.stamp, reader)

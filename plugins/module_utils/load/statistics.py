@@ -29,8 +29,8 @@ from statistics import fmean, stdev
 
 #: Number of buckets per factor of e: neighbouring bounds are 0.1 % apart, so a percentile is off by at most 0.05 %.
 _RESOLUTION: t.Final = 1000
-# Offset that keeps bucket numbers positive for values down to 1e-30. int() rounds positive numbers down, but negative
-# numbers up.
+# Offset that makes the bucket numbers of all values above 1e-30 positive. This is needed because int() rounds positive
+# numbers down, but negative numbers up.
 _OFFSET: t.Final = 70 * _RESOLUTION
 #: Smallest value, in seconds; smaller values are counted as this one.
 _SHORTEST: t.Final = 1e-9
@@ -88,11 +88,11 @@ class LogHistogram:
         return histogram
 
     def values(self) -> list[float]:
-        """Return all values that were added, each replaced with the middle of its bin."""
+        """Return all values that were added, each rounded to the middle of its bin."""
         return [_middle(bucket) for bucket, count in sorted(self._buckets.items()) for _value in range(count)]
 
     def quantile(self, fraction: float) -> float | None:
-        """Return the value below which ``fraction`` (0 to 1) of the values lie, or None if the histogram is empty."""
+        """Return the quantile for ``fraction`` (0 to 1; 0.5 is the median), or None if the histogram is empty."""
         rank = fraction * (self.count - 1)
         seen = 0
         for bucket in sorted(self._buckets):
@@ -102,7 +102,7 @@ class LogHistogram:
         return None
 
     def summary(self) -> Summary | None:
-        """Return the exact mean and the ``PERCENTILES``, or None if there are no values."""
+        """Return the exact mean and approximate ``PERCENTILES``, or None if there are no values."""
         if not self.count:
             return None
         return {"mean": self.total / self.count} | {
@@ -119,7 +119,7 @@ def _middle(bucket: int) -> float:
 
 
 def quantile(ordered: Sequence[float], fraction: float) -> float:
-    """Return a quantile by linear interpolation, as numpy does by default.
+    """Compute a quantile by linear interpolation, which is also numpy's default method.
 
     :param ordered: at least one value, in ascending order.
     :param fraction: the quantile to compute, from 0 to 1.
@@ -139,7 +139,10 @@ def summarise(values: Sequence[float]) -> Summary | None:
 
 
 def variation(values: Sequence[float]) -> float | None:
-    """Return the sample standard deviation divided by the mean, or None for fewer than two values or a mean of 0."""
+    """Return the sample standard deviation divided by the mean.
+
+    Return None if there are fewer than two values or if the mean is 0.
+    """
     mean = fmean(values) if len(values) > 1 else 0.0
     return stdev(values) / mean if mean else None
 
@@ -159,7 +162,7 @@ class TokenTimeline:
         self.origin = origin
 
     def add(self, arrivals: Iterable[float], counts: Sequence[int], scale: float = 1.0) -> None:
-        """Add ``counts[i] * scale`` tokens at each time ``arrivals[i]``."""
+        """For each index ``i``, add ``counts[i] * scale`` tokens that arrived at the time ``arrivals[i]``."""
         origin, width = self.origin, self.BINS_PER_SECOND
         bins = [int((stamp - origin) * width) for stamp in arrivals]
         if scale == 1.0 and len(counts) == sum(counts):
@@ -170,7 +173,7 @@ class TokenTimeline:
             scaled[index] += count * scale
 
     def bins(self) -> list[list[float]]:
-        """Return the bins as ``[[number, tokens], ...]``, in ascending order. Bin 0 starts at time ``self.origin``."""
+        """Return a pair ``[bin number, tokens]`` for each bin, in ascending order. Bin 0 starts at ``self.origin``."""
         return [list(item) for item in sorted(self._bins.items())]
 
     def merge(self, other: TokenTimeline) -> None:
@@ -180,7 +183,10 @@ class TokenTimeline:
             self._bins[index + shift] += count
 
     def tokens(self, start: float, end: float) -> float:
-        """Return the number of tokens that arrived from ``start`` to ``end`` (both in seconds since bin 0 started)."""
+        """Return the number of tokens that arrived between ``start`` and ``end``.
+
+        Both are in seconds since the start of bin 0.
+        """
         first, last = round(start * self.BINS_PER_SECOND), round(end * self.BINS_PER_SECOND)
         return sum(count for index, count in self._bins.items() if first <= index < last)
 

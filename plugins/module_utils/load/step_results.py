@@ -132,7 +132,7 @@ def within_targets(total: LoadOutcome) -> int | None:
 
 
 def second_variation(outcome: LoadOutcome) -> float | None:
-    """Return the coefficient of variation of the output rate, in tokens per second, while all streams were active.
+    """Return the coefficient of variation of the tokens per second in the period in which all streams were active.
 
     Return None if that period is shorter than three seconds, or if token counts are unknown.
     """

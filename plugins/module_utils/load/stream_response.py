@@ -105,5 +105,6 @@ def _has_token(choice: dict[str, t.Any]) -> bool:
     delta = choice.get("delta") or {}
     if any(delta.get(key) for key in _CONTENT_KEYS):
         return True
-    # Empty content is a token (half a character), except in the first event of a message, which states the role.
+    # Empty content stands for a token that is only a part of a character. The exception is the first event of a
+    # message: it states the role, and its empty content is not a token.
     return "content" in delta and "role" not in delta and choice.get("finish_reason") is None

@@ -67,7 +67,7 @@ def run_workers(workers: Sequence[LoadWorker], report_progress: ProgressReport |
 
 
 def _start(processes: Sequence[BaseProcess]) -> None:
-    # The workers' garbage collectors skip frozen objects, so the processes keep sharing the memory of these objects.
+    # Garbage collection in the workers skips frozen objects, so the memory of these objects stays shared.
     gc.collect()
     gc.freeze()
     try:
@@ -115,7 +115,7 @@ def _recv(pipe: Connection) -> tuple[str, t.Any]:
     try:
         message: tuple[str, t.Any] = pipe.recv()
     except (EOFError, ConnectionResetError):
-        # If the worker raised an exception, its traceback is on standard error.
+        # If the worker raised an exception, Python prints the traceback to standard error.
         raise WorkerFailed("a process of the load client failed or was killed") from None
     return message
 
@@ -131,7 +131,7 @@ def _work(worker: LoadWorker, number: int, pipes: Sequence[tuple[Connection, Con
     def start() -> float:
         own_end.send(("ready", None))
         begin: float = own_end.recv()
-        # The start time is the last message of the parent. If the pipe becomes readable later, the parent has exited.
+        # The parent sends no message after the start time. If the pipe becomes readable again, the parent has exited.
         asyncio.get_running_loop().add_reader(own_end.fileno(), os._exit, 1)
         return begin
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the load: its steps, how hosts share the steps, the times of requests, and prompts that are not cached."""
+"""Define the load: its steps, how hosts share the steps, request times, and prompts that vLLM has not cached."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def is_positive(value: float) -> bool:
 
 @dataclass(frozen=True)
 class Targets:
-    """Upper limits for a request's TTFT and for its mean ITL, which equals the TPOT, in seconds."""
+    """Upper limits, in seconds, for the TTFT and the mean ITL of one request. The mean ITL equals the TPOT."""
 
     ttft: float | None = None
     itl: float | None = None
@@ -148,7 +148,7 @@ class Step:
 
 
 def start_times(steps: Sequence[Step], begin: float | None, pause: float) -> list[float | None]:
-    """Return the time at which all hosts start each step, or None for a step whose start is not known in advance.
+    """Return, for each step, the time at which all hosts start it, or None if that time is not known in advance.
 
     The start is unknown if the step follows one with ``requests``, which has no fixed duration.
 
@@ -178,7 +178,7 @@ def check_shared(steps: Sequence[Step], count: int) -> None:
 
 
 def _part(whole: int, index: int, count: int) -> int:
-    """Divide ``whole`` into ``count`` integers that differ by at most 1, and return the one at ``index``."""
+    """Divide ``whole`` into ``count`` integers that differ by at most 1, and return the integer at ``index``."""
     return whole // count + (index < whole % count) if index < count else 0
 
 
@@ -251,7 +251,7 @@ class Prompts(t.Protocol):
 
 
 class TokenPrompts:
-    """Prompts made of token IDs. Their size is exact with any tokenizer, and the server does not tokenize them.
+    """Prompts made of token IDs. Their number of tokens is exact, because the server does not tokenize them.
 
     :param pool: IDs that the server's tokenizer returned for plain text, so that no ID is special or out of range.
     """
@@ -326,7 +326,7 @@ def request_body(model: str, endpoint: str, output_tokens: int, continuous: bool
 
 @dataclass(frozen=True)
 class Bodies:
-    """A source of request bodies. Each body is the next prompt, enclosed by ``before`` and ``after``."""
+    """A source of request bodies. Each body consists of ``before``, the next prompt and ``after``."""
 
     prompts: Prompts
     before: bytes

@@ -187,7 +187,9 @@ class EngineLogParser:
             self._memory_lines(text)
 
     def _mark(self, stage: int, prefix: Prefix, copies: int = 1) -> None:
-        """Record that a process has reached a startup stage. A repeated or earlier stage means that vLLM was restarted.
+        """Record that a process has reached a startup stage.
+
+        If the same or a later stage was reached before, vLLM was restarted.
 
         A start prints a banner, the arguments and an engine line, in this order. Processes are distinguished by the
         labels in their prefixes.
@@ -318,7 +320,7 @@ class EngineLogParser:
         sizes = ChainMap(self._argument_sizes, _sizes_by_rank(facts.ranks), self._megatron_sizes, self._command_sizes)
         facts.tensor_parallel_size = facts.tensor_parallel_size or sizes.get("tensor_parallel_size")
         facts.pipeline_parallel_size = facts.pipeline_parallel_size or sizes.get("pipeline_parallel_size")
-        # In newer vLLM versions, each engine logs a data_parallel_size of 1. The printed arguments have the real size.
+        # In newer vLLM versions, each engine logs a data_parallel_size of 1. The real size is in the printed arguments.
         dp_size = max(facts.data_parallel_size or 0, self._argument_sizes.get("data_parallel_size", 0))
         facts.data_parallel_size = dp_size or None
         model = arguments.get("model") or arguments.get("model_tag")
@@ -384,7 +386,7 @@ def _sizes_by_rank(ranks: list[dict[str, int | None]]) -> dict[str, int]:
 
 
 def _value(config: str, name: str) -> str | None:
-    """Return the value of the setting ``name`` in ``config``, a printed configuration, or None if it has no value."""
+    """Return the value of the setting ``name`` in ``config``, a printed configuration. Return None if it is not set."""
     # The lookbehind prevents draft_tensor_parallel_size from being read as tensor_parallel_size.
     match = re.search(rf"(?<![\w.]){name}=(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^,\s)]+))", config)
     if not match:

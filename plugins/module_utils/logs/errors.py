@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class LogUnavailable(Exception):
-    """A log could not be read, for example because permission is denied or a file is damaged.
+    """Raised if a log cannot be read, for example because permission is denied or a file is damaged.
 
     The cause is the state of the node and not invalid input, so report the check as ``not_tested``. ``source`` is the
     name of the log.

@@ -25,7 +25,7 @@ _LINE_COST: t.Final = 40
 
 
 def minimal(substrings: Sequence[bytes]) -> list[bytes]:
-    """Return those of ``substrings`` that do not contain another of ``substrings``, shortest first.
+    """Return each of ``substrings`` that contains none of the other ``substrings``, shortest first.
 
     A search for the result finds the same lines as a search for all substrings.
     """
@@ -34,7 +34,7 @@ def minimal(substrings: Sequence[bytes]) -> list[bytes]:
 
 
 def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
-    """Return patterns that grep finds quickly in text like ``sample``.
+    """Return patterns that grep can find quickly in a log that resembles ``sample``.
 
     Each of ``substrings`` contains at least one of the patterns.
     """
@@ -44,7 +44,7 @@ def rare_patterns(substrings: Sequence[bytes], sample: bytes) -> list[bytes]:
     shared_prefixes: set[bytes] = set()
 
     def cost(pattern: bytes) -> int:
-        # Patterns that start with the same bytes share states of grep's automaton, so a shared prefix costs nothing.
+        # Patterns that start with the same bytes share states of grep's automaton, so a shared prefix adds no cost.
         steps = sum(counts[prefix] for prefix in _prefixes(pattern) if prefix not in shared_prefixes)
         return steps + _LINE_COST * counts[pattern]
 
@@ -64,7 +64,7 @@ def _prefixes(pattern: bytes) -> list[bytes]:
 
 
 def _candidates(text: bytes, counts: Counter[bytes]) -> list[bytes]:
-    """Return possible search patterns: the parts of ``text`` whose first bytes are the rarest in the log."""
+    """Return possible search patterns for ``text``: the parts of it that start with the bytes rarest in the log."""
     starts = sorted(range(max(1, len(text) - _LENGTH + 1)), key=lambda start: counts[text[start : start + 1]])
     return [text[start : start + _LENGTH] for start in starts[:_POSITIONS]]
 

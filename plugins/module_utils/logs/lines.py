@@ -113,7 +113,10 @@ def strip_prefix(line: str) -> tuple[Prefix, str]:
 
 
 def _without_first_prefix(prefix: Prefix, text: str) -> str | None:
-    """Parse the first prefix of ``text`` into ``prefix``. Return the remaining text, or None if there is no prefix."""
+    """Store the values of the first prefix of ``text`` in ``prefix``. Return the rest of ``text``.
+
+    Return None if ``text`` has no prefix.
+    """
     if match := _PROCESS.match(text):
         _store_process(prefix, match)
     elif match := _TORCH_RANK.match(text) or _MPI.match(text):

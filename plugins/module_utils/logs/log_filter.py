@@ -172,7 +172,7 @@ class LogFilter:
             [grep, "-a", "-n", "-E", "-e", pattern], {"LC_ALL": "C"}, stdin=stdin, stderr=subprocess.DEVNULL
         )
         for pipe in filter(None, (process.stdin, process.stdout)):
-            # Enlarge the pipe to hold a whole block, which causes fewer context switches. The kernel may refuse this.
+            # Make the pipe large enough for a whole block, to reduce context switches. The kernel may refuse to do so.
             with suppress(OSError):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)
         return process
