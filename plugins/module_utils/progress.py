@@ -55,7 +55,7 @@ class Heartbeat:
             # Make the file writable for all users: with become, the reader and the module may run as different users.
             replace_text(self._path, "", 0o666)
             self._touched = None
-        # Compare modification times only with each other, not with the system clock, which may change at any time.
+        # Compare modification times only with each other, not with the system clock, which may be adjusted at any time.
         touched = os.stat(self._path).st_mtime_ns
         if touched != self._touched:
             self._seen_at = self._seen_at if self._touched is None else self._clock()
@@ -107,7 +107,7 @@ def _exit_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def published(path: str | None, snapshot: Callable[[], State], period: float = PERIOD) -> Iterator[None]:
-    """Write ``snapshot()`` to the file ``path`` periodically while the ``with`` block runs, then remove the file.
+    """Write the result of ``snapshot()`` to ``path`` periodically during the ``with`` block, then remove the file.
 
     The file contains one JSON object. The block ends with SystemExit, as on SIGTERM, if the reader's heartbeats stop or
     if nothing reads this process's standard output any more.
@@ -125,7 +125,7 @@ def published(path: str | None, snapshot: Callable[[], State], period: float = P
 
     def work() -> None:
         while not stopped.is_set():
-            # If the disk is full, only the progress display suffers; the measurement continues.
+            # If the disk is full, the progress file is not updated, but the module continues.
             with contextlib.suppress(OSError):
                 replace_text(path, json.dumps(snapshot()), 0o644)
             with contextlib.suppress(OSError):

@@ -17,8 +17,8 @@ _NAME = re.compile(
 _IN_JSON = re.compile(r'("[^"]*(?:api_?key|secret|password|token)"\s*:\s*)(?:"[^"]*"|\[[^\]]*\])', re.IGNORECASE)
 _IN_URL = re.compile(r"(://)[^/@\s]+@")
 # Match a setting and its value in the notation of command lines, environment variables and Python.
-# Accept a space between the name and the value only in command-line options. Otherwise, the word "is" in the sentence
-# "The token is invalid" would be masked.
+# Accept a space between the name and the value only in command-line options.
+# In other text, this would mask the word "is" in the sentence "The token is invalid".
 _NAMES = r"(?:api[-_]?key|access[-_]?key|password|passwd|passphrase|secret|token)"
 _IN_TEXT = re.compile(
     rf"((?:--[\w-]*{_NAMES}[= ]|\b\w*{_NAMES}['\"]?(?: ?= ?|: )) *)"

@@ -53,7 +53,7 @@ class SourceScan:
 
 @dataclass
 class Unread:
-    """Logs that could not be read, each as ``source: reason``. Kernel logs are listed separately."""
+    """The logs that could not be read. Each entry has the form ``log: reason``. ``kernel`` lists the kernel logs."""
 
     logs: list[str] = field(default_factory=list)
     kernel: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ def healthy(scans: Sequence[SourceScan]) -> bool | None:
 
 
 def findings(scans: Sequence[SourceScan], unread: Unread, kernel_requested: bool = False) -> list[LogFinding]:
-    """Return one finding per fault, root causes first, and then one finding for each check that found no fault."""
+    """Return one finding per fault, the most severe first, followed by one finding per check that found no fault."""
     faults = [(fault, source) for source in scans for fault in source.scan.faults]
     faults.sort(key=lambda item: _order(item[0]))
     result = [_fault_finding(fault, source) for fault, source in faults]
@@ -86,7 +86,7 @@ def _order(fault: LogFault) -> tuple[int, int, int]:
 
 
 def _root_cause(fault: LogFault, others: Sequence[LogFault]) -> LogFault | None:
-    """Return the first root cause in ``others`` if ``fault`` is a consequence of other faults, otherwise None."""
+    """Return the earliest root cause in ``others``. Return None if ``fault`` is not a consequence of other faults."""
     if FAULTS[fault.class_].order != CONSEQUENCE:
         return None
     roots = [other for other in others if other.severity == ERROR and FAULTS[other.class_].order == ROOT]
@@ -146,7 +146,10 @@ def _location(fault: LogFault) -> str:
 
 
 def _errors(faults: Sequence[LogFinding], logs: Sequence[SourceScan], unread: Unread) -> list[LogFinding]:
-    """Return [] if there is an NCCL error. Otherwise, return a finding that is ``pass`` only if every log was read."""
+    """Return an ``nccl.errors`` finding if the logs show no NCCL error, otherwise an empty list.
+
+    The status of the finding is ``pass`` if every log was read, otherwise ``not_tested``.
+    """
     if any(finding.check == "nccl.errors" and finding.status is not Status.PASS for finding in faults):
         return []
     evidence: dict[str, t.Any] = {"unread": list(unread.logs)} if unread.logs else {}

@@ -44,7 +44,7 @@ class Log:
 
 
 def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
-    """Return all logs that the module's ``options`` specify.
+    """Return all logs that the ``options`` of the ``nccl_log_scan`` module specify.
 
     :raises ValueError: if a file, container or unit does not exist, or ``since`` or ``max_bytes`` is invalid.
     """
@@ -55,7 +55,7 @@ def collect(options: Mapping[str, t.Any], commands: Commands) -> list[Log]:
     for name in ("paths", "kernel_paths"):
         for path in options.get(name) or []:
             sources = file_sources(path, options.get("rotated", False), limit)
-            # With the ``rotated`` option, a file and its rotated files are one log. Otherwise, each file is a log.
+            # If ``rotated`` is set, a file and its rotated files form one log. Otherwise, each file is a separate log.
             groups = [sources] if options.get("rotated") else [[source] for source in sources]
             logs += [Log(group, kernel=name == "kernel_paths") for group in groups]
     if options.get("text") is not None:
@@ -123,7 +123,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
         if scan is None:
             continue
         last = log.sources[-1]
-        # The kernel log may be empty. If any other log is empty, the user may have specified the wrong log.
+        # An empty kernel log is normal. If any other log is empty, the user may have specified the wrong log.
         if read or last.kind == "kernel":
             scans.append(SourceScan(last.name, scan, log.kernel))
         else:
@@ -146,7 +146,11 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> dict[
 
 
 def _engine(scans: Sequence[SourceScan]) -> EngineFacts:
-    """Return the facts from the last log that shows a startup of vLLM, otherwise from the first log with any facts."""
+    """Return the facts that the logs contain about the vLLM engine, such as its parallel sizes.
+
+    The facts come from the last log that shows a startup of vLLM. If there is no such log, they come from the first log
+    with any facts.
+    """
     facts = [scan.scan.facts for scan in scans]
     started = [engine for engine in facts if engine.boots]
     partial = [engine for engine in facts if engine.nccl_version or engine.world_size or engine.tensor_parallel_size]

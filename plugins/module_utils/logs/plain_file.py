@@ -41,7 +41,7 @@ class PlainFile:
         return max(0, self._end - self._start)
 
     def has_giant_lines(self) -> bool:
-        """Return whether any line may be longer than two blocks. Programs such as grep hold a whole line in memory."""
+        """Return whether a line may be longer than ``2 * BLOCK`` bytes, which would make grep use too much memory."""
         return not all(self._has_line_end(offset) for offset in range(self._start, self._end - BLOCK, BLOCK))
 
     def _has_line_end(self, offset: int) -> bool:
@@ -56,7 +56,7 @@ class PlainFile:
         self._end = os.lseek(self.descriptor, 0, os.SEEK_CUR)
 
     def sample(self, pieces: int, size: int) -> bytes:
-        """Return ``pieces`` evenly spaced samples of ``size`` bytes each, joined together."""
+        """Return ``pieces`` samples from evenly spaced positions in the file, ``size`` bytes each, joined together."""
         step = self.size // pieces
         return b"".join(
             os.pread(self.descriptor, size, self._start + index * step + step // 2) for index in range(pieces)

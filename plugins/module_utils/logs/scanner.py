@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the faults since the last startup of vLLM in a log, and the lines and ranks of each fault.
+"""Find the faults that a log shows since the last startup of vLLM, and the lines and ranks of each fault.
 
 The scanner processes the lines that the log filter returns, and the last lines of the log. It does not read any file.
 """
@@ -114,7 +114,7 @@ class Scan:
 
 
 class Scanner:
-    """Find the faults in a log. Pass the filtered lines to ``feed`` in order, and then the last lines to ``finish``.
+    """Find the faults in a log. Pass filtered lines to ``feed`` in order, and then the end of the log to ``finish``.
 
     Call ``start_file`` before passing the lines of each file. A rotated log consists of several files.
     """
@@ -130,7 +130,7 @@ class Scanner:
         self._open_comms = 0
 
     def start_file(self, name: str) -> None:
-        """Set the name of the file that the following lines come from."""
+        """Set the name of the file that contains the lines of the following ``feed`` calls."""
         self._templates.flush_counts()
         self._templates.source = name
 
@@ -218,7 +218,7 @@ class Scanner:
         device = _pci_address(groups["device"]) if groups.get("device") else None
         if signature.class_ == "xid" and code is None:
             code = 79  # Xid 79 means "GPU has fallen off the bus"
-        # Every NVSwitch reports the same fatal NVLink fault, so identify an SXid fault only by its number.
+        # All NVSwitches report the same fatal NVLink fault, so do not distinguish SXid faults by device.
         key = (signature.class_, code, device if signature.class_ == "xid" else None)
         rank, line_device = self._rank_and_device(line, prefix, signature.class_ in _NETWORK_CLASSES)
         if device is None and line_device is not None:
@@ -255,13 +255,13 @@ class Scanner:
         return fault
 
     def _rank_and_device(self, line: str, prefix: Prefix, between_nodes: bool) -> tuple[int | None, int | None]:
-        """Return the rank and device from the message of a line. If missing there, use its prefixes or NCCL header."""
+        """Return the rank and device that a line names. The message of the line takes precedence over its prefixes."""
         rank, device = prefix.rank, prefix.device
         if header := nccl_header(line):
             host, pid, device = header[1], int(header[2]), int(header[3])
             self._hosts.add(host)
             if rank is None:
-                # On one node, the rank is NCCL's device index. With several nodes, use the ranks that NCCL has logged.
+                # On one node, the rank equals NCCL's device index. On several nodes, use the ranks from the log.
                 one_node = len(self._hosts) == 1 and not between_nodes
                 rank = self._rank_of.get((host, pid), device if one_node else None)
         if match := _TEXT_RANK.search(line):
@@ -285,7 +285,7 @@ class Scanner:
         return Scan(faults, facts, transports, dict(self._earlier))
 
     def _add_repeated_waits(self, tail: LogTail) -> None:
-        """Record a hang if a process repeatedly reports that it is waiting and the log shows no work afterwards."""
+        """Record a hang if a process repeatedly reports that it is waiting and no request makes progress afterwards."""
         repeated = [waits for waits in self._waits.values() if len(waits) > 1]
         if not repeated:
             return
@@ -364,7 +364,7 @@ def _pci_address(address: str) -> str:
 
 
 def _excerpt(line: str, match: re.Match[str]) -> str:
-    """Return at most ``_SHOWN`` characters of the line, including the start of the match."""
+    """Shorten ``line`` to at most ``_SHOWN`` characters, but keep the start of the text that ``match`` found."""
     if match.end() <= _SHOWN:
         return line[:_SHOWN]
     start = max(0, match.start() - _SHOWN // 4)

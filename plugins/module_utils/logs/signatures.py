@@ -47,7 +47,7 @@ class Signature:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        # Compile on first use. A log contains few of the messages, and compiling all patterns takes longer than a scan.
+        # Compile on first use. Most patterns are never needed, and compiling all of them takes longer than a scan.
         return re.compile(self.expression)
 
 

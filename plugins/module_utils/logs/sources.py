@@ -61,7 +61,7 @@ class LogSource:
 
 @dataclass(frozen=True)
 class Since:
-    """The earliest log time to read, with methods that format this time for container engines and journalctl."""
+    """The time before which log entries are ignored. Methods format it for container engines and journalctl."""
 
     text: str
     seconds: int | None = None

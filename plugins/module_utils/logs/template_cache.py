@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cache the meaning of log lines, so that similar lines, which differ only in numbers, are not parsed again."""
+"""Cache which faults log lines show, so that similar lines, which differ only in numbers, are not parsed again."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _MAX_LENGTH = 2048
 
 
 def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
-    """Remove hexadecimal digits from ``substrings``, so that they can be found in lines without such digits.
+    """Return ``substrings`` without hexadecimal digits, to search log lines from which these digits were removed.
 
-    If a shortened substring contains another one, only the other one is returned.
+    If one shortened substring contains another, only the shorter of the two is returned.
     """
     return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
 
 
 @dataclass(eq=False, slots=True)
 class LineTemplate:
-    """The meaning of a group of log lines that differ only in numbers.
+    """A group of log lines that differ only in numbers, and the faults that these lines show.
 
     Each line is another occurrence of ``faults``. ``count`` is the number of lines that have not been added to the
     faults yet, and ``last`` is the last of these lines. ``numbers`` are patterns of the significant numbers: lines that
@@ -70,7 +70,7 @@ class PendingLine(t.NamedTuple):
 
 @dataclass
 class TemplateCache:
-    """A cache that maps the template of a log line to its meaning. The template is the line without hexadecimal digits.
+    """A cache of the faults that log lines show, by template. A template is a log line without hexadecimal digits.
 
     Each template is in one of three states:
 
@@ -135,7 +135,7 @@ class TemplateCache:
         return PendingLine(number, text, template, key, exact_key, numbers)
 
     def remember(self, line: PendingLine, meaning: LineTemplate | None) -> None:
-        """Store ``meaning`` for ``line`` and similar lines. If the meaning is unknown (None), store nothing."""
+        """Store the ``meaning`` of ``line`` and similar lines. If ``meaning`` is None (unknown), store nothing."""
         if line.exact_key is None:
             return
         if meaning is ALWAYS_PARSE:
@@ -145,8 +145,7 @@ class TemplateCache:
             self._store(line.key, line.template or LineTemplate(numbers=line.numbers))
             self._store(line.exact_key, meaning)
         elif meaning is NO_MATCH and any(substring in line.key for substring in self.all_substrings):
-            # A line with a fault or fact may have the same template, so store the meaning only for lines that differ
-            # from this line in nothing but decimal digits.
+            # Only lines that differ from this line in nothing but decimal digits certainly have the same meaning.
             self._store(line.exact_key, meaning)
         else:
             self._store(line.key, meaning)

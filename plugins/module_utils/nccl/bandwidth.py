@@ -78,7 +78,7 @@ def command(
 
 
 def read_report(text: str) -> Measured:
-    """Return the highest bus bandwidth in a report from ``all_reduce_perf``, or an error if any sum is wrong."""
+    """Return the highest bus bandwidth in an ``all_reduce_perf`` report, or an error if the report shows wrong sums."""
     try:
         rows = json.loads(text)["results"]
         bodies = [row[kind] for row in rows for kind in ("out_of_place", "in_place") if row.get(kind)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send requests to the HTTP API of a vLLM server. All failures raise the same exception class.
+"""Send requests to the HTTP API of a vLLM server. Every failed request raises ``RequestFailed``.
 
 Paths and responses are those of the OpenAI-compatible server (``vllm serve``) in vLLM 0.6 and newer.
 """
@@ -242,7 +242,10 @@ class VllmApi:
         return response
 
     def _get_unless(self, reason: str, path: str) -> bytes | None:
-        """Send a GET request and return the response body, or None if it fails with the given ``reason``."""
+        """Send a GET request and return the response body, or None if the request fails because of ``reason``.
+
+        ``reason`` is a key of ``REASONS``, such as ``not_found``. All other failures raise ``RequestFailed``.
+        """
         try:
             return self._request("GET", path)
         except RequestFailed as failure:

@@ -86,8 +86,8 @@ def parse(argv: Sequence[str]) -> dict[str, Value] | None:
 
 def arguments_of(argv: Sequence[str]) -> list[str] | None:
     """Return the arguments of the vLLM server, or None if ``argv`` does not start a vLLM server."""
-    # Only a Python interpreter may precede the program. A sudo, timeout or shell process that starts vLLM is not the
-    # server itself.
+    # Only a Python interpreter may precede the vLLM program in ``argv``.
+    # A sudo, timeout or shell process that starts vLLM is not the server itself.
     is_python = re.match(r"(python|pypy)[\d.]*$", posixpath.basename(argv[0])) if argv else None
     for index, word in enumerate(argv if is_python else argv[:1]):
         if posixpath.basename(word) == "vllm" and list(argv[index + 1 : index + 2]) == ["serve"]:
@@ -120,14 +120,17 @@ def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
 
 
 def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the vLLM and NCCL environment variables and CUDA_VISIBLE_DEVICES, sorted, with secrets masked."""
+    """Return CUDA_VISIBLE_DEVICES and the variables of vLLM and NCCL, sorted by name, with secrets masked.
+
+    :param pairs: the name and value of each environment variable.
+    """
     prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_")
     variables = {key: value for key, value in pairs if key.startswith(prefixes) or key == "CUDA_VISIBLE_DEVICES"}
     return t.cast("dict[str, str]", mask(dict(sorted(variables.items()))))
 
 
 def _key(name: str) -> tuple[str, bool]:
-    """Return the normalised name of an option, and the boolean that applies if no value follows the option."""
+    """Return the normalised name of an option, and the value to use if the option has no argument: True or False."""
     text = name.lstrip("-")
     if not name.startswith("--") and text in SHORT:
         return SHORT[text], True

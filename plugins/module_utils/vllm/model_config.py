@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read a model's dimensions before it is served, from its directory, the node's cache or the Hugging Face Hub."""
+"""Before a model is served, read its dimensions from its directory, the node's cache or the Hugging Face Hub."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def config_paths(
 
 
 def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
-    """Return the model's dimensions from the first readable config.json and the path of this file.
+    """Return the model's dimensions, read from the first readable config.json, and the path of this file.
 
     If no config.json is readable, return None and an explanation.
     """

@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import norm
 
 
 def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any]]:
-    """Return the options with which a module connects to a vLLM server, in the format of an argument specification.
+    """Return the argument specification of the options with which a module connects to a vLLM server.
 
     A module that requires ``base_url`` must also state this in its documentation.
     """

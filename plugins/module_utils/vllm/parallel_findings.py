@@ -21,7 +21,7 @@ HEADS_SOURCE: t.Final = "vLLM: total number of attention heads must be divisible
 
 
 def review(observed: Observations, agreement: parallel_signals.SignalAgreement) -> list[Finding]:
-    """Return the findings for the ``tensor_parallel`` area, one per check."""
+    """Run all checks of tensor parallelism, and return one finding per check."""
     return [size(observed, agreement), ranks(observed, agreement), fit(observed, agreement.layout)]
 
 

@@ -47,7 +47,7 @@ class Reading(t.Generic[T]):
 
 @dataclass(frozen=True)
 class Observations:
-    """The facts about one server and its node. Each fact has a source, or a reason if the fact is missing."""
+    """The facts about one server and its node. Each fact has a source, or the reason why the fact is missing."""
 
     server: Reading[ServerFacts]
     engine: Reading[EngineFacts]
@@ -59,7 +59,7 @@ class Observations:
 
     @property
     def gpu_count(self) -> int | None:
-        """The number of GPUs that the server should use: as set by the user, otherwise all GPUs of the node."""
+        """The number of GPUs that the server should use: the number that the user set, or by default all GPUs."""
         if self.expected_gpu_count is not None:
             return self.expected_gpu_count
         return None if self.gpus.value is None else len(self.gpus.value)
@@ -74,7 +74,7 @@ class Observations:
 
     @property
     def environment(self) -> Mapping[str, str] | None:
-        """The unmasked environment variables of the server's process or container, or None if both are unknown."""
+        """The unmasked environment variables of the server's process or container, or None if they are unknown."""
         for started in (self.process.value, self.container.value):
             if started is not None and started.environment is not None:
                 return started.environment
@@ -122,7 +122,7 @@ class Layout:
         return math.ceil(self.engine_ranks * (self.data or 1) / self.nodes)
 
     def expected(self, measures: Measures) -> int | None:
-        """Return the expected value of a signal that measures the quantity ``measures``, such as ``gpus``."""
+        """Return the value of the quantity ``measures``, such as ``gpus``, that these parallel sizes imply."""
         return {"tensor_parallel_size": self.tensor, "engine_ranks": self.engine_ranks, "gpus": self.gpus}[measures]
 
 
@@ -156,13 +156,13 @@ def parse_fingerprint(text: str) -> tuple[str | None, dict[str, int]]:
 
 
 def release(version: str | None) -> tuple[int, ...]:
-    """Return the leading numbers of a version, such as ``(0, 32, 0)`` for ``0.32.0rc1``, or an empty tuple."""
+    """Return the leading numbers of a version: ``(0, 32, 0)`` for ``0.32.0rc1``. Return () if there are none."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", version or "")
     return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 def collect(observed: Observations) -> tuple[Signal, ...]:
-    """Return all signals, even those that could not be observed. The most reliable signal comes first."""
+    """Return all signals, including those without a value. The most reliable signal comes first."""
     signals = []
     for name, fact, source, measures, derive in _SIGNALS:
         reading: Reading[t.Any] = getattr(observed, fact)
@@ -180,7 +180,7 @@ def compare(observed: Observations) -> SignalAgreement:
     obtained = [signal for signal in signals if signal.value is not None]
     expected = {signal.name: layout.expected(signal.measures) for signal in obtained}
     if layout.tensor is None:
-        # Even if the tensor-parallel size is unknown, the observed numbers of ranks and GPUs can be compared.
+        # The tensor-parallel size is unknown, so compare the observed numbers of ranks and GPUs with each other.
         common = _most_common(signal.value for signal in obtained)
         expected = dict.fromkeys(expected, common)
     dissenting = [signal.name for signal in obtained if signal.value != expected[signal.name]]
@@ -213,7 +213,7 @@ def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
 
 
 def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
-    """Yield one dictionary per source, from vLLM option to parallel size. The most reliable source comes first."""
+    """Yield, for each source, a dictionary of parallel sizes by vLLM option. The most reliable source comes first."""
     server = observed.server.value
     version, sizes = parse_fingerprint((server and server.fingerprint) or "")
     if version is not None:
@@ -337,7 +337,7 @@ def _holds(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> bool:
 
 
 def foreign_gpus(observed: Observations) -> list[int]:
-    """Return the indices of the GPUs that only programs other than the server use, or an empty list if unknown."""
+    """Return the indices of the GPUs that only programs other than the server use, or [] if this is unknown."""
     return [gpu["index"] for gpu in observed.gpus.value or () if _only_others(gpu, observed.process.value)]
 
 

@@ -80,7 +80,7 @@ class ProcessTable:
         self._root = Path(root)
 
     def server_on(self, port: int) -> ServerProcess:
-        """Return the vLLM server that listens on ``port``. If none does, return the one whose ``--port`` is ``port``.
+        """Find the vLLM server for ``port``: first by its listening socket, then by its ``--port`` option.
 
         A container engine may forward ``port`` to another port in the container. In this case, return the vLLM server
         if there is only one.
@@ -94,7 +94,7 @@ class ProcessTable:
         by_option = [pid for pid, options in servers.items() if options.get("port", DEFAULT_PORT) == port]
         if by_option:
             return self._describe(self._topmost(by_option), "--port")
-        # One ``vllm serve`` command may fork several API processes. Count only the topmost one in the process tree.
+        # One ``vllm serve`` command may fork several API processes. Count only the topmost process.
         roots = {[pid, *(ancestor for ancestor in self._ancestors(pid) if ancestor in servers)][-1] for pid in servers}
         if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in self._listeners(port)):
             return self._describe(roots.pop(), "only vLLM server behind a published port")
@@ -133,7 +133,7 @@ class ProcessTable:
                 yield pid, options
 
     def _text(self, pid: int, name: str) -> str:
-        """Return the content of a file in /proc/PID, or an empty string if it cannot be read."""
+        """Return the content of a file in /proc/PID, or an empty string if the file cannot be read."""
         try:
             return (self._root / str(pid) / name).read_bytes().decode("utf-8", "replace")
         except OSError:
@@ -167,7 +167,7 @@ class ProcessTable:
         return frozenset(family)
 
     def _topmost(self, pids: Iterable[int]) -> int:
-        """Return the lowest of ``pids`` that is not a descendant of another process in ``pids``."""
+        """Return the lowest process ID in ``pids`` that is not a descendant of another process in ``pids``."""
         candidates = sorted(pids)
         others = set(candidates)
         return next((pid for pid in candidates if not others.intersection(self._ancestors(pid))), candidates[0])
