@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Provide the base class of actions that run on the controller, and read their options from module documentation."""
+"""Provide a base class for action plugins that run on the controller.
+
+The options of such a plugin are read from the documentation of the module with the same name.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def _specification(options: Mapping[str, Mapping[str, t.Any]]) -> Spec:
 
 
 class ControllerAction(ActionBase):
-    """Base class of actions that run on the controller, open no connection, and support check mode."""
+    """Base class for action plugins that run on the controller, open no connection, and support check mode."""
 
     _requires_connection = False
     _supports_check_mode = True

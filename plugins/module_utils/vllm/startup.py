@@ -49,7 +49,7 @@ _MAX_LINE: t.Final = 500
 
 @dataclass(frozen=True)
 class Cause:
-    """The log ``line`` that shows the cause of a failed startup, with a ``summary`` and ``remedy`` for known faults."""
+    """The log ``line`` that shows why startup failed and, for known faults, a ``summary`` and a ``remedy``."""
 
     line: str
     summary: str | None = None

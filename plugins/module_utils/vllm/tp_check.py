@@ -79,7 +79,7 @@ class NodeReader:
         return ProcessTable()
 
     def file_lines(self, path: str) -> Iterator[str]:
-        """Yield the lines about the engine from a log file.
+        """Yield the lines about the vLLM engine from a log file.
 
         :raises UnknownLog: if the file does not exist.
         :raises LogUnavailable: if the file cannot be read.
@@ -88,7 +88,7 @@ class NodeReader:
             yield from self._engine_lines(source)
 
     def container_lines(self, name: str) -> Iterator[str]:
-        """Yield the lines about the engine from a container's log.
+        """Yield the lines about the vLLM engine from a container's log.
 
         :raises UnknownLog: if the container does not exist.
         :raises LogUnavailable: if its log cannot be read.
@@ -96,7 +96,7 @@ class NodeReader:
         yield from self._engine_lines(sources.container_source(name, None, 0, self.commands))
 
     def _engine_lines(self, source: sources.LogSource) -> Iterator[str]:
-        # Filter the log first: a server that has been running for a long time may have logged gigabytes.
+        # Filter the log before decoding it: a server that has been running for a long time may have logged gigabytes.
         with source.open() as stream:
             for _number, line in LogFilter(stream, REQUIRED_SUBSTRINGS, gnu_grep(self.commands)).lines():
                 yield from line.decode(errors="replace").split("\r")
@@ -203,7 +203,7 @@ def _server(target: CheckTarget) -> Reading[ServerFacts]:
 
 
 def _engine(target: CheckTarget, node: NodeReader) -> Reading[engine_facts.EngineFacts]:
-    """Read the facts about the engine from the log file. If no log file is set, use the container's log."""
+    """Read the facts about the vLLM engine from the log file. If no log file is set, use the container's log."""
     if target.log_path is not None:
         source, lines = target.log_path, node.file_lines(target.log_path)
     elif target.container is not None:
@@ -274,9 +274,9 @@ def _config_paths(observed: Observations) -> Iterator[Path]:
 
 
 def _views(process: ServerProcess | None, container: ContainerFacts | None) -> Iterator[model_fit.View]:
-    """Yield functions that convert a path that the server uses to a path on this node.
+    """Yield functions, each of which takes a path as seen by the server and returns a path on this node.
 
-    They use the container's mounts, use the process's root directory in /proc, or return the path unchanged.
+    One uses the container's mounts, one uses the process's root directory in /proc, and one returns the path unchanged.
     """
     if container is not None:
         yield lambda path: container.on_host(str(path))

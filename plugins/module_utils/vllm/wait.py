@@ -34,7 +34,7 @@ class MissingContainer(ValueError):
 
 @dataclass(frozen=True)
 class ContainerStart:
-    """The startup of one vLLM container. ``healthy`` returns whether the vLLM server reports that it is healthy."""
+    """The startup of one vLLM container. The function ``healthy`` returns whether the vLLM server is healthy."""
 
     container: str
     healthy: Callable[[], bool]
@@ -71,7 +71,7 @@ class ContainerStart:
         return status
 
     def wait(self, seconds: float, known_stage: str | None = None) -> Status:
-        """Wait until the server is ready or has exited, or ``seconds`` have passed.
+        """Wait until the server is ready or has exited, for at most ``seconds`` seconds.
 
         :param known_stage: startup stage; also return as soon as the server is in any other stage.
         :returns: the same keys as ``status``.
@@ -100,7 +100,7 @@ def timed_out(status: Status, container: str, timeout: float, commands: Commands
 
 
 def _failure(lines: list[str], state: Mapping[str, t.Any]) -> Status:
-    """Return the ``cause`` of a server's exit, and ``log_tail``, the last lines of its log."""
+    """Return ``cause``, which explains why the server exited, and ``log_tail``, the last lines of the server's log."""
     no_log = state.get("Error") or f"no log; exit status {state.get('ExitCode')}"
     cause = startup.root_cause(lines) or startup.Cause(no_log)
     if state.get("OOMKilled"):

@@ -38,7 +38,7 @@ class WatchdogError(RuntimeError):
 def start(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time) -> None:
     """Write the first deadline to the heartbeat file: ``timeout`` seconds from now.
 
-    :raises WatchdogError: if the deadline of another search has not passed.
+    :raises WatchdogError: if another tuning run has set a deadline that has not passed.
     :raises OSError: if the file cannot be written.
     """
     left = (_deadline(heartbeat) or 0.0) - clock()
@@ -53,7 +53,7 @@ def start(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time
 def renew(heartbeat: str, timeout: float, clock: Callable[[], float] = time.time) -> None:
     """Move the deadline in the heartbeat file to ``timeout`` seconds from now.
 
-    :raises WatchdogError: if the deadline passed and the original container was restored.
+    :raises WatchdogError: if the deadline passed, so the container that ran before tuning was restored.
     :raises OSError: if the file cannot be written.
     """
     if _deadline(heartbeat) is None:
@@ -69,12 +69,12 @@ def watch(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, t.Any]:
-    """Wait until the heartbeat file is removed. If the deadline passes first, restore the original container.
+    """Wait until the heartbeat file is removed. If the deadline passes first, restore the container ``original``.
 
-    The original container is the vLLM container that ran before tuning. While this function waits, Docker also
-    starts the original container after a reboot.
+    ``original`` is the vLLM container that ran before tuning. While this function waits, Docker also starts this
+    container after a reboot.
 
-    :return: ``restored``, whether the original container was restored, and ``docker_output``.
+    :return: ``restored``, whether ``original`` was restored, and ``docker_output``.
     """
     commands.run(["docker", "update", "--restart", POLICY_DURING_SEARCH, original])
     try:
@@ -90,7 +90,7 @@ def watch(
 def _restore(
     heartbeat: str, trial: str, original: str, commands: Commands, sleep: Callable[[float], None]
 ) -> dict[str, t.Any]:
-    # Remove the heartbeat file first, so that the next heartbeat of a slow but running controller fails.
+    # Remove the heartbeat file first. If the controller is slow but still running, its next heartbeat then fails.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(heartbeat)
     output: list[str] = []
@@ -106,7 +106,7 @@ def _restore(
 
 
 def _deadline(heartbeat: str) -> float | None:
-    """Return the deadline as Unix time, None if there is no heartbeat file, or 0.0 if its content is invalid."""
+    """Return the deadline as Unix time, None if there is no heartbeat file, or 0.0 if the file's content is invalid."""
     try:
         with open(heartbeat, encoding="utf-8") as stream:
             return float(stream.read())

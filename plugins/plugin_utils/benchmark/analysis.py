@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Summarise a benchmark by prompt size and number of streams, and find the best number of streams (the knee)."""
+"""Summarise a benchmark, and find the best number of streams for each prompt size."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list[Json]:
-    """For each prompt size, find the number of streams with the highest throughput that meets the latency targets.
+    """For each prompt size, find the number of streams that gives the highest throughput and meets the latency targets.
 
     :param targets: upper limits for the 95th percentiles of ``ttft`` and ``itl``, in seconds; None means no limit.
     :returns: one entry for each prompt size with the number of streams (the knee) as ``concurrency``. If no number of

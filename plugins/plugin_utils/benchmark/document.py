@@ -38,7 +38,7 @@ _NOT_APPLICABLE: t.Final = ("performance.ttft", "performance.itl")
 def node_document(
     node: NodeFacts, targets: Mapping[str, float | None], directory: Path, *, update: bool = False
 ) -> Json:
-    """Return a node's entry in the result document: its measurements, and their comparison with the node's baseline.
+    """Return the result document's entry for one node: measurements, and a comparison with the node's baseline.
 
     :param directory: directory that contains the baselines.
     :param update: whether this run replaces the baseline.

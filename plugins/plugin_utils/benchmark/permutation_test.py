@@ -70,7 +70,9 @@ class TooFewRepeats(Exception):
 
 
 def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
-    """Compare all metrics of a new run with a stored run. Each ``p_value`` is adjusted for the number of metrics.
+    """Compare all metrics of a new run with those of a stored run.
+
+    Each ``p_value`` is adjusted for the number of metrics.
 
     The n-th values of all series must come from the same round.
 
@@ -120,7 +122,7 @@ def _standardised(series: RoundSeries) -> list[float]:
 
 
 def _permutation_p(rows: Sequence[Sequence[float]], size: tuple[int, int]) -> list[float]:
-    """Return a p-value for each row. A row contains the standardised values of one metric.
+    """Return a p-value for each row. Each row contains the standardised values of one metric.
 
     A split divides the rounds of both runs into two sets. For each split, the values of the first set are summed in
     every row. The p-value of a row is the fraction of splits in which the largest of these sums is at least the

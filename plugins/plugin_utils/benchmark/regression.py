@@ -34,7 +34,7 @@ SOURCE: t.Final = (
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A metric that is compared with the baseline: the throughput, or the median of a latency."""
+    """A metric that is compared with the baseline: the throughput, the median ITL or the median TTFT."""
 
     title: str
     lower_is_worse: bool = False
@@ -101,7 +101,11 @@ def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
 
 
 def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
-    """Return the keys of comparable results, and a list of the others with the reason why each is not compared."""
+    """Find the results of this run (``now``) that can be compared with the baseline (``before``).
+
+    Both mappings are keyed by prompt size, output size and number of streams. Return the keys of the results that can
+    be compared, and a list of the other results, each with the reason why it is not compared.
+    """
     usable, left_out = [], []
     for key, cell in now.items():
         reason = _mismatch(before.get(key), cell)
@@ -142,12 +146,12 @@ def _family(pairs: Mapping[t.Any, tuple[Json, Json]]) -> dict[Key, RoundSeries]:
 
 
 def _geometric_mean(speeds: Sequence[float]) -> float:
-    """Return the geometric mean in tokens/s. A speed of 0, which has no logarithm, counts as 0.001."""
+    """Return the geometric mean of ``speeds``, in tokens/s. A speed of 0 has no logarithm, so 0.001 is used instead."""
     return math.exp(statistics.fmean(math.log(max(speed, 0.001)) for speed in speeds))
 
 
 def _values(cell: Json, name: str) -> list[float] | None:
-    """Return a metric's value in each round, or None if any round lacks the metric."""
+    """Return a metric's value in each round, or None if the metric is missing from at least one round."""
     values = [entry[name] for entry in cell["rounds"]]
     if None in values:
         return None
@@ -227,7 +231,10 @@ def _others(worst: Json, slower: Sequence[Json]) -> str:
 
 
 def _rank(row: Json) -> tuple[bool, int, float]:
-    """Return a key that sorts rows: the overall mean first, throughput before latencies, large before small changes."""
+    """Return a sort key for ``row``.
+
+    The key puts the overall mean first, throughput before latencies, and large changes before small ones.
+    """
     return row["concurrency"] is not None, list(METRICS).index(row["metric"]), -abs(row["change"])
 
 
@@ -241,5 +248,8 @@ def describe(row: Json) -> str:
 
 
 def figure(row: Json, key: str) -> str:
-    """Format the baseline's value (``before``) or this run's value (``now``) of a comparison row, in tokens/s or ms."""
+    """Format a value of a comparison row.
+
+    Use the baseline's value if ``key`` is ``before``, or this run's value if ``key`` is ``now``.
+    """
     return three_digits(row[key]) if row["metric"] == _SPEED else f"{1000 * row[key]:.1f} ms"

@@ -35,7 +35,10 @@ class Identity:
 
     @classmethod
     def of(cls, node: NodeFacts) -> Identity:
-        """Return the identity of a node's baseline. If the node has several GPU models, the most common comes first."""
+        """Return the fields that identify a node's baseline.
+
+        If the node has GPUs of several models, the most common model comes first.
+        """
         server = node.load.data.get("server") or {}
         return cls(
             node=node.name,
@@ -62,7 +65,11 @@ class UnreadableBaseline(Exception):
 
 @dataclass(frozen=True)
 class Baseline:
-    """A run stored as a baseline: its file, time (ISO 8601), identity, tensor-parallel size and results (``cells``)."""
+    """A benchmark run that is stored as a baseline in the file ``path``.
+
+    ``time``: when the benchmark ran, in ISO 8601 format; ``identity``: the fields that identify the baseline;
+    ``cells``: the results, one for each combination of prompt size, output size and number of streams.
+    """
 
     path: Path
     time: str
@@ -92,26 +99,27 @@ def store(directory: Path, identity: Identity, node: Mapping[str, t.Any], time: 
 
 
 def find(directory: Path, identity: Identity) -> Baseline | None:
-    """Return the baseline for ``identity``, or None if there is no suitable baseline.
+    """Return the baseline that matches all fields of ``identity``.
 
-    If the exact baseline is missing, the newest baseline that differs only in the vLLM version is suitable.
+    If it does not exist, return the newest baseline that differs only in the vLLM version. If neither exists, return
+    None.
 
     :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """
     exact = directory / identity.file_name
     if exact.is_file():
         return read(exact)
-    # Baselines of different nodes may have file names with the same beginning, so check the content of each file.
+    # Names of baseline files for different nodes can start with the same text, so check the node name in each file.
     candidates = [read(path) for path in sorted(directory.glob(f"{_slug(identity.node)}--*.json"))]
     related = [baseline for baseline in candidates if identity.differs_only_in_version(baseline.identity)]
     return max(related, key=lambda baseline: baseline.time, default=None)
 
 
 def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
-    """Return the single-stream speeds from the node's baseline, in output tokens per second after the first token.
+    """Return the single-stream speeds from the node's baseline, in output tokens per second.
 
-    The list has one speed for each valid round with a single stream. It is empty if there is no baseline for this node,
-    GPU model, model and tensor-parallel size.
+    The time to the first token is not included. The list has one speed for each valid round with a single stream. It is
+    empty if there is no baseline for this node, GPU model, model and tensor-parallel size.
 
     :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """

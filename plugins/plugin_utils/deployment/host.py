@@ -115,7 +115,10 @@ def _choose_kernel(plan: HostPlan, running: str, installed: Sequence[str]) -> No
 def _check_replacement(
     plan: HostPlan, loaded: re.Match[str] | None, installed: Sequence[str], branch: int, replace: bool
 ) -> None:
-    """Add an error to ``plan`` if the current driver cannot be removed, or if removal is not allowed (``replace``)."""
+    """Add an error to ``plan`` if the current driver cannot be removed or must not be removed.
+
+    A driver that was not installed from packages cannot be removed. If ``replace`` is false, no driver may be removed.
+    """
     if loaded and not plan.remove and not any(name.startswith("nvidia-") for name in installed):
         plan.refused.append(
             f"driver {plan.loaded} was not installed from packages: remove it with nvidia-uninstall, then run again"

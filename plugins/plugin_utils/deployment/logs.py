@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Select part of a vLLM log: the server's startup, the warnings and errors, or all lines."""
+"""Select lines from a vLLM log: those up to the end of startup, only warnings and errors, or all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ERROR: t.Final = re.compile(
 
 
 def part_of(lines: Sequence[str], part: str) -> list[str]:
-    """Return one part of a vLLM log: the server's startup, the warnings and errors, or all lines.
+    """Return the lines of a vLLM log that are selected by ``part``.
 
     :param part: ``start``: up to the line that reports that the API is ready; ``errors``: warnings and errors;
         ``all``: all lines.

@@ -33,7 +33,7 @@ class Parallel:
 def choose_parallel(
     shape: ModelShape, gpus: int, tensor: int | None = None, pipeline: int | None = None, data: int | None = None
 ) -> Parallel:
-    """Return tensor-, pipeline- and data-parallel sizes for ``gpus`` GPUs. Sizes set by the user are kept.
+    """Return tensor-, pipeline- and data-parallel sizes for ``gpus`` GPUs. Keep sizes that the user has set.
 
     The default tensor-parallel size is the largest one that the model's attention heads allow, up to the number of GPUs
     in one pipeline stage of one replica. If ``gpus`` is 0, the server runs on the CPU, with one rank by default.
@@ -50,7 +50,7 @@ def choose_parallel(
 
 
 def _largest_size(shape: ModelShape, gpus: int, groups: int) -> tuple[int, str]:
-    """Return the largest tensor-parallel size that each group of GPUs allows, and the reason for this size.
+    """Return the largest tensor-parallel size that is possible, and the reason for this size.
 
     The ``gpus`` GPUs are divided into ``groups`` equal groups, one for each pipeline stage of each replica.
     """
@@ -81,9 +81,10 @@ def _too_many(sizes: Parallel, gpus: int) -> str | None:
 
 
 def _wasteful(sizes: Parallel, shape: ModelShape, gpus: int) -> str | None:
-    """Return an error message if some GPUs are unused with these ``sizes``, but too few for another replica.
+    """Return an error message if these ``sizes`` leave GPUs unused, but a larger tensor-parallel size would use all.
 
-    If no larger tensor-parallel size would use all GPUs, return None instead.
+    Return None if more replicas of the same size can use the remaining GPUs, or if no larger tensor-parallel size would
+    use all GPUs.
     """
     if gpus % sizes.gpus == 0:
         return None

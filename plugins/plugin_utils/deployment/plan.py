@@ -178,7 +178,7 @@ def _parse_numbers(settings: Json) -> dict[str, t.Any]:
 
 
 def _check_version(settings: Json) -> tuple[Version | None, list[str]]:
-    """Return the vLLM version and any errors, for example if the image has a different version."""
+    """Return the version set in ``vllm_version`` and any errors, for example if the image has a different version."""
     text = settings["version"]
     version = parse_version(text) if isinstance(text, str) else None
     if version is None:
@@ -227,7 +227,7 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
 
 
 def _selected_gpus(value: t.Any) -> list[str] | None:
-    """Return the GPU indexes or ids listed in ``vllm_gpus``, or ``None`` if it selects all GPUs."""
+    """Return the GPU indexes or ids listed in ``vllm_gpus``, or ``None`` if all GPUs are selected."""
     # In an INI inventory, Ansible parses vllm_gpus=0,1 as a tuple and vllm_gpus=0 as a number.
     items = [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value or "").split(",")
     items = [item.strip() for item in (["0"] if value == 0 else items) if item.strip()]
@@ -257,7 +257,10 @@ def _check_gpus(selected: Sequence[str] | None, gpu: Json) -> tuple[int, list[st
 
 
 def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
-    """Return the topology of the container's GPUs in the order of ``selected``, or ``None`` if any GPU is not found."""
+    """Return the topology of the GPUs listed in ``selected``, in the order of this list.
+
+    If ``selected`` is empty, return the topology of all GPUs. If a selected GPU is not found, return ``None``.
+    """
     topology: Json | None = gpu.get("topology")
     if not selected or not topology:
         return topology
@@ -323,7 +326,7 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
 
 
 def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json) -> list[str]:
-    """Return errors for arguments and environment variables that the role never allows, whatever the vLLM version."""
+    """Return errors for arguments and environment variables that the role rejects for every vLLM version."""
     errors = [
         f"--{name.replace('_', '-')} in vllm_extra_args would be visible in the process list; use {variable}"
         for name, variable in SECRET_ARGUMENTS.items()

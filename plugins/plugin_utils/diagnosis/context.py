@@ -47,7 +47,7 @@ class DiagnosisContext:
         return next((item for item in self.all(check) if item.wrong), None)
 
     def worst_findings(self, *checks: str) -> list[Finding]:
-        """Return the worst failure or warning of each check in ``checks``; a check with neither is left out."""
+        """Return the worst failure or warning of each check in ``checks``. Leave out checks that have neither."""
         return [item for check in checks if (item := self.worst_finding(check)) is not None]
 
     def wrong(self, *checks: str) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ class DiagnosisContext:
 
     @cached_property
     def faults(self) -> dict[str, Mapping[str, t.Any]]:
-        """The fault classes in the logs, such as ``cuda_oom``, each with its first failure or warning."""
+        """The first failure or warning in the logs for each fault class, keyed by fault class, such as ``cuda_oom``."""
         faults: dict[str, Mapping[str, t.Any]] = {}
         for item in self.node.logs.data.get("findings") or ():
             if item.get("class") and item.get("status") in ("fail", "warn"):
@@ -83,7 +83,7 @@ class DiagnosisContext:
         return faults
 
     def quote(self, fault: str) -> str:
-        """Format the log line that reports ``fault`` as evidence for a diagnosis, truncated to 160 characters."""
+        """Return the log line that reports ``fault``, truncated to 160 characters, as evidence for a diagnosis."""
         line = str(self.faults[fault].get("line") or self.faults[fault].get("summary") or "").strip()
         return f"log: {line if len(line) <= 160 else line[:157] + '...'}"
 
@@ -142,7 +142,7 @@ class DiagnosisContext:
 
     @cached_property
     def step(self) -> Mapping[str, t.Any] | None:
-        """The first valid load step with a single stream, or None if there is none."""
+        """The first valid load step with a single stream, or None if no such step exists."""
         return performance.single_stream(self.node)
 
     @cached_property
@@ -162,7 +162,10 @@ class DiagnosisContext:
         return (f"one stream: {expectation.decode_rate(self.step):.1f} tok/s, {self.attained:.0f} % of expected",)
 
     def recovery(self) -> str | None:
-        """Describe the speed of one stream now and after a fix. Return None if the node is not slow."""
+        """Return a text with the current speed of one stream and the speed expected after a fix.
+
+        Return None if the node is not slow.
+        """
         if not self.slow or self.step is None or not self.attained:
             return None
         now = expectation.decode_rate(self.step)
@@ -196,7 +199,7 @@ def listed(items: Sequence[str]) -> str:
 def conclude_from_log(
     context: DiagnosisContext, fault: str, identity: str, *checks: str, evidence: Iterable[str] = ()
 ) -> Diagnosis | None:
-    """Return the diagnosis with the id ``identity`` if the logs contain the fault class ``fault``, otherwise None.
+    """Return the diagnosis with the id ``identity`` if the logs report a fault of class ``fault``, otherwise None.
 
     The fault proves the diagnosis. The diagnosis explains the checks in ``checks`` that fail or warn, and also a server
     that does not respond.

@@ -43,14 +43,14 @@ Level = tuple[str, int]
 
 
 def levels(context: DiagnosisContext) -> list[Level]:
-    """Return the GPU counts of the Linode plan, the PCI bus, the driver and vLLM. Leave out unknown counts."""
+    """Return the number of GPUs according to the Linode plan, PCI bus, driver and vLLM. Leave out unknown numbers."""
     facts, devices = context.node.gpu_facts, context.node.devices
     counted = next(iter(context.all("hardware.gpu_count")), None)
     evidence = counted.evidence if counted is not None else {}
     on_bus = evidence.get("gpus_on_pci_bus")
     counts: list[tuple[str, int | None]] = [
         ("plan", facts.get("expected_count")),
-        # If the driver lists GPUs but the PCI bus lists none, the bus could not be read.
+        # If the driver lists GPUs but none were found on the PCI bus, the bus could not be read.
         ("PCI bus", on_bus if on_bus or not facts.get("count") else None),
         ("driver", facts.get("count") if facts.get("count") is not None else (0 if on_bus else None)),
         ("responding", sum(device.get("error") is None for device in devices) if devices else None),
@@ -99,12 +99,12 @@ def missing(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def no_driver(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a GPU driver that reports an error instead of its GPUs."""
+    """Diagnose a GPU driver that reports an error instead of listing the GPUs."""
     driver = context.worst_finding("hardware.driver")
     if driver is None or context.node.gpu_facts.get("count") is not None:
         return None
     on_bus = driver.evidence.get("gpus_on_pci_bus")
-    # If the only problem is a missing permission to read the GPUs, it does not explain why the server is down.
+    # A lack of permission to read the GPUs does not explain why the server is down.
     unreadable = driver.evidence.get("reason") == "no_permission"
     return conclude(
         "gpu.no_driver",
@@ -120,7 +120,7 @@ def no_driver(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def xid_number(finding: Finding) -> int | None:
-    """Return the Xid number of a kernel log finding, or None if the finding has none."""
+    """Return the Xid number of a kernel log finding, or None if the finding has no Xid number."""
     number = str(finding.evidence.get("code") or "")
     return int(number) if number.isdigit() else None
 

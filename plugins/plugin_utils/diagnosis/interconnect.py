@@ -145,7 +145,7 @@ def _variables(context: DiagnosisContext, names: t.Iterable[str]) -> list[str]:
 
 
 def _environment(context: DiagnosisContext, names: t.Collection[str]) -> tuple[str, ...]:
-    """Return ``("configuration.environment",)`` if a finding of this check mentions one of the variables in ``names``.
+    """Return ``("configuration.environment",)`` if a finding of that check mentions a variable listed in ``names``.
 
     Otherwise, return an empty tuple.
     """

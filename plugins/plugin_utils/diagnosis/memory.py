@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diagnose memory problems: too little memory, uneven use (multi-GPU guide, issue 3) or use by another process."""
+"""Diagnose memory problems: too little memory, uneven use across GPUs, or use by another process.
+
+Source for uneven use: multi-GPU guide, issue 3.
+"""
 
 from __future__ import annotations
 
