@@ -34,7 +34,7 @@ def nearest(name: str, choices: Iterable[str], similarity: float = WORD_SIMILARI
 
 
 def misspelt(role: str, variables: Iterable[str]) -> list[str]:
-    """Return one warning for each of ``variables`` whose name looks like a misspelt option of ``role``.
+    """Return one warning for each name in ``variables`` that looks like a misspelt option of ``role``.
 
     The name of the role, with which all names begin, is not compared.
     """

@@ -21,7 +21,7 @@ _TEXTS: t.Final = ("title", "cause", "remedy")
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """A cause that is inferred from one or more findings.
+    """The inferred cause of one or more findings, with its remedy.
 
     ``evidence`` contains texts with measured values. ``findings`` contains the ids of the checks that the cause
     explains. ``expected_gain`` describes the effect of the remedy, if the effect is known.
@@ -41,7 +41,7 @@ class Diagnosis:
     def __post_init__(self) -> None:
         if self.confidence not in CONFIDENCES:
             raise ValueError(f"confidence must be one of {', '.join(CONFIDENCES)}, got {self.confidence!r}")
-        # The lists of checks that a rule combines may overlap, so remove duplicates.
+        # Remove duplicates, because a rule may name the same check more than once.
         object.__setattr__(self, "findings", tuple(dict.fromkeys(self.findings)))
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -84,5 +84,5 @@ def conclude(
 
 
 def flag(name: str, value: t.Any) -> str:
-    """Format a vLLM argument and the vllm role's variable for it: ``--max-num-seqs 64 (vllm_max_num_seqs: 64)``."""
+    """Format a vLLM argument and the vllm role variable that sets it: ``--max-num-seqs 64 (vllm_max_num_seqs: 64)``."""
     return f"--{name.replace('_', '-')} {value} (vllm_{name}: {value})"

@@ -32,8 +32,8 @@ def off(context: DiagnosisContext) -> Diagnosis | None:
         return None
     if context.has_diagnosis("tensor_parallel.model_does_not_fit"):
         return None
-    # If GPUs are missing, recommend parallel sizes for all GPUs of the Linode plan. The user must restore the missing
-    # GPUs before applying these sizes.
+    # If GPUs are missing, recommend parallel sizes that use all GPUs of the Linode plan.
+    # The user must restore the missing GPUs before applying these sizes.
     promised = node.gpu_facts.get("expected_count") if context.has_diagnosis("gpu.missing") else None
     tensor, data = model_fit.best_layout(context.shape, max(total, promised or 0))
     settings = [flag("tensor_parallel_size", tensor), *([flag("data_parallel_size", data)] if data > 1 else [])]

@@ -33,7 +33,7 @@ _SETTINGS: t.Final = ("configuration.arguments", "configuration.environment")
 
 
 def shared_memory(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a /dev/shm that is too small for the ranks."""
+    """Diagnose shared memory (/dev/shm) that is too small for vLLM's worker processes."""
     return conclude_from_log(context, "nccl_shm", "container.shared_memory", "nccl.errors")
 
 
@@ -107,7 +107,7 @@ def logged(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def crashed(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose an engine failure whose root cause is not in the logs."""
+    """Diagnose a vLLM engine failure whose root cause is not in the logs."""
     name = next((name for name in _CONSEQUENCES if name in context.faults), None)
     unexplained = context.unexplained("nccl.errors")
     if name is None or not unexplained:
@@ -124,7 +124,7 @@ def crashed(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def down(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose an unresponsive server if no other rule explains the outage."""
+    """Diagnose an unresponsive server if no other rule explains why it does not respond."""
     throughput = context.worst_finding("performance.throughput")
     if not context.down or throughput is None or "performance.throughput" in context.explained:
         return None

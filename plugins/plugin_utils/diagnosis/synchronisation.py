@@ -75,7 +75,7 @@ def _straggler(context: DiagnosisContext) -> int | None:
 
 
 def uneven_work(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a GPU that is idle under load although it holds a part of the model."""
+    """Diagnose a GPU that stays idle during the load test although it holds a part of the model."""
     active = context.worst_finding(_ACTIVE)
     if active is None or active.status is not Status.FAIL or _ACTIVE in context.explained or context.down:
         return None
@@ -112,7 +112,7 @@ def host_bound(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose an expected throughput that is higher than the hardware can reach even without a fault."""
+    """Diagnose an expected throughput that even fault-free hardware cannot reach."""
     check = "performance.throughput"
     throughput, roofline = context.worst_finding(check), next(iter(context.all("performance.roofline")), None)
     if throughput is None or roofline is None or roofline.status is not Status.PASS:
@@ -130,7 +130,7 @@ def too_much_expected(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def unexplained(context: DiagnosisContext) -> Diagnosis | None:
-    """Return the diagnosis of last resort: a slow node for which no measurement shows why it is slow."""
+    """Diagnose a slow node if no other rule explains why it is slow."""
     slow = context.unexplained(*context.slow)
     if not slow:
         return None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Base class for action plugins that run the module of the same name and display its progress."""
+"""Base class for action plugins that run a module and display the module's progress."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def poll_interval(hosts: int) -> float:
 
 
 class ProgressAction(NormalAction):
-    """Action plugin that runs its module in the usual way while a thread reads the module's progress file.
+    """Action plugin that runs the module of the same name while a thread reads the module's progress file.
 
     The thread uses a copy of the connection and reads the file as the connection's user, without ``become``. If the
     file cannot be read, the module still runs, but the display has no values to show.
@@ -52,8 +52,8 @@ class ProgressAction(NormalAction):
         path = self._task.args.get("progress_path") or f"/tmp/multigpu-progress-{uuid.uuid4().hex}.json"
         hosts = len(task_vars.get("ansible_play_batch") or [None])
         interval = poll_interval(min(hosts, int(task_vars.get("ansible_forks") or 1)))
-        # While a connection object runs a command, it stores that command's password pipe. Each thread therefore needs
-        # its own connection object.
+        # While a connection object runs a command, it stores the pipe that passes the SSH password.
+        # Therefore, two threads must not share a connection object.
         read = functools.partial(_read, copy.copy(self._connection), str(path))
         stopped = threading.Event()
         background.start(threading.Thread(target=_poll, args=(read, interval, stopped, on_progress), daemon=True))
@@ -79,8 +79,8 @@ class ProgressAction(NormalAction):
             try:
                 channel.send({**record, "progress": state})
             except OSError:
-                # The main process was killed. End this worker process. Otherwise, both the worker and the load test on
-                # the node would continue.
+                # The main process was killed, so end this worker process.
+                # Otherwise, both this process and the load test on the node would continue.
                 os.kill(os.getpid(), signal.SIGTERM)
 
         return show

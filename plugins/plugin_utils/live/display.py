@@ -35,7 +35,7 @@ SILENCE: t.Final = 30.0
 
 @dataclass
 class _Node:
-    """One execution of a task on a host. The views show it as a ``NodeProgress``."""
+    """State of one task on one host. ``_Task.progress`` converts this state to a ``NodeProgress``."""
 
     run: str
     started: float
@@ -65,7 +65,7 @@ class _Task:
 
 
 class LiveDisplay:
-    """Live display of all running tasks, updated from the records that worker processes send.
+    """Live display of all running tasks, updated from the progress records that worker processes send.
 
     :param print_text: function that prints text as Ansible's display does.
     """
@@ -86,18 +86,18 @@ class LiveDisplay:
         self._current: tuple[str, float] | None = None
 
     def start(self) -> None:
-        """Start the thread that reads the records and updates the display."""
+        """Start the thread that reads progress records and updates the display."""
         background.start(threading.Thread(target=self._work, name="live-display", daemon=True))
 
     def begin_task(self, name: str | None) -> None:
-        """Store the name of the task that Ansible has started, so that ``refresh`` can report how long the task runs.
+        """Store the name of the task that Ansible has started, so that ``refresh`` can report the task's run time.
 
         :param name: None if no run time is to be reported.
         """
         self._current = None if name is None else (name, self._now())
 
     def end_host(self, task: str, host: str, result: Mapping[str, t.Any]) -> None:
-        """Record that a task has ended on ``host``, and print the final lines about this host, if there are any."""
+        """Record that a task has ended on ``host``, and print the task's summary for this host, if there is one."""
         with self._lock:
             self._receive()
             node = self._tasks[task].nodes.get(host) if task in self._tasks else None
@@ -111,7 +111,7 @@ class LiveDisplay:
                 self._print(self._tasks[task].view.closing(host, result))
 
     def refresh(self) -> None:
-        """Process the records that have arrived, and show the progress of all tasks that are due for an update."""
+        """Process the records that have arrived, and show the progress of all tasks whose next update is due."""
         with self._lock:
             self._receive()
             now, size = self._now(), self._screen.size()

@@ -28,7 +28,7 @@ _WIDEST: t.Final = 160
 
 
 class _Columns(t.NamedTuple):
-    """Widths of a table row, of the node names in it and of the utilisation gauge."""
+    """Widths of a table row, its node name and its utilisation gauge, in characters."""
 
     row: int
     name: int
@@ -42,7 +42,7 @@ class GpuView:
     style: Style = UNICODE
 
     def table(self, nodes: Nodes, size: Size) -> list[str]:
-        """Return a title, a header and one row per GPU, or one row per node if there is no space for all GPUs."""
+        """Return a title, a header and one row per GPU. If not all GPUs fit, return one row per node instead."""
         free = (width := min(size.columns, _WIDEST)) - _FIXED
         name_width = view.name_width(nodes, min(view.NAME_WIDTH, free // 2))
         columns = _Columns(width, name_width, max(1, min(_GAUGE, free - name_width)))
@@ -71,7 +71,7 @@ class GpuView:
         return [self.style.clean(", ".join(parts))]
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        """Return a line for each GPU with its mean and maximum values over the whole run."""
+        """Return one line per GPU that summarises its utilisation, memory use, power draw and temperature."""
         if result.get("error") and not result.get("samples"):
             return [f"{name}: {result['error']}"]
         static = {gpu["index"]: gpu for gpu in result.get("gpus") or ()}
@@ -88,7 +88,7 @@ class GpuView:
         return self.style.dot.join([*parts, *_busy(_latest_of_all(nodes))])
 
     def _legend(self, nodes: Nodes, width: int) -> list[str]:
-        """Return a line that explains the ``!`` after a clock rate, or an empty list if no GPU has this mark."""
+        """Return one line that explains the ``!`` after a clock rate, or no lines if no GPU has this mark."""
         reasons = sorted({reason for gpu in _latest_of_all(nodes) for reason in slowed_by(gpu)})
         return [" " + self.style.fit(f"! slowed by {', '.join(reasons)}", width - 1)] if reasons else []
 
@@ -148,7 +148,7 @@ class GpuView:
 
 
 def slowed_by(gpu: Gpu) -> list[str]:
-    """Return the reasons for reduced GPU clocks, except the normal ones: the GPU is idle or at its power limit."""
+    """Return the reasons why a GPU's clock is reduced. Omit normal reasons: the GPU is idle or at its power limit."""
     return [reason.replace("_", " ") for reason in gpu["throttle_reasons"] or () if reason not in HARMLESS_REASONS]
 
 
@@ -187,7 +187,7 @@ def _busy(gpus: Sequence[Gpu]) -> list[str]:
 
 
 def _extremes(gpus: Sequence[Gpu]) -> list[str]:
-    """Format the highest memory use of a GPU, the total power draw and the highest temperature, if they are known."""
+    """Format the highest memory use of a GPU, the total power draw and the highest temperature. Omit unknown values."""
     memory, power, heat = (_values(gpus, key) for key in ("memory_used", "power_draw", "temperature"))
     return [
         *([f"up to {max(memory) / GIB:.1f} GiB"] if memory else []),
@@ -211,7 +211,7 @@ def _link(pcie: Mapping[str, int | None]) -> str:
 
 
 def _mean_and_max(gpu: Gpu, static: Gpu) -> str:
-    """Format the summary of one GPU.
+    """Format the mean and maximum values of one GPU.
 
     Example: ``93 % busy on average, up to 98 %, 18.4 of 20.0 GiB, 118 W, up to 131 W, up to 64 °C``.
     """

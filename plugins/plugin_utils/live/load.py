@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show the load test on all nodes while ``throughput_probe`` runs: phase, time, tokens/s and GPU utilisation."""
+"""Show the phase, time, tokens/s and GPU utilisation of the load test on each node while ``throughput_probe`` runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LoadView:
         return [self.style.clean(", ".join(parts))]
 
     def closing(self, name: str, result: Mapping[str, t.Any]) -> list[str]:
-        """Return no lines about a node that has finished, because the report contains its result."""
+        """Return no lines about a node that has finished, because the report contains the node's result."""
         return []
 
     def _title(self, nodes: Nodes) -> str:
@@ -115,7 +115,7 @@ def _short(node: NodeProgress) -> str:
 
 
 def _time(node: NodeProgress) -> str:
-    """Return the text for the ``time`` column, which shows how much of the current step is done.
+    """Return the text for the ``time`` column, which shows how much of the current load step is done.
 
     The text has the elapsed and total time of the step, or its finished and total requests. Before the first step, it
     has the time since the probe started.

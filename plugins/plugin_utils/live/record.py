@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Record the GPU samples of all hosts on the controller, in one CSV or JSON file that is valid after every write."""
+"""On the controller, record the GPU samples of all hosts in one CSV or JSON file that is valid after every write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_record(path: Path) -> None:
 
 
 class Recorder:
-    """Writer of one host's GPU samples to a table that other hosts' workers may write to at the same time."""
+    """Writer that adds one host's GPU samples to a table. Other hosts' workers may add samples at the same time."""
 
     def __init__(self, path: Path, host: str) -> None:
         self._path = path
@@ -47,7 +47,9 @@ class Recorder:
         self._lock = threading.Lock()
 
     def begin(self, marker: Path) -> None:
-        """Create an empty table, unless the file ``marker`` exists because another host's worker has created the table.
+        """Create an empty table, unless another host's worker has already created the table in this run.
+
+        The first worker creates the file ``marker``, which shows the other workers that the table exists.
 
         :raises OSError: if the table cannot be written.
         """
@@ -80,7 +82,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[t.BinaryIO]:
-        """Open the table, creating it if necessary, and lock it against other hosts' workers."""
+        """Open or create the table, and lock it so that other hosts' workers must wait."""
         with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield stream

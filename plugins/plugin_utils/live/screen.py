@@ -27,7 +27,7 @@ class Size:
 
 
 class Screen:
-    """Output to a terminal, pipe or file: ordinary text and, on a terminal, one table below it."""
+    """Output to a terminal, pipe or file: ordinary text and, on a terminal, one table below this text."""
 
     def __init__(self, stdout: t.TextIO, stderr: t.TextIO) -> None:
         self._lock = threading.RLock()
@@ -44,15 +44,15 @@ class Screen:
         return screen
 
     def size(self) -> Size | None:
-        """Return the current size of the terminal, or None if output cannot be redrawn."""
+        """Return the size of the terminal area that is available for text, or None if the output cannot be redrawn."""
         if os.environ.get("TERM", "dumb") == "dumb":
             return None
         try:
             columns, rows = os.get_terminal_size(self.stdout.fileno())
         except (OSError, ValueError):
             return None
-        # Leave the last column blank, because terminals differ in how they wrap a full line. Keep the last row for the
-        # cursor.
+        # Leave the last column blank, because terminals differ in how they wrap a full line.
+        # Keep the last row for the cursor.
         return Size(columns - 1, rows - 1) if columns > 1 and rows > 1 else None
 
     def draw(self, lines: Sequence[str]) -> None:
@@ -69,13 +69,13 @@ class Screen:
                 self.draw(())
 
     def write(self, stream: Stream, text: str) -> None:
-        """Remove the table until it is next drawn, and write ordinary output in its place."""
+        """Remove the table until the next call of ``draw``, and write ``text`` in its place."""
         with self._lock:
             self.clear()
             self._put(stream, text)
 
     def _put(self, stream: Stream, text: str) -> None:
-        """Write and flush the text, because Python would otherwise buffer output to a pipe or a file.
+        """Write ``text`` and flush the stream, because Python would otherwise buffer output to a pipe or a file.
 
         After the reader of a pipe has closed it, further output is discarded. Otherwise the error would end the thread
         in which Ansible collects results, and the run would wait for these results forever.
@@ -91,7 +91,7 @@ class Screen:
 
 
 class Stream:
-    """Standard output or standard error, written through a screen."""
+    """Replacement for standard output or standard error that writes through a ``Screen``."""
 
     def __init__(self, wrapped: t.TextIO, screen: Screen) -> None:
         self.wrapped = wrapped

@@ -59,17 +59,17 @@ def clock(seconds: float) -> str:
 
 
 def cell(value: float | None, width: int, form: str = ".0f") -> str:
-    """Format a number, or a dash if it is unknown, right-aligned in ``width`` columns."""
+    """Format a number right-aligned in ``width`` columns; an unknown number becomes a dash."""
     return f"{'-' if value is None else format(value, form):>{width}}"
 
 
 def name_width(nodes: Nodes, limit: int) -> int:
-    """Return the width of the column of node names: enough for its header and all names, but at most ``limit``."""
+    """Return the width of the ``node`` column: enough for the header and all node names, but at most ``limit``."""
     return min(max(len("node"), *map(len, nodes)) if nodes else len("node"), limit)
 
 
 def labels(nodes: Nodes, width: int, style: Style) -> dict[str, str]:
-    """Return the name to show for each node, shortened to ``width`` columns but still different from other names.
+    """Return the name to show for each node, shortened to at most ``width`` columns if necessary.
 
     If a name is too long, the domain that all names share is removed first, then the middle of each name.
     """
@@ -80,7 +80,7 @@ def labels(nodes: Nodes, width: int, style: Style) -> dict[str, str]:
 
 
 def _common_domain(names: Sequence[str]) -> str:
-    """Return the domain that all names share, such as ``.example.com``, or an empty string if they share none.
+    """Return the domain that all names share, such as ``.example.com``, or an empty string if they share no domain.
 
     A single name has no shared domain, and neither have IP addresses.
     """

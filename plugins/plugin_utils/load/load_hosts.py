@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a load test that several hosts run together, and merge their results into one."""
+"""Plan a load test that several hosts run together, and merge the hosts' results into one result."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _failed(reasons: Iterable[str]) -> Result:
 
 
 def _merge_parts(parts: Results, hosts: Results, max_ttft: float | None, max_itl: float | None) -> Result:
-    """Merge ``parts``, a list with one result for each host in ``hosts``, in the same order."""
+    """Merge ``parts``, which contains one result for each load host, in the order of ``hosts``."""
     pairs = list(zip(parts, hosts, strict=True))
     failures = [
         _failure(entry["host"], part, "it returned no result") for part, entry in pairs if "results" not in part
@@ -152,14 +152,14 @@ def _load_hosts_at_fault(parts: Results) -> bool:
 
 
 def _refusal(part: Mapping[str, t.Any]) -> Result:
-    """Return the reason why a load host generated no load: ``problem`` is its text, ``measured`` its ID."""
+    """Return the reason why a load host generated no load, as a text (``problem``) and as an ID (``measured``)."""
     failures = (item for item in part["findings"] if item["status"] == Status.FAIL)
     failure: Result = next(failures, {"evidence": {}, "measured": None})
     return {"problem": failure["evidence"].get("problem", "no load was generated"), "measured": failure["measured"]}
 
 
 def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: float) -> Result:
-    """Merge all load hosts' results of one step, and convert the times in these results to the controller's clock."""
+    """Merge all load hosts' results of one load step, and convert all times to the controller's clock."""
     parts = [(result, entry) for result, entry in zip(column, hosts, strict=True) if result.get("mergeable")]
     measured = [decode(result["mergeable"], -entry["offset"]) for result, entry in parts]
     if not measured:
@@ -170,8 +170,8 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
     repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
-    # Skip counters that were read while another host was still warming up. Otherwise, the rest of that warm-up would
-    # count as part of this step.
+    # Skip counters that were read while another load host was still sending its warm-up requests.
+    # Otherwise, the rest of these requests would count as part of this step.
     result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
     result["load_hosts"] = [
         {
@@ -200,7 +200,7 @@ def _join(outcomes: Sequence[LoadOutcome | None]) -> LoadOutcome:
 
 
 def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertainty: float) -> str | None:
-    """Return a message that explains why the load hosts did not start together, or None if they did."""
+    """Return an error message if the load hosts may not have started the step at the same time, otherwise None."""
     skew = max(starts) - min(starts)
     allowed = max(MIN_SKEW, MAX_SKEW_SHARE * duration)
     if len(starts) < 2 or skew + uncertainty <= allowed:

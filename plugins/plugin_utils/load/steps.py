@@ -14,10 +14,10 @@ Steps = list[dict[str, t.Any]]
 def validation_steps(
     prompt_tokens: Sequence[int], output_tokens: int, requests: int, concurrency: int, duration: float
 ) -> Steps:
-    """Return one single-stream step for each prompt size, followed by one sustained step.
+    """Return a load step with one stream for each prompt size, and a last step with ``concurrency`` streams.
 
-    The sustained step uses the smallest prompt, so that the time is spent on decoding rather than prefill. Only the
-    smallest prompt is mandatory: a model with a short context skips the others.
+    The last step, ``sustained``, uses the smallest prompt, so that the time is spent on decoding rather than prefill.
+    Only the smallest prompt is mandatory: a model with a short context skips the others.
 
     :param requests: number of requests of each single-stream step.
     :param duration: length of the sustained step, in seconds.
@@ -33,10 +33,11 @@ def validation_steps(
 def sweep_steps(
     prompt_tokens: Sequence[int], concurrency: Sequence[int], output_tokens: int, duration: float, repeats: int
 ) -> Steps:
-    """Return ``repeats`` rounds; each has one step for each combination of prompt size and number of streams.
+    """Return the load steps of all rounds. ``repeats`` is the number of rounds.
 
-    Each repeat is a round of all combinations; one combination is not run several times in a row. A disturbance or a
-    slow warm-up then affects all combinations equally, and whole rounds can be compared with each other.
+    Each round has one step for each combination of prompt size and concurrency. The repeats of a combination are in
+    different rounds, not in consecutive steps. A disturbance or a slow warm-up then affects all combinations equally,
+    and whole rounds can be compared with each other.
     Only the smallest prompt is mandatory: a model with a short context skips the others.
 
     :param duration: length of each step, in seconds.

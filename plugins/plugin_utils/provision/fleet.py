@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a fleet of GPU Linodes, and report the fleet's nodes and its cost before and after the change."""
+"""Plan a fleet of GPU Linodes, and report the fleet's nodes and its cost before and after provisioning."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def plan_fleet(
 
 
 def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
-    """Return the label, GPUs and price of a new node.
+    """Return the label, number of GPUs and hourly price of a new node.
 
     The price is that of the most expensive region, because any of the regions may be chosen. If the API token has
     no access to the plan, the price is None.
@@ -151,7 +151,7 @@ def _check_fleet_price(limit: float | None, after: Json, create: Sequence[Json])
 
 
 def cost_text(total: Mapping[str, t.Any]) -> str:
-    """Format a cost as text. The cost per month assumes 730 hours."""
+    """Format a cost as text. The cost per month assumes that a month has 730 hours."""
     text = (
         f"{total['count']} nodes, {total['gpus']} GPUs, {total['hourly']:.2f} USD per hour, "
         f"{total['monthly']:.2f} USD per month"
@@ -161,7 +161,9 @@ def cost_text(total: Mapping[str, t.Any]) -> str:
 
 
 def fleet_report(prefix: str, listing: Mapping[str, t.Any], failures: Mapping[str, str]) -> Json:
-    """Report the existing nodes, their cost and the failed nodes, and how to resume provisioning or remove the fleet.
+    """Report the existing nodes, their cost and the failed nodes.
+
+    If a node failed, the report also explains how to resume provisioning and how to remove the fleet.
 
     ``failures`` maps labels to reasons, empty for nodes that did not fail. Returns ``lines``, and ``failed_because``,
     which is empty if no node failed.

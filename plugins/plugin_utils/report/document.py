@@ -37,7 +37,7 @@ _LATENCIES: t.Final = ("ttft", "itl", "tpot", "e2e")
 
 
 def exceeds(status: str, fail_on: str) -> bool:
-    """Return whether the run fails because ``status`` is at least as bad as ``fail_on`` (``warn`` or ``fail``).
+    """Return True if ``status`` is at least as bad as ``fail_on`` (``warn`` or ``fail``), which makes the run fail.
 
     If ``fail_on`` is ``never``, no status makes the run fail.
     """
@@ -47,7 +47,7 @@ def exceeds(status: str, fail_on: str) -> bool:
 
 
 def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
-    """Build the ``hosts`` entry for one node."""
+    """Build the entry for one node in the ``hosts`` section of the result document."""
     # A missing measurement is a failure, not a pass.
     status = Status.FAIL if _errors(node) else judge.node_status(sections)
     diagnoses = diagnose(node, sections)
@@ -129,7 +129,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
 
 
 def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:
-    """Return a dictionary with the values of ``keys`` in ``data``; a key that ``data`` lacks has the value None."""
+    """Return a dictionary with only the given ``keys`` of ``data``. A key that is missing from ``data`` gets None."""
     return {key: data.get(key) for key in keys}
 
 
@@ -180,7 +180,10 @@ def _step(node: NodeFacts, step: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _origin(node: NodeFacts) -> float:
-    """Return the time of the first GPU sample under load, on the probe's clock. The report shows this time as 0."""
+    """Return the time of the first GPU sample of the load test. The report shows this time as 0.
+
+    Return 0.0 if there are no GPU samples.
+    """
     return float(node.samples[0]["time"]) if node.samples else 0.0
 
 
@@ -207,7 +210,7 @@ def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
 
 
 def lost_document(reason: str) -> dict[str, t.Any]:
-    """Build the ``hosts`` entry for a node that returned no results."""
+    """Build the entry in the ``hosts`` section for a node that returned no results."""
     lost: t.Any = {key: Measurement(module, reason=reason, unreachable=True) for key, module in MEASUREMENTS.items()}
     node = NodeFacts("", **lost)
     return node_document(node, judge.judge(node))
@@ -228,7 +231,7 @@ def report_document(
     }
     fleet_findings = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
-    # With a single node, the check for slow outliers cannot run, so only the status of this node counts.
+    # With a single node, the check for nodes slower than the others cannot run. Only this node's status counts then.
     status = worst(
         [*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in fleet_findings)]
     )

@@ -30,7 +30,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def latencies(step: t.Mapping[str, t.Any]) -> list[str]:
-    """Format the TTFT p50, TTFT p95, ITL p50 and ITL p95 of a load step in milliseconds."""
+    """Format a load step's TTFT p50, TTFT p95, ITL p50 and ITL p95 in milliseconds."""
     return [milliseconds((step[key] or {}).get(percentile)) for key in ("ttft", "itl") for percentile in ("p50", "p95")]
 
 
@@ -40,7 +40,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def dollars(amount: float) -> str:
-    """Format dollars with two decimals (``3.57``), or with three significant digits if less than 1 (``0.0841``)."""
+    """Format dollars with two decimals (``3.57``); amounts below 1 get three significant digits (``0.0841``)."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"
 
 

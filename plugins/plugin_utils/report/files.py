@@ -12,7 +12,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write ``text`` to ``path`` atomically, and create the directory if necessary.
+    """Write ``text`` to ``path`` atomically, and create the parent directory if necessary.
 
     :raises OSError: if the directory cannot be created or written.
     """

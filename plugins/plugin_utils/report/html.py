@@ -91,7 +91,7 @@ def _time(stamp: str) -> str:
 
 
 def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t.Any]:
-    """Return the template variables for one node: its entry in the document (``data``), and values derived from it."""
+    """Return the template variables for one node: its entry in the document, and values derived from this entry."""
     data = document["hosts"][name]
     return {
         "name": name,
@@ -117,6 +117,6 @@ def measured(finding: Mapping[str, t.Any]) -> str:
 
 
 def topology_legend(matrix: list[list[str | None]]) -> Iterator[tuple[str, str]]:
-    """Return each connection type in the topology ``matrix`` with its meaning, fastest first."""
+    """Return each type of GPU connection that occurs in ``matrix``, with its meaning, fastest type first."""
     kinds = {"NV#" if cell.startswith("NV") else cell for row in matrix for cell in row if cell}
     return ((kind, meaning) for kind, meaning in LEGEND.items() if kind in kinds)

@@ -27,8 +27,9 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def report_junit(document: Document) -> str:
-    """Return JUnit XML: failed checks as failures, failed measurements as errors, checks that were not run as skipped.
+    """Return the report as JUnit XML.
 
+    A failed check becomes a failure, a failed measurement an error, and a check that was not run a skipped test case.
     A warning becomes a passed test case with the warning in its output, because JUnit has no status for warnings.
     """
     from junitparser import JUnitXml, TestSuite

@@ -38,7 +38,7 @@ class PlotMetric:
     lower_is_worse: bool = False
 
     def read(self, step: plot.Document) -> tuple[float, float] | None:
-        """Return the p50 and p95 of the metric in ``unit``, or None if ``step`` lacks the metric.
+        """Return the metric's p50 and p95 in ``step``, converted to ``unit``, or None if ``step`` lacks the metric.
 
         If the metric has a single value instead of percentiles, return it as both p50 and p95.
         """
@@ -120,8 +120,8 @@ def _panel(
     def y_at(value: float) -> float:
         return 100.0 * value / top
 
-    # Label the points only if there is a single line. Labels of several lines would overlap, and the report's table
-    # also has the values.
+    # Label the points only if there is a single line, because the labels of several lines would overlap.
+    # The table in the report shows the values in any case.
     labels = _labels(next(iter(values.values())), x_at, y_at) if len(lines) == 1 else []
     placed = [[(x_at[x], y_at(middle), y_at(high)) for x, (middle, high) in line.items()] for line in values.values()]
     return {
@@ -138,7 +138,10 @@ def _panel(
 
 
 def _series(points: Sequence[tuple[float, float, float]]) -> plot.Drawing:
-    """Return the SVG paths of a line, its dots (zero-length strokes) and the area between p50 and p95."""
+    """Return SVG paths for a line through the p50 values, its dots, and the area between p50 and p95.
+
+    Each dot is a stroke of zero length.
+    """
     middles, highs = [(x, middle) for x, middle, _high in points], [(x, high) for x, _middle, high in points]
     return {
         "line": plot.path(middles),
@@ -169,7 +172,7 @@ def _x_ticks(positions: Mapping[int, float]) -> list[plot.Tick]:
 
 
 def _top(metric: PlotMetric, lines: Iterable[Points], expected: Iterable[plot.Document]) -> float:
-    """Return the upper end of the y axis, which leaves room for the label of the highest value."""
+    """Return the value at the upper end of the y axis, which leaves room for the label of the highest point."""
     measured = [high for points in lines for _middle, high in points.values()]
     # The y axis of a latency plot must include the warning and failure limits. A disabled limit is None.
     keys = ("expected",) if metric.lower_is_worse else ("expected", "warn", "fail")
@@ -188,7 +191,10 @@ def _labels(points: Points, x_at: Mapping[int, float], y_at: Callable[[float], f
 def _limits(
     metric: PlotMetric, expected: Mapping[int, plot.Document], x_at: Mapping[int, float], y_at: Callable[[float], float]
 ) -> plot.Drawing | None:
-    """Return SVG paths for the expected values and for the warning and failure areas; a single point becomes a line."""
+    """Return SVG paths for the expected values and for the warning and failure areas.
+
+    A single expected value is drawn as a short horizontal line.
+    """
     if not expected:
         return None
     reach = [(x_at[x], data) for x, data in expected.items()]

@@ -27,16 +27,16 @@ Drawing = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Tick:
-    """An axis tick; ``at`` is its distance from the start of the axis, as a percentage of the length of the axis."""
+    """An axis tick; ``at`` is its distance from the start of the axis, as a percentage of the axis length."""
 
     at: float
     label: str
 
 
 def nice_step(top: float, count: int) -> float:
-    """Return the smallest suitable distance between two ticks, so that ``count`` distances reach ``top``.
+    """Return the distance between two axis ticks: the smallest round number that is at least ``top / count``.
 
-    The distance is 1, 2 or 5 times a power of ten.
+    A round number is 1, 2 or 5 times a power of ten.
     """
     raw = top / count
     power = 10.0 ** math.floor(math.log10(raw))
@@ -44,12 +44,12 @@ def nice_step(top: float, count: int) -> float:
 
 
 def number(value: float) -> str:
-    """Format a coordinate with at most one decimal, which keeps paths short."""
+    """Format a coordinate with at most one decimal, which keeps SVG paths short."""
     return f"{value:.1f}".rstrip("0").rstrip(".") if value else "0"
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
-    """Return an SVG path through points ``(x, y)``, where y is measured from the bottom."""
+    """Return an SVG path through points ``(x, y)``, where y is the distance from the bottom of the plot."""
     return "M" + "L".join(f"{number(x)} {number(100 - y)}" for x, y in points)
 
 

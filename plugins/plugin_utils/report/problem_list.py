@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List each problem of a node once: first the causes with the findings that they explain, then unexplained findings."""
+"""List each problem on a node once: first the causes with the findings that they explain, then unexplained findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem of a node: a diagnosis, or a finding that no diagnosis explains."""
+    """A problem on a node: a diagnosis, or a finding that no diagnosis explains."""
 
     status: str
     title: str
@@ -28,7 +28,7 @@ class Problem:
 
 
 def problems(node: Mapping[str, t.Any]) -> list[Problem]:
-    """Return the problems of a node: failures before warnings, and diagnoses before unexplained findings."""
+    """Return the problems on a node: failures before warnings, and diagnoses before unexplained findings."""
     wrong = tables.wrong(node)
     listed = [_of_diagnosis(item, wrong) for item in node["diagnoses"]]
     explained = {check for item in node["diagnoses"] for check in item["findings"]}
@@ -57,13 +57,13 @@ def of_finding(item: Mapping[str, t.Any]) -> Problem:
 
 
 def problem(first: str, item: Problem, style: Style, *, evidence: bool = True) -> Iterator[str]:
-    """Yield the lines about a problem: title, cause, evidence, fix and gain; ``first`` precedes the first line."""
+    """Yield lines with the title, cause, evidence, fix and gain of a problem. The first line starts with ``first``."""
     symbol = style.symbols[item.status]
     lines = style.wrap(item.title, f"{first}{symbol} ")
     yield lines[0].replace(symbol, style.mark(item.status), 1)
     yield from lines[1:]
     indent = " " * (len(first) + 2)
-    # Do not print the confidence if it is high, which is the normal case: a setting or a message proves most causes.
+    # Print the confidence only if it is low or medium. It is usually high.
     doubt = f" ({item.confidence} confidence)" if item.confidence not in (None, "high") else ""
     shown = item.evidence if evidence else ()
     parts = [("Cause", f"{item.cause}{doubt}" if item.cause else None), *_labelled("Seen", shown)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the statuses and measurements of the last run as Prometheus metrics for node_exporter's textfile collector.
+"""Render statuses and measurements of a validation run as Prometheus metrics for node_exporter's textfile collector.
 
 Requires prometheus-client, which is imported only if this format is requested. Names and units follow
 https://prometheus.io/docs/practices/naming/.

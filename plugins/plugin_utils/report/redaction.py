@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mask the secrets that are left in the result document before it is written."""
+"""Mask all secrets in the result document before the document is written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the expected throughput and inter-token latency of a load step for the plots."""
+"""Compute the expected throughput and inter-token latency of a load step. The plots in the report show these values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def step_expectation(node: NodeFacts, step: Step) -> dict[str, Expected | None]:
 
 
 def _user_expectation(node: NodeFacts) -> Expected | None:
-    """Return the throughput that the user expects, with the warning and failure limits from rules/performance.py."""
+    """Return the throughput that the user expects, with its warning and failure limits."""
     speed = node.options.expected_throughput
     if speed is None:
         return None

@@ -28,7 +28,7 @@ _CONTROLS: t.Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` on one line and without terminal control characters, because it may come from a node."""
+    """Return ``text`` on one line and without terminal control characters. The text may come from an untrusted node."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
@@ -64,7 +64,7 @@ class Style:
         return text.encode("ascii", "replace").decode() if self.ascii_only else text
 
     def wrap(self, text: str, first: str, rest: str | None = None, width: int = WIDTH) -> list[str]:
-        """Wrap ``text`` at ``width`` columns; ``first`` precedes the first line and ``rest`` the other lines.
+        """Wrap ``text`` at ``width`` columns; the first line starts with ``first``, all other lines with ``rest``.
 
         Lines do not break at hyphens, because users copy host and option names that contain hyphens.
         """
