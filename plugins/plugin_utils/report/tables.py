@@ -31,7 +31,7 @@ _COLUMNS: t.Final = 8
 
 
 def worst_first(document: Document) -> list[str]:
-    """Return the names of the nodes, worst first, sorted by status, number of problems and name."""
+    """Return the node names, sorted by status (worst first), number of problems (most first) and name."""
 
     def key(name: str) -> tuple[int, int, str]:
         node = document["hosts"][name]
@@ -41,7 +41,7 @@ def worst_first(document: Document) -> list[str]:
 
 
 def wrong(node: Document) -> list[dict[str, t.Any]]:
-    """Return the failures and warnings of a node, failures first and otherwise in the order of the sections."""
+    """Return a node's failures, followed by its warnings, both in the order of the report's sections."""
     problems = [
         finding
         for section in node["sections"]
@@ -59,7 +59,10 @@ def heading(name: str, counts: Mapping[str, int], status: str, style: Style) -> 
 
 
 def fleet(document: Document, style: Style) -> Iterator[str]:
-    """Yield the fleet table: one row per node, worst first, with verdict, GPUs, TP size, speed and main problem."""
+    """Yield the lines of the fleet table, which has one row per node, worst node first.
+
+    A row shows the node's verdict, number of GPUs, tensor-parallel size, speed and main problem.
+    """
     total = len(document["hosts"])
     yield from heading("multigpu.vllm", document["summary"]["hosts"], document["summary"]["status"], style)
     names = worst_first(document)
@@ -112,7 +115,7 @@ def topology(node: Document, style: Style) -> Iterator[str]:
 
 
 def nccl(node: Document, style: Style) -> Iterator[str]:
-    """Yield the NCCL version, the transports and the relevant log lines."""
+    """Yield the NCCL version, the number of connections per transport, and the log lines that led to findings."""
     facts = node["facts"]["nccl"]
     parts = [f"NCCL {facts['version']}"] if facts["version"] else []
     kinds = {kind.removeprefix("transport_").replace("_", " "): count for kind, count in facts["transports"].items()}
@@ -148,7 +151,11 @@ def memory(node: Document, style: Style) -> Iterator[str]:
 
 
 def load(node: Document, style: Style) -> Iterator[str]:
-    """Yield the load table: one row per step with sizes, streams, speed, latencies in milliseconds and failures."""
+    """Yield the lines of the load table, which has one row per load step.
+
+    A row shows the prompt and output tokens per request, the number of concurrent streams, the speed, the latencies in
+    milliseconds and the number of failed requests.
+    """
     steps = node["load"]
     if not steps:
         return
@@ -175,7 +182,10 @@ def load(node: Document, style: Style) -> Iterator[str]:
 
 
 def load_sources(steps: Sequence[Document]) -> list[str]:
-    """Describe which load hosts ran which steps; return an empty list if the node ran the load test itself."""
+    """Return lines that state which hosts sent the requests of which load steps.
+
+    The list is empty if the node itself sent all requests.
+    """
     steps_by_source: dict[str, list[str]] = {}
     for step in steps:
         parts = step["load_hosts"]

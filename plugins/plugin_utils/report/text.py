@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the text report: for each node, seven sections with one line per check, followed by causes and fixes."""
+"""Render the text report: for each node, seven sections with one line per check, then all problems with their fixes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORT_UNIT: t.Final = 6
 
 
 def report_text(document: Mapping[str, t.Any], style: Style = UNICODE) -> str:
-    """Return the report as text: the fleet table, then every node, worst first."""
+    """Return the report as text: the fleet table, followed by the details of each node, worst node first."""
     lines = [
         *tables.fleet(document, style),
         "",
@@ -121,7 +121,7 @@ def figure(finding: Finding) -> str:
 
 
 def _quantity(value: t.Any, unit: str) -> str:
-    """Format a number, with its unit if the unit is short; return text unchanged."""
+    """Return ``value`` as text. If it is a number, append ``unit``, unless the unit is long."""
     if not isinstance(value, (int, float)):
         return str(value)
     number = f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,8 +13,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
 def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -> plot.Drawing | None:
     """Return the utilisation plot, or None if there are no samples.
 
-    :returns: ``strips``, one per GPU on a shared time axis; ``spans``, the load steps with ``left`` and ``width`` in
-        per cent; ``ticks``, labelled in seconds.
+    :returns: ``strips``, one per GPU on a shared time axis; ``spans``, the load steps with ``left`` and ``width`` as
+        percentages; ``ticks``, labelled in seconds.
     """
     if utilisation is None or not utilisation["rows"]:
         return None
@@ -46,7 +46,7 @@ def timeline(utilisation: plot.Document | None, load: Sequence[plot.Document]) -
 def _strip(
     gpu: int, mean: float | None, windows: Sequence[tuple[float, float, float | None]], at: Callable[[float], float]
 ) -> plot.Drawing:
-    """Draw the utilisation of one GPU: a horizontal line at the mean of each time window.
+    """Draw the utilisation of one GPU: for each time window, a horizontal line at the mean utilisation.
 
     A time window without readings is left blank.
     """

@@ -63,7 +63,7 @@ def repeated_prompts(node: NodeFacts) -> list[Finding]:
 
 
 def needed_settings(node: NodeFacts) -> dict[str, str]:
-    """Return the settings that this node needs although they usually cause a warning, with the reason for each."""
+    """Return settings that usually cause a warning but are needed on this node, and the reason for each setting."""
     topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.devices)
     proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"))
     return {"NCCL_P2P_DISABLE": proof} if proof else {}

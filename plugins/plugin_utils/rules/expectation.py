@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare the decoding speed of one stream, and the speed-up from several GPUs, with what the hardware should reach."""
+"""Compare the decoding speed of one stream, and the speed-up from several GPUs, with the expected values."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
 
 
 def shared(step: Step) -> bool:
-    """Return whether other clients used the server during ``step``, which makes the measured speed too low."""
+    """Return whether other clients used the server during the load step. Their requests lower the measured speed."""
     return bool(step.get("shared")) or (step.get("token_ratio") or 1.0) > limits.OTHER_LOAD.value
 
 
@@ -61,7 +61,7 @@ def _not_tested(reason: str) -> list[Finding]:
 def setup(node: NodeFacts, step: Step) -> Setup:
     """Return the inputs from which the expected speed of this node is computed.
 
-    They come from the user's options, or else from the log, the model's configuration and the driver.
+    Values in the user's options take precedence over values from the log, the model's configuration and the driver.
     """
     options, server, engine = node.options.model, node.tensor_parallel.data, node.engine
     model = server.get("model") or {}
@@ -100,7 +100,7 @@ def link(node: NodeFacts) -> str:
 
 
 def _cache_per_token(engine: Mapping[str, t.Any]) -> float:
-    """Return the bytes of KV cache per token on one GPU: the reserved memory divided by the tokens that fit in it."""
+    """Return the bytes of KV cache per token on one GPU: cache size in bytes divided by cache size in tokens."""
     memory, tokens = engine.get("kv_cache_memory"), engine.get("kv_cache_tokens")
     return memory / tokens if memory and tokens else 0.0
 
@@ -111,7 +111,10 @@ def _context(step: Step) -> float:
 
 
 def decode_rate(step: Step) -> float:
-    """Return the output tokens/s after the first token. If unknown, return the output tokens/s of the whole step."""
+    """Return the output tokens/s of one stream after the first token.
+
+    If the time per token is unknown, return the output tokens/s of the whole load step.
+    """
     time_per_token = (step.get("tpot") or {}).get("mean")
     return 1.0 / time_per_token if time_per_token else float(step["output_throughput"])
 
@@ -149,9 +152,10 @@ def limit_problems(rows: t.Any) -> list[str]:
 
 
 def impossible(facts: Setup, measured: float) -> str | None:
-    """Return a message if one stream is faster than the memory bandwidth allows, so that the roofline cannot apply.
+    """Return a message if one stream is faster than the memory bandwidth allows, otherwise None.
 
-    Return None if the roofline applies or one of its inputs is unknown.
+    If one stream is that fast, the roofline model does not apply. Also return None if an input of the roofline model,
+    such as the memory bandwidth, is unknown.
 
     :param measured: tokens/s of one stream.
     """
@@ -170,9 +174,9 @@ def impossible(facts: Setup, measured: float) -> str | None:
 
 
 def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[str, str] | None:
-    """Return a message that explains why the expected speed does not apply to the node, and the message's source.
+    """Return ``(message, source)`` if the expected speed does not apply to the node, otherwise None.
 
-    Return None if the expected speed applies.
+    ``message`` explains why the expected speed does not apply. ``source`` is the source of the limit that was used.
 
     :param measured: tokens/s of one stream.
     """

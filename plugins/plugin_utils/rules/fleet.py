@@ -51,7 +51,10 @@ def evaluate(nodes: Nodes) -> list[Finding]:
 
 
 def missing(nodes: Nodes) -> Finding:
-    """Return the ``fleet.missing`` finding: nodes that were unreachable, lack results, or on which a module failed."""
+    """Return the ``fleet.missing`` finding, which lists the nodes with missing results.
+
+    A node is listed if it was unreachable, if a module failed on it, or if it lacks results that most peers have.
+    """
     lost = {name: [error["reason"] for error in node["errors"]] for name, node in nodes.items() if _broken(node)}
     lacking = {name: reasons for name, reasons in _lacking(nodes).items() if name not in lost}
     incomplete = {**lost, **lacking}
@@ -77,18 +80,24 @@ def _broken(node: Node) -> bool:
 
 
 def speeds(node: Node) -> dict[str, float]:
-    """Return the output tokens per second in each of a node's valid load steps."""
+    """For each valid load step of a node, return the output tokens per second."""
     valid = (step for step in node["load"] if step["output_throughput"] and not step["void"] and not step["skipped"])
     return {_step_name(step): float(step["output_throughput"]) for step in valid}
 
 
 def own_speeds(node: Node) -> dict[str, float]:
-    """Return the speed in each of a node's valid load steps during which no other client used the server."""
+    """For each valid load step of a node, return the output tokens per second.
+
+    Load steps during which another client used the server are left out.
+    """
     return speeds({**node, "load": [step for step in node["load"] if not step["shared"]]})
 
 
 def _step_name(step: Mapping[str, t.Any]) -> str:
-    """Return a load step's name with its numbers of tokens and streams, because steps with the same name can differ."""
+    """Return the name of a load step, followed by the number of tokens per request and the number of streams.
+
+    These numbers distinguish load steps that have the same name.
+    """
     return f"{step['name']} ({step['prompt_tokens']}+{step['output_tokens']} tokens, {step['concurrency']} streams)"
 
 
@@ -97,7 +106,10 @@ def _hardware(node: Node) -> tuple[t.Any, ...]:
 
 
 def _lacking(nodes: Nodes) -> dict[str, list[str]]:
-    """Return the load steps for which a node has no result, although most other nodes with the same GPUs have one."""
+    """For each node with incomplete results, return one message per load step without a result.
+
+    A load step counts only if most of the other nodes with the same GPUs have a result for this step.
+    """
     groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
     for name, node in nodes.items():
         if not _broken(node) and _speed_requested(node):
@@ -147,7 +159,7 @@ def group_name(node: Node) -> str:
 
 
 def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
-    """Return the outliers that are slower than their peers, by node and load step.
+    """Return the outliers that are slower than their peers, as ``{node: {load step: outlier}}``.
 
     Load steps with results from too few nodes are left out. A node is evaluated by all its steps together, which
     averages out the noise. A single step counts only if it is far below the median, because with many steps and nodes,
@@ -169,7 +181,7 @@ def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:
 
 
 def _overall(by_step: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return each node's speed relative to the median of all nodes, averaged over all load steps; 1.0 is typical."""
+    """Return each node's speed divided by the median speed of all nodes, averaged over all load steps."""
     shares: dict[str, list[float]] = {}
     for values in by_step.values():
         median = statistics.median(values.values())
@@ -214,7 +226,10 @@ def _by_peers(label: str, group: Nodes) -> Finding:
 
 
 def _by_roofline(label: str, group: Nodes) -> Finding:
-    """Compare each node with the speed that its hardware should reach. The group is too small for outlier detection."""
+    """Compare the speed of each node with the speed expected for its hardware.
+
+    This replaces outlier detection in groups that have too few nodes for it.
+    """
     expectations = {name: _roofline(node) for name, node in group.items()}
     too_few = f"(outlier detection needs {MINIMUM_NODES} comparable nodes, this group has {len(group)})"
     attained = {name: item["evidence"].get("attained_percent") for name, item in expectations.items() if item}

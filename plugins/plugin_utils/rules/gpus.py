@@ -16,7 +16,7 @@ Sample = Mapping[str, t.Any]
 
 
 def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
-    """Return the readings of ``key``, such as ``power_draw``, by GPU index, oldest first, without missing readings."""
+    """For each GPU index, return the available readings of ``key``, such as ``power_draw``, oldest first."""
     readings: dict[int, list[float]] = {}
     for sample in samples:
         for gpu in sample.get("gpus") or ():
@@ -32,7 +32,7 @@ def means(samples: Sequence[Sample], key: str) -> dict[int, float]:
 
 
 def only(samples: Iterable[Sample], indices: Iterable[int]) -> list[dict[str, t.Any]]:
-    """Return the samples with only the readings of the GPUs in ``indices``."""
+    """Return copies of the samples that contain only the readings of the GPUs in ``indices``."""
     wanted = set(indices)
     return [{**sample, "gpus": [gpu for gpu in sample["gpus"] if gpu["index"] in wanted]} for sample in samples]
 
@@ -55,7 +55,10 @@ def holders(used: Mapping[int, float]) -> list[int]:
 
 
 def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[float, dict[int, float]]]:
-    """Return the mean of ``key`` per GPU in each window of ``width`` seconds, as ``[(start, {index: mean}), ...]``."""
+    """For each time window of ``width`` seconds, return the mean of ``key``, such as ``power_draw``, for each GPU.
+
+    The result has the form ``[(start of the window, {GPU index: mean}), ...]``.
+    """
     windows: dict[int, list[Sample]] = {}
     for sample in samples:
         windows.setdefault(int(sample["time"] // width), []).append(sample)

@@ -107,9 +107,10 @@ def _loaded(device: Mapping[str, t.Any], readings: Sequence[Mapping[str, t.Any]]
 
 
 def _set_temperature(loaded: dict[str, t.Any], temperatures: Sequence[int]) -> None:
-    """Set the temperature of the GPU ``loaded`` to the highest reading under load.
+    """Set the temperature in ``loaded``, the data of one GPU, to the highest of the readings ``temperatures``.
 
-    Reduce the margin to the temperature limit by the rise since the idle reading.
+    These readings were taken under load. Reduce the margin to the temperature limit by the rise in temperature since
+    the idle reading.
     """
     if not temperatures:
         return

@@ -40,7 +40,7 @@ RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
     "configuration": configuration.evaluate,
 }
 
-#: Measurements that the checks in an area need, and exceptions for single checks.
+#: Measurements that the checks in an area need, and exceptions for individual checks.
 _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     "hardware": ("gpu",),
     "hardware.xid": ("logs",),
@@ -63,7 +63,7 @@ _CHECK_ORDER: t.Final = {check: position for position, check in enumerate(CHECKS
 
 @dataclass(frozen=True)
 class Section:
-    """The findings for one area on one node, in the order of ``CHECKS`` and worst first within a check."""
+    """The findings for one area on one node, in the order of ``CHECKS``. For each check, the worst finding is first."""
 
     area: str
     findings: tuple[Finding, ...]
@@ -84,12 +84,12 @@ def verdict(statuses: Iterable[Status]) -> Status:
 
 
 def needs(area: str) -> dict[str, tuple[str, ...]]:
-    """Map each check in an area to the measurements that the check needs. These are keys of ``MEASUREMENTS``."""
+    """Map each check in an area to the names of the measurements that the check needs (keys of ``MEASUREMENTS``)."""
     return {check: _NEEDS.get(check, _NEEDS[area]) for check in CHECKS if check.startswith(f"{area}.")}
 
 
 def judge(node: NodeFacts, areas: Collection[str] = tuple(RULES)) -> list[Section]:
-    """Return one report section for each area. All checks of an area that is not in ``areas`` count as not tested."""
+    """Return one report section for each area. If an area is not in ``areas``, its checks count as not tested."""
     return [_section(node, area, area in areas) for area in RULES]
 
 
@@ -99,7 +99,7 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
         return Section(area, tuple(not_tested(check, "not selected") for check in checks), selected=False)
     findings = RULES[area](node)
     faulty = {item.check for item in findings if item.wrong}
-    # A pass may cover only a part of a check. If the same check also has a failure or a warning, drop the pass.
+    # Drop a pass if the same check also has a failure or a warning, because the pass may cover only part of the check.
     findings = [item for item in findings if item.wrong or item.check not in faulty]
     answered = {item.check for item in findings}
     findings += [not_tested(check, _reason(node, keys)) for check, keys in checks.items() if check not in answered]

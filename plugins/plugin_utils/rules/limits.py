@@ -20,9 +20,9 @@ class Limit:
     source: str
 
     def compared(self, measured: float, bound: str) -> dict[str, t.Any]:
-        """Return the fields with which a finding shows the value ``measured`` and this limit.
+        """Return the fields of a finding that show the value ``measured`` and this limit.
 
-        ``bound`` tells a minimum (``at least``) from a maximum (``at most``).
+        ``bound`` is ``at least`` if the limit is a minimum, or ``at most`` if the limit is a maximum.
         """
         unit = " %" if self.unit == "%" else ""
         return {
@@ -82,7 +82,8 @@ HOST_STEP: t.Final = Limit(
     "vLLM needs about 1 ms per step for scheduling, sampling and kernel launches, which the roofline does not include",
 )
 
-#: Ratio to the memory-bandwidth limit above which a stream cannot have read all weights for every token.
+#: Maximum plausible ratio of a stream's speed to the speed that the memory bandwidth allows. A faster stream cannot
+#: have read all weights for every token.
 IMPOSSIBLE: t.Final = Limit(
     1.25, "x", "a token does not read the embeddings and image encoder of a dense model, up to 15 % of the weights"
 )

@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 
 
 def evaluate(node: NodeFacts) -> list[Finding]:
-    """Return the findings of the ``memory`` checks, based on the logs, the GPUs and the load test."""
+    """Return the findings of the ``memory`` checks, based on the logs, the GPU readings and the load test."""
     return [*node.findings("memory", replaced_by=[*compare(node), *out_of_memory(node)]), *cache(node)]
 
 
@@ -81,7 +81,7 @@ def _no_reading(node: NodeFacts) -> str:
 
 
 def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the ``memory.idle_gpu`` finding: whether every GPU holds a part of the model."""
+    """Return the ``memory.idle_gpu`` finding, which passes if every GPU holds a part of the model."""
     unused = [index for index in used if index not in holding]
     figures = {
         "expected": len(used),

@@ -57,8 +57,8 @@ def evaluate(node: NodeFacts) -> list[Finding]:
 def hangs(node: NodeFacts, finding: Finding) -> bool:
     """Return whether ``finding`` warns of a hang and the server did not respond to the load test.
 
-    A worker that waits for long is only a warning, because compilation causes long waits too. If the server does not
-    respond either, the worker hangs.
+    A worker that waits for a long time is only a warning, because compilation causes long waits too. If the server does
+    not respond either, the worker hangs.
     """
     if finding.status is not Status.WARN:
         return False
@@ -77,7 +77,7 @@ def families(transports: Mapping[str, t.Any]) -> dict[str, int]:
 
 
 def transport(node: NodeFacts) -> Finding | None:
-    """Return the ``nccl.transport`` finding, based on the connections in the logs, or None if no log was read."""
+    """Return the ``nccl.transport`` finding, based on the connections found in the logs, or None if no log was read."""
     counts = families(node.logs.data.get("transports") or {})
     if not counts:
         return _without_connections(node)
@@ -106,8 +106,8 @@ def transport(node: NodeFacts) -> Finding | None:
 def p2p_possible(node: NodeFacts) -> bool:
     """Return whether NCCL would, by default, use peer-to-peer access between at least two of the GPUs.
 
-    False if a measurement shows that peer access is broken or slower than host memory. The driver's statement is
-    ignored, because a driver that denies peer access between close GPUs is a fault (``hardware.p2p``).
+    False if a measurement shows that peer access is broken or slower than host memory. Whether the driver allows peer
+    access is ignored here, because a driver that denies peer access between close GPUs is a fault (``hardware.p2p``).
     """
     topology = node.gpu_facts.get("topology") or {}
     size = node.group_size or len(node.devices)
@@ -120,7 +120,7 @@ def _without_connections(node: NodeFacts) -> Finding | None:
     if not node.logs.taken:
         return None
     reported = [item for item in node.findings("nccl") if item.check == TRANSPORT]
-    # Lines such as "custom all-reduce is disabled" prove that the ranks were connected, but not how.
+    # Log lines such as "custom all-reduce is disabled" prove that the ranks were connected, but not by which transport.
     notes = [item for item in reported if item.status is Status.PASS]
     if notes:
         return notes[-1]

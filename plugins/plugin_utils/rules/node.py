@@ -60,9 +60,9 @@ class JudgingOptions:
     """Role options that the rules read.
 
     ``model``: optional keys ``weight_bytes``, ``layers`` and ``kv_heads``. ``memory_bandwidth``: bytes/s of one GPU.
-    ``all_reduce_latency``: seconds. ``speed_limits``: maps a GPU model or ``default`` to ``{warn, fail}`` in per cent.
-    ``speed_history``: tokens/s of one stream in earlier runs. ``fixed_seed``: whether the load test
-    repeats its prompts. ``profile``: tuning preset of the deployment. ``instance_type``: type ID of the Linode plan.
+    ``all_reduce_latency``: seconds. ``speed_limits``: maps a GPU model or ``default`` to two percentages, ``warn`` and
+    ``fail``. ``speed_history``: tokens/s of one stream in earlier runs. ``fixed_seed``: whether the load test repeats
+    its prompts. ``profile``: tuning preset of the deployment. ``instance_type``: type ID of the Linode plan.
     ``hourly_price``: US dollars.
     """
 
@@ -102,7 +102,7 @@ class NodeFacts:
     ) -> NodeFacts:
         """Create an instance from ``results``, which maps keys of ``MEASUREMENTS`` to registered module results.
 
-        If the node became unreachable, every missing measurement has the lost connection as its reason.
+        If the node became unreachable, the lost connection is the reason given for every missing measurement.
         """
         measurements = {
             key: Measurement.from_result(module, results.get(key), check_mode=check_mode)
@@ -176,7 +176,7 @@ class NodeFacts:
 
     @property
     def arguments(self) -> Mapping[str, t.Any] | None:
-        """Arguments of the running server (secrets are masked), or None if no process or log shows the arguments."""
+        """Arguments of the running server (secrets are masked), or None if neither a process nor a log shows them."""
         return self.tensor_parallel.data.get("arguments") or self.engine.get("arguments") or None
 
     @property
@@ -217,7 +217,7 @@ class NodeFacts:
 
     @property
     def own_gpus(self) -> list[int]:
-        """GPUs on which the server's processes run, or an empty list if there are not exactly ``group_size`` such GPUs.
+        """Indices of the GPUs on which the server's processes run; empty if their number is not ``group_size``.
 
         If a second server runs on the node, other GPUs hold a model as well.
         """
@@ -244,7 +244,7 @@ class NodeFacts:
 
     @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
-        """GPU samples taken during the load steps. The times of samples and steps use the same time base."""
+        """GPU samples taken during the load steps. The timestamps of samples and load steps have the same time base."""
         samples = (self.load.data.get("gpu_samples") or {}).get("samples") or ()
         windows = [(step["started"], step["ended"]) for step in self.steps if step.get("ended") is not None]
         if not windows:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check whether the running server's settings match the tuning profile and suffice for the load test."""
+"""Check whether the running server's settings match the tuning profile and allow enough streams for the load test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Settings = Mapping[str, t.Any]
 
 
 def evaluate(node: NodeFacts, arguments: Settings | None, version: Version | None) -> Finding:
-    """Return the ``configuration.profile`` finding: whether the server's settings match the tuning profile."""
+    """Return the ``configuration.profile`` finding, which passes if the server's settings match the tuning profile."""
     if arguments is None:
         return not_tested(CHECK, "neither a vLLM process nor its log shows the arguments")
     queueing = too_few_streams(node, arguments)

@@ -131,7 +131,10 @@ def _compiled(query: str, where: str) -> t.Any:
 
 
 def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
-    """Yield the name and argument count of each function call. JMESPath itself checks these only during evaluation."""
+    """Yield the name and the number of arguments of each function call.
+
+    JMESPath itself reports an unknown function or a wrong number of arguments only when it evaluates the query.
+    """
     if isinstance(node, Mapping):
         if node.get("type") == "function_expression":
             yield str(node["value"]), len(node["children"])
@@ -142,7 +145,7 @@ def _calls(node: t.Any) -> Iterator[tuple[str, int]]:
 
 
 def evaluate(document: Mapping[str, t.Any], items: Sequence[t.Any]) -> list[Finding]:
-    """Evaluate each threshold against ``document``, one host's entry in the report. Return a finding per threshold.
+    """Check ``document``, one host's entry in the report, against each threshold. Return one finding per threshold.
 
     :raises InvalidThreshold: if a threshold is invalid.
     """
@@ -158,7 +161,7 @@ def _judge(document: Mapping[str, t.Any], threshold: Threshold) -> Finding:
     except JMESPathError as problem:
         return not_tested(CHECK, f"{label}: {' '.join(str(problem).split())}", evidence=evidence, **figures)
     figures["measured"] = result
-    # If ``equals`` is a list, the whole result must equal it. Otherwise, each element of a result list is checked.
+    # If ``equals`` is a list, compare it with the whole result. Otherwise, if the result is a list, check each element.
     whole = not isinstance(result, list) or isinstance(threshold.bounds.get("equals"), list)
     values = [result] if whole else result
     if not values or any(value is None for value in values):

@@ -56,7 +56,7 @@ def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
 
 
 def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: bool = True) -> Finding:
-    """Return the ``utilisation.active`` finding: whether the mean utilisation of every GPU reaches ``limits.BUSY``.
+    """Return the ``utilisation.active`` finding, which fails if the mean utilisation of a GPU is below ``limits.BUSY``.
 
     If the GPUs are synchronised (``steady``), their utilisation is also compared with ``limits.HOST_BOUND``.
     """

@@ -37,7 +37,7 @@ _SIMILARITY: t.Final = 0.75
 
 
 def names_in(version: Version | None) -> list[str]:
-    """Return the names of the arguments that vLLM ``version`` has or may have.
+    """Return the names of the arguments that vLLM ``version`` has, or may have if it lies between two of ``RELEASES``.
 
     The list is empty if the version is unknown, or older or newer than all ``RELEASES``.
     """
@@ -86,10 +86,10 @@ def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str
 
 
 def version_rules(source: str) -> Iterator[SettingRule]:
-    """Yield rules for arguments and values that a vLLM version does not support.
+    """Yield rules about arguments and values that only some vLLM versions, or none, support.
 
-    Only arguments with a remedy in the table have a rule; :func:`unknown_arguments` reports the others. ``source`` is
-    the source that the rules state.
+    Only arguments with a remedy in the table have a rule; :func:`unknown_arguments` reports the others. Each rule
+    states ``source`` as its source.
     """
     for name, row in _TABLE["values"].items():
         yield from _value_rules(name, row, source)

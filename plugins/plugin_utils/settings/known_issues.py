@@ -35,7 +35,7 @@ def _condition(row: Row) -> dict[str, t.Any]:
 
 
 def _rules(row: Row) -> Iterator[SettingRule]:
-    """Yield one rule for each setting that is named in a table row."""
+    """Yield one rule for each setting that is named in ``row``, a row of the table of known issues."""
     below = row.get("below")
     fault = FAULTS[row["fault"]] if "fault" in row else None
     for name in [row["name"]] if isinstance(row["name"], str) else row["name"]:
@@ -64,7 +64,7 @@ def _fill(text: str, texts: Mapping[str, t.Any]) -> str:
     return text
 
 
-#: All rules: combinations, arguments, environment variables.
+#: All rules: first those about combinations of settings, then those about arguments and environment variables.
 RULES: t.Final[tuple[SettingRule, ...]] = (
     *(rule for row in _TABLE["combinations"] for rule in _rules(row)),
     *version_rules(_TABLE["sources"]["vllm"]),

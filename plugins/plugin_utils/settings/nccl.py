@@ -135,7 +135,11 @@ def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
 
 
 def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
-    """Return the NCCL_P2P_LEVEL setting if peer access is measurably faster but NCCL might not use it by default."""
+    """Return a list with the NCCL_P2P_LEVEL setting, or [] if the setting is not needed.
+
+    The setting is needed if measurements show that peer access is faster than host memory, and if NCCL might not use
+    peer access by default.
+    """
     paths = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
     path = paths.get(link.farthest or "")
     default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
@@ -146,7 +150,7 @@ def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setti
 
 
 def _works_only(bandwidth: Mapping[str, float | None], variant: str) -> bool:
-    """Return whether all-reduce works with ``variant``, such as ``p2p_off``, but fails with NCCL's default settings."""
+    """Return whether all-reduce fails with NCCL's default settings, but works with ``variant``, such as ``p2p_off``."""
     return bool(bandwidth.get(variant)) and "default" in bandwidth and not bandwidth["default"]
 
 

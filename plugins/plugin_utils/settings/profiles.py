@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look up the settings of a tuning profile for a vLLM version in ``data/profiles.yml``."""
+"""Look up in ``data/profiles.yml`` which settings a tuning profile has for a vLLM version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ProfileSetting:
-    """An argument that a profile sets, and the reason.
+    """An argument that a profile sets, its value and the reason for this value.
 
     If ``needs_fp8`` is true, the profile sets the argument only on GPUs that support FP8.
     """
@@ -36,8 +36,9 @@ PROFILES: t.Final[dict[str, tuple[ProfileSetting, ...]]] = {
 
 
 def settings_of(profile: str, version: Version, gpu_names: Iterable[str] = ()) -> list[Setting]:
-    """Return the settings of ``profile`` for vLLM ``version`` on GPUs with the product names ``gpu_names``.
+    """Return the settings of the tuning profile ``profile`` for a vLLM version and for the node's GPUs.
 
+    ``gpu_names`` contains the GPUs' product names. If any of the GPUs lacks FP8, settings that need FP8 are left out.
     Settings with a known issue in this version are left out, including those that are merely redundant.
 
     :raises ValueError: if the profile is unknown.

@@ -25,7 +25,7 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 class SettingIssue:
     """A problem with a setting of a vLLM server.
 
-    ``fatal``: whether the problem prevents the start of the server or defeats the purpose of the setting.
+    ``fatal``: whether the problem prevents the server from starting or defeats the purpose of the setting.
     """
 
     fatal: bool
@@ -38,7 +38,7 @@ def review(
     version: str,
     measured: Collection[str] = (),
 ) -> list[SettingIssue]:
-    """Return the known issues of a planned server's settings that count as failures or warnings.
+    """Check the settings of a planned server. Return those known issues that count as failures or warnings.
 
     :param measured: names of settings that a measurement on this node calls for. Warnings about them are left out.
     """

@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version imp
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of a vLLM server and the reason for it.
+    """A setting of a vLLM server, and the reason why it is set.
 
     ``name`` is an argument in vLLM's Python spelling (``max_num_seqs``) or an environment variable.
     """
@@ -77,10 +77,10 @@ class ValueCondition:
 class SettingRule(ValueCondition):
     """A known issue of the setting ``name`` in vLLM versions ``since <= version < before``.
 
-    The inherited condition applies to the value of ``name``. A rule about a combination has further conditions:
-    ``below_setting`` is a setting that must have a larger value, ``together_with`` has conditions on other settings,
-    and at least one of ``with_any`` must be set. ``cause`` describes the consequence, and ``remedy`` the solution. A
-    rule without version bounds also applies to an unknown version.
+    The inherited condition applies to the value of ``name``. A rule about a combination of settings has further
+    conditions: ``below_setting`` is a setting that must have a larger value, ``together_with`` has conditions on other
+    settings, and at least one of ``with_any`` must be set. ``cause`` describes the consequence, and ``remedy`` the
+    solution. A rule without version bounds also applies to an unknown version.
     """
 
     name: str
@@ -106,7 +106,7 @@ class SettingRule(ValueCondition):
 
     @property
     def combined_names(self) -> frozenset[str]:
-        """Names of all settings whose combination the rule describes; empty if the rule is about a single setting."""
+        """Names of the settings whose combination is the known issue; empty if the rule is about a single setting."""
         others = {*self.together_with, *self.with_any, *filter(None, [self.below_setting])}
         return frozenset({self.name, *others} if others else ())
 

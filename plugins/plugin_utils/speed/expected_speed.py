@@ -49,7 +49,10 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """The expected ``speed`` of one stream in output tokens/s. ``kind`` is ``table``, ``roofline`` or ``history``."""
+    """The expected speed of one stream, in output tokens/s.
+
+    ``kind`` is the kind of source from which the speed was taken: ``table``, ``roofline`` or ``history``.
+    """
 
     speed: float
     kind: str
@@ -123,7 +126,7 @@ def from_roofline(setup: Setup) -> Expected:
 
 
 def model_bound(setup: Setup) -> roofline.Roofline:
-    """Return the roofline model for ``setup``. The model can also be evaluated for other tensor-parallel sizes.
+    """Return the roofline for ``setup``. Its ``at`` method returns the roofline for another tensor-parallel size.
 
     :raises Unknown: if a term is unknown.
     """
