@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load the YAML data files of this collection: known issues, arguments by version, profiles, reference speeds."""
+"""Load the YAML data files of this collection, such as known issues and published speed measurements."""
 
 from __future__ import annotations
 

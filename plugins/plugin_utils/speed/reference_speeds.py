@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_t
 
 @dataclass(frozen=True)
 class ReferenceSpeed:
-    """Published single-stream speed of ``model`` on ``gpus`` GPUs: ``low`` to ``high`` output tokens per second."""
+    """Published speed of ``model`` on ``gpus`` GPUs with one request at a time: ``low`` to ``high`` output tokens/s."""
 
     gpu: str
     gpus: int

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calculate how fast one stream can be, given that the GPUs must read all weights from memory for every token.
+"""Calculate how fast one stream of tokens can be if the GPUs must read all weights from memory for every token.
 
 ::
 
@@ -44,7 +44,7 @@ FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + 2 * L * t_
 
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
-    """Return ``eta``, the fraction of the memory bandwidth that a GPU reaches, and the source of this fraction."""
+    """Return ``eta``, the fraction of its memory bandwidth that a GPU reaches, and the source of this value."""
     name = normalise(gpu_name)
     if name in DECODE_EFFICIENCY:
         return DECODE_EFFICIENCY[name], f"llama.cpp tables, {gpu_name}"
@@ -91,7 +91,7 @@ class Roofline:
 
     @property
     def ceiling(self) -> float:
-        """Maximum tokens/s of one stream, if the GPUs read at full bandwidth and never wait.
+        """Upper limit for the tokens/s of one stream: the speed if the GPUs read at full bandwidth and never wait.
 
         No server that reads all of these bytes for each token is faster.
         """
@@ -108,7 +108,7 @@ class Roofline:
         return 1.0 / (self.memory_time + self.communication_time)
 
     def at(self, tensor_parallel_size: int) -> Roofline:
-        """Return a roofline model of the same LLM and GPUs with another tensor-parallel size."""
+        """Return a copy of this roofline model with a different tensor-parallel size."""
         return replace(self, tensor_parallel_size=tensor_parallel_size)
 
     @property

@@ -54,7 +54,7 @@ class TuningRun:
 
     @classmethod
     def from_options(cls, options: Mapping[str, t.Any], started_at: float) -> TuningRun:
-        """Create a run from ``options``, the value of the ``search`` option of the ``tune_ledger`` action.
+        """Create a tuning run from ``options``, the value of the ``search`` option of the ``tune_ledger`` action.
 
         :raises InvalidSpace: if the space cannot be searched.
         :raises ValueError: if a quote in ``extra_args`` is not closed.
@@ -73,14 +73,14 @@ class TuningRun:
 
     @property
     def load_description(self) -> str:
-        """Text that describes to the user the load test that each measurement runs."""
+        """User-facing description of the load test that each measurement runs."""
         return (
             f"{self.load['concurrency']} streams, {self.load['prompt_tokens']} prompt tokens, "
             f"{self.load['output_tokens']} output tokens, {self.load['duration']:g} s each"
         )
 
     def next_measurement(self, ledger: Sequence[Entry], now: float) -> dict[str, t.Any]:
-        """Return the next measurement; its ``kind``, ``settings`` and ``server`` are None if the search is finished.
+        """Return the next measurement. If the search is finished, its ``kind``, ``settings`` and ``server`` are None.
 
         The original server is measured first, then the trials, then the best settings and the original again.
         Measurements that failed in this run are not repeated.
@@ -103,7 +103,7 @@ class TuningRun:
         return self._measurement(None, None, now, repeats=0)
 
     def plan_lines(self, ledger: Sequence[Entry]) -> list[str]:
-        """Return lines of text that describe which settings the search would try."""
+        """Return lines of text for check mode that tell the user which settings the search would try."""
         recorded = len(self.search.entries(ledger, "trial"))
         following = next_trial(ledger, self.search)
         return [
@@ -120,7 +120,7 @@ class TuningRun:
     def entries_of(
         self, measurement: Mapping[str, t.Any], probe: Mapping[str, t.Any], reason: t.Any, now: float
     ) -> list[dict[str, t.Any]]:
-        """Return the ledger entries for a measurement: one per step of the load test, or a failed entry if no step ran.
+        """Return one ledger entry for each step of a measurement's load test, or one for the failure if no step ran.
 
         :param measurement: a result of :meth:`next_measurement`.
         :param probe: the result of ``throughput_probe``; empty if there was no server to measure.
@@ -169,16 +169,19 @@ class TuningRun:
         }
 
     def _is_new(self, entry: Entry) -> bool:
-        """Return whether a ledger entry was recorded in this run."""
+        """Return whether a ledger entry was recorded during this run, not during an earlier one."""
         return float(entry.get("time") or 0.0) >= self.started_at
 
     def _longest_trial(self, ledger: Sequence[Entry]) -> float:
-        """Return the seconds that this run's longest trial took. A trial is a server start and a load test."""
+        """Return the duration of this run's longest trial in seconds, or an assumed duration if that is longer.
+
+        Each trial starts a server and runs a load test.
+        """
         trials = [entry["seconds"] for entry in self.search.entries(ledger, "trial") if self._is_new(entry)]
         return float(max([self.load["duration"] + _FIRST_START, *trials]))
 
     def _seconds_left(self, ledger: Sequence[Entry], now: float) -> float:
-        """Return the seconds left for trials: the remaining budget minus the time reserved for the final measurements.
+        """Return the seconds left for trials: the remaining time budget minus the time for the final measurements.
 
         These need two server starts, but only one is subtracted here. A trial begins only if more time is left than the
         longest trial took, which covers the other start.
@@ -206,7 +209,7 @@ def read_ledger(path: Path) -> list[dict[str, t.Any]]:
 
 
 def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace the ledger file, readable only by its owner because recorded failures quote the server's log.
+    """Replace the ledger file. Only the owner can read the file, because its error messages quote the server's log.
 
     :raises OSError: if the directory is not writable.
     """

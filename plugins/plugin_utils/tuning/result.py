@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute how much better the tuned settings are, how certain this is, and the variables that the user can commit.
+"""Compute the gain of the tuned settings and its uncertainty, and convert these settings to Ansible variables.
 
 The best of many noisy measurements looks better than it is, because it was selected. Therefore the best trial and the
 original are measured again, several times each, and the gain is computed from these final measurements only.
@@ -55,7 +55,7 @@ def difference(original: Sequence[float], winner: Sequence[float], more: bool) -
 
 
 def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
-    """Return the outcome of a search: the ``best`` settings, their ``gain``, and the other values described below.
+    """Return the outcome of a search, including the ``best`` settings and their ``gain``.
 
     ``best``: None if no settings are better than the original. ``gain`` and ``uncertainty``: fractions of the original
     value. ``proven``: whether the gain is larger than its uncertainty. ``original`` and ``winner``: means of the final
@@ -74,7 +74,7 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
     failed_again, floor_known = len(winner_values) < len(winners), search.floor_known(ledger)
     return {
         "best": best["settings"] if best else None,
-        # Settings that failed or were too slow in a final measurement must not be committed.
+        # Never recommend settings that failed or were too slow in a final measurement.
         "proven": measured is not None and measured[0] > measured[1] and not failed_again and floor_known,
         "gain": measured[0] if measured else None,
         "uncertainty": measured[1] if measured else None,
@@ -116,7 +116,7 @@ def variables(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -
 def variables_file(
     ledger: Sequence[Entry], search: Search, environment: Mapping[str, t.Any], host: str, load: str
 ) -> str:
-    """Return the content of a ``group_vars`` or ``host_vars`` file, which sets variables only if a gain is proven."""
+    """Return the content of a ``group_vars`` or ``host_vars`` file. It sets variables only if a gain is proven."""
     result = outcome(ledger, search)
     lines = [f"# {host}: {summary(ledger, search)}.", f"# Load: {load}."]
     if not result["proven"]:

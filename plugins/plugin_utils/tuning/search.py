@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose the next settings to try, using Optuna and a ledger of all measurements, and find the best settings so far.
+"""Use Optuna to choose the next settings to try in a tuning search, and find the best settings measured so far.
 
 A trial takes minutes, so a search has only about a dozen trials, too few to sample all settings at once. Therefore
 every trial changes one setting of the best candidate so far: the least explored setting, or the one whose last change
@@ -12,9 +12,10 @@ within 5 % of the optimum in 96 of 100 searches for ``throughput``, 95 for ``ttf
 19, Optuna 5.0.0). On 120 nodes with random properties that were not used during development, they do so in 110 searches
 for ``ttft`` and 118 for ``throughput``.
 
-All state of the search is in the ledger, so an interrupted run can resume. An entry is
-``{kind, settings, state, figures, reason, conditions, time, seconds}``: ``kind`` is ``original`` (settings ``{}``),
-``trial`` or ``confirmation``; ``state`` is ``measured``, or ``failed`` with a reason and without figures.
+All state of the search is in the ledger, a file that records all measurements, so an interrupted run can resume. A
+ledger entry is ``{kind, settings, state, figures, reason, conditions, time, seconds}``. Its ``kind`` is ``original``
+(with settings ``{}``), ``trial`` or ``confirmation``. Its ``state`` is ``measured``, or ``failed`` with a reason and
+without figures.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ Space = Mapping[str, Sequence[t.Any]]
 
 
 class Goal(t.NamedTuple):
-    """A tuning goal: the metric to optimise, whether higher is better, the metric's unit, and the matching profile."""
+    """A tuning goal: the metric to optimise, whether higher values are better, and the unit of the values.
+
+    ``profile`` is the name of the vllm role's profile for this goal.
+    """
 
     figure: str
     more: bool
@@ -57,7 +61,7 @@ _SERVER: t.Final[Space] = {
     "max_num_seqs": [8, 16, 32, 64, 128, 256],
     "max_num_batched_tokens": [1024, 2048, 4096, 8192, 16384],
     "gpu_memory_utilization": [0.85, 0.9, 0.95],
-    # NCCL_P2P_LEVEL=SYS allows direct transfers between GPUs at any distance; None keeps the vllm role's choice.
+    # NCCL_P2P_LEVEL=SYS allows direct transfers between GPUs at any distance. None leaves the variable as it is.
     "NCCL_P2P_LEVEL": [None, "SYS"],
 }
 SPACES: t.Final[dict[str, Space]] = {
@@ -89,11 +93,11 @@ _SAME_FAILURE: t.Final[tuple[tuple[re.Pattern[str], set[str], set[str]], ...]] =
 
 
 class OptunaMissing(RuntimeError):
-    """Optuna is not installed on the controller."""
+    """Raised if Optuna is not installed on the controller."""
 
 
 class InvalidSpace(ValueError):
-    """The search space, or another option of the search, is invalid."""
+    """Raised if the search space or another option of the search is invalid."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,11 @@ class Search:
                 raise InvalidSpace(f"tune_initial_settings: {settings} must also have {', '.join(missing)}")
 
     def entries(self, ledger: Iterable[Entry], kind: str) -> list[Entry]:
-        """Return the ledger entries of one ``kind`` that have the same server and load test as this search."""
+        """Return the ledger entries of the given ``kind`` that were recorded for this search's server and load test."""
         return [entry for entry in ledger if entry["conditions"] == self.conditions and entry["kind"] == kind]
 
     def floor(self, ledger: Iterable[Entry]) -> float:
-        """Return the minimum throughput of acceptable settings, in tokens/s.
+        """Return the minimum throughput in tokens/s that settings must reach to be accepted.
 
         This is 0 if the goal is throughput, or if the server was not measured with its original settings.
         """
@@ -144,7 +148,7 @@ class Search:
         return self.min_throughput * float(figures[-1]["output_throughput"] or 0.0)
 
     def floor_known(self, ledger: Iterable[Entry]) -> bool:
-        """Return whether the minimum throughput of acceptable settings is known.
+        """Return whether the minimum throughput that settings must reach is known.
 
         The minimum is unknown if it depends on the speed with the original settings and that speed was not measured.
         """
@@ -154,7 +158,7 @@ class Search:
         return [entry["figures"] for entry in self.entries(ledger, "original") if entry["state"] == "measured"]
 
     def value(self, entry: Entry, floor: float = 0.0) -> float | None:
-        """Return the value of the metric that the goal optimises, or None if the entry failed or is too slow."""
+        """Return the value of the metric to optimise, or None if the measurement failed or was too slow."""
         figures = entry["figures"] if entry["state"] == "measured" else {}
         value = figures.get(GOALS[self.goal].figure)
         if value is None or (figures.get("output_throughput") or 0.0) < floor:
@@ -164,7 +168,7 @@ class Search:
         return float(value)
 
     def rank(self, entry: Entry, floor: float = 0.0) -> tuple[float, float] | None:
-        """Return a sort key for a ledger entry: the goal's metric, then tokens/s. The best entry is sorted last."""
+        """Return a sort key for a ledger entry: the goal's metric, then tokens/s. A better entry has a larger key."""
         value = self.value(entry, floor)
         if value is None:
             return None
@@ -199,7 +203,7 @@ def pinned(space: Space, extra_args: str) -> list[str]:
 
 
 def starting_points(search: Search) -> list[Settings]:
-    """Return the settings to try first: the initial settings, the goal's profile, and the middle value of each setting.
+    """Return what to try first: the user's initial settings, the goal's profile, and the middle value of each setting.
 
     Values of the profile are rounded to the nearest values in the search space.
     """
@@ -240,7 +244,7 @@ def next_trial(ledger: Sequence[Entry], search: Search) -> Settings | None:
 
 
 def best_trial(ledger: Sequence[Entry], search: Search) -> Entry | None:
-    """Return the entry of the best trial, or None if no trial was better than the server's original settings."""
+    """Return the ledger entry of the best trial, or None if no trial beat the server's original settings."""
     floor = search.floor(ledger)
     originals = [rank for entry in search.entries(ledger, "original") if (rank := search.rank(entry, floor))]
     ranked = [(rank, entry) for entry in search.entries(ledger, "trial") if (rank := search.rank(entry, floor))]
@@ -284,7 +288,7 @@ def _promising(settings: Settings, entries: Sequence[Entry], best: Settings | No
     longest = None if best is None else best.get("max_model_len")
     if search.goal == "context" and longest is not None and settings["max_model_len"] <= longest:
         return False
-    # Less KV cache can reduce the inter-token latency, because fewer requests are then processed at the same time.
+    # A smaller KV cache can reduce the inter-token latency, because fewer requests are then processed at the same time.
     if search.goal != "itl" and any(_only_less_memory(settings, e) for e in entries if e["state"] == "measured"):
         return False
     return not any(_fails_as(settings, entry) for entry in entries if entry["state"] == "failed")
@@ -311,10 +315,10 @@ def _fails_as(settings: Settings, failed: Entry) -> bool:
 
 
 def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set[str]) -> bool:
-    """Return whether the setting ``name`` needs at least as much memory with ``value`` as with ``failed``.
+    """Return whether a setting makes an out-of-memory failure at least as likely with ``value`` as with ``failed``.
 
-    ``failed``: a value with which the server ran out of memory. ``more``: settings for which larger values fail too.
-    ``less``: settings for which smaller values fail too.
+    ``name``: name of the setting. ``failed``: a value with which the server ran out of memory. ``more``:
+    settings for which larger values fail too. ``less``: settings for which smaller values fail too.
     """
     if name.startswith(ENVIRONMENT) or value == failed:
         return True
@@ -324,7 +328,7 @@ def _fails_too(name: str, value: t.Any, failed: t.Any, more: set[str], less: set
 
 
 def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor: float, search: Search) -> bool:
-    """Return whether a trial failed, was too slow, or is worse than the best trial by more than measurement noise."""
+    """Return whether a trial failed, was too slow, or was worse than the best trial by more than measurement noise."""
     value = search.value(entry, floor)
     top = next(search.value(candidate, floor) for candidate in entries if candidate["settings"] == best)
     if value is None or top is None:
@@ -333,7 +337,7 @@ def _clearly_worse(entry: Entry, best: Settings, entries: Sequence[Entry], floor
 
 
 def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -> bool:
-    """Return whether ``settings`` lie in the same direction from ``best`` as ``worse`` does, but farther away.
+    """Return whether ``settings`` differ from ``best`` in the same direction as ``worse``, but by more.
 
     ``worse`` is known to perform worse than ``best``. The result is true if all three differ in only one setting, and
     the value of this setting in ``worse`` lies between the other two values.
@@ -349,9 +353,10 @@ def _beyond(settings: Settings, worse: Settings, best: Settings, space: Space) -
 
 
 def _step_further(ranked: Sequence[Settings], space: Space) -> Settings | None:
-    """Return the best settings with one value moved a step further in the direction that helped, or None if impossible.
+    """Change the best settings by one more step in the direction that improved the result.
 
-    The direction is known only if the best and the second-best settings differ in exactly one setting.
+    The direction is known only if the best and the second-best settings differ in exactly one setting. Return None if
+    the direction is unknown or there is no further value.
     """
     if len(ranked) < 2:
         return None
@@ -385,7 +390,7 @@ def _least_explored(
 
 
 def _longer(best: Settings, untried: Sequence[Settings], space: Space) -> list[Settings]:
-    """Return the untried settings to choose from if the goal is ``context``.
+    """Return those of the ``untried`` settings that the next trial can use if the goal is ``context``.
 
     All untried settings have a longer context than ``best``. If possible, only the context length changes. Otherwise
     one other setting changes too, at the shortest context length. If there are no such settings either, all untried
@@ -429,7 +434,7 @@ def _sampled(
         if settings in candidates:
             return settings
         study.tell(suggestion, state=optuna.trial.TrialState.FAIL)
-    # No suggestion was a candidate. Use the middle candidate, which splits the sorted candidates into two halves.
+    # Optuna suggested none of the candidates, so use the candidate in the middle of the list.
     return candidates[len(candidates) // 2]
 
 

@@ -149,7 +149,7 @@ def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) 
 
 
 def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathlib.Path) -> None:
-    """Create the files of a node: mock library, GPU state, model configuration and kernel log."""
+    """Create the files of a node: mock NVML library, GPU state, model configuration and kernel log."""
     for part in ("lib", "bin", "model"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     temporary = directory / "lib" / "libnvidia-ml.so.1.new"
@@ -267,7 +267,7 @@ def start(arguments: argparse.Namespace) -> Result:
 
 
 def wait_for_log(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server of a node without a working API has created the file ``ready`` or has exited.
+    """Wait until a server whose API does not respond has created the file ``ready`` or has exited.
 
     :raises SimulationError: if neither happens in time.
     """

@@ -115,7 +115,7 @@ def rejection_reason(options: argparse.Namespace, heads: int, gpus: int) -> str 
 
 
 def traceback(reason: str) -> str:
-    """Return the traceback that vLLM prints before it exits with status 1."""
+    """Return the traceback that vLLM prints when it rejects its configuration. ``reason`` is part of the traceback."""
     return (
         "Traceback (most recent call last):\n"
         '  File "/opt/vllm/bin/vllm", line 8, in <module>\n'

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Simulate the utilisation, power, clocks and temperature of the GPUs, based on the engine's work.
+"""Simulate the utilisation, power, clocks and temperature of the GPUs, based on the work of the emulated engine.
 
 Power depends on the kind of work: kernels that only wait for another rank keep utilisation at 100 % but draw little
 power, which is how a slow interconnect looks on real GPUs. Temperature approaches its target with the time constant

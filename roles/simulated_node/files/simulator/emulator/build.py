@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compile the mock NVML library and cache the result, which all nodes of a host share."""
+"""Compile the mock NVML library into a cache directory that all simulated nodes of a host share."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
     command = compiler()
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "build.lock").open("w") as lock:
-        # If several nodes start at the same time, one compiles the library and the others wait for it.
+        # If several nodes start at the same time, one of them compiles the library while the others wait.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             temporary = path.with_name(f"{path.name}.{os.getpid()}")

@@ -21,7 +21,7 @@ from .speed import Speed, Step
 
 @dataclass
 class Load:
-    """Work of a GPU in seconds: in total (``busy``), for memory traffic, for compute, and waiting for other GPUs."""
+    """Seconds that a GPU spent in total (``busy``), on memory traffic, on compute, and waiting for other GPUs."""
 
     busy: float = 0.0
     memory: float = 0.0
@@ -76,7 +76,7 @@ class Engine:
                     self._metrics.finished("abort")
 
     def take_load(self) -> Load:
-        """Return the GPU work since the last call, including the elapsed part of the current step."""
+        """Return the work that a GPU did since the last call, including the elapsed part of the current step."""
         if self._step:
             started, step = self._step
             now = time.monotonic()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write ``vllm.log`` in the format of a vLLM version: start-up lines, NCCL lines, access log and statistics.
+"""Write start-up lines, NCCL lines, access log and statistics to ``vllm.log``, in the emulated vLLM version's format.
 
 Start-up lines are templates from ``data/versions/boot-*.log`` or the key ``then`` of a scenario. The first word of a
 template names the process that writes the line:
@@ -149,7 +149,7 @@ class Log:
         return f"(EngineCore pid={self.core_pid})"
 
     def _worker_prefix(self, rank: int) -> str:
-        """Return the log prefix of a rank's process: its own worker, or the engine core if there is only one rank."""
+        """Return the log prefix of a rank's process: a worker process, or the engine core if there is only one rank."""
         return f"(Worker_TP{rank} pid={self.worker_pids[rank]})" if len(self.worker_pids) > 1 else self._core_prefix
 
     def _now(self) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render Prometheus metrics with the names, labels and histogram buckets of a vLLM version."""
+"""Render Prometheus metrics with the names, labels and histogram buckets of the emulated vLLM version."""
 
 from __future__ import annotations
 

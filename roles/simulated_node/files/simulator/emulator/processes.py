@@ -44,8 +44,8 @@ def stop(pids: t.Iterable[int]) -> None:
 def set_title(title: str, libc: ctypes.CDLL) -> None:
     """Set the title that ``/proc/PID/cmdline`` and ``ps`` show for this process."""
     libc.prctl(_PR_SET_NAME, title.encode()[:15])
-    # Fields 48 and 49 of /proc/PID/stat are the start and end addresses of the arguments (see proc(5)).
-    # The command name (field 2) can contain spaces, so fields are counted from the last ")".
+    # Fields 48 and 49 of /proc/PID/stat are the start and end addresses of the command-line arguments (see proc(5)).
+    # The command name (field 2) is in parentheses and can contain spaces, so split only the text after the last ")".
     values = pathlib.Path("/proc/self/stat").read_text("latin-1").rpartition(")")[2].split()
     start_address, end_address = int(values[45]), int(values[46])
     room = end_address - start_address

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Validate request bodies with the rules and error messages of a vLLM version."""
+"""Validate request bodies with the rules and error messages of the emulated vLLM version."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Dialect:
         return value
 
     def limit(self, prompt: int, max_tokens: int | None, limit: int, exact: bool) -> int:
-        """Return the number of output tokens that fit into the context length.
+        """Return the maximum number of output tokens that ``max_tokens`` and the context length allow.
 
         ``exact`` is false for chat prompts, whose length the error messages give only as a lower bound.
 

@@ -123,7 +123,7 @@ class Scenario:
         }
 
     def gpu_record(self, index: int, node: str) -> Record:
-        """Return the state file's fields for an idle GPU.
+        """Return the fields that describe an idle GPU in the state file.
 
         :param index: number of the GPU in the node.
         :param node: name of the node. The UUID of the GPU is derived from this name and the index.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Sequence:
-    """Tokens of one choice in the response to a request.
+    """Token counts and times of one choice. The response to a request has one or more choices.
 
     ``deliver(position, finish_reason)`` is called for each generated token.
     """

@@ -52,7 +52,7 @@ class Memory:
 
     @classmethod
     def plan(cls, scenario: Scenario, options: argparse.Namespace) -> Memory:
-        """Compute the GPU memory for the model weights, for the KV cache, and for vLLM in total."""
+        """Compute how much GPU memory the model weights, the KV cache, and vLLM in total use."""
         ranks = options.tensor_parallel_size
         budget = int(scenario.gpu["memory_total"] * options.gpu_memory_utilization)
         weights = scenario.model.weights // ranks
@@ -131,7 +131,7 @@ class Node:
                 self.other_processes[index] = processes.start(overrides["other_process"]["name"])
 
     def boot(self, until: str | None = None) -> None:
-        """Write the start-up lines to the log, followed by the scenario's additional lines."""
+        """Write the start-up lines to the log, followed by the scenario's additional log lines."""
         facts = self.facts()
         template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
         self.log.boot(template, facts, until)

@@ -88,7 +88,7 @@ def pack(layout: Layout, size: int, record: Record) -> array[int]:
 
 
 class StateFile:
-    """Writer of a state file. An odd sequence number tells readers that an update is in progress."""
+    """Writer of the state file. During an update, the file's sequence number is odd, which tells readers to wait."""
 
     def __init__(self, path: pathlib.Path) -> None:
         with path.open("r+b") as file:

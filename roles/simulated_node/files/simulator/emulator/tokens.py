@@ -43,7 +43,7 @@ class Tokenizer:
         return raw.decode("utf-8", "replace")
 
     def piece(self, number: int) -> bytes:
-        """Return the bytes of the token with id ``number``. A token may be only part of a UTF-8 character."""
+        """Return the bytes of the token with id ``number``. A token can contain only part of a UTF-8 character."""
         if number < len(SPECIAL):
             return SPECIAL[number].encode()
         if number < FIRST_WORD:
@@ -73,6 +73,6 @@ class Tokenizer:
             number = self._first_learned + (slot + probe) % _LEARNED
             if self._learned.setdefault(number, piece) == piece:
                 return number
-        # All ids tried above already stand for other texts, so the last one is reassigned to this text.
+        # All ids tried above already stand for other texts, so reassign the last of these ids to this text.
         self._learned[number] = piece
         return number
