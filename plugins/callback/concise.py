@@ -111,7 +111,7 @@ def counts(summary: Mapping[str, int]) -> str:
 
 
 def total(summaries: list[dict[str, int]]) -> dict[str, int]:
-    """Add up each count, such as ``ok`` or ``failures``, over all hosts."""
+    """Add up each count, such as ``ok`` or ``failures``, across all hosts."""
     return {key: sum(summary[key] for summary in summaries) for key in summaries[0]}
 
 

@@ -133,7 +133,7 @@ def gpu_count(count: int, expected: Expectation, on_bus: int, lost: int = 0) -> 
 
 
 def gpu_model(names: Sequence[str], expected: Expectation) -> Finding:
-    """Check that every GPU that responds is of the model that the Linode plan promises."""
+    """Check that every responding GPU is the model that the Linode plan promises."""
     if not names:
         return not_tested("hardware.gpu_model", "no GPU reports its name")
     inventory = ", ".join(f"{count} x {name}" for name, count in Counter(names).items())

@@ -111,7 +111,7 @@ class _DeviceLost(Exception):
 
 
 class NvmlReader:
-    """Read the facts about every GPU of the node through NVML.
+    """Read the facts about every GPU on the node through NVML.
 
     :param nvml: the ``pynvml`` module, or a replacement in tests.
     :raises GpuUnavailable: if NVML cannot be initialised.

@@ -41,7 +41,7 @@ class CreateResult:
 def create_once(
     offers: Sequence[tuple[str, Callable[[], Json]]], find: Callable[[], Json | None], budget: RetryBudget
 ) -> CreateResult:
-    """Create an object by trying ``offers`` (for example, one per region) in order until one succeeds.
+    """Create an object: try the requests in ``offers`` (for example, one per region) in order until one succeeds.
 
     An offer is a name (for example of a region) and a function that makes one attempt to create the object. The next
     offer is tried only if the previous one is out of stock.

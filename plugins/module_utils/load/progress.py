@@ -62,7 +62,7 @@ class LoadProgress:
             self._state = {**self._state, "phase": "counting"}
 
     def watch_gpus(self, recent: Callable[[int], list[State]]) -> None:
-        """From now on, read the GPU utilisation with ``recent(count)``, which returns the last ``count`` samples."""
+        """Use ``recent`` as the source of the GPU utilisation. ``recent(count)`` returns the last ``count`` samples."""
         self._recent = recent
 
     def snapshot(self) -> State:

@@ -25,7 +25,7 @@ _LINE_COST: t.Final = 40
 
 
 def minimal(substrings: Sequence[bytes]) -> list[bytes]:
-    """Return each of ``substrings`` that contains none of the other ``substrings``, shortest first.
+    """Drop every entry of ``substrings`` that contains another entry, and return the rest, shortest first.
 
     A search for the result finds the same lines as a search for all substrings.
     """

@@ -60,7 +60,7 @@ class Unread:
 
 
 def healthy(scans: Sequence[SourceScan]) -> bool | None:
-    """Return whether the logs are free of errors and harmful warnings, or None if no log was read."""
+    """Return whether the logs are free of errors and serious warnings, or None if no log was read."""
     if not scans:
         return None
     faults = (fault for source in scans for fault in source.scan.faults)

@@ -306,7 +306,7 @@ class VllmApi:
             # The requests library raises a ValueError for an invalid URL or body, and an OSError in most other cases.
             failure = classify(problem)
             if started.is_set():
-                # The response headers have arrived, so the failure concerns the body.
+                # The response headers have arrived, so the failure occurred while reading the body.
                 body_reasons = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}
                 failure = RequestFailed(body_reasons.get(failure.reason, failure.reason), failure.detail)
             raise failure from problem

@@ -43,7 +43,7 @@ class ContainerStart:
     sleep: Callable[[float], None] = time.sleep
 
     def status(self) -> Status:
-        """Return the server's ``state``, the ``stage`` of its startup, and ``detail``, the progress in this stage.
+        """Return the server's ``state``, the ``stage`` of its startup, and the progress in that stage (``detail``).
 
         If the server has exited, the result also contains ``cause``, ``exit_code`` and ``log_tail``.
 

@@ -156,7 +156,7 @@ def preemption(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def tight_cache(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a KV cache that is too small for this load test, although no log line reports a shortage."""
+    """Diagnose a KV cache that is too small for this load test when no log line reports a shortage."""
     headroom = _headroom(context, "tokens")
     if headroom is None:
         return None

@@ -47,7 +47,7 @@ def memory_used(node: NodeFacts) -> dict[int, float]:
 
 
 def holders(used: Mapping[int, float]) -> list[int]:
-    """Return the indices of the GPUs that hold a part of a model."""
+    """Return the indices of the GPUs that hold part of a model."""
     fullest = max(used.values(), default=0.0)
     if fullest < limits.CONTEXT.value:
         return []

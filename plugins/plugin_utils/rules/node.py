@@ -217,7 +217,7 @@ class NodeFacts:
 
     @property
     def own_gpus(self) -> list[int]:
-        """Indices of the GPUs on which the server's processes run; empty if their number is not ``group_size``.
+        """Indices of the GPUs on which the server's processes run; empty if there are not ``group_size`` such GPUs.
 
         If a second server runs on the node, other GPUs hold a model as well.
         """
