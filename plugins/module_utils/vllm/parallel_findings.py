@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import asdict
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Layout, Observations
@@ -97,11 +98,11 @@ def ranks(observed: Observations, agreement: parallel_signals.SignalAgreement) -
         if on_gpus.value < needed:
             cause = "A worker is missing, or two workers share a GPU (CUDA_VISIBLE_DEVICES lists one twice)."
             remedy = "Look for the missing rank in the vLLM log, then restart vLLM."
-            summary = f"{needed} ranks, but workers on only {_count(on_gpus.value, 'GPU')}"
+            summary = f"{needed} ranks, but workers on only {counted(on_gpus.value, 'GPU')}"
             return failed(RANKS, summary, cause=cause, remedy=remedy, **details)
         cause = "Processes of an earlier start or of a second engine still run on the other GPUs."
         remedy = "Stop every vLLM process and start the server again."
-        summary = f"{_count(needed, 'rank')}, but server processes on {_count(on_gpus.value, 'GPU')}"
+        summary = f"{counted(needed, 'rank')}, but server processes on {counted(on_gpus.value, 'GPU')}"
         return warned(RANKS, summary, cause=cause, remedy=remedy, **details)
     if workers.value is not None and workers.value < (agreement.layout.tensor or 0):
         cause = "A worker has died or was never started."
@@ -145,17 +146,13 @@ def fit(observed: Observations, layout: Layout) -> Finding:
     copies = model_fit.kv_copies(shape.kv_heads, layout.tensor)
     replicated = f"; each of the {shape.kv_heads} KV heads is stored {copies} times" if copies and copies > 1 else ""
     share = f"divided by TP {layout.tensor}: {shape.attention_heads // layout.tensor} each"
-    summary = f"{_count(shape.attention_heads, 'attention head')} {share}{replicated}"
+    summary = f"{counted(shape.attention_heads, 'attention head')} {share}{replicated}"
     return passed(MODEL_FIT, summary, expected=layout.tensor, **details)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _heads(shape: ModelShape) -> str:
     kv_heads = "" if shape.kv_heads in (None, shape.attention_heads) else f" and {shape.kv_heads} KV heads"
-    return f"{_count(shape.attention_heads or 0, 'attention head')}{kv_heads}"
+    return f"{counted(shape.attention_heads or 0, 'attention head')}{kv_heads}"
 
 
 def _reason_unknown(observed: Observations) -> str:

@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import variation
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 
 Json = dict[str, t.Any]
 #: Prompt tokens, output tokens, streams.

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import (
     MINIMUM_EFFECT,
     SIGNIFICANCE,
@@ -21,7 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutatio
     compare_together,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Baseline, Identity
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, three_digits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import three_digits
 
 Json = dict[str, t.Any]
 

@@ -9,9 +9,10 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.regression import CHECK, METRICS, figure
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, latencies, speed
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import latencies, speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.tables import heading
 

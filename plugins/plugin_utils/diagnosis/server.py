@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
     DiagnosisContext,
     conclude_from_log,
@@ -58,14 +59,13 @@ def settings(context: DiagnosisContext) -> Diagnosis | None:
     issues = [item for check in checks for item in context.all(check) if item.remedy and item.measured]
     if not issues:
         return None
-    one = len(issues) == 1
     return conclude(
         "configuration.settings",
         confidence="high",
         evidence=(str(item.measured) for item in issues),
         findings=checks,
-        count=f"{len(issues)} setting{'' if one else 's'}",
-        verb="is" if one else "are",
+        count=counted(len(issues), "setting"),
+        verb="is" if len(issues) == 1 else "are",
         version=show_version(context.node.version),
         summaries=listed([item.summary for item in issues]),
         remedies=" ".join(str(item.remedy) for item in issues),

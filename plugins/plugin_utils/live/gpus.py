@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import LOADED
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device_health import HARMLESS_REASONS
-from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import view
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, Nodes, cell, clock
@@ -81,7 +81,7 @@ class GpuView:
         ]
 
     def _title(self, nodes: Nodes) -> str:
-        parts = [f"GPUs of {len(nodes)} node{'s' if len(nodes) != 1 else ''}"]
+        parts = [f"GPUs of {counted(len(nodes), 'node')}"]
         if started := [node for node in nodes.values() if node.progress]:
             # Show the elapsed time of the node that started last, because this node also ends last.
             parts.append(_time(min(started, key=lambda node: node.progress["elapsed"] + (node.age or 0.0))))

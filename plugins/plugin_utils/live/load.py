@@ -10,6 +10,7 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import view
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Size
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, Nodes, cell, clock
@@ -65,7 +66,7 @@ class LoadView:
     def _title(self, nodes: Nodes) -> str:
         ended = sum(node.ended is not None for node in nodes.values())
         elapsed = max((node.elapsed for node in nodes.values() if node.ended is None), default=0.0)
-        parts = [f"load on {len(nodes)} node{'s' if len(nodes) != 1 else ''}", clock(elapsed)]
+        parts = [f"load on {counted(len(nodes), 'node')}", clock(elapsed)]
         return self.style.dot.join([*parts, *([f"{ended} done"] if ended else [])])
 
     def _row(self, label: str, node: NodeProgress, widths: tuple[int, int], width: int) -> str:

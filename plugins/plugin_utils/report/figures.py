@@ -34,11 +34,6 @@ def latencies(step: t.Mapping[str, t.Any]) -> list[str]:
     return [milliseconds((step[key] or {}).get(percentile)) for key in ("ttft", "itl") for percentile in ("p50", "p95")]
 
 
-def counted(number: int, noun: str) -> str:
-    """Format a number with a noun that forms its plural with ``s``, such as ``1 node`` or ``2 nodes``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def dollars(amount: float) -> str:
     """Format dollars with two decimals (``3.57``); amounts below 1 get three significant digits (``0.0841``)."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"

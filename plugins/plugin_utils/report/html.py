@@ -67,9 +67,9 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         cell=figures.cell,
         cost=figures.cost,
+        latencies=figures.latencies,
         load_sources=tables.load_sources,
         gib=lambda size: f"{size / units.GIB:.1f}",
-        ms=figures.milliseconds,
         plain=figures.plain,
         speed=figures.speed,
         percent=lambda share: "-" if share is None else f"{share:.0f} %",

@@ -10,8 +10,9 @@ import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import plot
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import counted, three_digits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import three_digits
 
 #: Margin for labels to the left of the first point and to the right of the last point, as a percentage of the plot
 #: width.
@@ -42,10 +43,9 @@ class PlotMetric:
 
         If the metric has a single value instead of percentiles, return it as both p50 and p95.
         """
-        value = {} if step[self.key] is None else step[self.key]
-        if not isinstance(value, Mapping):
-            return value, value
-        middle, high = value.get("p50"), value.get("p95")
+        value = step[self.key]
+        percentiles = value if isinstance(value, Mapping) else {"p50": value}
+        middle, high = percentiles.get("p50"), percentiles.get("p95")
         return None if middle is None else (self.scale * middle, self.scale * (middle if high is None else high))
 
 

@@ -10,11 +10,10 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
-from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import (
     cell,
     cost,
-    counted,
     latencies,
     plain,
     speed,
@@ -189,10 +188,10 @@ def load_sources(steps: Sequence[Document]) -> list[str]:
     steps_by_source: dict[str, list[str]] = {}
     for step in steps:
         parts = step["load_hosts"]
-        shares = [f" ({counted(part['concurrency'], 'stream')}, {part['tokens']:,} tokens)" for part in parts]
-        alone = len(parts) == 1
-        source = ", ".join(part["host"] + ("" if alone else share) for part, share in zip(parts, shares, strict=True))
-        if source:
+        shares = [
+            f"{part['host']} ({counted(part['concurrency'], 'stream')}, {part['tokens']:,} tokens)" for part in parts
+        ]
+        if source := parts[0]["host"] if len(parts) == 1 else ", ".join(shares):
             steps_by_source.setdefault(source, []).append(str(step["name"]))
     return [f"{', '.join(names)}: load from {source}" for source, names in steps_by_source.items()]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figures, problem_list, tables, text
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list, tables, text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 
 #: Maximum number of nodes with details on the terminal, and of problems per node; the report lists all problems.
@@ -47,4 +48,4 @@ def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
             yield f"     and {len(listed) - FINDINGS} more; see the report"
     if len(troubled) > NODES:
         yield ""
-        yield f" and {figures.counted(len(troubled) - NODES, 'more node')} with problems; see the report"
+        yield f" and {counted(len(troubled) - NODES, 'more node')} with problems; see the report"

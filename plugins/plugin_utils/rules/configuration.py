@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import profile
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
@@ -102,9 +103,9 @@ def _reviewed(
     }
     if remaining := [issue for issue in wrong if issue.name not in accepted]:
         return [_finding(check, issue, values.get(issue.name), version) for issue in remaining]
-    noun = ("argument" if check.endswith("arguments") else "variable") + ("" if len(values) == 1 else "s")
+    reviewed = counted(len(values), "argument" if check.endswith("arguments") else "variable")
     notes = {"redundant": redundant, "needed_here": accepted}
-    summary = f"{len(values)} {noun} reviewed for vLLM {show_version(version)}"
+    summary = f"{reviewed} reviewed for vLLM {show_version(version)}"
     return [passed(check, summary, evidence={key: value for key, value in notes.items() if value})]
 
 
