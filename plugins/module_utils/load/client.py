@@ -350,15 +350,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end(self, failure: RequestFailed | None) -> None:
         exchange, self._exchange = t.cast(Exchange, self._exchange), None
-        exchange.failure = self._without_secret(failure)
+        exchange.failure = failure and failure.without(self._target.api_key)
         self.reusable = self._parser.complete and self._parser.keep_alive and not exchange.cancelled
         if not self.reusable:
             self.close()
         if not self._ended.done():
             self._ended.set_result(exchange)
-
-    def _without_secret(self, failure: RequestFailed | None) -> RequestFailed | None:
-        key = self._target.api_key
-        if failure is None or not key or key not in failure.detail:
-            return failure
-        return RequestFailed(failure.reason, failure.detail.replace(key, "***"), failure.status)

@@ -285,7 +285,7 @@ class VllmApi:
             reason = "stream_timeout" if started.is_set() else "first_byte_timeout"
             raise RequestFailed(reason, f"response not complete after {self.timeout:g} s")
         if isinstance(outcome[0], RequestFailed):
-            raise self._without_api_key(outcome[0])
+            raise outcome[0].without(self._api_key)
         return outcome[0]
 
     def _exchange(self, method: str, path: str, body: dict[str, t.Any] | None, started: threading.Event) -> bytes:
@@ -310,11 +310,6 @@ class VllmApi:
                 body_reasons = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}
                 failure = RequestFailed(body_reasons.get(failure.reason, failure.reason), failure.detail)
             raise failure from problem
-
-    def _without_api_key(self, failure: RequestFailed) -> RequestFailed:
-        if not self._api_key or self._api_key not in failure.detail:
-            return failure
-        return RequestFailed(failure.reason, failure.detail.replace(self._api_key, "***"), failure.status)
 
 
 def _expect(document: dict[str, t.Any], key: str, kind: type[T]) -> T:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Reason
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK
 
 #: Summary, cause and remedy by reason ID. Failed requests are counted by reason ID.
 REASONS: t.Final[dict[str, Reason]] = {
@@ -123,3 +124,9 @@ class RequestFailed(Exception):
         # The operating system's message is often identical to the summary; in that case, omit the message.
         is_repeated = detail.lower() in ("", explanation.summary)
         super().__init__(explanation.summary if is_repeated else f"{explanation.summary}: {detail}")
+
+    def without(self, secret: str | None) -> RequestFailed:
+        """Return this failure with ``secret`` masked in its detail, because a server may repeat the key it received."""
+        if not secret or secret not in self.detail:
+            return self
+        return RequestFailed(self.reason, self.detail.replace(secret, MASK), self.status)
