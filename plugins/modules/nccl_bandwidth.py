@@ -116,8 +116,12 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import not_tested
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import CHECK, EXPECTED, VARIANTS, run
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import (
+    EXPECTED,
+    VARIANTS,
+    run,
+    without_bandwidth,
+)
 
 ARGUMENT_SPEC = {
     "gpus": {"type": "int", "required": True},
@@ -134,8 +138,7 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     if module.check_mode:
-        finding = not_tested(CHECK, "check mode: nothing is measured").as_dict()
-        module.exit_json(changed=False, findings=[finding], bandwidth={}, errors={})
+        module.exit_json(changed=False, **without_bandwidth("check mode: nothing is measured"))
     try:
         result = run(module.params)
     except ValueError as error:

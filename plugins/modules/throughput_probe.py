@@ -394,7 +394,7 @@ results:
       returned: success
       sample: null
     unsent:
-      description: Number of held requests that were not sent before the step ended. Null in a closed loop.
+      description: Number of requests that were due but not sent before the step ended. Null in a closed loop.
       type: int
       returned: success
       sample: null

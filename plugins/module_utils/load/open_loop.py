@@ -31,8 +31,6 @@ class OpenLoop(StepRun):
         self._streams = self._step.concurrency
         self._due_times = self._step.due_times(setup.rng)
         self._held: deque[Request] = deque()
-        #: Number of requests that were due before the end of the step but could not be started in time.
-        self._overdue = 0
         # The stream that most recently became free gets the next request, to keep the number of used connections low.
         self._free: list[asyncio.Future[Request | None]] = []
         self._arriving = True
@@ -42,7 +40,7 @@ class OpenLoop(StepRun):
     async def run(self) -> LoadOutcome:
         """Run the step and return its outcome."""
         outcome = await super().run()
-        outcome.unsent = len(self._held) + self._overdue
+        outcome.unsent += len(self._held)
         return outcome
 
     def _work(self) -> list[t.Coroutine[t.Any, t.Any, None]]:
@@ -62,7 +60,7 @@ class OpenLoop(StepRun):
                     break
                 await asyncio.sleep(due - time.monotonic())
                 if self._stopping:
-                    self._overdue = 1
+                    self.outcome.unsent += 1
                     break
                 if self._free:
                     self._free.pop().set_result((due, body))
@@ -70,7 +68,9 @@ class OpenLoop(StepRun):
                     self.outcome.held += 1
                     self._held.append((due, body))
             if self._stopping and (duration := self._step.duration):
-                self._overdue += sum(1 for _due in itertools.takewhile(lambda due: due < duration, self._due_times))
+                # Requests that were due before the end of the step, but could not be started in time.
+                late = itertools.takewhile(lambda due: due < duration, self._due_times)
+                self.outcome.unsent += sum(1 for _due in late)
             self._mark_full_end()
         finally:
             self._arriving = False

@@ -157,22 +157,22 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
     if options["size"] < 1 << 20:
         raise ValueError(f"size must be at least 1048576 bytes, got {options['size']}")
     if options["gpus"] < 2:
-        return _without_bandwidth(f"{options['gpus']} GPU: all-reduce needs at least 2")
+        return without_bandwidth(f"{options['gpus']} GPU: all-reduce needs at least 2")
     commands = commands or Commands()
     try:
         results = {name: measure(name, options, commands) for name in dict.fromkeys(["default", *options["variants"]])}
     except FileNotFoundError as error:
-        return _without_bandwidth(f"{error.filename or options['program']} is not installed on this node")
+        return without_bandwidth(f"{error.filename or options['program']} is not installed on this node")
     errors = {name: result.error for name, result in results.items() if result.error}
     if re.search("out of memory", errors.get("default", ""), re.I):
         reason = "not enough free GPU memory: stop vLLM, or lower its --gpu-memory-utilization"
-        return _without_bandwidth(reason) | {"errors": errors}
+        return without_bandwidth(reason) | {"errors": errors}
     finding = judge(results, options["interconnect"], options["expected_bandwidth"])
     bandwidth = {name: result.bandwidth for name, result in results.items()}
     return {"findings": [finding.as_dict()], "bandwidth": bandwidth, "errors": errors}
 
 
-def _without_bandwidth(reason: str) -> Result:
+def without_bandwidth(reason: str) -> Result:
     """Return the module's result for a node whose bandwidth could not be measured. ``reason`` is shown to the user."""
     return {"findings": [not_tested(CHECK, reason).as_dict()], "bandwidth": {}, "errors": {}}
 
