@@ -57,11 +57,14 @@ def empty_device(index: int) -> Device:
     return {"index": index, **dict.fromkeys(_VALUES), **groups}
 
 
+#: Values of a device that a sample contains under the same name.
+SAMPLED: t.Final = ("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
+
+
 def sample_of(device: Device) -> dict[str, t.Any]:
     """Return the values of ``device`` that change over time. A sample contains one such dictionary per GPU."""
-    keys = ("index", "utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
     return {
-        **{key: device[key] for key in keys},
+        **{key: device[key] for key in ("index", *SAMPLED)},
         "clocks": dict(device["clocks"]),
         "pcie": {key: device["pcie"][key] for key in ("generation", "width")},
         "throttle_reasons": device["throttle_reasons"],

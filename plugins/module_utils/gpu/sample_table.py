@@ -12,15 +12,14 @@ import json
 import typing as t
 from collections.abc import Iterable, Sequence
 
-#: Columns that have the same name in a GPU's entry in a sample.
-_COPIED: t.Final = ("utilization_gpu", "utilization_memory", "memory_used", "power_draw", "temperature")
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SAMPLED
 
 #: Columns in order. ``time`` is seconds since the start, ``timestamp`` the wall clock in UTC. Units as in a sample.
 COLUMNS: t.Final[tuple[str, ...]] = (
     "timestamp",
     "time",
     "gpu",
-    *_COPIED,
+    *SAMPLED,
     "clock_sm",
     "clock_memory",
     "pcie_generation",
@@ -47,7 +46,7 @@ def _row(time: float, gpu: dict[str, t.Any], start: datetime.datetime) -> Row:
         "timestamp": moment.isoformat(timespec="milliseconds"),
         "time": round(time, 3),
         "gpu": gpu["index"],
-        **{column: gpu[column] for column in _COPIED},
+        **{column: gpu[column] for column in SAMPLED},
         "clock_sm": gpu["clocks"]["sm"],
         "clock_memory": gpu["clocks"]["memory"],
         "pcie_generation": gpu["pcie"]["generation"],

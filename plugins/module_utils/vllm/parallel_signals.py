@@ -65,20 +65,21 @@ class Observations:
         return None if self.gpus.value is None else len(self.gpus.value)
 
     @property
+    def starts(self) -> list[ServerProcess | ContainerFacts]:
+        """The server's process and container, as far as they were found."""
+        return [start for start in (self.process.value, self.container.value) if start is not None]
+
+    @property
     def arguments(self) -> dict[str, t.Any] | None:
         """vLLM's options with secrets masked, from the first available source: process, container or log."""
-        for started in (self.process.value, self.container.value):
-            if started is not None and started.arguments is not None:
-                return started.arguments
-        return (self.engine.value and self.engine.value.arguments) or None
+        logged = (self.engine.value and self.engine.value.arguments) or None
+        given = (start.arguments for start in self.starts)
+        return next((arguments for arguments in given if arguments is not None), logged)
 
     @property
     def environment(self) -> Mapping[str, str] | None:
         """The unmasked environment variables of the server's process or container, or None if they are unknown."""
-        for started in (self.process.value, self.container.value):
-            if started is not None and started.environment is not None:
-                return started.environment
-        return None
+        return next((start.environment for start in self.starts if start.environment is not None), None)
 
 
 @dataclass(frozen=True)
@@ -220,9 +221,9 @@ def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
         yield {"pipeline_parallel_size": sizes.get("pp", 1), "data_parallel_size": sizes.get("dp", 1)}
     if observed.engine.value is not None:
         yield vars(observed.engine.value)
-    for started in (observed.process.value, observed.container.value):
-        if started is not None and started.arguments is not None:
-            yield {"pipeline_parallel_size": 1, "data_parallel_size": 1, **started.arguments}
+    for start in observed.starts:
+        if (arguments := start.arguments) is not None:
+            yield {"pipeline_parallel_size": 1, "data_parallel_size": 1, **arguments}
     if observed.engine.value is not None:
         yield observed.engine.value.arguments
 

@@ -88,15 +88,15 @@ class ProcessTable:
         :raises ProcessUnavailable: if no server is found.
         """
         servers = dict(self._servers())
-        listening = [pid for pid in self._listeners(port) if pid in servers]
-        if listening:
+        listeners = self._listeners(port)
+        if listening := [pid for pid in listeners if pid in servers]:
             return self._describe(self._topmost(listening), "listening socket")
         by_option = [pid for pid, options in servers.items() if options.get("port", DEFAULT_PORT) == port]
         if by_option:
             return self._describe(self._topmost(by_option), "--port")
         # One ``vllm serve`` command may fork several API processes. Count only the topmost process.
-        roots = {[pid, *(ancestor for ancestor in self._ancestors(pid) if ancestor in servers)][-1] for pid in servers}
-        if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in self._listeners(port)):
+        roots = {pid for pid in servers if servers.keys().isdisjoint(self._ancestors(pid))}
+        if len(roots) == 1 and any(self._name(pid) in PORT_FORWARDERS for pid in listeners):
             return self._describe(roots.pop(), "only vLLM server behind a published port")
         if roots:
             raise ProcessUnavailable(f"none of the {len(roots)} vLLM servers on this host uses port {port}")
@@ -109,7 +109,8 @@ class ProcessTable:
 
         :raises ProcessUnavailable: if there is no such server.
         """
-        servers = [server for server, _options in self._servers() if server in self._family(pid)]
+        family = self._family(pid)
+        servers = [server for server, _options in self._servers() if server in family]
         if not servers:
             raise ProcessUnavailable(f"no vLLM server is visible below process {pid}")
         return self._describe(self._topmost(servers), "container")
