@@ -19,7 +19,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline import Roofline
 
 #: Checks that fail or warn if the node is slow.
-SPEED: t.Final = ("performance.roofline", "performance.scaling")
 
 THROUGHPUT: t.Final = "performance.throughput"
 
@@ -132,12 +131,16 @@ class DiagnosisContext:
         # Low throughput is not the node's fault if other clients use the server.
         alone = self.step is not None and not expectation.shared(self.step)
         short = (THROUGHPUT,) if alone and throughput is not None and throughput.unit == "tok/s" else ()
-        return (*self.wrong(*SPEED), *short)
+        return (*self.wrong(*expectation.SPEED), *short)
 
     @cached_property
     def attained(self) -> float | None:
         """Measured speed of one stream as a percentage of its expected speed."""
-        values = [item.evidence.get("attained_percent") for check in (*SPEED, THROUGHPUT) for item in self.all(check)]
+        values = [
+            item.evidence.get("attained_percent")
+            for check in (*expectation.SPEED, THROUGHPUT)
+            for item in self.all(check)
+        ]
         return min((float(value) for value in values if value is not None), default=None)
 
     @cached_property

@@ -24,6 +24,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import REFERENCE_SCALING
 
+#: Checks that compare the measured speed of one stream with the expected speed.
+SPEED: t.Final = ("performance.roofline", "performance.scaling")
+
 #: Advice if several GPUs are no faster than one.
 ONE_SERVER_PER_GPU: t.Final = "If the model fits on one GPU, one server per GPU can serve more requests."
 
@@ -55,7 +58,7 @@ def shared(step: Step) -> bool:
 
 
 def _not_tested(reason: str) -> list[Finding]:
-    return [not_tested(check, reason) for check in ("performance.scaling", "performance.roofline")]
+    return [not_tested(check, reason) for check in SPEED]
 
 
 def setup(node: NodeFacts, step: Step) -> Setup:

@@ -20,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
     configuration,
+    expectation,
     hardware,
     memory,
     nccl,
@@ -50,7 +51,7 @@ _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     "nccl": ("logs",),
     "nccl.bandwidth": ("nccl_bandwidth",),
     "performance": ("load",),
-    **dict.fromkeys(("performance.scaling", "performance.roofline"), ("load", "gpu", "tensor_parallel", "logs")),
+    **dict.fromkeys(expectation.SPEED, ("load", "gpu", "tensor_parallel", "logs")),
     "utilisation": ("load",),
     "configuration": ("tensor_parallel",),
 }
