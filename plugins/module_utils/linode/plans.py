@@ -31,7 +31,7 @@ class UnknownInstanceType(ValueError):
         self.type_id = type_id
         super().__init__(
             f"unknown Linode type {type_id!r}: its name does not contain the number of GPUs. Known types: "
-            "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and plans without GPUs  "
+            "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and plans without GPUs "
             "(nanode, standard, dedicated, premium, highmem, accelerated)."
         )
 

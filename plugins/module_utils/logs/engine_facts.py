@@ -241,7 +241,7 @@ class EngineLogParser:
         self._argument_sizes = {
             name: value
             for name, value in arguments.items()
-            if name.endswith("_parallel_size") and isinstance(value, int) and value
+            if name.endswith("_parallel_size") and isinstance(value, int) and not isinstance(value, bool) and value
         }
 
     def _parallel_lines(self, text: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 import typing as t
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,7 @@ class Scanner:
     def __init__(self) -> None:
         self._facts = EngineLogParser()
         self._faults: dict[tuple[str, int | None, str | None], LogFault] = {}
-        self._earlier: dict[str, int] = {}
+        self._earlier: Counter[str] = Counter()
         self._templates = TemplateCache(_SUBSTRINGS_IN_TEMPLATES, _NEEDLES_IN_TEMPLATES, SIGNIFICANT_NUMBERS)
         self._rank_of: dict[tuple[str | None, int | None], int] = {}
         self._hosts: set[str] = set()
@@ -187,7 +188,7 @@ class Scanner:
         self._templates.flush_counts()
         for fault in self._faults.values():
             if not fault.kernel and fault.severity != INFO:
-                self._earlier[fault.class_] = self._earlier.get(fault.class_, 0) + fault.count
+                self._earlier[fault.class_] += fault.count
         self._faults = {key: fault for key, fault in self._faults.items() if fault.kernel}
         self._templates.forget_faults()
         self._waits.clear()
@@ -199,7 +200,7 @@ class Scanner:
         faults: list[LogFault] = []
         # vLLM has handled any problem that it logs below level ERROR, unless an NCCL message is on the same line.
         handled = prefix.source == "vllm" and prefix.level in _HARMLESS_LEVELS and not nccl_header(line)
-        candidates = [signatures for needle, signatures in _SIGNATURES_BY_NEEDLE.items() if needle in line]
+        candidates = (signatures for needle, signatures in _SIGNATURES_BY_NEEDLE.items() if needle in line)
         for signature in itertools.chain.from_iterable(candidates):
             if handled and signature.severity == ERROR:
                 continue

@@ -91,7 +91,7 @@ class TemplateCache:
     fault_substrings: Sequence[bytes]
     significant_numbers: Sequence[re.Pattern[bytes]]
     source: str | None = None
-    _templates: dict[bytes, LineTemplate] = field(default_factory=dict)
+    _templates: dict[bytes, LineTemplate] = field(default_factory=dict, init=False)
 
     def lines_to_parse(self, matches: bytes) -> Iterator[PendingLine]:
         """Yield the lines that must be parsed. Of the other lines, count those that show a known fault.

@@ -125,8 +125,8 @@ def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
     The price is that of the most expensive region, because any of the regions may be chosen. If the API token has
     no access to the plan, the price is None.
     """
-    hidden: Json = {"gpus": gpu_count(node["type"]), "hourly_price": None, "region_prices": {}}
-    plan, limit = plans.get(node["type"], hidden), node["max_hourly_price"]
+    plan = plans.get(node["type"]) or {"gpus": gpu_count(node["type"]), "hourly_price": None, "region_prices": {}}
+    limit = node["max_hourly_price"]
     prices = [plan["region_prices"].get(region) or plan["hourly_price"] for region in node["regions"]]
     eligible = [price for price in prices if price and (limit is None or price <= float(limit))]
     if limit is not None and not eligible:

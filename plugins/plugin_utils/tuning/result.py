@@ -65,15 +65,16 @@ def outcome(ledger: Sequence[Entry], search: Search) -> dict[str, t.Any]:
     """
     best, floor = best_trial(ledger, search), search.floor(ledger)
     trials = search.entries(ledger, "trial")
+    settings = best["settings"] if best else None
     finals = search.entries(ledger, "confirmation") if best else []
-    winners = [search.value(entry, floor) for entry in finals if best and entry["settings"] == best["settings"]]
+    winners = [search.value(entry, floor) for entry in finals if entry["settings"] == settings]
     originals = [search.value(entry) for entry in finals if entry["settings"] == {}]
     winner_values = [value for value in winners if value is not None]
     original_values = [value for value in originals if value is not None]
     measured = difference(original_values, winner_values, GOALS[search.goal].more)
     failed_again, floor_known = len(winner_values) < len(winners), search.floor_known(ledger)
     return {
-        "best": best["settings"] if best else None,
+        "best": settings,
         # Never recommend settings that failed or were too slow in a final measurement.
         "proven": measured is not None and measured[0] > measured[1] and not failed_again and floor_known,
         "gain": measured[0] if measured else None,
