@@ -37,10 +37,10 @@ def test_send_drops_the_record_if_the_socket_is_full(receiver):
 
 
 def test_send_from_a_fork_reaches_the_main_process(receiver):
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         subject.send({"closed": receiver.fileno() == -1}, wait=True)
         os._exit(0)
-    os.wait()
+    os.waitpid(child, 0)
     assert subject.receive(receiver) == [{"closed": True}]
 
 
