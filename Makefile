@@ -20,9 +20,9 @@ setup: ## create .venv with the pinned requirements (PYTHON=python3.12 selects a
 demo: setup ## validate three simulated nodes (no GPU needed)
 	@scripts/demo.sh
 
-# Targets that put load on simulated nodes share a lane or run in the last stage, so that they do not slow each other.
+# The scenarios put load on many simulated nodes at once, so only targets without such nodes run beside them.
 test: setup ## run every check except test-vllm, test-deployment and test-gpu
-	@scripts/test.sh sanity,lint+integration,accessibility+molecule-gpu_host,provisioning+molecule-default,unit scenarios
+	@scripts/test.sh unit,sanity+integration,accessibility+molecule-gpu_host,molecule-default scenarios+provisioning,lint
 
 # Two steps: with --fail-under in the first one, slipcover 1.1.0 loses the results of the pytest-xdist workers.
 unit: setup ## run the unit tests and check the coverage of plugins/
