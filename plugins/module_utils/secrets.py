@@ -1,44 +1,74 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mask keys, passwords and tokens in settings and text, so that no module result contains a secret."""
+"""Mask keys, passwords and tokens in names, values and text, so that no result contains a secret."""
 
 from __future__ import annotations
 
+import collections
+import math
 import re
 import typing as t
 from collections.abc import Mapping
 
 MASK: t.Final = "***"
 
-_NAME = re.compile(
-    r"(^|_)(api_?key|access_?key|secret|password|passwd|token|passphrase|credentials?)$", re.IGNORECASE | re.ASCII
+#: Names of settings that hold a secret: the whole name, or the last words of one. "tokens" alone is a count.
+_WORDS: t.Final = (
+    r"api[_-]?keys?|access[_-]?keys?|private[_-]?keys?|signing[_-]?keys?|encryption[_-]?keys?|(?<![a-z])keys?[_-]?pass"
+    r"|passwords?|passwd|pgpassword|passphrases?|(?<![a-z])pass|(?<![a-z])pwd|secrets?(?:[_-]\w+)*|credentials?"
+    r"|token|(?:hf|api|auth|access|bearer|refresh)[_-]?tokens|authorization|(?:set-)?cookies?|session[_-]?id"
 )
-_IN_JSON = re.compile(r'("[^"]*(?:api_?key|secret|password|token)"\s*:\s*)(?:"[^"]*"|\[[^\]]*\])', re.IGNORECASE)
-_IN_URL = re.compile(r"(://)[^/@\s]+@")
-# Match a setting and its value in the notation of command lines, environment variables and Python.
-# Accept a space between the name and the value only in command-line options.
-# In other text, this would mask the word "is" in the sentence "The token is invalid".
-_NAMES = r"(?:api[-_]?key|access[-_]?key|password|passwd|passphrase|secret|token)"
-_IN_TEXT = re.compile(
-    rf"((?:--[\w-]*{_NAMES}[= ]|\b\w*{_NAMES}['\"]?(?: ?= ?|: )) *)"
-    r"(?:\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[^\s,'\"}\])]+)",
-    re.IGNORECASE,
+_NAME: t.Final = re.compile(rf"(?:^|_|(?<=[a-z]))(?:{_WORDS})$", re.IGNORECASE | re.ASCII)
+#: A value in quotes or brackets, or up to the next separator.
+_VALUE: t.Final = r"(?:\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[^\s,'\"}\])&]+)"
+#: Patterns of secrets in text. Group 1, if there is one, is kept.
+_PATTERNS: t.Final = tuple(
+    re.compile(pattern, re.IGNORECASE | re.ASCII)
+    for pattern in (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+        # User and password in a URL. A password may contain "/" and "@", so the last "@" of the word ends it.
+        r"(://)[^\s/@:'\"]*:[^\s'\"]*@",
+        r"(://)[^\s/@:'\"]+@",
+        r"(https://hooks\.slack\.com/services/)\S+",
+        r"((?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|digest|token|negotiate)\s+)?[^\s'\"]+",
+        r"((?:set-)?cookie['\"]?\s*:\s*).+",
+        r"\b(bearer\s+)[^\s'\"]+",
+        # Only an option may be separated from its value by a space; vLLM accepts several API keys after one option.
+        rf"(--[\w-]*api[_-]?keys?[= ])\s*{_VALUE}(?:\s+(?!-){_VALUE})*",
+        rf"(--[\w-]*(?:{_WORDS})[= ]\s*){_VALUE}",
+        rf"((?:\b|_|(?<=[a-z]))(?:{_WORDS})['\"]?\]?(?: ?= ?|: ?)\s*){_VALUE}",
+        r"((?:[?&](?:\w*sig(?:nature)?|key)|\bx-[a-z]+-(?:signature|credential|security-token))=)[^\s&'\"]+",
+    )
 )
-_KNOWN_FORMS = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|Bearer \S+)")
+#: Forms in which issuers mark their keys. Upper and lower case differ in them.
+_ISSUED: t.Final = re.compile(
+    r"\b(?:hf_|api_org_|ghp_|gho_|ghu_|ghs_|ghr_|github_pat_|glpat-|nvapi-|xox[abeoprs]-|npm_|dckr_pat_|pypi-|sk-|ya29\.)"
+    r"[\w.-]{8,}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{12,}\b|\bAIza[\w-]{30,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]*(?:\.[\w-]*)?"
+    r"|\b(?i:basic)\s+(?=[A-Za-z+/]*[A-Z0-9+/])[A-Za-z0-9+/_-]{6,}={0,2}",
+    re.ASCII,
+)
+_WORD: t.Final = re.compile(r"[A-Za-z0-9+_=-]{20,}", re.ASCII)
+#: Long words that are no keys: the UUID of a GPU, and words and numbers that are joined.
+_UUID: t.Final = re.compile(r"(?:GPU-|MIG-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_PLAIN_PART: t.Final = re.compile(r"[A-Za-z]*\d{0,4}|(?:0x)?\d+[A-Za-z]{0,2}|\w{1,7}")
+#: Smallest entropy of a random word in bits per character; 20 random hexadecimal digits have about 3.3.
+_RANDOM: t.Final = 3.0
 
 
 def mask(values: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return ``values`` with secrets masked: the values of keys such as ``password``, and secrets in URLs and JSON."""
+    """Return ``values`` with secrets masked: those whose name marks a secret, and secrets within other values."""
     return {str(key): mask_value(value, str(key)) for key, value in values.items()}
 
 
 def mask_value(value: t.Any, name: str = "") -> t.Any:
-    """Return the ``value`` of the option or variable ``name`` with secrets masked."""
+    """Return ``value`` of the option or variable ``name``, masked as ``mask`` does."""
     if _NAME.search(name.replace("-", "_")) and value is not None and not isinstance(value, bool):
         return MASK
     if isinstance(value, str):
-        return _IN_URL.sub(rf"\1{MASK}@", _IN_JSON.sub(rf'\1"{MASK}"', value))
+        return mask_text(value)
     if isinstance(value, list):
         return [mask_value(item) for item in value]
     if isinstance(value, Mapping):
@@ -47,5 +77,23 @@ def mask_value(value: t.Any, name: str = "") -> t.Any:
 
 
 def mask_text(text: str) -> str:
-    """Return a line of text with all keys, passwords and tokens masked."""
-    return _KNOWN_FORMS.sub(MASK, _IN_TEXT.sub(rf"\1{MASK}", _IN_URL.sub(rf"\1{MASK}@", text)))
+    """Return ``text`` with all keys, passwords and tokens masked that a name, a keyword or their form reveals."""
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\1{MASK}" if pattern.groups else MASK, text)
+    return _ISSUED.sub(MASK, text)
+
+
+def mask_line(line: str, known: str = "") -> str:
+    """Return a line of a log, masked as ``mask_text`` does, and without any other word that looks random.
+
+    ``known`` is the part of the line that is known to be a message: its words stay.
+    """
+    kept = set(_WORD.findall(known))
+    return _WORD.sub(lambda word: word[0] if word[0] in kept or not _is_random(word[0]) else MASK, mask_text(line))
+
+
+def _is_random(word: str) -> bool:
+    if _UUID.fullmatch(word) or all(map(_PLAIN_PART.fullmatch, re.split("[_=+-]", word))):
+        return False
+    counts = collections.Counter(word).values()
+    return -sum(count / len(word) * math.log2(count / len(word)) for count in counts) >= _RANDOM
