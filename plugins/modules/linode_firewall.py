@@ -66,9 +66,15 @@ options:
   tags:
     description:
       - Tags for a new firewall.
-      - With O(state=absent), the task fails if the firewall lacks any of them.
     type: list
     elements: str
+  owner_tag:
+    description:
+      - Tag that marks the firewalls of one owner or fleet. A new firewall gets it.
+      - If a firewall of this label exists without this tag, the task fails, and neither changes nor deletes the
+        firewall.
+      - By default, the label alone identifies the firewall.
+    type: str
 seealso:
   - module: multigpu.vllm.linode_instance
 """
@@ -77,6 +83,7 @@ EXAMPLES = r"""
 - name: Accept SSH from the office and vLLM from the application
   multigpu.vllm.linode_firewall:
     label: vllm
+    owner_tag: vllm
     inbound:
       - label: ssh
         ports: "22"
@@ -149,6 +156,7 @@ ARGUMENTS = {
     "label": {"type": "str", "required": True},
     "inbound": {"type": "list", "elements": "dict", "default": [], "options": RULE},
     "tags": {"type": "list", "elements": "str"},
+    "owner_tag": {"type": "str"},
 }
 
 

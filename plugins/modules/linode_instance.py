@@ -135,9 +135,25 @@ options:
   tags:
     description:
       - Tags of the Linode. Missing tags are added; other tags of the Linode are kept.
-      - With O(state=absent), the task fails if the Linode lacks any of them.
     type: list
     elements: str
+  owner_tag:
+    description:
+      - Tag that marks the Linodes of one owner or fleet. A new Linode gets it.
+      - If a Linode of this label exists without this tag, the task fails and neither changes nor deletes the Linode.
+      - By default, the label alone identifies the Linode.
+    type: str
+  creation_tag:
+    description:
+      - Tag that only the creator of this Linode knows. A new Linode gets it and keeps it.
+      - If a Linode of this label exists without this tag, the task fails, because someone else created that Linode, and
+        it does not have the passwords and keys of this task.
+      - By default, the module uses a random tag during the creation, and removes it afterwards.
+    type: str
+  id:
+    description:
+      - With O(state=absent), delete the Linode only if it has this id.
+    type: int
   private_ip:
     description:
       - Whether a new Linode gets a private IPv4 address.
@@ -180,7 +196,7 @@ EXAMPLES = r"""
       - "{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"
     expected_gpus: 4
     max_hourly_price: 4.00
-    tags: [vllm]
+    owner_tag: vllm
   register: node
 
 - name: Add the node to the inventory of this run
@@ -193,7 +209,7 @@ EXAMPLES = r"""
   multigpu.vllm.linode_instance:
     label: vllm-1
     state: absent
-    tags: [vllm]
+    owner_tag: vllm
 """
 
 RETURN = r"""
@@ -332,6 +348,9 @@ ARGUMENTS = {
     "interfaces": {"type": "list", "elements": "dict", "options": INTERFACE},
     "placement_group_id": {"type": "int"},
     "tags": {"type": "list", "elements": "str"},
+    "owner_tag": {"type": "str"},
+    "creation_tag": {"type": "str"},
+    "id": {"type": "int"},
     "private_ip": {"type": "bool", "default": False},
     "disk_encryption": {"type": "str", "choices": ["enabled", "disabled"]},
     "wait": {"type": "bool", "default": True},

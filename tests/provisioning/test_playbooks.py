@@ -11,15 +11,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from cloud import FIGURES
+from faults import Fault
 
 PLAN = "g2-gpu-rtx4000a4-m"
 VAULT_PASSWORD = "vault-password-of-this-test"
@@ -92,7 +94,9 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
         resumed = output_of(run_playbooks(cloud, ["provision"], options, "-vvv", **verbose))
     assert cloud.account.labels() == ["test-chat-1", "test-chat-2"]
     assert_few_requests(cloud, nodes=2, creations=1)
-    assert [item["tags"] for item in cloud.account.instances.values()] == [["multigpu-test"]] * 2
+    for item in cloud.account.instances.values():
+        creation = (cloud.folder / "state" / f"{item['label']}.creation").read_text().strip()
+        assert set(item["tags"]) == {"multigpu-test", f"multigpu-created-{creation}"}
     (firewall,) = cloud.account.firewalls.values()
     assert [rule["ports"] for rule in firewall["rules"]["inbound"]] == ["22"]
     assert firewall["_devices"] == set(cloud.account.instances)
@@ -113,6 +117,89 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     assert list(cloud.account.instances) == [foreign["id"]]
     assert cloud.account.firewalls == {}
     assert read_files(cloud.folder / "state") == []
+
+
+@pytest.mark.parametrize("tags", [["prod-db"], ["multigpu-test"]], ids=["of someone else", "of another controller"])
+def test_role_loses_a_race_without_touching_the_linode_of_the_winner(cloud, tags):
+    """Between the plan and the creation, someone else creates a Linode of the same label."""
+    body = {"label": "test-chat-1", "type": PLAN, "region": "us-ord", "image": "linode/ubuntu24.04", "tags": tags}
+    cloud.add_faults(
+        Fault("POST /linode/instances$", meanwhile=lambda: cloud.fake.add_instance(cloud.account, dict(body)))
+    )
+    options = variables(cloud, provision_root_password_storage="file")
+
+    lost = run_playbooks(cloud, ["provision"], options)
+
+    assert lost.returncode != 0
+    assert "Someone else created test-chat-1" in lost.stdout
+    (instance,) = cloud.account.instances.values()
+    assert instance["tags"] == tags
+    # The key and the password were not used for any node.
+    assert read_files(cloud.folder / "state") == []
+
+    ended = run_playbooks(cloud, ["teardown"], {**options, "provision_teardown_confirm": "test"})
+    ours = tags == ["multigpu-test"]
+    assert ended.returncode == 0
+    assert len(cloud.account.instances) == (0 if ours else 1)
+
+
+def test_role_leaves_the_firewall_of_someone_else_alone(cloud):
+    rules = {"inbound_policy": "ACCEPT", "outbound_policy": "ACCEPT", "inbound": [], "outbound": []}
+    cloud.add_firewall(label="test-fw", rules=rules, tags=["prod"])
+
+    refused = run_playbooks(cloud, ["provision"], variables(cloud))
+
+    assert refused.returncode != 0
+    assert "exists without the tag multigpu-test" in " ".join(refused.stdout.split())
+    assert cloud.account.writes() == []
+
+
+def test_teardown_names_what_is_left_and_deletes_forgotten_secrets(cloud):
+    """A node is deleted in Cloud Manager, and another run creates one while teardown runs."""
+    body = {"label": "test-chat-1", "type": PLAN, "region": "us-ord", "image": "x/y", "tags": ["multigpu-test"]}
+    cloud.fake.add_instance(cloud.account, dict(body))
+    state = cloud.folder / "state"
+    state.mkdir()
+    for name in ("test-chat-1.root_pass", "test-chat-2.root_pass", "test-chat-2.host_key.pub", "other-1.root_pass"):
+        (state / name).write_text("secret")
+    late = {**body, "label": "test-chat-3"}
+    cloud.add_faults(Fault("DELETE /linode", meanwhile=lambda: cloud.fake.add_instance(cloud.account, dict(late))))
+
+    ended = run_playbooks(cloud, ["teardown"], variables(cloud, provision_teardown_confirm="test"))
+
+    assert ended.returncode != 0
+    assert "1 Linode(s) of the fleet are left and cost 3.57 USD per hour: test-chat-3" in " ".join(ended.stdout.split())
+    assert cloud.account.labels() == ["test-chat-3"]
+    assert [path.name for path in state.iterdir()] == ["other-1.root_pass"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_killed_creation_leaves_no_clear_secret_on_the_controller(cloud, number):
+    """The API holds the response to the creation until the run has been killed, as a pipeline does on a timeout."""
+    secret = {"provision_root_password_storage": "vault", "provision_vault_password": VAULT_PASSWORD}
+    created, killed = threading.Event(), threading.Event()
+    cloud.add_faults(Fault("POST /linode/instances$", hold=lambda: (created.set(), killed.wait(60))))
+    home = cloud.folder / "home"
+    home.mkdir()
+    folders = {"ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TEMP": str(home / "remote"), "TMPDIR": str(home)}
+    process = cloud.start_playbook("provision", variables(cloud, **secret), **folders)
+    assert created.wait(120)
+    os.killpg(process.pid, number)
+    process.wait(60)
+    killed.set()
+
+    (password,) = cloud.account.passwords.values()
+    assert password
+    key = (cloud.folder / "state" / "test-chat-1.host_key").read_text().splitlines()[1]
+    assert [name for name, text in files_left(home) if password in text or key in text] == []
+
+
+def files_left(folder):
+    """Yield name and content of each file; the module, which outlives the run for a moment, deletes some meanwhile."""
+    for parent, _folders, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield name, Path(parent, name).read_text(errors="replace")
 
 
 @contextmanager

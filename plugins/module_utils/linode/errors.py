@@ -10,6 +10,7 @@ though the response reports an error? ``classify`` answers both in one place, fo
 from __future__ import annotations
 
 import re
+import typing as t
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -71,6 +72,14 @@ class Drift(LinodeError):
     """Raised if an existing object does not match the request and must not be changed or deleted."""
 
 
+class NotOurs(LinodeError):
+    """An object of the requested label that someone else created; ``resource`` is that object."""
+
+    def __init__(self, message: str, resource: dict[str, t.Any]) -> None:
+        self.resource = resource
+        super().__init__(message)
+
+
 class NotReady(LinodeError):
     """Raised if an object exists but does not reach the requested state."""
 
@@ -97,7 +106,7 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
     """
     if not header:
         return None
-    if header.strip().isdigit():
+    if re.fullmatch("[0-9]{1,9}", header.strip()):
         return float(header)
     try:
         moment = parsedate_to_datetime(header)

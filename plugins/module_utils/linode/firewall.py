@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput, NotOurs
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import (
     FIREWALL_LABEL_LENGTH,
@@ -114,17 +114,24 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
     ``firewall`` is None in check mode if the firewall does not exist yet.
 
     :raises InvalidInput: for options that the API would refuse.
+    :raises NotOurs: if a firewall of this label lacks ``owner_tag``; it is not changed then.
     """
     label = check_label(options["label"], FIREWALL_LABEL_LENGTH)
     rules = rule_set(options.get("inbound") or [])
-    tags = list(check_tags(options.get("tags") or []))
+    owner = options.get("owner_tag")
+    tags = list(check_tags([*(options.get("tags") or []), *filter(None, [owner])]))
     existing = firewall = api.firewall_labelled(label)
-    if firewall is None:
-        if check_mode:
-            return _result(True, None, {}, rules)
+    if firewall:
+        _check_owner(firewall, owner)
+    elif check_mode:
+        return _result(True, None, {}, rules)
+    else:
         body = {"label": label, "rules": rules, "tags": tags}
         offers = [(label, lambda: api.create_firewall(body))]
-        firewall = create_once(offers, lambda: api.firewall_labelled(label), api.budget).resource
+        # Two runs for one fleet share its firewall, so the tag of the fleet identifies it even after a lost response.
+        firewall = create_once(
+            offers, lambda: api.firewall_labelled(label), lambda found: _owned(found, owner), api.budget
+        ).resource
     corrected = _correct(api, firewall, rules, check_mode)
     before = (existing or {}).get("rules") or {}
     return _result(existing is None or corrected, {**firewall, "rules": rules}, before, rules)
@@ -144,15 +151,14 @@ def _correct(api: LinodeApi, firewall: Json, rules: Json, check_mode: bool) -> b
 def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
     """Delete the firewall, and return ``changed``, ``firewall`` (None) and ``diff``.
 
-    :raises Drift: if the firewall lacks one of the tags, or still protects a device.
+    :raises NotOurs: if the firewall lacks ``owner_tag``.
+    :raises Drift: if it still protects a device.
     """
     firewall = api.firewall_labelled(options["label"])
     if firewall is None:
         return _result(False, None, {}, {})
     label = firewall["label"]
-    missing = sorted(set(options.get("tags") or []) - set(firewall.get("tags") or []))
-    if missing:
-        raise Drift(f"Firewall {label} was not deleted: it lacks the tag(s) {', '.join(missing)}.")
+    _check_owner(firewall, options.get("owner_tag"))
     devices = api.firewall_devices(firewall["id"])
     if devices:
         names = ", ".join(str(device["entity"].get("label") or device["entity"]["id"]) for device in devices)
@@ -160,6 +166,19 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
     if not check_mode:
         api.delete_firewall(firewall["id"])
     return _result(True, None, firewall.get("rules") or {}, {})
+
+
+def _owned(firewall: Json, owner_tag: str | None) -> bool:
+    return owner_tag is None or owner_tag in (firewall.get("tags") or [])
+
+
+def _check_owner(firewall: Json, owner_tag: str | None) -> None:
+    if not _owned(firewall, owner_tag):
+        raise NotOurs(
+            f"The firewall {firewall['label']} (id {firewall['id']}) exists without the tag {owner_tag}, so it may "
+            "belong to someone else; it was not changed. Choose another label, or add the tag to it.",
+            firewall,
+        )
 
 
 def _result(changed: bool, firewall: Json | None, before: Json, after: Json) -> Json:

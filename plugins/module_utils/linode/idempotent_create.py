@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Create a labelled object exactly once, even if the network loses responses.
 
-Labels are unique in an account, so a repeated request cannot create a second object with the same label. Looking up the
-label shows whether an attempt without a response succeeded.
+The API keeps labels unique in an account, so a repeated request for a label cannot create a second object. Looking up
+the label after a lost response shows whether the attempt succeeded: the object that it created has a tag that only this
+run uses. An object with the same label but without that tag belongs to someone else, who created it at the same moment.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
     LabelTaken,
     LinodeError,
+    NotOurs,
     OutcomeUnknown,
     OutOfStock,
     Transient,
@@ -27,25 +29,25 @@ Json = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class CreateResult:
-    """Result of ``create_once``: the object, and the failed attempts to create it.
-
-    ``created_by_us`` is True if this run created the object, False if another run created it, and None if it is unknown
-    because a response was lost.
-    """
+    """Result of ``create_once``: the object, and the failed attempts to create it."""
 
     resource: Json
-    created_by_us: bool | None
     failures: list[str] = field(default_factory=list)
 
 
 def create_once(
-    offers: Sequence[tuple[str, Callable[[], Json]]], find: Callable[[], Json | None], budget: RetryBudget
+    offers: Sequence[tuple[str, Callable[[], Json]]],
+    find: Callable[[], Json | None],
+    is_ours: Callable[[Json], bool],
+    budget: RetryBudget,
 ) -> CreateResult:
     """Create an object: try the requests in ``offers`` (for example, one per region) in order until one succeeds.
 
     An offer is a name (for example of a region) and a function that makes one attempt to create the object. The next
-    offer is tried only if the previous one is out of stock.
+    offer is tried only if the previous one is out of stock. ``is_ours`` returns whether an object that ``find`` returns
+    after a failed attempt was created by that attempt.
 
+    :raises NotOurs: if the label belongs to an object that someone else created.
     :raises OutcomeUnknown: if an attempt may have succeeded but no object with that label is visible.
     :raises OutOfStock: if no offer is available and nothing was created.
     :raises Refused, RetriesExhausted: if nothing was created.
@@ -54,9 +56,12 @@ def create_once(
     retries = RetryPolicy(budget)
     uncertain = False
 
-    def look_up(created_by_us: bool | None = None) -> CreateResult | None:
+    def look_up() -> CreateResult | None:
         resource = find()
-        return CreateResult(resource, created_by_us, failures) if resource else None
+        if resource and not is_ours(resource):
+            text = f"Someone else created {resource['label']} (id {resource['id']}) at the same moment."
+            raise NotOurs(f"{text} This run created nothing and does not use it.", resource)
+        return CreateResult(resource, failures) if resource else None
 
     try:
         for name, create in offers:
@@ -69,7 +74,7 @@ def create_once(
                         return existing
                     break
                 except LabelTaken as error:
-                    if existing := look_up(None if uncertain else False):
+                    if existing := look_up():
                         return existing
                     text = f"{error}; the object of that label is not visible to this token"
                     retries.pause(Transient("label_hidden", text))
@@ -81,8 +86,10 @@ def create_once(
                     if uncertain and (existing := look_up()):
                         return existing
                 else:
-                    return CreateResult(resource, True, failures)
+                    return CreateResult(resource, failures)
         raise OutOfStock("Currently not available: " + "; ".join(failures))
+    except NotOurs:
+        raise
     except LinodeError as error:
         return _final_look_up(look_up, error, uncertain)
 
@@ -96,6 +103,8 @@ def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeErro
         if existing := look_up():
             return existing
         finding = "no object of that label was visible at the last look-up"
+    except NotOurs:
+        raise
     except LinodeError:
         finding = "the API could not be queried for the label"
     if not uncertain:

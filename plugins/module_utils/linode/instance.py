@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import secrets
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import pricing
@@ -18,6 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     Drift,
     InvalidInput,
     LinodeError,
+    NotOurs,
     NotReady,
     OutcomeUnknown,
     RetriesExhausted,
@@ -39,6 +41,8 @@ TERMINAL_STATUSES: t.Final[dict[str, str]] = {
     "stopped": "The Linode is under maintenance; see its notifications in Cloud Manager.",
     "deleting": "The Linode is being deleted.",
 }
+#: Start of the tag by which a run recognises the Linode that it created. The tag is removed afterwards.
+RUN_TAG: t.Final = "multigpu-run-"
 #: Network of private addresses in Linode's data centres.
 PRIVATE_NETWORK: t.Final = ipaddress.ip_network("192.168.128.0/17")
 
@@ -113,6 +117,8 @@ class Provisioner:
             raise InvalidInput(f"The plan {request.type!r} is unknown or not visible to this token.")
         pricing.check_gpus(plan, request.expected_gpus)
         instance = self._find(request.label)
+        if instance:
+            self._check_owner(instance, request.owner_tag)
         if instance and instance["status"] == "deleting":
             self.result.history.append(self._history_entry("deleting"))
             if not self._check_mode:
@@ -123,6 +129,9 @@ class Provisioner:
             if created is None:
                 return
             instance = created.resource
+        elif request.creation_tag and request.creation_tag not in (instance.get("tags") or []):
+            self.result.instance = summary(instance, plan)
+            raise NotOurs(f"Someone else created {_name(instance)} meanwhile; this run does not use it.", instance)
         else:
             self.result.before = self.result.after = _diff_view(summary(instance, plan))
         self.result.instance = summary(instance, plan)
@@ -134,22 +143,26 @@ class Provisioner:
             has_system = request.image or instance.get("image")
             self._wait_until_running(instance["id"], plan, "running" if has_system else None)
 
-    def absent(self, label: str, tags: Sequence[str] = (), wait: bool = True) -> None:
+    def absent(
+        self, label: str, owner_tag: str | None = None, instance_id: int | None = None, wait: bool = True
+    ) -> None:
         """Delete the Linode with this label. If ``wait`` is set, wait until it is deleted.
 
-        :raises Drift: if the Linode lacks one of ``tags``; it is not deleted in this case.
+        ``instance_id``: delete it only if it has this id.
+
+        :raises NotOurs: if the Linode lacks ``owner_tag``; it is not deleted then.
         :raises LinodeError: if it was not deleted for another reason.
         """
-        instance = self._find(label)
+        instance = self._find(label) if instance_id is None else self._api.instance(instance_id)
         if instance is None:
-            self.result.message = f"There is no Linode labelled {label}."
+            self.result.message = f"There is no Linode {instance_id or f'labelled {label}'}."
             return
         self.result.instance = summary(instance)
         self.result.before = _diff_view(self.result.instance)
-        name = f"{label} (id {instance['id']})"
-        missing = sorted(set(tags) - set(instance.get("tags") or []))
-        if missing:
-            raise Drift(f"{name} was not deleted: it lacks the tag(s) {', '.join(missing)}.")
+        name = _name(instance)
+        self._check_owner(instance, owner_tag)
+        if instance["label"] != label:
+            raise NotOurs(f"Linode {instance_id} is labelled {instance['label']}, not {label}.", instance)
         self.result.changed, self.result.after = True, {"state": "absent"}
         if self._check_mode:
             self.result.message = f"Would delete {name}."
@@ -164,6 +177,19 @@ class Provisioner:
             raise NotReady(f"{error} {name} may still exist and cost money; run the same task again.") from error
         self.result.message = f"Deleted {name}."
         self.result.instance = None
+
+    def _check_owner(self, instance: Json, owner_tag: str | None) -> None:
+        """Refuse a Linode that only has the label, because it may be someone else's.
+
+        :raises NotOurs: if it lacks ``owner_tag``.
+        """
+        if owner_tag and owner_tag not in (instance.get("tags") or []):
+            self.result.instance = summary(instance)
+            raise NotOurs(
+                f"{_name(instance)} exists without the tag {owner_tag}, so it may belong to someone else; it was not "
+                "changed. Choose another label, or add the tag to it.",
+                instance,
+            )
 
     def _find(self, label: str) -> Json | None:
         instances = self._api.instances_labelled(label)
@@ -183,15 +209,27 @@ class Provisioner:
             self.result.warnings.append(f"The API does not report what {request.type} costs in {regions[0]}.")
         if self._check_mode:
             expected = {"label": request.label, "type": request.type, "region": regions[0], "image": request.image}
-            priced = {"tags": sorted(request.tags), "hourly_price": price, "gpus": pricing.gpu_count(plan)}
+            priced = {"tags": sorted(request.all_tags), "hourly_price": price, "gpus": pricing.gpu_count(plan)}
             self.result.changed, self.result.after = True, {**expected, **priced, "state": "present"}
             self.result.message = f"Would create {request.label}: {request.type} in {regions[0]}, {cost}."
             return None
         password = generate_password() if generate and request.image and not request.root_pass else None
-        final = replace(request, root_pass=password) if password else request
+        final = replace(
+            request,
+            root_pass=password or request.root_pass,
+            creation_tag=request.creation_tag or f"{RUN_TAG}{secrets.token_hex(6)}",
+        )
         offers = [(region, functools.partial(self._api.create_instance, final.body(region))) for region in regions]
         try:
-            created = create_once(offers, lambda: self._find(request.label), self._api.budget)
+            created = create_once(
+                offers,
+                lambda: self._find(request.label),
+                lambda found: final.creation_tag in (found.get("tags") or []),
+                self._api.budget,
+            )
+        except NotOurs as error:
+            self.result.instance = summary(error.resource, plan)
+            raise
         except OutcomeUnknown as error:
             # Report the generated root password even though the task fails: a Linode may have been created with it.
             self.result.root_pass = password
@@ -206,21 +244,11 @@ class Provisioner:
         result = self.result
         result.attempts = created.failures
         instance = summary(created.resource, plan)
-        name = f"{instance['label']} (id {instance['id']})"
         result.after = _diff_view(instance)
-        if created.created_by_us is False:
-            result.before = result.after
-            result.message = f"Another run created {name} at the same moment; this run uses it and created nothing."
-            result.warnings.append(result.message)
-            return
         result.changed = True
         result.root_pass = password
-        result.message = f"Created {name} in {instance['region']}, {pricing.price_text(instance['hourly_price'])}."
-        if created.created_by_us is None:
-            result.warnings.append(
-                f"The response to the creation of {name} was lost; the Linode was found by its label. It has the root "
-                "password of this run unless another run created it at the same moment."
-            )
+        cost = pricing.price_text(instance["hourly_price"])
+        result.message = f"Created {_name(instance)} in {instance['region']}, {cost}."
 
     def _check_drift(self, instance: Json, request: InstanceRequest) -> None:
         """Raise an error if the existing Linode differs from the request in type, region or image.
@@ -249,8 +277,9 @@ class Provisioner:
             )
 
     def _update(self, instance: Json, plan: Json, request: InstanceRequest) -> None:
-        """Add missing tags and attach the firewall. These changes do not interrupt the Linode."""
-        tags = sorted({*(instance.get("tags") or []), *request.tags})
+        """Add missing tags and attach the firewall. Neither interrupts the Linode."""
+        kept = {tag for tag in instance.get("tags") or [] if not tag.startswith(RUN_TAG)}
+        tags = sorted({*kept, *request.all_tags})
         if tags != sorted(instance.get("tags") or []):
             self._record_change({"tags": tags})
             if not self._check_mode:
@@ -343,6 +372,10 @@ class Provisioner:
             if budget.remaining <= POLL_INTERVAL:
                 raise NotReady(f"{label} (id {instance_id}) is still being deleted after {budget.elapsed:.0f} s.")
             budget.clock.sleep(POLL_INTERVAL)
+
+
+def _name(instance: Json) -> str:
+    return f"{instance['label']} (id {instance['id']})"
 
 
 def _diff_view(instance: Json) -> Json:

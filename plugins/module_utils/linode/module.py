@@ -8,6 +8,7 @@ The documentation fragment ``multigpu.vllm.linode_api`` describes the options.
 
 from __future__ import annotations
 
+import math
 import typing as t
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput, LinodeError
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import InstanceResult, Provisioner
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import list_fleet
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_tags, instance_request
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import instance_request
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget
 
 Json = dict[str, t.Any]
@@ -46,8 +47,8 @@ def open_api(options: Mapping[str, t.Any]) -> LinodeApi:
     :raises InvalidInput: for an invalid option.
     """
     for name in ("connect_timeout", "read_timeout", "wait_timeout"):
-        if not options[name] > 0:
-            raise InvalidInput(f"{name} must be greater than 0 seconds, got {options[name]}.")
+        if not 0 < options[name] < math.inf:
+            raise InvalidInput(f"{name} must be finite and greater than 0 seconds, got {options[name]}.")
     ca_path = options.get("ca_path")
     if ca_path and not Path(ca_path).exists():
         raise InvalidInput(f"ca_path {ca_path} does not exist.")
@@ -92,12 +93,11 @@ def _instance(module: AnsibleModule) -> Json:
         )
     # Validate all options before the first request is sent.
     request = instance_request(options, options["return_root_pass"]) if options["state"] == "present" else None
-    tags = check_tags(options["tags"] or ())
     provisioner = Provisioner(open_api(options), module.check_mode, module.log)
     result = provisioner.result
     try:
         if request is None:
-            provisioner.absent(options["label"], tags, options["wait"])
+            provisioner.absent(options["label"], options["owner_tag"], options["id"], options["wait"])
         else:
             provisioner.present(request, options["wait"], generate=options["return_root_pass"])
     except LinodeError as error:

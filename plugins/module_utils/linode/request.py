@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -30,8 +31,9 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 class InstanceRequest:
     """A validated request for a Linode.
 
-    ``regions`` are tried in order; ``max_hourly_price`` is in USD; ``further`` contains the other keys of the request
-    body. Secrets are excluded from ``repr``.
+    ``regions`` are tried in order; ``max_hourly_price`` is in USD; ``further`` has the keys of the request body that
+    are not fields here. ``owner_tag`` marks the Linodes of one fleet, ``creation_tag`` the one that this run creates.
+    Secrets are excluded from ``repr``.
     """
 
     label: str
@@ -41,6 +43,8 @@ class InstanceRequest:
     root_pass: str | None = field(default=None, repr=False)
     firewall_id: int | None = None
     tags: tuple[str, ...] = ()
+    owner_tag: str | None = None
+    creation_tag: str | None = None
     expected_gpus: int | None = None
     max_hourly_price: float | None = None
     further: Json = field(default_factory=dict, repr=False)
@@ -49,8 +53,14 @@ class InstanceRequest:
         """Return the JSON body for POST /linode/instances. Options that are not set are omitted."""
         names = ("label", "type", "image", "root_pass", "firewall_id")
         fields = {name: getattr(self, name) for name in names}
-        body = {**fields, "region": region, "tags": list(self.tags), **self.further}
+        tags = list(dict.fromkeys(filter(None, (*self.all_tags, self.creation_tag))))
+        body = {**fields, "region": region, "tags": tags, **self.further}
         return {key: value for key, value in body.items() if value not in (None, [])}
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """Return the tags that the Linode must have, whichever run created it."""
+        return check_tags([*self.tags, *filter(None, [self.owner_tag])])
 
 
 def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> str:
@@ -86,6 +96,8 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
         root_pass=get("root_pass") or None,
         firewall_id=_check_positive("firewall_id", get("firewall_id")),
         tags=check_tags(get("tags") or ()),
+        owner_tag=_check_tag(get("owner_tag")),
+        creation_tag=_check_tag(get("creation_tag")),
         expected_gpus=get("expected_gpus"),
         max_hourly_price=_check_positive("max_hourly_price", get("max_hourly_price")),
         further={
@@ -112,6 +124,10 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
         if not shortest <= len(tag) <= longest or "," in tag or tag != tag.strip():
             raise InvalidInput(f"tag {tag!r} is invalid: it must have {shortest} to {longest} characters, no commas.")
     return tuple(dict.fromkeys(tags))
+
+
+def _check_tag(tag: str | None) -> str | None:
+    return check_tags([tag])[0] if tag else None
 
 
 def _check_access(request: InstanceRequest, user_data: str, allow_no_login: bool) -> None:
@@ -145,8 +161,8 @@ def _check_regions(regions: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_positive(name: str, value: t.Any) -> t.Any:
-    if value is not None and not value > 0:
-        raise InvalidInput(f"{name} must be greater than 0, got {value}.")
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise InvalidInput(f"{name} must be finite and greater than 0, got {value}.")
     return value
 
 

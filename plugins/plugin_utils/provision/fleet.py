@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 from collections.abc import Mapping, Sequence
 
@@ -139,7 +140,11 @@ def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:
 
 
 def _check_fleet_price(limit: float | None, after: Json, create: Sequence[Json]) -> None:
-    if limit is None or not create:
+    if limit is None:
+        return
+    if not 0 < limit < math.inf:
+        raise InvalidInput(f"provision_max_hourly_price must be finite and greater than 0, got {limit}.")
+    if not create:
         return
     if after["unpriced"]:
         labels = ", ".join(after["unpriced"])

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import firewall as subject
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput, NotOurs
 from faults import Fault, error
 
 SSH = {"label": "ssh", "ports": "22", "sources": ["203.0.113.7"]}
@@ -70,20 +70,43 @@ def test_present_lost_response_creates_one_firewall(world):
 
 
 def test_absent_refuses_firewall_in_use_or_without_tag(world):
-    number = present(world, tags=["vllm"])["firewall"]["id"]
+    number = present(world, owner_tag="vllm")["firewall"]["id"]
     linode = world.create_by_other()["id"]
     world.api().attach_firewall(number, linode)
 
     with pytest.raises(Drift, match="still protects vllm-1"):
         subject.absent(world.api(), {"label": "fence"}, False)
-    with pytest.raises(Drift, match="lacks the tag"):
-        subject.absent(world.api(), {"label": "fence", "tags": ["other"]}, False)
+    with pytest.raises(NotOurs, match="exists without the tag other"):
+        subject.absent(world.api(), {"label": "fence", "owner_tag": "other"}, False)
 
     world.api().delete_instance(linode)
     world.clock.sleep(10)
     assert subject.absent(world.api(), {"label": "fence"}, True)["changed"]
-    assert subject.absent(world.api(), {"label": "fence", "tags": ["vllm"]}, False)["changed"]
+    assert subject.absent(world.api(), {"label": "fence", "owner_tag": "vllm"}, False)["changed"]
     assert not subject.absent(world.api(), {"label": "fence"}, False)["changed"]
+
+
+@pytest.mark.parametrize("tags", [[], ["prod"]])
+def test_present_leaves_the_firewall_of_someone_else_alone(world, tags):
+    rules = {"inbound_policy": "ACCEPT", "outbound_policy": "ACCEPT", "inbound": [], "outbound": []}
+    world.api().create_firewall({"label": "fence", "rules": rules, "tags": tags})
+    world.account.requests.clear()
+
+    with pytest.raises(NotOurs, match="exists without the tag vllm"):
+        present(world, owner_tag="vllm")
+    assert world.account.writes() == []
+
+
+def test_present_leaves_a_firewall_that_someone_else_creates_meanwhile_alone(world):
+    rules = {"inbound_policy": "ACCEPT", "outbound_policy": "ACCEPT", "inbound": [], "outbound": []}
+    other = {"label": "fence", "rules": rules, "tags": ["prod"]}
+    world.plan.faults.append(Fault("POST /networking/firewalls$", meanwhile=lambda: world.api().create_firewall(other)))
+
+    with pytest.raises(NotOurs, match="Someone else created fence"):
+        present(world, owner_tag="vllm")
+    (firewall,) = world.account.firewalls.values()
+    assert firewall["rules"]["inbound_policy"] == "ACCEPT"
+    assert firewall["tags"] == ["prod"]
 
 
 @pytest.mark.parametrize(

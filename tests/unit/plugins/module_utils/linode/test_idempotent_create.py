@@ -127,6 +127,10 @@ def nothing_visible():
     return None
 
 
+def ours(_resource):
+    return True
+
+
 def retry_budget(world, budget=60.0):
     return RetryBudget(budget, world.clock, jitter=lambda: 0.0)
 
@@ -148,38 +152,38 @@ LOST = Transient("unavailable", "502", may_have_happened=True)
 
 
 def test_create_once_success_is_not_looked_up(world):
-    created = create_once([("a", scripted({"id": 1}))], pytest.fail, retry_budget(world))
+    created = create_once([("a", scripted({"id": 1}))], pytest.fail, ours, retry_budget(world))
 
-    assert created.created_by_us is True
+    assert created.resource == {"id": 1}
 
 
 def test_create_once_refusal_is_raised(world):
     with pytest.raises(Refused, match="weak password"):
-        create_once([("a", scripted(Refused("weak password")))], nothing_visible, retry_budget(world))
+        create_once([("a", scripted(Refused("weak password")))], nothing_visible, ours, retry_budget(world))
 
 
 def test_create_once_refusal_after_lost_response_is_unknown(world):
     """An API that checks stock before labels may refuse the retry of a request that succeeded."""
     with pytest.raises(OutcomeUnknown, match="last look"):
-        create_once([("a", scripted(LOST, OutOfStock("sold out")))], nothing_visible, retry_budget(world))
+        create_once([("a", scripted(LOST, OutOfStock("sold out")))], nothing_visible, ours, retry_budget(world))
 
 
 def test_create_once_tries_every_offer(world):
     offers = [("a", scripted(OutOfStock("no a"))), ("b", scripted(OutOfStock("no b")))]
 
     with pytest.raises(OutOfStock, match="a: no a; b: no b"):
-        create_once(offers, nothing_visible, retry_budget(world))
+        create_once(offers, nothing_visible, ours, retry_budget(world))
 
 
 def test_create_once_stops_after_server_errors(world):
     always = scripted(*[Transient("server_error", "500", may_have_happened=True)] * 9)
 
     with pytest.raises(OutcomeUnknown, match="5 attempts"):
-        create_once([("a", always)], nothing_visible, retry_budget(world))
+        create_once([("a", always)], nothing_visible, ours, retry_budget(world))
 
 
 def test_create_once_rate_limit_creates_nothing(world):
     limited = Transient("rate_limited", "429", retry_after=100)
 
     with pytest.raises(RetriesExhausted, match="another 100 s"):
-        create_once([("a", scripted(limited))], nothing_visible, retry_budget(world))
+        create_once([("a", scripted(limited))], nothing_visible, ours, retry_budget(world))

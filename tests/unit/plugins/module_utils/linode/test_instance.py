@@ -6,6 +6,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     Drift,
     InvalidInput,
     LinodeError,
+    NotOurs,
     NotReady,
     OutcomeUnknown,
     OutOfStock,
@@ -42,9 +43,9 @@ def present(world, budget=600.0, check_mode=False, wait=True, generate=False, **
     return provisioner.result
 
 
-def absent(world, budget=600.0, tags=(), check_mode=False, wait=True):
+def absent(world, budget=600.0, check_mode=False, **options):
     provisioner = Provisioner(world.api(budget), check_mode)
-    provisioner.absent("vllm-1", tags, wait)
+    provisioner.absent("vllm-1", **options)
     return provisioner.result
 
 
@@ -112,9 +113,10 @@ def test_present_lost_response_creates_one_linode(world, fault):
     assert world.account.labels() == ["vllm-1"]
     assert result.changed
     assert result.instance["status"] == "running"
-    assert "found by its label" in result.warnings[0]
-    # It was found by its label: no second creation was requested.
-    assert world.account.writes() == [("POST", "/linode/instances")]
+    # It was found by its tag, which was then removed: no second creation was requested.
+    assert result.warnings == []
+    assert [method for method, _path in world.account.writes()] == ["POST", "PUT"]
+    assert result.instance["tags"] == ["vllm"]
 
 
 def test_present_lagging_list_creates_one_linode(world):
@@ -186,6 +188,8 @@ def test_present_unknown_outcome_names_cost_and_next_steps(world):
     assert world.result.root_pass == list(world.account.passwords.values())[0]
 
     world.plan.faults.clear()
+    # The next run removes the tag of the first one.
+    assert present(world).instance["tags"] == ["vllm"]
     assert not present(world).changed
     assert world.account.labels() == ["vllm-1"]
 
@@ -223,23 +227,67 @@ def test_present_lost_response_is_found_before_next_region(world):
     assert result.instance["region"] == "us-ord"
 
 
-def test_present_race_creates_one_linode_and_reports_it(world):
-    world.plan.faults.append(Fault(CREATE, meanwhile=lambda: world.create_by_other(root_pass="other", tags=["vllm"])))
+@pytest.mark.parametrize(
+    "before", [[], [Fault(CREATE, reply=error(502, "Bad Gateway"))]], ids=["race", "after a fault"]
+)
+@pytest.mark.parametrize("tags", [[], ["vllm"], ["prod-db"]], ids=["untagged", "of the fleet", "of someone else"])
+@pytest.mark.parametrize("plan", ["g2-gpu-rtx4000a4-m", "g2-gpu-rtx4000a1-s"])
+def test_present_race_refuses_the_linode_of_someone_else(world, plan, tags, before):
+    other = {"type": plan, "tags": list(tags), "root_pass": "other"}
+    world.plan.faults += [*before, Fault(CREATE, meanwhile=lambda: world.create_by_other(**other))]
 
-    result = present(world, generate=True)
+    failed = failure(present, world, generate=True, owner_tag="vllm")
+
+    assert isinstance(failed, NotOurs)
+    assert "Someone else created vllm-1 (id 1001)" in str(failed)
+    assert world.result.instance["id"] == 1001
+    # Neither the Linode nor its tags were changed, and the password of this run was not used.
+    assert (world.result.changed, world.result.root_pass) == (False, None)
+    assert {method for method, _path in world.account.writes()} == {"POST"}
+    assert [item["tags"] for item in world.account.instances.values()] == [tags]
+
+
+@pytest.mark.parametrize("status", [429, 403, 400])
+def test_present_refusal_after_the_effect_keeps_the_linode_and_its_password(world, status):
+    """A proxy can answer with an error although the API has created the Linode."""
+    reasons = {403: "The Linode plan you chose is not currently available.", 400: "Linode busy."}
+    world.plan.faults.append(Fault(CREATE, after=True, reply=error(status, reasons.get(status, "Too many requests"))))
+
+    result = present(world, generate=True, further={})
 
     assert world.account.labels() == ["vllm-1"]
-    assert not result.changed
-    assert "Another run created vllm-1" in result.message
-    # The password of this run was not used.
-    assert result.root_pass is None
+    assert result.changed
+    assert result.root_pass == list(world.account.passwords.values())[0]
 
 
-def test_present_race_with_another_plan_is_drift(world):
-    world.plan.faults.append(Fault(CREATE, meanwhile=lambda: world.create_by_other(type="g2-gpu-rtx4000a1-s")))
+def test_present_keeps_the_creation_tag_of_the_caller(world):
+    assert present(world, creation_tag="made-by-me").instance["tags"] == ["made-by-me", "vllm"]
+    assert not present(world, creation_tag="made-by-me").changed
 
-    assert isinstance(failure(present, world), Drift)
-    assert world.account.labels() == ["vllm-1"]
+    failed = failure(present, world, creation_tag="made-by-other")
+    assert isinstance(failed, NotOurs)
+    assert not present(world).changed
+
+
+@pytest.mark.parametrize("status", ["running", "offline", "deleting"])
+def test_existing_linode_without_the_owner_tag_is_left_alone(world, status):
+    number = world.create_by_other(tags=["prod-db"])["id"]
+    world.account.instances[number]["_status"] = status
+    for call in (present, absent):
+        failed = failure(call, world, owner_tag="vllm")
+        assert isinstance(failed, NotOurs)
+        assert f"vllm-1 (id {number}) exists without the tag vllm" in str(failed)
+    assert world.account.writes() == []
+
+
+def test_absent_by_id_leaves_a_later_linode_of_the_same_label(world):
+    present(world, owner_tag="vllm")
+    number = world.result.instance["id"]
+    absent(world, owner_tag="vllm", instance_id=number)
+    later = world.create_by_other(tags=["vllm"])["id"]
+
+    assert not absent(world, owner_tag="vllm", instance_id=number).changed
+    assert list(world.account.instances) == [later]
 
 
 def test_present_invisible_label_is_reported(world):
@@ -386,7 +434,7 @@ def test_present_creates_linode_behind_firewall(world):
 
     present(world, firewall_id=firewall["id"])
 
-    assert world.account.writes() == [("POST", "/linode/instances")]
+    assert [path for method, path in world.account.writes() if method == "POST"] == ["/linode/instances"]
     assert len(world.account.firewalls[firewall["id"]]["_devices"]) == 1
 
 
@@ -441,15 +489,6 @@ def test_absent_timeout_names_cost(world):
     assert "may still exist and cost money" in str(failed)
     world.account.busy_until, world.account.delete_seconds = 0, 1e9
     assert "still being deleted" in str(failure(absent, world, budget=30))
-
-
-def test_absent_refuses_linode_without_tag(world):
-    world.create_by_other(tags=["other"])
-
-    failed = failure(absent, world, tags=("vllm",))
-
-    assert "lacks the tag(s) vllm" in str(failed)
-    assert world.account.labels() == ["vllm-1"]
 
 
 def test_present_duplicate_label_is_reported(world):

@@ -14,6 +14,9 @@ OPTIONS = {
     "image": "linode/ubuntu24.04",
     "authorized_users": ["alice"],
     "tags": ["vllm"],
+    "owner_tag": None,
+    "creation_tag": None,
+    "id": None,
     "root_pass": None,
     "return_root_pass": False,
     "wait": True,
@@ -82,11 +85,11 @@ def test_run_instance_failure_reports_what_exists(run, world):
     assert "costs 3.57 USD per hour" in ended.result["msg"]
 
 
-def test_run_instance_passes_warnings_on(run, world):
-    world.plan.faults.append(Fault("POST", after=True, reply=error(502, "Bad Gateway")))
-    module, _ended = run(subject.run_instance)
+def test_run_instance_passes_warnings_on(run):
+    run(subject.run_instance)
+    module, _ended = run(subject.run_instance, max_hourly_price=1.0)
 
-    assert "found by its label" in module.warnings[0]
+    assert "exists and costs 3.57 USD per hour" in module.warnings[0]
 
 
 def test_run_instance_absent_deletes(run, world):
@@ -153,9 +156,10 @@ def test_open_api_budget_is_wait_timeout():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"connect_timeout": 0}, "connect_timeout must be greater than 0 seconds, got 0"),
-        ({"read_timeout": -1}, "read_timeout must be greater than 0 seconds, got -1"),
-        ({"wait_timeout": 0}, "wait_timeout must be greater than 0 seconds, got 0"),
+        ({"connect_timeout": 0}, "connect_timeout must be finite and greater than 0 seconds, got 0"),
+        ({"read_timeout": -1}, "read_timeout must be finite and greater than 0 seconds, got -1"),
+        ({"read_timeout": float("inf")}, "read_timeout must be finite and greater than 0 seconds, got inf"),
+        ({"wait_timeout": 0}, "wait_timeout must be finite and greater than 0 seconds, got 0"),
         ({"ca_path": "/nonexistent.pem"}, "does not exist"),
         ({"api_token": None}, "LINODE_API_TOKEN"),
         ({"api_url": "http://example.org"}, "unencrypted"),
