@@ -114,7 +114,7 @@ _ERRORS: t.Final[Messages] = {
         ("MemoryError", r"(?<![\w.])MemoryError(?:$|:)"),
         ("exit code: -9", r"exit code: -9\b"),
         ("SIGKILL", r"terminated by signal SIGKILL|died with <Signals\.SIGKILL|Signal 9 \(SIGKILL\) received"),
-        ("SIGKILL", r"killed by signal: ?9"),
+        ("killed by signal", r"killed by signal: ?9"),
         ("exitcode", r"exitcode\s*[:=]\s*-9\b"),
     ],
     "process_segfault": [
@@ -123,7 +123,7 @@ _ERRORS: t.Final[Messages] = {
         "Segfault encountered",
         ("exit code: -11", r"exit code: -11\b"),
         ("exitcode", r"exitcode\s*[:=]\s*-11\b"),
-        ("signal 11", r"[Ss]ignal 11\b"),
+        ("ignal 11", r"[Ss]ignal 11\b"),
         ("status=11/SEGV", r"code=(?:dumped|killed), status=11/SEGV"),
         "Illegal instruction (core dumped)",
         "double free or corruption",
@@ -164,7 +164,7 @@ _ERRORS: t.Final[Messages] = {
         ("shared memory segment", r"[Ee]rror while (?:creating|attaching to) shared memory segment"),
         ("NCCL WARN", r"shm(?:utils)?\.(?:cc|h):\d+ (?:\w+ )?NCCL WARN (?!unlink|munmap|Ignoring|.*cuda)"),
         ("No space left on device", r"No space left on device.*(?:psm_|torch_\d+_|nccl-)"),
-        ("No space left on device", r"(?:posix_fallocate|shm_open|ftruncate)\S* failed.*No space left"),
+        ("No space left on device", r"(?:posix_fallocate|shm_open|ftruncate)\S* failed.*No space left on device"),
         ("us error", r"\b[Bb]us error\b"),
         "SIGBUS",
     ],
@@ -214,7 +214,7 @@ _ERRORS: t.Final[Messages] = {
             "NCCL WARN",
             r"NCCL WARN .*(?:[Cc]onnect(?: to)?|socket\w*Connect:?)\b.* (?:failed|returned|timed out|exceeded|refused)",
         ),
-        ("NCCL_OOB_NET_IFNAME", r"no device found (?:matching|after excluding)"),
+        ("no device found", r"no device found (?:matching|after excluding)"),
         (
             "NCCL WARN",
             r"bootstrap\.cc:\d+ (?:\w+ )?NCCL WARN (?!.*(?:Allocat|[Cc]losed by|Call to recv|Duplicate|Cuda failure))",
@@ -330,7 +330,7 @@ _ERRORS: t.Final[Messages] = {
         "has no vLLM implementation",
         ("Pipeline parallelism is", r"Error: Pipeline parallelism is (?:not|only) supported"),
         ("is not supported with", r"VLLM_\w+=\d+ is not supported with"),
-        ("odel architecture", r"Model architectures? \[?.{0,120}(?:are|is) not supported|failed to be inspected"),
+        ("odel architecture", r"Model architectures? \[?.{0,120}(?:(?:are|is) not supported|failed to be inspected)"),
         ("number of available GPUs", r"[Ww]orld size \(\d+\) is larger than the number of available GPUs"),
         "number of required GPUs exceeds the total number of available GPUs",
         "Cannot provide a placement group of",
@@ -446,7 +446,7 @@ _FACTS: t.Final[Messages] = {
     "transport_shm": [("via SHM", r" via SHM\b"), " via direct shared memory"],
     "transport_net_ib": [" via NET/IB"],
     "transport_net_other": [("via NET/", r" via NET/(?!Socket|IB)")],
-    "ib_absent": [("NET/IB : No device found", r"NET/IB ?: No device found"), "Failed to open libibverbs"],
+    "ib_absent": ["NET/IB : No device found", "Failed to open libibverbs"],
     "gdr_dmabuf": ["DMA-BUF is available on GPU device"],
 }
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import warnings
+
+import hypothesis
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import (
@@ -14,6 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures impo
     WARNING,
     Signature,
 )
+from hypothesis import strategies
 
 #: The classes of the labelled logs.
 LABELLED = set(
@@ -52,6 +56,20 @@ def test_signature_has_a_class_and_a_needle(signature: Signature) -> None:
     assert signature.severity in (ERROR, WARNING, INFO)
     # A shorter needle would let every line of a large log through.
     assert len(signature.needle) >= 4
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda item: f"{item.class_}: {item.needle}")
+def test_signature_every_match_contains_the_needle(signature: Signature) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        texts = strategies.from_regex(signature.pattern)
+
+    @hypothesis.settings(max_examples=5, suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.given(texts)
+    def check(text: str) -> None:
+        assert not signature.pattern.search(text) or signature.needle in text
+
+    check()
 
 
 def test_signatures_are_unique() -> None:
