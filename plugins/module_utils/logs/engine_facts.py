@@ -147,6 +147,10 @@ _QUOTED_ENVIRONMENT = re.compile(r"\b((?:NCCL|VLLM)_[A-Z0-9_]+)='([^']*)'")
 #: (vllm/config.py, CacheConfig.block_size).
 _V0_BLOCK_SIZE = 16
 
+#: NCCL prints at most this many ranks of a ring (src/graph/rings.cc, dumpLine), so a longer ring looks like one of 20.
+_RING_LIMIT = 20
+_ENGINE_LABEL = re.compile(r"EngineCore_(?:DP)?(\d+)")
+
 _BANNER_STAGE, _ARGUMENTS_STAGE, _ENGINE_STAGE = 0, 1, 2
 
 
@@ -169,6 +173,7 @@ class EngineLogParser:
         self._megatron_sizes: dict[str, int] = {}
         self._command_sizes: dict[str, int] = {}
         self._workers: set[int] = set()
+        self._replicas = 0
 
     def feed(self, prefix: Prefix, text: str) -> None:
         """Extract the facts from one log line, given as the ``prefix`` and ``text`` that ``strip_prefix`` returns."""
@@ -177,6 +182,8 @@ class EngineLogParser:
         text = without_user_text(text)
         if not any(marker in text for marker in FACT_MARKERS):
             return
+        if engine := _ENGINE_LABEL.fullmatch(prefix.label or ""):
+            self._replicas = max(self._replicas, int(engine[1]) + 1)
         if any(marker in text for marker in _BOOT_MARKERS):
             self._boot_lines(prefix, text)
         if any(marker in text for marker in _PARALLEL_MARKERS):
@@ -252,7 +259,8 @@ class EngineLogParser:
         elif match := _NRANKS.search(text):
             self._nranks = max(self._nranks, int(match[1]))
         elif match := _NCCL_RING.search(text):
-            self._nranks = max(self._nranks, len(match[1].split()))
+            size = len(match[1].split())
+            self._nranks = max(self._nranks, size if size < _RING_LIMIT else 0)
         elif match := _NCCL_TESTS.search(text):
             self._nranks = max(self._nranks, int(match[1]) * int(match[2]))
         elif match := _NCCL_TESTS_RANK.search(text):
@@ -320,9 +328,11 @@ class EngineLogParser:
         sizes = ChainMap(self._argument_sizes, _sizes_by_rank(facts.ranks), self._megatron_sizes, self._command_sizes)
         facts.tensor_parallel_size = facts.tensor_parallel_size or sizes.get("tensor_parallel_size")
         facts.pipeline_parallel_size = facts.pipeline_parallel_size or sizes.get("pipeline_parallel_size")
-        # In newer vLLM versions, each engine logs a data_parallel_size of 1. The real size is in the printed arguments.
-        dp_size = max(facts.data_parallel_size or 0, self._argument_sizes.get("data_parallel_size", 0))
-        facts.data_parallel_size = dp_size or None
+        # In newer vLLM versions, each engine logs a data_parallel_size of 1. The real size is in the printed arguments,
+        # and the numbers of the engines show the least that it can be.
+        known = max(facts.data_parallel_size or 0, self._argument_sizes.get("data_parallel_size", 0))
+        replicas = max(self._replicas, *(1 + (entry["dp_rank"] or 0) for entry in facts.ranks), 1)
+        facts.data_parallel_size = max(known, replicas if replicas > 1 else 0) or None
         model = arguments.get("model") or arguments.get("model_tag")
         facts.model = facts.model or (str(model) if model else None)
         if facts.max_model_len is None and isinstance(arguments.get("max_model_len"), int):
@@ -345,7 +355,7 @@ def numbers_change_facts(prefix: Prefix, text: str) -> bool:
 
     The NCCL version is not considered.
     """
-    if _is_worker(prefix):
+    if _is_worker(prefix) or _ENGINE_LABEL.fullmatch(prefix.label or ""):
         return True
     text = without_user_text(text)
     return "startup complete" in text or any(pattern.search(text) for pattern in _FACT_PATTERNS)

@@ -26,8 +26,6 @@ T = t.TypeVar("T")
 Gpus = list[dict[str, t.Any]]
 Measures = t.Literal["tensor_parallel_size", "engine_ranks", "gpus"]
 
-#: First vLLM release whose system fingerprint is known to contain all parallel sizes except those of 1.
-FINGERPRINT_SINCE: t.Final = (0, 27)
 #: A GPU is assumed to hold a model if more than this fraction of its memory is in use. vLLM uses 0.9 or more by default
 #: (--gpu-memory-utilization); a CUDA context alone uses less than 0.04 of the 20 GB in the smallest plan.
 MEMORY_IN_USE: t.Final = 0.1
@@ -147,19 +145,13 @@ def parse_fingerprint(text: str) -> tuple[str | None, dict[str, int]]:
     """Extract vLLM's version and the parallel sizes (``tp``, ``pp``, ``dp``) from a response's ``system_fingerprint``.
 
     ``vllm-0.32.0-tp2-76d34e85`` gives ``("0.32.0", {"tp": 2})``; an unknown format gives ``(None, {})``. vLLM omits
-    sizes of 1.
+    sizes of 1, and with ``--fingerprint-mode hash`` all sizes. If one size is named, the missing ones are therefore 1.
     """
     match = _FINGERPRINT.fullmatch(text)
     if match is None:
         return None, {}
     parts = (_SIZE.fullmatch(part) for part in match["parts"].split("-"))
     return match["version"], {part[1]: int(part[2]) for part in parts if part}
-
-
-def release(version: str | None) -> tuple[int, ...]:
-    """Return the leading numbers of a version: ``(0, 32, 0)`` for ``0.32.0rc1``. Return () if there are none."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", version or "")
-    return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 def collect(observed: Observations) -> tuple[Signal, ...]:
@@ -196,11 +188,7 @@ def _most_common(values: Iterable[int | None]) -> int | None:
 
 
 def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
-    sizes = [signal for signal in signals if signal.measures == "tensor_parallel_size"]
-    # vLLM omits a size of 1 from the fingerprint, so this value is inferred; a stated value takes precedence.
-    tensor = _most_common(item.value for item in sizes if (item.name, item.value) != ("system_fingerprint", 1))
-    if tensor is None:
-        tensor = _most_common(signal.value for signal in sizes)
+    tensor = _most_common(signal.value for signal in signals if signal.measures == "tensor_parallel_size")
     sources = list(_size_sources(observed))
     options = ("pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local", "nnodes")
     pipeline, data, local_data, nodes = (first_integer(source.get(name) for source in sources) for name in options)
@@ -216,33 +204,29 @@ def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
 def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
     """Yield, for each source, a dictionary of parallel sizes by vLLM option. The most reliable source comes first."""
     server = observed.server.value
-    version, sizes = parse_fingerprint((server and server.fingerprint) or "")
-    if version is not None:
+    _version, sizes = parse_fingerprint((server and server.fingerprint) or "")
+    if sizes:
         yield {"pipeline_parallel_size": sizes.get("pp", 1), "data_parallel_size": sizes.get("dp", 1)}
     if observed.engine.value is not None:
         yield vars(observed.engine.value)
-    for start in observed.starts:
-        if (arguments := start.arguments) is not None:
-            yield {"pipeline_parallel_size": 1, "data_parallel_size": 1, **arguments}
+    given = [start.arguments for start in observed.starts if start.arguments is not None]
+    yield from given
     if observed.engine.value is not None:
         yield observed.engine.value.arguments
+    if any("config" not in arguments for arguments in given):
+        yield {"pipeline_parallel_size": 1, "data_parallel_size": 1}
 
 
-def _fingerprint(server: ServerFacts, _source: str, observed: Observations) -> Reading[int]:
+def _fingerprint(server: ServerFacts, _source: str, _observed: Observations) -> Reading[int]:
     if server.fingerprint is None:
         return Reading(None, server.missing.get("fingerprint"))
     source = f"system_fingerprint {server.fingerprint}"
     version, sizes = parse_fingerprint(server.fingerprint)
-    if "tp" in sizes:
-        return Reading(sizes["tp"], None, source)
     if version is None:
         return Reading(None, "not a fingerprint in vLLM's format", source)
-    if release(version) < FINGERPRINT_SINCE:
-        return Reading(None, f"vLLM {version} is not known to include the size", source)
-    started = observed.process.value or observed.container.value
-    if started and (started.arguments or {}).get("fingerprint_mode", "full") != "full":
-        return Reading(None, "--fingerprint-mode hides the size", source)
-    return Reading(1, None, source)
+    if not sizes:
+        return Reading(None, "it contains no size: all sizes are 1, or --fingerprint-mode hides them", source)
+    return Reading(sizes.get("tp", 1), None, source)
 
 
 def _engine_log(engine: EngineFacts, source: str, _observed: Observations) -> Reading[int]:

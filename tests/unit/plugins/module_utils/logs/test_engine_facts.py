@@ -88,6 +88,19 @@ def test_boots_data_parallel_engines_are_one_start() -> None:
     assert engine_facts([arguments, engine(), engine(), arguments]).boots == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "replicas"),
+    [
+        ("(EngineCore_1 pid=7) " + engine(), 2),
+        ("(EngineCore_DP7 pid=7) " + engine(), 8),
+        ("(EngineCore_DP0 pid=7) " + engine(), None),
+        ("rank 0 in world size 1 is assigned as DP rank 3, PP rank 0, TP rank 0", 4),
+    ],
+)
+def test_data_parallel_size_is_at_least_the_number_of_the_engine(line: str, replicas: int | None) -> None:
+    assert engine_facts([line]).data_parallel_size == replicas
+
+
 def test_boots_version_banner_and_arguments_are_one_start() -> None:
     lines = [
         "INFO 01-01 10:00:00 api_server.py:1] vLLM API server version 0.6.3.post1",
@@ -163,6 +176,7 @@ def test_nccl_version_prefers_the_loaded_library(lines: list[str], version: str 
         ("h:1:1 [0] NCCL INFO comm 0x1 rank 0 nranks 8 cudaDev 0", 8),
         ("h:1:1 [0] NCCL INFO Trees [0] 17/24 comm 0x5609976f9470 nRanks 32 busId 17000", 32),
         ("h:1:1 [0] NCCL INFO Channel 00/04 :    0   1   2   3", 4),
+        (f"h:1:1 [0] NCCL INFO Channel 00/04 :    {'   '.join(map(str, range(20)))}", None),
         ("# nThread 1 nGpus 8 minBytes 1", 8),
         ("#  Rank  7 Group  0 Pid  14630 on    gpu-2 device  3 [0x59] NVIDIA H200", 8),
         ("using world size: 64, data-parallel-size: 4, tensor-model-parallel size: 4", 64),

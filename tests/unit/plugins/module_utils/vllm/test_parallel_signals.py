@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import math
 import typing as t
 
 import pytest
@@ -40,44 +41,48 @@ def test_parse_fingerprint_reads_version_and_sizes(text: str, expected: tuple[st
 
 
 @pytest.mark.parametrize(
-    ("version", "expected"), [("0.32.0", (0, 32, 0)), ("v0.9.2rc1", (0, 9, 2)), ("main", ()), (None, ())]
-)
-def test_release_returns_leading_numbers(version: str | None, expected: tuple[int, ...]) -> None:
-    assert parallel_signals.release(version) == expected
-
-
-@pytest.mark.parametrize(
     ("fingerprint", "value", "reason"),
     [
         ("vllm-0.32.0-tp2-76d34e85", 2, None),
-        ("vllm-0.27.0-76d34e85", 1, None),
-        ("vllm-0.26.0-76d34e85", None, "not known to include the size"),
+        ("vllm-0.32.0-pp2-76d34e85", 1, None),
+        ("vllm-0.32.0-76d34e85", None, "all sizes are 1, or --fingerprint-mode hides them"),
         ("vllm-0.26.0-tp4-76d34e85", 4, None),
         ("fp_44709d6fcb", None, "not a fingerprint in vLLM's format"),
         (None, None, "not requested"),
     ],
 )
-def test_fingerprint_signal_by_version(fingerprint: str | None, value: int | None, reason: str | None) -> None:
+def test_fingerprint_signal(fingerprint: str | None, value: int | None, reason: str | None) -> None:
     result = signal("system_fingerprint", make.observations(server=make.server(fingerprint)))
     assert result.value == value
     assert (result.reason or "") == "" if reason is None else reason in (result.reason or "")
 
 
-def test_fingerprint_signal_hidden_size_has_no_value() -> None:
-    observed = make.observations(
-        server=make.server("vllm-0.32.0-76d34e85"), process=make.process("vllm serve m --fingerprint-mode hash -tp 4")
-    )
-    assert signal("system_fingerprint", observed).reason == "--fingerprint-mode hides the size"
-    assert parallel_signals.compare(observed).layout.tensor == 4
+@pytest.mark.parametrize(
+    ("facts", "sizes"),
+    [
+        ({"tensor_parallel_size": 1, "pipeline_parallel_size": 4, "world_size": 4}, (1, 4, None)),
+        ({"tensor_parallel_size": 2, "pipeline_parallel_size": 2, "world_size": 4}, (2, 2, None)),
+        ({"tensor_parallel_size": 1, "data_parallel_size": 4}, (1, None, 4)),
+    ],
+)
+def test_compare_hidden_sizes_are_read_from_the_log(facts: dict[str, t.Any], sizes: tuple[int | None, ...]) -> None:
+    observed = make.observations(server=make.server("vllm-0.32.0-76d34e85"), engine=make.engine(**facts))
+    layout = parallel_signals.compare(observed).layout
+    assert (layout.tensor, layout.pipeline, layout.data) == sizes
+    assert layout.gpus == math.prod(size or 1 for size in sizes)
 
 
-def test_compare_inferred_size_does_not_outvote_a_stated_one() -> None:
-    observed = make.observations(
-        server=make.server("vllm-0.32.0-76d34e85"), engine=make.engine(tensor_parallel_size=4, world_size=4)
-    )
-    agreement = parallel_signals.compare(observed)
-    assert agreement.layout.tensor == 4
-    assert agreement.counts == {"agreeing": 2, "obtained": 3, "dissenting": ["system_fingerprint"]}
+def test_compare_hidden_sizes_without_another_source_are_unknown() -> None:
+    layout = parallel_signals.compare(make.observations(server=make.server("vllm-0.32.0-76d34e85"))).layout
+    assert (layout.tensor, layout.pipeline, layout.data, layout.gpus) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "pipeline"),
+    [("vllm serve m -tp 2", 1), ("vllm serve m -tp 2 -pp 2", 2), ("vllm serve m -tp 2 --config serve.yaml", None)],
+)
+def test_compare_arguments_without_a_size_mean_the_default(command: str, pipeline: int | None) -> None:
+    assert parallel_signals.compare(make.observations(process=make.process(command))).layout.pipeline == pipeline
 
 
 @pytest.mark.parametrize(
