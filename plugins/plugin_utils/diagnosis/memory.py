@@ -70,7 +70,7 @@ def unbalanced(context: DiagnosisContext) -> Diagnosis | None:
     if balance is None or "memory.balance" in context.explained:
         return None
     used = {index: value / GIB for index, value in gpus.memory_used(context.node).items()}
-    stages = int(context.node.tensor_parallel.data.get("pipeline_parallel_size") or 1)
+    stages = context.node.stages
     more = () if stages > 1 else (*context.wrong("utilisation.synchronised"), *context.slow)
     return conclude(
         "memory.uneven_stages" if stages > 1 else "memory.unbalanced",

@@ -31,7 +31,7 @@ def waiting(context: DiagnosisContext) -> Diagnosis | None:
     apart = context.unexplained(_SYNCHRONISED)
     slow = context.unexplained(*context.slow)
     group = utilisation.members(context.node, context.utilisation)
-    share_work = any(len(replica) > 1 for replica in utilisation.replicas(context.node, group))
+    share_work = any(len(members) > 1 for members in utilisation.tensor_groups(context.node, group))
     full = share_work and all(context.utilisation[index] >= FULL for index in group)
     if not apart and not (full and context.any_fails(*slow)):
         return None

@@ -208,7 +208,7 @@ class NodeFacts:
         size = data.get("tensor_parallel_size")
         if size is None:
             return None
-        return int(size) * int(data.get("pipeline_parallel_size") or 1) * self.replicas
+        return int(size) * self.stages * self.replicas
 
     @property
     def replicas(self) -> int:
@@ -225,9 +225,14 @@ class NodeFacts:
         return own if len(own) == self.group_size else []
 
     @property
-    def only_tensor_parallel(self) -> bool:
-        """Whether the server uses only tensor parallelism, which gives every GPU an equal share of every layer."""
-        return self.group_size is not None and self.group_size == self.tensor_parallel.data["tensor_parallel_size"]
+    def stages(self) -> int:
+        """Number of pipeline stages of each replica."""
+        return int(self.tensor_parallel.data.get("pipeline_parallel_size") or 1)
+
+    @property
+    def expert_parallel(self) -> bool:
+        """Whether each GPU has whole experts, so that the amount of work depends on the experts that tokens choose."""
+        return bool((self.tensor_parallel.data.get("arguments") or {}).get("enable_expert_parallel"))
 
     @property
     def spans_nodes(self) -> bool:

@@ -89,8 +89,9 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
 def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> Finding:
     """Return the ``utilisation.synchronised`` finding, which passes if no GPU has to wait long for another GPU.
 
-    Data-parallel replicas serve separate requests and are not synchronised with each other. Each replica is therefore
-    evaluated separately, and the worst result is reported.
+    Only the GPUs of a tensor-parallel group wait for each other, at the all-reduces of each layer. Replicas serve
+    separate requests, and pipeline stages work in turns. Each group is therefore evaluated separately, and the worst
+    result is reported.
 
     The first criterion is the difference between the highest and the lowest utilisation in points, averaged over all
     samples. Utilisation counts a GPU that waits in an all-reduce as busy. GPUs with the same utilisation are therefore
@@ -98,10 +99,10 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
     """
     if len(group) < 2:
         return not_tested("utilisation.synchronised", "only one active GPU, so there is nothing to compare")
-    separate = replicas(node, group)
+    separate = tensor_groups(node, group)
     if len(separate[0]) < 2:
-        reason = "each GPU serves separate requests, so none waits for another"
-        return not_tested("utilisation.synchronised", reason)
+        what = "is a separate pipeline stage" if node.stages > 1 else "serves separate requests"
+        return not_tested("utilisation.synchronised", f"each GPU {what}, so no all-reduce makes it wait for another")
     spreads, group = max(
         ((_spreads(node, replica), replica) for replica in separate),
         key=lambda item: statistics.fmean(item[0]) if item[0] else -1.0,
@@ -125,16 +126,15 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
             remedy=remedy,
             **figures,
         )
-    if node.only_tensor_parallel and (less := uneven(work, group)) > limits.WORK.value:
+    if not node.expert_parallel and (less := uneven(work, group)) > limits.WORK.value:
         return _straggler(work, less, evidence)
     return passed("utilisation.synchronised", "the GPUs are synchronised", **figures)
 
 
-def replicas(node: NodeFacts, group: list[int]) -> list[list[int]]:
-    """Return the GPUs of each data-parallel replica; vLLM assigns consecutive GPUs to the ranks of a replica."""
-    data = node.tensor_parallel.data
-    size = int(data.get("tensor_parallel_size") or len(group)) * int(data.get("pipeline_parallel_size") or 1)
-    if node.replicas == 1 or len(group) % size:
+def tensor_groups(node: NodeFacts, group: list[int]) -> list[list[int]]:
+    """Return the GPUs of each tensor-parallel group; vLLM assigns consecutive GPUs to its ranks."""
+    size = int(node.tensor_parallel.data.get("tensor_parallel_size") or len(group))
+    if not group or len(group) % size:
         return [group]
     return [group[start : start + size] for start in range(0, len(group), size)]
 
