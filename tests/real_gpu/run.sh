@@ -5,6 +5,7 @@
 # Compare the collection's results on real GPUs with nvidia-smi, measured copies, real loads and real NCCL:
 #
 #     tests/real_gpu/run.sh OUT [PHASE...]
+#     tests/real_gpu/run.sh OUT vllm|speeds [--help]     # a real vLLM on two GPUs
 #
 # Needs a node with GPUs and a Python with torch, nvidia-ml-py, requests and ansible-core (or wheels of ansible-core and
 # its dependencies in the directory WHEELS). Set NCCL_TESTS to a source tree of NVIDIA's nccl-tests (2.17 or newer) to
@@ -25,4 +26,6 @@ export NVSHMEM_DISABLE_NVLS="${NVSHMEM_DISABLE_NVLS:-1}"
 python=${PYTHON:-python3}
 "$python" -c 'import ansible' 2>/dev/null \
   || "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "${WHEELS:-.whl}"/*.whl
-"$python" tests/real_gpu/run.py "$out" "$@"
+script=run.py
+case "${1:-}" in vllm | speeds) script=vllm_lane.py ;; esac
+"$python" "tests/real_gpu/$script" "$out" "$@"

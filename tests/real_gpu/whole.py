@@ -83,8 +83,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def validate(folder: Path, url: str, gpus: int, out: Path) -> dict[str, t.Any]:
-    """Run the playbook and return its report; its output is written to ``out/validate.txt``."""
+def validate(folder: Path, url: str, gpus: int, out: Path, **overrides: t.Any) -> dict[str, t.Any]:
+    """Run the playbook and return its report; its output is written to ``out/validate.txt``.
+
+    ``overrides`` are variables of the role, for example ``validate_timeout``.
+    """
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -99,6 +102,7 @@ def validate(folder: Path, url: str, gpus: int, out: Path) -> dict[str, t.Any]:
         "validate_report_dir": str(out),
         "validate_report_formats": ["text", "html"],
         "validate_environment": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+        **overrides,
     }
     inventory = folder / "hosts.json"
     inventory.write_text(json.dumps({"all": {"hosts": {"gpu-node": variables}}}))

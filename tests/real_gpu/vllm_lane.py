@@ -1,0 +1,383 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a real vLLM with random weights on two GPUs: ``vllm_lane.py OUT MODE``; see ``run.sh``.
+
+``vllm`` validates healthy and faulty servers and compares verdict and speed with the truth and ``vllm bench serve``.
+``speeds`` only measures, with several servers on the GPUs at the same time, of which one per GPU has requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import typing as t
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import traces
+import whole
+from node import output_of
+from vllm_bench import Bench
+from vllm_server import (
+    SOCKETS,
+    Case,
+    Server,
+    data_parallel,
+    pipeline_parallel,
+    running,
+    tensor_parallel,
+)
+
+GPUS = 2
+#: Longest expected times in seconds: from the start of a server to the first answer, one validation with benchmark,
+#: one case of ``speeds``.
+START, VALIDATION, MEASUREMENT = 150, 60, 30
+#: Share of the GPU memory that servers of ``speeds`` may use together.
+MEMORY_SHARE = 0.9
+#: vLLM's arguments in ``speeds``: servers share the GPUs, so no server may size its KV cache by the free memory.
+SHARED = (
+    *("--max-model-len", "512", "--gpu-memory-utilization", "0.02"),
+    *("--compilation-config", json.dumps({"cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64]})),
+)
+#: In ``vllm``; leaves memory for another process on the GPU.
+SINGLE = ("--max-model-len", "8192", "--gpu-memory-utilization", "0.8")
+
+#: Cases of ``speeds``, in the order in which they share the GPUs.
+SPEEDS: dict[str, Case] = {
+    "7b-tp1": Case("7b"),
+    "7b-tp2": tensor_parallel("7b"),
+    "32b-tp1": Case("32b"),
+    "32b-tp2": tensor_parallel("32b"),
+    "8b-gqa-tp1": Case("8b-gqa"),
+    "8b-gqa-tp2": tensor_parallel("8b-gqa"),
+    "1.5b-tp1": Case("1.5b"),
+    "1.5b-tp2": tensor_parallel("1.5b"),
+    "14b-tp1": Case("14b"),
+    "14b-tp2": tensor_parallel("14b"),
+    "8b-gqa-fp8-tp1": Case("8b-gqa", arguments=("--quantization", "fp8")),
+    "8b-gqa-fp8-tp2": tensor_parallel("8b-gqa", "--quantization", "fp8"),
+    "8b-gqa-fp8kv-tp1": Case("8b-gqa", arguments=("--kv-cache-dtype", "fp8")),
+    "14b-pp2": pipeline_parallel("14b"),
+    "32b-pp2": pipeline_parallel("32b"),
+    "7b-tp2-nccl": tensor_parallel("7b", "--disable-custom-all-reduce"),
+    "7b-tp2-sockets-nccl": tensor_parallel("7b", "--disable-custom-all-reduce", **SOCKETS),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A server, optionally with a fault, and the verdict that is true: ``text`` matches the first cause."""
+
+    case: Case
+    fails: bool = True
+    text: str = ""
+    fault: str = ""
+
+
+HEALTHY = tensor_parallel("7b")
+#: Consecutive checks of the same server share a start.
+CHECKS: dict[str, Check] = {
+    "healthy": Check(HEALTHY, fails=False),
+    "contention": Check(HEALTHY, text=r"another process", fault="contention"),
+    "stopped": Check(HEALTHY, text=r"rank 1\b.*stopped", fault="stopped"),
+    "killed": Check(HEALTHY, text=r"rank 1\b.*(died|killed|exited)", fault="killed"),
+    "tp_off": Check(Case("7b"), text=r"1 of 2 GPUs"),
+    "sockets_nccl": Check(tensor_parallel("7b", "--disable-custom-all-reduce", **SOCKETS), text=r"TCP sockets"),
+    "sockets": Check(tensor_parallel("7b", **SOCKETS), fails=False, text=r"sockets"),
+    "pp2": Check(pipeline_parallel("7b"), fails=False),
+    "dp2": Check(data_parallel("7b"), fails=False),
+}
+
+
+class Lane:
+    """Options and output of a run. Every row is written as soon as it exists."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.out, self.work, self.streams = options.out, options.work, options.streams
+        self.at_once, self.dry_run = options.at_once, options.dry_run
+        self.begun = time.monotonic()
+        self.deadline = self.begun + options.budget
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.begun:4.0f} s] {text}", flush=True)
+
+    def row(self, name: str, **values: t.Any) -> dict[str, t.Any]:
+        row = {"case": name, **values}
+        with (self.out / "summary.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        return row
+
+    def not_run(self, *names: str) -> None:
+        for name in names:
+            self.row(name, error="not run: no time left")
+        self.say(f"not run, no time left: {', '.join(names)}")
+
+    def server(self, name: str, case: Case, arguments: tuple[str, ...], environment: Mapping[str, str]) -> Server:
+        return Server(case, self.out / name, self.work, arguments, environment)
+
+
+def gpu_memory() -> int:
+    """Return the bytes of the smallest GPU; 141 GB without nvidia-smi, for a dry run."""
+    text = output_of("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    return min((int(line) << 20 for line in text.split() if line.isdigit()), default=141 * 10**9)
+
+
+def waves(cases: Mapping[str, Case], at_once: int, memory: float) -> list[dict[str, tuple[int, ...]]]:
+    """Return groups of at most ``at_once`` cases that fit into ``memory`` bytes per GPU, with the GPUs of each case."""
+    result: list[dict[str, tuple[int, ...]]] = []
+    for name, case in cases.items():
+        for wave in [*result, {}]:
+            used = [sum(cases[other].gpu_bytes for other, gpus in wave.items() if gpu in gpus) for gpu in range(GPUS)]
+            gpus = tuple(sorted(sorted(range(GPUS), key=used.__getitem__)[: case.gpus]))
+            if not wave or (len(wave) < at_once and all(used[gpu] + case.gpu_bytes <= memory for gpu in gpus)):
+                break
+        if not wave:
+            result.append(wave)
+        wave[name] = gpus
+    return result
+
+
+def together(wave: Mapping[str, tuple[int, ...]]) -> Iterator[list[str]]:
+    """Yield the cases to measure at the same time: one for each GPU, or one that uses both."""
+    single = [[name for name, gpus in wave.items() if gpus == (gpu,)] for gpu in range(GPUS)]
+    for names in itertools.zip_longest(*single):
+        yield [name for name in names if name]
+    for name, gpus in wave.items():
+        if len(gpus) > 1:
+            yield [name]
+
+
+def speeds(lane: Lane, cases: Mapping[str, Case]) -> None:
+    with contextlib.ExitStack() as stack:
+        benches = [] if lane.dry_run else [stack.enter_context(Bench(lane.out / f"bench{i}.log")) for i in range(GPUS)]
+        for wave in waves(cases, lane.at_once, MEMORY_SHARE * gpu_memory()):
+            lane.say(f"starting {', '.join(wave)}")
+            servers = {}
+            for name, gpus in wave.items():
+                environment = {"VLLM_CACHE_ROOT": str(lane.work / "cache" / name)}
+                if len(gpus) < GPUS:
+                    environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+                arguments = (*SHARED, "--kv-cache-memory-bytes", str(cases[name].kv_cache_bytes))
+                servers[name] = lane.server(name, cases[name], arguments, environment)
+            if lane.dry_run:
+                print(*servers.values(), sep="\n")
+            elif lane.left < START + MEASUREMENT:
+                lane.not_run(*wave)
+            else:
+                with running(servers.values(), lane.deadline - MEASUREMENT):
+                    lane.say("measuring")
+                    for names in together(wave):
+                        if lane.left < MEASUREMENT:
+                            lane.not_run(*names)
+                            continue
+                        with ThreadPoolExecutor(GPUS) as pool:
+                            list(pool.map(lambda n, b: measure(lane, n, servers[n], b), names, benches))  # noqa: B023
+
+
+def measure(lane: Lane, name: str, server: Server, bench: Bench) -> None:
+    """Write one row per number of streams."""
+    if server.start_seconds is None:
+        lane.row(name, error=f"not up: {server.error()}")
+        lane.say(f"{name} is not up: {server.error()}")
+        return
+    shown = []
+    for streams in lane.streams:
+        result = bench.run(server.url, server.case.shape, server.model, streams, server.log.parent)
+        lane.row(name, streams=streams, start_seconds=round(server.start_seconds, 1), **result)
+        shown.append(f"{streams}: {result.get('error') or milliseconds(result['median_itl_ms'])}")
+    lane.say(f"{name} (up after {server.start_seconds:.0f} s), median ITL by streams: {', '.join(shown)}")
+
+
+def milliseconds(value: float) -> str:
+    return f"{value:.2f} ms"
+
+
+@contextlib.contextmanager
+def fault(name: str, server: Server) -> Iterator[None]:
+    """Apply a fault to GPU 1 or to the process of rank 1."""
+    if name == "contention":
+        with traces.running("one_gpu", 1, {"CUDA_VISIBLE_DEVICES": "1"}):
+            yield
+        return
+    pid = server.rank("Worker_TP1") if name else 0
+    if name:
+        os.kill(pid, {"stopped": signal.SIGSTOP, "killed": signal.SIGKILL}[name])
+        time.sleep(5)
+    yield
+    if name == "stopped":
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(3)
+
+
+def verdicts(lane: Lane, checks: Mapping[str, Check]) -> None:
+    rows = []
+    with contextlib.ExitStack() as stack:
+        bench = None if lane.dry_run else stack.enter_context(Bench(lane.out / "bench.log"))
+        for case, group in itertools.groupby(checks, key=lambda name: checks[name].case):
+            names = list(group)
+            lane.say(f"starting {', '.join(names)}")
+            server = lane.server(names[0], case, SINGLE, {"VLLM_CACHE_ROOT": str(lane.work / "cache")})
+            if bench is None:
+                print(server)
+            elif lane.left < START + VALIDATION:
+                lane.not_run(*names)
+            else:
+                with running([server], lane.deadline - VALIDATION):
+                    for name in names:
+                        if lane.left < VALIDATION:
+                            lane.not_run(name)
+                            continue
+                        try:
+                            rows.append(lane.row(name, **verdict(lane, name, checks[name], server, bench)))
+                        except Exception:  # noqa: BLE001 a failed check is reported and the others still run
+                            lane.row(name, error=traceback.format_exc()[-3000:])
+                            lane.say(traceback.format_exc())
+                            continue
+                        lane.say(f"{name}: {rows[-1]['status']}, {rows[-1]['first']}")
+    if rows:
+        (lane.out / "table.md").write_text(table(rows))
+        print(table(rows))
+
+
+def verdict(lane: Lane, name: str, check: Check, server: Server, bench: Bench) -> dict[str, t.Any]:
+    """Validate a server and measure it with vLLM's benchmark; return a row of the summary."""
+    if server.start_seconds is None:
+        raise RuntimeError(f"not up: {server.error()}")
+    out = lane.out / name
+    out.mkdir(exist_ok=True)
+    with fault(check.fault, server):
+        report = whole.validate(
+            lane.work,
+            server.url,
+            GPUS,
+            out,
+            validate_log_paths=[str(server.log)],
+            validate_report_formats=["text"],
+            validate_prompt_tokens=[128] if check.fault else [128, 1024],
+            validate_load_duration=8,
+            **({"validate_timeout": 20} if check.fault in ("stopped", "killed") else {}),
+        )
+        (out / "nvidia-smi.txt").write_text(output_of("nvidia-smi"))
+    if out != server.log.parent:
+        shutil.copy(server.log, out)
+    if not check.fault:
+        body = json.dumps({"model": server.case.shape, "prompt": "one two", "max_tokens": 4})
+        (out / "completion.json").write_bytes(server.get("/v1/completions", body.encode()))
+        (out / "metrics.prom").write_bytes(server.get("/metrics"))
+    result = bench_of(report) | {"seconds": round(report["seconds"], 1), "start_seconds": server.start_seconds}
+    matches = re.search(check.text, result["first"], re.IGNORECASE | re.DOTALL) is not None
+    result["as_expected"] = matches and (result["status"] == "fail") == check.fails
+    if not check.fault:
+        result["vllm"] = {
+            str(streams): bench.run(server.url, server.case.shape, server.model, streams, out)
+            for streams in (1, whole.STREAMS)
+        }
+    return result
+
+
+def bench_of(report: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return verdict, causes and the speed by streams (ms, tok/s) of a report."""
+    (host,) = report["hosts"].values()
+    causes = [f"{item['title']}. {item['cause']}" for item in host["diagnoses"]]
+    ours: dict[str, t.Any] = {}
+    for step in host["load"]:
+        if step["itl"]:
+            ours.setdefault(
+                str(step["concurrency"]),
+                {
+                    "output_throughput": step["output_throughput"],
+                    "median_itl_ms": 1000 * step["itl"]["p50"],
+                    "expectation": step["expectation"],
+                },
+            )
+    return {
+        "status": host["status"],
+        "headline": host["headline"],
+        "first": causes[0] if causes else "",
+        "causes": causes,
+        "gain": next((item["expected_gain"] for item in host["diagnoses"] if item.get("expected_gain")), None),
+        "ours": ours,
+    }
+
+
+def table(rows: list[dict[str, t.Any]]) -> str:
+    """Return verdicts, gains and latencies as a Markdown table; "measured gain" is the healthy server's factor."""
+    healthy = next((speed(row, "vllm", "1") for row in rows if row["case"] == "healthy"), None)
+    lines = [
+        "| case | as expected | verdict, first cause | one stream: ours / vLLM (ms) | 16 streams: ours / vLLM (tok/s) "
+        "| predicted gain | measured gain |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        one = [row.get(who, {}).get("1", {}).get("median_itl_ms") for who in ("ours", "vllm")]
+        many = [speed(row, who, str(whole.STREAMS)) for who in ("ours", "vllm")]
+        own = speed(row, "vllm", "1")
+        cells = [
+            row["case"],
+            "yes" if row["as_expected"] else "NO",
+            f"{row['status']}: {row['first']}",
+            " / ".join("-" if value is None else f"{value:.2f}" for value in one),
+            " / ".join("-" if value is None else f"{value:.0f}" for value in many),
+            row["gain"] or "-",
+            f"{healthy / own:.2f}x" if healthy and own else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def speed(row: Mapping[str, t.Any], who: str, streams: str) -> float | None:
+    """Return tok/s; for one stream, without the time to the first token."""
+    figures = row.get(who, {}).get(streams, {})
+    if streams == "1":
+        return 1000 / figures["median_itl_ms"] if figures.get("median_itl_ms") else None
+    return figures.get("output_throughput")
+
+
+MODES: dict[str, tuple[t.Callable[[Lane, t.Any], None], Mapping[str, t.Any]]] = {
+    "vllm": (verdicts, CHECKS),
+    "speeds": (speeds, SPEEDS),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--cases", default="", help="names, separated by commas; default: all of the mode")
+    parser.add_argument("--streams", default="1,2,4,8,16,32,64", help="concurrent requests in speeds")
+    parser.add_argument("--budget", type=float, default=3600, help="seconds after which no further case is started")
+    parser.add_argument("--at-once", type=int, default=8, help="servers that share the GPUs in speeds")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "multigpu-vllm-lane"))
+    parser.add_argument("--dry-run", action="store_true", help="print the servers' commands")
+    options = parser.parse_args()
+    options.streams = [int(number) for number in options.streams.split(",")]
+    run, known = MODES[options.mode]
+    wanted = options.cases.split(",") if options.cases else list(known)
+    if unknown := set(wanted) - set(known):
+        parser.error(f"unknown cases {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    options.work.mkdir(parents=True, exist_ok=True)
+    # Stop the servers also when a time limit ends the run.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
+    run(Lane(options), {name: known[name] for name in wanted})
+
+
+if __name__ == "__main__":
+    main()
