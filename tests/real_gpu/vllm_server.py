@@ -74,6 +74,14 @@ def data_parallel(shape: str) -> Case:
     return Case(shape, 2, ("--data-parallel-size", "2"))
 
 
+def program(work: Path) -> Path:
+    """Write the program that pip installs as ``vllm``; a wheel on ``PYTHONPATH`` has none."""
+    path = work / "bin/vllm"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('from vllm.entrypoints.cli.main import main\n\nif __name__ == "__main__":\n    main()\n')
+    return path
+
+
 class Server:
     """``vllm serve`` in a separate session; its log is ``folder/vllm.log``."""
 
@@ -87,7 +95,7 @@ class Server:
         self.model = work / "models" / case.shape
         self.environment = {**dict(case.environment), **environment}
         self.command = [
-            *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(self.model)),
+            *(sys.executable, str(program(work)), "serve", str(self.model)),
             *("--served-model-name", case.shape, "--load-format", "dummy", "--port", str(self.port)),
             *("--max-num-seqs", "64", *case.arguments, *arguments),
         ]
