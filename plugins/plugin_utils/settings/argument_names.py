@@ -3,54 +3,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Look up in ``data/arguments.yml`` which arguments and values ``vllm serve`` accepts in a vLLM version.
 
-A deployment uses this table to report an unknown argument before it starts a server. Between two of ``RELEASES``, the
-exact release that added or removed an argument is not known. An argument therefore counts as unknown only if neither
-the preceding nor the following release in ``RELEASES`` has it.
+A deployment uses this table to report an unknown argument before it starts a server.
 """
 
 from __future__ import annotations
 
-import bisect
-import difflib
 import functools
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.name_table import NameTable
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind, SettingRule
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version, show_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 _TABLE: t.Final = load_table("arguments")
-#: Releases whose arguments are known.
-RELEASES: t.Final[tuple[str, ...]] = tuple(_TABLE["releases"])
-_VERSIONS: t.Final = [parse_version(release) or () for release in RELEASES]
-#: Positions in ``RELEASES`` of the first and the last release with each argument.
-_SPANS: t.Final[dict[str, tuple[int, int]]] = {
-    name: (RELEASES.index(row["first"]), RELEASES.index(row.get("last", RELEASES[-1])))
-    for row in _TABLE["arguments"]
-    for name in row["names"]
-}
+ARGUMENTS: t.Final = NameTable(_TABLE["releases"], _TABLE["arguments"])
 _OPPOSITES_SINCE: t.Final = parse_version(_TABLE["opposites_since"]) or ()
 _OPPOSITES: t.Final = {"enable_": "disable_", "disable_": "enable_"}
-#: Minimum similarity of a suggested name, as measured by ``difflib``.
-_SIMILARITY: t.Final = 0.75
-
-
-def names_in(version: Version | None) -> list[str]:
-    """Return the names of the arguments that vLLM ``version`` has, or may have if it lies between two of ``RELEASES``.
-
-    The list is empty if the version is unknown, or older or newer than all ``RELEASES``.
-    """
-    if version is None or not _VERSIONS[0] <= version <= _VERSIONS[-1]:
-        return []
-    after = bisect.bisect_left(_VERSIONS, version)
-    before = after if _VERSIONS[after] == version else after - 1
-    return [name for name, (first, last) in _SPANS.items() if first <= after and last >= before]
 
 
 def full_name(name: str, version: Version | None) -> str:
     """Expand ``name`` if it is an abbreviation that argparse accepts. Otherwise, return ``name`` unchanged."""
-    names = names_in(version)
+    names = ARGUMENTS.names_in(version)
     matches = [candidate for candidate in names if candidate.startswith(name)]
     return matches[0] if name not in names and len(matches) == 1 else name
 
@@ -74,12 +49,12 @@ def unknown_arguments(names: Iterable[str], version: Version | None) -> list[str
 
     Arguments with a remedy in the table are left out, because :func:`version_rules` yields rules for them.
     """
-    available = names_in(version)
+    available = ARGUMENTS.names_in(version)
     if version is None or not available:
         return []
     accepted = [*available, *_opposites(available, version)]
     return [
-        _error(name, version, available)
+        _error(name, version)
         for name in dict.fromkeys(names)
         if name not in _TABLE["remedies"] and not any(candidate.startswith(name) for candidate in accepted)
     ]
@@ -128,23 +103,24 @@ def _value_rules(name: str, row: Mapping[str, t.Any], source: str) -> Iterator[S
 
 
 def _name_rules(name: str, remedy: str, source: str) -> Iterator[SettingRule]:
-    first, last = _SPANS[name]
+    first, last = ARGUMENTS.spans[name]
     cause = "The server exits with 'unrecognized arguments'."
     rule = functools.partial(SettingRule, name=name, cause=cause, remedy=remedy, source=source)
-    if last + 1 < len(RELEASES):
-        returns = name in _opposites(names_in(_VERSIONS[-1]), _VERSIONS[-1])
+    versions = ARGUMENTS.versions
+    if last + 1 < len(versions):
+        returns = name in _opposites(ARGUMENTS.names_in(versions[-1]), versions[-1])
         yield rule(
             kind=IssueKind.REMOVED,
-            since=_VERSIONS[last + 1],
+            since=versions[last + 1],
             before=_OPPOSITES_SINCE if returns else None,
-            summary=f"{_flag(name)} was removed after {RELEASES[last]}",
+            summary=f"{_flag(name)} was removed after {ARGUMENTS.releases[last]}",
         )
     if first > 0:
-        *release, patch = _VERSIONS[first - 1]
+        *release, patch = versions[first - 1]
         yield rule(
             kind=IssueKind.TOO_NEW,
             before=(*release, patch + 1),
-            summary=f"{_flag(name)} was added after {RELEASES[first - 1]}",
+            summary=f"{_flag(name)} was added after {ARGUMENTS.releases[first - 1]}",
         )
 
 
@@ -159,15 +135,9 @@ def _opposites(names: Iterable[str], version: Version) -> list[str]:
     ]
 
 
-def _error(name: str, version: Version, available: Sequence[str]) -> str:
-    if name not in _SPANS:
-        problem = f"unknown argument in vLLM {show_version(version)}"
-    elif _VERSIONS[_SPANS[name][1]] < version:
-        problem = f"removed after vLLM {RELEASES[_SPANS[name][1]]}"
-    else:
-        problem = f"not in vLLM {show_version(version)}, added in {RELEASES[_SPANS[name][0]]}"
-    matches = difflib.get_close_matches(name, available, n=2, cutoff=_SIMILARITY)
-    advice = f"Did you mean {' or '.join(map(_flag, matches))}?" if matches else "Remove it."
+def _error(name: str, version: Version) -> str:
+    problem, similar = ARGUMENTS.problem(name, version, "argument"), ARGUMENTS.similar(name, version)
+    advice = f"Did you mean {' or '.join(map(_flag, similar))}?" if similar else "Remove it."
     return f"{_flag(name)}: {problem}; the server would exit with 'unrecognized arguments'. {advice}"
 
 

@@ -11,10 +11,9 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import OPTIONS, SIZES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.argument_names import (
-    RELEASES,
+    ARGUMENTS,
     full_name,
     long_options,
-    names_in,
     unknown_arguments,
     version_rules,
 )
@@ -52,7 +51,7 @@ def test_unknown_arguments_are_in_no_neighbouring_release(name: str, version: st
         assert errors == []
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ARGUMENTS.releases)
 def test_unknown_arguments_include_none_that_the_role_sets(release: str) -> None:
     version = parse_version(release) or ()
     own = {"host", "port", "disable_custom_all_reduce", *OPTIONS, *SIZES}
@@ -62,8 +61,11 @@ def test_unknown_arguments_include_none_that_the_role_sets(release: str) -> None
 
 def test_names_in_all_releases_include_those_of_the_parser() -> None:
     names = {*engine_args.FLAGS, *engine_args.LISTS, *engine_args.SHORT.values()}
-    ever = {name for release in RELEASES for name in names_in(parse_version(release))}
-    assert names - ever <= {"enable_response_messages", "model_loader_extra_options", "allowed_local_media_domains"}
+    assert names - set(ARGUMENTS.spans) <= {
+        "enable_response_messages",
+        "model_loader_extra_options",
+        "allowed_local_media_domains",
+    }
 
 
 def test_long_options_are_read_in_every_form() -> None:
