@@ -57,7 +57,7 @@ def validate(server: Server, directory: Path, reports: Path) -> tuple[int, dict]
 def main() -> int:
     # On SIGTERM, stop the server as on SIGINT.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
-    version = os.environ.get("VLLM_VERSION", "0.32.0")
+    version = os.environ.pop("VLLM_VERSION", "0.32.0")
     home = install(version)
     reports = REPORTS / version
     reports.mkdir(parents=True, exist_ok=True)

@@ -105,12 +105,14 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
     unknown = argument_names.unknown_arguments(
         [*argument_names.long_options(extra_words), *_values(arguments)], version
     )
-    # A custom image may support arguments that vLLM itself does not have.
+    # A custom image may support arguments and variables that vLLM itself does not have, and a plugin variables.
     is_vllm_image = _VLLM_IMAGE.search(str(settings["image"])) is not None
+    variables = _values(environment)
+    private = not is_vllm_image or "VLLM_PLUGINS" in variables
     set_by_user = {*extra_options, *(settings.get("environment") or {})}
     measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - set_by_user
     issues = [
-        *review({**_values(arguments), **extra_options}, _values(environment), str(settings["version"]), measured),
+        *review({**_values(arguments), **extra_options}, variables, str(settings["version"]), measured, private),
         *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
     ]
     container = _container(settings, selected, [*command_line(arguments), *extra_words], environment)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import MIB
@@ -20,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting imp
     SettingRule,
     ValueCondition,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.variable_names import unknown_variables
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
@@ -34,44 +35,35 @@ def _condition(row: Row) -> dict[str, t.Any]:
     return {name: tuple(row[name]) for name in ("values", "unless") if name in row} | limits
 
 
-def _rules(row: Row) -> Iterator[SettingRule]:
-    """Yield one rule for each setting that is named in ``row``, a row of the table of known issues."""
+def _rule(row: Row) -> SettingRule:
+    """Return the rule in ``row``, a row of the table of known issues."""
     below = row.get("below")
     fault = FAULTS[row["fault"]] if "fault" in row else None
-    for name in [row["name"]] if isinstance(row["name"], str) else row["name"]:
-        option = name.lower()
-        flag = "--" + option.removeprefix("vllm_").replace("_", "-")
-        texts = {"{name}": name, "{option}": option, "{flag}": flag}
-        yield SettingRule(
-            name=name,
-            kind=IssueKind(row["kind"]),
-            summary=_fill(row["summary"], texts),
-            cause=fault.cause if fault else _fill(row["cause"], texts),
-            remedy=fault.remedy if fault else _fill(row["remedy"], texts),
-            source=_TABLE["sources"][row["source"]],
-            **_condition(row),
-            below_setting=below if isinstance(below, str) else None,
-            together_with={other: ValueCondition(**_condition(part)) for other, part in row.get("with", {}).items()},
-            with_any=tuple(row.get("with_any", ())),
-            since=parse_version(row.get("since")),
-            before=parse_version(row.get("before")),
-        )
-
-
-def _fill(text: str, texts: Mapping[str, t.Any]) -> str:
-    for placeholder, value in texts.items():
-        text = text.replace(placeholder, str(value))
-    return text
+    return SettingRule(
+        name=row["name"],
+        kind=IssueKind(row["kind"]),
+        summary=row["summary"],
+        cause=fault.cause if fault else row["cause"],
+        remedy=fault.remedy if fault else row["remedy"],
+        source=_TABLE["sources"][row["source"]],
+        **_condition(row),
+        below_setting=below if isinstance(below, str) else None,
+        together_with={other: ValueCondition(**_condition(part)) for other, part in row.get("with", {}).items()},
+        since=parse_version(row.get("since")),
+        before=parse_version(row.get("before")),
+    )
 
 
 #: All rules: first those about combinations of settings, then those about arguments and environment variables.
 RULES: t.Final[tuple[SettingRule, ...]] = (
-    *(rule for row in _TABLE["combinations"] for rule in _rules(row)),
+    *map(_rule, _TABLE["combinations"]),
     *version_rules(_TABLE["sources"]["vllm"]),
-    *(rule for row in _TABLE["arguments"] for rule in _rules(row)),
-    *(rule for row in _TABLE["environment"] for rule in _rules(row)),
+    *map(_rule, [*_TABLE["arguments"], *_TABLE["environment"]]),
 )
-_SHARED_MEMORY: t.Final = next(_rules(_TABLE["shared_memory"]))
+#: First vLLM version with --fail-on-environ-validation, and the value that switches it on.
+_VALIDATION_SINCE: t.Final = (0, 17, 0)
+_ENABLED: t.Final = ValueCondition(values=("1", "true"))
+_SHARED_MEMORY: t.Final = _rule(_TABLE["shared_memory"])
 
 
 def issues(
@@ -84,12 +76,16 @@ def issues(
     settings = {**environment, **arguments}
     applying = [rule for rule in RULES if rule.applies(settings, version)]
     replaced = {name for rule in applying if rule.kind is not IssueKind.REDUNDANT for name in rule.combined_names}
-    return [rule for rule in applying if rule.combined_names or rule.name not in replaced]
+    validated = _ENABLED.is_met(arguments.get("fail_on_environ_validation")) and (version or ()) >= _VALIDATION_SINCE
+    return [
+        *(rule for rule in applying if rule.combined_names or rule.name not in replaced),
+        *unknown_variables(environment, version, validated, _TABLE["sources"]["vllm"]),
+    ]
 
 
 def shared_memory_issue(ranks: int, ipc_mode: str | None, shm_size: int | None) -> SettingRule | None:
     """Return a known issue if ``shm_size`` bytes of shared memory are too few for ``ranks`` ranks, otherwise None."""
     if ranks < 2 or shm_size is None or ipc_mode == "host" or not _SHARED_MEMORY.is_met(shm_size):
         return None
-    summary = _fill(_SHARED_MEMORY.summary, {"{mebibytes}": shm_size // MIB, "{ranks}": ranks})
+    summary = _SHARED_MEMORY.summary.format(mebibytes=shm_size // MIB, ranks=ranks)
     return dataclasses.replace(_SHARED_MEMORY, summary=summary)

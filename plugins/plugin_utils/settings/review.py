@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, KIB, MIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import SettingRule
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind, SettingRule
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import parse_version
 
 #: Docker's default size of /dev/shm.
@@ -25,7 +25,8 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 class SettingIssue:
     """A problem with a setting of a vLLM server.
 
-    ``fatal``: whether the problem prevents the server from starting or defeats the purpose of the setting.
+    ``fatal``: whether the problem prevents the server from starting or defeats the purpose of the setting. A variable
+    that only a private build or a plugin of vLLM may know is not fatal.
     """
 
     fatal: bool
@@ -37,13 +38,15 @@ def review(
     environment: Mapping[str, t.Any],
     version: str,
     measured: Collection[str] = (),
+    private: bool = False,
 ) -> list[SettingIssue]:
     """Check the settings of a planned server. Return those known issues that count as failures or warnings.
 
     :param measured: names of settings that a measurement on this node calls for. Warnings about them are left out.
+    :param private: whether the image is a private build, or plugins are named, so that it may know more variables.
     """
     return [
-        _issue(rule)
+        _issue(rule, fatal=rule.kind is IssueKind.UNKNOWN and not private)
         for rule in known_issues.issues(arguments, environment, parse_version(version))
         if rule.status is Status.FAIL or (rule.status is Status.WARN and rule.name not in measured)
     ]
@@ -71,5 +74,5 @@ def size_in_bytes(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _issue(rule: SettingRule) -> SettingIssue:
-    return SettingIssue(rule.status is Status.FAIL, f"{rule.summary}. {rule.cause} {rule.remedy}")
+def _issue(rule: SettingRule, fatal: bool = False) -> SettingIssue:
+    return SettingIssue(fatal or rule.status is Status.FAIL, f"{rule.summary}. {rule.cause} {rule.remedy}")

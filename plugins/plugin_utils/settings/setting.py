@@ -36,6 +36,7 @@ class IssueKind(str, enum.Enum):
     REMOVED = "removed"  # this version no longer has it: the server does not start
     TOO_NEW = "too_new"  # this version does not have it yet: the server does not start
     CONFLICT = "conflict"  # defeats its purpose in combination with another setting
+    UNKNOWN = "unknown"  # this version does not know the variable or its value: a deployment refuses it
     DEPRECATED = "deprecated"  # works, and will be removed
     IGNORED = "ignored"  # has no effect
     HARMFUL = "harmful"  # works, and costs speed or safety
@@ -78,9 +79,9 @@ class SettingRule(ValueCondition):
     """A known issue of the setting ``name`` in vLLM versions ``since <= version < before``.
 
     The inherited condition applies to the value of ``name``. A rule about a combination of settings has further
-    conditions: ``below_setting`` is a setting that must have a larger value, ``together_with`` has conditions on other
-    settings, and at least one of ``with_any`` must be set. ``cause`` describes the consequence, and ``remedy`` the
-    solution. A rule without version bounds also applies to an unknown version.
+    conditions: ``below_setting`` is a setting that must have a larger value, and ``together_with`` has conditions on
+    other settings. ``cause`` describes the consequence, and ``remedy`` the solution. A rule without version bounds also
+    applies to an unknown version.
     """
 
     name: str
@@ -91,7 +92,6 @@ class SettingRule(ValueCondition):
     source: str
     below_setting: str | None = None
     together_with: Mapping[str, ValueCondition] = field(default_factory=dict, hash=False)
-    with_any: tuple[str, ...] = ()
     since: Version | None = None
     before: Version | None = None
 
@@ -107,7 +107,7 @@ class SettingRule(ValueCondition):
     @property
     def combined_names(self) -> frozenset[str]:
         """Names of the settings whose combination is the known issue; empty if the rule is about a single setting."""
-        others = {*self.together_with, *self.with_any, *filter(None, [self.below_setting])}
+        others = {*self.together_with, *filter(None, [self.below_setting])}
         return frozenset({self.name, *others} if others else ())
 
     def applies(self, settings: Mapping[str, t.Any], version: Version | None) -> bool:
@@ -116,7 +116,6 @@ class SettingRule(ValueCondition):
             self.name in settings
             and self.is_met(settings[self.name])
             and all(condition.is_met(settings.get(name, "")) for name, condition in self.together_with.items())
-            and (not self.with_any or any(name in settings for name in self.with_any))
             and (self.below_setting is None or _is_below(settings[self.name], settings.get(self.below_setting)))
             and self._covers(version)
         )

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import collections
-import itertools
 import json
 import re
 import typing as t
@@ -47,8 +46,10 @@ TEXT: Schema = {"type": "string", "minLength": 1}
 SENTENCE: Schema = {"type": "string", "pattern": r"^\S.*[.)]$"}
 VERSION: Schema = {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"}
 ARGUMENT: Schema = {"type": "string", "pattern": r"^[a-z][a-z0-9_]*$"}
+VARIABLE: Schema = {"type": "string", "pattern": r"^VLLM_[A-Z0-9_]+$"}
 SETTING: Schema = {"type": "string", "pattern": r"^([a-z][a-z0-9_]*|[A-Z][A-Z0-9_]*)$"}
 LOWER_CASE: Schema = {"type": "string", "pattern": r"^[a-z0-9_]+$"}
+CHOICE: Schema = {"type": "string", "pattern": r"^[a-z0-9_-]+$"}
 POSITIVE: Schema = {"type": "number", "exclusiveMinimum": 0}
 SOURCES = mapped(TEXT)
 
@@ -58,10 +59,11 @@ CONDITION: Schema = {
     "above": {"type": "number"},
     "below": {"anyOf": [{"type": "number"}, ARGUMENT]},
 }
+VARIABLE_TYPES = ("names", "integers", "numbers")
 RULE = {
     **closed(
         {
-            "name": {"anyOf": [SETTING, listed(SETTING)]},
+            "name": SETTING,
             "kind": {"enum": [kind.value for kind in IssueKind]},
             "summary": TEXT,
             "source": TEXT,
@@ -74,7 +76,6 @@ RULE = {
             "since": VERSION,
             "before": VERSION,
             "with": mapped(closed({}, CONDITION), r"[A-Za-z][A-Za-z0-9_]*"),
-            "with_any": listed(SETTING),
         },
     ),
     "oneOf": [{"required": ["cause", "remedy"]}, {"required": ["fault"]}],
@@ -103,6 +104,20 @@ SCHEMAS: dict[str, Schema] = {
                     }
                 )
             ),
+        }
+    ),
+    "variables": closed(
+        {
+            "releases": listed(VERSION),
+            "variables": listed(
+                {
+                    **closed({"first": VERSION}, {"last": VERSION, **dict.fromkeys(VARIABLE_TYPES, listed(VARIABLE))}),
+                    "anyOf": [{"required": [key]} for key in VARIABLE_TYPES],
+                }
+            ),
+            "elsewhere": listed(VARIABLE),
+            "remedies": listed(closed({"remedy": SENTENCE, "names": listed(VARIABLE)})),
+            "choices": mapped(closed({"since": VERSION, "values": listed(CHOICE)}), "VLLM_[A-Z0-9_]+"),
         }
     ),
     # Conclusions of this collection; only the ids contain a dot, and NAME is replaced.
@@ -210,24 +225,38 @@ def test_table_sources_are_defined_and_used(name: str) -> None:
     assert {row["source"] for row in rows if "source" in row} == set(content["sources"])
 
 
-def test_arguments_releases_ascend() -> None:
-    releases = [version(release) for release in table("arguments")["releases"]]
+@pytest.mark.parametrize("name", ["arguments", "variables"])
+def test_releases_ascend(name: str) -> None:
+    releases = [version(release) for release in table(name)["releases"]]
     assert releases == sorted(set(releases))
 
 
-def test_arguments_spans_are_between_releases() -> None:
-    releases = table("arguments")["releases"]
-    for row in table("arguments")["arguments"]:
+@pytest.mark.parametrize("name", ["arguments", "variables"])
+def test_spans_are_between_releases(name: str) -> None:
+    releases = table(name)["releases"]
+    for row in table(name)[name]:
         first, last = releases.index(row["first"]), releases.index(row.get("last", releases[-1]))
         assert first <= last
-        # `last` is absent if the latest release still has the argument.
+        # `last` is absent if the latest release still has the name.
         assert row.get("last") != releases[-1]
 
 
-def test_arguments_have_one_span_each() -> None:
-    rows = table("arguments")["arguments"]
-    assert duplicates(name for row in rows for name in row["names"]) == []
+@pytest.mark.parametrize("name", ["arguments", "variables"])
+def test_names_have_one_span_each(name: str) -> None:
+    rows = table(name)[name]
+    assert duplicates(item for row in rows for names in row.values() if isinstance(names, list) for item in names) == []
     assert duplicates((row["first"], row.get("last")) for row in rows) == []
+
+
+def test_variables_with_a_remedy_are_not_in_the_latest_release() -> None:
+    content = table("variables")
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    for row in content["variables"]:
+        names["last" in row].update(*(row.get(key, ()) for key in VARIABLE_TYPES))
+    replaced = [name for row in content["remedies"] for name in row["names"]]
+    assert duplicates(replaced) == []
+    assert not names[False] & set(replaced)
+    assert names[True] | names[False] >= set(content["choices"])
 
 
 def test_arguments_remedies_are_for_arguments_that_some_release_lacks() -> None:
@@ -267,26 +296,11 @@ def test_known_issues_have_no_duplicate_rows() -> None:
 
 def test_known_issues_are_in_the_section_of_their_setting() -> None:
     content = table("known_issues")
-    names = {
-        section: [
-            *itertools.chain.from_iterable(
-                [row["name"]] if isinstance(row["name"], str) else row["name"] for row in content[section]
-            )
-        ]
-        for section in ("arguments", "environment")
-    }
+    names = {section: [row["name"] for row in content[section]] for section in ("arguments", "environment")}
     assert all(name.islower() for name in names["arguments"])
     assert all(name.isupper() for name in names["environment"])
-    combining = {"with", "with_any"}
-    assert all(combining & set(row) or isinstance(row.get("below"), str) for row in content["combinations"])
-    assert not any(combining & set(row) for section in names for row in content[section])
-
-
-def test_known_issues_variables_unknown_to_vllm_fail_its_validation() -> None:
-    ignored = [row for row in table("known_issues")["environment"] if "does not read it" in row["summary"]]
-    names = [name for row in ignored for name in ([row["name"]] if isinstance(row["name"], str) else row["name"])]
-    (combination,) = [row for row in table("known_issues")["combinations"] if "with_any" in row]
-    assert combination["with_any"] == names
+    assert all("with" in row or isinstance(row.get("below"), str) for row in content["combinations"])
+    assert not any("with" in row for section in names for row in content[section])
 
 
 def test_profiles_have_each_setting_once() -> None:

@@ -352,6 +352,22 @@ def test_plan_environment_null_removes_and_bool_is_a_number() -> None:
     assert deployment["container"]["env"] == {"VLLM_USE_DEEP_GEMM": "0", "VLLM_LOG_STATS_INTERVAL": "1.5"}
 
 
+def test_plan_refuses_variables_unknown_to_the_version() -> None:
+    (error,) = planned(environment={"VLLM_LOGING_LEVEL": "DEBUG"})["refused"]
+    assert "unknown variable in vLLM 0.32.0" in error
+    assert "Did you mean VLLM_LOGGING_LEVEL?" in error
+    assert planned(environment={"VLLM_LOGING_LEVEL": None})["refused"] == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"image": "mine/vllm:1.4.2"}, {"environment": {"VLLM_OURS": "1", "VLLM_PLUGINS": "ours"}}]
+)
+def test_plan_warns_about_variables_that_a_private_build_or_plugin_may_know(changes: dict[str, t.Any]) -> None:
+    deployment = planned(**{"environment": {"VLLM_OURS": "1"}, **changes})
+    assert deployment["refused"] == []
+    assert "VLLM_OURS: unknown variable" in "".join(deployment["warnings"])
+
+
 def test_plan_accepts_shm_size_in_bytes() -> None:
     assert planned(ipc_mode="private", shm_size=2**34)["warnings"] == []
     assert "64 MiB" in "".join(planned(ipc_mode="private", shm_size="")["warnings"])

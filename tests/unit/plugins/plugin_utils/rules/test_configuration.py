@@ -108,9 +108,17 @@ def test_arguments_that_are_redundant_pass(node: Build, results: dict) -> None:
 
 
 def test_combination_belongs_to_the_check_of_its_name(node: Build, results: dict) -> None:
-    results["tensor_parallel"]["arguments"] = {"fail_on_environ_validation": True}
-    results["tensor_parallel"]["environment"] = {"VLLM_EXTRA_ARGS": "x"}
-    assert judged(node(results)) == {"arguments": [Status.FAIL], "environment": [Status.PASS]}
+    results["tensor_parallel"]["arguments"] = {"nnodes": 2}
+    results["tensor_parallel"]["environment"] = {"NCCL_IB_DISABLE": "1"}
+    assert judged(node(results)) == {"arguments": [Status.PASS], "environment": [Status.WARN]}
+
+
+def test_environment_with_a_variable_unknown_to_the_version_warns(node: Build, results: dict) -> None:
+    results["tensor_parallel"]["environment"] = {"VLLM_LOGING_LEVEL": "DEBUG", "VLLM_LOGGING_LEVEL": "DEBUG"}
+    (finding,) = answers(node(results), "environment")
+    assert (finding.status, finding.measured) == (Status.WARN, "VLLM_LOGING_LEVEL=DEBUG")
+    assert finding.cause == "vLLM ignores the variable."
+    assert finding.remedy == "Did you mean VLLM_LOGGING_LEVEL?"
 
 
 def test_arguments_with_prefix_caching_and_seed_warn(node: Build, results: dict) -> None:

@@ -15,7 +15,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review impo
         ({"swap_space": 4}, {}, "0.18.0", [True]),
         ({"disable_log_requests": True}, {}, "0.16.0", [False]),
         ({"enable_prefix_caching": True}, {}, "0.33.0", []),
-        ({}, {"VLLM_MAX_NUM_SEQS": "8"}, "0.33.0", [False]),
+        ({}, {"VLLM_MAX_NUM_SEQS": "8"}, "0.33.0", [True]),
+        ({}, {"VLLM_USE_DEEP_GEMM": "true"}, "0.33.0", [True]),
         ({}, {}, "0.33.0", []),
     ],
 )
@@ -23,6 +24,11 @@ def test_review_issue_is_fatal_if_the_server_cannot_start(
     arguments: dict[str, object], environment: dict[str, str], version: str, fatal: list[bool]
 ) -> None:
     assert [issue.fatal for issue in review(arguments, environment, version)] == fatal
+
+
+def test_review_unknown_variable_of_a_private_build_is_not_fatal() -> None:
+    (issue,) = review({}, {"VLLM_OURS": "8"}, "0.33.0", private=True)
+    assert not issue.fatal
 
 
 def test_review_text_names_the_replacement() -> None:
