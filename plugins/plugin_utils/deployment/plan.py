@@ -105,7 +105,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
     unknown = argument_names.unknown_arguments(
         [*argument_names.long_options(extra_words), *_values(arguments)], version
     )
-    # A custom image may support arguments and variables that vLLM itself does not have, and a plugin variables.
+    # A custom image may support arguments and variables that vLLM itself does not have. A plugin may read variables.
     is_vllm_image = _VLLM_IMAGE.search(str(settings["image"])) is not None
     variables = _values(environment)
     private = not is_vllm_image or "VLLM_PLUGINS" in variables

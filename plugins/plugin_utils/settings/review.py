@@ -25,8 +25,8 @@ _UNITS: t.Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 class SettingIssue:
     """A problem with a setting of a vLLM server.
 
-    ``fatal``: whether the problem prevents the server from starting or defeats the purpose of the setting. A variable
-    that only a private build or a plugin of vLLM may know is not fatal.
+    ``fatal``: whether the problem prevents the server from starting or defeats the purpose of the setting. An unknown
+    variable is fatal, because it has no effect, unless a private build or a plugin of vLLM may know it.
     """
 
     fatal: bool
@@ -43,7 +43,7 @@ def review(
     """Check the settings of a planned server. Return those known issues that count as failures or warnings.
 
     :param measured: names of settings that a measurement on this node calls for. Warnings about them are left out.
-    :param private: whether the image is a private build, or plugins are named, so that it may know more variables.
+    :param private: whether the server is a private build or loads plugins, so that it may know more variables.
     """
     return [
         _issue(rule, fatal=rule.kind is IssueKind.UNKNOWN and not private)
