@@ -86,6 +86,11 @@ class Check:
     text: str = ""
     fault: str = ""
 
+    def holds(self, status: str, first: str) -> bool:
+        """Return whether a report with ``status`` and ``first`` cause is true."""
+        matches = re.search(self.text, first, re.IGNORECASE | re.DOTALL)
+        return matches is not None and (status == "fail") == self.fails
+
 
 HEALTHY = tensor_parallel("7b")
 #: Consecutive checks of the same server share a start.
@@ -282,9 +287,12 @@ def verdict(lane: Lane, name: str, check: Check, server: Server, bench: Bench) -
         body = json.dumps({"model": server.case.shape, "prompt": "one two", "max_tokens": 4})
         (out / "completion.json").write_bytes(server.get("/v1/completions", body.encode()))
         (out / "metrics.prom").write_bytes(server.get("/metrics"))
-    result = bench_of(report) | {"seconds": round(report["seconds"], 1), "start_seconds": server.start_seconds}
-    matches = re.search(check.text, result["first"], re.IGNORECASE | re.DOTALL) is not None
-    result["as_expected"] = matches and (result["status"] == "fail") == check.fails
+    result = {
+        **figures_of(report),
+        "seconds": round(report["seconds"], 1),
+        "start_seconds": round(server.start_seconds, 1),
+    }
+    result["as_expected"] = check.holds(result["status"], result["first"])
     if not check.fault:
         result["vllm"] = {
             str(streams): bench.run(server.url, server.case.shape, server.model, streams, out)
@@ -293,7 +301,7 @@ def verdict(lane: Lane, name: str, check: Check, server: Server, bench: Bench) -
     return result
 
 
-def bench_of(report: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def figures_of(report: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return verdict, causes and the speed by streams (ms, tok/s) of a report."""
     (host,) = report["hosts"].values()
     causes = [f"{item['title']}. {item['cause']}" for item in host["diagnoses"]]
