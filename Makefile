@@ -54,7 +54,7 @@ test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 selects ano
 test-deployment: setup ## run prepare, deploy, tune and site on a real Docker Engine (needs root and Debian's docker.io)
 	@tests/deployment/run.sh $(ARGS)
 
-test-gpu: ## on a GPU node: compare the collection with nvidia-smi, measured copies, real loads and NCCL
+test-gpu: ## on a GPU node: compare the collection with nvidia-smi, measured copies, real loads and NCCL (ARGS=vllm: a real vLLM)
 	@tests/real_gpu/run.sh $(or $(OUT),tests/output/real_gpu) $(ARGS)
 
 demo-provision: setup ## provision, list and tear down a fleet on a fake Linode API (no account needed)

@@ -111,7 +111,7 @@ class Lane:
     """Options and output of a run. Every row is written as soon as it exists."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.out, self.work, self.streams = options.out, options.work, options.streams
+        self.out, self.work, self.streams = options.out.resolve(), options.work.resolve(), options.streams
         self.at_once, self.dry_run = options.at_once, options.dry_run
         self.begun = time.monotonic()
         self.deadline = self.begun + options.budget

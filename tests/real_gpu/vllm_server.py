@@ -41,6 +41,17 @@ SOCKETS = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
 KV_CACHE_TOKENS, OTHER_BYTES = 64 * 384, 35 * 10**8
 
 
+def _ports() -> Iterator[int]:
+    """Yield unused ports below the ephemeral ones, which servers that start at the same time take for themselves."""
+    for port in range(18000, 32000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                yield port
+
+
+_free_ports = _ports()
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A server: model shape, number of GPUs, arguments and environment."""
@@ -88,9 +99,7 @@ class Server:
     def __init__(
         self, case: Case, folder: Path, work: Path, arguments: tuple[str, ...], environment: Mapping[str, str]
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = next(_free_ports)
         self.case, self.log, self.url = case, folder / "vllm.log", f"http://127.0.0.1:{self.port}"
         self.model = work / "models" / case.shape
         self.environment = {**dict(case.environment), **environment}
