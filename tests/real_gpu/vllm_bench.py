@@ -99,7 +99,7 @@ def main() -> None:
         try:
             with Path(job["folder"], f"bench{job['streams']}.txt").open("w") as log, contextlib.redirect_stdout(log):
                 result = bench(parser.parse_args(options_of(job)))
-            answer = {key: result.get(key) for key in KEYS}
+            answer = {key: round(result[key], 3) for key in KEYS}
         except (Exception, SystemExit) as error:  # noqa: BLE001 the job is reported as failed and the next one runs
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)

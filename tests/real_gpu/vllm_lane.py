@@ -207,12 +207,8 @@ def measure(lane: Lane, name: str, server: Server, bench: Bench) -> None:
     for streams in lane.streams:
         result = bench.run(server.url, server.case.shape, server.model, streams, server.log.parent)
         lane.row(name, streams=streams, start_seconds=round(server.start_seconds, 1), **result)
-        shown.append(f"{streams}: {result.get('error') or milliseconds(result['median_itl_ms'])}")
-    lane.say(f"{name} (up after {server.start_seconds:.0f} s), median ITL by streams: {', '.join(shown)}")
-
-
-def milliseconds(value: float) -> str:
-    return f"{value:.2f} ms"
+        shown.append(f"{streams}: {result.get('error') or result['median_itl_ms']}")
+    lane.say(f"{name} (up after {server.start_seconds:.0f} s), median ITL in ms by streams: {', '.join(shown)}")
 
 
 @contextlib.contextmanager
@@ -226,10 +222,12 @@ def fault(name: str, server: Server) -> Iterator[None]:
     if name:
         os.kill(pid, {"stopped": signal.SIGSTOP, "killed": signal.SIGKILL}[name])
         time.sleep(5)
-    yield
-    if name == "stopped":
-        os.kill(pid, signal.SIGCONT)
-        time.sleep(3)
+    try:
+        yield
+    finally:
+        if name == "stopped":
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(3)
 
 
 def verdicts(lane: Lane, checks: Mapping[str, Check]) -> None:
