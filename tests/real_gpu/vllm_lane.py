@@ -41,7 +41,9 @@ from vllm_server import (
     tensor_parallel,
 )
 
-GPUS = 2
+LISTED = output_of("nvidia-smi", "--query-gpu=index", "--format=csv,noheader").split()
+#: GPUs of this machine; 2 without nvidia-smi, for a dry run.
+GPUS = sum(index.isdigit() for index in LISTED) or 2
 #: Longest expected times in seconds: from the start of a server to the first answer, one validation with benchmark,
 #: one case of ``speeds``.
 START, VALIDATION, MEASUREMENT = 150, 60, 30
@@ -382,7 +384,11 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     # Stop the servers also when a time limit ends the run.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
-    run(Lane(options), {name: known[name] for name in wanted})
+    lane = Lane(options)
+    fitting = {name: known[name] for name in wanted if getattr(known[name], "case", known[name]).gpus <= GPUS}
+    for name in set(wanted) - set(fitting):
+        lane.row(name, error=f"not run: it needs more than {GPUS} GPU")
+    run(lane, fitting)
 
 
 if __name__ == "__main__":
