@@ -16,27 +16,28 @@ MASK: t.Final = "***"
 #: Names of settings that hold a secret: the whole name, or the last words of one. "tokens" alone is a count.
 _WORDS: t.Final = (
     r"api[_-]?keys?|access[_-]?keys?|private[_-]?keys?|signing[_-]?keys?|encryption[_-]?keys?|(?<![a-z])keys?[_-]?pass"
-    r"|passwords?|passwd|pgpassword|passphrases?|(?<![a-z])pass|(?<![a-z])pwd|secrets?(?:[_-]\w+)*|credentials?"
+    r"|passwords?|passwd|pgpassword|passphrases?|(?<![a-z])pass|(?<![a-z])pwd|secrets?(?:[_-][\w-]{0,64})?|credentials?"
     r"|token|(?:hf|api|auth|access|bearer|refresh)[_-]?tokens|authorization|(?:set-)?cookies?|session[_-]?id"
 )
 _NAME: t.Final = re.compile(rf"(?:^|_|(?<=[a-z]))(?:{_WORDS})$", re.IGNORECASE | re.ASCII)
 #: A value in quotes or brackets, or up to the next separator.
-_VALUE: t.Final = r"(?:\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[^\s,'\"}\])&]+)"
-#: Patterns of secrets in text. Group 1, if there is one, is kept.
+_VALUE: t.Final = r"(?:\[[^\]]{0,4096}\]|'[^']{0,4096}'|\"[^\"]{0,4096}\"|[^\s,'\"}\])&]+)"
+#: Patterns of secrets in text. Group 1, if there is one, is kept. The limits of repetitions keep the time linear, because
+#: nodes supply the text.
 _PATTERNS: t.Final = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
     for pattern in (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
         # User and password in a URL. A password may contain "/" and "@", so the last "@" of the word ends it.
-        r"(://)[^\s/@:'\"]*:[^\s'\"]*@",
-        r"(://)[^\s/@:'\"]+@",
+        r"(://)[^\s/@:'\"]{0,256}:[^\s'\"]{0,1024}(?=@)",
+        r"(://)[^\s/@:'\"]{1,1024}(?=@)",
         r"(https://hooks\.slack\.com/services/)\S+",
         r"((?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|digest|token|negotiate)\s+)?[^\s'\"]+",
         r"((?:set-)?cookie['\"]?\s*:\s*).+",
         r"\b(bearer\s+)[^\s'\"]+",
         # Only an option may be separated from its value by a space; vLLM accepts several API keys after one option.
-        rf"(--[\w-]*api[_-]?keys?[= ])\s*{_VALUE}(?:\s+(?!-){_VALUE})*",
-        rf"(--[\w-]*(?:{_WORDS})[= ]\s*){_VALUE}",
+        rf"((?<![\w-])--[\w-]*api[_-]?keys?[= ])\s*{_VALUE}(?:\s+(?!-){_VALUE})*",
+        rf"((?<![\w-])--[\w-]*(?:{_WORDS})[= ]\s*){_VALUE}",
         rf"((?:\b|_|(?<=[a-z]))(?:{_WORDS})['\"]?\]?(?: ?= ?|: ?)\s*){_VALUE}",
         r"((?:[?&](?:\w*sig(?:nature)?|key)|\bx-[a-z]+-(?:signature|credential|security-token))=)[^\s&'\"]+",
     )
@@ -51,6 +52,8 @@ _ISSUED: t.Final = re.compile(
     re.ASCII,
 )
 _WORD: t.Final = re.compile(r"[A-Za-z0-9+_=-]{20,}", re.ASCII)
+#: A line of a private key, which a log contains as several lines.
+_BASE64_LINE: t.Final = re.compile(r"\s*[A-Za-z0-9+/]{40,}={0,2}\s*", re.ASCII)
 #: Long words that are no keys: the UUID of a GPU, and words and numbers that are joined.
 _UUID: t.Final = re.compile(r"(?:GPU-|MIG-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLAIN_PART: t.Final = re.compile(r"[A-Za-z]*\d{0,4}|(?:0x)?\d+[A-Za-z]{0,2}|\w{1,7}")
@@ -83,13 +86,11 @@ def mask_text(text: str) -> str:
     return _ISSUED.sub(MASK, text)
 
 
-def mask_line(line: str, known: str = "") -> str:
-    """Return a line of a log, masked as ``mask_text`` does, and without any other word that looks random.
-
-    ``known`` is the part of the line that is known to be a message: its words stay.
-    """
-    kept = set(_WORD.findall(known))
-    return _WORD.sub(lambda word: word[0] if word[0] in kept or not _is_random(word[0]) else MASK, mask_text(line))
+def mask_line(line: str) -> str:
+    """Return a line of a log, masked as ``mask_text`` does, and with all other words that look random masked."""
+    if _BASE64_LINE.fullmatch(line):
+        return MASK
+    return _WORD.sub(lambda word: MASK if _is_random(word[0]) else word[0], mask_text(line))
 
 
 def _is_random(word: str) -> bool:

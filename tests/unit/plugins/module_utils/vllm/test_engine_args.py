@@ -75,7 +75,7 @@ def test_parse_masks_secrets() -> None:
         "model": "m",
         "api_key": "***",
         "hf_token": "***",
-        "kv_transfer_config": '{"kv_connector": "x", "api_key": "***"}',
+        "kv_transfer_config": '{"kv_connector": "x", "api_key": ***}',
         "otlp_traces_endpoint": "http://***@host/",
     }
 
