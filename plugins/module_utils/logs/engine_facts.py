@@ -237,7 +237,7 @@ class EngineLogParser:
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
             setattr(facts, name, _integer(config, name))
         for name in ("model", "dtype", "quantization", "kv_cache_dtype"):
-            setattr(facts, name, _value(config, name))
+            setattr(facts, name, mask_value(_value(config, name)))
         facts.max_model_len = _integer(config, "max_seq_len")
         eager = _value(config, "enforce_eager")
         facts.enforce_eager = eager == "True" if eager else None

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class LogFault:
-    """A fault found in a log: its lines, ranks and device, and how often it occurred. Lines are numbered from 1."""
+    """A fault found in a log: its lines, ranks and device, and how often it occurred. Lines are numbered from 1.
+
+    Secrets in ``line`` are masked.
+    """
 
     class_: str
     severity: str

@@ -14,7 +14,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Findi
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import Scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import ERROR, INFO, WARNING
-from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
 
 #: Statuses by severity, the most severe first.
 _STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
@@ -124,7 +123,7 @@ def _fault_finding(fault: LogFault, source: SourceScan) -> LogFinding:
         last_line=fault.last_line,
         rank=fault.rank,
         device=fault.device,
-        line=mask_text(fault.line),
+        line=fault.line,
     )
 
 

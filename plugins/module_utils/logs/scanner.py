@@ -52,6 +52,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.template_cache 
     TemplateCache,
     as_in_templates,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 
 #: A log line without any of these substrings shows neither a fault nor a fact.
 REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (
@@ -230,7 +231,7 @@ class Scanner:
             self._faults[key] = fault = LogFault(
                 class_=signature.class_,
                 severity=severity,
-                line=_excerpt(line, match),
+                line=_shown(line, match),
                 first_line=number,
                 last_line=number,
                 rank=rank,
@@ -250,7 +251,7 @@ class Scanner:
             if fault.severity != ERROR and fault.rank != rank:
                 fault.rank = None
             if fault.vague and not signature.vague:
-                fault.line, fault.vague = _excerpt(line, match), False
+                fault.line, fault.vague = _shown(line, match), False
         if rank is not None:
             fault.ranks.add(rank)
         return fault
@@ -295,7 +296,7 @@ class Scanner:
             return
         first_number, first = min(waits[0] for waits in repeated)
         count = sum(len(waits) for waits in repeated)
-        self._faults.setdefault(_HANG, LogFault("worker_hang", WARNING, first[:_SHOWN], first_number, last, count))
+        self._faults.setdefault(_HANG, LogFault("worker_hang", WARNING, _shown(first), first_number, last, count))
 
     def _add_stalled_requests(self, tail: LogTail) -> None:
         """Record a hang if requests are running but produce no tokens in the last minute of the log."""
@@ -306,7 +307,7 @@ class Scanner:
                 stalled = [*stalled, index] if idle else []
         if len(stalled) >= _STALLED_STATISTICS and _HANG not in self._faults:
             first, last = tail.first + stalled[0], tail.first + stalled[-1]
-            line = tail.text[stalled[0]][:_SHOWN]
+            line = _shown(tail.text[stalled[0]])
             self._faults[_HANG] = LogFault("worker_hang", WARNING, line, first, last, len(stalled))
 
     def _unfinished_start(self, tail: LogTail, facts: EngineFacts) -> list[LogFault]:
@@ -317,7 +318,7 @@ class Scanner:
             return []
         if facts.boots and (fatal := _final_exception(lines)) is not None:
             number = tail.first + fatal
-            return [LogFault("engine_failed", ERROR, lines[fatal][:_SHOWN], number, number, secondary=True)]
+            return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
         # If the log begins in the middle of a startup, a single message about waiting is not enough to diagnose a hang.
@@ -327,7 +328,7 @@ class Scanner:
         if not half_open and not HANG_POINT.search(lines[last]):
             return []
         number = tail.first + last
-        return [LogFault("startup_hang", WARNING, lines[last][:_SHOWN], number, number)]
+        return [LogFault("startup_hang", WARNING, _shown(lines[last]), number, number)]
 
 
 _HANG: t.Final = ("worker_hang", None, None)
@@ -364,9 +365,10 @@ def _pci_address(address: str) -> str:
     return address.rstrip(":").split(".")[0].lower()
 
 
-def _excerpt(line: str, match: re.Match[str]) -> str:
-    """Shorten ``line`` to at most ``_SHOWN`` characters, but keep the start of the text that ``match`` found."""
-    if match.end() <= _SHOWN:
-        return line[:_SHOWN]
-    start = max(0, match.start() - _SHOWN // 4)
-    return line[start : start + _SHOWN]
+def _shown(line: str, match: re.Match[str] | None = None) -> str:
+    """Return at most ``_SHOWN`` characters of ``line`` with secrets masked, including the start of ``match``."""
+    # Secrets are masked first, because the rest of a secret that is cut off may not be recognisable.
+    if match is None or match.end() <= _SHOWN:
+        return mask_line(line)[:_SHOWN]
+    before = mask_line(line[: match.start()])[-_SHOWN // 4 :]
+    return (before + mask_line(line[match.start() :]))[:_SHOWN]

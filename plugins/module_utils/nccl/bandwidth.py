@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 
 CHECK: t.Final = "nccl.bandwidth"
 
@@ -182,7 +183,7 @@ def _failure(output: str, code: int) -> str:
     if not code:
         return "all_reduce_perf ran but wrote no report: it is older than nccl-tests 2.17"
     causes = [line for line in output.splitlines() if re.search(r"NCCL WARN|failure|error|Invalid", line, re.I)]
-    return (causes or output.splitlines() or ["no output"])[0].strip()[:300] + f" (exit status {code})"
+    return mask_line((causes or output.splitlines() or ["no output"])[0].strip())[:300] + f" (exit status {code})"
 
 
 def _assignment(variant: str | None) -> str:

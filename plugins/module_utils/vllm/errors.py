@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Reason
-from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_line
 
 #: Summary, cause and remedy by reason ID. Failed requests are counted by reason ID.
 REASONS: t.Final[dict[str, Reason]] = {
@@ -118,6 +118,7 @@ class RequestFailed(Exception):
     """
 
     def __init__(self, reason: str, detail: str = "", status: int | None = None) -> None:
+        detail = mask_line(detail)
         self.reason, self.detail, self.status = reason, detail, status
         explanation = REASONS[reason]
         self.cause, self.remedy = explanation.cause, explanation.remedy

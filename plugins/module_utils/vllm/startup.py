@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import clean, strip_prefix
-from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 
 READY: t.Final = "ready"
 
@@ -87,4 +87,4 @@ def root_cause(lines: Sequence[str]) -> Cause | None:
 
 def _masked(text: str) -> str:
     """Mask the secrets in ``text``, and cut it to ``_MAX_LINE`` characters."""
-    return mask_text(text)[:_MAX_LINE]
+    return mask_line(text)[:_MAX_LINE]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
 
 #: Seconds between two reads of the container's state.
@@ -94,7 +95,7 @@ def timed_out(status: Status, container: str, timeout: float, commands: Commands
     """Return the ``status`` of a server that was not ready in time, extended with the cause and the last log lines."""
     _code, log = commands.run(["docker", "logs", "--tail", str(TAIL_LINES), container])
     summary = f"not ready after {timeout:.0f} s, still {label(status)}"
-    lines = log.splitlines()
+    lines = [mask_line(line) for line in log.splitlines()]
     cause = {"line": lines[-1] if lines else None, "summary": summary, "remedy": None}
     return {**status, "cause": cause, "log_tail": lines}
 
@@ -102,7 +103,7 @@ def timed_out(status: Status, container: str, timeout: float, commands: Commands
 def _failure(lines: list[str], state: Mapping[str, t.Any]) -> Status:
     """Return ``cause``, which explains why the server exited, and ``log_tail``, the last lines of the server's log."""
     no_log = state.get("Error") or f"no log; exit status {state.get('ExitCode')}"
-    cause = startup.root_cause(lines) or startup.Cause(no_log)
+    cause = startup.root_cause(lines) or startup.Cause(mask_line(no_log))
     if state.get("OOMKilled"):
         cause = replace(cause, summary="killed by the kernel: the container ran out of host memory")
-    return {"cause": asdict(cause), "log_tail": lines[-TAIL_LINES:]}
+    return {"cause": asdict(cause), "log_tail": [mask_line(line) for line in lines[-TAIL_LINES:]]}

@@ -341,3 +341,13 @@ def test_template_cache_gives_the_result_of_parsing_every_line(part: int, monkey
     monkeypatch.setattr(module, "_SATURATED", 10**9)
     monkeypatch.setattr(TemplateCache, "remember", lambda *_arguments: None)
     assert counted == scan_lines(lines)
+
+
+@pytest.mark.parametrize("before", ["", "x " * 300], ids=["at the start", "far in the line"])
+def test_scanner_masks_secrets_before_it_shortens_a_line(before: str) -> None:
+    """The end of the shown text is within each of the secrets once."""
+    for padding in range(400, 500):
+        line = f"ERROR {before}CUDA out of memory. {'y ' * (padding // 2)} token=hushhushhush Zq7SECRETx9Lm2PwV4tR"
+        (fault,) = scan(line).faults
+        assert "CUDA out of memory." in fault.line and "hush" not in fault.line and "SECRET" not in fault.line
+        assert len(fault.line) <= 500

@@ -14,6 +14,11 @@ def test_request_failed_reason_has_cause_and_remedy(reason: str) -> None:
     assert failure.cause.endswith(".") and failure.remedy.endswith(".")
 
 
+def test_request_failed_contains_no_secret_of_the_servers_message() -> None:
+    failure = RequestFailed("bad_request", "invalid authorization: bearer hush, Zq7SECRETx9Lm2PwV4tR")
+    assert failure.detail == "invalid authorization: *** ***"
+
+
 def test_request_failed_without_detail_is_the_summary() -> None:
     assert str(RequestFailed("tls")) == "TLS failed"
 

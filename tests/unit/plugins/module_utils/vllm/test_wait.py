@@ -84,6 +84,8 @@ def test_status_of_an_exited_server_ignores_another_on_its_port() -> None:
 def test_status_without_a_log_has_the_error_of_docker() -> None:
     status = watch(Docker(({"Running": False, "ExitCode": 127, "Error": "exec: not status"}, "")))[0].status()
     assert status["cause"]["line"] == "exec: not status"
+    status = watch(Docker(({"Running": False, "Error": "cannot run A_TOKEN=hush"}, "")))[0].status()
+    assert status["cause"]["line"] == "cannot run A_TOKEN=***"
     status = watch(Docker(({"Running": False, "ExitCode": 127}, "")))[0].status()
     assert status["cause"]["line"] == "no log; exit status 127"
 
@@ -129,6 +131,13 @@ def test_label_has_the_detail_if_there_is_one() -> None:
 
 
 def test_timed_out_names_the_stage_that_was_reached() -> None:
-    status = timed_out({"state": STARTING, "stage": "compiling", "detail": None}, "vllm", 60, Docker(({}, "a\nb")))
-    assert status["cause"] == {"line": "b", "summary": "not ready after 60 s, still compiling", "remedy": None}
-    assert status["log_tail"] == ["a", "b"]
+    status = timed_out({"state": STARTING, "stage": "compiling", "detail": None}, "vllm", 60, Docker(({}, "a\nkey=b")))
+    assert status["cause"] == {"line": "key=b", "summary": "not ready after 60 s, still compiling", "remedy": None}
+    assert status["log_tail"] == ["a", "key=b"]
+
+
+def test_log_lines_in_a_status_contain_no_secret() -> None:
+    log = Docker(({"Running": False}, "authorization: bearer hush\nValueError: Zq7SECRETx9Lm2PwV4tR"))
+    for status in (watch(log)[0].status(), timed_out({"stage": "compiling"}, "vllm", 60, log)):
+        assert status["log_tail"] == ["authorization: ***", "ValueError: ***"]
+        assert status["cause"]["line"] == "ValueError: ***"
