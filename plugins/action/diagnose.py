@@ -17,6 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store impo
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
 
@@ -62,7 +63,8 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         node = NodeFacts.from_results(
             variables["inventory_hostname"],
-            options["results"],
+            # The headline is also printed on the terminal, so secrets are masked before the evaluation.
+            redact(options["results"], secrets=()),
             options=JudgingOptions(**{name: options[name] for name in RULE_OPTIONS}),
             check_mode=self._task.check_mode,
         )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from pathlib import Path
 from unittest import mock
@@ -15,7 +16,12 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.action import report
 from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule as Diagnose
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import from_status
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.formats import FORMATS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
+from ansible_collections.multigpu.vllm.tests.support.secret_forms import RANDOM_WORDS, TEXTS, planted
 
 SCHEMA = Path(__file__).parents[4] / "docs/report.schema.json"
 
@@ -136,3 +142,78 @@ def test_failed_by_comparison_applies_fail_on_like_the_verdict(fail_on: str, sta
         "fleet": {"findings": findings},
     }
     assert report.failed_by_comparison(document, fail_on) == nodes
+
+
+#: Places on a node that can contain a secret. Modules mask log lines and answers, in which they also mask random words,
+#: and settings. The results of a node that masks nothing contain the others.
+LINES = ("fault", "kernel", "answer")
+PLACES = (*LINES, "launch", "flag", "environment", "message", "finding", "model", "process")
+
+
+def node_with_secrets(text: str, number: int, folder: Path) -> dict[str, t.Any]:
+    """Return the results of a node that has ``text`` with another secret in each place."""
+    lines_only = text in RANDOM_WORDS
+    at = {
+        place: planted(text, secret_of(place, number)) if place in LINES or not lines_only else "nothing"
+        for place in PLACES
+    }
+    vllm, kernel = folder / f"vllm-{number}.log", folder / f"kernel-{number}.log"
+    vllm.write_text(
+        "INFO 11-23 17:00:00 [api_server.py:1044] vLLM API server version 0.32.0\n"
+        f"INFO 11-23 17:00:00 [utils.py:253] non-default args: {{'model': 'm', 'x': {at['launch']!r}}}\n"
+        f"gpu-1:511:511 [0] NCCL INFO NCCL_DEBUG_FILE set by environment to {at['launch']}\n"
+        f"ERROR 11-23 17:00:09 [core.py:866] {at['fault']} RuntimeError: NCCL error: unhandled cuda error\n"
+        f"ERROR 11-23 17:00:09 [core.py:867] torch.OutOfMemoryError: CUDA out of memory. {at['fault']}\n"
+    )
+    kernel.write_text(f"[1.0] NVRM: Xid (PCI:0000:01:00): 79, pid=1, name=x {at['kernel']}\n")
+    words = at["flag"].split() if re.match(r"--\w", text) else [at["flag"]]
+    argv = ["python3", "vllm", "serve", "m", "--served-model-name", f"x {at['flag']}", *words]
+    named = re.match(r"(\w+)=(.*)", at["environment"])
+    variables = [("VLLM_X", at["environment"]), *([(f"VLLM_{named[1]}", named[2])] if named else [])]
+    found = {"check": "hardware.driver", "status": "fail", "summary": at["finding"], "line": at["finding"]}
+    return {
+        "gpu": {"ansible_facts": {"gpu": {"count": 1, "devices": []}}, "findings": [{**found, "evidence": found}]},
+        "tensor_parallel": {
+            "vllm_version": at["model"],
+            "model": {"id": at["model"]},
+            "signals": [{"name": "command_line", "value": 1, "source": at["process"]}],
+            "arguments": engine_args.parse(argv),
+            "environment": engine_args.mask_environment(variables),
+            "findings": [],
+        },
+        "load": {"failed": True, "msg": f"{at['message']} {from_status(500, json.dumps({'message': at['answer']}))}"},
+        "logs": log_scan.run({"paths": [str(vllm)], "kernel_paths": [str(kernel)]}),
+    }
+
+
+def secret_of(place: str, number: int) -> str:
+    return f"Zq7{place}{number:03}XE9Lm2PwV4tR"
+
+
+def test_report_contains_no_planted_secret_in_any_format(
+    run_action: t.Callable[..., dict], shown: list[str], tmp_path: Path
+) -> None:
+    """Plant each form in each place, and search all report formats and the terminal."""
+    verdicts = {
+        f"node-{number}": run_action(Diagnose, {"results": node_with_secrets(text, number, tmp_path)})
+        for number, text in enumerate(TEXTS + RANDOM_WORDS)
+    }
+    run_action(report.ActionModule, {"nodes": verdicts, "directory": str(tmp_path / "out"), "formats": list(FORMATS)})
+
+    texts = {path.name: path.read_text("utf-8").casefold() for path in (tmp_path / "out").iterdir()}
+    headlines = [f"{verdict['headline']} {verdict['failed_checks']}" for verdict in verdicts.values()]
+    texts["terminal"] = "\n".join([*shown, *headlines]).casefold()
+    assert len(texts) == len(FORMATS) + 1
+    found = [
+        (name, place, number)
+        for name, text in texts.items()
+        for place in PLACES
+        for number in range(len(verdicts))
+        if secret_of(place, number).casefold() in text
+    ]
+    assert found == []
+    document = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
+    for name, node in document["hosts"].items():
+        items = [item for section in node["sections"] for item in section["findings"]]
+        assert {"memory.oom", "nccl.errors", "hardware.xid"} <= {item["check"] for item in items}, name
+        assert "CUDA out of memory." in json.dumps(node["diagnoses"]), name
