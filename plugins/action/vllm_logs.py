@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs import (
     newer_than,
@@ -38,8 +40,8 @@ class ActionModule(ActionBase):
         lines = part_of([split_stamped(line)[1] for line in newer_than(stamped, "")], options["part"])
         path = Path(options["directory"]).expanduser() / f"{host}.log"
         if not self._task.check_mode:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            replace_text(str(path), "".join(f"{line}\n" for line in lines))
             lines += self._follow(options, host, path, max(map(stamp_of, stamped), default=""))
         return {"changed": False, "path": str(path), "lines": len(lines)}
 
@@ -88,7 +90,7 @@ class ActionModule(ActionBase):
         result = self._low_level_execute_command(f"{command} 2>&1" + (f" | head -n {first}" if first else ""))
         if result["rc"]:
             raise AnsibleActionFail(
-                f"cannot read the log of container {options['container']!r}: {result['stdout'].strip()}"
+                f"cannot read the log of container {options['container']!r}: {mask_line(result['stdout'].strip())}"
             )
         return t.cast("list[str]", result["stdout"].replace("\r\n", "\n").splitlines())
 

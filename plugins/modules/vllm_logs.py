@@ -15,6 +15,7 @@ author:
 description:
   - Writes the log of each node into one directory on the controller. Copies the whole log, only the lines from the last
     start until the API is open, or only warnings and errors.
+  - Secrets are masked in the files and in the printed lines. Only the user who runs Ansible can read the files.
   - Can follow the log for some time, printing each new line with the name of its node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes

@@ -9,6 +9,7 @@ import re
 import typing as t
 from collections.abc import Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.startup import READY, STAGES
 
 _READY: t.Final = dict(STAGES)[READY]
@@ -18,17 +19,17 @@ _ERROR: t.Final = re.compile(
 
 
 def part_of(lines: Sequence[str], part: str) -> list[str]:
-    """Return the lines of a vLLM log that are selected by ``part``.
+    """Return the lines of a vLLM log that are selected by ``part``, with secrets masked.
 
     :param part: ``start``: up to the line that reports that the API is ready; ``errors``: warnings and errors;
         ``all``: all lines.
     """
     if part == "start":
         end = next((index for index, line in enumerate(lines) if _READY.search(line)), len(lines) - 1)
-        return list(lines[: end + 1])
-    if part == "errors":
-        return [line for line in lines if _ERROR.search(line)]
-    return list(lines)
+        lines = lines[: end + 1]
+    elif part == "errors":
+        lines = [line for line in lines if _ERROR.search(line)]
+    return [mask_line(line) for line in lines]
 
 
 def split_stamped(line: str) -> tuple[str, str]:

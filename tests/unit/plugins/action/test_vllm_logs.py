@@ -45,6 +45,8 @@ def test_log_is_written_in_order_under_the_nodes_name(action: vllm_logs.ActionMo
     result = action.run(task_vars={"inventory_hostname": "gpu-1"})
     assert result == {"changed": False, "path": str(tmp_path / "logs/gpu-1.log"), "lines": 2}
     assert (tmp_path / "logs/gpu-1.log").read_text("utf-8") == "first\nsecond\n"
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("logs", "logs/gpu-1.log")]
+    assert modes == [0o700, 0o600]
     assert action.commands == ["docker --host 'unix:///x y' logs --timestamps --tail 5 vllm 2>&1"]
 
 
@@ -56,13 +58,13 @@ def test_follow_prints_and_appends_new_lines_once(
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
-        action.log = ["2026-11-23T10:00:01Z first", "2026-11-23T10:00:02Z second"]
+        action.log = ["2026-11-23T10:00:01Z first", "2026-11-23T10:00:02Z token=hush"]
 
     monkeypatch.setattr(vllm_logs.time, "sleep", sleep)
     monkeypatch.setattr(vllm_logs.time, "monotonic", lambda: now[0])
     assert action.run(task_vars={"inventory_hostname": "gpu-1"})["lines"] == 2
-    assert action.shown == ["gpu-1: second"]
-    assert (tmp_path / "logs/gpu-1.log").read_text("utf-8") == "first\nsecond\n"
+    assert action.shown == ["gpu-1: token=***"]
+    assert (tmp_path / "logs/gpu-1.log").read_text("utf-8") == "first\ntoken=***\n"
     assert "--since 2026-11-23T10:00:01Z" in action.commands[1]
 
 

@@ -20,6 +20,11 @@ def test_part_of_selects_lines(part: str, kept: list[int]) -> None:
     assert part_of(LOG, part) == [LOG[index] for index in kept]
 
 
+@pytest.mark.parametrize("part", ["all", "start", "errors"])
+def test_part_of_masks_secrets(part: str) -> None:
+    assert part_of(["ERROR authorization: bearer hush"], part) == ["ERROR authorization: ***"]
+
+
 def test_part_of_unfinished_start_is_the_whole_log() -> None:
     assert part_of(LOG[:2], "start") == LOG[:2]
     assert part_of([], "start") == []
