@@ -78,7 +78,7 @@ class ActionModule(ControllerAction):
         changed = not variables.is_file() or variables.read_text("utf-8") != text
         if changed and not self._task.check_mode:
             variables.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            replace_text(str(variables), text, 0o644)
+            replace_text(str(variables), text)
         conclusion = {**outcome(ledger, run.search), "summary": summary(ledger, run.search)}
         return {
             "changed": changed,

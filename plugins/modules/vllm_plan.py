@@ -115,6 +115,13 @@ plan:
       elements: dict
       sample:
         - {name: NCCL_DEBUG, value: INFO, why: Shows at start which path NCCL chose.}
+    secret_environment:
+      description: Names of the environment variables whose name or value marks a secret. RV(plan.environment) does not
+        contain their values, and RV(plan.container) does not contain the variables.
+      returned: success
+      type: list
+      elements: str
+      sample: [AWS_SECRET_ACCESS_KEY]
     refused:
       description: Reasons not to start this server, each with the setting to use instead.
       returned: success

@@ -17,6 +17,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_value
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.parallel import Parallel, choose_parallel
@@ -40,6 +41,8 @@ OPTIONS: t.Final = tuple(
 )
 #: Arguments that would expose a secret in the process list, and the variable to use instead.
 SECRET_ARGUMENTS: t.Final = {"api_key": "vllm_api_key", "hf_token": "vllm_hf_token"}
+#: Why the value of a secret environment variable is masked.
+IN_FILE: t.Final = "vllm_environment sets it. The value is in a file, so that docker inspect does not show it."
 #: Environment variables that would expose a secret in ``docker inspect``, and the variable to use instead.
 SECRET_VARIABLES: t.Final = {
     "VLLM_API_KEY": "vllm_api_key",
@@ -115,7 +118,9 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         *review({**_values(arguments), **extra_options}, variables, str(settings["version"]), measured, private),
         *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
     ]
-    container = _container(settings, selected, [*command_line(arguments), *extra_words], environment)
+    secret = [setting.name for setting in environment if mask_value(setting.value, setting.name) != setting.value]
+    plain = [setting for setting in environment if setting.name not in secret]
+    container = _container(settings, selected, [*command_line(arguments), *extra_words], plain)
     return {
         "tensor_parallel_size": parallel.tensor,
         "pipeline_parallel_size": parallel.pipeline,
@@ -123,7 +128,11 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         "parallel_reason": parallel.why,
         "interconnect": nccl.note,
         "arguments": [setting.as_dict() for setting in arguments],
-        "environment": [setting.as_dict() for setting in environment],
+        "environment": [
+            (Setting(setting.name, MASK, IN_FILE) if setting.name in secret else setting).as_dict()
+            for setting in environment
+        ],
+        "secret_environment": secret,
         "refused": [
             *version_errors,
             *gpu_errors,
@@ -333,6 +342,13 @@ def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: 
         f"--{name.replace('_', '-')} in vllm_extra_args would be visible in the process list; use {variable}"
         for name, variable in SECRET_ARGUMENTS.items()
         if name in extra_options
+    ]
+    # parse_options masks the secrets that it finds.
+    errors += [
+        f"--{name.replace('_', '-')} in vllm_extra_args contains a secret, which would be visible in the process list; "
+        "write the option to a YAML file on the node, mount the file with vllm_volumes, and add --config with its path"
+        for name, value in extra_options.items()
+        if MASK in str(value) and name not in SECRET_ARGUMENTS
     ]
     errors += [
         f"--{name.replace('_', '-')} is not allowed in vllm_extra_args: {reason}"

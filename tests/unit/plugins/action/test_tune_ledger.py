@@ -88,7 +88,7 @@ def test_ledger_is_private_and_variables_file_is_public(play: Play, tmp_path: Pa
     play("record", measurement=play("start"), probe=probe(100.0))
     play("result")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == {"gpu-01.json": 0o600, "gpu-01.yml": 0o644}
+    assert modes == {"gpu-01.json": 0o600, "gpu-01.yml": 0o600}
 
 
 def test_failed_start_is_recorded_with_all_reasons(play: Play, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -61,6 +62,33 @@ def test_entry_point_is_the_containers() -> None:
     (container,) = load("tasks/container.yml")
     assert container["community.docker.docker_container"]["entrypoint"] == [f"{INNER_FILES}/bin/vllm"]
     assert f"{INNER_FILES}/secrets/api_key" in (ROLE / "files/vllm").read_text("utf-8")
+
+
+@pytest.mark.parametrize("secrets", [{}, {"A_TOKEN": "it's $HOME", "B_KEY": "two\nlines"}])
+def test_entry_point_sets_the_secret_variables(secrets: dict[str, str], tmp_path: Path) -> None:
+    variables = load("vars/main.yml")
+    facts = {
+        "_vllm_environment": trusted(variables["_vllm_environment"]),
+        "_vllm_plan": {"secret_environment": list(secrets)},
+        "vllm_environment": {**secrets, "C": "d"},
+        "vllm_overrides": {},
+    }
+    templar = Templar(loader=DataLoader(), variables=facts)
+    script = tmp_path / "environment"
+    script.write_text(templar.template(trusted(variables["_vllm_secrets"]["environment"])) or "")
+    entry_point = (ROLE / "files/vllm").read_text("utf-8").replace(f"{INNER_FILES}/secrets", str(tmp_path))
+    program = tmp_path / "vllm"
+    program.write_text("#!/bin/sh\nenv -0\n")
+    program.chmod(0o755)
+    command, path = ["/bin/sh", "-c", entry_point], {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(command, env=path, capture_output=True, check=True, text=True)
+    environment = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    assert {name: value for name, value in environment.items() if name not in ("PATH", "PWD", "_")} == secrets
+
+
+def test_settings_are_readable_by_root_only() -> None:
+    (task,) = [task for task in load("tasks/run.yml") if "ansible.builtin.template" in task]
+    assert task["ansible.builtin.template"]["mode"] == "0600"
 
 
 def test_docker_tasks_name_the_engine() -> None:

@@ -118,6 +118,38 @@ def test_plan_accepts_working_settings(changes: dict[str, t.Any]) -> None:
     assert planned(**changes)["refused"] == []
 
 
+def test_plan_keeps_secrets_of_the_environment_out_of_the_container() -> None:
+    environment = {
+        "AWS_SECRET_ACCESS_KEY": "hush",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic hush",
+        "HTTPS_PROXY": "http://u:hush@proxy:3128",
+        "AWS_REGION": "us-east-1",
+        "VLLM_LOGGING_LEVEL": None,
+    }
+    deployment = planned(environment=environment)
+    secret = ["AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "OTEL_EXPORTER_OTLP_HEADERS"]
+    assert deployment["secret_environment"] == secret
+    assert "hush" not in str(deployment)
+    assert {item["name"] for item in deployment["environment"] if item["value"] == "***"} == set(secret)
+    assert deployment["container"]["env"]["AWS_REGION"] == "us-east-1"
+    assert not set(secret) & set(deployment["container"]["env"])
+    assert deployment["refused"] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--otlp-traces-endpoint http://u:hush@h:4317",
+        "--ssl-keyfile-password=hush",
+        """--kv-transfer-config '{"kv_connector": "x", "password": "hush"}'""",
+    ],
+)
+def test_plan_refuses_arguments_that_contain_a_secret(arguments: str) -> None:
+    reasons = planned(extra_args=arguments)["refused"]
+    assert reasons[0].startswith(f"{re.split('[ =]', arguments)[0]} in vllm_extra_args contains a secret")
+    assert "--config" in reasons[0] and "hush" not in str(reasons)
+
+
 def test_plan_refusal_does_not_repeat_a_secret() -> None:
     deployment = planned(extra_args="--api-key sk-secret", environment={"HF_TOKEN": "hf_secret"})
     assert "secret" not in " ".join(deployment["refused"])
