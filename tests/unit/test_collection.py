@@ -183,6 +183,27 @@ def test_tasks_ignore_no_errors_and_use_no_shell(path: pathlib.Path) -> None:
     assert not used & {"ignore_errors", "shell", "ansible.builtin.shell", "raw", "ansible.builtin.raw"}
 
 
+def with_inherited_variables(tasks: list[dict], inherited: dict) -> t.Iterator[tuple[dict, dict]]:
+    """Yield each task with its variables and those of the blocks that contain it."""
+    for task in tasks:
+        variables = {**inherited, **task.get("vars", {})}
+        yield task, variables
+        for section in ("block", "rescue", "always"):
+            yield from with_inherited_variables(task.get(section, []), variables)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/tasks/*.yml")), ids=lambda path: "/".join(path.parts[-3:]))
+def test_modules_with_secrets_are_pipelined(path: pathlib.Path) -> None:
+    """Without pipelining, a module and its options are a file, which a killed run leaves behind."""
+    secrets = {"api_key", "token", "root_pass"}
+    for task, variables in with_inherited_variables(yaml.safe_load(path.read_text("utf-8")), {}):
+        options = [value for name, value in task.items() if name.startswith("multigpu.vllm.") and value]
+        has_secret = any(secrets & set(value) for value in options) or variables.get("ansible_connection") == "local"
+        # Ansible does not pipeline asynchronous tasks.
+        if options and has_secret and "async" not in task:
+            assert variables.get("ansible_pipelining") is True, task["name"]
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_check_is_documented(check: str) -> None:
     assert re.search(rf"`{re.escape(check)}`", (ROOT / "docs" / "checks.md").read_text(encoding="utf-8"))
