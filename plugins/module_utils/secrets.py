@@ -22,8 +22,8 @@ _WORDS: t.Final = (
 _NAME: t.Final = re.compile(rf"(?:^|_|(?<=[a-z]))(?:{_WORDS})$", re.IGNORECASE | re.ASCII)
 #: A value in quotes or brackets, or up to the next separator.
 _VALUE: t.Final = r"(?:\[[^\]]{0,4096}\]|'[^']{0,4096}'|\"[^\"]{0,4096}\"|[^\s,'\"}\])&]+)"
-#: Patterns of secrets in text. Group 1, if there is one, is kept. The limits of repetitions keep the time linear, because
-#: nodes supply the text.
+#: Patterns of secrets in text. Group 1, if there is one, is kept. Repetitions are limited to keep the time linear,
+#: because nodes supply the text.
 _PATTERNS: t.Final = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
     for pattern in (
