@@ -35,8 +35,7 @@ def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
     if isinstance(value, Mapping):
         return {str(key): redact(item, secrets, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        masked = mask_value(list(value), name)
-        return masked if masked == MASK else [redact(item, secrets) for item in value]
+        return MASK if mask_value("", name) == MASK else [redact(item, secrets) for item in value]
     if not isinstance(value, str) or name in _SCHEMA_KEYS:
         return value
     for secret in secrets:
