@@ -287,16 +287,20 @@ class FakeLinode:
         return request.page([_public(item) for item in request.account.firewalls.values()])
 
     def _create_firewall(self, request: Request) -> dict:
-        account = request.account
-        if any(item["label"] == request.body["label"] for item in account.firewalls.values()):
+        account, body = request.account, request.body
+        if any(item["label"] == body["label"] for item in account.firewalls.values()):
             raise Refusal(400, "Label must be unique", "label")
+        return self.add_firewall(account, body["label"], body["rules"], body.get("tags") or [])
+
+    def add_firewall(self, account: Account, label: str, rules: dict, tags: list[str]) -> dict:
+        """Add a firewall; tests use it for firewalls that someone else created."""
         account.next_id += 1
         firewall = {
             "id": account.next_id,
-            "label": request.body["label"],
+            "label": label,
             "status": "enabled",
-            "rules": {**request.body["rules"], "fingerprint": "997dd135", "version": 1},
-            "tags": request.body.get("tags") or [],
+            "rules": {**rules, "fingerprint": "997dd135", "version": 1},
+            "tags": tags,
             "created": "2026-11-01T00:00:00",
             "updated": "2026-11-01T00:00:00",
             "entities": [],

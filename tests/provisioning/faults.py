@@ -28,7 +28,8 @@ class Fault:
     ``skip``: number of matching requests without fault first. ``after``: the request has its effect before the fault.
     ``reply`` replaces the response; otherwise the connection is closed (``drop``), left silent for ``stall`` seconds,
     cut in the middle of the response (``truncate``), or the response is delayed by ``slow`` seconds. ``meanwhile`` runs
-    before the request is forwarded, and ``hold`` between its effect and the response.
+    before the request is forwarded, and ``hold`` between its effect and the response. ``alter`` changes the response
+    of the API, without sockets only.
     """
 
     where: str = "POST /linode/instances$"
@@ -41,6 +42,7 @@ class Fault:
     truncate: bool = False
     meanwhile: Callable[[], None] | None = None
     hold: Callable[[], object] | None = None
+    alter: Callable[[Reply], None] | None = None
     skip: int = 0
 
 

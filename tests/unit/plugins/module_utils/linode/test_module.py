@@ -6,62 +6,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode import module
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from faults import Fault, error
 
-OPTIONS = {
-    "state": "present",
-    "label": "vllm-1",
-    "type": "g2-gpu-rtx4000a4-m",
-    "region": ["us-ord"],
-    "image": "linode/ubuntu24.04",
-    "authorized_users": ["alice"],
-    "tags": ["vllm"],
-    "owner_tag": None,
-    "creation_tag": None,
-    "id": None,
-    "root_pass": None,
-    "return_root_pass": False,
-    "wait": True,
-    "label_prefix": None,
-    "inbound": [{"label": "ssh", "ports": "22", "sources": ["203.0.113.7"]}],
-}
-
-
-class ModuleExit(Exception):
-    def __init__(self, failed, result):
-        self.failed, self.result = failed, result
-
-
-class FakeModule:
-    """The part of AnsibleModule that the functions under test use."""
-
-    def __init__(self, **changes):
-        self.params = {**OPTIONS, **changes}
-        self.check_mode = False
-        self.warnings, self.logged = [], []
-
-    def exit_json(self, **result):
-        raise ModuleExit(False, result)
-
-    def fail_json(self, **result):
-        raise ModuleExit(True, result)
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def log(self, text):
-        self.logged.append(text)
-
 
 @pytest.fixture
-def run(world, monkeypatch):
-    monkeypatch.setattr(subject, "open_api", lambda _options: world.api())
-
-    def call(task, **changes):
-        module = FakeModule(**changes)
-        with pytest.raises(ModuleExit) as ended:
-            task(module)
-        return module, ended.value
-
-    return call
+def run(world):
+    return world.run
 
 
 def test_run_instance_returns_created_linode(run):
