@@ -101,13 +101,14 @@ def _instance(module: AnsibleModule) -> Json:
         else:
             provisioner.present(request, options["wait"], generate=options["return_root_pass"])
     except LinodeError as error:
-        module.fail_json(msg=str(error), **_instance_result(result))
+        module.fail_json(msg=str(error), **_report(module, result))
+    return {**_report(module, result), "diff": {"before": result.before, "after": result.after}}
+
+
+def _report(module: AnsibleModule, result: InstanceResult) -> Json:
+    """Print the warnings, and return the values that the module returns on success and on failure."""
     for warning in result.warnings:
         module.warn(warning)
-    return {**_instance_result(result), "diff": {"before": result.before, "after": result.after}}
-
-
-def _instance_result(result: InstanceResult) -> Json:
     optional = {"message": result.message, "root_pass": result.root_pass}
     return {
         "changed": result.changed,

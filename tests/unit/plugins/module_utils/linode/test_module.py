@@ -40,6 +40,14 @@ def test_run_instance_passes_warnings_on(run):
     assert "exists and costs 3.57 USD per hour" in module.warnings[0]
 
 
+def test_run_instance_failure_keeps_warnings(run, world):
+    world.account.boot_seconds = None
+    module, ended = run(subject.run_instance, type="g3-gpu-rtxpro6000-blackwell-4")
+
+    assert ended.failed
+    assert "does not report what" in module.warnings[0]
+
+
 def test_run_instance_absent_deletes(run, world):
     run(subject.run_instance)
     _module, ended = run(subject.run_instance, state="absent", type=None, region=None)
