@@ -296,7 +296,9 @@ instance:
 root_pass:
   description: The generated root password. It is not returned again.
   type: str
-  returned: if O(return_root_pass) is set and this task created the Linode, or may have created it
+  returned:
+    if O(return_root_pass) is set and this task requested the creation of the Linode, even if the task failed, unless
+    someone else created it
   sample: kR7w-uYf2mXe9_aQ4.tBn6hZcVd3sGjLpSxMyEwU
 message:
   description: Summary of the changes, with the cost.

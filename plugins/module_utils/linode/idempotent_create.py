@@ -54,6 +54,8 @@ def create_once(
     """
     failures: list[str] = []
     retries = RetryPolicy(budget)
+    # A proxy can replace the response even to a request that the API has carried out. Therefore the label is looked up
+    # after every failed attempt, not only if the outcome is uncertain.
     uncertain = False
 
     def look_up() -> CreateResult | None:
@@ -70,31 +72,35 @@ def create_once(
                     resource = create()
                 except OutOfStock as error:
                     failures.append(f"{name}: {error}")
-                    if uncertain and (existing := look_up()):
+                    if existing := look_up():
                         return existing
                     break
                 except LabelTaken as error:
                     if existing := look_up():
                         return existing
                     text = f"{error}; the object of that label is not visible to this token"
-                    retries.pause(Transient("label_hidden", text))
+                    # After a failed attempt, the object is probably the one that it created, and appears later.
+                    uncertain = bool(failures)
+                    retries.pause(Transient("unavailable" if uncertain else "label_hidden", text))
                 except Transient as fault:
                     failures.append(f"{name}: {fault}")
                     uncertain = uncertain or fault.may_have_happened
                     retries.pause(fault)
                     # If the object exists but is not listed yet, the next attempt fails because the label is taken.
-                    if uncertain and (existing := look_up()):
+                    if existing := look_up():
                         return existing
                 else:
                     return CreateResult(resource, failures)
-        raise OutOfStock("Currently not available: " + "; ".join(failures))
+        raise OutOfStock(f"Currently not available: {'; '.join(failures)}.")
     except NotOurs:
         raise
     except LinodeError as error:
-        return _final_look_up(look_up, error, uncertain)
+        return _final_look_up(look_up, error, uncertain, failures)
 
 
-def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool) -> CreateResult:
+def _final_look_up(
+    look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool, failures: Sequence[str]
+) -> CreateResult:
     """Look up the label once more, after the last attempt to create the object has failed.
 
     Return the object if it exists; otherwise raise an error.
@@ -102,11 +108,11 @@ def _final_look_up(look_up: Callable[[], CreateResult | None], error: LinodeErro
     try:
         if existing := look_up():
             return existing
-        finding = "no object of that label was visible at the last look-up"
+        finding = "At the last look-up, no object of that label was visible."
     except NotOurs:
         raise
     except LinodeError:
-        finding = "the API could not be queried for the label"
-    if not uncertain:
-        raise error
-    raise OutcomeUnknown(f"{error} An earlier attempt to create may still have succeeded: {finding}.") from error
+        finding = "The last look-up of the label failed."
+    if uncertain:
+        raise OutcomeUnknown(f"{error} An earlier attempt to create may still have succeeded. {finding}") from error
+    raise type(error)(f"{error} {finding}") if failures else error

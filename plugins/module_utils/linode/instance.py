@@ -230,9 +230,12 @@ class Provisioner:
         except NotOurs as error:
             self.result.instance = summary(error.resource, plan)
             raise
-        except OutcomeUnknown as error:
-            # Report the generated root password even though the task fails: a Linode may have been created with it.
+        except LinodeError as error:
+            # Report the generated root password even though the task fails. Whatever the response was, a proxy may have
+            # sent it after the API created a Linode with this password.
             self.result.root_pass = password
+            if not isinstance(error, OutcomeUnknown):
+                raise
             raise OutcomeUnknown(
                 f"{error} If {request.label} exists, it costs {cost}. Run the same task again, which "
                 "looks up the label before it creates anything, or remove the Linode with state=absent."

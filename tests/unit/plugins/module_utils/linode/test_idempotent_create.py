@@ -6,6 +6,7 @@ import random
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
+    LabelTaken,
     LinodeError,
     OutcomeUnknown,
     OutOfStock,
@@ -166,6 +167,39 @@ def test_create_once_refusal_after_lost_response_is_unknown(world):
     """An API that checks stock before labels may refuse the retry of a request that succeeded."""
     with pytest.raises(OutcomeUnknown, match="last look"):
         create_once([("a", scripted(LOST, OutOfStock("sold out")))], nothing_visible, ours, retry_budget(world))
+
+
+def test_create_once_waits_for_a_label_that_stays_hidden_after_a_lost_response(world):
+    taken = [LabelTaken("label taken")] * 99
+    limited = Transient("rate_limited", "429")
+    visible_after = 400.0
+
+    def find():
+        return {"id": 1, "label": "a"} if world.clock.now() >= visible_after else None
+
+    for lost in (LOST, limited, OutOfStock("sold out")):
+        world.clock.time = 0.0
+        offers = [("a", scripted(lost, *taken)), ("b", scripted(*taken))]
+        assert create_once(offers, find, ours, retry_budget(world, 600.0)).resource["id"] == 1
+        assert world.clock.now() >= visible_after
+
+
+def test_create_once_label_hidden_from_the_start_is_refused_early(world):
+    with pytest.raises(RetriesExhausted, match="not visible to this token"):
+        create_once([("a", scripted(*[LabelTaken("taken")] * 9))], nothing_visible, ours, retry_budget(world, 600.0))
+    assert world.clock.now() < 60
+
+
+def test_create_once_reports_whether_the_label_was_visible_at_the_end(world):
+    def unavailable():
+        raise RetriesExhausted("GET failed.")
+
+    for find, expected in (
+        (nothing_visible, "no object of that label was visible"),
+        (unavailable, "look-up of the label failed"),
+    ):
+        with pytest.raises((OutOfStock, RetriesExhausted), match=expected):
+            create_once([("a", scripted(OutOfStock("sold out")))], find, ours, retry_budget(world))
 
 
 def test_create_once_tries_every_offer(world):
