@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import shapes
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import NotFound, Refused, Transient
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import RetryBudget, RetryPolicy
 
@@ -29,14 +30,14 @@ MIN_TIMEOUT: t.Final = 5.0
 class ApiRequest:
     """A request to the API. ``data`` is the JSON body, and ``filters`` is the content of the X-Filter header.
 
-    ``required_key`` is a key that every valid response contains.
+    ``shape`` is the shape of every valid response (see ``shapes.py``).
     """
 
     method: str
     path: str
     data: Mapping[str, t.Any] | None = None
     filters: Mapping[str, t.Any] | None = None
-    required_key: str | None = None
+    shape: Json = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -61,15 +62,15 @@ class LinodeApi:
 
     def plan(self, type_id: str) -> Json | None:
         """Return the plan with this ID, or None if it does not exist or is not visible to the token."""
-        return self._get_or_none(f"/linode/types/{quote(type_id, safe='')}")
+        return self._get_or_none(f"/linode/types/{quote(type_id, safe='')}", shapes.only(shapes.PLAN, id=type_id))
 
     def plans(self) -> list[Json]:
         """List all plans that are visible to the token."""
-        return self._list("/linode/types", paged=False)
+        return self._list("/linode/types", shapes.PLAN, paged=False)
 
     def instances(self, filters: Mapping[str, t.Any] | None = None) -> list[Json]:
         """List all Linodes, or only those that match ``filters``, the content of the X-Filter header."""
-        return self._list("/linode/instances", filters)
+        return self._list("/linode/instances", shapes.INSTANCE, filters)
 
     def instances_labelled(self, label: str) -> list[Json]:
         """List the Linodes with exactly this label. There is at most one, because labels are unique in an account."""
@@ -77,17 +78,19 @@ class LinodeApi:
 
     def instance(self, instance_id: int) -> Json | None:
         """Return the Linode with this ID, or None if it does not exist or is not visible to the token."""
-        return self._get_or_none(f"/linode/instances/{instance_id}")
+        return self._get_or_none(f"/linode/instances/{instance_id}", shapes.only(shapes.INSTANCE, id=instance_id))
 
     def create_instance(self, payload: Mapping[str, t.Any]) -> Json:
         """Send a single request to create a Linode.
 
         :raises Transient: if the request failed, but may succeed later. The Linode may have been created.
         """
-        return self._send(ApiRequest("POST", "/linode/instances", payload, required_key="id"))
+        shape = shapes.only(shapes.INSTANCE, label=payload["label"])
+        return self._send(ApiRequest("POST", "/linode/instances", payload, shape=shape))
 
     def update_instance(self, instance_id: int, changes: Mapping[str, t.Any]) -> Json:
-        return self._retry(ApiRequest("PUT", f"/linode/instances/{instance_id}", changes, required_key="id"))
+        shape = shapes.only(shapes.INSTANCE, id=instance_id)
+        return self._retry(ApiRequest("PUT", f"/linode/instances/{instance_id}", changes, shape=shape))
 
     def boot_instance(self, instance_id: int) -> None:
         """Start a Linode that is powered off; do nothing if it is already starting."""
@@ -103,18 +106,20 @@ class LinodeApi:
         self._delete(f"/linode/instances/{instance_id}")
 
     def instance_firewalls(self, instance_id: int) -> list[Json]:
-        return self._list(f"/linode/instances/{instance_id}/firewalls", paged=False)
+        return self._list(f"/linode/instances/{instance_id}/firewalls", shapes.FIREWALL, paged=False)
 
     def firewall_labelled(self, label: str) -> Json | None:
         """Return the firewall with exactly this label, or None if there is no such firewall."""
-        return next((firewall for firewall in self._list("/networking/firewalls") if firewall["label"] == label), None)
+        firewalls = self._list("/networking/firewalls", shapes.FIREWALL)
+        return next((firewall for firewall in firewalls if firewall["label"] == label), None)
 
     def create_firewall(self, payload: Mapping[str, t.Any]) -> Json:
         """Send a single request to create a firewall.
 
         :raises Transient: if the request failed, but may succeed later. The firewall may have been created.
         """
-        return self._send(ApiRequest("POST", "/networking/firewalls", payload, required_key="id"))
+        shape = shapes.only(shapes.FIREWALL, label=payload["label"])
+        return self._send(ApiRequest("POST", "/networking/firewalls", payload, shape=shape))
 
     def update_firewall_rules(self, firewall_id: int, rules: Mapping[str, t.Any]) -> Json:
         return self._retry(ApiRequest("PUT", f"/networking/firewalls/{firewall_id}/rules", rules))
@@ -123,7 +128,7 @@ class LinodeApi:
         return self._retry(ApiRequest("PUT", f"/networking/firewalls/{firewall_id}", changes))
 
     def firewall_devices(self, firewall_id: int) -> list[Json]:
-        return self._list(f"/networking/firewalls/{firewall_id}/devices")
+        return self._list(f"/networking/firewalls/{firewall_id}/devices", shapes.DEVICE)
 
     def attach_firewall(self, firewall_id: int, instance_id: int) -> None:
         """Attach the firewall to the Linode; do nothing if it is already attached."""
@@ -138,9 +143,9 @@ class LinodeApi:
         """Delete a firewall; do nothing if it does not exist."""
         self._delete(f"/networking/firewalls/{firewall_id}")
 
-    def _get_or_none(self, path: str) -> Json | None:
+    def _get_or_none(self, path: str, shape: Json) -> Json | None:
         try:
-            return self._retry(ApiRequest("GET", path, required_key="id"))
+            return self._retry(ApiRequest("GET", path, shape=shape))
         except NotFound:
             return None
 
@@ -151,7 +156,9 @@ class LinodeApi:
             # The object was already deleted, by someone else or by an earlier attempt whose response was lost.
             pass
 
-    def _list(self, path: str, filters: Mapping[str, t.Any] | None = None, paged: bool = True) -> list[Json]:
+    def _list(
+        self, path: str, shape: Json, filters: Mapping[str, t.Any] | None = None, paged: bool = True
+    ) -> list[Json]:
         """List all objects of one kind, each exactly once, even if objects move to another page between requests."""
         order = {"+order_by": "id", "+order": "asc"} if paged else {}
         filters = {**(filters or {}), **order} or None
@@ -159,21 +166,27 @@ class LinodeApi:
         page = pages = 1
         while page <= pages:
             query = f"?page={page}&page_size={PAGE_SIZE}" if paged else (f"?page={page}" if page > 1 else "")
-            response = self._retry(ApiRequest("GET", f"{path}{query}", filters=filters, required_key="data"))
+            try:
+                response = self._retry(ApiRequest("GET", f"{path}{query}", None, filters, shapes.page_of(shape)))
+            except NotFound:
+                if page == 1:
+                    raise
+                # Objects were deleted after the previous request, so there are fewer pages now.
+                break
             for entry in response["data"]:
                 entries[entry["id"]] = entry
-            pages = response.get("pages", 1)
+            pages = response["pages"]
             page += 1
         return list(entries.values())
 
     def _send(self, request: ApiRequest) -> Json:
-        """Send a request once. Raise ``Transient`` if the response does not contain ``request.required_key``."""
+        """Send a request once. Raise ``Transient`` if the response does not have the shape ``request.shape``."""
         # The timeout is the time that is left in the budget, but at least MIN_TIMEOUT. With a shorter timeout, a
         # request to create an object could time out even though the API creates the object.
         response = self._transport.send(request, timeout=max(MIN_TIMEOUT, self.budget.remaining))
-        if request.required_key is not None and request.required_key not in response:
+        for problem in shapes.mismatches(response, request.shape):
             # A response that is valid JSON may still come from a proxy and not from the API.
-            text = f"{request}: the response has no {request.required_key!r}"
+            text = f"{request}: the response is invalid: {problem}"
             raise Transient("unreadable", text, may_have_happened=True)
         return response
 

@@ -128,11 +128,12 @@ class LinodeTransport:
             result = call(request.path, data=request.data, filters=request.filters)
         except ApiError as error:
             raise _api_error(request, error) from error
-        except (AttributeError, KeyError, TypeError) as error:
-            # linode_api4 fails on an error list in an unknown format, for example from a proxy.
-            raise self._unreadable(request, "has an unknown format") from error
         except requests.exceptions.RequestException as error:
             raise self._connection_error(request, error) from error
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            # linode_api4 fails on an error list in an unknown format, for example from a proxy. Python fails on JSON
+            # that is nested too deeply or has a number with thousands of digits.
+            raise self._unreadable(request, "has an unknown format") from error
         if result is None:
             return {}
         if not isinstance(result, dict):

@@ -95,7 +95,8 @@ _MAX_TEXT_LENGTH = 300
 
 def plain_text(text: str) -> str:
     """Return ``text`` without markup and line breaks, shortened for use in a message."""
-    plain = " ".join(_MARKUP.sub(" ", text).split())
+    # A page may be large, and the pattern reads on from each "<script" to the end of the text.
+    plain = " ".join(_MARKUP.sub(" ", text[:10_000]).split())
     return plain if len(plain) <= _MAX_TEXT_LENGTH else plain[:_MAX_TEXT_LENGTH] + "..."
 
 
@@ -110,7 +111,7 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)

@@ -99,7 +99,8 @@ def _comparable(rules: Mapping[str, t.Any]) -> Json:
     """Return the parts of a rule set that the user can set, in a fixed order."""
 
     def plain(rule: Mapping[str, t.Any]) -> Json:
-        networks = {family: sorted(nets or []) for family, nets in (rule.get("addresses") or {}).items() if nets}
+        families = {family: nets for family, nets in (rule.get("addresses") or {}).items() if nets}
+        networks = {name: sorted(nets) if name in ("ipv4", "ipv6") else nets for name, nets in families.items()}
         return {**{key: rule.get(key) for key in ("label", "action", "protocol", "ports")}, **networks}
 
     return {

@@ -1,6 +1,8 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+import itertools
+
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Refused, RetriesExhausted, Transient
 from fake_linode import Reply
@@ -32,7 +34,9 @@ def test_list_entry_moved_between_pages_appears_once(world):
 def test_instances_labelled_ignores_other_labels(world):
     class Unfiltered:
         def send(self, *_request, **_options):
-            return {"data": [{"id": 1, "label": "vllm-10"}, {"id": 2, "label": "vllm-1"}], "pages": 1}
+            fields = {"type": "g2-gpu-rtx4000a4-m", "region": "us-ord", "status": "running", "tags": []}
+            labels = {1: "vllm-10", 2: "vllm-1"}
+            return {"data": [{**fields, "id": number, "label": label} for number, label in labels.items()], "pages": 1}
 
     api = world.api()
     api._transport = Unfiltered()
@@ -62,6 +66,59 @@ def test_response_of_a_proxy_is_rejected(world, reply):
 
     with pytest.raises(RetriesExhausted, match="3 attempts"):
         world.api().plan("g2-gpu-rtx4000a4-m")
+
+
+def test_list_that_becomes_shorter_ends_with_its_last_page(world):
+    for number in range(501):
+        world.create_by_other(label=f"n-{number}")
+    last = max(world.account.instances)
+    world.plan.faults.append(
+        Fault("GET /linode/instances$", skip=1, meanwhile=lambda: world.account.instances.pop(last))
+    )
+
+    assert len(world.api().instances()) == 500
+
+
+def test_list_without_end_is_rejected(world):
+    pages = itertools.count(1)
+    entry = {**world.create_by_other(), "tags": []}
+
+    class Endless:
+        def send(self, *_request, **_options):
+            page = next(pages)
+            return {"data": [{**entry, "id": page}], "pages": page + 1}
+
+    api = world.api()
+    api._transport = Endless()
+
+    with pytest.raises(RetriesExhausted, match="pages must be an integer from 0 to 100"):
+        api.instances()
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"data": [{"id": 1}], "pages": 1}, "data[0].label must be a printable string, got None"),
+        ({"data": [], "pages": 10**9}, "pages must be an integer from 0 to 100, got 1000000000"),
+        ({"data": []}, "pages must be an integer from 0 to 100, got None"),
+    ],
+)
+def test_invalid_list_is_reported_with_request_and_field(world, body, problem):
+    world.plan.faults.append(Fault("GET /linode/instances$", times=9, reply=Reply(200, body)))
+
+    with pytest.raises(RetriesExhausted) as caught:
+        world.api().instances()
+    expected = f"GET /linode/instances?page=1&page_size=500: the response is invalid: {problem}."
+    assert str(caught.value) == f"Gave up after 3 attempts: {expected}"
+
+
+def test_response_for_another_object_is_rejected(world):
+    """A cache in front of the API may confuse objects."""
+    first, second = world.create_by_other()["id"], world.create_by_other(label="vllm-2")["id"]
+    world.plan.faults.append(Fault("GET", times=9, alter=lambda reply: reply.body.update(id=second)))
+
+    with pytest.raises(RetriesExhausted, match=f"id must be {first}, got {second}"):
+        world.api().instance(first)
 
 
 def test_delete_missing_object_succeeds(world):

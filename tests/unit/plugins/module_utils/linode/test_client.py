@@ -56,6 +56,8 @@ def sent(error):
         (requests.exceptions.ChunkedEncodingError("cut"), "interrupted", True),
         (requests.exceptions.JSONDecodeError("no", "json", 0), "unreadable", True),
         (KeyError("reason"), "unreadable", True),
+        (RecursionError("too deep"), "unreadable", True),
+        (ValueError("Exceeds the limit (4300 digits)"), "unreadable", True),
     ],
 )
 def test_send_maps_broken_connection_to_transient_fault(error, kind, may_have_happened):

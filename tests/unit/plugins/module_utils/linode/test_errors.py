@@ -64,6 +64,12 @@ def test_classify_transient_fault_returns_kind_and_pause(fault, kind, may_have_h
         ("Sun, 01 Nov 2026 11:00:00 GMT", 0),
         ("soon", None),
         ("-5", None),
+        ("\u00b2", None),
+        ("\u0661", None),
+        ("nan", None),
+        ("9" * 400, None),
+        ("Sun, 01 Nov 999999999999 12:00:00 GMT", None),
+        ("Sun, 01 Nov 2026 12:00:00 +999999999999", None),
         ("", None),
         (None, None),
     ],
@@ -75,5 +81,7 @@ def test_retry_after_seconds_reads_number_or_date(header, seconds):
 def test_response_text_is_short_and_without_markup():
     assert subject.plain_text("<html><style>b{}</style><h1>Bad\n Gateway</h1></html>") == "Bad Gateway"
     assert len(subject.plain_text("x" * 5000)) < 400
+    # Without a limit, the pattern would take hours.
+    assert len(subject.plain_text("<script " * 1_000_000)) < 400
     assert str(classified(400, "is wrong", fields=["type"])).endswith("instances returned 400: type: is wrong")
     assert str(classified(502)) == "POST /linode/instances returned 502: no reason given"
