@@ -88,9 +88,15 @@ class LinodeApi:
         shape = shapes.only(shapes.INSTANCE, label=payload["label"])
         return self._send(ApiRequest("POST", "/linode/instances", payload, shape=shape))
 
-    def update_instance(self, instance_id: int, changes: Mapping[str, t.Any]) -> Json:
+    def update_instance(self, instance_id: int, changes: Mapping[str, t.Any], check: Callable[[], object]) -> Json:
+        """Change a Linode and return it. ``check`` is called before the request is repeated, and may raise an error."""
         shape = shapes.only(shapes.INSTANCE, id=instance_id)
-        return self._retry(ApiRequest("PUT", f"/linode/instances/{instance_id}", changes, shape=shape))
+
+        def is_done() -> bool:
+            check()
+            return False
+
+        return self._retry(ApiRequest("PUT", f"/linode/instances/{instance_id}", changes, shape=shape), is_done)
 
     def boot_instance(self, instance_id: int) -> None:
         """Start a Linode that is powered off; do nothing if it is already starting."""
@@ -101,9 +107,9 @@ class LinodeApi:
 
         self._retry_until(ApiRequest("POST", f"/linode/instances/{instance_id}/boot", {}), is_starting)
 
-    def delete_instance(self, instance_id: int) -> None:
-        """Delete a Linode; do nothing if it does not exist."""
-        self._delete(f"/linode/instances/{instance_id}")
+    def delete_instance(self, instance_id: int, is_done: Callable[[], bool]) -> None:
+        """Delete a Linode; do nothing if it does not exist. ``is_done`` is called before the request is repeated."""
+        self._delete(f"/linode/instances/{instance_id}", is_done)
 
     def instance_firewalls(self, instance_id: int) -> list[Json]:
         return self._list(f"/linode/instances/{instance_id}/firewalls", shapes.FIREWALL, paged=False)
@@ -121,11 +127,13 @@ class LinodeApi:
         shape = shapes.only(shapes.FIREWALL, label=payload["label"])
         return self._send(ApiRequest("POST", "/networking/firewalls", payload, shape=shape))
 
-    def update_firewall_rules(self, firewall_id: int, rules: Mapping[str, t.Any]) -> Json:
-        return self._retry(ApiRequest("PUT", f"/networking/firewalls/{firewall_id}/rules", rules))
+    def update_firewall_rules(self, firewall_id: int, rules: Mapping[str, t.Any], is_done: Callable[[], bool]) -> None:
+        """Set the rules of a firewall. ``is_done`` is called before the request is repeated."""
+        self._retry(ApiRequest("PUT", f"/networking/firewalls/{firewall_id}/rules", rules), is_done)
 
-    def update_firewall(self, firewall_id: int, changes: Mapping[str, t.Any]) -> Json:
-        return self._retry(ApiRequest("PUT", f"/networking/firewalls/{firewall_id}", changes))
+    def update_firewall(self, firewall_id: int, changes: Mapping[str, t.Any], is_done: Callable[[], bool]) -> None:
+        """Change a firewall. ``is_done`` is called before the request is repeated."""
+        self._retry(ApiRequest("PUT", f"/networking/firewalls/{firewall_id}", changes), is_done)
 
     def firewall_devices(self, firewall_id: int) -> list[Json]:
         return self._list(f"/networking/firewalls/{firewall_id}/devices", shapes.DEVICE)
@@ -139,9 +147,9 @@ class LinodeApi:
         body = {"id": instance_id, "type": "linode"}
         self._retry_until(ApiRequest("POST", f"/networking/firewalls/{firewall_id}/devices", body), is_attached)
 
-    def delete_firewall(self, firewall_id: int) -> None:
-        """Delete a firewall; do nothing if it does not exist."""
-        self._delete(f"/networking/firewalls/{firewall_id}")
+    def delete_firewall(self, firewall_id: int, is_done: Callable[[], bool]) -> None:
+        """Delete a firewall; do nothing if it does not exist. ``is_done`` is called before the request is repeated."""
+        self._delete(f"/networking/firewalls/{firewall_id}", is_done)
 
     def _get_or_none(self, path: str, shape: Json) -> Json | None:
         try:
@@ -149,9 +157,9 @@ class LinodeApi:
         except NotFound:
             return None
 
-    def _delete(self, path: str) -> None:
+    def _delete(self, path: str, is_done: Callable[[], bool]) -> None:
         try:
-            self._retry(ApiRequest("DELETE", path))
+            self._retry(ApiRequest("DELETE", path), is_done)
         except NotFound:
             # The object was already deleted, by someone else or by an earlier attempt whose response was lost.
             pass
@@ -193,7 +201,8 @@ class LinodeApi:
     def _retry(self, request: ApiRequest, is_done: Callable[[], bool] | None = None) -> Json:
         """Send the request, and repeat it after each transient fault until the API accepts or refuses it.
 
-        ``is_done`` is called after each fault. If it returns true, the request has taken effect and is not repeated.
+        ``is_done`` is called after each fault. If it returns true, the request has taken effect and is not repeated. It
+        may raise an exception if the request must not be repeated.
         """
         retries = RetryPolicy(self.budget)
         while True:

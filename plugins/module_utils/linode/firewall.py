@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import typing as t
@@ -133,19 +134,20 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
         firewall = create_once(
             offers, lambda: api.firewall_labelled(label), lambda found: _owned(found, owner), api.budget
         ).resource
-    corrected = _correct(api, firewall, rules, check_mode)
+    corrected = _correct(api, firewall, rules, owner, check_mode)
     before = (existing or {}).get("rules") or {}
     return _result(existing is None or corrected, {**firewall, "rules": rules}, before, rules)
 
 
-def _correct(api: LinodeApi, firewall: Json, rules: Json, check_mode: bool) -> bool:
+def _correct(api: LinodeApi, firewall: Json, rules: Json, owner_tag: str | None, check_mode: bool) -> bool:
     """Set the rules and enable the firewall if needed. Return whether a change was needed."""
     rules_differ = not same_rules(firewall.get("rules") or {}, rules)
     is_disabled = firewall.get("status") == "disabled"
+    reread = functools.partial(_reread, api, firewall, owner_tag)
     if rules_differ and not check_mode:
-        api.update_firewall_rules(firewall["id"], rules)
+        api.update_firewall_rules(firewall["id"], rules, lambda: same_rules((reread() or {}).get("rules") or {}, rules))
     if is_disabled and not check_mode:
-        api.update_firewall(firewall["id"], {"status": "enabled"})
+        api.update_firewall(firewall["id"], {"status": "enabled"}, lambda: (reread() or {}).get("status") == "enabled")
     return rules_differ or is_disabled
 
 
@@ -158,15 +160,27 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
     firewall = api.firewall_labelled(options["label"])
     if firewall is None:
         return _result(False, None, {}, {})
-    label = firewall["label"]
-    _check_owner(firewall, options.get("owner_tag"))
+    label, owner = firewall["label"], options.get("owner_tag")
+    _check_owner(firewall, owner)
     devices = api.firewall_devices(firewall["id"])
     if devices:
         names = ", ".join(str(device["entity"].get("label") or device["entity"]["id"]) for device in devices)
         raise Drift(f"Firewall {label} was not deleted: it still protects {names}.")
     if not check_mode:
-        api.delete_firewall(firewall["id"])
+        api.delete_firewall(firewall["id"], lambda: _reread(api, firewall, owner) is None)
     return _result(True, None, firewall.get("rules") or {}, {})
+
+
+def _reread(api: LinodeApi, firewall: Json, owner_tag: str | None) -> Json | None:
+    """Return the current state of ``firewall``, or None if it was deleted.
+
+    :raises NotOurs: if its owner has changed.
+    """
+    current = api.firewall_labelled(firewall["label"])
+    if current is None or current["id"] != firewall["id"]:
+        return None
+    _check_owner(current, owner_tag)
+    return current
 
 
 def _owned(firewall: Json, owner_tag: str | None) -> bool:

@@ -170,13 +170,25 @@ class Provisioner:
         try:
             # The API responds to a second deletion request with "Linode busy".
             if instance["status"] != "deleting":
-                self._api.delete_instance(instance["id"])
+                is_done = functools.partial(self._is_deleting, instance["id"], owner_tag)
+                self._api.delete_instance(instance["id"], is_done)
             if wait:
                 self._wait_until_deleted(instance["id"], label)
         except RetriesExhausted as error:
             raise NotReady(f"{error} {name} may still exist and cost money; run the same task again.") from error
         self.result.message = f"Deleted {name}."
         self.result.instance = None
+
+    def _is_deleting(self, instance_id: int, owner_tag: str | None) -> bool:
+        """Return whether the Linode is deleted or being deleted.
+
+        :raises NotOurs: if its owner has changed since the deletion was requested.
+        """
+        instance = self._api.instance(instance_id)
+        if instance and instance["status"] != "deleting":
+            self._check_owner(instance, owner_tag)
+            return False
+        return True
 
     def _check_owner(self, instance: Json, owner_tag: str | None) -> None:
         """Refuse a Linode that only has the label, because it may be someone else's.
@@ -286,7 +298,8 @@ class Provisioner:
         if tags != sorted(instance.get("tags") or []):
             self._record_change({"tags": tags})
             if not self._check_mode:
-                instance = self._api.update_instance(instance["id"], {"tags": tags})
+                check = functools.partial(self._is_deleting, instance["id"], request.owner_tag)
+                instance = self._api.update_instance(instance["id"], {"tags": tags}, check)
                 self.result.instance = summary(instance, plan)
         created_now = self.result.changed and not self.result.before
         if request.firewall_id and not created_now:

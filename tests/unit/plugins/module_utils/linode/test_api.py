@@ -122,8 +122,8 @@ def test_response_for_another_object_is_rejected(world):
 
 
 def test_delete_missing_object_succeeds(world):
-    world.api().delete_instance(999)
-    world.api().delete_firewall(999)
+    world.api().delete_instance(999, pytest.fail)
+    world.api().delete_firewall(999, pytest.fail)
 
 
 def test_boot_refused_while_starting_succeeds(world):

@@ -79,7 +79,7 @@ def test_absent_refuses_firewall_in_use_or_without_tag(world):
     with pytest.raises(NotOurs, match="exists without the tag other"):
         subject.absent(world.api(), {"label": "fence", "owner_tag": "other"}, False)
 
-    world.api().delete_instance(linode)
+    world.api().delete_instance(linode, pytest.fail)
     world.clock.sleep(10)
     assert subject.absent(world.api(), {"label": "fence"}, True)["changed"]
     assert subject.absent(world.api(), {"label": "fence", "owner_tag": "vllm"}, False)["changed"]
@@ -107,6 +107,35 @@ def test_present_leaves_a_firewall_that_someone_else_creates_meanwhile_alone(wor
     (firewall,) = world.account.firewalls.values()
     assert firewall["rules"]["inbound_policy"] == "ACCEPT"
     assert firewall["tags"] == ["prod"]
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_present_repeats_a_lost_correction_only_if_needed(world, after):
+    present(world)
+    (firewall,) = world.account.firewalls.values()
+    firewall["status"] = "disabled"
+    world.account.requests.clear()
+    for where in ("PUT .*/rules$", r"PUT .*/\d+$"):
+        world.plan.faults.append(Fault(where, reply=error(503, "Unavailable"), after=after))
+
+    assert present(world, {**SSH, "ports": "2222"})["changed"]
+    assert firewall["status"] == "enabled"
+    # Requests without effect do not reach the account.
+    assert [method for method, _path in world.account.writes()] == ["PUT", "PUT"]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_repeated_request_leaves_a_firewall_whose_owner_changed_alone(world, state):
+    present(world, owner_tag="vllm")
+    (firewall,) = world.account.firewalls.values()
+    take_over = {"reply": error(503, "Unavailable"), "meanwhile": lambda: firewall.update(tags=["prod"])}
+    world.plan.faults.append(Fault("(PUT|DELETE) /networking", **take_over))
+
+    options = {"label": "fence", "owner_tag": "vllm", "inbound": [{**SSH, "ports": "2222"}]}
+    with pytest.raises(NotOurs):
+        getattr(subject, state)(world.api(), options, False)
+    assert firewall["rules"]["inbound"][0]["ports"] == "22"
+    assert list(world.account.firewalls.values()) == [firewall]
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,22 @@ def test_absent_by_id_leaves_a_later_linode_of_the_same_label(world):
     assert list(world.account.instances) == [later]
 
 
+@pytest.mark.parametrize("call", [present, absent])
+def test_repeated_request_leaves_a_linode_whose_owner_changed_alone(world, call):
+    number = world.create_by_other(tags=["vllm"] if call is absent else ["vllm", "multigpu-run-1"])["id"]
+    take_over = Fault(
+        f"(DELETE|PUT) /linode/instances/{number}$",
+        reply=error(429, "Slow down"),
+        meanwhile=lambda: world.account.instances[number].update(tags=["prod-db"]),
+    )
+    world.plan.faults.append(take_over)
+
+    assert isinstance(failure(call, world, owner_tag="vllm"), NotOurs)
+    assert take_over.times == 0
+    assert world.account.instances[number]["tags"] == ["prod-db"]
+    assert world.account.instances[number]["_status"] is None
+
+
 def test_present_invisible_label_is_reported(world):
     world.plan.faults.append(
         Fault(
