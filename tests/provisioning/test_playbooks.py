@@ -84,6 +84,9 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(cache),
     }
     cloud.account.boot_seconds = None
+    # ssh-keygen of an earlier run was killed after it created the file.
+    (cloud.folder / "state").mkdir(exist_ok=True)
+    (cloud.folder / "state" / "test-chat-1.host_key").touch(0o600)
     with recorded_command_lines() as commands:
         failed = run_playbooks(cloud, ["provision"], {**options, "provision_wait_timeout": 5}, "-vvv", **verbose)
         assert failed.returncode != 0
@@ -135,7 +138,7 @@ def test_role_loses_a_race_without_touching_the_linode_of_the_winner(cloud, tags
     lost = run_playbooks(cloud, ["provision"], options)
 
     assert lost.returncode != 0
-    assert "Someone else created test-chat-1" in lost.stdout
+    assert "Someone else created test-chat-1" in lost.stdout, lost.stdout
     (instance,) = cloud.account.instances.values()
     assert instance["tags"] == tags
     # The key and the password were not used for any node.
@@ -145,6 +148,18 @@ def test_role_loses_a_race_without_touching_the_linode_of_the_winner(cloud, tags
     ours = tags == ["multigpu-test"]
     assert ended.returncode == 0
     assert len(cloud.account.instances) == (0 if ours else 1)
+
+
+def test_role_names_the_host_key_that_cannot_be_written(cloud):
+    key = cloud.folder / "state" / "test-chat-1.host_key.pub"
+    key.parent.mkdir()
+    key.symlink_to("/nonexistent/key.pub")
+
+    failed = run_playbooks(cloud, ["provision"], variables(cloud))
+
+    assert failed.returncode == 2
+    assert f"Unable to save public key to {key}: No such file or directory" in " ".join(failed.stdout.split())
+    assert cloud.account.labels() == []
 
 
 def test_role_leaves_the_firewall_of_someone_else_alone(cloud):

@@ -143,7 +143,7 @@ REQUESTS = {
     "all": ".",
 }
 #: Faults after which the module does not know whether the Linode exists.
-LOST = ("closed", "429", "400 busy", "403 no stock", "200 only id")
+LOST = ("closed", "429", "403 no stock")
 
 
 def sequences() -> Iterator[tuple[str, Callable[[World], None]]]:
@@ -178,12 +178,13 @@ def adder(*faults: dict, lag: float = 0.0) -> Callable[[World], None]:
 
 
 def create(world: World) -> ModuleExit:
-    options = {"owner_tag": "multigpu-vllm", "return_root_pass": True, "authorized_users": [], "wait_timeout": 200.0}
+    options = {"owner_tag": "multigpu-vllm", "return_root_pass": True, "authorized_users": [], "wait_timeout": 150.0}
     return world.run(run_instance, **options)[1]
 
 
 def judge(world: World, prepare: Callable[[World], None]) -> Iterator[str]:
     """Run one sequence and yield what is wrong with it."""
+    world.account.boot_seconds = 8.0
     prepare(world)
     try:
         first = create(world)
