@@ -46,12 +46,17 @@ def read_counters(metrics: MetricSet) -> Counters:
     )
 
 
-def settled_counters(api: VllmApi, at_least: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> Reading:
+def settled_counters(
+    api: VllmApi,
+    at_least: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Reading:
     """Return the server's counters once no request is active and the token counter has reached ``at_least``.
 
     After ``SETTLE`` seconds, stop waiting and return the current counters.
     """
-    waited = 0.0
+    end = clock() + SETTLE
     while True:
         try:
             metrics = api.metrics()
@@ -62,10 +67,9 @@ def settled_counters(api: VllmApi, at_least: float = 0.0, sleep: Callable[[float
         counters = read_counters(metrics)
         if counters.generation_tokens is None:
             return "/metrics has no vllm:generation_tokens_total"
-        if waited >= SETTLE or (not counters.active_requests and counters.generation_tokens >= at_least):
+        if clock() >= end or (not counters.active_requests and counters.generation_tokens >= at_least):
             return counters
         sleep(_PAUSE)
-        waited += _PAUSE
 
 
 def token_ratio(

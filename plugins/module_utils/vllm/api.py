@@ -14,8 +14,10 @@ import json
 import socket
 import ssl
 import threading
+import time
 import typing as t
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
@@ -28,8 +30,10 @@ except ImportError:  # modules that use this file can still read logs and proces
 else:
     HAS_REQUESTS = True
 
-#: Maximum size of a response in bytes. Even the /metrics response of a server with many engines is much smaller.
-MAX_BODY: t.Final = 32 * 1024 * 1024
+#: Maximum size of a response in bytes. As Python objects, JSON takes up to 30 times as much memory.
+MAX_BODY: t.Final = 4 * 1024 * 1024
+#: Maximum size of the content of /metrics in bytes, which is parsed while it arrives.
+MAX_METRICS: t.Final = 32 * 1024 * 1024
 #: Seconds to wait beyond the timeout of a request, because the socket may then report a more specific error.
 GRACE: t.Final = 0.25
 #: Maximum number of characters of a server's error message to include in a failure.
@@ -94,11 +98,22 @@ def normalise_base_url(url: str) -> str:
     return text.removesuffix("/v1").rstrip("/")
 
 
+def decode_json(text: bytes | str) -> t.Any:
+    """Decode a JSON document that a server sent.
+
+    :raises ValueError: if ``text`` is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as problem:
+        raise ValueError("nested too deeply") from problem
+
+
 def message_of(body: bytes | str) -> str:
     """Extract the server's error message from a response body: JSON from vLLM or FastAPI, or plain text."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
-        document = json.loads(text)
+        document = decode_json(text)
     except ValueError:
         # An HTML page is not useful as an error message.
         return "" if text.lstrip().startswith("<") else shorten(text)
@@ -201,6 +216,8 @@ class VllmApi:
             warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the user disabled verification
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
+        # A small compressed response could expand to any size.
+        self._session.headers["Accept-Encoding"] = "identity"
 
     def __enter__(self) -> VllmApi:
         return self
@@ -219,15 +236,11 @@ class VllmApi:
 
     def health(self) -> bool:
         """Return whether the engine is healthy. It is not healthy while it starts or after it has exited (HTTP 503)."""
-        return self._get_unless("unavailable", "/health") is not None
+        return self._get_unless("unavailable", "/health", b"".join, MAX_BODY) is not None
 
     def metrics(self) -> metrics.MetricSet | None:
         """Return the Prometheus metrics, or None if the server has no ``/metrics`` endpoint."""
-        body = self._get_unless("not_found", "/metrics")
-        try:
-            return None if body is None else metrics.parse(body.decode("utf-8"))
-        except ValueError as problem:
-            raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format") from problem
+        return self._get_unless("not_found", "/metrics", metrics.parse, MAX_METRICS)
 
     def tokenize(self, prompt: str, model: str) -> list[int]:
         """Return the token IDs of ``prompt`` without adding special tokens."""
@@ -241,40 +254,45 @@ class VllmApi:
         _expect(response, "choices", list)
         return response
 
-    def _get_unless(self, reason: str, path: str) -> bytes | None:
-        """Send a GET request and return the response body, or None if the request fails because of ``reason``.
+    def _get_unless(self, reason: str, path: str, read: Callable[[Iterable[bytes]], T], limit: int) -> T | None:
+        """Send a GET request and return the result of ``read``, or None if the request fails because of ``reason``.
 
         ``reason`` is a key of ``REASONS``, such as ``not_found``. All other failures raise ``RequestFailed``.
         """
         try:
-            return self._request("GET", path)
+            return self._request("GET", path, None, read, limit)
         except RequestFailed as failure:
             if failure.reason != reason:
                 raise
         return None
 
     def _json(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        raw = self._request(method, path, body)
+        raw = self._request(method, path, body, b"".join, MAX_BODY)
         try:
-            document = json.loads(raw)
+            document = decode_json(raw)
         except ValueError as problem:
             raise RequestFailed("not_vllm", f"the response from {path} is not JSON") from problem
         if not isinstance(document, dict):
             raise RequestFailed("not_vllm", f"the response from {path} is not a JSON object")
         return document
 
-    def _request(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> bytes:
-        """Send a request and return the body of a 2xx response, which must arrive within ``self.timeout`` seconds.
+    def _request(
+        self, method: str, path: str, body: dict[str, t.Any] | None, read: Callable[[Iterable[bytes]], T], limit: int
+    ) -> T:
+        """Send a request, which must be complete within ``self.timeout`` seconds.
+
+        :param read: receives the body of a 2xx response in pieces, while it arrives; its result is returned.
+        :param limit: maximum size of the body in bytes.
 
         The timeout of a socket restarts with every byte that arrives, and a DNS lookup has no timeout. The request
         therefore runs in a thread, which is abandoned if it takes too long.
         """
         started = threading.Event()
-        outcome: list[bytes | RequestFailed] = []
+        outcome: list[T | RequestFailed] = []
 
         def work() -> None:
             try:
-                outcome.append(self._exchange(method, path, body, started))
+                outcome.append(self._exchange(method, path, body, read, limit, started))
             except RequestFailed as failure:
                 outcome.append(failure)
 
@@ -288,20 +306,24 @@ class VllmApi:
             raise outcome[0].without(self._api_key)
         return outcome[0]
 
-    def _exchange(self, method: str, path: str, body: dict[str, t.Any] | None, started: threading.Event) -> bytes:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, t.Any] | None,
+        read: Callable[[Iterable[bytes]], T],
+        limit: int,
+        started: threading.Event,
+    ) -> T:
         try:
             with self._session.request(
                 method, self.base_url + path, json=body, timeout=self.timeout, stream=True, allow_redirects=False
             ) as response:
                 started.set()
-                content = bytearray()
-                for piece in response.iter_content(65536):
-                    content += piece
-                    if len(content) > MAX_BODY:
-                        raise RequestFailed("not_vllm", f"response longer than {MAX_BODY} bytes")
+                pieces = self._pieces(response, limit)
                 if 200 <= response.status_code < 300:
-                    return bytes(content)
-                raise from_status(response.status_code, bytes(content))
+                    return read(pieces)
+                raise from_status(response.status_code, b"".join(pieces))
         except (OSError, ValueError, http.client.HTTPException) as problem:
             # The requests library raises a ValueError for an invalid URL or body, and an OSError in most other cases.
             failure = classify(problem)
@@ -310,6 +332,17 @@ class VllmApi:
                 body_reasons = {"first_byte_timeout": "stream_timeout", "connection_reset": "closed_early"}
                 failure = RequestFailed(body_reasons.get(failure.reason, failure.reason), failure.detail)
             raise failure from problem
+
+    def _pieces(self, response: requests.Response, limit: int) -> Iterator[bytes]:
+        size, end = 0, time.monotonic() + self.timeout
+        for piece in response.iter_content(65536):
+            size += len(piece)
+            if size > limit:
+                raise RequestFailed("not_vllm", f"response longer than {limit} bytes")
+            # A thread that was abandoned must not continue to read.
+            if time.monotonic() > end:
+                raise RequestFailed("stream_timeout", f"response not complete after {self.timeout:g} s")
+            yield piece
 
 
 def _expect(document: dict[str, t.Any], key: str, kind: type[T]) -> T:

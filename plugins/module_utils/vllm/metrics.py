@@ -8,18 +8,34 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text forma
 
 from __future__ import annotations
 
-import math
 import re
 import typing as t
+from collections.abc import Iterable, Iterator
 
-#: Names in older vLLM releases by current name, newest first. "vllm:gpu_cache_usage_perc" was replaced in 0.9.2 and
-#: removed in 0.12; "vllm:gpu_prefix_cache_*" are the names in the first V1 releases (0.8).
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+
+#: Names in older vLLM releases by current name, newest first. "vllm:gpu_prefix_cache_*" are the names in the first V1
+#: releases (0.8).
 RENAMED: t.Final[dict[str, tuple[str, ...]]] = {
-    "vllm:kv_cache_usage_perc": ("vllm:gpu_cache_usage_perc",),
     "vllm:prefix_cache_queries_total": ("vllm:gpu_prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries"),
     "vllm:prefix_cache_hits_total": ("vllm:gpu_prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits"),
 }
+#: Metrics whose values are kept. Of metrics whose name ends with ``_info``, the labels are kept.
+SUMMED: t.Final = (
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:generation_tokens_total",
+    "vllm:request_success_total",
+    *RENAMED,
+    *(name for names in RENAMED.values() for name in names),
+)
+#: Maximum length of a line in bytes; the longest lines of vLLM have a few thousand bytes.
+MAX_LINE: t.Final = 64 * 1024
+#: Maximum number of samples with information that are kept. vLLM sends a few for each engine.
+MAX_INFOS: t.Final = 100
 
+_SUMMED: t.Final = frozenset(name.encode() for name in SUMMED)
+_NAME = re.compile(rb"[A-Za-z_:][A-Za-z0-9_:]*")
 _SAMPLE = re.compile(r"([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?")
 _LABEL = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _ESCAPES: t.Final = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
@@ -28,56 +44,74 @@ Labels = dict[str, str]
 
 
 class MetricSet:
-    """The samples in one response from ``/metrics``.
+    """The metrics in one response from ``/metrics`` that this collection uses.
+
+    ``infos`` contains the name and the labels of each sample of a metric whose name ends with ``_info``.
 
     A metric that vLLM renamed is found by its current name even if the server uses an older name.
     """
 
-    def __init__(self, samples: dict[str, list[tuple[Labels, float]]]) -> None:
-        self._samples = samples
-
-    def names(self) -> list[str]:
-        """Return the metric names that the server sent, sorted."""
-        return sorted(self._samples)
+    def __init__(self, sums: dict[str, float], infos: list[tuple[str, Labels]]) -> None:
+        self._sums = sums
+        self.infos = infos
 
     def sum(self, name: str) -> float | None:
         """Return the sum of all samples of the metric ``name``, or None if there are no samples.
 
         A server with several engines sends one sample for each engine.
         """
-        values = [value for _labels, value in self._samples_of(name)]
-        return math.fsum(values) if values else None
-
-    def labels(self, name: str) -> list[Labels]:
-        """Return the labels of all samples of the metric ``name``.
-
-        If the metric's name ends with ``_info``, its information is in the labels, not in the value.
-        """
-        return [labels for labels, _value in self._samples_of(name)]
-
-    def _samples_of(self, name: str) -> list[tuple[Labels, float]]:
         names = (name, *RENAMED.get(name, ()))
-        return next((self._samples[candidate] for candidate in names if candidate in self._samples), [])
+        return next((self._sums[candidate] for candidate in names if candidate in self._sums), None)
 
 
-def parse(text: str) -> MetricSet:
-    """Parse text in the Prometheus format; lines that are not samples are skipped.
+def parse(pieces: Iterable[bytes]) -> MetricSet:
+    """Parse the content of ``/metrics``, line by line; lines that are not samples are skipped.
 
-    :raises ValueError: if a non-empty ``text``, such as a web page, contains no sample.
+    :param pieces: the content, divided at any positions.
+    :raises RequestFailed: if the content is not empty and has no sample, or a line is longer than ``MAX_LINE`` bytes.
     """
-    samples: dict[str, list[tuple[Labels, float]]] = {}
-    for raw in text.splitlines():
-        match = _SAMPLE.fullmatch(raw.strip())
-        if match is None:
+    sums: dict[str, float] = {}
+    infos: list[tuple[str, Labels]] = []
+    recognised: bool | None = None
+    for line in _lines(pieces):
+        if recognised is None:
+            recognised = line.startswith(b"#")
+        name = _NAME.match(line)
+        is_kept = name is not None and (name[0] in _SUMMED or name[0].endswith(b"_info"))
+        if recognised and not is_kept:
             continue
-        try:
-            value = float(match.group(3))
-        except ValueError:
+        match = _SAMPLE.fullmatch(line.decode("utf-8", "replace"))
+        if match is None or (value := _number(match[3])) is None:
             continue
-        samples.setdefault(match.group(1), []).append((_labels(match.group(2) or ""), value))
-    if text.strip() and not samples and not text.lstrip().startswith("#"):
-        raise ValueError("no Prometheus samples")
-    return MetricSet(samples)
+        recognised = True
+        if match[1].endswith("_info"):
+            infos.append((match[1], _labels(match[2] or "")))
+            # Further ones are not needed, and would take up memory.
+            del infos[MAX_INFOS:]
+        elif is_kept:
+            sums[match[1]] = sums.get(match[1], 0.0) + value
+    if recognised is False:
+        raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format")
+    return MetricSet(sums, infos)
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines that are not blank, without the whitespace around them."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from filter(None, map(bytes.strip, lines))
+        if len(rest) > MAX_LINE:
+            raise RequestFailed("not_vllm", f"/metrics has a line longer than {MAX_LINE} bytes")
+    if rest.strip():
+        yield rest.strip()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _labels(text: str) -> Labels:

@@ -274,10 +274,9 @@ def _worker_processes(process: ServerProcess, _source: str, _observed: Observati
 def _metrics(server: ServerFacts, _source: str, _observed: Observations) -> Reading[int]:
     if server.metrics is None:
         return Reading(None, server.missing.get("metrics"))
-    for metric in server.metrics.names():
-        for labels in server.metrics.labels(metric) if metric.endswith("_info") else ():
-            if labels.get("tensor_parallel_size", "").isdigit():
-                return Reading(int(labels["tensor_parallel_size"]), None, f"label of {metric}")
+    for metric, labels in server.metrics.infos:
+        if re.fullmatch("[0-9]{1,6}", labels.get("tensor_parallel_size", "")):
+            return Reading(int(labels["tensor_parallel_size"]), None, f"label of {metric}")
     return Reading(None, "the metrics of this version do not include the size")
 
 

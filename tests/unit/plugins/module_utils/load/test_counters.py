@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
 
 def captured(version: str, moment: str) -> metrics.MetricSet:
-    return metrics.parse((CAPTURES / f"vllm-{version}-tp2-http" / f"metrics-{moment}.prom").read_text())
+    return metrics.parse([(CAPTURES / f"vllm-{version}-tp2-http" / f"metrics-{moment}.prom").read_bytes()])
 
 
 class Source:
@@ -30,7 +30,21 @@ class Source:
 
 
 def scrape(tokens: float, running: float = 0.0) -> metrics.MetricSet:
-    return metrics.parse(f"vllm:generation_tokens_total {tokens}\nvllm:num_requests_running {running}\n")
+    return metrics.parse([f"vllm:generation_tokens_total {tokens}\nvllm:num_requests_running {running}\n".encode()])
+
+
+class FakeClock:
+    """A clock that only ``sleep`` advances."""
+
+    def __init__(self) -> None:
+        self.time, self.pauses = 0.0, 0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.pauses += 1
 
 
 BEFORE = subject.Counters(1000.0, 10.0, 0.0, 5000.0, 0.0)
@@ -49,16 +63,24 @@ def test_read_counters_of_captured_metrics(version):
 
 
 def test_settled_counters_wait_for_the_server():
-    pauses = []
+    clock = FakeClock()
     source = Source(scrape(90, running=1), scrape(90), scrape(100))
-    assert subject.settled_counters(source, 100, pauses.append).generation_tokens == 100
-    assert len(pauses) == 2
+    assert subject.settled_counters(source, 100, clock.sleep, clock.now).generation_tokens == 100
+    assert clock.pauses == 2
 
 
 def test_settled_counters_wait_is_bounded():
-    pauses = []
-    assert subject.settled_counters(Source(scrape(90)), 100, pauses.append).generation_tokens == 90
-    assert sum(pauses) == pytest.approx(subject.SETTLE, abs=0.2)
+    clock = FakeClock()
+    assert subject.settled_counters(Source(scrape(90)), 100, clock.sleep, clock.now).generation_tokens == 90
+    assert clock.time == pytest.approx(subject.SETTLE, abs=0.2)
+
+
+def test_settled_counters_slow_responses_count_as_waiting():
+    clock = FakeClock()
+    source = Source(scrape(90))
+    source.metrics = lambda: clock.sleep(1.0) or scrape(90)
+    assert subject.settled_counters(source, 100, clock.sleep, clock.now).generation_tokens == 90
+    assert clock.time < 2 * subject.SETTLE
 
 
 @pytest.mark.parametrize(
@@ -66,7 +88,7 @@ def test_settled_counters_wait_is_bounded():
     [
         (None, "no /metrics"),
         (RequestFailed("unauthorized", "HTTP 401", 401), "could not be read: API key refused"),
-        (metrics.parse("http_requests_total 5\n"), "no vllm:generation_tokens_total"),
+        (metrics.parse([b"http_requests_total 5\n"]), "no vllm:generation_tokens_total"),
     ],
 )
 def test_settled_counters_unavailable_returns_the_reason(reading, text):

@@ -57,6 +57,8 @@ def test_api_key_is_sent_and_masked_in_errors() -> None:
         (servers.HTML, "not_vllm"),
         (servers.Answer(body=b"[1]"), "not_vllm"),
         (servers.Answer(body=b'{"status": "ok"}'), "not_vllm"),
+        (servers.Answer(body=b"[" * 100_000), "not_vllm"),
+        (servers.Answer(500, b"[" * 100_000), "server_error"),
         (servers.Answer(body=b'{"version": 3}'), "not_vllm"),
         (servers.Answer(body=b"\xff\xfe", content_type="text/plain"), "not_vllm"),
         (servers.Answer(302, headers={"location": "http://127.0.0.1:1/"}), "not_vllm"),
@@ -106,10 +108,15 @@ def test_metrics_absent_or_invalid() -> None:
         assert failure_of(VllmApi(server.url, timeout=LONG).metrics).reason == "unavailable"
 
 
-def test_request_too_long_response_is_not_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", [200, 500])
+def test_request_too_long_response_is_not_vllm(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "MAX_BODY", 1000)
-    with servers.ControlServer(servers.everywhere(servers.Answer(body=b" " * 2000))) as server:
-        assert failure_of(VllmApi(server.url, timeout=LONG).version).reason == "not_vllm"
+    monkeypatch.setattr(api, "MAX_METRICS", 1000)
+    with servers.ControlServer(servers.everywhere(servers.Answer(status, b" " * 2000))) as server:
+        client = VllmApi(server.url, timeout=LONG)
+        for request in (client.version, client.metrics):
+            failure = failure_of(request)
+            assert (failure.reason, failure.detail) == ("not_vllm", "response longer than 1000 bytes")
 
 
 def test_request_closed_port_is_connection_refused() -> None:

@@ -3,49 +3,81 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import itertools
 import math
+import tracemalloc
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
 
 
-def scrape(version: str, moment: str = "after") -> metrics.MetricSet:
-    return metrics.parse((CAPTURES / f"vllm-{version}-tp2-http" / f"metrics-{moment}.prom").read_text())
+def parse(text: str) -> metrics.MetricSet:
+    return metrics.parse([text.encode()])
+
+
+def content(version: str, moment: str = "after") -> bytes:
+    return (CAPTURES / f"vllm-{version}-tp2-http" / f"metrics-{moment}.prom").read_bytes()
 
 
 @pytest.mark.parametrize("version", ["0.27", "0.32"])
-def test_metrics_of_a_real_server(version: str) -> None:
-    scraped = scrape(version)
+@pytest.mark.parametrize("size", [1, 7, 1000, 10**6])
+def test_metrics_of_a_real_server_in_pieces_of_any_size(version: str, size: int) -> None:
+    data = content(version)
+    scraped = metrics.parse(data[start : start + size] for start in range(0, len(data), size))
     assert scraped.sum("vllm:num_requests_running") == 0
     assert scraped.sum("vllm:generation_tokens_total") > 0
-    assert scraped.labels("vllm:cache_config_info")[0]["kv_cache_size_tokens"] == "2097152"
-    assert "vllm:kv_cache_usage_perc" in scraped.names()
+    assert dict(scraped.infos)["vllm:cache_config_info"]["kv_cache_size_tokens"] == "2097152"
 
 
 def test_metrics_renamed_metric_is_found_by_its_current_name() -> None:
-    old = metrics.parse('vllm:gpu_cache_usage_perc{model_name="m"} 0.25\n')
-    assert old.sum("vllm:kv_cache_usage_perc") == 0.25
+    old = parse('vllm:gpu_prefix_cache_hits{model_name="m"} 25\n')
+    assert old.sum("vllm:prefix_cache_hits_total") == 25
 
 
 def test_metrics_absent_metric_is_none() -> None:
-    scraped = metrics.parse("")
-    assert scraped.sum("vllm:num_requests_running") is None
-    assert scraped.names() == []
+    assert metrics.parse([]).sum("vllm:num_requests_running") is None
 
 
 def test_metrics_sum_adds_engines() -> None:
-    scraped = metrics.parse('x_total{engine="0"} 1\nx_total{engine="1"} 2\n')
-    assert scraped.sum("x_total") == 3
+    scraped = parse('vllm:num_requests_running{engine="0"} 1\nvllm:num_requests_running{engine="1"} 2')
+    assert scraped.sum("vllm:num_requests_running") == 3
 
 
 def test_metrics_escapes_timestamps_and_invalid_lines() -> None:
-    scraped = metrics.parse('a{path="C:\\\\x\\"y\\n"} 1 1700000000\nb NaN\nc not-a-number\n{broken\n')
-    assert scraped.labels("a") == [{"path": 'C:\\x"y\n'}]
-    assert math.isnan(scraped.sum("b"))
-    assert scraped.names() == ["a", "b"]
+    running, waiting, finished = metrics.SUMMED[1], metrics.SUMMED[0], metrics.SUMMED[3]
+    scraped = parse(
+        'a_info{path="C:\\\\x\\"y\\n"} 1 1700000000\r\n'
+        f"{running} NaN\n{waiting} not-a-number\n{{broken\n{finished}_created 3\n\xff\n"
+    )
+    assert scraped.infos == [("a_info", {"path": 'C:\\x"y\n'})]
+    assert math.isnan(scraped.sum(running))
+    assert (scraped.sum(waiting), scraped.sum(finished)) == (None, None)
 
 
-def test_metrics_web_page_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="no Prometheus samples"):
-        metrics.parse("<html><body>Please log in</body></html>")
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ([b"<html><body>Please log in</body></html>"], "not in Prometheus text format"),
+        ([b"# x\n", *[b"vllm:x" * 1000] * 20], "line longer than 65536 bytes"),
+    ],
+)
+def test_metrics_other_content_is_not_vllm(pieces: list[bytes], message: str) -> None:
+    with pytest.raises(RequestFailed, match=message) as caught:
+        metrics.parse(pieces)
+    assert caught.value.reason == "not_vllm"
+
+
+@pytest.mark.parametrize(
+    "line", [b'vllm:x_bucket{le="1"} 1\n', b'vllm:request_success_total{r="1"} 1\n', b'x_info{a="1"} 1\n']
+)
+def test_metrics_memory_does_not_depend_on_the_size(line: bytes) -> None:
+    piece = line * 1000
+    tracemalloc.start()
+    try:
+        metrics.parse(itertools.repeat(piece, 200))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 1024 * 1024 < 200 * len(piece)

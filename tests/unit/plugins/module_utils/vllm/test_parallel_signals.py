@@ -133,9 +133,11 @@ def test_log_signals(facts: dict[str, t.Any], name: str, value: int | None) -> N
 
 
 def test_metrics_signal_reads_the_info_label() -> None:
-    named = metrics.parse('vllm:parallel_config_info{tensor_parallel_size="4"} 1\nx_info{tensor_parallel_size="?"} 1\n')
+    named = metrics.parse(
+        [b'x_info{tensor_parallel_size="?"} 1\nvllm:parallel_config_info{tensor_parallel_size="4"} 1\n']
+    )
     assert signal("metrics", make.observations(server=make.server(metrics=named))).value == 4
-    silent = metrics.parse("vllm:num_requests_running 0\n")
+    silent = metrics.parse([b"vllm:num_requests_running 0\n"])
     assert "do not include" in (signal("metrics", make.observations(server=make.server(metrics=silent))).reason or "")
     absent = make.server(missing={"metrics": "the server has no /metrics"})
     assert signal("metrics", make.observations(server=absent)).reason == "the server has no /metrics"
