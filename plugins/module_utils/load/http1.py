@@ -13,7 +13,7 @@ import typing as t
 
 #: Maximum size of a head and of a single chunk, in bytes. A server that exceeds them is not vLLM.
 MAX_HEAD: t.Final = 64 * 1024
-MAX_CHUNK: t.Final = 8 * 1024 * 1024
+MAX_CHUNK: t.Final = 1024 * 1024
 
 _ZERO: t.Final = ord("0")
 _HEAD, _LENGTH, _CHUNKED, _TRAILER, _UNTIL_CLOSE, _DONE = range(6)
@@ -77,17 +77,18 @@ class ResponseParser:
         return self.complete
 
     def _feed_head(self, data: bytes) -> bytes:
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
-                raise MalformedResponse("no HTTP/1.1 response head")
-            self._buffer = data
-            return b""
-        self._read_head(data[:end])
-        rest = data[end + 4 :]
-        if 100 <= self.status < 200:
-            self.status = 0
-            return self._feed_head(rest) if rest else b""
+        rest = data
+        while not self.status:
+            end = rest.find(b"\r\n\r\n")
+            if end < 0:
+                if len(rest) > MAX_HEAD or not b"HTTP/1.".startswith(rest[:7]):
+                    raise MalformedResponse("no HTTP/1.1 response head")
+                self._buffer = rest
+                return b""
+            self._read_head(rest[:end])
+            rest = rest[end + 4 :]
+            if 100 <= self.status < 200:
+                self.status = 0
         if self.status in (204, 304):
             self._state = _DONE
         elif "chunked" in self.headers.get("transfer-encoding", "").lower():
@@ -103,7 +104,7 @@ class ResponseParser:
     def _read_head(self, head: bytes) -> None:
         first, *lines = head.decode("latin-1").split("\r\n")
         version, _space, rest = first.partition(" ")
-        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+        if not version.startswith("HTTP/1.") or not rest[:3].isdecimal():
             raise MalformedResponse("no HTTP/1.1 status line")
         self.status = int(rest[:3])
         self.headers = {

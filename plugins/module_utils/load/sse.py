@@ -13,7 +13,7 @@ import re
 import typing as t
 
 #: Maximum size of an event in bytes; vLLM's events have a few hundred bytes.
-MAX_EVENT: t.Final = 8 * 1024 * 1024
+MAX_EVENT: t.Final = 1024 * 1024
 
 _END_OF_EVENT = re.compile(rb"\r?\n\r?\n|\r\r")
 _FIELDS: t.Final = (b"data", b"event", b"id", b"retry")

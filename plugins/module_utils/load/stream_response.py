@@ -10,17 +10,16 @@ a character).
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 from array import array
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.sse import EventSplitter, MalformedStream
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import from_status, message_of
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import decode_json, from_status, message_of
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 # This pattern can only match a JSON key, because quotes within a JSON string are escaped.
-_COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
+_COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d{1,15})')
 _CONTENT_KEYS: t.Final = ("content", "reasoning", "reasoning_content", "tool_calls", "function_call")
 
 
@@ -76,11 +75,11 @@ class StreamResponse:
     def _decode(self, event: bytes) -> int:
         """Decode one event and return its number of tokens (0 or 1 if the server reports no token count per chunk)."""
         try:
-            document = json.loads(event)
-            if not isinstance(document, dict):
-                raise ValueError("not an object")
+            document = decode_json(event)
         except ValueError as problem:
             raise RequestFailed("malformed_stream", "an event is not JSON") from problem
+        if not isinstance(document, dict):
+            raise RequestFailed("malformed_stream", "an event is not a JSON object")
         if error := document.get("error"):
             code = error.get("code") if isinstance(error, dict) else None
             if isinstance(code, int) and code >= 400:
@@ -88,10 +87,14 @@ class StreamResponse:
             raise RequestFailed("server_error", message_of(event))
         choices = document.get("choices") or []
         usage = document.get("usage")
-        has_token = any(_has_token(choice) for choice in choices)
+        try:
+            has_token = any(_has_token(choice) for choice in choices)
+        except (AttributeError, TypeError) as problem:
+            raise RequestFailed("malformed_stream", "the choices of an event have the wrong type") from problem
         if not isinstance(usage, dict) or not isinstance(usage.get("completion_tokens"), int):
             return int(has_token and not self.continuous)
-        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+        if isinstance(usage.get("prompt_tokens"), int):
+            self.prompt_tokens = usage["prompt_tokens"]
         total = usage["completion_tokens"]
         if choices and not self.arrivals:
             self.continuous = True

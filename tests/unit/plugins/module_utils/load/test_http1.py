@@ -56,6 +56,11 @@ def test_parser_close_does_not_complete_a_chunked_body():
     assert not parser.close()
 
 
+def test_parser_any_number_of_interim_responses_is_skipped():
+    parser, body = feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 5000 + CHUNKED)
+    assert (parser.status, body, parser.complete) == (200, BODY, True)
+
+
 def test_parser_interim_response_is_skipped():
     parser, body = feed(b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED)
     assert (parser.status, body) == (200, BODY)
@@ -83,6 +88,7 @@ def test_parser_trailers_are_skipped():
     [
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 \xb2\xb2\xb2 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"x" * subject.MAX_HEAD,
         b"HTTP/1.1 200 OK\r\ncontent-length: -4\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nab",

@@ -141,10 +141,21 @@ def test_stream_usage_on_the_last_chunk_is_the_total():
     assert (answer.continuous, answer.tokens, answer.counts) == (False, 3, [1, 1, 1])
 
 
-@pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: 42\n\n", b"<p>proxy error</p>\n\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"data: {broken\n\n",
+        b"data: 42\n\n",
+        b"<p>proxy error</p>\n\n",
+        b"data: " + b"[" * 100_000 + b"\n\n",
+        b'data: {"choices": 5}\n\n',
+        b'data: {"choices": [null]}\n\n',
+        b'data: {"choices": [{"delta": [1]}]}\n\n',
+    ],
+)
 def test_stream_malformed_fails(data):
     with pytest.raises(RequestFailed) as failure:
-        play([*sse(text(1), text(2)), data])
+        play([*sse(text(None), text(None)), data])
     assert failure.value.reason == "malformed_stream"
 
 
@@ -160,3 +171,12 @@ def test_stream_error_event_fails(error, reason):
     with pytest.raises(RequestFailed) as failure:
         play(sse(text(1), {"error": error}))
     assert failure.value.reason == reason
+
+
+def test_stream_numbers_that_are_no_counts_are_ignored():
+    usage = {"prompt_tokens": "many", "completion_tokens": 2}
+    answer = play(
+        [*sse(text(1), text(None) | {"usage": usage}), b'data: {"completion_tokens": %b}\n\n' % (b"9" * 5000)]
+    )
+    assert answer.tokens > 2
+    assert answer.prompt_tokens == 4
