@@ -190,6 +190,14 @@ options:
   max_itl:
     description: Maximum 95th percentile of the inter-token latency in seconds. Used by the C(performance.itl) check.
     type: float
+  max_duration:
+    description:
+      - Maximum duration of the whole load test in seconds, including the preparation of the prompts and the warm-up.
+      - The test then ends. A step that has not ended by then is returned as skipped, with the reason. If no step has
+        ended, the findings are V(not_tested).
+      - Without this option, the test ends after its steps. A request fails after O(timeout) seconds plus another 1/32 of
+        O(timeout) for each requested token, even if tokens still arrive.
+    type: float
   targets:
     description:
       - Latency targets for each request. They determine RV(results[].within_targets) and RV(results[].goodput), and do
@@ -700,6 +708,7 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
     "sample_interval": {"type": "float", "default": 0.1},
     "max_ttft": {"type": "float"},
     "max_itl": {"type": "float"},
+    "max_duration": {"type": "float"},
     "progress_path": {"type": "path"},
     "targets": {"type": "dict", "options": {"ttft": {"type": "float"}, "itl": {"type": "float"}}},
 }

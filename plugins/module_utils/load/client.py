@@ -39,6 +39,11 @@ _MAX_ERROR_BODY: t.Final = 64 * 1024
 # The buffer is a memoryview because asyncio's TLS code slices it, and slicing a bytearray would copy the data.
 _RECEIVE_BUFFER: t.Final = memoryview(bytearray(64 * 1024))
 
+#: A response may take the timeout, and this fraction of the timeout in addition for each requested token.
+_TIMEOUT_PER_TOKEN: t.Final = 1 / 32
+#: A response ends with a failure if it has more than this many times the requested tokens.
+_MAX_TOKEN_RATIO: t.Final = 2
+
 PATHS: t.Final = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
 
@@ -232,13 +237,21 @@ class Connection(asyncio.BufferedProtocol):
         return self._ended
 
     def check(self, now: float) -> None:
-        """End the exchange if no token has arrived for ``LoadTarget.timeout`` seconds, even if other data has."""
-        if self._exchange is None:
+        """End the exchange if no token has arrived for ``LoadTarget.timeout`` seconds, even if other data has.
+
+        Also end it if the whole response takes too long, so that a server which sends one token now and then cannot
+        delay the load step without limit.
+        """
+        exchange, timeout = self._exchange, self._target.timeout
+        if exchange is None:
             return
-        arrivals = self._exchange.answer.arrivals
-        if now - (arrivals[-1] if arrivals else self._exchange.sent) >= self._target.timeout:
+        arrivals = exchange.answer.arrivals
+        limit = timeout * (1 + exchange.wanted * _TIMEOUT_PER_TOKEN)
+        if now - (arrivals[-1] if arrivals else exchange.sent) >= timeout:
             reason = "stream_timeout" if arrivals else "first_byte_timeout"
-            self._end(RequestFailed(reason, f"no token for {self._target.timeout:g} s"))
+            self._end(RequestFailed(reason, f"no token for {timeout:g} s"))
+        elif now - exchange.sent >= limit:
+            self._end(RequestFailed("stream_timeout", f"{self.tokens} of {exchange.wanted} tokens in {limit:g} s"))
 
     def cancel(self) -> None:
         """Cancel the exchange and close the connection, which makes the server abort the request."""
@@ -303,6 +316,9 @@ class Connection(asyncio.BufferedProtocol):
             if body:
                 if parser.status == 200:
                     exchange.answer.feed(body, stamp)
+                    if self.tokens > _MAX_TOKEN_RATIO * exchange.wanted:
+                        detail = f"{self.tokens} tokens, {exchange.wanted} requested"
+                        raise RequestFailed("too_many_tokens", detail)
                 else:
                     self._error_body = (self._error_body + body)[:_MAX_ERROR_BODY]
             if parser.complete:

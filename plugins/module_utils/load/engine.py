@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import typing as t
@@ -45,6 +46,7 @@ class StepSetup:
     :param report_progress: called every ``INTERVAL`` seconds.
     :param start: called once all connections are open; returns the start time (``time.monotonic`` seconds).
     :param rng: random generator for the request times of an open loop.
+    :param end: time (``time.monotonic`` seconds) at which the step is cancelled if it has not ended.
     """
 
     target: LoadTarget
@@ -55,6 +57,7 @@ class StepSetup:
     report_progress: ProgressReport | None = None
     start: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
+    end: float = math.inf
 
 
 class StepRun:
@@ -199,7 +202,7 @@ class StepRun:
             connection.cancel()
 
     async def _watchdog(self) -> None:
-        """End stalled exchanges, sample the receive buffers and report progress, until cancelled."""
+        """End stalled exchanges and a late step, sample the receive buffers and report progress, until cancelled."""
         reported = self.outcome.started
         while True:
             await asyncio.sleep(_WATCHDOG_INTERVAL)
@@ -211,6 +214,8 @@ class StepRun:
             self._saturation.sample(connections)
             for connection in connections:
                 connection.check(now)
+            if now >= self._setup.end:
+                self._cancel_all()
 
     def _report_progress(self, report: ProgressReport) -> None:
         running = sum(connection.tokens for connection in self._connections.values())

@@ -16,6 +16,7 @@ from dataclasses import replace
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     Finding,
     Reason,
+    Status,
     failed,
     not_tested,
     passed,
@@ -73,18 +74,27 @@ def unusable(failure: RequestFailed) -> list[Finding]:
     ]
 
 
-def judge(results: Sequence[Result], max_ttft: float | None = None, max_itl: float | None = None) -> list[Finding]:
+def judge(
+    results: Sequence[Result],
+    max_ttft: float | None = None,
+    max_itl: float | None = None,
+    interrupted: str | None = None,
+) -> list[Finding]:
     """Return the findings for all load steps.
 
     :param max_ttft: limit for the 95th percentile of the TTFT, in seconds.
     :param max_itl: limit for the 95th percentile of the ITL, in seconds.
+    :param interrupted: why some steps are missing. The throughput then never passes.
     """
     run = [result for result in results if not result["skipped"]]
     if not run:
         reasons = "; ".join(f"{result['name']}: {result['skipped']}" for result in results)
         return nothing_sent(f"no step was run ({reasons})")
+    throughput = judge_throughput(run)
+    if interrupted and throughput.status is Status.PASS:
+        throughput = not_tested(THROUGHPUT, interrupted, evidence=throughput.evidence)
     return [
-        judge_throughput(run),
+        throughput,
         judge_latency("performance.ttft", "ttft", "Time to first token", run, max_ttft),
         judge_latency("performance.itl", "itl", "Inter-token latency", run, max_itl),
         judge_client(run),

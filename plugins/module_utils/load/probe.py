@@ -30,7 +30,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results im
     step_result,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad, Prompts, Step, require
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi, shorten
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
 
@@ -88,6 +88,7 @@ class ProbeOptions:
     mergeable: bool
     max_ttft: float | None
     max_itl: float | None
+    max_duration: float | None
 
     def share(self, step: Step) -> Step | None:
         """Return this host's share of ``step``, or None if this host has no share in it."""
@@ -133,7 +134,7 @@ def _check_numbers(params: dict[str, t.Any]) -> None:
     require(MIN_INTERVAL <= interval < math.inf, "sample_interval", interval, f"at least {MIN_INTERVAL:g} seconds")
     for name in ("warmup_requests", "drain_timeout"):
         require(0 <= params[name] < math.inf, name, params[name], "0 or more")
-    for name in ("max_ttft", "max_itl"):
+    for name in ("max_ttft", "max_itl", "max_duration"):
         require(params[name] is None or workload.is_positive(params[name]), name, params[name], "more than 0 seconds")
     for name, least, most in (("processes", 1, _MAX_PROCESSES), ("client_limited_retries", 0, _MAX_RETRIES)):
         require(least <= params[name] <= most, name, params[name], f"from {least} to {most}")
@@ -199,7 +200,7 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
     if not ids:
         raise RequestFailed("model_not_found", "the server lists no model")
     if wanted is not None and wanted not in ids:
-        raise InvalidLoad(f"model {wanted!r} is not served; served models: {', '.join(ids)}")
+        raise InvalidLoad(shorten(f"model {wanted!r} is not served; served models: {', '.join(ids)}"))
     chosen = models[ids.index(wanted)] if wanted is not None else models[0]
     # A LoRA adapter has the context length of its base model, but the server reports a length only for the base model.
     base = next((model for model in models if model.get("id") == chosen.get("parent")), {})
@@ -250,6 +251,8 @@ class Probe:
         # Load hosts must not send the same prompts, even if they are given the same seed.
         self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
         self._continuous = True
+        # Time (time.monotonic seconds) at which the load test ends, whatever has been measured by then.
+        self._end = time.monotonic() + (options.max_duration or math.inf)
         # Seconds to add to time.monotonic to get wall-clock time.
         self._wall = time.time() - time.monotonic()
         self._pool = self._token_pool() if options.endpoint == "completions" else []
@@ -273,13 +276,19 @@ class Probe:
             results = self._run_steps(planned, origin)
         finally:
             samples = sampler if isinstance(sampler, str) else sampler.stop()
-        findings = load_findings.judge(results, options.max_ttft, options.max_itl)
+        findings = load_findings.judge(results, options.max_ttft, options.max_itl, self._out_of_time)
         return _result(findings, self._server, results, samples, self._seed, origin + self._wall)
 
-    @staticmethod
-    def _sleep_until(wall: float | None, ahead: float = 0.0) -> None:
+    def _sleep_until(self, wall: float | None, ahead: float = 0.0) -> None:
         if wall is not None:
-            time.sleep(max(0.0, wall - ahead - time.time()))
+            time.sleep(max(0.0, min(wall - ahead - time.time(), self._end - time.monotonic())))
+
+    @property
+    def _out_of_time(self) -> str | None:
+        """The reason why no more can be measured, or None if time is left."""
+        if time.monotonic() < self._end:
+            return None
+        return f"the load test reached its time limit of {self._options.max_duration:g} s"
 
     def _run_steps(self, planned: Sequence[tuple[Step, str | None]], origin: float) -> list[Result]:
         results: list[Result] = []
@@ -287,8 +296,10 @@ class Probe:
         options = self._options
         starts = workload.start_times(options.steps, options.start_at, options.drain_timeout + _BETWEEN)
         for (step, skip), start in zip(planned, starts, strict=True):
-            reason = skip or server_failed
-            results.append(skipped_result(step, reason) if reason else self._run_step(step, origin, start))
+            reason = skip or server_failed or self._out_of_time
+            result = skipped_result(step, reason) if reason else self._run_step(step, origin, start)
+            # A step that was cancelled is as good as not measured: its values depend on when it was cancelled.
+            results.append(skipped_result(step, self._out_of_time) if not reason and self._out_of_time else result)
             if results[-1]["gave_up"] and not results[-1]["requests"]["completed"]:
                 server_failed = f"every request of {step.name} failed"
         return results
@@ -304,7 +315,7 @@ class Probe:
         while True:
             attempt = len(discarded) + 1
             result = self._measure(whole, step, origin, start, attempt)
-            if not result["void"] or result["gave_up"] or attempt > self._options.retries:
+            if not result["void"] or result["gave_up"] or attempt > self._options.retries or self._out_of_time:
                 return result | {"attempts": attempt, "discarded": discarded}
             discarded.append(result["client"]["reason"])
 
@@ -316,7 +327,7 @@ class Probe:
         for begin in workload.start_times([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
             self._sleep_until(begin, _AHEAD)
             outcomes.append(self._load(step, start=begin, attempt=attempt))
-            if outcomes[-1].gave_up:
+            if outcomes[-1].gave_up or self._out_of_time:
                 break
         after = before
         if not isinstance(before, str):
@@ -333,7 +344,7 @@ class Probe:
         options = self._options
         around = workload.request_body(self._server["model"], options.endpoint, step.output_tokens, self._continuous)
         bodies = workload.Bodies(prompts or self._prompts[step.prompt_tokens], *around)
-        setup = StepSetup(self._target, step, bodies, options.drain_timeout, options.reuse_connections)
+        setup = StepSetup(self._target, step, bodies, options.drain_timeout, options.reuse_connections, end=self._end)
         start_at = 0.0 if start is None else start - self._wall
         return self._driver.run(setup, options, self._rng.getrandbits(64), start_at, attempt)
 
@@ -357,6 +368,8 @@ class Probe:
         if not outcome.completed and "bad_request" in outcome.failures and self._continuous:
             self._continuous = False
             outcome = self._load(step, prompts)
+        if not outcome.completed and (limit := self._out_of_time):
+            raise RequestFailed("time_limit", limit)
         if not outcome.completed:
             reason = next(iter(outcome.failures), "first_byte_timeout")
             raise RequestFailed(reason, outcome.details.get(reason, ""))

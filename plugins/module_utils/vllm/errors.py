@@ -107,6 +107,16 @@ REASONS: t.Final[dict[str, Reason]] = {
         "The server sent fewer tokens than requested; newer vLLM truncates silently at max_model_len.",
         "Keep prompt_tokens + output_tokens within max_model_len.",
     ),
+    "too_many_tokens": Reason(
+        "more tokens than requested",
+        "The server ignores max_tokens, so its response may never end.",
+        "Check that base_url points at vLLM itself and that no proxy changes max_tokens.",
+    ),
+    "time_limit": Reason(
+        "time limit reached",
+        "The load test did not finish within its time limit.",
+        "Raise the time limit, or measure fewer or shorter steps.",
+    ),
 }
 
 

@@ -3,9 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import concurrent.futures
+import json
 import socket
 import ssl
 import subprocess
+import unittest.mock
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,28 @@ def test_client_stream_cut_inside_characters_and_delimiters_completes(pause):
 )
 def test_client_failure_has_its_reason(script, reason):
     assert failure_of(script)[0] == reason
+
+
+def test_client_stops_a_stream_that_exceeds_the_requested_tokens():
+    endless = [event(piece(" x", n)) for n in range(1, 1000)]
+    reason, detail = failure_of([STREAM_HEAD, *endless])
+    assert reason == "too_many_tokens"
+    assert detail.endswith(f" tokens, {TOKENS} requested")
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_client_response_with_rare_tokens_ends(counted):
+    client = subject.Connection(subject.open_target("http://127.0.0.1:1", "completions", 10.0), lambda: 0.0)
+    client._exchange = subject.Exchange(0.0, 32)
+    client._ended, client._transport = concurrent.futures.Future(), unittest.mock.Mock()
+    for second in (9, 18):
+        document = json.dumps(piece(" x", second if counted else None))
+        client._exchange.answer.feed(f"data: {document}\n\n".encode(), float(second))
+        client.check(second + 1.0)
+    assert client._exchange is not None
+    client.check(20.0)
+    assert client._ended.result(0).failure.reason == "stream_timeout"
+    assert "of 32 tokens in 20 s" in client._ended.result(0).failure.detail
 
 
 def test_client_keeps_the_server_message():

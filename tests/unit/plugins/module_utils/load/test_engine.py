@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import engine as subject
@@ -145,6 +146,16 @@ def test_step_samples_the_backlog_while_it_runs(monkeypatch):
         outcome = load(server, concurrency=2, requests=2)
     assert outcome.backlog is not None
     assert outcome.backlog >= 0.0
+
+
+@pytest.mark.parametrize("limit", [{"requests": 1000}, {"duration": 1000.0}])
+def test_step_is_cancelled_at_its_end(limit):
+    with ScriptedServer(lambda _body, _number: [good_stream(TOKENS), 0.05]) as server:
+        target = open_target(server.url, "completions", 20.0)
+        step = Step("test", 2, TOKENS, 2, **limit)
+        outcome = run_step(subject.StepSetup(target, step, lambda: b"{}", end=time.monotonic() + 0.5))
+    assert 0 < outcome.sent < 1000
+    assert outcome.gave_up is None
 
 
 def test_step_starts_at_the_given_time():

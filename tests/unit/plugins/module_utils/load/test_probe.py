@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import time
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
@@ -47,6 +48,7 @@ PARAMS = {
     "mergeable": False,
     "max_ttft": None,
     "max_itl": None,
+    "max_duration": None,
     "targets": None,
 }
 STEP = PARAMS["steps"][0]
@@ -573,6 +575,7 @@ def test_driver_sampler_closes_its_reader_on_stop(monkeypatch):
         ({"sample_interval": 0.01}, "sample_interval must be at least 0.05 seconds, got 0.01"),
         ({"max_ttft": float("nan")}, "max_ttft must be more than 0 seconds, got nan"),
         ({"max_itl": 0.0}, "max_itl must be more than 0 seconds, got 0.0"),
+        ({"max_duration": float("inf")}, "max_duration must be more than 0 seconds, got inf"),
         ({"ca_path": "/no/such.pem"}, "ca_path must be a file on this host, got '/no/such.pem'"),
         ({"api_key": "hush\n"}, "api_key must be printable ASCII"),
         ({"targets": {"ttft": float("nan"), "itl": None}}, "targets.ttft must be more than 0 seconds, got nan"),
@@ -615,3 +618,30 @@ def test_describe_server_adapter_has_length_of_base_model():
             return "0.32.0"
 
     assert subject.describe_server(Served(), "adapter")["max_model_len"] == 4096
+
+
+def test_probe_time_limit_skips_the_steps_that_are_left(monkeypatch):
+    limit = "the load test reached its time limit of 1000 s"
+    clock = time.monotonic
+    driver = Driver()
+
+    def late(*arguments: object) -> LoadOutcome:
+        outcome = Driver.run(driver, *arguments)
+        if arguments[0].step.name == "second":
+            monkeypatch.setattr(time, "monotonic", lambda: clock() + 1000.0)
+        return outcome
+
+    driver.run = late
+    steps = [STEP | {"name": name} for name in ("first", "second", "third")]
+    with serve(Healthy()) as server:
+        result = run(server, driver, steps=steps, max_duration=1000.0)
+    assert [step["skipped"] for step in result["results"]] == [None, limit, limit]
+    assert statuses(result)["throughput"] == "not_tested"
+    assert result["findings"][0]["summary"] == limit
+
+
+def test_probe_time_limit_before_the_first_step_measures_nothing():
+    with ScriptedServer(lambda _body, _number: [STREAM_HEAD, HANG]) as server:
+        result = run(server, timeout=1000.0, max_duration=0.3)
+    assert result["results"] == []
+    assert "time limit reached" in result["findings"][0]["summary"]
