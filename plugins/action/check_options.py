@@ -10,6 +10,7 @@ all filters of a collection again in the worker process of every host.
 from __future__ import annotations
 
 import ipaddress
+import math
 import typing as t
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -79,6 +80,7 @@ def option_errors(options: Options, inventory: Collection[str], node: str) -> li
     return [
         *_url_errors(f"{role}_base_url", options["base_url"]),
         *_number_errors(options),
+        *_duration_errors(options),
         *_plan_errors(options),
         *([f"{role}_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
         *([f"{role}_load_hosts: listed more than once: {', '.join(duplicates)}"] if duplicates else []),
@@ -105,6 +107,14 @@ def _number_errors(options: Options) -> list[str]:
         *(f"{role}_{name} must not be empty" for name in NUMBER_LISTS if not options[name]),
         *(f"{role}_{name} must be greater than 0, got {value:g}" for name, value in values if not value > 0),
     ]
+
+
+def _duration_errors(options: Options) -> list[str]:
+    """Return an error message if the time limit leaves no time for the sustained load step."""
+    limit, load = options["max_duration"], options["load_duration"]
+    if limit is None or load is None or load < limit < math.inf:
+        return []
+    return [f"validate_max_duration must be greater than validate_load_duration ({load:g}) and finite, got {limit:g}"]
 
 
 def _plan_errors(options: Options) -> list[str]:

@@ -63,6 +63,9 @@ options:
   timeout:
     description: Maximum time to wait for a response from the server in seconds, greater than 0.
     type: float
+  max_duration:
+    description: Maximum duration of all measurements of a node in seconds, greater than O(load_duration).
+    type: float
   load_processes:
     description: Number of processes that generate the load, greater than 0.
     type: int

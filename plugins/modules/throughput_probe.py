@@ -195,7 +195,7 @@ options:
       - Maximum duration of the whole load test in seconds, including the preparation of the prompts and the warm-up.
       - The test then ends. A step that has not ended by then is returned as skipped, with the reason. If no step has
         ended, the findings are V(not_tested).
-      - Without this option, the test ends after its steps. A request fails after O(timeout), plus 1/32 of O(timeout) for
+      - Without this option, the test ends after its steps. A request fails after O(timeout) plus 1/32 of O(timeout) for
         each requested token, even if tokens still arrive.
     type: float
   targets:

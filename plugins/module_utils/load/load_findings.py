@@ -35,6 +35,8 @@ TOKEN_TOLERANCE: t.Final = 0.02
 #: Tokens per arrival above which the time of a single token is unknown. Speculative decoding yields two to six.
 BATCHED_TOKENS: t.Final = 8.0
 
+#: Beginning of the reason for skipping a step for which no time was left.
+TIME_LIMIT: t.Final = "the load test reached its time limit"
 THROUGHPUT: t.Final = "performance.throughput"
 CLIENT: t.Final = "performance.client_limited"
 TOKENS: t.Final = "performance.token_reconciliation"
@@ -74,25 +76,20 @@ def unusable(failure: RequestFailed) -> list[Finding]:
     ]
 
 
-def judge(
-    results: Sequence[Result],
-    max_ttft: float | None = None,
-    max_itl: float | None = None,
-    interrupted: str | None = None,
-) -> list[Finding]:
-    """Return the findings for all load steps.
+def judge(results: Sequence[Result], max_ttft: float | None = None, max_itl: float | None = None) -> list[Finding]:
+    """Return the findings for all load steps. If the time limit ended the test early, the throughput never passes.
 
     :param max_ttft: limit for the 95th percentile of the TTFT, in seconds.
     :param max_itl: limit for the 95th percentile of the ITL, in seconds.
-    :param interrupted: why some steps are missing. The throughput then never passes.
     """
     run = [result for result in results if not result["skipped"]]
     if not run:
         reasons = "; ".join(f"{result['name']}: {result['skipped']}" for result in results)
         return nothing_sent(f"no step was run ({reasons})")
     throughput = judge_throughput(run)
-    if interrupted and throughput.status is Status.PASS:
-        throughput = not_tested(THROUGHPUT, interrupted, evidence=throughput.evidence)
+    late = next((result["skipped"] for result in results if (result["skipped"] or "").startswith(TIME_LIMIT)), None)
+    if late and throughput.status is Status.PASS:
+        throughput = not_tested(THROUGHPUT, late, evidence=throughput.evidence)
     return [
         throughput,
         judge_latency("performance.ttft", "ttft", "Time to first token", run, max_ttft),

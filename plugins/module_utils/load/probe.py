@@ -276,7 +276,7 @@ class Probe:
             results = self._run_steps(planned, origin)
         finally:
             samples = sampler if isinstance(sampler, str) else sampler.stop()
-        findings = load_findings.judge(results, options.max_ttft, options.max_itl, self._out_of_time)
+        findings = load_findings.judge(results, options.max_ttft, options.max_itl)
         return _result(findings, self._server, results, samples, self._seed, origin + self._wall)
 
     def _sleep_until(self, wall: float | None, ahead: float = 0.0) -> None:
@@ -288,7 +288,7 @@ class Probe:
         """The reason why no more can be measured, or None if time is left."""
         if time.monotonic() < self._end:
             return None
-        return f"the load test reached its time limit of {self._options.max_duration:g} s"
+        return f"{load_findings.TIME_LIMIT} of {self._options.max_duration:g} s"
 
     def _run_steps(self, planned: Sequence[tuple[Step, str | None]], origin: float) -> list[Result]:
         results: list[Result] = []

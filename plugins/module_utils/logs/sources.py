@@ -16,8 +16,10 @@ import io
 import os
 import re
 import shutil
+import signal
 import stat
 import tempfile
+import threading
 import typing as t
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +38,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import L
 BLOCK: t.Final = 1 << 20
 #: Maximum number of bytes to read from one line; the rest of a longer line is skipped.
 MAX_LINE: t.Final = 1 << 20
+#: Maximum time in seconds to read the output of a command such as ``docker logs``.
+MAX_DURATION: t.Final = 600.0
 
 _ONLY_TAIL = "only the last {} bytes were scanned; lines are numbered from there"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -260,14 +264,20 @@ def _command_source(name: str, kind: str, argv: Sequence[str], max_bytes: int, c
         except OSError as error:
             raise LogUnavailable(name, str(error)) from error
         output, ended = t.cast(t.BinaryIO, process.stdout), False
+        late = threading.Timer(MAX_DURATION, process.kill)
+        late.daemon = True
+        late.start()
         with process:
             try:
                 with _tail_of_stream(output, max_bytes) as stream:
                     yield stream
                 ended = output.read(1) == b""
             finally:
+                late.cancel()
                 if not ended:
                     process.kill()
+        if process.returncode == -signal.SIGKILL and ended:
+            raise LogUnavailable(name, f"{argv[0]} did not finish within {MAX_DURATION:g} s")
         if ended and process.returncode != 0:
             raise LogUnavailable(name, f"{argv[0]} exited with status {process.returncode}")
 

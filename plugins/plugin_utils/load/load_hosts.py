@@ -160,12 +160,16 @@ def _refusal(part: Mapping[str, t.Any]) -> Result:
 
 def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: float) -> Result:
     """Merge all load hosts' results of one load step, and convert all times to the controller's clock."""
+    skipped = next((result for result in column if result["skipped"] not in (None, NO_SHARE)), None)
+    if skipped is not None:
+        # If only some load hosts reached their time limit, the others measured a smaller load.
+        return dict(skipped)
     parts = [(result, entry) for result, entry in zip(column, hosts, strict=True) if result.get("mergeable")]
     measured = [decode(result["mergeable"], -entry["offset"]) for result, entry in parts]
     if not measured:
         if any(not result["skipped"] for result in column):
             raise ValueError(f"step {column[0]['name']} was measured without mergeable: true")
-        return dict(next((result for result in column if result["skipped"] != NO_SHARE), column[0]))
+        return dict(column[0])
     steps, outcomes, befores, afters = zip(*measured, strict=True)
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]

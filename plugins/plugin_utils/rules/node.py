@@ -47,6 +47,8 @@ class Measurement:
             return cls(module, reason=f"{module} was not run")
         if result.get("unreachable"):
             return cls(module, reason=f"connection lost: {ssh_message(result.get('msg'))}", unreachable=True)
+        if result.get("timedout"):
+            return cls(module, reason=f"{module} had not finished after validate_max_duration", crashed=True)
         if result.get("failed"):
             return cls(module, reason=f"{module} failed: {_one_line(result.get('msg'))}", crashed=True)
         if result.get("skipped"):

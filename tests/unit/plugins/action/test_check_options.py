@@ -85,6 +85,13 @@ def test_options_if_valid_return_the_steps(run_action: Run) -> None:
         ({"prompt_tokens": [128, 0]}, "validate_prompt_tokens must be greater than 0, got 0"),
         *(({name: 0}, f"validate_{name} must be greater than 0, got 0") for name in [*NUMBERS, "concurrency"]),
         *(({name: -1}, f"validate_{name} must be greater than 0, got -1") for name in [*NUMBERS, "concurrency"]),
+        *(
+            (
+                {"max_duration": limit},
+                "validate_max_duration must be greater than validate_load_duration (6) and finite, got",
+            )
+            for limit in (6, -1, float("inf"), float("nan"))
+        ),
         ({"instance_type": "g2-gpu-foo"}, "validate_instance_type: unknown Linode type 'g2-gpu-foo'"),
     ],
 )

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES, needs
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/validate"
@@ -41,7 +45,7 @@ def test_readme_describes_the_option(name: str) -> None:
 
 
 def measuring_blocks() -> list[dict]:
-    return load("tasks/measure.yml")[0]["block"]
+    return load("tasks/measure.yml")[-1]["block"]
 
 
 def test_measurements_run_once_and_are_registered() -> None:
@@ -68,7 +72,51 @@ def test_measurements_are_skipped_on_an_unreachable_node() -> None:
         "not (_validate_unreachable or _validate_from_load_hosts)",
         "validate_nccl_bandwidth | bool and not _validate_unreachable",
     }
-    assert load("tasks/measure.yml")[0]["ignore_unreachable"] is True
+    assert load("tasks/measure.yml")[-1]["ignore_unreachable"] is True
+
+
+def run_measurements(folder: Path, **variables: object) -> dict[str, dict]:
+    """Run the measurements on this machine, and return their registered results."""
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": sys.executable},
+        "tasks": [
+            {
+                "ansible.builtin.include_role": {"name": "multigpu.vllm.validate", "tasks_from": "measure"},
+                "vars": {"__validate_checked": {"steps": []}} | variables,
+            },
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ _validate_results | to_json }}",
+                    "dest": f"{folder}/results.json",
+                }
+            },
+        ],
+    }
+    play["tasks"][1]["vars"] = {"_validate_results": load("vars/main.yml")["_validate_results"]}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "play.yml"],
+        cwd=folder,
+        env=os.environ | {"HOME": str(folder), "ANSIBLE_CONFIG": str(ROLE.parents[1] / "ansible.cfg")},
+        capture_output=True,
+        check=True,
+    )
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def test_measurements_after_the_time_limit_are_not_tested(tmp_path: Path) -> None:
+    """The module of the first measurement never ends, and no time is left for the others."""
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    hanging.chmod(0o755)
+    results = run_measurements(tmp_path, validate_max_duration=2, ansible_python_interpreter=str(hanging))
+    reasons = {key: Measurement.from_result(key, result).reason for key, result in results.items()}
+    assert reasons == {
+        key: f"{key} had not finished after validate_max_duration" for key in MEASUREMENTS if key != "nccl_bandwidth"
+    } | {"nccl_bandwidth": "nccl_bandwidth was skipped"}
 
 
 def test_options_in_the_report_contain_no_secret() -> None:

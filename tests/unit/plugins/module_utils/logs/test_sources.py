@@ -194,6 +194,15 @@ def test_container_source_failing_logs_command_is_unavailable(tmp_path: pathlib.
         list(iter_lines(container_source("vllm", None, 0, FakeCommands(tmp_path, {"podman": script}))))
 
 
+def test_container_source_hanging_command_is_unavailable(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_DURATION", 0.5)
+    script = f'case "$1" in container) {INSPECT} logs) echo out; exec sleep 600;; esac'
+    with pytest.raises(LogUnavailable, match=r"docker did not finish within 0\.5 s"):
+        list(iter_lines(container_source("vllm", None, 0, FakeCommands(tmp_path, {"docker": script}))))
+
+
 def test_container_source_early_close_ends_the_command(tmp_path: pathlib.Path) -> None:
     commands = FakeCommands(
         tmp_path, {"docker": f'case "$1" in container) {INSPECT} logs) while :; do echo line; done;; esac'}

@@ -198,6 +198,13 @@ def test_merge_of_a_skipped_step_keeps_the_reason():
     assert step["skipped"] == "it does not fit"
 
 
+def test_merge_of_a_step_that_one_host_did_not_end_is_skipped():
+    late = skipped_result(STEP, "the load test reached its time limit of 9 s")
+    merged = merge([part(measured(STEP, outcome(510.0, 1))), part(late, offset=100.0)])
+    assert merged["results"][0]["skipped"] == late["skipped"]
+    assert merged["findings"][0]["status"] == "not_tested"
+
+
 def test_merge_with_different_start_times_is_void():
     parts = [part(measured(STEP, outcome(510.0, 1))), part(measured(STEP, outcome(612.0, 1)), offset=100.0)]
     merged = merge(parts)

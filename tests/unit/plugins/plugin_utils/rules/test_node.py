@@ -16,6 +16,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import Me
         (None, "m was not run"),
         ({}, "m was not run"),
         ({"failed": True, "msg": "no\n  such   thing"}, "m failed: no such thing"),
+        (
+            {"failed": True, "msg": "Timed out", "timedout": {"period": 9}},
+            "m had not finished after validate_max_duration",
+        ),
         ({"skipped": True}, "m was skipped"),
         ({"skipped": True, "msg": "why"}, "why"),
         (
