@@ -8,6 +8,7 @@ Each call of the module is short. A broken connection therefore affects only one
 
 from __future__ import annotations
 
+import math
 import time
 import typing as t
 
@@ -33,8 +34,12 @@ class ActionModule(ActionBase):
             return self._call(arguments, task_vars)
         try:
             timeout = float(arguments.get("timeout", 1800.0))
-        except (TypeError, ValueError) as error:
-            raise AnsibleActionFail(f"timeout must be a number of seconds, got {arguments['timeout']!r}") from error
+        except (TypeError, ValueError):
+            timeout = math.nan
+        if not 0 <= timeout < math.inf:
+            raise AnsibleActionFail(
+                f"timeout must be a finite number of seconds, 0 or more, got {arguments['timeout']!r}."
+            )
         started, host = time.monotonic(), (task_vars or {}).get("inventory_hostname")
         known_stage, printed = "", ""
         while True:

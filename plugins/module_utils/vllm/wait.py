@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import typing as t
 from collections.abc import Callable, Mapping
@@ -76,7 +77,10 @@ class ContainerStart:
 
         :param known_stage: startup stage; also return as soon as the server is in any other stage.
         :returns: the same keys as ``status``.
+        :raises ValueError: if ``seconds`` is negative or not finite.
         """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"timeout must be a finite number of seconds, 0 or more, got {seconds:g}.")
         end = self.clock() + seconds
         while True:
             status = self.status()

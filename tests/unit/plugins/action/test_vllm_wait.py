@@ -92,6 +92,9 @@ def test_wait_in_check_mode_calls_the_module_once(play: t.Any) -> None:
     assert len(play(starting("starting"), check_mode=True)[2]) == 1
 
 
-def test_wait_with_an_invalid_timeout_fails(play: t.Any) -> None:
-    with pytest.raises(AnsibleActionFail, match="timeout must be a number of seconds, got 'soon'"):
-        play(timeout="soon")
+@pytest.mark.parametrize("timeout", ["soon", None, -1, "nan", float("inf")])
+def test_wait_with_an_invalid_timeout_fails(play: t.Any, timeout: object) -> None:
+    with pytest.raises(
+        AnsibleActionFail, match=f"timeout must be a finite number of seconds, 0 or more, got {timeout!r}"
+    ):
+        play(timeout=timeout)

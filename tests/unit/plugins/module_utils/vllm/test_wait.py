@@ -141,3 +141,9 @@ def test_log_lines_in_a_status_contain_no_secret() -> None:
     for status in (watch(log)[0].status(), timed_out({"stage": "compiling"}, "vllm", 60, log)):
         assert status["log_tail"] == ["authorization: ***", "ValueError: ***"]
         assert status["cause"]["line"] == "ValueError: ***"
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_wait_without_an_end_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="timeout must be a finite number of seconds, 0 or more, got"):
+        watch(Docker(({}, LOADING)))[0].wait(seconds)
