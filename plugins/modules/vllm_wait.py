@@ -148,7 +148,8 @@ def main() -> None:
     try:
         if options["heartbeat"] and not module.check_mode:
             watchdog.renew(options["heartbeat"], timeout + watchdog.TASK_INTERVAL)
-        api = VllmApi(options["base_url"], timeout=5.0)
+        # The wait must not end much later than its timeout, which may be 0 for a single request.
+        api = VllmApi(options["base_url"], timeout=min(5.0, max(1.0, timeout)))
         watched = wait.ContainerStart(options["container"], lambda: healthy(api), commands)
         status = watched.wait(timeout, options["known_stage"])
     except (ValueError, watchdog.WatchdogError) as error:

@@ -30,8 +30,8 @@ except ImportError:  # modules that use this file can still read logs and proces
 else:
     HAS_REQUESTS = True
 
-#: Maximum size of a response in bytes. As Python objects, JSON takes up to 30 times as much memory.
-MAX_BODY: t.Final = 4 * 1024 * 1024
+#: Maximum size of a response in bytes. As Python objects, JSON takes up to 50 times as much memory.
+MAX_BODY: t.Final = 2 * 1024 * 1024
 #: Maximum size of the content of /metrics in bytes, which is parsed while it arrives.
 MAX_METRICS: t.Final = 32 * 1024 * 1024
 #: Seconds to wait beyond the timeout of a request, because the socket may then report a more specific error.
