@@ -66,11 +66,13 @@ TAGS: t.Final[dict[str, tuple[str, ...]]] = {
     "validate": _SECTIONS,
     "quick_check": _SECTIONS,
     "deploy": ("stop", "restart", "untagged"),
-    "site": ("provision", "prepare", "deploy", "validate"),
+    "site": ("provision", "prepare", "deploy", "validate", "stop", "restart"),
 }
 
 
-def host_error(pattern: str, groups: Mapping[str, Sequence[str]], limit: str | None, loader: DataLoader) -> str | None:
+def host_error(
+    pattern: str, groups: Mapping[str, Sequence[str]], limit: str | None, loader: DataLoader | None
+) -> str | None:
     """Return an error message if ``pattern`` matches no host within ``limit``, or None if it matches one.
 
     :param groups: names of the hosts in each group of the inventory.
