@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 import typing as t
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ansible.constants import config
 from ansible.utils.color import stringc
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 
 WIDTH: t.Final = 80
 
@@ -23,13 +23,9 @@ Paint = Callable[[str, str], str]
 WORDS: t.Final[dict[str, str]] = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_tested": "not tested"}
 
 
-#: Control characters of the C0 and C1 sets, with which terminal escape sequences begin.
-_CONTROLS: t.Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
 def one_line(text: str) -> str:
-    """Return ``text`` on one line and without terminal control characters. The text may come from an untrusted node."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+    """Return ``text`` on one line and without control characters. The text may come from an untrusted node."""
+    return printable(" ".join(text.split()))
 
 
 def plain(text: str, status: str) -> str:

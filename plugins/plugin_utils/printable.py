@@ -1,0 +1,35 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove characters from the text of untrusted nodes that control a terminal or change the order of the text."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping
+
+#: Control characters (C0 without tab and line feed, DEL, C1), with which terminal escape sequences begin; the
+#: bidirectional controls of Unicode (UAX #9); and surrogates, which UTF-8 cannot encode.
+_UNPRINTABLE: t.Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with U+FFFD in place of each control, bidirectional control or surrogate character.
+
+    Tabs and line feeds remain, and the line ends of Windows become line feeds.
+    """
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def printable_data(data: t.Any) -> t.Any:
+    """Return a copy of JSON-like data in which all texts and keys are printable. Other objects are kept."""
+    if isinstance(data, str):
+        return printable(data)
+    if isinstance(data, Mapping):
+        return {printable(key) if isinstance(key, str) else key: printable_data(item) for key, item in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [printable_data(item) for item in data]
+    return data
