@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing as t
 from collections.abc import Collection, Mapping
@@ -18,8 +19,14 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import Co
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import redact
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import (
+    MEASUREMENTS,
+    JudgingOptions,
+    Measurement,
+    NodeFacts,
+)
 
 #: Options that the rules read; the fields of ``JudgingOptions`` have the same names.
 RULE_OPTIONS: t.Final = (
@@ -55,6 +62,31 @@ def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
     return dataclasses.replace(node, options=dataclasses.replace(node.options, speed_history=speeds))
 
 
+def evaluate(node: NodeFacts, areas: Collection[str]) -> tuple[NodeFacts, list[judge.Section], dict[str, t.Any]]:
+    """Return the node, its report sections and its entry in the report.
+
+    A result that the rules cannot read, although all its values have the documented types, counts as invalid.
+    """
+
+    def attempt(chosen: NodeFacts) -> tuple[NodeFacts, list[judge.Section], dict[str, t.Any]]:
+        sections = judge.judge(chosen, areas)
+        return chosen, sections, document.node_document(chosen, sections)
+
+    try:
+        return attempt(node)
+    except SENSELESS as error:
+        problem = f"the checks cannot read it ({type(error).__name__}: {error})"
+    invalid = {
+        key: Measurement(item.module, reason=f"invalid result of {item.module}: {problem}", crashed=True)
+        for key, item in zip(MEASUREMENTS, node.measurements, strict=True)
+        if item.taken
+    }
+    for key, item in invalid.items():
+        with contextlib.suppress(*SENSELESS):
+            return attempt(dataclasses.replace(node, **{key: item}))  # type: ignore[arg-type]
+    return attempt(dataclasses.replace(node, **invalid))  # type: ignore[arg-type]
+
+
 class ActionModule(ControllerAction):
     """Evaluate all measurements of one node and find the causes of problems. This runs on the controller only."""
 
@@ -77,8 +109,7 @@ class ActionModule(ControllerAction):
         if errors:
             raise AnsibleActionFail("; ".join(errors))
         areas = selected_areas(options["tags"], options["skip_tags"])
-        sections = judge.judge(node, areas)
-        result = document.node_document(node, sections)
+        node, sections, result = evaluate(node, areas)
         if options["thresholds"] and "user" not in options["skip_tags"] and areas == list(judge.RULES):
             # Build the node's part of the report twice. The first version is checked against the user's thresholds. The
             # second version also contains the results of these checks.

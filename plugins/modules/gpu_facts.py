@@ -133,7 +133,7 @@ ansible_facts:
           contains:
             index:
               description: Index of the GPU, as in C(nvidia-smi).
-              returned: success
+              returned: always
               type: int
               sample: 0
             uuid:
@@ -204,7 +204,7 @@ ansible_facts:
                 down.
               returned: success
               type: dict
-              sample: {slowdown: null, gpu_max: null, margin: 46, margin_slowdown: -2}
+              sample: {slowdown: 98, gpu_max: 95, margin: 46, margin_slowdown: -2}
             power_draw:
               description: Power draw in watts.
               returned: success
@@ -249,7 +249,7 @@ ansible_facts:
               description: Retired memory pages, and whether a retirement is pending; only for GPUs older than Ampere.
               returned: success
               type: dict
-              sample: {correctable: null, uncorrectable: null, pending: null}
+              sample: {correctable: 0, uncorrectable: 0, pending: false}
             throttle_reasons:
               description: Reasons why the clocks are currently lower than possible.
               returned: success
@@ -298,6 +298,7 @@ ansible_facts:
               description: Meaning of the kinds of connection, from the fastest to the slowest.
               returned: success
               type: dict
+              elements: str
               sample: {PHB: 'a PCIe host bridge, typically the CPU'}
 findings:
   description:

@@ -103,23 +103,69 @@ EXAMPLES = r"""
 RETURN = r"""
 samples:
   description:
-    - The samples in order. Each has its C(time) in seconds since the start, and C(gpus).
-    - Units are percent, bytes, watts, degrees Celsius and MHz. Values that a GPU does not report are null.
+    - The samples in order. Units are percent, bytes, watts, degrees Celsius and MHz. Values that a GPU does not report
+      are null.
   returned: success
   type: list
   elements: dict
-  sample:
-    - time: 0.0004
-      gpus:
-        - index: 0
-          utilization_gpu: 97
-          utilization_memory: 61
-          memory_used: 18253611008
-          power_draw: 118.2
-          temperature: 64
-          clocks: {sm: 2175, memory: 9001}
-          pcie: {generation: 4, width: 16}
-          throttle_reasons: [sw_power_cap]
+  contains:
+    time:
+      description: Seconds since the start.
+      returned: always
+      type: float
+      sample: 0.0004
+    gpus:
+      description: Values of each GPU.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        index:
+          description: Index of the GPU, as in C(nvidia-smi).
+          returned: always
+          type: int
+          sample: 0
+        utilization_gpu:
+          description: Percentage of the last sample period in which a kernel ran.
+          returned: success
+          type: float
+          sample: 97
+        utilization_memory:
+          description: Percentage of the last sample period in which memory was read or written.
+          returned: success
+          type: float
+          sample: 61
+        memory_used:
+          description: Memory in use.
+          returned: success
+          type: int
+          sample: 18253611008
+        power_draw:
+          description: Power draw.
+          returned: success
+          type: float
+          sample: 118.2
+        temperature:
+          description: Temperature.
+          returned: success
+          type: float
+          sample: 64
+        clocks:
+          description: Clocks of the multiprocessors and of the memory.
+          returned: success
+          type: dict
+          sample: {sm: 2175, memory: 9001}
+        pcie:
+          description: PCIe generation and number of lanes in use.
+          returned: success
+          type: dict
+          sample: {generation: 4, width: 16}
+        throttle_reasons:
+          description: Reasons why the clocks are lower than possible.
+          returned: success
+          type: list
+          elements: str
+          sample: [sw_power_cap]
 summary:
   description: Mean, median and maximum over all samples for each GPU.
   returned: success

@@ -91,11 +91,13 @@ bandwidth:
   description: Best bus bandwidth of each variant in bytes per second; null if the variant failed.
   returned: success
   type: dict
+  elements: float
   sample: {"default": 21400000000.0, "p2p_off": 13900000000.0}
 errors:
   description: Reason for each failure, by variant.
   returned: success
   type: dict
+  elements: str
   sample: {}
 findings:
   description: The finding for the check C(nccl.bandwidth).

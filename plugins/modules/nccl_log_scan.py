@@ -128,57 +128,58 @@ findings:
       sample: Shared memory too small on rank 1, 2 lines from line 6
     class:
       description: Class of the fault; null for a summary, or if the log does not show the cause.
-      returned: always
+      returned: success
       type: str
       sample: nccl_shm
     severity:
       description: V(error), V(warning) or V(info); null if RV(findings[].class) is null.
-      returned: always
+      returned: success
       type: str
+      choices: [error, warning, info]
       sample: error
     count:
       description: Number of lines that show the fault.
-      returned: always
+      returned: success
       type: int
       sample: 2
     first_line:
       description: Number of the first such line, counted from 1, in the log named in RV(findings[].evidence).
-      returned: always
+      returned: success
       type: int
       sample: 6
     last_line:
       description: Number of the last such line.
-      returned: always
+      returned: success
       type: int
       sample: 8
     rank:
       description: Rank of the first such line; null if the log does not show it.
-      returned: always
+      returned: success
       type: int
       sample: 1
     device:
       description: GPU index, or PCI address in kernel messages; null if the log does not show it.
-      returned: always
+      returned: success
       type: str
       sample: "1"
     line:
       description: The first such line, shortened and without colours and secrets.
-      returned: always
+      returned: success
       type: str
       sample: "kn-31:2563:2748 [1] misc/shmutils.cc:87 NCCL WARN Error: failed to extend /dev/shm/nccl-aB3dEf"
     evidence:
       description: Name of the log (C(source)) and, if several ranks show the fault, their list (C(ranks)).
-      returned: always
+      returned: success
       type: dict
       sample: {"source": "container vllm"}
     cause:
       description: Cause of the fault.
-      returned: always
+      returned: success
       type: str
       sample: /dev/shm is full or too small for NCCL and the workers; containers get 64 MB by default.
     remedy:
       description: How to fix the fault.
-      returned: always
+      returned: success
       type: str
       sample: "Start the container with --ipc=host or --shm-size=16g (Kubernetes: an emptyDir with medium: Memory)."
 healthy:
@@ -195,6 +196,7 @@ transports:
   description: Number of connections between ranks by transport, as NCCL logs them with C(NCCL_DEBUG=INFO).
   returned: success
   type: dict
+  elements: int
   sample: {"transport_p2p": 16}
 engine:
   description:
@@ -281,6 +283,7 @@ engine:
       description: Options that vLLM printed, with secrets masked.
       returned: success
       type: dict
+      elements: raw
       sample: {tensor_parallel_size: 4}
     ranks:
       description: Position of each rank that the log shows.
@@ -308,6 +311,7 @@ engine:
       description: Variables E(NCCL_*) and E(VLLM_*) in the log, with secrets masked.
       returned: success
       type: dict
+      elements: str
       sample: {NCCL_DEBUG: INFO}
     ready:
       description: Whether the API server started.

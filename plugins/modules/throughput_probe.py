@@ -387,11 +387,13 @@ results:
     failures:
       description: Number of failed requests by reason.
       type: dict
+      elements: int
       returned: success
       sample: {first_byte_timeout: 2}
     failure_details:
       description: For each reason, the first message from the server or the operating system.
       type: dict
+      elements: str
       returned: success
       sample: {first_byte_timeout: no token for 60 s}
     held:
@@ -411,6 +413,7 @@ results:
         - Lateness of the requests of an open loop in seconds, as C(mean), C(p50), C(p95), C(p99). Requests are late if
           no stream is free, a connection must be opened, or the load client is busy. Null in a closed loop.
       type: dict
+      elements: float
       returned: success
       sample: null
     gave_up:
@@ -480,26 +483,31 @@ results:
     ttft:
       description: Time to first token in seconds, as C(mean), C(p50), C(p95), C(p99).
       type: dict
+      elements: float
       returned: success
       sample: {mean: 0.212, p50: 0.201, p95: 0.333, p99: 0.351}
     ttft_sent:
       description: Time to first token in an open loop, measured from the time of sending. Null in a closed loop.
       type: dict
+      elements: float
       returned: success
       sample: null
     itl:
       description: Inter-token latency in seconds, with the same statistics as C(ttft).
       type: dict
+      elements: float
       returned: success
       sample: {mean: 0.0161, p50: 0.0158, p95: 0.0181, p99: 0.0233}
     tpot:
       description: Time per output token in seconds, with the same statistics as C(ttft).
       type: dict
+      elements: float
       returned: success
       sample: {mean: 0.0161, p50: 0.0161, p95: 0.0168, p99: 0.017}
     e2e:
       description: Time to the last token in seconds, with the same statistics as C(ttft).
       type: dict
+      elements: float
       returned: success
       sample: {mean: 2.26, p50: 2.25, p95: 2.41, p99: 2.44}
     token_ratio:
@@ -528,7 +536,7 @@ results:
           the lateness of the event loop in seconds (99th percentile), in the process in which it is largest. C(backlog)
           is the number of unread bytes per stream (mean over streams, 99th percentile over time). C(free_cores) is the
           number of idle processor cores of this host. C(limited) is whether the load client limited the step, and
-          C(reason) is why.
+          C(reason) is why. C(apart) is true if several load hosts did not start the step together.
       type: dict
       returned: success
       sample:
@@ -537,8 +545,9 @@ results:
         backlog: 24.5
         processes: 1
         free_cores: 11.2
-        limited: false
-        reason: null
+        limited: true
+        reason: the load client was up to 62 ms late (p99), more than 50 ms
+        apart: false
     void:
       description: Whether the load client limited the step, so that the measured values do not describe the server.
       type: bool
@@ -569,6 +578,32 @@ results:
       type: float
       returned: success
       sample: 0.012
+    load_hosts:
+      description: Share of each load host in the step.
+      type: list
+      elements: dict
+      returned: by the filter P(multigpu.vllm.merge_loads#filter)
+      contains:
+        host:
+          description: Name of the load host.
+          type: str
+          returned: always
+          sample: load-1
+        concurrency:
+          description: Number of its streams.
+          type: int
+          returned: always
+          sample: 16
+        completed:
+          description: Number of its completed requests.
+          type: int
+          returned: always
+          sample: 128
+        tokens:
+          description: Number of its output tokens.
+          type: int
+          returned: always
+          sample: 16384
     timeline:
       description: Output tokens that arrived in each second, on the clock of C(started).
       type: list
@@ -587,11 +622,13 @@ results:
         step:
           description: The whole step, of which this host ran O(share).
           type: dict
+          elements: raw
           returned: with O(mergeable)
           sample: {name: 512x128@32, prompt_tokens: 512, output_tokens: 128, concurrency: 32, duration: 30.0}
         counters:
           description: The server's counters C(before) and C(after) the step, or the reason why they are unknown.
           type: dict
+          elements: raw
           returned: with O(mergeable)
           sample: {before: {generation_tokens: 512.0}, after: {generation_tokens: 33280.0}}
         outcomes:
@@ -602,7 +639,7 @@ results:
               pair of its number and its number of values. Bin C(i) has the values from V(exp((i-70000\)/1000\)) to
               V(exp((i-69999\)/1000\)) seconds, so neighbouring bounds are 0.1 % apart.
           type: list
-          elements: dict
+          elements: raw
           returned: with O(mergeable)
           sample:
             - started: 1795432746.25
@@ -610,16 +647,103 @@ results:
               itl: {bins: [[65857, 1250], [65858, 1312]], count: 32512, total: 523.4}
 gpu_samples:
   description:
-    - C(samples), C(summary) per GPU, C(sample_rate) in Hz and C(synchronisation) of the GPUs of this host, from the
-      start of the first step to the end of the last one. C(error) is the reason if sampling ended early, else null.
+    - The GPUs of this host, from the start of the first step to the end of the last one. The units are those of
+      M(multigpu.vllm.gpu_monitor).
     - Null if the GPUs were not sampled.
   type: dict
   returned: success
-  sample:
-    sample_rate: 10.0
-    summary: [{index: 0, utilization_gpu: {mean: 96.1, p50: 98.0, max: 100.0}}]
-    synchronisation: {spread: 3.2, correlation: 0.94}
-    samples: [{time: 0.0, gpus: [{index: 0, utilization_gpu: 97, power_draw: 118.2}]}]
+  contains:
+    samples:
+      description:
+        - The samples in order. Values that a GPU does not report are null.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        time:
+          description: Seconds since the start.
+          returned: always
+          type: float
+          sample: 0.0004
+        gpus:
+          description: Values of each GPU.
+          returned: always
+          type: list
+          elements: dict
+          contains:
+            index:
+              description: Index of the GPU, as in C(nvidia-smi).
+              returned: always
+              type: int
+              sample: 0
+            utilization_gpu:
+              description: Percentage of the last sample period in which a kernel ran.
+              returned: success
+              type: float
+              sample: 97
+            utilization_memory:
+              description: Percentage of the last sample period in which memory was read or written.
+              returned: success
+              type: float
+              sample: 61
+            memory_used:
+              description: Memory in use.
+              returned: success
+              type: int
+              sample: 18253611008
+            power_draw:
+              description: Power draw.
+              returned: success
+              type: float
+              sample: 118.2
+            temperature:
+              description: Temperature.
+              returned: success
+              type: float
+              sample: 64
+            clocks:
+              description: Clocks of the multiprocessors and of the memory.
+              returned: success
+              type: dict
+              sample: {sm: 2175, memory: 9001}
+            pcie:
+              description: PCIe generation and number of lanes in use.
+              returned: success
+              type: dict
+              sample: {generation: 4, width: 16}
+            throttle_reasons:
+              description: Reasons why the clocks are lower than possible.
+              returned: success
+              type: list
+              elements: str
+              sample: [sw_power_cap]
+    summary:
+      description: Mean, median and maximum for each GPU.
+      type: list
+      elements: dict
+      returned: success
+      sample:
+        - index: 0
+          utilization_gpu: {mean: 96.1, p50: 98.0, max: 100.0}
+          memory_used: {mean: 18253611008.0, p50: 18253611008.0, max: 18253611008}
+          power_draw: {mean: 117.0, p50: 118.0, max: 121.3}
+          temperature: {mean: 63.2, p50: 64.0, max: 65.0}
+          clocks_sm: {mean: 2160.0, p50: 2175.0, max: 2175.0}
+    sample_rate:
+      description: Samples per second.
+      type: float
+      returned: success
+      sample: 10.0
+    synchronisation:
+      description: Measures of how evenly the GPUs were utilised.
+      type: dict
+      returned: success
+      sample: {spread: 3.2, correlation: 0.94, busy_fraction: [1.0, 1.0], memory_active: [71.0, 70.8]}
+    error:
+      description: Reason if sampling ended early, else null.
+      type: str
+      returned: success
+      sample: null
 gpu_samples_reason:
   description: Reason why the GPUs were not sampled, else null.
   type: str

@@ -150,7 +150,7 @@ signals:
           V(process_arguments), V(container_arguments), V(metrics) (labels), V(log_ranks) (rank lines),
           V(log_workers) (worker labels), V(gpu_processes) (GPU process table) or V(gpu_memory).
       type: str
-      returned: success
+      returned: always
       sample: gpu_processes
     value:
       description: Value of this signal; null if it could not be obtained.
@@ -259,6 +259,7 @@ arguments:
     - Options that vLLM was started with, from its process, its container or its log. Names have underscores, and
       secrets are replaced with C(***). Null if unknown.
   type: dict
+  elements: raw
   returned: success
   sample:
     model: meta-llama/Llama-3.1-8B-Instruct
@@ -269,6 +270,7 @@ environment:
     - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*) and E(CUDA_VISIBLE_DEVICES), with secrets replaced
       with C(***). Null if they cannot be read.
   type: dict
+  elements: str
   returned: success
   sample:
     NCCL_DEBUG: INFO

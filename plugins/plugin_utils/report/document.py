@@ -144,7 +144,7 @@ def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:
     entries = [item for item in node.logs.data.get("findings") or () if item.get("line")]
     return [
         {
-            "source": (item.get("evidence") or {}).get("source"),
+            "source": source if isinstance(source := (item.get("evidence") or {}).get("source"), str) else None,
             "line": item.get("first_line"),
             **_pick(item, "count", "severity"),
             "text": item["line"],

@@ -81,8 +81,8 @@ def _broken(node: Node) -> bool:
 
 def speeds(node: Node) -> dict[str, float]:
     """For each valid load step of a node, return the output tokens per second."""
-    valid = (step for step in node["load"] if step["output_throughput"] and not step["void"] and not step["skipped"])
-    return {_step_name(step): float(step["output_throughput"]) for step in valid}
+    valid = (step for step in node["load"] if not step["void"] and not step["skipped"])
+    return {_step_name(step): float(speed) for step in valid if (speed := step["output_throughput"] or 0.0) > 0.0}
 
 
 def own_speeds(node: Node) -> dict[str, float]:

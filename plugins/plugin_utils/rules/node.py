@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import InvalidResult, checked_result
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 
 #: Measurements and the modules that take them, in the order of the role's tasks.
@@ -27,7 +29,7 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
 class Measurement:
     """The registered result of one module: its data, or the reason why there is no data.
 
-    ``crashed`` marks a module that failed, as opposed to one that was skipped.
+    ``crashed`` marks a module that failed or returned an invalid result, as opposed to one that was skipped.
     """
 
     module: str
@@ -54,7 +56,10 @@ class Measurement:
         if result.get("skipped"):
             reason = "check mode runs no load test" if check_mode else _one_line(result.get("msg"))
             return cls(module, reason=reason or f"{module} was skipped")
-        return cls(module, data=result)
+        try:
+            return cls(module, data=checked_result(module, result))
+        except InvalidResult as error:
+            return cls(module, reason=f"invalid result of {module}: {error}", crashed=True)
 
 
 @dataclass(frozen=True)
@@ -265,5 +270,5 @@ def ssh_message(message: t.Any) -> str:
 
 
 def _one_line(message: t.Any, limit: int = 200) -> str:
-    text = " ".join(str(message or "").split())
+    text = printable(" ".join(str(message or "").split()))
     return text if len(text) <= limit else text[: limit - 3] + "..."

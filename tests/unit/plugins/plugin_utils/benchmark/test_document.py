@@ -50,13 +50,15 @@ def test_node_document_headline_of_a_slower_run(tmp_path: Path) -> None:
 
 def test_node_document_ignores_slow_responses_under_load(tmp_path: Path) -> None:
     results = sweep_results()
-    results["load"]["findings"] += as_dicts([failed("performance.ttft", "too slow")])
+    results["load"]["findings"] += as_dicts([failed("performance.ttft", "too slow", cause="c", remedy="r")])
     assert entry(tmp_path, results)["status"] == "pass"
 
 
 def test_node_document_with_failed_requests_fails(tmp_path: Path) -> None:
     results = sweep_results()
-    results["load"]["findings"] = as_dicts([failed("performance.throughput", "5 requests failed")])
+    results["load"]["findings"] = as_dicts(
+        [failed("performance.throughput", "5 requests failed", cause="c", remedy="r")]
+    )
     node = entry(tmp_path, results)
     assert (node["status"], node["headline"]) == ("fail", "5 requests failed")
     assert not document.becomes_baseline(node, update=True)

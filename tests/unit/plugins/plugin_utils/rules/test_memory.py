@@ -83,7 +83,7 @@ def test_compare_without_readings_is_empty(node: Build, results: dict) -> None:
 def test_compare_without_a_driver_names_it_as_reason(node: Build, results: dict) -> None:
     results["load"] = {}
     results["gpu"]["ansible_facts"]["gpu"]["devices"] = []
-    results["gpu"]["findings"][1].update(status="fail", summary="NVIDIA driver not loaded")
+    results["gpu"]["findings"][1].update(status="fail", summary="NVIDIA driver not loaded", cause="c", remedy="r")
     assert {item.summary for item in memory.compare(node(results))} == {"NVIDIA driver not loaded"}
     results["gpu"]["findings"] = []
     assert {item.summary for item in memory.compare(node(results))} == {"no GPU was found"}

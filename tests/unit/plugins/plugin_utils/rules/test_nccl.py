@@ -137,7 +137,7 @@ def test_bandwidth_that_was_not_requested_is_not_tested(node: Build, results: di
 
 
 def test_bandwidth_is_the_modules_finding(node: Build, results: dict) -> None:
-    slow = failed("nccl.bandwidth", "all-reduce reaches 3.2 GB/s of 200.0 GB/s expected")
+    slow = failed("nccl.bandwidth", "all-reduce reaches 3.2 GB/s of 200.0 GB/s expected", cause="c", remedy="r")
     results["nccl_bandwidth"] = {"bandwidth": {"default": 3.2e9}, "findings": [slow.as_dict()]}
     assert bandwidth(node(results)) == [slow]
 
@@ -180,7 +180,8 @@ def test_transport_over_shm_passes_if_peer_access_is_broken(
 def test_transport_replaces_the_modules_findings(node: Build, results: dict, findings: list) -> None:
     results["logs"]["transports"] = {"transport_net_socket": 2}
     results["logs"]["findings"] = [
-        {"check": "nccl.transport", "status": status, "summary": summary} for status, summary in findings
+        {"check": "nccl.transport", "status": status, "summary": summary, "cause": "c", "remedy": "r"}
+        for status, summary in findings
     ]
     judged = [item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport"]
     assert [item.summary for item in judged] == ["NCCL uses TCP sockets between the GPUs of this node"]

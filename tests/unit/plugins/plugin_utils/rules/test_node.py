@@ -82,7 +82,7 @@ def test_group_size_is_the_product_of_the_parallel_sizes(
 
 def test_findings_drop_extended_keys(results: dict) -> None:
     results["logs"]["findings"] = [
-        {"check": "nccl.errors", "status": "fail", "summary": "boom", "class": "nccl_timeout", "count": 3}
+        {**failed("nccl.errors", "boom", cause="c", remedy="r").as_dict(), "class": "nccl_timeout", "count": 3}
     ]
     (finding,) = NodeFacts.from_results("n", results).findings("nccl")
     assert finding.summary == "boom"
@@ -97,7 +97,11 @@ def test_findings_drop_extended_keys(results: dict) -> None:
     ],
 )
 def test_findings_replaced_by_rules_keep_faults(results: dict, replaced_by: list, summaries: list[str]) -> None:
-    reported = [failed("nccl.errors", "a"), warned("nccl.transport", "b"), passed("nccl.bandwidth", "c")]
+    reported = [
+        failed("nccl.errors", "a", cause="c", remedy="r"),
+        warned("nccl.transport", "b", cause="c", remedy="r"),
+        passed("nccl.bandwidth", "c"),
+    ]
     results["logs"]["findings"] = as_dicts(reported)
     node = NodeFacts.from_results("n", results)
     assert [item.summary for item in node.findings("nccl", replaced_by)] == summaries
@@ -111,7 +115,7 @@ def test_is_set_by_value(results: dict, value: str | None, is_on: bool) -> None:
 
 def test_settings_without_process_come_from_the_log(results: dict) -> None:
     results["tensor_parallel"] = {}
-    results["logs"]["engine"] = {"arguments": {"max_num_seqs": 8}, "environment": {"NCCL_DEBUG": 1}}
+    results["logs"]["engine"] = {"arguments": {"max_num_seqs": 8}, "environment": {"NCCL_DEBUG": "1"}}
     node = NodeFacts.from_results("n", results)
     assert (node.argument("max_num_seqs"), node.argument("seed", 0), node.variable("NCCL_DEBUG")) == (8, 0, "1")
     results["logs"]["engine"] = {}
