@@ -48,7 +48,7 @@ class ActionModule(ControllerAction):
                     identity = store.Identity(name, node["gpu_model"], node["model"], node["vllm_version"])
                     baseline = store.store(Path(options["baseline_dir"]), identity, node, document["run"]["time"])
                     node["stored_baseline"] = str(baseline)
-            write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         except OSError as error:
             raise AnsibleActionFail(f"cannot write {error.filename or path}: {error.strerror}") from error
         return [str(path)]

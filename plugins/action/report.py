@@ -13,7 +13,7 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds, report_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import run_header
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
@@ -52,12 +52,12 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         if problems := formats.errors(options["formats"]):
             raise AnsibleActionFail("; ".join(problems))
-        document = report_document(
+        document, contents = formats.fleet_report(
             {name: (result or {}).get("node") for name, result in options["nodes"].items()},
+            options["formats"],
             run=run_header(options["options"], check_mode=self._task.check_mode),
             secrets=options["secrets"],
         )
-        contents = formats.rendered(document, options["formats"])
         files, problem = ([], None) if self._task.check_mode else _write(Path(options["directory"]), contents)
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode

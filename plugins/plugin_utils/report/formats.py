@@ -11,10 +11,14 @@ import typing as t
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import jinja2
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import lost_document, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.html import report_html
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.junit import report_junit
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.prometheus import report_prometheus
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import report_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS
 
 Document = Mapping[str, t.Any]
 
@@ -29,7 +33,7 @@ class Format:
 
 
 def _report_json(document: Document) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 #: Report formats by name. The terminal summary lists the files in this order, files for human readers first.
@@ -62,3 +66,32 @@ def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
     """Return the JSON report and the other requested reports, keyed by file name, in the order of ``FORMATS``."""
     selected = {"json", *names}
     return {chosen.file: chosen.render(document) for name, chosen in FORMATS.items() if name in selected}
+
+
+def fleet_report(
+    hosts: Mapping[str, Document | None], names: Iterable[str], **details: t.Any
+) -> tuple[dict[str, t.Any], dict[str, str]]:
+    """Return the result document, and the reports from it as ``rendered`` returns them.
+
+    An entry in ``hosts`` that cannot be rendered is replaced by an entry that contains the reason.
+
+    :param details: further parameters of ``report_document``.
+    """
+    names = list(names)
+
+    def render(chosen: Mapping[str, Document | None]) -> tuple[dict[str, t.Any], dict[str, str]]:
+        document = report_document(chosen, **details)
+        return document, rendered(document, names)
+
+    def checked(name: str) -> Document | None:
+        try:
+            render({name: hosts[name]})
+        except (*SENSELESS, jinja2.TemplateError) as error:
+            reason = printable(f"invalid result: the report cannot contain it ({type(error).__name__}: {error})")
+            return {**lost_document(reason), "reachable": True}
+        return hosts[name]
+
+    try:
+        return render(hosts)
+    except (*SENSELESS, jinja2.TemplateError):
+        return render({name: checked(name) for name in hosts})

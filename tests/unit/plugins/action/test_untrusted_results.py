@@ -1,0 +1,178 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Replace each value in the results of a node by invalid ones: no other node of the fleet loses its report."""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import jsonschema
+import pytest
+from ansible_collections.multigpu.vllm.plugins.action import report
+from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule as Diagnose
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document as report_documents
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.formats import FORMATS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import checked_result
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
+
+SCHEMA: t.Final = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[4] / "docs/report.schema.json").read_text(encoding="utf-8"))
+)
+RUN: t.Final = {
+    "time": "2026-11-23T17:00:00+00:00",
+    "collection_version": "0.1.0",
+    "ansible_version": "2.19.4",
+    "check_mode": False,
+    "options": {},
+}
+REMOVED: t.Final = object()
+INVALID: t.Final[dict[str, t.Any]] = {
+    "null": None,
+    "text": "x",
+    "integer": 7,
+    "bool": True,
+    "nan": float("nan"),
+    "infinity": float("inf"),
+    "negative": -1,
+    "huge": 10**300,
+    "tiny": 5e-324,
+    "empty": "",
+    "escape": "\x1b[2J\x9b2J\x07\r",
+    "bidi": "\u202egnp.exe\u2066\u061c",
+    "surrogate": "\ud800",
+    "nested": [[[[1], {"a": None}]]],
+    "dict": {"a": 1},
+    "removed": REMOVED,
+}
+#: One in this number of mutations is rendered in every format.
+RENDERED: t.Final = 14
+
+Results = dict[str, t.Any]
+ResultPath = tuple[str | int, ...]
+
+
+def recorded(scenario: str) -> Results:
+    text = (FIXTURES / "results" / f"{scenario}.json").read_text(encoding="utf-8")
+    return t.cast("Results", json.loads(text))
+
+
+def paths(value: t.Any, start: ResultPath = ()) -> Iterator[ResultPath]:
+    """Yield the path of every value; of a list, only those of its last element."""
+    items: t.Any = value.items() if isinstance(value, dict) else ()
+    if isinstance(value, list) and value:
+        items = [(len(value) - 1, value[-1])]
+    for key, item in items:
+        yield (*start, key)
+        yield from paths(item, (*start, key))
+
+
+def mutated(results: Results, path: ResultPath, value: t.Any) -> Results:
+    """Return a copy of the results in which the value at ``path`` is replaced; the rest is shared."""
+    changed = copy.copy(results)
+    place: t.Any = changed
+    for key in path[:-1]:
+        place[key] = copy.copy(place[key])
+        place = place[key]
+    if value is REMOVED:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return changed
+
+
+def places() -> list[tuple[Results, ResultPath]]:
+    """Return the path of every value that a node returns, with results that contain it."""
+    healthy, failing = recorded("healthy-tp2"), recorded("nccl-failure")
+    found = [(healthy, path) for path in paths(healthy) if len(path) > 1]
+    # Findings about errors in logs have further values.
+    failing = {**healthy, "logs": failing["logs"], "load": failing["load"]}
+    return [*found, *((failing, path) for path in paths(failing["logs"]["findings"][:1], ("logs", "findings")))]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Texts that the plugin displayed."""
+    texts: list[str] = []
+    monkeypatch.setattr("ansible.plugins.action.display", mock.Mock(verbosity=1, display=texts.append))
+    return texts
+
+
+@pytest.fixture
+def diagnose(monkeypatch: pytest.MonkeyPatch, run_action: Callable[..., Results]) -> Callable[[Results], Results]:
+    """Return the action ``diagnose`` without the check of its options, which takes most of its time."""
+    action = mock.Mock(_task=mock.Mock(check_mode=False))
+    seen: list[Results] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Diagnose, "act", lambda _self, options, _variables: seen.append(options) or {})
+        run_action(Diagnose, {"results": {}, "hourly_price": 0.9})
+    return lambda results: Diagnose.act(action, {**seen[0], "results": results}, {"inventory_hostname": "bad"})
+
+
+def difference(node: Results, reference: Results) -> Results:
+    """Return the entry of a node in the report without list items that a valid entry also has."""
+    return {
+        key: [item for item in value if item not in reference[key]] if isinstance(value, list) else value
+        for key, value in node.items()
+    }
+
+
+def strict_json(text: str) -> t.Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("kind", INVALID)
+def test_mutated_results_cost_only_their_node(
+    kind: str,
+    diagnose: Callable[[Results], Results],
+    run_action: Callable[..., Results],
+    shown: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    peers = {name: diagnose(recorded(name))["node"] for name in ("healthy-tp2", "throttling")}
+    expected = report_documents.report_document(peers, run=RUN)["hosts"]
+    reference = diagnose(recorded("healthy-tp2"))["node"]
+    # Every other value, to save time; the next kind has the others.
+    for number, (results, path) in enumerate(places()[list(INVALID).index(kind) % 2 :: 2]):
+        hosts = {**peers, "bad": diagnose(mutated(results, path, INVALID[kind]))["node"]}
+        if number % RENDERED:
+            with monkeypatch.context() as patch:
+                # Masking secrets takes most of the time.
+                patch.setattr(report_documents, "redact", lambda value, _secrets: value)
+                document = report_documents.report_document(hosts, run=RUN)
+            text = json.dumps(document["hosts"]["bad"], allow_nan=False, ensure_ascii=False)
+            assert {name: document["hosts"][name] for name in peers} == peers, path
+        else:
+            nodes = {name: {"node": node} for name, node in hosts.items()}
+            arguments = {"nodes": nodes, "directory": str(tmp_path), "formats": list(FORMATS)}
+            run_action(report.ActionModule, arguments)
+            document = strict_json((tmp_path / "report.json").read_text(encoding="utf-8"))
+            assert {name: document["hosts"][name] for name in peers} == expected, path
+            text = "\n".join([*(file.read_text(encoding="utf-8") for file in tmp_path.iterdir()), shown.pop()])
+        SCHEMA.validate({**document, "hosts": {"bad": difference(document["hosts"]["bad"], reference)}})
+        assert printable(text) == text, path
+
+
+def test_mutations_are_at_least_2000_and_rendered_at_least_200() -> None:
+    tried = [len(places()[number % 2 :: 2]) for number in range(len(INVALID))]
+    assert sum(tried) >= 2000
+    assert sum(count // RENDERED for count in tried) >= 200
+
+
+def test_recorded_results_are_valid_and_documented() -> None:
+    for scenario in ("healthy-tp2", "nccl-failure", "throttling"):
+        for key, result in recorded(scenario).items():
+            if not result.get("skipped"):
+                documented = {key: value for key, value in result.items() if key not in ("changed", "failed")}
+                assert checked_result(MEASUREMENTS[key], result) == documented
