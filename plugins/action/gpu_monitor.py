@@ -19,6 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.monitor import (
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.action import ProgressAction, Result, State
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.record import InvalidRecord, Recorder, check_record
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import InvalidResult, checked_result
 
 #: Ansible adds its settings to the module ``constants`` at run time.
 _CONSTANTS: t.Any = constants
@@ -39,9 +40,13 @@ class ActionModule(ProgressAction):
                 recorder.begin(Path(_CONSTANTS.DEFAULT_LOCAL_TMP) / f"record-{self._task._uuid}")
         show = self.announce(variables, "gpu_monitor") if live else None
         result = self.run_module(variables, lambda state: _handle(state, show, recorder))
+        try:
+            checked = checked_result("gpu_monitor", result)
+        except InvalidResult as error:
+            return {"failed": True, "msg": f"invalid result of gpu_monitor: {error}"}
         if path is not None and recorder is not None:
             with _write_errors(path):
-                recorder.add(result)
+                recorder.add(checked)
             result["record"] = str(path)
         return result
 
@@ -72,10 +77,14 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 
 def _handle(state: State, show: Callable[[State], None] | None, recorder: Recorder | None) -> None:
+    try:
+        checked = checked_result("gpu_monitor", state)
+    except InvalidResult:
+        return
     if recorder is not None:
         # Ignore a failed write here. The same samples are written again when the module has finished, and a failure of
         # that second write is reported.
         with contextlib.suppress(OSError):
-            recorder.add(state)
+            recorder.add(checked)
     if show is not None:
-        show({**state, "samples": state["samples"][-1:]})
+        show({**state, "samples": (checked.get("samples") or [])[-1:]})

@@ -16,6 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import decode
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import NO_SHARE, step_result
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS, InvalidResult, checked_result
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import ssh_message
 
 #: Seconds until the common start, which leave time to start the probe on each host, size the prompts and warm up.
@@ -90,13 +91,12 @@ def merge(
 ) -> Result:
     """Merge the results of all load hosts into one result in the format of ``throughput_probe``.
 
-    If a load host failed, ``failed`` is true and ``msg`` names it. If the node itself became unreachable,
-    ``unreachable`` is true.
+    If a load host failed or its result is invalid, ``failed`` is true and ``msg`` contains the reason. If the node
+    itself became unreachable, ``unreachable`` is true.
 
     :param plan: result of :func:`plan`.
     :param jobs: results of starting ``throughput_probe`` in the background, registered in a loop over ``plan.hosts``.
     :param loads: results of waiting for these jobs, registered in a loop over the entries of ``jobs`` that started.
-    :raises ValueError: if the results were measured without ``mergeable``.
     """
     results = {job["item"]["host"]: job for job in jobs} | {load["item"]["item"]["host"]: load for load in loads}
     unreachable = {*plan["unreachable"], *(host for host, result in results.items() if result.get("unreachable"))}
@@ -104,7 +104,21 @@ def merge(
     if plan["errors"]:
         return _failed(plan["errors"]) | lost
     parts = [results.get(entry["host"], {}) for entry in plan["hosts"]]
-    return _merge_parts(parts, plan["hosts"], max_ttft, max_itl) | lost
+    try:
+        checked = [_checked(part, entry["host"]) for part, entry in zip(parts, plan["hosts"], strict=True)]
+        return _merge_parts(checked, plan["hosts"], max_ttft, max_itl) | lost
+    except SENSELESS as error:
+        return _failed([f"their results cannot be merged ({type(error).__name__}: {error})"]) | lost
+
+
+def _checked(part: Mapping[str, t.Any], host: str) -> Mapping[str, t.Any]:
+    """Return a checked copy of the result of a load host, or a failed result with the reason why it is invalid."""
+    if "results" not in part:
+        return part
+    try:
+        return checked_result("throughput_probe", part)
+    except InvalidResult as error:
+        return {"failed": True, "msg": f"invalid result of throughput_probe: {error}"}
 
 
 def _failed(reasons: Iterable[str]) -> Result:

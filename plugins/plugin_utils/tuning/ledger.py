@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import InvalidResult, checked_result
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.result import outcome
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import (
     Entry,
@@ -126,6 +127,10 @@ class TuningRun:
         :param probe: the result of ``throughput_probe``; empty if there was no server to measure.
         :param reason: why there was no server to measure: a string or a list of strings.
         """
+        try:
+            probe = checked_result("throughput_probe", probe)
+        except InvalidResult as error:
+            probe, reason = {}, f"invalid result of throughput_probe: {error}"
         entries = []
         for step in probe.get("results") or [{}]:
             figures, problem = figures_of(step, probe.get("server") or {})

@@ -42,7 +42,7 @@ def test_merge_loads_filter_without_jobs_reports_the_errors_of_the_plan() -> Non
     [
         ("load_host_plan", (["a"], {"results": []}, "a"), "load_host_plan: clocks must have a result of clock_offset"),
         ("load_host_plan", (["a"], {}, "a"), "load_host_plan: 'results'"),
-        ("merge_loads", (loads(results=[{"name": "x"}]), JOBS, PLAN), "merge_loads: 'gpu_samples'"),
+        ("merge_loads", ({"results": [{}]}, JOBS, PLAN), "merge_loads: 'item'"),
     ],
 )
 def test_load_host_filters_with_invalid_input_name_the_filter(

@@ -286,7 +286,33 @@ def test_merge_with_a_slow_host_names_it_and_is_void():
     assert step["client"]["reason"] == "b: the load client used 97% of one core"
 
 
-def test_merge_of_results_without_mergeable_is_an_error():
+def test_merge_of_results_without_mergeable_fails():
     plain = measured(STEP, outcome(510.0, 1)) | {"mergeable": None}
-    with pytest.raises(ValueError, match="without mergeable"):
-        merge([part(plain), part(plain)])
+    result = merge([part(plain), part(plain)])
+    assert result["failed"]
+    assert "without mergeable" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"results": 7}, "b: invalid result of throughput_probe: results must be a list, got 7"),
+        ({"origin": float("nan")}, "b: invalid result of throughput_probe: origin must be 0 or a number"),
+        ({"gpu_samples": []}, "b: invalid result of throughput_probe: gpu_samples must be a dictionary, got a list"),
+    ],
+)
+def test_merge_of_an_invalid_result_fails_with_host_and_value(change: dict, reason: str):
+    step = measured(STEP, outcome(510.0, 1))
+    result = merge([part(step), part(step) | change])
+    assert result["failed"]
+    assert reason in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "encoded", [{"step": {}}, {"step": {"targets": 1}}, {"step": {"targets": None}, "outcomes": [1]}]
+)
+def test_merge_of_an_unreadable_measurement_fails(encoded: dict):
+    step = measured(STEP, outcome(510.0, 1))
+    result = merge([part(step), part(step | {"mergeable": encoded})])
+    assert result["failed"]
+    assert "cannot be merged" in result["msg"]
