@@ -20,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs impo
     part_of,
     split_stamped,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 
 #: Seconds between two reads of the log while following it.
 POLL_INTERVAL: t.Final = 2.0
@@ -59,7 +60,7 @@ class ActionModule(ActionBase):
                 continue
             last = stamp_of(stamped[-1])
             new = part_of([split_stamped(line)[1] for line in stamped], options["part"])
-            self._display.display("\n".join(f"{host}: {line}" for line in new))
+            self._display.display("\n".join(f"{host}: {printable(line)}" for line in new))
             with path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in new)
             followed += new

@@ -15,6 +15,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.wait import STARTING, label
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import one_line
 
 #: Maximum time that one call of the module waits, in seconds.
 CALL_TIMEOUT: t.Final = 20.0
@@ -56,7 +57,7 @@ class ActionModule(ActionBase):
             known_stage = result["stage"]
             if label(result) != printed:
                 printed = label(result)
-                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {printed}")
+                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {one_line(printed)}")
             if result["state"] != STARTING:
                 return self._timed(result, started)
 

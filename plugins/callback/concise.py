@@ -56,6 +56,7 @@ from ansible.utils.color import hostcolor
 from ansible.utils.fqcn import add_internal_fqcns
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.display import LiveDisplay
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable_data
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 
 #: Ansible adds its settings to the module ``constants`` at run time.
@@ -123,6 +124,18 @@ class CallbackModule(DefaultCallback):
     CALLBACK_NAME = "multigpu.vllm.concise"
 
     _live: LiveDisplay | None = None
+    _printed_result: CallbackTaskResult | None = None
+
+    @property
+    def _current_task_result(self) -> CallbackTaskResult | None:
+        return self._printed_result
+
+    @_current_task_result.setter
+    def _current_task_result(self, result: CallbackTaskResult | None) -> None:
+        """Store the result that Ansible passes to the next method, and make the texts in it printable."""
+        if result is not None:
+            result._return_data = printable_data(result._return_data)
+        self._printed_result = result
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         style = terminal_style(locale.getpreferredencoding(False))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing as t
 from collections.abc import Mapping
@@ -25,11 +26,14 @@ def printable(text: str) -> str:
 
 
 def printable_data(data: t.Any) -> t.Any:
-    """Return a copy of JSON-like data in which all texts and keys are printable. Other objects are kept."""
+    """Return a copy of lists, dictionaries and data classes in which all texts are printable. Other data is kept."""
     if isinstance(data, str):
         return printable(data)
     if isinstance(data, Mapping):
         return {printable(key) if isinstance(key, str) else key: printable_data(item) for key, item in data.items()}
     if isinstance(data, (list, tuple)):
-        return [printable_data(item) for item in data]
+        return type(data)(map(printable_data, data))
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        values = {field.name: printable_data(getattr(data, field.name)) for field in dataclasses.fields(data)}
+        return dataclasses.replace(data, **values)
     return data

@@ -11,6 +11,8 @@ import os
 import socket
 import typing as t
 
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable_data
+
 Record = dict[str, t.Any]
 
 #: Sending end, which workers inherit as forks of the main process. None if no callback plugin reads the records.
@@ -39,9 +41,9 @@ def send(record: Record, wait: bool = False) -> None:
 
 
 def receive(receiver: socket.socket) -> list[Record]:
-    """Return all records that have arrived, without waiting for more."""
+    """Return all records that have arrived, without waiting for more. Their texts are printable."""
     records = []
     with contextlib.suppress(BlockingIOError):
         while data := receiver.recv(1 << 18, socket.MSG_DONTWAIT):
-            records.append(json.loads(data))
+            records.append(printable_data(json.loads(data)))
     return records

@@ -19,9 +19,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import channel
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.gpus import GpuView
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.load import LoadView
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen, Size
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, clock
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import Style
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS
 
 #: Seconds between two updates of the table on a terminal.
 REDRAW: t.Final = 1.0
@@ -108,7 +109,10 @@ class LiveDisplay:
             if not self._tasks[task].running():
                 self._screen.clear()
             if self._now() - node.started >= SHORT:
-                self._print(self._tasks[task].view.closing(host, result))
+                try:
+                    self._print(self._tasks[task].view.closing(host, result))
+                except SENSELESS:
+                    self._print([f"{host}: invalid result"])
 
     def refresh(self) -> None:
         """Process the records that have arrived, and show the progress of all tasks whose next update is due."""
@@ -140,10 +144,21 @@ class LiveDisplay:
             node = task.nodes.get(record["host"])
             if record["progress"] is None:
                 task.nodes[record["host"]] = _Node(record["run"], now)
-            elif node is not None and node.run == record["run"]:
+            elif node is not None and node.run == record["run"] and _is_valid(record["progress"], task.view):
                 node.received, node.progress = now, record["progress"]
 
     def _print(self, lines: Sequence[str]) -> None:
         if lines:
             moment = time.strftime("%H:%M:%S")
             self._print_text("\n".join(f"{moment} {line}" for line in lines))
+
+
+def _is_valid(progress: Mapping[str, t.Any], view: GpuView | LoadView) -> bool:
+    """Return whether ``view`` can show the progress of a node. The progress can be any JSON value."""
+    nodes = {"node": NodeProgress(0.0, 0.0, progress)}
+    try:
+        view.plain(nodes)
+        view.table(nodes, Size(80, 24))
+    except SENSELESS:
+        return False
+    return True

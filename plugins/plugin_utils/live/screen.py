@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -13,9 +14,13 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
+
 _UP: t.Final = "\x1b[{}A\r"
 _CLEAR_REST_OF_LINE: t.Final = "\x1b[K"
 _CLEAR_BELOW: t.Final = "\x1b[J"
+#: Escape sequence that sets a colour (SGR of ECMA-48); Ansible writes no other.
+_COLOUR: t.Final = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,16 @@ class Screen:
                 self.draw(())
 
     def write(self, stream: Stream, text: str) -> None:
-        """Remove the table until the next call of ``draw``, and write ``text`` in its place."""
+        """Remove the table until the next call of ``draw``, and write ``text`` in its place.
+
+        All control characters except colours are replaced, because Ansible prints some texts of nodes, such as
+        warnings, as they are.
+        """
+        parts = _COLOUR.split(text)
+        parts[::2] = map(printable, parts[::2])
         with self._lock:
             self.clear()
-            self._put(stream, text)
+            self._put(stream, "".join(parts))
 
     def _put(self, stream: Stream, text: str) -> None:
         """Write ``text`` and flush the stream, because Python would otherwise buffer output to a pipe or a file.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible_collections.multigpu.vllm.plugins.action import diagnose
 from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule, selected_areas
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Identity
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
@@ -90,3 +91,31 @@ def test_diagnose_ignores_a_damaged_baseline(run_action: t.Callable[..., dict], 
     damaged.write_text("{")
     arguments = {"results": {"gpu": GPU_RESULT, "load": load}, "baseline_dir": str(tmp_path), "tags": ["hardware"]}
     assert run_action(ActionModule, arguments, host=node.name)["headline"] == "3 of 4 GPUs"
+
+
+def test_diagnose_of_an_invalid_result_fails_and_names_the_value(run_action: t.Callable[..., dict]) -> None:
+    results = {"gpu": GPU_RESULT, "logs": {"engine": {"boots": float("nan")}}}
+    result = run_action(ActionModule, {"results": results})
+    reason = "invalid result of nccl_log_scan: engine.boots must be an integer from 0 to 9223372036854775807, got nan"
+    assert (result["status"], result["headline"]) == ("fail", reason)
+    assert result["node"]["errors"] == [{"module": "nccl_log_scan", "reason": reason}]
+    assert "hardware.gpu_count" in result["failed_checks"]
+
+
+@pytest.mark.parametrize("broken", [("load",), ("gpu", "load")])
+def test_diagnose_of_a_result_that_the_checks_cannot_read_fails(
+    run_action: t.Callable[..., dict], monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+) -> None:
+    def judge(node: NodeFacts, areas: t.Collection[str]) -> list:
+        if any(node.measurement(key).taken for key in broken):
+            raise ZeroDivisionError("division by zero")
+        return original(node, areas)
+
+    original = diagnose.judge.judge
+    monkeypatch.setattr(diagnose.judge, "judge", judge)
+    result = run_action(ActionModule, {"results": {"gpu": GPU_RESULT, "load": {"results": []}}})
+    assert result["status"] == "fail"
+    assert [error["module"] for error in result["node"]["errors"]] == [
+        {"gpu": "gpu_facts", "load": "throughput_probe"}[key] for key in broken
+    ]
+    assert "the checks cannot read it (ZeroDivisionError: division by zero)" in result["headline"]

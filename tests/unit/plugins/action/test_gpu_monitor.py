@@ -113,3 +113,19 @@ def test_gpu_monitor_fails_if_the_record_cannot_be_written(run_action, tmp_path,
     monkeypatch.setattr(subject.Recorder, method, mock.Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(AnsibleActionFail, match="No space left on device"):
         run_action(subject.ActionModule, {"record": str(tmp_path / "samples.csv")})
+
+
+@pytest.mark.parametrize("value", [None, "x", float("nan"), [], 10**300])
+def test_gpu_monitor_with_an_invalid_result_fails_with_the_value(
+    run_action, calls, monkeypatch, tmp_path, shown, value
+):
+    def run_module(self, task_vars, on_progress):
+        invalid = {**result(0.0), "samples": [{"time": value, "gpus": []}]}
+        on_progress(invalid)
+        return invalid
+
+    monkeypatch.setattr(subject.ActionModule, "run_module", run_module)
+    failure = run_action(subject.ActionModule, {"record": str(tmp_path / "samples.csv"), "live": True})
+    assert failure["failed"]
+    assert failure["msg"].startswith("invalid result of gpu_monitor: samples[0].time must be ")
+    assert shown == []

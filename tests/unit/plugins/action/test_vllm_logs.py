@@ -99,3 +99,17 @@ def test_failure_has_the_reason_of_docker(action: vllm_logs.ActionModule) -> Non
     action.code, action.log = 1, ["Error: No such container: vllm"]
     with pytest.raises(AnsibleActionFail, match="'vllm': Error: No such container"):
         action.run(task_vars={"inventory_hostname": "gpu-1"})
+
+
+def test_follow_prints_no_control_characters(action: vllm_logs.ActionModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    action.options["follow"] = 5.0
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        action.log = ["2026-11-23T10:00:02Z \x1b]0;title\x07\x1b[2J\u202ehello"]
+
+    monkeypatch.setattr(vllm_logs.time, "sleep", sleep)
+    monkeypatch.setattr(vllm_logs.time, "monotonic", lambda: now[0])
+    action.run(task_vars={"inventory_hostname": "gpu-1"})
+    assert action.shown == ["gpu-1: �]0;title��[2J�hello"]

@@ -98,3 +98,8 @@ def test_wait_with_an_invalid_timeout_fails(play: t.Any, timeout: object) -> Non
         AnsibleActionFail, match=f"timeout must be a finite number of seconds, 0 or more, got {timeout!r}"
     ):
         play(timeout=timeout)
+
+
+def test_wait_prints_no_control_characters(play: t.Any) -> None:
+    _result, lines, _calls = play(starting("\x1b[2Jloading\u202e", "a\nb"), READY)
+    assert lines[0].endswith("  �[2Jloading�, a b")

@@ -24,6 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.callback.concise import (
     total,
     verdict,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 
 SUMMARY = {"ok": 3, "changed": 1, "unreachable": 0, "failures": 2, "skipped": 9, "rescued": 0, "ignored": 4}
 
@@ -352,3 +353,58 @@ def test_run_finishes_if_the_reader_of_its_output_exits(tmp_path, failing, code)
             run.kill()
     assert lines[1].startswith("PLAY [all]")
     assert [(tmp_path / host).read_text(encoding="utf-8") for host in HOSTS] == ["finished"] * len(HOSTS)
+
+
+HOSTILE = "\x1b[2J\x1b[31m\x9b2J\x07\u202ekcab"
+HOSTILE_PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug: {msg: "{{ text }}"}
+    - ansible.builtin.debug: {msg: ["{{ text }}"]}
+    - ansible.builtin.debug: {var: text}
+    - hostile: {}
+    - hostile: {}
+      loop: ["{{ text }}"]
+    - block:
+        - hostile: {failed: true}
+      rescue:
+        - ansible.builtin.fail: {msg: "{{ text }}"}
+"""
+HOSTILE_ACTION = """
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        text = task_vars["text"]
+        self._display.warning(f"warned {text}")
+        result = {"changed": True, "msg": text, "stdout": text, "list": [text], text: 1, "warnings": [text]}
+        result["diff"] = {"before": "a", "after": text}
+        return {**result, "failed": bool(self._task.args.get("failed"))}
+"""
+
+
+def test_no_control_character_of_a_node_reaches_the_output(tmp_path):
+    (tmp_path / "playbook.yml").write_text(HOSTILE_PLAYBOOK, encoding="utf-8")
+    (tmp_path / "action_plugins").mkdir()
+    (tmp_path / "action_plugins/hostile.py").write_text(HOSTILE_ACTION, encoding="utf-8")
+    variables = {"text": HOSTILE, "ansible_connection": "local"}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "a,", "--diff", "-e", json.dumps(variables)]
+    environment = {
+        **os.environ,
+        "ANSIBLE_STDOUT_CALLBACK": "multigpu.vllm.concise",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp"),
+        "ANSIBLE_HOME": str(tmp_path / "home"),
+    }
+    run = subprocess.run(
+        [*command, str(tmp_path / "playbook.yml")], env=environment, capture_output=True, text=True, check=False
+    )
+    output = run.stdout + run.stderr
+    assert run.returncode == 2
+    assert "fatal: [a]: FAILED! �[2J" in output
+    # Ansible's workers print warnings without the callback; of these, colours may remain.
+    shown = [line for line in output.splitlines() if "WARNING" not in line]
+    assert [line for line in shown if printable(line) != line] == []
+    assert printable(output.replace("\x1b[31m", "")) == output.replace("\x1b[31m", "")

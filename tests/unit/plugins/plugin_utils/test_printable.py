@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable, printable_data
 
@@ -26,7 +28,12 @@ def test_printable_keeps_other_text(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
+@dataclasses.dataclass(frozen=True)
+class Note:
+    text: str
+
+
 def test_printable_data_covers_keys_and_nested_values() -> None:
     marker = object()
-    data = {"\x1b[2J": ["\x07", ("\u202e", 1)], "other": marker, 7: None}
-    assert printable_data(data) == {"�[2J": ["�", ["�", 1]], "other": marker, 7: None}
+    data = {"\x1b[2J": ["\x07", ("\u202e", 1)], "other": marker, 7: Note("\x07"), "class": Note}
+    assert printable_data(data) == {"�[2J": ["�", ("�", 1)], "other": marker, 7: Note("�"), "class": Note}

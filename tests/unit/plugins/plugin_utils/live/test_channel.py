@@ -52,3 +52,8 @@ def test_send_fails_after_the_main_process_has_exited(receiver):
 
 def test_open_receiver_makes_a_local_socket(receiver):
     assert receiver.family == socket.AF_UNIX
+
+
+def test_receive_returns_printable_records(receiver):
+    subject.send({"progress": {"phase": "\x1b[2J\u202e"}})
+    assert subject.receive(receiver) == [{"progress": {"phase": "�[2J�"}}]

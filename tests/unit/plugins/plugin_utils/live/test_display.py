@@ -224,3 +224,38 @@ def test_start_refreshes_in_a_thread(live, monkeypatch):
         threads[0].run()
     assert refreshed
     assert threads[0].daemon
+
+
+INVALID_PROGRESS = [
+    *({**STEP, key: value} for key in STEP for value in (None, "x", [], {}, float("nan"), float("inf"), 10**400)),
+    *({key: value for key, value in STEP.items() if key != name} for name in STEP),
+    *({**STEP, "gpus": gpus} for gpus in ([1], [{}], [{"utilization_gpu": "x"}])),
+    {},
+    *({"elapsed": 1.0, "total": 2.0, "gpus": [], "samples": samples} for samples in (1, [1], [{}], [{"gpus": [{}]}])),
+]
+
+
+@pytest.mark.parametrize("view", ["throughput_probe", "gpu_monitor"])
+@pytest.mark.parametrize("size", [None, Size(79, 23)])
+def test_refresh_shows_other_nodes_despite_invalid_progress(live, printed, clock, terminal, view, size):
+    live.window = size
+    for progress in INVALID_PROGRESS:
+        send(None, host="bad", task=view, view=view)
+        send(None, host="good")
+        live.refresh()
+        send(progress, host="bad", task=view, view=view)
+        send(STEP, host="good")
+        clock.now += subject.REPORT
+        live.refresh()
+        shown = terminal.getvalue() if size else "\n".join(printed)
+        assert "sustained" in shown, progress
+        terminal.truncate(0)
+        printed.clear()
+
+
+def test_end_host_with_an_invalid_result_is_one_line(live, printed, clock):
+    send(None, view="gpu_monitor")
+    live.refresh()
+    clock.now += subject.SHORT
+    live.end_host("probe", "node-1", {"summary": [{"index": 0}]})
+    assert lines(printed) == ["node-1: invalid result"]

@@ -145,3 +145,10 @@ def test_size_is_none_without_a_terminal(screen, monkeypatch, tmp_path):
     assert screen.size() is None
     with (tmp_path / "output").open("w") as stream:
         assert subject.Screen(stream, stream).size() is None
+
+
+def test_screen_output_has_no_control_characters_but_colours(screen, terminal, monkeypatch):
+    written = []
+    monkeypatch.setattr(terminal, "write", written.append)
+    screen.stdout.write("\x1b[0;31mfatal: \x1b[2J\x9b2J\x07\u202e\x1b]0;title\r\x1b[0m\n")
+    assert written == ["\x1b[0;31mfatal: �[2J�2J���]0;title�\x1b[0m\n"]

@@ -193,3 +193,10 @@ def test_evaluate_returns_missing_and_outliers() -> None:
     ]
     assert "4 x RTX 4000 Ada" not in findings[0].summary
     assert of(findings, "fleet.outlier")[0].evidence["group"] == "4 x RTX 4000 Ada, TP 4, m, vLLM 0.32.0"
+
+
+@pytest.mark.parametrize("speed", [-600.0, 0.0, None])
+def test_speeds_omit_steps_without_a_positive_speed(speed: float | None) -> None:
+    slow = node()
+    slow["load"][2]["output_throughput"] = speed
+    assert len(fleet.speeds(slow)) == 2

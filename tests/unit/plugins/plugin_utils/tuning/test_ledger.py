@@ -170,3 +170,11 @@ def test_ledger_file_keeps_its_entries(tmp_path: Path) -> None:
     assert read_ledger(path) == []
     write_ledger(path, [{"kind": "trial", "settings": {"a": None}}])
     assert read_ledger(path) == [{"kind": "trial", "settings": {"a": None}}]
+
+
+def test_entry_of_an_invalid_result_is_failed_with_the_value() -> None:
+    tuning = run()
+    probe = {"results": [{"output_throughput": float("nan")}]}
+    (entry,) = tuning.entries_of(tuning.next_measurement([], START), probe, None, START)
+    assert entry["state"] == "failed"
+    assert entry["reason"].startswith("invalid result of throughput_probe: results[0].output_throughput must be")
