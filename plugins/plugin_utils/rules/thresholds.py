@@ -107,6 +107,10 @@ def parse(item: t.Any, number: int = 1) -> Threshold:
     for name, limit in bounds.items():
         if name != "equals" and not _is_number(limit):
             raise InvalidThreshold(f"{where} ({query}): {name} must be a number, got {limit!r}")
+    if {"min", "max"} <= bounds.keys() and bounds["min"] > bounds["max"]:
+        raise InvalidThreshold(
+            f"{where} ({query}): min must not be greater than max, got min {bounds['min']} and max {bounds['max']}"
+        )
     message = item.get("message")
     return Threshold(query, _compiled(query, where), bounds, None if message is None else str(message))
 
