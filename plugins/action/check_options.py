@@ -10,134 +10,112 @@ all filters of a collection again in the worker process of every host.
 from __future__ import annotations
 
 import ipaddress
-import math
 import typing as t
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.playbook.role.include import RoleInclude
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
     gpu_count,
     plan,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import Steps, sweep_steps, validation_steps
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import check_values, limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest, role_options
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.provision import fleet
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_error
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import MEASURED_ALONE, RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds import judgement_errors
 
-#: Options that must be greater than 0, if they are set.
-NUMBERS: t.Final = (
-    "output_tokens",
-    "requests",
-    "load_duration",
-    "duration",
-    "repeats",
-    "timeout",
-    "load_processes",
-    "target_ttft",
-    "target_itl",
-)
-#: Options that are lists of numbers greater than 0; the lists must not be empty.
-NUMBER_LISTS: t.Final = ("prompt_tokens", "concurrency")
-#: Role -> options that describe the role's load test.
-LOAD_OPTIONS: t.Final[dict[str, tuple[str, ...]]] = {
-    "validate": ("prompt_tokens", "concurrency", "output_tokens", "requests", "load_duration", "timeout"),
-    "benchmark": ("prompt_tokens", "concurrency", "output_tokens", "duration", "repeats", "timeout"),
-}
 #: Tags that select a section of the validation.
 _SECTION_TAGS: t.Final = (*RULES, *MEASURED_ALONE)
+#: Networks that contain every address of a family.
+_EVERYWHERE: t.Final = ("0.0.0.0/0", "::/0")
 
+#: The values of a role's options, by their names without the name of the role. Invalid options are missing.
 Options = Mapping[str, t.Any]
 
 
-def usage_error(options: Options) -> str | None:
-    """Return a message that explains why ``base_url`` cannot be used with the other options, or None if it can."""
-    role = options["role"]
-    if role not in LOAD_OPTIONS:
-        return f"base_url is only for the roles {' and '.join(LOAD_OPTIONS)}, not for {role}"
-    missing = [name for name in LOAD_OPTIONS[role] if options[name] is None]
-    return f"role {role} with base_url also requires: {', '.join(missing)}" if missing else None
+def provision_errors(options: Options) -> list[str]:
+    """Return an error message for each combination of the provision role's options that cannot work."""
+    errors = []
+    logins = [options.get(name) for name in ("authorized_keys", "authorized_users")]
+    storage = options.get("root_password_storage")
+    if storage == "none" and not any(logins) and None not in logins:
+        errors.append(
+            "The nodes would have no login: set provision_authorized_keys, provision_authorized_users, or"
+            " provision_root_password_storage to file or vault."
+        )
+    if storage == "vault" and not options.get("vault_password"):
+        errors.append("provision_root_password_storage vault requires provision_vault_password.")
+    if {"fleet", "label_prefix"} <= set(options):
+        try:
+            fleet.expand(options["fleet"], options["label_prefix"], options.get("image"))
+        except InvalidInput as error:
+            errors.append(str(error))
+    return errors
 
 
-def option_errors(options: Options, inventory: Collection[str], node: str) -> list[str]:
-    """Return one error message for each invalid option, or an empty list if all options are valid.
+def validate_errors(options: Options, inventory: Collection[str], node: str) -> list[str]:
+    """Return an error message for each of the validate role's options that the rules or the hosts do not allow.
 
     :param inventory: names of all hosts.
     :param node: name of the host that is validated.
     """
-    role = options["role"]
-    load_hosts: list[str] = options["load_hosts"]
+    load_hosts: list[str] = options.get("load_hosts") or []
     unknown = [host for host in load_hosts if host not in inventory and host != "localhost"]
     duplicates = [host for host, count in Counter(load_hosts).items() if count > 1]
     return [
-        *_url_errors(f"{role}_base_url", options["base_url"]),
-        *_number_errors(options),
-        *_duration_errors(options),
-        *_plan_errors(options),
-        *([f"{role}_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
-        *([f"{role}_load_hosts: listed more than once: {', '.join(duplicates)}"] if duplicates else []),
+        *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
+        *([f"validate_load_hosts: listed more than once: {', '.join(duplicates)}"] if duplicates else []),
         *_load_url_errors(options, node),
-        *price_errors(options["hourly_price"], f"{role}_hourly_price"),
-        *judgement_errors(options["thresholds"], options["speed_limits"]),
-        *formats.errors(options["report_formats"]),
-    ]
-
-
-def _url_errors(option: str, url: str) -> list[str]:
-    try:
-        normalise_base_url(url)
-    except ValueError as problem:
-        return [str(problem).replace("base_url", option, 1)]
-    return []
-
-
-def _number_errors(options: Options) -> list[str]:
-    role = options["role"]
-    values = [(name, options[name]) for name in NUMBERS if options[name] is not None]
-    values += [(name, value) for name in NUMBER_LISTS for value in options[name]]
-    return [
-        *(f"{role}_{name} must not be empty" for name in NUMBER_LISTS if not options[name]),
-        *(f"{role}_{name} must be greater than 0, got {value:g}" for name, value in values if not value > 0),
+        *_duration_errors(options),
+        *judgement_errors(options.get("thresholds") or [], options.get("speed_limits")),
+        *formats.errors(options.get("report_formats") or []),
     ]
 
 
 def _duration_errors(options: Options) -> list[str]:
     """Return an error message if the time limit leaves no time for the sustained load step."""
-    limit, load = options["max_duration"], options["load_duration"]
-    if limit is None or load is None or load < limit < math.inf:
+    limit, load = options.get("max_duration"), options.get("load_duration")
+    if limit is None or load is None or load < limit:
         return []
-    return [f"validate_max_duration must be greater than validate_load_duration ({load:g}) and finite, got {limit:g}"]
+    return [f"validate_max_duration must be greater than validate_load_duration ({load:g}), got {limit:g}"]
 
 
-def _plan_errors(options: Options) -> list[str]:
+def plan_errors(role: str, options: Options) -> list[str]:
     """Return an error message if the Linode plan's number of GPUs is unknown and ``expected_gpu_count`` is unset."""
-    if not options["instance_type"] or options["expected_gpu_count"]:
+    if not options.get("instance_type") or options.get("expected_gpu_count"):
         return []
     try:
         gpu_count(options["instance_type"])
     except UnknownInstanceType as problem:
-        return [f"validate_instance_type: {problem} For any other plan, set validate_expected_gpu_count"]
+        return [f"{role}_instance_type: {problem} For any other plan, set {role}_expected_gpu_count"]
     return []
 
 
-def plan_hints(options: Options) -> list[str]:
-    """Return a warning if the Linode plan is unknown and its number of GPUs has to be guessed from its name."""
-    name = options["instance_type"]
-    guess = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
-    if not guess:
-        return []
-    return [
-        f"validate_instance_type: unknown plan {name}; assuming {guess} GPUs from its name."
-        " Set validate_expected_gpu_count if that is wrong."
+def hints(role: str, options: Options) -> list[str]:
+    """Return warnings about values that are valid, but probably not intended."""
+    warnings = [
+        f"provision_ssh_sources has {source}, so every address can connect to the nodes with SSH."
+        for source in options.get("ssh_sources") or ()
+        if source in _EVERYWHERE
     ]
+    name = options.get("instance_type")
+    guess = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
+    if guess:
+        warnings.append(
+            f"{role}_instance_type: unknown plan {name}; assuming {guess} GPUs from its name."
+            f" Set {role}_expected_gpu_count if that is wrong."
+        )
+    return warnings
 
 
 def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Collection[str]) -> list[str]:
@@ -182,23 +160,32 @@ def _load_url_errors(options: Options, node: str) -> list[str]:
 
     A loopback address in ``load_base_url`` is allowed, because it may be the local end of a tunnel.
     """
-    load_base_url, others = options["load_base_url"], [host for host in options["load_hosts"] if host != node]
-    if load_base_url:
-        return _url_errors("validate_load_base_url", load_base_url)
-    if not others or not is_loopback(options["base_url"]):
+    url, others = options.get("base_url"), [host for host in options.get("load_hosts") or () if host != node]
+    if not url or options.get("load_base_url") or not others or not is_loopback(url):
         return []
     return [
-        f"validate_base_url {options['base_url']} is a loopback address, so each load host would send the load to"
+        f"validate_base_url {url} is a loopback address, so each load host would send the load to"
         f" itself: set validate_load_base_url to an address at which {', '.join(others)} can reach the server of {node}"
     ]
 
 
-def load_steps(options: Options) -> Steps:
-    """Return the steps of the role's load test, in the format of ``throughput_probe``'s ``steps`` option."""
-    sizes, streams, output_tokens = options["prompt_tokens"], options["concurrency"], options["output_tokens"]
-    if options["role"] == "benchmark":
-        return sweep_steps(sizes, streams, output_tokens, options["duration"], options["repeats"])
-    return validation_steps(sizes, output_tokens, options["requests"], max(streams), options["load_duration"])
+#: Role -> function that builds the steps of its load test, in the format of ``throughput_probe``'s ``steps`` option.
+LOAD_STEPS: t.Final[dict[str, Callable[[Options], Steps]]] = {
+    "validate": lambda options: validation_steps(
+        options["prompt_tokens"],
+        options["output_tokens"],
+        options["requests"],
+        options["concurrency"],
+        options["load_duration"],
+    ),
+    "benchmark": lambda options: sweep_steps(
+        options["prompt_tokens"],
+        options["concurrency"],
+        options["output_tokens"],
+        options["duration"],
+        options["repeats"],
+    ),
+}
 
 
 class ActionModule(ControllerAction):
@@ -207,36 +194,65 @@ class ActionModule(ControllerAction):
     ARGUMENTS = documented_arguments("check_options")
 
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        hints = misspelt(options["role"], variables)
-        result: dict[str, t.Any] = {"misspelt": hints}
-        if options["base_url"] is not None:
-            self._check(options, variables)
-            result["measures"] = measures(options["tags"], self._task.tags)
-            result["steps"] = load_steps(options)
-            hints = [*hints, *plan_hints(options)]
+        role, tags = options["role"], options["tags"]
+        warnings = misspelt(role, variables)
+        result: dict[str, t.Any] = {"misspelt": warnings}
+        values, errors = self._values(role, variables)
+        errors += plan_errors(role, values)
+        if role == "provision":
+            errors += provision_errors(values)
+        if role == "validate":
+            inventory = (variables.get("groups") or {}).get("all") or ()
+            errors += validate_errors(values, inventory, variables.get("inventory_hostname") or "the node")
+            errors += tag_errors(tags, options["skip_tags"], self._task.tags)
+            # The report directory is created only if all options and tags are valid.
+            writes = "validate_report_dir" in variables and not self._task.check_mode
+            if writes and not errors and (problem := write_error(Path(values["report_dir"]))):
+                errors = [f"validate_report_dir: {problem}"]
+        if errors:
+            raise AnsibleActionFail("\n".join(errors))
+        warnings = [*warnings, *hints(role, values)]
+        if role in LOAD_STEPS:
+            result["steps"] = LOAD_STEPS[role](values)
+            result["measures"] = measures(tags, self._task.tags)
             if not result["measures"]:
                 # Drop the other warnings: options do not matter if nothing is validated.
-                tags = ",".join(options["tags"])
-                hints = [f"--tags {tags} selects no section, so nothing is validated; sections are {', '.join(RULES)}"]
-        for hint in hints:
-            self._display.warning(hint)
+                selected = ",".join(tags)
+                sections = ", ".join(RULES)
+                warnings = [f"--tags {selected} selects no section, so nothing is validated; sections are {sections}"]
+        for warning in warnings:
+            self._display.warning(warning)
         return result
 
-    def _check(self, options: Options, variables: Mapping[str, t.Any]) -> None:
-        """Check the options of a load test. Create the report directory, except in check mode.
+    def _values(self, role: str, variables: Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
+        """Return the valid options of ``role`` without its name, and an error message for each invalid option."""
+        values, defaults, undefined = {}, {}, []
+        for name, option in role_options(role).items():
+            # Outside of its role, an option without a value has its default.
+            if name not in variables and not option.get("required"):
+                defaults[name] = option.get("default")
+                continue
+            try:
+                values[name] = self._templar.template(variables.get(name))
+            except AnsibleError as error:
+                undefined.append(f"{name}: {' '.join(str(error).split())}.")
+        valid, errors = check_values(role, values)
+        errors = [*undefined, *errors, *self._hook_errors(valid)]
+        valid = {**defaults, **valid}
+        return {name.removeprefix(f"{role}_"): value for name, value in valid.items()}, errors
 
-        :raises AnsibleActionFail: if an option is invalid, or the directory cannot be written.
-        """
-        if problem := usage_error(options):
-            raise AnsibleActionFail(problem)
-        inventory = (variables.get("groups") or {}).get("all") or ()
-        errors = [
-            *option_errors(options, inventory, variables.get("inventory_hostname") or "the node"),
-            *tag_errors(options["tags"], options["skip_tags"], self._task.tags),
-        ]
-        # The report directory is created only if all options and tags are valid.
-        if options["report_dir"] and not errors and not self._task.check_mode:
-            problem = write_error(Path(options["report_dir"]))
-            errors = [f"validate_report_dir: {problem}"] if problem else []
-        if errors:
-            raise AnsibleActionFail("; ".join(errors))
+    def _hook_errors(self, values: Mapping[str, t.Any]) -> list[str]:
+        """Return an error message for each role in an option that does not exist, or that lacks the task file."""
+        hooks = {name: value for name, value in values.items() if value and limits(name)["kind"] == "hook"}
+        return [f"{name}: {problem}" for name, hook in hooks.items() if (problem := self._hook_problem(hook))]
+
+    def _hook_problem(self, hook: Mapping[str, t.Any]) -> str | None:
+        role, tasks_from = hook["role"], hook.get("tasks_from", "main")
+        try:
+            path = RoleInclude.load(role, play=None, loader=self._loader, collection_list=self._task.collections)
+        except AnsibleError:
+            return f"the role {role!r} was not found."
+        folder = Path(path.get_role_path()) / "tasks"
+        # Ansible accepts a role without tasks/main.yml.
+        exists = any((folder / f"{tasks_from}{suffix}").is_file() for suffix in ("", ".yml", ".yaml", ".json"))
+        return None if tasks_from == "main" or exists else f"the role {role!r} has no task file {tasks_from!r}."

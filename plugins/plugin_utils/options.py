@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find variables whose names look like misspelt role options; Ansible accepts such variables without a warning."""
+"""Read the options of roles, and find variables whose names look like misspelt options, which Ansible accepts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ WORD_SIMILARITY: t.Final = 0.85
 
 
 @functools.cache
-def option_names(role: str) -> frozenset[str]:
-    """Return the names of all options of ``role``, from all entry points of its argument specification."""
+def role_options(role: str) -> dict[str, dict[str, t.Any]]:
+    """Return all options of ``role`` with their entries in ``meta/argument_specs.yml``, from all entry points."""
     specification = yaml_load((_ROLES / role / "meta/argument_specs.yml").read_text("utf-8"))
     entry_points = specification["argument_specs"].values()
-    return frozenset(name for entry_point in entry_points for name in entry_point.get("options") or ())
+    return {name: option for entry_point in entry_points for name, option in (entry_point.get("options") or {}).items()}
 
 
 def nearest(name: str, choices: Iterable[str], similarity: float = WORD_SIMILARITY) -> str | None:
@@ -38,7 +38,7 @@ def misspelt(role: str, variables: Iterable[str]) -> list[str]:
 
     The name of the role, with which all names begin, is not compared.
     """
-    prefix, options = f"{role}_", option_names(role)
+    prefix, options = f"{role}_", role_options(role)
     unknown = sorted(name for name in variables if name.startswith(prefix) and name not in options)
     choices: Collection[str] = [name.removeprefix(prefix) for name in sorted(options)] if unknown else ()
     return [

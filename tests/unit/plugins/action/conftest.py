@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from unittest import mock
 
 import pytest
@@ -26,22 +26,28 @@ def _plugin_loader() -> None:
 
 @pytest.fixture
 def run_action() -> Run:
-    """``run_action(plugin, args, check_mode=False, host="node-01")`` gives the result of the action."""
+    """``run_action(plugin, args, check_mode=False, host="node-01", variables={})`` gives the result of the action."""
 
     def run(
-        plugin: type[ActionBase], args: dict[str, t.Any], *, check_mode: bool = False, host: str = "node-01"
+        plugin: type[ActionBase],
+        args: dict[str, t.Any],
+        *,
+        check_mode: bool = False,
+        host: str = "node-01",
+        variables: Mapping[str, t.Any] | None = None,
     ) -> dict[str, t.Any]:
         task = Task.load({"action": "debug", "check_mode": check_mode, "async_val": 0})
         task.args = args
         loader = DataLoader()
+        task_vars = {"inventory_hostname": host, **(variables or {})}
         action = plugin(
             task=task,
             connection=mock.Mock(),
             play_context=mock.Mock(check_mode=check_mode),
             loader=loader,
-            templar=Templar(loader=loader),
+            templar=Templar(loader=loader, variables=task_vars),
             shared_loader_obj=None,
         )
-        return action.run(task_vars={"inventory_hostname": host})
+        return action.run(task_vars=task_vars)
 
     return run

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of role options that go beyond their types."""
+"""Checks of a role's options together, and of single options in the variables of a host."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.template import trust_as_template
 from ansible_collections.multigpu.vllm.plugins.action.check_options import (
-    LOAD_OPTIONS,
-    NUMBERS,
     ActionModule,
     is_loopback,
     measures,
     tag_errors,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import sweep_steps
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import option_names
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, role_options
 
 Run = Callable[..., dict[str, t.Any]]
+Check = Callable[..., dict[str, t.Any]]
 
 ROLES: t.Final = Path(__file__).resolve().parents[4] / "roles"
 ROLE_NAMES: t.Final = sorted(path.name for path in ROLES.iterdir())
-OPTIONS: t.Final[dict[str, t.Any]] = {
-    "role": "validate",
-    "base_url": "http://127.0.0.1:8000",
-    "prompt_tokens": [128, 1024],
-    "output_tokens": 64,
-    "requests": 2,
-    "concurrency": 8,
-    "load_duration": 6,
-    "timeout": 60,
+#: Path of a role. Unit tests do not load roles by the name of their collection.
+SIMULATED: t.Final = str(ROLES / "simulated_node")
+FLEET: t.Final[dict[str, t.Any]] = {
+    "provision_fleet": [{"name": "chat", "plan": "g2-gpu-rtx4000a4-m", "regions": ["us-ord"]}],
+    "provision_ssh_sources": ["203.0.113.0/24"],
+    "provision_authorized_users": ["alice"],
 }
-SWEEP: t.Final[dict[str, t.Any]] = {
-    "role": "benchmark",
-    "base_url": "http://127.0.0.1:8000",
-    "prompt_tokens": [128, 1024],
-    "concurrency": [1, 8],
-    "output_tokens": 64,
-    "duration": 5,
-    "repeats": 3,
-    "timeout": 60,
-}
+
+
+@pytest.fixture
+def check(run_action: Run) -> Check:
+    """``check(role, tags=["all"], skip_tags=[], check_mode=False, host="node-01", **options)`` runs the action.
+
+    The options have the role's name in front.
+    """
+
+    def run(role: str, *, check_mode: bool = False, host: str = "node-01", **options: t.Any) -> dict[str, t.Any]:
+        args = {"role": role, **{name: options.pop(name) for name in ("tags", "skip_tags") if name in options}}
+        return run_action(ActionModule, args, check_mode=check_mode, host=host, variables=options)
+
+    return run
 
 
 @pytest.fixture
@@ -58,8 +60,14 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def test_options_if_valid_return_the_steps(run_action: Run) -> None:
-    result = run_action(ActionModule, OPTIONS)
+def test_options_if_valid_return_the_steps(check: Check) -> None:
+    result = check(
+        "validate",
+        validate_prompt_tokens=[128, 1024],
+        validate_output_tokens="64",
+        validate_requests=2,
+        validate_load_duration=6,
+    )
     assert not result["changed"]
     assert [step["name"] for step in result["steps"]] == ["prompt-128", "prompt-1024", "sustained"]
     assert result["steps"][0] == {
@@ -74,47 +82,137 @@ def test_options_if_valid_return_the_steps(run_action: Run) -> None:
     assert result["steps"][2]["duration"] == 6.0
 
 
+def test_sweep_options_if_valid_return_the_steps(check: Check) -> None:
+    result = check("benchmark", benchmark_concurrency=[1, 8], benchmark_repeats=3, benchmark_target_ttft=None)
+    assert result["steps"] == sweep_steps([128, 1024], [1, 8], 128, 10, 3)
+    assert result["measures"]
+
+
 @pytest.mark.parametrize(
-    ("invalid", "error"),
+    ("role", "invalid", "errors"),
     [
-        ({"base_url": "127.0.0.1:8000"}, "such as http://127.0.0.1:8000, got '127.0.0.1:8000'"),
-        ({"base_url": "ftp://127.0.0.1"}, "such as http://127.0.0.1:8000, got 'ftp://127.0.0.1'"),
-        ({"base_url": "http://"}, "such as http://127.0.0.1:8000, got 'http://'"),
-        ({"base_url": "http://127.0.0.1:99999"}, "such as http://127.0.0.1:8000, got 'http://127.0.0.1:99999'"),
-        ({"prompt_tokens": []}, "validate_prompt_tokens must not be empty"),
-        ({"prompt_tokens": [128, 0]}, "validate_prompt_tokens must be greater than 0, got 0"),
-        *(({name: 0}, f"validate_{name} must be greater than 0, got 0") for name in [*NUMBERS, "concurrency"]),
-        *(({name: -1}, f"validate_{name} must be greater than 0, got -1") for name in [*NUMBERS, "concurrency"]),
-        *(
-            (
-                {"max_duration": limit},
-                "validate_max_duration must be greater than validate_load_duration (6) and finite, got",
-            )
-            for limit in (6, -1, float("inf"), float("nan"))
+        ("validate", {"validate_base_url": "127.0.0.1:8000"}, ["validate_base_url must be an HTTP or HTTPS URL"]),
+        (
+            "validate",
+            {"validate_timeout": 0, "validate_fail_on": "x"},
+            ["validate_timeout must", "validate_fail_on must"],
         ),
-        ({"instance_type": "g2-gpu-foo"}, "validate_instance_type: unknown Linode type 'g2-gpu-foo'"),
+        (
+            "validate",
+            {"validate_thresholds": [{"query": "[", "min": 1}]},
+            ["validate_thresholds, entry 1: invalid JMESPath query"],
+        ),
+        (
+            "validate",
+            {"validate_thresholds": ["load"]},
+            ["validate_thresholds must be a list in which each item is a map"],
+        ),
+        (
+            "validate",
+            {"validate_thresholds": [{"query": "load", "min": 5, "max": 1}]},
+            ["validate_thresholds, entry 1 (load): min must not be greater than max, got min 5 and max 1"],
+        ),
+        (
+            "validate",
+            {"validate_max_duration": 6, "validate_load_duration": 6},
+            ["validate_max_duration must be greater than validate_load_duration (6), got 6"],
+        ),
+        ("validate", {"validate_speed_limits": {"L40S": 80}}, ["validate_speed_limits, L40S must have the form"]),
+        (
+            "validate",
+            {"validate_report_formats": ["pdf"]},
+            ["validate_report_formats must be a list in which each item"],
+        ),
+        (
+            "validate",
+            {"validate_load_hosts": ["localhost", "lode-1"], "validate_base_url": "http://node-01"},
+            ["validate_load_hosts: not in the inventory: lode-1"],
+        ),
+        (
+            "validate",
+            {"validate_load_hosts": ["localhost", "localhost"], "validate_base_url": "http://node-01"},
+            ["validate_load_hosts: listed more than once: localhost"],
+        ),
+        (
+            "validate",
+            {"validate_setup_role": {"role": "no.such"}},
+            ["validate_setup_role: the role 'no.such' was not found."],
+        ),
+        (
+            "vllm",
+            {
+                "vllm_before_change": {"role": SIMULATED, "tasks_from": "stopp"},
+                "vllm_model": "a/b",
+            },
+            [f"vllm_before_change: the role {SIMULATED!r} has no task file 'stopp'."],
+        ),
+        ("vllm", {}, ["vllm_model must be the ID or the path of a model, got None."]),
+        (
+            "vllm",
+            {"vllm_model": "a/b", "vllm_instance_type": "g2-gpu-foo"},
+            ["vllm_instance_type: unknown Linode type"],
+        ),
+        ("provision", {**FLEET, "provision_fleet": []}, ["provision_fleet must have at least one item."]),
+        ("provision", {**FLEET, "provision_authorized_users": []}, ["The nodes would have no login: set"]),
+        (
+            "provision",
+            {**FLEET, "provision_root_password_storage": "vault"},
+            ["provision_root_password_storage vault requires provision_vault_password."],
+        ),
+        ("provision", {**FLEET, "provision_fleet": FLEET["provision_fleet"] * 2}, ["Group 'chat' is listed twice"]),
+        (
+            "provision",
+            {**FLEET, "provision_max_hourly_price": "nan"},
+            ["provision_max_hourly_price must be greater than 0 and at most 1000000 US dollars per hour, got nan."],
+        ),
+        # Errors of one option do not cause others.
+        ("provision", {**FLEET, "provision_authorized_users": ["-"]}, ["provision_authorized_users, entry 1 must be"]),
+        ("provision", {**FLEET, "provision_label_prefix": "9"}, ["provision_label_prefix must be 1 to 29 letters"]),
     ],
 )
-def test_options_if_invalid_name_option_and_value(run_action: Run, invalid: dict[str, t.Any], error: str) -> None:
-    with pytest.raises(AnsibleActionFail, match=re.escape(error)):
-        run_action(ActionModule, OPTIONS | invalid)
+def test_options_if_invalid_are_all_reported_in_one_line_each(
+    check: Check, role: str, invalid: dict[str, t.Any], errors: list[str]
+) -> None:
+    with pytest.raises(AnsibleActionFail) as caught:
+        check(role, **invalid)
+    lines = str(caught.value).splitlines()
+    assert [line.startswith(error) for line, error in zip(lines, errors, strict=True)] == [True] * len(lines)
 
 
-def test_plan_unknown_is_allowed_with_gpu_count(run_action: Run, warnings: list[str]) -> None:
-    assert run_action(ActionModule, OPTIONS | {"instance_type": "on-premises", "expected_gpu_count": 4})["steps"]
+def test_options_with_templates_are_checked_by_their_values(check: Check) -> None:
+    template = trust_as_template("{{ base + 1 }}")
+    with pytest.raises(AnsibleActionFail, match=r"^validate_requests must be between 1 and 1000000, got 0\.$"):
+        check("validate", base=-1, validate_requests=template)
+    with pytest.raises(AnsibleActionFail, match="^validate_requests: 'base' is undefined"):
+        check("validate", validate_requests=template)
+
+
+def test_hooks_that_exist_are_allowed(check: Check) -> None:
+    role = {"role": SIMULATED}
+    assert check("validate", validate_setup_role=role, validate_teardown_role={**role, "tasks_from": "stop"})["steps"]
+
+
+@pytest.mark.parametrize("source", ["0.0.0.0/0", "::/0"])
+def test_ssh_from_everywhere_warns(check: Check, warnings: list[str], source: str) -> None:
+    check("provision", **{**FLEET, "provision_ssh_sources": ["203.0.113.7", source]})
+    assert warnings == [f"provision_ssh_sources has {source}, so every address can connect to the nodes with SSH."]
+
+
+def test_plan_unknown_is_allowed_with_gpu_count(check: Check, warnings: list[str]) -> None:
+    assert check("validate", validate_instance_type="on-premises", validate_expected_gpu_count=4)["steps"]
     assert warnings == []
 
 
-def test_plan_unknown_warns_about_gpu_count_from_its_name(run_action: Run, warnings: list[str]) -> None:
-    run_action(ActionModule, OPTIONS | {"instance_type": "g2-gpu-rtx4000a9-m"})
+def test_plan_unknown_warns_about_gpu_count_from_its_name(check: Check, warnings: list[str]) -> None:
+    check("validate", validate_instance_type="g2-gpu-rtx4000a9-m")
     assert warnings == [
         "validate_instance_type: unknown plan g2-gpu-rtx4000a9-m; assuming 9 GPUs from its name."
         " Set validate_expected_gpu_count if that is wrong."
     ]
 
 
-def test_plan_known_does_not_warn(run_action: Run, warnings: list[str]) -> None:
-    run_action(ActionModule, OPTIONS | {"instance_type": "g2-gpu-rtx4000a4-m"})
+def test_plan_known_does_not_warn(check: Check, warnings: list[str]) -> None:
+    check("validate", validate_instance_type="g2-gpu-rtx4000a4-m")
     assert warnings == []
 
 
@@ -147,10 +245,10 @@ def test_measures_is_false_for_tags_of_other_roles(tags: list[str], inherited: l
     assert measures(tags, inherited) is expected
 
 
-def test_tags_without_a_section_warn(run_action: Run, warnings: list[str]) -> None:
-    assert not run_action(ActionModule, OPTIONS | {"tags": ["gpu"]})["measures"]
+def test_tags_without_a_section_warn(check: Check, warnings: list[str]) -> None:
+    assert not check("validate", tags=["gpu"])["measures"]
     assert warnings[0].startswith("--tags gpu selects no section, so nothing is validated; sections are hardware, ")
-    assert run_action(ActionModule, OPTIONS)["measures"]
+    assert check("validate")["measures"]
 
 
 @pytest.mark.parametrize(
@@ -169,51 +267,22 @@ def test_skip_tags_of_no_section_are_allowed(skipped: list[str]) -> None:
     assert tag_errors(["all"], skipped, ["always"]) == []
 
 
-def test_tag_misspelt_fails_the_action(run_action: Run) -> None:
+def test_tag_misspelt_fails_the_action(check: Check) -> None:
     with pytest.raises(AnsibleActionFail, match="did you mean hardware"):
-        run_action(ActionModule, OPTIONS | {"tags": ["hardwar"]})
+        check("validate", tags=["hardwar"])
 
 
-def test_report_dir_not_writable_is_an_error(run_action: Run, tmp_path: Path) -> None:
+def test_report_dir_not_writable_is_an_error(check: Check, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AnsibleActionFail, match="validate_report_dir: cannot write to .*file/reports: Not a directory"):
-        run_action(ActionModule, OPTIONS | {"report_dir": str(tmp_path / "file/reports")})
-    assert run_action(ActionModule, OPTIONS | {"report_dir": str(tmp_path / "reports")})["steps"]
+        check("validate", validate_report_dir=str(tmp_path / "file/reports"))
+    assert check("validate", validate_report_dir=str(tmp_path / "reports"))["steps"]
     assert not list((tmp_path / "reports").iterdir())
 
 
-def test_report_dir_is_not_created_in_check_mode(run_action: Run, tmp_path: Path) -> None:
-    assert run_action(ActionModule, OPTIONS | {"report_dir": str(tmp_path / "reports")}, check_mode=True)["steps"]
+def test_report_dir_is_not_created_in_check_mode(check: Check, tmp_path: Path) -> None:
+    assert check("validate", validate_report_dir=str(tmp_path / "reports"), check_mode=True)["steps"]
     assert not (tmp_path / "reports").exists()
-
-
-@pytest.mark.parametrize(
-    ("invalid", "error"),
-    [
-        ({"thresholds": [{"query": "["}]}, "validate_thresholds"),
-        ({"thresholds": ["load"]}, "validate_thresholds, entry 1"),
-        ({"speed_limits": {"L40S": 80}}, "validate_speed_limits, L40S"),
-        ({"speed_limits": [80]}, "validate_speed_limits"),
-        ({"report_formats": ["pdf"]}, "unknown report format"),
-        ({"load_hosts": ["localhost", "lode-1"]}, "validate_load_hosts: not in the inventory: lode-1"),
-        ({"load_hosts": ["localhost", "localhost"]}, "validate_load_hosts: listed more than once: localhost"),
-    ],
-)
-def test_options_if_malformed_are_an_error(run_action: Run, invalid: dict[str, t.Any], error: str) -> None:
-    with pytest.raises(AnsibleActionFail, match=error):
-        run_action(ActionModule, OPTIONS | invalid)
-
-
-@pytest.mark.parametrize("price", [-1, 0, "inf", "nan"])
-def test_price_not_positive_is_an_error(run_action: Run, price: float | str) -> None:
-    with pytest.raises(
-        AnsibleActionFail, match=rf"validate_hourly_price must be greater than 0 US dollars, got {price}"
-    ):
-        run_action(ActionModule, OPTIONS | {"hourly_price": price})
-
-
-def test_price_positive_is_allowed(run_action: Run) -> None:
-    assert run_action(ActionModule, OPTIONS | {"hourly_price": 0.01})["steps"]
 
 
 @pytest.mark.parametrize(
@@ -227,51 +296,41 @@ def test_price_positive_is_allowed(run_action: Run) -> None:
         "http://node.localhost",
     ],
 )
-def test_load_hosts_with_loopback_url_are_an_error(run_action: Run, url: str) -> None:
-    options = OPTIONS | {"base_url": url, "load_hosts": ["node-01", "localhost"]}
+def test_load_hosts_with_loopback_url_are_an_error(check: Check, url: str) -> None:
     with pytest.raises(AnsibleActionFail, match="set validate_load_base_url to .* localhost can reach .* of node-01"):
-        run_action(ActionModule, options)
+        check(
+            "validate", validate_base_url=url, validate_load_hosts=["node-01", "localhost"], groups={"all": ["node-01"]}
+        )
 
 
 @pytest.mark.parametrize(
     "allowed",
     [
-        {"base_url": "http://192.0.2.7:8000", "load_hosts": ["localhost"]},
-        {"base_url": "http://node-01.example.com", "load_hosts": ["localhost"]},
-        {"load_hosts": []},
-        {"load_hosts": ["localhost"], "load_base_url": "http://192.0.2.7:8000"},
+        {"validate_base_url": "http://192.0.2.7:8000", "validate_load_hosts": ["localhost"]},
+        {"validate_base_url": "http://node-01.example.com", "validate_load_hosts": ["localhost"]},
+        {"validate_load_hosts": []},
+        {"validate_load_hosts": ["localhost"], "validate_load_base_url": "http://192.0.2.7:8000"},
         # A loopback address that is set for the load hosts may be the end of a tunnel.
-        {"load_hosts": ["localhost"], "load_base_url": "http://127.0.0.1:9000"},
+        {"validate_load_hosts": ["localhost"], "validate_load_base_url": "http://127.0.0.1:9000"},
     ],
 )
-def test_load_hosts_with_reachable_server_are_allowed(run_action: Run, allowed: dict[str, t.Any]) -> None:
-    assert run_action(ActionModule, OPTIONS | allowed)["steps"]
+def test_load_hosts_with_reachable_server_are_allowed(check: Check, allowed: dict[str, t.Any]) -> None:
+    assert check("validate", **allowed)["steps"]
 
 
-def test_load_hosts_may_be_the_node_itself(run_action: Run) -> None:
-    assert run_action(ActionModule, OPTIONS | {"load_hosts": ["localhost"]}, host="localhost")["steps"]
+def test_load_hosts_may_be_the_node_itself(check: Check) -> None:
+    assert check("validate", validate_load_hosts=["localhost"], host="localhost")["steps"]
 
 
-def test_load_base_url_invalid_is_an_error(run_action: Run) -> None:
-    with pytest.raises(AnsibleActionFail, match="validate_load_base_url must be an HTTP .* got '192.0.2.7'"):
-        run_action(ActionModule, OPTIONS | {"load_hosts": ["localhost"], "load_base_url": "192.0.2.7"})
+def test_limits_if_valid_are_allowed(check: Check) -> None:
+    thresholds = [{"query": "load[0].output_throughput", "min": 50, "max": 50}]
+    assert check("validate", validate_thresholds=thresholds, validate_speed_limits={"L40S": {"warn": 70}})["steps"]
 
 
-def test_limits_if_valid_are_allowed(run_action: Run) -> None:
-    limits = {"thresholds": [{"query": "load[0].output_throughput", "min": 50}], "speed_limits": {"L40S": {"warn": 70}}}
-    assert run_action(ActionModule, OPTIONS | limits)["steps"]
-
-
-def test_report_format_without_its_package_is_an_error(run_action: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_format_without_its_package_is_an_error(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(AnsibleActionFail, match="pip install junitparser"):
-        run_action(ActionModule, OPTIONS | {"report_formats": ["json", "junit"]})
-
-
-def test_all_errors_are_reported_together(run_action: Run) -> None:
-    with pytest.raises(AnsibleActionFail) as caught:
-        run_action(ActionModule, OPTIONS | {"timeout": 0, "report_formats": ["pdf", "doc"]})
-    assert all(error in str(caught.value) for error in ("validate_timeout must be", "'pdf'", "'doc'"))
+        check("validate", validate_report_formats=["json", "junit"])
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.7", "http://node-01", "http://localhost.example.com"])
@@ -279,75 +338,40 @@ def test_is_loopback_is_false_for_other_addresses(url: str) -> None:
     assert not is_loopback(url)
 
 
-def test_sweep_options_if_valid_return_the_steps(run_action: Run) -> None:
-    result = run_action(ActionModule, SWEEP | {"target_ttft": 2.0})
-    assert result["steps"] == sweep_steps([128, 1024], [1, 8], 64, 5.0, 3)
-    assert result["measures"]
-
-
-@pytest.mark.parametrize(
-    ("invalid", "error"),
-    [
-        ({"prompt_tokens": []}, "benchmark_prompt_tokens must not be empty"),
-        ({"concurrency": [4, 0]}, "benchmark_concurrency must be greater than 0, got 0"),
-        ({"duration": 0}, "benchmark_duration must be greater than 0, got 0"),
-        ({"repeats": -1}, "benchmark_repeats must be greater than 0, got -1"),
-        ({"output_tokens": 0}, "benchmark_output_tokens must be greater than 0, got 0"),
-        ({"target_itl": -0.1}, "benchmark_target_itl must be greater than 0, got -0.1"),
-        ({"base_url": "127.0.0.1:8000"}, "such as http://127.0.0.1:8000, got '127.0.0.1:8000'"),
-    ],
-)
-def test_sweep_options_if_invalid_name_option_and_value(run_action: Run, invalid: dict[str, t.Any], error: str) -> None:
-    with pytest.raises(AnsibleActionFail, match=re.escape(error)):
-        run_action(ActionModule, SWEEP | invalid)
-
-
-@pytest.mark.parametrize("options", [OPTIONS, SWEEP], ids=lambda options: options["role"])
-def test_base_url_requires_the_options_of_the_load(run_action: Run, options: dict[str, t.Any]) -> None:
-    required = LOAD_OPTIONS[options["role"]]
-    with pytest.raises(AnsibleActionFail, match=f"also requires: {', '.join(required)}$"):
-        run_action(ActionModule, {name: value for name, value in options.items() if name not in required})
-
-
-def test_base_url_of_another_role_is_an_error(run_action: Run) -> None:
-    with pytest.raises(AnsibleActionFail, match="only for the roles validate and benchmark, not for tune"):
-        run_action(ActionModule, OPTIONS | {"role": "tune"})
-
-
-def check_names(role: str, **variables: t.Any) -> dict[str, t.Any]:
-    """Run the action with the role alone, on a host with these variables."""
-    task = mock.Mock(args={"role": role}, async_val=0, check_mode=False, diff=False)
-    action = ActionModule(task, mock.Mock(), mock.Mock(), mock.Mock(), mock.Mock(), mock.Mock())
-    return action.run(task_vars=variables)
-
-
-def test_role_alone_warns_about_misspelt_options(warnings: list[str]) -> None:
-    result = check_names("provision", provision_flet=[], provision_fleet=[], provision_ssh_source=[], vllm_modle="x")
+def test_role_warns_about_misspelt_options(check: Check, warnings: list[str]) -> None:
+    result = check("provision", **FLEET, provision_flet=[], provision_ssh_source=[], vllm_modle="x")
     assert result == {"changed": False, "misspelt": warnings}
     assert [text.split()[0] for text in warnings] == ["provision_flet", "provision_ssh_source"]
     assert [text.rstrip("?").split()[-1] for text in warnings] == ["provision_fleet", "provision_ssh_sources"]
 
 
-def test_role_alone_ignores_other_variables(warnings: list[str]) -> None:
-    assert check_names("vllm", vllm_of_our_department=1, vllm=2) == {"changed": False, "misspelt": []}
+def test_role_ignores_other_variables(check: Check, warnings: list[str]) -> None:
+    result = check("vllm", vllm_model="a/b", vllm_of_our_department=1, vllm=2)
+    assert result == {"changed": False, "misspelt": []}
     assert warnings == []
 
 
-def test_role_unknown_is_an_error_that_lists_the_roles() -> None:
+def test_role_unknown_is_an_error_that_lists_the_roles(check: Check) -> None:
     with pytest.raises(AnsibleError, match=r"must be one of: benchmark, .*vllm"):
-        check_names("vlm")
-
-
-@pytest.mark.parametrize("role", [role for role in ROLE_NAMES if role != "simulated_node"])
-def test_every_role_checks_for_misspelt_options(role: str) -> None:
-    tasks = "".join(path.read_text("utf-8") for path in (ROLES / role / "tasks").glob("*.yml"))
-    assert f"multigpu.vllm.check_options:\n    role: {role}\n" in tasks
+        check("vlm")
 
 
 @pytest.mark.parametrize("role", ROLE_NAMES)
-def test_no_variable_of_a_role_looks_misspelt(role: str, warnings: list[str]) -> None:
+def test_every_role_checks_its_options_first(role: str) -> None:
+    for name in ("preflight", "request"):
+        path = ROLES / role / "tasks" / f"{name}.yml"
+        first = (yaml.safe_load(path.read_text("utf-8")) if path.exists() else [{}])[0]
+        assert (
+            first.get("ansible.builtin.import_tasks") == "preflight.yml"
+            or not path.exists()
+            or (first["multigpu.vllm.check_options"]["role"] == role)
+        )
+
+
+@pytest.mark.parametrize("role", ROLE_NAMES)
+def test_no_variable_of_a_role_looks_misspelt(role: str) -> None:
     """Test the constants and results of the role and the variables in its documentation."""
     texts = [path.read_text("utf-8") for path in (ROLES / role).rglob("*.*") if path.suffix in (".yml", ".md")]
     variables = set(re.findall(rf"\b{role}_[a-z_]+\b", "\n".join(texts)))
-    assert variables & option_names(role)
-    assert check_names(role, **dict.fromkeys(variables))["misspelt"] == []
+    assert variables & set(role_options(role))
+    assert misspelt(role, variables) == []

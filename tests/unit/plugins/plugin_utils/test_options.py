@@ -9,7 +9,7 @@ import pathlib
 import re
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest, option_names
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest, role_options
 
 ROOT = pathlib.Path(__file__).parents[4]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -43,8 +43,8 @@ def test_misspelt_ignores_variables_of_playbooks_and_inventories(role: str) -> N
     assert misspelt(role, names) == []
 
 
-def test_option_names_include_every_entry_point() -> None:
-    assert "simulated_node_dir" in option_names("simulated_node")
+def test_role_options_include_every_entry_point() -> None:
+    assert "simulated_node_dir" in role_options("simulated_node")
 
 
 def test_nearest_returns_similar_words_only() -> None:

@@ -99,10 +99,6 @@ def test_docker_tasks_name_the_engine() -> None:
                     assert options["docker_host"] == "{{ vllm_docker_host }}", (path.name, task["name"])
 
 
-def test_request_takes_the_same_options() -> None:
-    assert load("meta/argument_specs.yml")["argument_specs"]["request"]["options"] == SPEC
-
-
 def test_stop_and_restart_run_only_with_their_tag() -> None:
     tasks = {task["ansible.builtin.import_tasks"]: task for task in load("tasks/main.yml")}
     for tag in ("stop", "restart"):

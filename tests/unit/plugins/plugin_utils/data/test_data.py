@@ -84,6 +84,10 @@ PROFILE_SETTING = closed(
     {"name": ARGUMENT, "value": {"type": ["number", "string", "boolean"]}, "why": SENTENCE},
     {"needs_fp8": {"const": True}},
 )
+LIMIT: Schema = {
+    **{name: {"type": ["number", "null"]} for name in ("min", "above", "max")},
+    **dict.fromkeys(("pattern", "allowed", "unit"), {"type": "string", "minLength": 1}),
+}
 CAUSE_TEXTS: Schema = {"title": TEXT, "cause": TEXT, "remedy": TEXT, "expected_gain": TEXT}
 SCHEMAS: dict[str, Schema] = {
     "arguments": closed(
@@ -135,6 +139,20 @@ SCHEMAS: dict[str, Schema] = {
             "arguments": listed(RULE),
             "environment": listed(RULE),
             "shared_memory": RULE,
+        }
+    ),
+    "option_limits": closed(
+        {
+            "kinds": mapped(closed({}, LIMIT)),
+            "options": mapped(
+                {
+                    "anyOf": [
+                        TEXT,
+                        closed({}, {**LIMIT, "kind": TEXT, "required": {"const": True}, "optional": {"const": True}}),
+                    ]
+                },
+                r"[a-z_]+(\.[a-z_]+)?",
+            ),
         }
     ),
     "profiles": closed(
