@@ -247,7 +247,7 @@ class ActionModule(ControllerAction):
         return [f"{name}: {problem}" for name, hook in hooks.items() if (problem := self._hook_problem(hook))]
 
     def _hook_problem(self, hook: Mapping[str, t.Any]) -> str | None:
-        role, tasks_from = hook["role"], hook.get("tasks_from", "main")
+        role, tasks_from = hook["role"], hook["tasks_from"]
         try:
             path = RoleInclude.load(role, play=None, loader=self._loader, collection_list=self._task.collections)
         except AnsibleError:

@@ -24,8 +24,9 @@ def linode_fleet_plan(
     """Return the plan for a fleet of Linodes, whose nodes are described in ``groups``.
 
     ``listing`` contains the existing Linodes and the prices. If it is None, only check that ``groups`` is valid.
+    If the fleet exceeds a price limit or needs the label of a foreign Linode, only return ``refused``, the reason.
 
-    :raises AnsibleFilterError: if the fleet is invalid or exceeds a price limit.
+    :raises AnsibleFilterError: if the fleet is invalid.
     """
     limit = None if max_hourly_price is None else float(max_hourly_price)
     try:
@@ -34,9 +35,13 @@ def linode_fleet_plan(
             # Without a listing, the prices are unknown, so price limits cannot be checked.
             nodes = [{**node, "max_hourly_price": None} for node in nodes]
             return fleet.plan_fleet(nodes, prefix, {"instances": [], "plans": {}})
-        return fleet.plan_fleet(nodes, prefix, listing, limit)
     except InvalidInput as error:
         raise AnsibleFilterError(str(error)) from None
+    # The role shows this error without the long text that Ansible puts in front of errors of filters.
+    try:
+        return {"refused": "", **fleet.plan_fleet(nodes, prefix, listing, limit)}
+    except InvalidInput as error:
+        return {"refused": str(error)}
 
 
 def linode_fleet_tag(prefix: str) -> str:

@@ -92,12 +92,12 @@ def check_value(name: str, value: t.Any, option: Option) -> t.Any:
     if row.get("required") and not converted:
         raise InvalidRoleOption(f"{name} must have at least one item.")
     if option["type"] != "list":
-        _check_item(name, name, converted, option, row)
-    else:
-        item_option = {**option, "type": option.get("elements", "str")}
-        for position, item in enumerate(converted, start=1):
-            _check_item(name, f"{name}, entry {position}", item, item_option, row)
-    return converted
+        return _checked_item(name, name, converted, option, row)
+    item_option = {**option, "type": option.get("elements", "str")}
+    return [
+        _checked_item(name, f"{name}, entry {position}", item, item_option, row)
+        for position, item in enumerate(converted, start=1)
+    ]
 
 
 def _converted(name: str, value: t.Any, option: Option, row: Option) -> t.Any:
@@ -121,21 +121,25 @@ def _is_mistyped(value: t.Any, type_name: str) -> bool:
     return type_name in ("int", "float") and isinstance(value, bool)
 
 
-def _check_suboptions(name: str, where: str, item: Mapping[str, t.Any], options: Mapping[str, Option]) -> None:
+def _checked_suboptions(
+    name: str, where: str, item: Mapping[str, t.Any], options: Mapping[str, Option]
+) -> dict[str, t.Any]:
     if unknown := sorted(map(str, set(item) - set(options))):
         raise InvalidRoleOption(f"{where} must have only the keys {', '.join(options)}, got {', '.join(unknown)}.")
+    checked = {key: option.get("default") for key, option in options.items()}
     for key, option in options.items():
-        if key not in item and not option.get("required"):
-            continue
-        try:
-            check_value(f"{name}.{key}", item.get(key), option)
-        except InvalidRoleOption as error:
-            raise InvalidRoleOption(str(error).replace(f"{name}.{key}", f"{where}: {key}", 1)) from None
+        if key in item or option.get("required"):
+            try:
+                checked[key] = check_value(f"{name}.{key}", item.get(key), option)
+            except InvalidRoleOption as error:
+                raise InvalidRoleOption(str(error).replace(f"{name}.{key}", f"{where}: {key}", 1)) from None
+    return checked
 
 
-def _check_item(name: str, where: str, item: t.Any, option: Option, row: Option) -> None:
+def _checked_item(name: str, where: str, item: t.Any, option: Option, row: Option) -> t.Any:
+    """Return the value of an option, or one item of its list, with the types and defaults of its suboptions."""
     if "options" in option:
-        _check_suboptions(name, where, item, option["options"])
+        item = _checked_suboptions(name, where, item, option["options"])
     check = CHECKS.get(row["kind"])
     try:
         if check is not None:
@@ -144,6 +148,7 @@ def _check_item(name: str, where: str, item: t.Any, option: Option, row: Option)
             raise InvalidRoleOption(_message(where, item, option, row))
         if not _has_finite_numbers(item):
             raise InvalidRoleOption(f"{where} must have finite numbers only, got {shown(where, item)}.")
+        return item
     except InvalidRoleOption:
         raise
     except (InvalidInput, ValueError, TypeError) as error:

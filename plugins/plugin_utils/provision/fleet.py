@@ -13,11 +13,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import cost
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType, gpu_count
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_label, check_tags
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import InvalidRoleOption, check_value
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import role_options
 
 Json = dict[str, t.Any]
-
-#: Keys of a group in ``provision_fleet``.
-GROUP_KEYS: t.Final = ("name", "count", "plan", "regions", "image", "expected_gpus", "max_hourly_price")
 
 
 def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None = None) -> list[Json]:
@@ -28,21 +27,24 @@ def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None
 
     :raises InvalidInput: for an invalid group.
     """
+    try:
+        valid = check_value("provision_fleet", groups, role_options("provision")["provision_fleet"])
+    except InvalidRoleOption as error:
+        raise InvalidInput(str(error)) from error
     nodes: list[Json] = []
     names: set[str] = set()
-    for group in groups:
+    for group in valid:
         _check_group(group, names)
         names.add(group["name"])
-        regions = [group["regions"]] if isinstance(group["regions"], str) else list(group["regions"])
-        for number in range(1, int(group.get("count", 1)) + 1):
+        for number in range(1, group["count"] + 1):
             nodes.append(
                 {
                     "label": check_label(f"{prefix}-{group['name']}-{number}"),
                     "group": group["name"],
                     "type": group["plan"].strip().lower(),
-                    "regions": regions,
-                    "image": group.get("image") or image,
-                    **{key: group.get(key) for key in ("expected_gpus", "max_hourly_price")},
+                    "regions": group["regions"],
+                    "image": group["image"] or image,
+                    **{key: group[key] for key in ("expected_gpus", "max_hourly_price")},
                 }
             )
     if not nodes:
@@ -51,27 +53,17 @@ def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None
 
 
 def _check_group(group: Mapping[str, t.Any], names: set[str]) -> None:
-    name = group.get("name")
-    missing = [key for key in ("name", "plan", "regions") if not group.get(key)]
-    if missing:
-        raise InvalidInput(f"Group {name or dict(group)!r} of provision_fleet lacks {', '.join(missing)}.")
-    unknown = sorted(set(group) - set(GROUP_KEYS))
-    if unknown:
-        raise InvalidInput(f"Group {name!r} has unknown keys: {', '.join(unknown)}. Allowed: {', '.join(GROUP_KEYS)}.")
+    name, expected = group["name"], group["expected_gpus"]
     if name in names:
         raise InvalidInput(f"Group {name!r} is listed twice in provision_fleet.")
-    count = group.get("count", 1)
-    if not str(count).isdigit():
-        raise InvalidInput(f"count of group {name!r} must be an integer of 0 or more, got {count!r}.")
     try:
         gpus = gpu_count(group["plan"])
     except UnknownInstanceType as error:
         raise InvalidInput(f"Group {name!r}: {error}") from error
-    expected = group.get("expected_gpus")
-    if expected is not None and gpus != int(expected):
-        raise InvalidInput(f"Group {name!r} expects {expected} GPUs, but {group['plan']} has {gpus}.")
     if gpus == 0:
         raise InvalidInput(f"Group {name!r} has the plan {group['plan']}, which has no GPU.")
+    if expected not in (None, gpus):
+        raise InvalidInput(f"Group {name!r} expects {expected} GPUs, but {group['plan']} has {gpus}.")
 
 
 def fleet_tag(prefix: str) -> str:

@@ -14,13 +14,15 @@ EMPTY = {"instances": [], "plans": {}, "cost": {"count": 0, "gpus": 0, "hourly":
 
 def test_linode_fleet_plan_without_listing_ignores_prices():
     assert len(subject.linode_fleet_plan([GROUP], "vllm")["nodes"]) == 1
-    with pytest.raises(AnsibleFilterError, match="at least one node"):
+    with pytest.raises(AnsibleFilterError, match="at least one item"):
         subject.linode_fleet_plan([], "vllm")
 
 
 def test_linode_fleet_plan_with_listing_checks_prices():
-    with pytest.raises(AnsibleFilterError, match="max_hourly_price is 1.00"):
-        subject.linode_fleet_plan([GROUP], "vllm", "linode/ubuntu24.04", EMPTY, "5")
+    refused = subject.linode_fleet_plan([GROUP], "vllm", "linode/ubuntu24.04", EMPTY, "5")["refused"]
+    assert refused.endswith("max_hourly_price is 1.00.")
+    cheap = {**GROUP, "max_hourly_price": None}
+    assert subject.linode_fleet_plan([cheap], "vllm", None, EMPTY)["refused"] == ""
 
 
 def test_linode_fleet_tag_refuses_invalid_prefix():

@@ -81,16 +81,18 @@ def test_plan_fleet_hidden_plan_has_unknown_price():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"name": ""}, "lacks name"),
-        ({"plan": None}, "lacks plan"),
-        ({"regions": []}, "lacks regions"),
+        ({"name": ""}, "name must be"),
+        ({"plan": None}, "plan must be"),
+        ({"regions": []}, "regions must have at least one item"),
         ({"plan": "g9-quantum-4"}, "unknown Linode type 'g9-quantum-4'"),
         ({"plan": "g6-standard-4"}, "has no GPU"),
         ({"expected_gpus": 8}, "expects 8 GPUs, but g2-gpu-rtx4000a4-m has 4"),
-        ({"count": -1}, "got -1"),
+        ({"count": -1}, "count must be between 0 and 1000, got -1"),
         ({"count": 0}, "at least one node"),
-        ({"colour": "red"}, "unknown keys: colour"),
-        ({"name": "a b"}, "is invalid"),
+        ({"colour": "red"}, "must have only the keys name, count"),
+        ({"name": "a b"}, "name must be"),
+        ({"name": "a--b"}, "is invalid"),
+        ({"max_hourly_price": "nan"}, "max_hourly_price must be greater than 0"),
     ],
 )
 def test_expand_refuses_invalid_group(changes, expected):
