@@ -301,3 +301,52 @@ def test_secret_is_never_in_the_message(name: str) -> None:
 def test_shown_masks_secrets_and_shortens() -> None:
     assert shown("vllm_environment", {"HF_TOKEN": "secret"}) == "{'HF_TOKEN': '***'}"
     assert shown("vllm_model", "x" * 100) == f"'{'x' * 79}... (102 characters)"
+
+
+def settings_of(node: t.Any) -> t.Iterator[tuple[str, t.Any]]:
+    """Yield each option of a role with its value, from a parsed YAML document."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in OPTIONS:
+                yield name, value
+            yield from settings_of(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from settings_of(item)
+
+
+def documents(path: Path) -> t.Iterator[t.Any]:
+    """Yield the YAML documents of a file, or of the examples in a Markdown file."""
+    text = path.read_text("utf-8")
+    blocks = [text] if path.suffix == ".yml" else re.findall(r"```ya?ml\n(.*?)```", text, re.DOTALL)
+    for block in blocks:
+        yield from yaml.safe_load_all(block)
+
+
+#: Documented examples, and files that set options for tests.
+EXAMPLES: t.Final = sorted(
+    path
+    for pattern in ("README.md", "docs/*.md", "roles/*/README.md", "inventory/**/*.yml", "playbooks/*.yml",
+                    "extensions/molecule/**/*.yml", "tests/integration/targets/**/*.yml")
+    for path in ROLES.parent.glob(pattern)
+    if path.name != "linode_gpu.yml"  # Its values are expressions.
+)  # fmt: skip
+
+
+def test_examples_are_valid() -> None:
+    # A value with a template is valid or not only in its play.
+    settings = [
+        (path, name, value)
+        for path in EXAMPLES
+        for document in documents(path)
+        for name, value in settings_of(document)
+        if "{{" not in str(value)
+    ]
+    assert len(settings) >= 50
+    assert [
+        error for _path, name, value in settings for error in check_values(name_of_role(name), {name: value})[1]
+    ] == []
+
+
+def name_of_role(option: str) -> str:
+    return next(role for role in ROLE_NAMES if option in role_options(role))
