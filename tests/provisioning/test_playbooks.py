@@ -381,7 +381,16 @@ def test_fleet_of_twenty_nodes_stays_within_the_rate_limit(cloud):
 REFUSALS = [
     ({"provision_fleet": [{"name": "a", "plan": "g2-gpu-rtx9999", "regions": ["us-ord"]}]}, "g2-gpu-rtx9999"),
     ({"provision_max_hourly_price": 3}, "provision_max_hourly_price is 3.00"),
-    ({"provision_ssh_sources": []}, "provision_ssh_sources"),
+    ({"provision_max_hourly_price": float("nan")}, "provision_max_hourly_price must be greater than 0"),
+    ({"provision_ssh_sources": []}, "provision_ssh_sources must have at least one item"),
+    ({"provision_ssh_port": 70000}, "provision_ssh_port must be between 1 and 65535, got 70000."),
+    ({"provision_vllm_port": 0}, "provision_vllm_port must be between 1 and 65535, got 0."),
+    ({"provision_wait_timeout": 0}, "provision_wait_timeout must be greater than 0"),
+    ({"provision_tags": ["a,b"]}, "provision_tags, entry 1 must be 3 to 50 characters without commas, got 'a,b'."),
+    ({"provision_authorized_keys": ["~/.ssh/id.pub"]}, "~/.ssh/id.pub is not a public SSH key"),
+    ({"provision_image": None}, "provision_image must be the ID of an image"),
+    ({"provision_placement_group_id": -1}, "provision_placement_group_id must be between 1 and"),
+    ({"provision_fleet": [{"name": "a", "plan": PLAN, "regions": ["US ORD!"]}]}, "got 'US ORD!'."),
     ({"provision_label_prefix": "foreign"}, "do not belong to this fleet"),
     ({"provision_label_prefix": "ours", "tasks_from": "teardown"}, "-e provision_teardown_confirm=ours"),
 ]
@@ -406,7 +415,7 @@ def test_role_refuses_invalid_request_without_a_write(cloud):
 
     output = " ".join(output_of(run_playbooks(cloud, [str(path)], {})).split())
 
-    _start, *messages = re.split(r"refused \d: ", output)
+    _start, *messages = re.split(r"refused \d+: ", output)
     assert len(messages) == len(REFUSALS)
     wrong = [
         (reason, message)
