@@ -87,7 +87,7 @@ def check_value(name: str, value: t.Any, option: Option) -> t.Any:
         has_default = option.get("default") not in (None, "")
         if row.get("required") or option.get("required") or (has_default and not row.get("optional")):
             raise InvalidRoleOption(_message(name, value, option, row))
-        return None if value is None else value
+        return value
     converted = _converted(name, value, option, row)
     if row.get("required") and not converted:
         raise InvalidRoleOption(f"{name} must have at least one item.")
@@ -125,7 +125,7 @@ def _checked_suboptions(
     name: str, where: str, item: Mapping[str, t.Any], options: Mapping[str, Option]
 ) -> dict[str, t.Any]:
     if unknown := sorted(map(str, set(item) - set(options))):
-        raise InvalidRoleOption(f"{where} must have only the keys {', '.join(options)}, got {', '.join(unknown)}.")
+        raise InvalidRoleOption(f"{where} must have only the keys {', '.join(options)}, got {unknown}.")
     checked = {key: option.get("default") for key, option in options.items()}
     for key, option in options.items():
         if key in item or option.get("required"):
@@ -203,9 +203,8 @@ def _check_address(text: str) -> None:
 
 def _check_environment(variables: Mapping[str, t.Any]) -> None:
     for name, value in variables.items():
-        if not _VARIABLE.fullmatch(str(name)):
-            raise ValueError
-        if not isinstance(value, (str, int, float, type(None))) or "\0" in str(value):
+        is_scalar = isinstance(value, (str, int, float, type(None)))
+        if not _VARIABLE.fullmatch(str(name)) or not is_scalar or "\0" in str(value):
             raise ValueError
 
 
@@ -225,8 +224,7 @@ def _check_settings(settings: Mapping[str, t.Any]) -> None:
         option = f"vllm_{'model_revision' if name == 'revision' else name}"
         if option not in options:
             raise ValueError(f"each key must be an option of the vllm role without the prefix vllm_, got {name!r}.")
-        # Null removes a setting that the role's option has.
-        if value is not None:
+        if value is not None:  # Null removes a setting.
             check_value(option, value, options[option])
 
 

@@ -57,7 +57,6 @@ BAD_VALUES: t.Final[dict[str, tuple[t.Any, ...]]] = {
 #: Values of ``BAD_VALUES`` that are accepted: reason -> kind or option -> values.
 ACCEPTED: t.Final[dict[str, dict[str, tuple[t.Any, ...]]]] = {
     "a password, a key, a tag or a confirmation may begin with '-'": {
-        "api_key": ("--help",),
         "header": ("--help",),
         "provision_vault_password": ("--help",),
         "provision_teardown_confirm": ("--help",),
@@ -249,7 +248,7 @@ def test_valid_values_are_accepted(name: str, values: list[t.Any]) -> None:
         (
             "validate_setup_role",
             {"name": "x"},
-            "validate_setup_role must have only the keys role, tasks_from, got name.",
+            "validate_setup_role must have only the keys role, tasks_from, got ['name'].",
         ),
         ("validate_setup_role", {}, "validate_setup_role: role must be text, got None."),
         (
