@@ -225,7 +225,7 @@ def wrong_requests(fleet: Fleet) -> None:
         "three ranks on a plan of four GPUs": ({"vllm_tensor_parallel_size": 3}, "does not divide 40"),
         "  also where the model's heads are not known": (
             {"vllm_tensor_parallel_size": 3, "vllm_model": "/models/own"},
-            "vllm_tensor_parallel_size: 4 to use all of them",
+            "vllm_tensor_parallel_size: 4 to use all GPUs",
         ),
         "eight ranks on a plan of four GPUs": ({"vllm_tensor_parallel_size": 8}, "needs 8 GPUs, the node has 4"),
         "a setting that the version does not know": ({"vllm_kv_cache_dtype": "fp8_e4m3fn"}, "fp8_e4m3"),
