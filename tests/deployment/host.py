@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,9 +88,17 @@ class Repositories:
         for folder in (home / "base", cuda, toolkit):
             self.index(folder)
         self.sign(toolkit)
-        wheels = ["nvidia-ml-py==13.615.71", "requests==2.34.2"]
         pip = [str(ROOT / ".venv/bin/python"), "-m", "pip", "download", "--quiet", "--dest", str(home / "wheels")]
-        subprocess.run([*pip, *wheels], check=True, capture_output=True)
+        hashed = ["--require-hashes", "--requirement", str(ROOT / "roles/gpu_host/files/requirements.txt")]
+        subprocess.run([*pip, *hashed], check=True, capture_output=True)
+        keyring = (cuda / "cuda-keyring_1.1-1_all.deb").read_bytes()
+        #: Variables of role gpu_host for these repositories.
+        self.variables = {
+            "gpu_host_cuda_repository": "file:///repo/cuda",
+            "gpu_host_cuda_keyring_sha256": {"debian12/x86_64": hashlib.sha256(keyring).hexdigest()},
+            "gpu_host_container_toolkit_repository": "file:///repo/toolkit",
+            "gpu_host_container_toolkit_key_fingerprint": self.fingerprint,
+        }
 
     def package(self, folder: Path, name: str, version: str = "1.0-1", files: dict[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +137,8 @@ class Repositories:
             generate = ["--quick-generate-key", "test@example.com", "rsa2048"]
             subprocess.run([*gpg, *generate], check=True, capture_output=True)
             exported = subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True).stdout
+            listed = subprocess.run([*gpg, "--with-colons", "--list-keys"], check=True, capture_output=True, text=True)
+            self.fingerprint = listed.stdout.split("fpr:", 1)[1].split("\n")[0].strip(":")
             (self.home / "toolkit/gpgkey").write_bytes(exported)
             signing = ["--output", str(folder / "InRelease"), "--clearsign", str(folder / "Release")]
             subprocess.run([*gpg, *signing], check=True, capture_output=True)
@@ -142,7 +153,7 @@ class Host:
         node, repo = home / "node", home / "repo"
         scenario = Scenario.load(SCENARIO)
         simulate.prepare(node, scenario, "node", build.default_cache())
-        Repositories(repo, os.uname().release)
+        repositories = Repositories(repo, os.uname().release)
         with base_tree().open("rb") as tree:
             subprocess.run(
                 ["docker", "import", "-", "debian:bare"],
@@ -164,8 +175,7 @@ class Host:
                 "ansible_connection": "community.docker.docker",
                 "ansible_user": "root",
                 "gpu_host_instance_type": scenario.plan,
-                "gpu_host_cuda_repository": "/repo/cuda",
-                "gpu_host_container_toolkit_repository": "file:///repo/toolkit",
+                **repositories.variables,
                 "gpu_host_module_environment": {"LD_LIBRARY_PATH": "/node/lib"},
             }
         }
@@ -200,6 +210,25 @@ class Host:
     def installed(self, name: str) -> str:
         shown = ["dpkg-query", "--show", "--showformat=${Version}", name]
         return self.engine.docker("exec", "host", *shown, check=False)
+
+
+def wrong_checksums(host: Host) -> None:
+    """Refuse a package, a key and a wheel that are not the expected ones."""
+    wrong = {"debian12/x86_64": "0" * 64}
+    played = host.play(gpu_host_cuda_keyring_sha256=wrong)
+    refused = played.code != 0 and "0" * 64 in played.output and not host.installed("cuda-keyring").startswith("1")
+    check("a cuda-keyring with another checksum is not installed", refused, played.output)
+    played = host.play(gpu_host_cuda_keyring_sha256={})
+    check("  or with an unknown one", played.code != 0 and "gpu_host_cuda_keyring_sha256" in played.output)
+    played = host.play(gpu_host_container_toolkit_key_fingerprint="0" * 40)
+    refused = played.code != 0 and not host.installed("nvidia-container-toolkit").startswith("1")
+    check("a toolkit repository signed by another key is not used", refused, played.output)
+    wheels = host.home / "wrong.txt"
+    pinned = (ROOT / "roles/gpu_host/files/requirements.txt").read_text("utf-8")
+    wheels.write_text(re.sub(r"(idna==\S+ \\\n\s+--hash=sha256:)\w+", rf"\g<1>{'0' * 64}", pinned), "utf-8")
+    played = host.play(gpu_host_python_requirements=str(wheels))
+    refused = played.code != 0 and "DO NOT MATCH THE HASHES" in " ".join(played.output.split())
+    check("a wheel with another hash is not installed", refused, played.output)
 
 
 def bare_host(host: Host) -> None:
@@ -237,6 +266,7 @@ def main() -> None:
     try:
         with Engine(home / "engine") as engine:
             host = Host(home, engine)
+            wrong_checksums(host)
             bare_host(host)
             not_as_promised(host)
     finally:

@@ -117,8 +117,9 @@ class Datacentre(threading.Thread):
 class Fleet:
     """The account, its nodes, and runs of site.yml."""
 
-    def __init__(self, home: Path, engine: Engine, stack: ExitStack) -> None:
+    def __init__(self, home: Path, engine: Engine, stack: ExitStack, repositories: host.Repositories) -> None:
         self.home, self.engine, self.scenario = home, engine, Scenario.load(SCENARIO)
+        self.repositories = repositories
         self.token = secrets.token_hex(32)
         self.account = Account(boot_seconds=2.0, addresses=ADDRESSES)
         fake = FakeLinode({self.token: self.account})
@@ -158,8 +159,7 @@ class Fleet:
             "provision_ssh_port": self.ssh_port,
             "provision_root_password_storage": "file",
             "provision_state_dir": str(self.home / "state"),
-            "gpu_host_cuda_repository": "/repo/cuda",
-            "gpu_host_container_toolkit_repository": "file:///repo/toolkit",
+            **self.repositories.variables,
             "gpu_host_module_environment": nvml,
             "_gpu_host_proc": "/fake/proc",
             "vllm_docker_host": self.engine.url,
@@ -280,8 +280,7 @@ def whole_site(fleet: Fleet) -> None:
 def main() -> None:
     with engine_with_vllm("site") as (home, engine), ExitStack() as stack:
         engine.docker("import", str(host.base_tree()), "debian:bare")
-        host.Repositories(home / "repo", os.uname().release)
-        fleet = Fleet(home, engine, stack)
+        fleet = Fleet(home, engine, stack, host.Repositories(home / "repo", os.uname().release))
         for part in (wrong_requests, whole_site):
             if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
                 part(fleet)

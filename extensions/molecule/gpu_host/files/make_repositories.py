@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create the repository key and the pip package that the hosts download, in the directory given as argument."""
+"""Create the keys and the pip package that the hosts download, in the directory given as argument."""
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 import sys
 import zipfile
@@ -16,6 +17,7 @@ FILES = {
     f"{NAME}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: scenario\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     f"{NAME}.dist-info/RECORD": "",
 }
+REPOSITORIES = ("debian12/x86_64", "ubuntu2204/x86_64", "ubuntu2404/x86_64")
 
 
 def main() -> None:
@@ -27,6 +29,11 @@ def main() -> None:
     with zipfile.ZipFile(home / f"wheels/{NAME}-py3-none-any.whl", "w") as wheel:
         for path, text in FILES.items():
             wheel.writestr(path, text)
+    digest = hashlib.sha256((home / f"wheels/{NAME}-py3-none-any.whl").read_bytes()).hexdigest()
+    (home / "requirements.txt").write_text(f"stand-in==1.0 --hash=sha256:{digest}\n", "utf-8")
+    for repository in REPOSITORIES:
+        (home / "cuda" / repository).mkdir(parents=True)
+        (home / "cuda" / repository / "cuda-keyring_1.1-1_all.deb").write_text("stand-in\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.host import REPOSITORIES
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROLE = Path(__file__).parents[4] / "roles/gpu_host"
@@ -22,7 +24,9 @@ def load(path: str) -> t.Any:
 
 
 SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+DEFAULTS = load("defaults/main.yml")
 REQUIREMENTS = (ROLE.parents[1] / "requirements.txt").read_text("utf-8").splitlines()
+PINNED = (ROLE.parents[1] / "constraints.txt").read_text("utf-8").splitlines()
 
 
 def test_defaults_are_the_specified_options() -> None:
@@ -34,9 +38,38 @@ def test_readme_describes_the_option(name: str) -> None:
     assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize("package", SPEC["gpu_host_python_packages"]["default"])
-def test_python_packages_have_the_versions_of_the_tests(package: str) -> None:
-    assert package in REQUIREMENTS
+def test_python_packages_have_hashes_and_the_versions_of_the_tests() -> None:
+    text = (ROLE / "files" / SPEC["gpu_host_python_requirements"]["default"]).read_text("utf-8")
+    packages = re.sub(r"^#.*\n", "", text, flags=re.M).replace("\\\n", "").splitlines()
+    assert [len(re.findall(r"--hash=sha256:[0-9a-f]{64}(?= |$)", package)) for package in packages] == [
+        1,
+        11,
+        1,
+        1,
+        1,
+        1,
+    ]
+    pinned = {package.split()[0] for package in packages}
+    assert pinned <= set(PINNED)
+    assert {package for package in REQUIREMENTS if package.startswith(("nvidia-ml-py", "requests"))} <= pinned
+
+
+def test_pip_installs_packages_with_hashes_only() -> None:
+    (pip,) = [task for task in load("tasks/python.yml") if "ansible.builtin.pip" in task]
+    assert "--require-hashes" in pip["ansible.builtin.pip"]["extra_args"]
+
+
+def test_checksum_and_key_of_package_repositories_are_verified() -> None:
+    tasks = {task["name"]: task for task in load("tasks/driver.yml")}
+    names = list(tasks)
+    download = names.index("Download the package that adds NVIDIA's package repository")
+    assert tasks[names[download]]["ansible.builtin.get_url"]["checksum"].startswith("sha256:{{ gpu_host_cuda_keyring_")
+    assert download < names.index("Add NVIDIA's package repository")
+    assert set(DEFAULTS["gpu_host_cuda_keyring_sha256"]) == {f"{name}/x86_64" for name in REPOSITORIES.values()}
+    (block,) = [task["block"] for task in load("tasks/containers.yml") if "block" in task]
+    (repository,) = [task for task in block if "ansible.builtin.deb822_repository" in task]
+    signed_by = repository["ansible.builtin.deb822_repository"]["signed_by"]
+    assert signed_by == "{{ _gpu_host_toolkit_key }} {{ gpu_host_container_toolkit_key_fingerprint }}"
 
 
 def is_true(condition: str, **variables: t.Any) -> bool:
@@ -78,8 +111,11 @@ def test_check_mode_skips_packages_of_a_new_repository(check: bool) -> None:
     (block,) = [task["block"] for task in load("tasks/containers.yml") if "block" in task]
     toolkit = {task["name"]: task for task in block}
     new, known, skipped = {"changed": True}, {"changed": False}, {"changed": False, "skipped": True}
+    for keyring, wanted in ((new, not check), (known, True)):
+        facts = {"ansible_check_mode": check, "__gpu_host_cuda_keyring": keyring}
+        assert is_true(driver["Add NVIDIA's package repository"]["when"], **facts) is wanted
     for name in ("Pin the driver branch", "Install the open kernel modules"):
-        for repository, wanted in ((new, not check), (known, True)):
+        for repository, wanted in ((new, not check), (known, True), (skipped, not check)):
             facts = {"ansible_check_mode": check, "__gpu_host_cuda_repository": repository}
             assert is_true(driver[name]["when"], **facts) is wanted
     for repository, wanted in ((new, not check), (known, True), (skipped, not check)):
