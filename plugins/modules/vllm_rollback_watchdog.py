@@ -2,21 +2,22 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that restores the previous vLLM container if the controller disappears during tuning."""
+"""Ansible module that restores the previous vLLM container if the controller disappears while it is replaced."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_rollback_watchdog
-short_description: Restore a vLLM container if the controller disappears during tuning
+short_description: Restore a vLLM container if the controller disappears while it is replaced
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - The controller writes a deadline to the heartbeat file and renews it. If the deadline passes, the watchdog removes
     the trial container and starts the original one. If the heartbeat file is removed, the watchdog ends.
+  - Deadlines are times of the node's monotonic clock, so clock corrections do not change them.
   - While the watchdog runs, Docker also starts the original container after a reboot of the node.
-  - Used by the role P(multigpu.vllm.tune#role).
+  - Used by the roles P(multigpu.vllm.tune#role) and P(multigpu.vllm.vllm#role).
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action_group
@@ -33,12 +34,14 @@ attributes:
 options:
   state:
     description:
-      - V(started) writes the first deadline. It fails if the deadline of another search has not passed yet.
-      - V(renewed) sets a new deadline. It fails if the watchdog has already restored the original container.
+      - V(started) writes the first deadline. It fails if the deadline of another run has not passed yet.
+      - V(renewed) sets a new deadline. It fails if the watchdog is not running, or if it has already restored the
+        original container. It waits until the current deadline for a watchdog that has just been started.
       - V(running) runs the watchdog until the heartbeat file is removed or the deadline passes. Run it in the
-        background, with C(async) and C(poll=0).
+        background, with C(async) and C(poll=0). It fails if Docker cannot access the original container.
+      - V(restored) restores the original container immediately.
     type: str
-    choices: [started, renewed, running]
+    choices: [started, renewed, running, restored]
     default: running
   heartbeat:
     description: Heartbeat file on the node.
@@ -49,10 +52,16 @@ options:
     type: float
     default: 60.0
   trial:
-    description: Name of the container to remove. Required for O(state=running).
+    description: Name of the container to remove. Required for O(state=running) and O(state=restored).
     type: str
   original:
-    description: Name of the container to start. Required for O(state=running).
+    description: Name of the container to start. Required for O(state=running) and O(state=restored).
+    type: str
+  kept_as:
+    description:
+      - Name to which the original container is renamed while O(trial) takes its place.
+      - If no container has this name, the original container has not been replaced, so it is only started.
+      - If the container O(trial) is healthy, it stays, and the original container is removed instead.
     type: str
 requirements:
   - the command C(docker)
@@ -81,7 +90,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 restored:
-  description: Whether the original container was started because the deadline passed.
+  description: Whether the original container was started, because the deadline passed or with O(state=restored).
   returned: success
   type: bool
   sample: false
@@ -95,30 +104,33 @@ docker_output:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.watchdog import WatchdogError, renew, start, watch
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import watchdog
 
 ARGUMENT_SPEC = {
-    "state": {"type": "str", "choices": ["started", "renewed", "running"], "default": "running"},
+    "state": {"type": "str", "choices": ["started", "renewed", "running", "restored"], "default": "running"},
     "heartbeat": {"type": "path", "required": True},
     "timeout": {"type": "float", "default": 60.0},
     "trial": {"type": "str"},
     "original": {"type": "str"},
+    "kept_as": {"type": "str"},
 }
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=[("state", "running", ("trial", "original"))]
-    )
+    needs_names = [("state", state, ("trial", "original")) for state in ("running", "restored")]
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=needs_names)
     options, result = module.params, {"restored": False, "docker_output": []}
+    containers = [options["trial"], options["original"], Commands(), options["kept_as"]]
     try:
         if module.check_mode:
             pass
-        elif options["state"] == "running":
-            result = watch(options["heartbeat"], options["trial"], options["original"], Commands())
+        elif options["state"] in ("running", "restored"):
+            act = watchdog.watch if options["state"] == "running" else watchdog.restore
+            result = act(options["heartbeat"], *containers)
         else:
-            {"started": start, "renewed": renew}[options["state"]](options["heartbeat"], options["timeout"])
-    except (WatchdogError, OSError) as error:
+            act = watchdog.start if options["state"] == "started" else watchdog.renew
+            act(options["heartbeat"], options["timeout"])
+    except (watchdog.WatchdogError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=result["restored"], **result)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import watchdog
 from ansible_collections.multigpu.vllm.plugins.modules import vllm_rollback_watchdog
 
 
@@ -40,10 +41,16 @@ def test_started_and_renewed_write_the_deadline(tmp_path: Path, capsys: pytest.C
     heartbeat = tmp_path / "heartbeat"
     assert play(capsys, heartbeat, state="renewed")["failed"] is True
     assert "failed" not in play(capsys, heartbeat, state="started", timeout=60.0)
-    first = float(heartbeat.read_text())
-    assert "another search" in play(capsys, heartbeat, state="started")["msg"]
-    play(capsys, heartbeat, state="renewed", timeout=600.0)
-    assert float(heartbeat.read_text()) > first + 500
+    first = watchdog._deadline(str(heartbeat)) or 0.0
+    assert "another run" in play(capsys, heartbeat, state="started")["msg"]
+    with watchdog._running(str(heartbeat)):
+        play(capsys, heartbeat, state="renewed", timeout=600.0)
+    assert (watchdog._deadline(str(heartbeat)) or 0.0) > first + 500
+
+
+def test_restored_restores_without_a_heartbeat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = play(capsys, tmp_path / "none", state="restored", kept_as="vllm-previous")
+    assert (result["changed"], result["docker_output"]) == (True, ["vllm-trial", "vllm", "vllm"])
 
 
 def test_started_in_a_missing_directory_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

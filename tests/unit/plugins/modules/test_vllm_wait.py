@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import watchdog
 from ansible_collections.multigpu.vllm.plugins.modules import vllm_wait
 
 OPTIONS = {"container": "vllm", "base_url": "http://127.0.0.1:1", "timeout": 0}
@@ -69,9 +70,11 @@ def test_wait_renews_the_heartbeat(
     code, result = play(capsys, heartbeat=str(heartbeat))
     assert code == 1
     assert "restored its original server" in result["msg"]
-    heartbeat.write_text("0")
-    assert play(capsys, heartbeat=str(heartbeat))[0] == 0
-    assert float(heartbeat.read_text()) > 0
+    watchdog.start(str(heartbeat), 3600.0)
+    first = watchdog._deadline(str(heartbeat)) or 0.0
+    with watchdog._running(str(heartbeat)):
+        assert play(capsys, heartbeat=str(heartbeat))[0] == 0
+    assert 0 < (watchdog._deadline(str(heartbeat)) or 0.0) < first
 
 
 def test_wait_for_a_missing_container_fails_with_its_name(
