@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Tests the roles gpu_host, vllm and tune on a real Docker Engine, which runs only during the test, and site.yml from an
 # empty account to a validated fleet. Names select parts: tests/deployment/run.sh first_deployment mistakes, or site,
-# host, lifecycle, tuning, or tuning seeds.
+# host, lifecycle, tuning, tuning seeds, kills, or kills deploy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH=$PATH:/usr/sbin:/sbin
@@ -21,10 +21,10 @@ fi
 
 case ${1:-all} in
 site) .venv/bin/python tests/deployment/whole_site.py "${@:2}" ;;
-host | lifecycle | tuning) .venv/bin/python "tests/deployment/$1.py" "${@:2}" ;;
+host | lifecycle | tuning | kills) .venv/bin/python "tests/deployment/$1.py" "${@:2}" ;;
 all)
     .venv/bin/python tests/deployment/run.py
-    for part in tuning host lifecycle whole_site; do .venv/bin/python "tests/deployment/$part.py"; done
+    for part in tuning kills host lifecycle whole_site; do .venv/bin/python "tests/deployment/$part.py"; done
     ;;
 *) .venv/bin/python tests/deployment/run.py "$@" ;;
 esac

@@ -91,6 +91,18 @@ def test_settings_are_readable_by_root_only() -> None:
     assert task["ansible.builtin.template"]["mode"] == "0600"
 
 
+def test_last_healthy_server_stops_only_after_the_watchdog_is_running() -> None:
+    run, guard, keep = load("tasks/run.yml"), load("tasks/guard.yml"), load("tasks/keep.yml")
+    names = [task["name"] for task in run]
+    (start,) = [task for task in run if "rescue" in task]
+    assert names.index("Start a watchdog, which restores the server if the controller disappears") < run.index(start)
+    assert start["block"][0]["ansible.builtin.include_tasks"] == "keep.yml"
+    states = [task["multigpu.vllm.vllm_rollback_watchdog"]["state"] for task in guard]
+    assert states == ["started", "running", "renewed"]
+    assert keep[-1]["community.docker.docker_container"]["state"] == "stopped"
+    assert start["block"][-1]["ansible.builtin.include_tasks"] == "release.yml"
+
+
 def test_docker_tasks_name_the_engine() -> None:
     for path in sorted((ROLE / "tasks").glob("*.yml")):
         for task in load(f"tasks/{path.name}"):

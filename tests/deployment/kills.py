@@ -1,0 +1,174 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill deploy and tune in the middle, and check that the node serves its last good settings without the controller.
+
+Every process of the run gets SIGKILL or SIGTERM when it begins one of several tasks. ``kills.py deploy`` and
+``kills.py tune`` select a part.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from node import VERSION, Site, check, engine_with_vllm, wait_until
+from tuning import tunable
+
+#: Seconds without a heartbeat after which the watchdog acts.
+HEARTBEAT_TIMEOUT = 30
+#: Limit in seconds for a run to begin a task, and for a node to recover; both are reached on a stuck node only.
+LIMIT = 600
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The beginning of a task: of its ``count``-th run, and ``delay`` seconds later.
+
+    ``starts`` is whether the server of the new settings starts.
+    """
+
+    task: str
+    count: int = 1
+    delay: float = 0.0
+    starts: bool = True
+
+
+DEPLOY = (
+    Moment("Write the secrets to files on the node"),
+    Moment("Start the watchdog in the background"),
+    Moment("Rename the container of the last healthy server", delay=0.5),
+    Moment("Stop the last healthy server", delay=0.5),
+    # The first run only predicts the change.
+    Moment("Run the container", count=2, delay=0.3),
+    Moment("Wait until the server is ready", delay=1),
+    Moment("Remove the container of the previous server", delay=0.3),
+    Moment("Wait until the server is ready", delay=1, starts=False),
+    # The third run is that of the rollback.
+    Moment("Run the container", count=3, delay=0.3, starts=False),
+)
+TUNE = (
+    Moment("Start the watchdog, which restores the server if the controller disappears", delay=0.5),
+    Moment("Stop the server before the tuning trials", delay=0.5),
+    Moment("Run the container", count=2, delay=0.3),
+    # The first load test is that of the original server.
+    Moment("Run the load test", count=3, delay=1),
+    Moment("Remove the container of the last tuning trial", delay=0.3),
+    Moment("Start the server with its original settings", delay=0.1),
+)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+
+
+def family(pid: int) -> set[int]:
+    """Return a process and all its descendants. Background jobs on the node are not among them."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    found = {pid}
+    while more := {child for child, parent in pairs if parent in found} - found:
+        found |= more
+    return found
+
+
+def kill_at(running: subprocess.Popen[str], moment: Moment, number: signal.Signals) -> None:
+    """Send a signal to all processes of a run when it reaches a moment. Fail if it does not reach the moment."""
+    output, seen = [], 0
+    assert running.stdout is not None
+    for line in running.stdout:
+        output.append(line)
+        seen += line.startswith("TASK [") and f"{moment.task}]" in line
+        if seen == moment.count:
+            break
+    else:
+        check(f"the run reaches {moment.task!r} {moment.count} times", False, "".join(output))
+    time.sleep(moment.delay)
+    for pid in family(running.pid):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+    running.communicate(timeout=LIMIT)
+
+
+def serves(site: Site) -> bool:
+    """Return whether the node serves and nothing of an interrupted run is left."""
+    names = site.engine.docker("ps", "-a", "--format", "{{.Names}}").split()
+    heartbeats = list((site.home / "etc").glob("*.heartbeat"))
+    return names == [site.container] and not heartbeats and site.get("/health") == 200
+
+
+def sequences(site: Site) -> str:
+    """Return the setting by which the deployed containers differ."""
+    command = json.loads(site.inspect())[0]["Config"]["Cmd"]
+    return command[command.index("--max-num-seqs") + 1]
+
+
+def kill(
+    site: Site, playbook: str, moment: Moment, number: signal.Signals, variables: dict[str, object], allowed: set[str]
+) -> None:
+    """Kill one run, wait until the node serves, and check that it serves one of the ``allowed`` settings."""
+    kill_at(site.start(playbook=playbook, **variables), moment, number)
+    killed = time.monotonic()
+    wait_until(lambda: serves(site), LIMIT)
+    seconds, left = time.monotonic() - killed, site.engine.docker("ps", "-a")
+    what = f"{playbook}, {number.name} at '{moment.task}': "
+    check(f"{what}served after {seconds:.0f} s", serves(site), left)
+    check(f"  with max_num_seqs {sequences(site)} of {sorted(allowed)}", sequences(site) in allowed, left)
+
+
+def deploy(site: Site) -> None:
+    options: dict[str, object] = {"_vllm_heartbeat_timeout": HEARTBEAT_TIMEOUT}
+    changes = 100
+    for number in SIGNALS:
+        for moment in DEPLOY:
+            changes += 1
+            before, settings = sequences(site), {**options, "vllm_max_num_seqs": changes}
+            allowed = {before, str(changes)}
+            if not moment.starts:
+                # Only the server finds this mistake, because the image has another name.
+                site.engine.docker("tag", f"vllm/vllm-openai:v{VERSION}", "own/vllm:1")
+                settings |= {"vllm_image": "own/vllm:1", "vllm_extra_args": "--no-such-option 1"}
+                allowed = {before}
+            kill(site, "deploy", moment, number, settings, allowed)
+    played = site.play(**options, vllm_max_num_seqs=99)
+    check("the next deploy succeeds", played.code == 0 and sequences(site) == "99", played.output)
+
+
+def tune(site: Site) -> None:
+    options = {**tunable(site), "tune_trials": 1, "tune_heartbeat_timeout": HEARTBEAT_TIMEOUT}
+    played = site.play(**options)
+    check("a server with poor settings serves", played.code == 0, played.output)
+    before = site.container_id()
+    for number in SIGNALS:
+        for moment in TUNE:
+            shutil.rmtree(site.home / "tuning", ignore_errors=True)
+            kill(site, "tune", moment, number, options, {"8"})
+            check("  in the original container", site.container_id() == before)
+
+
+PARTS = (deploy, tune)
+
+
+def main() -> None:
+    chosen = [part for part in PARTS if part.__name__ in sys.argv[1:]] or PARTS
+    # The moments are found by the headings of tasks, which the collection's own output leaves out.
+    os.environ.update(
+        ANSIBLE_STDOUT_CALLBACK="ansible.builtin.default",
+        ANSIBLE_DISPLAY_OK_HOSTS="true",
+        ANSIBLE_DISPLAY_SKIPPED_HOSTS="true",
+    )
+    with engine_with_vllm("kills") as (home, engine):
+        site = Site(home, engine)
+        played = site.play(vllm_max_num_seqs=100)
+        check("deploy serves", played.code == 0 and site.get("/health") == 200, played.output)
+        for part in chosen:
+            part(site)
+
+
+if __name__ == "__main__":
+    main()
