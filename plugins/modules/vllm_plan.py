@@ -143,6 +143,11 @@ plan:
         image: vllm/vllm-openai:v0.32.0
         command: [serve, Qwen/Qwen2.5-Coder-32B-Instruct-AWQ, --tensor-parallel-size, "4"]
         base_url: http://127.0.0.1:8000
+    repository:
+      description: Name of the image without tag and digest.
+      returned: success
+      type: str
+      sample: vllm/vllm-openai
     fingerprint:
       description: Digest of RV(plan.container). It changes whenever the container has to be replaced.
       returned: success

@@ -276,7 +276,8 @@ environment:
     NCCL_DEBUG: INFO
 container:
   description:
-    - Shared memory of the server's container, which the ranks need to communicate. Null if there is no container.
+    - Image of the server's container, and its shared memory, which the ranks need to communicate. Null if there is no
+      container.
   type: dict
   returned: success
   contains:
@@ -290,6 +291,11 @@ container:
       type: int
       returned: success
       sample: 67108864
+    image:
+      description: Name of the image with the tag or digest that the container was started with.
+      type: str
+      returned: success
+      sample: vllm/vllm-openai@sha256:c1c9f6fd5c109ba7f0546a59f5b2f15fb87f64c77782e90a27b648b42a8e67c3
 server:
   description: Whether the endpoint responded.
   type: dict

@@ -9,14 +9,17 @@ grants every request replaces, and the start of the real vLLM.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from balancer import Balancer, Load
-from node import KEY, ROOT, TOKEN, VERSION, Downtime, Site, check, engine_with_vllm
+from node import KEY, ROOT, TOKEN, VERSION, Downtime, Site, check, engine_with_vllm, simulate, wait_until
 
 
 def first_deployment(site: Site) -> None:
@@ -148,6 +151,65 @@ def fleet(site: Site) -> None:
         check("  which serves again and is back in the balancer", back, played.output)
 
 
+@contextlib.contextmanager
+def registry(home: Path) -> Iterator[str]:
+    """Run Debian's docker-registry on a loopback port, and provide its address."""
+    address = f"127.0.0.1:{simulate.free_port()}"
+    config = home / "registry.yml"
+    storage = {"filesystem": {"rootdirectory": str(home / "registry")}}
+    config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}), "utf-8")
+    command, ignored = ["docker-registry", "serve", str(config)], subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=ignored, stderr=ignored) as process:
+        try:
+            yield address
+        finally:
+            process.terminate()
+
+
+def digests(site: Site) -> None:
+    """Deploy an image from a registry by its digest."""
+    if not shutil.which("docker-registry"):
+        sys.stdout.write("skip  digests: apt install docker-registry\n")
+        return
+    docker = site.engine.docker
+    with registry(site.home) as address:
+        name = f"{address}/vllm-openai"
+        docker("tag", f"vllm/vllm-openai:v{VERSION}", f"{name}:v{VERSION}")
+        wait_until(lambda: "digest: " in docker("push", f"{name}:v{VERSION}", check=False), 60)
+        digest = json.loads(docker("image", "inspect", f"{name}:v{VERSION}"))[0]["RepoDigests"][0].partition("@")[2]
+        docker("rmi", f"{name}:v{VERSION}")
+        pinned = f"{name}:v{VERSION}@{digest}"
+        played = site.play(vllm_image=pinned.replace(digest, f"sha256:{64 * '0'}"), vllm_pull="not_present")
+        check("an image with another digest is not deployed", played.code != 0, played.output)
+        played = site.play(vllm_image=pinned, vllm_pull="not_present")
+        deployed = json.loads(site.inspect())[0]["Config"]["Image"] == f"{name}@{digest}"
+        check("an image is pulled and deployed by its digest", played.code == 0 and deployed, played.output)
+        settings = (site.home / "etc" / site.container / "settings.md").read_text("utf-8")
+        check("  which the settings show", f"{name}@{digest}" in settings, settings)
+        before = site.container_id()
+        played = site.play(vllm_image=f"{name}:v{VERSION}", vllm_pull="always")
+        same = played.code == 0 and site.container_id() == before
+        check("  the same image by its tag is no change", same, played.output)
+        # The tag now names an image with another content.
+        docker("tag", docker("commit", "--message", "other", site.container).strip(), f"{name}:v{VERSION}")
+        docker("push", f"{name}:v{VERSION}")
+        played = site.play(vllm_image=pinned, vllm_pull="always")
+        same = played.code == 0 and site.container_id() == before
+        check("  a tag that is moved does not change what the digest deploys", same, played.output)
+
+
+def privileges(site: Site, container: str) -> str:
+    """Return what a container's main process may do: its capabilities, new privileges and user."""
+    pid = json.loads(site.engine.docker("inspect", container))[0]["State"]["Pid"]
+    status = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    values = {line.split()[0].rstrip(":"): line.split()[1:] for line in status if line.split()[1:]}
+    names = ("CapEff", "CapBnd", "NoNewPrivs", "Uid")
+    return ", ".join(f"{name} {values[name][0]}" for name in names)
+
+
+LIMITED = "CapEff 0000000000000000, CapBnd 0000000000000000, NoNewPrivs 1, Uid {}"
+
+
 def findings_in(part: object) -> list[dict[str, str]]:
     """Return every finding within a part of the report."""
     if isinstance(part, dict) and "check" in part and "status" in part:
@@ -195,8 +257,14 @@ def real_vllm(site: Site) -> None:
     check(f"  its stages were printed: {'; '.join(stages)}", "loading the weights" in " ".join(stages), played.output)
     log = site.engine.docker("logs", "vllm-real")
     check("  no secret in its log, or in docker inspect", KEY not in log + site.engine.docker("inspect", "vllm-real"))
+    may = privileges(site, "vllm-real")
+    check(f"  without privileges: {may}", may == LIMITED.format(0))
     played = site.play()
     check("  the second run changes nothing", played.code == 0 and played.changed == 0, played.output)
+    played = site.play(vllm_user="65534:65534", vllm_read_only=True)
+    may = privileges(site, "vllm-real")
+    serves = played.code == 0 and site.get("/v1/models") == 401 and site.get("/v1/models", KEY) == 200
+    check(f"  serves on a read-only file system: {may}", serves and may == LIMITED.format(65534), played.output)
     played = site.play(vllm_tensor_parallel_size=3)
     check(
         "  a size that its heads forbid is refused",
@@ -223,7 +291,7 @@ def real_vllm(site: Site) -> None:
     check(f"  validate: {results}", set(results.values()) <= {"pass", "not_tested"} and bool(report), played.output)
 
 
-PARTS = (first_deployment, change, mistakes, secrets, life, fleet, real_vllm)
+PARTS = (first_deployment, change, mistakes, secrets, life, digests, fleet, real_vllm)
 
 
 def main() -> None:

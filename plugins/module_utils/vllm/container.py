@@ -28,7 +28,7 @@ class ContainerFacts:
 
     ``argv`` is the unmasked command line and may hold secrets: never return it. ``pid`` is None for a stopped
     container. ``mounts`` holds pairs of a directory in the container and its source on the host. ``shm_size`` is in
-    bytes.
+    bytes. ``image`` is the image's name with the tag or digest that the container was started with.
     """
 
     name: str
@@ -38,6 +38,7 @@ class ContainerFacts:
     mounts: tuple[tuple[str, str], ...] = ()
     ipc_mode: str | None = None
     shm_size: int | None = None
+    image: str | None = None
 
     @property
     def arguments(self) -> dict[str, t.Any] | None:
@@ -84,6 +85,7 @@ def facts_of(name: str, document: Mapping[str, t.Any]) -> ContainerFacts:
         mounts=tuple((item["Destination"], item["Source"]) for item in document.get("Mounts") or ()),
         ipc_mode=host.get("IpcMode") or None,
         shm_size=host.get("ShmSize") or None,
+        image=config.get("Image") or None,
     )
 
 

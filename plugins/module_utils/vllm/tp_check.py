@@ -164,7 +164,8 @@ def describe(observed: Observations) -> dict[str, t.Any]:
         "model": _model(observed),
         "arguments": observed.arguments,
         "environment": None if environment is None else mask_environment(environment.items()),
-        "container": container and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size},
+        "container": container
+        and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size, "image": container.image},
         "server": {
             "base_url": server and server.base_url,
             "answers": None if server is None else server.failure is None,

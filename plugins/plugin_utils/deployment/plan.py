@@ -32,8 +32,10 @@ Json = Mapping[str, t.Any]
 #: Port of the server inside the container; the user chooses the published port.
 INNER_PORT: t.Final = 8000
 #: Directories of the model cache and of the mounted files inside the container.
-INNER_CACHE: t.Final = "/root/.cache/huggingface"
+INNER_CACHE: t.Final = "/var/cache/huggingface"
 INNER_FILES: t.Final = "/run/multigpu"
+#: Writable directory inside a container whose other directories may be read-only.
+INNER_TEMPORARY: t.Final = "/tmp"
 #: vLLM arguments that have a role variable of the same name, with the prefix ``vllm_``.
 OPTIONS: t.Final = tuple(
     "served_model_name revision dtype quantization max_model_len max_num_seqs max_num_batched_tokens "
@@ -148,6 +150,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
             *(issue.text for issue in issues if not issue.fatal),
         ],
         "container": container,
+        "repository": re.sub(r"(:[^/]*)?$", "", container["image"].partition("@")[0]),
         # If this hash of the container's options changes, the server must be restarted. The options contain no secrets.
         "fingerprint": hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()[:16],
     }
@@ -322,6 +325,9 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
     ``vllm_environment`` takes precedence over the role's variables. A variable that is ``null`` there is removed.
     """
     by_name = {setting.name: setting for setting in nccl.environment}
+    by_name["HF_HOME"] = Setting("HF_HOME", INNER_CACHE, "vllm_cache_dir is mounted there.")
+    if settings.get("read_only") or settings.get("user"):
+        by_name["HOME"] = Setting("HOME", INNER_TEMPORARY, "The user's home directory may not be writable.")
     if settings.get("hf_token_file"):
         by_name["HF_TOKEN_PATH"] = Setting(
             "HF_TOKEN_PATH", f"{INNER_FILES}/secrets/hf_token", "The token is in a file, not in the environment."
@@ -390,7 +396,8 @@ def _container(
         ids: dict[str, t.Any] = {"count": -1} if selected is None else {"device_ids": list(selected)}
         devices = [{"driver": "nvidia", "capabilities": [["gpu"]], **ids}]
     return {
-        "image": settings["image"],
+        # Docker looks up an image by its tag or by its digest, not by both.
+        "image": re.sub(r":[^/:@]+@", "@", settings["image"]),
         "command": ["serve", settings["model"], *arguments],
         "env": _values(environment),
         "ports": [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
@@ -405,6 +412,13 @@ def _container(
         "shm_size": settings.get("shm_size"),
         "ulimits": list(settings.get("ulimits") or ()),
         "device_requests": devices,
+        "security_opts": ["no-new-privileges:true"] if settings.get("no_new_privileges") else [],
+        "cap_drop": list(settings.get("cap_drop") or ()),
+        "cap_add": list(settings.get("cap_add") or ()),
+        "user": settings.get("user"),
+        "read_only": bool(settings.get("read_only")),
+        # vLLM compiles and loads code there.
+        "tmpfs": [f"{INNER_TEMPORARY}:exec,mode=1777"] if settings.get("read_only") else [],
         "log_options": {"max-size": settings["log_max_size"], "max-file": str(settings["log_max_files"])},
         "secrets_changed": settings.get("secrets_changed"),
     }

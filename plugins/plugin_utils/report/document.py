@@ -112,6 +112,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
         },
         "vllm": {
             "version": server.get("vllm_version") or probed.get("version") or node.engine.get("vllm_version"),
+            "image": (server.get("container") or {}).get("image"),
             "model": model.get("id") or probed.get("model") or node.engine.get("model"),
             "max_model_len": model.get("max_model_len") or probed.get("max_model_len"),
             **_pick(server, "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),

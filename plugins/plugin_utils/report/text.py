@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Iterator, Mapping
 
@@ -58,9 +59,15 @@ def about(node: Node, style: Style) -> list[str]:
     server = [f"vLLM {vllm['version']}"] if vllm["version"] else []
     server += [f"TP {vllm['tensor_parallel_size']}"] if vllm["tensor_parallel_size"] else []
     server += [str(vllm["model"])] if vllm["model"] else []
+    server += [f"image {_short_image(vllm['image'])}"] if vllm.get("image") else []
     cost = node["facts"]["cost"]
     price = [*figures.cost(cost), cost["source"]] if cost else []
     return [style.dot.join(parts) for parts in (hardware, server, price) if parts]
+
+
+def _short_image(image: str) -> str:
+    """Return the first 12 digits of an image's digest, as ``docker images`` does, or its name if it has no digest."""
+    return re.sub(r".*@(sha256:\w{12}).*", r"\1", image)
 
 
 def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator[str]:

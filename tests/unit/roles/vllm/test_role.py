@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import typing as t
 from pathlib import Path
@@ -91,6 +92,51 @@ def test_settings_are_readable_by_root_only() -> None:
     assert task["ansible.builtin.template"]["mode"] == "0600"
 
 
+def test_image_digests_are_part_of_the_default_image() -> None:
+    digests = trusted_values(load("vars/main.yml")["_vllm_image_digests"])
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in digests.values())
+
+    def image(version: str) -> t.Any:
+        variables = {"_vllm_image_digests": digests, "vllm_version": version}
+        return Templar(loader=DataLoader(), variables=variables).template(trusted(DEFAULTS["vllm_image"]))
+
+    assert image("0.31.0") == f"vllm/vllm-openai:v0.31.0@{digests['0.31.0']}"
+    assert image("0.30.1") == "vllm/vllm-openai:v0.30.1"
+
+
+@pytest.mark.parametrize(
+    ("present", "deployed"),
+    [([], "r/v:1"), (["other@sha256:b", "r/v@sha256:a"], "r/v@sha256:a"), (["other@sha256:b"], "r/v:1")],
+)
+def test_container_runs_the_image_by_its_digest(present: list[str], deployed: str) -> None:
+    own = {name: trusted(load("vars/main.yml")[name]) for name in ("_vllm_repo_digests", "_vllm_image")}
+    plan = {"repository": "r/v", "container": {"image": "r/v:1"}}
+    facts = {"_vllm_plan": plan, "__vllm_image": {"images": [{"RepoDigests": present}]}}
+    assert Templar(loader=DataLoader(), variables={**own, **facts}).template(trusted("{{ _vllm_image }}")) == deployed
+
+
+@pytest.mark.parametrize(("asked", "matches"), [("sha256:a", True), ("sha256:b", False)])
+def test_image_with_another_digest_is_refused(asked: str, matches: bool) -> None:
+    (check,) = [task for task in load("tasks/install.yml") if "ansible.builtin.assert" in task]
+    variables = {
+        "_vllm_plan": {"container": {"image": f"mirror/v@{asked}"}},
+        "_vllm_repo_digests": ["v@sha256:a"],
+    }
+    condition = trusted(check["ansible.builtin.assert"]["that"])
+    assert Templar(loader=DataLoader(), variables=variables).evaluate_conditional(condition) is matches
+
+
+def test_container_has_the_planned_privileges() -> None:
+    (container,) = load("tasks/container.yml")
+    options = container["community.docker.docker_container"]
+    for name in ("security_opts", "cap_drop", "user", "read_only", "tmpfs"):
+        assert options[name].startswith(f"{{{{ _vllm_container.{name} | default(omit")
+    assert options["capabilities"].startswith("{{ _vllm_container.cap_add")
+    for name in ("no_new_privileges", "cap_drop", "cap_add", "user", "read_only"):
+        assert f"vllm_{name}" in SETTINGS[name]
+    assert (DEFAULTS["vllm_no_new_privileges"], DEFAULTS["vllm_cap_drop"]) == (True, ["ALL"])
+
+
 def test_last_healthy_server_stops_only_after_the_watchdog_is_running() -> None:
     run, guard, keep = load("tasks/run.yml"), load("tasks/guard.yml"), load("tasks/keep.yml")
     names = [task["name"] for task in run]
@@ -123,6 +169,10 @@ def reasons(**facts: t.Any) -> list[str]:
     variables = {name: trusted(load("vars/main.yml")[name]) for name in ("_vllm_cause", "_vllm_rolled_back")}
     templar = Templar(loader=DataLoader(), variables={**variables, "inventory_hostname": "gpu-01", **facts})
     return [text for text in templar.template(trusted(load("vars/main.yml")["_vllm_reasons"])) if text]
+
+
+def trusted_values(values: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {name: trusted(value) for name, value in values.items()}
 
 
 def trusted(value: t.Any) -> t.Any:

@@ -81,3 +81,8 @@ def test_read_container_unexpected_output_is_container_unavailable(output: str) 
 def test_facts_of_container_shared_memory(host: dict | None, ipc_mode: str | None, shm_size: int | None) -> None:
     facts = container.facts_of("vllm", {**DOCUMENT, "HostConfig": host})
     assert (facts.ipc_mode, facts.shm_size) == (ipc_mode, shm_size)
+
+
+def test_facts_of_container_has_the_image() -> None:
+    document = {"Config": {"Image": "vllm/vllm-openai@sha256:a"}, "State": {}}
+    assert container.facts_of("vllm", document).image == "vllm/vllm-openai@sha256:a"

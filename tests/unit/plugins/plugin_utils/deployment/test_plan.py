@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import command_line, plan
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import INNER_CACHE, command_line, plan
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 
 SETTINGS: dict[str, t.Any] = {
@@ -162,7 +162,8 @@ def test_plan_refuses_missing_gpus() -> None:
 
 def test_plan_without_gpus_requests_no_device() -> None:
     deployment = planned(gpus(0), gpus="none")
-    assert deployment["refused"] == deployment["container"]["device_requests"] == deployment["environment"] == []
+    assert deployment["refused"] == deployment["container"]["device_requests"] == []
+    assert [setting["name"] for setting in deployment["environment"]] == ["HF_HOME"]
 
 
 def test_plan_requests_selected_gpus_by_index() -> None:
@@ -381,7 +382,40 @@ def test_plan_refuses_names_that_resemble_loopback(address: str | None, text: st
 
 def test_plan_environment_null_removes_and_bool_is_a_number() -> None:
     deployment = planned(environment={"NCCL_DEBUG": None, "VLLM_USE_DEEP_GEMM": False, "VLLM_LOG_STATS_INTERVAL": 1.5})
-    assert deployment["container"]["env"] == {"VLLM_USE_DEEP_GEMM": "0", "VLLM_LOG_STATS_INTERVAL": "1.5"}
+    assert deployment["container"]["env"] == {
+        "HF_HOME": INNER_CACHE,
+        "VLLM_USE_DEEP_GEMM": "0",
+        "VLLM_LOG_STATS_INTERVAL": "1.5",
+    }
+
+
+DIGEST = "sha256:" + 64 * "a"
+
+
+@pytest.mark.parametrize(
+    ("image", "deployed", "repository"),
+    [
+        (f"vllm/vllm-openai:v0.32.0@{DIGEST}", f"vllm/vllm-openai@{DIGEST}", "vllm/vllm-openai"),
+        (f"vllm/vllm-openai@{DIGEST}", f"vllm/vllm-openai@{DIGEST}", "vllm/vllm-openai"),
+        (f"mirror:5000/own/vllm:1@{DIGEST}", f"mirror:5000/own/vllm@{DIGEST}", "mirror:5000/own/vllm"),
+        ("mirror:5000/own/vllm:1", "mirror:5000/own/vllm:1", "mirror:5000/own/vllm"),
+        ("mirror:5000/own/vllm", "mirror:5000/own/vllm", "mirror:5000/own/vllm"),
+    ],
+)
+def test_plan_deploys_an_image_by_its_digest(image: str, deployed: str, repository: str) -> None:
+    deployment = planned(image=image)
+    assert (deployment["container"]["image"], deployment["repository"]) == (deployed, repository)
+
+
+def test_plan_limits_the_privileges_of_the_container() -> None:
+    container = planned(no_new_privileges=True, cap_drop=["ALL"], cap_add=["SYS_PTRACE"])["container"]
+    assert container["security_opts"] == ["no-new-privileges:true"]
+    assert (container["cap_drop"], container["cap_add"]) == (["ALL"], ["SYS_PTRACE"])
+    assert (container["user"], container["read_only"], container["tmpfs"]) == (None, False, [])
+    assert "HOME" not in container["env"]
+    container = planned(no_new_privileges=False, read_only=True)["container"]
+    assert (container["security_opts"], container["tmpfs"]) == ([], ["/tmp:exec,mode=1777"])
+    assert planned(user="1000:1000")["container"]["env"]["HOME"] == container["env"]["HOME"] == "/tmp"
 
 
 def test_plan_refuses_variables_unknown_to_the_version() -> None:

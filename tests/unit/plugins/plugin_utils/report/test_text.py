@@ -122,3 +122,16 @@ def test_text_colour_keeps_the_width(fleet: dict) -> None:
     plain = list(text.node_lines("socket", fleet["hosts"]["socket"], UNICODE))
     assert coloured != plain
     assert [re.sub(r"\x1b\[\d+m", "", line) for line in coloured] == plain
+
+
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        ("vllm/vllm-openai@sha256:c1c9f6fd5c109ba7f0546a59f5b2f15f", "image sha256:c1c9f6fd5c10"),
+        ("vllm/vllm-openai:v0.32.0", "image vllm/vllm-openai:v0.32.0"),
+    ],
+)
+def test_about_shows_the_image_of_the_server(fleet: dict, image: str, shown: str) -> None:
+    node = fleet["hosts"]["healthy"]
+    node["facts"]["vllm"]["image"] = image
+    assert shown in "\n".join(text.about(node, UNICODE))
