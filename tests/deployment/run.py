@@ -245,7 +245,7 @@ def real_vllm(site: Site) -> None:
             "VLLM_CPU_OMP_THREADS_BIND": "0|1",
         },
         "vllm_api_key": KEY,
-        "vllm_start_timeout": 400,
+        "vllm_start_timeout": 3600,
     }
     site.inventory.write_text(json.dumps({"all": {"hosts": {"real": variables}}}), "utf-8")
     played = site.play()
