@@ -120,16 +120,19 @@ def main() -> None:
     needs_names = [("state", state, ("trial", "original")) for state in ("running", "restored")]
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=needs_names)
     options, result = module.params, {"restored": False, "docker_output": []}
-    containers = [options["trial"], options["original"], Commands(), options["kept_as"]]
+    heartbeat, state, timeout = options["heartbeat"], options["state"], options["timeout"]
+    containers = (options["trial"], options["original"], Commands(), options["kept_as"])
     try:
         if module.check_mode:
             pass
-        elif options["state"] in ("running", "restored"):
-            act = watchdog.watch if options["state"] == "running" else watchdog.restore
-            result = act(options["heartbeat"], *containers)
+        elif state == "started":
+            watchdog.start(heartbeat, timeout)
+        elif state == "renewed":
+            watchdog.renew(heartbeat, timeout)
+        elif state == "running":
+            result = watchdog.watch(heartbeat, *containers)
         else:
-            act = watchdog.start if options["state"] == "started" else watchdog.renew
-            act(options["heartbeat"], options["timeout"])
+            result = watchdog.restore(heartbeat, *containers)
     except (watchdog.WatchdogError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=result["restored"], **result)
