@@ -217,6 +217,11 @@ def _check_bandwidths(bandwidths: Mapping[str, t.Any]) -> None:
             raise ValueError(f"{name} must be greater than 0 bytes per second, got {value!r}.")
 
 
+def _check_checksums(checksums: Mapping[str, t.Any]) -> None:
+    if not all(re.fullmatch("[0-9a-f]{64}", str(checksum)) for checksum in checksums.values()):
+        raise ValueError
+
+
 def _check_settings(settings: Mapping[str, t.Any]) -> None:
     """Check settings that take precedence over options of the vllm role of the same name."""
     options = role_options("vllm")
@@ -237,6 +242,7 @@ def _check_file(path: str) -> None:
 CHECKS: t.Final[dict[str | None, Callable[[t.Any], object]]] = {
     "address": _check_address,
     "bandwidths": _check_bandwidths,
+    "checksums": _check_checksums,
     "command_line": shlex.split,
     "environment": _check_environment,
     "file": _check_file,

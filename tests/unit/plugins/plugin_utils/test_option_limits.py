@@ -73,7 +73,6 @@ ACCEPTED: t.Final[dict[str, dict[str, tuple[t.Any, ...]]]] = {
     },
     "any integer is a seed": {"validate_seed": (-1,)},
     "Ansible reads a number as a list of one text": {
-        "gpu_host_python_packages": (1.5,),
         "provision_authorized_users": (1.5,),
         "provision_tags": (1.5,),
         "simulated_node_server_arguments": (1.5,),
