@@ -21,7 +21,7 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
         ("validate_fail_one", "validate_fail_on"),
         ("validate_bas_url", "validate_base_url"),
         ("validate_log_path", "validate_log_paths"),
-        ("validate_duration", "validate_load_duration"),
+        ("validate_duration", "validate_max_duration"),
         ("validate_expected_troughput", "validate_expected_throughput"),
     ],
 )

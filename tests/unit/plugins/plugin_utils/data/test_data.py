@@ -151,7 +151,7 @@ SCHEMAS: dict[str, Schema] = {
                         closed({}, {**LIMIT, "kind": TEXT, "required": {"const": True}, "optional": {"const": True}}),
                     ]
                 },
-                r"[a-z_]+(\.[a-z_]+)?",
+                r"[a-z0-9_]+(\.[a-z_]+)?",
             ),
         }
     ),
