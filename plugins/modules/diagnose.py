@@ -66,7 +66,7 @@ options:
   all_reduce_latency:
     description:
       - Duration of a small all-reduce between the GPUs in seconds.
-      - The default is 22.5 microseconds over PCIe and 10 microseconds over NVLink.
+      - By default, a typical duration for the path and the number of GPUs is used.
     type: float
   speed_limits:
     description:

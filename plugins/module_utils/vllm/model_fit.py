@@ -24,6 +24,8 @@ _KEYS: t.Final[dict[str, tuple[str, ...]]] = {
     "attention_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
     "num_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "vocabulary": ("vocab_size",),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
 }
 #: Keys in the config.json of multimodal models that contain the configuration of the language model.
@@ -38,13 +40,15 @@ class ModelShape:
     """The dimensions of a model that determine its possible parallel sizes and its speed.
 
     A field is None if the model's config.json does not contain it. ``experts`` is the number of experts from which a
-    mixture-of-experts model chooses for each token.
+    mixture-of-experts model chooses for each token. ``unread`` is the number of parameters of the input embedding, of
+    which a token reads only one row; 0 if the output layer uses the same parameters.
     """
 
     attention_heads: int | None = None
     kv_heads: int | None = None
     num_layers: int | None = None
     experts: int | None = None
+    unread: int | None = None
 
 
 def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
@@ -59,7 +63,9 @@ def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
         # Without multi_query, each attention head has its own key/value head.
         shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
         numbers["kv_heads"] = 1 if shared else numbers["attention_heads"]
-    return ModelShape(**numbers)
+    hidden, vocabulary = numbers.pop("hidden_size"), numbers.pop("vocabulary")
+    unread = hidden * vocabulary if hidden and vocabulary else None
+    return ModelShape(**numbers, unread=0 if config.get("tie_word_embeddings") else unread)
 
 
 def fits(shape: ModelShape, size: int) -> bool:

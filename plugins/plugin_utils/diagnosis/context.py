@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model impo
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, gpus, nccl, performance
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, model_bound
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline import Roofline
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline import Roofline, uncertainty
 
 #: Checks that fail or warn if the node is slow.
 
@@ -172,7 +172,13 @@ class DiagnosisContext:
         if not self.slow or self.step is None or not self.attained:
             return None
         now = expectation.decode_rate(self.step)
-        return f"one stream from {now:.0f} to about {100.0 * now / self.attained:.0f} tok/s"
+        return f"one stream from {now:.0f} to about {100.0 * now / self.attained:.0f} tok/s ({self.uncertainty})"
+
+    @property
+    def uncertainty(self) -> str:
+        """Format the relative error of predicted speeds on the node's GPUs, for example ``±10 %``."""
+        names = list(self.node.gpu_names)
+        return f"±{100 * uncertainty(names[0] if len(names) == 1 else None):.0f} %"
 
     # --- GPU activity under load --------------------------------------------------------------------------------------
 

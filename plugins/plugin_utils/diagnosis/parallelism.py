@@ -81,8 +81,11 @@ def _gain(context: DiagnosisContext, tensor: int) -> str | None:
     roofline, step = context.roofline, context.step
     if roofline is None or step is None or not context.shape.num_layers or tensor <= roofline.tensor_parallel_size:
         return None
-    now, then = expectation.decode_rate(step), roofline.at(tensor).tokens_per_second
-    return f"one stream from {now:.0f} to about {then:.0f} tok/s ({then / now:.1f}x, roofline with {tensor} GPUs)"
+    now, gain = expectation.decode_rate(step), roofline.token_time / roofline.at(tensor).token_time
+    return (
+        f"one stream from {now:.0f} to about {gain * now:.0f} tok/s"
+        f" ({gain:.1f}x with {tensor} GPUs, {context.uncertainty})"
+    )
 
 
 def not_at_work(context: DiagnosisContext) -> Diagnosis | None:

@@ -30,6 +30,9 @@ SPEED: t.Final = ("performance.roofline", "performance.scaling")
 #: Advice if several GPUs are no faster than one.
 ONE_SERVER_PER_GPU: t.Final = "If the model fits on one GPU, one server per GPU can serve more requests."
 
+#: Bytes of a parameter of the input embedding, in bfloat16 or float16.
+_EMBEDDING_BYTES: t.Final = 2
+
 Step = Mapping[str, t.Any]
 
 
@@ -72,7 +75,9 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     stages = int(server.get("pipeline_parallel_size") or engine.get("pipeline_parallel_size") or 1)
     loaded = engine.get("model_memory")
     mixture = (model.get("experts") or 0) > 1
-    whole = loaded * tensor * stages if loaded and tensor else None
+    # The loaded weights contain the input embedding, which is not quantised and is not read.
+    unread = _EMBEDDING_BYTES * (model.get("unread") or 0)
+    whole = loaded * tensor * stages - unread if loaded and tensor else None
     weights = options.get("weight_bytes") or (None if mixture else whole)
     chosen_bandwidth = node.options.memory_bandwidth
     names = list(node.gpu_names)
@@ -92,14 +97,20 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         # GPUs that share a model are only as fast as the slowest of them.
         bandwidth=chosen_bandwidth or slowest.get("memory_bandwidth"),
         bandwidth_source="validate_memory_bandwidth" if chosen_bandwidth else slowest.get("memory_bandwidth_source"),
-        all_reduce_latency=node.options.all_reduce_latency or roofline.ALL_REDUCE_LATENCY[link(node)],
+        all_reduce_path=path(node),
+        all_reduce_latency=node.options.all_reduce_latency,
+        stages=stages,
         history=node.options.speed_history,
     )
 
 
-def link(node: NodeFacts) -> str:
-    """Return the kind of connection between the GPUs: ``nvlink`` or ``pcie``."""
-    return "nvlink" if (node.gpu_facts.get("topology") or {}).get("nvlink") else "pcie"
+def path(node: NodeFacts) -> str:
+    """Return the best path between the GPUs, a key of ``ALL_REDUCE_LATENCY``: ``nvlink``, ``pcie`` or ``shm``."""
+    topology = node.gpu_facts.get("topology") or {}
+    if topology.get("nvlink"):
+        return "nvlink"
+    denied = any(cell not in (None, "X", "OK") for row in topology.get("p2p") or () for cell in row)
+    return "shm" if denied else "pcie"
 
 
 def _cache_per_token(engine: Mapping[str, t.Any]) -> float:
@@ -255,8 +266,10 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
     wrong = impossible(facts, decode_rate(step)) if single.kind == "roofline" else None
     if wrong is not None:
         return not_tested(check, wrong, source=limits.IMPOSSIBLE.source)
-    gain = decode_rate(step) / single.speed
+    # If the server is faster than predicted, a single GPU would be as well.
+    gain = min(decode_rate(step) / single.speed, bound.scaling)
     usual, source = _usual_gain(bound)
+    compared = one_gpu_text(node, bound)
     warn, _fail, _source = speed_limits(node, facts.gpu_name)
     details: dict[str, t.Any] = {
         "expected": f"about {usual:.1f}x",
@@ -267,16 +280,16 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
     }
     if 1 / bound.tokens_per_second < limits.HOST_STEP.value:
         return not_tested(
-            check, f"{tensor} GPUs are {gain:.1f} times as fast as one, but the host limits the speed", **details
+            check, f"{tensor} GPUs are {gain:.1f} times as fast as {compared}, but the host limits the speed", **details
         )
     if 100.0 * gain / usual >= warn:
-        return passed(check, f"{tensor} GPUs decode {gain:.1f} times as fast as one", **details)
+        return passed(check, f"{tensor} GPUs decode {gain:.1f} times as fast as {compared}", **details)
     none = gain < limits.NO_GAIN.value
     return (failed if none and usual > limits.NO_GAIN.value else warned)(
         check,
-        f"tensor parallelism brings no speed-up: {tensor} GPUs decode no faster than 1"
+        f"tensor parallelism brings no speed-up: {tensor} GPUs decode no faster than {compared}"
         if none
-        else f"{tensor} GPUs decode only {gain:.1f} times as fast as 1",
+        else f"{tensor} GPUs decode only {gain:.1f} times as fast as {compared}",
         cause="Communication and waiting between the GPUs cancel out the benefit of sharing the weights.",
         remedy=f"Check the transport (section 4) and the synchronisation (section 6). {ONE_SERVER_PER_GPU}",
         **details,
@@ -288,6 +301,14 @@ def one_gpu(facts: Setup, bound: roofline.Roofline) -> Expected:
     row = from_table(Setup(gpu_name=facts.gpu_name, gpus=1, model=facts.model))
     speed_of_one = bound.at(1).tokens_per_second
     return row or Expected(speed=speed_of_one, kind="roofline", source=roofline.FORMULA, text=f"{speed_of_one:.1f}")
+
+
+def one_gpu_text(node: NodeFacts, bound: roofline.Roofline) -> str:
+    """Return what the speed-up compares with: one GPU, or a prediction for one if the model does not fit on it."""
+    memory = min((device.get("memory_total") or 0 for device in node.devices), default=0)
+    if 0 < memory < bound.weight_bytes:
+        return f"predicted for one, which cannot hold the {bound.weight_bytes / 1e9:.0f} GB of weights"
+    return "one"
 
 
 def _usual_gain(bound: roofline.Roofline) -> tuple[float, str]:

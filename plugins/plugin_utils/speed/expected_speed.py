@@ -29,7 +29,8 @@ class Setup:
     ``weight_bytes``: weights read per token over all GPUs (for a mixture of experts: the active weights). ``mixture``:
     whether the model is a mixture of experts, whose size does not determine ``weight_bytes``. ``kv_bytes``: KV cache
     read per token on one GPU, at the given context length. ``bandwidth``: bytes/s of one GPU, from
-    ``bandwidth_source``. ``all_reduce_latency``: seconds. ``history``: tokens/s of earlier runs of this node.
+    ``bandwidth_source``. ``all_reduce_latency``: seconds, by default that of ``all_reduce_path``. ``history``: tokens/s
+    of earlier runs of this node.
     """
 
     gpu_name: str | None = None
@@ -43,7 +44,9 @@ class Setup:
     kv_bytes: float = 0.0
     bandwidth: float | None = None
     bandwidth_source: str | None = None
-    all_reduce_latency: float = roofline.ALL_REDUCE_LATENCY["pcie"]
+    all_reduce_path: str = "pcie"
+    all_reduce_latency: float | None = None
+    stages: int = 1
     history: Sequence[float] = ()
 
 
@@ -119,8 +122,11 @@ def from_roofline(setup: Setup) -> Expected:
             "eta": eta,
             "BW": bound.bandwidth,
             "BW_source": setup.bandwidth_source if setup.bandwidth else "datasheet",
-            "L": bound.layers if bound.tensor_parallel_size > 1 else None,
-            "t_AR": bound.all_reduce_latency if bound.tensor_parallel_size > 1 else None,
+            "L": bound.layers,
+            "t_layer": roofline.LAYER_TIME,
+            "t_AR": bound.all_reduce_time,
+            "PP": bound.stages,
+            "uncertainty_percent": round(100 * roofline.uncertainty(setup.gpu_name)),
         },
     )
 
@@ -150,11 +156,13 @@ def model_bound(setup: Setup) -> roofline.Roofline:
         weight_bytes=setup.weight_bytes,
         bandwidth=bandwidth,
         efficiency=roofline.efficiency(setup.gpu_name or "")[0],
-        layers=setup.layers or 1,
+        layers=setup.layers or roofline.TYPICAL_LAYERS,
         tensor_parallel_size=tensor,
         kv_bytes=setup.kv_bytes * shared,
         kv_heads=setup.kv_heads,
+        all_reduce_path=setup.all_reduce_path,
         all_reduce_latency=setup.all_reduce_latency,
+        stages=setup.stages,
     )
 
 

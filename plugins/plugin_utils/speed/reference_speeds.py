@@ -32,8 +32,10 @@ REFERENCE_SPEEDS: t.Final[tuple[ReferenceSpeed, ...]] = tuple(
 REFERENCE_SCALING: t.Final[dict[int, tuple[float, float]]] = {
     row["gpus"]: (row["low"], row["high"]) for row in _TABLE["scaling"]
 }
-#: Fraction of the memory bandwidth that single-stream decoding reaches, by normalised product name.
-DECODE_EFFICIENCY: t.Final[dict[str, float]] = {row["gpu"]: row["fraction"] for row in _TABLE["decode_efficiency"]}
+#: Fraction of the memory bandwidth that one stream reaches while it reads weights, and its source, by normalised name.
+DECODE_EFFICIENCY: t.Final[dict[str, tuple[float, str]]] = {
+    row["gpu"]: (row["fraction"], _TABLE["sources"][row["source"]]) for row in _TABLE["decode_efficiency"]
+}
 
 
 def reference_speed(gpu_name: str, gpus: int, model: str) -> ReferenceSpeed | None:

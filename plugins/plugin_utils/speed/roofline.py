@@ -1,56 +1,78 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calculate how fast one stream of tokens can be if the GPUs must read all weights from memory for every token.
+"""Calculate how long a server needs for one token of one stream, from the model and the hardware.
 
 ::
 
-    t_token = (W / TP + KV / TP_kv) / (eta * BW)  +  2 * L * t_AR
+    t_token = (W / TP + KV / TP_kv) / (eta * BW)  +  L * t_layer  +  2 * L * t_AR  +  (PP - 1) * t_hop
 
-- ``W``: bytes of weights read per token (for a mixture of experts: shared and active experts only)
+- ``W``: bytes of weights read per token: without the input embedding, and for a mixture of experts only the shared and
+  active experts
 - ``KV``: bytes of KV cache read per token (context length times bytes per token)
 - ``TP_kv``: min(TP, KV heads), because KV heads are replicated if there are more GPUs than KV heads
 - ``BW``: memory bandwidth of one GPU in bytes/s
-- ``eta``: fraction of ``BW`` that single-stream decoding reaches
-- ``L``: layers, with two all-reduces each
-- ``t_AR``: latency of a small all-reduce in seconds (0 without tensor parallelism)
+- ``eta``: fraction of ``BW`` that the matrix products of one stream reach
+- ``L``: layers
+- ``t_layer``: time per layer in which the GPUs do not read weights: gaps between kernels, norms, attention
+- ``t_AR``: latency of a small all-reduce, two per layer (0 without tensor parallelism)
+- ``t_hop``: time to pass the activations on to the next pipeline stage. All stages work in turns on a token, so PP does
+  not divide the other terms.
 
 Sources: the memory-bound decode model is Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009, applied to
 one-token batches as in Pope et al., "Efficiently Scaling Transformer Inference", MLSys 2023. Two all-reduces per layer:
-Shoeybi et al., "Megatron-LM", 2019.
+Shoeybi et al., "Megatron-LM", 2019. The constants were fitted to vLLM 0.26 on two H200 (tests/fixtures/speeds): 14 of 15
+servers whose step takes more than 3 ms are within 4 %, and the other one within 5 %.
 """
 
 from __future__ import annotations
 
-import re
 import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import DECODE_EFFICIENCY
 
-#: Efficiency of GPUs without a table row: the typical value of workstation and inference cards, rounded down.
-DEFAULT_EFFICIENCY: t.Final = 0.80
-#: Efficiency of HBM accelerators without a table row: the mean of those in the table. One stream reads too little at a
-#: time to use the full width of this memory: on an H200, a bfloat16 7B transformer in CUDA graphs reached 0.53.
-HBM_EFFICIENCY: t.Final = 0.49
-#: Pattern for the start of the normalised product names of accelerators with HBM.
-_HBM: t.Final = re.compile(r"(?:tesla )?(?:v100|a30|a100|a800|h20|h100|h200|h800|gh200|g?b[123]00)\b")
+#: Efficiency of GPUs without a table row: a typical value of those in the table.
+DEFAULT_EFFICIENCY: t.Final = 0.85
+#: Seconds per layer besides reading weights. Source: fit, see above.
+LAYER_TIME: t.Final = 36e-6
+#: Number of layers to assume if it is unknown: that of models with 7 to 9 billion parameters.
+TYPICAL_LAYERS: t.Final = 32
+#: Seconds to pass activations between pipeline stages. Source: two H200, 0.12 ms with 28 layers and 0.44 ms with 48.
+HOP_TIME: t.Final = 0.3e-3
 
-#: Latency of a small all-reduce in seconds. PCIe: measured 20 to 25 us; NVLink: NCCL's LL protocol, about 10 us.
-ALL_REDUCE_LATENCY: t.Final[dict[str, float]] = {"pcie": 22.5e-6, "nvlink": 10e-6}
+#: Latency of a small all-reduce in seconds by path and number of GPUs; a larger group has the latency of the largest
+#: number in the table. NVLink: two H200 with vLLM's own all-reduce (fit), and NCCL on H200 in NVIDIA's tables
+#: (aiconfigurator 0.12). PCIe with peer-to-peer access: vLLM 0.24 in CUDA graphs on RTX PRO 6000 in the same tables.
+#: Host memory, which GPUs without peer-to-peer access use: 20 to 25 us measured.
+ALL_REDUCE_LATENCY: t.Final[dict[str, dict[int, float]]] = {
+    "nvlink": {2: 6.4e-6, 4: 11e-6, 8: 18e-6},
+    "pcie": {2: 7e-6, 4: 14e-6, 8: 28e-6},
+    "shm": {2: 22.5e-6},
+}
 
-FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + 2 * L * t_AR)"
+#: Relative error of a predicted speed or gain, for GPUs with and without a table row.
+UNCERTAINTY: t.Final = {True: 0.10, False: 0.20}
+
+FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + L * t_layer + 2 * L * t_AR + (PP - 1) * t_hop)"
+
+
+def all_reduce_latency(path: str, gpus: int) -> float:
+    """Return the latency of a small all-reduce between ``gpus`` GPUs over ``path``, a key of the table, in seconds."""
+    row = ALL_REDUCE_LATENCY[path]
+    return row[min((size for size in row if size >= gpus), default=max(row))]
 
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
     """Return ``eta``, the fraction of its memory bandwidth that a GPU reaches, and the source of this value."""
-    name = normalise(gpu_name)
-    if name in DECODE_EFFICIENCY:
-        return DECODE_EFFICIENCY[name], f"llama.cpp tables, {gpu_name}"
-    if _HBM.match(name):
-        return HBM_EFFICIENCY, "no reference row for this GPU: a typical value of accelerators with HBM"
-    return DEFAULT_EFFICIENCY, "no reference row for this GPU: a typical value"
+    row = DECODE_EFFICIENCY.get(normalise(gpu_name))
+    return row or (DEFAULT_EFFICIENCY, "no reference row for this GPU: a typical value")
+
+
+def uncertainty(gpu_name: str | None) -> float:
+    """Return the relative error to expect of a prediction for this GPU."""
+    return UNCERTAINTY[normalise(gpu_name or "") in DECODE_EFFICIENCY]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +80,8 @@ class Roofline:
     """A roofline model: it calculates the speed of one stream from properties of the LLM and the node.
 
     ``weight_bytes``: bytes of weights read per token over all GPUs; ``kv_bytes``: bytes of KV cache read per token at
-    the given context length; ``bandwidth``: bytes/s of one GPU; ``all_reduce_latency``: seconds.
+    the given context length; ``bandwidth``: bytes/s of one GPU. ``all_reduce_path`` is a key of
+    ``ALL_REDUCE_LATENCY``; ``all_reduce_latency``, in seconds, takes precedence.
 
     :raises ValueError: if a value is out of range (not positive, negative, or an efficiency above 1).
     """
@@ -70,16 +93,18 @@ class Roofline:
     tensor_parallel_size: int = 1
     kv_bytes: float = 0.0
     kv_heads: int | None = None
-    all_reduce_latency: float = ALL_REDUCE_LATENCY["pcie"]
+    all_reduce_path: str = "pcie"
+    all_reduce_latency: float | None = None
+    stages: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("weight_bytes", "bandwidth", "efficiency", "layers", "tensor_parallel_size"):
+        for name in ("weight_bytes", "bandwidth", "efficiency", "layers", "tensor_parallel_size", "stages"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.efficiency > 1:
             raise ValueError(f"efficiency must be a fraction of the bandwidth, at most 1, got {self.efficiency}")
         for name in ("kv_bytes", "all_reduce_latency"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     @property
@@ -98,20 +123,30 @@ class Roofline:
         return 1.0 / (self.memory_time * self.efficiency)
 
     @property
-    def communication_time(self) -> float:
-        """Seconds per token that the GPUs spend on all-reduces."""
-        return 2 * self.layers * self.all_reduce_latency if self.tensor_parallel_size > 1 else 0.0
+    def all_reduce_time(self) -> float | None:
+        """Seconds of one all-reduce, or None without tensor parallelism."""
+        if self.tensor_parallel_size == 1:
+            return None
+        if self.all_reduce_latency is not None:
+            return self.all_reduce_latency
+        return all_reduce_latency(self.all_reduce_path, self.tensor_parallel_size)
+
+    @property
+    def token_time(self) -> float:
+        """Expected seconds per token of one stream."""
+        layer = LAYER_TIME + 2 * (self.all_reduce_time or 0.0)
+        return self.memory_time + self.layers * layer + (self.stages - 1) * HOP_TIME
 
     @property
     def tokens_per_second(self) -> float:
         """Expected speed of one stream in tokens/s."""
-        return 1.0 / (self.memory_time + self.communication_time)
+        return 1.0 / self.token_time
 
     def at(self, tensor_parallel_size: int) -> Roofline:
-        """Return a copy of this roofline model with a different tensor-parallel size."""
-        return replace(self, tensor_parallel_size=tensor_parallel_size)
+        """Return a copy of this roofline model with a different tensor-parallel size, and without pipeline stages."""
+        return replace(self, tensor_parallel_size=tensor_parallel_size, stages=1)
 
     @property
     def scaling(self) -> float:
-        """Expected speed-up of one stream, compared with a single GPU."""
+        """Expected speed-up of one stream, compared with a single GPU; never more than the tensor-parallel size."""
         return self.tokens_per_second / self.at(1).tokens_per_second

@@ -245,7 +245,7 @@ class Situation:
             weight_bytes=WEIGHTS,
             layers=LAYERS,
             bandwidth=BANDWIDTH,
-            all_reduce_latency=10e-6 if self.nvlink else 22.5e-6,
+            all_reduce_path="nvlink" if self.nvlink else "pcie",
         )
         return model_bound(setup).tokens_per_second
 

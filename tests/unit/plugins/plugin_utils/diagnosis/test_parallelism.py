@@ -15,7 +15,7 @@ Build = Callable[..., t.Any]
 
 def test_off_diagnosis_gain_comes_from_the_roofline(situation: Build) -> None:
     diagnosis = situation(tp=1).diagnosis("tensor_parallel.off")
-    assert diagnosis.expected_gain == "one stream from 31 to about 104 tok/s (3.4x, roofline with 4 GPUs)"
+    assert diagnosis.expected_gain == "one stream from 28 to about 85 tok/s (3.0x with 4 GPUs, ±10 %)"
     assert "--tensor-parallel-size 4 (vllm_tensor_parallel_size: 4)" in diagnosis.remedy
 
 

@@ -63,10 +63,10 @@ def test_expected_speed_reports_formula_and_terms() -> None:
     assert {key: expectation.terms[key] for key in ("W", "TP", "eta", "BW", "L", "t_AR")} == {
         "W": 19_300_000_000,
         "TP": 4,
-        "eta": 0.87,
+        "eta": 0.86,
         "BW": 960e9,
         "L": 64,
-        "t_AR": 22.5e-6,
+        "t_AR": 14e-6,
     }
 
 
@@ -105,4 +105,4 @@ def test_model_bound_uses_the_published_bandwidth() -> None:
 def test_model_bound_keeps_kv_bytes_per_gpu(kv_heads: int | None) -> None:
     # kv_bytes is per GPU and includes the replication of KV heads.
     bound = model_bound(dataclasses.replace(OTHER, kv_heads=kv_heads, kv_bytes=1e9))
-    assert bound.memory_time == pytest.approx((19.3e9 / 4 + 1e9) / (0.87 * 960e9))
+    assert bound.memory_time == pytest.approx((19.3e9 / 4 + 1e9) / (0.86 * 960e9))
