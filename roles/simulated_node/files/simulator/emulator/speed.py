@@ -4,7 +4,7 @@
 """Compute the duration of an engine step with a roofline model that includes tensor-parallel all-reduces.
 
 A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer) and a constant
-host overhead. Memory time is the size of a rank's weights and KV cache divided by the achievable memory bandwidth.
+time per layer, as a real vLLM on two H200 does (plugins/plugin_utils/speed/roofline.py). Memory time is the size of a rank's weights and KV cache divided by the achievable memory bandwidth.
 Compute time is two operations per parameter and token divided by the achievable FLOP/s. An all-reduce takes a fixed
 latency plus the bytes that its ring transfers divided by the bus bandwidth.
 """
@@ -14,8 +14,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-#: Seconds per step for scheduling, sampling and kernel launches on the host.
-HOST_OVERHEAD: t.Final = 0.0008
+#: Seconds per layer for gaps between kernels, norms and attention.
+LAYER_TIME: t.Final = 36e-6
 #: Bytes per activation in FP16.
 ACTIVATION_BYTES: t.Final = 2
 
@@ -89,7 +89,7 @@ class Speed:
         compute = 2 * model.parameters * (decoding + prefill) / (ranks * self.flops)
         work = max(memory, compute) * self.drag
         waiting = self._all_reduce(decoding + prefill) * 2 * model.layers
-        total = work + waiting + HOST_OVERHEAD
+        total = work + waiting + model.layers * LAYER_TIME
         return Step(total, min(1.0, memory / total), min(1.0, compute / total), waiting / total)
 
     def _all_reduce(self, tokens: int) -> float:
