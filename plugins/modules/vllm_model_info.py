@@ -83,6 +83,11 @@ experts:
   returned: success
   type: int
   sample: null
+unread:
+  description: Number of parameters of the input embedding; 0 if it is also the output layer, null if unknown.
+  returned: success
+  type: int
+  sample: 778567680
 source:
   description: File or URL of the configuration, or the reason why it could not be read.
   returned: success

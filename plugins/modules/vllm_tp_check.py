@@ -246,6 +246,12 @@ model:
       type: int
       returned: success
       sample: null
+    unread:
+      description: Number of parameters of the input embedding, which a token does not read; 0 if it is also the output
+        layer.
+      type: int
+      returned: success
+      sample: 525336576
   sample:
     id: llama
     root: meta-llama/Llama-3.1-8B-Instruct
@@ -254,6 +260,7 @@ model:
     kv_heads: 8
     num_layers: 32
     experts: null
+    unread: 525336576
 arguments:
   description:
     - Options that vLLM was started with, from its process, its container or its log. Names have underscores, and
@@ -274,6 +281,39 @@ environment:
   returned: success
   sample:
     NCCL_DEBUG: INFO
+workers:
+  description: The server's worker processes. Null if its processes cannot be seen.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    pid:
+      description: Process ID.
+      type: int
+      returned: always
+    title:
+      description: Title of the process.
+      type: str
+      returned: always
+    ranks:
+      description: C(TP), C(PP), C(DP) and C(EP) rank, as far as the title contains them.
+      type: dict
+      elements: int
+      returned: always
+    state:
+      description: State in C(/proc/PID/stat), for example V(T) if the process is stopped. Null if it cannot be read.
+      type: str
+      returned: success
+    gpu:
+      description: Index of the GPU that the process uses. Null if it is unknown.
+      type: int
+      returned: success
+  sample:
+    - pid: 4711
+      title: VLLM::Worker_TP0
+      ranks: {TP: 0}
+      state: S
+      gpu: 0
 container:
   description:
     - Image of the server's container, and its shared memory, which the ranks need to communicate. Null if there is no

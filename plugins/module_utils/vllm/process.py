@@ -36,11 +36,16 @@ class ProcessUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """A vLLM worker process. ``ranks`` maps ``TP``, ``PP``, ``DP`` or ``EP`` to the rank in the process title."""
+    """A vLLM worker process.
+
+    ``ranks`` maps ``TP``, ``PP``, ``DP`` or ``EP`` to the rank in the process title. ``state`` is the letter in
+    /proc/PID/stat, such as ``T`` for a stopped process, or None if it cannot be read.
+    """
 
     pid: int
     title: str
     ranks: dict[str, int] = field(default_factory=dict)
+    state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,12 @@ class ServerProcess:
         return engine_args.parse(self.argv) or {}
 
 
-def worker_of(pid: int, title: str) -> Worker | None:
+def worker_of(pid: int, title: str, state: str | None = None) -> Worker | None:
     """Create a ``Worker`` from the title of a worker process. Return None for the title of any other process."""
     match = _TITLE.match(title)
     if match is None or "worker" not in match["kind"].lower():
         return None
-    return Worker(pid, match[0], {name: int(rank) for name, rank in _PART.findall(match["parts"])})
+    return Worker(pid, match[0], {name: int(rank) for name, rank in _PART.findall(match["parts"])}, state)
 
 
 class ProcessTable:
@@ -118,7 +123,7 @@ class ProcessTable:
     def _describe(self, pid: int, found_by: str) -> ServerProcess:
         pids = self._family(pid)
         titles = ((member, " ".join(self._argv(member)) or self._name(member)) for member in sorted(pids))
-        workers = tuple(worker for member, title in titles if (worker := worker_of(member, title)))
+        workers = tuple(worker for member, title in titles if (worker := worker_of(member, title, self._state(member))))
         return ServerProcess(pid, tuple(self._argv(pid)), self._environment(pid), pids, workers, found_by)
 
     def _pids(self) -> list[int]:
@@ -153,9 +158,16 @@ class ProcessTable:
             return None
         return {name: value for name, _equals, value in (item.partition("=") for item in text.split("\0")) if name}
 
+    def _stat(self, pid: int) -> list[str]:
+        """Return the state, the parent and the further fields of /proc/PID/stat, or an empty list."""
+        # The command name is in parentheses and may itself contain spaces and parentheses.
+        return self._text(pid, "stat").rpartition(")")[2].split()
+
+    def _state(self, pid: int) -> str | None:
+        return next(iter(self._stat(pid)), None)
+
     def _parent(self, pid: int) -> int | None:
-        # In /proc/PID/stat, the command name is in parentheses and may itself contain spaces and parentheses.
-        fields = self._text(pid, "stat").rpartition(")")[2].split()
+        fields = self._stat(pid)
         return int(fields[1]) if len(fields) > 1 else None
 
     def _family(self, pid: int) -> frozenset[int]:

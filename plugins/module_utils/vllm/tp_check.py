@@ -161,6 +161,7 @@ def describe(observed: Observations) -> dict[str, t.Any]:
         "agreement": agreement.counts,
         "gpu_count": observed.gpu_count,
         "gpus": parallel_signals.own_gpus(observed) or None,
+        "workers": _workers(observed),
         "model": _model(observed),
         "arguments": observed.arguments,
         "environment": None if environment is None else mask_environment(environment.items()),
@@ -292,6 +293,14 @@ def _model_names(observed: Observations) -> Iterable[str]:
     server, engine = observed.server.value, observed.engine.value
     names = (server and server.model.get("root"), (observed.arguments or {}).get("model"), engine and engine.model)
     return dict.fromkeys(name for name in names if isinstance(name, str) and name)
+
+
+def _workers(observed: Observations) -> list[dict[str, t.Any]] | None:
+    """Return the server's worker processes, each with its state and the GPU that it uses, or None if unknown."""
+    if observed.process.value is None:
+        return None
+    pids = {entry["pid"]: gpu["index"] for gpu in observed.gpus.value or () for entry in gpu["processes"] or ()}
+    return [{**asdict(worker), "gpu": pids.get(worker.pid)} for worker in observed.process.value.workers]
 
 
 def _model(observed: Observations) -> dict[str, t.Any]:

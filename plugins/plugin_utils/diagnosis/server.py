@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
+from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
@@ -29,7 +31,19 @@ _WITH_RULES: t.Final = (
     "custom_allreduce_disabled"
 ).split()
 
+#: State of a process that cannot run, from /proc/PID/stat -> case in data/causes.yml.
+_STUCK: t.Final = {"T": "stopped", "t": "stopped", "Z": "dead", "X": "dead", "D": "blocked"}
+#: Message of vLLM's executor; the number is the rank.
+_DIED: t.Final = re.compile(r"Worker proc VllmWorker-(\d+) died unexpectedly")
+
 _HANGS: t.Final = ("nccl_timeout", "worker_hang", "startup_hang")
+#: Diagnoses that explain why a collective hangs.
+_HANG_CAUSES: t.Final = (
+    "gpu.missing",
+    "container.shared_memory",
+    "memory.gpu_out_of_memory",
+    "server.worker_stopped",
+)
 _SETTINGS: t.Final = ("configuration.arguments", "configuration.environment")
 
 
@@ -72,13 +86,53 @@ def settings(context: DiagnosisContext) -> Diagnosis | None:
     )
 
 
+def worker_stopped(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a worker process that exists but cannot run, while the server sends no responses."""
+    workers = context.node.tensor_parallel.data.get("workers") or ()
+    stuck = [worker for worker in workers if worker.get("state") in _STUCK]
+    if not context.down or not stuck:
+        return None
+    names = listed([_worker_name(worker) for worker in stuck])
+    return conclude(
+        "server.worker_stopped",
+        _STUCK[stuck[0]["state"]],
+        confidence="high",
+        evidence=(f"{worker['title']}: pid {worker['pid']}, state {worker['state']}" for worker in stuck),
+        findings=(*context.wrong("nccl.errors"), *context.outage_checks),
+        workers=names[0].upper() + names[1:],
+        pids=" ".join(str(worker["pid"]) for worker in stuck),
+    )
+
+
+def _worker_name(worker: Mapping[str, t.Any]) -> str:
+    ranks = worker.get("ranks") or {}
+    rank = ranks["TP"] if list(ranks) == ["TP"] else " ".join(f"{kind}{number}" for kind, number in ranks.items())
+    gpu = f"GPU {worker['gpu']}, " if worker.get("gpu") is not None else ""
+    return f"rank {rank} ({gpu}pid {worker['pid']})"
+
+
+def worker_died(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose a worker process that ended without an error in the log."""
+    lines = [str(item.get("line")) for item in context.node.logs.data.get("findings") or ()]
+    died = next((match for line in lines if (match := _DIED.search(line))), None)
+    if died is None or context.diagnoses or not set(_CONSEQUENCES).issuperset(context.faults):
+        return None
+    return conclude(
+        "server.worker_died",
+        confidence="high",
+        evidence=(f"log: {died[0]}",),
+        findings=(*context.wrong("nccl.errors"), *context.outage_checks),
+        rank=died[1],
+    )
+
+
 def hangs(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose a hung collective operation: the server accepts requests but never responds to them."""
     faults = [name for name in _HANGS if name in context.faults]
     timed_out = "nccl_timeout" in faults
     if not faults or not (context.down or timed_out):
         return None
-    if context.has_diagnosis("gpu.missing", "container.shared_memory", "memory.gpu_out_of_memory"):
+    if context.has_diagnosis(*_HANG_CAUSES):
         return None
     return conclude(
         "server.hangs",

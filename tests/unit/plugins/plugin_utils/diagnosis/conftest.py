@@ -77,6 +77,7 @@ class Situation:
     arguments: dict[str, t.Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=lambda: {"NCCL_DEBUG": "INFO"})
     workers: int | None = None
+    states: dict[int, str] = field(default_factory=dict)
     container: dict[str, t.Any] | None = None
 
     used: list[float] | None = None
@@ -208,7 +209,8 @@ class Situation:
         fingerprint = f"vllm-{self.version}{sizes}-0a1b2c3d"
         if self.failure:
             server = ServerFacts(url, failure=RequestFailed(self.failure))
-            process: Reading[ServerProcess] = Reading(reason="no process listens on port 8000")
+            gone: Reading[ServerProcess] = Reading(reason="no process listens on port 8000")
+            process = Reading(self._process(), source="process 90") if self.states else gone
         else:
             server = ServerFacts(url, version=self.version, models=(model,), fingerprint=fingerprint)
             process = Reading(self._process(), source="process 90 (found by listening socket)")
@@ -230,7 +232,10 @@ class Situation:
         for name, value in given.items():
             argv += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
         count = self.size if self.workers is None else self.workers
-        workers = tuple(Worker(100 + index, f"VLLM::Worker_TP{index}", {"TP": index}) for index in range(count))
+        workers = tuple(
+            Worker(100 + index, f"VLLM::Worker_TP{index}", {"TP": index}, self.states.get(index, "S"))
+            for index in range(count)
+        )
         pids = frozenset({90, *(100 + index for index in range(count))})
         return ServerProcess(90, tuple(argv), dict(self.environment), pids, workers, "listening socket")
 

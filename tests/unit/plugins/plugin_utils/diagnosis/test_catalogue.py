@@ -65,6 +65,9 @@ ORDINAL = f"{WORKER} [multiproc_executor.py:870] RuntimeError: CUDA error: inval
 PEER = f"{WORKER} RuntimeError: CUDA error: peer access is not supported between these two devices"
 SEGFAULT = "[91533.22] vllm[4242]: segfault at 0 ip 00007f6e sp 00007ffd error 4 in libnccl.so.2[7f6e+1000]"
 HOST_OOM = "[91533.22] Out of memory: Killed process 4242 (VLLM::Worker_TP) total-vm:90123456kB, anon-rss:61234567kB"
+DIED = (
+    f"{WORKER} [multiproc_executor.py:284] Worker proc VllmWorker-1 died unexpectedly (exit code: None), shutting down"
+)
 CRASH = f"{WORKER} [multiproc_executor.py:870] RuntimeError: NCCL error: unhandled system error"
 
 
@@ -307,6 +310,22 @@ SITUATIONS: list[Row] = [
         {"configuration.settings"},
     ),
     ("a harmless variable", {"environment": {"NCCL_DEBUG": "INFO", "NCCL_P2P_DISABLE": "0"}}, set()),
+    (
+        "a stopped worker",
+        {"failure": "first_byte_timeout", "used": [18.2] * 4, "states": {1: "T"}},
+        {"server.worker_stopped"},
+    ),
+    (
+        "a stopped worker, for which the others wait",
+        {"failure": "first_byte_timeout", "used": [18.2] * 4, "states": {1: "T"}, "log": HANGS},
+        {"server.worker_stopped"},
+    ),
+    ("a killed worker", {"failure": "connection_refused", "log": [DIED]}, {"server.worker_died"}),
+    (
+        "a worker killed for its memory",
+        {"failure": "connection_refused", "log": [HOST_OOM, DIED]},
+        {"memory.host_out_of_memory"},
+    ),
     ("hang in a collective", {"failure": "first_byte_timeout", "log": HANGS}, {"server.hangs"}),
     ("collective timed out", {"failure": "connection_refused", "log": [NCCL_TIMEOUT]}, {"server.hangs"}),
     ("segmentation fault", {"failure": "connection_refused", "log": [SEGFAULT]}, {"log.process_segfault"}),

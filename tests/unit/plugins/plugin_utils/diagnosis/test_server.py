@@ -35,6 +35,31 @@ def test_hang_diagnosis_suspects_peer_access_only_if_enabled(situation: Build, e
     assert words in diagnosis.remedy
 
 
+@pytest.mark.parametrize(
+    ("state", "title", "words"),
+    [
+        ("T", "Rank 1 (GPU 1, pid 101) is stopped", "kill -CONT 101"),
+        ("Z", "Rank 1 (GPU 1, pid 101) has died", "Restart vLLM."),
+        ("D", "Rank 1 (GPU 1, pid 101) is blocked in the kernel", "NVRM"),
+    ],
+)
+def test_stopped_worker_diagnosis_names_rank_gpu_and_process(
+    situation: Build, state: str, title: str, words: str
+) -> None:
+    node = situation(failure="first_byte_timeout", used=[18.2] * 4, states={1: state})
+    diagnosis = node.diagnosis("server.worker_stopped")
+    assert diagnosis.title == title
+    assert words in diagnosis.remedy
+
+
+def test_died_worker_diagnosis_names_the_rank(situation: Build) -> None:
+    line = (
+        "(EngineCore pid=8) ERROR 11-30 12:02:40 [multiproc_executor.py:284] Worker proc VllmWorker-1 died unexpectedly"
+    )
+    diagnosis = situation(failure="connection_refused", log=[line]).diagnosis("server.worker_died")
+    assert diagnosis.title == "The worker process of rank 1 died"
+
+
 def test_down_diagnosis_after_a_start_is_a_stop(situation: Build) -> None:
     assert "has been stopped or killed since" in situation(failure="connection_refused").diagnosis("server.down").cause
     never = situation(failure="connection_refused", booted=False).diagnosis("server.down")
