@@ -307,6 +307,12 @@ engine:
       returned: success
       type: bool
       sample: false
+    all_reduce_backends:
+      description: Implementations that vLLM tries for an all-reduce of the tensor-parallel group, in this order.
+      returned: success
+      type: list
+      elements: str
+      sample: [CUSTOM, PYNCCL]
     environment:
       description: Variables E(NCCL_*) and E(VLLM_*) in the log, with secrets masked.
       returned: success

@@ -29,7 +29,9 @@ class EngineFacts:
     one rank reserves for the cache (the smallest value if ranks differ). ``model_memory`` is the number of bytes of
     weights that one rank loaded (the largest value if ranks differ). ``arguments`` are the arguments that vLLM printed,
     with secrets masked. ``ranks`` holds one ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line.
-    ``worker_ranks`` holds the ranks found in the prefixes of log lines. ``boots`` counts the starts in the log.
+    ``all_reduce_backends`` are the implementations that vLLM tries for an all-reduce of the tensor-parallel group, in
+    this order. ``worker_ranks`` holds the ranks found in the prefixes of log lines. ``boots`` counts the starts in
+    the log.
     """
 
     vllm_version: str | None = None
@@ -52,6 +54,7 @@ class EngineFacts:
     worker_ranks: list[int] = field(default_factory=list)
     attention_heads: int | None = None
     enforce_eager: bool | None = None
+    all_reduce_backends: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     ready: bool = False
     boots: int = 0
@@ -85,7 +88,7 @@ _PARALLEL_MARKERS = (
     "vllm serve ",
     "vllm.entrypoints.",
 )
-_LIBRARY_MARKERS = ("vLLM Version", "vLLM version", "nccl==", "CCL version", "NCCL_", "VLLM_")
+_LIBRARY_MARKERS = ("all-reduce backends", "vLLM Version", "vLLM version", "nccl==", "CCL version", "NCCL_", "VLLM_")
 _MEMORY_MARKERS = (
     "KV cache size",
     "# GPU blocks",
@@ -123,6 +126,8 @@ _NRANKS = re.compile(r"\bn[rR]anks (\d+)\b")
 _NCCL_RING = re.compile(r"Channel 00/\d+ :((?:\s+\d+)+)$")
 _NCCL_TESTS = re.compile(r"\bnThread (\d+) nGpus (\d+) ")
 _NCCL_TESTS_RANK = re.compile(r"^[# ]*Rank +(\d+) .*\bPid +\d+ on ")
+#: vllm/distributed/device_communicators/cuda_communicator.py, since 0.26.
+_BACKENDS = re.compile(r"Using \[([^\]]*)\] all-reduce backends .*for group '?tp\b")
 _PYNCCL = re.compile(r"using nccl==(\d[\w.+]*)")
 _NCCL_VERSION = re.compile(r"(, )?\b[NR]CCL version(?: :)? (\d+\.\d+[\w.+-]*)")
 _MEGATRON = re.compile(r"initializing (tensor|pipeline) model parallel with size (\d+)")
@@ -294,6 +299,8 @@ class EngineLogParser:
     def _library_lines(self, text: str) -> None:
         if match := _PLAIN_VERSION.search(text):
             self._facts.vllm_version = self._facts.vllm_version or match[1]
+        if match := _BACKENDS.search(text):
+            self._facts.all_reduce_backends = re.findall(r"\w+", match[1])
         if match := _PYNCCL.search(text):
             self._nccl_versions["pynccl"] = match[1]
         elif match := _NCCL_VERSION.search(text):
@@ -345,7 +352,17 @@ class EngineLogParser:
 #: Patterns that extract facts from a line. The NCCL version is not included: ``SIGNIFICANT_NUMBERS`` covers it.
 _FACT_PATTERNS = (
     *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
-    *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
+    *(
+        _BACKENDS,
+        _NCCL_TESTS,
+        _NCCL_TESTS_RANK,
+        _MEGATRON_WORLD,
+        _PYNCCL,
+        _MEGATRON,
+        _KV_TOKENS,
+        _KV_BLOCKS,
+        _KV_MEMORY,
+    ),
     *(_MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP, _ENVIRONMENT, _QUOTED_ENVIRONMENT),
 )
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import profile
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl, profile
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
@@ -38,10 +40,22 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     return [
         *findings,
         *_reviewed("configuration.arguments", arguments, issues, version),
-        *_reviewed("configuration.environment", environment, issues, version, needed_settings(node)),
+        *_environment(
+            node, _reviewed("configuration.environment", environment, issues, version, needed_settings(node))
+        ),
         profile.evaluate(node, arguments, version),
         *repeated_prompts(node),
         *shared_memory(node),
+    ]
+
+
+def _environment(node: NodeFacts, findings: Sequence[Finding]) -> list[Finding]:
+    """Return ``findings``, in which NCCL over sockets is only a warning if vLLM decodes without NCCL."""
+    harmless = nccl.fast_all_reduce(node) is not None
+    disabled = FAULTS["nccl_paths_disabled"].cause
+    return [
+        dataclasses.replace(item, status=Status.WARN) if harmless and item.cause == disabled else item
+        for item in findings
     ]
 
 

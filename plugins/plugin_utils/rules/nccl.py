@@ -29,6 +29,9 @@ TRANSPORT: t.Final = "nccl.transport"
 #: these paths, NCCL prefers shared memory unless NCCL_P2P_LEVEL is set (NCCL documentation, NCCL_P2P_LEVEL).
 _P2P_PATHS: t.Final = ("NV", "PIX", "PXB")
 
+#: Backends in vLLM's log that use NCCL for the transfer.
+_NCCL_BACKENDS: t.Final = ("PYNCCL", "NCCL_SYMM_MEM")
+
 #: Transport family for each transport class that ``nccl_log_scan`` reports.
 _FAMILIES: t.Final = {
     "transport_p2p": "p2p",
@@ -94,6 +97,9 @@ def transport(node: NodeFacts) -> Finding | None:
     if counts.get("socket"):
         verdict, fault, expected = failed, FAULTS["transport_net_socket"], "P2P or SHM"
         summary = "NCCL uses TCP sockets between the GPUs of this node"
+        if (backend := fast_all_reduce(node)) is not None:
+            verdict = warned
+            summary += f"; decoding does not, because vLLM's {backend} all-reduce works, but long prompts are slower"
     elif counts.get("shm") and not counts.get("p2p") and near:
         verdict, fault, expected = warned, FAULTS["transport_shm"], "P2P"
         summary = "NCCL copies through host memory although the GPUs support peer-to-peer access"
@@ -101,6 +107,12 @@ def transport(node: NodeFacts) -> Finding | None:
         kinds = " and ".join(family.upper() for family in ("p2p", "shm", "ib") if counts.get(family))
         return passed(TRANSPORT, f"GPUs connected over {kinds}", expected="P2P" if near else "P2P or SHM", **figures)
     return verdict(TRANSPORT, summary, expected=expected, cause=fault.cause, remedy=fault.remedy, **figures)
+
+
+def fast_all_reduce(node: NodeFacts) -> str | None:
+    """Return vLLM's backend for the small all-reduces of decoding if it works without NCCL, or None."""
+    first = next(iter(node.engine.get("all_reduce_backends") or ()), "PYNCCL")
+    return None if first in _NCCL_BACKENDS else str(first)
 
 
 def p2p_possible(node: NodeFacts) -> bool:

@@ -21,8 +21,8 @@
 
 Sources: the memory-bound decode model is Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009, applied to
 one-token batches as in Pope et al., "Efficiently Scaling Transformer Inference", MLSys 2023. Two all-reduces per layer:
-Shoeybi et al., "Megatron-LM", 2019. The constants were fitted to vLLM 0.26 on two H200 (tests/fixtures/speeds): 14 of 15
-servers whose step takes more than 3 ms are within 4 %, and the other one within 5 %.
+Shoeybi et al., "Megatron-LM", 2019. The constants were fitted to vLLM 0.26 on two H200 (tests/fixtures/speeds): every
+server whose step takes more than 3 ms is within 6 % of the prediction.
 """
 
 from __future__ import annotations

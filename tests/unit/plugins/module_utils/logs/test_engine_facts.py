@@ -101,6 +101,21 @@ def test_data_parallel_size_is_at_least_the_number_of_the_engine(line: str, repl
     assert engine_facts([line]).data_parallel_size == replicas
 
 
+@pytest.mark.parametrize(
+    ("line", "backends"),
+    [
+        (
+            "Using ['CUSTOM', 'PYNCCL'] all-reduce backends (in dispatch order) for group 'tp:0' out of potential "
+            "backends: ['NCCL_SYMM_MEM', 'CUSTOM', 'PYNCCL'].",
+            ["CUSTOM", "PYNCCL"],
+        ),
+        ("Using ['PYNCCL'] all-reduce backends (in dispatch order) for group 'pp:0' out of potential []", []),
+    ],
+)
+def test_all_reduce_backends_are_those_of_the_tensor_parallel_group(line: str, backends: list[str]) -> None:
+    assert engine_facts([f"(Worker pid=7) INFO 11-30 12:09:15 [x.py:264] {line}"]).all_reduce_backends == backends
+
+
 def test_boots_version_banner_and_arguments_are_one_start() -> None:
     lines = [
         "INFO 01-01 10:00:00 api_server.py:1] vLLM API server version 0.6.3.post1",

@@ -36,6 +36,8 @@ def test_environment_with_both_paths_disabled_is_one_failure(node: Build, result
     results["tensor_parallel"]["environment"] = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
     wrong = [item for item in configuration.evaluate(node(results)) if item.status in (Status.WARN, Status.FAIL)]
     assert [(item.check, item.status) for item in wrong] == [("configuration.environment", Status.FAIL)]
+    results["logs"]["engine"]["all_reduce_backends"] = ["CUSTOM", "PYNCCL"]
+    assert judged(node(results))["environment"] == [Status.WARN]
 
 
 def test_environment_with_one_path_disabled_warns(node: Build, results: dict) -> None:

@@ -47,6 +47,19 @@ def test_transport_by_topology(node: Build, results: dict, transports: dict, lin
 
 
 @pytest.mark.parametrize(
+    ("backends", "status"), [(["CUSTOM", "PYNCCL"], "warn"), (["PYNCCL"], "fail"), (["NCCL_SYMM_MEM"], "fail")]
+)
+def test_transport_over_sockets_is_a_warning_if_vllm_decodes_without_nccl(
+    node: Build, results: dict, backends: list[str], status: str
+) -> None:
+    results["logs"]["transports"] = {"transport_net_socket": 8}
+    results["logs"]["engine"]["all_reduce_backends"] = backends
+    finding = nccl.transport(node(results))
+    assert finding is not None and finding.status is Status(status)
+    assert ("CUSTOM" in finding.summary) == (status == "warn")
+
+
+@pytest.mark.parametrize(
     ("log", "link", "status", "excerpt"),
     [
         ("torch-default", "NV18", "pass", "connected over P2P"),

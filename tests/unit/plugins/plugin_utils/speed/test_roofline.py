@@ -24,11 +24,10 @@ QWEN_32B_AWQ: t.Final[dict[str, t.Any]] = {"weight_bytes": 17.7e9, "layers": 64,
 LLAMA_8B_F16: t.Final[dict[str, t.Any]] = {"weight_bytes": 15.0e9, "layers": 32, "kv_heads": 8}
 ADA_6000: t.Final = "NVIDIA RTX 6000 Ada Generation"
 
-#: Weights read per token in bytes, layers, and the measured ms per token of one stream by tensor-parallel size, then
-#: with two pipeline stages. The first group was measured together (``make test-gpu ARGS=speeds``), the second in another
-#: run on another host.
+#: Weights read per token in bytes, and layers.
 _SHAPES: t.Final = {"7b": (14.14e9, 28), "8b-gqa": (15.01e9, 32), "14b": (27.98e9, 48), "32b": (63.97e9, 64)}
 _RECORDED: t.Final = pathlib.Path(__file__).parents[4] / "fixtures/speeds/h200x2-vllm-0.26.jsonl"
+#: Measured ms per token of one stream in an earlier run on another host.
 _OTHER_RUN: t.Final = {"7b-tp1": 4.64, "7b-tp2": 3.18, "32b-tp2": 11.35, "7b-pp2": 4.76}
 
 
