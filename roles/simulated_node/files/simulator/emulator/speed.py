@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compute the duration of an engine step with a roofline model that includes tensor-parallel all-reduces.
 
-A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer) and a constant
-time per layer, as a real vLLM on two H200 does (plugins/plugin_utils/speed/roofline.py). Memory time is the size of a rank's weights and KV cache divided by the achievable memory bandwidth.
-Compute time is two operations per parameter and token divided by the achievable FLOP/s. An all-reduce takes a fixed
-latency plus the bytes that its ring transfers divided by the bus bandwidth.
+A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer) and a
+constant time per layer, as measured with a real vLLM (plugins/plugin_utils/speed/roofline.py). Memory time is the
+size of a rank's weights and KV cache divided by the achievable memory bandwidth. Compute time is two operations per
+parameter and token divided by the achievable FLOP/s. An all-reduce takes a fixed latency plus the bytes that its ring
+transfers divided by the bus bandwidth.
 """
 
 from __future__ import annotations
