@@ -291,29 +291,28 @@ workers:
       description: Process ID.
       type: int
       returned: always
+      sample: 4711
     title:
       description: Title of the process.
       type: str
       returned: always
+      sample: VLLM::Worker_TP0
     ranks:
       description: C(TP), C(PP), C(DP) and C(EP) rank, as far as the title contains them.
       type: dict
       elements: int
       returned: always
+      sample: {TP: 0}
     state:
       description: State in C(/proc/PID/stat), for example V(T) if the process is stopped. Null if it cannot be read.
       type: str
       returned: success
+      sample: S
     gpu:
       description: Index of the GPU that the process uses. Null if it is unknown.
       type: int
       returned: success
-  sample:
-    - pid: 4711
-      title: VLLM::Worker_TP0
-      ranks: {TP: 0}
-      state: S
-      gpu: 0
+      sample: 0
 container:
   description:
     - Image of the server's container, and its shared memory, which the ranks need to communicate. Null if there is no

@@ -213,7 +213,7 @@ def _check_bandwidths(bandwidths: Mapping[str, t.Any]) -> None:
     for name, value in bandwidths.items():
         if name not in NCCL_VARIANTS:
             raise ValueError(f"each key must be one of {', '.join(NCCL_VARIANTS)}, got {name!r}.")
-        if value is not None and not float(value) > 0:
+        if value is not None and float(value) <= 0:
             raise ValueError(f"{name} must be greater than 0 bytes per second, got {value!r}.")
 
 

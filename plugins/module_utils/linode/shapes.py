@@ -50,11 +50,15 @@ def _is_address(value: t.Any) -> bool:
         return False
 
 
+def _is_integer(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 TEXT: t.Final = Value("a string", lambda value: isinstance(value, str))
 #: Names are printed on terminals and written to inventories, so control characters are invalid.
 NAME: t.Final = Value("a printable string", lambda value: isinstance(value, str) and value.isprintable())
-ID: t.Final = Value("an integer greater than 0", lambda value: type(value) is int and value > 0)
-COUNT: t.Final = Value("an integer of 0 or more", lambda value: type(value) is int and value >= 0)
+ID: t.Final = Value("an integer greater than 0", lambda value: _is_integer(value) and value > 0)
+COUNT: t.Final = Value("an integer of 0 or more", lambda value: _is_integer(value) and value >= 0)
 PAGES: t.Final = Value(f"an integer from 0 to {MAX_PAGES}", lambda value: COUNT.is_valid(value) and value <= MAX_PAGES)
 PRICE: t.Final = Value("a number of 0 or more", lambda value: type(value) in (int, float) and 0 <= value < math.inf)
 ADDRESS: t.Final = Value("an IP address", _is_address)

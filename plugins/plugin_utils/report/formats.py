@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import typing as t
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import jinja2
@@ -69,18 +69,22 @@ def rendered(document: Document, names: Iterable[str]) -> dict[str, str]:
 
 
 def fleet_report(
-    hosts: Mapping[str, Document | None], names: Iterable[str], **details: t.Any
+    hosts: Mapping[str, Document | None],
+    names: Iterable[str],
+    *,
+    run: Mapping[str, t.Any],
+    secrets: Collection[t.Any] = (),
 ) -> tuple[dict[str, t.Any], dict[str, str]]:
     """Return the result document, and the reports from it as ``rendered`` returns them.
 
     An entry in ``hosts`` that cannot be rendered is replaced by an entry that contains the reason.
 
-    :param details: further parameters of ``report_document``.
+    ``run`` and ``secrets`` are those of ``report_document``.
     """
     names = list(names)
 
     def render(chosen: Mapping[str, Document | None]) -> tuple[dict[str, t.Any], dict[str, str]]:
-        document = report_document(chosen, **details)
+        document = report_document(chosen, run=run, secrets=secrets)
         return document, rendered(document, names)
 
     def checked(name: str) -> Document | None:
