@@ -149,7 +149,14 @@ def deploy(site: Site, timeout: float) -> None:
 
 
 def tune(site: Site, timeout: float) -> None:
-    options = {**tunable(site), "tune_trials": 1, "tune_heartbeat_timeout": timeout}
+    # Settings with which the server starts, so that the run reaches the load test of its only trial.
+    first = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "gpu_memory_utilization": 0.9, "NCCL_P2P_LEVEL": None}
+    options = {
+        **tunable(site),
+        "tune_trials": 1,
+        "tune_initial_settings": [first],
+        "tune_heartbeat_timeout": timeout,
+    }
     played = site.play(**options)
     check("a server with poor settings serves", played.code == 0, played.output)
     before = site.container_id()

@@ -261,10 +261,6 @@ def real_vllm(site: Site) -> None:
     check(f"  without privileges: {may}", may == LIMITED.format(0))
     played = site.play()
     check("  the second run changes nothing", played.code == 0 and played.changed == 0, played.output)
-    played = site.play(vllm_user="65534:65534", vllm_read_only=True)
-    may = privileges(site, "vllm-real")
-    serves = played.code == 0 and site.get("/v1/models") == 401 and site.get("/v1/models", KEY) == 200
-    check(f"  serves on a read-only file system: {may}", serves and may == LIMITED.format(65534), played.output)
     played = site.play(vllm_tensor_parallel_size=3)
     check(
         "  a size that its heads forbid is refused",
