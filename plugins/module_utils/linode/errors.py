@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
@@ -78,6 +78,25 @@ class NotOurs(LinodeError):
     def __init__(self, message: str, resource: dict[str, t.Any]) -> None:
         self.resource = resource
         super().__init__(message)
+
+
+def is_owned(resource: Mapping[str, t.Any], owner_tag: str | None) -> bool:
+    """Return whether an object of the API has ``owner_tag``; without such a tag, the label alone identifies it."""
+    return not owner_tag or owner_tag in (resource.get("tags") or [])
+
+
+def check_owner(resource: dict[str, t.Any], owner_tag: str | None, kind: str = "") -> None:
+    """Refuse an object that only has the label, because it may be someone else's.
+
+    :param kind: what the object is, for the beginning of the message, such as ``The firewall ``.
+    :raises NotOurs: if the object lacks ``owner_tag``.
+    """
+    if not is_owned(resource, owner_tag):
+        raise NotOurs(
+            f"{kind}{resource['label']} (id {resource['id']}) exists without the tag {owner_tag}, so it may belong to "
+            "someone else; it was not changed. Choose another label, or add the tag to it.",
+            resource,
+        )
 
 
 class NotReady(LinodeError):

@@ -12,7 +12,12 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput, NotOurs
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
+    Drift,
+    InvalidInput,
+    check_owner,
+    is_owned,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import (
     FIREWALL_LABEL_LENGTH,
@@ -124,7 +129,7 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
     tags = list(check_tags([*(options.get("tags") or []), *filter(None, [owner])]))
     existing = firewall = api.firewall_labelled(label)
     if firewall:
-        _check_owner(firewall, owner)
+        check_owner(firewall, owner, "The firewall ")
     elif check_mode:
         return _result(True, None, {}, rules)
     else:
@@ -132,7 +137,7 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
         offers = [(label, lambda: api.create_firewall(body))]
         # Two runs for one fleet share its firewall, so the tag of the fleet identifies it even after a lost response.
         firewall = create_once(
-            offers, lambda: api.firewall_labelled(label), lambda found: _owned(found, owner), api.budget
+            offers, lambda: api.firewall_labelled(label), lambda found: is_owned(found, owner), api.budget
         ).resource
     corrected = _correct(api, firewall, rules, owner, check_mode)
     before = (existing or {}).get("rules") or {}
@@ -161,7 +166,7 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
     if firewall is None:
         return _result(False, None, {}, {})
     label, owner = firewall["label"], options.get("owner_tag")
-    _check_owner(firewall, owner)
+    check_owner(firewall, owner, "The firewall ")
     devices = api.firewall_devices(firewall["id"])
     if devices:
         names = ", ".join(str(device["entity"].get("label") or device["entity"]["id"]) for device in devices)
@@ -179,21 +184,8 @@ def _reread(api: LinodeApi, firewall: Json, owner_tag: str | None) -> Json | Non
     current = api.firewall_labelled(firewall["label"])
     if current is None or current["id"] != firewall["id"]:
         return None
-    _check_owner(current, owner_tag)
+    check_owner(current, owner_tag, "The firewall ")
     return current
-
-
-def _owned(firewall: Json, owner_tag: str | None) -> bool:
-    return owner_tag is None or owner_tag in (firewall.get("tags") or [])
-
-
-def _check_owner(firewall: Json, owner_tag: str | None) -> None:
-    if not _owned(firewall, owner_tag):
-        raise NotOurs(
-            f"The firewall {firewall['label']} (id {firewall['id']}) exists without the tag {owner_tag}, so it may "
-            "belong to someone else; it was not changed. Choose another label, or add the tag to it.",
-            firewall,
-        )
 
 
 def _result(changed: bool, firewall: Json | None, before: Json, after: Json) -> Json:

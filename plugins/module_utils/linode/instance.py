@@ -23,6 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     NotReady,
     OutcomeUnknown,
     RetriesExhausted,
+    check_owner,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import CreateResult, create_once
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import InstanceRequest
@@ -191,17 +192,15 @@ class Provisioner:
         return True
 
     def _check_owner(self, instance: Json, owner_tag: str | None) -> None:
-        """Refuse a Linode that only has the label, because it may be someone else's.
+        """Refuse a Linode that lacks ``owner_tag``, and return it in the result.
 
-        :raises NotOurs: if it lacks ``owner_tag``.
+        :raises NotOurs: if it lacks the tag.
         """
-        if owner_tag and owner_tag not in (instance.get("tags") or []):
+        try:
+            check_owner(instance, owner_tag)
+        except NotOurs:
             self.result.instance = summary(instance)
-            raise NotOurs(
-                f"{_name(instance)} exists without the tag {owner_tag}, so it may belong to someone else; it was not "
-                "changed. Choose another label, or add the tag to it.",
-                instance,
-            )
+            raise
 
     def _find(self, label: str) -> Json | None:
         instances = self._api.instances_labelled(label)
