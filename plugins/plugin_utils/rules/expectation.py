@@ -13,6 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import batched_tokens_reason
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import link_of
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import (
     Expected,
@@ -109,8 +110,7 @@ def path(node: NodeFacts) -> str:
     topology = node.gpu_facts.get("topology") or {}
     if topology.get("nvlink"):
         return "nvlink"
-    denied = any(cell not in (None, "X", "OK") for row in topology.get("p2p") or () for cell in row)
-    return "shm" if denied else "pcie"
+    return "shm" if link_of(topology, node.group_size or len(node.devices)).peer is False else "pcie"
 
 
 def _cache_per_token(engine: Mapping[str, t.Any]) -> float:
