@@ -352,18 +352,8 @@ class EngineLogParser:
 #: Patterns that extract facts from a line. The NCCL version is not included: ``SIGNIFICANT_NUMBERS`` covers it.
 _FACT_PATTERNS = (
     *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
-    *(
-        _BACKENDS,
-        _NCCL_TESTS,
-        _NCCL_TESTS_RANK,
-        _MEGATRON_WORLD,
-        _PYNCCL,
-        _MEGATRON,
-        _KV_TOKENS,
-        _KV_BLOCKS,
-        _KV_MEMORY,
-    ),
-    *(_MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP, _ENVIRONMENT, _QUOTED_ENVIRONMENT),
+    *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
+    *(_BACKENDS, _MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP, _ENVIRONMENT, _QUOTED_ENVIRONMENT),
 )
 
 

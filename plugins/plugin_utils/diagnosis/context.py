@@ -18,8 +18,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Unknown, model_bound
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline import Roofline, uncertainty
 
-#: Checks that fail or warn if the node is slow.
-
 THROUGHPUT: t.Final = "performance.throughput"
 
 

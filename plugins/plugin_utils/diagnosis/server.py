@@ -31,8 +31,8 @@ _WITH_RULES: t.Final = (
     "custom_allreduce_disabled"
 ).split()
 
-#: State of a process that cannot run, from /proc/PID/stat -> case in data/causes.yml.
-_STUCK: t.Final = {"T": "stopped", "t": "stopped", "Z": "dead", "X": "dead", "D": "blocked"}
+#: State of a process that cannot run, from /proc/PID/stat -> case in data/causes.yml, or None for a dead process.
+_STUCK: t.Final = {"T": "stopped", "t": "stopped", "Z": None, "X": None, "D": "blocked"}
 #: Message of vLLM's executor; the number is the rank.
 _DIED: t.Final = re.compile(r"Worker proc VllmWorker-(\d+) died unexpectedly")
 

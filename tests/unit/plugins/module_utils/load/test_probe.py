@@ -191,7 +191,7 @@ class ImmediateDriver(Driver):
 
 @pytest.fixture
 def sleeps(monkeypatch) -> list[tuple[float | None, float]]:
-    """Record the waits of the probe, as a wall-clock time and the seconds before it, instead of sleeping."""
+    """Do not sleep, but record each wait: the wall-clock time to wait for, and how many seconds earlier it ends."""
     waits: list[tuple[float | None, float]] = []
     sleep = staticmethod(lambda wall, ahead=0.0: waits.append((wall, ahead)))
     monkeypatch.setattr(subject.Probe, "_sleep_until", sleep)
