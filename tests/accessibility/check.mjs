@@ -14,6 +14,8 @@ const installed = createRequire(join(process.env.NODE_MODULES ?? process.cwd(), 
 const { default: puppeteer } = await import(pathToFileURL(installed.resolve("puppeteer-core")));
 const axe = readFileSync(installed.resolve("axe-core/axe.min.js"), "utf8");
 
+// Milliseconds for the start of the browser and for each page; long, because other tests may use all cores.
+const PATIENCE = 300_000;
 const VIEWS = {
   desktop: { width: 1280, height: 900, scheme: "light" },
   dark: { width: 1280, height: 900, scheme: "dark" },
@@ -24,6 +26,7 @@ const VIEWS = {
 async function examine(browser, file, name, view, pictures) {
   const problems = [];
   const page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE);
   page.on("console", (message) => ["error", "warn"].includes(message.type()) && problems.push(`console: ${message.text()}`));
   page.on("pageerror", (error) => problems.push(`page: ${error}`));
   page.on("dialog", async (dialog) => {
@@ -65,6 +68,7 @@ const profile = mkdtempSync(join(tmpdir(), "report-"));
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   userDataDir: profile,
+  timeout: PATIENCE,
   args: [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
