@@ -44,6 +44,7 @@ import locale
 import textwrap
 import typing as t
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 from ansible import constants, context
 from ansible.executor.task_result import CallbackTaskResult
@@ -124,18 +125,26 @@ class CallbackModule(DefaultCallback):
     CALLBACK_NAME = "multigpu.vllm.concise"
 
     _live: LiveDisplay | None = None
-    _printed_result: CallbackTaskResult | None = None
+    _summaries: SimpleNamespace | None = None
 
     @property
-    def _current_task_result(self) -> CallbackTaskResult | None:
-        return self._printed_result
+    def _current_task_result(self) -> SimpleNamespace | None:
+        """The warnings, deprecations and exception of a task, in which Ansible's output looks them up."""
+        return self._summaries
 
     @_current_task_result.setter
     def _current_task_result(self, result: CallbackTaskResult | None) -> None:
         """Store the result that Ansible passes to the next method, and make the texts in it printable."""
+        self._summaries = None
         if result is not None:
-            result._return_data = printable_data(result._return_data)
-        self._printed_result = result
+            printed = printable_data(result.result)
+            result.result.clear()
+            result.result.update(printed)
+            self._summaries = SimpleNamespace(
+                warnings=printable_data(list(result.warnings)),
+                deprecations=printable_data(list(result.deprecations)),
+                exception=printable_data(result.exception),
+            )
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         style = terminal_style(locale.getpreferredencoding(False))
