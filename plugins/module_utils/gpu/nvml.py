@@ -59,7 +59,6 @@ from collections.abc import Collection, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import topology
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import (
-    ECC_COUNTERS,
     Device,
     cuda_version,
     empty_device,
@@ -77,8 +76,13 @@ TEMPERATURE_GPU = 0
 THRESHOLD_SLOWDOWN, THRESHOLD_GPU_MAX = 1, 3
 FIELD_SLOWDOWN_MARGIN = 194
 MEMORY_INFO_V2 = 0x02000028
-#: nvmlMemoryErrorType_t and nvmlEccCounterType_t of the counters in the order of ``ECC_COUNTERS``.
-ECC_KINDS: t.Final = ((0, 0), (1, 0), (0, 1), (1, 1))
+#: Name in ``ECC_COUNTERS`` -> nvmlMemoryErrorType_t and nvmlEccCounterType_t.
+ECC_KINDS: t.Final[dict[str, tuple[int, int]]] = {
+    "corrected_volatile": (0, 0),
+    "uncorrected_volatile": (1, 0),
+    "corrected_aggregate": (0, 1),
+    "uncorrected_aggregate": (1, 1),
+}
 RETIRED_CORRECTABLE, RETIRED_UNCORRECTABLE = 0, 1
 P2P_READ, P2P_WRITE = 0, 1
 LINKS_MAX = 36
@@ -269,10 +273,10 @@ class NvmlReader:
     def _health(self, handle: t.Any) -> Device:
         call = self._call
         mode = call("nvmlDeviceGetEccMode", handle)
-        counters = [call("nvmlDeviceGetTotalEccErrors", handle, *kind) for kind in ECC_KINDS]
+        counters = {name: call("nvmlDeviceGetTotalEccErrors", handle, *kind) for name, kind in ECC_KINDS.items()}
         rows = call("nvmlDeviceGetRemappedRows", handle) or (None, None, None, None)
         return {
-            "ecc": {"enabled": mode and bool(mode[0]), **dict(zip(ECC_COUNTERS, counters, strict=True))},
+            "ecc": {"enabled": mode and bool(mode[0]), **counters},
             "remapped_rows": {
                 "correctable": rows[0],
                 "uncorrectable": rows[1],
