@@ -28,20 +28,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import (
     NodeFacts,
 )
 
-#: Options that the rules read; the fields of ``JudgingOptions`` have the same names.
-RULE_OPTIONS: t.Final = (
-    "expected_throughput",
-    "model",
-    "memory_bandwidth",
-    "all_reduce_latency",
-    "speed_limits",
-    "speed_history",
-    "fixed_seed",
-    "profile",
-    "instance_type",
-    "hourly_price",
-)
-
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
     """Return the areas, such as ``nccl``, whose checks the tags select. Tags of other roles have no effect."""
@@ -97,7 +83,7 @@ class ActionModule(ControllerAction):
             variables["inventory_hostname"],
             # The headline is also printed on the terminal, so secrets are masked before the evaluation.
             redact(options["results"], secrets=()),
-            options=JudgingOptions(**{name: options[name] for name in RULE_OPTIONS}),
+            options=JudgingOptions(**{item.name: options[item.name] for item in dataclasses.fields(JudgingOptions)}),
             check_mode=self._task.check_mode,
         )
         if options["baseline_dir"] and not options["speed_history"]:
