@@ -52,8 +52,10 @@ ALL_REDUCE_LATENCY: t.Final[dict[str, dict[int, float]]] = {
     "shm": {2: 22.5e-6},
 }
 
-#: Relative error of a predicted speed or gain, for GPUs with and without a table row.
-UNCERTAINTY: t.Final = {True: 0.10, False: 0.20}
+#: Relative error of a predicted speed or gain if ``efficiency`` finds a table row for the GPU.
+UNCERTAINTY: t.Final = 0.10
+#: The same if the efficiency is a typical value.
+UNCERTAINTY_WITHOUT_ROW: t.Final = 0.20
 
 FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + L * t_layer + 2 * L * t_AR + (PP - 1) * t_hop)"
 
@@ -72,7 +74,7 @@ def efficiency(gpu_name: str) -> tuple[float, str]:
 
 def uncertainty(gpu_name: str | None) -> float:
     """Return the relative error to expect of a prediction for this GPU."""
-    return UNCERTAINTY[normalise(gpu_name or "") in DECODE_EFFICIENCY]
+    return UNCERTAINTY if normalise(gpu_name or "") in DECODE_EFFICIENCY else UNCERTAINTY_WITHOUT_ROW
 
 
 @dataclass(frozen=True, kw_only=True)
