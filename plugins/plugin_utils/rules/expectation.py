@@ -72,8 +72,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
     """
     options, server, engine = node.options.model, node.tensor_parallel.data, node.engine
     model = server.get("model") or {}
-    tensor = server.get("tensor_parallel_size") or engine.get("tensor_parallel_size")
-    stages = int(server.get("pipeline_parallel_size") or engine.get("pipeline_parallel_size") or 1)
+    tensor, stages = node.tensor_parallel_size, node.stages
     loaded = engine.get("model_memory")
     mixture = (model.get("experts") or 0) > 1
     # The loaded weights contain the input embedding, which is not quantised and is not read.

@@ -64,7 +64,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class JudgingOptions:
-    """Role options that the rules read.
+    """Options that the rules read. The ``diagnose`` action has an option with the name of each field.
 
     ``model``: optional keys ``weight_bytes``, ``layers`` and ``kv_heads``. ``memory_bandwidth``: bytes/s of one GPU.
     ``all_reduce_latency``: seconds. ``speed_limits``: maps a GPU model or ``default`` to two percentages, ``warn`` and
@@ -211,16 +211,17 @@ class NodeFacts:
 
         This is the product of the tensor-parallel, pipeline-parallel and data-parallel sizes.
         """
-        data = self.tensor_parallel.data
-        size = data.get("tensor_parallel_size")
-        if size is None:
-            return None
-        return int(size) * self.stages * self.replicas
+        return self.tensor_parallel_size and self.tensor_parallel_size * self.stages * self.replicas
+
+    @property
+    def tensor_parallel_size(self) -> int | None:
+        """Number of GPUs that share each layer, or None if it is unknown."""
+        return self._size("tensor_parallel_size")
 
     @property
     def replicas(self) -> int:
         """Number of data-parallel replicas of the server."""
-        return int(self.tensor_parallel.data.get("data_parallel_size") or 1)
+        return self._size("data_parallel_size") or 1
 
     @property
     def own_gpus(self) -> list[int]:
@@ -234,7 +235,12 @@ class NodeFacts:
     @property
     def stages(self) -> int:
         """Number of pipeline stages of each replica."""
-        return int(self.tensor_parallel.data.get("pipeline_parallel_size") or 1)
+        return self._size("pipeline_parallel_size") or 1
+
+    def _size(self, name: str) -> int | None:
+        """Return a parallel size that ``vllm_tp_check`` found, or else that vLLM's log contains; None if unknown."""
+        size = self.tensor_parallel.data.get(name) or self.engine.get(name)
+        return int(size) if size else None
 
     @property
     def expert_parallel(self) -> bool:

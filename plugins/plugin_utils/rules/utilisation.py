@@ -133,7 +133,7 @@ def synchronised(node: NodeFacts, means: dict[int, float], group: list[int]) -> 
 
 def tensor_groups(node: NodeFacts, group: list[int]) -> list[list[int]]:
     """Return the GPUs of each tensor-parallel group; vLLM assigns consecutive GPUs to its ranks."""
-    size = int(node.tensor_parallel.data.get("tensor_parallel_size") or len(group))
+    size = node.tensor_parallel_size or len(group)
     if not group or len(group) % size:
         return [group]
     return [group[start : start + size] for start in range(0, len(group), size)]

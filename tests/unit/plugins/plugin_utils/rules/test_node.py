@@ -80,6 +80,13 @@ def test_group_size_is_the_product_of_the_parallel_sizes(
     assert NodeFacts.from_results("n", results).group_size == expected
 
 
+def test_group_size_that_the_check_did_not_find_comes_from_the_log(results: dict) -> None:
+    results["tensor_parallel"].update(tensor_parallel_size=None, pipeline_parallel_size=None)
+    results["logs"]["engine"] = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}
+    node = NodeFacts.from_results("n", results)
+    assert (node.tensor_parallel_size, node.stages, node.group_size) == (2, 2, 4)
+
+
 def test_findings_drop_extended_keys(results: dict) -> None:
     results["logs"]["findings"] = [
         {**failed("nccl.errors", "boom", cause="c", remedy="r").as_dict(), "class": "nccl_timeout", "count": 3}
