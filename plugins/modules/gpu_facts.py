@@ -178,8 +178,8 @@ ansible_facts:
               sample: 360040000000
             memory_bandwidth_source:
               description: V(clock) if the bandwidth is calculated from the maximum memory clock and the bus width,
-                V(datasheet) if it is the value that NVIDIA publishes for this GPU. nvidia-smi does not report the bus
-                width.
+                V(datasheet) if it is the value that NVIDIA publishes for this GPU. The published value is used if the
+                bus width is unknown, as with nvidia-smi, or if the calculated bandwidth differs by more than 15 %.
               returned: success
               type: str
               sample: clock

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look up published memory bandwidths of GPUs whose memory clock or bus width cannot be read.
+"""Look up published memory bandwidths of GPUs whose memory clock or bus width is unknown or implausible.
 
 Sources: NVIDIA's product pages and data sheets,
 
+- B200: https://www.nvidia.com/en-us/data-center/dgx-b200/ (64 TB/s with eight GPUs)
 - A100: https://www.nvidia.com/content/dam/en-zz/Solutions/Data-Center/a100/pdf/nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf
 - H100, H200, L4, L40, L40S: https://www.nvidia.com/en-us/data-center/ followed by h100, h200, l4, l40 or l40s
 - RTX 4000 Ada, RTX 6000 Ada, Quadro RTX 6000, RTX A6000: https://www.nvidia.com/en-us/design-visualization/
@@ -38,7 +39,12 @@ BANDWIDTH: t.Final[dict[str, float]] = {
     "h100 nvl": 3900e9,
     "h200": 4800e9,
     "h200 nvl": 4800e9,
+    "b200": 8000e9,
 }
+
+#: Largest difference between clock x bus width and the published value that variants of one product explain, as a
+#: fraction: an RTX PRO 6000 server edition at the 14,001 MHz of the workstation edition reaches 1792 instead of 1597.
+VARIANT: t.Final = 0.15
 
 
 def normalise(gpu_name: str) -> str:

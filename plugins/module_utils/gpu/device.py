@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import published_bandwidth
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import VARIANT, published_bandwidth
 
 #: Bit of NVML's clocks event reasons -> name. Source: nvml.h, nvmlClocksEventReasons (formerly ThrottleReasons).
 THROTTLE_BITS: t.Final[dict[int, str]] = {
@@ -102,13 +102,14 @@ def memory_bandwidth(memory_clock: int | None, bus_width: int | None) -> int | N
 def with_bandwidth(device: Device) -> Device:
     """Return a copy of ``device`` in which ``memory_bandwidth`` and ``memory_bandwidth_source`` are filled in.
 
-    The source is ``clock`` if clock and bus width are known, ``datasheet`` if the published value is used, and None if
+    The source is ``clock`` (memory clock x bus width), or ``datasheet`` if one of both is unknown or if the product
+    differs from the published value by more than ``VARIANT``, because NVML then reports a wrong clock. Both are None if
     the bandwidth is unknown.
     """
-    computed = device["memory_bandwidth"]
-    bandwidth = published_bandwidth(device["name"]) if computed is None else computed
-    source = None if bandwidth is None else "datasheet" if computed is None else "clock"
-    return {**device, "memory_bandwidth": bandwidth, "memory_bandwidth_source": source}
+    computed, published = device["memory_bandwidth"], published_bandwidth(device["name"])
+    if published is not None and (computed is None or abs(computed / published - 1) > VARIANT):
+        return {**device, "memory_bandwidth": published, "memory_bandwidth_source": "datasheet"}
+    return {**device, "memory_bandwidth_source": None if computed is None else "clock"}
 
 
 def cuda_version(number: int | None) -> str | None:

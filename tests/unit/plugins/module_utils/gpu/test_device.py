@@ -70,10 +70,15 @@ def test_sample_of_keeps_changing_values():
     [
         (3_352_320_000_000, "NVIDIA H100 80GB HBM3", 3_352_320_000_000, "clock"),
         (None, "NVIDIA H100 80GB HBM3", 3_350_000_000_000, "datasheet"),
+        # Clock and bus width of NVIDIA's mock of NVML (k8s-test-infra), 1593 MHz x 5120 bit and 4000 MHz x 5120 bit.
+        (2_039_040_000_000, "NVIDIA H100 80GB HBM3", 3_350_000_000_000, "datasheet"),
+        (5_120_000_000_000, "NVIDIA B200", 8_000_000_000_000, "datasheet"),
+        (1_792_128_000_000, "NVIDIA RTX PRO 6000 Blackwell Server Edition", 1_792_128_000_000, "clock"),
+        (2_039_040_000_000, "NVIDIA Imaginary 1", 2_039_040_000_000, "clock"),
         (None, "NVIDIA Imaginary 1", None, None),
         (None, None, None, None),
     ],
 )
-def test_with_bandwidth_falls_back_to_the_data_sheet(computed, name, bandwidth, source):
+def test_with_bandwidth_unknown_or_implausible_uses_the_data_sheet(computed, name, bandwidth, source):
     device = subject.with_bandwidth({**subject.empty_device(0), "name": name, "memory_bandwidth": computed})
     assert (device["memory_bandwidth"], device["memory_bandwidth_source"]) == (bandwidth, source)
