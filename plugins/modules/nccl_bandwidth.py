@@ -56,13 +56,11 @@ options:
     description: Maximum time for one measurement in seconds. A broken path hangs until this time has passed.
     type: float
     default: 120.0
-  interconnect:
-    description: Connection between the GPUs, which determines the expected bandwidth. If neither this option nor
-      O(expected_bandwidth) is set, the measured bandwidth is not evaluated.
-    type: str
-    choices: [nvlink, pcie]
   expected_bandwidth:
-    description: Expected bus bandwidth in bytes per second. Takes precedence over O(interconnect).
+    description:
+      - Expected bus bandwidth in bytes per second.
+      - If it is not set, only the action M(multigpu.vllm.diagnose) evaluates the measured bandwidth. It knows the
+        topology and compares with the limit for GPU model, number of GPUs and path.
     type: float
 requirements:
   - C(all_reduce_perf) of nccl-tests 2.17 or newer, or Docker and an image that contains it
@@ -76,7 +74,7 @@ EXAMPLES = r"""
 - name: Measure the default path and the path without peer access
   multigpu.vllm.nccl_bandwidth:
     gpus: "{{ ansible_facts.gpu.count }}"
-    interconnect: "{{ 'nvlink' if ansible_facts.gpu.topology.nvlink else 'pcie' }}"
+    expected_bandwidth: 15000000000
   register: nccl
 
 - name: Deploy with the measured bandwidth
@@ -99,6 +97,11 @@ errors:
   type: dict
   elements: str
   sample: {}
+gpus:
+  description: Number of GPUs that took part.
+  returned: if the bandwidth was measured
+  type: int
+  sample: 4
 findings:
   description: The finding for the check C(nccl.bandwidth).
   returned: success
@@ -114,12 +117,11 @@ findings:
       evidence: {}
       cause: null
       remedy: null
-      source: "all_reduce_perf over PCIe 4.0 x16"
+      source: option expected_bandwidth
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import (
-    EXPECTED,
     VARIANTS,
     run,
     without_bandwidth,
@@ -132,7 +134,6 @@ ARGUMENT_SPEC = {
     "variants": {"type": "list", "elements": "str", "choices": list(VARIANTS), "default": ["p2p_off"]},
     "size": {"type": "int", "default": 268435456},
     "timeout": {"type": "float", "default": 120.0},
-    "interconnect": {"type": "str", "choices": list(EXPECTED)},
     "expected_bandwidth": {"type": "float"},
 }
 

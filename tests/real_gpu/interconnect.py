@@ -56,10 +56,10 @@ def environment(work: Path) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": ":".join(item for item in paths if item)}
 
 
-def module(work: Path, gpus: int, nvlink: bool) -> dict[str, t.Any]:
+def module(work: Path, gpus: int) -> dict[str, t.Any]:
     """Run ``nccl_bandwidth`` as a user does, with every variant."""
     options = {"gpus": gpus, "program": program(work), "variants": list(VARIANTS), "timeout": 90}
-    return run_module("nccl_bandwidth", {**options, "interconnect": "nvlink" if nvlink else "pcie"}, environment(work))
+    return run_module("nccl_bandwidth", options, environment(work))
 
 
 def logs_of_tests(work: Path, gpus: int, folder: Path) -> dict[str, t.Any]:

@@ -239,13 +239,13 @@ def busy_memory(recording: Results) -> list[float]:
 
 
 def nccl(session: Session) -> Results:
-    count, nvlink = min(session.facts["count"], 2), session.facts["topology"]["nvlink"]
+    count = min(session.facts["count"], 2)
     if count < 2:
         return {"skipped": "needs 2 GPUs"}
     phase_results: Results = {"torch": interconnect.logs_of_torch(count, session.recordings)}
     if interconnect.program(session.work):
         phase_results["logs"] = interconnect.logs_of_tests(session.work, count, session.recordings)
-        phase_results["module"] = interconnect.module(session.work, count, nvlink)
+        phase_results["module"] = interconnect.module(session.work, count)
     return phase_results
 
 

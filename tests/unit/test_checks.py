@@ -21,6 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_spee
     REFERENCE_SCALING,
     REFERENCE_SPEEDS,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 ROOT = pathlib.Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
@@ -57,6 +58,7 @@ def test_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
         ("utilisation.active", [f"{limits.BUSY.value:g} %"]),
         ("utilisation.synchronised", [f"{limits.SPREAD.value:g} points"]),
         ("hardware.throttle", [f"{limits.SUSTAINED.value:g} % of the samples"]),
+        ("nccl.bandwidth", [f"{row['percent']:g} %" for row in load_table("interconnect")["bus_bandwidth"]]),
         ("performance.throughput", [f"{limits.THROUGHPUT_WARN.value:g} %", f"{limits.THROUGHPUT_FAIL.value:g} %"]),
         (
             "performance.scaling",
@@ -69,7 +71,7 @@ def test_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
                 f"under {1000 * limits.HOST_STEP.value:g} ms",
                 *(f"{row.low:g} to {row.high:g}" for row in REFERENCE_SPEEDS),
                 *(f"{eta:g}" for eta, _source in DECODE_EFFICIENCY.values()),
-                *(f"{1e6 * latency:g} µs" for row in roofline.ALL_REDUCE_LATENCY.values() for latency in row.values()),
+                *(f"{row['microseconds']:g} µs" for row in load_table("interconnect")["all_reduce_latency"]),
                 f"{1e6 * roofline.LAYER_TIME:g} µs",
                 f"{1e3 * roofline.HOP_TIME:g} ms",
                 f"±{100 * roofline.UNCERTAINTY:g} %",

@@ -31,18 +31,6 @@ VARIANTS: t.Final[dict[str, dict[str, str]]] = {
     "shm_off": {"NCCL_SHM_DISABLE": "1"},
     "cumem_off": {"NCCL_CUMEM_ENABLE": "0"},
 }
-#: Interconnect -> minimum bus bandwidth of a healthy node in bytes per second, and its source.
-EXPECTED: t.Final[dict[str, tuple[float, str]]] = {
-    "nvlink": (
-        200e9,
-        "all_reduce_perf over NVLink with NVLS off: 266 GB/s on 2 H100, 300 GB/s on 2 H200; on 8 H100 460 GB/s",
-    ),
-    "pcie": (
-        15e9,
-        "all_reduce_perf over PCIe: at least about 15 GB/s, 25 GB/s on 4 A100, 22 to 41 on RTX PRO 6000; through "
-        "host memory over PCIe 5.0 x16 26 to 28 GB/s on 2 H100 and H200",
-    ),
-}
 #: Fraction of the expected bandwidth below which nccl-tests itself reports a failure (NCCL_TESTS_MIN_BW).
 TOLERANCE: t.Final = 0.9
 #: Fraction of the expected bandwidth below which the path counts as broken instead of slow.
@@ -113,11 +101,11 @@ def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> M
         return read_report(report.read_text("utf-8", "replace"))
 
 
-def judge(results: Mapping[str, Measured], interconnect: str | None, expected: float | None) -> Finding:
+def judge(results: Mapping[str, Measured], limit: float | None, source: str) -> Finding:
     """Return the ``nccl.bandwidth`` finding for the path that NCCL chooses by default between the GPUs.
 
-    :param expected: minimum bandwidth in bytes per second; if None, the limit for ``interconnect`` applies. If both are
-        None, there is no limit.
+    :param limit: bandwidth of a healthy node in bytes per second, or None if there is no limit.
+    :param source: source of ``limit``.
     """
     default = results["default"]
     others = {name: result.bandwidth for name, result in results.items() if name != "default" and result.bandwidth}
@@ -130,9 +118,8 @@ def judge(results: Mapping[str, Measured], interconnect: str | None, expected: f
             cause=default.error,
             remedy=f"Set {_assignment(fastest)}, as the vllm role does with vllm_nccl_bandwidth." if fastest else None,
         )
-    if expected is None and interconnect is None:
+    if limit is None:
         return passed(CHECK, f"all-reduce reaches {_speed(default.bandwidth)}", measured=default.bandwidth, unit="B/s")
-    limit, source = (expected, "option expected_bandwidth") if expected else EXPECTED[str(interconnect)]
     details: Result = {"expected": limit, "measured": default.bandwidth, "unit": "B/s", "source": source}
     summary = f"all-reduce reaches {_speed(default.bandwidth)} of {_speed(limit)} expected"
     if default.bandwidth >= TOLERANCE * limit:
@@ -168,9 +155,9 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
     if re.search("out of memory", errors.get("default", ""), re.I):
         reason = "not enough free GPU memory: stop vLLM, or lower its --gpu-memory-utilization"
         return without_bandwidth(reason) | {"errors": errors}
-    finding = judge(results, options["interconnect"], options["expected_bandwidth"])
+    finding = judge(results, options["expected_bandwidth"], "option expected_bandwidth")
     bandwidth = {name: result.bandwidth for name, result in results.items()}
-    return {"findings": [finding.as_dict()], "bandwidth": bandwidth, "errors": errors}
+    return {"findings": [finding.as_dict()], "bandwidth": bandwidth, "errors": errors, "gpus": options["gpus"]}
 
 
 def without_bandwidth(reason: str) -> Result:

@@ -105,7 +105,7 @@ def setup(node: NodeFacts, step: Step) -> Setup:
 
 
 def path(node: NodeFacts) -> str:
-    """Return the best path between the GPUs, a key of ``ALL_REDUCE_LATENCY``: ``nvlink``, ``pcie`` or ``shm``."""
+    """Return the best path between the GPUs, ``nvlink``, ``pcie`` or ``shm``."""
     topology = node.gpu_facts.get("topology") or {}
     if topology.get("nvlink"):
         return "nvlink"

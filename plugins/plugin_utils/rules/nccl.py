@@ -18,8 +18,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     warned,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import CHECK, Measured, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import peer_access_off
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import link_of, peer_access_off
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.interconnect import (
+    bus_bandwidth,
+    nvlink_rate,
+    pcie_rate,
+)
 
 #: Check whose finding from ``nccl_log_scan`` is replaced: the module reports the transports in the log, but only the
 #: topology and the parallel sizes show which transport would be best.
@@ -49,12 +55,41 @@ _SOURCE: t.Final = "NCCL prefers P2P, then shared memory, then the network; a so
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings of the ``nccl`` checks."""
     findings = [_hang(item) if hangs(node, item) else item for item in node.findings("nccl") if item.check != TRANSPORT]
+    findings = [_with_limit(node, item) if item.check == CHECK else item for item in findings]
     transport_finding = transport(node)
     findings += [transport_finding] if transport_finding is not None else []
     bandwidth = node.nccl_bandwidth
     if not (bandwidth.taken or bandwidth.crashed or bandwidth.unreachable):
-        findings.append(not_tested("nccl.bandwidth", "set validate_nccl_bandwidth: true to measure it"))
+        findings.append(not_tested(CHECK, "set validate_nccl_bandwidth: true to measure it"))
     return findings
+
+
+def _with_limit(node: NodeFacts, finding: Finding) -> Finding:
+    """Return the finding for a bandwidth that ``nccl_bandwidth`` measured without knowing a limit; else ``finding``."""
+    data = node.nccl_bandwidth.data
+    if finding.status is not Status.PASS or finding.expected is not None or not data.get("gpus"):
+        return finding
+    limit = bandwidth_limit(node, data["gpus"])
+    if limit is None:
+        reason = "but the limit is unknown, because the driver does not report the links of the GPUs"
+        return not_tested(CHECK, f"{finding.summary}, {reason}", measured=finding.measured, unit=finding.unit)
+    return judge({name: Measured(value) for name, value in data["bandwidth"].items()}, *limit)
+
+
+def bandwidth_limit(node: NodeFacts, gpus: int) -> tuple[float, str] | None:
+    """Return the bus bandwidth in bytes per second that ``gpus`` GPUs of this node should reach, and its source.
+
+    Peer-to-peer access over PCIe is expected only where NCCL uses it by default. Return None if the limit is unknown.
+    """
+    name = next(iter(node.gpu_names), None) if len(node.gpu_names) == 1 else None
+    topology = node.gpu_facts.get("topology") or {}
+    link = link_of(topology, gpus)
+    if link.farthest == "NVL":
+        bonds = [int(cell[2:]) for row in topology["matrix"] for cell in row if str(cell).startswith("NV")]
+        return bus_bandwidth("nvlink", gpus, name, nvlink_rate(name, min(bonds)))
+    rates = [rate for device in node.devices if (rate := pcie_rate(device.get("pcie") or {})) is not None]
+    path = "pcie" if link.peer and (link.farthest or "").startswith(_P2P_PATHS) else "shm"
+    return bus_bandwidth(path, gpus, name, min(rates)) if rates else None
 
 
 def hangs(node: NodeFacts, finding: Finding) -> bool:

@@ -31,6 +31,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.interconnect import all_reduce_latency
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import DECODE_EFFICIENCY
 
 #: Efficiency of GPUs without a table row: a typical value of those in the table.
@@ -42,28 +43,12 @@ TYPICAL_LAYERS: t.Final = 32
 #: Seconds to pass activations between pipeline stages. Source: two H200, 0.12 ms with 28 layers and 0.44 ms with 48.
 HOP_TIME: t.Final = 0.3e-3
 
-#: Latency of a small all-reduce in seconds by path and number of GPUs; a larger group has the latency of the largest
-#: number in the table. NVLink: two H200 with vLLM's own all-reduce (fit), and NCCL on H200 in NVIDIA's tables
-#: (aiconfigurator 0.12). PCIe with peer-to-peer access: vLLM 0.24 in CUDA graphs on RTX PRO 6000 in the same tables.
-#: Host memory, which GPUs without peer-to-peer access use: 20 to 25 us measured.
-ALL_REDUCE_LATENCY: t.Final[dict[str, dict[int, float]]] = {
-    "nvlink": {2: 6.4e-6, 4: 11e-6, 8: 18e-6},
-    "pcie": {2: 7e-6, 4: 14e-6, 8: 28e-6},
-    "shm": {2: 22.5e-6},
-}
-
 #: Relative error of a predicted speed or gain if ``efficiency`` finds a table row for the GPU.
 UNCERTAINTY: t.Final = 0.10
 #: The same if the efficiency is a typical value.
 UNCERTAINTY_WITHOUT_ROW: t.Final = 0.20
 
 FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + L * t_layer + 2 * L * t_AR + (PP - 1) * t_hop)"
-
-
-def all_reduce_latency(path: str, gpus: int) -> float:
-    """Return the latency of a small all-reduce between ``gpus`` GPUs over ``path``, a key of the table, in seconds."""
-    row = ALL_REDUCE_LATENCY[path]
-    return row[min((size for size in row if size >= gpus), default=max(row))]
 
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
@@ -82,8 +67,8 @@ class Roofline:
     """A roofline model: it calculates the speed of one stream from properties of the LLM and the node.
 
     ``weight_bytes``: bytes of weights read per token over all GPUs; ``kv_bytes``: bytes of KV cache read per token at
-    the given context length; ``bandwidth``: bytes/s of one GPU. ``all_reduce_path`` is a key of
-    ``ALL_REDUCE_LATENCY``; ``all_reduce_latency``, in seconds, takes precedence.
+    the given context length; ``bandwidth``: bytes/s of one GPU. ``all_reduce_path`` is
+    ``nvlink``, ``pcie`` or ``shm``; ``all_reduce_latency``, in seconds, takes precedence.
 
     :raises ValueError: if a value is out of range (not positive, negative, or an efficiency above 1).
     """

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, failed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import run as scan
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import Measured, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
@@ -153,6 +154,52 @@ def test_bandwidth_is_the_modules_finding(node: Build, results: dict) -> None:
     slow = failed("nccl.bandwidth", "all-reduce reaches 3.2 GB/s of 200.0 GB/s expected", cause="c", remedy="r")
     results["nccl_bandwidth"] = {"bandwidth": {"default": 3.2e9}, "findings": [slow.as_dict()]}
     assert bandwidth(node(results)) == [slow]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cell", "peer", "gpus", "measured", "status", "limit"),
+    [
+        # NVIDIA's own hosts (aiconfigurator 0.12): healthy, and below the former limit of 15 GB/s.
+        ("NVIDIA L40S", "PIX", "OK", 4, 5.9, "pass", 5.8),
+        ("NVIDIA L40S", "SYS", "NS", 8, 2.1, "pass", 2.05),
+        ("NVIDIA L40S", "PIX", "OK", 2, 20.1, "pass", 19.8),
+        ("NVIDIA RTX 4000 Ada Generation", "PIX", "OK", 2, 12.9, "warn", 19.2),
+        ("NVIDIA RTX 4000 Ada Generation", "PHB", "OK", 2, 12.9, "pass", 12.9),
+        ("NVIDIA RTX 4000 Ada Generation", "PHB", "NS", 4, 2.5, "fail", 5.8),
+        # Recorded on two H200 (tests/fixtures/nccl): the default path, and sockets.
+        ("NVIDIA H200", "NV18", "OK", 2, 270.2, "pass", 265.5),
+        ("NVIDIA H200", "NV18", "OK", 2, 3.17, "fail", 265.5),
+    ],
+)
+def test_bandwidth_without_user_limit_uses_that_of_gpu_count_and_path(
+    node: Build, results: dict, gpu: str, cell: str, peer: str, gpus: int, measured: float, status: str, limit: float
+) -> None:
+    facts = results["gpu"]["ansible_facts"]["gpu"]
+    facts["devices"] = [{**facts["devices"][0], "name": gpu, "index": index} for index in range(gpus)]
+    matrices = [
+        [["X" if row == column else text for column in range(gpus)] for row in range(gpus)] for text in (cell, peer)
+    ]
+    facts["topology"] = {"matrix": matrices[0], "p2p": matrices[1]}
+    results["nccl_bandwidth"] = measured_bandwidth(measured, gpus)
+    (finding,) = bandwidth(node(results))
+    assert finding.status is Status(status)
+    assert finding.expected == pytest.approx(limit * 1e9, rel=0.01)
+
+
+def measured_bandwidth(gigabytes: float, gpus: int) -> dict:
+    """Return the result of ``nccl_bandwidth`` without a limit."""
+    finding = judge({"default": Measured(gigabytes * 1e9)}, None, "option")
+    return {"bandwidth": {"default": gigabytes * 1e9}, "errors": {}, "gpus": gpus, "findings": [finding.as_dict()]}
+
+
+def test_bandwidth_of_an_unknown_link_is_not_tested(node: Build, results: dict) -> None:
+    for device in results["gpu"]["ansible_facts"]["gpu"]["devices"]:
+        device["pcie"]["generation_max"] = None
+    results["nccl_bandwidth"] = measured_bandwidth(21.0, 4)
+    (finding,) = bandwidth(node(results))
+    assert finding.status is Status.NOT_TESTED
+    assert "limit is unknown" in finding.summary
+    assert finding.measured == 21e9
 
 
 def test_bandwidth_of_a_failed_module_is_empty(node: Build, results: dict) -> None:

@@ -14,7 +14,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.limits import 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline import (
     DEFAULT_EFFICIENCY,
     Roofline,
-    all_reduce_latency,
     efficiency,
     uncertainty,
 )
@@ -108,14 +107,6 @@ def test_roofline_memory_time_divides_kv_cache_by_kv_heads_at_most() -> None:
     eight_heads = Roofline(**terms, kv_heads=8, tensor_parallel_size=8)
     assert two_heads.memory_time == pytest.approx(1 / 8 + 50)
     assert eight_heads.memory_time == pytest.approx(1 / 8 + 100 / 8)
-
-
-@pytest.mark.parametrize(
-    ("path", "gpus", "latency"),
-    [("nvlink", 2, 6.4e-6), ("pcie", 3, 14e-6), ("pcie", 4, 14e-6), ("pcie", 16, 28e-6), ("shm", 4, 22.5e-6)],
-)
-def test_all_reduce_latency_by_path_and_group(path: str, gpus: int, latency: float) -> None:
-    assert all_reduce_latency(path, gpus) == latency
 
 
 def test_all_reduce_time_of_one_gpu_is_unknown() -> None:
