@@ -308,6 +308,12 @@ workers:
       type: str
       returned: success
       sample: S
+    nccl:
+      description: Reason why the process does not take part in collectives, according to NCCL's RAS service. NCCL is
+        asked only if the server does not respond in time. Null if it was not asked or reports no problem.
+      type: str
+      returned: success
+      sample: does not respond
     gpu:
       description: Index of the GPU that the process uses. Null if it is unknown.
       type: int

@@ -39,9 +39,11 @@ GRACE: t.Final = 0.25
 #: Maximum number of characters of a server's error message to include in a failure.
 MAX_DETAIL: t.Final = 300
 
+#: Reasons for a failure after the server accepted the request.
+TIMED_OUT: t.Final[frozenset[str]] = frozenset({"first_byte_timeout", "stream_timeout"})
 #: Reasons for a failure that would also make further requests fail, because the server does not respond.
-UNANSWERED: t.Final[frozenset[str]] = frozenset(
-    "connection_refused name_not_resolved unreachable connect_timeout tls first_byte_timeout stream_timeout".split()
+UNANSWERED: t.Final[frozenset[str]] = TIMED_OUT.union(
+    "connection_refused name_not_resolved unreachable connect_timeout tls".split()
 )
 
 _STATUS_REASONS: t.Final[dict[int, str]] = {

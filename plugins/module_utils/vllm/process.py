@@ -39,13 +39,15 @@ class Worker:
     """A vLLM worker process.
 
     ``ranks`` maps ``TP``, ``PP``, ``DP`` or ``EP`` to the rank in the process title. ``state`` is the letter in
-    /proc/PID/stat, such as ``T`` for a stopped process, or None if it cannot be read.
+    /proc/PID/stat, such as ``T`` for a stopped process, or None if it cannot be read. ``nccl`` describes why the
+    process does not take part in NCCL's collectives, or is None if NCCL was not asked or reports no problem.
     """
 
     pid: int
     title: str
     ranks: dict[str, int] = field(default_factory=dict)
     state: str | None = None
+    nccl: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class ProcessTable:
         if not servers:
             raise ProcessUnavailable(f"no vLLM server is visible below process {pid}")
         return self._describe(self._topmost(servers), "container")
+
+    def inner_pid(self, pid: int) -> int:
+        """Return the process ID of ``pid`` in its own PID namespace, for example in its container."""
+        match = re.search(r"^NSpid:.*\s(\d+)$", self._text(pid, "status"), re.M)
+        return int(match[1]) if match else pid
 
     def _describe(self, pid: int, found_by: str) -> ServerProcess:
         pids = self._family(pid)

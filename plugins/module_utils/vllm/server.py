@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import UNANSWERED, VllmApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import TIMED_OUT, UNANSWERED, VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
 
@@ -21,7 +21,8 @@ class ServerFacts:
     """The facts from the HTTP responses of one vLLM server.
 
     ``missing`` holds the reason why a fact (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent.
-    ``failure`` is set if the server did not respond at all because it is down, unreachable or hanging.
+    ``failure`` is set if the server did not respond at all because it is down, unreachable or hanging. ``hangs`` is set
+    if the server accepted a request but did not respond in time.
     """
 
     base_url: str
@@ -31,6 +32,7 @@ class ServerFacts:
     fingerprint: str | None = None
     missing: dict[str, str] = field(default_factory=dict)
     failure: RequestFailed | None = None
+    hangs: bool = False
 
     @property
     def model(self) -> dict[str, t.Any]:
@@ -77,4 +79,5 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
                 unanswered = failure if failure.reason in UNANSWERED else None
     if "metrics" in facts and facts["metrics"] is None:
         missing["metrics"] = "the server has no /metrics"
-    return ServerFacts(base_url=api.base_url, missing=missing, failure=None if facts else unanswered, **facts)
+    hangs = unanswered is not None and unanswered.reason in TIMED_OUT
+    return ServerFacts(api.base_url, missing=missing, failure=None if facts else unanswered, hangs=hangs, **facts)

@@ -25,6 +25,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import op
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs import engine_facts, sources
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogFilter, gnu_grep
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import ras
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_findings, parallel_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts, read_container
@@ -109,6 +110,10 @@ class NodeReader:
         with contextlib.closing(open_reader()) as reader:
             return reader.devices(("processes",))
 
+    def stuck_processes(self, address: str, pid: int) -> dict[int, str]:
+        """Ask NCCL which processes of a job do not take part in collectives; see ``ras.stuck_processes``."""
+        return ras.stuck_processes(address, pid)
+
     def is_local(self, host: str) -> bool:
         """Return whether ``host`` is an address of this node, that is, an address to which a socket can bind."""
         try:
@@ -142,7 +147,7 @@ def observe(target: CheckTarget, node: NodeReader) -> Observations:
         shape=Reading(),
         expected_gpu_count=target.expected_gpu_count,
     )
-    return replace(observed, shape=_shape(observed))
+    return replace(observed, shape=_shape(observed), process=_with_nccl(observed, node))
 
 
 def describe(observed: Observations) -> dict[str, t.Any]:
@@ -240,6 +245,24 @@ def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | 
     except ProcessUnavailable as problem:
         return Reading(reason=str(problem))
     return Reading(process, source=f"process {process.pid} (found by {process.found_by})")
+
+
+def _with_nccl(observed: Observations, node: NodeReader) -> Reading[ServerProcess]:
+    """Return the server's process, to whose workers NCCL's report is added if the server hangs.
+
+    Process IDs would be ambiguous if other ranks ran on other nodes.
+    """
+    reading, environment = observed.process, observed.environment or {}
+    server, process = observed.server.value, reading.value
+    if server is None or process is None or not server.hangs or process.arguments.get("nnodes", 1) != 1:
+        return reading
+    try:
+        stuck = node.stuck_processes(environment.get("NCCL_RAS_ADDR") or ras.DEFAULT_ADDRESS, process.pid)
+    except ras.RasUnavailable:
+        return reading
+    table = node.processes()
+    workers = tuple(replace(worker, nccl=stuck.get(table.inner_pid(worker.pid))) for worker in process.workers)
+    return replace(reading, value=replace(process, workers=workers))
 
 
 def _read(source: str, read: Callable[[], T]) -> Reading[T]:

@@ -87,21 +87,27 @@ def settings(context: DiagnosisContext) -> Diagnosis | None:
 
 
 def worker_stopped(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a worker process that exists but cannot run, while the server sends no responses."""
+    """Diagnose a worker process that cannot run or leaves the others waiting, while the server sends no responses."""
     workers = context.node.tensor_parallel.data.get("workers") or ()
-    stuck = [worker for worker in workers if worker.get("state") in _STUCK]
+    stopped = [worker for worker in workers if worker.get("state") in _STUCK]
+    stuck = stopped or [worker for worker in workers if worker.get("nccl")]
     if not context.down or not stuck:
         return None
     names = listed([_worker_name(worker) for worker in stuck])
     return conclude(
         "server.worker_stopped",
-        _STUCK[stuck[0]["state"]],
+        _STUCK[stuck[0]["state"]] if stopped else "silent",
         confidence="high",
-        evidence=(f"{worker['title']}: pid {worker['pid']}, state {worker['state']}" for worker in stuck),
+        evidence=map(_state, stuck),
         findings=(*context.wrong("nccl.errors"), *context.outage_checks),
         workers=names[0].upper() + names[1:],
         pids=" ".join(str(worker["pid"]) for worker in stuck),
     )
+
+
+def _state(worker: Mapping[str, t.Any]) -> str:
+    report = f"; NCCL RAS: {worker['nccl']}" if worker.get("nccl") else ""
+    return f"{worker['title']}: pid {worker['pid']}, state {worker['state']}{report}"
 
 
 def _worker_name(worker: Mapping[str, t.Any]) -> str:

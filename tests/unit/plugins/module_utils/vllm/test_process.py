@@ -151,3 +151,10 @@ def test_process_table_of_this_machine_is_readable() -> None:
 )
 def test_worker_of_parses_titles(title: str, expected: Worker | None) -> None:
     assert worker_of(1, title) == expected
+
+
+@pytest.mark.parametrize(("status", "inner"), [("Name:\tpython\nNSpid:\t1306\t75\nVmSize: 1\n", 75), ("", 1306)])
+def test_inner_pid_is_that_of_the_innermost_namespace(proc: Proc, status: str, inner: int) -> None:
+    proc.add(1306, SERVE)
+    (proc.root / "1306" / "status").write_text(status)
+    assert proc.table().inner_pid(1306) == inner

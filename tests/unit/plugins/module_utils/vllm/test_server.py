@@ -24,7 +24,7 @@ def test_read_server_healthy_server_has_all_facts(version: str) -> None:
     assert facts.model["root"] == "/models/tiny"
     assert facts.fingerprint is not None and "-tp2-" in facts.fingerprint
     assert facts.metrics is not None
-    assert (facts.missing, facts.failure) == ({}, None)
+    assert (facts.missing, facts.failure, facts.hangs) == ({}, None, False)
 
 
 def test_read_server_check_mode_requests_no_completion() -> None:
@@ -47,7 +47,7 @@ def test_read_server_hanging_server_gets_one_request(behaviour: t.Any, reason: s
 def test_read_server_hanging_engine_with_live_api_is_no_failure() -> None:
     facts, _paths = read({**servers.healthy(), "/v1/completions": servers.hang}, timeout=0.3)
     assert facts.failure is None and facts.version == "0.32.0"
-    assert facts.missing == {"fingerprint": "no response in time"}
+    assert (facts.missing, facts.hangs) == ({"fingerprint": "no response in time"}, True)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.ras import RasUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ProcessTable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import CheckTarget, NodeReader
@@ -55,11 +56,11 @@ class FakeNode(NodeReader):
         self.local = True
         self.log_problem: Exception | None = None
 
-    def serve(self, command: str, pid: int = 10) -> None:
+    def serve(self, command: str, pid: int = 10, parent: int = 1) -> None:
         folder = self.root / str(pid)
         (folder / "fd").mkdir(parents=True)
         (folder / "cmdline").write_bytes(command.replace(" ", "\0").encode())
-        (folder / "stat").write_text(f"{pid} (python) S 1")
+        (folder / "stat").write_text(f"{pid} (python) S {parent}")
         (folder / "environ").write_bytes(b"VLLM_API_KEY=sk-secret\0NCCL_DEBUG=INFO\0")
 
     def processes(self) -> ProcessTable:
@@ -218,6 +219,38 @@ def test_check_hanging_server_is_a_result(node: FakeNode, behaviour: t.Any, fail
         result = tp_check.check(CheckTarget(base_url=url, timeout=0.3), node)
     assert result["server"] == {"base_url": url, "answers": False, "failure": failure}
     assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "not_tested"}
+
+
+@pytest.mark.parametrize(
+    ("routes", "options", "stuck"),
+    [
+        ({"/v1/completions": servers.hang}, "", "does not respond"),
+        ({"/v1/completions": servers.hang}, "--nnodes 2", None),
+        ({}, "", None),
+    ],
+)
+def test_check_asks_nccl_for_stuck_ranks_only_if_the_server_hangs(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, routes: dict[str, t.Any], options: str, stuck: str | None
+) -> None:
+    asked = {("localhost:28028", 10): {11: "does not respond"}}
+    monkeypatch.setattr(node, "stuck_processes", lambda address, pid: asked[address, pid])
+    with servers.ControlServer({**servers.healthy(), **routes}) as server:
+        node.serve(f"vllm serve m --port {server.url.rpartition(':')[2]} {options}".strip())
+        node.serve("VLLM::Worker_TP1", 11, parent=10)
+        result = tp_check.check(CheckTarget(base_url=server.url, timeout=0.5 if routes else 10.0), node)
+    assert [worker["nccl"] for worker in result["workers"]] == [stuck]
+
+
+def test_check_without_nccl_service_has_no_report(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_address: str, _pid: int) -> dict[int, str]:
+        raise RasUnavailable("nothing listens")
+
+    monkeypatch.setattr(node, "stuck_processes", refuse)
+    with servers.ControlServer(servers.everywhere(servers.hang)) as server:
+        node.serve(f"vllm serve m --port {server.url.rpartition(':')[2]}")
+        node.serve("VLLM::Worker_TP1", 11, parent=10)
+        result = tp_check.check(CheckTarget(base_url=server.url, timeout=0.3), node)
+    assert [worker["nccl"] for worker in result["workers"]] == [None]
 
 
 def test_check_log_without_vllm_lines_is_a_reason(node: FakeNode, tmp_path: pathlib.Path) -> None:

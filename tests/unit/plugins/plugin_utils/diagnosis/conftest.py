@@ -78,6 +78,7 @@ class Situation:
     environment: dict[str, str] = field(default_factory=lambda: {"NCCL_DEBUG": "INFO"})
     workers: int | None = None
     states: dict[int, str] = field(default_factory=dict)
+    nccl: dict[int, str] = field(default_factory=dict)
     container: dict[str, t.Any] | None = None
 
     used: list[float] | None = None
@@ -210,7 +211,7 @@ class Situation:
         if self.failure:
             server = ServerFacts(url, failure=RequestFailed(self.failure))
             gone: Reading[ServerProcess] = Reading(reason="no process listens on port 8000")
-            process = Reading(self._process(), source="process 90") if self.states else gone
+            process = Reading(self._process(), source="process 90") if self.states or self.nccl else gone
         else:
             server = ServerFacts(url, version=self.version, models=(model,), fingerprint=fingerprint)
             process = Reading(self._process(), source="process 90 (found by listening socket)")
@@ -233,7 +234,9 @@ class Situation:
             argv += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
         count = self.size if self.workers is None else self.workers
         workers = tuple(
-            Worker(100 + index, f"VLLM::Worker_TP{index}", {"TP": index}, self.states.get(index, "S"))
+            Worker(
+                100 + index, f"VLLM::Worker_TP{index}", {"TP": index}, self.states.get(index, "S"), self.nccl.get(index)
+            )
             for index in range(count)
         )
         pids = frozenset({90, *(100 + index for index in range(count))})

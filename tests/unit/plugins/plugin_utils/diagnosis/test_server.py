@@ -52,6 +52,13 @@ def test_stopped_worker_diagnosis_names_rank_gpu_and_process(
     assert words in diagnosis.remedy
 
 
+def test_stopped_worker_diagnosis_names_the_rank_that_nccl_reports(situation: Build) -> None:
+    node = situation(failure="first_byte_timeout", used=[18.2] * 4, nccl={1: "does not respond"})
+    diagnosis = node.diagnosis("server.worker_stopped")
+    assert diagnosis.title == "Rank 1 (GPU 1, pid 101) takes no part in NCCL's collectives"
+    assert "VLLM::Worker_TP1: pid 101, state S; NCCL RAS: does not respond" in diagnosis.evidence
+
+
 def test_died_worker_diagnosis_names_the_rank(situation: Build) -> None:
     line = (
         "(EngineCore pid=8) ERROR 11-30 12:02:40 [multiproc_executor.py:284] Worker proc VllmWorker-1 died unexpectedly"
