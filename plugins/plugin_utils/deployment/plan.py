@@ -102,6 +102,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         settings.get("infiniband"),
         settings.get("nccl_debug") or "INFO",
         parallel.data,
+        parallel.pipeline,
     )
     arguments = _arguments(settings, version, gpu, parallel, nccl)
     # Arguments in vllm_extra_args override the role's own arguments.

@@ -26,6 +26,12 @@ _TRUSTS_DRIVER_SINCE: t.Final = (0, 10, 1)
 #: First version that no longer sets NCCL_CUMEM_ENABLE=0.
 _CUMEM_SINCE: t.Final = (0, 10, 2)
 
+#: First version with FlashInfer's all-reduce for PCIe, and the tensor-parallel sizes for which vLLM has no other fast
+#: all-reduce over PCIe. Source: vLLM 0.32, flashinfer_pcie_ipc_all_reduce.py (sizes 2, 4 and 8) and
+#: custom_all_reduce.py (at most two GPUs without NVLink).
+_PCIE_ALL_REDUCE_SINCE: t.Final = (0, 32)
+_PCIE_ALL_REDUCE_SIZES: t.Final = (4, 8)
+
 _IB_DISABLE: t.Final = Setting(
     "NCCL_IB_DISABLE", "1", "The node has no InfiniBand device, so NCCL need not search for one."
 )
@@ -87,8 +93,9 @@ def nccl_settings(
     infiniband: bool | None = None,
     debug: str = "INFO",
     replicas: int = 1,
+    stages: int = 1,
 ) -> NcclSettings:
-    """Return the NCCL settings for a server with ``size`` GPUs per replica.
+    """Return the NCCL settings for a server with ``size`` GPUs per replica, in ``stages`` pipeline stages.
 
     :param measured: bus bandwidth in bytes per second by variant: ``default``, ``p2p_off``, ``shm_off``,
         ``cumem_off``; ``None`` for a variant that failed. Variants that were not measured are absent.
@@ -106,7 +113,7 @@ def nccl_settings(
         environment.append(Setting("NCCL_P2P_DISABLE", "1", peer_off))
         environment += [_TEST_PEER_ACCESS] if version >= _TRUSTS_DRIVER_SINCE else []
     else:
-        environment += _peer_level(link, bandwidth)
+        environment += _peer_access_settings(link, bandwidth, size // stages, version)
         environment += [_SHM_DISABLE] if _works_only(bandwidth, "shm_off") else []
     if version >= _CUMEM_SINCE and _works_only(bandwidth, "cumem_off"):
         environment.append(_CUMEM_DISABLE)
@@ -134,19 +141,26 @@ def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
     return None
 
 
-def _peer_level(link: Link, bandwidth: Mapping[str, float | None]) -> list[Setting]:
-    """Return a list with the NCCL_P2P_LEVEL setting, or [] if the setting is not needed.
+def _peer_access_settings(
+    link: Link, bandwidth: Mapping[str, float | None], tensor_parallel_size: int, version: Version
+) -> list[Setting]:
+    """Return the settings for PCIe without NVLink if measurements show that peer access is faster than host memory.
 
-    The setting is needed if measurements show that peer access is faster than host memory, and if NCCL might not use
-    peer access by default.
+    NCCL_P2P_LEVEL is needed if NCCL might not use peer access by default. FlashInfer's all-reduce accelerates decoding.
+    It is not used across sockets, where its benefit is not proven.
     """
-    paths = {"PHB": "through the host bridge", "NODE": "across host bridges", "SYS": "across sockets"}
-    path = paths.get(link.farthest or "")
     default, without = bandwidth.get("default"), bandwidth.get("p2p_off")
-    if not (link.peer and path and default and without and default > MINIMUM_GAIN * without):
+    if not (link.peer and link.farthest != "NVL" and default and without and default > MINIMUM_GAIN * without):
         return []
-    rates = f"{default / 1e9:.1f} GB/s with peer access {path}, {without / 1e9:.1f} GB/s without it"
-    return [Setting("NCCL_P2P_LEVEL", "PHB" if link.farthest == "PHB" else "SYS", f"Measured: {rates}.")]
+    paths = {"PHB": " through the host bridge", "NODE": " across host bridges", "SYS": " across sockets"}
+    path = paths.get(link.farthest or "", "")
+    why = f"Measured: {default / 1e9:.1f} GB/s with peer access{path}, {without / 1e9:.1f} GB/s without it."
+    settings = [Setting("NCCL_P2P_LEVEL", "PHB" if link.farthest == "PHB" else "SYS", why)] if path else []
+    sizes = _PCIE_ALL_REDUCE_SIZES if link.farthest != "SYS" else ()
+    if version >= _PCIE_ALL_REDUCE_SINCE and tensor_parallel_size in sizes:
+        why = f"{why} More than two GPUs without NVLink have no other all-reduce for decoding besides NCCL's."
+        settings.append(Setting("VLLM_ALLREDUCE_USE_FLASHINFER_PCIE_IPC", "1", why))
+    return settings
 
 
 def _works_only(bandwidth: Mapping[str, float | None], variant: str) -> bool:

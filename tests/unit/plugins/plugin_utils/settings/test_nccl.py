@@ -39,20 +39,27 @@ UNKNOWN = topology(4, None)
 #: Two GPUs behind one switch, the third on the other socket.
 MIXED = {"matrix": [["X", "PIX", "SYS"], ["PIX", "X", "SYS"], ["SYS", "SYS", "X"]], "p2p": None}
 
+PCIE_ALL_REDUCE = {"VLLM_ALLREDUCE_USE_FLASHINFER_PCIE_IPC": "1"}
+
 #: Name, topology, measured bandwidths, version, expected variables in addition to NCCL_DEBUG.
 CASES: list[tuple[str, dict[str, t.Any] | None, dict[str, float | None], tuple[int, ...], dict[str, str]]] = [
     ("NVLink needs nothing", NVLINK, {}, V33, {}),
     ("NVLink is used even if the driver denies peer access", topology(4, "NV4", "NS"), {}, V33, {}),
     ("one switch needs nothing", SWITCH, {}, V33, {}),
     ("same socket, not measured: NCCL chooses", SOCKET, {}, V33, {}),
-    ("same socket, peer access faster", SOCKET, {"default": 20e9, "p2p_off": 9e9}, V33, {"NCCL_P2P_LEVEL": "PHB"}),
+    ("same socket, peer access faster", SOCKET, {"default": 20e9, "p2p_off": 9e9}, V33,
+     {"NCCL_P2P_LEVEL": "PHB", **PCIE_ALL_REDUCE}),
+    ("same socket, version without FlashInfer's all-reduce", SOCKET, {"default": 20e9, "p2p_off": 9e9}, (0, 31, 2),
+     {"NCCL_P2P_LEVEL": "PHB"}),
     ("same socket, within the noise", SOCKET, {"default": 20e9, "p2p_off": 19.8e9}, V33, {}),
     ("same socket, host memory faster", SOCKET, {"default": 5e9, "p2p_off": 9e9}, V10, {"NCCL_P2P_DISABLE": "1"}),
-    ("one switch, peer access faster: NCCL uses it anyway", SWITCH, {"default": 20e9, "p2p_off": 9e9}, V33, {}),
+    ("one switch, peer access faster: NCCL uses it anyway", SWITCH, {"default": 20e9, "p2p_off": 9e9}, V33,
+     PCIE_ALL_REDUCE),
+    ("NVLink, peer access faster", NVLINK, {"default": 270e9, "p2p_off": 27e9}, V33, {}),
     ("across sockets, not measured: NCCL chooses", SOCKETS, {}, V33, {}),
     ("across sockets, peer access faster", SOCKETS, {"default": 12e9, "p2p_off": 6e9}, V33, {"NCCL_P2P_LEVEL": "SYS"}),
     ("NODE is across host bridges", topology(4, "NODE", "OK"), {"default": 12e9, "p2p_off": 6e9}, V33,
-     {"NCCL_P2P_LEVEL": "SYS"}),
+     {"NCCL_P2P_LEVEL": "SYS", **PCIE_ALL_REDUCE}),
     ("a level needs the driver's confirmation", topology(4, "PHB"), {"default": 20e9, "p2p_off": 9e9}, V33, {}),
     ("VM without peer access", VM, {}, V33, {"NCCL_P2P_DISABLE": "1", "VLLM_SKIP_P2P_CHECK": "0"}),
     ("VM, version that tests peer access", VM, {}, V10, {"NCCL_P2P_DISABLE": "1"}),
@@ -80,6 +87,15 @@ def test_nccl_settings_set_a_variable_only_if_its_condition_holds(
     settings = nccl_settings(measured_topology, 4, version, measured)
     assert {setting.name: setting.value for setting in settings.environment} == {"NCCL_DEBUG": "INFO", **expected}
     assert all(setting.why for setting in settings.environment)
+
+
+@pytest.mark.parametrize(
+    ("size", "stages", "is_set"), [(2, 1, False), (4, 1, True), (4, 2, False), (8, 2, True), (6, 1, False)]
+)
+def test_nccl_settings_use_flashinfer_for_supported_tensor_parallel_sizes(size: int, stages: int, is_set: bool) -> None:
+    measured = {"default": 20e9, "p2p_off": 9e9}
+    settings = nccl_settings(topology(size, "PIX", "OK"), size, V33, measured, stages=stages)
+    assert (set(PCIE_ALL_REDUCE) <= {setting.name for setting in settings.environment}) is is_set
 
 
 def test_nccl_settings_never_disable_both_p2p_and_shm() -> None:
