@@ -6,7 +6,7 @@
 All processes of a job listen on the same port. A client sends lines of text and receives ``OK`` for each; after
 ``VERBOSE STATUS``, the service sends its report and closes the connection. Sources: src/ras/client.cc and
 client_support.cc of NCCL 2.26 to 2.30. NCCL 2.28.7 and newer also write JSON, but that of 2.28 is invalid if a rank is
-missing.
+missing (recorded with 2.28.9).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test the client of NCCL's RAS service against a server that follows src/ras/client_support.cc of NCCL 2.30."""
+"""Test the client of NCCL's RAS service against a server that sends recorded reports."""
 
 from __future__ import annotations
 
@@ -13,81 +13,40 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import ras
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
-HEAD = """\
-NCCL version 2.28.9 compiled with CUDA 13.0
-CUDA runtime version 13000, driver version 13000
-
-Job summary
-===========
-
-  Nodes  Processes         GPUs  Processes     GPUs
-(total)   per node  per process    (total)  (total)
-      1          {0}            1          {0}        {0}
-
-Communicators... ({1}s)
-=============
-
-Group     Comms     Nodes     Ranks     Ranks     Ranks    Status  Errors
-    #  in group  per comm  per node  per comm  in group
-    0         1         1         {0}         {0}         {0}   RUNNING  {2}
-
-Errors
-======
+RECORDED: t.Final = FIXTURES / "nccl/h200x2"
+HEALTHY: t.Final = (RECORDED / "ras-healthy.txt").read_text("utf-8")
+STOPPED: t.Final = (RECORDED / "ras-stopped.txt").read_text("utf-8")
+#: Written after the formats in client_support.cc.
+DEAD: t.Final = """\
+DEAD
+  1 job process is considered dead (unreachable via the RAS network)
+  Process 2158 on node 192.0.2.2 managing GPU 1
 
 """
-HEALTHY = HEAD.format(2, "0.001", "OK") + "Warnings\n========\n\n"
-STOPPED = (
-    HEAD.format(2, "8.003", "INCOMPLETE")
-    + """\
-INCOMPLETE
-  Missing communicator data from 1 job process
-  Process 1306 on node 127.0.0.1 managing GPU 1
-
-#0-0 (6b8c1d2e3f405162) INCOMPLETE
-  Missing communicator data from 1 rank
-  Rank 1 -- GPU 1 managed by process 1306 on node 127.0.0.1
-
-Warnings
-========
-
-TIMEOUT
-  Encountered 1 communication timeout while gathering communicator data
-
-"""
-)
-DEAD = STOPPED.replace(
-    "INCOMPLETE\n  Missing communicator data from 1 job process",
-    "DEAD\n  1 job process is considered dead (unreachable via the RAS network)",
-)
-BEHIND = (
-    HEAD.format(4, "0.001", "MISMATCH")
-    + """\
-Warnings
-========
-
-#0-0 (6b8c1d2e3f405162) MISMATCH
+BEHIND: t.Final = """\
+#0-0 (43447225915e8f93) MISMATCH
   Communicator ranks have different AllReduce operation counts
   3 ranks have launched up to operation 58
-  Rank 1 has launched up to operation 57 -- GPU 1 managed by process 1306 on node 127.0.0.1
+  Rank 1 has launched up to operation 57 -- GPU 1 managed by process 2158 on node 192.0.2.2
 
   Communicator ranks have different AllGather operation counts
-  Rank 0 has launched up to operation 2 -- GPU 0 managed by process 1305 on node 127.0.0.1
-  Rank 3 has not launched any operations -- GPU 3 (NVML 5) managed by process 1308 on node 127.0.0.1
+  Rank 0 has launched up to operation 2 -- GPU 0 managed by process 2157 on node 192.0.2.2
+  Rank 3 has not launched any operations -- GPU 3 (NVML 5) managed by process 2160 on node 192.0.2.2
 
 """
-)
 
 
 @pytest.mark.parametrize(
     ("report", "stuck"),
     [
         (HEALTHY, {}),
-        (STOPPED, {1306: "does not respond"}),
-        (DEAD, {1306: "does not respond"}),
+        (STOPPED, {2158: "does not respond"}),
+        (DEAD, {2158: "does not respond"}),
         (
             BEHIND,
-            {1306: "has launched 57 of 58 AllReduce operations", 1308: "has launched 0 of 2 AllGather operations"},
+            {2158: "has launched 57 of 58 AllReduce operations", 2160: "has launched 0 of 2 AllGather operations"},
         ),
         ("", {}),
     ],
@@ -153,7 +112,7 @@ def test_stuck_processes_asks_another_process_if_one_is_stopped(
 ) -> None:
     monkeypatch.setattr(ras, "HANDSHAKE", 0.1)
     service = serve(STOPPED, silent=2)
-    assert ras.stuck_processes(service.address, os.getpid(), 60) == {1306: "does not respond"}
+    assert ras.stuck_processes(service.address, os.getpid(), 60) == {2158: "does not respond"}
     assert service.received[-3:] == ["CLIENT PROTOCOL 2", "TIMEOUT 3", "VERBOSE STATUS"]
 
 
