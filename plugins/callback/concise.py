@@ -128,9 +128,9 @@ class CallbackModule(DefaultCallback):
     _summaries: SimpleNamespace | None = None
 
     @property
-    def _current_task_result(self) -> SimpleNamespace | None:
-        """The warnings, deprecations and exception of a task, in which Ansible's output looks them up."""
-        return self._summaries
+    def _current_task_result(self) -> CallbackTaskResult | None:
+        """The warnings, deprecations and exception of a task, which Ansible's output looks up here."""
+        return t.cast(CallbackTaskResult | None, self._summaries)
 
     @_current_task_result.setter
     def _current_task_result(self, result: CallbackTaskResult | None) -> None:
