@@ -46,6 +46,8 @@ SHARED_MEMORY: t.Final = (
 NO_PEER_ACCESS: t.Final = (
     "Set NCCL_P2P_DISABLE=1 (vllm_environment) and start vLLM with --disable-custom-all-reduce (vllm_extra_args)."
 )
+_WITHOUT_PEER_ACCESS: t.Final = f"{NO_PEER_ACCESS} The result of p2p_check lists all variables that belong to it."
+_REPORT_PAIR: t.Final = "Send the named GPUs and what was seen to the provider; another host may be healthy."
 _BROKEN_PEER_ACCESS: t.Final = f"Peer-to-peer access between the GPUs may be broken. {NO_PEER_ACCESS}"
 _WRONG_INTERFACE: t.Final = "to the correct network interface, and VLLM_HOST_IP to each node's own address"
 _LOG_OF_THAT_TIME: t.Final = "Check the vLLM log from the time of the error."
@@ -70,6 +72,40 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "The NVSwitch fabric reported an error.",
         "Stop the workload and restart the node. If a fatal SXid recurs, have the hardware checked.",
         check="hardware.xid",
+        harmful=True,
+    ),
+    "peer_corrupts": Fault(
+        "Data between GPUs arrives wrong",
+        "A transfer between two GPUs ends without an error, but the receiver holds other data than was sent.",
+        f"{_WITHOUT_PEER_ACCESS} {_REPORT_PAIR}",
+        check="hardware.peer_data",
+        harmful=True,
+    ),
+    "peer_hangs": Fault(
+        "A transfer between GPUs never ends",
+        "The driver offers access between the GPUs, but a transfer over this path gives no answer.",
+        f"{_WITHOUT_PEER_ACCESS} {_REPORT_PAIR}",
+        check="hardware.peer_data",
+        harmful=True,
+    ),
+    "peer_fails": Fault(
+        "A transfer between GPUs fails",
+        "The driver offers access between the GPUs, but then reports an error.",
+        f"{_WITHOUT_PEER_ACCESS} Look for Xid errors of both GPUs in the kernel log.",
+        check="hardware.peer_data",
+        harmful=True,
+    ),
+    "peer_slow": Fault(
+        "One direction between GPUs is slow",
+        "All data was right, but this direction has less than half of the bandwidth of the others.",
+        "Check hardware.pcie_link and hardware.topology for these GPUs, and stop other programs on them.",
+        check="hardware.peer_data",
+    ),
+    "peer_inconclusive": Fault(
+        "All-reduce goes wrong with and without peer access",
+        "NCCL also fails through host memory, so access between the GPUs is not proven to be the cause.",
+        "Free the GPUs, check shared memory (--ipc=host) and hardware.xid, then test again.",
+        check="hardware.peer_data",
         harmful=True,
     ),
     "gpu_lost": Fault(

@@ -56,6 +56,7 @@ CHECKS: t.Final[dict[str, Check]] = {
     "hardware.driver": Check("Driver", "Does the NVIDIA driver respond for every GPU?"),
     "hardware.topology": Check("Topology", "How are the GPUs connected to each other?"),
     "hardware.p2p": Check("Peer access", "Can the GPUs read each other's memory directly?"),
+    "hardware.peer_data": Check("Data between GPUs", "Is what a GPU receives from another one what was sent?"),
     "hardware.pcie_link": Check("PCIe link", "Does each GPU's PCIe link run at its full generation and width?"),
     "hardware.ecc": Check("Memory errors", "Is the GPU memory free of uncorrectable errors and failed row remaps?"),
     "hardware.throttle": Check("Throttling", "Do the GPUs run without being slowed down by heat, power or hardware?"),
