@@ -12,9 +12,11 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Runs C(all_reduce_perf) from NVIDIA's nccl-tests on the path that NCCL chooses, and then with one path disabled at a
-    time. The result can be passed to O(multigpu.vllm.vllm#role:main:vllm_nccl_bandwidth).
-  - A path that hangs or computes wrong sums is reported as a result. If the program is missing, the finding is
+  - Measures all-reduce on the path that NCCL chooses, and then with one path disabled at a time. The result can be
+    passed to O(multigpu.vllm.vllm#role:main:vllm_nccl_bandwidth).
+  - By default, a program of this collection measures. It needs only NCCL and the GPU driver. O(program) selects
+    C(all_reduce_perf) from NVIDIA's nccl-tests instead.
+  - A path that hangs or computes wrong sums is reported as a result. If NCCL or the program is missing, the finding is
     V(not_tested).
   - The GPUs must not be in use, so stop vLLM first.
 extends_documentation_fragment:
@@ -38,9 +40,9 @@ options:
   program:
     description: Path of C(all_reduce_perf), or its name if it is in E(PATH).
     type: str
-    default: all_reduce_perf
   image:
-    description: Container image that contains O(program). By default, the program on the node is used.
+    description: Container image that contains O(program), or without O(program) an image with Python and NCCL, such as
+      vLLM's. By default, the program runs on the node.
     type: str
   variants:
     description: Paths to disable, one at a time, in addition to the measurement on the path that NCCL chooses.
@@ -63,7 +65,8 @@ options:
         topology and compares with the limit for GPU model, number of GPUs and path.
     type: float
 requirements:
-  - C(all_reduce_perf) of nccl-tests 2.17 or newer, or Docker and an image that contains it
+  - NCCL, for example from the Python package C(nvidia-nccl-cu12), or C(all_reduce_perf) of nccl-tests 2.17 or newer, or
+    Docker and an image that contains one of them
 seealso:
   - name: nccl-tests
     description: Source of the program and definition of bus bandwidth.
@@ -129,7 +132,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth impor
 
 ARGUMENT_SPEC = {
     "gpus": {"type": "int", "required": True},
-    "program": {"type": "str", "default": "all_reduce_perf"},
+    "program": {"type": "str"},
     "image": {"type": "str"},
     "variants": {"type": "list", "elements": "str", "choices": list(VARIANTS), "default": ["p2p_off"]},
     "size": {"type": "int", "default": 268435456},

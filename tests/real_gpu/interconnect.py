@@ -57,9 +57,11 @@ def environment(work: Path) -> dict[str, str]:
 
 
 def module(work: Path, gpus: int) -> dict[str, t.Any]:
-    """Run ``nccl_bandwidth`` as a user does, with every variant."""
-    options = {"gpus": gpus, "program": program(work), "variants": list(VARIANTS), "timeout": 90}
-    return run_module("nccl_bandwidth", options, environment(work))
+    """Run ``nccl_bandwidth`` as a user does, with every variant, and with nccl-tests for comparison."""
+    options = {"gpus": gpus, "variants": list(VARIANTS), "timeout": 90}
+    result = run_module("nccl_bandwidth", options, environment(work))
+    compared = run_module("nccl_bandwidth", {**options, "program": program(work)}, environment(work))
+    return {**result, "nccl_tests": compared.get("bandwidth")}
 
 
 def logs_of_tests(work: Path, gpus: int, folder: Path) -> dict[str, t.Any]:

@@ -17,6 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth impor
     Measured,
     command,
     judge,
+    measure,
     read_report,
     run,
 )
@@ -128,6 +129,56 @@ def test_run_missing_program_is_not_tested() -> None:
     result = run(OPTIONS, Fake(default=FileNotFoundError(2, "no", "all_reduce_perf")))
     assert result["findings"][0]["status"] == "not_tested"
     assert "all_reduce_perf is not installed" in result["findings"][0]["summary"]
+
+
+class FakeProgram(Commands):
+    """This collection's program, which prints ``rows`` and then ends, or is stopped at its limit."""
+
+    def __init__(self, *rows: dict[str, t.Any], stopped: bool = False) -> None:
+        ended = [] if stopped else [{"test": "end"}]
+        self.text = "".join(json.dumps(row) + "\n" for row in [*rows, *ended])
+        self.stopped = stopped
+
+    def complete(
+        self, argv: Sequence[str], environment: Mapping[str, str] | None = None, timeout: float = 30, *_more: t.Any
+    ) -> subprocess.CompletedProcess[str]:
+        if self.stopped:
+            raise subprocess.TimeoutExpired(argv, timeout, self.text.encode())
+        return subprocess.CompletedProcess(argv, 0, self.text, "")
+
+
+def row(**values: t.Any) -> dict[str, t.Any]:
+    return {"test": "all_reduce", "arm": "default", "ranks": [0, 1, 2, 3], "bytes": 1 << 28, "wrong": 0, **values}
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        (FakeProgram(row(bytes=1 << 26, seconds=0.01), row(seconds=0.02)), Measured(2**28 / 0.02 * 1.5)),
+        (FakeProgram(row(seconds=0.02), row(wrong=3, pages=9)), "wrong sums in 3 of 9 pages"),
+        (FakeProgram(row(hangs=[1, 3])), "GPU 1, 3 gave no result"),
+        (FakeProgram(row(error="GPU 0: ncclCommInitRank: unhandled cuda error")), "unhandled cuda error"),
+        (FakeProgram(row(seconds=0.02), stopped=True), "did not finish within 60 s"),
+        (FakeProgram(), "measured nothing"),
+    ],
+)  # fmt: skip
+def test_measure_with_own_program(commands: Commands, expected: Measured | str) -> None:
+    measured = measure("default", {**OPTIONS, "program": None}, commands)
+    if isinstance(expected, Measured):
+        assert measured == expected
+    else:
+        assert measured.bandwidth is None
+        assert expected in (measured.error or "")
+
+
+@pytest.mark.parametrize(
+    ("library", "named"), [("libnccl.so.2", "nvidia-nccl-cu12"), ("libcuda.so.1", "GPU driver is not installed")]
+)
+def test_run_without_library_is_not_tested(library: str, named: str) -> None:
+    error = f"GPU 0: {library}: cannot open shared object file: No such file or directory"
+    result = run({**OPTIONS, "program": None}, FakeProgram({"test": "nccl", "arm": "default", "error": error}))
+    assert result["findings"][0]["status"] == "not_tested"
+    assert named in result["findings"][0]["summary"]
 
 
 def test_run_one_gpu_is_not_tested() -> None:
