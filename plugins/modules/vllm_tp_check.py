@@ -13,7 +13,7 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Reads up to ten independent signals from a vLLM server and reports its tensor-parallel size, whether all signals
+  - Reads up to eleven independent signals from a vLLM server and reports its tensor-parallel size, whether all signals
     agree, whether every GPU of the node is used, and whether the model supports this size.
   - Either an endpoint, a log or a container is enough. If several of them are set, more signals are compared.
   - If the server is down, hangs or is not vLLM, the module returns the reason and does not fail. It fails only for
@@ -103,7 +103,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tensor_parallel_size:
-  description: Tensor-parallel size that most signals show; null if no signal shows it.
+  description: Tensor-parallel size in the server's configuration, or that most signals show; null if unknown.
   type: int
   returned: success
   sample: 4
@@ -146,9 +146,10 @@ signals:
   contains:
     name:
       description:
-        - V(system_fingerprint) (of a completion), V(engine_log) (engine line), V(worker_processes) (process titles),
-          V(process_arguments), V(container_arguments), V(metrics) (labels), V(log_ranks) (rank lines),
-          V(log_workers) (worker labels), V(gpu_processes) (GPU process table) or V(gpu_memory).
+        - V(server_info) (configuration in C(/server_info), which takes precedence), V(system_fingerprint) (of a
+          completion), V(engine_log) (engine line), V(worker_processes) (process titles), V(process_arguments),
+          V(container_arguments), V(metrics) (labels), V(log_ranks) (rank lines), V(log_workers) (worker labels),
+          V(gpu_processes) (GPU process table) or V(gpu_memory).
       type: str
       returned: always
       sample: gpu_processes
@@ -272,6 +273,28 @@ arguments:
     model: meta-llama/Llama-3.1-8B-Instruct
     tensor_parallel_size: 4
     api_key: "***"
+configuration:
+  description:
+    - Parts of the engine's configuration, with all defaults. Null unless the server offers C(/server_info) because
+      E(VLLM_SERVER_DEV_MODE) is set.
+  type: dict
+  elements: raw
+  returned: success
+  sample:
+    tensor_parallel_size: 4
+    pipeline_parallel_size: 1
+    data_parallel_size: 1
+    data_parallel_size_local: 1
+    nnodes: 1
+    distributed_executor_backend: mp
+    enable_expert_parallel: false
+    model: meta-llama/Llama-3.1-8B-Instruct
+    max_model_len: 8192
+    dtype: torch.bfloat16
+    quantization: null
+    cache_dtype: auto
+    block_size: 16
+    gpu_memory_utilization: 0.92
 environment:
   description:
     - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*) and E(CUDA_VISIBLE_DEVICES), with secrets replaced

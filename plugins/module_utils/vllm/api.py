@@ -244,6 +244,10 @@ class VllmApi:
         """Return the Prometheus metrics, or None if the server has no ``/metrics`` endpoint."""
         return self._get_unless("not_found", "/metrics", metrics.parse, MAX_METRICS)
 
+    def server_info(self) -> dict[str, t.Any]:
+        """Return the engine's configuration by section. It is offered only with VLLM_SERVER_DEV_MODE=1."""
+        return _expect(self._json("GET", "/server_info?config_format=json"), "vllm_config", dict)
+
     def tokenize(self, prompt: str, model: str) -> list[int]:
         """Return the token IDs of ``prompt`` without adding special tokens."""
         body = {"model": model, "prompt": prompt, "add_special_tokens": False}

@@ -188,7 +188,8 @@ def _most_common(values: Iterable[int | None]) -> int | None:
 
 
 def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
-    tensor = _most_common(signal.value for signal in signals if signal.measures == "tensor_parallel_size")
+    shown = [signal.value for signal in signals if signal.measures == "tensor_parallel_size"]
+    tensor = shown[0] or _most_common(shown)  # the configuration of the running engine takes precedence
     sources = list(_size_sources(observed))
     options = ("pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local", "nnodes")
     pipeline, data, local_data, nodes = (first_integer(source.get(name) for source in sources) for name in options)
@@ -204,6 +205,8 @@ def _layout(observed: Observations, signals: Sequence[Signal]) -> Layout:
 def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
     """Yield, for each source, a dictionary of parallel sizes by vLLM option. The most reliable source comes first."""
     server = observed.server.value
+    if server is not None:
+        yield server.configuration
     _version, sizes = parse_fingerprint((server and server.fingerprint) or "")
     if sizes:
         yield {"pipeline_parallel_size": sizes.get("pp", 1), "data_parallel_size": sizes.get("dp", 1)}
@@ -215,6 +218,12 @@ def _size_sources(observed: Observations) -> t.Iterator[Mapping[str, t.Any]]:
         yield observed.engine.value.arguments
     if any("config" not in arguments for arguments in given):
         yield {"pipeline_parallel_size": 1, "data_parallel_size": 1}
+
+
+def _server_info(server: ServerFacts, _source: str, _observed: Observations) -> Reading[int]:
+    size = first_integer([server.configuration.get("tensor_parallel_size")])
+    reason = None if size else "the server offers its configuration only with VLLM_SERVER_DEV_MODE=1"
+    return Reading(size, reason, "configuration in /server_info")
 
 
 def _fingerprint(server: ServerFacts, _source: str, _observed: Observations) -> Reading[int]:
@@ -336,6 +345,7 @@ _MEMORY_SOURCE: t.Final = f"GPUs with more than {MEMORY_IN_USE:.0%} of their mem
 #: Definition of each signal, the most reliable first: its name, the fact that it is derived from, the source to report
 #: if that fact is missing, the quantity that it measures, and the function that derives it.
 _SIGNALS: t.Final[tuple[tuple[str, str, str, Measures, Callable[..., Reading[int]]], ...]] = (
+    ("server_info", "server", "configuration in /server_info", "tensor_parallel_size", _server_info),
     ("system_fingerprint", "server", "a completion's system_fingerprint", "tensor_parallel_size", _fingerprint),
     ("engine_log", "engine", "engine line in the log", "tensor_parallel_size", _engine_log),
     ("worker_processes", "process", "titles of worker processes", "tensor_parallel_size", _worker_processes),

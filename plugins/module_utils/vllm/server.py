@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,21 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import TIME
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
 
+#: Values to read from the engine's configuration, by section. Other values may be secrets, such as hf_token.
+CONFIGURATION: t.Final[dict[str, tuple[str, ...]]] = {
+    "parallel_config": (
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "data_parallel_size_local",
+        "nnodes",
+        "distributed_executor_backend",
+        "enable_expert_parallel",
+    ),
+    "model_config": ("model", "max_model_len", "dtype", "quantization"),
+    "cache_config": ("cache_dtype", "block_size", "gpu_memory_utilization"),
+}
+
 CHECK_MODE: t.Final = "check mode: no completion is requested"
 
 
@@ -20,7 +36,8 @@ CHECK_MODE: t.Final = "check mode: no completion is requested"
 class ServerFacts:
     """The facts from the HTTP responses of one vLLM server.
 
-    ``missing`` holds the reason why a fact (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent.
+    ``configuration`` holds the values in ``CONFIGURATION``; it is empty if the server does not offer them. ``missing``
+    holds the reason why another fact (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent.
     ``failure`` is set if the server did not respond at all because it is down, unreachable or hanging. ``hangs`` is set
     if the server accepted a request but did not respond in time.
     """
@@ -30,6 +47,7 @@ class ServerFacts:
     models: tuple[dict[str, t.Any], ...] = ()
     metrics: MetricSet | None = None
     fingerprint: str | None = None
+    configuration: dict[str, t.Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     failure: RequestFailed | None = None
     hangs: bool = False
@@ -79,5 +97,14 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
                 unanswered = failure if failure.reason in UNANSWERED else None
     if "metrics" in facts and facts["metrics"] is None:
         missing["metrics"] = "the server has no /metrics"
+    if unanswered is None:
+        # Last and optional, because vLLM may take seconds to collect the rest of this response.
+        with contextlib.suppress(RequestFailed):
+            facts["configuration"] = _configuration(api.server_info())
     hangs = unanswered is not None and unanswered.reason in TIMED_OUT
     return ServerFacts(api.base_url, missing=missing, failure=None if facts else unanswered, hangs=hangs, **facts)
+
+
+def _configuration(sections: dict[str, t.Any]) -> dict[str, t.Any]:
+    values = ((sections.get(section), name) for section, names in CONFIGURATION.items() for name in names)
+    return {name: section[name] for section, name in values if isinstance(section, dict) and name in section}

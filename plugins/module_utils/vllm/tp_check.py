@@ -169,6 +169,7 @@ def describe(observed: Observations) -> dict[str, t.Any]:
         "workers": _workers(observed),
         "model": _model(observed),
         "arguments": observed.arguments,
+        "configuration": (server and server.configuration) or None,
         "environment": None if environment is None else mask_environment(environment.items()),
         "container": container
         and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size, "image": container.image},
@@ -314,7 +315,8 @@ def _views(process: ServerProcess | None, container: ContainerFacts | None) -> I
 def _model_names(observed: Observations) -> Iterable[str]:
     """Return all known names of the loaded model (directories or Hugging Face Hub IDs), without duplicates."""
     server, engine = observed.server.value, observed.engine.value
-    names = (server and server.model.get("root"), (observed.arguments or {}).get("model"), engine and engine.model)
+    served = (server.model.get("root"), server.configuration.get("model")) if server is not None else ()
+    names = (*served, (observed.arguments or {}).get("model"), engine and engine.model)
     return dict.fromkeys(name for name in names if isinstance(name, str) and name)
 
 
@@ -328,12 +330,13 @@ def _workers(observed: Observations) -> list[dict[str, t.Any]] | None:
 
 def _model(observed: Observations) -> dict[str, t.Any]:
     server, engine = observed.server.value, observed.engine.value
-    entry = server.model if server is not None else {}
+    entry, configuration = (server.model, server.configuration) if server is not None else ({}, {})
+    logged = engine and engine.max_model_len
     shape = observed.shape.value or ModelShape()
     names = list(_model_names(observed))
     return {
         "id": entry.get("id"),
         "root": names[0] if names else None,
-        "max_model_len": entry.get("max_model_len") or (engine and engine.max_model_len),
+        "max_model_len": entry.get("max_model_len") or configuration.get("max_model_len") or logged,
         **asdict(shape),
     }

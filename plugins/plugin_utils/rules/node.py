@@ -245,7 +245,8 @@ class NodeFacts:
     @property
     def expert_parallel(self) -> bool:
         """Whether each GPU has whole experts, so that the amount of work depends on the experts that tokens choose."""
-        return bool((self.tensor_parallel.data.get("arguments") or {}).get("enable_expert_parallel"))
+        sources = (self.tensor_parallel.data.get(name) or {} for name in ("configuration", "arguments"))
+        return any(source.get("enable_expert_parallel") for source in sources)
 
     @property
     def spans_nodes(self) -> bool:

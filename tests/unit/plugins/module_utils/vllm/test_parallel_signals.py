@@ -174,7 +174,7 @@ def test_gpu_signal_without_server_process_uses_names() -> None:
 
 def test_compare_without_facts_gives_every_signal_a_reason() -> None:
     agreement = parallel_signals.compare(make.observations())
-    assert len(agreement.signals) == 10
+    assert len(agreement.signals) == 11
     assert all(empty.value is None and empty.reason for empty in agreement.signals)
     assert agreement.layout.tensor is None and agreement.layout.world_size is None and agreement.layout.gpus is None
     assert agreement.counts == {"agreeing": 0, "obtained": 0, "dissenting": []}
@@ -192,6 +192,19 @@ def test_compare_uses_the_measure_of_each_signal() -> None:
     assert agreement.layout == Layout(2, 2, 2)
     assert agreement.layout.world_size == 8
     assert agreement.counts == {"agreeing": 7, "obtained": 7, "dissenting": []}
+
+
+def test_compare_configuration_outranks_hidden_fingerprint_and_old_log() -> None:
+    configuration = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2, "data_parallel_size": 1, "nnodes": 1}
+    observed = make.observations(
+        server=make.server("vllm-0.32.0-76d34e85", configuration=configuration),
+        engine=make.engine(tensor_parallel_size=4, pipeline_parallel_size=1, world_size=4),
+        process=make.process("vllm serve m --config options.yml", ranks=4),
+    )
+    agreement = parallel_signals.compare(observed)
+    assert agreement.layout == Layout(2, 2, 1)
+    assert agreement.signal("server_info").value == 2
+    assert agreement.counts["dissenting"] == ["engine_log"]
 
 
 def test_compare_gpu_counts_agree_without_a_size() -> None:

@@ -3,12 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import CHECK_MODE, ServerFacts, read_server
 from ansible_collections.multigpu.vllm.tests.support import control_server as servers
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
+
+SERVER_INFO: t.Final = "/server_info?config_format=json"
 
 
 def read(routes: dict[str, t.Any], timeout: float = 10.0, **options: bool) -> tuple[ServerFacts, list[str]]:
@@ -48,6 +52,48 @@ def test_read_server_hanging_engine_with_live_api_is_no_failure() -> None:
     facts, _paths = read({**servers.healthy(), "/v1/completions": servers.hang}, timeout=0.3)
     assert facts.failure is None and facts.version == "0.32.0"
     assert (facts.missing, facts.hangs) == ({"fingerprint": "no response in time"}, True)
+
+
+def test_read_server_in_development_mode_has_the_configuration() -> None:
+    recorded = json.loads((FIXTURES / "server_info/vllm-0.26-tp2-pp2.json").read_text("utf-8"))
+    assert recorded["vllm_config"]["model_config"]["hf_token"] is None
+    recorded["vllm_config"]["model_config"]["hf_token"] = "hf_secret"
+    facts, paths = read({**servers.healthy(), SERVER_INFO: servers.document(recorded)})
+    assert paths.count(SERVER_INFO) == 1
+    assert facts.configuration == {
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 2,
+        "data_parallel_size": 1,
+        "data_parallel_size_local": 1,
+        "nnodes": 1,
+        "distributed_executor_backend": "mp",
+        "enable_expert_parallel": False,
+        "model": "/models/tiny",
+        "max_model_len": 1024,
+        "dtype": "torch.bfloat16",
+        "quantization": None,
+        "cache_dtype": "auto",
+        "block_size": 16,
+        "gpu_memory_utilization": 0.92,
+    }
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        servers.Answer(404),
+        servers.Answer(401),
+        servers.HTML,
+        servers.hang,
+        servers.document([]),
+        servers.document({"vllm_config": "model='m', tensor_parallel_size=2"}),  # versions without config_format
+        servers.document({"vllm_config": {"parallel_config": "x"}}),
+    ],
+)
+def test_read_server_without_configuration_is_silent(response: t.Any) -> None:
+    facts, paths = read({**servers.healthy(), SERVER_INFO: response}, timeout=1.0)
+    assert (facts.configuration, facts.missing, facts.failure, facts.hangs) == ({}, {}, None, False)
+    assert paths.count(SERVER_INFO) == 1
 
 
 @pytest.mark.parametrize(

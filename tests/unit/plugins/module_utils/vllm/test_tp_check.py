@@ -197,7 +197,7 @@ def test_check_mode_requests_no_completion(node: FakeNode) -> None:
     with servers.ControlServer(servers.healthy()) as server:
         result = tp_check.check(CheckTarget(base_url=server.url, request_completion=False), node)
     assert "/v1/completions" not in server.paths
-    assert result["signals"][0]["reason"] == "check mode: no completion is requested"
+    assert result["signals"][1]["reason"] == "check mode: no completion is requested"
 
 
 def test_check_remote_server_ignores_local_processes_and_gpus(node: FakeNode) -> None:

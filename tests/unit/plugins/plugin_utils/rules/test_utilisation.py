@@ -155,10 +155,11 @@ def test_synchronised_stages_are_not_compared(node: Build, results: dict) -> Non
     assert judged(node(results)) == {"active": Status.PASS, "synchronised": Status.NOT_TESTED}
 
 
-def test_synchronised_expert_parallel_work_may_differ(node: Build, results: dict) -> None:
+@pytest.mark.parametrize("source", ["arguments", "configuration"])
+def test_synchronised_expert_parallel_work_may_differ(node: Build, results: dict, source: str) -> None:
     of_two(results, trace("h200x2", "straggler"))
     assert judged(node(results))["synchronised"] is Status.FAIL
-    results["tensor_parallel"]["arguments"] = {"enable_expert_parallel": True}
+    results["tensor_parallel"][source] = {"enable_expert_parallel": True}
     assert judged(node(results))["synchronised"] is Status.PASS
 
 
