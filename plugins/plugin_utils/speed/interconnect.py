@@ -32,7 +32,8 @@ def bus_bandwidth(path: str, gpus: int, gpu_name: str | None, link_rate: float) 
     rows = [row for row in _TABLE["bus_bandwidth"] if row["path"] == path]
     own = [row for row in rows if row.get("gpu") == normalise(gpu_name or "")]
     row = _row(own or [row for row in rows if "gpu" not in row], gpus)
-    source = f"{row['percent']:g} % of {link_rate / 1e9:.1f} GB/s; {_TABLE['sources'][row['source']]}"
+    rate = f"{row['percent']:g} % of the {link_rate / 1e9:.1f} GB/s of {_TABLE['links'][path]}"
+    source = f"{rate}; {_TABLE['sources'][row['source']]}"
     return row["percent"] / 100 * link_rate, source
 
 

@@ -37,7 +37,7 @@ def test_all_reduce_latency_by_path_and_group(path: str, gpus: int, latency: flo
 def test_bus_bandwidth_prefers_the_row_of_the_gpu(path: str, gpus: int, gpu: str | None, percent: float) -> None:
     limit, source = bus_bandwidth(path, gpus, gpu, 100e9)
     assert limit == pytest.approx(percent * 1e9)
-    assert source.startswith(f"{percent:g} % of 100.0 GB/s; ")
+    assert source.startswith(f"{percent:g} % of the 100.0 GB/s of {TABLE['links'][path]}; ")
 
 
 @pytest.mark.parametrize(
