@@ -29,7 +29,7 @@ DEADLINE: t.Final = 15.0
 #: connections for stopped processes. The next connection may reach another process.
 HANDSHAKE: t.Final = 0.5
 #: Seconds that the service waits for other processes. It may take 5 seconds longer (RAS_COLLECTIVE_EXTRA_TIMEOUT_SEC).
-PATIENCE: t.Final = 3
+PEER_TIMEOUT: t.Final = 3
 #: Maximum size of a report in bytes.
 MAX_REPORT: t.Final = 8 * 1024 * 1024
 
@@ -72,7 +72,7 @@ def _query(address: str, pid: int, end: float) -> str:
             greeting = _command(connection, "CLIENT PROTOCOL 2", time.monotonic() + HANDSHAKE)
             if not greeting.startswith("SERVER PROTOCOL"):
                 raise OSError("another program listens")
-            _command(connection, f"TIMEOUT {PATIENCE}", end)
+            _command(connection, f"TIMEOUT {PEER_TIMEOUT}", end)
             connection.sendall(b"VERBOSE STATUS\n")
             return _receive(connection, end)
     raise TimeoutError("no process of the job answers")
