@@ -51,6 +51,13 @@ _ISSUED: t.Final = re.compile(
     r"|\b(?i:basic)\s+(?=[A-Za-z+/]*[A-Z0-9+/])[A-Za-z0-9+/_-]{6,}={0,2}",
     re.ASCII,
 )
+#: Every text in which one of these patterns finds something contains one of these words in lower case. Most texts of a
+#: node contain none, and searching for the words takes a small part of the time of the patterns.
+_CUES: t.Final = (
+    *("key", "pass", "pwd", "secret", "credential", "token", "authorization", "cookie", "session", "sig"),
+    *("://", "bearer", "basic", "hf_", "api_org_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "_pat_", "glpat-", "nvapi-"),
+    *("xox", "npm_", "pypi-", "sk-", "ya29.", "akia", "asia", "aiza", "eyj"),
+)
 _WORD: t.Final = re.compile(r"[A-Za-z0-9+_=-]{20,}", re.ASCII)
 #: A line of a private key, which a log contains as several lines.
 _BASE64_LINE: t.Final = re.compile(r"\s*[A-Za-z0-9+/]{40,}={0,2}\s*", re.ASCII)
@@ -81,6 +88,9 @@ def mask_value(value: t.Any, name: str = "") -> t.Any:
 
 def mask_text(text: str) -> str:
     """Return ``text`` with all keys, passwords and tokens masked that a name, a keyword or their form reveals."""
+    lower = text.lower()
+    if not any(cue in lower for cue in _CUES):
+        return text
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\1{MASK}" if pattern.groups else MASK, text)
     return _ISSUED.sub(MASK, text)

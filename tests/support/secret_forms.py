@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
-#: A random word, which HUSH stands for in the texts below.
-SECRET = "Zq7SECRETx9Lm2PwV4tR"
+#: A random word, which HUSH stands for in the texts below. It contains no word that reveals a secret, so that only the
+#: rest of a text can.
+SECRET = "Zq7GRDUBVx9Lm2PwV4tR"
 #: Forms in which log lines, command lines and environments contain secrets.
 TEXTS = (
     "AKIAHUSH",
+    "ASIAHUSH",
+    "AUTH BASIC HUSH=",
+    "bearer HUSH",
     "authorization: bearer HUSH",
     "Authorization: Bearer HUSH",
     "AUTHORIZATION: BEARER HUSH",
     "Authorization: Basic HUSH==",
+    "authorization: HUSH",
     "authorization=Basic HUSH",
     "'authorization': 'Bearer HUSH'",
     '"Authorization":"Bearer HUSH"',
@@ -43,7 +48,10 @@ TEXTS = (
     "eyJhbGciOiJIUzI1NiJ9.HUSH.HUSH",
     "ghp_HUSH",
     "gho_HUSH",
+    "ghr_HUSH",
     "ghs_HUSH",
+    "ghu_HUSH",
+    "api_org_HUSH",
     "github_pat_HUSH",
     "glpat-HUSH",
     "nvapi-HUSH",
@@ -130,4 +138,4 @@ RANDOM_WORDS = (
 
 def planted(text: str, secret: str = SECRET) -> str:
     """Return a form with ``secret``. AWS's access keys contain upper case only."""
-    return text.replace("HUSH", secret.upper() if text.startswith("AKIA") else secret)
+    return text.replace("HUSH", secret.upper() if text.startswith(("AKIA", "ASIA")) else secret)

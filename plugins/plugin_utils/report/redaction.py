@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import quote
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_text, mask_value
+from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_value
 
 #: Keys whose values are defined by the schema and never masked. Otherwise, a password such as "pass" would break the
 #: document.
@@ -40,4 +40,4 @@ def redact(value: t.Any, secrets: Collection[str], name: str = "") -> t.Any:
         return value
     for secret in secrets:
         value = value.replace(secret, MASK)
-    return mask_text(t.cast(str, mask_value(value, name)))
+    return mask_value(value, name)
