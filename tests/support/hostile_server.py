@@ -12,6 +12,7 @@ healthy server. Each module runs in a process that is forked from this one, so t
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import multiprocessing
@@ -26,6 +27,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pynvml  # noqa: F401  # vllm_tp_check imports it in each run
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.modules import throughput_probe, vllm_tp_check, vllm_wait
@@ -360,6 +362,8 @@ def problem(status: int, text: str) -> str | None:
 
 def main(timeout: float, modes: Iterable[str]) -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    # A collection in a module would otherwise copy the memory that it shares with this process.
+    gc.freeze()
     fork = multiprocessing.get_context("fork")
     servers = [fork.Process(target=serve, args=(listener,), daemon=True) for _number in range(SERVERS)]
     for server in servers:
