@@ -126,28 +126,33 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     assert read_files(cloud.folder / "state") == []
 
 
-@pytest.mark.parametrize("tags", [["prod-db"], ["multigpu-test"]], ids=["of someone else", "of another controller"])
-def test_role_loses_a_race_without_touching_the_linode_of_the_winner(cloud, tags):
-    """Between the plan and the creation, someone else creates a Linode of the same label."""
-    body = {"label": "test-chat-1", "type": PLAN, "region": "us-ord", "image": "linode/ubuntu24.04", "tags": tags}
-    cloud.add_faults(
-        Fault("POST /linode/instances$", meanwhile=lambda: cloud.fake.add_instance(cloud.account, dict(body)))
-    )
+def test_role_loses_races_without_touching_the_linodes_of_the_winners(cloud):
+    """Between the plan and the creation, others create Linodes of the same labels: a stranger, another controller."""
+    tags = {"test-chat-1": ["prod-db"], "test-chat-2": ["multigpu-test"]}
+
+    def win():
+        for label in tags:
+            body = {"label": label, "type": PLAN, "region": "us-ord", "image": "linode/ubuntu24.04"}
+            cloud.fake.add_instance(cloud.account, {**body, "tags": tags[label]})
+
+    # The others win when both requests of the role are on their way.
+    both = threading.Barrier(2, action=win, timeout=240)
+    cloud.add_faults(Fault("POST /linode/instances$", times=2, meanwhile=both.wait))
     options = variables(cloud, provision_root_password_storage="file")
+    options["provision_fleet"][0]["count"] = 2
 
     lost = run_playbooks(cloud, ["provision"], options)
 
     assert lost.returncode != 0
-    assert "Someone else created test-chat-1" in lost.stdout, lost.stdout
-    (instance,) = cloud.account.instances.values()
-    assert instance["tags"] == tags
-    # The key and the password were not used for any node.
+    for label in tags:
+        assert f"Someone else created {label}" in lost.stdout, lost.stdout
+    assert {item["label"]: item["tags"] for item in cloud.account.instances.values()} == tags
+    # The keys and the passwords were not used for any node.
     assert read_files(cloud.folder / "state") == []
 
     ended = run_playbooks(cloud, ["teardown"], {**options, "provision_teardown_confirm": "test"})
-    ours = tags == ["multigpu-test"]
     assert ended.returncode == 0
-    assert len(cloud.account.instances) == (0 if ours else 1)
+    assert cloud.account.labels() == ["test-chat-1"]
 
 
 def test_role_names_the_host_key_that_cannot_be_written(cloud):
