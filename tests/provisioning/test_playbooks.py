@@ -233,7 +233,7 @@ def test_killed_creation_leaves_no_clear_secret_on_the_controller(cloud, name, t
         finally:
             process.kill()
     # Modules outlive the run until the API responds.
-    wait_until(lambda: not processes_with(str(home)))
+    wait_until(lambda: not processes_with(str(home)), pause=0.1)
     texts += files_left(cloud.folder)
 
     vault = VaultLib([("default", VaultSecret(VAULT_PASSWORD.encode()))])
@@ -286,20 +286,20 @@ def stopped_at(moment, cloud, options):
         released.set()
 
 
-def wait_until(condition, seconds=240):
+def wait_until(condition, seconds=240, pause=0.002):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
-        time.sleep(0.001)
+        time.sleep(pause)
 
 
 def processes_with(text):
     """Return the ids of the processes that have ``text`` in their environment."""
     found = []
-    for path in Path("/proc").glob("[0-9]*"):
+    for number in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            if text in (path / "environ").read_text(errors="replace"):
-                found.append(path.name)
+            if text in Path("/proc", number, "environ").read_text(errors="replace"):
+                found.append(number)
     return found
 
 
@@ -315,17 +315,13 @@ def files_left(folder):
 def recorded_command_lines():
     """Collect the command lines of all processes that start meanwhile."""
     lines, stop = set(), threading.Event()
-    older = {path.name for path in Path("/proc").glob("[0-9]*")}
+    older = set(os.listdir("/proc"))
 
     def record():
         while not stop.wait(0.05):
-            for path in Path("/proc").glob("[0-9]*"):
-                if path.name in older:
-                    continue
-                try:
-                    lines.add((path / "cmdline").read_text(errors="replace"))
-                except OSError:
-                    continue
+            for number in filter(str.isdigit, set(os.listdir("/proc")) - older):
+                with suppress(OSError):
+                    lines.add(Path("/proc", number, "cmdline").read_text(errors="replace"))
 
     thread = threading.Thread(target=record)
     thread.start()
