@@ -24,7 +24,8 @@ class Fault:
 
     ``cause`` and ``remedy`` are empty if the class only states a fact. ``order`` is ``ROOT``, ``STALL`` or
     ``CONSEQUENCE``. A log with a ``harmful`` fault is not healthy, even if the fault is only a warning. The findings of
-    an ``unnamed`` class do not show the name of the class, because it is neither an NCCL fault nor a GPU fault.
+    an ``unnamed`` class do not show the name of the class, because it is neither an NCCL fault nor a GPU fault. The
+    findings of a ``variant_of`` another class show that class; the variant has a more specific cause and remedy.
     """
 
     summary: str
@@ -34,6 +35,7 @@ class Fault:
     order: int = ROOT
     harmful: bool = False
     unnamed: bool = False
+    variant_of: str | None = None
 
 
 # Sentences that are used in several remedies.
@@ -52,10 +54,13 @@ _BROKEN_PEER_ACCESS: t.Final = f"Peer-to-peer access between the GPUs may be bro
 _WRONG_INTERFACE: t.Final = "to the correct network interface, and VLLM_HOST_IP to each node's own address"
 _LOG_OF_THAT_TIME: t.Final = "Check the vLLM log from the time of the error."
 _APPLICATION: t.Final = "The hardware is rarely at fault."
+_GSP_SILENT: t.Final = "The GPU system processor (GSP) does not respond."
+_NVLINK: t.Final = ("NVLink error.", "Reset the GPU. Check the NVLink connection if the error recurs.")
 _RESET: t.Final = "Reset the GPU or restart the node."
 _RESET_LATER: t.Final = "Reset the GPU during the next maintenance window."
 _DRAIN_AND_RESET: t.Final = "Drain the node and reset the GPU."
 _RESTART_OR_UPDATE: t.Final = "Restart the node. Update the driver if the error recurs."
+_DRIVER_WORKS: t.Final = "Check that nvidia-smi works on the node."
 _NCCL_DEBUG: t.Final = "Restart vLLM with NCCL_DEBUG=INFO; the NCCL WARN line in the log names the failing call."
 
 FAULTS: t.Final[Mapping[str, Fault]] = {
@@ -135,6 +140,62 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         check="hardware.xid",
         unnamed=True,
     ),
+    "gsp_timeout": Fault(
+        "GPU system processor timed out",
+        _GSP_SILENT,
+        _RESTART_OR_UPDATE,
+        check="hardware.xid",
+        unnamed=True,
+    ),
+    "driver_unavailable": Fault(
+        "NVIDIA driver not available",
+        "The NVIDIA driver is not loaded, or the container was started without GPUs.",
+        f"{_DRIVER_WORKS} Start the container with --gpus all and the NVIDIA container runtime.",
+        check="hardware.driver",
+        variant_of="nccl_cuda_error",
+    ),
+    "driver_library_mismatch": Fault(
+        "Driver and libraries have different versions",
+        "The driver's libraries were updated, but the kernel still runs the previous version of the NVIDIA module.",
+        "Restart the node. Exclude the NVIDIA packages from unattended updates.",
+        check="hardware.driver",
+        variant_of="nccl_cuda_error",
+    ),
+    "driver_too_old": Fault(
+        "NVIDIA driver too old",
+        "The driver does not support the CUDA version that vLLM was built with.",
+        "Update the driver, or install a vLLM build for an older CUDA version. nvidia-smi shows the newest CUDA "
+        "version that the driver supports.",
+        check="hardware.driver",
+        variant_of="nccl_cuda_error",
+    ),
+    "cuda_compat_mismatch": Fault(
+        "CUDA library does not fit the driver",
+        "vLLM loaded a libcuda.so that does not work with the kernel driver or the GPU, usually that of the "
+        "cuda-compat package in a container image.",
+        "Update the driver, or remove the cuda compat folder from LD_LIBRARY_PATH and /etc/ld.so.conf.d of the "
+        "container. Forward compatibility needs a data centre GPU.",
+        check="hardware.driver",
+        variant_of="nccl_cuda_error",
+    ),
+    "fabric_not_ready": Fault(
+        "NVSwitch fabric not ready",
+        "CUDA works on GPUs with NVSwitch only after the Fabric Manager has started: it does not run, or its version "
+        "differs from the driver's.",
+        "Install nvidia-fabricmanager in the version of the driver, start it, then restart vLLM. nvidia-smi -q shows "
+        "the state of the fabric.",
+        check="hardware.driver",
+        variant_of="nccl_cuda_error",
+    ),
+    "container_without_gpus": Fault(
+        "Container engine cannot provide GPUs",
+        "The NVIDIA Container Toolkit is missing, is not configured for the container engine, or cannot reach the "
+        "driver.",
+        f"{_DRIVER_WORKS} Install nvidia-container-toolkit, run nvidia-ctk runtime configure --runtime=docker, then "
+        "restart docker.",
+        check="hardware.driver",
+        unnamed=True,
+    ),
     "process_segfault": Fault(
         "Process crashed",
         "A process crashed in native code.",
@@ -198,6 +259,46 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         check="configuration.arguments",
         unnamed=True,
     ),
+    "model_damaged": Fault(
+        "Model files damaged",
+        "A weight file is incomplete, or it is a Git LFS pointer instead of the file itself.",
+        "Delete the file that the message names, then download the model again.",
+        check="configuration.arguments",
+        unnamed=True,
+    ),
+    "hub_unreachable": Fault(
+        "Model hub not reachable",
+        "The download of the model failed, because the model hub did not respond.",
+        "Check the node's internet access, DNS and proxy (HTTPS_PROXY), or serve a local directory.",
+        check="configuration.arguments",
+        unnamed=True,
+    ),
+    "disk_full": Fault(
+        "Disk full",
+        "A file system has no space left.",
+        "Free space, or move the model cache (HF_HOME) and vLLM's cache (VLLM_CACHE_ROOT) to a larger disk.",
+        unnamed=True,
+    ),
+    "gpu_not_supported": Fault(
+        "Build does not support this GPU",
+        "This build of vLLM or torch contains no code for the compute capability of the GPU.",
+        "Install a vLLM build for this GPU; Blackwell needs CUDA 12.8 or later. torch.cuda.get_arch_list() shows the "
+        "architectures of a build.",
+        variant_of="nccl_cuda_error",
+    ),
+    "compiler_failed": Fault(
+        "Kernel compilation failed",
+        "vLLM compiles some kernels at start-up, but the compiler is missing, fails or does not know this GPU.",
+        "Use the official vLLM container image, or install a C compiler and the CUDA toolkit (nvcc) in the version "
+        "that torch was built with.",
+        unnamed=True,
+    ),
+    "installation_broken": Fault(
+        "Installation incomplete",
+        "A Python module or a library is missing, or was built for another version of torch, CUDA or Python.",
+        "Install vLLM and its dependencies again in a new virtual environment.",
+        unnamed=True,
+    ),
     # --- NCCL: root causes ------------------------------------------------------------------------------------------
     "nccl_shm": Fault(
         "Shared memory too small",
@@ -210,6 +311,13 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "A worker tried to use a GPU that its process cannot see.",
         "Make as many GPUs visible (CUDA_VISIBLE_DEVICES, or the container's --gpus) as tensor x pipeline parallel "
         "size requires.",
+    ),
+    "no_gpu_visible": Fault(
+        "No GPU visible",
+        "vLLM found no GPU: CUDA_VISIBLE_DEVICES hides them, the container has none, or vLLM or torch is not a CUDA "
+        "build.",
+        "Check CUDA_VISIBLE_DEVICES, that nvidia-smi works inside the container, and that torch.version.cuda is set.",
+        variant_of="invalid_device_ordinal",
     ),
     "nccl_duplicate_gpu": Fault(
         "Two ranks on one GPU",
@@ -239,6 +347,12 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "The ranks could not find or reach each other over the network at start-up.",
         f"Set NCCL_SOCKET_IFNAME {_WRONG_INTERFACE}. Open the ports between the nodes.",
     ),
+    "rendezvous_port_in_use": Fault(
+        "Rendezvous port already in use",
+        "Another process, often a worker of an earlier vLLM, listens on the port over which the ranks find each other.",
+        "Stop leftover vLLM processes (ss -ltnp lists the listeners), or set another VLLM_PORT or MASTER_PORT.",
+        variant_of="nccl_bootstrap_network",
+    ),
     "gloo_bootstrap_network": Fault(
         "Gloo ranks cannot reach each other",
         "Gloo, which vLLM uses in addition to NCCL, used the wrong network interface or could not connect.",
@@ -266,6 +380,15 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         order=STALL,
         harmful=True,
     ),
+    "ray_resources_missing": Fault(
+        "Ray has too few free GPUs",
+        "Ray cannot reserve the GPUs that vLLM needs: a node has not joined, reports fewer GPUs, or runs another job.",
+        "Compare ray status with the parallel sizes. Start the missing nodes, stop other Ray jobs, and check that "
+        "VLLM_HOST_IP is the address that Ray uses for the node.",
+        order=STALL,
+        harmful=True,
+        variant_of="startup_hang",
+    ),
     # --- NCCL: consequences -----------------------------------------------------------------------------------------
     "nccl_system_error": Fault(
         "NCCL system error",
@@ -276,8 +399,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
     "nccl_cuda_error": Fault(
         "CUDA error",
         "A CUDA call failed.",
-        "Check the kernel log for Xid errors, and that the driver is new enough for this CUDA version. "
-        "CUDA_LAUNCH_BLOCKING=1 shows the failing kernel.",
+        "An Xid error in the kernel log shows which GPU failed, and CUDA_LAUNCH_BLOCKING=1 shows the failing kernel.",
         order=CONSEQUENCE,
     ),
     "nccl_remote_error": Fault(
@@ -370,13 +492,14 @@ XIDS: t.Final[Mapping[int, tuple[str, str]]] = {
     62: ("Internal microcontroller halt.", _RESET),
     63: ("A memory row is marked for remapping.", _RESET_LATER),
     64: ("Row remapping failed.", "Reset the GPU. Replace it if the error recurs."),
-    74: ("NVLink error.", "Reset the GPU. Check the NVLink connection if the error recurs."),
+    74: _NVLINK,
     79: (FAULTS["gpu_lost"].cause, f"Drain the node. {NEW_HOST}"),
     92: ("High rate of corrected ECC errors.", "Monitor the rate. Plan a replacement if it grows."),
     94: ("Contained ECC error: one application is affected.", f"Restart vLLM. {_RESET_LATER}"),
     95: ("Uncontained ECC error.", _DRAIN_AND_RESET),
-    119: ("The GPU system processor (GSP) does not respond.", _RESTART_OR_UPDATE),
+    119: (_GSP_SILENT, _RESTART_OR_UPDATE),
     120: ("The GPU system processor (GSP) failed.", _RESTART_OR_UPDATE),
+    **dict.fromkeys(range(144, 151), _NVLINK),
     154: (
         "The driver requires a recovery action.",
         "Perform the action that the message names (reset or restart) after handling the preceding error.",

@@ -127,7 +127,13 @@ findings:
       type: str
       sample: Shared memory too small on rank 1, 2 lines from line 6
     class:
-      description: Class of the fault; null for a summary, or if the log does not show the cause.
+      description:
+        - Class of the fault; null for a summary, and for a fault that is neither an NCCL fault nor a GPU fault.
+      returned: success
+      type: str
+      sample: nccl_shm
+    fault:
+      description: Name of the fault in docs/checks.md, which can be more specific than the class; null for a summary.
       returned: success
       type: str
       sample: nccl_shm

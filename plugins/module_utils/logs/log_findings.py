@@ -13,7 +13,13 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.faults import CONSEQ
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_fault import LogFault
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.scanner import Scan
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import ERROR, INFO, WARNING
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import (
+    ERROR,
+    INFO,
+    PREVIOUS_XID,
+    WARNING,
+    XID_CLEANUP,
+)
 
 #: Statuses by severity, the most severe first.
 _STATUS: t.Final = {ERROR: Status.FAIL, WARNING: Status.WARN, INFO: Status.PASS}
@@ -29,9 +35,12 @@ class LogFinding(Finding):
 
     ``line`` is the text of line ``first_line`` in ``evidence.source``; lines are numbered from 1. ``class_`` is a key
     of ``FAULTS``. It is None if there is no fault, or if ``FAULTS`` marks the class of the fault as ``unnamed``.
+    ``fault`` is the key of the texts in ``FAULTS``; it differs from ``class_`` if the fault is ``unnamed`` or a
+    ``variant_of`` the class.
     """
 
     class_: str | None = None
+    fault: str | None = None
     severity: str | None = None
     count: int | None = None
     first_line: int | None = None
@@ -106,7 +115,7 @@ def _fault_finding(fault: LogFault, source: SourceScan) -> LogFinding:
         title = f"{title} {fault.code}"
         evidence["code"] = fault.code
         if fault.class_ == "xid":
-            cause, remedy = XIDS.get(fault.code, (cause, remedy))
+            cause, remedy = _xid_texts(fault, source.scan.faults) or (cause, remedy)
     return LogFinding(
         check=fault_class.check,
         status=_STATUS[fault.severity],
@@ -116,7 +125,8 @@ def _fault_finding(fault: LogFault, source: SourceScan) -> LogFinding:
         evidence=evidence,
         cause=cause,
         remedy=remedy,
-        class_=None if fault_class.unnamed else fault.class_,
+        class_=None if fault_class.unnamed else fault_class.variant_of or fault.class_,
+        fault=fault.class_,
         severity=None if fault_class.unnamed else fault.severity,
         count=fault.count,
         first_line=fault.first_line,
@@ -125,6 +135,23 @@ def _fault_finding(fault: LogFault, source: SourceScan) -> LogFinding:
         device=fault.device,
         line=fault.line,
     )
+
+
+def _xid_texts(fault: LogFault, faults: Sequence[LogFault]) -> tuple[str, str] | None:
+    """Return the cause and remedy of an Xid error, or None if the number is not listed.
+
+    Xid 45 after another Xid on the same GPU is its consequence: "follow the guidance of the other Xid" (NVIDIA Xid
+    catalogue). Recent drivers name the other Xid in the line.
+    """
+    cause, remedy = XIDS.get(fault.code or 0, (None, None))
+    if fault.code == XID_CLEANUP:
+        named = PREVIOUS_XID.search(fault.line)
+        others = (other.code for other in faults if other.class_ == "xid" and other.device == fault.device)
+        previous = int(named[1]) if named else next((code for code in others if code and code != XID_CLEANUP), None)
+        if previous:
+            details = XIDS.get(previous, (FAULTS["xid"].cause, FAULTS["xid"].remedy))
+            return f"Clean-up after Xid {previous}. {details[0]}", details[1]
+    return (cause, remedy) if cause and remedy else None
 
 
 def _fault_summary(title: str, fault: LogFault) -> str:

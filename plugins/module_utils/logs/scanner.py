@@ -35,6 +35,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures impo
     HANG_POINT,
     HEDGE,
     INFO,
+    PREVIOUS_XID,
     PROGRESS,
     SHM_WAIT,
     SHM_WAIT_PATTERN,
@@ -86,8 +87,12 @@ _NETWORK_CLASSES = frozenset(
 #: Log levels of vLLM that do not indicate an error.
 _HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
-_WAITING = re.compile(r"Waiting for (?:creating a placement group|\d+ (?:local|remote|core engine))|Still waiting for")
+_WAITING = re.compile(
+    r"Waiting for (?:creating a placement group(?:.*? (\d+) seconds)?|\d+ (?:local|remote|core engine))"
+    r"|Still waiting for"
+)
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |$)")
+_TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
 #: Number of lines to search for a traceback at the end of the log, and maximum number of lines that may follow it.
 _TRACEBACK_LINES, _LINES_AFTER_TRACEBACK = 200, 12
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
@@ -278,7 +283,7 @@ class Scanner:
         facts = self._facts.result()
         self._add_repeated_waits(tail)
         self._add_stalled_requests(tail)
-        faults = list(self._faults.values())
+        faults = [fault for fault in self._faults.values() if not (facts.ready and fault.class_ == _RAY)]
         if any(fault.severity == ERROR and not fault.secondary for fault in faults):
             faults = [fault for fault in faults if not fault.secondary]
         if not any(fault.severity == ERROR or fault.class_ == "worker_hang" for fault in faults):
@@ -287,8 +292,9 @@ class Scanner:
         return Scan(faults, facts, transports, dict(self._earlier))
 
     def _add_repeated_waits(self, tail: LogTail) -> None:
-        """Record a hang if a process repeatedly reports that it is waiting and no request makes progress afterwards."""
-        repeated = [waits for waits in self._waits.values() if len(waits) > 1]
+        """Record a hang if a process waits repeatedly or until a time-out, and no request makes progress afterwards."""
+        timed_out = any(_TIMEOUT_ERROR.search(line) for line in tail.text) if self._waits else False
+        repeated = [waits for waits in self._waits.values() if timed_out or len(waits) > 1]
         if not repeated:
             return
         last = max(waits[-1][0] for waits in repeated)
@@ -321,17 +327,20 @@ class Scanner:
             return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
             return []
-        # If the log begins in the middle of a startup, a single message about waiting is not enough to diagnose a hang.
-        if not facts.boots and sum(_WAITING.search(line) is not None for line in lines) < 2:
+        # If the log begins in the middle of a startup, a single message about a short wait does not prove a hang.
+        waits = [match for line in lines if (match := _WAITING.search(line))]
+        if not facts.boots and len(waits) < 2 and not any(len(wait[1] or "") > 2 for wait in waits):
             return []
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None
         if not half_open and not HANG_POINT.search(lines[last]):
             return []
         number = tail.first + last
-        return [LogFault("startup_hang", WARNING, _shown(lines[last]), number, number)]
+        class_ = _RAY if "placement group" in lines[last] else "startup_hang"
+        return [LogFault(class_, WARNING, _shown(lines[last]), number, number)]
 
 
 _HANG: t.Final = ("worker_hang", None, None)
+_RAY: t.Final = "ray_resources_missing"
 
 
 def _shows_work(line: str) -> bool:
@@ -354,7 +363,8 @@ def _final_exception(lines: Sequence[str]) -> int | None:
 
 def _severity(signature: Signature, code: int | None, line: str) -> str:
     if signature.class_ == "xid" and code in XID_WARNINGS:
-        return WARNING
+        previous = PREVIOUS_XID.search(line)
+        return ERROR if previous and int(previous[1]) not in XID_WARNINGS else WARNING
     if signature.class_ == "sxid":
         return WARNING if re.search(r"\bNon-fatal\b", line, re.I) or not re.search(r"\bFatal\b", line) else ERROR
     return signature.severity

@@ -61,7 +61,11 @@ def _signatures(messages: Messages, severity: str, **flags: bool) -> list[Signat
     return signatures
 
 
-_CUDA_SPECIFIC = r"(?!out of memory|peer |invalid device ordinal|CUBLAS_STATUS_ALLOC_FAILED)"
+#: CUDA errors that have a more specific class.
+_CUDA_SPECIFIC = (
+    r"(?!out of memory|peer |invalid device ordinal|CUBLAS_STATUS_ALLOC_FAILED|no kernel image|system (?:not|has)"
+    r"|no CUDA-capable device|CUDA driver version|the provided PTX|forward compatibility)"
+)
 _ADDRESS = r"(?:PCI:)?(?P<device>[0-9a-fA-F:.]+)"
 _GLOO = r"gloo/transport/\S+\.(?:cc|h):\d+\]"
 #: Prefixes that programs such as nccl-tests, Horovod and CuPy print before a result of NCCL.
@@ -88,8 +92,26 @@ _KERNEL_ERRORS: t.Final[Messages] = {
         ("general protection", r"\S+\[\d+\] general protection (?:fault )?ip:"),
         ("trap invalid opcode", r"\S+\[\d+\] trap invalid opcode ip:"),
     ],
-    "gpu_not_initialised": [("RmInitAdapter failed", r"NVRM: GPU \S+ RmInitAdapter failed")],
+    "gpu_not_initialised": [
+        ("RmInitAdapter failed", r"NVRM: GPU \S+ RmInitAdapter failed"),
+        ("probe routine failed", r"NVRM: The NVIDIA probe routine failed"),
+        ("NVRM: None of the NVIDIA", r"NVRM: None of the NVIDIA (?:graphics )?(?:adapters|devices) were initialized"),
+        (
+            "assigned to your NVIDIA device",
+            r"NVRM: This PCI I/O region assigned to your NVIDIA device(?:\(s\))? (?:is|are)",
+        ),
+        ("installed in this system", r"NVRM: installed in this system (?:is not supported|requires use)"),
+    ],
+    "driver_library_mismatch": [("API mismatch", r"NVRM: API mismatch")],
     "pcie_failed": [("severity=Uncorrected", r"PCIe Bus Error: severity=Uncorrected \(Fatal\)")],
+}
+#: A GSP time-out usually comes with Xid 119 or 120, which then is reported instead.
+_KERNEL_SECONDARY: t.Final[Messages] = {
+    "gsp_timeout": [
+        ("_kgspIsHeartbeatTimedOut", r"NVRM: .*_kgspIsHeartbeatTimedOut"),
+        ("GSP RM heartbeat timed out", r"NVRM: .*GSP RM heartbeat timed out"),
+        ("RPC from GSP", r"NVRM: .*Timeout waiting for RPC from GSP"),
+    ],
 }
 _KERNEL_WARNINGS: t.Final[Messages] = {
     "peermem_invalid_context": [
@@ -178,12 +200,57 @@ _ERRORS: t.Final[Messages] = {
     "nccl_duplicate_gpu": ["Duplicate GPU detected", "Multiple Ranks are using the same GPU"],
     "invalid_device_ordinal": [
         "invalid device ordinal",
-        "No CUDA GPUs are available",
         ("DP adjusted local rank", r"DP adjusted local rank \d+ is out of bounds"),
         "device >= 0 && device < num_gpus",
         "Invalid device id",
-        "Current node has no GPU available",
         "cudaErrorInvalidDevice",
+    ],
+    "no_gpu_visible": [
+        "No CUDA GPUs are available",
+        "no CUDA-capable device is detected",
+        "Current node has no GPU available",
+        "Failed to infer device type",
+    ],
+    # --- driver and build ---------------------------------------------------------------------------------------------
+    "driver_unavailable": [
+        "Found no NVIDIA driver on your system",
+        "NVML Shared Library Not Found",
+        ("communicate with the NVIDIA driver", r"couldn't communicate with the NVIDIA driver"),
+    ],
+    "driver_library_mismatch": [("river/library version mismatch", r"[Dd]river/library version mismatch")],
+    "driver_too_old": [
+        "CUDA driver version is insufficient",
+        "NVIDIA driver on your system is too old",
+        "the provided PTX was compiled with an unsupported toolchain",
+        ("unsatisfied condition: cuda", r"unsatisfied condition: cuda ?>="),
+    ],
+    "cuda_compat_mismatch": [
+        ("unsupported display driver", r"[Ss]ystem has unsupported display driver"),
+        ("forward compatibility was attempted", r"forward compatibility was attempted on non supported HW"),
+    ],
+    "fabric_not_ready": ["system not yet initialized", "cudaErrorSystemNotReady", "CUDA_ERROR_SYSTEM_NOT_READY"],
+    "gpu_not_supported": [
+        "no kernel image is available",
+        (
+            "is not compatible with the current PyTorch",
+            r"CUDA capability sm_\w+ is not compatible with the current PyTorch",
+        ),
+    ],
+    "compiler_failed": [
+        "Could not find nvcc",
+        ("nvcc", r"(?<![\w/])nvcc: (?:command )?not found|nvcc fatal"),
+        "ptxas fatal",
+        "PTXASError",
+        "Failed to find C compiler",
+        "ninja: build stopped",
+    ],
+    "container_without_gpus": [
+        ("could not select device driver", r"could not select device driver .{0,20}with capabilities: \[\[.*gpu"),
+        ("nvidia-container-cli", r"nvidia-container-cli: (?!.*(?:version mismatch|unsatisfied))\w+ error"),
+        ("invalid runtime name: nvidia", r"unknown or invalid runtime name: nvidia"),
+        ("unresolvable CDI devices", r"unresolvable CDI devices"),
+        ("nvidia-container-runtime", r"nvidia-container-runtime\"?: (?:executable file not found|no such file)"),
+        "Failed to initialize NVML: Unknown Error",
     ],
     "nccl_net_plugin": [
         "Failed to initialize any NET plugin",
@@ -226,10 +293,19 @@ _ERRORS: t.Final[Messages] = {
         "setting up NCCL communicator and retrieving ncclUniqueId",
         ("client socket has", r"client socket has (?:timed out after|failed to connect to any network address)"),
         ("waiting for clients", r"Timed out after \d+ seconds waiting for clients"),
-        ("server socket has failed to", r"server socket has failed to (?:listen on any|bind)(?!.*errno: 97)"),
-        "EADDRINUSE",
+        (
+            "server socket has failed to",
+            r"server socket has failed to (?:listen on any|bind)(?!.*(?:errno: 97|ddress already))",
+        ),
         "DistStoreError:",
-        ("DistNetworkError", r"DistNetworkError: (?:The client|The server|Timed|timed|Failed to|failed to)"),
+        (
+            "DistNetworkError",
+            r"DistNetworkError: (?!.*ddress already)(?:The client|The server|Timed|timed|Failed to|failed to)",
+        ),
+    ],
+    "rendezvous_port_in_use": [
+        "EADDRINUSE",
+        ("ddress already in use", r"server socket has failed to (?:listen|bind).*[Aa]ddress already in use"),
     ],
     "gloo_bootstrap_network": [
         "connectFullMesh failed",
@@ -261,14 +337,10 @@ _ERRORS: t.Final[Messages] = {
         ("NCCL WARN", r"NCCL WARN (?:\S+ )?(?:cuda|cu|hip)[A-Z]\w+(?:\(\))? failed(?!.*(?:out of memory|peer access))"),
         "NCCL WARN Failed to bind NVLink SHARP",
         ("cuDNN error: ", r"cuDNN error: CUDNN_STATUS_(?!ALLOC)"),
-        "RuntimeError: Unexpected error from cudaGetDeviceCount",
+        ("error from cudaGetDeviceCount", r"error from cudaGetDeviceCount(?!.*(?:system|compatibility|CUDA-capable))"),
         "CUDA unknown error",
-        "Driver/library version mismatch",
         "Memory access fault by GPU",
         ("CUDA driver error: ", rf"CUDA driver error: {_CUDA_SPECIFIC}"),
-        "CUDA driver version is insufficient",
-        "NVIDIA driver on your system is too old",
-        "Found no NVIDIA driver on your system",
         "CUDA driver initialization failed",
         "uncorrectable ECC error encountered",
         "illegal memory access was encountered",
@@ -327,10 +399,14 @@ _ERRORS: t.Final[Messages] = {
         ("nvalid quantization", r"[Ii]nvalid quantization method"),
         ("is not supported for quantization", r"torch\.\w+ is not supported for quantization method"),
         "does not recognize this architecture",
+        ("is not currently imported", r"Tokenizer class \S+ does not exist or is not currently imported"),
+        ("GGUF model", r"GGUF model with architecture \S+ is not supported"),
+        ("NotImplementedError", r"NotImplementedError: .*(?:FP8|fp8)\S* (?:KV|kv)"),
         "has no vLLM implementation",
         ("Pipeline parallelism is", r"Error: Pipeline parallelism is (?:not|only) supported"),
         ("is not supported with", r"VLLM_\w+=\d+ is not supported with"),
         ("odel architecture", r"Model architectures? \[?.{0,120}(?:(?:are|is) not supported|failed to be inspected)"),
+        ("visible devices", r"local_world_size \(\d+\) must be less than or equal to the number of visible devices"),
         ("number of available GPUs", r"[Ww]orld size \(\d+\) is larger than the number of available GPUs"),
         "number of required GPUs exceeds the total number of available GPUs",
         "Cannot provide a placement group of",
@@ -338,7 +414,6 @@ _ERRORS: t.Final[Messages] = {
         ("max local gpu count", r"(?:world_size|parallel_size).{0,60}less than (?:than )?max local gpu count"),
         "exceeds available Mamba cache blocks",
         ("max_num_batched_tokens (", r"max_num_batched_tokens \(\d+\) (?:is smaller than|must be greater)"),
-        "Failed to infer device type",
         "is not a local folder and is not a valid model identifier",
         ("does not appear to have", r"does not appear to have (?:a file|files) named"),
         "HFValidationError: ",
@@ -397,14 +472,46 @@ _SECONDARY_ERRORS: t.Final[Messages] = {
     ],
     "port_in_use": [("ddress already in use", r"\[Errno 98\].*[Aa]ddress already in use")],
     "model_unavailable": [
-        ("gated repo", r"(?:OSError|GatedRepoError).*gated repo|trying to access a gated repo"),
+        (
+            "gated repo",
+            r"(?:OSError|GatedRepoError).*gated repo|trying to access a gated repo|Cannot access gated repo",
+        ),
         "RepositoryNotFoundError: ",
+        ("Client Error", r"40[134] Client Error.*huggingface|HTTPError: 40[134] Client Error"),
+        ("is restricted", r"Access to model \S+ is restricted"),
+    ],
+    "hub_unreachable": [
+        ("connect to '", r"couldn't connect to 'https://huggingface"),
+        ("huggingface.co", r"huggingface\.co.*(?:Max retries exceeded|Failed to (?:resolve|establish)|timed out)"),
+        "LocalEntryNotFoundError",
+        "OfflineModeIsEnabled",
+    ],
+    "disk_full": ["[Errno 28] No space left on device", ("os error 28", r"No space left on device \(os error 28\)")],
+    "model_damaged": ["SafetensorError", "Error while deserializing header", "PytorchStreamReader failed"],
+    "installation_broken": [
+        (
+            "cannot open shared object",
+            r"(?:ImportError|OSError|loading shared libraries): \S+: cannot open shared object",
+        ),
+        ("undefined symbol", r"(?:ImportError|OSError|symbol lookup error): .*undefined symbol"),
+        ("No module named", r"(?:ModuleNotFound|Import)Error: No module named"),
+        ("cannot import name", r"ImportError: cannot import name"),
+    ],
+    "nccl_cuda_error": [
+        ("cudaError", r"\bcudaError(?!MemoryAllocation|InvalidDevice|SystemNotReady|NoKernel)[A-Z]\w+")
     ],
 }
 #: Messages about the exit of the engine or a worker; another line usually shows the cause.
 _ENGINE_EXITS: t.Final[Messages] = {
     "engine_failed": [
         "Engine core initialization failed",
+        ("hit an exception", r"WorkerProc hit an exception"),
+        "terminate called after throwing an instance of",
+        "Fatal Python error: ",
+        "Aborted (core dumped)",
+        "ray.exceptions.",
+        ("exited with code", r"exited with code [1-9]"),
+        ("Main process exited", r"Main process exited, code=(?:dumped|exited, status=[1-9]\d?/)"),
         ("EngineCore", r"EngineCore (?:failed to start|encountered a fatal error|hit an exception)"),
         "Engine process failed to start",
         "WorkerProc initialization failed",
@@ -437,6 +544,10 @@ _WARNINGS: t.Final[Messages] = {
         "Could not enable P2P between dev",
     ],
     "transport_net_socket": [("via NET/Socket", r" via NET/Socket\b")],
+    "no_gpu_visible": [("No platform detected", r"No platform detected, vLLM is running on UnspecifiedPlatform")],
+    "ray_resources_missing": [
+        ("can fulfill resource request", r"No available node types can fulfill resource request")
+    ],
 }
 _FACTS: t.Final[Messages] = {
     "custom_allreduce_disabled": [
@@ -452,6 +563,7 @@ _FACTS: t.Final[Messages] = {
 
 SIGNATURES: t.Final[tuple[Signature, ...]] = (
     *_signatures(_KERNEL_ERRORS, ERROR, kernel=True, hedged=False),
+    *_signatures(_KERNEL_SECONDARY, ERROR, kernel=True, hedged=False, secondary=True),
     *_signatures(_KERNEL_WARNINGS, WARNING, kernel=True, hedged=False),
     *_signatures(_ERRORS, ERROR),
     *_signatures(_ERRORS_NEVER_ADVICE, ERROR, hedged=False),
@@ -467,6 +579,7 @@ SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
     re.compile(pattern)
     for pattern in (
         rb"Xid \([^)]*\): \d*",
+        rb"previous Xid \d+",
         rb"NVRM: GPU [^ ]*(?: [\d:a-fA-F.]+)?",
         rb"exit ?code\s*[:=]\s*-?\d*",
         rb"ignal:? ?\d*",
@@ -475,6 +588,8 @@ SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
         rb"\d* Workers \(tasks",
         rb"error \d+",
         rb"error code \d*",
+        rb"with code \d+",
+        rb"\d+ Client Error",
         rb"CCL version [\w.:+ -]*",
     )
 )
@@ -483,6 +598,9 @@ SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
 #: remapped at the next reset (63), corrected errors and page retirement (92, 121, 160), and a recovery hint that
 #: accompanies another error (154).
 XID_WARNINGS: t.Final = frozenset({45, 63, 92, 121, 154, 160})
+#: Xid number of a clean-up after another error or after the process was killed, and the words that name the other Xid.
+XID_CLEANUP: t.Final = 45
+PREVIOUS_XID: t.Final = re.compile(r"caused by previous Xid (\d+)")
 
 #: Words before a match that indicate that the message gives advice and does not report a fault.
 HEDGE: t.Final = re.compile(

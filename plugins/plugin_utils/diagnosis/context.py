@@ -72,11 +72,11 @@ class DiagnosisContext:
 
     @cached_property
     def faults(self) -> dict[str, Mapping[str, t.Any]]:
-        """The first failure or warning in the logs for each fault class, keyed by fault class, such as ``cuda_oom``."""
+        """The first failure or warning in the logs for each fault, keyed by its name in ``FAULTS``."""
         faults: dict[str, Mapping[str, t.Any]] = {}
         for item in self.node.logs.data.get("findings") or ():
-            if item.get("class") and item.get("status") in ("fail", "warn"):
-                faults.setdefault(str(item["class"]), item)
+            if item.get("fault") and item.get("status") in ("fail", "warn"):
+                faults.setdefault(str(item["fault"]), item)
         return faults
 
     def quote(self, fault: str) -> str:

@@ -54,9 +54,31 @@ def test_findings_explain_an_xid_by_its_number() -> None:
     assert (unlisted.cause, unlisted.remedy) == (FAULTS["xid"].cause, FAULTS["xid"].remedy)
 
 
+@pytest.mark.parametrize(
+    ("line", "others", "cause"),
+    [
+        ("x", [], XIDS[45][0]),
+        ("x", [LogFault("xid", "error", "y", 1, 1, code=79)], f"Clean-up after Xid 79. {XIDS[79][0]}"),
+        ("x", [LogFault("xid", "error", "y", 1, 1, code=79, device="0000:0b:00")], XIDS[45][0]),
+        ("caused by previous Xid 149", [], f"Clean-up after Xid 149. {XIDS[149][0]}"),
+    ],
+    ids=["alone", "same GPU", "another GPU", "named"],
+)
+def test_findings_explain_xid_45_by_the_previous_xid(line: str, others: list[LogFault], cause: str) -> None:
+    cleanup = LogFault("xid", "warning", line, 2, 2, code=45)
+    shown = next(item for item in findings([scanned(cleanup, *others)], Unread()) if item.evidence.get("code") == 45)
+    assert shown.cause == cause
+
+
+def test_findings_of_a_variant_show_the_labelled_class() -> None:
+    first = findings([scanned(LogFault("driver_too_old", "error", "x", 1, 1))], Unread())[0]
+    assert (first.class_, first.fault) == ("nccl_cuda_error", "driver_too_old")
+    assert first.cause == FAULTS["driver_too_old"].cause
+
+
 def test_finding_dictionary_has_the_extended_keys() -> None:
     keys = set(findings([], Unread())[0].as_dict())
-    assert {"class", "severity", "count", "first_line", "last_line", "rank", "device", "line"} < keys
+    assert {"class", "fault", "severity", "count", "first_line", "last_line", "rank", "device", "line"} < keys
     assert isinstance(findings([], Unread())[0], LogFinding)
 
 

@@ -221,6 +221,32 @@ def test_worker_hang_requests_without_tokens_for_a_minute() -> None:
     assert serious(scan(timed.format(3) * 6)) == {"worker_hang"}
 
 
+def test_worker_hang_one_wait_with_a_time_out_is_reported() -> None:
+    timeout = "(EngineCore_0 pid=2) ERROR 08-25 12:29:17 [core.py:702] TimeoutError\n"
+    assert serious(scan(WAIT.format(1) + timeout)) == {"worker_hang"}
+    assert serious(scan(WAIT.format(1))) == set()
+
+
+def test_ray_resources_missing_until_the_server_is_ready() -> None:
+    wait = "INFO 04-01 02:46:00 [ray_utils.py:214] Waiting for creating a placement group of specs for {} seconds.\n"
+    request = "(autoscaler +54s) Error: No available node types can fulfill resource request {'GPU': 1.0}.\n"
+    assert serious(scan(wait.format(10))) == set()
+    assert serious(scan(wait.format(1270))) == {"ray_resources_missing"}
+    assert serious(scan(ENGINE + "\n" + wait.format(10))) == {"ray_resources_missing"}
+    assert serious(scan(request + "INFO:     Application startup complete.\n")) == set()
+
+
+def test_xid_cleanup_after_another_xid_is_an_error() -> None:
+    line = "kernel: NVRM: Xid (PCI:0000:dc:00): 45, pid=18, name=python3, Ch 00000001{}\n"
+    for after, severity in (
+        ("", "warning"),
+        (" caused by previous Xid 149", "error"),
+        (" caused by previous Xid 63", "warning"),
+    ):
+        (fault,) = scan(line.format(after)).faults
+        assert fault.severity == severity
+
+
 @pytest.mark.parametrize(
     "ending",
     [

@@ -56,6 +56,8 @@ HEADS = (
     "  Value error, Total number of attention heads (40) must be divisible by tensor parallel size (3). "
     "[type=value_error, input_value=ArgsKwargs((), {}), input_type=ArgsKwargs]"
 )
+PORT = "OSError: [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use"
+NO_KERNEL = f"{WORKER} [multiproc_executor.py:870] CUDA error: no kernel image is available for execution on the device"
 UNRECOGNIZED = "vllm: error: unrecognized arguments: --disable-log-requests"
 DUPLICATE = (
     "node:101:101 [0] NCCL WARN Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 20",
@@ -329,6 +331,12 @@ SITUATIONS: list[Row] = [
     ("hang in a collective", {"failure": "first_byte_timeout", "log": HANGS}, {"server.hangs"}),
     ("collective timed out", {"failure": "connection_refused", "log": [NCCL_TIMEOUT]}, {"server.hangs"}),
     ("segmentation fault", {"failure": "connection_refused", "log": [SEGFAULT]}, {"log.process_segfault"}),
+    ("port in use", {"failure": "connection_refused", "booted": False, "log": [PORT]}, {"log.port_in_use"}),
+    (
+        "build without this GPU's code",
+        {"failure": "connection_refused", "log": [NO_KERNEL, CRASH]},
+        {"log.gpu_not_supported"},
+    ),
     ("crash without a cause", {"failure": "connection_refused", "log": [CRASH]}, {"server.crashed"}),
     ("stopped later", {"failure": "connection_refused"}, {"server.down"}),
     ("never started", {"failure": "connection_refused", "booted": False}, {"server.down"}),
