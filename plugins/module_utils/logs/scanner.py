@@ -91,7 +91,9 @@ _WAITING = re.compile(
     r"Waiting for (?:creating a placement group(?:.*? (\d+) seconds)?|\d+ (?:local|remote|core engine))"
     r"|Still waiting for"
 )
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |$)")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Exception)(?:: |$)")
+#: Lines about an exception that does not end the process: it was raised in a destructor or by a request.
+_SURVIVED = re.compile(r"Exception ignored|Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
 _TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
 #: Number of lines to search for a traceback at the end of the log, and maximum number of lines that may follow it.
 _TRACEBACK_LINES, _LINES_AFTER_TRACEBACK = 200, 12
@@ -322,7 +324,7 @@ class Scanner:
         last = next((index for index in reversed(range(len(lines))) if lines[index].strip()), None)
         if last is None or facts.ready:
             return []
-        if facts.boots and (fatal := _final_exception(lines)) is not None:
+        if (fatal := _final_exception(lines)) is not None:
             number = tail.first + fatal
             return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
         if (facts.tensor_parallel_size or 2) < 2:
@@ -350,15 +352,19 @@ def _shows_work(line: str) -> bool:
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:
-    """Return the index of the line with the exception that ended the process, or None if there is no such line."""
-    messages = [strip_prefix(line)[1] for line in lines[-_TRACEBACK_LINES:]]
-    start = next((index for index in reversed(range(len(messages))) if messages[index].startswith("Traceback (")), None)
-    if start is None or any(message.startswith("Exception ignored") for message in messages):
+    """Return the index of the line with the exception that ended the process, or None if there is no such line.
+
+    The log may be cut: neither the start of vLLM nor the line "Traceback" needs to be in it.
+    """
+    last_lines = lines[-_TRACEBACK_LINES:]
+    if any(_SURVIVED.search(line) or _shows_work(line) for line in last_lines):
         return None
-    index = next((index for index in range(start, len(messages)) if _EXCEPTION.match(messages[index])), None)
-    if index is None or len(messages) - index > _LINES_AFTER_TRACEBACK:
-        return None
-    return len(lines) - len(messages) + index
+    prefixes, messages = zip(*map(strip_prefix, last_lines), strict=True)
+    start = max((index for index, message in enumerate(messages) if message.startswith("Traceback (")), default=0)
+    for index in range(max(start, len(messages) - _LINES_AFTER_TRACEBACK), len(messages)):
+        if _EXCEPTION.match(messages[index]) and prefixes[index].level not in _HARMLESS_LEVELS:
+            return len(lines) - len(messages) + index
+    return None
 
 
 def _severity(signature: Signature, code: int | None, line: str) -> str:

@@ -282,7 +282,40 @@ def test_engine_failed_start_ending_in_an_exception_shows_it() -> None:
     assert scan(ENGINE + "\n" + traceback + "KeyboardInterrupt: terminated\n").faults == []
     ignored = "Exception ignored in: <function Comm.__del__ at 0x7f>\n"
     assert scan(ENGINE + "\n" + ignored + traceback + "AttributeError: no attribute 'comm'\n").faults == []
-    assert scan(traceback + "TypeError: not a string\n").faults == []
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        ('Traceback (most recent call last):\n  File "/x.py", line 3, in load\nTypeError: not a string\n', 3),
+        ("    raise NotImplementedError(\nNotImplementedError: not for this backend\n", 2),
+        ("(Worker_TP1 pid=7) ERROR 10-01 10:00:00 [multiproc_executor.py:671] AssertionError: no heads\n", 1),
+    ],
+    ids=["traceback", "cut traceback", "worker"],
+)
+def test_engine_failed_cut_log_without_a_start_shows_the_exception(log: str, line: int) -> None:
+    """The log was rotated, or only its end was read."""
+    (fault,) = scan(log).faults
+    assert (fault.class_, fault.first_line) == ("engine_failed", line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'INFO:     10.0.0.1:40112 - "POST /v1/completions HTTP/1.1" 200 OK\n',
+        "INFO 04-07 12:50:00 [l.py:1] Engine 000: Avg prompt throughput: 9.4 tokens/s, Avg generation throughput: 31.0 "
+        "tokens/s, Running: 1 reqs\n",
+        "ERROR 10-01 10:00:00 [serving_chat.py:200] Error in preprocessing prompt inputs\n",
+        "ERROR:    Exception in ASGI application\n",
+    ],
+)
+def test_engine_failed_failed_request_of_a_running_server_is_no_fault(line: str) -> None:
+    assert scan(line + "Traceback (most recent call last):\nValueError: bad request\n").faults == []
+
+
+def test_engine_failed_handled_exception_is_no_fault() -> None:
+    assert scan("WARNING 10-01 10:00:00 [x.py:1] ValueError: no cache, using the default\n").faults == []
+    assert scan("Traceback (most recent call last):\nasyncio.exceptions.CancelledError\n").faults == []
 
 
 def test_scanner_vllm_warning_is_no_error_without_nccl_on_the_line() -> None:
