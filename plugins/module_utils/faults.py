@@ -118,6 +118,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "A GPU has fallen off the bus: the driver lists it, but it does not respond.",
         f"Look for Xid 79 in the kernel log. {NEW_HOST}",
         check="hardware.driver",
+        variant_of="xid",
     ),
     "peermem_invalid_context": Fault(
         "nvidia-peermem invalid context",
@@ -331,6 +332,13 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "tried to.",
         f"{NO_PEER_ACCESS} Keep shared memory enabled.",
     ),
+    "nccl_wrong_results": Fault(
+        "Wrong results of a collective",
+        "An all-reduce returned wrong numbers, because copies between the GPUs change the data (IOMMU, ACS or a broken "
+        "link).",
+        _BROKEN_PEER_ACCESS,
+        unnamed=True,
+    ),
     "nccl_ib_error": Fault(
         "InfiniBand error",
         "An InfiniBand or RoCE operation failed.",
@@ -425,6 +433,14 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "The engine or a worker exited, and the log shows no known cause.",
         "Read the first traceback of this start in the log.",
         order=CONSEQUENCE,
+        unnamed=True,
+    ),
+    "unrecognised_error": Fault(
+        "Unrecognised error message",
+        "The end of the log contains an error message that this scan does not know.",
+        "Read this line and the lines before it; they name the program that failed.",
+        order=CONSEQUENCE,
+        harmful=True,
         unnamed=True,
     ),
     # --- NCCL: transports -------------------------------------------------------------------------------------------

@@ -168,9 +168,17 @@ def without_user_text(text: str) -> str:
 
 
 #: Every match of ``_USER_TEXT`` contains one of these strings, which are faster to find.
-_USER_MARKS: t.Final = ("request ", "Generated ", "rompt: ", "common causes", "potential root causes", " HTTP/")
+_USER_MARKS: t.Final = (
+    "request ",
+    "Generated ",
+    "rompt: ",
+    "common causes",
+    "potential root causes",
+    "ossible reasons",
+    " HTTP/",
+)
 _USER_TEXT: t.Final = re.compile(
     r"Received request |Generated response |Added request |Generated text:|^Prompt: |\bprompt: ['\"]"
-    r"|Some common causes include|There are some potential root causes"
+    r"|Some common causes include|There are some potential root causes|Possible reasons include"
     r"|\"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH) [^\"]* HTTP/\d"
 )

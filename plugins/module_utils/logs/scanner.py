@@ -91,11 +91,22 @@ _WAITING = re.compile(
     r"Waiting for (?:creating a placement group(?:.*? (\d+) seconds)?|\d+ (?:local|remote|core engine))"
     r"|Still waiting for"
 )
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Exception)(?:: |$)")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Exception)(?:_\w+)?(?:: |$)")
+#: Lines of any program about a failure, searched only if nothing else explains how the log ends.
+_FAILURE = re.compile(
+    r"(?<![\w-])(?:ERROR|FATAL|CRITICAL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]"
+    r"|[Ff]ailed (?:with (?:exit code|error)|because|to (?:connect|load|start|initiali[sz]e|insert|open|create) )"
+    r"|Error response from daemon|[Pp]ermission denied|executable file not found|command not found|unhandled exception"
+    r"|has an invalid value|[Cc]ould not (?:insert|load) |status=[1-9]\d?/|exited with code [1-9]|core dumped"
+    r"|marked (?:as )?dead"
+)
+#: Lines of the kernel: of these, only failures of the NVIDIA driver count, but not those of its display part.
+_KERNEL_LINE = re.compile(r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: ")
+_DRIVER_FAILURE = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*nvidia.*(?:failed with error|could not )")
 #: Lines about an exception that does not end the process: it was raised in a destructor or by a request.
 _SURVIVED = re.compile(r"Exception ignored|Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
 _TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
-#: Number of lines to search for a traceback at the end of the log, and maximum number of lines that may follow it.
+#: Number of lines to search for a traceback at the end of the log, and number of lines after which an error is old.
 _TRACEBACK_LINES, _LINES_AFTER_TRACEBACK = 200, 12
 _TEXT_RANK = re.compile(r"\[(?:PG [^\]]*)?Rank (\d+)\]|\[(\d+)\] is setting up NCCL|\brank (\d+) and rank \d+ both")
 _TEXT_DEVICE = re.compile(r"\bcuda:(\d+)\b|\bGPU (\d+) has a total capacity")
@@ -327,18 +338,28 @@ class Scanner:
         if (fatal := _final_exception(lines)) is not None:
             number = tail.first + fatal
             return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
+        if (hang := self._startup_hang(tail, facts, last)) is not None:
+            return [hang]
+        if (failure := _failure_line(lines)) is not None:
+            number = tail.first + failure
+            return [LogFault("unrecognised_error", WARNING, _shown(lines[failure]), number, number)]
+        return []
+
+    def _startup_hang(self, tail: LogTail, facts: EngineFacts, last: int) -> LogFault | None:
+        """Return a fault if ``last``, the last line of the log, is a step of the startup that often hangs."""
+        lines = tail.text
         if (facts.tensor_parallel_size or 2) < 2:
-            return []
+            return None
         # If the log begins in the middle of a startup, a single message about a short wait does not prove a hang.
         waits = [match for line in lines if (match := _WAITING.search(line))]
         if not facts.boots and len(waits) < 2 and not any(len(wait[1] or "") > 2 for wait in waits):
-            return []
+            return None
         half_open = self._open_comms > 0 and nccl_header(lines[last]) is not None
         if not half_open and not HANG_POINT.search(lines[last]):
-            return []
+            return None
         number = tail.first + last
         class_ = _RAY if "placement group" in lines[last] else "startup_hang"
-        return [LogFault(class_, WARNING, _shown(lines[last]), number, number)]
+        return LogFault(class_, WARNING, _shown(lines[last]), number, number)
 
 
 _HANG: t.Final = ("worker_hang", None, None)
@@ -351,13 +372,36 @@ def _shows_work(line: str) -> bool:
     return '"POST ' in line and " 200" in line
 
 
+def _survived(lines: Sequence[str]) -> bool:
+    """Return whether the process that wrote the lines survived the exceptions in them."""
+    return any(_SURVIVED.search(line) or _shows_work(line) for line in lines)
+
+
+def _failure_line(lines: Sequence[str]) -> int | None:
+    """Return the index of the first line at the end of the log that reports any failure, or None."""
+    if _survived(lines[-_TRACEBACK_LINES:]):
+        return None
+    first = max(0, len(lines) - _LINES_AFTER_TRACEBACK)
+    return next((index for index in range(first, len(lines)) if _is_failure(lines[index])), None)
+
+
+def _is_failure(line: str) -> bool:
+    if _KERNEL_LINE.search(line):
+        return _DRIVER_FAILURE.search(line) is not None
+    prefix, _message = strip_prefix(line)
+    if prefix.level in _HARMLESS_LEVELS or prefix.source == "nccl":
+        return False
+    match = _FAILURE.search(without_user_text(line))
+    return match is not None and not HEDGE.search(line[: match.start()])
+
+
 def _final_exception(lines: Sequence[str]) -> int | None:
     """Return the index of the line with the exception that ended the process, or None if there is no such line.
 
     The log may be cut: neither the start of vLLM nor the line "Traceback" needs to be in it.
     """
     last_lines = lines[-_TRACEBACK_LINES:]
-    if any(_SURVIVED.search(line) or _shows_work(line) for line in last_lines):
+    if _survived(last_lines):
         return None
     prefixes, messages = zip(*map(strip_prefix, last_lines), strict=True)
     start = max((index for index, message in enumerate(messages) if message.startswith("Traceback (")), default=0)

@@ -105,6 +105,7 @@ def test_without_user_text_removes_requests_and_keeps_errors() -> None:
         ("x prompt: 'Xid'", "x "),
         ('x prompt: "Xid"', "x "),
         ("Dead. Some common causes include: Xid", "Dead. "),
+        ("Dead. Possible reasons include: (1) Xid", "Dead. "),
         *((f'x "{verb} /Xid HTTP/1.1" 200', "x ") for verb in "GET POST PUT HEAD DELETE OPTIONS PATCH".split()),
     ],
 )

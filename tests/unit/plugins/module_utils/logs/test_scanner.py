@@ -313,6 +313,28 @@ def test_engine_failed_failed_request_of_a_running_server_is_no_fault(line: str)
     assert scan(line + "Traceback (most recent call last):\nValueError: bad request\n").faults == []
 
 
+@pytest.mark.parametrize(
+    ("line", "is_reported"),
+    [
+        ("2024-05-24 10:22:29.245 ERROR [5231:5273] ReadNvSwitchStatusAllSwitches() returned an error", True),
+        ("docker: Error response from daemon: No such image: vllm/vllm-openai:v9", True),
+        ("[   60.0] nvidia 0000:2c:00.0: probe with driver nvidia failed with error -1", True),
+        ("[   60.0] iwlwifi 0000:00:14.3: probe with driver iwlwifi failed with error -110", False),
+        (
+            "[    1.9] [drm:nv_drm_load [nvidia_drm]] *ERROR* Failed to allocate NvKmsKapiDevice, could not register",
+            False,
+        ),
+        ("INFO 10-10 10:00:00 [x.py:1] ERROR is a word in this message", False),
+        ("h:1:1 [0] NCCL INFO TUNER/Plugin: Failed to load the ERROR table", False),
+        ("If the server failed to start, see ERROR above", False),
+    ],
+)
+def test_unrecognised_error_at_the_end_of_the_log_is_reported(line: str, is_reported: bool) -> None:
+    assert serious(scan(line + "\n")) == ({"unrecognised_error"} if is_reported else set())
+    for later in ("INFO:     Application startup complete.\n", "INFO 10-10 10:00:00 [x.py:1] goes on\n" * 20):
+        assert serious(scan(line + "\n" + later)) == set()
+
+
 def test_engine_failed_handled_exception_is_no_fault() -> None:
     assert scan("WARNING 10-01 10:00:00 [x.py:1] ValueError: no cache, using the default\n").faults == []
     assert scan("Traceback (most recent call last):\nasyncio.exceptions.CancelledError\n").faults == []
