@@ -18,6 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs import scanner 
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import clean
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogFilter, LogTail
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_findings import (
+    LogFinding,
     SourceScan,
     Unread,
     findings,
@@ -30,6 +31,7 @@ from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 HERE = pathlib.Path(__file__).parent
 LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
+EXCERPTS = yaml.safe_load((FIXTURES / "logs" / "excerpts.yml").read_text())
 MESSAGES = yaml.safe_load((HERE / "messages.yml").read_text())
 ENGINE = (
     "INFO 01-01 10:00:00 [core.py:1] Initializing a V1 LLM engine (v0.11.0) with config: model='/m', "
@@ -54,17 +56,35 @@ def labelled(label: dict) -> Scan:
     return scan((FIXTURES / "logs" / label["file"]).read_bytes())
 
 
+def reported(result: Scan) -> list[LogFinding]:
+    return [item for item in findings([SourceScan("log", result)], Unread()) if item.wrong]
+
+
 def test_scanner_labelled_logs_reach_precision_and_recall() -> None:
     hits = missed = extra = 0
-    for label in LABELS:
-        expected = {finding["class"] for finding in label["findings"] if finding["severity"] != "info"}
-        log_findings = findings([SourceScan("log", labelled(label))], Unread())
-        classes = {finding.class_ for finding in log_findings if finding.severity in ("error", "warning")}
+    labelled_logs = [
+        (labelled(label), {item["class"] for item in label["findings"] if item["severity"] != "info"})
+        for label in LABELS
+    ]
+    labelled_logs += [(scan(item["text"]), set(item["classes"])) for item in EXCERPTS if "classes" in item]
+    for result, expected in labelled_logs:
+        classes = {finding.class_ for finding in reported(result) if finding.class_}
         hits += len(expected & classes)
         missed += len(expected - classes)
         extra += len(classes - expected)
     assert hits / (hits + missed) >= 0.97
     assert hits / (hits + extra) >= 0.97
+
+
+def test_scanner_excerpts_of_unlisted_faults_are_reported() -> None:
+    faults = [scan(item["text"]) for item in EXCERPTS if item.get("fault")]
+    noticed = [result for result in faults if reported(result) and not healthy([SourceScan("log", result)])]
+    assert len(noticed) / len(faults) >= 0.95
+
+
+def test_scanner_healthy_excerpts_are_clean() -> None:
+    noticed = {item["source"] for item in EXCERPTS if item.get("healthy") and reported(scan(item["text"]))}
+    assert noticed == set()
 
 
 @pytest.mark.parametrize("label", LABELS, ids=lambda label: label["file"][:3])
