@@ -118,7 +118,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "A GPU has fallen off the bus: the driver lists it, but it does not respond.",
         f"Look for Xid 79 in the kernel log. {NEW_HOST}",
         check="hardware.driver",
-        variant_of="xid",
+        unnamed=True,
     ),
     "peermem_invalid_context": Fault(
         "nvidia-peermem invalid context",

@@ -94,11 +94,12 @@ _WAITING = re.compile(
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Exception)(?:_\w+)?(?:: |$)")
 #: Lines of any program about a failure, searched only if nothing else explains how the log ends.
 _FAILURE = re.compile(
-    r"(?<![\w-])(?:ERROR|FATAL|CRITICAL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]"
-    r"|[Ff]ailed (?:with (?:exit code|error)|because|to (?:connect|load|start|initiali[sz]e|insert|open|create) )"
-    r"|Error response from daemon|[Pp]ermission denied|executable file not found|command not found|unhandled exception"
-    r"|has an invalid value|[Cc]ould not (?:insert|load) |status=[1-9]\d?/|exited with code [1-9]|core dumped"
-    r"|marked (?:as )?dead"
+    r"(?<![\w-])(?:ERROR|FATAL|CRITICAL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]|^docker: "
+    r"|^(?:\S+: )?[Ee]rror(?: while [\w ]+)?: |Error response from daemon|unhandled exception|marked (?:as )?dead"
+    r"|[Ff]ailed (?:with (?:exit code|error)|because|due to)|exited with code [1-9]|status=[1-9]\d?/|core dumped"
+    r"|(?:[Ff]ailed|[Uu]nable) to (?:connect|create|determine|initiali[sz]e|insert|load|open|pull|start) "
+    r"|[Pp]ermission denied|executable file not found|command not found|has an invalid value"
+    r"|[Cc]ould not (?:insert|load) "
 )
 #: Lines of the kernel: of these, only failures of the NVIDIA driver count, but not those of its display part.
 _KERNEL_LINE = re.compile(r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: ")

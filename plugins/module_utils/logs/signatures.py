@@ -208,6 +208,7 @@ _ERRORS: t.Final[Messages] = {
         "Failed to infer device type",
     ],
     # --- driver and build ---------------------------------------------------------------------------------------------
+    "gpu_lost": [("GPU is lost", r"\bGPU is lost\b")],
     "driver_unavailable": [
         "Found no NVIDIA driver on your system",
         "NVML Shared Library Not Found",
