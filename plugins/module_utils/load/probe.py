@@ -181,6 +181,8 @@ def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) 
     try:
         api = VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
         server = describe_server(api, options.model)
+        if api.is_sleeping():
+            raise RequestFailed("sleeping")
         planned = plan(options.steps, server["max_model_len"])
         return Probe(options, driver, api, server).run(planned)
     except RequestFailed as failure:

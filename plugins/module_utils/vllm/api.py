@@ -240,6 +240,15 @@ class VllmApi:
         """Return whether the engine is healthy. It is not healthy while it starts or after it has exited (HTTP 503)."""
         return self._get_unless("unavailable", "/health", b"".join, MAX_BODY) is not None
 
+    def is_sleeping(self) -> bool:
+        """Return whether the engine sleeps. Only servers with VLLM_SERVER_DEV_MODE=1 can sleep and have this path."""
+        try:
+            return self._json("GET", "/is_sleeping").get("is_sleeping") is True
+        except RequestFailed as failure:
+            if failure.reason in UNANSWERED:
+                raise
+        return False
+
     def metrics(self) -> metrics.MetricSet | None:
         """Return the Prometheus metrics, or None if the server has no ``/metrics`` endpoint."""
         return self._get_unless("not_found", "/metrics", metrics.parse, MAX_METRICS)

@@ -97,6 +97,11 @@ REASONS: t.Final[dict[str, Reason]] = {
         "The server is still starting, or a proxy has no healthy backend (HTTP 503).",
         "Wait until /health returns 200, then run again.",
     ),
+    "sleeping": Reason(
+        "the engine sleeps",
+        "The engine was put to sleep (POST /sleep), so its weights are not on the GPUs and requests get no response.",
+        "Wake it up with POST /wake_up, then run again. After sleep level 2, the weights must be loaded again as well.",
+    ),
     "server_error": Reason(
         "server error",
         "The server failed while it handled the request (HTTP 5xx).",

@@ -73,6 +73,8 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
         model = models[0].get("id") if models else None
         if not isinstance(model, str):
             raise RequestFailed("model_not_found", "the server lists no model")
+        if api.is_sleeping():
+            raise RequestFailed("sleeping")
         value = api.completion(model, "1", max_tokens=1, temperature=0).get("system_fingerprint")
         if not isinstance(value, str):
             missing["fingerprint"] = "the server sends no system_fingerprint"

@@ -41,6 +41,7 @@ RULES: t.Final[tuple[Rule, ...]] = (
     interconnect.no_peer_access,
     server.shared_memory,
     server.refused,
+    server.sleeping,
     server.worker_stopped,
     server.worker_died,
     server.logged,

@@ -43,6 +43,7 @@ _HANG_CAUSES: t.Final = (
     "container.shared_memory",
     "memory.gpu_out_of_memory",
     "server.worker_stopped",
+    "server.sleeping",
 )
 _SETTINGS: t.Final = ("configuration.arguments", "configuration.environment")
 
@@ -83,6 +84,19 @@ def settings(context: DiagnosisContext) -> Diagnosis | None:
         version=show_version(context.node.version),
         summaries=listed([item.summary for item in issues]),
         remedies=" ".join(str(item.remedy) for item in issues),
+    )
+
+
+def sleeping(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose an engine that sleeps. Its workers wait for work, which vLLM logs like a hang."""
+    if not context.node.asleep:
+        return None
+    only_hangs = set(_HANGS).issuperset(context.faults)
+    return conclude(
+        "server.sleeping",
+        confidence="high",
+        findings=(*(context.wrong("nccl.errors") if only_hangs else ()), *context.outage_checks),
+        finding=context.worst_finding("performance.throughput"),
     )
 
 

@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import REASONS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -59,6 +60,8 @@ def compare(node: NodeFacts) -> list[Finding]:
     used = gpus.memory_used(node)
     if not used:
         return _not_tested(_no_reading(node)) if node.gpu.taken else []
+    if node.asleep:
+        return _not_tested(REASONS["sleeping"].cause)
     holding = gpus.holders(used)
     if not holding:
         return _not_tested("no GPU holds a model: vLLM does not run on this node")

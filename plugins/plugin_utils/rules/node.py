@@ -254,6 +254,11 @@ class NodeFacts:
         local = max(len(self.devices), self.gpu_facts.get("expected_count") or 0)
         return self.group_size is not None and self.group_size > local > 0
 
+    @property
+    def asleep(self) -> bool:
+        """Whether the load test found that the engine sleeps, so that its weights are not on the GPUs."""
+        return any(item.get("measured") == "sleeping" for item in self.load.data.get("findings") or ())
+
     # --- the load -----------------------------------------------------------------------------------------------------
 
     @property

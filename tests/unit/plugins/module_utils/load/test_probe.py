@@ -164,6 +164,14 @@ def test_probe_of_a_healthy_server_measures_and_passes():
     assert len({tuple(request["prompt"]) for request in server.requests}) == 8
 
 
+def test_probe_of_a_sleeping_engine_fails_with_its_remedy_and_sends_nothing():
+    with serve(is_sleeping=whole("200 OK", b'{"is_sleeping":true}')) as server:
+        result = run(server)
+    assert (finding(result, "throughput")["status"], server.requests) == ("fail", [])
+    assert "POST /wake_up" in finding(result, "throughput")["remedy"]
+    assert result["server"]["version"] == "0.32.0"
+
+
 def test_probe_with_several_processes_sends_different_prompts():
     with serve() as server:
         result = run(server, processes=2)

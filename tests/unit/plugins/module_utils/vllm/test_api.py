@@ -99,6 +99,22 @@ def test_health_is_false_during_start_and_raises_if_missing() -> None:
         assert failure_of(VllmApi(server.url, timeout=LONG).health).reason == "not_found"
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        # Responses of vLLM 0.26: entrypoints/serve/dev/sleep/api_router.py, and FastAPI without VLLM_SERVER_DEV_MODE=1.
+        (servers.document({"is_sleeping": True}), True),
+        (servers.document({"is_sleeping": False}), False),
+        (servers.document({"detail": "Not Found"}, 404), False),
+        (servers.Answer(401), False),
+        (servers.HTML, False),
+    ],
+)
+def test_is_sleeping_is_true_only_if_the_server_says_so(answer: servers.Answer, expected: bool) -> None:
+    with servers.ControlServer({"/is_sleeping": answer}) as server:
+        assert VllmApi(server.url).is_sleeping() is expected
+
+
 def test_metrics_absent_or_invalid() -> None:
     with servers.ControlServer({}) as server:
         assert VllmApi(server.url, timeout=LONG).metrics() is None

@@ -48,6 +48,12 @@ def test_read_server_hanging_server_gets_one_request(behaviour: t.Any, reason: s
     assert set(facts.missing) == {"version", "models", "metrics", "fingerprint"}
 
 
+def test_read_server_sleeping_engine_gets_no_completion() -> None:
+    facts, paths = read({**servers.healthy(), "/is_sleeping": servers.document({"is_sleeping": True})})
+    assert "/v1/completions" not in paths
+    assert facts.failure is None and facts.missing == {"fingerprint": "the engine sleeps"}
+
+
 def test_read_server_hanging_engine_with_live_api_is_no_failure() -> None:
     facts, _paths = read({**servers.healthy(), "/v1/completions": servers.hang}, timeout=0.3)
     assert facts.failure is None and facts.version == "0.32.0"

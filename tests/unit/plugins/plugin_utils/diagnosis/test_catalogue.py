@@ -322,6 +322,8 @@ SITUATIONS: list[Row] = [
         {"failure": "first_byte_timeout", "used": [18.2] * 4, "states": {1: "T"}, "log": HANGS},
         {"server.worker_stopped"},
     ),
+    ("a sleeping engine", {"failure": "sleeping", "used": [1.4] * 4}, {"server.sleeping"}),
+    ("a sleeping engine, whose workers wait", {"failure": "sleeping", "log": HANGS}, {"server.sleeping"}),
     ("a killed worker", {"failure": "connection_refused", "log": [DIED]}, {"server.worker_died"}),
     (
         "a worker killed for its memory",

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import unusable
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -72,6 +74,13 @@ def test_memory_used_prefers_readings_under_load(node: Build, results: dict) -> 
     for device in results["gpu"]["ansible_facts"]["gpu"]["devices"]:
         device["memory_used"] = 0
     assert judged(node(results))["idle_gpu"] is Status.PASS
+
+
+def test_compare_of_a_sleeping_engine_is_not_tested(node: Build, results: dict) -> None:
+    # At sleep level 1, the CUDA contexts and NCCL buffers of the workers remain on the GPUs.
+    use(results, 1.4, 1.4, 1.4, 1.4)
+    results["load"] = {"results": [], "findings": as_dicts(unusable(RequestFailed("sleeping")))}
+    assert set(judged(node(results)).values()) == {Status.NOT_TESTED}
 
 
 def test_compare_without_readings_is_empty(node: Build, results: dict) -> None:
