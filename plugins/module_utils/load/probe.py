@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import re
 import time
 import typing as t
 from collections.abc import Callable, Sequence
@@ -36,6 +37,16 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import 
 
 #: Failure reasons which mean that the server, or a proxy in front of it, does not have the endpoint.
 _NO_ENDPOINT: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
+#: Message with which vLLM refuses to generate text, in versions that have this endpoint for every model.
+_REFUSED_TASK: t.Final = re.compile(r"[Tt]he model does not support (?:Chat )?Completions API")
+#: Endpoints of vLLM for models that generate no text -> task of such a model.
+_OTHER_TASKS: t.Final = {
+    "/v1/embeddings": "embeddings",
+    "/rerank": "reranking",
+    "/classify": "classification",
+    "/pooling": "pooling",
+    "/v1/audio/transcriptions": "transcription",
+}
 #: Maximum number of output tokens per warm-up request; compiling and loading kernels needs no more.
 _WARMUP_TOKENS: t.Final = 32
 
@@ -178,15 +189,17 @@ def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) 
         reason = "check mode: no load was generated"
         return _result(load_findings.nothing_sent(reason)) | {"msg": reason}
     server = None
+    api = VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
     try:
-        api = VllmApi(options.base_url, options.api_key, options.timeout, options.ca_path, options.validate_certs)
         server = describe_server(api, options.model)
         if api.is_sleeping():
             raise RequestFailed("sleeping")
         planned = plan(options.steps, server["max_model_len"])
         return Probe(options, driver, api, server).run(planned)
     except RequestFailed as failure:
-        return _result(load_findings.unusable(failure), server)
+        no_generation = None if server is None else no_generation_reason(api, failure)
+        findings = load_findings.nothing_sent(no_generation) if no_generation else load_findings.unusable(failure)
+        return _result(findings, server)
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
@@ -212,6 +225,18 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
         "model": str(chosen.get("id")),
         "max_model_len": length if isinstance(length, int) else None,
     }
+
+
+def no_generation_reason(api: VllmApi, failure: RequestFailed) -> str | None:
+    """Return a message if ``failure`` occurred because the model generates no text, otherwise None.
+
+    vLLM 0.26 has only the endpoints of the model's tasks. Earlier versions have all endpoints and refuse the others
+    (source: vllm/entrypoints/openai/api_server.py).
+    """
+    if _REFUSED_TASK.search(failure.detail):
+        return f"the server generates no text, for example because it serves an embedding model: {failure.detail}"
+    tasks = [task for path, task in _OTHER_TASKS.items() if failure.reason == "not_found" and api.accepts_post(path)]
+    return f"the server generates no text; it serves {', '.join(tasks)}" if tasks else None
 
 
 def _if_available(request: Callable[[], T]) -> T | None:

@@ -249,6 +249,14 @@ class VllmApi:
                 raise
         return False
 
+    def accepts_post(self, path: str) -> bool:
+        """Return whether the server has an endpoint ``path`` that only accepts POST, and so refuses GET (HTTP 405)."""
+        try:
+            self._request("GET", path, None, b"".join, MAX_BODY)
+        except RequestFailed as failure:
+            return failure.status == http.HTTPStatus.METHOD_NOT_ALLOWED
+        return False
+
     def metrics(self) -> metrics.MetricSet | None:
         """Return the Prometheus metrics, or None if the server has no ``/metrics`` endpoint."""
         return self._get_unless("not_found", "/metrics", metrics.parse, MAX_METRICS)

@@ -45,7 +45,7 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
     if not node.load.taken or not node.gpu.taken:
         return []
     if step is None:
-        return _not_tested("no load step with one stream has a valid result")
+        return _not_tested("no load step with one stream has a valid result" if node.steps else _nothing_sent(node))
     if shared(step):
         return _not_tested("other clients used the server while the single stream was measured")
     if reason := batched_tokens_reason(step):
@@ -54,6 +54,12 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
         return _not_tested("no response of the single stream arrived in several parts, so its speed is unknown")
     facts = setup(node, step)
     return [scaling(node, facts, step), speed(node, facts, step)]
+
+
+def _nothing_sent(node: NodeFacts) -> str:
+    """Return the reason why the probe ran no load step."""
+    summaries = (item.summary for item in node.findings("performance") if item.check == "performance.throughput")
+    return next(summaries, "no load step was run")
 
 
 def shared(step: Step) -> bool:

@@ -129,7 +129,8 @@ class Healthy:
 
 def serve(answer: Healthy | None = None, **control: object) -> ScriptedServer:
     answer = answer or Healthy()
-    return ScriptedServer(answer, {"/metrics": answer.metrics} | {f"/{k}": v for k, v in control.items()})
+    metrics = {"/metrics": answer.metrics} if isinstance(answer, Healthy) else {}
+    return ScriptedServer(answer, metrics | {f"/{k}": v for k, v in control.items()})
 
 
 def run(server: ScriptedServer, driver: Driver | None = None, **changes: object) -> dict:
@@ -170,6 +171,43 @@ def test_probe_of_a_sleeping_engine_fails_with_its_remedy_and_sends_nothing():
     assert (finding(result, "throughput")["status"], server.requests) == ("fail", [])
     assert "POST /wake_up" in finding(result, "throughput")["remedy"]
     assert result["server"]["version"] == "0.32.0"
+
+
+EMBEDDINGS_ONLY = {
+    # FastAPI's responses to GET for an endpoint that only accepts POST, and for none.
+    "v1/embeddings": whole("405 Method Not Allowed", b'{"detail":"Method Not Allowed"}'),
+    "pooling": whole("405 Method Not Allowed", b'{"detail":"Method Not Allowed"}'),
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "control", "words"),
+    [
+        # vLLM 0.26: register_generate_api_routers is only called for models that generate text.
+        (whole("404 Not Found", b'{"detail":"Not Found"}'), EMBEDDINGS_ONLY, "it serves embeddings, pooling"),
+        # vLLM 0.7.3, from an issue of a user, and the exception handler of 0.26.
+        (
+            whole(
+                "400 Bad Request",
+                b'{"object":"error","message":"The model does not support Completions API",'
+                b'"type":"BadRequestError","param":null,"code":400}',
+            ),
+            {},
+            "The model does not support Completions API",
+        ),
+        (error("501 Not Implemented", "The model does not support Completions API"), {}, "does not support"),
+    ],
+)
+def test_probe_of_a_server_without_generation_is_not_tested(answer, control, words):
+    with serve(lambda _body, _number: [answer], **control) as server:
+        result = run(server)
+    assert set(statuses(result).values()) == {"not_tested"}
+    assert words in finding(result, "throughput")["summary"]
+
+
+def test_probe_of_a_path_without_vllm_is_no_server_without_generation():
+    with serve(lambda _body, _number: [whole("404 Not Found", b'{"detail":"Not Found"}')]) as server:
+        assert finding(run(server), "throughput")["measured"] == "not_found"
 
 
 def test_probe_with_several_processes_sends_different_prompts():

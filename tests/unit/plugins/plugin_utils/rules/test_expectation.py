@@ -9,7 +9,8 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import nothing_sent
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, performance
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -49,6 +50,24 @@ def test_roofline_limits(node: Build, complete: dict, attained: float, status: s
     assert finding.status.value == status
     assert finding.evidence["attained_percent"] == pytest.approx(100 * attained, abs=0.1)
     assert expectation.roofline.FORMULA in str(finding.source)
+
+
+@pytest.mark.parametrize(
+    ("steps", "findings", "reason"),
+    [
+        ([], nothing_sent("the server generates no text; it serves embeddings"), "it serves embeddings"),
+        ([], [], "no load step was run"),
+        (None, nothing_sent("not the reason"), "no load step with one stream"),
+    ],
+)
+def test_evaluate_without_a_single_stream_names_the_reason(
+    node: Build, complete: dict, steps: list | None, findings: list, reason: str
+) -> None:
+    complete["load"]["results"] = complete["load"]["results"][2:] if steps is None else steps
+    complete["load"]["findings"] = as_dicts(findings)
+    answers = judged(node(complete))
+    assert {item.status.value for item in answers.values()} == {"not_tested"}
+    assert all(reason in item.summary for item in answers.values())
 
 
 @pytest.mark.parametrize(
