@@ -247,7 +247,7 @@ notes:
   - ITL (inter-token latency) is the gap between two arrivals divided by the number of tokens in the second one, one
     value per token.
   - Latencies include completed requests only. A response that is shorter than requested counts as failed
-    (C(cut_short)).
+    (C(cut_short)), unless RV(server.engine) is set, because other engines may not support C(ignore_eos).
   - A step ends early after as many consecutive failures as it has streams (at least three). If none of its requests
     completed, the steps after it are skipped.
 seealso:
@@ -318,6 +318,11 @@ server:
   type: dict
   returned: success
   contains:
+    engine:
+      description: Name of the engine if the server is known not to be vLLM, for example V(SGLang).
+      type: str
+      returned: success
+      sample: null
     version:
       description: Version of vLLM.
       type: str

@@ -369,6 +369,11 @@ server:
   type: dict
   returned: success
   contains:
+    engine:
+      description: Name of the engine if the server is known not to be vLLM, for example V(SGLang).
+      type: str
+      returned: success
+      sample: null
     base_url:
       description: Root URL of the server; null if not set.
       type: str
@@ -385,6 +390,7 @@ server:
       returned: success
       sample: null
   sample:
+    engine: null
     base_url: http://127.0.0.1:8000
     answers: true
     failure: null

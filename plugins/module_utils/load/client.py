@@ -75,7 +75,8 @@ class LoadTarget:
     """The endpoint that receives the requests.
 
     ``tls`` is None for plain HTTP. ``head`` is the request line and all headers except Content-Length. ``timeout`` is
-    in seconds.
+    in seconds. ``ignores_eos`` is whether the server supports ``ignore_eos``, so that every response must have the
+    requested length.
     """
 
     address: str
@@ -85,6 +86,7 @@ class LoadTarget:
     head: bytes
     timeout: float
     api_key: str | None = None
+    ignores_eos: bool = True
 
     def request(self, body: bytes) -> bytes:
         """Return the complete HTTP request for a JSON ``body``."""
@@ -350,7 +352,7 @@ class Connection(asyncio.BufferedProtocol):
             return not_a_stream
         if not answer.done and (answer.tokens is None or answer.tokens < exchange.wanted):
             return RequestFailed("closed_early", "the stream ended without [DONE]")
-        if answer.tokens is not None and answer.tokens < exchange.wanted:
+        if self._target.ignores_eos and answer.tokens is not None and answer.tokens < exchange.wanted:
             return RequestFailed("cut_short", f"{answer.tokens} of {exchange.wanted} tokens")
         if not answer.arrivals:
             return RequestFailed("cut_short", "the response has no token")

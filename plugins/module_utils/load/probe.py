@@ -34,6 +34,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi, shorten
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.other_engines import other_engine
 
 #: Failure reasons which mean that the server, or a proxy in front of it, does not have the endpoint.
 _NO_ENDPOINT: t.Final = ("not_found", "bad_request", "not_vllm", "unauthorized")
@@ -203,9 +204,9 @@ def probe(options: ProbeOptions, driver: ProbeDriver, check_mode: bool = False) 
 
 
 def describe_server(api: VllmApi, wanted: str | None) -> Result:
-    """Return the server's ``version``, the ``model`` to test and that model's ``max_model_len``.
+    """Return the server's ``version``, the ``model`` to test, that model's ``max_model_len``, and the ``engine``.
 
-    A value is None if the server does not report it.
+    A value is None if the server does not report it. ``engine`` is None unless the server is known not to be vLLM.
 
     :raises InvalidLoad: if the server does not serve ``wanted``.
     :raises RequestFailed: if the server does not respond like vLLM.
@@ -220,8 +221,10 @@ def describe_server(api: VllmApi, wanted: str | None) -> Result:
     # A LoRA adapter has the context length of its base model, but the server reports a length only for the base model.
     base = next((model for model in models if model.get("id") == chosen.get("parent")), {})
     length = chosen.get("max_model_len") or base.get("max_model_len")
+    engine = other_engine(api, chosen)
     return {
-        "version": _if_available(api.version),
+        "engine": engine,
+        "version": None if engine else _if_available(api.version),
         "model": str(chosen.get("id")),
         "max_model_len": length if isinstance(length, int) else None,
     }
@@ -273,7 +276,8 @@ class Probe:
         self._api = api
         self._server = server
         tls = options.ca_path, options.validate_certs
-        self._target = open_target(options.base_url, options.endpoint, options.timeout, options.api_key, *tls)
+        target = open_target(options.base_url, options.endpoint, options.timeout, options.api_key, *tls)
+        self._target = dataclasses.replace(target, ignores_eos=server["engine"] is None)
         self._seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
         # Load hosts must not send the same prompts, even if they are given the same seed.
         self._rng = random.Random(self._seed if options.share_count == 1 else f"{self._seed}/{options.share_index}")
@@ -434,7 +438,7 @@ def _result(
     """
     sampled = not isinstance(samples, str)
     return {
-        "server": server or {"version": None, "model": None, "max_model_len": None},
+        "server": server or {"engine": None, "version": None, "model": None, "max_model_len": None},
         "results": list(results),
         "gpu_samples": samples if sampled else None,
         "gpu_samples_reason": None if sampled else samples,

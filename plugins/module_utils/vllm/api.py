@@ -240,6 +240,10 @@ class VllmApi:
         """Return whether the engine is healthy. It is not healthy while it starts or after it has exited (HTTP 503)."""
         return self._get_unless("unavailable", "/health", b"".join, MAX_BODY) is not None
 
+    def page(self, path: str) -> bytes:
+        """Return the response to a GET request for ``path``."""
+        return self._request("GET", path, None, b"".join, MAX_BODY)
+
     def is_sleeping(self) -> bool:
         """Return whether the engine sleeps. Only servers with VLLM_SERVER_DEV_MODE=1 can sleep and have this path."""
         try:
@@ -252,7 +256,7 @@ class VllmApi:
     def accepts_post(self, path: str) -> bool:
         """Return whether the server has an endpoint ``path`` that only accepts POST, and so refuses GET (HTTP 405)."""
         try:
-            self._request("GET", path, None, b"".join, MAX_BODY)
+            self.page(path)
         except RequestFailed as failure:
             return failure.status == http.HTTPStatus.METHOD_NOT_ALLOWED
         return False

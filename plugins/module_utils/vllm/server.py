@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import TIMED_OUT, UNANSWERED, VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.other_engines import not_vllm, other_engine
 
 #: Values to read from the engine's configuration, by section. Other values may be secrets, such as hf_token.
 CONFIGURATION: t.Final[dict[str, tuple[str, ...]]] = {
@@ -36,13 +37,15 @@ CHECK_MODE: t.Final = "check mode: no completion is requested"
 class ServerFacts:
     """The facts from the HTTP responses of one vLLM server.
 
-    ``configuration`` holds the values in ``CONFIGURATION``; it is empty if the server does not offer them. ``missing``
-    holds the reason why another fact (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent.
-    ``failure`` is set if the server did not respond at all because it is down, unreachable or hanging. ``hangs`` is set
-    if the server accepted a request but did not respond in time.
+    ``engine`` is the name of the engine if the server is known not to be vLLM. ``configuration`` holds the values in
+    ``CONFIGURATION``; it is empty if the server does not offer them. ``missing`` holds the reason why another fact
+    (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent. ``failure`` is set if the server did not respond
+    at all because it is down, unreachable or hanging. ``hangs`` is set if the server accepted a request but did not
+    respond in time.
     """
 
     base_url: str
+    engine: str | None = None
     version: str | None = None
     models: tuple[dict[str, t.Any], ...] = ()
     metrics: MetricSet | None = None
@@ -68,7 +71,18 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
     missing: dict[str, str] = {}
     unanswered: RequestFailed | None = None
 
+    def models() -> tuple[dict[str, t.Any], ...]:
+        entries = tuple(api.models())
+        if entries and (engine := other_engine(api, entries[0])):
+            facts["engine"] = engine
+            missing["version"] = not_vllm(engine)
+            facts.pop("version", None)
+        return entries
+
     def fingerprint() -> str | None:
+        if "engine" in facts:
+            missing["fingerprint"] = not_vllm(facts["engine"])
+            return None
         models: tuple[dict[str, t.Any], ...] = facts.get("models") or ()
         model = models[0].get("id") if models else None
         if not isinstance(model, str):
@@ -82,7 +96,7 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
 
     steps: dict[str, Callable[[], t.Any]] = {
         "version": api.version,
-        "models": lambda: tuple(api.models()),
+        "models": models,
         "metrics": api.metrics,
         "fingerprint": fingerprint,
     }
@@ -99,7 +113,7 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
                 unanswered = failure if failure.reason in UNANSWERED else None
     if "metrics" in facts and facts["metrics"] is None:
         missing["metrics"] = "the server has no /metrics"
-    if unanswered is None:
+    if unanswered is None and "engine" not in facts:
         # Last and optional, because vLLM may take seconds to collect the rest of this response.
         with contextlib.suppress(RequestFailed):
             facts["configuration"] = _configuration(api.server_info())

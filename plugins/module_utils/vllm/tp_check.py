@@ -32,6 +32,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container impor
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.engine_args import mask_environment
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.other_engines import not_vllm
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import (
     ProcessTable,
@@ -136,12 +137,15 @@ def observe(target: CheckTarget, node: NodeReader) -> Observations:
 
     :raises ValueError: if the log or container does not exist.
     """
-    container = _container(target, node)
+    container, server = _container(target, node), _server(target)
     remote = _remote_reason(target, node)
+    other = server.value.engine if server.value else None
+    # Logs and processes of vLLM do not belong to a server of another engine.
+    hidden = not_vllm(other) if other else remote
     observed = Observations(
-        engine=_engine(target, node),
-        server=_server(target),
-        process=Reading(reason=remote) if remote else _process(target, node, container.value),
+        engine=Reading(reason=hidden) if other else _engine(target, node),
+        server=server,
+        process=Reading(reason=hidden) if hidden else _process(target, node, container.value),
         container=container,
         gpus=Reading(reason=remote) if remote else _read("NVIDIA driver", node.gpus),
         shape=Reading(),
@@ -174,6 +178,7 @@ def describe(observed: Observations) -> dict[str, t.Any]:
         "container": container
         and {"ipc_mode": container.ipc_mode, "shm_size": container.shm_size, "image": container.image},
         "server": {
+            "engine": server and server.engine,
             "base_url": server and server.base_url,
             "answers": None if server is None else server.failure is None,
             "failure": server.failure.reason if server is not None and server.failure is not None else None,

@@ -111,6 +111,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             "topology": (facts.get("topology") or {}).get("matrix"),
         },
         "vllm": {
+            "engine": node.other_engine,
             "version": server.get("vllm_version") or probed.get("version") or node.engine.get("vllm_version"),
             "image": (server.get("container") or {}).get("image"),
             "model": model.get("id") or probed.get("model") or node.engine.get("model"),

@@ -56,7 +56,8 @@ def about(node: Node, style: Style) -> list[str]:
         hardware = [f"{gpus['count']} GPUs"]
     hardware += [f"driver {gpus['driver_version']}"] if gpus["driver_version"] else []
     hardware += [f"CUDA {gpus['cuda_version']}"] if gpus["cuda_version"] else []
-    server = [f"vLLM {vllm['version']}"] if vllm["version"] else []
+    engine = vllm.get("engine")
+    server = [f"{engine} (not vLLM)"] if engine else [f"vLLM {vllm['version']}"] if vllm["version"] else []
     server += [f"TP {vllm['tensor_parallel_size']}"] if vllm["tensor_parallel_size"] else []
     server += [str(vllm["model"])] if vllm["model"] else []
     server += [f"image {_short_image(vllm['image'])}"] if vllm.get("image") else []

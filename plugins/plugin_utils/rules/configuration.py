@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.other_engines import not_vllm
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl, profile
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import known_issues
@@ -33,6 +34,8 @@ Settings = Mapping[str, t.Any]
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings for the ``configuration`` area."""
     findings = node.findings("configuration")
+    if node.other_engine:
+        return [*findings, *(not_tested(check, not_vllm(node.other_engine)) for check in (*_UNREADABLE, profile.CHECK))]
     if not node.tensor_parallel.taken and not node.engine:
         return findings
     version, arguments, environment = node.version, node.arguments, node.environment

@@ -155,7 +155,8 @@ def group_name(node: Node) -> str:
         ("DP", vllm.get("data_parallel_size")),
     )
     parts += [f"{kind} {size}" for kind, size in sizes if size and (kind == "TP" or size > 1)]
-    return ", ".join([*parts, str(vllm["model"] or "model unknown"), f"vLLM {vllm['version'] or 'unknown'}"])
+    engine = vllm.get("engine") or f"vLLM {vllm['version'] or 'unknown'}"
+    return ", ".join([*parts, str(vllm["model"] or "model unknown"), engine])
 
 
 def slow_nodes(group: Nodes) -> dict[str, dict[str, Outlier]]:

@@ -172,9 +172,18 @@ class NodeFacts:
     # --- the server ---------------------------------------------------------------------------------------------------
 
     @property
+    def other_engine(self) -> str | None:
+        """Name of the engine if the server is known not to be vLLM, for example ``SGLang``."""
+        servers = (item.data.get("server") or {} for item in (self.load, self.tensor_parallel))
+        return next((str(server["engine"]) for server in servers if server.get("engine")), None)
+
+    @property
     def engine(self) -> Mapping[str, t.Any]:
-        """Facts that the log scan found in vLLM's log (the fields of ``EngineFacts``); empty if no log was read."""
-        return self.logs.data.get("engine") or {}
+        """Facts that the log scan found in vLLM's log (the fields of ``EngineFacts``); empty if no log was read.
+
+        They are also empty if the server is not vLLM, because the log then belongs to another server.
+        """
+        return {} if self.other_engine else self.logs.data.get("engine") or {}
 
     @property
     def version(self) -> Version | None:

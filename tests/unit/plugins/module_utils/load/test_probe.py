@@ -149,7 +149,7 @@ def test_probe_of_a_healthy_server_measures_and_passes():
     driver = Driver()
     with serve() as server:
         result = run(server, driver)
-    assert result["server"] == {"version": "0.32.0", "model": "tiny", "max_model_len": 2048}
+    assert result["server"] == {"engine": None, "version": "0.32.0", "model": "tiny", "max_model_len": 2048}
     (step,) = result["results"]
     assert step["requests"] == {"completed": 6, "failed": 0, "cancelled": 0}
     assert (step["prompt_tokens"], step["output_tokens"], step["tokens"]) == (16, 5, 30)
@@ -574,6 +574,16 @@ def test_probe_output_cut_short_fails():
     assert "3 of 5 tokens" in finding(result, "throughput")["summary"]
 
 
+def test_probe_of_another_engine_measures_responses_of_any_length():
+    # Engines without ignore_eos end a response when the model does.
+    models = whole("200 OK", b'{"object":"list","data":[{"id":"tiny","object":"model","owned_by":"llamacpp"}]}')
+    control = {"/v1/models": models, "/version": whole("200 OK", b'{"version":"b6100"}')}
+    with ScriptedServer(lambda body, _number: [good_stream(max(1, body["max_tokens"] - 2))], control) as server:
+        result = run(server)
+    assert (result["server"]["engine"], result["server"]["version"]) == ("llama.cpp", None)
+    assert (result["results"][0]["output_tokens"], statuses(result)["throughput"]) == (3, "pass")
+
+
 def test_probe_without_warm_up_detects_a_dead_engine():
     with ScriptedServer(lambda _body, _number: [error("500 Oops", "EngineDeadError")]) as server:
         result = run(server, warmup_requests=0)
@@ -656,8 +666,8 @@ def test_describe_server_adapter_has_length_of_base_model():
     class Served:
         def models(self) -> list:
             return [
-                {"id": "llama", "parent": None, "max_model_len": 4096},
-                {"id": "adapter", "parent": "llama", "max_model_len": None},
+                {"id": "llama", "owned_by": "vllm", "parent": None, "max_model_len": 4096},
+                {"id": "adapter", "owned_by": "vllm", "parent": "llama", "max_model_len": None},
             ]
 
         def version(self) -> str:

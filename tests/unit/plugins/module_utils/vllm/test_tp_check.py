@@ -101,9 +101,25 @@ def test_check_endpoint_only(node: FakeNode) -> None:
     assert (result["tensor_parallel_size"], result["world_size"], result["vllm_version"]) == (2, 2, "0.32.0")
     assert (result["pipeline_parallel_size"], result["data_parallel_size"]) == (1, 1)
     assert result["model"]["id"] == "tiny" and result["model"]["max_model_len"] == 2048
-    assert result["server"] == {"base_url": url, "answers": True, "failure": None}
+    assert result["server"] == {"engine": None, "base_url": url, "answers": True, "failure": None}
     assert statuses(result) == {"size": "pass", "ranks": "not_tested", "model_fit": "not_tested"}
     assert result["arguments"] is None and result["environment"] is None
+
+
+def test_check_other_engine_is_named_and_vllms_log_ignored(node: FakeNode) -> None:
+    models = servers.document({"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "sglang"}]})
+    log = str(CAPTURES / "vllm-0.32-tp2.log")
+    with servers.ControlServer({"/v1/models": models, "/version": servers.document({"version": "0.5.3"})}) as server:
+        result = tp_check.check(CheckTarget(base_url=server.url, log_path=log, expected_gpu_count=2), node)
+    assert "/v1/completions" not in server.paths
+    assert (result["server"]["engine"], result["vllm_version"], result["tensor_parallel_size"]) == (
+        "SGLang",
+        None,
+        None,
+    )
+    (size,) = [item for item in result["findings"] if item["check"] == "tensor_parallel.size"]
+    assert size["status"] == "not_tested"
+    assert size["summary"] == "The tensor-parallel size is unknown: the server is SGLang, not vLLM"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +233,7 @@ def test_check_hanging_server_is_a_result(node: FakeNode, behaviour: t.Any, fail
     with servers.ControlServer(servers.everywhere(behaviour)) as server:
         url = server.url
         result = tp_check.check(CheckTarget(base_url=url, timeout=0.3), node)
-    assert result["server"] == {"base_url": url, "answers": False, "failure": failure}
+    assert result["server"] == {"engine": None, "base_url": url, "answers": False, "failure": failure}
     assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "not_tested"}
 
 

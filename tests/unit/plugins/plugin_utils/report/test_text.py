@@ -135,3 +135,9 @@ def test_about_shows_the_image_of_the_server(fleet: dict, image: str, shown: str
     node = fleet["hosts"]["healthy"]
     node["facts"]["vllm"]["image"] = image
     assert shown in "\n".join(text.about(node, UNICODE))
+
+
+def test_about_names_an_engine_other_than_vllm(fleet: dict) -> None:
+    node = fleet["hosts"]["healthy"]
+    node["facts"]["vllm"] |= {"engine": "SGLang", "version": None}
+    assert "SGLang (not vLLM)" in "\n".join(text.about(node, UNICODE))

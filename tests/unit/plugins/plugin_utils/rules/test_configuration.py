@@ -27,6 +27,17 @@ def test_configuration_of_a_clean_server_passes(node: Build, results: dict) -> N
     assert judged(node(results)) == {"arguments": [Status.PASS], "environment": [Status.PASS]}
 
 
+def test_configuration_of_another_engine_is_not_tested(node: Build, results: dict) -> None:
+    results["load"]["server"] = {"engine": "SGLang", "version": None, "model": "m"}
+    results["tensor_parallel"]["arguments"] = None
+    results["logs"]["engine"] |= {"arguments": {"swap_space": 4}}
+    facts = node(results)
+    assert (facts.other_engine, facts.engine, facts.arguments) == ("SGLang", {}, None)
+    answers = {item.check: (item.status, item.summary) for item in configuration.evaluate(facts)}
+    assert len(answers) == 3
+    assert set(answers.values()) == {(Status.NOT_TESTED, "the server is SGLang, not vLLM")}
+
+
 def test_arguments_that_were_removed_fail(node: Build, results: dict) -> None:
     results["tensor_parallel"]["arguments"]["swap_space"] = 4
     assert judged(node(results))["arguments"] == [Status.FAIL]
