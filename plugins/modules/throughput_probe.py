@@ -535,6 +535,20 @@ results:
       type: float
       returned: success
       sample: 0.0
+    preemptions:
+      description:
+        - Number of requests that the server preempted during the step because its KV cache was full, from
+          C(vllm:num_preemptions_total). Includes those of other clients.
+      type: int
+      returned: success
+      sample: 0
+    corrupted_requests:
+      description:
+        - Number of requests of the step with NaN in their logits, from C(vllm:corrupted_requests_total). Null if the
+          server does not count them (E(VLLM_COMPUTE_NANS_IN_LOGITS)).
+      type: int
+      returned: success
+      sample: null
     client:
       description:
         - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores. C(lag_p99) is

@@ -28,6 +28,9 @@ class Counters:
     active_requests: float | None
     cache_queries: float | None
     cache_hits: float | None
+    preemptions: float | None = None
+    #: Requests with NaN in their logits. Only servers with VLLM_COMPUTE_NANS_IN_LOGITS=1 count them.
+    corrupted_requests: float | None = None
 
 
 #: Counters, or the reason why the server provides none.
@@ -43,6 +46,8 @@ def read_counters(metrics: MetricSet) -> Counters:
         active_requests=None if running is None else running + (waiting or 0.0),
         cache_queries=metrics.sum("vllm:prefix_cache_queries_total"),
         cache_hits=metrics.sum("vllm:prefix_cache_hits_total"),
+        preemptions=metrics.sum("vllm:num_preemptions_total"),
+        corrupted_requests=metrics.sum("vllm:corrupted_requests_total"),
     )
 
 
@@ -114,6 +119,14 @@ def cache_hit_ratio(before: Reading, after: Reading) -> float | None:
     queries = _difference(before.cache_queries, after.cache_queries)
     hits = _difference(before.cache_hits, after.cache_hits)
     return hits / queries if queries and queries > 0 and hits is not None else None
+
+
+def increase(before: Reading, after: Reading, name: str) -> int | None:
+    """Return by how much the counter ``name`` of ``Counters`` rose, or None if this is unknown or it was reset."""
+    if isinstance(before, str) or isinstance(after, str):
+        return None
+    difference = _difference(getattr(before, name), getattr(after, name))
+    return None if difference is None or difference < 0 else round(difference)
 
 
 def _difference(before: float | None, after: float | None) -> float | None:

@@ -22,6 +22,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     passed,
     warned,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import REASONS, RequestFailed
 
 #: Fraction of requests that may fail before the step fails.
@@ -109,6 +110,8 @@ def judge_throughput(run: Sequence[Result]) -> Finding:
     ]
     if bad:
         return _throughput_failed(bad, evidence)
+    if corrupted := {result["name"]: n for result in run if (n := result.get("corrupted_requests"))}:
+        return _corrupted(corrupted, evidence)
     valid = [result for result in run if not result["void"] and result["output_throughput"] is not None]
     if not valid:
         client_limited = any(result["void"] for result in run)
@@ -292,6 +295,21 @@ def _throughput_failed(bad: Sequence[Result], evidence: dict[str, t.Any]) -> Fin
         evidence=evidence,
         cause=REASONS[reason].cause,
         remedy=REASONS[reason].remedy,
+    )
+
+
+def _corrupted(corrupted: Mapping[str, int], evidence: dict[str, t.Any]) -> Finding:
+    total, reason = sum(corrupted.values()), REASONS["corrupted"]
+    return failed(
+        THROUGHPUT,
+        f"{counted(total, 'corrupted request')} in {', '.join(corrupted)}: {reason.summary}",
+        expected=0,
+        measured=total,
+        unit="corrupted requests",
+        evidence=evidence | {"corrupted_requests": dict(corrupted)},
+        cause=reason.cause,
+        remedy=reason.remedy,
+        source="vllm:corrupted_requests_total",
     )
 
 

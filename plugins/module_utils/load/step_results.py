@@ -9,7 +9,12 @@ import typing as t
 from collections.abc import Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client_saturation import limits
-from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import Reading, cache_hit_ratio, token_ratio
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import (
+    Reading,
+    cache_hit_ratio,
+    increase,
+    token_ratio,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics import summarise, variation
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import Step
@@ -25,7 +30,7 @@ _MAX_DETAILS: t.Final = 5
 _UNMEASURED: t.Final = (
     "skipped held unsent schedule_lag gave_up started ended duration output_throughput steady_throughput "
     "request_throughput within_targets goodput tokens_per_arrival ttft ttft_sent itl tpot e2e token_ratio "
-    "token_ratio_reason prefix_cache_hits client variation mergeable"
+    "token_ratio_reason prefix_cache_hits preemptions corrupted_requests client variation mergeable"
 ).split()
 
 StepResult = dict[str, t.Any]
@@ -65,6 +70,7 @@ def step_result(
         ],
         **token_ratio(before, after, total.tokens, total.sent, total.uncounted),
         "prefix_cache_hits": cache_hit_ratio(before, after),
+        **{name: increase(before, after, name) for name in ("preemptions", "corrupted_requests")},
         "client": client,
         "void": client["limited"],
         "attempts": 1,

@@ -117,6 +117,13 @@ REASONS: t.Final[dict[str, Reason]] = {
         "The server ignores max_tokens, so its response may never end.",
         "Check that base_url points at vLLM itself and that no proxy changes max_tokens.",
     ),
+    "corrupted": Reason(
+        "NaN in the logits",
+        "The model computed NaN (not a number), so the output of these requests is meaningless. Usual causes: weights "
+        "or a KV cache in an unsuitable number format, a faulty kernel, or a GPU with memory errors.",
+        "Check the GPUs for ECC and Xid errors. Start vLLM with --dtype bfloat16 and --kv-cache-dtype auto; if that "
+        "helps, report the format to vLLM. Otherwise, download the weights again.",
+    ),
     "time_limit": Reason(
         "time limit reached",
         "The load test did not finish within its time limit.",

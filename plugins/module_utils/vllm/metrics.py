@@ -26,6 +26,8 @@ SUMMED: t.Final = (
     "vllm:num_requests_waiting",
     "vllm:generation_tokens_total",
     "vllm:request_success_total",
+    "vllm:num_preemptions_total",
+    "vllm:corrupted_requests_total",
     *RENAMED,
     *(name for names in RENAMED.values() for name in names),
 )

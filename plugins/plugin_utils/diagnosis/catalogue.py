@@ -42,6 +42,7 @@ RULES: t.Final[tuple[Rule, ...]] = (
     server.shared_memory,
     server.refused,
     server.sleeping,
+    server.corrupted,
     server.worker_stopped,
     server.worker_died,
     server.logged,

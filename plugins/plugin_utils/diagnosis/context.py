@@ -115,7 +115,7 @@ class DiagnosisContext:
     def down(self) -> bool:
         """Whether the server sends no responses, or too few to measure its speed."""
         throughput = self.worst_finding(THROUGHPUT)
-        return throughput is not None and throughput.status is Status.FAIL and throughput.unit != "tok/s"
+        return throughput is not None and throughput.status is Status.FAIL and throughput.unit in (None, "requests")
 
     @property
     def outage_checks(self) -> tuple[str, ...]:

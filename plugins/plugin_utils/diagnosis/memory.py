@@ -141,14 +141,19 @@ def cache_too_small(context: DiagnosisContext) -> Diagnosis | None:
 
 def preemption(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose requests that vLLM preempts because the KV cache is full under load."""
-    if "kv_preemption" not in context.faults:
+    logged, counts = "kv_preemption" in context.faults, context.node.preemptions
+    if not logged and not counts:
         return None
     tokens = context.node.engine.get("kv_cache_tokens")
     sequences = context.node.argument("max_num_seqs")
     return conclude(
         "memory.preemption",
         confidence="high",
-        evidence=(context.quote("kv_preemption"), f"KV cache: {tokens:,} tokens" if tokens else ""),
+        evidence=(
+            context.quote("kv_preemption") if logged else "",
+            *(f"{name}: {count} preemptions" for name, count in counts.items()),
+            f"KV cache: {tokens:,} tokens" if tokens else "",
+        ),
         findings=(*context.wrong("memory.headroom", "performance.ttft", "performance.itl"), *context.slow),
         fewer=flag("max_num_seqs", max(int(sequences) // 2, 1)) if sequences else "a lower --max-num-seqs",
         settings=_larger_cache(context),

@@ -100,6 +100,20 @@ def sleeping(context: DiagnosisContext) -> Diagnosis | None:
     )
 
 
+def corrupted(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose requests whose output is meaningless, because the model computed NaN."""
+    throughput = context.worst_finding("performance.throughput")
+    if throughput is None or throughput.unit != "corrupted requests":
+        return None
+    return conclude(
+        "server.corrupted",
+        confidence="high",
+        evidence=(throughput.summary,),
+        findings=("performance.throughput",),
+        finding=throughput,
+    )
+
+
 def worker_stopped(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose a worker process that cannot run or leaves the others waiting, while the server sends no responses."""
     workers = context.node.tensor_parallel.data.get("workers") or ()

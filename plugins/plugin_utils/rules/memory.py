@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, counted
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import REASONS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
@@ -16,7 +17,29 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import No
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings of the ``memory`` checks, based on the logs, the GPU readings and the load test."""
-    return [*node.findings("memory", replaced_by=[*compare(node), *out_of_memory(node)]), *cache(node)]
+    reported = node.findings("memory", replaced_by=[*compare(node), *out_of_memory(node)])
+    return [*reported, *cache(node), *preempted(node)]
+
+
+def preempted(node: NodeFacts) -> list[Finding]:
+    """Return a warning if vLLM preempted requests during the load test, unless the log scan reported that."""
+    steps = node.preemptions
+    if not steps or any(item.get("class") == "kv_preemption" for item in node.logs.data.get("findings") or ()):
+        return []
+    total, fault = sum(steps.values()), FAULTS["kv_preemption"]
+    return [
+        warned(
+            "memory.headroom",
+            f"{counted(total, 'preemption')} during {', '.join(steps)}",
+            expected=0,
+            measured=total,
+            unit="preemptions",
+            evidence={"preemptions": steps},
+            cause=fault.cause,
+            remedy=fault.remedy,
+            source="vllm:num_preemptions_total",
+        )
+    ]
 
 
 def cache(node: NodeFacts) -> list[Finding]:

@@ -276,6 +276,11 @@ class NodeFacts:
         return [step for step in self.load.data.get("results") or () if not step.get("skipped")]
 
     @property
+    def preemptions(self) -> dict[str, int]:
+        """Number of requests that vLLM preempted in each load step, without the steps in which it preempted none."""
+        return {str(step.get("name")): step["preemptions"] for step in self.steps if step.get("preemptions")}
+
+    @property
     def samples(self) -> Sequence[Mapping[str, t.Any]]:
         """GPU samples taken during the load steps. The timestamps of samples and load steps have the same time base."""
         samples = (self.load.data.get("gpu_samples") or {}).get("samples") or ()

@@ -62,6 +62,23 @@ def test_read_counters_of_captured_metrics(version):
     assert counters.generation_tokens > before.generation_tokens
 
 
+def test_read_counters_of_preemptions_and_corrupted_requests():
+    # The capture has no vllm:corrupted_requests_total, because VLLM_COMPUTE_NANS_IN_LOGITS was not set.
+    counters = subject.read_counters(captured("0.32", "after"))
+    assert (counters.preemptions, counters.corrupted_requests) == (0, None)
+    added = metrics.parse([b'vllm:corrupted_requests_total{engine="0",model_name="tiny"} 3.0\n'])
+    assert subject.read_counters(added).corrupted_requests == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"), [(2.0, 5.0, 3), (2.0, 2.0, 0), (2.0, 0.0, None), (None, 5.0, None)]
+)
+def test_increase_of_a_counter(before, after, expected):
+    first, second = replace(BEFORE, preemptions=before), replace(AFTER, preemptions=after)
+    assert subject.increase(first, second, "preemptions") == expected
+    assert subject.increase(first, "no /metrics", "preemptions") is None
+
+
 def test_settled_counters_wait_for_the_server():
     clock = FakeClock()
     source = Source(scrape(90, running=1), scrape(90), scrape(100))

@@ -49,6 +49,13 @@ def test_judge_healthy_load_passes_every_check():
     assert throughput.summary == "2,000 tokens/s at 4 streams (b)"
 
 
+@pytest.mark.parametrize(("corrupted", "status"), [(None, "pass"), (0, "pass"), (3, "fail")])
+def test_judge_corrupted_requests_fail(corrupted, status):
+    throughput = judged(result(), result("b", corrupted_requests=corrupted))["performance.throughput"]
+    assert throughput.status == status
+    assert (throughput.measured == 3) == ("3 corrupted requests in b" in throughput.summary) == bool(corrupted)
+
+
 @pytest.mark.parametrize(
     ("bad", "text"),
     [

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.load import step_results as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.client import Exchange
@@ -48,6 +50,14 @@ def test_step_result_of_requests_has_every_measurement():
     assert result["timeline"][1] == {"time": 3.0, "tokens": 2}
     assert (result["token_ratio"], result["void"], result["repeats"]) == (1.0, False, 1)
     assert (result["attempts"], result["discarded"], result["shared"]) == (1, [], False)
+
+
+def test_step_result_has_preemptions_and_corrupted_requests():
+    before, after = (replace(item, preemptions=1.0 + n, corrupted_requests=n) for n, item in enumerate(COUNTERS))
+    result = subject.step_result(STEP, [outcome(exchange(10.0, [11]))], 8.0, before, after)
+    assert (result["preemptions"], result["corrupted_requests"]) == (1, 1)
+    result = subject.step_result(STEP, [outcome(exchange(10.0, [11]))], 8.0, *COUNTERS)
+    assert (result["preemptions"], result["corrupted_requests"]) == (None, None)
 
 
 def test_step_result_of_duration_counts_arrivals_within_it():

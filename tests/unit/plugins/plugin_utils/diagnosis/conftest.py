@@ -93,6 +93,7 @@ class Situation:
     expected_throughput: float | None = None
     token_ratio: float = 1.0
     failure: str | None = None
+    step: dict[str, t.Any] = field(default_factory=dict)
     options: dict[str, t.Any] = field(default_factory=dict)
 
     transport: str | None = "P2P/CUMEM"
@@ -295,6 +296,7 @@ class Situation:
             "client": {"cpu": 0.05, "lag_p99": 0.001, "limited": False, "reason": None},
             "void": False,
             "skipped": None,
+            **self.step,
         }
 
     def _sample(self, time: float, number: int) -> dict[str, t.Any]:

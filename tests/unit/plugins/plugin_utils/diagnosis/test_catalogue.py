@@ -229,6 +229,8 @@ SITUATIONS: list[Row] = [
         {"failure": "connection_refused", "loaded": False, "log": [CACHE]},
         {"memory.kv_cache_too_small"},
     ),
+    ("preempted by vLLM's count", {"step": {"preemptions": 3}}, {"memory.preemption"}),
+    ("corrupted requests", {"step": {"corrupted_requests": 2}}, {"server.corrupted"}),
     ("preempted under load", {"log": [PREEMPTED], "arguments": {"max_num_seqs": 256}}, {"memory.preemption"}),
     (
         "a cache smaller than the load",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, as_dicts, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import unusable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import memory
@@ -113,6 +113,18 @@ def test_out_of_memory_passes_only_if_logs_were_read(node: Build, results: dict)
 
 def test_evaluate_includes_out_of_memory(node: Build, results: dict) -> None:
     assert "memory.oom" in {item.check for item in memory.evaluate(node(results))}
+
+
+def test_preempted_warns_with_the_number_of_the_metrics(node: Build, results: dict) -> None:
+    results["load"]["results"][0]["preemptions"] = 0
+    assert memory.preempted(node(results)) == []
+    results["load"]["results"][2]["preemptions"] = 7
+    (finding,) = memory.preempted(node(results))
+    assert (finding.check, finding.status, finding.measured) == ("memory.headroom", Status.WARN, 7)
+    assert finding.summary == "7 preemptions during sustained"
+    logged = warned("memory.headroom", "Requests preempted", cause="It is full.", remedy="Use less.").as_dict()
+    results["logs"]["findings"] = [logged | {"class": "kv_preemption", "severity": "warning", "count": 1}]
+    assert memory.preempted(node(results)) == []
 
 
 @pytest.mark.parametrize(("tokens", "replicas", "warns"), [(2048, 1, False), (2047, 1, True), (1024, 2, False)])
