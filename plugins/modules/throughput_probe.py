@@ -549,6 +549,27 @@ results:
       type: int
       returned: success
       sample: null
+    speculation:
+      description: Results of speculative decoding, from C(vllm:spec_decode_*). Null if the server does not count them.
+      type: dict
+      returned: success
+      sample: null
+      contains:
+        drafts:
+          description: Number of times that tokens were drafted for a request.
+          type: int
+          returned: always
+          sample: 512
+        acceptance_rate:
+          description: Fraction of the drafted tokens that the model accepted. Null without a draft.
+          type: float
+          returned: success
+          sample: 0.62
+        mean_acceptance_length:
+          description: Mean number of tokens per draft, including the one that the model adds. Null without a draft.
+          type: float
+          returned: success
+          sample: 2.86
     client:
       description:
         - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores. C(lag_p99) is

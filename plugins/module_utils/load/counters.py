@@ -31,6 +31,10 @@ class Counters:
     preemptions: float | None = None
     #: Requests with NaN in their logits. Only servers with VLLM_COMPUTE_NANS_IN_LOGITS=1 count them.
     corrupted_requests: float | None = None
+    #: Only with speculative decoding: how often tokens were drafted, the drafted tokens, and those that were accepted.
+    drafts: float | None = None
+    draft_tokens: float | None = None
+    accepted_tokens: float | None = None
 
 
 #: Counters, or the reason why the server provides none.
@@ -48,6 +52,9 @@ def read_counters(metrics: MetricSet) -> Counters:
         cache_hits=metrics.sum("vllm:prefix_cache_hits_total"),
         preemptions=metrics.sum("vllm:num_preemptions_total"),
         corrupted_requests=metrics.sum("vllm:corrupted_requests_total"),
+        drafts=metrics.sum("vllm:spec_decode_num_drafts_total"),
+        draft_tokens=metrics.sum("vllm:spec_decode_num_draft_tokens_total"),
+        accepted_tokens=metrics.sum("vllm:spec_decode_num_accepted_tokens_total"),
     )
 
 
@@ -127,6 +134,24 @@ def increase(before: Reading, after: Reading, name: str) -> int | None:
         return None
     difference = _difference(getattr(before, name), getattr(after, name))
     return None if difference is None or difference < 0 else round(difference)
+
+
+def speculation(before: Reading, after: Reading) -> dict[str, t.Any] | None:
+    """Return how well speculative decoding worked, or None if the server does not count drafts.
+
+    ``mean_acceptance_length`` is the number of tokens per pass, with the one that the model itself adds: 1 + accepted
+    tokens / drafts. Both ratios are None without a draft. Source: vllm/v1/spec_decode/metrics.py.
+    """
+    drafts, drafted, accepted = (
+        increase(before, after, name) for name in ("drafts", "draft_tokens", "accepted_tokens")
+    )
+    if drafts is None or drafted is None or accepted is None:
+        return None
+    return {
+        "drafts": drafts,
+        "acceptance_rate": accepted / drafted if drafted else None,
+        "mean_acceptance_length": 1 + accepted / drafts if drafts else None,
+    }
 
 
 def _difference(before: float | None, after: float | None) -> float | None:

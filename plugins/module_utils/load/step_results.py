@@ -13,6 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.counters import
     Reading,
     cache_hit_ratio,
     increase,
+    speculation,
     token_ratio,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
@@ -30,7 +31,7 @@ _MAX_DETAILS: t.Final = 5
 _UNMEASURED: t.Final = (
     "skipped held unsent schedule_lag gave_up started ended duration output_throughput steady_throughput "
     "request_throughput within_targets goodput tokens_per_arrival ttft ttft_sent itl tpot e2e token_ratio "
-    "token_ratio_reason prefix_cache_hits preemptions corrupted_requests client variation mergeable"
+    "token_ratio_reason prefix_cache_hits preemptions corrupted_requests speculation client variation mergeable"
 ).split()
 
 StepResult = dict[str, t.Any]
@@ -71,6 +72,7 @@ def step_result(
         **token_ratio(before, after, total.tokens, total.sent, total.uncounted),
         "prefix_cache_hits": cache_hit_ratio(before, after),
         **{name: increase(before, after, name) for name in ("preemptions", "corrupted_requests")},
+        "speculation": speculation(before, after),
         "client": client,
         "void": client["limited"],
         "attempts": 1,

@@ -28,6 +28,9 @@ SUMMED: t.Final = (
     "vllm:request_success_total",
     "vllm:num_preemptions_total",
     "vllm:corrupted_requests_total",
+    "vllm:spec_decode_num_drafts_total",
+    "vllm:spec_decode_num_draft_tokens_total",
+    "vllm:spec_decode_num_accepted_tokens_total",
     *RENAMED,
     *(name for names in RENAMED.values() for name in names),
 )

@@ -148,8 +148,8 @@ class DiagnosisContext:
 
     @cached_property
     def roofline(self) -> Roofline | None:
-        """The roofline (speed limit of one stream) of this node, or None if a value needed to compute it is unknown."""
-        if self.step is None:
+        """The roofline (speed limit of one stream) of this node, or None if it is unknown or does not apply."""
+        if self.step is None or expectation.speculative(self.node, self.step):
             return None
         try:
             return model_bound(expectation.setup(self.node, self.step))

@@ -56,7 +56,7 @@ def _hardware_expectation(node: NodeFacts, step: Step) -> Expected | None:
     except Unknown:
         return None
     measured = expectation.decode_rate(step) if step.get("output_throughput") else 0.0
-    if expectation.not_applicable(facts, expected, measured):
+    if expectation.not_applicable(facts, expected, measured, expectation.speculative(node, step)):
         return None
     warn, fail, _source = expectation.speed_limits(node, facts.gpu_name)
     return {

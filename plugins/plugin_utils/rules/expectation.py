@@ -31,6 +31,8 @@ SPEED: t.Final = ("performance.roofline", "performance.scaling")
 #: Advice if several GPUs are no faster than one.
 ONE_SERVER_PER_GPU: t.Final = "If the model fits on one GPU, one server per GPU can serve more requests."
 
+_SPECULATION_SOURCE: t.Final = "vLLM: vllm:spec_decode_* metrics, --speculative-config"
+
 #: Bytes of a parameter of the input embedding, in bfloat16 or float16.
 _EMBEDDING_BYTES: t.Final = 2
 
@@ -192,13 +194,37 @@ def impossible(facts: Setup, measured: float) -> str | None:
     )
 
 
-def not_applicable(facts: Setup, expected: Expected, measured: float) -> tuple[str, str] | None:
+def speculative(node: NodeFacts, step: Step) -> str | None:
+    """Return a message if the server decoded the step speculatively, so that plain decoding is no measure of its speed.
+
+    A server that drafts no tokens, for example because no n-gram of a prompt recurs, decodes plainly.
+    """
+    measured = step.get("speculation")
+    if measured is None and not (node.argument("speculative_config") or node.argument("speculative_model")):
+        return None
+    if measured is None:
+        found = "but the server does not count the accepted tokens"
+    elif measured["mean_acceptance_length"] is None:
+        return None
+    else:
+        found = f"with {measured['mean_acceptance_length']:.2f} tokens per pass"
+        rate = measured["acceptance_rate"]
+        found += "" if rate is None else f" ({100 * rate:.0f} % of the drafted tokens accepted)"
+    return f"speculative decoding is on, {found}, and the expected speed is that of plain decoding"
+
+
+def not_applicable(
+    facts: Setup, expected: Expected, measured: float, speculation: str | None
+) -> tuple[str, str] | None:
     """Return ``(message, source)`` if the expected speed does not apply to the node, otherwise None.
 
     ``message`` explains why the expected speed does not apply. ``source`` is the source of the limit that was used.
 
     :param measured: tokens/s of one stream.
+    :param speculation: result of ``speculative``.
     """
+    if speculation and expected.kind != "history":
+        return speculation, _SPECULATION_SOURCE
     if expected.kind != "roofline":
         return None
     if reason := impossible(facts, measured):
@@ -234,7 +260,7 @@ def speed(node: NodeFacts, facts: Setup, step: Step) -> Finding:
         },
         "source": f"{expected.source}; limits: {limit_source}",
     }
-    if unsuitable := not_applicable(facts, expected, measured):
+    if unsuitable := not_applicable(facts, expected, measured, speculative(node, step)):
         reason, source = unsuitable
         return not_tested(check, reason, **{**details, "source": source})
     summary = f"one stream reaches {measured:.0f} tok/s, {attained:.0f} % of {_EXPECTATION[expected.kind]}"
@@ -267,6 +293,8 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
         bound = model_bound(facts)
     except Unknown as problem:
         return not_tested(check, str(problem))
+    if speculation := speculative(node, step):
+        return not_tested(check, speculation, source=_SPECULATION_SOURCE)
     single = one_gpu(facts, bound)
     wrong = impossible(facts, decode_rate(step)) if single.kind == "roofline" else None
     if wrong is not None:

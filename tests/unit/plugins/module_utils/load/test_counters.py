@@ -70,6 +70,27 @@ def test_read_counters_of_preemptions_and_corrupted_requests():
     assert subject.read_counters(added).corrupted_requests == 3
 
 
+def test_speculation_is_computed_as_vllm_does():
+    # Names of the counters in vllm/v1/spec_decode/metrics.py, which prometheus_client ends with _total.
+    def scraped(drafts: int, drafted: int, accepted: int) -> subject.Counters:
+        lines = {"drafts": drafts, "draft_tokens": drafted, "accepted_tokens": accepted}
+        text = "".join(f'vllm:spec_decode_num_{name}_total{{engine="0"}} {n}.0\n' for name, n in lines.items())
+        return subject.read_counters(metrics.parse([text.encode()]))
+
+    before = scraped(100, 300, 90)
+    assert subject.speculation(before, scraped(200, 600, 240)) == {
+        "drafts": 100,
+        "acceptance_rate": 0.5,
+        "mean_acceptance_length": 2.5,
+    }
+    assert subject.speculation(before, before) == {
+        "drafts": 0,
+        "acceptance_rate": None,
+        "mean_acceptance_length": None,
+    }
+    assert subject.speculation(BEFORE, subject.read_counters(captured("0.32", "after"))) is None
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"), [(2.0, 5.0, 3), (2.0, 2.0, 0), (2.0, 0.0, None), (None, 5.0, None)]
 )

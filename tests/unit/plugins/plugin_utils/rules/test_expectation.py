@@ -71,6 +71,36 @@ def test_evaluate_without_a_single_stream_names_the_reason(
 
 
 @pytest.mark.parametrize(
+    ("speculation", "arguments", "text"),
+    [
+        ({"drafts": 9, "acceptance_rate": 0.62, "mean_acceptance_length": 2.86}, {}, "2.86 tokens per pass (62 %"),
+        (None, {"speculative_config": '{"method": "ngram"}'}, "does not count the accepted tokens"),
+        # Without a draft, and without speculative decoding, the server decodes plainly.
+        ({"drafts": 0, "acceptance_rate": None, "mean_acceptance_length": None}, {"speculative_config": "{}"}, None),
+        (None, {}, None),
+    ],
+)
+def test_speculative_decoding_is_not_judged_as_plain(
+    node: Build, complete: dict, speculation: dict | None, arguments: dict, text: str | None
+) -> None:
+    paced(complete, 0.3 * BOUND)
+    complete["load"]["results"][0]["speculation"] = speculation
+    complete["tensor_parallel"]["arguments"] = arguments
+    answers = judged(node(complete)).values()
+    assert {item.status.value for item in answers} == ({"not_tested"} if text else {"fail"})
+    assert all(text in item.summary for item in answers if text)
+
+
+def test_speculative_decoding_is_compared_with_its_own_history(node: Build, complete: dict) -> None:
+    paced(complete, 0.3 * BOUND)
+    measured = {"drafts": 9, "acceptance_rate": 0.62, "mean_acceptance_length": 2.86}
+    complete["load"]["results"][0]["speculation"] = measured
+    complete["logs"]["engine"] = {}
+    finding = judged(node(complete, speed_history=[BOUND] * 5))["performance.roofline"]
+    assert (finding.status.value, finding.evidence["kind"]) == ("fail", "history")
+
+
+@pytest.mark.parametrize(
     ("limits", "attained", "status", "source"),
     [
         ({"RTX 4000 Ada": {"warn": 60}}, 0.65, "pass", "validate_speed_limits"),
