@@ -570,6 +570,37 @@ results:
           type: float
           returned: success
           sample: 2.86
+    queue:
+      description:
+        - Longest queue of the server during the step, read from its metrics every two seconds. Includes the requests of
+          other clients. Null if it was not read, for example because the step was shorter.
+      type: dict
+      returned: success
+      contains:
+        running:
+          description: Maximum number of requests that were processed at once.
+          type: int
+          returned: always
+          sample: 8
+        waiting:
+          description: Maximum number of requests that waited.
+          type: int
+          returned: always
+          sample: 24
+        reasons:
+          description:
+            - Maximum number of waiting requests by vLLM's reason. C(capacity) is the scheduler's capacity
+              (C(--max-num-seqs), the KV cache), and C(deferred) a temporary constraint, for example too many LoRA
+              adapters at once. Empty if the version of vLLM has no reasons.
+          type: dict
+          elements: int
+          returned: always
+          sample: {capacity: 24, deferred: 0}
+        readings:
+          description: Number of readings.
+          type: int
+          returned: always
+          sample: 5
     client:
       description:
         - Measurements of the load client. C(cpu) is the processor time of all its C(processes) in cores. C(lag_p99) is

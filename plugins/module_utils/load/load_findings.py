@@ -167,6 +167,8 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
     value = steps[slowest]
     summary = f"{name} {_ms(value['p50'])} (p50), {_ms(value['p95'])} (p95), {_ms(value['p99'])} (p99) in {slowest}"
     details = {"measured": value["p95"], "unit": "s", "evidence": {"steps": steps}}
+    if key == "ttft" and (queue := longest_queue(run)):
+        summary += f"; {queue}"
     if limit is not None:
         details |= {"expected": limit, "source": f"option max_{key}, for p95"}
     if limit is None or value["p95"] <= limit:
@@ -178,6 +180,21 @@ def judge_latency(check: str, key: str, name: str, run: Sequence[Result], limit:
         remedy="Compare the steps: if only the highest concurrency is slow, the server is saturated; lower the load.",
         **details,
     )
+
+
+def longest_queue(run: Sequence[Result]) -> str | None:
+    """Return a text with the longest queue of the server in any step and its reasons, or None if no request waited."""
+    worst = max(run, key=_waiting)
+    if not _waiting(worst):
+        return None
+    reasons = [f"{number} for {name}" for name, number in worst["queue"]["reasons"].items() if number]
+    shown = f" ({', '.join(reasons)})" if reasons else ""
+    return f"up to {counted(_waiting(worst), 'request')} waited in the server's queue in {worst['name']}{shown}"
+
+
+def _waiting(result: Result) -> int:
+    waiting: int = (result.get("queue") or {}).get("waiting", 0)
+    return waiting
 
 
 def batched_tokens_reason(result: Mapping[str, t.Any]) -> str | None:

@@ -24,6 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.engine import S
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome import LoadOutcome
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.outcome_codec import encode
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
+from ansible_collections.multigpu.vllm.plugins.module_utils.load.queue_sampler import QueueSampler
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.runner import max_concurrency, run_load
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.step_results import (
     NO_SHARE,
@@ -354,17 +355,21 @@ class Probe:
         self._sleep_until(start, _AHEAD)
         before = settled_counters(self._api)
         outcomes: list[LoadOutcome] = []
+        queue = QueueSampler(self._api)
+        if not isinstance(before, str):
+            queue.start()
         once = dataclasses.replace(whole, repeats=1)
         for begin in workload.start_times([once] * step.repeats, start, self._options.drain_timeout + _BETWEEN):
             self._sleep_until(begin, _AHEAD)
             outcomes.append(self._load(step, start=begin, attempt=attempt))
             if outcomes[-1].gave_up or self._out_of_time:
                 break
+        longest_queue = queue.stop()
         after = before
         if not isinstance(before, str):
             tokens = sum(outcome.tokens for outcome in outcomes)
             after = settled_counters(self._api, (before.generation_tokens or 0.0) + tokens)
-        result = step_result(step, outcomes, origin, before, after)
+        result = step_result(step, outcomes, origin, before, after) | {"queue": longest_queue}
         if self._options.mergeable:
             result["mergeable"] = encode(whole, outcomes, before, after, self._wall)
         return result

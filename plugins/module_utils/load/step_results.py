@@ -31,7 +31,7 @@ _MAX_DETAILS: t.Final = 5
 _UNMEASURED: t.Final = (
     "skipped held unsent schedule_lag gave_up started ended duration output_throughput steady_throughput "
     "request_throughput within_targets goodput tokens_per_arrival ttft ttft_sent itl tpot e2e token_ratio "
-    "token_ratio_reason prefix_cache_hits preemptions corrupted_requests speculation client variation mergeable"
+    "token_ratio_reason prefix_cache_hits preemptions corrupted_requests speculation queue client variation mergeable"
 ).split()
 
 StepResult = dict[str, t.Any]

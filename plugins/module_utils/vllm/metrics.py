@@ -8,6 +8,7 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text forma
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 from collections.abc import Iterable, Iterator
@@ -34,12 +35,14 @@ SUMMED: t.Final = (
     *RENAMED,
     *(name for names in RENAMED.values() for name in names),
 )
+#: Number of waiting requests, with a label ``reason``. Source: vllm/v1/metrics/loggers.py, vLLM 0.26.
+WAITING_BY_REASON: t.Final = "vllm:num_requests_waiting_by_reason"
 #: Maximum length of a line in bytes; the longest lines of vLLM have a few thousand bytes.
 MAX_LINE: t.Final = 64 * 1024
 #: Maximum number of samples with information that are kept. vLLM sends a few for each engine.
 MAX_INFOS: t.Final = 100
 
-_SUMMED: t.Final = frozenset(name.encode() for name in SUMMED)
+_KEPT: t.Final = frozenset(name.encode() for name in (*SUMMED, WAITING_BY_REASON))
 _NAME = re.compile(rb"[A-Za-z_:][A-Za-z0-9_:]*")
 _SAMPLE = re.compile(r"([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?")
 _LABEL = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\s*(?:,|$)')
@@ -52,13 +55,17 @@ class MetricSet:
     """The metrics in one response from ``/metrics`` that this collection uses.
 
     ``infos`` contains the name and the labels of each sample of a metric whose name ends with ``_info``.
+    ``waiting_by_reason`` contains the number of waiting requests by reason.
 
     A metric that vLLM renamed is found by its current name even if the server uses an older name.
     """
 
-    def __init__(self, sums: dict[str, float], infos: list[tuple[str, Labels]]) -> None:
+    def __init__(
+        self, sums: dict[str, float], infos: list[tuple[str, Labels]], waiting_by_reason: dict[str, float]
+    ) -> None:
         self._sums = sums
         self.infos = infos
+        self.waiting_by_reason = waiting_by_reason
 
     def sum(self, name: str) -> float | None:
         """Return the sum of all samples of the metric ``name``, or None if there are no samples.
@@ -77,12 +84,13 @@ def parse(pieces: Iterable[bytes]) -> MetricSet:
     """
     sums: dict[str, float] = {}
     infos: list[tuple[str, Labels]] = []
+    waiting: dict[str, float] = {}
     recognised: bool | None = None
     for line in _lines(pieces):
         if recognised is None:
             recognised = line.startswith(b"#")
         name = _NAME.match(line)
-        is_kept = name is not None and (name[0] in _SUMMED or name[0].endswith(b"_info"))
+        is_kept = name is not None and (name[0] in _KEPT or name[0].endswith(b"_info"))
         if recognised and not is_kept:
             continue
         match = _SAMPLE.fullmatch(line.decode("utf-8", "replace"))
@@ -93,11 +101,15 @@ def parse(pieces: Iterable[bytes]) -> MetricSet:
             infos.append((match[1], _labels(match[2] or "")))
             # Further ones are not needed, and would take up memory.
             del infos[MAX_INFOS:]
+        elif match[1] == WAITING_BY_REASON:
+            reason = _labels(match[2] or "").get("reason", "")
+            if reason in waiting or len(waiting) < MAX_INFOS:
+                waiting[reason] = waiting.get(reason, 0.0) + value
         elif is_kept:
             sums[match[1]] = sums.get(match[1], 0.0) + value
     if recognised is False:
         raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format")
-    return MetricSet(sums, infos)
+    return MetricSet(sums, infos, waiting)
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -114,9 +126,10 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _labels(text: str) -> Labels:

@@ -191,6 +191,8 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     # Skip counters that were read while another load host was still sending its warm-up requests.
     # Otherwise, the rest of these requests would count as part of this step.
     result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
+    # All load hosts read the queue of the same server.
+    result["queue"] = next((part["queue"] for part, _entry in parts if part.get("queue")), None)
     result["load_hosts"] = [
         {
             "host": entry["host"],

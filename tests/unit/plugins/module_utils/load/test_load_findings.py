@@ -49,6 +49,20 @@ def test_judge_healthy_load_passes_every_check():
     assert throughput.summary == "2,000 tokens/s at 4 streams (b)"
 
 
+@pytest.mark.parametrize(
+    ("queue", "text"),
+    [
+        ({"running": 8, "waiting": 24, "reasons": {"capacity": 24, "deferred": 0}}, " in b (24 for capacity)"),
+        ({"running": 8, "waiting": 24, "reasons": {}}, " in b"),
+        ({"running": 8, "waiting": 0, "reasons": {"capacity": 0}}, None),
+        (None, None),
+    ],
+)
+def test_judge_ttft_names_the_queue(queue, text):
+    summary = judged(result(), result("b", queue=queue))["performance.ttft"].summary
+    assert summary.partition("; ")[2] == (f"up to 24 requests waited in the server's queue{text}" if text else "")
+
+
 @pytest.mark.parametrize(("corrupted", "status"), [(None, "pass"), (0, "pass"), (3, "fail")])
 def test_judge_corrupted_requests_fail(corrupted, status):
     throughput = judged(result(), result("b", corrupted_requests=corrupted))["performance.throughput"]

@@ -210,6 +210,28 @@ def test_probe_of_a_path_without_vllm_is_no_server_without_generation():
         assert finding(run(server), "throughput")["measured"] == "not_found"
 
 
+@pytest.mark.parametrize(("control", "started"), [({}, True), ({"metrics": error("404 Not Found", "none")}, False)])
+def test_probe_reads_the_queue_during_a_step_if_there_are_metrics(monkeypatch, control, started):
+    calls = []
+
+    class Queue:
+        def __init__(self, _api: object) -> None:
+            pass
+
+        def start(self) -> None:
+            calls.append("start")
+
+        def stop(self) -> dict | None:
+            calls.append("stop")
+            return {"waiting": 3, "reasons": {}} if "start" in calls else None
+
+    monkeypatch.setattr(subject, "QueueSampler", Queue)
+    with serve(**control) as server:
+        (step,) = run(server)["results"]
+    assert calls == (["start", "stop"] if started else ["stop"])
+    assert step["queue"] == ({"waiting": 3, "reasons": {}} if started else None)
+
+
 def test_probe_with_several_processes_sends_different_prompts():
     with serve() as server:
         result = run(server, processes=2)

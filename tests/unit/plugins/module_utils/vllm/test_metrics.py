@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import tracemalloc
 
 import pytest
@@ -52,8 +51,14 @@ def test_metrics_escapes_timestamps_and_invalid_lines() -> None:
         f"{running} NaN\n{waiting} not-a-number\n{{broken\n{finished}_created 3\n\xff\n"
     )
     assert scraped.infos == [("a_info", {"path": 'C:\\x"y\n'})]
-    assert math.isnan(scraped.sum(running))
-    assert (scraped.sum(waiting), scraped.sum(finished)) == (None, None)
+    assert [scraped.sum(name) for name in (running, waiting, finished)] == [None, None, None]
+
+
+def test_metrics_waiting_requests_are_added_up_by_reason() -> None:
+    assert metrics.parse([content("0.32")]).waiting_by_reason == {"capacity": 0, "deferred": 0}
+    name = metrics.WAITING_BY_REASON
+    scraped = parse("".join(f'{name}{{engine="{n}",reason="capacity"}} {n + 1}\n' for n in range(2)))
+    assert scraped.waiting_by_reason == {"capacity": 3}
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,13 @@ def test_merge_with_a_job_that_did_not_start_names_the_host():
     assert merged["msg"] == "load hosts: b: no Python"
 
 
+def test_merge_keeps_the_queue_that_a_host_read():
+    queue = {"running": 8, "waiting": 4, "reasons": {"capacity": 4}, "readings": 2}
+    silent, reading = (measured(STEP, outcome(started, 10)) for started in (510.0, 610.0))
+    merged = merge([part(silent), part(reading | {"queue": queue}, offset=100.0)])
+    assert merged["results"][0]["queue"] == queue
+
+
 def test_merge_of_two_hosts_adds_up_their_load():
     merged = merge(
         [
