@@ -197,6 +197,14 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         check="hardware.driver",
         unnamed=True,
     ),
+    "mig_mode": Fault(
+        "GPU in MIG mode",
+        "Multi-Instance GPU (MIG) divides the GPU. A process sees one instance, with a part of the memory and of the "
+        "bandwidth. Instances have no NVLink or peer-to-peer access, so tensor parallelism over them does not work.",
+        "To use the whole GPU, stop its processes and turn MIG off (nvidia-smi -i INDEX -mig 0). To keep it, run one "
+        "server per instance with --tensor-parallel-size 1.",
+        check="hardware.topology",
+    ),
     "process_segfault": Fault(
         "Process crashed",
         "A process crashed in native code.",

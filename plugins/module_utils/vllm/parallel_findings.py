@@ -51,6 +51,8 @@ def size(observed: Observations, agreement: parallel_signals.SignalAgreement) ->
         "evidence": evidence,
         "source": "GPUs expected on this node" if observed.expected_gpu_count is not None else "GPUs present",
     }
+    if layout.gpus < count and any(gpu.get("mig_mode") == "enabled" for gpu in observed.gpus.value or ()):
+        return not_tested(SIZE, f"vLLM runs with {text} on an instance of a GPU in MIG mode", **details)
     if layout.gpus < count:
         summary = f"vLLM uses {layout.gpus} of {count} GPUs ({text})"
         taken = parallel_signals.foreign_gpus(observed)

@@ -48,7 +48,7 @@ def _user_expectation(node: NodeFacts) -> Expected | None:
 
 def _hardware_expectation(node: NodeFacts, step: Step) -> Expected | None:
     """Return the inter-token latency that the hardware should reach, with its warning and failure limits."""
-    if not node.gpu.taken:
+    if not node.gpu.taken or node.mig_gpus:
         return None
     facts = expectation.setup(node, step)
     try:

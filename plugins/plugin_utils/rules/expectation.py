@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.load_findings import batched_tokens_reason
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import link_of
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
@@ -48,6 +48,8 @@ def evaluate(node: NodeFacts, step: Step | None) -> list[Finding]:
         return []
     if step is None:
         return _not_tested("no load step with one stream has a valid result" if node.steps else _nothing_sent(node))
+    if reason := gpus.not_whole(node):
+        return _not_tested(reason)
     if shared(step):
         return _not_tested("other clients used the server while the single stream was measured")
     if reason := batched_tokens_reason(step):

@@ -65,6 +65,13 @@ def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[flo
     return [(number * width, means(group, key)) for number, group in sorted(windows.items())]
 
 
+def not_whole(node: NodeFacts) -> str | None:
+    """Return the reason why values of whole GPUs say nothing about the server, or None if it uses whole GPUs."""
+    if not node.mig_gpus:
+        return None
+    return f"MIG mode divides {gpu_list(node.mig_gpus)}, and the driver reports no values of the server's instance"
+
+
 def gpu_list(indices: Iterable[int]) -> str:
     """Format GPU indices as ``GPU 3`` or ``GPUs 1, 2, 3``."""
     names = [str(index) for index in indices]

@@ -12,7 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, not_tested
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
+    Finding,
+    Status,
+    failed,
+    not_tested,
+    warned,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_health
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
@@ -31,7 +37,7 @@ _SILENT_SAMPLES: t.Final = 3
 
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings for the ``hardware`` area."""
-    findings = node.findings("hardware", replaced_by=lost_under_load(node))
+    findings = node.findings("hardware", replaced_by=[*lost_under_load(node), *divided(node)])
     if node.logs.taken and not any(item.check == "hardware.xid" for item in findings):
         reason = "no kernel log was read (validate_kernel_log, validate_kernel_log_paths)"
         findings.append(not_tested("hardware.xid", reason))
@@ -45,6 +51,18 @@ def evaluate(node: NodeFacts) -> list[Finding]:
             findings = [item for item in findings if item.check != check]
             findings += idle_failures or [_under_load(loaded)]
     return findings
+
+
+def divided(node: NodeFacts) -> list[Finding]:
+    """Return findings that explain MIG mode, or an empty list if no GPU is in MIG mode."""
+    if not node.mig_gpus:
+        return []
+    fault, listed = FAULTS["mig_mode"], gpus.gpu_list(node.mig_gpus)
+    summary = f"{listed} {'is' if len(node.mig_gpus) == 1 else 'are'} in MIG mode"
+    return [
+        warned("hardware.topology", summary, measured="MIG", cause=fault.cause, remedy=fault.remedy),
+        not_tested("hardware.p2p", f"{summary}, in which instances have no peer access"),
+    ]
 
 
 def lost_under_load(node: NodeFacts) -> list[Finding]:

@@ -83,8 +83,8 @@ def compare(node: NodeFacts) -> list[Finding]:
     used = gpus.memory_used(node)
     if not used:
         return _not_tested(_no_reading(node)) if node.gpu.taken else []
-    if node.asleep:
-        return _not_tested(REASONS["sleeping"].cause)
+    if reason := REASONS["sleeping"].cause if node.asleep else gpus.not_whole(node):
+        return _not_tested(reason)
     holding = gpus.holders(used)
     if not holding:
         return _not_tested("no GPU holds a model: vLLM does not run on this node")

@@ -165,6 +165,11 @@ class NodeFacts:
         return self.gpu_facts.get("devices") or ()
 
     @property
+    def mig_gpus(self) -> list[int]:
+        """Indices of the GPUs in MIG mode, of which vLLM uses only an instance."""
+        return [int(device["index"]) for device in self.devices if device.get("mig_mode") == "enabled"]
+
+    @property
     def gpu_names(self) -> Counter[str]:
         """Number of GPUs with each product name; GPUs whose name is unknown are left out."""
         return Counter(device["name"] for device in self.devices if device.get("name"))

@@ -31,8 +31,9 @@ def evaluate(node: NodeFacts) -> list[Finding]:
     means = gpus.means(node.samples, "utilization_gpu")
     if not means and not node.load.taken:
         return []
-    if not means:
-        reason = str(node.load.data.get("gpu_samples_reason") or "no GPU could be sampled during the load")
+    if not means or node.mig_gpus:
+        unsampled = str(node.load.data.get("gpu_samples_reason") or "no GPU could be sampled during the load")
+        reason = gpus.not_whole(node) or unsampled
         return [not_tested(check, reason) for check in ("utilisation.active", "utilisation.synchronised")]
     group = members(node, means)
     step = synchronised(node, means, group)

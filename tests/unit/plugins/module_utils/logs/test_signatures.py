@@ -34,8 +34,12 @@ LABELLED = set(
 #: Classes of which every signature only states a fact.
 FACTS = {name for name in FAULTS if {item.severity for item in SIGNATURES if item.class_ == name} == {INFO}}
 
-#: Classes that have no signature: rules on other data find the first one, the scanner the second one.
-WITHOUT_SIGNATURE = {"nccl_paths_disabled", "unrecognised_error"}
+#: Classes that have no signature: modules and rules on other data find them, and the scanner the last one.
+WITHOUT_SIGNATURE = {
+    *("gpu_lost", "nccl_paths_disabled", "mig_mode"),
+    *(name for name in FAULTS if FAULTS[name].check == "hardware.peer_data"),
+    "unrecognised_error",
+}
 
 
 def test_faults_has_every_labelled_class() -> None:

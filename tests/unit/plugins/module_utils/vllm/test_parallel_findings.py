@@ -71,6 +71,15 @@ def test_size_remedy_uses_every_gpu(command: str, ranks: int, heads: int | None,
     assert (node(command, ranks, shape=shape)[parallel_findings.SIZE].remedy or "").startswith(remedy)
 
 
+def test_size_on_a_mig_instance_is_not_tested() -> None:
+    devices = [make.gpu(0, [100]), *(make.gpu(index, [], 0) for index in range(1, 4))]
+    partitioned = [device | {"mig_mode": "enabled"} for device in devices]
+    whole = [device | {"mig_mode": "disabled"} for device in devices]
+    for gpus, status in ((partitioned, "not_tested"), (whole, "fail")):
+        finding = judged(process=make.process("vllm serve m", 1), gpus=make.gpus(*gpus))[parallel_findings.SIZE]
+        assert finding.status.value == status
+
+
 def test_size_cause_names_the_misleading_variables() -> None:
     environment = {"VLLM_TENSOR_PARALLEL_SIZE": "4", "CUDA_VISIBLE_DEVICES": "0"}
     finding = node("vllm serve m", 1, environment=environment)[parallel_findings.SIZE]

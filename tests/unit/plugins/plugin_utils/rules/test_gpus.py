@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 GIB = 2**30
+Build = Callable[..., NodeFacts]
 
 
 def at(time: float, *values: float | None) -> dict:
@@ -48,3 +53,14 @@ def test_holders_exclude_gpus_with_only_a_context(used: dict[int, float], holdin
 @pytest.mark.parametrize(("indices", "text"), [([3], "GPU 3"), ([1, 2], "GPUs 1, 2")])
 def test_gpu_list(indices: list[int], text: str) -> None:
     assert gpus.gpu_list(indices) == text
+
+
+def test_not_whole_gpus_leave_memory_speed_and_utilisation_untested(node: Build, results: dict) -> None:
+    """The driver reports memory and bandwidth of the whole GPU, and no utilisation."""
+    results["gpu"]["ansible_facts"]["gpu"]["devices"][1]["mig_mode"] = "enabled"
+    sections = {section.area: section.findings for section in judge(node(results))}
+    checks = ("memory.idle_gpu", "memory.balance", "memory.headroom", "performance.roofline", "performance.scaling")
+    areas = ("memory", "performance", "utilisation")
+    found = {item.check: item.summary for area in areas for item in sections[area] if item.status == "not_tested"}
+    for check in (*checks, "utilisation.active", "utilisation.synchronised"):
+        assert found[check].startswith("MIG mode divides GPU 1")

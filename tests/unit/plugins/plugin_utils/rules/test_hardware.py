@@ -31,6 +31,22 @@ def test_hardware_of_a_healthy_node_passes_under_load(node: Build, results: dict
         assert judged[check] is Status.PASS
 
 
+@pytest.mark.parametrize(("modes", "gpus"), [(["enabled"] * 4, "GPUs 0, 1, 2, 3 are"), (["enabled", None], "GPU 0 is")])
+def test_mig_mode_is_explained(node: Build, results: dict, modes: list, gpus: str) -> None:
+    for device, mode in zip(results["gpu"]["ansible_facts"]["gpu"]["devices"], modes, strict=False):
+        device["mig_mode"] = mode
+    assert answers(node(results), "hardware.topology") == [(Status.WARN, f"{gpus} in MIG mode")]
+    assert [status for status, _summary in answers(node(results), "hardware.p2p")] == [Status.NOT_TESTED]
+
+
+@pytest.mark.parametrize("mode", ["disabled", None])
+def test_mig_mode_off_or_unsupported_changes_nothing(node: Build, results: dict, mode: str | None) -> None:
+    before = hardware.evaluate(node(results))
+    for device in results["gpu"]["ansible_facts"]["gpu"]["devices"]:
+        device["mig_mode"] = mode
+    assert hardware.evaluate(node(results)) == before
+
+
 def test_pcie_link_that_is_slow_while_idle_passes(node: Build, results: dict) -> None:
     assert results["gpu"]["ansible_facts"]["gpu"]["devices"][0]["pcie"]["generation"] == 1
     ((status, summary),) = answers(node(results), "hardware.pcie_link")
