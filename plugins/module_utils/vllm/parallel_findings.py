@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import asdict
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
-from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, counted
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_signals
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Layout, Observations
@@ -53,13 +53,25 @@ def size(observed: Observations, agreement: parallel_signals.SignalAgreement) ->
     }
     if layout.gpus < count and any(gpu.get("mig_mode") == "enabled" for gpu in observed.gpus.value or ()):
         return not_tested(SIZE, f"vLLM runs with {text} on an instance of a GPU in MIG mode", **details)
+    unlisted = _held_by_others(observed, layout.gpus)
     if layout.gpus < count:
         summary = f"vLLM uses {layout.gpus} of {count} GPUs ({text})"
         taken = parallel_signals.foreign_gpus(observed)
-        if layout.gpus + len(taken) == count:
-            summary += f"; other processes run on GPU {', '.join(map(str, taken))}"
-            cause = "The node is shared, for example by two vLLM servers."
-            remedy = f"If this is intended, set expected_gpu_count: {layout.gpus}; otherwise stop the other processes."
+        if layout.gpus + len(taken or unlisted) == count:
+            if taken:
+                summary += f"; other processes run on GPU {', '.join(map(str, taken))}"
+                cause = "The node is shared, for example by two vLLM servers."
+            else:
+                held = ", ".join(f"GPU {index} ({used / GIB:.1f} GiB)" for index, used in unlisted.items())
+                summary += f"; another server or process holds {held}"
+                cause = (
+                    "The node is shared, or processes of an earlier start still run. The driver lists no processes to "
+                    "this module, as in a container."
+                )
+            remedy = (
+                f"If this is intended, set expected_gpu_count: {layout.gpus} (validate_server_gpu_count); otherwise "
+                "stop the other processes."
+            )
             return warned(SIZE, summary, cause=cause, remedy=remedy, **details)
         remedy = _options(observed, layout, count)
         if _limiting_variable(observed) is not None:
@@ -70,7 +82,9 @@ def size(observed: Observations, agreement: parallel_signals.SignalAgreement) ->
         remedy = f"Restore the missing GPUs, or s{_options(observed, layout, count)[1:]}."
         summary = f"vLLM needs {layout.gpus} GPUs, but the node has {count}"
         return failed(SIZE, summary, cause=cause, remedy=remedy, **details)
-    dissenting = agreement.counts["dissenting"]
+    # The user stated that the server does not use the GPUs of the others.
+    stated = unlisted and observed.expected_gpu_count is not None
+    dissenting = [name for name in agreement.counts["dissenting"] if not (stated and name == "gpu_memory")]
     if dissenting:
         others = ", ".join(f"{name} shows {agreement.signal(name).value}" for name in dissenting)
         cause = "A log of an earlier start, a second server on the node, or a start that ignored its options."
@@ -81,6 +95,21 @@ def size(observed: Observations, agreement: parallel_signals.SignalAgreement) ->
         return not_tested(SIZE, reason, **details)
     node = f" of this node, one of {layout.nodes}" if layout.nodes > 1 else ""
     return passed(SIZE, f"{text} uses all {count} GPUs{node}" if count > 1 else f"{text} on the only GPU", **details)
+
+
+def _held_by_others(observed: Observations, size: int) -> dict[int, int]:
+    """Return the bytes in use on GPUs that hold a model but are not among the ``size`` GPUs of the server.
+
+    The result is empty unless more than ``size`` GPUs hold a model while the driver lists no process on any GPU, as in
+    a container. The server is assumed to use the first GPUs that its environment lists, as vLLM does.
+    """
+    gpus = {gpu["index"]: gpu for gpu in observed.gpus.value or ()}
+    memory = {index: gpu["memory_used"] for index, gpu in gpus.items() if parallel_signals.holds_model(gpu)}
+    if len(memory) <= size or any(gpu["processes"] for gpu in gpus.values()):
+        return {}
+    visible = (observed.environment or {}).get("CUDA_VISIBLE_DEVICES", "").split(",")
+    listed = [int(item) for item in visible if item.strip().isdecimal()] or list(gpus)
+    return {index: used for index, used in memory.items() if index not in listed[:size]}
 
 
 def ranks(observed: Observations, agreement: parallel_signals.SignalAgreement) -> Finding:

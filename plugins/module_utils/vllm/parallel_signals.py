@@ -304,11 +304,17 @@ def _gpu_memory(gpus: Gpus, _source: str, observed: Observations) -> Reading[int
     unknown = _gpus_without(gpus, "memory_used", "memory_total")
     if unknown:
         return Reading(None, f"the memory in use of GPUs {unknown} is unknown")
-    full = [gpu for gpu in gpus if gpu["memory_used"] > MEMORY_IN_USE * gpu["memory_total"]]
+    full = [gpu for gpu in gpus if holds_model(gpu)]
     loaded = [gpu["index"] for gpu in full if not _only_others(gpu, observed.process.value)]
     if not loaded:
         return Reading(None, "no GPU holds a model")
     return Reading(len(loaded), None, f"{_MEMORY_SOURCE}: {', '.join(map(str, loaded))}")
+
+
+def holds_model(gpu: Mapping[str, t.Any]) -> bool:
+    """Return whether so much of a GPU's memory is in use that it holds a model, or False if that is unknown."""
+    used, total = gpu["memory_used"], gpu["memory_total"]
+    return used is not None and total is not None and used > MEMORY_IN_USE * total
 
 
 def own_gpus(observed: Observations) -> list[int]:

@@ -90,7 +90,12 @@ def compare(node: NodeFacts) -> list[Finding]:
         return _not_tested("no GPU holds a model: vLLM does not run on this node")
     # Exclude the GPUs of a second server on the node, because that server uses a different amount of memory.
     group = [index for index in holding if index in node.own_gpus] or holding
-    return [idle(node, used, holding), balance(used, group), headroom(node, used, holding)]
+    if not node.own_gpus and len(holding) > (node.group_size or len(holding)):
+        reason = f"{len(holding)} GPUs hold a model, and which {node.group_size} of them are the server's is unknown"
+        balanced = not_tested("memory.balance", reason)
+    else:
+        balanced = balance(used, group)
+    return [idle(node, used, holding), balanced, headroom(node, used, holding)]
 
 
 def _not_tested(reason: str) -> list[Finding]:

@@ -209,6 +209,36 @@ def test_size_node_shared_by_two_servers_warns() -> None:
     assert "expected_gpu_count: 2" in (finding.remedy or "")
 
 
+@pytest.mark.parametrize(
+    ("visible", "used", "summary"),
+    [
+        ({}, [18, 18, 17, 18], "another server or process holds GPU 2 (17.0 GiB), GPU 3 (18.0 GiB)"),
+        (
+            {"CUDA_VISIBLE_DEVICES": "2,3"},
+            [18, 18, 17, 17],
+            "another server or process holds GPU 0 (18.0 GiB), GPU 1 (18",
+        ),
+    ],
+)
+def test_size_second_server_without_a_process_list_warns(visible: dict, used: list, summary: str) -> None:
+    """In a container the driver lists no processes, as on two models with two GPUs each."""
+    devices = [make.gpu(index, [], gib * make.GIB) for index, gib in enumerate(used)]
+    server = {"container": make.running_container("vllm serve m -tp 2", visible), "gpus": make.gpus(*devices)}
+    finding = judged(**server)[parallel_findings.SIZE]
+    assert finding.status.value == "warn"
+    assert finding.summary.startswith(f"vLLM uses 2 of 4 GPUs (TP 2); {summary}")
+    assert "validate_server_gpu_count" in (finding.remedy or "")
+    assert judged(**server, expected_gpu_count=2)[parallel_findings.SIZE].status.value == "pass"
+
+
+@pytest.mark.parametrize("used", [[18, 18, 0, 0], [18, 18, 18, 0]])
+def test_size_idle_gpus_without_a_process_list_fail(used: list) -> None:
+    devices = [make.gpu(index, [], gib * make.GIB) for index, gib in enumerate(used)]
+    command = make.running_container("vllm serve m -tp 2", {})
+    finding = judged(container=command, gpus=make.gpus(*devices))[parallel_findings.SIZE]
+    assert finding.status.value == "fail"
+
+
 def test_size_shared_node_with_idle_gpus_fails() -> None:
     devices = [make.gpu(0, [100]), make.gpu(1, [900]), make.gpu(2, [], 0), make.gpu(3, [], 0)]
     assert (
