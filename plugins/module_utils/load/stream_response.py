@@ -20,7 +20,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import R
 
 # This pattern can only match a JSON key, because quotes within a JSON string are escaped.
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d{1,15})')
-_CONTENT_KEYS: t.Final = ("content", "reasoning", "reasoning_content", "tool_calls", "function_call")
+#: Keys of the text in a delta. Reasoning is "reasoning" in vLLM 0.26 and in Ollama, and "reasoning_content" in earlier
+#: vLLM, SGLang, LMDeploy and llama.cpp.
+_TEXT_KEYS: t.Final = ("content", "reasoning", "reasoning_content")
+_CONTENT_KEYS: t.Final = (*_TEXT_KEYS, "tool_calls", "function_call")
 
 
 class StreamResponse:
@@ -108,6 +111,7 @@ def _has_token(choice: dict[str, t.Any]) -> bool:
     delta = choice.get("delta") or {}
     if any(delta.get(key) for key in _CONTENT_KEYS):
         return True
-    # Empty content stands for a token that is only a part of a character. The exception is the first event of a
+    # An empty text stands for a token that is only a part of a character. The exception is the first event of a
     # message: it states the role, and its empty content is not a token.
-    return "content" in delta and "role" not in delta and choice.get("finish_reason") is None
+    empty = any(delta.get(key) == "" for key in _TEXT_KEYS)
+    return empty and "role" not in delta and choice.get("finish_reason") is None

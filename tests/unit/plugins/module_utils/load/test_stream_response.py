@@ -126,6 +126,68 @@ def test_stream_without_counts_chunk_without_token_is_no_arrival(content):
     assert len(play(sse(delta(None, **content))).arrivals) == 0
 
 
+def call(**function: str) -> dict:
+    return {"tool_calls": [{"index": 0, "function": function}]}
+
+
+#: Deltas as the engines serialise them, each with the number of tokens that were generated so far.
+STREAMS = {
+    # vLLM 0.26, entrypoints/openai/chat_completion/serving.py: the parser holds back the <think> tokens, and the chunk
+    # that ends the response also counts the end-of-text token.
+    "vllm reasoning": [
+        (0, {"role": "assistant", "content": ""}),
+        (2, {"reasoning": "Two"}),
+        (3, {"reasoning": ""}),
+        (4, {"reasoning": "€"}),
+        (6, {"content": "4"}),
+        (7, {}),
+    ],
+    # Earlier vLLM.
+    "vllm reasoning_content": [
+        (0, {"role": "assistant", "content": ""}),
+        (2, {"reasoning_content": "Two"}),
+        (7, {"content": "4"}),
+    ],
+    # The arguments of a call are text, and may contain any key.
+    "vllm tool call": [
+        (0, {"role": "assistant", "content": ""}),
+        (3, {"tool_calls": [{"id": "call-1", "type": "function", "index": 0, "function": {"name": "get"}}]}),
+        (5, call(arguments='{"completion_tokens": 99,')),
+        (7, call(arguments=' "x": 1}')),
+    ],
+    "sglang": [
+        (1, {"role": "assistant", "content": "", "reasoning_content": None, "tool_calls": None}),
+        (2, {"role": None, "content": None, "reasoning_content": "Two", "tool_calls": None}),
+        (7, {"role": None, "content": "4", "reasoning_content": None, "tool_calls": None}),
+    ],
+    "llama.cpp": [
+        (0, {"role": "assistant", "content": None}),
+        (1, {"reasoning_content": "Two"}),
+        (7, {"content": "4"}),
+    ],
+    "ollama": [(1, {"role": "assistant", "content": "", "reasoning": "Two"}), (7, {"content": "4"})],
+}
+
+
+@pytest.mark.parametrize("engine", STREAMS)
+def test_stream_reasoning_and_tool_calls_are_counted_by_usage(engine):
+    total = {"choices": [], "usage": {"prompt_tokens": 4, "total_tokens": 11, "completion_tokens": 7}}
+    details = {"completion_tokens_details": {"reasoning_tokens": 5}}
+    continuous = play(sse(*(delta(tokens, **content) for tokens, content in STREAMS[engine]), total))
+    assert (sum(continuous.counts), continuous.tokens) == (7, 7)
+    at_the_end = play(
+        sse(*(delta(**content) for _tokens, content in STREAMS[engine]), total | {"usage": total["usage"] | details})
+    )
+    assert at_the_end.tokens == 7
+    # The chunk that states the role has no token, except in Ollama.
+    assert at_the_end.arrivals[0] == (1.0 if engine == "ollama" else 2.0)
+
+
+def test_stream_half_a_character_of_reasoning_is_a_token():
+    answer = play(sse(*(delta(**content) for _tokens, content in STREAMS["vllm reasoning"])))
+    assert list(answer.arrivals) == [2.0, 3.0, 4.0, 5.0]
+
+
 def test_stream_key_inside_the_text_is_not_the_count():
     answer = play(sse(text(1), text(2, '"completion_tokens":99'), text(3)))
     assert answer.counts == [1, 1, 1]
