@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.multigpu.vllm.plugins.module_utils import background
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MAX_REASONS, MetricSet
 
 #: Seconds between two readings. vLLM formats its metrics in the process that also sends the tokens, so frequent
 #: readings would delay tokens.
@@ -61,11 +61,10 @@ def longest(queue: Queue | None, metrics: MetricSet) -> Queue:
     queue = queue or {"running": 0, "waiting": 0, "reasons": {}, "readings": 0}
     reasons = {name: round(number) for name, number in metrics.waiting_by_reason.items()}
     earlier: dict[str, int] = queue["reasons"]
+    names = list({**earlier, **reasons})[:MAX_REASONS]
+    lengths = {name: round(metrics.sum(f"vllm:num_requests_{name}") or 0) for name in ("running", "waiting")}
     return {
-        **{name: max(queue[name], round(metrics.sum(f"vllm:num_requests_{name}") or 0)) for name in _LENGTHS},
-        "reasons": {name: max(reasons.get(name, 0), earlier.get(name, 0)) for name in {**earlier, **reasons}},
+        **{name: max(queue[name], length) for name, length in lengths.items()},
+        "reasons": {name: max(reasons.get(name, 0), earlier.get(name, 0)) for name in names},
         "readings": queue["readings"] + 1,
     }
-
-
-_LENGTHS: t.Final = ("running", "waiting")

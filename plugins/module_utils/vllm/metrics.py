@@ -37,6 +37,8 @@ SUMMED: t.Final = (
 )
 #: Number of waiting requests, with a label ``reason``. Source: vllm/v1/metrics/loggers.py, vLLM 0.26.
 WAITING_BY_REASON: t.Final = "vllm:num_requests_waiting_by_reason"
+#: Maximum number of reasons that are kept; vLLM 0.26 has two.
+MAX_REASONS: t.Final = 10
 #: Maximum length of a line in bytes; the longest lines of vLLM have a few thousand bytes.
 MAX_LINE: t.Final = 64 * 1024
 #: Maximum number of samples with information that are kept. vLLM sends a few for each engine.
@@ -103,7 +105,7 @@ def parse(pieces: Iterable[bytes]) -> MetricSet:
             del infos[MAX_INFOS:]
         elif match[1] == WAITING_BY_REASON:
             reason = _labels(match[2] or "").get("reason", "")
-            if reason in waiting or len(waiting) < MAX_INFOS:
+            if reason in waiting or len(waiting) < MAX_REASONS:
                 waiting[reason] = waiting.get(reason, 0.0) + value
         elif is_kept:
             sums[match[1]] = sums.get(match[1], 0.0) + value

@@ -95,6 +95,7 @@ def sleeping(context: DiagnosisContext) -> Diagnosis | None:
     return conclude(
         "server.sleeping",
         confidence="high",
+        evidence=("/is_sleeping: true",),
         findings=(*(context.wrong("nccl.errors") if only_hangs else ()), *context.outage_checks),
         finding=context.worst_finding("performance.throughput"),
     )

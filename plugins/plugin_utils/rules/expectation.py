@@ -206,12 +206,11 @@ def speculative(node: NodeFacts, step: Step) -> str | None:
         return None
     if measured is None:
         found = "but the server does not count the accepted tokens"
-    elif measured["mean_acceptance_length"] is None:
+    elif (length := measured.get("mean_acceptance_length")) is None:
         return None
     else:
-        found = f"with {measured['mean_acceptance_length']:.2f} tokens per pass"
-        rate = measured["acceptance_rate"]
-        found += "" if rate is None else f" ({100 * rate:.0f} % of the drafted tokens accepted)"
+        rate = measured.get("acceptance_rate") or 0.0
+        found = f"with {length:.2f} tokens per pass ({100 * rate:.0f} % of the drafted tokens accepted)"
     return f"speculative decoding is on, {found}, and the expected speed is that of plain decoding"
 
 

@@ -41,6 +41,13 @@ def test_longest_keeps_the_maximum_of_each_value() -> None:
     assert queue == {"running": 8, "waiting": 7, "reasons": {"capacity": 5, "deferred": 3}, "readings": 2}
 
 
+def test_longest_keeps_few_reasons_of_a_hostile_server() -> None:
+    queue = None
+    for number in range(5):
+        queue = subject.longest(queue, scrape(0, 0, **{f"r{number}_{n}": 1 for n in range(20)}))
+    assert queue is not None and len(queue["reasons"]) == metrics.MAX_REASONS
+
+
 @pytest.mark.parametrize("end", [None, RequestFailed("connection_refused")])
 def test_sampler_ends_with_the_server(end: RequestFailed | None) -> None:
     server = Server(scrape(8, 2), scrape(8, 4), end=end)
