@@ -36,7 +36,7 @@ FACTS = {name for name in FAULTS if {item.severity for item in SIGNATURES if ite
 
 #: Classes that have no signature: modules and rules on other data find them, and the scanner the last one.
 WITHOUT_SIGNATURE = {
-    *("gpu_lost", "nccl_paths_disabled", "mig_mode"),
+    *("nccl_paths_disabled", "mig_mode"),
     *(name for name in FAULTS if FAULTS[name].check == "hardware.peer_data"),
     "unrecognised_error",
 }
