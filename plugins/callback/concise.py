@@ -87,8 +87,7 @@ def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
     only Ansible's default output prints.
     """
     message = result.get("msg")
-    errors = result.get("argument_errors")
-    if action in _ARGUMENT_SPEC and errors:
+    if action in _ARGUMENT_SPEC and (errors := result.get("argument_errors")):
         return "\n".join(map(str, errors))
     if action not in _ON_PURPOSE or "results" in result or not isinstance(message, str):
         return None
@@ -180,23 +179,24 @@ class CallbackModule(DefaultCallback):
 
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
         self._end_host(result)
-        message = result.result.get("msg")
-        if self._display.verbosity or not isinstance(message, str):
+        if not self._print_unreachable(result):
             super().v2_runner_on_unreachable(result)
-            return
-        # If the task has a loop, the message of each item has already been printed.
-        if "results" not in result.result:
-            self._print_failure(
-                result, "UNREACHABLE!", message.removeprefix("Task failed: "), _COLORS.COLOR_UNREACHABLE
-            )
 
     def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
         self._end_host(result)
-        message = result.result.get("msg")
-        if self._display.verbosity or not result.result.get("unreachable") or not isinstance(message, str):
+        if not (result.result.get("unreachable") and self._print_unreachable(result)):
             super().v2_runner_item_on_failed(result)
-            return
-        self._print_failure(result, "UNREACHABLE!", message.removeprefix("Task failed: "), _COLORS.COLOR_UNREACHABLE)
+
+    def _print_unreachable(self, result: CallbackTaskResult) -> bool:
+        """Print why a host is unreachable, and return whether nothing else has to be printed."""
+        message = result.result.get("msg")
+        if self._display.verbosity or not isinstance(message, str):
+            return False
+        # If the task has a loop, the message of each item has already been printed.
+        if "results" not in result.result:
+            text = message.removeprefix("Task failed: ")
+            self._print_failure(result, "UNREACHABLE!", text, _COLORS.COLOR_UNREACHABLE)
+        return True
 
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
         if self._display.verbosity or result.task.action not in _WAITS:
