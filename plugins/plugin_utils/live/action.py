@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import os
 import shlex
@@ -52,27 +51,23 @@ class ProgressAction(NormalAction):
         path = self._task.args.get("progress_path") or f"/tmp/multigpu-progress-{uuid.uuid4().hex}.json"
         hosts = len(task_vars.get("ansible_play_batch") or [None])
         interval = poll_interval(min(hosts, int(task_vars.get("ansible_forks") or 1)))
+        stopped = threading.Event()
         # While a connection object runs a command, it stores the pipe that passes the SSH password.
         # Therefore, two threads must not share a connection object.
-        read = functools.partial(_read, copy.copy(self._connection), str(path))
-        stopped = threading.Event()
-        background.start(threading.Thread(target=_poll, args=(read, interval, stopped, on_progress), daemon=True))
+        poller = threading.Thread(
+            target=_poll, args=(copy.copy(self._connection), str(path), interval, stopped, on_progress), daemon=True
+        )
+        background.start(poller)
         try:
-            return t.cast(
-                Result,
-                self._execute_module(module_args={**self._task.args, "progress_path": path}, task_vars=task_vars),
-            )
+            arguments = {**self._task.args, "progress_path": path}
+            return t.cast(Result, self._execute_module(module_args=arguments, task_vars=task_vars))
         finally:
             stopped.set()
 
     def announce(self, task_vars: Result, view: str) -> Callable[[State], None]:
         """Add this host to the live display, and return a function that updates the host's state in the display."""
-        record = {
-            "task": self._task._uuid,
-            "host": task_vars["inventory_hostname"],
-            "run": uuid.uuid4().hex,
-            "view": view,
-        }
+        record = {"task": self._task._uuid, "host": task_vars["inventory_hostname"], "run": uuid.uuid4().hex}
+        record["view"] = view
         channel.send({**record, "progress": None}, wait=True)
 
         def show(state: State) -> None:
@@ -86,20 +81,16 @@ class ProgressAction(NormalAction):
         return show
 
 
-def _read(connection: t.Any, path: str) -> State | None:
+def _poll(
+    connection: t.Any, path: str, interval: float, stopped: threading.Event, on_progress: Callable[[State], None]
+) -> None:
     quoted = shlex.quote(path)
     command = f"touch -c {quoted}{HEARTBEAT_SUFFIX}; cat {quoted}"
-    try:
-        status, output, _errors = connection.exec_command(command, sudoable=False)
-        state = json.loads(output) if status == 0 else None
-    except (AnsibleError, OSError, ValueError):
-        return None
-    return state if isinstance(state, dict) else None
-
-
-def _poll(
-    read: Callable[[], State | None], interval: float, stopped: threading.Event, on_progress: Callable[[State], None]
-) -> None:
     while not stopped.wait(interval):
-        if (state := read()) is not None and not stopped.is_set():
+        try:
+            status, output, _errors = connection.exec_command(command, sudoable=False)
+            state = json.loads(output) if status == 0 else None
+        except (AnsibleError, OSError, ValueError):
+            continue
+        if isinstance(state, dict) and not stopped.is_set():
             on_progress(state)

@@ -20,7 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import channel
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.gpus import GpuView
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.load import LoadView
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.screen import Screen, Size
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, clock
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.live.view import NodeProgress, View, clock
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import Style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS
 
@@ -35,34 +35,34 @@ SILENCE: t.Final = 30.0
 
 
 @dataclass
-class _Node:
-    """State of one task on one host. ``_Task.progress`` converts this state to a ``NodeProgress``."""
-
-    run: str
-    started: float
-    received: float | None = None
-    progress: Mapping[str, t.Any] = field(default_factory=dict)
-    ended: str | None = None
-
-
-@dataclass
 class _Task:
     """A task and the hosts on which it has started."""
 
-    view: GpuView | LoadView
+    view: View
     due: float
-    nodes: dict[str, _Node] = field(default_factory=dict)
+    nodes: dict[str, NodeProgress] = field(default_factory=dict)
 
     def running(self) -> bool:
         return any(node.ended is None for node in self.nodes.values())
 
-    def progress(self, now: float) -> dict[str, NodeProgress]:
-        return {
-            name: NodeProgress(
-                now - node.started, None if node.received is None else now - node.received, node.progress, node.ended
-            )
-            for name, node in sorted(self.nodes.items())
-        }
+    def lines(self, now: float, size: Size | None) -> list[str]:
+        nodes = dict(sorted(self.nodes.items()))
+        for node in nodes.values():
+            node.now = now
+        try:
+            return self.view.lines(nodes, size)
+        except SENSELESS:
+            # Nodes are untrusted. Forget the progress that cannot be shown, so that the other nodes are shown.
+            for node in [node for node in nodes.values() if not self._can_show(node, size)] or nodes.values():
+                node.progress, node.received = {}, None
+            return self.view.lines(nodes, size)
+
+    def _can_show(self, node: NodeProgress, size: Size | None) -> bool:
+        try:
+            self.view.lines({"node": node}, size)
+        except SENSELESS:
+            return False
+        return True
 
 
 class LiveDisplay:
@@ -77,10 +77,7 @@ class LiveDisplay:
         self._screen = screen
         self._print_text = print_text
         self._now = now
-        self._views: dict[str, GpuView | LoadView] = {
-            "gpu_monitor": GpuView(style),
-            "throughput_probe": LoadView(style),
-        }
+        self._views: dict[str, View] = {"gpu_monitor": GpuView(style), "throughput_probe": LoadView(style)}
         self._receiver = channel.open_receiver()
         self._lock = threading.Lock()
         self._tasks: dict[str, _Task] = {}
@@ -124,10 +121,9 @@ class LiveDisplay:
             for task in due:
                 task.due = now + (REPORT if size is None else REDRAW)
             if due and size is not None:
-                lines = [line for task in running for line in task.view.table(task.progress(now), size)]
-                self._screen.draw(lines[: size.rows])
+                self._screen.draw([line for task in running for line in task.lines(now, size)][: size.rows])
             elif due:
-                self._print([line for task in due for line in task.view.plain(task.progress(now))])
+                self._print([line for task in due for line in task.lines(now, None)])
             elif self._current is not None and now - self._screen.written_at >= SILENCE:
                 name, started = self._current
                 self._print([f"{name}: running for {clock(now - started)}"])
@@ -143,22 +139,11 @@ class LiveDisplay:
             task = self._tasks.setdefault(record["task"], _Task(self._views[record["view"]], now + SHORT))
             node = task.nodes.get(record["host"])
             if record["progress"] is None:
-                task.nodes[record["host"]] = _Node(record["run"], now)
-            elif node is not None and node.run == record["run"] and _is_valid(record["progress"], task.view):
+                task.nodes[record["host"]] = NodeProgress(now, run=record["run"])
+            elif node is not None and node.run == record["run"]:
                 node.received, node.progress = now, record["progress"]
 
     def _print(self, lines: Sequence[str]) -> None:
         if lines:
             moment = time.strftime("%H:%M:%S")
             self._print_text("\n".join(f"{moment} {line}" for line in lines))
-
-
-def _is_valid(progress: Mapping[str, t.Any], view: GpuView | LoadView) -> bool:
-    """Return whether ``view`` can show the progress of a node. The progress can be any JSON value."""
-    nodes = {"node": NodeProgress(0.0, 0.0, progress)}
-    try:
-        view.plain(nodes)
-        view.table(nodes, Size(80, 24))
-    except SENSELESS:
-        return False
-    return True

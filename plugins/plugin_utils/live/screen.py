@@ -12,7 +12,6 @@ import threading
 import time
 import typing as t
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 
@@ -23,8 +22,7 @@ _CLEAR_BELOW: t.Final = "\x1b[J"
 _COLOUR: t.Final = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(t.NamedTuple):
     """Number of columns and rows that are available for text."""
 
     columns: int

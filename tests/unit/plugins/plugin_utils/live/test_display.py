@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+from unittest import mock
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.live import channel
@@ -259,3 +260,29 @@ def test_end_host_with_an_invalid_result_is_one_line(live, printed, clock):
     clock.now += subject.SHORT
     live.end_host("probe", "node-1", {"summary": [{"index": 0}]})
     assert lines(printed) == ["node-1: invalid result"]
+
+
+def test_refresh_renders_each_update_once(live, clock, monkeypatch):
+    view = live._views["throughput_probe"]
+    lines = mock.Mock(wraps=view.lines)
+    monkeypatch.setattr(live, "_views", {"throughput_probe": mock.Mock(lines=lines)})
+    send(None)
+    for _number in range(5):
+        send(STEP)
+    live.refresh()
+    assert not lines.called
+    clock.now += subject.SHORT
+    live.refresh()
+    lines.assert_called_once()
+
+
+def test_refresh_survives_values_that_are_invalid_only_together(live, printed, clock):
+    """Each value is a valid number, but their sum is not."""
+    for number in range(20):
+        send(None, host=f"node-{number}")
+        send({**STEP, "gpus": [{"utilization_gpu": 1e308}]}, host=f"node-{number}")
+    clock.now += subject.SHORT
+    live.refresh()
+    clock.now += subject.SHORT
+    live.refresh()
+    assert lines(printed) == ["load on 20 nodes · 0:01"]

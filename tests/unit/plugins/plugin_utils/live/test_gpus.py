@@ -43,12 +43,12 @@ def node(*gpus, elapsed=8.0, age=0.4, ended=None, total=60.0):
     static = [{"index": entry["index"], "memory_total": 20 * GIB} for entry in gpus]
     samples = [{"time": 0.0, "gpus": []}, {"time": elapsed, "gpus": list(gpus)}]
     progress = {"elapsed": elapsed, "total": total, "gpus": static, "samples": samples}
-    return NodeProgress(elapsed + 2, age, progress, ended)
+    return NodeProgress(-elapsed - 2, -age, progress, ended)
 
 
 def test_table_has_one_row_per_gpu():
     nodes = {"node-1": node(gpu(0), gpu(1, utilization_gpu=0)), "node-2": node(gpu(0))}
-    assert VIEW.table(nodes, WINDOW) == [
+    assert VIEW.lines(nodes, WINDOW) == [
         " GPUs of 2 nodes · 0:08 of 1:00 · 2 of 3 GPUs busy",
         " node    GPU  utilisation                    memory GiB     W   °C   MHz   PCIe",
         " node-1    0  ████████████████████░░  93 %  18.4 / 20.0   118   64  2175   4x16",
@@ -58,35 +58,35 @@ def test_table_has_one_row_per_gpu():
 
 
 def test_table_time_advances_between_polls_up_to_the_end():
-    assert "0:11 of 1:00" in VIEW.table({"n": node(gpu(), age=3.2)}, WINDOW)[0]
-    assert "1:00 of 1:00" in VIEW.table({"n": node(gpu(), elapsed=59.0, age=3.2)}, WINDOW)[0]
+    assert "0:11 of 1:00" in VIEW.lines({"n": node(gpu(), age=3.2)}, WINDOW)[0]
+    assert "1:00 of 1:00" in VIEW.lines({"n": node(gpu(), elapsed=59.0, age=3.2)}, WINDOW)[0]
 
 
 def test_table_shows_dashes_for_unknown_values():
-    assert VIEW.table({"n": node(unknown())}, WINDOW)[2].split() == ["n", "0", "-", "%", *"-/", "20.0", *"----"]
+    assert VIEW.lines({"n": node(unknown())}, WINDOW)[2].split() == ["n", "0", "-", "%", *"-/", "20.0", *"----"]
 
 
 def test_table_marks_a_slowed_gpu_and_names_the_reason():
     slowed = gpu(throttle_reasons=["hw_thermal_slowdown", "sw_power_cap"])
-    lines = VIEW.table({"n": node(slowed)}, WINDOW)
+    lines = VIEW.lines({"n": node(slowed)}, WINDOW)
     assert "2175!" in lines[2]
     assert lines[-1] == " ! slowed by hw thermal slowdown"
-    assert VIEW.table({"n": node(slowed)}, Size(119, 40))[-1] == lines[-1]
+    assert VIEW.lines({"n": node(slowed)}, Size(119, 40))[-1] == lines[-1]
 
 
 def test_table_does_not_mark_a_gpu_at_its_power_limit():
-    assert "!" not in "".join(VIEW.table({"n": node(gpu())}, WINDOW))
+    assert "!" not in "".join(VIEW.lines({"n": node(gpu())}, WINDOW))
 
 
 def test_table_shows_a_status_for_nodes_without_figures():
     nodes = {
-        "begins": NodeProgress(0.5),
+        "begins": NodeProgress(-0.5),
         "silent": node(gpu(), age=42.0),
         "lost": node(gpu(), ended="Failed to connect to the host via ssh"),
-        "empty": NodeProgress(3, 0.1, {"elapsed": 1, "total": 60, "gpus": [], "samples": [{"time": 0, "gpus": []}]}),
-        "first": NodeProgress(3, 0.1, {"elapsed": 0, "total": 60, "gpus": [{"index": 0}], "samples": []}),
+        "empty": NodeProgress(-3, -0.1, {"elapsed": 1, "total": 60, "gpus": [], "samples": [{"time": 0, "gpus": []}]}),
+        "first": NodeProgress(-3, -0.1, {"elapsed": 0, "total": 60, "gpus": [{"index": 0}], "samples": []}),
     }
-    texts = [line.split(maxsplit=1)[1] for line in VIEW.table(nodes, WINDOW)[2:]]
+    texts = [line.split(maxsplit=1)[1] for line in VIEW.lines(nodes, WINDOW)[2:]]
     assert texts == ["starting", "no response for 0:42", "Failed to connect to the host via ssh", "no GPU", "starting"]
 
 
@@ -94,10 +94,10 @@ def test_table_has_one_row_per_node_if_the_gpus_do_not_fit():
     nodes = {
         f"node-{number}": node(*(gpu(index, utilization_gpu=10 * index) for index in range(8))) for number in range(5)
     }
-    lines = VIEW.table(nodes, WINDOW)
+    lines = VIEW.lines(nodes, WINDOW)
     assert len(lines) == 7
     assert lines[2].split()[-8:] == ["0", "%", "70", "%", "92", "%", "947", "64"]
-    assert VIEW.table(nodes, Size(79, 6))[-1] == " … 2 more; enlarge the window"
+    assert VIEW.lines(nodes, Size(79, 6))[-1] == " … 2 more; enlarge the window"
 
 
 @given(
@@ -116,28 +116,30 @@ def test_table_fits_the_window(names, gpus, columns, rows, busy, memory, throttl
         gpu(index, utilization_gpu=busy, memory_used=memory, throttle_reasons=throttle, power_draw=1234.5)
         for index in range(gpus)
     ]
-    lines = subject.GpuView(coloured).table({name: node(*entries, ended=ended) for name in names}, Size(columns, rows))
+    lines = subject.GpuView(coloured).lines({name: node(*entries, ended=ended) for name in names}, Size(columns, rows))
     assert len(lines) <= rows
     assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in lines) <= columns
 
 
 def test_plain_has_one_line_per_node():
-    nodes = {"a": node(gpu(0), gpu(1, temperature=70, throttle_reasons=["hw_slowdown"])), "b": NodeProgress(1.0)}
-    assert VIEW.plain(nodes) == [
+    nodes = {"a": node(gpu(0), gpu(1, temperature=70, throttle_reasons=["hw_slowdown"])), "b": NodeProgress(-1.0)}
+    assert VIEW.lines(nodes, None) == [
         "a: 0:08 of 1:00, GPU 93 93 %, up to 18.4 GiB, 237 W, up to 70 °C, slowed by hw slowdown",
         "b: starting",
     ]
 
 
 def test_plain_omits_nodes_that_have_ended():
-    assert VIEW.plain({"a": node(gpu(), ended="done"), "b": node(gpu())})[0].startswith("b: ")
+    assert VIEW.lines({"a": node(gpu(), ended="done"), "b": node(gpu())}, None)[0].startswith("b: ")
 
 
 def test_plain_of_a_large_fleet_is_one_line():
     nodes = {f"node-{number:02}": node(gpu(0), gpu(1, utilization_gpu=0)) for number in range(20)} | {
-        "lost": NodeProgress(60.0)
+        "lost": NodeProgress(-60.0)
     }
-    assert VIEW.plain(nodes) == ["20 of 21 nodes watched, 20 of 40 GPUs busy, up to 18.4 GiB, 4736 W, up to 64 °C"]
+    assert VIEW.lines(nodes, None) == [
+        "20 of 21 nodes watched, 20 of 40 GPUs busy, up to 18.4 GiB, 4736 W, up to 64 °C"
+    ]
 
 
 def test_closing_summarises_every_gpu():
@@ -174,4 +176,4 @@ def test_closing_without_samples_gives_the_reason(result, lines):
 def test_ascii_style_prints_ascii_only():
     view = subject.GpuView(ASCII)
     nodes = {"n": node(gpu())}
-    assert "".join([*view.table(nodes, WINDOW), *view.plain(nodes)]).isascii()
+    assert "".join([*view.lines(nodes, WINDOW), *view.lines(nodes, None)]).isascii()

@@ -32,19 +32,19 @@ def load(elapsed=30.0, age=0.5, ended=None, gpus=(97, 95), **changes):
         "since": 28.0,
         "gpus": [{"index": index, "utilization_gpu": value} for index, value in enumerate(gpus)],
     }
-    return NodeProgress(elapsed, age, progress | changes, ended)
+    return NodeProgress(-elapsed, -age, progress | changes, ended)
 
 
 def test_table_has_one_row_per_node():
     nodes = {
         "healthy": load(),
         "other": load(total=None, requests=16, finished=9, name="prompt-128", number=1, tokens=148000, gpus=(12, 10)),
-        "warm": NodeProgress(4.0, 0.5, {"phase": "preparing", "name": "warm-up", "since": 2.0, "gpus": []}),
-        "new": NodeProgress(0.5),
+        "warm": NodeProgress(-4.0, -0.5, {"phase": "preparing", "name": "warm-up", "since": 2.0, "gpus": []}),
+        "new": NodeProgress(-0.5),
         "lost": load(ended="Connection refused"),
         "quick": load(ended="done"),
     }
-    assert VIEW.table(nodes, WINDOW) == [
+    assert VIEW.lines(nodes, WINDOW) == [
         " load on 6 nodes · 0:30 · 2 done",
         " node     phase           time             tokens/s  GPU utilisation",
         " healthy  3/3 sustained   0:04 of 0:08          812  ███████████████████░  96 %",
@@ -65,23 +65,23 @@ def test_table_has_one_row_per_node():
         (load(phase="counting"), "step 3 of 3: sustained, counting, 812 tokens/s, GPU 97 95 %"),
         (load(tokens=0, gpus=()), "step 3 of 3: sustained, 0:04 of 0:08"),
         (load(tokens=0, gpus=(None, None)), "step 3 of 3: sustained, 0:04 of 0:08"),
-        (NodeProgress(4.0, 0.5, {"phase": "preparing", "since": 2.0, "gpus": []}), "preparing, 0:02"),
+        (NodeProgress(-4.0, -0.5, {"phase": "preparing", "since": 2.0, "gpus": []}), "preparing, 0:02"),
         (load(age=42.0), "no response for 0:42"),
-        (NodeProgress(0.5), "starting"),
+        (NodeProgress(-0.5), "starting"),
     ],
 )
 def test_plain_describes_a_node(node, line):
-    assert VIEW.plain({"node": node}) == [f"node: {line}"]
+    assert VIEW.lines({"node": node}, None) == [f"node: {line}"]
 
 
 def test_plain_omits_nodes_that_have_ended():
-    assert VIEW.plain({"a": load(ended="done"), "b": load(ended="unreachable")}) == []
+    assert VIEW.lines({"a": load(ended="done"), "b": load(ended="unreachable")}, None) == []
 
 
 def test_plain_of_a_large_fleet_is_one_line():
     nodes = {f"node-{number:02}": load(tokens=4000 + 40 * number) for number in range(20)}
-    nodes |= {"quick": load(ended="done"), "new": NodeProgress(0.5)}
-    assert VIEW.plain(nodes) == ["load on 22 nodes · 0:30 · 1 done, 1000 to 1190 tokens/s per node, GPU 96 %"]
+    nodes |= {"quick": load(ended="done"), "new": NodeProgress(-0.5)}
+    assert VIEW.lines(nodes, None) == ["load on 22 nodes · 0:30 · 1 done, 1000 to 1190 tokens/s per node, GPU 96 %"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_rate_is_tokens_per_second(progress, speed):
 
 def test_table_lists_running_nodes_first():
     nodes = {f"done-{number}": load(ended="done") for number in range(30)} | {"still": load()}
-    lines = VIEW.table(nodes, WINDOW)
+    lines = VIEW.lines(nodes, WINDOW)
     assert lines[2].startswith(" still")
     assert lines[-1] == " … 11 more; enlarge the window"
 
@@ -118,14 +118,14 @@ def test_table_lists_running_nodes_first():
 def test_table_fits_the_window(names, step, columns, rows, tokens, total, gpus, ended):
     node = load(name=step, tokens=tokens, total=total, requests=10**6, finished=10**5, gpus=gpus, ended=ended)
     coloured = subject.LoadView(Style(paint=lambda text, status: f"\x1b[33m{text}\x1b[0m"))
-    lines = coloured.table(dict.fromkeys(names, node), Size(columns, rows))
+    lines = coloured.lines(dict.fromkeys(names, node), Size(columns, rows))
     assert len(lines) <= rows
     assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in lines) <= columns
 
 
 def test_ascii_style_prints_ascii_only():
     view = subject.LoadView(ASCII)
-    assert "".join([*view.table({"n": load()}, WINDOW), *view.plain({"n": load()})]).isascii()
+    assert "".join([*view.lines({"n": load()}, WINDOW), *view.lines({"n": load()}, None)]).isascii()
 
 
 def test_closing_has_no_lines():

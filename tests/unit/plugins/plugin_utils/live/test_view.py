@@ -19,13 +19,13 @@ def test_clock_formats_seconds(seconds, text):
 @pytest.mark.parametrize(
     ("node", "text"),
     [
-        (subject.NodeProgress(0.3), "starting"),
-        (subject.NodeProgress(75), "no response for 1:15"),
-        (subject.NodeProgress(20, age=1.0), None),
-        (subject.NodeProgress(80, age=61.0), "no response for 1:01"),
-        (subject.NodeProgress(80, age=61.0, ended="done"), None),
-        (subject.NodeProgress(80, age=0.1, ended="Connection closed"), "Connection closed"),
-        (subject.NodeProgress(0.3, ended="done"), "done"),
+        (subject.NodeProgress(-0.3), "starting"),
+        (subject.NodeProgress(-75), "no response for 1:15"),
+        (subject.NodeProgress(-20, received=-1.0), None),
+        (subject.NodeProgress(-80, received=-61.0), "no response for 1:01"),
+        (subject.NodeProgress(-80, received=-61.0, ended="done"), None),
+        (subject.NodeProgress(-80, received=-0.1, ended="Connection closed"), "Connection closed"),
+        (subject.NodeProgress(-0.3, ended="done"), "done"),
     ],
 )
 def test_quiet_returns_text_in_place_of_figures(node, text):
@@ -42,12 +42,11 @@ def test_quiet_returns_text_in_place_of_figures(node, text):
         (["192.168.100.101", "192.168.100.102"], ["192.1….100.101", "192.1….100.102"]),
         (["gpu.fleet-a.example.com", "gpu.fleet-b.example.com"], ["gpu.fleet-a", "gpu.fleet-b"]),
         (["the-only-one.example.com"], ["the-o…mple.com"]),
-        ([], []),
     ],
 )
 def test_labels_keep_the_part_in_which_names_differ(names, shown):
-    nodes = dict.fromkeys(names, subject.NodeProgress(0.0))
-    assert list(subject.labels(nodes, 14, UNICODE).values()) == shown
+    _header, labels = subject.labels(names, 14, UNICODE)
+    assert [label.strip() for label in labels.values()] == shown
 
 
 @pytest.mark.parametrize(
@@ -59,15 +58,11 @@ def test_cell_is_right_aligned(value, text):
     assert subject.cell(value, 4) == text
 
 
-def test_name_width_has_a_limit():
-    nodes = {"a": subject.NodeProgress(0), "a-very-long-name": subject.NodeProgress(0)}
-    assert subject.name_width(nodes, 40) == 16
-    assert subject.name_width(nodes, 10) == 10
-    assert subject.name_width({}, 10) == 4
-
-
-def test_cut_counts_the_lines_that_do_not_fit():
-    lines = [f"line {number}" for number in range(10)]
-    assert subject.cut(lines, 10, UNICODE) == lines
-    assert subject.cut(lines, 4, UNICODE) == ["line 0", "line 1", "line 2", " … 7 more; enlarge the window"]
-    assert subject.cut(lines, 0, UNICODE) == []
+@pytest.mark.parametrize(
+    ("names", "limit", "width"),
+    [(["a", "a-very-long-name"], 40, 16), (["a", "a-very-long-name"], 10, 10), (["a"], 40, 4), (["a" * 40], 60, 24)],
+)
+def test_labels_have_the_width_of_the_header_and_a_limit(names, limit, width):
+    header, labels = subject.labels(names, limit, UNICODE)
+    assert header.rstrip() == " node"
+    assert {len(label) for label in (header, *labels.values())} == {width + 1}
