@@ -14,8 +14,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.load.statistics impo
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 
 Json = dict[str, t.Any]
-#: Prompt tokens, output tokens, streams.
-Combination = tuple[int, int, int]
+#: Keys of a cell that identify the combination of prompt size, output size and number of streams.
+COMBINATION: t.Final = ("prompt_tokens", "output_tokens", "concurrency")
 
 #: Latencies that can have a target, and the percentile that must meet the target at the knee.
 TARGETS: t.Final = ("ttft", "itl")
@@ -31,27 +31,22 @@ def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
     Rates are per second and times are in seconds. A rate is the mean over the valid rounds, and a latency percentile is
     the median of the rounds' percentiles. If no round is valid, these values are None and ``reason`` is set.
     """
-    grouped: dict[Combination, list[Mapping[str, t.Any]]] = {}
+    grouped: dict[tuple[int, ...], list[Mapping[str, t.Any]]] = {}
     for result in results:
-        grouped.setdefault(_combination(result), []).append(result)
+        # The sizes that were requested; the result itself has the mean sizes of its requests.
+        sizes = {**result, **result["requested"]}
+        grouped.setdefault(tuple(sizes[name] for name in COMBINATION), []).append(result)
     return [_cell(key, grouped[key]) for key in sorted(grouped)]
 
 
-def _combination(result: Mapping[str, t.Any]) -> Combination:
-    requested = result["requested"]
-    return requested["prompt_tokens"], requested["output_tokens"], result["concurrency"]
-
-
-def _cell(key: Combination, results: Sequence[Mapping[str, t.Any]]) -> Json:
+def _cell(key: tuple[int, ...], results: Sequence[Mapping[str, t.Any]]) -> Json:
     rounds = [_round(result) for result in results]
     valid = [entry for entry in rounds if entry["invalid"] is None]
     speeds = [entry["output_throughput"] for entry in valid]
     finished = sum(entry["completed"] + entry["failed"] for entry in valid)
     within = [entry["within_targets"] for entry in valid if entry["within_targets"] is not None]
     return {
-        "prompt_tokens": key[0],
-        "output_tokens": key[1],
-        "concurrency": key[2],
+        **dict(zip(COMBINATION, key, strict=True)),
         "reason": None if valid else rounds[0]["invalid"],
         "output_throughput": _mean(speeds),
         "variation": variation(speeds),

@@ -53,29 +53,18 @@ class RoundSeries:
     minimum_effect: float = MINIMUM_EFFECT
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Comparison of one metric in two runs: both means, the relative ``change``, and the p-value of this change."""
-
-    before: float
-    now: float
-    change: float
-    p_value: float
-    regressed: bool
-    repeats: tuple[int, int]
-
-
 class TooFewRepeats(Exception):
     """There are too few measurements to distinguish a change from noise; the message says how many are needed."""
 
 
-def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
+def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, dict[str, t.Any]]:
     """Compare all metrics of a new run with those of a stored run.
-
-    Each ``p_value`` is adjusted for the number of metrics.
 
     The n-th values of all series must come from the same round.
 
+    :returns: for each series, both means (``before`` and ``now``), the relative ``change``, the ``verdict``
+        (``slower``, ``faster`` or ``same``), its ``p_value``, adjusted for the number of metrics, and the numbers of
+        ``rounds``.
     :raises TooFewRepeats: if either run has fewer than ``MINIMUM_REPEATS`` rounds.
     :raises ValueError: if a stored mean is not positive, or the series differ in length.
     """
@@ -90,18 +79,30 @@ def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, Comparison]:
         raise TooFewRepeats(
             f"{before} stored and {now} new measurements; detecting a change needs at least {MINIMUM_REPEATS} of each"
         )
-    p_values = _permutation_p([_standardised(series) for series in family.values()], size)
-    return {key: _comparison(series, p) for (key, series), p in zip(family.items(), p_values, strict=True)}
+    rows = [_standardised(series) for series in family.values()]
+    slower, faster = _permutation_p(rows, size), _permutation_p([[-value for value in row] for row in rows], size)
+    return {
+        key: _comparison(series, *p_values)
+        for (key, series), *p_values in zip(family.items(), slower, faster, strict=True)
+    }
 
 
-def _comparison(series: RoundSeries, p_value: float) -> Comparison:
+def _comparison(series: RoundSeries, p_slower: float, p_faster: float) -> dict[str, t.Any]:
     old, new = statistics.fmean(series.before), statistics.fmean(series.now)
     if old <= 0:
         raise ValueError(f"the stored mean must be positive, got {old}")
     change = (new - old) / old
     worse = -change if series.lower_is_worse else change
-    regressed = worse >= series.minimum_effect and p_value <= SIGNIFICANCE
-    return Comparison(old, new, change, p_value, regressed, (len(series.before), len(series.now)))
+    slower = worse >= series.minimum_effect and p_slower <= SIGNIFICANCE
+    faster = -worse >= series.minimum_effect and p_faster <= SIGNIFICANCE
+    return {
+        "before": old,
+        "now": new,
+        "change": change,
+        "p_value": p_faster if faster else p_slower,
+        "verdict": "slower" if slower else "faster" if faster else "same",
+        "rounds": [len(series.before), len(series.now)],
+    }
 
 
 def _standardised(series: RoundSeries) -> list[float]:

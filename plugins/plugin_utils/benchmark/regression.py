@@ -9,14 +9,14 @@ import math
 import statistics
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import COMBINATION
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import (
     MINIMUM_EFFECT,
     SIGNIFICANCE,
-    Comparison,
     RoundSeries,
     TooFewRepeats,
     compare_together,
@@ -68,11 +68,13 @@ def compare_runs(measured: Sequence[Json], baseline: Baseline) -> Json:
         be compared, each with the reason; ``reason``: why nothing could be compared, or None.
     """
     before, now = _by_combination(baseline.cells), _by_combination(measured)
-    usable, left_out = _comparable(before, now)
+    reasons = {key: _mismatch(before.get(key), cell) for key, cell in now.items()}
+    left_out = [{**_sizes(key), "reason": reason} for key, reason in reasons.items() if reason is not None]
+    pairs = {key: (before[key], now[key]) for key, reason in reasons.items() if reason is None}
     rows: list[Json] = []
-    reason = None if usable else left_out[0]["reason"] if left_out else "nothing was measured"
+    reason = None if pairs else left_out[0]["reason"]
     try:
-        rows = _rows({key: (before[key], now[key]) for key in usable})
+        rows = _rows(pairs) if pairs else []
     except TooFewRepeats as error:
         reason = str(error)
     head = {
@@ -89,32 +91,16 @@ def _rows(pairs: Mapping[t.Any, tuple[Json, Json]]) -> list[Json]:
 
     ``pairs`` maps each combination of prompt size, output size and number of streams to its two results.
     """
-    family = _family(pairs) if pairs else {}
-    worse = compare_together(family)
-    better = compare_together(
-        {key: replace(series, lower_is_worse=not series.lower_is_worse) for key, series in family.items()}
-    )
-    return [_row(key, worse[key], better[key]) for key in family]
+    comparisons = compare_together(_family(pairs))
+    return [{"metric": metric, **_sizes(key), **row} for (metric, key), row in comparisons.items()]
 
 
-def _by_combination(cells: Sequence[Json]) -> dict[tuple[int, int, int], Json]:
-    return {(cell["prompt_tokens"], cell["output_tokens"], cell["concurrency"]): cell for cell in cells}
+def _by_combination(cells: Sequence[Json]) -> dict[t.Any, Json]:
+    return {tuple(cell[name] for name in COMBINATION): cell for cell in cells}
 
 
-def _comparable(before: Mapping[t.Any, Json], now: Mapping[t.Any, Json]) -> tuple[list[t.Any], list[Json]]:
-    """Find the results of this run (``now``) that can be compared with the baseline (``before``).
-
-    Both mappings are keyed by prompt size, output size and number of streams. Return the keys of the results that can
-    be compared, and a list of the other results, each with the reason why it is not compared.
-    """
-    usable, left_out = [], []
-    for key, cell in now.items():
-        reason = _mismatch(before.get(key), cell)
-        if reason is None:
-            usable.append(key)
-        else:
-            left_out.append({"prompt_tokens": key[0], "output_tokens": key[1], "concurrency": key[2], "reason": reason})
-    return usable, left_out
+def _sizes(key: Sequence[int | None]) -> Json:
+    return dict(zip(COMBINATION, key, strict=True))
 
 
 def _mismatch(before: Json | None, now: Json) -> str | None:
@@ -157,22 +143,6 @@ def _values(cell: Json, name: str) -> list[float] | None:
     if None in values:
         return None
     return [float(value["p50"] if isinstance(value, dict) else value) for value in values]
-
-
-def _row(key: Key, worse: Comparison, better: Comparison) -> Json:
-    metric, (prompt, output, concurrency) = key
-    return {
-        "metric": metric,
-        "prompt_tokens": prompt,
-        "output_tokens": output,
-        "concurrency": concurrency,
-        "before": worse.before,
-        "now": worse.now,
-        "change": worse.change,
-        "p_value": better.p_value if better.regressed else worse.p_value,
-        "verdict": "slower" if worse.regressed else "faster" if better.regressed else "same",
-        "rounds": list(worse.repeats),
-    }
 
 
 def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int | None, *, accept: bool) -> Finding:
