@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import AREAS, CHECKS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import permutation_test, regression
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import causes
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.outliers import MINIMUM_NODES, SCORE_LIMIT
@@ -76,6 +77,18 @@ def test_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
                 f"{1e3 * roofline.HOP_TIME:g} ms",
                 f"±{100 * roofline.UNCERTAINTY:g} %",
                 f"±{100 * roofline.UNCERTAINTY_WITHOUT_ROW:g} %",
+            ],
+        ),
+        (
+            "baseline.regression",
+            [
+                f"p-value of at most {permutation_test.SIGNIFICANCE:g}",
+                *(f"{100 * metric.smallest_change:g} %" for metric in regression.METRICS.values()),
+                *(
+                    f"{1000 * metric.smallest_step:g} ms"
+                    for metric in regression.METRICS.values()
+                    if metric.smallest_step
+                ),
             ],
         ),
         ("fleet.outlier", [f"{SCORE_LIMIT:g}", f"Below {MINIMUM_NODES} comparable nodes"]),

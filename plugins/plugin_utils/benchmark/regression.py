@@ -152,7 +152,7 @@ def judge(comparison: Json | None, identity: Identity, tensor_parallel_size: int
     :param accept: whether this run becomes the baseline. If so, a slowdown is a warning instead of a failure.
     """
     if comparison is None:
-        return not_tested(CHECK, "there is no baseline for this node, GPU model, model and vLLM version")
+        return not_tested(CHECK, "there is no baseline for this node, GPU model and model")
     stored, rows = comparison["baseline"], comparison["rows"]
     if comparison["reason"] is not None:
         return not_tested(CHECK, f"not comparable with the baseline of {stored['time']}: {comparison['reason']}")
