@@ -118,10 +118,10 @@ elapsed:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import wait, watchdog
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS, VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 ARGUMENT_SPEC = {
@@ -143,6 +143,8 @@ def healthy(api: VllmApi) -> bool:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    if not HAS_REQUESTS:
+        module.fail_json(msg=missing_required_lib("requests"))
     options, commands, started = module.params, Commands(), time.monotonic()
     timeout = 0.0 if module.check_mode else options["timeout"]
     try:

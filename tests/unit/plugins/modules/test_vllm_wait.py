@@ -44,6 +44,14 @@ def test_wait_for_a_healthy_server_is_ready(docker: dict[str, t.Any], capsys: py
     assert "cause" not in result
 
 
+def test_wait_without_requests_library_fails(
+    docker: dict[str, t.Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_wait, "HAS_REQUESTS", False)
+    code, result = play(capsys)
+    assert (code, "requests" in result["msg"]) == (1, True)
+
+
 def test_wait_for_an_exited_server_succeeds_with_the_cause(
     docker: dict[str, t.Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
