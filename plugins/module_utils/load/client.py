@@ -128,8 +128,14 @@ def _address(host: str, port: int, timeout: float) -> str:
     try:
         with socket.create_connection((host, port), timeout) as connection:
             return str(connection.getpeername()[0])
+    except TimeoutError as problem:
+        raise _connect_timeout(timeout) from problem
     except (OSError, UnicodeError) as problem:
         raise classify(problem) from problem
+
+
+def _connect_timeout(seconds: float) -> RequestFailed:
+    return RequestFailed("connect_timeout", f"no connection within {seconds:g} s")
 
 
 def _tls_context(ca_path: str | None, validate_certs: bool) -> ssl.SSLContext:
@@ -199,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             _transport, protocol = await asyncio.wait_for(opening, target.timeout)
         except (asyncio.TimeoutError, TimeoutError) as problem:
-            raise RequestFailed("connect_timeout", f"no connection within {target.timeout:g} s") from problem
+            raise _connect_timeout(target.timeout) from problem
         except OSError as problem:
             failure = classify(problem)
             if target.tls and failure.reason in ("connection_reset", "closed_early"):

@@ -196,6 +196,13 @@ def test_client_connect_timeout_fails_the_request():
     assert set(outcome.failures) == {"connect_timeout"}
 
 
+def test_open_target_connect_timeout_is_not_a_slow_response(monkeypatch):
+    monkeypatch.setattr(subject.socket, "create_connection", unittest.mock.Mock(side_effect=TimeoutError("timed out")))
+    with pytest.raises(RequestFailed, match="no connection within 2 s") as failure:
+        subject.open_target("http://gpu-1.example:8000", "chat", 2.0)
+    assert failure.value.reason == "connect_timeout"
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1, and its key."""
