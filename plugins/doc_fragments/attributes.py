@@ -5,13 +5,23 @@
 
 from __future__ import annotations
 
+#: Fragment of modules in the action group ``group`` and in those before it.
+_ACTION_GROUP = """
+options: {{}}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.{group}) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership: [{before}multigpu.vllm.{group}]
+"""
+
 
 class ModuleDocFragment:
     """Provide documentation fragments for the attributes of modules and actions.
 
-    Every module extends ``multigpu.vllm.attributes`` and the other fragments that apply to it: ``.info`` or ``.facts``
-    if it only reads, ``.action`` if an action plugin does the work, and one of the ``.action_group`` fragments, which
-    list the module's action groups in ``meta/runtime.yml``.
+    Every module extends ``multigpu.vllm.attributes`` and the other fragments that apply to it: ``.info`` if it only
+    reads, ``.action`` if an action plugin does the work, and one of the ``.action_group`` fragments, which list the
+    module's action groups in ``meta/runtime.yml``.
     """
 
     DOCUMENTATION = r"""
@@ -41,23 +51,6 @@ attributes:
     details: This module does not change anything.
 """
 
-    FACTS = r"""
-options: {}
-attributes:
-  facts:
-    description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
-    support: full
-  check_mode:
-    support: full
-    details: This module only reads, so it behaves the same in check mode.
-  diff_mode:
-    support: N/A
-    details: This module does not change anything.
-  idempotent:
-    support: full
-    details: This module does not change anything.
-"""
-
     ACTION = r"""
 options: {}
 attributes:
@@ -67,45 +60,7 @@ attributes:
     support: full
 """
 
-    ACTION_GROUP = r"""
-options: {}
-attributes:
-  action_group:
-    description: Use C(group/multigpu.vllm.all) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - multigpu.vllm.all
-"""
-
-    ACTION_GROUP_GPU = r"""
-options: {}
-attributes:
-  action_group:
-    description: Use C(group/multigpu.vllm.gpu) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - multigpu.vllm.all
-      - multigpu.vllm.gpu
-"""
-
-    ACTION_GROUP_LINODE = r"""
-options: {}
-attributes:
-  action_group:
-    description: Use C(group/multigpu.vllm.linode) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - multigpu.vllm.all
-      - multigpu.vllm.linode
-"""
-
-    ACTION_GROUP_VLLM = r"""
-options: {}
-attributes:
-  action_group:
-    description: Use C(group/multigpu.vllm.vllm) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - multigpu.vllm.all
-      - multigpu.vllm.vllm
-"""
+    ACTION_GROUP = _ACTION_GROUP.format(group="all", before="")
+    ACTION_GROUP_GPU = _ACTION_GROUP.format(group="gpu", before="multigpu.vllm.all, ")
+    ACTION_GROUP_LINODE = _ACTION_GROUP.format(group="linode", before="multigpu.vllm.all, ")
+    ACTION_GROUP_VLLM = _ACTION_GROUP.format(group="vllm", before="multigpu.vllm.all, ")

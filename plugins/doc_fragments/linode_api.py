@@ -7,10 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Document the options for the Linode API.
-
-    Modules extend ``linode_api``, and inventory plugins extend ``linode_api.inventory``.
-    """
+    """Document the options for the Linode API."""
 
     DOCUMENTATION = r"""
 requirements:
@@ -50,46 +47,4 @@ options:
         unavailable (502, 503).
     type: float
     default: 600.0
-"""
-
-    INVENTORY = r"""
-requirements:
-  - linode_api4 >= 5.44
-options:
-  api_token:
-    description:
-      - Linode API token with the scope C(linodes:read_only). It is never written to the cache or to host variables.
-    type: str
-    env:
-      - name: LINODE_API_TOKEN
-      - name: LINODE_TOKEN
-  api_url:
-    description:
-      - URL of the API, including its version. C(http) is only accepted for loopback addresses.
-    type: str
-    default: https://api.linode.com/v4
-    env:
-      - name: LINODE_API_URL
-  ca_path:
-    description:
-      - File with the CA certificates that sign the API's certificate. By default, the system's CA certificates are
-        used.
-    type: path
-    env:
-      - name: LINODE_CA
-  connect_timeout:
-    description:
-      - Timeout for a connection to the API, in seconds.
-    type: float
-    default: 10.0
-  read_timeout:
-    description:
-      - Maximum time in seconds without data from the API during one response.
-    type: float
-    default: 60.0
-  wait_timeout:
-    description:
-      - Timeout for reading the inventory in seconds, including all retries.
-    type: float
-    default: 120.0
 """

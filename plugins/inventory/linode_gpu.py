@@ -19,13 +19,39 @@ description:
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
-  - multigpu.vllm.linode_api.inventory
+  - multigpu.vllm.linode_api
 options:
   plugin:
     description: Name of this plugin.
     type: str
     required: true
     choices: [multigpu.vllm.linode_gpu]
+  api_token:
+    description:
+      - Linode API token with the scope C(linodes:read_only). It is never written to the cache or to host variables.
+    type: str
+    env:
+      - name: LINODE_API_TOKEN
+      - name: LINODE_TOKEN
+  api_url:
+    description:
+      - URL of the API, including its version. C(http) is only accepted for loopback addresses.
+    type: str
+    default: https://api.linode.com/v4
+    env:
+      - name: LINODE_API_URL
+  ca_path:
+    description:
+      - File with the CA certificates that sign the API's certificate. By default, the system's CA certificates are
+        used.
+    type: path
+    env:
+      - name: LINODE_CA
+  wait_timeout:
+    description:
+      - Timeout for reading the inventory in seconds, including all retries.
+    type: float
+    default: 120.0
   tags:
     description: Include only Linodes that have all of these tags.
     type: list

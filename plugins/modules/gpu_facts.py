@@ -18,7 +18,11 @@ description:
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action_group_gpu
-  - multigpu.vllm.attributes.facts
+  - multigpu.vllm.attributes.info
+attributes:
+  facts:
+    description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
+    support: full
 options:
   instance_type:
     description:

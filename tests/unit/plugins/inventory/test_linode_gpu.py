@@ -19,7 +19,7 @@ from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.doc_fragments.constructed import ModuleDocFragment as constructed
 from ansible.plugins.doc_fragments.inventory_cache import ModuleDocFragment as inventory_cache
-from ansible_collections.multigpu.vllm.plugins.doc_fragments.linode_api import ModuleDocFragment
+from ansible_collections.multigpu.vllm.plugins.doc_fragments.linode_api import ModuleDocFragment as linode_api
 from ansible_collections.multigpu.vllm.plugins.inventory import linode_gpu as subject
 from fake_linode import Account, FakeLinode
 from in_process import FakeClock, make_api
@@ -31,12 +31,9 @@ SHIPPED = Path(__file__).parents[4] / "inventory" / "linode_gpu.yml"
 
 def make_plugin():
     """Return the plugin with its options registered, as Ansible's loader does it."""
-    texts = [
-        subject.DOCUMENTATION,
-        ModuleDocFragment.INVENTORY,
-        constructed.DOCUMENTATION,
-        inventory_cache.DOCUMENTATION,
-    ]
+    # The options of the plugin take precedence over those of the fragments.
+    fragments = [linode_api, constructed, inventory_cache]
+    texts = [*(fragment.DOCUMENTATION for fragment in fragments), subject.DOCUMENTATION]
     options = {name: option for text in texts for name, option in yaml.safe_load(text)["options"].items()}
     constants.config.initialize_plugin_configuration_definitions("inventory", subject.InventoryModule.NAME, options)
     plugin = subject.InventoryModule()
