@@ -118,16 +118,10 @@ def _record(fields: _Fields) -> _Checker:
         checked: dict[str, t.Any] = {}
         for name, (checker, required) in fields.items():
             item = value.get(name)
-            if item is None and not required:
-                if name in value:
-                    checked[name] = None
-                continue
-            try:
-                if item is None:
-                    raise InvalidResult("set", item)
-                checked[name] = checker(item)
-            except InvalidResult as error:
-                raise error.within(name) from None
+            if item is None and required:
+                raise InvalidResult("set", item).within(name)
+            if name in value:
+                checked[name] = _item(name, item, checker, nullable=True)
         return checked
 
     return check
