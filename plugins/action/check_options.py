@@ -9,10 +9,9 @@ all filters of a collection again in the worker process of every host.
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,8 +23,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
     gpu_count,
     plan,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import is_loopback
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import Steps, sweep_steps, validation_steps
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import LOAD_STEPS, Options
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import check_values, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest, role_options
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.provision import fleet
@@ -38,9 +38,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds imp
 _SECTION_TAGS: t.Final = (*RULES, *MEASURED_ALONE)
 #: Networks that contain every address of a family.
 _EVERYWHERE: t.Final = ("0.0.0.0/0", "::/0")
-
-#: The values of a role's options, by their names without the name of the role. Invalid options are missing.
-Options = Mapping[str, t.Any]
 
 
 def provision_errors(options: Options) -> list[str]:
@@ -72,22 +69,26 @@ def validate_errors(options: Options, inventory: Collection[str], node: str) -> 
     load_hosts: list[str] = options.get("load_hosts") or []
     unknown = [host for host in load_hosts if host not in inventory and host != "localhost"]
     duplicates = [host for host, count in Counter(load_hosts).items() if count > 1]
+    url, others = options.get("base_url"), ", ".join(host for host in load_hosts if host != node)
+    limit, load = options.get("max_duration"), options.get("load_duration")
+    errors = []
+    if unknown:
+        errors.append(f"validate_load_hosts: not in the inventory: {', '.join(unknown)}")
+    if duplicates:
+        errors.append(f"validate_load_hosts: listed more than once: {', '.join(duplicates)}")
+    # A loopback address in load_base_url is allowed, because it may be the local end of a tunnel.
+    if others and url and not options.get("load_base_url") and is_loopback(urlsplit(url).hostname or ""):
+        errors.append(
+            f"validate_base_url {url} is a loopback address, so each load host would send the load to itself:"
+            f" set validate_load_base_url to an address at which {others} can reach the server of {node}"
+        )
+    if limit is not None and load is not None and load >= limit:
+        errors.append(f"validate_max_duration must be greater than validate_load_duration ({load:g}), got {limit:g}")
     return [
-        *([f"validate_load_hosts: not in the inventory: {', '.join(unknown)}"] if unknown else []),
-        *([f"validate_load_hosts: listed more than once: {', '.join(duplicates)}"] if duplicates else []),
-        *_load_url_errors(options, node),
-        *_duration_errors(options),
+        *errors,
         *judgement_errors(options.get("thresholds") or [], options.get("speed_limits")),
         *formats.errors(options.get("report_formats") or []),
     ]
-
-
-def _duration_errors(options: Options) -> list[str]:
-    """Return an error message if the time limit leaves no time for the sustained load step."""
-    limit, load = options.get("max_duration"), options.get("load_duration")
-    if limit is None or load is None or load < limit:
-        return []
-    return [f"validate_max_duration must be greater than validate_load_duration ({load:g}), got {limit:g}"]
 
 
 def plan_errors(role: str, options: Options) -> list[str]:
@@ -138,54 +139,6 @@ def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Col
 def measures(tags: Collection[str], inherited: Collection[str]) -> bool:
     """Return whether at least one of the tags selects a measurement. Tags of other roles never do."""
     return bool(set(tags) & {*_SECTION_TAGS, *inherited, "all", "tagged"} - {"always"})
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether the URL has a loopback or unspecified address, at which every host reaches only itself.
-
-    Source: RFC 1122, section 3.2.1.3; RFC 6761, section 6.3.
-    """
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
-
-
-def _load_url_errors(options: Options, node: str) -> list[str]:
-    """Return an error message if the hosts that generate load would send it to themselves instead of to the node.
-
-    A loopback address in ``load_base_url`` is allowed, because it may be the local end of a tunnel.
-    """
-    url, others = options.get("base_url"), [host for host in options.get("load_hosts") or () if host != node]
-    if not url or options.get("load_base_url") or not others or not is_loopback(url):
-        return []
-    return [
-        f"validate_base_url {url} is a loopback address, so each load host would send the load to"
-        f" itself: set validate_load_base_url to an address at which {', '.join(others)} can reach the server of {node}"
-    ]
-
-
-#: Role -> function that builds the steps of its load test, in the format of ``throughput_probe``'s ``steps`` option.
-LOAD_STEPS: t.Final[dict[str, Callable[[Options], Steps]]] = {
-    "validate": lambda options: validation_steps(
-        options["prompt_tokens"],
-        options["output_tokens"],
-        options["requests"],
-        options["concurrency"],
-        options["load_duration"],
-    ),
-    "benchmark": lambda options: sweep_steps(
-        options["prompt_tokens"],
-        options["concurrency"],
-        options["output_tokens"],
-        options["duration"],
-        options["repeats"],
-    ),
-}
 
 
 class ActionModule(ControllerAction):

@@ -62,7 +62,7 @@ def sweep_results(
     """Return the ``results`` of ``benchmark_judge`` for a node; ``sweep`` overrides arguments of ``sweep_steps``."""
     draw = random.Random(seed)
     defaults = {"prompt_tokens": [128, 1024], "concurrency": [1, 8, 32], "output_tokens": 128, "duration": 10.0}
-    steps = sweep_steps(**{**defaults, "repeats": 5, **sweep})
+    steps = sweep_steps({**defaults, "repeats": 5, **sweep})
     gpus = [empty_device(index) | {"name": "NVIDIA RTX 4000 Ada Generation"} for index in range(4)]
     return {
         "gpu": {"ansible_facts": {"gpu": {"count": 4, "devices": gpus}}, "findings": []},

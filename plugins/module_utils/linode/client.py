@@ -11,7 +11,6 @@ retry.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
 import traceback
 import typing as t
@@ -26,6 +25,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     classify,
     plain_text,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import is_loopback
 
 try:
     import requests
@@ -57,18 +57,9 @@ def check_url(url: str) -> str:
         raise InvalidInput("api_url must not contain a user name or password; use api_token for the token.")
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidInput(f"api_url must be an http(s) address such as {DEFAULT_URL}, got {url!r}.")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise InvalidInput(f"api_url {url!r} would send the token unencrypted; use https.")
     return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_token(token: str | None) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import math
 import re
 import typing as t
@@ -76,6 +77,21 @@ def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> 
             "with a letter, end with a letter or digit, and not have two '-', '_' or '.' in a row."
         )
     return label
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether ``host`` is a loopback or unspecified address, or a name of one: every host reaches only itself.
+
+    Source: RFC 1122, section 3.2.1.3; RFC 6761, section 6.3.
+    """
+    name = host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False) -> InstanceRequest:

@@ -17,7 +17,6 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.template import trust_as_template
 from ansible_collections.multigpu.vllm.plugins.action.check_options import (
     ActionModule,
-    is_loopback,
     measures,
     tag_errors,
 )
@@ -84,7 +83,9 @@ def test_options_if_valid_return_the_steps(check: Check) -> None:
 
 def test_sweep_options_if_valid_return_the_steps(check: Check) -> None:
     result = check("benchmark", benchmark_concurrency=[1, 8], benchmark_repeats=3, benchmark_target_ttft=None)
-    assert result["steps"] == sweep_steps([128, 1024], [1, 8], 128, 10, 3)
+    assert result["steps"] == sweep_steps(
+        {"prompt_tokens": [128, 1024], "concurrency": [1, 8], "output_tokens": 128, "duration": 10, "repeats": 3}
+    )
     assert result["measures"]
 
 
@@ -331,11 +332,6 @@ def test_report_format_without_its_package_is_an_error(check: Check, monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(AnsibleActionFail, match="pip install junitparser"):
         check("validate", validate_report_formats=["json", "junit"])
-
-
-@pytest.mark.parametrize("url", ["http://192.0.2.7", "http://node-01", "http://localhost.example.com"])
-def test_is_loopback_is_false_for_other_addresses(url: str) -> None:
-    assert not is_loopback(url)
 
 
 def test_role_warns_about_misspelt_options(check: Check, warnings: list[str]) -> None:

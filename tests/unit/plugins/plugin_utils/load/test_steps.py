@@ -20,7 +20,9 @@ SWEEP: t.Final[dict[str, t.Any]] = {
 
 
 def test_validation_steps_are_single_streams_then_the_sustained_load() -> None:
-    steps = validation_steps([1024, 128, 4096], output_tokens=64, requests=2, concurrency=16, duration=5)
+    steps = validation_steps(
+        {"prompt_tokens": [1024, 128, 4096], "output_tokens": 64, "requests": 2, "concurrency": 16, "load_duration": 5}
+    )
     sizes = [(step["prompt_tokens"], step["concurrency"]) for step in steps]
     assert sizes == [(1024, 1), (128, 1), (4096, 1), (128, 16)]
     assert [step.get("optional") for step in steps] == [True, False, True, None]
@@ -30,15 +32,15 @@ def test_validation_steps_are_single_streams_then_the_sustained_load() -> None:
 
 
 def test_sweep_steps_hold_every_combination_once_per_round() -> None:
-    steps = sweep_steps(**SWEEP)
+    steps = sweep_steps(SWEEP)
     order = [(128, 1), (128, 8), (1024, 1), (1024, 8)]
     assert [(step["prompt_tokens"], step["concurrency"]) for step in steps] == order * 2
     assert len({step["name"] for step in steps}) == 8
 
 
 def test_sweep_steps_require_only_the_smallest_prompt() -> None:
-    assert {step["prompt_tokens"]: step["optional"] for step in sweep_steps(**SWEEP)} == {128: False, 1024: True}
+    assert {step["prompt_tokens"]: step["optional"] for step in sweep_steps(SWEEP)} == {128: False, 1024: True}
 
 
 def test_sweep_steps_are_accepted_by_the_probe() -> None:
-    assert {step.duration for step in read_steps(sweep_steps(**SWEEP), 100)} == {5.0}
+    assert {step.duration for step in read_steps(sweep_steps(SWEEP), 100)} == {5.0}
