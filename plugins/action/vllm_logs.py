@@ -15,11 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import documented_arguments
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs import (
-    newer_than,
-    part_of,
-    split_stamped,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs import newer_than, part_of
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 
 #: Seconds between two reads of the log while following it.
@@ -37,13 +33,15 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         host = str((task_vars or {}).get("inventory_hostname"))
-        stamped = self._start(options) if options["part"] == "start" else self._end(options)
-        lines = part_of([split_stamped(line)[1] for line in newer_than(stamped, "")], options["part"])
+        from_start = options["part"] == "start"
+        read = self._start(options) if from_start else self._read(options, "--tail", str(options["lines"]))
+        stamped = newer_than(read, "")
+        lines = part_of([text for _stamp, text in stamped], options["part"])
         path = Path(options["directory"]).expanduser() / f"{host}.log"
         if not self._task.check_mode:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_text(str(path), "".join(f"{line}\n" for line in lines))
-            lines += self._follow(options, host, path, max(map(stamp_of, stamped), default=""))
+            lines += self._follow(options, host, path, stamped[-1][0] if stamped else "")
         return {"changed": False, "path": str(path), "lines": len(lines)}
 
     def _follow(self, options: dict[str, t.Any], host: str, path: Path, last: str) -> list[str]:
@@ -58,16 +56,13 @@ class ActionModule(ActionBase):
             stamped = newer_than(self._read(options, *(["--since", last] if last else [])), last)
             if not stamped:
                 continue
-            last = stamp_of(stamped[-1])
-            new = part_of([split_stamped(line)[1] for line in stamped], options["part"])
+            last = stamped[-1][0]
+            new = part_of([text for _stamp, text in stamped], options["part"])
             self._display.display("\n".join(f"{host}: {printable(line)}" for line in new))
             with path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in new)
             followed += new
         return followed
-
-    def _end(self, options: dict[str, t.Any]) -> list[str]:
-        return self._read(options, "--tail", str(options["lines"]))
 
     def _start(self, options: dict[str, t.Any]) -> list[str]:
         """Return the first lines that the container logged after its last start, even if many more lines follow."""
@@ -94,8 +89,3 @@ class ActionModule(ActionBase):
                 f"cannot read the log of container {options['container']!r}: {mask_line(result['stdout'].strip())}"
             )
         return t.cast("list[str]", result["stdout"].replace("\r\n", "\n").splitlines())
-
-
-def stamp_of(line: str) -> str:
-    """Return the timestamp at the start of a line that ``docker logs --timestamps`` printed."""
-    return split_stamped(line)[0]

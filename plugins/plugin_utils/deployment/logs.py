@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import typing as t
 from collections.abc import Sequence
@@ -32,16 +33,11 @@ def part_of(lines: Sequence[str], part: str) -> list[str]:
     return [mask_line(line) for line in lines]
 
 
-def split_stamped(line: str) -> tuple[str, str]:
-    """Split a line of ``docker logs --timestamps`` into its timestamp and its text."""
-    stamp, _unused, text = line.partition(" ")
-    return stamp, text
-
-
-def newer_than(lines: Sequence[str], stamp: str) -> list[str]:
-    """Return the log lines with a timestamp later than ``stamp``, in chronological order.
+def newer_than(lines: Sequence[str], stamp: str) -> list[tuple[str, str]]:
+    """Return the timestamp and the text of each line of ``docker logs --timestamps`` that is later than ``stamp``.
 
     ``docker logs --since`` also prints the line at exactly that time, and prints a container's standard output and
-    standard error one after the other.
+    standard error one after the other. The result is in chronological order.
     """
-    return sorted((line for line in lines if split_stamped(line)[0] > stamp), key=lambda line: split_stamped(line)[0])
+    stamped = [(moment, text) for moment, _space, text in (line.partition(" ") for line in lines) if moment > stamp]
+    return sorted(stamped, key=operator.itemgetter(0))

@@ -32,4 +32,4 @@ def test_part_of_unfinished_start_is_the_whole_log() -> None:
 
 def test_newer_than_sorts_both_streams_and_drops_known_lines() -> None:
     lines = ["2026-11-23T10:00:03.5Z out", "2026-11-23T10:00:01.5Z old", "2026-11-23T10:00:02.5Z error"]
-    assert newer_than(lines, "2026-11-23T10:00:01.5Z") == [lines[2], lines[0]]
+    assert newer_than(lines, "2026-11-23T10:00:01.5Z") == [tuple(lines[2].split(" ", 1)), tuple(lines[0].split(" ", 1))]
