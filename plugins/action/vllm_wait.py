@@ -45,24 +45,18 @@ class ActionModule(ActionBase):
         known_stage, printed = "", ""
         while True:
             left = timeout - (time.monotonic() - started)
-            if left <= 0:
-                # In this last call, omit known_stage (the stage that was printed last). Without known_stage, the
-                # module also returns the cause of the delay.
-                return self._timed(self._call({**arguments, "timeout": 0.0}, task_vars), started)
-            result = self._call(
-                {**arguments, "timeout": min(left, CALL_TIMEOUT), "known_stage": known_stage}, task_vars
-            )
+            # In the last call, omit known_stage (the stage that was printed last). Without known_stage, the module also
+            # returns the cause of the delay.
+            limits = {"timeout": min(left, CALL_TIMEOUT), "known_stage": known_stage} if left > 0 else {"timeout": 0.0}
+            result = self._call({**arguments, **limits}, task_vars)
             if result.get("failed") or result.get("unreachable"):
                 return result
-            known_stage = result["stage"]
-            if label(result) != printed:
+            elapsed, known_stage = time.monotonic() - started, result["stage"]
+            if label(result) != printed and left > 0:
                 printed = label(result)
-                self._display.display(f"{host}: {time.monotonic() - started:4.0f} s  {one_line(printed)}")
-            if result["state"] != STARTING:
-                return self._timed(result, started)
+                self._display.display(f"{host}: {elapsed:4.0f} s  {one_line(printed)}")
+            if result["state"] != STARTING or left <= 0:
+                return {**result, "elapsed": round(elapsed, 1)}
 
     def _call(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", self._execute_module(MODULE, module_args=arguments, task_vars=task_vars))
-
-    def _timed(self, result: dict[str, t.Any], started: float) -> dict[str, t.Any]:
-        return {**result, "elapsed": round(time.monotonic() - started, 1)}

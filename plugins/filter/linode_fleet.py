@@ -55,13 +55,6 @@ def linode_fleet_tag(prefix: str) -> str:
         raise AnsibleFilterError(str(error)) from None
 
 
-def linode_fleet_report(
-    listing: Mapping[str, t.Any], prefix: str, failures: Mapping[str, str] | None = None
-) -> dict[str, t.Any]:
-    """Return a summary of the run (``lines``) and the reason for its failure (``failed_because``, empty on success)."""
-    return fleet.fleet_report(prefix, listing, failures or {})
-
-
 def cloud_config(config: Mapping[str, t.Any] | None, private_key: str = "", public_key: str = "") -> str | None:
     """Return cloud-init user data, including the SSH host key if one is given.
 
@@ -91,5 +84,5 @@ class FilterModule:
     """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
-        functions = (linode_fleet_plan, linode_fleet_tag, linode_fleet_report, cloud_config)
-        return {function.__name__: function for function in functions}
+        functions = (linode_fleet_plan, linode_fleet_tag, cloud_config)
+        return {function.__name__: function for function in functions} | {"linode_fleet_report": fleet.fleet_report}

@@ -345,23 +345,21 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
 
 def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json) -> list[str]:
     """Return errors for arguments and environment variables that the role rejects for every vLLM version."""
-    errors = [
-        f"--{name.replace('_', '-')} in vllm_extra_args would be visible in the process list; use {variable}"
-        for name, variable in SECRET_ARGUMENTS.items()
-        if name in extra_options
-    ]
-    # parse_options masks the secrets that it finds.
-    errors += [
-        f"--{name.replace('_', '-')} in vllm_extra_args contains a secret, which would be visible in the process list; "
-        "write the option to a YAML file on the node, mount the file with vllm_volumes, and add --config with its path"
-        for name, value in extra_options.items()
-        if MASK in str(value) and name not in SECRET_ARGUMENTS
-    ]
-    errors += [
-        f"--{name.replace('_', '-')} is not allowed in vllm_extra_args: {reason}"
-        for name, reason in RESERVED_ARGUMENTS.items()
-        if name in extra_options
-    ]
+    errors = []
+    for name, value in extra_options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name in SECRET_ARGUMENTS:
+            variable = SECRET_ARGUMENTS[name]
+            errors.append(f"{flag} in vllm_extra_args would be visible in the process list; use {variable}")
+        # parse_options masks the secrets that it finds.
+        elif MASK in str(value):
+            errors.append(
+                f"{flag} in vllm_extra_args contains a secret, which would be visible in the process list; "
+                "write the option to a YAML file on the node, mount the file with vllm_volumes, and add --config with "
+                "its path"
+            )
+        if name in RESERVED_ARGUMENTS:
+            errors.append(f"{flag} is not allowed in vllm_extra_args: {RESERVED_ARGUMENTS[name]}")
     if any(word.partition("=")[0] == "--model" for word in extra_words):
         errors.append("--model is not allowed in vllm_extra_args: set vllm_model instead")
     return errors + [

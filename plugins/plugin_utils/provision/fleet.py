@@ -157,7 +157,7 @@ def cost_text(total: Mapping[str, t.Any]) -> str:
     return f"{text}, and {len(unpriced)} at an unknown price ({', '.join(unpriced)})" if unpriced else text
 
 
-def fleet_report(prefix: str, listing: Mapping[str, t.Any], failures: Mapping[str, str]) -> Json:
+def fleet_report(listing: Mapping[str, t.Any], prefix: str, failures: Mapping[str, str] | None = None) -> Json:
     """Report the existing nodes, their cost and the failed nodes.
 
     If a node failed, the report also explains how to resume provisioning and how to remove the fleet.
@@ -165,7 +165,7 @@ def fleet_report(prefix: str, listing: Mapping[str, t.Any], failures: Mapping[st
     ``failures`` maps labels to reasons, empty for nodes that did not fail. Returns ``lines``, and ``failed_because``,
     which is empty if no node failed.
     """
-    failed = {label: reason for label, reason in sorted(failures.items()) if reason}
+    failed = {label: reason for label, reason in sorted((failures or {}).items()) if reason}
     lines = [
         *(f"{label}: {reason}" for label, reason in failed.items()),
         f"Fleet {prefix}: {cost_text(listing['cost'])}.",

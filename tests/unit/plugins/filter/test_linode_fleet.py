@@ -32,7 +32,8 @@ def test_linode_fleet_tag_refuses_invalid_prefix():
 
 
 def test_linode_fleet_report_without_failures():
-    assert subject.linode_fleet_report(EMPTY, "vllm")["failed_because"] == ""
+    report = subject.FilterModule().filters()["linode_fleet_report"]
+    assert report(EMPTY, "vllm")["failed_because"] == ""
 
 
 def test_cloud_config_with_host_key():

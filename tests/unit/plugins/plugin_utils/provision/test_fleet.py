@@ -120,7 +120,7 @@ def test_plan_fleet_refuses_foreign_label():
 
 
 def test_fleet_report_of_ready_fleet():
-    report = subject.fleet_report("vllm", listing(linode("vllm-chat-1")), {"vllm-chat-1": ""})
+    report = subject.fleet_report(listing(linode("vllm-chat-1")), "vllm", {"vllm-chat-1": ""})
 
     assert report["failed_because"] == ""
     assert report["lines"][0] == "Fleet vllm: 1 nodes, 4 GPUs, 3.57 USD per hour, 2606.10 USD per month."
@@ -129,7 +129,7 @@ def test_fleet_report_of_ready_fleet():
 
 def test_fleet_report_of_failure_names_next_steps():
     report = subject.fleet_report(
-        "vllm", listing(linode("vllm-chat-1")), {"vllm-chat-1": "", "vllm-chat-2": "no stock"}
+        listing(linode("vllm-chat-1")), "vllm", {"vllm-chat-1": "", "vllm-chat-2": "no stock"}
     )
 
     assert report["lines"][0] == "vllm-chat-2: no stock"
