@@ -26,6 +26,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review import review, review_memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 Json = Mapping[str, t.Any]
 
@@ -41,29 +42,9 @@ OPTIONS: t.Final = tuple(
     "served_model_name revision dtype quantization max_model_len max_num_seqs max_num_batched_tokens "
     "gpu_memory_utilization kv_cache_dtype".split()
 )
-#: Arguments that would expose a secret in the process list, and the variable to use instead.
-SECRET_ARGUMENTS: t.Final = {"api_key": "vllm_api_key", "hf_token": "vllm_hf_token"}
 #: Why the value of a secret environment variable is masked.
 IN_FILE: t.Final = "vllm_environment sets it. The value is in a file, so that docker inspect does not show it."
-#: Environment variables that would expose a secret in ``docker inspect``, and the variable to use instead.
-SECRET_VARIABLES: t.Final = {
-    "VLLM_API_KEY": "vllm_api_key",
-    "HF_TOKEN": "vllm_hf_token",
-    "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
-}
-#: Arguments that users cannot set, because the role publishes and monitors the server, and what to do instead.
-RESERVED_ARGUMENTS: t.Final = {
-    "host": "the server listens on all addresses of its container; set vllm_bind_address instead",
-    "port": "the server's port inside the container is fixed; set vllm_port instead",
-    "uds": "the role publishes the server as a port; set vllm_bind_address and vllm_port instead",
-    "ssl_certfile": "the role accesses the server over HTTP; put a TLS proxy in front of it",
-    "ssl_keyfile": "the role accesses the server over HTTP; put a TLS proxy in front of it",
-    "headless": "the role monitors the start through the API, which a headless server does not have",
-}
-#: Arguments of a server that spans several nodes, whose parallel sizes can exceed the number of GPUs on this node.
-MULTI_NODE_ARGUMENTS: t.Final = tuple(
-    "nnodes data_parallel_size_local data_parallel_start_rank data_parallel_address".split()
-)
+_REFUSED: t.Final = load_table("refused_settings")
 SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 #: Numeric variables, which are strings if they are set on the command line (``-e vllm_port=8001``).
 NUMBERS: t.Final[dict[str, type[int] | type[float]]] = {
@@ -235,7 +216,7 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
             raise ValueError(f"vllm_{name} must be at least 1, got {size}")
     # A server that spans several nodes also uses other nodes' GPUs, so it may need more GPUs than this node has.
     multi_node = sizes["tensor_parallel_size"] is not None and any(
-        name in extra_options for name in MULTI_NODE_ARGUMENTS
+        name in extra_options for name in _REFUSED["multi_node_arguments"]
     )
     parallel = choose_parallel(shape, 0 if multi_node else gpu_count, *sizes.values())
     return replace(parallel, why="vllm_extra_args sets it") if "tensor_parallel_size" in extra else parallel
@@ -345,12 +326,12 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
 
 def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json) -> list[str]:
     """Return errors for arguments and environment variables that the role rejects for every vLLM version."""
-    errors = []
+    errors: list[str] = []
+    secret, reserved = _REFUSED["secret_arguments"], _REFUSED["reserved_arguments"]
     for name, value in extra_options.items():
         flag = f"--{name.replace('_', '-')}"
-        if name in SECRET_ARGUMENTS:
-            variable = SECRET_ARGUMENTS[name]
-            errors.append(f"{flag} in vllm_extra_args would be visible in the process list; use {variable}")
+        if name in secret:
+            errors.append(f"{flag} in vllm_extra_args would be visible in the process list; use {secret[name]}")
         # parse_options masks the secrets that it finds.
         elif MASK in str(value):
             errors.append(
@@ -358,13 +339,13 @@ def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: 
                 "write the option to a YAML file on the node, mount the file with vllm_volumes, and add --config with "
                 "its path"
             )
-        if name in RESERVED_ARGUMENTS:
-            errors.append(f"{flag} is not allowed in vllm_extra_args: {RESERVED_ARGUMENTS[name]}")
+        if name in reserved:
+            errors.append(f"{flag} is not allowed in vllm_extra_args: {reserved[name]}")
     if any(word.partition("=")[0] == "--model" for word in extra_words):
         errors.append("--model is not allowed in vllm_extra_args: set vllm_model instead")
     return errors + [
         f"{name} in vllm_environment would be visible in docker inspect; use {variable}"
-        for name, variable in SECRET_VARIABLES.items()
+        for name, variable in _REFUSED["secret_variables"].items()
         if (settings.get("environment") or {}).get(name) is not None
     ]
 

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import PROFILES
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 Settings = dict[str, t.Any]
 Entry = Mapping[str, t.Any]
@@ -48,33 +49,12 @@ class Goal(t.NamedTuple):
     profile: str
 
 
-GOALS: t.Final[dict[str, Goal]] = {
-    "throughput": Goal("output_throughput", True, "tokens/s", "throughput"),
-    "ttft": Goal("ttft_p95", False, "s", "latency"),
-    "itl": Goal("itl_p95", False, "s", "latency"),
-    "context": Goal("max_model_len", True, "tokens", "context"),
-}
+_TABLE: t.Final = load_table("tuning")
+GOALS: t.Final = {name: Goal(**row) for name, row in _TABLE["goals"].items()}
+#: Default search space of each goal.
+SPACES: t.Final[dict[str, Space]] = _TABLE["spaces"]
 #: Prefix of settings that are environment variables of the server.
 ENVIRONMENT: t.Final = "NCCL_"
-#: Default space for throughput and latency.
-_SERVER: t.Final[Space] = {
-    "max_num_seqs": [8, 16, 32, 64, 128, 256],
-    "max_num_batched_tokens": [1024, 2048, 4096, 8192, 16384],
-    "gpu_memory_utilization": [0.85, 0.9, 0.95],
-    # NCCL_P2P_LEVEL=SYS allows direct transfers between GPUs at any distance. None leaves the variable as it is.
-    "NCCL_P2P_LEVEL": [None, "SYS"],
-}
-SPACES: t.Final[dict[str, Space]] = {
-    "throughput": _SERVER,
-    "ttft": _SERVER,
-    "itl": _SERVER,
-    "context": {
-        "max_model_len": [4096, 8192, 16384, 24576, 32768, 49152, 65536, 98304, 131072],
-        "gpu_memory_utilization": [0.85, 0.9, 0.95],
-        "kv_cache_dtype": ["auto", "fp8_e4m3"],
-        "max_num_seqs": [8, 32, 128],
-    },
-}
 #: The setting that only changes the size of the KV cache: if a larger value works, a smaller one is not better.
 _MEMORY: t.Final = "gpu_memory_utilization"
 #: Ratio above which a difference is not noise; two load tests of half a minute differ by a few per cent.

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import PROFILES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import IssueKind
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import DIRECTORY
@@ -160,6 +161,24 @@ SCHEMAS: dict[str, Schema] = {
             "gpus_without_fp8": listed(TEXT),
             "profiles": mapped(listed(PROFILE_SETTING)),
             "common": listed(PROFILE_SETTING),
+        }
+    ),
+    "refused_settings": closed(
+        {
+            "secret_arguments": mapped(ARGUMENT),
+            "secret_variables": mapped(ARGUMENT, "[A-Z][A-Z0-9_]*"),
+            "reserved_arguments": mapped(TEXT),
+            "multi_node_arguments": listed(ARGUMENT),
+        }
+    ),
+    "tuning": closed(
+        {
+            "goals": mapped(
+                closed(
+                    {"figure": ARGUMENT, "more": {"type": "boolean"}, "unit": TEXT, "profile": {"enum": [*PROFILES]}}
+                )
+            ),
+            "spaces": mapped(mapped(listed({"type": ["number", "string", "null"]}), "[A-Za-z][A-Za-z0-9_]*")),
         }
     ),
     "reference_speeds": closed(
