@@ -30,16 +30,6 @@ Option = Mapping[str, t.Any]
 
 #: Longest text of a value in an error message, in characters.
 MAX_SHOWN: t.Final = 80
-#: Name of a type in ``argument_specs.yml`` -> its name in an error message.
-TYPES: t.Final = {
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "a mapping",
-    "str": "text",
-    "path": "a path",
-}
 #: NCCL variants in ``vllm_nccl_bandwidth``.
 NCCL_VARIANTS: t.Final = ("default", "p2p_off", "shm_off", "cumem_off")
 _VARIABLE: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -187,7 +177,7 @@ def allowed(option: Option, row: Option) -> str:
     elif row.get("above") is not None:
         text = f"greater than {row['above']} and at most {row['max']:.15g}{unit}"
     else:
-        text = row.get("allowed") or TYPES[option.get("elements") or option["type"]]
+        text = row.get("allowed") or _TABLE["types"][option.get("elements") or option["type"]]
     return f"a list in which each item is {text}" if option["type"] == "list" else text
 
 

@@ -144,6 +144,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "option_limits": closed(
         {
+            "types": mapped(TEXT),
             "kinds": mapped(closed({}, LIMIT)),
             "options": mapped(
                 {
