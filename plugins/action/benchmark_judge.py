@@ -14,9 +14,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import Co
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
-#: Names of the measurements that a benchmark needs.
-MEASUREMENTS: t.Final = ("gpu", "tensor_parallel", "load")
-
 
 class ActionModule(ControllerAction):
     """Analyse how one node performed as the load increased, and compare the results with the node's stored baseline.

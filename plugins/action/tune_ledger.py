@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.ledger import TuningRun, read_ledger, write_ledger
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.result import outcome, summary, variables_file
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import OptunaMissing
@@ -77,8 +77,7 @@ class ActionModule(ControllerAction):
         text = variables_file(ledger, run.search, run.environment, path.stem, run.load_description)
         changed = not variables.is_file() or variables.read_text("utf-8") != text
         if changed and not self._task.check_mode:
-            variables.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            replace_text(str(variables), text)
+            write_atomically(variables, text, 0o600)
         conclusion = {**outcome(ledger, run.search), "summary": summary(ledger, run.search)}
         return {
             "changed": changed,

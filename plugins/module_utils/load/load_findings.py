@@ -221,17 +221,12 @@ def judge_client(run: Sequence[Result]) -> Finding:
         return warned(CLIENT, summary, cause=limit.cause, remedy=limit.remedy, **details)
     summary = f"The load client kept up: {worst['cpu']:.0%} of one core, lag {_ms(worst['lag_p99'])} (p99)"
     if repeated:
-        summary += f". Measured again: {'; '.join(map(_repetition, repeated))}"
+        repetitions = [
+            f"{item['name']} ({counted(item['attempts'], 'attempt')}; {', '.join(dict.fromkeys(item['discarded']))})"
+            for item in repeated
+        ]
+        summary += f". Measured again: {'; '.join(repetitions)}"
     return passed(CLIENT, summary, **details)
-
-
-def _attempts(result: Result) -> str:
-    attempts = result["attempts"]
-    return f"{attempts} attempt{'s' if attempts > 1 else ''}"
-
-
-def _repetition(result: Result) -> str:
-    return f"{result['name']} ({_attempts(result)}; {', '.join(dict.fromkeys(result['discarded']))})"
 
 
 def _client_limit(limited: Sequence[Result]) -> Reason:
@@ -248,7 +243,7 @@ def _client_limit(limited: Sequence[Result]) -> Reason:
             "Run again when the load hosts are otherwise idle, run Ansible closer to them, or use a longer step"
             " (validate_load_duration in the validate role).",
         )
-    names = ", ".join(f"{result['name']} ({_attempts(result)})" for result in limited)
+    names = ", ".join(f"{result['name']} ({counted(result['attempts'], 'attempt')})" for result in limited)
     summary = f"The load client was the bottleneck in {names}: {client['reason']}"
     hosts = len(limited[0].get("load_hosts") or ()) or 1
     processes, free = -(-(client.get("processes") or 1) // hosts), client.get("free_cores")

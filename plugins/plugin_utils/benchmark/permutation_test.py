@@ -69,8 +69,6 @@ def compare_together(family: Mapping[K, RoundSeries]) -> dict[K, dict[str, t.Any
     :raises ValueError: if a stored mean is not positive, or the series differ in length.
     """
     sizes = {(len(series.before), len(series.now)) for series in family.values()}
-    if not sizes:
-        return {}
     if len(sizes) > 1:
         raise ValueError(f"series must have the same length, got {sorted(sizes)}")
     (size,) = sizes

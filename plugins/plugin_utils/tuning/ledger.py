@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import InvalidResult, checked_result
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.result import outcome
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tuning.search import (
@@ -218,8 +218,7 @@ def write_ledger(path: Path, entries: Sequence[Entry]) -> None:
 
     :raises OSError: if the directory is not writable.
     """
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    replace_text(str(path), json.dumps(entries, indent=4, sort_keys=True) + "\n", 0o600)
+    write_atomically(path, json.dumps(entries, indent=4, sort_keys=True) + "\n", 0o600)
 
 
 def _conditions(served: Mapping[str, t.Any], load: Mapping[str, t.Any]) -> str:

@@ -109,11 +109,6 @@ def summary(ledger: Sequence[Entry], search: Search) -> str:
     return f"{tried}; {change}" + ("" if result["proven"] else "; this may be noise, so there is nothing to commit")
 
 
-def variables(settings: Mapping[str, t.Any], environment: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return tuned settings as variables of the vllm role."""
-    return {f"vllm_{name}": value for name, value in overrides(settings, environment).items()}
-
-
 def variables_file(
     ledger: Sequence[Entry], search: Search, environment: Mapping[str, t.Any], host: str, load: str
 ) -> str:
@@ -125,5 +120,6 @@ def variables_file(
     if any(name.startswith(ENVIRONMENT) for name, value in result["best"].items() if value is not None) and environment:
         lines.append("# This vllm_environment replaces your own and includes its variables.")
     # PyYAML cannot write Ansible's tagged numbers and strings. Writing and reading JSON converts them to plain values.
-    plain = json.loads(json.dumps(variables(result["best"], environment)))
+    variables = {f"vllm_{name}": value for name, value in overrides(result["best"], environment).items()}
+    plain = json.loads(json.dumps(variables))
     return "\n".join(["---", *lines]) + "\n" + yaml.safe_dump(plain, sort_keys=True)

@@ -100,13 +100,9 @@ class Search:
     conditions: str = ""
 
     def __post_init__(self) -> None:
-        if not self.space:
-            raise InvalidSpace("tune_space must have at least one setting")
         for name, values in self.space.items():
             if not isinstance(values, (list, tuple)) or not values:
                 raise InvalidSpace(f"tune_space: {name} must be a list of values, got {values!r}")
-        if self.goal not in GOALS:
-            raise InvalidSpace(f"tune_goal must be one of {', '.join(GOALS)}, got {self.goal!r}")
         if self.goal == "context" and "max_model_len" not in self.space:
             raise InvalidSpace("tune_space must have max_model_len if tune_goal is context")
         for settings in self.initial_settings:
@@ -163,7 +159,7 @@ def default_space(goal: str, served: Mapping[str, t.Any]) -> Space:
 
     :param served: the container that the vllm role started.
     """
-    space = SPACES.get(goal, {})
+    space = SPACES[goal]
     arguments = [str(word) for word in served.get("command") or ()][2:]
     options = engine_args.parse_options(arguments)
     ranks = [options.get(f"{kind}_parallel_size") or 1 for kind in ("tensor", "pipeline")]

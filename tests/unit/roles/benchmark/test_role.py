@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.multigpu.vllm.plugins.action.benchmark_judge import MEASUREMENTS as JUDGED
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
@@ -41,7 +41,7 @@ def test_readme_describes_the_option(name: str) -> None:
 
 def test_measurements_run_once_and_are_judged() -> None:
     tasks = {block["block"][0]["register"]: block["block"][0] for block in load("tasks/measure.yml")[0]["block"]}
-    assert set(tasks) == {f"__benchmark_{key}" for key in JUDGED}
-    for key in JUDGED:
+    assert set(tasks) == {f"__benchmark_{key}" for key in documented_arguments("benchmark_judge")["results"]["options"]}
+    for key in documented_arguments("benchmark_judge")["results"]["options"]:
         assert f"multigpu.vllm.{MEASUREMENTS[key]}" in tasks[f"__benchmark_{key}"]
         assert f"__benchmark_{key} |" in load("vars/main.yml")["_benchmark_results"][key]
