@@ -136,9 +136,9 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
         body = {"label": label, "rules": rules, "tags": tags}
         offers = [(label, lambda: api.create_firewall(body))]
         # Two runs for one fleet share its firewall, so the tag of the fleet identifies it even after a lost response.
-        firewall = create_once(
+        firewall, _failures = create_once(
             offers, lambda: api.firewall_labelled(label), lambda found: is_owned(found, owner), api.budget
-        ).resource
+        )
     corrected = _correct(api, firewall, rules, owner, check_mode)
     before = (existing or {}).get("rules") or {}
     return _result(existing is None or corrected, {**firewall, "rules": rules}, before, rules)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
     LabelTaken,
@@ -27,26 +26,19 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import 
 Json = dict[str, t.Any]
 
 
-@dataclass(frozen=True)
-class CreateResult:
-    """Result of ``create_once``: the object, and the failed attempts to create it."""
-
-    resource: Json
-    failures: list[str] = field(default_factory=list)
-
-
 def create_once(
     offers: Sequence[tuple[str, Callable[[], Json]]],
     find: Callable[[], Json | None],
     is_ours: Callable[[Json], bool],
     budget: RetryBudget,
-) -> CreateResult:
+) -> tuple[Json, list[str]]:
     """Create an object: try the requests in ``offers`` (for example, one per region) in order until one succeeds.
 
     An offer is a name (for example of a region) and a function that makes one attempt to create the object. The next
     offer is tried only if the previous one is out of stock. ``is_ours`` returns whether an object that ``find`` returns
     after a failed attempt was created by that attempt.
 
+    :returns: the object, and the failed attempts to create it.
     :raises NotOurs: if the label belongs to an object that someone else created.
     :raises OutcomeUnknown: if an attempt may have succeeded but no object with that label is visible.
     :raises OutOfStock: if no offer is available and nothing was created.
@@ -58,26 +50,26 @@ def create_once(
     # after every failed attempt, not only if the outcome is uncertain.
     uncertain = False
 
-    def look_up() -> CreateResult | None:
+    def look_up() -> Json | None:
         resource = find()
         if resource and not is_ours(resource):
             text = f"Someone else created {resource['label']} (id {resource['id']}) at the same moment."
             raise NotOurs(f"{text} This run created nothing and does not use it.", resource)
-        return CreateResult(resource, failures) if resource else None
+        return resource
 
     try:
         for name, create in offers:
             while True:
                 try:
-                    resource = create()
+                    return create(), failures
                 except OutOfStock as error:
                     failures.append(f"{name}: {error}")
                     if existing := look_up():
-                        return existing
+                        return existing, failures
                     break
                 except LabelTaken as error:
                     if existing := look_up():
-                        return existing
+                        return existing, failures
                     text = f"{error}; the object of that label is not visible to this token"
                     # After a failed attempt, the object is probably the one that it created, and appears later.
                     uncertain = bool(failures)
@@ -88,19 +80,17 @@ def create_once(
                     retries.pause(fault)
                     # If the object exists but is not listed yet, the next attempt fails because the label is taken.
                     if existing := look_up():
-                        return existing
-                else:
-                    return CreateResult(resource, failures)
+                        return existing, failures
         raise OutOfStock(f"Currently not available: {'; '.join(failures)}.")
     except NotOurs:
         raise
     except LinodeError as error:
-        return _final_look_up(look_up, error, uncertain, failures)
+        return _final_look_up(look_up, error, uncertain, failures), failures
 
 
 def _final_look_up(
-    look_up: Callable[[], CreateResult | None], error: LinodeError, uncertain: bool, failures: Sequence[str]
-) -> CreateResult:
+    look_up: Callable[[], Json | None], error: LinodeError, uncertain: bool, failures: Sequence[str]
+) -> Json:
     """Look up the label once more, after the last attempt to create the object has failed.
 
     Return the object if it exists; otherwise raise an error.

@@ -25,7 +25,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     RetriesExhausted,
     check_owner,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import CreateResult, create_once
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import InstanceRequest
 
 Json = dict[str, t.Any]
@@ -126,10 +126,9 @@ class Provisioner:
                 self._wait_until_deleted(instance["id"], request.label)
             instance = None
         if instance is None:
-            created = self._create(request, plan, generate)
-            if created is None:
+            instance = self._create(request, plan, generate)
+            if instance is None:
                 return
-            instance = created.resource
         elif request.creation_tag and request.creation_tag not in (instance.get("tags") or []):
             self.result.instance = summary(instance, plan)
             raise NotOurs(f"Someone else created {_name(instance)} meanwhile; this run does not use it.", instance)
@@ -137,8 +136,10 @@ class Provisioner:
             self.result.before = self.result.after = _diff_view(summary(instance, plan))
         self.result.instance = summary(instance, plan)
         self._check_drift(instance, request)
-        if request.max_hourly_price and not self.result.changed:
-            self._warn_about_price(instance, plan, request.max_hourly_price)
+        price, limit = self.result.instance["hourly_price"], request.max_hourly_price
+        if limit and not self.result.changed and (price is None or price > limit):
+            cost = pricing.price_text(price)
+            self.result.warnings.append(f"{request.label} exists and costs {cost}; max_hourly_price is {limit:.2f}.")
         self._update(instance, plan, request)
         if wait:
             has_system = request.image or instance.get("image")
@@ -211,8 +212,8 @@ class Provisioner:
             )
         return instances[0] if instances else None
 
-    def _create(self, request: InstanceRequest, plan: Json, generate: bool) -> CreateResult | None:
-        """Create the Linode and return the result. In check mode, create nothing and return None."""
+    def _create(self, request: InstanceRequest, plan: Json, generate: bool) -> Json | None:
+        """Create the Linode and return it. In check mode, create nothing and return None."""
         regions = pricing.affordable_regions(plan, request.regions, request.max_hourly_price)
         price = pricing.hourly_price(plan, regions[0])
         cost = pricing.price_text(price)
@@ -232,7 +233,7 @@ class Provisioner:
         )
         offers = [(region, functools.partial(self._api.create_instance, final.body(region))) for region in regions]
         try:
-            created = create_once(
+            instance, self.result.attempts = create_once(
                 offers,
                 lambda: self._find(request.label),
                 lambda found: final.creation_tag in (found.get("tags") or []),
@@ -251,18 +252,11 @@ class Provisioner:
                 f"{error} If {request.label} exists, it costs {cost}. Run the same task again, which "
                 "looks up the label before it creates anything, or remove the Linode with state=absent."
             ) from error
-        self._record_creation(created, plan, password)
-        return created
-
-    def _record_creation(self, created: CreateResult, plan: Json, password: str | None) -> None:
-        result = self.result
-        result.attempts = created.failures
-        instance = summary(created.resource, plan)
-        result.after = _diff_view(instance)
-        result.changed = True
-        result.root_pass = password
-        cost = pricing.price_text(instance["hourly_price"])
-        result.message = f"Created {_name(instance)} in {instance['region']}, {cost}."
+        created = summary(instance, plan)
+        self.result.changed, self.result.after, self.result.root_pass = True, _diff_view(created), password
+        cost = pricing.price_text(created["hourly_price"])
+        self.result.message = f"Created {_name(instance)} in {created['region']}, {cost}."
+        return instance
 
     def _check_drift(self, instance: Json, request: InstanceRequest) -> None:
         """Raise an error if the existing Linode differs from the request in type, region or image.
@@ -281,13 +275,6 @@ class Provisioner:
             raise Drift(
                 f"{request.label} (id {instance['id']}) exists, but its {'; its '.join(differences)}. This module "
                 "never resizes, migrates or rebuilds: remove the Linode first (state=absent), or correct the task."
-            )
-
-    def _warn_about_price(self, instance: Json, plan: Json, limit: float) -> None:
-        price = pricing.hourly_price(plan, instance["region"])
-        if price is None or price > limit:
-            self.result.warnings.append(
-                f"{instance['label']} exists and costs {pricing.price_text(price)}; max_hourly_price is {limit:.2f}."
             )
 
     def _update(self, instance: Json, plan: Json, request: InstanceRequest) -> None:

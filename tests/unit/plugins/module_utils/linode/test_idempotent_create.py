@@ -155,7 +155,7 @@ LOST = Transient("unavailable", "502", may_have_happened=True)
 def test_create_once_success_is_not_looked_up(world):
     created = create_once([("a", scripted({"id": 1}))], pytest.fail, ours, retry_budget(world))
 
-    assert created.resource == {"id": 1}
+    assert created == ({"id": 1}, [])
 
 
 def test_create_once_refusal_is_raised(world):
@@ -180,7 +180,7 @@ def test_create_once_waits_for_a_label_that_stays_hidden_after_a_lost_response(w
     for lost in (LOST, limited, OutOfStock("sold out")):
         world.clock.time = 0.0
         offers = [("a", scripted(lost, *taken)), ("b", scripted(*taken))]
-        assert create_once(offers, find, ours, retry_budget(world, 600.0)).resource["id"] == 1
+        assert create_once(offers, find, ours, retry_budget(world, 600.0))[0]["id"] == 1
         assert world.clock.now() >= visible_after
 
 
