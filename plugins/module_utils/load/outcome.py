@@ -99,8 +99,8 @@ class LoadOutcome:
             return None
         return self.full_from - self.started, self.full_until - self.started
 
-    def merge(self, other: LoadOutcome) -> None:
-        """Add the outcome of another process or host that ran the step at the same time.
+    def merge(self, other: LoadOutcome) -> LoadOutcome:
+        """Add the outcome of another process or host that ran the step at the same time, and return this outcome.
 
         Both outcomes must use the same time base.
 
@@ -122,6 +122,7 @@ class LoadOutcome:
         self.lag_p99 = _largest(self.lag_p99, other.lag_p99)
         self.backlog = _largest(self.backlog, other.backlog)
         self.free_cores = _combined(min, self.free_cores, other.free_cores)
+        return self
 
     def add(self, exchange: Exchange) -> None:
         """Add the result of a finished exchange (a request and its response)."""

@@ -11,6 +11,7 @@ milliseconds and little memory.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import multiprocessing
 import os
@@ -105,10 +106,7 @@ def _coordinate(pipes: Sequence[Connection], report_progress: ProgressReport | N
             if report_progress is not None:
                 tokens, finished = map(sum, zip(*progress.values(), strict=True))
                 report_progress(tokens, finished)
-    first, *others = (outcomes[pipe] for pipe in pipes)
-    for other in others:
-        first.merge(other)
-    return first
+    return functools.reduce(LoadOutcome.merge, (outcomes[pipe] for pipe in pipes))
 
 
 def _recv(pipe: Connection) -> tuple[str, t.Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,7 +188,8 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
     steps, outcomes, befores, afters = zip(*measured, strict=True)
     step = steps[0]
     starts = [runs[0].started for runs in outcomes]
-    repeats = [_join(repeat) for repeat in itertools.zip_longest(*outcomes)]
+    # A host that gave up has fewer repeats than the others.
+    repeats = [functools.reduce(LoadOutcome.merge, filter(None, repeat)) for repeat in itertools.zip_longest(*outcomes)]
     # Skip counters that were read while another load host was still sending its warm-up requests.
     # Otherwise, the rest of these requests would count as part of this step.
     result = step_result(step, repeats, origin, _latest(befores, idle=True), _latest(afters))
@@ -210,13 +212,6 @@ def _merge_step(column: Results, hosts: Results, origin: float, uncertainty: flo
         result["client"] |= {"limited": True, "reason": skew, "apart": True}
     result["void"] = result["client"]["limited"]
     return result
-
-
-def _join(outcomes: Sequence[LoadOutcome | None]) -> LoadOutcome:
-    first, *others = (outcome for outcome in outcomes if outcome is not None)
-    for other in others:
-        first.merge(other)
-    return first
 
 
 def _skew_reason(step: Step, starts: Sequence[float], duration: float, uncertainty: float) -> str | None:
