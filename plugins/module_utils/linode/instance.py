@@ -221,7 +221,7 @@ class Provisioner:
             self.result.warnings.append(f"The API does not report what {request.type} costs in {regions[0]}.")
         if self._check_mode:
             expected = {"label": request.label, "type": request.type, "region": regions[0], "image": request.image}
-            priced = {"tags": sorted(request.all_tags), "hourly_price": price, "gpus": pricing.gpu_count(plan)}
+            priced = {"tags": sorted(request.tags), "hourly_price": price, "gpus": pricing.gpu_count(plan)}
             self.result.changed, self.result.after = True, {**expected, **priced, "state": "present"}
             self.result.message = f"Would create {request.label}: {request.type} in {regions[0]}, {cost}."
             return None
@@ -280,7 +280,7 @@ class Provisioner:
     def _update(self, instance: Json, plan: Json, request: InstanceRequest) -> None:
         """Add missing tags and attach the firewall. Neither interrupts the Linode."""
         kept = {tag for tag in instance.get("tags") or [] if not tag.startswith(RUN_TAG)}
-        tags = sorted({*kept, *request.all_tags})
+        tags = sorted({*kept, *request.tags})
         if tags != sorted(instance.get("tags") or []):
             self._record_change({"tags": tags})
             if not self._check_mode:

@@ -33,7 +33,8 @@ class InstanceRequest:
     """A validated request for a Linode.
 
     ``regions`` are tried in order; ``max_hourly_price`` is in USD; ``further`` has the keys of the request body that
-    are not fields here. ``owner_tag`` marks the Linodes of one fleet, ``creation_tag`` the one that this run creates.
+    are not fields here. ``owner_tag``, which is one of the ``tags``, marks the Linodes of one fleet; ``creation_tag``
+    marks the one that this run creates.
     Secrets are excluded from ``repr``.
     """
 
@@ -54,14 +55,9 @@ class InstanceRequest:
         """Return the JSON body for POST /linode/instances. Options that are not set are omitted."""
         names = ("label", "type", "image", "root_pass", "firewall_id")
         fields = {name: getattr(self, name) for name in names}
-        tags = list(dict.fromkeys(filter(None, (*self.all_tags, self.creation_tag))))
+        tags = list(dict.fromkeys(filter(None, (*self.tags, self.creation_tag))))
         body = {**fields, "region": region, "tags": tags, **self.further}
         return {key: value for key, value in body.items() if value not in (None, [])}
-
-    @property
-    def all_tags(self) -> tuple[str, ...]:
-        """Return the tags that the Linode must have, whichever run created it."""
-        return check_tags([*self.tags, *filter(None, [self.owner_tag])])
 
 
 def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> str:
@@ -111,9 +107,9 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
         image=get("image") or None,
         root_pass=get("root_pass") or None,
         firewall_id=_check_positive("firewall_id", get("firewall_id")),
-        tags=check_tags(get("tags") or ()),
-        owner_tag=_check_tag(get("owner_tag")),
-        creation_tag=_check_tag(get("creation_tag")),
+        tags=check_tags([*(get("tags") or ()), *filter(None, [get("owner_tag")])]),
+        owner_tag=get("owner_tag") or None,
+        creation_tag=check_tags([get("creation_tag")])[0] if get("creation_tag") else None,
         expected_gpus=get("expected_gpus"),
         max_hourly_price=_check_positive("max_hourly_price", get("max_hourly_price")),
         further={
@@ -140,10 +136,6 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
         if not shortest <= len(tag) <= longest or "," in tag or tag != tag.strip():
             raise InvalidInput(f"tag {tag!r} is invalid: it must have {shortest} to {longest} characters, no commas.")
     return tuple(dict.fromkeys(tags))
-
-
-def _check_tag(tag: str | None) -> str | None:
-    return check_tags([tag])[0] if tag else None
 
 
 def _check_access(request: InstanceRequest, user_data: str, allow_no_login: bool) -> None:
