@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.multigpu.vllm.plugins.modules import gpu_monitor
 from ansible_collections.multigpu.vllm.plugins.modules import throughput_probe as subject
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import ScriptedServer, good_stream
 
@@ -116,3 +117,27 @@ def test_module_invalid_progress_path_fails(play):
     code, result = play(base_url="http://127.0.0.1:9", progress_path="/nonexistent/progress.json")
     assert code == 1
     assert "/nonexistent/progress.json" in result["msg"]
+
+
+def shape(values: dict) -> dict:
+    """Return the documented types and keys of ``values``, without descriptions and examples."""
+    return {
+        name: {
+            **{key: item.get(key) for key in ("type", "elements", "returned")},
+            "contains": shape(item["contains"]) if "contains" in item else keys(item["sample"]),
+        }
+        for name, item in values.items()
+    }
+
+
+def keys(sample: object) -> object:
+    if isinstance(sample, list):
+        return [keys(item) for item in sample[:1]]
+    return {key: keys(item) for key, item in sample.items()} if isinstance(sample, dict) else None
+
+
+def test_gpu_samples_are_documented_as_those_of_gpu_monitor():
+    """Ansible has no documentation fragments for return values."""
+    probed = shape(documented(subject.RETURN)["gpu_samples"]["contains"])
+    monitored = shape(documented(gpu_monitor.RETURN))
+    assert probed == {name: monitored[name] for name in probed}
