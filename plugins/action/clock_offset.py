@@ -7,34 +7,33 @@ from __future__ import annotations
 
 import time
 import typing as t
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 
 #: Seconds since 1970, with nine decimals if ``date`` supports them.
 COMMAND: t.Final = "date +%s.%N"
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Measure the offset between a host's clock and the controller's clock.
 
     Like NTP, this action reads the host's clock once between two readings of the controller's clock. Source: RFC 5905,
     section 8.
     """
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
+    _requires_connection = True
+    ARGUMENTS = documented_arguments("clock_offset")
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Read the host's clock several times, and return the offset from the reading with the smallest uncertainty."""
-        super().run(tmp, task_vars)
-        _spec, options = self.validate_argument_spec(argument_spec={"readings": {"type": "int", "default": 5}})
         if options["readings"] < 1:
             raise AnsibleActionFail(f"readings must be 1 or more, got {options['readings']}")
         # The first reading also opens the connection. It is therefore slow, and its result is discarded.
         self._read()
         uncertainty, offset = min(self._read() for _number in range(options["readings"]))
-        return {"changed": False, "offset": offset, "uncertainty": uncertainty, "time": time.time()}
+        return {"offset": offset, "uncertainty": uncertainty, "time": time.time()}
 
     def _read(self) -> tuple[float, float]:
         """Read the host's clock once. Return the uncertainty of the reading and the clock offset, both in seconds."""

@@ -8,31 +8,28 @@ from __future__ import annotations
 import shlex
 import time
 import typing as t
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import documented_arguments
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs import newer_than, part_of
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 
 #: Seconds between two reads of the log while following it.
 POLL_INTERVAL: t.Final = 2.0
-ARGUMENTS: t.Final = documented_arguments("vllm_logs")
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Copy the log of a vLLM container from the node to the controller."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
+    _requires_connection = True
+    ARGUMENTS = documented_arguments("vllm_logs")
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        _spec, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        host = str((task_vars or {}).get("inventory_hostname"))
+    def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        host = str(variables.get("inventory_hostname"))
         from_start = options["part"] == "start"
         read = self._start(options) if from_start else self._read(options, "--tail", str(options["lines"]))
         stamped = newer_than(read, "")
@@ -42,7 +39,7 @@ class ActionModule(ActionBase):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_text(str(path), "".join(f"{line}\n" for line in lines))
             lines += self._follow(options, host, path, stamped[-1][0] if stamped else "")
-        return {"changed": False, "path": str(path), "lines": len(lines)}
+        return {"path": str(path), "lines": len(lines)}
 
     def _follow(self, options: dict[str, t.Any], host: str, path: Path, last: str) -> list[str]:
         """Follow the log for ``follow`` seconds, and return the new lines.

@@ -25,7 +25,6 @@ MODULE: t.Final = "multigpu.vllm.vllm_wait"
 class ActionModule(ActionBase):
     """Wait until a vLLM container is ready. To do so, call the ``vllm_wait`` module repeatedly."""
 
-    TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:

@@ -37,7 +37,10 @@ def _specification(options: Mapping[str, Mapping[str, t.Any]]) -> Spec:
 
 
 class ControllerAction(ActionBase):
-    """Base class for action plugins that run on the controller, open no connection, and support check mode."""
+    """Base class for action plugins that run on the controller and support check mode.
+
+    They open no connection, unless they set ``_requires_connection`` to run commands on the host.
+    """
 
     _requires_connection = False
     _supports_check_mode = True
