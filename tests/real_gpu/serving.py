@@ -37,6 +37,7 @@ sys.path.insert(0, str(ROOT / "roles/simulated_node/files/simulator"))
 from emulator.api import Api, Server  # noqa: E402
 from emulator.engine import Engine  # noqa: E402
 from emulator.http import Connection  # noqa: E402
+from emulator.layout import Layout  # noqa: E402
 from emulator.logs import Log  # noqa: E402
 from emulator.metrics import Metrics  # noqa: E402
 from emulator.processes import set_title  # noqa: E402
@@ -172,6 +173,11 @@ def boot(log: Log, options: argparse.Namespace, ranks: Ranks) -> None:
         "max_model_len_grouped": f"{CONTEXT:,}",
         "max_num_batched_tokens": BATCHED,
         "tensor_parallel_size": size,
+        "pipeline_parallel_size": 1,
+        "world_size": size,
+        "many": size > 1,
+        "dtype": "bfloat16",
+        "quantization": None,
         "disable_custom_all_reduce": True,
         "enforce_eager": False,
         "kv_cache_dtype": "auto",
@@ -187,8 +193,7 @@ def boot(log: Log, options: argparse.Namespace, ranks: Ranks) -> None:
         "api_pid": os.getpid(),
     }
     template = (ROOT / f"roles/simulated_node/files/simulator/data/versions/boot-{VERSION}.log").read_text("utf-8")
-    lines = template.replace("torch.float16", "torch.bfloat16").replace("quantization=awq_marlin", "quantization=None")
-    log.boot([line for line in lines.splitlines() if "awq" not in line and line != "%nccl"], facts)
+    log.boot([line for line in template.splitlines() if line != "%nccl"], facts, until="ready")
 
 
 async def serve(options: argparse.Namespace, ranks: Ranks, vocabulary: int, folder: Path) -> None:
@@ -204,8 +209,8 @@ async def serve(options: argparse.Namespace, ranks: Ranks, vocabulary: int, fold
         api_key=None,
         started=int(time.time()),
     )
-    api = Api(server, engine, metrics, Tokenizer(vocabulary))
-    log = Log(VERSION, os.getpid(), ranks.pids[0], worker_pids=ranks.pids)
+    api = Api(server, {engine: metrics}, Tokenizer(vocabulary))
+    log = Log(VERSION, os.getpid(), ranks.pids[:1], ranks.pids, Layout(tensor=len(ranks.pids)))
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     work = asyncio.create_task(engine.run())

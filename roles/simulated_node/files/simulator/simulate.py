@@ -21,7 +21,8 @@ import urllib.error
 import urllib.request
 
 from emulator import build
-from emulator.scenario import ROOT, Scenario, UnknownScenario, scenario_names, versions
+from emulator.scenario import MODEL, ROOT, SECOND_MODEL, Scenario, UnknownScenario, scenario_names, versions
+from emulator.speed import Model
 from emulator.state import FILE_NAME, StateFile
 
 DEFAULT_VERSION: t.Final = "0.32.0"
@@ -32,6 +33,9 @@ STOP_TIMEOUT: t.Final = 5.0
 BOOT_LINE: t.Final = "[    0.000000] Linux version 6.8.0-60-generic (buildd@simulated) #63-Ubuntu SMP PREEMPT_DYNAMIC"
 #: Values of the scenario key ``behaviour`` for which the server responds to requests.
 ANSWERING: t.Final = ("serve",)
+
+#: Kinds of parallelism.
+PARALLEL: t.Final = ("tensor", "pipeline", "data")
 
 Result = dict[str, t.Any]
 
@@ -75,8 +79,24 @@ def owns(directory: pathlib.Path, pid: int) -> bool:
     return f"SIMULATED_NODE={directory}".encode() in environment
 
 
-def running(directory: pathlib.Path, node: Result) -> bool:
-    return bool(node.get("pid")) and any(owns(directory, pid) for pid in group_pids(node["pid"]))
+def running(directory: pathlib.Path, group: int) -> bool:
+    return any(owns(directory, pid) for pid in group_pids(group))
+
+
+def stop_group(directory: pathlib.Path, group: int) -> None:
+    """Stop all processes of a process group of the node.
+
+    :raises SimulationError: if the processes do not exit.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not running(directory, group):
+            return
+        os.killpg(group, number)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while group_pids(group) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    if group_pids(group):
+        raise SimulationError(f"process group {group} of {directory} did not exit")
 
 
 def stop(directory: pathlib.Path) -> Result:
@@ -87,17 +107,8 @@ def stop(directory: pathlib.Path) -> Result:
     node = read_node(directory)
     if node is None:
         return {"changed": False, "state": "stopped", "dir": str(directory)}
-    group = node.get("pid")
-    if group and running(directory, node):
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            os.killpg(group, number)
-            deadline = time.monotonic() + STOP_TIMEOUT
-            while group_pids(group) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if not group_pids(group):
-                break
-        else:
-            raise SimulationError(f"process group {group} of {directory} did not exit")
+    for group in filter(None, (node.get("pid"), *node.get("other_pids", []))):
+        stop_group(directory, group)
     (directory / "lib" / FILE_NAME).unlink(missing_ok=True)
     (directory / "node.json").unlink(missing_ok=True)
     return {"changed": True, "state": "stopped", "dir": str(directory)}
@@ -150,7 +161,7 @@ def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) 
 
 def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathlib.Path) -> None:
     """Create the files of a node: mock NVML library, GPU state, model configuration and kernel log."""
-    for part in ("lib", "bin", "model"):
+    for part in ("lib", "bin"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     temporary = directory / "lib" / "libnvidia-ml.so.1.new"
     shutil.copyfile(build.library(ROOT, cache), temporary)
@@ -163,8 +174,14 @@ def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathl
     program = directory / "bin" / "vllm"
     program.unlink(missing_ok=True)
     program.symlink_to(ROOT / "vllm.py")
-    model = scenario.model
-    config = {
+    write_model(directory / MODEL, scenario.model)
+    lines = "".join(f"{line}\n" for line in (BOOT_LINE, *scenario.kernel_log))
+    (directory / "kernel.log").write_text(lines, "utf-8")
+
+
+def write_model(directory: pathlib.Path, model: Model) -> None:
+    """Write the configuration of a model."""
+    config: dict[str, t.Any] = {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
         "hidden_size": model.hidden,
@@ -174,18 +191,34 @@ def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathl
         "num_key_value_heads": model.kv_heads,
         "vocab_size": model.vocabulary,
         "max_position_embeddings": model.max_position,
-        "torch_dtype": "float16",
-        "quantization_config": {
+        "torch_dtype": model.dtype,
+    }
+    if model.awq:
+        config["quantization_config"] = {
             "quant_method": "awq",
             "bits": 4,
             "group_size": 128,
             "zero_point": True,
             "version": "gemm",
-        },
-    }
-    (directory / "model" / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    lines = "".join(f"{line}\n" for line in (BOOT_LINE, *scenario.kernel_log))
-    (directory / "kernel.log").write_text(lines, "utf-8")
+        }
+    directory.mkdir(exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def background(
+    command: list[str], directory: pathlib.Path, log: pathlib.Path | None, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a program of the node in a separate process group, whose id is the returned process's pid."""
+    with (log or pathlib.Path(os.devnull)).open("wb") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=directory,
+            env={**os.environ, **environment, "SIMULATED_NODE": str(directory), "PYTHONUNBUFFERED": "1"},
+        )
 
 
 def vllm_command(directory: pathlib.Path, scenario: Scenario, host: str, port: int, extra: list[str]) -> list[str]:
@@ -210,7 +243,7 @@ def start(arguments: argparse.Namespace) -> Result:
     current = read_node(directory)
     # In a scenario with the behaviour "exit", the server exits on its own. The node then counts as started, even though
     # no process is running.
-    if current and (scenario.behaviour == "exit" or running(directory, current)):
+    if current and (scenario.behaviour == "exit" or running(directory, current["pid"])):
         unchanged = all(current.get(key) == value for key, value in requested.items())
         if unchanged and arguments.port in (0, current["port"]):
             return {**current, "changed": False}
@@ -220,20 +253,24 @@ def start(arguments: argparse.Namespace) -> Result:
     name = arguments.name or directory.name
     prepare(directory, scenario, name, arguments.cache_dir)
     (directory / "ready").unlink(missing_ok=True)
-    settings = {"scenario": scenario.name, "vllm_version": arguments.vllm_version, "name": name}
+    others = start_others(directory, scenario)
+    settings = {
+        "scenario": scenario.name,
+        "vllm_version": arguments.vllm_version,
+        "name": name,
+        "other_pids": {index: program.pid for index, program in others.items()},
+    }
     (directory / "settings.json").write_text(json.dumps(settings) + "\n", "utf-8")
     log = directory / "vllm.log"
     url = f"http://{arguments.host}:{port}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            vllm_command(directory, scenario, arguments.host, port, arguments.server_argument),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=directory,
-            env={**os.environ, **scenario.environment, "SIMULATED_NODE": str(directory), "PYTHONUNBUFFERED": "1"},
-        )
+    process = background(
+        vllm_command(directory, scenario, arguments.host, port, arguments.server_argument),
+        directory,
+        log,
+        scenario.environment,
+    )
+    programs = [process, *others.values()]
+    second = start_second(directory, scenario, arguments.host, programs) if scenario.second_server else None
     node = {
         "state": "started",
         "name": name,
@@ -245,15 +282,19 @@ def start(arguments: argparse.Namespace) -> Result:
         "log_path": str(log),
         "kernel_log_path": str(directory / "kernel.log"),
         "pid": process.pid,
+        "other_pids": [program.pid for program in programs[1:]],
         "plan": scenario.plan,
         "expected_gpu_count": scenario.expected_gpu_count,
         "model": scenario.model.id,
-        "tensor_parallel_size": scenario.tensor_parallel,
+        **{f"{kind}_parallel_size": scenario.size(kind) for kind in PARALLEL},
         "expected_failing_checks": scenario.expected.get("fail", []),
         "expected_warning_checks": scenario.expected.get("warn", []),
+        **({"second_server": second} if second else {}),
     }
     write_node(directory, node)
     try:
+        if second:
+            wait_for_api(second["base_url"], programs[-1], pathlib.Path(second["log_path"]))
         if scenario.behaviour in ANSWERING:
             wait_for_api(url, process, log)
         else:
@@ -261,9 +302,33 @@ def start(arguments: argparse.Namespace) -> Result:
     except SimulationError:
         stop(directory)
         raise
-    # The server keeps running after this program ends. Set a return code, so that Popen does not warn about this.
-    process.returncode = 0
+    # The programs keep running after this one ends. Set a return code, so that Popen does not warn about this.
+    for program in programs:
+        program.returncode = 0
     return {**node, "changed": True}
+
+
+def start_others(directory: pathlib.Path, scenario: Scenario) -> dict[int, subprocess.Popen[bytes]]:
+    """Start the other programs that use GPUs of the node. Return them by the index of their GPU."""
+    command = [sys.executable, "-m", "emulator.processes"]
+    titles = {
+        index: facts["other_process"]["name"] for index, facts in scenario.gpus.items() if "other_process" in facts
+    }
+    return {
+        index: background([*command, *title.split()], directory, None, {"PYTHONPATH": str(ROOT)})
+        for index, title in titles.items()
+    }
+
+
+def start_second(
+    directory: pathlib.Path, scenario: Scenario, host: str, programs: list[subprocess.Popen[bytes]]
+) -> Result:
+    """Start the second server on a free port and append it to ``programs``. Return its address, log and model."""
+    second, port, log = scenario.second, free_port(), directory / "vllm-second.log"
+    write_model(directory / SECOND_MODEL, second.model)
+    command = vllm_command(directory, second, host, port, [])
+    programs.append(background(command, directory, log, {**second.environment, "SIMULATED_SERVER": "second"}))
+    return {"base_url": f"http://{host}:{port}", "log_path": str(log), "model": second.model.id}
 
 
 def wait_for_log(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
@@ -295,7 +360,7 @@ def list_scenarios() -> Result:
                 "description": s.description,
                 "plan": s.plan,
                 "expected_gpu_count": s.expected_gpu_count,
-                "tensor_parallel_size": s.tensor_parallel,
+                **{f"{kind}_parallel_size": s.size(kind) for kind in PARALLEL},
                 "expected_failing_checks": s.expected.get("fail", []),
                 "expected_warning_checks": s.expected.get("warn", []),
             }

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import http.client
 import json
+import pathlib
+import re
 import typing as t
 
 import pytest
+from ansible_collections.multigpu.vllm.tests.support.emulated_node import EmulatedNode
 from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
+from emulator.scenario import Scenario
 
 VERSIONS = ("0.27", "0.32")
 #: Rejected because of the tiny model's vocabulary; has a separate test below.
@@ -165,6 +170,66 @@ def test_metrics_generation_tokens_count_sent_tokens(ports: dict[str, int]) -> N
     before = generated()
     request(ports["0.32"], "POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 21, "ignore_eos": True}))
     assert generated() - before == 21
+
+
+FINGERPRINTS = {
+    "full": r"vllm-0\.32\.0-tp2-pp2-[0-9a-f]{8}",
+    "hash": r"vllm-0\.32\.0-[0-9a-f]{8}",
+    "custom": "mine",
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("mode", FINGERPRINTS)
+def test_fingerprint_mode_shows_or_hides_the_parallel_sizes(tmp_path: pathlib.Path, mode: str) -> None:
+    extra = [f"--fingerprint-mode={mode}", "--fingerprint-value=mine"]
+    shown = EmulatedNode(tmp_path, Scenario.load("healthy-tp2-pp2"), extra=extra).node.fingerprint
+    pattern = FINGERPRINTS[mode]
+    assert shown is None if pattern is None else re.fullmatch(pattern, shown or "")
+
+
+def test_completion_without_fingerprint_is_null_in_a_document_and_missing_in_a_stream(
+    start_node: t.Callable[..., dict[str, t.Any]],
+) -> None:
+    port = start_node("healthy-tp1", "--server-argument=--fingerprint-mode=none")["port"]
+    body = {"prompt": "a", "max_tokens": 1}
+    whole = json.loads(request(port, "POST", "/v1/completions", json.dumps(body)).body)
+    assert whole["system_fingerprint"] is None
+    stream = documents(request(port, "POST", "/v1/completions", json.dumps({**body, "stream": True})).body)
+    assert not any("system_fingerprint" in event for event in stream[:-1])
+
+
+def test_dev_mode_serves_its_configuration(
+    start_node: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
+    port = start_node("healthy-tp2-pp2")["port"]
+    info = json.loads(request(port, "GET", "/server_info?config_format=json", None).body)
+    sizes = info["vllm_config"]["parallel_config"]
+    assert sizes == {
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 2,
+        "data_parallel_size": 1,
+        "world_size": 4,
+    }
+    assert isinstance(json.loads(request(port, "GET", "/server_info", None).body)["vllm_config"], str)
+    assert json.loads(request(port, "GET", "/is_sleeping", None).body) == {"is_sleeping": False}
+
+
+def test_dev_routes_are_missing_by_default(ports: dict[str, int]) -> None:
+    assert [request(ports["0.32"], "GET", path, None).status for path in ("/server_info", "/is_sleeping")] == [404, 404]
+
+
+def test_data_parallel_engines_share_the_requests(start_node: t.Callable[..., dict[str, t.Any]]) -> None:
+    port = start_node("healthy-dp4")["port"]
+    body = json.dumps({"prompt": ["a"], "max_tokens": 5, "ignore_eos": True})
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        list(executor.map(lambda _number: request(port, "POST", "/v1/completions", body), range(4)))
+    page = request(port, "GET", "/metrics", None).body
+    counts = re.findall(r'^vllm:generation_tokens_total\{engine="(\d)".* (\S+)$', page, re.M)
+    assert [engine for engine, _unused in counts] == list("0123")
+    assert sum(float(count) for _unused, count in counts) == 20
+    assert page.count("# TYPE vllm:generation_tokens_total counter") == 1
 
 
 def test_api_key_is_required_if_set(start_node: t.Callable[..., dict[str, t.Any]]) -> None:

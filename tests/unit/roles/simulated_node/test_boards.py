@@ -66,6 +66,12 @@ def test_board_throttled_reports_reason_low_clocks_and_heat() -> None:
     assert number(hot, "temperature_margin") < 0
 
 
+def test_board_with_another_process_is_busy_without_load() -> None:
+    record = record_after(10, 0.0, fault=Fault(other_load=0.7))
+    assert record["utilization_gpu"] == 70
+    assert number(record, "power_draw") > 0.5 * 130_000
+
+
 @pytest.mark.parametrize("phase", [0.0, 0.5])
 def test_board_with_phase_alternates_between_busy_and_idle(phase: float) -> None:
     board = Board(GPU, True, 0, Fault(phase=phase))

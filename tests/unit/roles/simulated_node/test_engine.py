@@ -28,7 +28,12 @@ class InstantGpu:
 
 
 def run(
-    lengths: list[tuple[int, int]], *, max_sequences: int = 8, max_batched: int = 100, kv_tokens: int = 10_000
+    lengths: list[tuple[int, int]],
+    *,
+    max_sequences: int = 8,
+    max_batched: int = 100,
+    kv_tokens: int = 10_000,
+    stages: int = 1,
 ) -> tuple[InstantGpu, Metrics, list[tuple[int, int, str | None]], Engine]:
     """Serve sequences of (prompt tokens, output tokens); return (sequence, position, finish reason) in order."""
     gpu = InstantGpu()
@@ -36,7 +41,7 @@ def run(
     delivered: list[tuple[int, int, str | None]] = []
 
     async def serve() -> Engine:
-        engine = Engine(lambda: gpu, metrics, max_sequences, max_batched, kv_tokens)
+        engine = Engine(lambda: gpu, metrics, max_sequences, max_batched, kv_tokens, stages)
         for number, (prompt, output) in enumerate(lengths):
             engine.submit(
                 Sequence(prompt, output, "length", lambda at, why, number=number: delivered.append((number, at, why)))
@@ -67,6 +72,27 @@ def test_engine_long_prompt_is_prefilled_in_chunks() -> None:
 def test_engine_sequence_over_the_limit_waits(limits: dict[str, int]) -> None:
     _unused, _unused, delivered, _unused = run([(10, 2), (10, 2)], **limits)
     assert [number for number, _unused, _unused in delivered] == [0, 0, 1, 1]
+
+
+def test_engine_pipeline_batches_take_turns() -> None:
+    # The second prompt does not fit into the first batch, and joins the next one.
+    gpu, _unused, delivered, _unused = run([(100, 3), (100, 3)], stages=2)
+    assert [number for number, _unused, _unused in delivered] == [0, 1] * 3
+    assert max(decoding for decoding, _unused in gpu.steps) == 1
+
+
+def test_engine_pipeline_without_a_free_slot_finishes_all_sequences() -> None:
+    _unused, _unused, delivered, _unused = run([(10, 2)] * 3, kv_tokens=15, stages=2)
+    assert [number for number, _unused, _unused in delivered] == [0, 0, 1, 1, 2, 2]
+
+
+def test_load_of_stage_shares_the_work_and_waits_for_the_other_stages() -> None:
+    load = Load(busy=1.0, memory=0.8, compute=0.2, waiting=0.0)
+    first, second = load.of_stage(0, 2), load.of_stage(1, 2)
+    assert (first.busy, second.busy) == (0.92, 0.69)
+    assert first.memory == second.memory == 0.4
+    assert first.waiting > second.waiting > 0
+    assert load.of_stage(0, 1) == load
 
 
 def test_engine_metrics_count_prompt_and_output_tokens() -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible_collections.multigpu.vllm.plugins.module_utils import finding
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import plans
+from emulator.boards import Fault
 from emulator.scenario import Scenario, scenario_names, versions
 
 ROLE = pathlib.Path(__file__).parents[4] / "roles" / "simulated_node"
@@ -46,7 +47,7 @@ def test_scenario_matches_its_plan_and_expects_known_checks(name: str) -> None:
         assert plans.gpu_count(scenario.plan) == scenario.expected_gpu_count
     assert set(scenario.expected) == {"fail", "warn"}
     assert {*scenario.expected["fail"], *scenario.expected["warn"]} <= set(finding.CHECKS)
-    assert scenario.model.heads % scenario.tensor_parallel == 0
+    assert scenario.model.heads % scenario.size("tensor") == 0
 
 
 @pytest.mark.parametrize("path", sorted((ROLE / "files/simulator").rglob("*.json")), ids=lambda path: path.name)
@@ -57,6 +58,14 @@ def test_data_file_is_valid_json(path: pathlib.Path) -> None:
 def test_readme_lists_every_option_and_scenario() -> None:
     readme = (ROLE / "README.md").read_text("utf-8")
     assert [name for name in (*options(), *scenario_names()) if f"`{name}`" not in readme] == []
+
+
+def test_readme_lists_every_key_of_scenario_files() -> None:
+    table = (ROLE / "README.md").read_text("utf-8").partition("## Scenario files")[2].partition("\n## ")[0]
+    files = [json.loads(path.read_text("utf-8")) for path in (ROLE / "files/simulator/scenarios").glob("*.json")]
+    gpus = {key for scenario in files for facts in scenario.get("gpus", {}).values() for key in facts}
+    keys = {*Scenario.__dataclass_fields__, *Fault.__dataclass_fields__, *gpus} - {"name"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in table] == []
 
 
 @pytest.mark.parametrize("name", scenario_names())

@@ -20,17 +20,36 @@ Simulate = Callable[..., subprocess.CompletedProcess[str]]
 
 def processes(group: int) -> list[str]:
     """Return the command lines of a process group, without zombies."""
-    command_lines = []
+    return sorted(members(group).values())
+
+
+def parent(pid: int) -> int:
+    return int((pathlib.Path("/proc") / str(pid) / "stat").read_text("latin-1").rpartition(")")[2].split()[1])
+
+
+def holders(read_nvml: Callable[[str, str], t.Any], node: dict[str, t.Any], gpus: int) -> list[list[str]]:
+    """Return the names of the processes on each GPU."""
+    code = f"""n.nvmlInit()
+handles = [n.nvmlDeviceGetHandleByIndex(index) for index in range({gpus})]
+found = [n.nvmlDeviceGetComputeRunningProcesses(handle) for handle in handles]
+result = [[n.nvmlSystemGetProcessName(process.pid) for process in listed] for listed in found]"""
+    return t.cast("list[list[str]]", read_nvml(node["lib_dir"], code))
+
+
+def members(group: int) -> dict[int, str]:
+    """Return the command line of each process of a process group, without zombies, by its PID."""
+    command_lines = {}
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             state, _unused, pgrp = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()[:3]
             if int(pgrp) == group and state not in "ZX":
-                command_lines.append((entry / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode())
+                line = (entry / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode()
+                command_lines[int(entry.name)] = line
         except OSError:
             continue
-    return sorted(command_lines)
+    return command_lines
 
 
 def accepts(port: int) -> bool:
@@ -45,6 +64,70 @@ def test_start_process_titles_match_vllm(start_node: StartNode) -> None:
     assert "/bin/vllm serve Qwen/Qwen2.5-Coder-32B-Instruct-AWQ" in server
     assert "--tensor-parallel-size 2" in server
     assert f"--port {node['port']}" in server
+
+
+def test_start_pipeline_has_a_worker_for_each_rank_of_each_stage(start_node: StartNode) -> None:
+    node = start_node("healthy-tp2-pp2")
+    titles = [title for title in processes(node["pid"]) if title.startswith("VLLM::")]
+    ranks = [f"VLLM::Worker_PP{stage}_TP{rank}" for stage in (0, 1) for rank in (0, 1)]
+    assert titles == ["VLLM::EngineCore", *ranks]
+
+
+def test_start_replicas_have_an_engine_on_each_gpu(
+    start_node: StartNode, read_nvml: Callable[[str, str], t.Any]
+) -> None:
+    node = start_node("healthy-dp4")
+    titles = [title for title in processes(node["pid"]) if title.startswith("VLLM::")]
+    servers = [f"VLLM::APIServer_{number}" for number in range(4)]
+    assert titles == [*servers, "VLLM::DPCoordinator", *(f"VLLM::EngineCore_DP{number}" for number in range(4))]
+    assert holders(read_nvml, node, 4) == [[f"VLLM::EngineCore_DP{number}"] for number in range(4)]
+
+
+def test_start_second_server_is_no_child_of_the_first(
+    start_node: StartNode, read_nvml: Callable[[str, str], t.Any]
+) -> None:
+    node = start_node("two-servers")
+    (second,) = node["other_pids"]
+    assert parent(second) != node["pid"]
+    assert "Qwen2.5-Coder-32B" in node["second_server"]["model"]
+    assert [len(processes(group)) for group in (node["pid"], second)] == [4, 4]
+    assert holders(read_nvml, node, 4) == [[f"VLLM::Worker_TP{rank}"] for rank in (0, 1, 0, 1)]
+
+
+def test_start_other_process_is_no_child_of_the_server_and_stops_with_the_node(
+    simulate: Simulate, tmp_path: pathlib.Path, cache_dir: pathlib.Path
+) -> None:
+    common = ("--dir", str(tmp_path), "--cache-dir", str(cache_dir))
+    node = json.loads(simulate("start", "--scenario", "unbalanced-memory", *common).stdout)
+    (other,) = node["other_pids"]
+    assert processes(other) == ["python3 embedding_server.py"]
+    assert parent(other) != node["pid"]
+    simulate("stop", "--dir", str(tmp_path))
+    assert processes(other) == processes(node["pid"]) == []
+
+
+def test_start_stopped_rank_has_a_stopped_process_and_a_server_without_tokens(start_node: StartNode) -> None:
+    node = start_node("stopped-rank")
+    states = {
+        title: (pathlib.Path("/proc") / str(pid) / "stat").read_text("latin-1").rpartition(")")[2].split()[0]
+        for pid, title in members(node["pid"]).items()
+    }
+    assert [title for title, state in states.items() if state == "T"] == ["VLLM::Worker_TP1"]
+    with socket.create_connection(("127.0.0.1", node["port"])) as client:
+        body = json.dumps({"prompt": "a", "stream": True}).encode()
+        client.sendall(b"POST /v1/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        client.settimeout(0.3)
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+
+
+def test_start_dead_rank_leaves_vllms_lines_and_no_process(start_node: StartNode) -> None:
+    node = start_node("dead-rank")
+    assert processes(node["pid"]) == []
+    log = pathlib.Path(node["log_path"]).read_text("utf-8")
+    ready, died = log.index("Application startup complete."), log.index("Worker proc VllmWorker-1 died unexpectedly")
+    assert ready < died < log.index("EngineDeadError")
 
 
 def test_start_one_rank_has_no_worker_process(start_node: StartNode) -> None:
@@ -125,6 +208,13 @@ def test_hanging_server_accepts_connections_and_never_responds(start_node: Start
             1,
             "Value error, Total number of attention heads (40) must be divisible by tensor parallel size (3).",
         ),
+        ("--data-parallel-size=2", 1, "AssertionError: DP adjusted local rank 4 is out of bounds for 4 devices."),
+        (
+            "--pipeline-parallel-size=2",
+            1,
+            "World size (8) is larger than the number of available GPUs (4) in this node.",
+        ),
+        ("--fingerprint-mode=short", 2, "argument --fingerprint-mode: invalid choice: 'short'"),
         ("--tensor-parallel-size=8", 1, "World size (8) is larger than the number of available GPUs (4) in this node."),
     ],
 )
@@ -182,6 +272,7 @@ def test_boot_log_matches_the_version(start_node: StartNode, version: str) -> No
 def test_list_scenarios_include_expected_failing_checks(simulate: Simulate) -> None:
     listed = json.loads(simulate("list").stdout)["scenarios"]
     healthy = [entry for entry in listed if entry["name"].startswith("healthy")]
-    assert len(healthy) == 4
+    assert len(healthy) == 6
     assert all(not entry["expected_failing_checks"] for entry in healthy)
-    assert all(entry["expected_failing_checks"] for entry in listed if entry not in healthy)
+    others = [entry for entry in listed if entry not in healthy]
+    assert all(entry["expected_failing_checks"] or entry["expected_warning_checks"] for entry in others)

@@ -1,13 +1,15 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speed model: proportions between configurations are as on real GPUs."""
+"""Speed model: its terms are those of the measured model, and configurations compare as on real GPUs."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed import roofline
+from emulator import speed as emulated
 from emulator.scenario import Scenario, load_json
 from emulator.speed import Interconnect, Speed
 
@@ -26,6 +28,43 @@ def speed(ranks: int, interconnect: str = "p2p") -> Speed:
 
 def tokens_per_second(model: Speed, streams: int = 1) -> float:
     return streams / model.step(streams, streams * 500, 0).duration
+
+
+@pytest.mark.parametrize(("ranks", "stages"), [(1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2)])
+def test_step_of_one_stream_takes_the_token_time_of_the_roofline(ranks: int, stages: int) -> None:
+    model = dataclasses.replace(speed(ranks), stages=stages)
+    gpu, shape, context = Scenario.load("healthy-tp4").gpu, model.model, 500
+    expected = roofline.Roofline(
+        weight_bytes=shape.read_bytes,
+        bandwidth=gpu["memory_bandwidth"],
+        efficiency=roofline.efficiency(gpu["name"])[0],
+        layers=shape.layers,
+        tensor_parallel_size=ranks,
+        kv_bytes=context * shape.kv_bytes(1),
+        kv_heads=shape.kv_heads,
+        stages=stages,
+    )
+    # The time to transfer the bytes of the small all-reduces is not part of the roofline.
+    assert model.step(1, context, 0).duration == pytest.approx(expected.token_time, rel=0.02)
+
+
+def test_speed_constants_are_those_of_the_roofline() -> None:
+    paths = load_json("data/interconnects.json")
+    assert (emulated.LAYER_TIME, emulated.HOP_TIME) == (roofline.LAYER_TIME, roofline.HOP_TIME)
+    for name, path in {"p2p": "pcie", "p2p-gen5": "pcie", "nvlink": "nvlink", "shm": "shm"}.items():
+        assert {int(gpus): latency for gpus, latency in paths[name]["latency"].items()} == (
+            roofline.ALL_REDUCE_LATENCY[path]
+        )
+    for gpu in load_json("data/gpus.json").values():
+        assert gpu["bandwidth_efficiency"] == roofline.efficiency(gpu["name"])[0]
+
+
+def test_speed_custom_all_reduce_carries_small_messages_past_slow_sockets() -> None:
+    slow = speed(2, "socket")
+    mixed = dataclasses.replace(slow, custom=speed(2).interconnect)
+    assert mixed.step(1, 500, 0) == speed(2).step(1, 500, 0)
+    # A long prompt exceeds the largest message of the custom all-reduce.
+    assert mixed.step(0, 0, 2048).duration == slow.step(0, 0, 2048).duration
 
 
 def test_speed_one_of_four_gpus_reaches_a_third() -> None:

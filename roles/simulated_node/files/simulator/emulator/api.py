@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .engine import Engine
 from .http import Connection, Request, Response
-from .metrics import Metrics
+from .metrics import Metrics, page
 from .requests import ApiError, Body, Dialect, Sampling
 from .sequence import Sequence
 from .tokens import Tokenizer
@@ -47,27 +47,28 @@ class Server:
     model_root: str
     max_model_len: int
     version: str
-    fingerprint: str
+    fingerprint: str | None
     api_key: str | None
     started: int
+    #: Content of ``/server_info``, or None without ``VLLM_SERVER_DEV_MODE=1``.
+    info: dict[str, t.Any] | None = None
 
 
 class Api:
     """Handle API requests.
 
-    Requests that generate text are submitted to the engine, which delivers the tokens of the response one by one. All
-    other requests are answered at once.
+    Requests that generate text are submitted to the engine with the fewest requests, which delivers the tokens of the
+    response one by one. All other requests are answered at once.
     """
 
-    def __init__(self, server: Server, engine: Engine, metrics: Metrics, tokenizer: Tokenizer) -> None:
+    def __init__(self, server: Server, engines: t.Mapping[Engine, Metrics], tokenizer: Tokenizer) -> None:
         self.server = server
-        self.engine = engine
-        self.metrics = metrics
+        self.engines = engines
         self.tokenizer = tokenizer
         self._routes: dict[str, dict[str, t.Callable[[Request, Connection], None]]] = {
             "/health": {"GET": self._empty},
             "/ping": {"GET": self._empty, "POST": self._empty},
-            "/load": {"GET": lambda _, c: self._send(c, {"server_load": self.engine.running + self.engine.waiting})},
+            "/load": {"GET": lambda _, c: self._send(c, {"server_load": sum(map(requests_of, self.engines))})},
             "/version": {"GET": lambda _, c: self._send(c, {"version": server.version})},
             "/v1/models": {"GET": self._models},
             "/metrics": {"GET": self._metrics},
@@ -76,6 +77,9 @@ class Api:
             "/v1/completions": {"POST": self._completion},
             "/v1/chat/completions": {"POST": self._chat},
         }
+        if server.info is not None:
+            self._routes["/server_info"] = {"GET": self._info}
+            self._routes["/is_sleeping"] = {"GET": lambda _, c: self._send(c, {"is_sleeping": False})}
 
     def handle(self, request: Request, connection: Connection) -> None:
         path = request.path.partition("?")[0]
@@ -137,8 +141,16 @@ class Api:
         self._send(connection, {"object": "list", "data": [model]})
 
     def _metrics(self, _request: Request, connection: Connection) -> None:
-        page = self.metrics.render(self.engine.running, self.engine.waiting, self.engine.kv_usage)
-        connection.respond(Response(200, page.encode(), "text/plain; version=1.0.0; charset=utf-8"))
+        for engine, metrics in self.engines.items():
+            metrics.sample(engine.running, engine.waiting, engine.kv_usage)
+        text = page(list(self.engines.values()))
+        connection.respond(Response(200, text.encode(), "text/plain; version=1.0.0; charset=utf-8"))
+
+    def _info(self, request: Request, connection: Connection) -> None:
+        info = dict(self.server.info or {})
+        if "config_format=json" not in request.path:
+            info["vllm_config"] = repr(info["vllm_config"])
+        self._send(connection, info)
 
     # ---- tokenizer
 
@@ -228,9 +240,15 @@ class Api:
                 tokens, reason = _length(prompt, choice, limit, sampling)
                 deliver = functools.partial(completion.token, number * sampling.n + choice)
                 sequences.append(Sequence(len(prompt), tokens, reason, deliver))
-        connection.on_close = lambda: self.engine.abort(sequences)
+        engine = min(self.engines, key=requests_of)
+        connection.on_close = lambda: engine.abort(sequences)
         for sequence in sequences:
-            self.engine.submit(sequence)
+            engine.submit(sequence)
+
+
+def requests_of(engine: Engine) -> int:
+    """Return the number of requests that an engine is processing or that wait for it."""
+    return engine.running + engine.waiting
 
 
 def _length(prompt: list[int], choice: int, limit: int, sampling: Sampling) -> tuple[int, str]:
@@ -287,7 +305,9 @@ class StreamedCompletion(Completion):
         kind = "chat.completion.chunk" if self.chat else "text_completion"
         head = {"id": self.id, "object": kind, "created": self.created, "model": self.server.dialect.model}
         self._head = _json(head)[:-1]
-        self._fingerprint = b',"system_fingerprint":' + _json(self.server.fingerprint)
+        # A chunk without fingerprint lacks the key.
+        known = self.server.fingerprint is not None
+        self._fingerprint = b',"system_fingerprint":' + _json(self.server.fingerprint) if known else b""
         self.connection.start_stream()
 
     def token(self, index: int, position: int, done: str | None) -> None:

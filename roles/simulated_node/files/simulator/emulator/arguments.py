@@ -45,9 +45,14 @@ OPTIONS: t.Final[dict[str, tuple[type | None, t.Any]]] = {
     "async-scheduling": (None, True),
     "fail-on-environ-validation": (None, False),
     "uvicorn-log-level": (str, "info"),
+    "fingerprint-mode": (str, "full"),
+    "fingerprint-value": (str, None),
 }
 SHORT: t.Final = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}
-KV_CACHE_DTYPES: t.Final = ("auto", "bfloat16", "float16", "fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc")
+CHOICES: t.Final = {
+    "kv-cache-dtype": ("auto", "bfloat16", "float16", "fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc"),
+    "fingerprint-mode": ("custom", "full", "hash", "none"),
+}
 
 COMMANDS: t.Final = "{chat,complete,serve,launch,bench,collect-env,run-batch}"
 
@@ -74,10 +79,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         flags = [f"--{name}"] + ([SHORT[name]] if name in SHORT else [])
         if kind is None:
             parser.add_argument(*flags, action=argparse.BooleanOptionalAction, default=default)
-        elif name == "kv-cache-dtype":
-            parser.add_argument(*flags, choices=KV_CACHE_DTYPES, default=default)
         else:
-            parser.add_argument(*flags, type=kind, default=default)
+            parser.add_argument(*flags, type=kind, choices=CHOICES.get(name), default=default)
     options = parser.parse_args([_dashes(argument) for argument in arguments])
     options.non_default = {"model_tag": options.model_tag} if options.model_tag else {}
     for name, (_unused, default) in OPTIONS.items():
@@ -101,21 +104,26 @@ def _dashes(argument: str) -> str:
 
 
 def rejection_reason(options: argparse.Namespace, heads: int, gpus: int) -> str | None:
-    """Return a message that explains why vLLM rejects the tensor-parallel size, or None if the size is valid."""
+    """Return a message that explains why vLLM rejects the parallel sizes, or None if the sizes are valid."""
     size = options.tensor_parallel_size
     if heads % size:
         return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({size})."
-    if size > gpus:
+    ranks = size * options.pipeline_parallel_size
+    if ranks > gpus:
         return (
-            f"World size ({size}) is larger than the number of available GPUs ({gpus}) in this node. If this is "
+            f"World size ({ranks}) is larger than the number of available GPUs ({gpus}) in this node. If this is "
             "intentional and you are using:\n- ray, set '--distributed-executor-backend ray'.\n- multiprocessing, "
             "set '--nnodes' appropriately."
         )
+    if ranks * options.data_parallel_size > gpus:
+        return f"DP adjusted local rank {gpus} is out of bounds for {gpus} devices."
     return None
 
 
 def traceback(reason: str) -> str:
     """Return the traceback that vLLM prints when it rejects its configuration. ``reason`` is part of the traceback."""
+    if reason.startswith("DP "):
+        return f"AssertionError: {reason}"
     return (
         "Traceback (most recent call last):\n"
         '  File "/opt/vllm/bin/vllm", line 8, in <module>\n'

@@ -26,6 +26,9 @@ SMOOTHING: t.Final = 0.12
 #: Time constant of the heat sink in seconds.
 HEAT_SINK: t.Final = 12.0
 
+#: Fraction of its time that another process on the GPU accesses memory. It computes for the rest of the time.
+OTHER_MEMORY: t.Final = 0.2
+IDLE: t.Final = Load()
 GPU_IDLE: t.Final = 0x1
 SW_POWER_CAP: t.Final = 0x4
 
@@ -36,7 +39,8 @@ class Fault:
 
     ``clock_factor``, ``throttle_reasons`` (bit mask) and ``temperature_load`` (degrees C) apply under load.
     If ``phase`` is set, the GPU alternates between full and low load in a square wave with a period of ``period``
-    seconds. The wave is shifted by ``phase`` periods, so GPUs with different phases work alternately.
+    seconds. The wave is shifted by ``phase`` periods, so GPUs with different phases work alternately. ``other_load`` is
+    the fraction of the time in which another process computes on the GPU.
     """
 
     clock_factor: float = 1.0
@@ -44,6 +48,7 @@ class Fault:
     temperature_load: float | None = None
     phase: float | None = None
     period: float = 0.8
+    other_load: float = 0.0
 
 
 @dataclass
@@ -77,6 +82,8 @@ class Board:
         facts, fault = self.facts, self.fault
         parts = (load.busy, load.memory, load.compute, load.waiting)
         busy, memory, compute, waiting = (min(1.0, part / seconds) if self.has_rank else 0.0 for part in parts)
+        busy, compute = (part + fault.other_load * (1 - part) for part in (busy, compute))
+        memory += OTHER_MEMORY * fault.other_load * (1 - memory)
         if fault.phase is not None and math.floor(now / fault.period + 2 * fault.phase) % 2:
             busy, memory, compute = 0.15 * busy, 0.15 * memory, 0.15 * compute
         if busy > 0.02:
@@ -129,32 +136,33 @@ class Board:
 
 
 class Boards:
-    """All GPUs of the node. Their state is written to the file that the mock NVML library reads."""
+    """The GPUs that a server simulates, by index. Their state is written to the file that the mock library reads."""
 
-    def __init__(self, boards: list[Board], file: StateFile, seed: int = 1) -> None:
+    def __init__(self, boards: dict[int, Board], file: StateFile, seed: int = 1) -> None:
         self.boards = boards
         self._file = file
         self._random = random.Random(seed)
         self._last = time.monotonic()
 
-    @property
-    def clock_factor(self) -> float:
-        """Return the speed of the slowest GPU that vLLM uses, as a fraction of its speed without throttling."""
+    def clock_factor(self, gpus: t.Iterable[int]) -> float:
+        """Return the speed of the slowest of the given GPUs, as a fraction of its speed without a fault."""
         now = time.monotonic()
-        throttled = [b for b in self.boards if b.has_rank and b.fault.throttle_reasons and now < b.active_until]
-        return min((board.fault.clock_factor for board in throttled), default=1.0)
+        own = [self.boards[index] for index in gpus]
+        throttled = [board for board in own if board.fault.throttle_reasons and now < board.active_until]
+        shared = [1 - board.fault.other_load for board in own]
+        return min((board.fault.clock_factor for board in throttled), default=1.0) * min(shared, default=1.0)
 
-    def advance(self, load: Load) -> None:
+    def advance(self, loads: t.Mapping[int, Load]) -> None:
         """Simulate all GPUs for the time since the last call and update the state file.
 
-        :param load: work that the engine did in this time.
+        :param loads: work that the GPU with this index did in this time; a GPU that is missing was idle.
         """
         now = time.monotonic()
         seconds = max(1e-3, now - self._last)
         self._last = now
         self._file.update(
             {
-                index: board.advance(load, now, seconds, self._random.uniform(-1.5, 0.5))
-                for index, board in enumerate(self.boards)
+                index: board.advance(loads.get(index, IDLE), now, seconds, self._random.uniform(-1.5, 0.5))
+                for index, board in self.boards.items()
             }
         )

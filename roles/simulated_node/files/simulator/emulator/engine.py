@@ -12,11 +12,18 @@ import asyncio
 import collections
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .metrics import Metrics
 from .sequence import Sequence
 from .speed import Speed, Step
+
+#: Fraction of its time alone that a batch takes while the pipeline stages work on several batches. Source: vLLM 0.26
+#: with two stages on H200, 8.1 ms per token with two batches and 4.8 ms with one.
+OVERLAP: t.Final = 0.85
+#: Fraction of the time in which the first and every other pipeline stage looks busy: its work, and waiting in NCCL for
+#: the other stages. Source: the same server under load.
+STAGE_BUSY: t.Final = (0.92, 0.69)
 
 
 @dataclass
@@ -34,18 +41,37 @@ class Load:
         self.compute += step.compute * step.duration
         self.waiting += step.waiting * step.duration
 
+    def of_stage(self, stage: int, stages: int) -> Load:
+        """Return the part of an engine's work that the GPUs of one pipeline stage do. Stages work in turns."""
+        if stages == 1:
+            return self
+        busy = STAGE_BUSY[min(stage, 1)] * self.busy
+        return Load(busy, self.memory / stages, self.compute / stages, busy - self.busy / stages)
+
 
 class Engine:
-    """Schedule sequences within limits on tokens per step, concurrent sequences, and tokens in the KV cache."""
+    """Schedule sequences within limits on tokens per step, concurrent sequences, and tokens in the KV cache.
+
+    With pipeline parallelism, there are as many batches as stages. They take turns, and sequences that arrive while one
+    batch is at work join the next one.
+    """
 
     def __init__(
-        self, speed: t.Callable[[], Speed], metrics: Metrics, max_sequences: int, max_batched: int, kv_tokens: int
+        self,
+        speed: t.Callable[[], Speed],
+        metrics: Metrics,
+        max_sequences: int,
+        max_batched: int,
+        kv_tokens: int,
+        stages: int = 1,
     ) -> None:
         self._speed = speed
         self._metrics = metrics
         self._max_sequences = max_sequences
         self._max_batched = max_batched
         self._kv_tokens = kv_tokens
+        self._stages = stages
+        self._batch = 0
         self._waiting: collections.deque[Sequence] = collections.deque()
         self._running: list[Sequence] = []
         self._arrival = asyncio.Event()
@@ -96,14 +122,24 @@ class Engine:
                 self._arrival.clear()
                 await self._arrival.wait()
                 clock = time.monotonic()
+            self._batch = self._next_batch()
             prefill = self._schedule(clock)
-            decoding = [s for s in self._running if s.generated]
+            batch = [s for s in self._running if s.batch == self._batch]
+            if not batch:
+                continue
+            decoding = [s for s in batch if s.generated]
             prompt_tokens = sum(tokens for _unused, tokens in prefill)
             self._metrics.observe("vllm:iteration_tokens_total", len(decoding) + prompt_tokens)
             clock = await self._perform(clock, decoding, prefill)
             for sequence, tokens in prefill:
                 sequence.prefilled += tokens
-            self._emit([s for s in self._running if s.prefilled >= s.prompt_tokens])
+            self._emit([s for s in batch if s in self._running and s.prefilled >= s.prompt_tokens])
+
+    def _next_batch(self) -> int:
+        """Return the number of the batch whose turn it is. Empty batches have no turn unless sequences are waiting."""
+        turns = ((self._batch + turn) % self._stages for turn in range(1, self._stages))
+        used = {s.batch for s in self._running}
+        return next((turn for turn in turns if turn in used or self._waiting), self._batch)
 
     async def _perform(self, clock: float, decoding: list[Sequence], prefill: list[tuple[Sequence, int]]) -> float:
         """Run one engine step that starts at ``clock``, and return its end time.
@@ -112,6 +148,8 @@ class Engine:
         """
         context = sum(s.prompt_tokens + s.generated for s in decoding)
         step = self._speed().step(len(decoding), context, sum(tokens for _unused, tokens in prefill))
+        if len({s.batch for s in self._running}) > 1:
+            step = replace(step, duration=OVERLAP * step.duration)
         self._step = (time.monotonic(), step)
         clock += step.duration
         # If the event loop is far behind schedule, skip the lost time instead of sending a burst of late tokens.
@@ -127,21 +165,27 @@ class Engine:
 
         Sequences that already generate tokens use the step's token budget first.
         """
-        budget = self._max_batched - sum(1 for s in self._running if s.generated)
+        batch = [s for s in self._running if s.batch == self._batch]
+        budget = self._max_batched - sum(1 for s in batch if s.generated)
         used = sum(s.prompt_tokens + s.max_tokens for s in self._running)
-        while self._waiting and len(self._running) < self._max_sequences:
+        work = []
+
+        def add(sequence: Sequence) -> int:
+            tokens = min(budget, sequence.prompt_tokens - sequence.prefilled)
+            if tokens > 0:
+                work.append((sequence, tokens))
+            return max(tokens, 0)
+
+        for sequence in batch:
+            budget -= add(sequence)
+        while self._waiting and len(self._running) < self._max_sequences and budget > 0:
             used += self._waiting[0].prompt_tokens + self._waiting[0].max_tokens
             if self._running and used > self._kv_tokens:
                 break
             sequence = self._waiting.popleft()
-            sequence.scheduled = now
+            sequence.scheduled, sequence.batch = now, self._batch
             self._running.append(sequence)
-        work = []
-        for sequence in self._running:
-            tokens = min(budget, sequence.prompt_tokens - sequence.prefilled)
-            if tokens > 0:
-                work.append((sequence, tokens))
-                budget -= tokens
+            budget -= add(sequence)
         return work
 
     def _emit(self, ready: list[Sequence]) -> None:

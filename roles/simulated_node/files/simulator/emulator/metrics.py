@@ -33,16 +33,18 @@ def _label_text(labels: t.Mapping[str, str]) -> str:
 
 
 class Metrics:
-    """Current values of vLLM's metrics.
+    """Current values of the metrics of one vLLM engine.
 
     :param families: content of a file ``data/versions/metrics-*.json``, which defines the metrics of a vLLM version.
     :param model: model name that replaces ``$model`` in label values.
     :param cache_config: label values of the metric ``vllm:cache_config_info``.
+    :param engine: number of the engine, the value of the label ``engine``.
     """
 
-    def __init__(self, families: list[Family], model: str, cache_config: t.Mapping[str, str]) -> None:
-        self._families = families
+    def __init__(self, families: list[Family], model: str, cache_config: t.Mapping[str, str], engine: int = 0) -> None:
+        self.families = families
         self._model = model
+        self._engine = engine
         self._cache_config = cache_config
         self._started = time.time()
         self.histograms = {
@@ -100,8 +102,8 @@ class Metrics:
         for name, value in observations.items():
             self.observe(name, value)
 
-    def render(self, running: int, waiting: int, kv_usage: float) -> str:
-        """Return the response body of ``/metrics``, in the Prometheus text format."""
+    def sample(self, running: int, waiting: int, kv_usage: float) -> None:
+        """Set the metrics that show the engine's current state."""
         self.values["vllm:num_requests_running", ""] = running
         self.values["vllm:num_requests_waiting", ""] = waiting
         self.values["vllm:num_requests_waiting_by_reason", "capacity"] = waiting
@@ -113,29 +115,20 @@ class Metrics:
         self.values["process_open_fds", ""] = len(os.listdir("/proc/self/fd"))
         self.values["process_max_fds", ""] = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.values["python_info", ""] = 1.0
-        lines: list[str] = []
-        for family in self._families:
-            lines += self._render(family)
-        return "\n".join(lines) + "\n"
 
-    def _render(self, family: Family) -> t.Iterator[str]:
-        name = family["name"]
-        yield f"# HELP {name} {family['help']}"
-        yield f"# TYPE {name} {family['type']}"
-        own_label = family.get("own_label")
-        all_labels = [self._labels(name, labels) for labels in family["labels"]]
-        for labels in all_labels:
+    def lines(self, family: Family) -> t.Iterator[str]:
+        """Yield the samples of one family."""
+        name, own_label = family["name"], family.get("own_label")
+        for labels in self._all_labels(family):
             if family["type"] == "histogram":
                 yield from self._render_histogram(name, labels)
             else:
                 value = self.values.get((name, labels[own_label] if own_label else ""), 0.0)
                 yield f"{name}{_label_text(labels)} {float(value)}"
-        if name.startswith("vllm:") and family["type"] in ("counter", "histogram"):
-            created = (name.removesuffix("_total") if family["type"] == "counter" else name) + "_created"
-            yield f"# HELP {created} {family['help']}"
-            yield f"# TYPE {created} gauge"
-            for labels in all_labels:
-                yield f"{created}{_label_text(labels)} {self._started}"
+
+    def created_lines(self, name: str, family: Family) -> t.Iterator[str]:
+        for labels in self._all_labels(family):
+            yield f"{name}{_label_text(labels)} {self._started}"
 
     def _render_histogram(self, name: str, labels: dict[str, str]) -> t.Iterator[str]:
         histogram = self.histograms[name]
@@ -147,8 +140,28 @@ class Metrics:
         yield f"{name}_count{_label_text(labels)} {float(total)}"
         yield f"{name}_sum{_label_text(labels)} {histogram.sum}"
 
+    def _all_labels(self, family: Family) -> list[dict[str, str]]:
+        return [self._labels(family["name"], labels) for labels in family["labels"]]
+
     def _labels(self, name: str, labels: dict[str, str]) -> dict[str, str]:
         values = {key: value.replace("$model", self._model) for key, value in labels.items()}
+        if "engine" in values:
+            values["engine"] = str(self._engine)
         if name == "vllm:cache_config_info":
             values.update({key: value for key, value in self._cache_config.items() if key in values})
         return values
+
+
+def page(engines: t.Sequence[Metrics]) -> str:
+    """Return the response body of ``/metrics``, in the Prometheus text format, for the metrics of all engines."""
+    lines: list[str] = []
+    for family in engines[0].families:
+        name, kind, own = family["name"], family["type"], family["name"].startswith("vllm:")
+        shown = engines if own else engines[:1]
+        lines += [f"# HELP {name} {family['help']}", f"# TYPE {name} {kind}"]
+        lines += [line for metrics in shown for line in metrics.lines(family)]
+        if own and kind in ("counter", "histogram"):
+            created = (name.removesuffix("_total") if kind == "counter" else name) + "_created"
+            lines += [f"# HELP {created} {family['help']}", f"# TYPE {created} gauge"]
+            lines += [line for metrics in shown for line in metrics.created_lines(created, family)]
+    return "\n".join(lines) + "\n"

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start and stop child processes that have the same titles as vLLM's engine core and workers."""
+"""Start and stop child processes that have the same titles as vLLM's engine core and workers.
+
+Run as a program, this file becomes an idle process whose title is the program's argument.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import ctypes
 import os
 import pathlib
 import signal
+import sys
 import typing as t
 
 _PR_SET_PDEATHSIG = 1
@@ -51,3 +55,8 @@ def set_title(title: str, libc: ctypes.CDLL) -> None:
     room = end_address - start_address
     if room > 1:
         ctypes.memmove(start_address, title.encode()[: room - 1].ljust(room, b"\0"), room)
+
+
+if __name__ == "__main__":
+    set_title(" ".join(sys.argv[1:]), ctypes.CDLL(None))
+    signal.pause()

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pathlib
 import typing as t
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .boards import Fault
+from .layout import Layout
 from .speed import Interconnect, Model
 from .state import UNSUPPORTED, Record
 
@@ -19,13 +21,17 @@ ROOT: t.Final = pathlib.Path(__file__).resolve().parent.parent
 DRIVER_VERSION: t.Final = "580.95.05"
 CUDA_VERSION: t.Final = 13000
 NCCL_VERSION: t.Final = "2.28.9"
-MIB: t.Final = 2**20
+#: Directories of the models' configurations in the node's directory.
+MODEL: t.Final = "model"
+SECOND_MODEL: t.Final = "model-second"
 GIB: t.Final = 2**30
 
 #: nvmlReturn_t codes from nvml.h, by the name that scenarios use.
 NVML_FAULTS: t.Final = {"driver_not_loaded": 9, "no_permission": 4, "gpu_lost": 15}
 #: nvmlGpuTopologyLevel_t codes by their name in ``nvidia-smi topo -m``.
 TOPOLOGY: t.Final = {"PIX": 10, "PXB": 20, "PHB": 30, "NODE": 40, "SYS": 50}
+#: Numbers of GPUs that vLLM's own all-reduce supports, without NVLink only 2.
+CUSTOM_SIZES: t.Final = (2, 4, 6, 8)
 
 
 class UnknownScenario(ValueError):
@@ -63,6 +69,9 @@ class Scenario:
     p2p: bool = True
     topology: str = "PHB"
     gpus: dict[int, dict[str, t.Any]] = field(default_factory=dict)
+    second_server: dict[str, t.Any] | None = None
+    stop_rank: int | None = None
+    kill_rank: int | None = None
     boot_until: str | None = None
     then: list[str] = field(default_factory=list)
     log_age: float = 0.0
@@ -92,9 +101,47 @@ class Scenario:
             }
         )
 
+    def size(self, kind: str) -> int:
+        """Return the ``tensor``, ``pipeline`` or ``data`` parallel size in the scenario's arguments."""
+        return int(self.arguments.get(f"{kind}-parallel-size", 1))
+
     @property
-    def tensor_parallel(self) -> int:
-        return int(self.arguments.get("tensor-parallel-size", 1))
+    def second(self) -> Scenario:
+        """The scenario of the node's second server, which differs in its model, arguments and environment."""
+        own = self.second_server or {}
+        model = Model(**load_json("data/models.json")[own["model"]])
+        return replace(self, model=model, arguments=own["arguments"], environment=own["environment"])
+
+    @property
+    def visible_gpus(self) -> list[int]:
+        """Indices of the GPUs that the server may use."""
+        chosen = self.environment.get("CUDA_VISIBLE_DEVICES")
+        return [int(index) for index in chosen.split(",")] if chosen else list(range(self.gpu_count))
+
+    def layout(self, options: argparse.Namespace) -> Layout:
+        sizes = (options.tensor_parallel_size, options.pipeline_parallel_size, options.data_parallel_size)
+        return Layout(*sizes, gpus=self.visible_gpus)
+
+    def custom_all_reduce(self, options: argparse.Namespace) -> Interconnect | None:
+        """Return the path of vLLM's own all-reduce, or None if vLLM uses NCCL for all messages."""
+        size, nvlink = options.tensor_parallel_size, self.topology.startswith("NV")
+        if options.disable_custom_all_reduce or not self.p2p or size not in CUSTOM_SIZES[: None if nvlink else 1]:
+            return None
+        if self.interconnect.transport.startswith("P2P"):
+            return self.interconnect
+        return Interconnect(**load_json("data/interconnects.json")["nvlink" if nvlink else "p2p"])
+
+    def speed(self, options: argparse.Namespace) -> dict[str, t.Any]:
+        """Return the arguments of ``Speed`` for one engine of the server."""
+        return {
+            "model": self.model,
+            "tensor_parallel": options.tensor_parallel_size,
+            "stages": options.pipeline_parallel_size,
+            "bandwidth": self.gpu["memory_bandwidth"] * self.gpu["bandwidth_efficiency"],
+            "flops": self.gpu["flops"] * self.gpu["flops_efficiency"],
+            "interconnect": self.interconnect,
+            "custom": self.custom_all_reduce(options),
+        }
 
     def fault(self, index: int) -> Fault:
         fields = Fault.__dataclass_fields__
@@ -111,7 +158,8 @@ class Scenario:
         topology, p2p = [0] * size * size, [0] * size * size
         for first in range(self.gpu_count):
             for second in range(self.gpu_count):
-                topology[first * size + second] = 0 if first == second else TOPOLOGY[self.topology]
+                # NVML reports the path through the host in addition to NVLink.
+                topology[first * size + second] = 0 if first == second else TOPOLOGY.get(self.topology, 40)
                 p2p[first * size + second] = 0 if self.p2p else 1
         return {
             "init_result": 0 if self.nvml in (None, "gpu_lost") else NVML_FAULTS[self.nvml],
@@ -178,6 +226,10 @@ class Scenario:
         }
         if facts["thresholds_readable"]:
             record["temperature_threshold"] = [threshold["shutdown"], threshold["slowdown"], None, threshold["max"]]
+        if self.topology.startswith("NV"):
+            # Each GPU is connected to one other GPU.
+            links = int(self.topology[2:])
+            record["nvlink_state"], record["nvlink_peer"] = [1] * links, [index ^ 1] * links
         if facts["tlimit"]:
             record["tlimit"] = facts["tlimit"]
             record["temperature_margin"] = threshold["max"] - facts["temperature_idle"]

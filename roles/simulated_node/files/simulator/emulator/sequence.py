@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 class Sequence:
     """Token counts and times of one choice. The response to a request has one or more choices.
 
-    ``deliver(position, finish_reason)`` is called for each generated token.
+    ``deliver(position, finish_reason)`` is called for each generated token. ``batch`` is the number of the batch that
+    contains the sequence.
     """
 
     prompt_tokens: int
@@ -24,6 +25,7 @@ class Sequence:
     arrived: float = field(default_factory=time.monotonic)
     prefilled: int = 0
     generated: int = 0
+    batch: int = 0
     scheduled: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0

@@ -24,7 +24,7 @@ from .http import Connection
 from .logs import Log
 from .metrics import Metrics
 from .requests import Dialect
-from .scenario import CUDA_VERSION, GIB, NCCL_VERSION, ROOT, Scenario, load_json
+from .scenario import CUDA_VERSION, GIB, MODEL, NCCL_VERSION, ROOT, SECOND_MODEL, Scenario, load_json
 from .speed import Speed
 from .state import FILE_NAME, StateFile
 from .tokens import Tokenizer
@@ -35,6 +35,12 @@ TICK: t.Final = 0.04
 STATISTICS: t.Final = 10.0
 #: Seconds between two warnings in the log of a hanging engine.
 WARNING_INTERVAL: t.Final = 60.0
+#: Marker of the log template at which the server is ready.
+READY: t.Final = "ready"
+NO_BLOCK: t.Final = (
+    "No available shared memory broadcast block found in 60 seconds. This typically happens when some processes are "
+    "hanging or doing some time-consuming work (e.g. compilation, weight/kv cache quantization)."
+)
 #: Bytes for the CUDA context, NCCL buffers and CUDA graphs, which gpu_memory_utilization does not include.
 CONTEXT_BYTES: t.Final = 450 * 2**20
 #: Bytes for the activations of the largest batch.
@@ -43,7 +49,7 @@ ACTIVATION_BYTES: t.Final = 700 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Memory use of each GPU in the tensor-parallel group. All fields are in bytes, except ``kv_tokens``."""
+    """Memory use of each GPU that a rank uses. All fields are in bytes, except ``kv_tokens``."""
 
     weights: int
     kv_cache: int
@@ -53,44 +59,90 @@ class Memory:
     @classmethod
     def plan(cls, scenario: Scenario, options: argparse.Namespace) -> Memory:
         """Compute how much GPU memory the model weights, the KV cache, and vLLM in total use."""
-        ranks = options.tensor_parallel_size
+        tensor, stages = options.tensor_parallel_size, options.pipeline_parallel_size
         budget = int(scenario.gpu["memory_total"] * options.gpu_memory_utilization)
-        weights = scenario.model.weights // ranks
+        weights = scenario.model.weights // (tensor * stages)
         kv_cache = max(0, budget - weights - ACTIVATION_BYTES)
-        per_token = scenario.model.kv_bytes(ranks) // (2 if options.kv_cache_dtype.startswith("fp8") else 1)
+        per_token = scenario.model.kv_bytes(tensor) // stages // (2 if options.kv_cache_dtype.startswith("fp8") else 1)
         tokens = kv_cache // per_token // 16 * 16
         return cls(weights, kv_cache, tokens, min(budget + CONTEXT_BYTES, scenario.gpu["memory_total"]))
 
 
 class Node:
-    """Server process of a simulated node, configured by ``settings.json`` in its directory and by the command line."""
+    """One server process of a simulated node.
 
-    def __init__(self, directory: pathlib.Path, options: argparse.Namespace) -> None:
-        settings = json.loads((directory / "settings.json").read_text("utf-8"))
+    :param options: parsed command line.
+    :param settings: content of ``settings.json`` in the node's directory.
+    :param whole: scenario of the node.
+    :param second: whether this process is the node's second, independent server.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        options: argparse.Namespace,
+        settings: dict[str, t.Any],
+        whole: Scenario,
+        second: bool = False,
+    ) -> None:
         self.directory = directory
         self.options = options
         self.version: str = settings["vllm_version"]
-        self.scenario = Scenario.load(settings["scenario"])
+        self.scenario = whole.second if second else whole
+        self.model_root = directory / (SECOND_MODEL if second else MODEL)
         self.name: str = settings["name"]
+        #: PIDs of other programs by the index of their GPU.
+        self.other_pids = {int(index): pid for index, pid in settings.get("other_pids", {}).items()}
+        #: GPUs whose state this process writes.
+        others = set() if second or not whole.second_server else set(whole.second.visible_gpus)
+        self.gpus = self.scenario.visible_gpus if second else sorted(set(range(whole.gpu_count)) - others)
+        self.layout = self.scenario.layout(options)
         self.model_length = options.max_model_len or self.scenario.model.max_position
         self.served_name = options.served_model_name or options.model
         self.memory = Memory.plan(self.scenario, options)
-        self.log = Log(self.version, os.getpid(), os.getpid() + 1, hostname=self.name, age=self.scenario.log_age)
-        # Made-up worker pids for the log of a server that exits before it starts any worker process.
-        self.log.worker_pids = [self.log.core_pid + 1 + rank for rank in range(options.tensor_parallel_size)]
-        self.other_processes: dict[int, int] = {}
+        # Made-up PIDs for the log of a server that exits before it starts any process.
+        pids = range(os.getpid() + 1, os.getpid() + 1 + self.layout.data * (1 + self.layout.world_size))
+        self.log = Log(
+            self.version,
+            os.getpid(),
+            list(pids[: self.layout.data]),
+            list(pids[self.layout.data :]),
+            self.layout,
+            hostname=self.name,
+            age=self.scenario.log_age,
+        )
+        self.coordinator = 0
 
     @property
-    def fingerprint(self) -> str:
-        tp = self.options.tensor_parallel_size
-        digest = f"{zlib.crc32(f'{self.version} {tp} {self.options.model}'.encode()):08x}"
-        return f"vllm-{self.version}-tp{tp}-{digest}" if tp > 1 else f"vllm-{self.version}-{digest}"
+    def fingerprint(self) -> str | None:
+        mode, sizes = self.options.fingerprint_mode, self.layout.text
+        if mode in ("custom", "none"):
+            return self.options.fingerprint_value if mode == "custom" else None
+        digest = f"{zlib.crc32(f'{self.version} {sizes} {self.options.model}'.encode()):08x}"
+        return "-".join(filter(None, ("vllm", self.version, sizes if mode == "full" else "", digest)))
+
+    @property
+    def info(self) -> dict[str, t.Any]:
+        """Content of ``/server_info``: the parts of vLLM's configuration that the emulator knows."""
+        parallel = ("tensor", "pipeline", "data")
+        return {
+            "vllm_config": {
+                "model_config": {"model": self.options.model, "max_model_len": self.model_length},
+                "cache_config": {"gpu_memory_utilization": self.options.gpu_memory_utilization},
+                "parallel_config": {f"{kind}_parallel_size": getattr(self.layout, kind) for kind in parallel}
+                | {"world_size": self.layout.world_size},
+            },
+            "vllm_env": {name: value for name, value in os.environ.items() if name.startswith("VLLM_")},
+            "system_env": {},
+        }
 
     # ---- boot
 
     def facts(self) -> dict[str, t.Any]:
         """Return the values that replace placeholders in the templates of the start-up log lines."""
-        options, memory = self.options, self.memory
+        options, memory, layout, model = self.options, self.memory, self.layout, self.scenario.model
+        custom = self.scenario.custom_all_reduce(options) is not None
+        refused = layout.tensor > 1 and not custom and not options.disable_custom_all_reduce
         return {
             "version": self.version,
             "model": options.model,
@@ -99,18 +151,33 @@ class Node:
             "max_model_len": self.model_length,
             "max_model_len_grouped": f"{self.model_length:,}",
             "max_num_batched_tokens": options.max_num_batched_tokens,
-            "tensor_parallel_size": options.tensor_parallel_size,
+            "tensor_parallel_size": layout.tensor,
+            "pipeline_parallel_size": layout.pipeline,
+            "data_parallel_size": layout.data,
+            "world_size": layout.world_size,
+            "tp": layout.tensor > 1,
+            "pp": layout.pipeline > 1,
+            "dp": layout.data > 1,
+            "many": layout.world_size > 1,
+            "custom_needs_p2p": refused and not self.scenario.p2p,
+            "custom_needs_nvlink": refused and self.scenario.p2p,
+            "all_reduce_backends": ["CUSTOM", "PYNCCL"] if custom else ["PYNCCL"],
+            "coordinator_pid": self.coordinator,
+            "dead_rank": self.scenario.kill_rank,
             # vLLM itself disables its custom all-reduce on more than two GPUs without NVLink.
-            "disable_custom_all_reduce": options.disable_custom_all_reduce or options.tensor_parallel_size > 2,
+            "disable_custom_all_reduce": options.disable_custom_all_reduce or layout.tensor > 2,
             "enforce_eager": options.enforce_eager,
             "kv_cache_dtype": options.kv_cache_dtype,
+            "dtype": model.dtype,
+            "awq": model.awq,
+            "quantization": "awq_marlin" if model.awq else None,
             "rendezvous": 40000 + self.log.api_pid % 9000,
             "nccl_version": NCCL_VERSION,
             "cuda_version": CUDA_VERSION,
             "transport": self.scenario.interconnect.transport,
             "environment": self.scenario.environment,
             "bus_ids": [f"{16 * (i + 2):x}0" for i in range(self.scenario.gpu_count)],
-            "weights_gib": f"{self.scenario.model.weights / GIB:.2f}",
+            "weights_gib": f"{model.weights / GIB:.2f}",
             "loaded_gib": f"{memory.weights / GIB:.2f}",
             "kv_gib": f"{memory.kv_cache / GIB:.2f}",
             "kv_tokens": f"{memory.kv_tokens:,}",
@@ -121,20 +188,30 @@ class Node:
         }
 
     def start_processes(self) -> None:
-        ranks = self.options.tensor_parallel_size
-        self.log.core_pid = processes.start("VLLM::EngineCore")
-        # If there is only one rank, it runs inside the engine core, and no worker process is started.
-        workers = [processes.start(f"VLLM::Worker_TP{rank}") for rank in range(ranks)] if ranks > 1 else []
-        self.log.worker_pids = workers or [self.log.core_pid]
-        for index, overrides in self.scenario.gpus.items():
-            if "other_process" in overrides:
-                self.other_processes[index] = processes.start(overrides["other_process"]["name"])
+        layout, log = self.layout, self.log
+        log.core_pids = [processes.start(f"VLLM::{name}") for name in layout.engine_names]
+        log.worker_pids = log.core_pids
+        if layout.world_size > 1:
+            # An only rank runs inside the engine core, without a worker process.
+            log.worker_pids = [processes.start(f"VLLM::{layout.worker_name(rank)}") for rank in layout.ranks]
+        if layout.data > 1:
+            log.server_pids = [processes.start(f"VLLM::APIServer_{number}") for number in range(layout.data)]
+            self.coordinator = processes.start("VLLM::DPCoordinator")
 
-    def boot(self, until: str | None = None) -> None:
-        """Write the start-up lines to the log, followed by the scenario's additional log lines."""
+    @property
+    def child_pids(self) -> set[int]:
+        return {*self.log.core_pids, *self.log.worker_pids, *self.log.server_pids, self.coordinator} - {0}
+
+    def boot(self, until: str | None = None, after: str | None = None) -> None:
+        """Write the start-up lines to the log, followed by the scenario's additional log lines.
+
+        :param until: marker of the last line; by default, that of a server that is ready.
+        :param after: marker of the first line.
+        """
         facts = self.facts()
         template = (ROOT / f"data/versions/boot-{self.version}.log").read_text("utf-8").splitlines()
-        self.log.boot(template, facts, until)
+        first = template.index(f"%{after}") + 1 if after else 0
+        self.log.boot(template[first:], facts, until or READY)
         self.log.boot(self.scenario.then, facts)
 
     def write_rejection(self, reason: str) -> None:
@@ -145,16 +222,16 @@ class Node:
 
     def boards(self) -> Boards:
         """Create the simulated GPUs, and write their memory use and processes to the state file."""
-        scenario = self.scenario
+        scenario, layout = self.scenario, self.layout
         file = StateFile(self.directory / "lib" / FILE_NAME)
-        boards, changes = [], {}
-        for index in range(scenario.gpu_count):
-            has_rank = index < self.options.tensor_parallel_size
-            holders = [(self.log.worker_pids[index], self.memory.total)] if has_rank else []
-            if index in self.other_processes:
-                holders.append((self.other_processes[index], scenario.gpus[index]["other_process"]["memory"]))
+        boards, changes = {}, {}
+        own = dict(zip((rank.gpu for rank in layout.ranks), self.log.worker_pids, strict=True))
+        for index in self.gpus:
+            holders = [(own[index], self.memory.total)] if index in own else []
+            if index in self.other_pids:
+                holders.append((self.other_pids[index], scenario.gpus[index]["other_process"]["memory"]))
             used = sum(memory for _unused, memory in holders) + scenario.gpus.get(index, {}).get("extra_memory", 0)
-            boards.append(Board(scenario.gpu, has_rank, used, scenario.fault(index)))
+            boards[index] = Board(scenario.gpu, index in own, used, scenario.fault(index))
             changes[index] = {
                 "memory_used": used,
                 "process_count": len(holders),
@@ -166,6 +243,11 @@ class Node:
 
     # ---- serving
 
+    def waiting_loads(self) -> dict[int, Load]:
+        """Return the load of GPUs that wait in a collective: all but that of a stopped rank."""
+        waiting = (rank for rank in self.layout.ranks if rank.number != self.scenario.stop_rank)
+        return {rank.gpu: Load(busy=TICK, waiting=TICK) for rank in waiting}
+
     async def hang(self) -> None:
         """Accept connections but never respond, while all ranks wait in an NCCL collective that does not finish."""
         boards = self.boards()
@@ -175,42 +257,47 @@ class Node:
         (self.directory / "ready").touch()
         next_warning = time.monotonic() + WARNING_INTERVAL
         while True:
-            boards.advance(Load(busy=TICK, waiting=TICK))
+            boards.advance(self.waiting_loads())
             await asyncio.sleep(TICK)
             if time.monotonic() > next_warning:
                 next_warning += WARNING_INTERVAL
                 self.log.boot(self.scenario.then[-1:], self.facts())
 
+    def engines(self, boards: Boards) -> dict[Engine, Metrics]:
+        """Return the server's engines, one for each data-parallel rank, with their metrics."""
+        families = load_json(f"data/versions/metrics-{self.version}.json")
+        base = Speed(**self.scenario.speed(self.options))
+        engines = {}
+        for number in range(self.layout.data):
+            gpus = [rank.gpu for rank in self.layout.ranks if rank.engine == number]
+            metrics = Metrics(families, self.served_name, self._cache_config(), number)
+            engine = Engine(
+                lambda gpus=gpus: dataclasses.replace(base, drag=1 / boards.clock_factor(gpus)),  # type: ignore[misc]
+                metrics,
+                self.options.max_num_seqs,
+                self.options.max_num_batched_tokens,
+                self.memory.kv_tokens,
+                self.layout.pipeline,
+            )
+            engines[engine] = metrics
+        return engines
+
     async def serve(self) -> None:
         """Serve the API until the process receives SIGTERM or SIGINT."""
-        options, scenario = self.options, self.scenario
+        options, scenario, layout = self.options, self.scenario, self.layout
         boards = self.boards()
-        families = load_json(f"data/versions/metrics-{self.version}.json")
-        metrics = Metrics(families, self.served_name, self._cache_config())
-        base = Speed(
-            model=scenario.model,
-            tensor_parallel=options.tensor_parallel_size,
-            bandwidth=scenario.gpu["memory_bandwidth"] * scenario.gpu["bandwidth_efficiency"],
-            flops=scenario.gpu["flops"] * scenario.gpu["flops_efficiency"],
-            interconnect=scenario.interconnect,
-        )
-        engine = Engine(
-            lambda: dataclasses.replace(base, drag=1 / boards.clock_factor),
-            metrics,
-            options.max_num_seqs,
-            options.max_num_batched_tokens,
-            self.memory.kv_tokens,
-        )
+        engines = self.engines(boards)
         server = Server(
             dialect=Dialect(tuple(int(part) for part in self.version.split(".")), self.served_name),
-            model_root=str(self.directory / "model"),
+            model_root=str(self.model_root),
             max_model_len=self.model_length,
             version=self.version,
             fingerprint=self.fingerprint,
             api_key=options.api_key or os.environ.get("VLLM_API_KEY"),
             started=int(time.time()),
+            info=self.info if os.environ.get("VLLM_SERVER_DEV_MODE") == "1" else None,
         )
-        api = Api(server, engine, metrics, Tokenizer(scenario.model.vocabulary))
+        api = Api(server, engines, Tokenizer(scenario.model.vocabulary))
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -223,10 +310,16 @@ class Node:
             reuse_address=True,
         )
         self.boot()
-        tasks = [
-            asyncio.create_task(work)
-            for work in (engine.run(), _tick(boards, engine), self._statistics(engine, metrics))
-        ]
+        work: list[t.Coroutine[t.Any, t.Any, None]] = []
+        if scenario.stop_rank is None:
+            work += [engine.run() for engine in engines] + [self.tick(boards, list(engines))]
+        else:
+            os.kill(self.log.worker_pids[scenario.stop_rank], signal.SIGSTOP)
+            work.append(self._stall(boards, list(engines)))
+        if layout.data == 1:
+            # vLLM logs no statistics if it has several API servers.
+            work += [self._statistics(engine, metrics) for engine, metrics in engines.items()]
+        tasks = [asyncio.create_task(item) for item in work]
 
         def stop_on_error(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None:
@@ -242,6 +335,31 @@ class Node:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+
+    async def tick(self, boards: Boards, engines: list[Engine]) -> None:
+        """Update the state of the GPUs until the task is cancelled."""
+        while True:
+            loads = [engine.take_load() for engine in engines]
+            stages = self.layout.pipeline
+            boards.advance({rank.gpu: loads[rank.engine].of_stage(rank.stage, stages) for rank in self.layout.ranks})
+            await asyncio.sleep(TICK)
+
+    async def _stall(self, boards: Boards, engines: list[Engine]) -> None:
+        """Simulate an engine with a stopped rank: the other ranks start the first step and wait for it forever."""
+        ticks, warning = 0, round(WARNING_INTERVAL / TICK)
+        while True:
+            busy = any(engine.waiting for engine in engines)
+            boards.advance(self.waiting_loads() if busy else {})
+            await asyncio.sleep(TICK)
+            ticks = ticks + 1 if busy else 0
+            if ticks and ticks % warning == 0:
+                self.log.boot([f"core INFO [shm_broadcast.py:705] {NO_BLOCK}"], {})
+
+    def die(self) -> None:
+        """Simulate a server of which a worker process was killed while it was ready: its log, then its end."""
+        self.boot()
+        os.kill(self.log.worker_pids[self.scenario.kill_rank or 0], signal.SIGKILL)
+        self.boot(until="end", after=READY)
 
     def _cache_config(self) -> dict[str, str]:
         blocks = self.memory.kv_tokens // 16
@@ -283,27 +401,26 @@ def masked(non_default: dict[str, t.Any]) -> dict[str, t.Any]:
     return {key: "***" if key == "api_key" else value for key, value in non_default.items()}
 
 
-async def _tick(boards: Boards, engine: Engine) -> None:
-    while True:
-        boards.advance(engine.take_load())
-        await asyncio.sleep(TICK)
-
-
 def main(argv: list[str], directory: pathlib.Path) -> int:
     """Run the emulated ``vllm serve`` for the node in ``directory``. Return the exit status of the process."""
     options = arguments.parse(argv)
-    node = Node(directory, options)
+    settings = json.loads((directory / "settings.json").read_text("utf-8"))
+    whole = Scenario.load(settings["scenario"])
+    node = Node(directory, options, settings, whole, second=os.environ.get("SIMULATED_SERVER") == "second")
     scenario = node.scenario
-    reason = arguments.rejection_reason(options, scenario.model.heads, scenario.gpu_count)
+    reason = arguments.rejection_reason(options, scenario.model.heads, len(scenario.visible_gpus))
     if reason:
         node.write_rejection(reason)
         return 1
-    if scenario.behaviour == "exit":
+    if scenario.behaviour == "exit" and scenario.kill_rank is None:
         node.boot(until=scenario.boot_until)
         return 1
     node.start_processes()
     try:
+        if scenario.kill_rank is not None:
+            node.die()
+            return 1
         asyncio.run(node.hang() if scenario.behaviour == "hang" else node.serve())
     finally:
-        processes.stop({node.log.core_pid, *node.log.worker_pids, *node.other_processes.values()})
+        processes.stop(node.child_pids)
     return 0

@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compute the duration of an engine step with a roofline model that includes tensor-parallel all-reduces.
 
-A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer) and a
-constant time per layer, as measured with a real vLLM (plugins/plugin_utils/speed/roofline.py). Memory time is the
-size of a rank's weights and KV cache divided by the achievable memory bandwidth. Compute time is two operations per
-parameter and token divided by the achievable FLOP/s. An all-reduce takes a fixed latency plus the bytes that its ring
-transfers divided by the bus bandwidth.
+A step takes the longer of memory time and compute time, plus the time of its all-reduces (two per layer), a constant
+time per layer, and the time to pass activations between pipeline stages. The constants were measured with a real vLLM:
+plugins/plugin_utils/speed/roofline.py has their sources, and a test checks that the values are the same here. Memory
+time is the size of the weights and KV cache that a tensor-parallel rank reads, divided by the achievable memory
+bandwidth. Compute time is two operations per parameter and token divided by the achievable FLOP/s. An all-reduce takes
+a latency, which depends on the number of GPUs, plus the bytes that its ring transfers divided by the bus bandwidth.
 """
 
 from __future__ import annotations
@@ -17,17 +18,30 @@ from dataclasses import dataclass
 
 #: Seconds per layer for gaps between kernels, norms and attention.
 LAYER_TIME: t.Final = 36e-6
+#: Seconds to pass activations from one pipeline stage to the next.
+HOP_TIME: t.Final = 0.3e-3
 #: Bytes per activation in FP16.
 ACTIVATION_BYTES: t.Final = 2
+#: Bytes of the largest message that vLLM's own all-reduce handles (vllm/distributed/.../custom_all_reduce.py).
+CUSTOM_LIMIT: t.Final = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class Interconnect:
-    """NCCL transport between ranks: name in NCCL's log, all-reduce latency in seconds, bus bandwidth in bytes/s."""
+    """Path between GPUs.
+
+    ``transport``: its name in NCCL's log. ``latency``: seconds of a small all-reduce by number of GPUs. ``bandwidth``:
+    bus bandwidth in bytes/s.
+    """
 
     transport: str
-    latency: float
+    latency: t.Mapping[str, float]
     bandwidth: float
+
+    def latency_of(self, gpus: int) -> float:
+        """Return the latency of a small all-reduce; a larger group has that of the largest number in the table."""
+        sizes = sorted(map(int, self.latency))
+        return self.latency[str(next((size for size in sizes if size >= gpus), sizes[-1]))]
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,13 @@ class Model:
     intermediate: int
     vocabulary: int
     max_position: int
+    dtype: str = "float16"
+    awq: bool = True
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of weights that a step reads: all but the input embedding, of which a token reads one row."""
+        return self.weights - self.hidden * self.vocabulary * ACTIVATION_BYTES
 
     def kv_bytes(self, tensor_parallel: int) -> int:
         """Return the size of the KV cache per token on one GPU, in bytes. Each GPU stores at least one KV head."""
@@ -67,7 +88,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Speed:
-    """Estimate how long an engine step takes for a model on a tensor-parallel group of GPUs."""
+    """Estimate how long an engine step takes for a model on the GPUs of one engine."""
 
     model: Model
     tensor_parallel: int
@@ -75,6 +96,9 @@ class Speed:
     bandwidth: float
     flops: float
     interconnect: Interconnect
+    #: Path of small all-reduces if it is not NCCL's: that of vLLM's own all-reduce.
+    custom: Interconnect | None = None
+    stages: int = 1
     #: Factor by which the slowest rank lengthens every step.
     drag: float = 1.0
 
@@ -86,11 +110,11 @@ class Speed:
         :param prefill: number of prompt tokens to process.
         """
         model, ranks = self.model, self.tensor_parallel
-        memory = (model.weights / ranks + context * model.kv_bytes(ranks)) / self.bandwidth
+        memory = (model.read_bytes / ranks + context * model.kv_bytes(ranks)) / self.bandwidth
         compute = 2 * model.parameters * (decoding + prefill) / (ranks * self.flops)
         work = max(memory, compute) * self.drag
         waiting = self._all_reduce(decoding + prefill) * 2 * model.layers
-        total = work + waiting + model.layers * LAYER_TIME
+        total = work + waiting + model.layers * LAYER_TIME + (self.stages - 1) * HOP_TIME
         return Step(total, min(1.0, memory / total), min(1.0, compute / total), waiting / total)
 
     def _all_reduce(self, tokens: int) -> float:
@@ -98,4 +122,5 @@ class Speed:
         if ranks == 1:
             return 0.0
         size = tokens * self.model.hidden * ACTIVATION_BYTES
-        return self.interconnect.latency + size * 2 * (ranks - 1) / ranks / self.interconnect.bandwidth
+        path = self.custom if self.custom and size <= CUSTOM_LIMIT else self.interconnect
+        return path.latency_of(ranks) + size * 2 * (ranks - 1) / ranks / path.bandwidth

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import pathlib
@@ -88,11 +89,14 @@ def pack(layout: Layout, size: int, record: Record) -> array[int]:
 
 
 class StateFile:
-    """Writer of the state file. During an update, the file's sequence number is odd, which tells readers to wait."""
+    """Writer of the state file. During an update, the file's sequence number is odd, which tells readers to wait.
+
+    Several processes may write to the same file: each update locks it.
+    """
 
     def __init__(self, path: pathlib.Path) -> None:
-        with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), 8 * SIZE)
+        self._file = path.open("r+b")
+        self._memory = mmap.mmap(self._file.fileno(), 8 * SIZE)
         self._words = memoryview(self._memory).cast("q")
         self._sequence = NODE["sequence"].offset
 
@@ -115,6 +119,7 @@ class StateFile:
             for index, record in changes.items()
             for name, value in record.items()
         ]
+        fcntl.flock(self._file, fcntl.LOCK_EX)
         self._words[self._sequence] += 1
         for offset, value in updates:
             if isinstance(value, (list, tuple)):
@@ -123,7 +128,9 @@ class StateFile:
             else:
                 self._words[offset] = _number(t.cast(Value, value))
         self._words[self._sequence] += 1
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         self._words.release()
         self._memory.close()
+        self._file.close()
