@@ -225,8 +225,8 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
 def _selected_gpus(value: t.Any) -> list[str] | None:
     """Return the GPU indexes or ids listed in ``vllm_gpus``, or ``None`` if all GPUs are selected."""
     # In an INI inventory, Ansible parses vllm_gpus=0,1 as a tuple and vllm_gpus=0 as a number.
-    items = [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value or "").split(",")
-    items = [item.strip() for item in (["0"] if value == 0 else items) if item.strip()]
+    items = value if isinstance(value, (list, tuple)) else str("" if value is None else value).split(",")
+    items = [item for item in (str(item).strip() for item in items) if item]
     if [item.lower() for item in items] == ["none"]:
         return []
     return None if not items or [item.lower() for item in items] == ["all"] else items

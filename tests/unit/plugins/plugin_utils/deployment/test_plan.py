@@ -312,9 +312,14 @@ def test_plan_uses_all_gpus_by_default(wanted: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "text"),
-    [("4,5", "unknown GPU 4, the node has GPUs 0 to 3"), ("0,0", "must not list a GPU twice"), ("0-3", "got '0-3'")],
+    [
+        ("4,5", "unknown GPU 4, the node has GPUs 0 to 3"),
+        ("0,0", "must not list a GPU twice"),
+        ("0-3", "got '0-3'"),
+        (False, "got 'False'"),
+    ],
 )
-def test_plan_refuses_unknown_or_duplicate_gpus(wanted: str, text: str) -> None:
+def test_plan_refuses_unknown_or_duplicate_gpus(wanted: t.Any, text: str) -> None:
     assert text in "".join(planned(gpus=wanted)["refused"])
 
 
