@@ -57,25 +57,17 @@ def check(condition: bool, claim: str) -> None:
 @contextlib.contextmanager
 def fleet(directory: Path) -> Iterator[Path]:
     """Start simulated nodes, yield their inventory and stop them afterwards."""
-    hosts = {}
-    simulate = collection() / SIMULATE
+    inventory = directory / "inventory"
+    inventory.mkdir()
     try:
-        for scenario in SCENARIOS:
-            node = directory / scenario
-            command = [sys.executable, simulate, "start", "--scenario", scenario, "--dir", node, "--port", "0"]
-            node_info = json.loads(
-                subprocess.run([*command, "--cache-dir", directory], check=True, capture_output=True).stdout
-            )
-            hosts[scenario] = {
-                "validate_base_url": node_info["base_url"],
-                "validate_log_paths": [node_info["log_path"]],
-                "validate_kernel_log_paths": [node_info["kernel_log_path"]],
-                "validate_environment": {"LD_LIBRARY_PATH": node_info["lib_dir"]},
-            }
+        simulate(
+            "localhost,",
+            simulate_scenarios=SCENARIOS,
+            simulate_inventory=str(inventory / "nodes.yml"),
+            simulate_dir=str(directory),
+            simulated_node_cache_dir=str(directory),
+        )
         variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "validate_kernel_log": False,
             "validate_fail_on": "never",
             "validate_report_dir": str(directory / "reports"),
             "validate_prompt_tokens": [128, 1024],
@@ -84,13 +76,19 @@ def fleet(directory: Path) -> Iterator[Path]:
             "validate_concurrency": 8,
             "validate_load_duration": 15,
         }
-        inventory = directory / "hosts.json"
-        inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": variables}}), encoding="utf-8")
+        (inventory / "short.json").write_text(json.dumps({"all": {"vars": variables}}), encoding="utf-8")
         yield inventory
+        simulate(inventory, simulated_node_state="stopped")
     finally:
         for scenario in SCENARIOS:
-            command = [sys.executable, simulate, "stop", "--dir", directory / scenario]
+            command = [sys.executable, collection() / SIMULATE, "stop", "--dir", directory / scenario]
             subprocess.run(command, check=False, capture_output=True)
+
+
+def simulate(inventory: str | Path, **variables: t.Any) -> None:
+    command = ["ansible-playbook", "-i", inventory, "multigpu.vllm.simulate", "-e", json.dumps(variables)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    check(done.returncode == 0, f"simulate succeeds\n{done.stdout if done.returncode else ''}".rstrip())
 
 
 def start(playbook: str, inventory: Path, output: int, **variables: t.Any) -> subprocess.Popen[bytes]:
@@ -195,11 +193,11 @@ def is_stale(path: str) -> bool:
     return False
 
 
-def requests_running(inventory: Path) -> int:
-    hosts = json.loads(inventory.read_text(encoding="utf-8"))["all"]["hosts"].values()
+def requests_running(directory: Path) -> int:
     total = 0.0
-    for host in hosts:
-        with urllib.request.urlopen(f"{host['validate_base_url']}/metrics", timeout=10) as response:
+    for scenario in SCENARIOS:
+        node = json.loads((directory / scenario / "node.json").read_text(encoding="utf-8"))
+        with urllib.request.urlopen(f"{node['base_url']}/metrics", timeout=10) as response:
             text = response.read().decode()
         total += sum(float(value) for value in re.findall(r"^vllm:num_requests_running\{.*\} ([0-9.]+)", text, re.M))
     return int(total)
@@ -253,7 +251,7 @@ def main(directory: Path) -> None:
         interrupted("monitor", inventory, signal.SIGKILL, figures, monitor_duration=300)
         interrupted("validate", inventory, signal.SIGTERM, "sustained", validate_load_duration=300)
         limit = time.monotonic() + CLEANUP
-        while (running := requests_running(inventory)) and time.monotonic() < limit:
+        while (running := requests_running(directory)) and time.monotonic() < limit:
             time.sleep(0.5)
         check(running == 0, "the load has ended")
 

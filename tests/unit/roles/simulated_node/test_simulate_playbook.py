@@ -1,0 +1,70 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of scenarios in playbook ``simulate``, and its inventory. tests/integration/targets/live runs the playbook."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from emulator.scenario import scenario_names
+
+PLAYBOOKS = pathlib.Path(__file__).parents[4] / "playbooks"
+PLAY = yaml.safe_load((PLAYBOOKS / "simulate.yml").read_text("utf-8"))[0]
+TASKS = {task["name"]: task for task in PLAY["tasks"]}
+
+
+def evaluate(text: str, **variables: t.Any) -> t.Any:
+    own = {name: trust_as_template(value) for name, value in PLAY["vars"].items()}
+    known = {**own, "simulate_known": scenario_names(), **variables}
+    return Templar(loader=DataLoader(), variables=known).template(trust_as_template(text))
+
+
+@pytest.mark.parametrize("given", ["healthy-tp2, idle-gpus", ["healthy-tp2", "idle-gpus"]])
+def test_scenarios_are_a_list_or_separated_by_commas(given: t.Any) -> None:
+    assert list(evaluate("{{ simulate_names }}", simulate_scenarios=given)) == ["healthy-tp2", "idle-gpus"]
+
+
+def test_unknown_scenario_error_lists_the_known_ones() -> None:
+    check = TASKS["Check the names of the scenarios"]["ansible.builtin.assert"]
+    condition = "{{ " + check["that"] + " }}"
+    assert [evaluate(condition, simulate_scenarios=name) for name in ("helthy", "healthy-tp1")] == [False, True]
+    message = evaluate(check["fail_msg"], simulate_scenarios="helthy,idle-gpus")
+    assert "unknown scenarios: helthy." in message
+    assert message.rstrip().endswith(f"{', '.join(scenario_names())}.")
+
+
+def test_inventory_has_the_address_and_paths_of_each_node(tmp_path: pathlib.Path) -> None:
+    facts = {
+        name: {
+            "scenario": name,
+            "dir": f"{tmp_path}/{name}",
+            "port": port,
+            "base_url": f"http://127.0.0.1:{port}",
+            "plan": plan,
+            "expected_gpu_count": gpus,
+            "log_path": f"{tmp_path}/{name}/vllm.log",
+            "kernel_log_path": f"{tmp_path}/{name}/kernel.log",
+            "lib_dir": f"{tmp_path}/{name}/lib",
+        }
+        for name, port, plan, gpus in (("healthy-tp8", 18001, None, 8), ("idle-gpus", 18002, "g2-gpu-rtx4000a4-m", 4))
+    }
+    text = evaluate(
+        (PLAYBOOKS / "templates/simulated_nodes.yml.j2").read_text("utf-8"),
+        groups={"simulated_nodes": list(facts)},
+        hostvars={name: {"simulated_node_facts": node} for name, node in facts.items()},
+        ansible_playbook_python="/opt/venv/bin/python",
+    )
+    group = yaml.safe_load(text)["all"]["children"]["simulated_nodes"]
+    assert group["vars"]["ansible_connection"] == "local"
+    hosts = group["hosts"]
+    assert hosts["healthy-tp8"]["validate_instance_type"] is None
+    assert hosts["idle-gpus"]["validate_base_url"] == "http://127.0.0.1:18002"
+    assert hosts["idle-gpus"]["validate_environment"] == {"LD_LIBRARY_PATH": f"{tmp_path}/idle-gpus/lib"}
+    assert json.dumps(hosts["idle-gpus"]["validate_log_paths"]) == json.dumps([f"{tmp_path}/idle-gpus/vllm.log"])
