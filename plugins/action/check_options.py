@@ -20,8 +20,8 @@ from ansible.playbook.role.include import RoleInclude
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
+    assumption,
     gpu_count,
-    plan,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import is_loopback
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
@@ -102,20 +102,19 @@ def plan_errors(role: str, options: Options) -> list[str]:
     return []
 
 
-def hints(role: str, options: Options) -> list[str]:
+def hints(options: Options) -> list[str]:
     """Return warnings about values that are valid, but probably not intended."""
     warnings = [
         f"provision_ssh_sources has {source}, so every address can connect to the nodes with SSH."
         for source in options.get("ssh_sources") or ()
         if source in _EVERYWHERE
     ]
-    name = options.get("instance_type")
-    guess = gpu_count(name) if name and not options["expected_gpu_count"] and plan(name) is None else 0
-    if guess:
-        warnings.append(
-            f"{role}_instance_type: unknown plan {name}; assuming {guess} GPUs from its name."
-            f" Set {role}_expected_gpu_count if that is wrong."
-        )
+    groups = (
+        [] if options.get("expected_gpu_count") else [{"plan": options.get("instance_type"), "expected_gpus": None}]
+    )
+    for group in options.get("fleet") or groups:
+        if group["plan"] and not group["expected_gpus"] and (warning := assumption(group["plan"])):
+            warnings.append(warning)
     return warnings
 
 
@@ -164,7 +163,7 @@ class ActionModule(ControllerAction):
                 errors = [f"validate_report_dir: {problem}"]
         if errors:
             raise AnsibleActionFail("\n".join(errors))
-        warnings = [*warnings, *hints(role, values)]
+        warnings = [*warnings, *hints(values)]
         if role in LOAD_STEPS:
             result["steps"] = LOAD_STEPS[role](values)
             result["measures"] = measures(tags, self._task.tags)

@@ -9,17 +9,24 @@ import typing as t
 from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType, gpu_count
+from ansible.utils.display import Display
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
+    UnknownInstanceType,
+    assumption,
+    gpu_count,
+)
 
 
 def linode_gpu_count(type_id: t.Any) -> int:
-    """Return the number of GPUs in a Linode plan.
+    """Return the number of GPUs in a Linode plan. Warn if only the name of the plan says the number.
 
     :raises AnsibleFilterError: for an unknown type id, or a value that is not a string.
     """
     if not isinstance(type_id, str):
         raise AnsibleFilterError(f"the type id of a Linode plan must be a string, got {type_id!r}")
     try:
+        if warning := assumption(type_id):
+            Display().warning(warning)
         return gpu_count(type_id)
     except UnknownInstanceType as error:
         raise AnsibleFilterError(str(error)) from error

@@ -27,7 +27,7 @@ options:
   instance_type:
     description:
       - Type ID of the Linode plan. The ID contains the expected number of GPUs. Case is ignored.
-      - The module fails if the ID does not contain a number of GPUs.
+      - The module warns if this release does not know the plan, and fails if the ID states no number of GPUs.
       - Used only if neither O(expected_count) nor O(plan_gpus) is set.
     type: str
   plan_gpus:
@@ -325,7 +325,7 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import CHOICES, run
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import CHOICES, plan_warning, run
 
 ARGUMENT_SPEC = {
     "instance_type": {"type": "str"},
@@ -339,6 +339,8 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
+        if warning := plan_warning(module.params):
+            module.warn(warning)
         module.exit_json(changed=False, **run(module.params))
     except ValueError as error:
         module.fail_json(msg=str(error))

@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import health, p
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import SUBSETS, with_bandwidth
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import Reader, open_reader
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import gpu_count, plan
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import assumption, gpu_count, plan
 
 #: Allowed values of the ``gather_subset`` option.
 CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in SUBSETS)]
@@ -42,6 +42,12 @@ def expectation(expected_count: int | None, plan_gpus: int | None, instance_type
     if instance_type is not None:
         return health.Expectation(gpu_count(instance_type), "instance_type", model)
     return health.Expectation()
+
+
+def plan_warning(params: Mapping[str, t.Any]) -> str:
+    """Return a warning if the expected number of GPUs is only assumed from the plan's ID, otherwise an empty string."""
+    known = params["expected_count"] is not None or params["plan_gpus"] is not None
+    return "" if known or params["instance_type"] is None else assumption(params["instance_type"])
 
 
 def selected(names: Collection[str]) -> frozenset[str]:

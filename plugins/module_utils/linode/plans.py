@@ -18,6 +18,15 @@ GPU_FAMILIES: t.Final[tuple[re.Pattern[str], ...]] = (
     re.compile(r"g\d+-gpu-rtxpro6000-blackwell-(?P<count>\d+)", re.ASCII),
 )
 
+#: Forms of type IDs of other GPU families, ``MODEL-COUNT`` and ``MODELaCOUNT[-SIZE]``. The model must contain a digit,
+#: so that a model number such as that of ``rtx-4000`` is not the count.
+_FORMS: t.Final[tuple[re.Pattern[str], ...]] = (
+    re.compile(r"g\d+-gpu-([a-z]+-)*[a-z]*\d+[a-z]*(-[a-z]+)*-(?P<count>\d+)", re.ASCII),
+    re.compile(r"g\d+-gpu-([a-z]+-)*[a-z]+\d+a(?P<count>\d+)(-[a-z]+)?", re.ASCII),
+)
+#: Most GPUs of one host. Source: NVIDIA HGX-2 has 16; Linode's plans have at most 4.
+MAX_GPUS: t.Final = 16
+
 #: Plan families without a GPU. Accelerated plans have a NETINT video processor, which cannot run CUDA.
 OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
     r"g\d+-(nanode|standard|dedicated|premium|highmem)(-[a-z]+)*(-\d+)+|g\d+-accelerated(-[a-z0-9]+)+", re.ASCII
@@ -25,12 +34,12 @@ OTHER_FAMILIES: t.Final[re.Pattern[str]] = re.compile(
 
 
 class UnknownInstanceType(ValueError):
-    """Raised for a type ID that does not belong to a known plan family. ``type_id`` is the ID as the user wrote it."""
+    """Raised for a type ID that does not state the number of GPUs. ``type_id`` is the ID as the user wrote it."""
 
-    def __init__(self, type_id: str) -> None:
+    def __init__(self, type_id: str, reason: str = "its name does not contain the number of GPUs") -> None:
         self.type_id = type_id
         super().__init__(
-            f"unknown Linode type {type_id!r}: its name does not contain the number of GPUs. Known types: "
+            f"unknown Linode type {type_id!r}: {reason}. Known types: "
             "g1-gpu-rtx6000-N, g2-gpu-rtx4000aN-SIZE, g3-gpu-rtxpro6000-blackwell-N, and plans without GPUs "
             "(nanode, standard, dedicated, premium, highmem, accelerated)."
         )
@@ -77,18 +86,39 @@ PLANS: t.Final = {
 
 
 def gpu_count(type_id: str) -> int:
-    """Return the number of GPUs in the plan ``type_id``. Case is ignored.
+    """Return the number of GPUs in the plan ``type_id``. Case is ignored. See :func:`assumption` for unknown plans.
 
-    :raises UnknownInstanceType: if the ID does not belong to a known plan family; the number is never guessed.
+    :raises UnknownInstanceType: if the ID has no known form, or states a number that no host has.
     """
     name = type_id.strip().lower()
-    for family in GPU_FAMILIES:
-        match = family.fullmatch(name)
-        if match and int(match["count"]) > 0:
-            return int(match["count"])
     if OTHER_FAMILIES.fullmatch(name):
         return 0
+    for form in (*GPU_FAMILIES, *_FORMS):
+        if match := form.fullmatch(name):
+            count = match["count"].lstrip("0")
+            if not count or len(count) > len(str(MAX_GPUS)) or int(count) > MAX_GPUS:
+                raise UnknownInstanceType(type_id, f"a host has between 1 and {MAX_GPUS} GPUs, not {match['count']}")
+            return int(count)
     raise UnknownInstanceType(type_id)
+
+
+def is_known_family(type_id: str) -> bool:
+    """Return whether this release knows where the IDs of the plan's family state the number of GPUs."""
+    return any(family.fullmatch(type_id.strip().lower()) for family in (*GPU_FAMILIES, OTHER_FAMILIES))
+
+
+def assumption(type_id: str) -> str:
+    """Return a warning if only the ID states the number of GPUs, and an empty string if this release knows the plan.
+
+    :raises UnknownInstanceType: see :func:`gpu_count`.
+    """
+    count = gpu_count(type_id)
+    if not count or plan(type_id):
+        return ""
+    return (
+        f"unknown plan {type_id}; assuming gpus: {count} from its name. The Linode API is the authority: if it differs"
+        f" in https://api.linode.com/v4/linode/types/{type_id.strip().lower()}, set the expected number of GPUs."
+    )
 
 
 def plan(type_id: str) -> InstancePlan | None:
@@ -99,7 +129,7 @@ def plan(type_id: str) -> InstancePlan | None:
 def promised_facts(type_id: str) -> dict[str, t.Any]:
     """Return the part of the ``gpu`` fact that can be derived from a plan alone, before a Linode exists.
 
-    :raises UnknownInstanceType: if the ID does not belong to a known plan family.
+    :raises UnknownInstanceType: see :func:`gpu_count`.
     """
     count, known_plan = gpu_count(type_id), plan(type_id)
     device = {"name": known_plan.gpu_model if known_plan else None}

@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import cost
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import UnknownInstanceType, gpu_count
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
+    UnknownInstanceType,
+    gpu_count,
+    is_known_family,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_label, check_tags
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import InvalidRoleOption, check_value
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import role_options
@@ -62,7 +66,8 @@ def _check_group(group: Mapping[str, t.Any], names: set[str]) -> None:
         raise InvalidInput(f"Group {name!r}: {error}") from error
     if gpus == 0:
         raise InvalidInput(f"Group {name!r} has the plan {group['plan']}, which has no GPU.")
-    if expected not in (None, gpus):
+    # For other families, the API reports the number before a node is created.
+    if expected not in (None, gpus) and is_known_family(group["plan"]):
         raise InvalidInput(f"Group {name!r} expects {expected} GPUs, but {group['plan']} has {gpus}.")
 
 

@@ -204,11 +204,19 @@ def test_plan_unknown_is_allowed_with_gpu_count(check: Check, warnings: list[str
     assert warnings == []
 
 
-def test_plan_unknown_warns_about_gpu_count_from_its_name(check: Check, warnings: list[str]) -> None:
-    check("validate", validate_instance_type="g2-gpu-rtx4000a9-m")
-    assert warnings == [
-        "validate_instance_type: unknown plan g2-gpu-rtx4000a9-m; assuming 9 GPUs from its name."
-        " Set validate_expected_gpu_count if that is wrong."
+@pytest.mark.parametrize(
+    ("role", "options"),
+    [
+        ("validate", {"validate_instance_type": "g2-gpu-rtx4000a9-m"}),
+        ("provision", {**FLEET, "provision_fleet": [{**FLEET["provision_fleet"][0], "plan": "g2-gpu-rtx4000a9-m"}]}),
+    ],
+)
+def test_plan_unknown_warns_about_gpu_count_from_its_name(
+    check: Check, warnings: list[str], role: str, options: dict[str, t.Any]
+) -> None:
+    check(role, **options)
+    assert [text.split(" The ")[0] for text in warnings] == [
+        "unknown plan g2-gpu-rtx4000a9-m; assuming gpus: 9 from its name."
     ]
 
 

@@ -87,8 +87,8 @@ def test_plan_with_instance_type_uses_the_gpus_of_that_plan(plan: Plan) -> None:
 
 
 def test_unknown_instance_type_is_named(plan: Plan) -> None:
-    with pytest.raises(AnsibleActionFail, match="g9-gpu-h100-4"):
-        plan(instance_type="g9-gpu-h100-4", gpus="all")
+    with pytest.raises(AnsibleActionFail, match="g9-gpu-h100-80"):
+        plan(instance_type="g9-gpu-h100-80", gpus="all")
 
 
 def test_gpu_and_instance_type_exclude_each_other(plan: Plan) -> None:

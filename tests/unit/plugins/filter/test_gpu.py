@@ -14,6 +14,13 @@ def test_linode_gpu_count_of_known_plan() -> None:
     assert linode_gpu_count("g2-gpu-rtx4000a4-m") == 4
 
 
+def test_linode_gpu_count_of_unknown_family_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _display, text: warnings.append(text))
+    assert [linode_gpu_count(name) for name in ("g2-gpu-rtx4000a4-m", "g4-gpu-l40-2")] == [4, 2]
+    assert [text.split(";")[0] for text in warnings] == ["unknown plan g4-gpu-l40-2"]
+
+
 @pytest.mark.parametrize("value", ["g4-gpu-a10", "", None, 4, ["g6-standard-4"]])
 def test_linode_gpu_count_names_unknown_plan(value: object) -> None:
     with pytest.raises(AnsibleFilterError) as caught:

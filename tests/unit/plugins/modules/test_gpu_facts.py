@@ -44,6 +44,15 @@ def test_module_node_without_driver_is_a_result(play):
     assert count["status"] == "fail"
 
 
+@pytest.mark.parametrize(("options", "warned"), [({}, True), ({"plan_gpus": 2}, False), ({"expected_count": 2}, False)])
+def test_module_warns_about_an_assumed_gpu_count(play, options, warned, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda _module, text: warnings.append(text))
+    code, result = play(instance_type="g4-gpu-l40-2", **options)
+    assert (code, result["ansible_facts"]["gpu"]["expected_count"]) == (0, 2)
+    assert ["assuming gpus: 2 from its name" in text for text in warnings] == [True] * warned
+
+
 def test_module_check_mode_reads(play):
     code, result = play(expected_count=0, _ansible_check_mode=True)
     assert code == 0

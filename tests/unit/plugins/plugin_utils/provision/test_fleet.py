@@ -101,6 +101,11 @@ def test_expand_refuses_invalid_group(changes, expected):
     assert expected in str(caught.value)
 
 
+def test_expand_leaves_the_gpu_count_of_an_unknown_family_to_the_api():
+    (node,) = subject.expand([{**GROUP, "plan": "g4-gpu-l40-2", "expected_gpus": 4, "count": 1}], "vllm")
+    assert node["expected_gpus"] == 4
+
+
 def test_expand_refuses_duplicate_group():
     with pytest.raises(InvalidInput, match="listed twice"):
         subject.expand([GROUP, GROUP], "vllm")
