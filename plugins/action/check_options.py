@@ -45,11 +45,10 @@ def provision_errors(options: Options) -> list[str]:
     errors = []
     logins = [options.get(name) for name in ("authorized_keys", "authorized_users")]
     storage = options.get("root_password_storage")
-    if storage == "none" and not any(logins) and None not in logins:
-        errors.append(
-            "The nodes would have no login: set provision_authorized_keys, provision_authorized_users, or"
-            " provision_root_password_storage to file or vault."
-        )
+    # A node can also get a key through cloud-init. Ansible never logs in with the root password.
+    needs_key = storage == "none" or (options.get("wait_for") == "login" and not options.get("cloud_config"))
+    if needs_key and not any(logins) and None not in logins:
+        errors.append("provision_authorized_keys must have your public SSH key: it is the login to the nodes.")
     if storage == "vault" and not options.get("vault_password"):
         errors.append("provision_root_password_storage vault requires provision_vault_password.")
     if {"fleet", "label_prefix"} <= set(options):

@@ -138,7 +138,7 @@ def test_role_loses_races_without_touching_the_linodes_of_the_winners(cloud):
     # The others win when both requests of the role are on their way.
     both = threading.Barrier(2, action=win, timeout=240)
     cloud.add_faults(Fault("POST /linode/instances$", times=2, meanwhile=both.wait))
-    options = variables(cloud, provision_root_password_storage="file")
+    options = variables(cloud)
     options["provision_fleet"][0]["count"] = 2
 
     lost = run_playbooks(cloud, ["provision"], options)

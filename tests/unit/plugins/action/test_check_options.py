@@ -35,6 +35,8 @@ FLEET: t.Final[dict[str, t.Any]] = {
     "provision_ssh_sources": ["203.0.113.0/24"],
     "provision_authorized_users": ["alice"],
 }
+NO_PASSWORD: t.Final = {"provision_root_password_storage": "none"}
+NO_KEY: t.Final = "provision_authorized_keys must have your public SSH key: it is the login to the nodes."
 
 
 @pytest.fixture
@@ -154,7 +156,12 @@ def test_sweep_options_if_valid_return_the_steps(check: Check) -> None:
             ["vllm_instance_type: unknown Linode type"],
         ),
         ("provision", {**FLEET, "provision_fleet": []}, ["provision_fleet must have at least one item."]),
-        ("provision", {**FLEET, "provision_authorized_users": []}, ["The nodes would have no login: set"]),
+        ("provision", {**FLEET, "provision_authorized_users": []}, [NO_KEY]),
+        (
+            "provision",
+            {**FLEET, "provision_authorized_users": [], **NO_PASSWORD, "provision_wait_for": "none"},
+            [NO_KEY],
+        ),
         (
             "provision",
             {**FLEET, "provision_root_password_storage": "vault"},
@@ -178,6 +185,13 @@ def test_options_if_invalid_are_all_reported_in_one_line_each(
         check(role, **invalid)
     lines = str(caught.value).splitlines()
     assert [line.startswith(error) for line, error in zip(lines, errors, strict=True)] == [True] * len(lines)
+
+
+@pytest.mark.parametrize(
+    "other", [{"provision_wait_for": "port"}, {"provision_cloud_config": {"ssh_authorized_keys": ["ssh-ed25519 AAAA"]}}]
+)
+def test_login_without_authorized_keys_is_allowed_with_a_root_password(check: Check, other: dict[str, t.Any]) -> None:
+    assert check("provision", **{**FLEET, "provision_authorized_users": [], **other})["misspelt"] == []
 
 
 def test_options_with_templates_are_checked_by_their_values(check: Check) -> None:
