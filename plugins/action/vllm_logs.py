@@ -5,44 +5,63 @@
 
 from __future__ import annotations
 
-import shlex
+import dataclasses
 import time
 import typing as t
 from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
+from ansible.utils.color import stringc
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.startup import Cause
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.logs import newer_than, part_of
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import logs
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 
-#: Seconds between two reads of the log while following it.
+#: Seconds between two reads of the logs while following them.
 POLL_INTERVAL: t.Final = 2.0
+#: Colours of the hosts' names, in turn.
+_COLORS: t.Final = ("cyan", "green", "yellow", "purple", "blue", "bright red")
 
 
 class ActionModule(ControllerAction):
-    """Copy the log of a vLLM container from the node to the controller."""
+    """Copy the logs of a vLLM server from the node to the controller."""
 
     _requires_connection = True
     ARGUMENTS = documented_arguments("vllm_logs")
+    CONSTRAINTS: t.ClassVar = {"required_one_of": [("container", "journal_unit", "paths")]}
 
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        host = str(variables.get("inventory_hostname"))
-        from_start = options["part"] == "start"
-        read = self._start(options) if from_start else self._read(options, "--tail", str(options["lines"]))
-        stamped = newer_than(read, "")
-        lines = part_of([text for _stamp, text in stamped], options["part"])
-        path = Path(options["directory"]).expanduser() / f"{host}.log"
-        if not self._task.check_mode:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            replace_text(str(path), "".join(f"{line}\n" for line in lines))
-            lines += self._follow(options, host, path, stamped[-1][0] if stamped else "")
-        return {"path": str(path), "lines": len(lines)}
+        host, part = str(variables.get("inventory_hostname")), options["part"]
+        prefix = self._prefix(host, variables.get("ansible_play_hosts_all") or [host])
+        try:
+            readers = logs.readers(self._command, options)
+            read = [line for reader in readers for line in reader.first(part, options["lines"])]
+            lines = logs.part_of(read, part)
+            suffix = "" if part == "all" else f".{part}"
+            path = Path(options["directory"]).expanduser() / f"{host}{suffix}.log"
+            if not self._task.check_mode:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                replace_text(str(path), "".join(f"{line}\n" for line in lines))
+            errors, warnings, first = logs.count(read)
+            self._show(prefix, _summary(len(lines), errors, warnings, first, path))
+            if not self._task.check_mode:
+                lines += self._follow(readers, options, prefix, path)
+        except logs.CommandFailed as error:
+            raise AnsibleActionFail(str(error)) from error
+        return {
+            "path": str(path),
+            "lines": len(lines),
+            "error_count": errors,
+            "warning_count": warnings,
+            "first_error": first and dataclasses.asdict(first),
+        }
 
-    def _follow(self, options: dict[str, t.Any], host: str, path: Path, last: str) -> list[str]:
-        """Follow the log for ``follow`` seconds, and return the new lines.
+    def _follow(self, readers: t.Any, options: dict[str, t.Any], prefix: str, path: Path) -> list[str]:
+        """Follow the logs for ``follow`` seconds, and return the new lines.
 
         The new lines are also printed with the host's name and appended to the file.
         """
@@ -50,39 +69,38 @@ class ActionModule(ControllerAction):
         followed: list[str] = []
         while time.monotonic() < end:
             time.sleep(POLL_INTERVAL)
-            stamped = newer_than(self._read(options, *(["--since", last] if last else [])), last)
-            if not stamped:
-                continue
-            last = stamped[-1][0]
-            new = part_of([text for _stamp, text in stamped], options["part"])
-            self._display.display("\n".join(f"{host}: {printable(line)}" for line in new))
+            new = logs.part_of([line for reader in readers for line in reader.new()], options["part"])
+            self._show(prefix, new)
             with path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in new)
             followed += new
         return followed
 
-    def _start(self, options: dict[str, t.Any]) -> list[str]:
-        """Return the first lines that the container logged after its last start, even if many more lines follow."""
-        inspect = ["container", "inspect", "--format", "{{.State.StartedAt}}", options["container"]]
-        started = self._docker(options, inspect)
-        return self._read(options, "--since", started[-1].strip(), first=options["lines"]) if started else []
+    def _show(self, prefix: str, lines: list[str]) -> None:
+        if lines:
+            self._display.display("\n".join(f"{prefix} {printable(line)}" for line in lines))
 
-    def _read(self, options: dict[str, t.Any], *arguments: str, first: int | None = None) -> list[str]:
-        """Return the lines that ``docker logs --timestamps`` prints.
+    @staticmethod
+    def _prefix(host: str, hosts: list[str]) -> str:
+        """Return the host's name, padded to the length of the longest name, in the host's colour."""
+        color = _COLORS[hosts.index(host) % len(_COLORS)] if host in hosts else _COLORS[0]
+        return str(stringc(f"{host}:".ljust(max(map(len, [host, *hosts])) + 1), color))
 
-        :param first: number of lines to return from the beginning of the output; None returns all lines.
+    def _command(self, command: str) -> list[str]:
+        """Run a shell command on the node and return the lines of its output.
+
+        :raises CommandFailed: if the command fails; the message is its output.
         """
-        return self._docker(options, ["logs", "--timestamps", *arguments, options["container"]], first)
-
-    def _docker(self, options: dict[str, t.Any], arguments: list[str], first: int | None = None) -> list[str]:
-        """Run a Docker command on the node and return the lines of its output.
-
-        :raises AnsibleActionFail: if the command fails; the message includes the error of Docker.
-        """
-        command = shlex.join(["docker", "--host", options["docker_host"], *arguments])
-        result = self._low_level_execute_command(f"{command} 2>&1" + (f" | head -n {first}" if first else ""))
+        result = self._low_level_execute_command(f"( {command} ) 2>&1")
         if result["rc"]:
-            raise AnsibleActionFail(
-                f"cannot read the log of container {options['container']!r}: {mask_line(result['stdout'].strip())}"
-            )
+            raise logs.CommandFailed(mask_line(result["stdout"].strip()), result["rc"])
         return t.cast("list[str]", result["stdout"].replace("\r\n", "\n").splitlines())
+
+
+def _summary(lines: int, errors: int, warnings: int, first: Cause | None, path: Path) -> list[str]:
+    text = [f"{counted(lines, 'line')} in {path} ({counted(errors, 'error')}, {counted(warnings, 'warning')})"]
+    if first:
+        text.append(f"first error: {first.summary or first.line}")
+        text += [f"  {first.line}"] if first.summary else []
+        text += [f"  fix: {first.remedy}"] if first.remedy else []
+    return text

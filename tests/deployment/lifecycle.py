@@ -49,7 +49,8 @@ def parts(site: Site, folder: Path) -> None:
     for part in ("start", "errors", "all"):
         played = site.play(playbook="logs", vllm_logs_part=part, vllm_logs_dir=str(folder / part))
         check(f"logs: the part {part} is copied", played.code == 0 and played.changed == 0, played.output)
-    copied = {part: (folder / part / "node.log").read_text("utf-8").splitlines() for part in ("start", "errors", "all")}
+    names = {"start": "node.start.log", "errors": "node.errors.log", "all": "node.log"}
+    copied = {part: (folder / part / name).read_text("utf-8").splitlines() for part, name in names.items()}
     # Meanwhile Docker's health check adds lines to the server's log.
     whole = Counter(docker_log) <= Counter(copied["all"])
     check(

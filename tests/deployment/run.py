@@ -104,7 +104,7 @@ def life(site: Site) -> None:
     restarted = played.code == 0 and played.changed == 1 and site.get("/health") == 200
     check("--tags restart restarts", restarted, played.output)
     played = site.play(playbook="logs", vllm_logs_part="start", vllm_logs_dir=str(site.home / "logs"))
-    log = (site.home / "logs/node.log").read_text("utf-8") if played.code == 0 else ""
+    log = (site.home / "logs/node.start.log").read_text("utf-8") if played.code == 0 else ""
     check("logs brings the start-up part", log.rstrip().endswith("startup complete."), played.output)
     played = site.play(
         "--tags",
