@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import node_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
 
 
 class ActionModule(ControllerAction):
@@ -26,7 +26,10 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         node = node_document(
             NodeFacts.from_results(
-                variables["inventory_hostname"], options["results"], check_mode=self._task.check_mode
+                variables["inventory_hostname"],
+                options["results"],
+                options=JudgingOptions(**options["expectation"]),
+                check_mode=self._task.check_mode,
             ),
             options["targets"],
             Path(options["baseline_dir"]),

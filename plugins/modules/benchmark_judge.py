@@ -39,6 +39,10 @@ options:
         description: Result of M(multigpu.vllm.throughput_probe).
         type: dict
         default: {}
+      logs:
+        description: Result of M(multigpu.vllm.nccl_log_scan), which contains the size of the model's weights.
+        type: dict
+        default: {}
   targets:
     description:
       - Latency targets in seconds. The knee is the highest throughput at which the 95th percentiles meet the targets.
@@ -52,6 +56,28 @@ options:
       itl:
         description: Maximum inter-token latency.
         type: float
+  expectation:
+    description:
+      - Values for the expected speed of one stream. Without them, the values of the results are used.
+      - If one stream is slower than V(50) % of the expected speed, the node fails; O(expectation.speed_limits) changes
+        this limit.
+    type: dict
+    default: {}
+    suboptions:
+      model:
+        description: The keys C(weight_bytes), C(layers) and C(kv_heads) of M(multigpu.vllm.diagnose).
+        type: dict
+        default: {}
+      memory_bandwidth:
+        description: Memory bandwidth of one GPU in bytes per second.
+        type: float
+      all_reduce_latency:
+        description: Latency of a small all-reduce between the GPUs in seconds.
+        type: float
+      speed_limits:
+        description: Limits as per cent of the expected speed, as in M(multigpu.vllm.diagnose).
+        type: dict
+        default: {}
   baseline_dir:
     description: Directory of the stored baselines, relative to the current directory.
     type: path

@@ -47,6 +47,7 @@ def probe_step(step: Json, speed: float, draw: random.Random, noise: float = NOI
         "goodput": requests // 2 / duration,
         "ttft": latency(ttft),
         "itl": latency(streams / rate),
+        "tpot": latency(streams / rate),
     }
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,10 +34,14 @@ def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
     """
     grouped: dict[tuple[int, ...], list[Mapping[str, t.Any]]] = {}
     for result in results:
-        # The sizes that were requested; the result itself has the mean sizes of its requests.
-        sizes = {**result, **result["requested"]}
-        grouped.setdefault(tuple(sizes[name] for name in COMBINATION), []).append(result)
+        grouped.setdefault(combination(result), []).append(result)
     return [_cell(key, grouped[key]) for key in sorted(grouped)]
+
+
+def combination(result: Mapping[str, t.Any]) -> tuple[int, ...]:
+    """Return the numbers in ``COMBINATION`` that were requested; the result itself has the means of its requests."""
+    sizes = {**result, **result["requested"]}
+    return tuple(sizes[name] for name in COMBINATION)
 
 
 def _cell(key: tuple[int, ...], results: Sequence[Mapping[str, t.Any]]) -> Json:
@@ -109,8 +114,9 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
 
     :param targets: upper limits for the 95th percentiles of ``ttft`` and ``itl``, in seconds; None means no limit.
     :returns: one entry for each prompt size with the number of streams (the knee) as ``concurrency``. If no number of
-        streams meets the targets, ``concurrency`` is None and ``reason`` is set. ``at_limit`` means that no larger
-        number of streams was tried, so the knee may be higher.
+        streams meets the targets, ``concurrency`` is None and ``reason`` is set. If no request ended within a round,
+        ``goodput`` is None and ``reason`` is set. ``at_limit`` means that no larger number of streams was tried, so the
+        knee may be higher.
     """
     result = []
     for size, group in itertools.groupby(measured, key=lambda cell: cell["prompt_tokens"]):
@@ -118,12 +124,14 @@ def knees(measured: Sequence[Json], targets: Mapping[str, float | None]) -> list
         usable = [cell for cell in tried if cell["output_throughput"] is not None]
         within = [cell for cell in usable if meets(cell, targets)]
         best = max(within, key=lambda cell: cell["output_throughput"], default=None)
+        too_short = _too_short(best) if best else None
         result.append(
             {
                 "prompt_tokens": size,
-                **{key: best and best[key] for key in ("concurrency", "output_throughput", "goodput")},
+                **{key: best and best[key] for key in ("concurrency", "output_throughput")},
+                "goodput": None if too_short else best and best["goodput"],
                 "at_limit": best is not None and best is tried[-1],
-                "reason": None if best else _no_knee(tried, usable, targets),
+                "reason": too_short if best else _no_knee(tried, usable, targets),
             }
         )
     return result
@@ -151,6 +159,18 @@ def _no_knee(tried: Sequence[Json], usable: Sequence[Json], targets: Mapping[str
         if limit is not None and not meets(least, {key: limit})
     ]
     return f"no number of streams meets the targets; at {counted(least['concurrency'], 'stream')}: {', '.join(missed)}"
+
+
+def _too_short(cell: Json) -> str | None:
+    """Return the reason why the goodput is unknown if no request ended within a round, otherwise None."""
+    if cell["requests"]["completed"] or not cell["ttft"] or not cell["itl"]:
+        return None
+    request = cell["ttft"]["p50"] + (cell["output_tokens"] - 1) * cell["itl"]["p50"]
+    longest = max(entry["duration"] for entry in cell["rounds"])
+    return (
+        f"no request ended within a round of {longest:.3g} s, so the goodput is unknown; a request takes about"
+        f" {request:.3g} s, set benchmark_duration to at least {math.ceil(2 * request)}"
+    )
 
 
 def _seconds(summary: Mapping[str, float] | None) -> str:

@@ -21,7 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     not_tested,
     worst,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import analysis, regression
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import analysis, expected, regression
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import MINIMUM_REPEATS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Identity, UnreadableBaseline, find
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import verdict
@@ -44,9 +44,10 @@ def node_document(
     :param update: whether this run replaces the baseline.
     """
     identity = Identity.of(node)
-    cells = analysis.cells(node.load.data.get("results") or ())
+    cells = expected.with_expected(node, analysis.cells(node.load.data.get("results") or ()))
     comparison, regressed = _compare(cells, identity, node, directory, update=update)
-    findings = sorted([*_probe_findings(node), regressed], key=_severity, reverse=True)
+    speed = [expected.finding(node)] if node.load.taken else []
+    findings = sorted([*_probe_findings(node), regressed, *speed], key=_severity, reverse=True)
     return {
         "status": verdict(item.status for item in findings).value,
         "headline": _headline(findings),

@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import expected
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.regression import CHECK, METRICS, figure
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import latencies, speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, Style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.tables import heading
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.reference_speeds import REFERENCE_SPEEDS
 
 Document = Mapping[str, t.Any]
 
-_BAR: t.Final = 7
 #: Maximum number of comparison rows shown for one node; the results file has all rows.
 _COMPARED: t.Final = 12
 
@@ -49,8 +50,33 @@ def _node(name: str, node: Document, targets: Document, style: Style) -> Iterato
             yield from problem_list.problem("   ", problem_list.of_finding(finding), style)
         elif finding["check"] == CHECK:
             yield from style.wrap(finding["summary"], f"   {style.symbols[finding['status']]} ")
+    if node["cells"]:
+        yield from style.wrap(_reference(node), "   ")
+    for line in _baseline(node):
+        yield from style.wrap(line, "   ")
+
+
+def _baseline(node: Document) -> Iterator[str]:
+    """Yield whether this run was stored as the baseline, and a warning if its speed is low or of unknown quality."""
     if node["stored_baseline"]:
-        yield "   This run was stored as the baseline."
+        yield "This run was stored as the baseline."
+        speed_check = next((item for item in node["findings"] if item["check"] == expected.CHECK), None)
+        if speed_check and speed_check["status"] == "warn":
+            yield f"A slow baseline hides later faults: {speed_check['summary']}."
+        elif speed_check and speed_check["status"] == "not_tested":
+            yield f"Whether its speed is normal is not tested: {speed_check['summary']}."
+    elif node["cells"] and node["comparison"] is None and node["status"] == "fail":
+        yield "This run was not stored as a baseline, because a check failed."
+
+
+def _reference(node: Document) -> str:
+    """Return the speeds of the multi-GPU guide next to the speed of one stream on this node."""
+    first = REFERENCE_SPEEDS[0]
+    rows = [row for row in REFERENCE_SPEEDS if (row.gpu, row.model) == (first.gpu, first.model)]
+    listed = ", ".join(f"{row.low:g}-{row.high:g} on {row.gpus}" for row in rows)
+    speeds = [cell["output_throughput"] for cell in node["cells"] if cell["concurrency"] == 1]
+    here = f"; one stream on this node: {speed(speeds[0])}" if speeds and speeds[0] else ""
+    return f"For comparison, tok/s in the {first.source}: {listed} {first.gpu.upper()} with {first.model}{here}"
 
 
 def _subject(node: Document, style: Style) -> str:
@@ -66,27 +92,34 @@ def _subject(node: Document, style: Style) -> str:
 
 
 def _table(node: Document, style: Style) -> Iterator[str]:
-    yield f"   {'':>6} {'':>7} {'':>8} {'':>6} {'TTFT, ms':>13}  {'ITL, ms':>11} within"
+    yield f"   {'':>6} {'':>7} {'':>7} {'':>13} {'':>6} {'TTFT, ms':>13}  {'ITL, ms':>11} within"
     yield (
-        f"   {'prompt':>6} {'streams':>7} {'tok/s':>8} {'noise':>6} {'p50':>6} {'p95':>6}  {'p50':>5} {'p95':>5} target"
+        f"   {'prompt':>6} {'streams':>7} {'tok/s':>7} {'of expected':>13} {'noise':>6} {'p50':>6} {'p95':>6}"
+        f"  {'p50':>5} {'p95':>5} target"
     )
     knees = {(knee["prompt_tokens"], knee["concurrency"]) for knee in node["knees"]}
-    fastest = max((cell["output_throughput"] or 0 for cell in node["cells"]), default=0)
     size = None
     for cell in node["cells"]:
         shown = "" if cell["prompt_tokens"] == size else str(cell["prompt_tokens"])
         size = cell["prompt_tokens"]
-        left = f"   {shown:>6} {cell['concurrency']:>7}"
+        mark = "*" if (size, cell["concurrency"]) in knees else " "
+        left = f" {mark} {shown:>6} {cell['concurrency']:>7}"
         if cell["output_throughput"] is None:
             yield f"{left}  {style.fit(str(cell['reason']), WIDTH - len(left) - 2)}"
             continue
         ttft, ttft_p95, itl, itl_p95 = latencies(cell)
-        mark = " knee" if (size, cell["concurrency"]) in knees else ""
         yield (
-            f"{left} {speed(cell['output_throughput']):>8} {_percent(cell['variation'], 1):>6}"
-            f" {ttft:>6} {ttft_p95:>6}  {itl:>5} {itl_p95:>5}"
-            f" {_percent(cell['within_targets'], 0):>6} {style.gauge(cell['output_throughput'] / fastest, _BAR)}{mark}"
+            f"{left} {speed(cell['output_throughput']):>7} {of_expected(cell):>13} {_percent(cell['variation'], 1):>6}"
+            f" {ttft:>6} {ttft_p95:>6}  {itl:>5} {itl_p95:>5} {_percent(cell['within_targets'], 0):>6}"
         )
+    if any(cell["expected_throughput"] and cell["concurrency"] > 1 for cell in node["cells"]):
+        yield "   For several streams, expected is what the memory bandwidth allows at most."
+
+
+def of_expected(cell: Document) -> str:
+    """Return the share of the expected throughput and the expected throughput of a row, such as ``64 % of 262``."""
+    wanted = cell["expected_throughput"]
+    return "-" if not wanted else f"{100 * cell['output_throughput'] / wanted:.0f} % of {speed(wanted)}"
 
 
 def _knees(node: Document, targets: Document, style: Style) -> Iterator[str]:
@@ -98,8 +131,9 @@ def _knees(node: Document, targets: Document, style: Style) -> Iterator[str]:
             continue
         good = "" if knee["goodput"] is None else f", goodput {knee['goodput']:.2f} requests/s"
         more = "; more streams were not tried" if knee["at_limit"] else ""
+        more += f"; {knee['reason']}" if knee["reason"] else ""
         yield from style.wrap(
-            f"Knee for {knee['prompt_tokens']}-token prompts {within}: {counted(knee['concurrency'], 'stream')},"
+            f"* Knee for {knee['prompt_tokens']}-token prompts {within}: {counted(knee['concurrency'], 'stream')},"
             f" {speed(knee['output_throughput'])} tok/s{good}{more}",
             "   ",
             "     ",

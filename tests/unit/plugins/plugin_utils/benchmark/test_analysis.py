@@ -90,7 +90,10 @@ def test_cell_without_targets_has_no_goodput() -> None:
 def cell(streams: int, speed: float | None, ttft: float, itl: float = 0.01, size: int = 128) -> dict[str, t.Any]:
     return {
         "prompt_tokens": size,
+        "output_tokens": 128,
         "concurrency": streams,
+        "requests": {"completed": 9, "failed": 0},
+        "rounds": [{"duration": 10.0}],
         "output_throughput": speed,
         "goodput": 1.0,
         "reason": None if speed else "too long",
@@ -122,6 +125,17 @@ def test_knee_is_the_highest_throughput_within_the_targets(targets: dict, stream
 def test_knee_is_below_slower_combinations() -> None:
     (knee,) = knees([*CURVE, cell(128, 650, 1.0)], NO_TARGETS)
     assert (knee["concurrency"], knee["at_limit"]) == (64, False)
+
+
+def test_knee_without_a_whole_request_explains_the_unknown_goodput() -> None:
+    short = {**cell(4, 90, 0.5, itl=0.2), "goodput": 0.0, "requests": {"completed": 0, "failed": 0}}
+    (knee,) = knees([short], NO_TARGETS)
+    assert (knee["concurrency"], knee["goodput"]) == (4, None)
+    # TTFT 250 ms and 127 times 100 ms.
+    assert knee["reason"] == (
+        "no request ended within a round of 10 s, so the goodput is unknown; a request takes about 13 s, set"
+        " benchmark_duration to at least 26"
+    )
 
 
 def test_knees_are_separate_for_each_prompt_size() -> None:

@@ -36,6 +36,21 @@ def show(
     return results_text(document.results_document({"node-01": node}, {"options": {"targets": targets}}), files, style)
 
 
+def expected_results(share: float) -> Json:
+    """Return the results of a node at ``share`` of its expected speed, with exactly the rates that it expects."""
+    results = sweep_results(noise=1e-9, concurrency=[1], prompt_tokens=[128])
+    results["tensor_parallel"] |= {"tensor_parallel_size": 1, "model": {"num_layers": 40, "root": "a/b"}}
+    results["logs"] = {"engine": {"model_memory": 9_000_000_000}}
+    for device in results["gpu"]["ansible_facts"]["gpu"]["devices"]:
+        device["memory_bandwidth"] = 360_000_000_000
+    for step in results["load"]["results"]:
+        token_time = (9e9 / (0.89 * 360e9) + 40 * 36e-6) / share
+        step["tpot"] = step["itl"] = dict.fromkeys(("mean", "p50", "p95", "p99"), token_time)
+        step["ttft"] = dict.fromkeys(("mean", "p50", "p95", "p99"), 1e-6)
+        step["output_throughput"] = 128 / (1e-6 + 127 * token_time)
+    return results
+
+
 def row(text: str, *cells: str) -> str:
     """Return the only line of the table that begins with these cells."""
     (line,) = [line for line in text.splitlines() if line.split()[: len(cells)] == list(cells)]
@@ -55,19 +70,19 @@ def test_results_text_fits_the_width_in_any_encoding(tmp_path: Path, style: Styl
 def test_results_text_row_has_all_figures(tmp_path: Path) -> None:
     line = row(show(tmp_path, sweep_results(noise=1e-9, prompt_tokens=[128])), "8")
     # TTFT 50 ms + 76.8 ms, ITL 8 / 267 s; 21 responses end within a round, of which 10 meet the targets.
-    assert line.split()[1:-1] == "266.7 0.0 % 127 165 30.0 39.0 48 %".split()
+    assert line.split()[1:] == "266.7 - 0.0 % 127 165 30.0 39.0 48 %".split()
 
 
 def test_results_text_marks_one_knee_per_prompt_size(tmp_path: Path) -> None:
     text = show(tmp_path, sweep_results())
-    assert text.count(" knee\n") == 2
+    assert text.count("\n * ") == 2
     assert "Knee for 128-token prompts within TTFT 1500 ms (p95): 32 streams" in text
     assert "more streams were not tried" in " ".join(text.split())
 
 
 def test_results_text_without_a_knee_gives_the_reason(tmp_path: Path) -> None:
     text = show(tmp_path, sweep_results(), targets={"ttft": 0.001})
-    assert " knee\n" not in text
+    assert "\n * " not in text
     assert "No knee for 128-token prompts: no number of streams meets the targets" in text
 
 
@@ -76,7 +91,31 @@ def test_results_text_without_targets_mentions_it(tmp_path: Path) -> None:
 
 
 def test_results_text_of_a_first_run_mentions_the_baseline(tmp_path: Path) -> None:
-    assert "This run was stored as the baseline." in show(tmp_path, sweep_results())
+    text = " ".join(show(tmp_path, sweep_results()).split())
+    assert "This run was stored as the baseline. Whether its speed is normal is not tested: the model's size" in text
+
+
+@pytest.mark.parametrize(
+    ("share", "shown", "status"),
+    [
+        (1.0, "This run was stored as the baseline. ───", "pass"),
+        (0.7, "This run was stored as the baseline. A slow baseline hides later faults: one stream reaches", "warn"),
+        (0.4, "This run was not stored as a baseline, because a check failed.", "fail"),
+    ],
+)
+def test_results_text_of_a_first_run_compares_with_the_expected_speed(
+    tmp_path: Path, share: float, shown: str, status: str
+) -> None:
+    text = " ".join(show(tmp_path, expected_results(share), targets={}).split())
+    assert shown in text
+    assert f"{100 * share:.0f} % of" in text
+    assert ("ansible-playbook multigpu.vllm.validate --limit node-01" in text) is (status != "pass")
+
+
+def test_results_text_has_the_speeds_of_the_guide(tmp_path: Path) -> None:
+    text = " ".join(show(tmp_path, sweep_results(noise=1e-9)).split())
+    assert "tok/s in the multi-GPU guide, expected performance: 35-45 on 1, 60-80 on 2, 100-130 on 4 RTX 6000" in text
+    assert "one stream on this node: 47.1" in text
 
 
 def test_results_text_of_a_slowdown_has_figures_cause_and_fix(tmp_path: Path) -> None:
