@@ -14,6 +14,7 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import store
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import becomes_baseline, results_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.markdown import results_markdown
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.text import results_text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
@@ -49,6 +50,7 @@ class ActionModule(ControllerAction):
                     baseline = store.store(Path(options["baseline_dir"]), identity, node, document["run"]["time"])
                     node["stored_baseline"] = str(baseline)
             write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+            write_atomically(path.with_suffix(".md"), results_markdown(document))
         except OSError as error:
             raise AnsibleActionFail(f"cannot write {error.filename or path}: {error.strerror}") from error
-        return [str(path)]
+        return [str(path), str(path.with_suffix(".md"))]

@@ -40,10 +40,11 @@ def results_text(document: Document, files: Sequence[str], style: Style) -> str:
 
 def _node(name: str, node: Document, targets: Document, style: Style) -> Iterator[str]:
     yield style.title(f" {name}", node["status"])
-    yield from style.wrap(_subject(node, style), "   ")
+    yield from style.wrap(subject(node, style), "   ")
     if node["cells"]:
         yield from _table(node, style)
-        yield from _knees(node, targets, style)
+        for line in knee_lines(node, targets):
+            yield from style.wrap(line, "   ", "     ")
     yield from _compared(node, style)
     for finding in node["findings"]:
         if finding["status"] in ("fail", "warn"):
@@ -51,7 +52,7 @@ def _node(name: str, node: Document, targets: Document, style: Style) -> Iterato
         elif finding["check"] == CHECK:
             yield from style.wrap(finding["summary"], f"   {style.symbols[finding['status']]} ")
     if node["cells"]:
-        yield from style.wrap(_reference(node), "   ")
+        yield from style.wrap(reference(node), "   ")
     for line in _baseline(node):
         yield from style.wrap(line, "   ")
 
@@ -69,17 +70,18 @@ def _baseline(node: Document) -> Iterator[str]:
         yield "This run was not stored as a baseline, because a check failed."
 
 
-def _reference(node: Document) -> str:
+def reference(node: Document) -> str:
     """Return the speeds of the multi-GPU guide next to the speed of one stream on this node."""
     first = REFERENCE_SPEEDS[0]
-    rows = [row for row in REFERENCE_SPEEDS if (row.gpu, row.model) == (first.gpu, first.model)]
-    listed = ", ".join(f"{row.low:g}-{row.high:g} on {row.gpus}" for row in rows)
+    listed = ", ".join(f"{row.low:g}-{row.high:g} on {row.gpus}" for row in REFERENCE_SPEEDS if row.gpu == first.gpu)
     speeds = [cell["output_throughput"] for cell in node["cells"] if cell["concurrency"] == 1]
     here = f"; one stream on this node: {speed(speeds[0])}" if speeds and speeds[0] else ""
-    return f"For comparison, tok/s in the {first.source}: {listed} {first.gpu.upper()} with {first.model}{here}"
+    source = first.source.partition(",")[0]
+    return f"For comparison, tok/s in the {source}: {listed} {first.gpu.upper()} with {first.model}{here}"
 
 
-def _subject(node: Document, style: Style) -> str:
+def subject(node: Document, style: Style) -> str:
+    """Describe the GPUs, the tensor-parallel size, the model and the vLLM version of a node."""
     gpu = (node["gpu_model"] or "GPU").removeprefix("NVIDIA ").removesuffix(" Generation")
     size = node["tensor_parallel_size"]
     parts = [
@@ -109,8 +111,8 @@ def _table(node: Document, style: Style) -> Iterator[str]:
             continue
         ttft, ttft_p95, itl, itl_p95 = latencies(cell)
         yield (
-            f"{left} {speed(cell['output_throughput']):>7} {of_expected(cell):>13} {_percent(cell['variation'], 1):>6}"
-            f" {ttft:>6} {ttft_p95:>6}  {itl:>5} {itl_p95:>5} {_percent(cell['within_targets'], 0):>6}"
+            f"{left} {speed(cell['output_throughput']):>7} {of_expected(cell):>13} {percent(cell['variation'], 1):>6}"
+            f" {ttft:>6} {ttft_p95:>6}  {itl:>5} {itl_p95:>5} {percent(cell['within_targets'], 0):>6}"
         )
     if any(cell["expected_throughput"] and cell["concurrency"] > 1 for cell in node["cells"]):
         yield "   For several streams, expected is what the memory bandwidth allows at most."
@@ -122,21 +124,20 @@ def of_expected(cell: Document) -> str:
     return "-" if not wanted else f"{100 * cell['output_throughput'] / wanted:.0f} % of {speed(wanted)}"
 
 
-def _knees(node: Document, targets: Document, style: Style) -> Iterator[str]:
+def knee_lines(node: Document, targets: Document) -> Iterator[str]:
+    """Yield a sentence about the knee of each prompt size."""
     limits = [f"{key.upper()} {1000 * limit:g} ms" for key, limit in targets.items() if limit is not None]
     within = f"within {' and '.join(limits)} (p95)" if limits else "(no latency target)"
     for knee in node["knees"]:
         if knee["concurrency"] is None:
-            yield from style.wrap(f"No knee for {knee['prompt_tokens']}-token prompts: {knee['reason']}", "   ")
+            yield f"No knee for {knee['prompt_tokens']}-token prompts: {knee['reason']}"
             continue
         good = "" if knee["goodput"] is None else f", goodput {knee['goodput']:.2f} requests/s"
         more = "; more streams were not tried" if knee["at_limit"] else ""
         more += f"; {knee['reason']}" if knee["reason"] else ""
-        yield from style.wrap(
+        yield (
             f"* Knee for {knee['prompt_tokens']}-token prompts {within}: {counted(knee['concurrency'], 'stream')},"
-            f" {speed(knee['output_throughput'])} tok/s{good}{more}",
-            "   ",
-            "     ",
+            f" {speed(knee['output_throughput'])} tok/s{good}{more}"
         )
 
 
@@ -170,5 +171,6 @@ def _compared(node: Document, style: Style) -> Iterator[str]:
         )
 
 
-def _percent(share: float | None, digits: int) -> str:
+def percent(share: float | None, digits: int) -> str:
+    """Format a share as per cent; an unknown share becomes ``-``."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
