@@ -28,7 +28,7 @@ description:
   - Prints one line per host in the recap. If there are more than 20 hosts, it prints one line for each failed host and
     one line for all other hosts together.
   - Shows an unreachable host in one line, even if it is only unreachable for some items of a loop.
-  - Hides the polls of an asynchronous job.
+  - Hides the polls of an asynchronous job, and the line C(NO MORE HOSTS LEFT) after the last failure.
   - Prints the name of the running task after 30 seconds without output.
   - Finishes the run even if the program that reads its output exits early, as in C(ansible-playbook ... | head).
   - Shows all other failures like Ansible's default output. With C(-v), everything is shown like in Ansible's default
@@ -197,6 +197,11 @@ class CallbackModule(DefaultCallback):
             text = message.removeprefix("Task failed: ")
             self._print_failure(result, "UNREACHABLE!", text, _COLORS.COLOR_UNREACHABLE)
         return True
+
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        # The failures are shown already, and Ansible calls this method twice in a play with ``serial``.
+        if self._display.verbosity:
+            super().v2_playbook_on_no_hosts_remaining()
 
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
         if self._display.verbosity or result.task.action not in _WAITS:

@@ -99,6 +99,7 @@ def callback(monkeypatch):
         "v2_playbook_on_handler_task_start",
         "v2_runner_retry",
         "v2_playbook_on_include",
+        "v2_playbook_on_no_hosts_remaining",
     ):
         monkeypatch.setattr(DefaultCallback, name, getattr(callback.default, name))
     monkeypatch.setattr(DefaultCallback, "v2_playbook_on_stats", callback.default.stats)
@@ -118,6 +119,13 @@ def test_failure_is_one_line_with_the_host(callback):
     callback.v2_runner_on_failed(outcome(msg="gpu-1: vLLM uses 1 of 4 GPUs"))
     assert callback.lines == ["TASK", "fatal: [gpu-1]: FAILED! vLLM uses 1 of 4 GPUs"]
     assert not callback.default.v2_runner_on_failed.called
+
+
+@pytest.mark.parametrize("verbosity", [0, 1])
+def test_end_of_the_hosts_is_shown_only_with_verbosity(callback, verbosity):
+    callback._display.verbosity = verbosity
+    callback.v2_playbook_on_no_hosts_remaining()
+    assert callback.default.v2_playbook_on_no_hosts_remaining.call_count == verbosity
 
 
 def test_failure_indents_further_lines(callback):
