@@ -158,7 +158,7 @@ def test_docker_tasks_name_the_engine() -> None:
 
 
 def test_stop_and_restart_run_only_with_their_tag() -> None:
-    tasks = {task["ansible.builtin.import_tasks"]: task for task in load("tasks/main.yml")}
+    tasks = {task.get("ansible.builtin.import_tasks"): task for task in load("tasks/main.yml")}
     for tag in ("stop", "restart"):
         assert tasks[f"{tag}.yml"]["tags"] == ["never", tag]
         assert tasks[f"{tag}.yml"]["when"] == f"'{tag}' in ansible_run_tags"
