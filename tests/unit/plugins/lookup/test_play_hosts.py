@@ -27,6 +27,7 @@ PLAYBOOKS = {
     "deploy": "vllm_hosts",
     "tune": "vllm_hosts",
     "logs": "vllm_hosts",
+    "fix": "vllm_hosts",
 }
 FLEET = """
 provision_fleet: [{name: a, count: 1, plan: g2-gpu-rtx4000a1-s, regions: [us-ord]}]

@@ -95,6 +95,14 @@ def test_failed_trial_is_recorded_and_the_search_continues() -> None:
     assert shown["ansible.builtin.debug"]["msg"] == "{{ __tune_record.lines }}"
 
 
+def test_search_before_a_deployment_names_what_to_run() -> None:
+    (check,) = [task for task in load("tasks/preflight.yml") if "ansible.builtin.fail" in task]
+    assert check["when"] == "__tune_healthy.content is not defined"
+    text = check["ansible.builtin.fail"]["msg"]
+    message = template(text, inventory_hostname="gpu-1", __tune_healthy={"msg": "File not found: x"})
+    assert message == "No healthy server was deployed on gpu-1; run deploy first. File not found: x"
+
+
 def test_search_without_a_throughput_baseline_ends_before_the_stop() -> None:
     tasks = load("tasks/tune.yml")[1]["block"]
     names = [task["name"] for task in tasks]
