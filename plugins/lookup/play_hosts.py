@@ -65,8 +65,8 @@ _SECTIONS: t.Final = (*RULES, *MEASURED_ALONE, "tagged")
 TAGS: t.Final[dict[str, tuple[str, ...]]] = {
     "validate": _SECTIONS,
     "quick_check": _SECTIONS,
-    "deploy": ("stop", "restart", "untagged"),
-    "site": ("provision", "prepare", "deploy", "validate", "stop", "restart"),
+    "deploy": ("stop", "restart", "show", "restore", "untagged"),
+    "site": ("provision", "prepare", "deploy", "validate", "stop", "restart", "show", "restore"),
 }
 
 

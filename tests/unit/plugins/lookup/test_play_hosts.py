@@ -70,7 +70,12 @@ def test_host_error_reads_limits_from_a_file(tmp_path: pathlib.Path) -> None:
         ("tune", ["tuen"], [], "--tags tuen selects no task of tune.yml; it has no tags."),
         ("tune", ["all"], ["all"], "--skip-tags all skips all tasks of tune.yml."),
         ("deploy", ["restart"], [], None),
-        ("deploy", ["strop"], [], "--tags strop selects no task of deploy.yml; its tags are stop, restart."),
+        (
+            "deploy",
+            ["strop"],
+            [],
+            "--tags strop selects no task of deploy.yml; its tags are stop, restart, show, restore.",
+        ),
         ("validate", ["memory", "other"], [], None),
     ],
 )

@@ -88,8 +88,8 @@ def test_entry_point_sets_the_secret_variables(secrets: dict[str, str], tmp_path
 
 
 def test_settings_are_readable_by_root_only() -> None:
-    (task,) = [task for task in load("tasks/run.yml") if "ansible.builtin.template" in task]
-    assert task["ansible.builtin.template"]["mode"] == "0600"
+    copies = [task["ansible.builtin.copy"] for task in load("tasks/run.yml") if "ansible.builtin.copy" in task]
+    assert [copy["mode"] for copy in copies] == ["0600"] * 3
 
 
 def test_image_digests_are_part_of_the_default_image() -> None:
@@ -157,9 +157,9 @@ def test_docker_tasks_name_the_engine() -> None:
                     assert options["docker_host"] == "{{ vllm_docker_host }}", (path.name, task["name"])
 
 
-def test_stop_and_restart_run_only_with_their_tag() -> None:
+def test_tasks_of_a_tag_run_only_with_it() -> None:
     tasks = {task.get("ansible.builtin.import_tasks"): task for task in load("tasks/main.yml")}
-    for tag in ("stop", "restart"):
+    for tag in ("stop", "restart", "show", "restore"):
         assert tasks[f"{tag}.yml"]["tags"] == ["never", tag]
         assert tasks[f"{tag}.yml"]["when"] == f"'{tag}' in ansible_run_tags"
 
