@@ -38,7 +38,7 @@ SUMMARY = {"ok": 3, "changed": 1, "unreachable": 0, "failures": 2, "skipped": 9,
         ("ansible.builtin.assert", {"msg": "Assertion failed", "assertion": "1 == 2"}, None),
         ("ansible.builtin.command", {"msg": "non-zero return code"}, None),
         ("ansible.builtin.fail", {"msg": "one failed", "results": [{}]}, None),
-        ("ansible.builtin.fail", {"msg": ["a", "b"]}, None),
+        ("ansible.builtin.fail", {"msg": ["a", "b"]}, "a\nb"),
         ("ansible.builtin.fail", {}, None),
         (
             "ansible.builtin.validate_argument_spec",
