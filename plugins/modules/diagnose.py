@@ -91,7 +91,7 @@ options:
   profile:
     description: Tuning profile of the deployment. The running server is compared with it.
     type: str
-    choices: [none, throughput, latency, context]
+    choices: [none, throughput, latency, context, guide-throughput, guide-latency, guide-context]
     default: none
   instance_type:
     description: Type id of the node's Linode plan, for its list price.

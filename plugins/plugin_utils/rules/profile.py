@@ -80,7 +80,12 @@ def too_few_streams(node: NodeFacts, arguments: Settings) -> Finding | None:
 
 
 def alike(argument: t.Any, value: t.Any) -> bool:
-    """Return whether the value of an argument equals a profile's value. The text ``0.90`` equals the number 0.9."""
+    """Return whether the value of an argument equals a profile's value.
+
+    The text ``0.90`` equals the number 0.9, and -1, which vLLM logs for ``auto``, equals ``auto``.
+    """
+    if value == "auto" and str(argument) == "-1":
+        return True
     try:
         return float(argument) == float(value)
     except (TypeError, ValueError):

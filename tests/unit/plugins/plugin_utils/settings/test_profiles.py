@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.profiles import PROFILES, settings_of
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review import review
@@ -43,6 +45,49 @@ def test_profile_context_uses_fp8_only_on_gpus_that_have_it() -> None:
 def test_profiles_order_by_number_of_streams() -> None:
     streams = {name: values(name, VERSIONS[-1])["max_num_seqs"] for name in PROFILES}
     assert streams["throughput"] > streams["latency"] > streams["context"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("guide-throughput", {"max_num_seqs": 4, "gpu_memory_utilization": 0.9}),
+        ("guide-latency", {"max_num_seqs": 1, "gpu_memory_utilization": 0.88}),
+        (
+            "guide-context",
+            {"max_num_seqs": 1, "gpu_memory_utilization": 0.85, "kv_cache_dtype": "fp8_e4m3", "max_model_len": 32768},
+        ),
+    ],
+)
+def test_profile_of_the_guide_is_translated_to_the_version(profile: str, expected: dict[str, object]) -> None:
+    assert values(profile, (0, 32, 0)) == expected
+    # Arguments that are defaults of newer versions.
+    old = set(values(profile, (0, 6, 3))) - set(expected)
+    assert old == {"guide-throughput": {"enable_chunked_prefill", "enable_prefix_caching"}}.get(
+        profile, {"disable_log_requests"} if profile == "guide-latency" else set()
+    )
+
+
+@pytest.mark.parametrize(("version", "length"), [((0, 13, 0), None), ((0, 14, 0), "auto"), ((0, 33, 0), "auto")])
+def test_profile_context_has_the_longest_context_that_fits(version: tuple[int, ...], length: str | None) -> None:
+    assert values("context", version).get("max_model_len") == length
+
+
+def guide_table() -> list[str]:
+    """Return the rows of the README's table: the values of the guide next to those of the role's own profiles."""
+    rows = ["| Profile | Argument | Guide | Ours | Reason for the difference |", "|---|---|---|---|---|"]
+    for profile in ("throughput", "latency", "context"):
+        own = {row.name: row for row in PROFILES[profile]}
+        for row in PROFILES[f"guide-{profile}"]:
+            ours = own.pop(row.name)
+            assert (ours.value == row.value) is (row.differs == ""), row
+            rows.append(f"| {profile} | `{row.name}` | {row.value} | {ours.value} | {row.differs} |")
+        rows += [f"| {profile} | `{row.name}` | - | {row.value} | {row.why} |" for row in own.values()]
+    return rows
+
+
+def test_readme_compares_the_profiles_with_the_guide() -> None:
+    text = (Path(__file__).parents[5] / "roles/vllm/README.md").read_text("utf-8")
+    assert "\n".join(guide_table()) in text
 
 
 def test_profile_rows_give_a_reason() -> None:
