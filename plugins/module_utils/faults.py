@@ -222,7 +222,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
     ),
     "gpu_memory_busy": Fault(
         "GPU memory in use by another process",
-        "Another process uses the GPU: it holds memory that vLLM needs and takes compute time.",
+        "Another process holds GPU memory that vLLM needs.",
         "Stop the other process (nvidia-smi lists it) or move it to another node. To keep it, lower "
         "--gpu-memory-utilization (vllm_gpu_memory_utilization) by its share of the memory. Then restart vLLM.",
         check="memory.oom",

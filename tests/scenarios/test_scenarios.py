@@ -38,7 +38,7 @@ EXPECTED: t.Final[dict[str, tuple[set[str], set[str]]]] = {
     "healthy-tp8": (set(), set()),
     "idle-gpus": ({"tensor_parallel.size", "memory.idle_gpu"}, set()),
     "missing-gpu": ({"hardware.gpu_count", "tensor_parallel.size", "memory.idle_gpu"}, set()),
-    "unbalanced-memory": ({"memory.balance"}, set()),
+    "unbalanced-memory": (set(), {"memory.balance"}),
     "slow-interconnect": (
         {"nccl.transport", "configuration.environment", "performance.scaling", "performance.roofline"},
         set(),

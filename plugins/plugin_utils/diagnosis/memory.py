@@ -9,7 +9,6 @@ Source for uneven use: multi-GPU guide, issue 3.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
@@ -19,10 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context im
     figures,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude, flag
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
-
-#: Memory in bytes below which another process, such as a desktop or a monitoring tool, has no noticeable effect.
-_NOTICEABLE: t.Final = GIB // 2
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, performance
 
 #: Lowest compute capability with 8-bit floating point in attention kernels. Source: CUDA.
 _FP8_CAPABILITY: t.Final = (8, 9)
@@ -31,21 +27,13 @@ _FP8_CAPABILITY: t.Final = (8, 9)
 _DEFAULT_SHARE: t.Final = 0.92
 
 
-def other_processes(context: DiagnosisContext) -> list[tuple[int, Mapping[str, t.Any]]]:
-    """Return the processes other than vLLM that use a noticeable amount of GPU memory, each with the index of its GPU.
-
-    If no process is recognised as vLLM, return an empty list.
-    """
-    table = [(device["index"], entry) for device in context.node.devices for entry in device.get("processes") or ()]
-    others = [(index, entry) for index, entry in table if "vllm" not in str(entry.get("name") or "").lower()]
-    if len(others) == len(table):
-        return []
-    return [(index, entry) for index, entry in others if (entry.get("memory_used") or 0) >= _NOTICEABLE]
-
-
 def other_process(context: DiagnosisContext) -> Diagnosis | None:
-    """Diagnose a process other than vLLM that causes a fault or slows down the GPUs."""
-    others = other_processes(context)
+    """Diagnose a process other than vLLM that causes a fault, holds memory that vLLM lacks, or may slow down the GPUs.
+
+    The process table shows that it holds memory, but not that it computes. Computing is assumed only if one stream is
+    slower than expected.
+    """
+    others = gpus.other_processes(context.node)
     busy = "gpu_memory_busy" in context.faults
     explained = context.wrong("memory.balance", "memory.headroom", *(("memory.oom",) if others or busy else ()))
     if not busy and not (others and (explained or context.slow)):
@@ -55,10 +43,12 @@ def other_process(context: DiagnosisContext) -> Diagnosis | None:
         f"{process['memory_used'] / GIB:.1f} GiB"
         for index, process in others
     ]
+    case = None if busy else "slow" if context.slow else "fast" if performance.fast(context.node) else None
     return conclude(
         "memory.other_process",
-        confidence="high" if explained or busy else "medium",
-        evidence=(*processes, *([context.quote("gpu_memory_busy")] if busy else ())),
+        case,
+        confidence="medium" if case == "slow" else "high",
+        evidence=(*processes, *([context.quote("gpu_memory_busy")] if busy else ()), *context.speed_evidence()),
         gain=context.recovery(),
         findings=(*explained, *context.slow, *(context.outage_checks if busy or "memory.oom" in explained else ())),
     )

@@ -9,10 +9,14 @@ import statistics
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 Sample = Mapping[str, t.Any]
+
+#: Memory in bytes below which another process, such as a desktop or a monitoring tool, has no noticeable effect.
+_NOTICEABLE: t.Final = GIB // 2
 
 
 def series(samples: Sequence[Sample], key: str) -> dict[int, list[float]]:
@@ -52,6 +56,18 @@ def holders(used: Mapping[int, float]) -> list[int]:
     if fullest < limits.CONTEXT.value:
         return []
     return [index for index, value in used.items() if value >= fullest * limits.MODEL_MEMORY.value]
+
+
+def other_processes(node: NodeFacts) -> list[tuple[int, Mapping[str, t.Any]]]:
+    """Return the processes other than vLLM that use a noticeable amount of GPU memory, each with the index of its GPU.
+
+    If no process is recognised as vLLM, return an empty list.
+    """
+    table = [(device["index"], entry) for device in node.devices for entry in device.get("processes") or ()]
+    others = [(index, entry) for index, entry in table if "vllm" not in str(entry.get("name") or "").lower()]
+    if len(others) == len(table):
+        return []
+    return [(index, entry) for index, entry in others if (entry.get("memory_used") or 0) >= _NOTICEABLE]
 
 
 def buckets(samples: Sequence[Sample], key: str, width: float) -> list[tuple[float, dict[int, float]]]:

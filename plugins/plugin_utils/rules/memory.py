@@ -11,7 +11,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, counted
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import REASONS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, performance
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 
@@ -94,7 +94,7 @@ def compare(node: NodeFacts) -> list[Finding]:
         reason = f"{len(holding)} GPUs hold a model, and which {node.group_size} of them are the server's is unknown"
         balanced = not_tested("memory.balance", reason)
     else:
-        balanced = balance(used, group)
+        balanced = balance(node, used, group)
     return [idle(node, used, holding), balanced, headroom(node, used, holding)]
 
 
@@ -144,8 +144,12 @@ def idle(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding
     )
 
 
-def balance(used: dict[int, float], holding: list[int]) -> Finding:
-    """Return the ``memory.balance`` finding: the difference in memory use between the fullest and the emptiest GPU."""
+def balance(node: NodeFacts, used: dict[int, float], holding: list[int]) -> Finding:
+    """Return the ``memory.balance`` finding: the difference in memory use between the fullest and the emptiest GPU.
+
+    If the memory of other processes explains the difference, and one stream is as fast as expected, the finding is only
+    a warning.
+    """
     if len(holding) < 2:
         return not_tested("memory.balance", "only one GPU is in use, so there is nothing to compare")
     fullest, emptiest = max(holding, key=used.__getitem__), min(holding, key=used.__getitem__)
@@ -153,9 +157,22 @@ def balance(used: dict[int, float], holding: list[int]) -> Finding:
     figures = limits.BALANCE.compared(difference, "at most")
     if difference <= limits.BALANCE.value:
         return passed("memory.balance", f"{gpus.gpu_list(holding)} differ by {difference:.1f} %", **figures)
+    summary = f"GPU {emptiest} holds {used[emptiest] / GIB:.1f} GiB, GPU {fullest} {used[fullest] / GIB:.1f} GiB"
+    others = gpus.other_processes(node)
+    own = {index: used[index] - sum(entry["memory_used"] for gpu, entry in others if gpu == index) for index in holding}
+    most, least = max(own.values()), min(own.values())
+    if others and most - least <= most * limits.BALANCE.value / 100 and performance.fast(node):
+        return warned(
+            "memory.balance",
+            f"{summary}, because another process holds memory; vLLM's shares are equal",
+            evidence={"memory_of_vllm": {f"GPU {index}": int(value) for index, value in own.items()}},
+            cause=FAULTS["gpu_memory_busy"].cause,
+            remedy=FAULTS["gpu_memory_busy"].remedy,
+            **figures,
+        )
     return failed(
         "memory.balance",
-        f"GPU {emptiest} holds {used[emptiest] / GIB:.1f} GiB, GPU {fullest} {used[fullest] / GIB:.1f} GiB",
+        summary,
         evidence={"memory_used": {f"GPU {index}": int(used[index]) for index in holding}},
         cause="A worker is only partly initialised, or another process uses one of the GPUs.",
         remedy="Stop other processes on the GPUs (nvidia-smi lists them), and restart vLLM so that all ranks load "

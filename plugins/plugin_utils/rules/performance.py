@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, passed, warned
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation as hardware_expectation
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
@@ -30,6 +30,13 @@ def single_stream(node: NodeFacts) -> Mapping[str, t.Any] | None:
         if step.get("concurrency") == 1 and step.get("output_throughput") and not step.get("void"):
             return step
     return None
+
+
+def fast(node: NodeFacts) -> bool:
+    """Return whether one stream reached its expected speed, which was therefore known, and no comparison failed."""
+    speed = [item for item in evaluate(node) if item.check in ("performance.throughput", *hardware_expectation.SPEED)]
+    compared = [item for item in speed if "attained_percent" in item.evidence and item.status is not Status.NOT_TESTED]
+    return bool(compared) and not any(item.wrong for item in speed)
 
 
 def expectation(node: NodeFacts) -> Finding | None:

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import memory
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 
 Build = Callable[..., t.Any]
 
@@ -26,9 +26,22 @@ def test_other_process_diagnosis_names_the_process_and_its_memory(situation: Bui
     assert node.diagnosis("memory.other_process").evidence[0] == "GPU 0: python3 embed.py (pid 4242) holds 4.8 GiB"
 
 
-def test_other_processes_without_a_vllm_process_are_unknown(situation: Build) -> None:
-    node = situation(other_processes={0: ("python3 train.py", 4.8)}, used=[0.9, 0.9, 0.9, 0.9])
-    assert memory.other_processes(node.context()) == []
+@pytest.mark.parametrize(
+    ("facts", "confidence", "cause"),
+    [
+        ({}, "high", "nothing shows that the process slows vLLM down"),
+        ({"speed": 0.6}, "medium", "probably takes compute time"),
+        ({"token_ratio": 2.0}, "high", FAULTS["gpu_memory_busy"].cause),
+    ],
+    ids=["speed reached", "slow", "speed unknown"],
+)
+def test_other_process_takes_time_only_if_the_node_is_slow(
+    situation: Build, facts: dict, confidence: str, cause: str
+) -> None:
+    shared = {"other_processes": {0: ("python3 embed.py", 4.8)}, "used": [18.9, 14.0, 14.0, 14.0]}
+    diagnosis = situation(**shared, **facts).diagnosis("memory.other_process")
+    assert (diagnosis.confidence, cause in diagnosis.cause) == (confidence, True)
+    assert ("compute" in diagnosis.cause) is (facts == {"speed": 0.6})
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,17 @@ def test_not_whole_gpus_leave_memory_speed_and_utilisation_untested(node: Build,
     found = {item.check: item.summary for area in areas for item in sections[area] if item.status == "not_tested"}
     for check in (*checks, "utilisation.active", "utilisation.synchronised"):
         assert found[check].startswith("MIG mode divides GPU 1")
+
+
+@pytest.mark.parametrize(
+    ("names", "others"),
+    [
+        (["VLLM::Worker_TP0", "python3 embed.py"], ["python3 embed.py"]),
+        (["python3 train.py"], []),
+    ],
+    ids=["beside vLLM", "vLLM not recognised"],
+)
+def test_other_processes_need_a_recognised_vllm_process(node, results, names: list[str], others: list[str]) -> None:
+    device = results["gpu"]["ansible_facts"]["gpu"]["devices"][0]
+    device["processes"] = [{"pid": 100, "name": name, "memory_used": 4 * GIB} for name in names]
+    assert [entry["name"] for _index, entry in gpus.other_processes(node(results))] == others

@@ -58,6 +58,31 @@ def test_balance_ignores_a_second_server(node: Build, results: dict) -> None:
     assert judged(node(results)) == dict.fromkeys(("idle_gpu", "balance", "headroom"), Status.PASS)
 
 
+@pytest.mark.parametrize(
+    ("held", "expected_speed", "status"),
+    [
+        (4.0, 100.0, Status.WARN),
+        (4.0, 300.0, Status.FAIL),
+        (4.0, None, Status.FAIL),
+        (0.8, 100.0, Status.FAIL),
+    ],
+    ids=["harmless", "slow", "speed unknown", "does not explain the difference"],
+)
+def test_balance_only_warns_if_another_process_explains_it_and_costs_no_speed(
+    node: Build, results: dict, held: float, expected_speed: float | None, status: Status
+) -> None:
+    for reading in results["load"]["gpu_samples"]["samples"]:
+        for gpu in reading["gpus"][1:]:
+            gpu["memory_used"] = int(14.2 * GIB)
+    results["gpu"]["ansible_facts"]["gpu"]["devices"][0]["processes"] = [
+        {"pid": 100, "name": "VLLM::Worker_TP0", "memory_used": int(14 * GIB)},
+        {"pid": 4242, "name": "python3 embed.py", "memory_used": int(held * GIB)},
+    ]
+    balance = memory.compare(node(results, expected_throughput=expected_speed))[1]
+    assert balance.status is status
+    assert ("another process" in balance.summary) is (status is Status.WARN)
+
+
 def test_idle_gpu_remedy_depends_on_the_group_size(node: Build, results: dict) -> None:
     use(results, 18, 0.3, 0.3, 0.3)
     results["tensor_parallel"]["tensor_parallel_size"] = 1
