@@ -69,6 +69,7 @@ def _environment() -> jinja2.Environment:
         cost=figures.cost,
         latencies=figures.latencies,
         load_sources=tables.load_sources,
+        section_word=tables.section_word,
         gib=lambda size: f"{size / units.GIB:.1f}",
         plain=figures.plain,
         speed=figures.speed,

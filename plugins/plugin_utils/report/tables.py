@@ -50,6 +50,20 @@ def wrong(node: Document) -> list[dict[str, t.Any]]:
     return sorted(problems, key=lambda finding: finding["status"] != "fail")
 
 
+def section_word(section: Document) -> str | None:
+    """Return the words for the verdict of a section if the usual word would hide something, otherwise None.
+
+    A section that was not selected has no verdict. A pass states how many checks were not tested.
+    """
+    if not section["selected"]:
+        return "not selected"
+    findings = section["findings"]
+    untested = sum(finding["status"] == "not_tested" for finding in findings)
+    if section["status"] != "pass" or not untested:
+        return None
+    return f"{WORDS['pass']}, {untested} of {len(findings)} not tested"
+
+
 def heading(name: str, counts: Mapping[str, int], status: str, style: Style) -> list[str]:
     """Return the heading of a summary, with the total number of nodes and the number of nodes with each status."""
     shown = ", ".join(f"{count} {WORDS[status]}" for status, count in counts.items() if count)

@@ -73,10 +73,11 @@ def _short_image(image: str) -> str:
 
 def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator[str]:
     head = f" {section['number']} {section['title']}"
+    yield style.title(
+        head, section["status"] if section["selected"] else "not_tested", word=tables.section_word(section)
+    )
     if not section["selected"]:
-        yield style.title(head, "not_tested", word="not selected")
         return
-    yield style.title(head, section["status"])
     reasons = {finding["summary"] for finding in section["findings"]}
     if section["status"] == "not_tested" and len(reasons) == 1:
         yield from style.wrap(f"not tested: {reasons.pop()}", f"    {style.symbols['not_tested']} ")

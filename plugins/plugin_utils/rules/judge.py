@@ -59,6 +59,18 @@ _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
 #: Tags of measurements that can be selected on their own, each with the area to which it belongs.
 MEASURED_ALONE: t.Final = {"nccl_bandwidth": "nccl"}
 
+#: Checks that answer the main question of an area. If none of them was tested, the section cannot pass. For example, a
+#: log without an out-of-memory error shows nothing about the memory of GPUs that hold no model.
+_MAIN: t.Final[dict[str, tuple[str, ...]]] = {
+    "hardware": ("hardware.driver",),
+    "tensor_parallel": ("tensor_parallel.size",),
+    "memory": ("memory.idle_gpu",),
+    "nccl": ("nccl.errors", "nccl.bandwidth"),
+    "performance": ("performance.throughput",),
+    "utilisation": ("utilisation.active",),
+    "configuration": ("configuration.arguments", "configuration.environment"),
+}
+
 _CHECK_ORDER: t.Final = {check: position for position, check in enumerate(CHECKS)}
 
 
@@ -76,7 +88,9 @@ class Section:
 
     @property
     def status(self) -> Status:
-        return verdict(item.status for item in self.findings)
+        status, main = verdict(item.status for item in self.findings), _MAIN.get(self.area)
+        tested = {item.check for item in self.findings if item.status is not Status.NOT_TESTED}
+        return Status.NOT_TESTED if status is Status.PASS and main and tested.isdisjoint(main) else status
 
 
 def verdict(statuses: Iterable[Status]) -> Status:

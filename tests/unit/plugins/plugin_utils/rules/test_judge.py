@@ -95,6 +95,20 @@ def test_judge_drops_good_answers_to_a_check_with_a_fault(
 
 
 @pytest.mark.parametrize(
+    ("idle_gpu", "oom", "status"),
+    [
+        (passed, passed, "pass"),
+        (passed, not_tested, "pass"),
+        (not_tested, passed, "not_tested"),
+        (not_tested, failed, "fail"),
+    ],
+)
+def test_section_passes_only_if_its_main_check_was_tested(idle_gpu, oom, status: str) -> None:
+    section = judge.Section("memory", (idle_gpu("memory.idle_gpu", "a"), oom("memory.oom", "b")))
+    assert section.status.value == status
+
+
+@pytest.mark.parametrize(
     ("statuses", "verdict"),
     [
         (["pass", "not_tested"], "pass"),
