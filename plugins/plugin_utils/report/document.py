@@ -20,10 +20,10 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, fleet, gpus, judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, fleet, gpus, hardware, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
 
-SCHEMA_VERSION: t.Final = "1.0"
+SCHEMA_VERSION: t.Final = "1.1"
 
 #: Minimum seconds per row of the utilisation timeline, and maximum number of rows.
 INTERVAL: t.Final = 1.0
@@ -108,6 +108,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
         "gpus": {
             **_pick(facts, "count", "expected_count", "driver_version", "cuda_version"),
             "names": dict(node.gpu_names),
+            "devices": _devices(node),
             "topology": (facts.get("topology") or {}).get("matrix"),
         },
         "vllm": {
@@ -133,6 +134,22 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
 def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:
     """Return a dictionary with only the given ``keys`` of ``data``. A key that is missing from ``data`` gets None."""
     return {key: data.get(key) for key in keys}
+
+
+def _devices(node: NodeFacts) -> list[dict[str, t.Any]]:
+    """Return the name, memory and PCIe link of each GPU; the link is None unless it was read under load.
+
+    An idle GPU lowers the generation of its link to save power, so a reading without load would be misleading.
+    """
+    loaded = {device["index"]: device["pcie"] for device in hardware.loaded_devices(node)}
+    return [
+        {
+            **_pick(device, "index", "name", "memory_total"),
+            "pcie": _pick(loaded.get(device["index"]) or {}, "generation", "width"),
+            "pcie_max": {key: (device.get("pcie") or {}).get(f"{key}_max") for key in ("generation", "width")},
+        }
+        for device in node.devices
+    ]
 
 
 def _idle(sections: Sequence[judge.Section]) -> Sequence[int]:
@@ -198,7 +215,9 @@ def _utilisation(node: NodeFacts) -> dict[str, t.Any] | None:
     shifted = [{**sample, "time": sample["time"] - origin} for sample in samples]
     interval = max(INTERVAL, float(math.ceil(shifted[-1]["time"] / (ROWS - 1))))
     indices = list(means)
+    begin = node.load.data.get("origin")
     return {
+        "begin": None if begin is None else begin + origin,
         "interval": interval,
         "samples": len(samples),
         "sample_rate": (node.load.data.get("gpu_samples") or {}).get("sample_rate"),

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import typing as t
+
+from ansible_collections.multigpu.vllm.plugins.module_utils import units
 
 
 def speed(tokens_per_second: float | None) -> str:
@@ -32,6 +35,34 @@ def milliseconds(seconds: float | None) -> str:
 def latencies(step: t.Mapping[str, t.Any]) -> list[str]:
     """Format a load step's TTFT p50, TTFT p95, ITL p50 and ITL p95 in milliseconds."""
     return [milliseconds((step[key] or {}).get(percentile)) for key in ("ttft", "itl") for percentile in ("p50", "p95")]
+
+
+def clock_time(begin: float | None, seconds: float) -> str:
+    """Format ``seconds`` after ``begin`` (seconds since 1970) as ``10:45:03`` in UTC.
+
+    If ``begin`` is None, show the seconds, such as ``3 s``.
+    """
+    if begin is None:
+        return f"{seconds:.0f} s"
+    return f"{datetime.datetime.fromtimestamp(begin + seconds, datetime.UTC):%H:%M:%S}"
+
+
+def gpu(device: t.Mapping[str, t.Any]) -> str:
+    """Describe a GPU, for example ``NVIDIA RTX 4000 Ada Generation | 20.0 GiB | PCIe Gen4 x16``."""
+    memory = device["memory_total"]
+    parts = [device["name"] or "unknown model", f"{memory / units.GIB:.1f} GiB" if memory else None, _link(device)]
+    return " | ".join(part for part in parts if part)
+
+
+def _link(device: t.Mapping[str, t.Any]) -> str | None:
+    used, most = (_generation_and_width(device[key]) for key in ("pcie", "pcie_max"))
+    if used is None:
+        return most and f"PCIe {most} at most, not measured under load"
+    return f"PCIe {used}" if most in (None, used) else f"PCIe {used} of {most}"
+
+
+def _generation_and_width(link: t.Mapping[str, t.Any]) -> str | None:
+    return None if None in link.values() else f"Gen{link['generation']} x{link['width']}"
 
 
 def dollars(amount: float) -> str:

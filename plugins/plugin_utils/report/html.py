@@ -66,10 +66,12 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(
         cell=figures.cell,
+        clock_time=figures.clock_time,
         cost=figures.cost,
         latencies=figures.latencies,
         load_sources=tables.load_sources,
         section_word=tables.section_word,
+        gpu=figures.gpu,
         gib=lambda size: f"{size / units.GIB:.1f}",
         plain=figures.plain,
         speed=figures.speed,

@@ -11,13 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import SEVERITY, Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import GIB, counted
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.figures import (
-    cell,
-    cost,
-    latencies,
-    plain,
-    speed,
-)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figures
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WIDTH, WORDS, Style
 
 Document = Mapping[str, t.Any]
@@ -86,7 +80,7 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
         yield from _node_row(name, document["hosts"][name], width, verdict, style)
     if bill := document["summary"]["cost"]:
         alone = "" if bill["nodes"] == total else f" ({bill['nodes']} of {total} nodes have a known price)"
-        yield from style.wrap(f"{style.dot.join(cost(bill))}{alone}", "   ")
+        yield from style.wrap(f"{style.dot.join(figures.cost(bill))}{alone}", "   ")
     for finding in document["fleet"]["findings"]:
         if finding["status"] in ("fail", "warn"):
             yield from style.wrap(finding["summary"], f" {style.symbols[finding['status']]} ")
@@ -100,7 +94,7 @@ def _node_row(name: str, node: Document, width: int, verdict: int, style: Style)
         style.paint(f"{WORDS[status]:<{verdict}}", status),
         f"{_or_dash(facts['gpus']['count'], style):>4}",
         f"{_or_dash(facts['vllm']['tensor_parallel_size'], style):>3}",
-        f"{_or_dash(best and speed(best), style):>7}",
+        f"{_or_dash(best and figures.speed(best), style):>7}",
     )
     used = 3 + width + 2 + verdict + 2 + 4 + 2 + 3 + 2 + 7 + 2
     room = WIDTH - used
@@ -112,6 +106,14 @@ def _node_row(name: str, node: Document, width: int, verdict: int, style: Style)
 
 def _or_dash(value: t.Any, style: Style) -> str:
     return style.symbols["not_tested"] if value is None else str(value)
+
+
+def gpus(node: Document, style: Style) -> Iterator[str]:
+    """Yield a line with the name, memory and PCIe link of each GPU, followed by the connection matrix of the GPUs."""
+    for device in node["facts"]["gpus"]["devices"]:
+        yield from style.wrap(figures.gpu(device), f"{_INDENT}GPU {device['index']:<2} ")
+    matrix = list(topology(node, style))
+    yield from ["", *matrix] if matrix else ()
 
 
 def topology(node: Document, style: Style) -> Iterator[str]:
@@ -146,7 +148,7 @@ def settings(node: Document, style: Style) -> Iterator[str]:
     for title, values in (("Arguments", configuration["arguments"]), ("Environment", configuration["environment"])):
         for number, (key, value) in enumerate((values or {}).items()):
             head = f"{_INDENT}{'' if number else title:<12}"
-            yield from style.wrap(f"{key}: {plain(value)}", head, " " * (len(head) + 2))
+            yield from style.wrap(f"{key}: {figures.plain(value)}", head, " " * (len(head) + 2))
 
 
 def memory(node: Document, style: Style) -> Iterator[str]:
@@ -177,15 +179,15 @@ def load(node: Document, style: Style) -> Iterator[str]:
         f"  {'ITL p50':>8} {'p95':>7} {'failed':>6}"
     )
     for step in steps:
-        sizes = f"{_INDENT}{cell(step['prompt_tokens']):>6} {cell(step['output_tokens']):>6}"
+        sizes = f"{_INDENT}{figures.cell(step['prompt_tokens']):>6} {figures.cell(step['output_tokens']):>6}"
         if step["skipped"]:
             yield f"{sizes}   {style.fit(step['skipped'], WIDTH - len(sizes) - 3)}"
             continue
-        rate = speed(step["output_throughput"]) + ("?" if step["void"] else "")
-        ttft, ttft_p95, itl, itl_p95 = latencies(step)
+        rate = figures.speed(step["output_throughput"]) + ("?" if step["void"] else "")
+        ttft, ttft_p95, itl, itl_p95 = figures.latencies(step)
         yield (
-            f"{sizes} {cell(step['concurrency']):>7} {rate:>8}  {ttft:>8} {ttft_p95:>7}  {itl:>8} {itl_p95:>7}"
-            f" {cell(step['failed']):>6}"
+            f"{sizes} {figures.cell(step['concurrency']):>7} {rate:>8}  {ttft:>8} {ttft_p95:>7}  {itl:>8} {itl_p95:>7}"
+            f" {figures.cell(step['failed']):>6}"
         )
     yield f"{_INDENT}TTFT and ITL in milliseconds" + (
         "; ?: not valid, limited by the load client" if any(step["void"] for step in steps) else ""
@@ -218,9 +220,11 @@ def utilisation(node: Document, style: Style) -> Iterator[str]:
     indices = data["gpus"]
     shown = indices[:_COLUMNS]
     hidden = len(indices) - len(shown)
-    yield f"{_INDENT}{'time':>5}" + "".join(f"{f'GPU {index}':>7}" for index in shown) + "  average"
+    yield f"{_INDENT}{'UTC' if data['begin'] else 'time':>8}" + "".join(f"{f'GPU {i}':>7}" for i in shown) + "  average"
     for row in windows(data["rows"], _ROWS):
-        yield _utilisation_row(f"{row['time']:.0f} s", row["utilization_gpu"], len(shown), style)
+        yield _utilisation_row(
+            figures.clock_time(data["begin"], row["time"]), row["utilization_gpu"], len(shown), style
+        )
     yield _utilisation_row("mean", data["mean"], len(shown), style)
     if hidden:
         yield f"{_INDENT}and {counted(hidden, 'more GPU')}, included in the average"
@@ -229,7 +233,7 @@ def utilisation(node: Document, style: Style) -> Iterator[str]:
 def _utilisation_row(label: str, values: Sequence[float | None], shown: int, style: Style) -> str:
     average = _mean(values)
     cells = "".join(f"{'-' if value is None else f'{value:.0f} %':>7}" for value in values[:shown])
-    text = f"{_INDENT}{label:>5}{cells}{'-' if average is None else f'{average:.0f} %':>9}"
+    text = f"{_INDENT}{label:>8}{cells}{'-' if average is None else f'{average:.0f} %':>9}"
     room = min(WIDTH - len(text) - 1, 20)
     if average is None or room < 5:
         return text

@@ -92,7 +92,7 @@ def _section(section: Mapping[str, t.Any], node: Node, style: Style) -> Iterator
 
 #: For each area, the function that renders the table below its checks.
 _TABLES: t.Final = {
-    "hardware": tables.topology,
+    "hardware": tables.gpus,
     "memory": tables.memory,
     "nccl": tables.nccl,
     "performance": tables.load,

@@ -134,6 +134,7 @@ def healthy_results() -> Results:
                 "sample_rate": 2.0,
             },
             "server": {"version": "0.32.0", "model": "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", "max_model_len": 8192},
+            "origin": 1795452301.0,
             "findings": as_dicts(
                 [
                     passed("performance.throughput", "all 3 steps completed", measured=612.4, unit="tok/s"),

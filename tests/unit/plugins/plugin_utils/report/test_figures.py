@@ -19,6 +19,28 @@ def test_milliseconds_format(value: float, shown: str) -> None:
     assert figures.milliseconds(value) == shown
 
 
+@pytest.mark.parametrize(
+    ("pcie", "pcie_max", "shown"),
+    [
+        ((4, 16), (4, 16), "RTX | 20.0 GiB | PCIe Gen4 x16"),
+        ((4, 8), (4, 16), "RTX | 20.0 GiB | PCIe Gen4 x8 of Gen4 x16"),
+        ((None, None), (4, 16), "RTX | 20.0 GiB | PCIe Gen4 x16 at most, not measured under load"),
+        ((None, None), (None, None), "RTX | 20.0 GiB"),
+    ],
+)
+def test_gpu_shows_the_link_under_load(pcie: tuple, pcie_max: tuple, shown: str) -> None:
+    links = {
+        name: dict(zip(("generation", "width"), link, strict=True))
+        for name, link in (("pcie", pcie), ("pcie_max", pcie_max))
+    }
+    assert figures.gpu({"index": 0, "name": "RTX", "memory_total": 20 * 2**30, **links}) == shown
+
+
+def test_clock_time_without_a_beginning_is_relative() -> None:
+    assert figures.clock_time(1795430701.9, 2.2) == "10:45:04"
+    assert figures.clock_time(None, 2.2) == "2 s"
+
+
 @pytest.mark.parametrize(("value", "shown"), [(None, "-"), (0, "0"), ("a", "a")])
 def test_cell_shows_dash_for_none(value: object, shown: str) -> None:
     assert figures.cell(value) == shown

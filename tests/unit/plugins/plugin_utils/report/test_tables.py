@@ -49,6 +49,12 @@ def test_topology_matrix_of_four_gpus(fleet: dict) -> None:
     assert len(rest) == 3
 
 
+def test_gpus_has_a_line_for_each_gpu_above_the_topology(fleet: dict) -> None:
+    lines = list(tables.gpus(fleet["hosts"]["healthy"], UNICODE))
+    assert lines[0].strip() == "GPU 0  NVIDIA RTX 4000 Ada Generation | 20.0 GiB | PCIe Gen4 x16"
+    assert lines[4:6] == ["", next(tables.topology(fleet["hosts"]["healthy"], UNICODE))]
+
+
 @pytest.mark.parametrize("matrix", [None, [], [["X"]], [["X"] * 16] * 16])
 def test_topology_missing_or_too_wide_is_omitted(fleet: dict, matrix: list | None) -> None:
     node = fleet["hosts"]["healthy"]
@@ -124,7 +130,7 @@ def test_load_and_utilisation_without_data_are_empty(fleet: dict) -> None:
 
 def test_utilisation_rows_have_time_gpus_and_average(fleet: dict) -> None:
     head, *rows = tables.utilisation(fleet["hosts"]["idle-gpus"], ASCII)
-    assert head.split() == ["time", "GPU", "0", "GPU", "1", "GPU", "2", "GPU", "3", "average"]
+    assert head.split() == ["UTC", "GPU", "0", "GPU", "1", "GPU", "2", "GPU", "3", "average"]
     assert len(rows) <= 11
     assert rows[-1].split()[:10] == ["mean", "92", "%", "0", "%", "0", "%", "0", "%", "23"]
 
@@ -141,6 +147,7 @@ def test_utilisation_hides_gpus_beyond_columns(fleet: dict) -> None:
     values = [50.0] * 10
     node = {
         "utilisation": {
+            "begin": None,
             "gpus": list(range(10)),
             "mean": values,
             "rows": [{"time": 0.0, "utilization_gpu": values}],
