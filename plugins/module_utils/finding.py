@@ -140,6 +140,11 @@ class Finding:
         """Whether the status is ``fail`` or ``warn``."""
         return self.status in (Status.FAIL, Status.WARN)
 
+    @property
+    def tested(self) -> bool:
+        """Whether the status is not ``not_tested``."""
+        return self.status is not Status.NOT_TESTED
+
     def as_dict(self) -> dict[str, t.Any]:
         """Return the finding as a plain dictionary, with the fields in declaration order and the status as text."""
         # A field is named "class_" because "class" is a Python keyword. Remove the underscore from the key.

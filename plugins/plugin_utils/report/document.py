@@ -20,7 +20,15 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation, fleet, gpus, hardware, judge
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
+    expectation,
+    fleet,
+    gpus,
+    hardware,
+    judge,
+    performance,
+    utilisation,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
 
 SCHEMA_VERSION: t.Final = "1.1"
@@ -100,8 +108,9 @@ def _errors(node: NodeFacts) -> list[dict[str, str]]:
 
 def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.Any]:
     # Leave out void steps, whose speed was limited by the load client and not by the server.
-    speeds = (step.get("output_throughput") or 0.0 for step in node.steps if not step.get("void"))
-    throughput, price = max(speeds, default=0.0) or None, node.options.hourly_price
+    steps = [step for step in node.steps if step.get("output_throughput") and not step.get("void")]
+    best = max(steps, key=lambda step: float(step["output_throughput"]), default={})
+    throughput, price = best.get("output_throughput"), node.options.hourly_price
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
     model = server.get("model") or {}
     return {
@@ -109,6 +118,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             **_pick(facts, "count", "expected_count", "driver_version", "cuda_version"),
             "names": dict(node.gpu_names),
             "devices": _devices(node),
+            "activity": utilisation.activity(node),
             "topology": (facts.get("topology") or {}).get("matrix"),
         },
         "vllm": {
@@ -126,7 +136,9 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             "lines": _lines(node),
         },
         "configuration": {"arguments": node.arguments, "environment": node.environment},
+        "one_stream": performance.one_stream(node, (item for section in sections for item in section.findings)),
         "output_throughput": throughput,
+        "output_streams": best.get("concurrency"),
         "cost": node_cost(price, node.options.instance_type, throughput, facts.get("count"), _idle(sections)),
     }
 

@@ -37,6 +37,35 @@ def latencies(step: t.Mapping[str, t.Any]) -> list[str]:
     return [milliseconds((step[key] or {}).get(percentile)) for key in ("ttft", "itl") for percentile in ("p50", "p95")]
 
 
+def percent(share: float | None) -> str:
+    """Format a percentage, such as ``95 %``; an unknown share becomes ``-``."""
+    return "-" if share is None else f"{share:.0f} %"
+
+
+def all_streams(facts: t.Mapping[str, t.Any]) -> str:
+    """Format the speed of the best load step with its number of streams, such as ``612.4 (8)``."""
+    streams = facts["output_streams"]
+    return speed(facts["output_throughput"]) + (f" ({streams})" if facts["output_throughput"] and streams else "")
+
+
+def gpu_count(gpus: t.Mapping[str, t.Any]) -> str:
+    """Format the number of GPUs, such as ``4``, or ``3 of 4`` if it differs from the expected number."""
+    count, expected = gpus["count"], gpus["expected_count"]
+    return cell(count) if expected in (None, count) else f"{cell(count)} of {expected}"
+
+
+def memory_in_use(memory: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """Format the memory in use, such as ``Memory: GPU 0 18.2, GPU 1 18.2 of 20.0 GiB``; empty without readings."""
+    totals = {gpu["total"] for gpu in memory}
+    total = f" of {totals.pop() / units.GIB:.1f}" if len(totals) == 1 and None not in totals else ""
+    used = (
+        f"GPU {gpu['index']} {gpu['used'] / units.GIB:.1f}"
+        + (f" of {gpu['total'] / units.GIB:.1f}" if gpu["total"] and not total else "")
+        for gpu in memory
+    )
+    return f"Memory: {', '.join(used)}{total} GiB" if memory else ""
+
+
 def clock_time(begin: float | None, seconds: float) -> str:
     """Format ``seconds`` after ``begin`` (seconds since 1970) as ``10:45:03`` in UTC.
 

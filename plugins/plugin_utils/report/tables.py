@@ -21,6 +21,13 @@ _INDENT: t.Final = "      "
 _ROWS: t.Final = 10
 #: Maximum number of GPUs in a table that fits into 80 columns.
 _COLUMNS: t.Final = 8
+#: Size of the largest fleet, in nodes, whose table also shows the activity and memory of the GPUs of nodes that pass.
+_DETAILED: t.Final = 20
+#: Explanation of the speeds in the fleet table.
+LEGEND: t.Final = (
+    "Speeds in output tokens/s: one stream, its share of the expected speed, and all streams of the best load step "
+    "(with their number)."
+)
 
 
 def worst_first(document: Document) -> list[str]:
@@ -66,18 +73,25 @@ def heading(name: str, counts: Mapping[str, int], status: str, style: Style) -> 
 
 
 def fleet(document: Document, style: Style) -> Iterator[str]:
-    """Yield the lines of the fleet table, which has one row per node, worst node first.
+    """Yield the lines of the fleet table, worst node first, followed by the cost and the findings of the fleet.
 
-    A row shows the node's verdict, number of GPUs, tensor-parallel size, speed and main problem.
+    A node has a row with its verdict, number of GPUs, tensor-parallel size and speeds. The lines below the row state
+    what is wrong, which GPUs are active, and the memory in use.
     """
     total = len(document["hosts"])
     yield from heading("multigpu.vllm", document["summary"]["hosts"], document["summary"]["status"], style)
     names = worst_first(document)
-    width = min(max([len("node"), *map(len, names)]), 20)
+    width = min(max([len("node"), *map(len, names)]), 18)
     verdict = max([len("verdict"), *(len(WORDS[node["status"]]) for node in document["hosts"].values())])
-    yield f"   {'node':<{width}}  {'verdict':<{verdict}}  GPUs   TP    tok/s  what is wrong"
+    yield f"   {'node':<{width}}  {'verdict':<{verdict}}  GPUs     TP  1 stream  expected  all streams"
     for name in names:
-        yield from _node_row(name, document["hosts"][name], width, verdict, style)
+        node = document["hosts"][name]
+        yield _node_row(name, node, width, verdict, style)
+        if node["headline"]:
+            yield from style.wrap(node["headline"], "     ")
+        if total <= _DETAILED or node["status"] != "pass":
+            yield from (line for text in state(node) for line in style.wrap(text, "     "))
+    yield from style.wrap(LEGEND, "   ")
     if bill := document["summary"]["cost"]:
         alone = "" if bill["nodes"] == total else f" ({bill['nodes']} of {total} nodes have a known price)"
         yield from style.wrap(f"{style.dot.join(figures.cost(bill))}{alone}", "   ")
@@ -86,26 +100,26 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
             yield from style.wrap(finding["summary"], f" {style.symbols[finding['status']]} ")
 
 
-def _node_row(name: str, node: Document, width: int, verdict: int, style: Style) -> Iterator[str]:
+def _node_row(name: str, node: Document, width: int, verdict: int, style: Style) -> str:
     status, facts = node["status"], node["facts"]
-    best = facts["output_throughput"]
+    alone = facts["one_stream"] or {"speed": None, "percent": None}
     cells = (
         f"{style.fit(name, width):<{width}}",
         style.paint(f"{WORDS[status]:<{verdict}}", status),
-        f"{_or_dash(facts['gpus']['count'], style):>4}",
-        f"{_or_dash(facts['vllm']['tensor_parallel_size'], style):>3}",
-        f"{_or_dash(best and figures.speed(best), style):>7}",
+        f"{figures.gpu_count(facts['gpus']):<6}",
+        f"{figures.cell(facts['vllm']['tensor_parallel_size']):>3}",
+        f"{figures.speed(alone['speed']):>8}",
+        f"{figures.percent(alone['percent']):>8}",
+        f"{figures.all_streams(facts):>11}",
     )
-    used = 3 + width + 2 + verdict + 2 + 4 + 2 + 3 + 2 + 7 + 2
-    room = WIDTH - used
-    first, *rest = style.wrap(node["headline"], "", width=room)
-    yield f" {style.mark(status)} {'  '.join(cells)}  {first}".rstrip()
-    if rest:
-        yield f"{' ' * used}{style.fit(' '.join(rest), room)}"
+    return f" {style.mark(status)} {'  '.join(cells)}"
 
 
-def _or_dash(value: t.Any, style: Style) -> str:
-    return style.symbols["not_tested"] if value is None else str(value)
+def state(node: Document) -> list[str]:
+    """Return a line about the active GPUs and one about the memory in use, if there is a reading of any GPU."""
+    gpus = node["facts"]["gpus"]
+    lines = [gpus["activity"]["summary"] if gpus["devices"] else "", figures.memory_in_use(node["memory"])]
+    return [line for line in lines if line]
 
 
 def gpus(node: Document, style: Style) -> Iterator[str]:

@@ -89,7 +89,7 @@ class Section:
     @property
     def status(self) -> Status:
         status, main = verdict(item.status for item in self.findings), _MAIN.get(self.area)
-        tested = {item.check for item in self.findings if item.status is not Status.NOT_TESTED}
+        tested = {item.check for item in self.findings if item.tested}
         return Status.NOT_TESTED if status is Status.PASS and main and tested.isdisjoint(main) else status
 
 

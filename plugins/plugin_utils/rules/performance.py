@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, passed, warned
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import expectation as hardware_expectation
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
@@ -35,8 +35,35 @@ def single_stream(node: NodeFacts) -> Mapping[str, t.Any] | None:
 def fast(node: NodeFacts) -> bool:
     """Return whether one stream reached its expected speed, which was therefore known, and no comparison failed."""
     speed = [item for item in evaluate(node) if item.check in ("performance.throughput", *hardware_expectation.SPEED)]
-    compared = [item for item in speed if "attained_percent" in item.evidence and item.status is not Status.NOT_TESTED]
+    compared = [item for item in speed if "attained_percent" in item.evidence and item.tested]
     return bool(compared) and not any(item.wrong for item in speed)
+
+
+def one_stream(node: NodeFacts, findings: Iterable[Finding]) -> dict[str, t.Any] | None:
+    """Return the speed of one stream and the speed expected of it, or None if no single stream was measured.
+
+    The expected speed of the user takes precedence over that of the hardware. It is None if it is unknown or does not
+    apply, for example because other clients used the server.
+
+    :returns: ``speed`` and ``expected`` in tokens/s, ``percent`` of the expected speed, and the ``source`` of the
+        expected speed: ``user``, ``table``, ``roofline`` or ``history``.
+    """
+    step = single_stream(node)
+    if step is None:
+        return None
+    by_check = {item.check: item for item in findings if item.unit == "tok/s" and item.measured is not None}
+    roofline = by_check.get("performance.roofline")
+    compared = (item for item in (by_check.get("performance.throughput"), roofline) if item is not None)
+    finding = next((item for item in compared if "attained_percent" in item.evidence and item.tested), None)
+    measured = finding or roofline
+    speed = float(step["output_throughput"] if measured is None else measured.measured)
+    percent = None if finding is None else float(finding.evidence["attained_percent"])
+    return {
+        "speed": speed,
+        "expected": round(100.0 * speed / percent, 1) if percent else None,
+        "percent": percent,
+        "source": finding.evidence.get("kind", "user") if finding else None,
+    }
 
 
 def expectation(node: NodeFacts) -> Finding | None:

@@ -56,6 +56,36 @@ def members(node: NodeFacts, means: dict[int, float]) -> list[int]:
     return holding if len(holding) <= size else sorted(sorted(holding, key=means.__getitem__)[-size:])
 
 
+def activity(node: NodeFacts) -> dict[str, t.Any]:
+    """Return which of the node's GPUs were active under load.
+
+    Tensor parallelism counts as working if all GPUs are active and the server's tensor-parallel group consists of all
+    of them.
+
+    :returns: the GPU indices ``active`` and ``idle``, the number of ``missing`` GPUs, and a ``summary``.
+    """
+    means = gpus.means(node.samples, "utilization_gpu")
+    busy = [index for index, value in means.items() if value >= limits.BUSY.value]
+    idle = [index for index in means if index not in busy]
+    missing = max((node.gpu_facts.get("expected_count") or 0) - len(node.devices), 0)
+    total = max(len(node.devices), len(means)) + missing
+    if not means:
+        summary = "GPU activity not tested"
+    elif len(busy) < total:
+        silent = total - missing - len(means)
+        absent = [f"{gpus.gpu_list(idle)} idle"] if idle else []
+        absent += [f"{missing} missing"] if missing else []
+        absent += [f"{silent} without readings"] if silent else []
+        summary = f"{len(busy)} of {total} GPUs active: {', '.join(absent)}"
+    elif total == 1:
+        summary = "The only GPU is active"
+    else:
+        size = node.tensor_parallel.data.get("tensor_parallel_size")
+        working = "tensor parallelism working" if size == total else f"TP {size}" if size else "TP size unknown"
+        summary = f"{'Both' if total == 2 else f'All {total}'} GPUs active ({working})"
+    return {"active": busy, "idle": idle, "missing": missing, "summary": summary}
+
+
 def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: bool = True) -> Finding:
     """Return the ``utilisation.active`` finding, which fails if the mean utilisation of a GPU is below ``limits.BUSY``.
 

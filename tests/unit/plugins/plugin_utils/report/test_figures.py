@@ -36,6 +36,21 @@ def test_gpu_shows_the_link_under_load(pcie: tuple, pcie_max: tuple, shown: str)
     assert figures.gpu({"index": 0, "name": "RTX", "memory_total": 20 * 2**30, **links}) == shown
 
 
+@pytest.mark.parametrize(
+    ("totals", "shown"),
+    [
+        ((20, 20), "Memory: GPU 0 18.2, GPU 1 18.2 of 20.0 GiB"),
+        ((20, 48), "Memory: GPU 0 18.2 of 20.0, GPU 1 18.2 of 48.0 GiB"),
+        ((None, None), "Memory: GPU 0 18.2, GPU 1 18.2 GiB"),
+        ((), ""),
+    ],
+)
+def test_memory_in_use_states_a_common_total_once(totals: tuple, shown: str) -> None:
+    used = int(18.2 * 2**30)
+    memory = [{"index": i, "used": used, "total": total and total * 2**30} for i, total in enumerate(totals)]
+    assert figures.memory_in_use(memory) == shown
+
+
 def test_clock_time_without_a_beginning_is_relative() -> None:
     assert figures.clock_time(1795430701.9, 2.2) == "10:45:04"
     assert figures.clock_time(None, 2.2) == "2 s"

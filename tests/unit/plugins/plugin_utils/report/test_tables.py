@@ -15,18 +15,37 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 def test_fleet_lists_worst_first(fleet: dict) -> None:
     assert tables.worst_first(fleet) == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
     rows = [line.split()[1] for line in tables.fleet(fleet, UNICODE) if line.startswith((" ✗ ", " ✓ "))]
-    assert rows == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy", "3"]
+    assert rows[:6] == ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
 
 
-def test_fleet_row_shows_gpus_tp_and_speed(fleet: dict) -> None:
-    row = next(line for line in tables.fleet(fleet, UNICODE) if " healthy " in line)
-    assert row.split() == ["✓", "healthy", "pass", "4", "4", "612.4"]
+def test_fleet_node_opens_with_the_speed_of_one_stream_and_its_gpus(fleet: dict) -> None:
+    lines = list(tables.fleet(fleet, UNICODE))
+    first = next(number for number, line in enumerate(lines) if " healthy " in line)
+    row, *below = lines[first : first + 3]
+    assert row.split() == ["✓", "healthy", "pass", "4", "4", "104.2", "95", "%", "612.4", "(8)"]
+    assert below == [
+        "     All 4 GPUs active (tensor parallelism working)",
+        "     Memory: GPU 0 18.2, GPU 1 18.2, GPU 2 18.2, GPU 3 18.2 of 20.0 GiB",
+    ]
+
+
+def test_fleet_shows_the_whole_headline(fleet: dict) -> None:
+    words = "word " * 60
+    fleet["hosts"]["socket"]["headline"] = words
+    assert "\n".join(tables.fleet(fleet, UNICODE)).count("word") == 60
+
+
+def test_fleet_table_of_a_large_fleet_has_one_line_for_each_node_that_passes(fleet: dict) -> None:
+    hosts = {f"node-{number:02}": fleet["hosts"]["healthy"] for number in range(30)}
+    lines = list(tables.fleet({**fleet, "hosts": hosts}, UNICODE))
+    assert len([line for line in lines if " node-" in line]) == 30
+    assert not any("active" in line for line in lines)
 
 
 def test_fleet_shortens_long_names(fleet: dict) -> None:
     fleet["hosts"]["a-very-long-host-name.of.some.example.com"] = fleet["hosts"].pop("healthy")
     lines = list(tables.fleet(fleet, UNICODE))
-    assert any("a-very-long-host-na…" in line for line in lines)
+    assert any("a-very-long-host-…" in line for line in lines)
     assert max(map(len, lines)) <= 80
 
 

@@ -56,3 +56,27 @@ def test_expectation_replaces_the_modules_pass(node: Build, results: dict) -> No
     findings = performance.evaluate(node(results, expected_throughput=100.0))
     summaries = [item.summary for item in findings if item.check == "performance.throughput"]
     assert summaries == ["one stream reaches 104 % of the expected speed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"expected_throughput": 208.4}, {"speed": 104.2, "expected": 208.4, "percent": 50.0, "source": "user"}),
+        ({}, {"speed": 100.0, "expected": None, "percent": None, "source": None}),
+    ],
+)
+def test_one_stream_has_a_percentage_only_if_a_speed_is_expected(node, results, options: dict, expected: dict) -> None:
+    subject = node(results, **options)
+    assert performance.one_stream(subject, performance.evaluate(subject)) == expected
+
+
+def test_one_stream_compared_with_the_roofline(node, results) -> None:
+    subject = node(results, memory_bandwidth=360e9, model={"weight_bytes": 18e9, "layers": 64})
+    speed = performance.one_stream(subject, performance.evaluate(subject))
+    assert (speed["speed"], speed["source"]) == (100.0, "roofline")
+    assert speed["percent"] == pytest.approx(100 * 100.0 / speed["expected"], rel=0.01)
+
+
+def test_one_stream_without_a_single_stream_is_none(node, results) -> None:
+    results["load"]["results"] = results["load"]["results"][2:]
+    assert performance.one_stream(node(results), []) is None

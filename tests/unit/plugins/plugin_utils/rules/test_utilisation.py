@@ -169,3 +169,24 @@ def test_synchronised_without_memory_activity_finds_no_straggler(node: Build, re
         sample["gpus"][0]["utilization_memory"] = None
     of_two(results, samples)
     assert judged(node(results))["synchronised"] is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "expected", "summary"),
+    [
+        ([92, 91, 93, 90], 4, 4, "All 4 GPUs active (tensor parallelism working)"),
+        ([92, 91, 93, 90], 2, 4, "All 4 GPUs active (TP 2)"),
+        ([92, 91, 93, 90], None, 4, "All 4 GPUs active (TP size unknown)"),
+        ([92, 1, 0, 2], 4, 4, "1 of 4 GPUs active: GPUs 1, 2, 3 idle"),
+        ([92, 91, 2, None], 2, 4, "2 of 4 GPUs active: GPU 2 idle, 1 without readings"),
+        ([92, 91, 93, 90], 4, 8, "4 of 8 GPUs active: 4 missing"),
+        ([None] * 4, 4, 4, "GPU activity not tested"),
+    ],
+)
+def test_activity_claims_tensor_parallelism_only_if_all_gpus_share_the_model(
+    node, results, values: list, size: int | None, expected: int, summary: str
+) -> None:
+    busy(results, tuple(values))
+    results["tensor_parallel"]["tensor_parallel_size"] = size
+    results["gpu"]["ansible_facts"]["gpu"]["expected_count"] = expected
+    assert utilisation.activity(node(results))["summary"] == summary
