@@ -108,19 +108,22 @@ def _hardware(node: Node) -> tuple[t.Any, ...]:
 def _lacking(nodes: Nodes) -> dict[str, list[str]]:
     """For each node with incomplete results, return one message per load step without a result.
 
-    A load step counts only if most of the other nodes with the same GPUs have a result for this step.
+    A node whose server answered no load step is incomplete. Otherwise, a load step counts only if most of the other
+    nodes with the same GPUs have a result for this step.
     """
+    missing_steps: dict[str, list[str]] = {}
     groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
     for name, node in nodes.items():
         if not _broken(node) and _speed_requested(node):
-            groups.setdefault(_hardware(node), {})[name] = speeds(node)
-    missing_steps: dict[str, list[str]] = {}
+            groups.setdefault(_hardware(node), {})[name] = answered = speeds(node)
+            if not answered and _unanswered(node):
+                missing_steps[name] = ["the server answered no load step"]
     for measured in groups.values():
         counts = Counter(step for steps in measured.values() for step in steps)
         peers = len(measured) - 1
         for name, steps in measured.items():
             lacking = [step for step, count in counts.items() if 2 * count > peers and step not in steps]
-            if lacking:
+            if lacking and name not in missing_steps:
                 missing_steps[name] = [f"no speed for {step}" for step in lacking]
     return {name: missing_steps[name] for name in nodes if name in missing_steps}
 
@@ -129,8 +132,16 @@ def _speed_requested(node: Node) -> bool:
     return any(section["area"] == "performance" and section["selected"] for section in node["sections"])
 
 
+def _unanswered(node: Node) -> bool:
+    return any(
+        finding["check"] == "performance.throughput" and finding["status"] == Status.FAIL.value
+        for section in node["sections"]
+        for finding in section["findings"]
+    )
+
+
 def outliers(nodes: Nodes) -> list[Finding]:
-    """Return one finding for each group of nodes that should have the same speed."""
+    """Return one finding for each large group of nodes that should have the same speed, and one for all other nodes."""
     measured = {name: node for name, node in nodes.items() if own_speeds(node)}
     if not measured:
         return [not_tested("fleet.outlier", "no node has a speed to compare")]
@@ -139,10 +150,9 @@ def outliers(nodes: Nodes) -> list[Finding]:
     groups: dict[str, dict[str, Node]] = {}
     for name, node in measured.items():
         groups.setdefault(group_name(node), {})[name] = node
-    return [
-        _by_peers(label, group) if len(group) >= MINIMUM_NODES else _by_roofline(label, group)
-        for label, group in groups.items()
-    ]
+    large = {label: group for label, group in groups.items() if len(group) >= MINIMUM_NODES}
+    others = {label: group for label, group in groups.items() if label not in large}
+    return [*(_by_peers(label, group) for label, group in large.items()), *([_by_roofline(others)] if others else [])]
 
 
 def group_name(node: Node) -> str:
@@ -226,33 +236,36 @@ def _by_peers(label: str, group: Nodes) -> Finding:
     )
 
 
-def _by_roofline(label: str, group: Nodes) -> Finding:
+def _by_roofline(groups: Mapping[str, Nodes]) -> Finding:
     """Compare the speed of each node with the speed expected for its hardware.
 
     This replaces outlier detection in groups that have too few nodes for it.
     """
-    expectations = {name: _roofline(node) for name, node in group.items()}
-    too_few = f"(outlier detection needs {MINIMUM_NODES} comparable nodes, this group has {len(group)})"
+    nodes = {name: node for group in groups.values() for name, node in group.items()}
+    expectations = {name: _roofline(node) for name, node in nodes.items()}
     attained = {name: item["evidence"].get("attained_percent") for name, item in expectations.items() if item}
     details: dict[str, t.Any] = {
-        "evidence": {"group": label, "attained_percent": attained},
-        "source": f"outlier detection needs {MINIMUM_NODES} nodes",
+        "evidence": {
+            "groups": [{"group": label, "nodes": list(group)} for label, group in groups.items()],
+            "attained_percent": attained,
+        },
+        "source": f"compared with the expected speed, because outlier detection needs {MINIMUM_NODES} comparable nodes",
     }
     for status, verdict in ((Status.FAIL, failed), (Status.WARN, warned)):
         slow = [name for name, item in expectations.items() if item and item["status"] == status.value]
         if slow:
             return verdict(
                 "fleet.outlier",
-                f"{_nodes(slow, 'is', 'are')} slower than the hardware allows: {', '.join(slow)} {too_few}",
-                cause="These nodes do not reach the speed that their hardware allows.",
+                f"{_nodes(slow, 'is slower than its', 'are slower than their')} hardware allows: {', '.join(slow)}",
+                cause="One stream does not reach the speed expected of the GPUs of these nodes.",
                 remedy="See the causes that are reported for these nodes.",
                 **details,
             )
     unknown = [n for n, item in expectations.items() if not item or item["status"] == Status.NOT_TESTED.value]
     if unknown:
-        reason = f"the expected speed of {', '.join(unknown)} is unknown {too_few}"
+        reason = f"the speed to expect of {', '.join(unknown)} is unknown, and there are too few comparable nodes"
         return not_tested("fleet.outlier", reason, **details)
-    summary = f"{_nodes(list(group), 'is', 'are')} as fast as the hardware allows {too_few}"
+    summary = f"{_nodes(list(nodes), 'is as fast as its', 'are as fast as their')} hardware allows"
     return passed("fleet.outlier", summary, **details)
 
 

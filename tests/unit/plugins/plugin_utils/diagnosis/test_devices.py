@@ -25,7 +25,7 @@ Build = Callable[..., t.Any]
 )
 def test_missing_gpu_diagnosis_names_the_first_layer(situation: Build, facts: dict, where: str) -> None:
     diagnosis = situation(tp=1, dp=3, **facts).diagnosis("gpu.missing")
-    assert diagnosis.title == f"GPUs are missing, starting at this level: {where}"
+    assert diagnosis.title == f"GPUs are missing: the fault is in {where}"
 
 
 def test_missing_gpu_diagnosis_includes_the_container(situation: Build) -> None:

@@ -95,10 +95,10 @@ def test_slow_nodes_of_equal_fleets_have_few_false_alarms(size: int) -> None:
 @pytest.mark.parametrize(
     ("rooflines", "status", "excerpt"),
     [
-        (["pass", "pass", "pass"], "pass", "3 nodes are as fast as the hardware allows"),
-        (["pass", "warn", "pass"], "warn", "1 node is slower than the hardware allows: node-1"),
-        (["pass", "warn", "fail"], "fail", "1 node is slower than the hardware allows: node-2"),
-        (["pass", "not_tested", "pass"], "not_tested", "expected speed of node-1 is unknown"),
+        (["pass", "pass", "pass"], "pass", "3 nodes are as fast as their hardware allows"),
+        (["pass", "warn", "pass"], "warn", "1 node is slower than its hardware allows: node-1"),
+        (["pass", "warn", "fail"], "fail", "1 node is slower than its hardware allows: node-2"),
+        (["pass", "not_tested", "pass"], "not_tested", "speed to expect of node-1 is unknown"),
     ],
 )
 def test_outliers_of_three_nodes_uses_the_roofline(rooflines: list[str], status: str, excerpt: str) -> None:
@@ -107,7 +107,7 @@ def test_outliers_of_three_nodes_uses_the_roofline(rooflines: list[str], status:
     nodes["node-0"] = node(0.5, 0.5, 0.5)
     (finding,) = fleet.outliers(nodes)
     assert finding.status.value == status
-    assert "outlier detection needs 5 comparable nodes, this group has 3" in finding.summary
+    assert "outlier detection needs 5 comparable nodes" in finding.source
     assert excerpt in finding.summary
 
 
@@ -200,3 +200,21 @@ def test_speeds_omit_steps_without_a_positive_speed(speed: float | None) -> None
     slow = node()
     slow["load"][2]["output_throughput"] = speed
     assert len(fleet.speeds(slow)) == 2
+
+
+@pytest.mark.parametrize(("throughput", "status"), [("fail", "fail"), ("not_tested", "pass")])
+def test_missing_lists_a_node_without_peers_whose_server_does_not_answer(throughput: str, status: str) -> None:
+    """A load test that was not requested, as in check mode, leaves no result missing."""
+    dead = node()
+    dead["load"], dead["facts"]["gpus"] = [], {"names": {"RTX 4000 Ada": 2}, "count": 2}
+    dead["sections"][0]["findings"].append({"check": "performance.throughput", "status": throughput})
+    finding = fleet.missing(noisy(4, noise=0.01, seed=1) | {"oom": dead})
+    assert finding.status.value == status
+    assert list(finding.evidence) == (["oom"] if status == "fail" else [])
+
+
+def test_outliers_of_small_groups_are_one_finding() -> None:
+    nodes = {"a": node(), "b": node(tensor_parallel_size=2), "c": node(model="other", roofline="fail")}
+    (finding,) = fleet.outliers(nodes)
+    assert finding.summary == "1 node is slower than its hardware allows: c"
+    assert [group["nodes"] for group in finding.evidence["groups"]] == [["a"], ["b"], ["c"]]
