@@ -11,9 +11,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures, listed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, utilisation
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import nccl_settings
 
 #: Minimum mean utilisation, as a percentage, of a GPU that counts as fully busy. A GPU that waits in NCCL also looks
 #: busy, because NCCL polls while it waits.
@@ -21,6 +22,11 @@ FULL: t.Final = 80.0
 
 #: A GPU counts as a straggler if its clock is below this fraction of the lowest clock among the other GPUs.
 _STRAGGLER_CLOCK: t.Final = 0.85
+
+#: First vLLM version in which chunked prefill is always on, and first one in which it can be turned off again. Source:
+#: vLLM, V1 engine.
+_CHUNKED_PREFILL_SINCE: t.Final = (0, 8, 0)
+_CHUNKED_PREFILL_OPTIONAL_SINCE: t.Final = (0, 12, 0)
 
 _ACTIVE: t.Final = "utilisation.active"
 _SYNCHRONISED: t.Final = "utilisation.synchronised"
@@ -43,7 +49,41 @@ def waiting(context: DiagnosisContext) -> Diagnosis | None:
         gain=context.recovery(),
         findings=(*apart, *slow),
         straggler=f" GPU {straggler} is behind the others." if straggler is not None else "",
+        settings=" ".join((_streams_advice(slow), *_prefill_advice(context), _nccl_advice(context))),
     )
+
+
+def _streams_advice(slow: tuple[str, ...]) -> str:
+    if slow:
+        return "A lower --max-num-seqs does not help, because one stream alone is slow."
+    return "A lower --max-num-seqs (vllm_max_num_seqs) shortens each step, but also lowers the speed of all streams."
+
+
+def _prefill_advice(context: DiagnosisContext) -> t.Iterator[str]:
+    """Yield advice about chunked prefill for the server's vLLM version, unless the version is unknown."""
+    version, enabled = context.node.version, context.node.argument("enable_chunked_prefill")
+    if version is None:
+        return
+    if version >= _CHUNKED_PREFILL_SINCE and (enabled is not False or version < _CHUNKED_PREFILL_OPTIONAL_SINCE):
+        yield "Chunked prefill is already on (the default since vLLM 0.8.0)."
+    elif not enabled:
+        yield "Turn on chunked prefill (--enable-chunked-prefill), so that a long prompt does not delay other streams."
+
+
+def _nccl_advice(context: DiagnosisContext) -> str:
+    """Return the NCCL variables that this node needs and lacks, or else those that are set without need."""
+    node = context.node
+    topology, measured = node.gpu_facts.get("topology"), node.nccl_bandwidth.data.get("bandwidth")
+    size = int(node.tensor_parallel.data.get("tensor_parallel_size") or context.gpu_count)
+    needed = {item.name: item for item in nccl_settings(topology, size, node.version or (), measured).environment}
+    debug = [name for name in (*needed, *(node.environment or {})) if name.startswith("NCCL_DEBUG")]
+    lacking = [item for name, item in needed.items() if name not in debug and node.variable(name) != item.value]
+    if lacking:
+        return " ".join(f"Set {item.name}={item.value} (vllm_environment): {item.why}" for item in lacking)
+    extra = [name for name in node.environment or {} if name.startswith("NCCL_") and name not in (*needed, *debug)]
+    if extra:
+        return f"Remove {listed(extra)} (vllm_environment) for a test: NCCL chooses the fastest path by itself."
+    return "" if node.environment is None else "The NCCL variables need no change."
 
 
 def _waiting_evidence(context: DiagnosisContext) -> t.Iterator[str]:

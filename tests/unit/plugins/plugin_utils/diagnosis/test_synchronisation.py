@@ -40,6 +40,24 @@ def test_waiting_diagnosis_with_one_signal_is_less_certain(situation: Build) -> 
     assert situation(speed=0.33).diagnosis("gpus.waiting").confidence == "medium"
 
 
+@pytest.mark.parametrize(
+    ("facts", "advice"),
+    [
+        ({}, "Chunked prefill is already on (the default since vLLM 0.8.0). The NCCL variables need no change."),
+        ({"version": "0.6.3"}, "Turn on chunked prefill (--enable-chunked-prefill)"),
+        ({"arguments": {"no_enable_chunked_prefill": True}}, "Turn on chunked prefill"),
+        ({"version": "0.9.0", "arguments": {"no_enable_chunked_prefill": True}}, "Chunked prefill is already on"),
+        ({"environment": {"NCCL_ALGO": "Tree"}}, "Remove NCCL_ALGO (vllm_environment) for a test"),
+        ({"p2p": "CNS"}, "Set NCCL_P2P_DISABLE=1 (vllm_environment): The driver denies peer access"),
+        ({}, "A lower --max-num-seqs does not help, because one stream alone is slow."),
+        ({"speed": 0.92}, "A lower --max-num-seqs (vllm_max_num_seqs) shortens each step"),
+    ],
+)
+def test_waiting_diagnosis_advice_fits_the_version_and_settings(situation: Build, facts: dict, advice: str) -> None:
+    diagnosis = situation(**{"apart": True, "speed": 0.4, **facts}).diagnosis("gpus.waiting")
+    assert advice in diagnosis.remedy
+
+
 def test_unexplained_diagnosis_has_low_confidence(situation: Build) -> None:
     diagnosis = situation(transport=None, speed=0.66).diagnosis("performance.unexplained")
     assert diagnosis.confidence == "low"
