@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the cost of a node: its hourly price, the price per million output tokens, and the price of idle GPUs.
+"""Compute the cost of a node: its price, the price per million output tokens, and the part that buys no speed.
 
 The price is set by the user, or else it is Linode's list price of the plan. An unknown price results in None, not in 0.
 """
@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import math
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import plan
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.pricing import HOURS_PER_MONTH
 
 _SECONDS_PER_HOUR: t.Final = 3600
 #: Number of tokens to which a price refers, as is usual for hosted models.
 _TOKENS: t.Final = 1_000_000
+
+#: Reasons why a part of the price buys no speed: servers that answer no requests, GPUs that the plan promises but that
+#: are missing or do not respond, GPUs that hold no part of the model, and GPUs that are slower than expected.
+REASONS: t.Final = ("dead", "missing", "idle", "slow")
 
 Cost = dict[str, t.Any]
 
@@ -52,25 +57,63 @@ def per_million(hourly: float, throughput: float | None) -> float | None:
     return hourly / (throughput * _SECONDS_PER_HOUR) * _TOKENS if throughput else None
 
 
+def wasted_shares(
+    paid: int, working: int, idle: int, attained: float | None, *, dead: bool = False
+) -> dict[str, float]:
+    """Return the parts of a node's price that buy no speed, as shares of the price, by reason (``REASONS``).
+
+    Every GPU of the plan costs the same. Slow GPUs waste the part of the expected speed that one stream does not reach.
+
+    :param paid: number of GPUs in the plan.
+    :param working: number of GPUs that respond.
+    :param idle: number of responding GPUs that hold no part of the model.
+    :param attained: speed of one stream as a percentage of its expected speed if it is too slow, otherwise None.
+    :param dead: whether the server answers no requests; then the whole node is wasted.
+    """
+    if dead:
+        return {**dict.fromkeys(REASONS, 0.0), "dead": 1.0}
+    if not paid:
+        return dict.fromkeys(REASONS, 0.0)
+    used = max(min(working, paid) - idle, 0)
+    slow = 0.0 if attained is None else max(1 - attained / 100, 0.0)
+    return {
+        "dead": 0.0,
+        "missing": max(paid - working, 0) / paid,
+        "idle": min(idle, paid) / paid,
+        "slow": slow * used / paid,
+    }
+
+
 def node_cost(
-    price: float | None, instance_type: str | None, throughput: float | None, gpus: int | None, idle: Sequence[int]
+    price: float | None, instance_type: str | None, throughput: float | None, shares: Mapping[str, float]
 ) -> Cost | None:
     """Return the cost of one node in US dollars, or None if the price of the node is unknown.
 
     :param throughput: output tokens per second of all streams, or None if there was no load test.
-    :param gpus: number of GPUs of the node.
-    :param idle: indices of the GPUs that hold no part of the model.
-    :returns: ``hourly_price``, ``source``, ``per_million_output_tokens`` and ``idle_hourly``.
+    :param shares: result of ``wasted_shares``.
+    :returns: ``source`` of the price, ``per_million_output_tokens``, and the amounts of ``_amounts``.
     """
     priced = hourly_price(price, instance_type)
     if priced is None:
         return None
     hourly, source = priced
+    wasted = {reason: hourly * share for reason, share in shares.items()}
+    return {"source": source, **_amounts(hourly, wasted), "per_million_output_tokens": per_million(hourly, throughput)}
+
+
+def _amounts(hourly: float, wasted: Mapping[str, float]) -> Cost:
+    """Return a price and its wasted part, in US dollars per hour and per month of 730 hours.
+
+    :param wasted: US dollars per hour by reason. ``idle_hourly`` repeats the part for idle GPUs.
+    """
+    total = sum(wasted.values())
     return {
         "hourly_price": hourly,
-        "source": source,
-        "per_million_output_tokens": per_million(hourly, throughput),
-        "idle_hourly": hourly * len(idle) / gpus if gpus and idle else 0.0,
+        "monthly_price": hourly * HOURS_PER_MONTH,
+        "idle_hourly": wasted["idle"],
+        "wasted": dict(wasted),
+        "wasted_hourly": total,
+        "wasted_monthly": total * HOURS_PER_MONTH,
     }
 
 
@@ -85,9 +128,9 @@ def fleet_cost(nodes: Mapping[str, Mapping[str, t.Any]]) -> Cost | None:
         return None
     hourly = sum(item["cost"]["hourly_price"] for item in facts)
     speeds = [item["output_throughput"] for item in facts]
+    wasted = {reason: sum(item["cost"]["wasted"][reason] for item in facts) for reason in REASONS}
     return {
         "nodes": len(facts),
-        "hourly_price": hourly,
+        **_amounts(hourly, wasted),
         "per_million_output_tokens": per_million(hourly, sum(speeds)) if all(speeds) else None,
-        "idle_hourly": sum(item["cost"]["idle_hourly"] for item in facts),
     }

@@ -14,8 +14,15 @@ import typing as t
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import AREAS, SEVERITY, Status, as_dicts, worst
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import fleet_cost, node_cost
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
+    AREAS,
+    SEVERITY,
+    Finding,
+    Status,
+    as_dicts,
+    worst,
+)
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import fleet_cost, node_cost, wasted_shares
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import diagnose
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
@@ -111,6 +118,8 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
     steps = [step for step in node.steps if step.get("output_throughput") and not step.get("void")]
     best = max(steps, key=lambda step: float(step["output_throughput"]), default={})
     throughput, price = best.get("output_throughput"), node.options.hourly_price
+    findings = [item for section in sections for item in section.findings]
+    stream = performance.one_stream(node, findings)
     facts, server, probed = node.gpu_facts, node.tensor_parallel.data, node.load.data.get("server") or {}
     model = server.get("model") or {}
     return {
@@ -136,10 +145,10 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             "lines": _lines(node),
         },
         "configuration": {"arguments": node.arguments, "environment": node.environment},
-        "one_stream": performance.one_stream(node, (item for section in sections for item in section.findings)),
+        "one_stream": stream,
         "output_throughput": throughput,
         "output_streams": best.get("concurrency"),
-        "cost": node_cost(price, node.options.instance_type, throughput, facts.get("count"), _idle(sections)),
+        "cost": node_cost(price, node.options.instance_type, throughput, _wasted(node, findings, stream, throughput)),
     }
 
 
@@ -164,10 +173,24 @@ def _devices(node: NodeFacts) -> list[dict[str, t.Any]]:
     ]
 
 
-def _idle(sections: Sequence[judge.Section]) -> Sequence[int]:
-    """Return the indices of the GPUs that hold no part of the model."""
-    findings = [item for section in sections for item in section.findings if item.check == "memory.idle_gpu"]
-    return [index for item in findings for index in item.evidence.get("idle", ())]
+def _wasted(
+    node: NodeFacts, findings: Sequence[Finding], stream: Mapping[str, t.Any] | None, throughput: float | None
+) -> dict[str, float]:
+    """Return the parts of the node's price that buy no speed, as ``wasted_shares`` does."""
+    wrong = {item.check: item for item in findings if item.wrong}
+    idle = wrong["memory.idle_gpu"].evidence.get("idle", ()) if "memory.idle_gpu" in wrong else ()
+    slow = stream is not None and not wrong.keys().isdisjoint(("performance.throughput", "performance.roofline"))
+    outage = wrong.get("performance.throughput")
+    paid = max(node.gpu_facts.get("expected_count") or 0, len(node.devices))
+    # Without a driver that lists the GPUs, nothing shows that some are missing.
+    readable = node.gpu_facts.get("count") is not None
+    return wasted_shares(
+        paid,
+        sum(device.get("error") is None for device in node.devices) if readable else paid,
+        len(idle),
+        stream["percent"] if stream and slow else None,
+        dead=outage is not None and outage.status is Status.FAIL and not throughput,
+    )
 
 
 def _lines(node: NodeFacts) -> list[dict[str, t.Any]]:

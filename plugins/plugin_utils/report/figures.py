@@ -99,13 +99,25 @@ def dollars(amount: float) -> str:
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"
 
 
+#: Reasons in ``cost.REASONS`` as words.
+_WASTED: t.Final = {
+    "dead": "servers that do not answer",
+    "missing": "missing GPUs",
+    "idle": "idle GPUs",
+    "slow": "slow GPUs",
+}
+
+
 def cost(price: t.Mapping[str, t.Any]) -> list[str]:
-    """Describe the cost of a node or fleet: per hour, per million output tokens, and for idle GPUs."""
-    phrases = [f"{price['hourly_price']:.2f} USD/h"]
+    """Describe the cost of a node or fleet: per hour and month, per million output tokens, and the wasted part."""
+    phrases = [f"{price['hourly_price']:.2f} USD/h ({price['monthly_price']:,.0f} USD a month)"]
     if price["per_million_output_tokens"] is not None:
         phrases.append(f"{dollars(price['per_million_output_tokens'])} USD per 1M output tokens")
-    if price["idle_hourly"]:
-        phrases.append(f"{price['idle_hourly']:.2f} USD/h of that for idle GPUs")
+    # Amounts that round to 0 are not worth a mention.
+    parts = [f"{amount:.2f} for {_WASTED[name]}" for name, amount in price["wasted"].items() if amount >= 0.005]
+    if parts:
+        total = f"{price['wasted_hourly']:.2f} USD/h ({price['wasted_monthly']:,.0f} USD a month)"
+        phrases.append(f"{total} of that is wasted: {', '.join(parts)}")
     return phrases
 
 

@@ -38,6 +38,7 @@ _HELP: t.Final = {
     "gpu_utilization_ratio": "Mean GPU utilisation under load",
     "hourly_price_dollars": "Price of the node per hour",
     "idle_hourly_price_dollars": "Price of the idle GPUs of the node per hour",
+    "wasted_hourly_price_dollars": "Part of the price of the node per hour that buys no speed, by reason",
     "million_output_tokens_dollars": "Price of one million output tokens under load",
 }
 
@@ -107,4 +108,6 @@ def _costs(node: Document) -> Iterator[Sample]:
     price = node["facts"]["cost"] or {}
     yield "hourly_price_dollars", price.get("hourly_price"), {}
     yield "idle_hourly_price_dollars", price.get("idle_hourly"), {}
+    for reason, amount in (price.get("wasted") or {}).items():
+        yield "wasted_hourly_price_dollars", amount, {"reason": reason}
     yield "million_output_tokens_dollars", price.get("per_million_output_tokens"), {}

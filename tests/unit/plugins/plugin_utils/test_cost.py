@@ -39,22 +39,38 @@ def test_per_million_output_tokens():
     assert cost.per_million(3.6, 0.0) is None
 
 
-def test_node_cost_includes_idle_gpus():
-    result = cost.node_cost(4.0, None, 100.0, 4, [1, 2, 3])
-    assert result is not None
-    assert result["idle_hourly"] == 3.0
-    assert cost.node_cost(4.0, None, 100.0, None, [1])["idle_hourly"] == 0.0
-    assert cost.node_cost(None, None, 100.0, 4, [1]) is None
+@pytest.mark.parametrize(
+    ("paid", "working", "idle", "attained", "dead", "wasted"),
+    [
+        (4, 4, 0, None, False, {}),
+        (4, 4, 3, None, False, {"idle": 3.0}),
+        (4, 3, 1, None, False, {"missing": 1.0, "idle": 1.0}),
+        (4, 4, 0, 25.0, False, {"slow": 3.0}),
+        (4, 3, 1, 50.0, False, {"missing": 1.0, "idle": 1.0, "slow": 1.0}),
+        (4, 4, 0, 130.0, False, {}),
+        (4, 3, 0, None, True, {"dead": 4.0}),
+        (0, 0, 0, None, True, {"dead": 4.0}),
+        (0, 0, 0, None, False, {}),
+    ],
+)
+def test_node_cost_splits_the_price_by_what_the_plan_promises(paid, working, idle, attained, dead, wasted):
+    shares = cost.wasted_shares(paid, working, idle, attained, dead=dead)
+    result = cost.node_cost(4.0, None, 100.0, shares)
+    assert {reason: amount for reason, amount in result["wasted"].items() if amount} == wasted
+    assert result["wasted_hourly"] == sum(wasted.values())
+    assert result["wasted_monthly"] == 730 * sum(wasted.values())
+    assert cost.node_cost(None, None, 100.0, shares) is None
 
 
-def node(throughput, **price):
-    return {"facts": {"output_throughput": throughput, "cost": price or None}}
+def node(throughput, hourly_price=None, idle=0.0):
+    shares = {**dict.fromkeys(cost.REASONS, 0.0), "idle": idle / (hourly_price or 1)}
+    return {"facts": {"output_throughput": throughput, "cost": cost.node_cost(hourly_price, None, throughput, shares)}}
 
 
 def test_fleet_cost_sums_nodes_with_a_price():
     nodes = {
-        "a": node(500.0, hourly_price=3.0, idle_hourly=0.0),
-        "b": node(1500.0, hourly_price=4.2, idle_hourly=2.1),
+        "a": node(500.0, hourly_price=3.0),
+        "b": node(1500.0, hourly_price=4.2, idle=2.1),
         "c": node(900.0),
     }
     fleet = cost.fleet_cost(nodes)
@@ -63,6 +79,6 @@ def test_fleet_cost_sums_nodes_with_a_price():
 
 
 def test_fleet_cost_without_a_speed_has_no_price_per_token():
-    nodes = {"a": node(500.0, hourly_price=3.0, idle_hourly=0.0), "b": node(None, hourly_price=3.0, idle_hourly=0.0)}
+    nodes = {"a": node(500.0, hourly_price=3.0), "b": node(None, hourly_price=3.0)}
     assert cost.fleet_cost(nodes)["per_million_output_tokens"] is None
     assert cost.fleet_cost({"c": node(1.0)}) is None

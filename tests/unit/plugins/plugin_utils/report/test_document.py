@@ -23,6 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document impo
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.unit.plugins.plugin_utils.conftest import idle_gpus, judged_node
 
 SCHEMA = json.loads((Path(__file__).parents[5] / "docs/report.schema.json").read_text(encoding="utf-8"))
 RUN = {
@@ -87,6 +88,31 @@ def test_document_cost_of_nodes_and_fleet(fleet: dict) -> None:
     assert costs["silent"] is None
     assert fleet["summary"]["cost"]["nodes"] == 2
     assert fleet["summary"]["cost"]["hourly_price"] == pytest.approx(6.57)
+
+
+def priced(results: dict, **facts: object) -> dict[str, float]:
+    """Return the wasted dollars per hour, by reason, of a node with four GPUs for 4 USD per hour."""
+    results["gpu"]["ansible_facts"]["gpu"].update(facts)
+    node = judged_node("node", results, hourly_price=4.0)
+    return {reason: round(amount, 2) for reason, amount in node["facts"]["cost"]["wasted"].items() if amount}
+
+
+def test_document_missing_and_idle_gpus_cost_what_the_plan_costs() -> None:
+    results = idle_gpus()
+    results["gpu"]["ansible_facts"]["gpu"]["devices"].pop()
+    for sample in results["load"]["gpu_samples"]["samples"]:
+        sample["gpus"].pop()
+    assert priced(results, count=3) == {"missing": 1.0, "idle": 2.0}
+
+
+def test_document_server_that_does_not_answer_wastes_the_whole_price(results: dict) -> None:
+    refused = finding.failed("performance.throughput", "refused", measured="connection_refused", cause="c", remedy="r")
+    results["load"] = {"results": [], "findings": [refused.as_dict()]}
+    assert priced(results) == {"dead": 4.0}
+
+
+def test_document_unreadable_gpus_are_not_counted_as_missing(results: dict) -> None:
+    assert priced(results, count=None, devices=[]) == {}
 
 
 def test_headline_names_the_worst_problem(fleet: dict) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import node_cost, wasted_shares
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import figures
 
 
@@ -75,9 +76,11 @@ def test_dollars_format(amount: float, shown: str) -> None:
 
 
 def test_cost_phrases() -> None:
-    price = {"hourly_price": 3.57, "per_million_output_tokens": None, "idle_hourly": 0.0}
-    assert figures.cost(price) == ["3.57 USD/h"]
-    assert figures.cost({**price, "per_million_output_tokens": 1.9813, "idle_hourly": 2.6775})[1:] == [
-        "1.98 USD per 1M output tokens",
-        "2.68 USD/h of that for idle GPUs",
+    shares = wasted_shares(4, 4, 0, None)
+    assert figures.cost(node_cost(3.57, None, None, shares)) == ["3.57 USD/h (2,606 USD a month)"]
+    shares = wasted_shares(4, 3, 1, 50.0)
+    assert figures.cost(node_cost(4.0, None, 500.0, shares))[1:] == [
+        "2.22 USD per 1M output tokens",
+        "3.00 USD/h (2,190 USD a month) of that is wasted: 1.00 for missing GPUs, 1.00 for idle GPUs, 1.00 for slow "
+        "GPUs",
     ]
