@@ -9,6 +9,7 @@ allows neither scripts nor requests. The markup is in templates/. load_plots.py 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import typing as t
@@ -49,7 +50,12 @@ def report_html(document: Document) -> str:
     return template.render(
         **{key: document[key] for key in ("run", "summary", "fleet")},
         time=_time(document["run"]["time"]),
-        fleet_problems=problem_list.problems({"sections": [document["fleet"]], "diagnoses": []}),
+        fleet_problems=[
+            dataclasses.replace(problem_list.of_finding(finding), title=finding["summary"])
+            for finding in tables.wrong({"sections": [document["fleet"]]})
+        ],
+        sections=max((_section_names(node["data"]) for node in nodes), key=len, default=[]),
+        speeds=tables.LEGEND,
         nodes=nodes,
         fastest=max((node["data"]["facts"]["output_throughput"] or 0.0 for node in nodes), default=0.0),
     )
@@ -65,6 +71,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        all_streams=figures.all_streams,
         cell=figures.cell,
         clock_time=figures.clock_time,
         cost=figures.cost,
@@ -72,16 +79,23 @@ def _environment() -> jinja2.Environment:
         load_sources=tables.load_sources,
         section_word=tables.section_word,
         gpu=figures.gpu,
+        gpu_count=figures.gpu_count,
         gib=lambda size: f"{size / units.GIB:.1f}",
         plain=figures.plain,
         speed=figures.speed,
-        percent=lambda share: "-" if share is None else f"{share:.0f} %",
+        percent=figures.percent,
         position=lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
     )
     environment.globals.update(
         checks=CHECKS, measured=measured, legend=topology_legend, symbols=UNICODE.symbols, words=_WORDS
     )
     return environment
+
+
+def _section_names(node: Document) -> list[str]:
+    """Return short names of a node's sections, for the columns of the fleet table."""
+    titles = {"nccl": "NCCL", "user": "Thresholds"}
+    return [titles.get(area := section["area"], area.replace("_", " ").capitalize()) for section in node["sections"]]
 
 
 def _time(stamp: str) -> str:

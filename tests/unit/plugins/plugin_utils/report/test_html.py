@@ -99,9 +99,24 @@ def test_html_plots_have_labels_with_numbers(page: Page) -> None:
 def test_html_nodes_are_listed_worst_first(fleet: dict, page: Page) -> None:
     named = [name for name in page.texts if name in fleet["hosts"]]
     order = ["socket", "idle-gpus", "crashed", "lost", "silent", "healthy"]
-    assert named[-12:] == [*order, *order], "once in the table and once as a heading"
+    assert named == [*order, *order], "once in the table and once as a heading"
     assert "5 ✗ fail" in page.text
     assert "1 ✓ pass" in page.text
+
+
+def test_html_begins_with_the_table_then_the_cost_then_the_findings_of_the_fleet(fleet: dict, page: Page) -> None:
+    summary = next(item["summary"] for item in fleet["fleet"]["findings"] if item["status"] == "fail")
+    places = [page.text.index(text) for text in ("What is wrong", " silent ", "Cost:", summary, "What is wrong, and")]
+    assert places == sorted(places)
+
+
+def test_html_fleet_table_names_each_section_above_its_marks(fleet: dict, page: Page) -> None:
+    names = "Hardware Tensor parallel Memory NCCL Performance Utilisation Configuration What is wrong"
+    assert f"Sections {names}" in page.text
+    # On a phone, the head of the table is hidden, so every value and mark has its name.
+    fleet["hosts"]["healthy"]["facts"]["gpus"]["expected_count"] = 8
+    text = Page(report_html(fleet)).text
+    assert "healthy GPUs 4 of 8 TP 4 1 stream 104.2 95 % of expected all 612.4 (8) ✓ Hardware" in text
 
 
 def test_html_node_has_seven_numbered_sections(fleet: dict, page: Page) -> None:
