@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import locale
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.history import kept_reports
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
@@ -31,16 +32,36 @@ def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[st
     return sorted(name for name in slow if not exceeds(document["hosts"][name]["status"], fail_on))
 
 
-def _write(directory: Path, contents: dict[str, str]) -> tuple[list[str], str | None]:
-    """Write the report files. Return the paths of the written files, and an error message or None."""
+def _write(directories: Sequence[Path], contents: dict[str, str]) -> tuple[list[str], str | None]:
+    """Write the report files to each directory.
+
+    Return the paths of the files in the first directory, and an error message or None.
+    """
     files: list[str] = []
-    try:
-        for name, text in contents.items():
-            write_atomically(directory / name, text)
-            files.append(str(directory / name))
-    except OSError as error:
-        return files, f"cannot write the report to {directory}: {error.strerror}"
+    for directory in directories:
+        try:
+            for name, text in contents.items():
+                write_atomically(directory / name, text)
+                files += [str(directory / name)] if directory == directories[0] else []
+        except OSError as error:
+            return files, f"cannot write the report to {directory}: {error.strerror}"
     return files, None
+
+
+def _unselected(nodes: Mapping[str, t.Any]) -> list[str]:
+    """Return the reason why a run is partial if tags excluded sections, as a list of at most one text."""
+    sections = [section for node in nodes.values() if node for section in node["sections"]]
+    left_out = dict.fromkeys(section["title"] for section in sections if not section["selected"])
+    return [f"without the sections {', '.join(left_out)}"] if left_out else []
+
+
+def _prune(directory: Path, keep: int) -> str | None:
+    """Delete old reports. Return an error message or None."""
+    try:
+        kept_reports.prune(directory, keep, [chosen.file for chosen in formats.FORMATS.values()])
+    except OSError as error:
+        return f"cannot delete old reports in {directory}: {error.strerror}"
+    return None
 
 
 class ActionModule(ControllerAction):
@@ -52,16 +73,29 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         if problems := formats.errors(options["formats"]):
             raise AnsibleActionFail("; ".join(problems))
-        document, contents = formats.fleet_report(
-            {name: (result or {}).get("node") for name, result in options["nodes"].items()},
-            options["formats"],
-            run=run_header(options["options"], check_mode=self._task.check_mode),
-            secrets=options["secrets"],
+        nodes = {name: (result or {}).get("node") for name, result in options["nodes"].items()}
+        directory, keep = Path(options["directory"]), options["keep"]
+        run = run_header(
+            options["options"],
+            check_mode=self._task.check_mode,
+            begin=options["begin"],
+            partial=[*options["partial"], *_unselected(nodes)],
         )
-        files, problem = ([], None) if self._task.check_mode else _write(Path(options["directory"]), contents)
+        document, contents = formats.fleet_report(
+            nodes,
+            options["formats"],
+            run=run,
+            secrets=options["secrets"],
+            earlier=kept_reports.earlier(directory, run["begin"], nodes) if keep else {},
+        )
+        written = kept_reports.places(directory, run["begin"], partial=bool(run["partial"]), keep=keep)
+        files, problem = ([], None) if self._task.check_mode else _write(written, contents)
+        if keep and files and not problem:
+            problem = _prune(directory, keep)
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or self._task.check_mode
-        self._display.display(summary_text(document, files, style, full=full))
+        kept = str(written[-1]) if files and written[1:] else None
+        self._display.display(summary_text(document, files, style, full=full, kept=kept))
         # Fail only after printing the summary, so that the verdict is shown even if a file cannot be written.
         if problem:
             raise AnsibleActionFail(problem)

@@ -26,6 +26,25 @@ options:
     description: Directory for the report, relative to the current directory. Created if it does not exist.
     type: path
     required: true
+  keep:
+    description:
+      - Number of dated reports to keep in O(directory), each in a directory named by the time at which its run began.
+        Older ones are deleted.
+      - With a number greater than 0, each node is also compared with the last report on it.
+    type: int
+    default: 0
+  partial:
+    description:
+      - Reasons why the run covers only a part of a validation, for example C(quick check). If tags exclude sections,
+        that is added.
+      - The report of a partial run never replaces a full report in O(directory). It is written to its dated directory
+        or, if O(keep=0), to the directory C(partial).
+    type: list
+    elements: str
+    default: []
+  begin:
+    description: Time at which the run began, in seconds since 1970. Defaults to the current time.
+    type: float
   formats:
     description:
       - Formats of the report. All have the same content.
@@ -71,7 +90,7 @@ attributes:
     details: There is no difference to show.
   idempotent:
     support: none
-    details: The report contains the time of the run, so every run replaces the files.
+    details: The report contains the time of the run, so every run writes it again.
 seealso:
   - module: multigpu.vllm.diagnose
 """
@@ -103,7 +122,7 @@ failed_by_comparison:
   elements: str
   sample: [gpu-7]
 files:
-  description: Paths of the written files; empty in check mode.
+  description: Paths of the written files, without the dated copies; empty in check mode.
   returned: success
   type: list
   elements: str

@@ -9,10 +9,12 @@ formats compute nothing themselves: every value that they show is in this docume
 
 from __future__ import annotations
 
+import contextlib
 import math
 import typing as t
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     AREAS,
@@ -25,8 +27,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import fleet_cost, node_cost, wasted_shares
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import diagnose
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.history.node_changes import changes
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.step_expectation import step_expectation
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
     expectation,
     fleet,
@@ -87,6 +91,7 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
         "load": [_step(node, step) for step in node.load.data.get("results") or ()],
         "utilisation": _utilisation(node),
         "diagnoses": [item.as_dict() for item in diagnoses],
+        "changes": None,
     }
 
 
@@ -273,18 +278,27 @@ def lost_document(reason: str) -> dict[str, t.Any]:
 
 
 def report_document(
-    hosts: Mapping[str, Mapping[str, t.Any] | None], *, run: Mapping[str, t.Any], secrets: Collection[t.Any] = ()
+    hosts: Mapping[str, Mapping[str, t.Any] | None],
+    *,
+    run: Mapping[str, t.Any],
+    secrets: Collection[t.Any] = (),
+    earlier: Mapping[str, tuple[str, Mapping[str, t.Any]]] = MappingProxyType({}),
 ) -> dict[str, t.Any]:
     """Build the result document.
 
     ``hosts`` maps every host of the play to its node document, or to None if the host has no node document. ``run`` is
-    the ``run`` section. ``secrets`` are masked everywhere. If a secret is a mapping, such as an environment, only the
+    the ``run`` section. ``earlier`` maps hosts to the time and the node document of their last report, with which they
+    are compared. ``secrets`` are masked everywhere. If a secret is a mapping, such as an environment, only the
     values whose names mark them as secret are masked.
     """
     nodes = {
         name: dict(data) if data else lost_document("no result: the run stopped before this node was evaluated")
         for name, data in hosts.items()
     }
+    for name, (since, before) in earlier.items():
+        # The file of an earlier report may be damaged.
+        with contextlib.suppress(*SENSELESS):
+            nodes[name]["changes"] = changes(since, before, nodes[name])
     fleet_findings = fleet.evaluate(nodes)
     counts = Counter(node["status"] for node in nodes.values())
     # With a single node, the check for nodes slower than the others cannot run. Only this node's status counts then.

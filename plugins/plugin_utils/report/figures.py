@@ -10,6 +10,7 @@ import json
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils import units
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WORDS
 
 
 def speed(tokens_per_second: float | None) -> str:
@@ -64,6 +65,39 @@ def memory_in_use(memory: t.Sequence[t.Mapping[str, t.Any]]) -> str:
         for gpu in memory
     )
     return f"Memory: {', '.join(used)}{total} GiB" if memory else ""
+
+
+def moment(stamp: str) -> str:
+    """Format an ISO 8601 timestamp as ``23 November 2026, 17:54 UTC``; return other text unchanged."""
+    try:
+        time = datetime.datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    return f"{time.day} {time:%B %Y, %H:%M %Z}".strip()
+
+
+def changes(node: t.Mapping[str, t.Any]) -> list[str]:
+    """Describe what changed since the last report on a node, such as ``one stream 12.2 to 47.6 tok/s, TP 1 to 4``.
+
+    Return an empty list if there is no earlier report.
+    """
+    if node["changes"] is None:
+        return []
+    formats: dict[str, t.Callable[[t.Any, t.Any], str]] = {
+        "one_stream": lambda old, new: f"one stream {_speed_or_none(old)} to {_speed_or_none(new)} tok/s",
+        "tensor_parallel_size": lambda old, new: f"TP {cell(old)} to {cell(new)}",
+        "gpus": lambda old, new: f"GPUs {cell(old)} to {cell(new)}",
+        "status": lambda old, new: f"verdict {WORDS.get(old, old)} to {WORDS.get(new, new)}",
+    }
+    values = node["changes"]["values"]
+    parts = [write(*values[name]) for name, write in formats.items() if name in values]
+    lines = [f"Since {moment(node['changes']['since'])}: {', '.join(parts) or 'no change'}"]
+    lines += [f"Fixed: {title}" for title in node["changes"]["fixed"]]
+    return [*lines, *(f"New: {title}" for title in node["changes"]["new"])]
+
+
+def _speed_or_none(value: float | None) -> str:
+    return "none" if value is None else speed(value)
 
 
 def clock_time(begin: float | None, seconds: float) -> str:

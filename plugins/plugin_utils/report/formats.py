@@ -10,6 +10,7 @@ import json
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import jinja2
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
@@ -74,17 +75,19 @@ def fleet_report(
     *,
     run: Mapping[str, t.Any],
     secrets: Collection[t.Any] = (),
+    earlier: Mapping[str, tuple[str, Document]] = MappingProxyType({}),
 ) -> tuple[dict[str, t.Any], dict[str, str]]:
     """Return the result document, and the reports from it as ``rendered`` returns them.
 
     An entry in ``hosts`` that cannot be rendered is replaced by an entry that contains the reason.
 
-    ``run`` and ``secrets`` are those of ``report_document``.
+    ``run``, ``secrets`` and ``earlier`` are those of ``report_document``.
     """
     names = list(names)
 
     def render(chosen: Mapping[str, Document | None]) -> tuple[dict[str, t.Any], dict[str, str]]:
-        document = report_document(chosen, run=run, secrets=secrets)
+        compared = {name: item for name, item in earlier.items() if name in chosen}
+        document = report_document(chosen, run=run, secrets=secrets, earlier=compared)
         return document, rendered(document, names)
 
     def checked(name: str) -> Document | None:

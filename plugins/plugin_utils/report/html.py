@@ -10,7 +10,6 @@ allows neither scripts nor requests. The markup is in templates/. load_plots.py 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import functools
 import typing as t
 from collections.abc import Iterator, Mapping
@@ -49,7 +48,7 @@ def report_html(document: Document) -> str:
     template = _environment().get_template("report.html.j2")
     return template.render(
         **{key: document[key] for key in ("run", "summary", "fleet")},
-        time=_time(document["run"]["time"]),
+        time=figures.moment(document["run"]["time"]),
         fleet_problems=[
             dataclasses.replace(problem_list.of_finding(finding), title=finding["summary"])
             for finding in tables.wrong({"sections": [document["fleet"]]})
@@ -73,6 +72,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         all_streams=figures.all_streams,
         cell=figures.cell,
+        changes=figures.changes,
         clock_time=figures.clock_time,
         cost=figures.cost,
         latencies=figures.latencies,
@@ -96,15 +96,6 @@ def _section_names(node: Document) -> list[str]:
     """Return short names of a node's sections, for the columns of the fleet table."""
     titles = {"nccl": "NCCL", "user": "Thresholds"}
     return [titles.get(area := section["area"], area.replace("_", " ").capitalize()) for section in node["sections"]]
-
-
-def _time(stamp: str) -> str:
-    """Format an ISO 8601 timestamp as ``23 November 2026, 17:54 UTC``; return other text unchanged."""
-    try:
-        moment = datetime.datetime.fromisoformat(stamp)
-    except ValueError:
-        return stamp
-    return f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip()
 
 
 def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t.Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -27,10 +27,24 @@ def collection_version(root: Path = _ROOT) -> str:
     return "unknown"
 
 
-def run_header(options: Mapping[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    """Return the ``run`` section of a result document: the current time, versions and options."""
+def run_header(
+    options: Mapping[str, t.Any],
+    *,
+    check_mode: bool,
+    begin: float | None = None,
+    partial: Sequence[str] = (),
+) -> dict[str, t.Any]:
+    """Return the ``run`` section of a result document: the current time, versions and options.
+
+    :param begin: time at which the run began, in seconds since 1970; by default, the current time.
+    :param partial: reasons why the run covers only a part of a validation.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    began = now if begin is None else datetime.datetime.fromtimestamp(begin, datetime.UTC)
     return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": now.isoformat(timespec="seconds"),
+        "begin": began.isoformat(timespec="seconds"),
+        "partial": list(partial),
         "collection_version": collection_version(),
         "ansible_version": ansible_version,
         "check_mode": check_mode,

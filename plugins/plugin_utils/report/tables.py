@@ -80,6 +80,8 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
     """
     total = len(document["hosts"])
     yield from heading("multigpu.vllm", document["summary"]["hosts"], document["summary"]["status"], style)
+    if partial := document["run"].get("partial"):
+        yield from style.wrap(f"Partial run: {', '.join(partial)}", "   ")
     names = worst_first(document)
     width = min(max([len("node"), *map(len, names)]), 18)
     verdict = max([len("verdict"), *(len(WORDS[node["status"]]) for node in document["hosts"].values())])
@@ -91,6 +93,7 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
             yield from style.wrap(node["headline"], "     ")
         if total <= _DETAILED or node["status"] != "pass":
             yield from (line for text in state(node) for line in style.wrap(text, "     "))
+        yield from (line for text in figures.changes(node) for line in style.wrap(text, "     "))
     yield from style.wrap(LEGEND, "   ")
     if bill := document["summary"]["cost"]:
         alone = "" if bill["nodes"] == total else f" ({bill['nodes']} of {total} nodes have a known price)"

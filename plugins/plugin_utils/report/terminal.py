@@ -17,8 +17,13 @@ NODES: t.Final = 5
 FINDINGS: t.Final = 3
 
 
-def summary_text(document: Mapping[str, t.Any], files: Sequence[str], style: Style, *, full: bool = False) -> str:
-    """Return the terminal summary; it includes every section if ``full`` is set or there is only one node."""
+def summary_text(
+    document: Mapping[str, t.Any], files: Sequence[str], style: Style, *, full: bool = False, kept: str | None = None
+) -> str:
+    """Return the terminal summary; it includes every section if ``full`` is set or there is only one node.
+
+    :param kept: directory with a dated copy of ``files``.
+    """
     lines = ["", *tables.fleet(document, style)]
     if full or len(document["hosts"]) == 1:
         for name in tables.worst_first(document):
@@ -27,6 +32,8 @@ def summary_text(document: Mapping[str, t.Any], files: Sequence[str], style: Sty
         lines += _details(document, style)
     lines += ["", style.rule * WIDTH]
     lines += [f" {'' if number else 'Report':<7} {path}" for number, path in enumerate(files)]
+    if kept:
+        lines.append(f" Kept    {kept}")
     if not files:
         lines.append(" Check mode: no load was generated and no report was written.")
     return "\n".join(lines)

@@ -53,6 +53,35 @@ def test_report_writes_the_files_and_returns_their_paths(
     assert document["hosts"]["b"]["reachable"] is False
 
 
+def test_report_keeps_dated_reports_and_compares_with_the_last_one(
+    run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
+) -> None:
+    folder, times = tmp_path / "reports", {"keep": 2}
+    for day in range(3):
+        result = run_action(report.ActionModule, {**arguments, **times, "begin": 86400.0 * day})
+    assert result["files"][-1] == str(folder / "report.json")
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
+        "1970-01-02T000000Z",
+        "1970-01-03T000000Z",
+    ]
+    assert f" Kept    {folder / '1970-01-03T000000Z'}" in shown[-1]
+    assert "Since " not in shown[0]
+    assert ": no change" in shown[-1]
+
+
+def test_report_of_a_partial_run_does_not_replace_a_full_one(
+    run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
+) -> None:
+    run_action(report.ActionModule, arguments)
+    full = (tmp_path / "reports/report.json").read_text(encoding="utf-8")
+    arguments["nodes"]["a"] = run_action(Diagnose, {"results": {}, "tags": ["memory", "nccl"]})
+    result = run_action(report.ActionModule, {**arguments, "keep": 1, "begin": 0.0, "partial": ["--limit a"]})
+    assert (tmp_path / "reports/report.json").read_text(encoding="utf-8") == full
+    assert result["files"][-1] == str(tmp_path / "reports/1970-01-01T000000Z/report.json")
+    line = next(line for line in shown[-1].splitlines() if "Partial run" in line)
+    assert line.startswith("   Partial run: --limit a, without the sections GPU hardware,")
+
+
 def test_report_is_never_changed(run_action: t.Callable[..., dict], arguments: dict, shown: list[str]) -> None:
     assert run_action(report.ActionModule, arguments)["changed"] is False
 

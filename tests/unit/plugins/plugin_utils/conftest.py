@@ -180,6 +180,8 @@ def node() -> Callable[..., NodeFacts]:
 
 RUN = {
     "time": "2026-11-23T17:00:00+00:00",
+    "begin": "2026-11-23T16:55:00+00:00",
+    "partial": [],
     "collection_version": "0.1.0",
     "ansible_version": "2.19.4",
     "check_mode": False,

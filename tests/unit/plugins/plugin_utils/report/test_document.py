@@ -28,6 +28,8 @@ from ansible_collections.multigpu.vllm.tests.unit.plugins.plugin_utils.conftest 
 SCHEMA = json.loads((Path(__file__).parents[5] / "docs/report.schema.json").read_text(encoding="utf-8"))
 RUN = {
     "time": "2026-11-23T17:00:00+00:00",
+    "begin": "2026-11-23T16:55:00+00:00",
+    "partial": [],
     "collection_version": "0.1.0",
     "ansible_version": "2.19.4",
     "check_mode": False,

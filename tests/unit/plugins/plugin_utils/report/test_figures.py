@@ -52,6 +52,19 @@ def test_memory_in_use_states_a_common_total_once(totals: tuple, shown: str) -> 
     assert figures.memory_in_use(memory) == shown
 
 
+def test_changes_since_the_last_report() -> None:
+    since = "2026-11-23T17:00:00+00:00"
+    values = {"status": ["fail", "pass"], "tensor_parallel_size": [1, 4], "one_stream": [12.2, 47.6]}
+    changed = {"since": since, "values": values, "fixed": ["vLLM uses 1 of 4 GPUs"], "new": []}
+    assert figures.changes({"changes": changed}) == [
+        "Since 23 November 2026, 17:00 UTC: one stream 12.2 to 47.6 tok/s, TP 1 to 4, verdict FAIL to pass",
+        "Fixed: vLLM uses 1 of 4 GPUs",
+    ]
+    same = {"since": "last week", "values": {}, "fixed": [], "new": []}
+    assert figures.changes({"changes": same}) == ["Since last week: no change"]
+    assert figures.changes({"changes": None}) == []
+
+
 def test_clock_time_without_a_beginning_is_relative() -> None:
     assert figures.clock_time(1795430701.9, 2.2) == "10:45:04"
     assert figures.clock_time(None, 2.2) == "2 s"
