@@ -88,7 +88,9 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
     yield f"   {'node':<{width}}  {'verdict':<{verdict}}  GPUs     TP  1 stream  expected  all streams"
     for name in names:
         node = document["hosts"][name]
-        yield _node_row(name, node, width, verdict, style)
+        if len(name) > width:
+            yield f"   {style.fit(name, WIDTH - 3)}"
+        yield _node_row(name if len(name) <= width else "", node, width, verdict, style)
         if node["headline"]:
             yield from style.wrap(node["headline"], "     ")
         if total <= _DETAILED or node["status"] != "pass":
