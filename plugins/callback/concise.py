@@ -88,8 +88,7 @@ def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
     """
     message = result.get("msg")
     if isinstance(message, list):
-        message = "
-".join(map(str, message))
+        message = "\n".join(map(str, message))
     if action in _ARGUMENT_SPEC and (errors := result.get("argument_errors")):
         return "\n".join(map(str, errors))
     if action not in _ON_PURPOSE or "results" in result or not isinstance(message, str):

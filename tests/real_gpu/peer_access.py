@@ -1,9 +1,9 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hold the test of GPU pairs against PyTorch's copies and nccl-tests, and inject wrong data: ``peer_access.py OUT``; see ``run.sh``.
+"""Compare the test of GPU pairs with PyTorch's copies and nccl-tests, and inject wrong data; see ``run.sh``.
 
-Needs two GPUs. For the comparison with nccl-tests, ``ALL_REDUCE_PERF`` is the path of the program.
+``peer_access.py OUT``. Needs two GPUs. For the comparison with nccl-tests, ``ALL_REDUCE_PERF`` is the path of the program.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ class ServerFacts:
 
     ``engine`` is the name of the engine if the server is known not to be vLLM. ``configuration`` holds the values in
     ``CONFIGURATION``; it is empty if the server does not offer them. ``missing`` holds the reason why another fact
-    (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent. ``failure`` is set if the server did not respond
-    at all because it is down, unreachable or hanging. ``hangs`` is set if the server accepted a request but did not
-    respond in time.
+    (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent. ``failure`` is set if the server did not
+    respond at all because it is down, unreachable or hanging. ``hangs`` is set if the server accepted a request but
+    did not respond in time.
     """
 
     base_url: str

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.action import vllm_logs
+from ansible_collections.multigpu.vllm.plugins.plugin_utils import controller
 
 
 class Task:
@@ -41,7 +42,7 @@ def action(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> vllm_logs.ActionM
 
     monkeypatch.setattr(plugin, "_low_level_execute_command", execute, raising=False)
     monkeypatch.setattr(plugin, "validate_argument_spec", lambda **_: (None, plugin.options), raising=False)
-    monkeypatch.setattr(vllm_logs.ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(controller.ActionBase, "run", lambda *_: {})
     return plugin
 
 
