@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare the test of GPU pairs with PyTorch's copies and nccl-tests, and inject wrong data; see ``run.sh``.
 
-``peer_access.py OUT``. Needs two GPUs. For the comparison with nccl-tests, ``ALL_REDUCE_PERF`` is the path of the program.
+``peer_access.py OUT`` needs two GPUs. For nccl-tests, ``ALL_REDUCE_PERF`` is the path of the program.
 """
 
 from __future__ import annotations

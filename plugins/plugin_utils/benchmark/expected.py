@@ -60,7 +60,7 @@ def _expected(node: NodeFacts, cell: Json, step: Step | None, measured: float) -
     facts, streams, tokens = expectation.setup(node, step), cell["concurrency"], cell["output_tokens"]
     try:
         expected = expected_speed(facts)
-        if expectation.not_applicable(facts, expected, measured):
+        if expectation.not_applicable(facts, expected, measured, expectation.speculative(node, step)):
             return None
         token_time = 1 / expected.speed
         if streams > 1:
