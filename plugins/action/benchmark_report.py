@@ -14,6 +14,7 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import store
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.document import becomes_baseline, results_document
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.html import results_html
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.markdown import results_markdown
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.text import results_text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
@@ -51,6 +52,7 @@ class ActionModule(ControllerAction):
                     node["stored_baseline"] = str(baseline)
             write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             write_atomically(path.with_suffix(".md"), results_markdown(document))
+            write_atomically(path.with_suffix(".html"), results_html(document))
         except OSError as error:
             raise AnsibleActionFail(f"cannot write {error.filename or path}: {error.strerror}") from error
-        return [str(path), str(path.with_suffix(".md"))]
+        return [str(path), *(str(path.with_suffix(suffix)) for suffix in (".md", ".html"))]

@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Writes the results of all nodes to one JSON file and, with the ending C(.md), as Markdown to paste into an issue.
-    Shows them as tables, the worst node first.
+  - Writes the results of all nodes to one JSON file and, with the endings C(.md) and C(.html), as Markdown to paste
+    into an issue and as a page with plots. Shows them as tables, the worst node first.
   - If a node has no baseline for its GPU model, model and vLLM version, this run becomes its baseline. An existing
     baseline is kept unless O(update_baseline) is set, so that a gradual slowdown is detected.
   - The results of a run with failed requests never become a baseline.
@@ -86,5 +86,5 @@ files:
   returned: success
   type: list
   elements: str
-  sample: [.benchmark-results.json, .benchmark-results.md]
+  sample: [.benchmark-results.json, .benchmark-results.md, .benchmark-results.html]
 """

@@ -44,7 +44,7 @@ def _node(name: str, node: Document, targets: Document, style: Style) -> Iterato
     if node["cells"]:
         yield from _table(node, style)
         for line in knee_lines(node, targets):
-            yield from style.wrap(line, "   ", "     ")
+            yield from style.wrap(line, "   * " if line.startswith("Knee") else "   ", "     ")
     yield from _compared(node, style)
     for finding in node["findings"]:
         if finding["status"] in ("fail", "warn"):
@@ -136,7 +136,7 @@ def knee_lines(node: Document, targets: Document) -> Iterator[str]:
         more = "; more streams were not tried" if knee["at_limit"] else ""
         more += f"; {knee['reason']}" if knee["reason"] else ""
         yield (
-            f"* Knee for {knee['prompt_tokens']}-token prompts {within}: {counted(knee['concurrency'], 'stream')},"
+            f"Knee for {knee['prompt_tokens']}-token prompts {within}: {counted(knee['concurrency'], 'stream')},"
             f" {speed(knee['output_throughput'])} tok/s{good}{more}"
         )
 

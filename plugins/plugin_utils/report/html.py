@@ -45,7 +45,7 @@ def report_html(document: Document) -> str:
     """Render the result document as an HTML page."""
     names = tables.worst_first(document)
     nodes = [_node(number, name, document, len(names)) for number, name in enumerate(names, start=1)]
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     return template.render(
         **{key: document[key] for key in ("run", "summary", "fleet")},
         time=figures.moment(document["run"]["time"]),
@@ -61,7 +61,8 @@ def report_html(document: Document) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return the environment of the templates, with the filters and constants that they use."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

@@ -127,10 +127,10 @@ def test_benchmark_report_keeps_the_baseline_until_updated(bench: t.Callable[...
 
 def test_benchmark_report_shows_tables_and_path(bench: t.Callable[..., Json], shown: list[str], tmp_path: Path) -> None:
     result = bench({"a": sweep_results()})
-    assert result["files"] == [str(tmp_path / "r.json"), str(tmp_path / "r.md")]
+    assert result["files"] == [str(tmp_path / f"r.{suffix}") for suffix in ("json", "md", "html")]
     assert result["changed"] is False
     assert "TTFT, ms" in shown[-1]
-    assert shown[-1].endswith(str(tmp_path / "r.md"))
+    assert shown[-1].endswith(str(tmp_path / "r.html"))
 
 
 def test_benchmark_report_in_check_mode_writes_nothing(
