@@ -22,7 +22,7 @@ demo: setup ## validate three simulated nodes (no GPU needed)
 
 # The scenarios put load on many simulated nodes at once, so only targets without such nodes run beside them.
 test: setup ## run every check except test-vllm, test-deployment and test-gpu
-	@scripts/test.sh unit,sanity+integration,accessibility+molecule-gpu_host,molecule-default scenarios+provisioning,lint
+	@scripts/test.sh unit,lint+integration,accessibility,sanity+molecule-gpu_host,molecule-default scenarios+provisioning
 
 # Two steps: with --fail-under in the first one, slipcover 1.1.0 loses the results of the pytest-xdist workers.
 unit: setup ## run the unit tests and check the coverage of plugins/
