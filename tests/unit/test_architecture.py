@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import functools
 import pathlib
 import re
 import subprocess
@@ -58,6 +59,7 @@ def imports(tree: ast.Module) -> t.Iterator[tuple[str, ...]]:
 SOURCES: t.Final = {path.relative_to(PLUGINS).with_suffix("").parts: parse(path) for path in PLUGINS.rglob("*.py")}
 
 
+@functools.cache
 def folder_imports() -> dict[str, set[str]]:
     edges: dict[str, set[str]] = collections.defaultdict(set)
     for parts, tree in SOURCES.items():
