@@ -12,13 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
-    Finding,
-    Status,
-    failed,
-    not_tested,
-    warned,
-)
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, not_tested, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_health
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
