@@ -133,7 +133,9 @@ def test_stuck_processes_without_report_is_unavailable(
 
 
 @pytest.mark.parametrize(
-    ("address", "pid"), [("localhost:1", os.getpid()), ("localhost", os.getpid()), ("localhost:1", 2**22 + 1)]
+    ("address", "pid"),
+    [("localhost:1", os.getpid()), ("localhost", os.getpid()), ("localhost:1", 2**22 + 1)],
+    ids=["nothing listens", "no port", "no process"],
 )
 def test_stuck_processes_without_service_is_unavailable(address: str, pid: int) -> None:
     with pytest.raises(ras.RasUnavailable):
