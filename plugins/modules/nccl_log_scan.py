@@ -16,6 +16,7 @@ description:
     first.
   - Recognises the messages of vLLM 0.4 to 0.33, NCCL 2.7 to 2.30, torch, Gloo, Ray and the kernel after any container,
     journal or worker prefix. The text of prompts is not mistaken for an error.
+  - If nothing explains how the log of a server that has not started ends, an error line of any program is a warning.
   - Also reports the transport that NCCL chose, and the versions and parallel sizes in the log.
   - If a log contains several starts of vLLM, the last one is used.
   - Reads in blocks, so memory use stays below 100 MB for logs of any size.

@@ -374,8 +374,8 @@ def _shows_work(line: str) -> bool:
 
 
 def _survived(lines: Sequence[str]) -> bool:
-    """Return whether the process that wrote the lines survived the exceptions in them."""
-    return any(_SURVIVED.search(line) or _shows_work(line) for line in lines)
+    """Return whether the process that wrote the lines survived the exceptions in them, or was a started server."""
+    return any(_SURVIVED.search(line) or _STATISTICS.search(line) or ' HTTP/1.1" ' in line for line in lines)
 
 
 def _failure_line(lines: Sequence[str]) -> int | None:
