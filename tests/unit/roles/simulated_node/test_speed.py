@@ -52,9 +52,9 @@ def test_speed_constants_are_those_of_the_roofline() -> None:
     paths = load_json("data/interconnects.json")
     assert (emulated.LAYER_TIME, emulated.HOP_TIME) == (roofline.LAYER_TIME, roofline.HOP_TIME)
     for name, path in {"p2p": "pcie", "p2p-gen5": "pcie", "nvlink": "nvlink", "shm": "shm"}.items():
-        assert {int(gpus): latency for gpus, latency in paths[name]["latency"].items()} == (
-            roofline.ALL_REDUCE_LATENCY[path]
-        )
+        for gpus in (2, 4, 8):
+            latency = roofline.all_reduce_latency(path, gpus)
+            assert Interconnect(**paths[name]).latency_of(gpus) == pytest.approx(latency)
     for gpu in load_json("data/gpus.json").values():
         assert gpu["bandwidth_efficiency"] == roofline.efficiency(gpu["name"])[0]
 
