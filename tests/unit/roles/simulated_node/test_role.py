@@ -69,7 +69,10 @@ def test_readme_lists_every_key_of_scenario_files() -> None:
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_readme_scenario_row_lists_failing_checks(name: str) -> None:
-    failing = ", ".join(f"`{check}`" for check in Scenario.load(name).expected["fail"]) or "none"
+def test_readme_scenario_row_lists_failing_and_warning_checks(name: str) -> None:
+    failing, warning = (
+        ", ".join(f"`{check}`" for check in Scenario.load(name).expected[kind]) for kind in ("fail", "warn")
+    )
+    cell = (failing or "none") + (f" ({warning} warns)" if warning else "")
     rows = [line for line in (ROLE / "README.md").read_text("utf-8").splitlines() if line.startswith(f"| `{name}` |")]
-    assert [row.split(" | ")[-1] for row in rows] == [f"{failing} |"]
+    assert [row.split(" | ")[-1] for row in rows] == [f"{cell} |"]
