@@ -25,7 +25,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: Nothing is tested in check mode.
+    details: Nothing is tested in check mode. A stored result is returned.
   diff_mode:
     support: none
     details: There is no difference to show.
@@ -58,6 +58,19 @@ options:
     description: Whether to test all-reduce over all GPUs also while each GPU copies within its memory.
     type: bool
     default: true
+  test:
+    description:
+      - With V(always), the GPUs are tested.
+      - With V(auto), the result in O(result_file) is returned if it is for the same GPUs, driver and O(image).
+        Otherwise, the GPUs are tested if no program uses them.
+      - With V(never), only a stored result is returned.
+      - If nothing is tested, a stored fault is returned even if the image or the driver has changed since then.
+    type: str
+    choices: [always, auto, never]
+    default: always
+  result_file:
+    description: File on the node with the result of an earlier test as JSON. The module does not write it.
+    type: path
 requirements:
   - the GPU driver (C(libcuda.so.1))
   - NCCL, for example from the Python package C(nvidia-nccl-cu12), or Docker and O(image)
@@ -71,16 +84,54 @@ EXAMPLES = r"""
     gpus: "{{ range(ansible_facts.gpu.count) | list }}"
   register: p2p
 
-- name: Test with the NCCL of the image that will serve
+- name: Test with the NCCL of the image that will serve, unless it was tested before
   multigpu.vllm.p2p_check:
     gpus: [0, 1, 2, 3]
     image: vllm/vllm-openai:v0.26.0
+    test: auto
+    result_file: /etc/multigpu-vllm/peer-data.json
 """
 
 RETURN = r"""
+verdict:
+  description: Worst verdict of all tests.
+  returned: success
+  type: str
+  choices: [pass, slow, unsupported, not_tested, inconclusive, fails, hangs, corrupts]
+  sample: pass
+tested:
+  description: Conditions of the test.
+  returned: success
+  type: dict
+  contains:
+    time:
+      description: Time of the test in UTC.
+      type: str
+      returned: success
+      sample: "2026-11-30T12:00:00+00:00"
+    image:
+      description: Digest of the image, or null for a test on the node.
+      type: str
+      returned: success
+      sample: sha256:251eba5cc7c12fed0b75da22a9240e582b1c9e39f6fbc064f86781b963bd814f
+    driver:
+      description: Version of the driver, or null if it could not be read.
+      type: str
+      returned: success
+      sample: 580.95.05
+    gpus:
+      description: UUIDs of the GPUs, or null if they could not be read.
+      type: list
+      elements: str
+      returned: success
+      sample: [GPU-5e4aa0ae-4b7a-4b3e-8c10-3d9c2f0ab111, GPU-1d5a2f5d-8f1f-4d2c-9e57-6a0c1be0f222]
+stored:
+  description: Whether this is the result in O(result_file).
+  returned: success
+  type: bool
+  sample: false
 pairs:
-  description: The test from each GPU to each other GPU. Verdicts are V(pass), V(slow), V(unsupported), V(not_tested),
-    V(fails), V(hangs) and V(corrupts).
+  description: The test from each GPU to each other GPU. Verdicts are those of RV(verdict) except V(inconclusive).
   returned: success
   type: list
   elements: dict
@@ -98,7 +149,7 @@ pairs:
     offered:
       description: Whether the driver offers access, or null if it could not be asked.
       type: bool
-      returned: always
+      returned: success
       sample: true
     copy:
       description: Verdict on copies by the GPU's copy engine.
@@ -113,27 +164,27 @@ pairs:
     copy_bandwidth:
       description: Bytes per second of copies of 64 MiB, or null.
       type: float
-      returned: always
+      returned: success
       sample: 384776138315.4
     write_bandwidth:
       description: Bytes per second of writes of 64 MiB, or null.
       type: float
-      returned: always
+      returned: success
       sample: 346284417789.1
     copy_latency:
       description: Seconds from the start to the end of a copy of 4 bytes, or null.
       type: float
-      returned: always
+      returned: success
       sample: 0.0000104
     write_latency:
       description: The same for a write.
       type: float
-      returned: always
+      returned: success
       sample: 0.0000135
     seen:
       description: What was seen if a verdict is bad, or null.
       type: str
-      returned: always
+      returned: success
       sample: "GPU 0 gave no answer at 64 MiB"
 groups:
   description: All-reduce over each pair of GPUs and over all GPUs. The verdict V(inconclusive) means that all-reduce
@@ -161,7 +212,7 @@ groups:
     seen:
       description: What was seen if a verdict is bad, or null.
       type: str
-      returned: always
+      returned: success
       sample: "GPU 0 gave no answer at 64 MiB"
 layers:
   description: Worst verdict on each layer. C(custom_all_reduce) is the verdict on the writes that vLLM's custom
@@ -173,7 +224,19 @@ settings:
   description: Environment variables and arguments that keep vLLM from access between the GPUs; empty if it is right.
   returned: success
   type: dict
-  sample: {environment: {}, arguments: []}
+  contains:
+    environment:
+      description: Environment variables.
+      type: dict
+      elements: str
+      returned: always
+      sample: {NCCL_P2P_DISABLE: "1"}
+    arguments:
+      description: Arguments.
+      type: list
+      elements: str
+      returned: always
+      sample: [--disable-custom-all-reduce]
 nccl_version:
   description: Version of NCCL, or null.
   returned: success
@@ -198,7 +261,7 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.peer.run import run, without_test
+from ansible_collections.multigpu.vllm.plugins.module_utils.peer.stored import result_of
 
 ARGUMENT_SPEC = {
     "gpus": {"type": "list", "elements": "int", "required": True},
@@ -207,15 +270,15 @@ ARGUMENT_SPEC = {
     "deadline": {"type": "float", "default": 8.0},
     "timeout": {"type": "float", "default": 300.0},
     "under_load": {"type": "bool", "default": True},
+    "test": {"type": "str", "choices": ["always", "auto", "never"], "default": "always"},
+    "result_file": {"type": "path"},
 }
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    if module.check_mode:
-        module.exit_json(changed=False, **without_test("check mode: nothing is tested"))
     try:
-        result = run(module.params)
+        result = result_of({**module.params, **({"test": "never"} if module.check_mode else {})})
     except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -144,6 +144,12 @@ def layers_of(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> dict[str, 
     }
 
 
+def verdict_of(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> str:
+    """Return the worst verdict on any pair or group."""
+    verdicts = [pair[method] for pair in pairs for method in ("copy", "write")]
+    return worst([*verdicts, *(group["verdict"] for group in groups)])
+
+
 def finding(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> Finding:
     """Return the ``hardware.peer_data`` finding, which names the GPUs of the worst verdict."""
     named = [
@@ -153,7 +159,7 @@ def finding(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> Finding:
     for group in groups:
         gpus = ", ".join(map(str, group["gpus"]))
         named.append((f"all-reduce over GPUs {gpus}", group["verdict"], group["seen"]))
-    verdict = worst(value for _name, value, _seen in named)
+    verdict = verdict_of(pairs, groups)
     where = [(name, seen) for name, value, seen in named if value == verdict]
     evidence = {"where": [name for name, _seen in where], "seen": [seen for _name, seen in where if seen][:3]}
     if verdict in ("pass", "unsupported"):

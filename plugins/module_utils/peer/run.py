@@ -94,6 +94,7 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
     if reason and not rows:
         found = not_tested(judge.CHECK, reason)
     return {
+        "verdict": judge.verdict_of(pairs, groups),
         "pairs": pairs,
         "groups": groups,
         "layers": layers,
@@ -121,6 +122,7 @@ def without_test(reason: str) -> Result:
     layers = judge.layers_of([], [])
     finding = not_tested(judge.CHECK, reason).as_dict()
     return {
+        "verdict": "not_tested",
         "pairs": [],
         "groups": [],
         "layers": layers,

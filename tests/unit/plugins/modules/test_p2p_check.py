@@ -22,7 +22,7 @@ def play(capsys: pytest.CaptureFixture[str], **options: t.Any) -> tuple[int, dic
     [
         ({"gpus": [0, 1]}, "GPU driver is not installed"),
         ({"gpus": [0]}, "at least 2"),
-        ({"gpus": [0, 1], "_ansible_check_mode": True}, "check mode"),
+        ({"gpus": [0, 1], "_ansible_check_mode": True}, "no stored result"),
     ],
 )
 def test_module_without_test_says_why(
