@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 import typing as t
+import urllib.error
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,6 +105,10 @@ CHECKS: dict[str, Check] = {
     "tp_off": Check(Case("7b"), text=r"1 of 2 GPUs"),
     "sockets_nccl": Check(tensor_parallel("7b", "--disable-custom-all-reduce", **SOCKETS), text=r"TCP sockets"),
     "sockets": Check(tensor_parallel("7b", **SOCKETS), fails=False, text=r"sockets"),
+    "sleeping": Check(
+        tensor_parallel("7b", "--enable-sleep-mode", VLLM_SERVER_DEV_MODE="1"), text=r"sleep", fault="sleeping"
+    ),
+    "embeddings": Check(tensor_parallel("7b", "--runner", "pooling", "--convert", "embed"), fails=False),
     "pp2": Check(pipeline_parallel("7b"), fails=False),
     "dp2": Check(data_parallel("7b"), fails=False),
 }
@@ -215,10 +220,15 @@ def measure(lane: Lane, name: str, server: Server, bench: Bench) -> None:
 
 @contextlib.contextmanager
 def fault(name: str, server: Server) -> Iterator[None]:
-    """Apply a fault to GPU 1 or to the process of rank 1."""
+    """Apply a fault to GPU 1, to the process of rank 1 or to the server."""
     if name == "contention":
         with traces.running("one_gpu", 1, {"CUDA_VISIBLE_DEVICES": "1"}):
             yield
+        return
+    if name == "sleeping":
+        server.get("/sleep", b"{}")
+        yield
+        server.get("/wake_up", b"{}")
         return
     pid = server.rank("Worker_TP1") if name else 0
     if name:
@@ -278,14 +288,15 @@ def verdict(lane: Lane, name: str, check: Check, server: Server, bench: Bench) -
             validate_report_formats=["text"],
             validate_prompt_tokens=[128] if check.fault else [128, 1024],
             validate_load_duration=8,
-            **({"validate_timeout": 20} if check.fault in ("stopped", "killed") else {}),
+            **({"validate_timeout": 20} if check.fault in ("stopped", "killed", "sleeping") else {}),
         )
         (out / "nvidia-smi.txt").write_text(output_of("nvidia-smi"))
     if out != server.log.parent:
         shutil.copy(server.log, out)
     if not check.fault:
         body = json.dumps({"model": server.case.shape, "prompt": "one two", "max_tokens": 4})
-        (out / "completion.json").write_bytes(server.get("/v1/completions", body.encode()))
+        with contextlib.suppress(urllib.error.HTTPError):  # a server of embeddings
+            (out / "completion.json").write_bytes(server.get("/v1/completions", body.encode()))
         (out / "metrics.prom").write_bytes(server.get("/metrics"))
     result = {
         **figures_of(report),
