@@ -81,6 +81,13 @@ def test_log_names_the_all_reduce_backends(
     assert ("FLASHINFER_PCIE_IPC" in text) is (version == "0.32.0")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_log_names_flashinfer_over_pcie_since_0_32(tmp_path: pathlib.Path, version: str) -> None:
+    changes = {"environment": {"VLLM_ALLREDUCE_USE_FLASHINFER_PCIE_IPC": "1"}}
+    extra = ["FLASHINFER_PCIE_IPC"] if version == "0.32.0" else []
+    assert read(log(tmp_path, version, changes, tensor=4)).all_reduce_backends == [*extra, "PYNCCL"]
+
+
 def test_log_with_the_custom_all_reduce_disabled_has_no_warning(tmp_path: pathlib.Path) -> None:
     arguments = {"tensor-parallel-size": 4, "disable-custom-all-reduce": True}
     text = log(tmp_path, "0.32.0", {"arguments": arguments})

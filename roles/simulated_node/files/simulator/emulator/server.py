@@ -136,6 +136,12 @@ class Node:
             "system_env": {},
         }
 
+    @property
+    def uses_pcie_ipc(self) -> bool:
+        """Whether vLLM enables FlashInfer's all-reduce over PCIe: an option since 0.32 for 2, 4 or 8 GPUs."""
+        chosen = {**os.environ, **self.scenario.environment}.get("VLLM_ALLREDUCE_USE_FLASHINFER_PCIE_IPC")
+        return self.version >= "0.32" and chosen == "1" and self.layout.tensor in (2, 4, 8)
+
     # ---- boot
 
     def facts(self) -> dict[str, t.Any]:
@@ -161,7 +167,11 @@ class Node:
             "many": layout.world_size > 1,
             "custom_needs_p2p": refused and not self.scenario.p2p,
             "custom_needs_nvlink": refused and self.scenario.p2p,
-            "all_reduce_backends": ["CUSTOM", "PYNCCL"] if custom else ["PYNCCL"],
+            "all_reduce_backends": [
+                *(["FLASHINFER_PCIE_IPC"] if self.uses_pcie_ipc else []),
+                *(["CUSTOM"] if custom else []),
+                "PYNCCL",
+            ],
             "coordinator_pid": self.coordinator,
             "dead_rank": self.scenario.kill_rank,
             # vLLM itself disables its custom all-reduce on more than two GPUs without NVLink.
