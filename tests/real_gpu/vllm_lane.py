@@ -226,9 +226,10 @@ def fault(name: str, server: Server) -> Iterator[None]:
             yield
         return
     if name == "sleeping":
-        server.get("/sleep", b"{}")
+        # The first sleep copies the weights to the host's memory.
+        server.get("/sleep", b"{}", timeout=90)
         yield
-        server.get("/wake_up", b"{}")
+        server.get("/wake_up", b"{}", timeout=90)
         return
     pid = server.rank("Worker_TP1") if name else 0
     if name:

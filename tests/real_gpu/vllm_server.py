@@ -137,9 +137,9 @@ class Server:
             self.start_seconds = time.monotonic() - self.begun
         return self.start_seconds is None
 
-    def get(self, path: str, body: bytes | None = None) -> bytes:
+    def get(self, path: str, body: bytes | None = None, timeout: float = 10) -> bytes:
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.read()
 
     def rank(self, title: str) -> int:
