@@ -5,7 +5,8 @@ SHELL := bash
 # Tools come from the virtual environment and paths from the repository root, whatever the caller's shell sets.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH
+# Without bytecode, each process compiles the collection and the tests again.
+unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE
 # Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
 
