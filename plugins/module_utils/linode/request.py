@@ -109,7 +109,7 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
         firewall_id=_check_positive("firewall_id", get("firewall_id")),
         tags=check_tags([*(get("tags") or ()), *filter(None, [get("owner_tag")])]),
         owner_tag=get("owner_tag") or None,
-        creation_tag=check_tags([str(get("creation_tag"))])[0] if get("creation_tag") else None,
+        creation_tag=check_tags([tag])[0] if (tag := get("creation_tag")) else None,
         expected_gpus=get("expected_gpus"),
         max_hourly_price=_check_positive("max_hourly_price", get("max_hourly_price")),
         further={
