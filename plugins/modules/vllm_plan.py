@@ -96,6 +96,12 @@ plan:
       returned: success
       type: str
       sample: 4 of 4 GPUs, 40 attention heads
+    peer_gpus:
+      description: Indexes of the GPUs of the server if they exchange data, for M(multigpu.vllm.p2p_check).
+      returned: success
+      type: list
+      elements: int
+      sample: [0, 1, 2, 3]
     interconnect:
       description: Connection between the GPUs.
       returned: success

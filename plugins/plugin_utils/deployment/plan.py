@@ -84,6 +84,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         settings.get("nccl_debug") or "INFO",
         parallel.data,
         parallel.pipeline,
+        settings.get("peer_data"),
     )
     arguments = _arguments(settings, version, gpu, parallel, nccl)
     # Arguments in vllm_extra_args override the role's own arguments.
@@ -110,6 +111,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         "pipeline_parallel_size": parallel.pipeline,
         "data_parallel_size": parallel.data,
         "parallel_reason": parallel.why,
+        "peer_gpus": _peer_gpus(selected, gpu, parallel),
         "interconnect": nccl.note,
         "arguments": [setting.as_dict() for setting in arguments],
         "environment": [
@@ -260,8 +262,7 @@ def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
     topology: Json | None = gpu.get("topology")
     if not selected or not topology:
         return topology
-    index_of = {str(device.get("uuid")): index for index, device in enumerate(gpu.get("devices") or ())}
-    indexes = [int(item) if item.isdigit() else index_of.get(item) for item in selected]
+    indexes = _indexes(selected, gpu)
     if None in indexes:
         return None
     parts = {}
@@ -272,6 +273,19 @@ def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
         }
         parts[name] = [[cells.get((row, column)) for column in indexes] for row in indexes] if rows else None
     return {**topology, **parts}
+
+
+def _peer_gpus(selected: Sequence[str] | None, gpu: Json, parallel: Parallel) -> list[int]:
+    """Return the indexes of the GPUs that the server uses, or ``[]`` if they exchange no data or are not found."""
+    indexes = list(range(gpu.get("count") or 0)) if selected is None else _indexes(selected, gpu)
+    exchange = parallel.tensor * parallel.pipeline > 1
+    return [index for index in indexes[: parallel.gpus] if index is not None] if exchange else []
+
+
+def _indexes(selected: Sequence[str], gpu: Json) -> list[int | None]:
+    """Return the index of each GPU in ``selected``, or ``None`` for an unknown id."""
+    index_of = {str(device.get("uuid")): index for index, device in enumerate(gpu.get("devices") or ())}
+    return [int(item) if item.isdigit() else index_of.get(item) for item in selected]
 
 
 def _arguments(

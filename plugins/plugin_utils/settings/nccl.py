@@ -4,7 +4,7 @@
 """Choose NCCL environment variables based on the GPU topology and on measurements.
 
 NCCL usually finds the fastest path. A variable is set only if NCCL lacks information: the driver denies peer access,
-a measurement shows that another path is faster or that a path is broken, or the node lacks InfiniBand.
+a test or a measurement shows that another path is faster or that a path is broken, or the node lacks InfiniBand.
 Sources: NCCL's environment variables in NVIDIA's documentation; vLLM releases 0.6.3 to 0.33.0 for the version bounds.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.variable_names import VARIABLES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version
 
 #: Connections between two GPUs, as named by ``nvidia-smi topo -m``, from nearest to farthest.
@@ -94,17 +95,20 @@ def nccl_settings(
     debug: str = "INFO",
     replicas: int = 1,
     stages: int = 1,
+    peer_data: Mapping[str, t.Any] | None = None,
 ) -> NcclSettings:
     """Return the NCCL settings for a server with ``size`` GPUs per replica, in ``stages`` pipeline stages.
 
     :param measured: bus bandwidth in bytes per second by variant: ``default``, ``p2p_off``, ``shm_off``,
         ``cumem_off``; ``None`` for a variant that failed. Variants that were not measured are absent.
     :param infiniband: whether the node has an InfiniBand device; ``None`` if unknown.
+    :param peer_data: the result of ``p2p_check``. A fault that it has proven takes precedence over ``measured``.
     """
     if size < 2:
         return NcclSettings((), (), "one GPU: NCCL is not used")
     link, bandwidth = link_of(topology, size, replicas), dict(measured or {})
-    peer_off = _peer_off(link, bandwidth)
+    fault = peer_fault(peer_data)
+    peer_off = fault or _peer_off(link, bandwidth)
     log = "Logs the chosen transports at start for the validate role to check; later only errors."
     environment = [Setting("NCCL_DEBUG", debug, log)]
     if infiniband is False:
@@ -112,20 +116,38 @@ def nccl_settings(
     if peer_off:
         environment.append(Setting("NCCL_P2P_DISABLE", "1", peer_off))
         environment += [_TEST_PEER_ACCESS] if version >= _TRUSTS_DRIVER_SINCE else []
+        environment += _without_peer_access(peer_data, version)
     else:
         environment += _peer_access_settings(link, bandwidth, size // stages, version)
         environment += [_SHM_DISABLE] if _works_only(bandwidth, "shm_off") else []
     if version >= _CUMEM_SINCE and _works_only(bandwidth, "cumem_off"):
         environment.append(_CUMEM_DISABLE)
-    arguments = (_CUSTOM_ALL_REDUCE_OFF,) if peer_off and size == 2 else ()
+    arguments = (_CUSTOM_ALL_REDUCE_OFF,) if fault or (peer_off and size == 2) else ()
     return NcclSettings(tuple(environment), arguments, _note(link))
 
 
 def peer_access_off(
-    topology: Mapping[str, t.Any] | None, size: int, measured: Mapping[str, float | None] | None = None
+    topology: Mapping[str, t.Any] | None,
+    size: int,
+    measured: Mapping[str, float | None] | None = None,
+    peer_data: Mapping[str, t.Any] | None = None,
 ) -> str | None:
     """Return a message that explains why peer access must be disabled, or ``None`` if it can stay enabled."""
-    return _peer_off(link_of(topology, size), dict(measured or {}))
+    return peer_fault(peer_data) or _peer_off(link_of(topology, size), dict(measured or {}))
+
+
+def peer_fault(peer_data: Mapping[str, t.Any] | None) -> str | None:
+    """Return a message with the fault of peer access that ``p2p_check`` has proven, or ``None`` without a fault."""
+    if not peer_data or not peer_data["settings"]["arguments"]:
+        return None
+    return f"Tested: {peer_data['findings'][0]['summary']}."
+
+
+def _without_peer_access(peer_data: Mapping[str, t.Any] | None, version: Version) -> list[Setting]:
+    """Return the variables that keep vLLM's other all-reduces from peer access, of those that ``version`` knows."""
+    fault, known = peer_fault(peer_data), VARIABLES.names_in(version)
+    variables = peer_data["settings"]["environment"] if peer_data and fault else {}
+    return [Setting(name, value, fault or "") for name, value in variables.items() if name in known]
 
 
 def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:

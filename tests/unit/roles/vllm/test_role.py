@@ -244,3 +244,43 @@ def test_plan_is_made_once_before_anything_is_changed(file: str) -> None:
     assert plan["register"] == "__vllm_plan"
     assert ("instance_type" in plan["multigpu.vllm.vllm_plan"]) is (file == "request")
     assert tasks[tasks.index(plan) + 1]["when"] == "_vllm_plan.refused | length > 0"
+
+
+def test_data_between_gpus_is_tested_with_the_image_before_the_server_changes() -> None:
+    files = [task.get("ansible.builtin.import_tasks", "peer.yml") for task in load("tasks/main.yml")]
+    assert files[:5] == ["preflight.yml", "install.yml", "peer.yml", "configure.yml", "run.yml"]
+    test, _message, stop, store, plan = load("tasks/peer.yml")
+    options = test["multigpu.vllm.p2p_check"]
+    assert options["image"] == "{{ _vllm_image }}"
+    assert options["result_file"] == store["ansible.builtin.copy"]["dest"] == "{{ _vllm_peer_file }}"
+    assert stop["when"] == "__vllm_peer.verdict == 'inconclusive'"
+    (planned,) = [task for task in load("tasks/preflight.yml") if "multigpu.vllm.vllm_plan" in task]
+    assert plan["multigpu.vllm.vllm_plan"]["settings"] == planned["multigpu.vllm.vllm_plan"]["settings"]
+    assert plan["register"] == planned["register"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "trial", "test"),
+    [("auto", {}, "auto"), ("always", {}, "always"), ("auto", {"_vllm_heartbeat": "f"}, "never"), ("never", {}, None)],
+)
+@pytest.mark.parametrize("gpus", [[0, 1], []])
+def test_option_decides_about_the_test_of_the_data(
+    mode: str, trial: dict[str, str], test: str | None, gpus: list[int]
+) -> None:
+    variables = {"vllm_p2p_check": mode, "_vllm_plan": {"peer_gpus": gpus}, **trial}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    (include,) = [task for task in load("tasks/main.yml") if task.get("ansible.builtin.include_tasks") == "peer.yml"]
+    runs = all(templar.evaluate_conditional(trusted(condition)) for condition in include["when"])
+    assert runs is (test is not None and bool(gpus))
+    if test:
+        assert templar.template(trusted(load("tasks/peer.yml")[0]["multigpu.vllm.p2p_check"]["test"])) == test
+
+
+@pytest.mark.parametrize(("mode", "used"), [("auto", {"verdict": "hangs"}), ("never", {})])
+def test_settings_contain_the_result_unless_the_user_rejects_it(mode: str, used: dict[str, str]) -> None:
+    def peer_data(**facts: t.Any) -> t.Any:
+        templar = Templar(loader=DataLoader(), variables={"vllm_p2p_check": mode, **facts})
+        return templar.template(trusted(SETTINGS["peer_data"]))
+
+    assert peer_data(__vllm_peer={"verdict": "hangs"}) == used
+    assert peer_data() == {}

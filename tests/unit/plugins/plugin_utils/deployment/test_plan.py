@@ -461,3 +461,35 @@ def test_plan_warns_of_unknown_argument_with_another_image() -> None:
     deployment = planned(image="mine/vllm:1.4.2", extra_args="--our-own-switch")
     assert deployment["refused"] == []
     assert "--our-own-switch" in "".join(deployment["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"tensor_parallel_size": 2, "data_parallel_size": 2}, [0, 1, 2, 3]),
+        ({"gpus": "2,3"}, [2, 3]),
+        ({"gpus": "GPU-3,GPU-1"}, [3, 1]),
+        ({"gpus": "1,2,3", "tensor_parallel_size": 2}, [1, 2]),
+        ({"gpus": "MIG-a,MIG-b"}, []),
+        ({"tensor_parallel_size": 1, "data_parallel_size": 4}, []),
+        ({"gpus": "none"}, []),
+    ],
+)
+def test_plan_names_the_gpus_that_exchange_data(changes: dict[str, t.Any], expected: list[int]) -> None:
+    node = gpus(4)
+    node["devices"] = [{**device, "uuid": f"GPU-{index}"} for index, device in enumerate(node["devices"])]
+    assert planned(node, **changes)["peer_gpus"] == expected
+
+
+def test_plan_of_faulty_gpus_avoids_peer_access_with_the_reason() -> None:
+    peer_data = {
+        "settings": {"environment": {"NCCL_P2P_DISABLE": "1"}, "arguments": ["--disable-custom-all-reduce"]},
+        "findings": [{"summary": "Data between GPUs arrives wrong: GPU 2 to GPU 1"}],
+    }
+    deployment = planned(peer_data=peer_data)
+    assert deployment["warnings"] == []
+    assert served_arguments(deployment)["disable_custom_all_reduce"] is True
+    assert deployment["container"]["env"]["NCCL_P2P_DISABLE"] == "1"
+    (why,) = [setting["why"] for setting in deployment["environment"] if setting["name"] == "NCCL_P2P_DISABLE"]
+    assert why == "Tested: Data between GPUs arrives wrong: GPU 2 to GPU 1."

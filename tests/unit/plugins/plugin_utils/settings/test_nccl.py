@@ -9,10 +9,12 @@ import itertools
 import typing as t
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.peer.judge import WITHOUT_PEER_ACCESS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import (
     Link,
     link_of,
     nccl_settings,
+    peer_access_off,
 )
 
 V33 = (0, 33, 0)
@@ -121,6 +123,47 @@ def test_nccl_settings_disable_infiniband_only_if_absent(infiniband: bool | None
 @pytest.mark.parametrize(("size", "expected"), [(2, ["disable_custom_all_reduce"]), (4, [])])
 def test_nccl_settings_disable_custom_all_reduce_with_two_gpus(size: int, expected: list[str]) -> None:
     assert [setting.name for setting in nccl_settings(topology(size, "PHB", "NS"), size, V33).arguments] == expected
+
+
+#: What p2p_check returns for two faulty GPUs.
+FAULT = {
+    "settings": {"environment": dict(WITHOUT_PEER_ACCESS), "arguments": ["--disable-custom-all-reduce"]},
+    "findings": [{"summary": "A transfer between GPUs never ends: GPU 0 to GPU 1"}],
+}
+FINE = {"settings": {"environment": {}, "arguments": []}, "findings": [{"summary": "all data was right"}]}
+SYMMETRIC, FLASHINFER, PCIE = tuple(WITHOUT_PEER_ACCESS)[2], tuple(WITHOUT_PEER_ACCESS)[1], tuple(PCIE_ALL_REDUCE)[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [
+        (V33, {SYMMETRIC, FLASHINFER, PCIE}),
+        ((0, 29, 0), {SYMMETRIC, FLASHINFER}),
+        ((0, 16, 0), {SYMMETRIC}),
+        (V10, set()),
+    ],
+)
+@pytest.mark.parametrize("link", [NVLINK, SWITCH, None])
+def test_nccl_settings_of_faulty_peer_access_avoid_it_everywhere(
+    link: dict[str, t.Any] | None, version: tuple[int, ...], known: set[str]
+) -> None:
+    measured = {"default": 20e9, "p2p_off": 9e9}
+    settings = nccl_settings(link, 4, version, measured, peer_data=FAULT)
+    values = {setting.name: setting.value for setting in settings.environment}
+    assert values["NCCL_P2P_DISABLE"] == "1"
+    assert {name: values.get(name) for name in (SYMMETRIC, FLASHINFER, PCIE)} == {
+        name: "0" if name in known else None for name in (SYMMETRIC, FLASHINFER, PCIE)
+    }
+    assert "NCCL_P2P_LEVEL" not in values
+    assert [setting.name for setting in settings.arguments] == ["disable_custom_all_reduce"]
+    reasons = {setting.why for setting in settings.environment if setting.name in {"NCCL_P2P_DISABLE", *known}}
+    assert reasons == {"Tested: A transfer between GPUs never ends: GPU 0 to GPU 1."}
+
+
+def test_peer_access_stays_on_unless_a_test_proves_a_fault() -> None:
+    assert nccl_settings(NVLINK, 4, V33, peer_data=FINE) == nccl_settings(NVLINK, 4, V33)
+    assert peer_access_off(NVLINK, 4, peer_data=FINE) is None
+    assert "GPU 0 to GPU 1" in str(peer_access_off(NVLINK, 4, peer_data=FAULT))
 
 
 @pytest.mark.parametrize(
