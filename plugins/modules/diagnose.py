@@ -39,6 +39,10 @@ options:
         description: Result of M(multigpu.vllm.nccl_log_scan).
         type: dict
         default: {}
+      peer_data:
+        description: Result of M(multigpu.vllm.p2p_check).
+        type: dict
+        default: {}
       nccl_bandwidth:
         description: Result of M(multigpu.vllm.nccl_bandwidth).
         type: dict

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import typing as t
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
@@ -80,6 +80,14 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
         rows, reason = rows_of(configuration, options["image"], options["timeout"], commands or Commands())
     except FileNotFoundError as error:
         return without_test(f"{error.filename} is not installed on this node")
+    return result_of(rows, reason, gpus)
+
+
+def result_of(rows: Sequence[Result], reason: str | None, gpus: Sequence[int]) -> Result:
+    """Return the module's result from the rows of the program.
+
+    :param reason: why the program ended early, or None.
+    """
     errors = [str(row["error"]) for row in rows if "error" in row]
     missing = missing_library(errors)
     if missing:

@@ -83,7 +83,7 @@ def repeated_prompts(node: NodeFacts) -> list[Finding]:
 def needed_settings(node: NodeFacts) -> dict[str, str]:
     """Return settings that usually cause a warning but are needed on this node, and the reason for each setting."""
     topology, size = node.gpu_facts.get("topology"), node.group_size or len(node.devices)
-    proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"))
+    proof = peer_access_off(topology, size, node.nccl_bandwidth.data.get("bandwidth"), node.peer_data.data)
     return {"NCCL_P2P_DISABLE": proof} if proof else {}
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, not_tested, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import device_health
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits
+from ansible_collections.multigpu.vllm.plugins.module_utils.peer.judge import CHECK as PEER_DATA
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, peer_data
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
 #: Checks for which readings of an idle GPU are not sufficient. They are repeated with readings under load, using the
@@ -32,6 +33,7 @@ _SILENT_SAMPLES: t.Final = 3
 def evaluate(node: NodeFacts) -> list[Finding]:
     """Return the findings for the ``hardware`` area."""
     findings = node.findings("hardware", replaced_by=[*lost_under_load(node), *divided(node)])
+    findings = [item for item in findings if item.check != PEER_DATA] + peer_data.evaluate(node)
     if node.logs.taken and not any(item.check == "hardware.xid" for item in findings):
         reason = "no kernel log was read (validate_kernel_log, validate_kernel_log_paths)"
         findings.append(not_tested("hardware.xid", reason))

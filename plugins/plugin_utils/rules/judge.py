@@ -45,6 +45,7 @@ RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
 _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     "hardware": ("gpu",),
     "hardware.xid": ("logs",),
+    "hardware.peer_data": ("peer_data",),
     "tensor_parallel": ("tensor_parallel",),
     "memory": ("gpu",),
     "memory.oom": ("logs",),
@@ -57,7 +58,7 @@ _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
 }
 
 #: Tags of measurements that can be selected on their own, each with the area to which it belongs.
-MEASURED_ALONE: t.Final = {"nccl_bandwidth": "nccl"}
+MEASURED_ALONE: t.Final = {"p2p_check": "hardware", "nccl_bandwidth": "nccl"}
 
 #: Checks that answer the main question of an area. If none of them was tested, the section cannot pass. For example, a
 #: log without an out-of-memory error shows nothing about the memory of GPUs that hold no model.

@@ -153,12 +153,14 @@ def fast_all_reduce(node: NodeFacts) -> str | None:
 def p2p_possible(node: NodeFacts) -> bool:
     """Return whether NCCL would, by default, use peer-to-peer access between at least two of the GPUs.
 
-    False if a measurement shows that peer access is broken or slower than host memory. Whether the driver allows peer
-    access is ignored here, because a driver that denies peer access between close GPUs is a fault (``hardware.p2p``).
+    False if a test or a measurement shows that peer access is broken or slower than host memory. Whether the driver
+    allows peer access is ignored here, because a driver that denies peer access between close GPUs is a fault
+    (``hardware.p2p``).
     """
     topology = node.gpu_facts.get("topology") or {}
     size = node.group_size or len(node.devices)
-    if peer_access_off({**topology, "p2p": None}, size, node.nccl_bandwidth.data.get("bandwidth")):
+    measured = node.nccl_bandwidth.data.get("bandwidth")
+    if peer_access_off({**topology, "p2p": None}, size, measured, node.peer_data.data):
         return False
     return any(str(cell or "").startswith(_P2P_PATHS) for row in topology.get("matrix") or [] for cell in row)
 

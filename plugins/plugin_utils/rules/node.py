@@ -21,6 +21,7 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
     "tensor_parallel": "vllm_tp_check",
     "load": "throughput_probe",
     "logs": "nccl_log_scan",
+    "peer_data": "p2p_check",
     "nccl_bandwidth": "nccl_bandwidth",
 }
 
@@ -94,6 +95,7 @@ class NodeFacts:
     tensor_parallel: Measurement
     load: Measurement
     logs: Measurement
+    peer_data: Measurement = Measurement("p2p_check", reason="p2p_check was not run")
     nccl_bandwidth: Measurement = Measurement("nccl_bandwidth", reason="nccl_bandwidth was not run")
     options: JudgingOptions = JudgingOptions()
     check_mode: bool = False

@@ -70,6 +70,7 @@ def test_measurements_are_skipped_on_an_unreachable_node() -> None:
     assert {task["when"] for task in others} == {
         "not _validate_unreachable",
         "not (_validate_unreachable or _validate_from_load_hosts)",
+        "validate_p2p_check != 'never' and not _validate_unreachable",
         "validate_nccl_bandwidth | bool and not _validate_unreachable",
     }
     assert load("tasks/measure.yml")[-1]["ignore_unreachable"] is True

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.peer import judge
 from ansible_collections.multigpu.vllm.plugins.module_utils.peer.run import SIZES
-from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
+from ansible_collections.multigpu.vllm.tests.support.peer_data import ROWS, changed
 
-ROWS = [json.loads(line) for line in (FIXTURES / "nccl/h200x2/peer-access.jsonl").read_text("utf-8").splitlines()]
 GPUS = [0, 1]
 LAST = SIZES[-1]
 
@@ -21,12 +19,6 @@ LAST = SIZES[-1]
 def judged(rows: list[dict[str, t.Any]]) -> tuple[dict[str, str], dict[str, t.Any]]:
     pairs, groups = judge.pairs_of(rows, GPUS, SIZES), judge.groups_of(rows, GPUS, SIZES)
     return judge.layers_of(pairs, groups), judge.finding(pairs, groups).as_dict()
-
-
-def changed(change: dict[str, t.Any], **where: t.Any) -> list[dict[str, t.Any]]:
-    rows = [{**row, **change} if where.items() <= row.items() else row for row in ROWS]
-    assert rows != ROWS
-    return rows
 
 
 def test_two_h200_pass_with_the_recorded_bandwidth() -> None:

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import configuration
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging
 
 Build = Callable[..., NodeFacts]
 
@@ -80,6 +81,15 @@ def test_environment_accepts_a_disabled_path_with_proof(
     (finding,) = answers(node(results), "environment")
     assert finding.status is (Status.PASS if proof else Status.WARN)
     assert (proof or "") in str(finding.evidence.get("needed_here", ""))
+
+
+def test_environment_accepts_a_disabled_path_if_the_data_between_gpus_was_wrong(node: Build, results: dict) -> None:
+    results["tensor_parallel"].update(tensor_parallel_size=2, environment={"NCCL_P2P_DISABLE": "1"})
+    results["gpu"]["ansible_facts"]["gpu"]["topology"] = PEERS
+    results["peer_data"] = hanging(stored=True)
+    (finding,) = answers(node(results), "environment")
+    assert finding.status is Status.PASS
+    assert "GPU 1 to GPU 0" in finding.evidence["needed_here"]["NCCL_P2P_DISABLE"]
 
 
 def test_environment_with_both_paths_disabled_fails_despite_proof(node: Build, results: dict) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Status, failed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import hardware
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.peer_data import healthy
 
 Build = Callable[..., NodeFacts]
 
@@ -117,7 +118,7 @@ def test_driver_ignores_a_gpu_without_any_reading(node: Build, results: dict) ->
 
 
 def test_hardware_without_load_has_the_modules_findings(node: Build, results: dict) -> None:
-    results["load"] = {}
+    results |= {"load": {}, "peer_data": healthy()}
     assert hardware.evaluate(node(results)) == node(results).findings("hardware")
 
 

@@ -14,6 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import Measured, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import nccl
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 Build = Callable[..., NodeFacts]
@@ -228,6 +229,13 @@ def test_transport_over_shm_passes_if_peer_access_is_broken(
         results["nccl_bandwidth"] = {"bandwidth": measured, "findings": []}
     (judged,) = (item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport")
     assert judged.status is Status(status)
+
+
+def test_transport_over_shm_passes_if_the_data_between_gpus_is_wrong(node: Build, results: dict) -> None:
+    results["logs"]["transports"] = {"transport_shm": 24}
+    results["peer_data"] = hanging()
+    (judged,) = (item for item in nccl.evaluate(node(results)) if item.check == "nccl.transport")
+    assert judged.status is Status.PASS
 
 
 @pytest.mark.parametrize(
