@@ -24,6 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     as_dicts,
     worst,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.peer.judge import worst as worst_verdict
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import fleet_cost, node_cost, wasted_shares
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue import diagnose
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
@@ -134,6 +135,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             "devices": _devices(node),
             "activity": utilisation.activity(node),
             "topology": (facts.get("topology") or {}).get("matrix"),
+            "peers": _peers(node),
         },
         "vllm": {
             "engine": node.other_engine,
@@ -155,6 +157,19 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
         "output_streams": best.get("concurrency"),
         "cost": node_cost(price, node.options.instance_type, throughput, _wasted(node, findings, stream, throughput)),
     }
+
+
+def _peers(node: NodeFacts) -> list[dict[str, t.Any]]:
+    """Return verdict and bandwidth for each ordered pair of GPUs, or ``[]`` if no pair was tested."""
+    pairs = [
+        {
+            **_pick(pair, "from", "to"),
+            "verdict": worst_verdict((pair["copy"], pair["write"])),
+            "bandwidth": pair.get("write_bandwidth"),
+        }
+        for pair in node.peer_data.data.get("pairs") or ()
+    ]
+    return pairs if any(pair["verdict"] != "not_tested" for pair in pairs) else []
 
 
 def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:

@@ -128,6 +128,24 @@ def _generation_and_width(link: t.Mapping[str, t.Any]) -> str | None:
     return None if None in link.values() else f"Gen{link['generation']} x{link['width']}"
 
 
+#: Shown instead of the bandwidth between two GPUs. In a matrix of 8 GPUs, a cell has 7 characters.
+_PEER_WORDS: t.Final = {"corrupts": "corrupt", "hangs": "hangs", "fails": "fails", "unsupported": "no"}
+#: Explains the cells of ``peer``.
+PEER_LEGEND: t.Final = (
+    "GB/s that the GPU of the row writes to the GPU of the column. corrupt: wrong data arrives, hangs: no answer, "
+    "fails: an error, !: slow, no: the driver offers no access, -: not tested"
+)
+
+
+def peer(pair: t.Mapping[str, t.Any] | None) -> str:
+    """Format the verdict and the bandwidth of a pair of GPUs, such as ``346``, ``13.2 !`` or ``hangs``."""
+    if pair is None or pair["verdict"] == "not_tested":
+        return "-"
+    if pair["verdict"] in _PEER_WORDS:
+        return _PEER_WORDS[pair["verdict"]]
+    return f"{three_digits((pair['bandwidth'] or 0.0) / 1e9)}{' !' if pair['verdict'] == 'slow' else ''}"
+
+
 def dollars(amount: float) -> str:
     """Format dollars with two decimals (``3.57``); amounts below 1 get three significant digits (``0.0841``)."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"

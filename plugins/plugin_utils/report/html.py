@@ -77,6 +77,8 @@ def environment() -> jinja2.Environment:
         clock_time=figures.clock_time,
         cost=figures.cost,
         latencies=figures.latencies,
+        peer=figures.peer,
+        peer_matrix=tables.peer_matrix,
         load_sources=tables.load_sources,
         section_word=tables.section_word,
         gpu=figures.gpu,
@@ -88,7 +90,12 @@ def environment() -> jinja2.Environment:
         position=lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
     )
     environment.globals.update(
-        checks=CHECKS, measured=measured, legend=topology_legend, symbols=UNICODE.symbols, words=_WORDS
+        checks=CHECKS,
+        measured=measured,
+        legend=topology_legend,
+        peer_legend=figures.PEER_LEGEND,
+        symbols=UNICODE.symbols,
+        words=_WORDS,
     )
     return environment
 

@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK,
 
 #: Keys whose values are defined by the schema and never masked. Otherwise, a password such as "pass" would break the
 #: document.
-_SCHEMA_KEYS: t.Final = frozenset({"schema_version", "status", "check", "area", "time"})
+_SCHEMA_KEYS: t.Final = frozenset({"schema_version", "status", "verdict", "check", "area", "time"})
 
 
 def known_secrets(sources: Iterable[t.Any]) -> list[str]:

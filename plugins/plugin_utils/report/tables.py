@@ -128,11 +128,11 @@ def state(node: Document) -> list[str]:
 
 
 def gpus(node: Document, style: Style) -> Iterator[str]:
-    """Yield a line with the name, memory and PCIe link of each GPU, followed by the connection matrix of the GPUs."""
+    """Yield a line with the name, memory and PCIe link of each GPU, their connections, and the test of their data."""
     for device in node["facts"]["gpus"]["devices"]:
         yield from style.wrap(figures.gpu(device), f"{_INDENT}GPU {device['index']:<2} ")
-    matrix = list(topology(node, style))
-    yield from ["", *matrix] if matrix else ()
+    for matrix in (list(topology(node, style)), list(peers(node, style))):
+        yield from ["", *matrix] if matrix else ()
 
 
 def topology(node: Document, style: Style) -> Iterator[str]:
@@ -146,6 +146,24 @@ def topology(node: Document, style: Style) -> Iterator[str]:
     yield f"{_INDENT}      " + "".join(f"{f'GPU {column}':>{width}}" for column in range(len(matrix)))
     for number, row in enumerate(matrix):
         yield f"{_INDENT}GPU {number:<2}" + "".join(f"{cell or '-':>{width}}" for cell in row)
+
+
+def peer_matrix(pairs: Sequence[Document]) -> dict[int, list[Document | None]]:
+    """Return a row for each GPU that writes, with a pair for each GPU that receives, or None for the GPU itself."""
+    gpus = sorted({pair["from"] for pair in pairs})
+    by_gpus = {(pair["from"], pair["to"]): pair for pair in pairs}
+    return {row: [by_gpus.get((row, column)) for column in gpus] for row in gpus}
+
+
+def peers(node: Document, style: Style) -> Iterator[str]:
+    """Yield the bandwidth or the fault between each ordered pair of GPUs, as a matrix."""
+    matrix = peer_matrix(node["facts"]["gpus"]["peers"])
+    if not matrix or len(_INDENT) + 6 + 8 * len(matrix) > WIDTH:
+        return
+    yield f"{_INDENT}      " + "".join(f"{f'GPU {column}':>8}" for column in matrix)
+    for row, pairs in matrix.items():
+        yield f"{_INDENT}GPU {row:<2}" + "".join(f"{'X' if pair is None else figures.peer(pair):>8}" for pair in pairs)
+    yield from style.wrap(figures.PEER_LEGEND, _INDENT)
 
 
 def nccl(node: Document, style: Style) -> Iterator[str]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils import finding
+from ansible_collections.multigpu.vllm.plugins.module_utils.peer import run
+from ansible_collections.multigpu.vllm.plugins.module_utils.peer.run import without_test
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import (
     SCHEMA_VERSION,
@@ -21,8 +23,9 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document impo
     node_document,
     report_document,
 )
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging, healthy
 from ansible_collections.multigpu.vllm.tests.unit.plugins.plugin_utils.conftest import idle_gpus, judged_node
 
 SCHEMA = json.loads((Path(__file__).parents[5] / "docs/report.schema.json").read_text(encoding="utf-8"))
@@ -202,3 +205,22 @@ def test_document_masks_given_secrets(fleet_hosts: dict) -> None:
     fleet_hosts["healthy"]["facts"]["vllm"]["model"] = "model-with-s3cret"
     report = report_document(fleet_hosts, run={**RUN, "options": {"base": "s3cret"}}, secrets=["s3cret"])
     assert "s3cret" not in json.dumps(report)
+
+
+@pytest.mark.parametrize(
+    ("result", "verdicts"),
+    [
+        (healthy(), [(0, 1, "pass"), (1, 0, "pass")]),
+        (hanging(), [(0, 1, "pass"), (1, 0, "hangs")]),
+        (without_test("no Docker"), []),
+        (run.result_of([], "no GPU access", [0, 1]), []),
+    ],
+)
+def test_document_has_the_tested_pairs(results: dict, result: dict, verdicts: list) -> None:
+    node = NodeFacts.from_results("n", {**results, "peer_data": result})
+    entry = node_document(node, judge(node))
+    peers = entry["facts"]["gpus"]["peers"]
+    assert [(pair["from"], pair["to"], pair["verdict"]) for pair in peers] == verdicts
+    report = report_document({"n": entry}, run=RUN, secrets=["pass"])
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(report)))
+    assert all(pair["bandwidth"] > 300e9 for pair in peers)

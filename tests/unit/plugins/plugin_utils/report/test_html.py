@@ -212,6 +212,16 @@ def test_html_renders_incomplete_values(fleet: dict) -> None:
     assert "does not fit" not in text, "an unselected section shows no content"
 
 
+def test_html_shows_the_data_between_gpus_only_if_it_was_tested(fleet: dict) -> None:
+    assert "writes to the GPU" not in Page(report_html(fleet)).text
+    pair = {"from": 0, "to": 1, "verdict": "pass", "bandwidth": 346.3e9}
+    other = {"from": 1, "to": 0, "verdict": "hangs", "bandwidth": None}
+    fleet["hosts"]["healthy"]["facts"]["gpus"]["peers"] = [pair, other]
+    text = Page(report_html(fleet)).text
+    assert "writes to the GPU" in text
+    assert "346" in text
+
+
 def test_html_renders_empty_fleet(fleet: dict) -> None:
     assert "0 nodes" in Page(report_html(report_document({}, run=fleet["run"]))).text
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables
@@ -176,3 +177,37 @@ def test_utilisation_hides_gpus_beyond_columns(fleet: dict) -> None:
     lines = list(tables.utilisation(node, UNICODE))
     assert max(map(len, lines)) <= 80
     assert "2 more GPUs" in lines[-1]
+
+
+VERDICTS = ("pass", "slow", "unsupported", "not_tested", "fails", "hangs", "corrupts")
+
+
+def peers_of(count: int) -> list[dict]:
+    """Return pairs with every verdict, of which the fast ones reach the bandwidth of NVLink 5."""
+    verdicts = itertools.cycle(VERDICTS)
+    return [
+        {"from": row, "to": column, "verdict": next(verdicts), "bandwidth": 734.6e9}
+        for row, column in itertools.permutations(range(count), 2)
+    ]
+
+
+def test_peers_of_eight_gpus_fit_into_80_columns(fleet: dict) -> None:
+    node = copy.deepcopy(fleet["hosts"]["healthy"])
+    node["facts"]["gpus"]["peers"] = peers_of(8)
+    head, first, *rest = tables.peers(node, ASCII)
+    assert head.split() == [word for gpu in range(8) for word in ("GPU", str(gpu))]
+    assert first.split() == ["GPU", "0", "X", "735", "735", "!", "no", "-", "fails", "hangs", "corrupt"]
+    assert max(map(len, (head, first, *rest))) <= 80
+    assert "writes to" in rest[7]
+
+
+def test_peers_that_were_not_tested_have_no_matrix(fleet: dict) -> None:
+    assert fleet["hosts"]["healthy"]["facts"]["gpus"]["peers"] == []
+    assert list(tables.peers(fleet["hosts"]["healthy"], ASCII)) == []
+
+
+def test_hardware_separates_its_two_matrices(fleet: dict) -> None:
+    node = copy.deepcopy(fleet["hosts"]["healthy"])
+    assert "" not in list(tables.hardware(node, ASCII))
+    node["facts"]["gpus"]["peers"] = peers_of(2)
+    assert list(tables.hardware(node, ASCII)).index("") == 5
