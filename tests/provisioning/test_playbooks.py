@@ -74,7 +74,7 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     checked = output_of(run_playbooks(cloud, ["provision"], options, "--check", "--diff"))
     assert cloud.account.writes() == []
     assert "+    type: g2-gpu-rtx4000a4-m" in checked
-    assert "After: 1 nodes, 4 GPUs, 3.57 USD per hour, 2606.10 USD per month" in checked
+    assert "After: 1 node, 4 GPUs, 3.57 USD per hour, 2606.10 USD per month" in checked
 
     # A node that does not boot is reported with its cost and the next steps.
     cache = cloud.folder / "facts"

@@ -17,6 +17,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
     is_known_family,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_label, check_tags
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import InvalidRoleOption, check_value
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import role_options
 
@@ -155,7 +156,7 @@ def _check_fleet_price(limit: float | None, after: Json, create: Sequence[Json])
 def cost_text(total: Mapping[str, t.Any]) -> str:
     """Format a cost as text. The cost per month assumes that a month has 730 hours."""
     text = (
-        f"{total['count']} nodes, {total['gpus']} GPUs, {total['hourly']:.2f} USD per hour, "
+        f"{counted(total['count'], 'node')}, {counted(total['gpus'], 'GPU')}, {total['hourly']:.2f} USD per hour, "
         f"{total['monthly']:.2f} USD per month"
     )
     unpriced = total["unpriced"]

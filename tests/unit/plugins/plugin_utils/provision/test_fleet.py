@@ -128,7 +128,7 @@ def test_fleet_report_of_ready_fleet():
     report = subject.fleet_report(listing(linode("vllm-chat-1")), "vllm", {"vllm-chat-1": ""})
 
     assert report["failed_because"] == ""
-    assert report["lines"][0] == "Fleet vllm: 1 nodes, 4 GPUs, 3.57 USD per hour, 2606.10 USD per month."
+    assert report["lines"][0] == "Fleet vllm: 1 node, 4 GPUs, 3.57 USD per hour, 2606.10 USD per month."
     assert "no address" in report["lines"][1]
 
 
