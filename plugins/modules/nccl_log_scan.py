@@ -126,7 +126,7 @@ findings:
       description: The fault in one line.
       returned: always
       type: str
-      sample: Shared memory too small on rank 1, 2 lines from line 6
+      sample: Shared memory too small on rank 1 (2 lines from line 6)
     class:
       description:
         - Class of the fault; null for a summary, and for a fault that is neither an NCCL fault nor a GPU fault.

@@ -116,7 +116,7 @@ first_error:
       description: The fault in one line; null if it is not a known fault.
       returned: success
       type: str
-      sample: Out of GPU memory, 1 line, line 80
+      sample: GPU out of memory (line 80)
     remedy:
       description: What to do; null if it is not a known fault.
       returned: success

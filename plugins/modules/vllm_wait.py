@@ -96,7 +96,7 @@ cause:
   type: dict
   sample:
     line: "vllm: error: unrecognized arguments: --swap-space 4"
-    summary: vLLM refused its configuration, line 2
+    summary: vLLM refused its configuration (line 2)
     remedy: Correct the argument that the message names.
 exit_code:
   description: Exit status of the server.

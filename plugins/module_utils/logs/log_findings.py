@@ -158,7 +158,7 @@ def _fault_summary(title: str, fault: LogFault) -> str:
     if fault.severity == INFO:
         return title
     lines = f"{fault.count} lines from line" if fault.count > 1 else "line"
-    return f"{title}{_location(fault)}, {lines} {fault.first_line}"
+    return f"{title}{_location(fault)} ({lines} {fault.first_line})"
 
 
 def _location(fault: LogFault) -> str:

@@ -43,7 +43,7 @@ def test_healthy_without_a_log_is_none() -> None:
 def test_findings_name_all_ranks_of_a_fault() -> None:
     fault = LogFault("cuda_oom", "error", "x", 4, 9, count=2, rank=1, ranks={0, 1})
     first = findings([scanned(fault)], Unread())[0]
-    assert first.summary == "GPU out of memory on ranks 0, 1, 2 lines from line 4"
+    assert first.summary == "GPU out of memory on ranks 0, 1 (2 lines from line 4)"
     assert first.evidence["ranks"] == [0, 1]
 
 

@@ -80,7 +80,7 @@ def test_run_kernel_log_with_and_without_xid(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(log_scan, "kernel_source", lambda *_args: log_scan.text_source(text, "kernel log"))
     result = run({"kernel": True})
     assert checks(result)["hardware.xid"] == "fail"
-    assert result["findings"][0]["summary"] == "Xid error 79 on GPU 0000:0b:00, line 1"
+    assert result["findings"][0]["summary"] == "Xid error 79 on GPU 0000:0b:00 (line 1)"
 
 
 def test_run_kernel_paths_are_judged_as_kernel_log(tmp_path: pathlib.Path) -> None:
