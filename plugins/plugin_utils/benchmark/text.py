@@ -77,7 +77,8 @@ def reference(node: Document) -> str:
     speeds = [cell["output_throughput"] for cell in node["cells"] if cell["concurrency"] == 1]
     here = f"; one stream on this node: {speed(speeds[0])}" if speeds and speeds[0] else ""
     source = first.source.partition(",")[0]
-    return f"For comparison, tok/s in the {source}: {listed} {first.gpu.upper()} with {first.model}{here}"
+    gpu = first.gpu.upper().replace("ADA", "Ada")
+    return f"For comparison, tok/s in the {source}: {listed} {gpu} with {first.model}{here}"
 
 
 def subject(node: Document, style: Style) -> str:
@@ -115,7 +116,8 @@ def _table(node: Document, style: Style) -> Iterator[str]:
             f" {ttft:>6} {ttft_p95:>6}  {itl:>5} {itl_p95:>5} {percent(cell['within_targets'], 0):>6}"
         )
     if any(cell["expected_throughput"] and cell["concurrency"] > 1 for cell in node["cells"]):
-        yield "   For several streams, expected is what the memory bandwidth allows at most."
+        yield "   These speeds include the TTFT. For several streams, expected is what the"
+        yield "   memory bandwidth allows at most."
 
 
 def of_expected(cell: Document) -> str:

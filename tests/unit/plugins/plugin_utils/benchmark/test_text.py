@@ -114,7 +114,7 @@ def test_results_text_of_a_first_run_compares_with_the_expected_speed(
 
 def test_results_text_has_the_speeds_of_the_guide(tmp_path: Path) -> None:
     text = " ".join(show(tmp_path, sweep_results(noise=1e-9)).split())
-    assert "tok/s in the multi-GPU guide: 35-45 on 1, 60-80 on 2, 100-130 on 4 RTX 6000" in text
+    assert "tok/s in the multi-GPU guide: 35-45 on 1, 60-80 on 2, 100-130 on 4 RTX 6000 Ada" in text
     assert "one stream on this node: 47.1" in text
 
 
