@@ -237,6 +237,26 @@ def test_changed_secret_changes_the_container_in_check_mode_too() -> None:
     assert "_vllm_secrets_changed" in load("vars/main.yml")["_vllm_planned_container"]
 
 
+@pytest.mark.parametrize(
+    ("response", "fails"),
+    [
+        ({"can_talk_to_docker": True}, False),
+        ({"can_talk_to_docker": False, "msg": "Error connecting"}, True),
+        ({"msg": "Failed to import the required Python library (requests)"}, True),
+    ],
+)
+def test_docker_that_does_not_respond_names_what_to_run(response: dict[str, t.Any], fails: bool) -> None:
+    (query, fail) = load("tasks/preflight.yml")[1:3]
+    assert query["failed_when"] is False
+    variables = {"inventory_hostname": "gpu-01", "vllm_docker_host": "unix:///x.sock", query["register"]: response}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    assert templar.evaluate_conditional(trusted(fail["when"])) is fails
+    if fails:
+        message = templar.template(trusted(fail["ansible.builtin.fail"]["msg"]))
+        assert "multigpu.vllm.prepare" in message
+        assert message.endswith(response["msg"])
+
+
 @pytest.mark.parametrize("file", ["preflight", "request"])
 def test_plan_is_made_once_before_anything_is_changed(file: str) -> None:
     tasks = load(f"tasks/{file}.yml")
