@@ -135,7 +135,7 @@ def limits(
     :param duration: duration of the measurement, in seconds.
     """
     if cpu is not None and cpu >= CPU_LIMIT and duration >= CPU_WINDOW:
-        return f"the load client used {cpu:.0%} of one core"
+        return f"the load client used {100 * cpu:.0f} % of one core"
     if backlog is not None and backlog > BACKLOG_LIMIT:
         return f"{backlog:.0f} bytes per stream waited to be read (p99), more than {BACKLOG_LIMIT}"
     # A lag of the event loop distorts the results only if it is longer than the gap between two tokens.

@@ -219,7 +219,7 @@ def judge_client(run: Sequence[Result]) -> Finding:
         limit = _client_limit(limited)
         summary = f"{limit.summary}; these measurements are void"
         return warned(CLIENT, summary, cause=limit.cause, remedy=limit.remedy, **details)
-    summary = f"The load client kept up: {worst['cpu']:.0%} of one core, lag {_ms(worst['lag_p99'])} (p99)"
+    summary = f"The load client kept up: {100 * worst['cpu']:.0f} % of one core, lag {_ms(worst['lag_p99'])} (p99)"
     if repeated:
         repetitions = [
             f"{item['name']} ({counted(item['attempts'], 'attempt')}; {', '.join(dict.fromkeys(item['discarded']))})"
@@ -301,7 +301,7 @@ def _throughput_failed(bad: Sequence[Result], evidence: dict[str, t.Any]) -> Fin
     return failed(
         THROUGHPUT,
         summary,
-        expected=f"at most {FAILED_SHARE:.0%} failed",
+        expected=f"at most {100 * FAILED_SHARE:.0f} % failed",
         measured=f"{_count_failed(bad)} of {total} failed",
         unit="requests",
         evidence=evidence,

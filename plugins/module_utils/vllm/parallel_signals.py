@@ -346,7 +346,7 @@ def _only_others(gpu: Mapping[str, t.Any], process: ServerProcess | None) -> boo
     return bool(entries) and process is not None and not _holds(gpu, process)
 
 
-_MEMORY_SOURCE: t.Final = f"GPUs with more than {MEMORY_IN_USE:.0%} of their memory in use"
+_MEMORY_SOURCE: t.Final = f"GPUs with more than {100 * MEMORY_IN_USE:.0f} % of their memory in use"
 
 #: Definition of each signal, the most reliable first: its name, the fact that it is derived from, the source to report
 #: if that fact is missing, the quantity that it measures, and the function that derives it.

@@ -306,7 +306,7 @@ def scaling(node: NodeFacts, facts: Setup, step: Step) -> Finding:
     compared = one_gpu_text(node, bound)
     warn, _fail, _source = speed_limits(node, facts.gpu_name)
     details: dict[str, t.Any] = {
-        "expected": f"about {usual:.1f}x",
+        "expected": f"about {usual:.1f} x",
         "measured": round(gain, 2),
         "unit": "x",
         "evidence": {"one_gpu": round(single.speed, 1), "one_gpu_from": single.kind, "usual_gain": round(usual, 2)},

@@ -40,7 +40,7 @@ Node = Mapping[str, t.Any]
 Nodes = Mapping[str, Node]
 
 _SOURCE: t.Final = (
-    f"median and MAD: modified z-score above {SCORE_LIMIT} and more than {RELATIVE_FLOOR:.0%} below the median "
+    f"median and MAD: modified z-score above {SCORE_LIMIT} and more than {100 * RELATIVE_FLOOR:.0f} % below the median "
     "(Iglewicz and Hoaglin)"
 )
 
@@ -214,7 +214,7 @@ def _by_peers(label: str, group: Nodes) -> Finding:
         return passed("fleet.outlier", summary, evidence={"group": label, "nodes": list(group)}, **figures)
     worst = {name: min(steps.values(), key=lambda item: item.deviation) for name, steps in slow.items()}
     named = sorted(worst, key=lambda name: worst[name].deviation)
-    shown = [f"{name} by {-worst[name].deviation:.0%}" for name in named]
+    shown = [f"{name} by {-100 * worst[name].deviation:.0f} %" for name in named]
     return failed(
         "fleet.outlier",
         f"slower than their peers: {', '.join(shown)} (of {len(group)} comparable nodes)",

@@ -104,7 +104,8 @@ def active(node: NodeFacts, means: dict[int, float], group: list[int], steady: b
             **figures,
         )
     of_all = "" if len(group) == len(means) else f" (the node has {len(means)})"
-    who = "the only GPU of the group is" if len(group) == 1 else f"all {len(group)} GPUs of the group are"
+    whose = " of the server" if of_all else ""
+    who = f"the only GPU{whose} is" if len(group) == 1 else f"all {len(group)} GPUs{whose} are"
     if steady and max(means[index] for index in group) < limits.HOST_BOUND.value:
         figures |= limits.HOST_BOUND.compared(means[lowest], "at least")
         return warned(

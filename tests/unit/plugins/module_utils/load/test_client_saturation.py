@@ -70,7 +70,7 @@ def test_saturation_without_heartbeat_has_no_lag():
     [
         (0.3, 0.002, 0.02, 10.0, None),
         (None, None, None, 10.0, None),
-        (0.95, 0.002, 0.02, 10.0, "95% of one core"),
+        (0.95, 0.002, 0.02, 10.0, "95 % of one core"),
         (0.95, 0.002, 0.02, 0.1, None),
         (0.3, 0.06, 0.02, 10.0, "60 ms late (p99), more than 50 ms"),
         (0.3, 0.06, 0.08, 10.0, None),

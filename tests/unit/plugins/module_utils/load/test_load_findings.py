@@ -33,7 +33,7 @@ def result(name: str = "a", completed: int = 100, failures: dict | None = None, 
 
 
 def void(name: str = "v") -> dict:
-    return result(name, void=True, client={"cpu": 0.97, "lag_p99": 0.1, "limited": True, "reason": "97% of one core"})
+    return result(name, void=True, client={"cpu": 0.97, "lag_p99": 0.1, "limited": True, "reason": "97 % of one core"})
 
 
 def judged(*results: dict, **limits: float) -> dict:
@@ -113,15 +113,15 @@ def test_judge_limited_client_voids_only_its_step():
     findings = judged(void(), result("good", output_throughput=10.0))
     assert findings["performance.throughput"].measured == 10.0
     assert findings["performance.client_limited"].status is Status.WARN
-    assert "was the bottleneck in v (1 attempt): 97% of one core" in findings["performance.client_limited"].summary
+    assert "was the bottleneck in v (1 attempt): 97 % of one core" in findings["performance.client_limited"].summary
     assert findings["performance.client_limited"].remedy
 
 
 def test_judge_client_limited_again_and_again_returns_attempts():
-    repeated = void() | {"attempts": 3, "discarded": ["95% of one core", "96% of one core"]}
+    repeated = void() | {"attempts": 3, "discarded": ["95 % of one core", "96 % of one core"]}
     finding = judged(repeated, result("good"))["performance.client_limited"]
     assert finding.summary == (
-        "The load client was the bottleneck in v (3 attempts): 97% of one core; these measurements are void"
+        "The load client was the bottleneck in v (3 attempts): 97 % of one core; these measurements are void"
     )
     assert finding.evidence["discarded"] == [{"name": "v", "reasons": repeated["discarded"]}]
 
@@ -131,7 +131,7 @@ def test_judge_client_limited_once_passes_with_the_reason():
     finding = judged(result("a", attempts=3, discarded=[late, late]), result("b"))["performance.client_limited"]
     assert finding.status is Status.PASS
     assert finding.summary == (
-        f"The load client kept up: 20% of one core, lag 1.0 ms (p99). Measured again: a (3 attempts; {late})"
+        f"The load client kept up: 20 % of one core, lag 1.0 ms (p99). Measured again: a (3 attempts; {late})"
     )
 
 

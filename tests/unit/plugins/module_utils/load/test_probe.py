@@ -452,7 +452,7 @@ def test_probe_step_limited_once_returns_the_second_attempt():
     with serve(answer) as server:
         result = run(server, driver, mergeable=True)
     (step,) = result["results"]
-    assert (step["attempts"], step["discarded"]) == (2, ["the load client used 91% of one core"])
+    assert (step["attempts"], step["discarded"]) == (2, ["the load client used 91 % of one core"])
     assert (step["void"], step["client"]["reason"], driver.attempts) == (False, None, [1, 2])
     assert step["requests"]["completed"] == len(step["mergeable"]["outcomes"]) * 6 == 6
     assert len({tuple(request["prompt"]) for request in server.requests}) == 2 + 2 * 6, "no prompt is sent twice"
@@ -462,7 +462,7 @@ def test_probe_step_limited_once_returns_the_second_attempt():
     assert counted["after"]["generation_tokens"] - counted["before"]["generation_tokens"] == 30
     assert statuses(result)["client_limited"] == statuses(result)["throughput"] == "pass"
     summary = finding(result, "client_limited")["summary"]
-    assert "Measured again: 16x5@2 (2 attempts; the load client used 91% of one core)" in summary
+    assert "Measured again: 16x5@2 (2 attempts; the load client used 91 % of one core)" in summary
 
 
 def test_probe_step_always_limited_is_void_after_all_attempts():
@@ -472,11 +472,12 @@ def test_probe_step_always_limited_is_void_after_all_attempts():
     (step,) = result["results"]
     # Each attempt has both repeats.
     assert (step["attempts"], step["repeats"], driver.attempts) == (3, 2, [1, 1, 2, 2, 3, 3])
-    assert step["discarded"] == ["the load client used 92% of one core", "the load client used 94% of one core"]
-    assert (step["void"], step["client"]["reason"]) == (True, "the load client used 96% of one core")
+    assert step["discarded"] == ["the load client used 92 % of one core", "the load client used 94 % of one core"]
+    assert (step["void"], step["client"]["reason"]) == (True, "the load client used 96 % of one core")
     assert statuses(result)["client_limited"] == "warn"
     assert statuses(result)["throughput"] == "not_tested"
-    assert "bottleneck in 16x5@2 (3 attempts): the load client used 96%" in finding(result, "client_limited")["summary"]
+    summary = finding(result, "client_limited")["summary"]
+    assert "bottleneck in 16x5@2 (3 attempts): the load client used 96 %" in summary
 
 
 @pytest.mark.parametrize(

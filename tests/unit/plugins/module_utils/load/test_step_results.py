@@ -133,7 +133,7 @@ def test_step_result_busy_client_voids_the_step():
     result = subject.step_result(STEP, [run], 10.0, *COUNTERS)
     assert result["void"]
     assert result["client"]["limited"]
-    assert "97% of one core" in result["client"]["reason"]
+    assert "97 % of one core" in result["client"]["reason"]
 
 
 def test_skipped_result_has_every_key():

@@ -48,7 +48,7 @@ def test_cell_percentiles_are_medians_of_the_rounds() -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ({"void": True, "client": {"reason": "the load client used 97% of one core"}}, "97% of one core"),
+        ({"void": True, "client": {"reason": "the load client used 97 % of one core"}}, "97 % of one core"),
         ({"gave_up": "unavailable"}, "ended early: unavailable"),
         ({"output_throughput": None}, "reports no token usage"),
         ({"skipped": "too long"}, "too long"),

@@ -290,7 +290,7 @@ def test_merge_with_a_slow_host_names_it_and_is_void():
     merged = merge([part(measured(STEP, outcome(510.0, 1))), part(slow, offset=100.0)])
     (step,) = merged["results"]
     assert step["void"]
-    assert step["client"]["reason"] == "b: the load client used 97% of one core"
+    assert step["client"]["reason"] == "b: the load client used 97 % of one core"
 
 
 def test_merge_of_results_without_mergeable_fails():

@@ -51,7 +51,7 @@ def test_active_ignores_gpus_outside_the_group(node: Build, results: dict) -> No
     busy(results, (92, 91, 0, 0), used=(18, 18, 0.3, 0.3))
     findings = utilisation.evaluate(node(results))
     assert [item.status for item in findings] == [Status.PASS, Status.PASS]
-    assert findings[0].summary == "all 2 GPUs of the group are active (the node has 4)"
+    assert findings[0].summary == "all 2 GPUs of the server are active (the node has 4)"
 
 
 @pytest.mark.parametrize(
