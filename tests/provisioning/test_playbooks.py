@@ -120,6 +120,7 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     provisioned, deleted = ended.split("PLAY [Delete the fleet]")
     assert re.findall(r"changed=(\d+)", provisioned) == ["0"] * 3
     assert re.search(r"localhost +: ok=\d+ changed=[1-9]", deleted)
+    assert "Fleet test is deleted: it cost 7.14 USD per hour, now 0.00 USD." in deleted
     assert {method for method, _path in cloud.account.writes()} == {"DELETE"}
     assert list(cloud.account.instances) == [foreign["id"]]
     assert cloud.account.firewalls == {}
