@@ -16,7 +16,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.history import kept_
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import run_header
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import run_header, timestamp
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
 
@@ -75,12 +75,9 @@ class ActionModule(ControllerAction):
             raise AnsibleActionFail("; ".join(problems))
         nodes = {name: (result or {}).get("node") for name, result in options["nodes"].items()}
         directory, keep = Path(options["directory"]), options["keep"]
-        run = run_header(
-            options["options"],
-            check_mode=self._task.check_mode,
-            begin=options["begin"],
-            partial=[*options["partial"], *_unselected(nodes)],
-        )
+        run = run_header(options["options"], check_mode=self._task.check_mode)
+        run["begin"] = run["time"] if options["begin"] is None else timestamp(options["begin"])
+        run["partial"] = [*options["partial"], *_unselected(nodes)]
         document, contents = formats.fleet_report(
             nodes,
             options["formats"],

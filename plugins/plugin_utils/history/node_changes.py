@@ -23,7 +23,9 @@ def changes(since: str, before: Node, after: Node) -> dict[str, t.Any]:
         problems that are ``fixed`` and ``new``.
     """
     values = {name: [old, new] for name, old, new in _values(before, after) if old != new}
-    if "one_stream" in values and None not in values["one_stream"] and not _differs(*values["one_stream"]):
+    # Reports of schema 1.0 do not contain the speed of one stream.
+    known = "one_stream" in before["facts"]
+    if "one_stream" in values and not (known and _differs(*values["one_stream"])):
         del values["one_stream"]
     old, new = ([item["title"] for item in node["diagnoses"]] for node in (before, after))
     return {
@@ -44,5 +46,5 @@ def _values(before: Node, after: Node) -> t.Iterator[tuple[str, t.Any, t.Any]]:
     return ((name, read(before), read(after)) for name, read in readers.items())
 
 
-def _differs(old: float, new: float) -> bool:
-    return abs(new - old) > NOISE * max(abs(old), abs(new))
+def _differs(old: float | None, new: float | None) -> bool:
+    return old is None or new is None or abs(new - old) > NOISE * max(abs(old), abs(new))

@@ -84,7 +84,7 @@ def changes(node: t.Mapping[str, t.Any]) -> list[str]:
     if node["changes"] is None:
         return []
     formats: dict[str, t.Callable[[t.Any, t.Any], str]] = {
-        "one_stream": lambda old, new: f"one stream {_speed_or_none(old)} to {_speed_or_none(new)} tok/s",
+        "one_stream": _speeds,
         "tensor_parallel_size": lambda old, new: f"TP {cell(old)} to {cell(new)}",
         "gpus": lambda old, new: f"GPUs {cell(old)} to {cell(new)}",
         "status": lambda old, new: f"verdict {WORDS.get(old, old)} to {WORDS.get(new, new)}",
@@ -96,8 +96,10 @@ def changes(node: t.Mapping[str, t.Any]) -> list[str]:
     return [*lines, *(f"New: {title}" for title in node["changes"]["new"])]
 
 
-def _speed_or_none(value: float | None) -> str:
-    return "none" if value is None else speed(value)
+def _speeds(old: float | None, new: float | None) -> str:
+    if old is None or new is None:
+        return "one stream not measured" if new is None else f"one stream {speed(new)} tok/s (not measured before)"
+    return f"one stream {speed(old)} to {speed(new)} tok/s"
 
 
 def clock_time(begin: float | None, seconds: float) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -27,26 +28,17 @@ def collection_version(root: Path = _ROOT) -> str:
     return "unknown"
 
 
-def run_header(
-    options: Mapping[str, t.Any],
-    *,
-    check_mode: bool,
-    begin: float | None = None,
-    partial: Sequence[str] = (),
-) -> dict[str, t.Any]:
-    """Return the ``run`` section of a result document: the current time, versions and options.
-
-    :param begin: time at which the run began, in seconds since 1970; by default, the current time.
-    :param partial: reasons why the run covers only a part of a validation.
-    """
-    now = datetime.datetime.now(datetime.UTC)
-    began = now if begin is None else datetime.datetime.fromtimestamp(begin, datetime.UTC)
+def run_header(options: Mapping[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    """Return the ``run`` section of a result document: the current time, versions and options."""
     return {
-        "time": now.isoformat(timespec="seconds"),
-        "begin": began.isoformat(timespec="seconds"),
-        "partial": list(partial),
+        "time": timestamp(time.time()),
         "collection_version": collection_version(),
         "ansible_version": ansible_version,
         "check_mode": check_mode,
         "options": dict(options),
     }
+
+
+def timestamp(seconds: float) -> str:
+    """Format seconds since 1970 in UTC, as ISO 8601 does."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

@@ -61,7 +61,10 @@ def test_stage_does_not_go_back_after_a_late_line() -> None:
             ],
             "huggingface_hub.errors.GatedRepoError: 403 Client Error. Cannot access gated repo for url x",
         ),
-        (["OSError: [Errno 28] No space left on device: '/root/.cache'"], "No space left on device: '/root/.cache'"),
+        (
+            ["OSError: [Errno 28] No space left on device: '/root/.cache'"],
+            "OSError: [Errno 28] No space left on device: '/root/.cache'",
+        ),
         (
             ["Traceback (most recent call last):", "ImportError: libcuda.so.1: cannot open shared object file"],
             "ImportError: libcuda.so.1: cannot open shared object file",

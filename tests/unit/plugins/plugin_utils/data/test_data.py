@@ -83,8 +83,17 @@ RULE = {
 }
 PROFILE_SETTING = closed(
     {"name": ARGUMENT, "value": {"type": ["number", "string", "boolean"]}, "why": SENTENCE},
-    {"needs_fp8": {"const": True}},
+    {"needs_fp8": {"const": True}, "since": VERSION},
 )
+GUIDE_SETTING = closed(
+    {name: PROFILE_SETTING["properties"][name] for name in ("name", "value")},
+    {"differs": SENTENCE, "needs_fp8": {"const": True}},
+)
+PATH: Schema = {
+    "path": {"enum": ["nvlink", "pcie", "shm"]},
+    "gpus": {"enum": [2, 4, 8]},
+    "source": TEXT,
+}
 LIMIT: Schema = {
     **{name: {"type": ["number", "null"]} for name in ("min", "above", "max")},
     **dict.fromkeys(("pattern", "allowed", "unit"), {"type": "string", "minLength": 1}),
@@ -157,11 +166,22 @@ SCHEMAS: dict[str, Schema] = {
             ),
         }
     ),
+    "interconnect": closed(
+        {
+            "all_reduce_latency": listed(closed({**PATH, "microseconds": POSITIVE})),
+            "bus_bandwidth": listed(closed({**PATH, "percent": POSITIVE}, {"gpu": TEXT})),
+            "links": mapped(TEXT, "nvlink|pcie|shm"),
+            "pcie_lane": {"type": "object", "additionalProperties": POSITIVE},
+            "nvlink": mapped(POSITIVE, "default|[a-z0-9 ]+"),
+            "sources": SOURCES,
+        }
+    ),
     "profiles": closed(
         {
             "gpus_without_fp8": listed(TEXT),
             "profiles": mapped(listed(PROFILE_SETTING)),
             "common": listed(PROFILE_SETTING),
+            "guide": mapped(listed(GUIDE_SETTING)),
         }
     ),
     "refused_settings": closed(
@@ -256,7 +276,7 @@ def test_table_states_its_source(name: str) -> None:
     assert re.search(r"^(# Source|sources): ?", (DIRECTORY / f"{name}.yml").read_text("utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["known_issues", "reference_speeds"])
+@pytest.mark.parametrize("name", ["interconnect", "known_issues", "reference_speeds"])
 def test_table_sources_are_defined_and_used(name: str) -> None:
     content = table(name)
     rows = [row for part in content.values() for row in (part if isinstance(part, list) else [part])]
