@@ -159,13 +159,33 @@ def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) 
     raise SimulationError(f"{url} did not answer within {START_TIMEOUT:.0f} s; see {log}")
 
 
+def install(folder: pathlib.Path, name: str, cache: pathlib.Path) -> None:
+    """Write the library ``name`` to ``folder``. Programs that have loaded the previous file keep it."""
+    temporary = folder / f"{name}.new"
+    shutil.copyfile(build.library(ROOT, cache, name), temporary)
+    os.replace(temporary, folder / name)
+
+
+def prepare_peer_access(folder: pathlib.Path, fault: str | None, cache: pathlib.Path) -> None:
+    """Write the library of the driver and NCCL that ``p2p_check`` uses, or remove it if ``fault`` is None.
+
+    :param fault: ``kind:a-b`` as in ``peer.c``; empty for GPUs without a fault.
+    """
+    for name in (build.PEER, "libnccl.so.2", "peer-fault"):
+        (folder / name).unlink(missing_ok=True)
+    if fault is not None:
+        install(folder, build.PEER, cache)
+        # One library under two names, because both share the memory of the GPUs.
+        (folder / "libnccl.so.2").symlink_to(build.PEER)
+        (folder / "peer-fault").write_text(fault, "utf-8")
+
+
 def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathlib.Path) -> None:
     """Create the files of a node: mock NVML library, GPU state, model configuration and kernel log."""
     for part in ("lib", "bin"):
         (directory / part).mkdir(parents=True, exist_ok=True)
-    temporary = directory / "lib" / "libnvidia-ml.so.1.new"
-    shutil.copyfile(build.library(ROOT, cache), temporary)
-    os.replace(temporary, directory / "lib" / "libnvidia-ml.so.1")
+    install(directory / "lib", build.NVML, cache)
+    prepare_peer_access(directory / "lib", scenario.peer_fault, cache)
     StateFile.create(
         directory / "lib" / FILE_NAME,
         scenario.node_record(),

@@ -47,7 +47,7 @@ def test_library_is_compiled_once_per_content(monkeypatch: pytest.MonkeyPatch, t
         pathlib.Path(command[command.index("-o") + 1]).write_bytes(b"library")
 
     monkeypatch.setattr(build, "_run", run)
-    for name in build.SOURCES:
+    for name in build.SOURCES[build.NVML]:
         (tmp_path / name).write_bytes((scenario.ROOT / name).read_bytes())
     first = build.library(tmp_path, tmp_path / "cache")
     assert build.library(tmp_path, tmp_path / "cache") == first
@@ -57,9 +57,10 @@ def test_library_is_compiled_once_per_content(monkeypatch: pytest.MonkeyPatch, t
     assert len(commands) == 2
 
 
-def test_nvml_source_compiles_without_warnings(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("library", build.SOURCES)
+def test_source_compiles_without_warnings(library: str, tmp_path: pathlib.Path) -> None:
     command = [*build.compiler(), *build.FLAGS, "-Wall", "-Wextra", "-Werror", "-o", str(tmp_path / "library")]
     done = subprocess.run(
-        [*command, str(scenario.ROOT / "nvml.c"), "-ldl"], capture_output=True, text=True, check=False
+        [*command, str(scenario.ROOT / build.SOURCES[library][0]), "-ldl"], capture_output=True, text=True, check=False
     )
     assert done.stderr == ""

@@ -15,8 +15,12 @@ import subprocess
 import sys
 import typing as t
 
-SOURCES: t.Final = ("nvml.c", "state.def")
-FLAGS: t.Final = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libnvidia-ml.so.1")
+#: Name of the management library, and of the library of the driver and NCCL.
+NVML: t.Final = "libnvidia-ml.so.1"
+PEER: t.Final = "libcuda.so.1"
+#: Library -> its source, followed by the files that the source includes.
+SOURCES: t.Final = {NVML: ("nvml.c", "state.def"), PEER: ("peer.c",)}
+FLAGS: t.Final = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden")
 
 
 class NoCompiler(RuntimeError):
@@ -40,14 +44,15 @@ def compiler() -> list[str]:
     raise NoCompiler("no C compiler found: install gcc or clang, or the Python package ziglang")
 
 
-def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
+def library(root: pathlib.Path, cache: pathlib.Path, name: str = NVML) -> pathlib.Path:
     """Return the path of the compiled library in the directory ``cache``, compiling the library first if needed.
 
+    :param name: a key of ``SOURCES``.
     :raises NoCompiler: if the library must be compiled but there is no compiler.
     :raises subprocess.CalledProcessError: if the compiler fails.
     """
-    digest = hashlib.sha256(b"\0".join((root / name).read_bytes() for name in SOURCES)).hexdigest()[:16]
-    path = cache / f"libnvidia-ml-{digest}.so.1"
+    digest = hashlib.sha256(b"\0".join((root / source).read_bytes() for source in SOURCES[name])).hexdigest()[:16]
+    path = cache / name.replace(".so", f"-{digest}.so")
     if path.exists():
         return path
     command = compiler()
@@ -57,7 +62,8 @@ def library(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             temporary = path.with_name(f"{path.name}.{os.getpid()}")
-            _run([*command, *FLAGS, "-o", str(temporary), str(root / "nvml.c"), "-ldl"])
+            source = str(root / SOURCES[name][0])
+            _run([*command, *FLAGS, f"-Wl,-soname,{name}", "-o", str(temporary), source, "-ldl"])
             os.replace(temporary, path)
     return path
 

@@ -67,6 +67,7 @@ class Scenario:
     environment: dict[str, str] = field(default_factory=dict)
     nvml: str | None = None
     p2p: bool = True
+    peer_fault: str | None = None
     topology: str = "PHB"
     gpus: dict[int, dict[str, t.Any]] = field(default_factory=dict)
     second_server: dict[str, t.Any] | None = None

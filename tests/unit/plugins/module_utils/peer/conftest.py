@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 
-TREE = Path(__file__).resolve().parents[5]
-SOURCE = TREE / "tests/support/gpu_access.c"
+SIMULATOR = Path(__file__).resolve().parents[5] / "roles/simulated_node/files/simulator"
+sys.path.insert(0, str(SIMULATOR))
+import simulate  # noqa: E402 it is a program of the simulator
+
 #: Runs the program with the time of the stand-in, in which only its own transfers take time.
 STARTER = """
 import ctypes, runpy, sys, time
@@ -30,8 +32,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 class FakeGpus(Commands):
     """Run the program with the stand-in."""
 
-    def __init__(self, libraries: Path, shared: Path, fault: str) -> None:
-        self.environment = {"LD_LIBRARY_PATH": str(libraries), "FAKE_DIR": str(shared), "FAKE_FAULT": fault}
+    def __init__(self, libraries: Path) -> None:
+        self.environment = {"LD_LIBRARY_PATH": str(libraries)}
 
     def complete(
         self,
@@ -44,18 +46,16 @@ class FakeGpus(Commands):
 
 
 @pytest.fixture(scope="session")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.insert(0, str(TREE / "roles/simulated_node/files/simulator"))
-    from emulator import build
-
-    folder = tmp_path_factory.mktemp("libraries")
-    library = folder / "libcuda.so.1"
-    command = [*build.compiler(), "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True, stdin=subprocess.DEVNULL)
-    (folder / "libnccl.so.2").symlink_to(library)
-    return folder
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("libraries")
 
 
 @pytest.fixture
-def fake_gpus(libraries: Path, tmp_path: Path) -> Callable[[str], Commands]:
-    return lambda fault: FakeGpus(libraries, tmp_path, fault)
+def fake_gpus(cache: Path, tmp_path: Path) -> Callable[[str], Commands]:
+    """Return a function that gives the commands of a simulated node with a fault between its GPUs."""
+
+    def node(fault: str) -> Commands:
+        simulate.prepare_peer_access(tmp_path, fault, cache)
+        return FakeGpus(tmp_path)
+
+    return node

@@ -3,9 +3,10 @@
  * GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Stand-in for libcuda.so.1 and libnccl.so.2: the functions that program.py calls, over files that processes share.
+ * Stand-in for libcuda.so.1 and libnccl.so.2: the functions that the module p2p_check calls, over files that processes
+ * share. They are in the directory peer beside this library; files of ended processes are removed.
  *
- * FAKE_DIR is the directory of these files. FAKE_FAULT is "kind:a-b", a fault between GPU a and GPU b:
+ * The file peer-fault beside this library is empty or contains "kind:a-b", a fault between GPU a and GPU b:
  *   denied      the driver offers no access from a to b
  *   mirror      what a writes to b stays in a private copy
  *   byte        one byte in a million that a writes to b is wrong
@@ -17,7 +18,11 @@
  *   always      all-reduces with a and b give a wrong sum
  */
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +31,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#pragma GCC visibility push(default)
+
 #define RANKS 8
-#define SLOT (4 << 20)
+#define SLOT (64 << 20)
+/* Bytes of a copy within one GPU, which only makes load. */
+#define LOAD (4 << 20)
 typedef struct { char name[64]; } Handle;
 typedef struct { char name[128]; } Id;
 typedef struct { int64_t arrivals; int64_t gpus[RANKS]; char slots[RANKS][SLOT]; } Shared;
@@ -35,16 +44,45 @@ typedef struct { Shared *shared; int ranks, rank; int64_t barriers; } Comm;
 static struct { uint64_t address, size; int owner; char name[64]; } memory[64];
 static int memories, self = -1;
 static double seconds;
+static char set_fault[32];
 
+/* The path of a file beside this library. */
+static void beside(char *path, size_t size, const char *folder, const char *name) {
+    static char anchor;
+    Dl_info info;
+    int length = 1;
+    const char *slash = NULL;
+    if (dladdr(&anchor, &info) && info.dli_fname && (slash = strrchr(info.dli_fname, '/')))
+        length = (int)(slash - info.dli_fname);
+    snprintf(path, size, "%.*s/%s%s", length, slash ? info.dli_fname : ".", folder, name);
+}
 static int fault(const char *kind, int a, int b) {
     char wanted[32];
-    const char *set = getenv("FAKE_FAULT");
     snprintf(wanted, sizeof wanted, "%s:%d-%d", kind, a, b);
-    return set && !strcmp(set, wanted);
+    return !strcmp(set_fault, wanted);
+}
+/* Reads the fault, and removes the files of ended processes. Their names contain the process id. */
+static void start(void) {
+    char path[4096];
+    int owner;
+    beside(path, sizeof path, "", "peer-fault");
+    FILE *file = fopen(path, "r");
+    if (file) {
+        if (fscanf(file, "%31s", set_fault) != 1) set_fault[0] = 0;
+        fclose(file);
+    }
+    beside(path, sizeof path, "peer", "");
+    mkdir(path, 0700);
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        if ((sscanf(entry->d_name, "memory-%*d-%d-", &owner) == 1 || sscanf(entry->d_name, "group-%d-", &owner) == 1) &&
+            kill(owner, 0) && errno == ESRCH)
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    if (folder) closedir(folder);
 }
 static void *map(const char *name, uint64_t size) {
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", getenv("FAKE_DIR"), name);
+    beside(path, sizeof path, "peer/", name);
     int file = open(path, O_RDWR | O_CREAT, 0600);
     struct stat status;
     fstat(file, &status);
@@ -68,6 +106,7 @@ static int owner_of(uint64_t address) {
 }
 static void transfer(uint64_t to, uint64_t from, uint64_t size) {
     int owner = owner_of(to);
+    if (owner == self && size > LOAD) size = LOAD;
     char *target = (char *)(uintptr_t)to, *source = (char *)(uintptr_t)from;
     seconds += (1e-6 + (double)size / 20e9) * (fault("slow", self, owner) ? 10 : 1);
     if (fault("stuck", self, owner)) pause();
@@ -80,7 +119,7 @@ static void transfer(uint64_t to, uint64_t from, uint64_t size) {
 
 /* --- the driver ------------------------------------------------------------------------------------------------- */
 double fake_seconds(void) { return seconds; }
-int cuInit(unsigned flags) { (void)flags; return 0; }
+int cuInit(unsigned flags) { (void)flags; start(); return 0; }
 int cuGetErrorName(int code, const char **name) { (void)code; *name = "CUDA_ERROR_FAKE"; return 0; }
 int cuDeviceGet(int *device, int index) { *device = index; if (self < 0) self = index; return 0; }
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(intptr_t)(device + 1); return 0; }
@@ -99,7 +138,7 @@ int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t size) { memcpy(to, (void *)(
 int cuMemsetD8_v2(uint64_t to, unsigned char byte, size_t size) { memset((void *)(uintptr_t)to, byte, size); return 0; }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t size, void *stream) {
     (void)stream;
-    transfer(to, from, size < SLOT ? size : SLOT);
+    transfer(to, from, size);
     return 0;
 }
 int cuModuleLoadData(void **module, const void *image) { *module = (void *)image; return 0; }
@@ -120,7 +159,7 @@ int cuIpcOpenMemHandle_v2(uint64_t *address, Handle handle, unsigned flags) {
     struct stat status;
     char path[4096];
     (void)flags;
-    snprintf(path, sizeof path, "%s/%s", getenv("FAKE_DIR"), handle.name);
+    beside(path, sizeof path, "peer/", handle.name);
     if (stat(path, &status)) return 1;
     *address = keep(handle.name, (uint64_t)status.st_size, atoi(handle.name + strlen("memory-")));
     return 0;
