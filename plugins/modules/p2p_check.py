@@ -221,7 +221,8 @@ layers:
   type: dict
   sample: {driver: pass, copy: pass, custom_all_reduce: pass, nccl: pass}
 settings:
-  description: Environment variables and arguments that keep vLLM from access between the GPUs; empty if it is right.
+  description: Environment variables and arguments that keep vLLM from access between the GPUs. Empty if the access is
+    right, and if all-reduce also goes wrong without it.
   returned: success
   type: dict
   contains:

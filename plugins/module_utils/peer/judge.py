@@ -175,9 +175,14 @@ def finding(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> Finding:
     return judged(CHECK, summary, evidence=evidence, cause=fault.cause, remedy=fault.remedy)
 
 
-def settings(layers: Mapping[str, str]) -> dict[str, t.Any]:
-    """Return the environment variables and arguments of vLLM that avoid access between GPUs, if any layer is bad."""
+def settings(layers: Mapping[str, str], groups: Sequence[Verdict]) -> dict[str, t.Any]:
+    """Return the environment variables and arguments of vLLM that avoid access between GPUs, if any layer is bad.
+
+    They are empty if all-reduce also goes wrong without this access, because no setting avoids the fault then.
+    """
     bad = any(layers[layer] in BAD for layer in ("copy", "custom_all_reduce", "nccl"))
+    controls = (verdict for group in groups for arm, verdict in group["arms"].items() if arm.startswith("control"))
+    bad = bad and not any(verdict in BAD for verdict in controls)
     arguments = ["--disable-custom-all-reduce"] if bad else []
     return {"environment": dict(WITHOUT_PEER_ACCESS) if bad else {}, "arguments": arguments}
 

@@ -106,7 +106,7 @@ def result_of(rows: Sequence[Result], reason: str | None, gpus: Sequence[int]) -
         "pairs": pairs,
         "groups": groups,
         "layers": layers,
-        "settings": judge.settings(layers),
+        "settings": judge.settings(layers, groups),
         "nccl_version": version,
         "findings": [found.as_dict()],
     }
@@ -134,7 +134,7 @@ def without_test(reason: str) -> Result:
         "pairs": [],
         "groups": [],
         "layers": layers,
-        "settings": judge.settings(layers),
+        "settings": judge.settings(layers, []),
         "nccl_version": None,
         "findings": [finding],
     }

@@ -269,11 +269,10 @@ def test_plan_is_made_once_before_anything_is_changed(file: str) -> None:
 def test_data_between_gpus_is_tested_with_the_image_before_the_server_changes() -> None:
     files = [task.get("ansible.builtin.import_tasks", "peer.yml") for task in load("tasks/main.yml")]
     assert files[:5] == ["preflight.yml", "install.yml", "peer.yml", "configure.yml", "run.yml"]
-    test, _message, stop, store, plan = load("tasks/peer.yml")
+    test, _message, _stop, store, plan = load("tasks/peer.yml")
     options = test["multigpu.vllm.p2p_check"]
     assert options["image"] == "{{ _vllm_image }}"
     assert options["result_file"] == store["ansible.builtin.copy"]["dest"] == "{{ _vllm_peer_file }}"
-    assert stop["when"] == "__vllm_peer.verdict == 'inconclusive'"
     (planned,) = [task for task in load("tasks/preflight.yml") if "multigpu.vllm.vllm_plan" in task]
     assert plan["multigpu.vllm.vllm_plan"]["settings"] == planned["multigpu.vllm.vllm_plan"]["settings"]
     assert plan["register"] == planned["register"]
@@ -294,6 +293,22 @@ def test_option_decides_about_the_test_of_the_data(
     assert runs is (test is not None and bool(gpus))
     if test:
         assert templar.template(trusted(load("tasks/peer.yml")[0]["multigpu.vllm.p2p_check"]["test"])) == test
+
+
+@pytest.mark.parametrize(
+    ("status", "arguments", "stops"),
+    [
+        ("fail", [], True),
+        ("fail", ["--disable-custom-all-reduce"], False),
+        ("not_tested", [], False),
+        ("warn", [], False),
+    ],
+)
+def test_fault_that_no_setting_avoids_stops_the_deployment(status: str, arguments: list[str], stops: bool) -> None:
+    (stop,) = [task for task in load("tasks/peer.yml") if "ansible.builtin.fail" in task]
+    result = {"findings": [{"status": status}], "settings": {"arguments": arguments}}
+    templar = Templar(loader=DataLoader(), variables={"__vllm_peer": result})
+    assert all(templar.evaluate_conditional(trusted(condition)) for condition in stop["when"]) is stops
 
 
 @pytest.mark.parametrize(("mode", "used"), [("auto", {"verdict": "hangs"}), ("never", {})])

@@ -55,7 +55,21 @@ def test_all_reduce_that_fails_in_the_control_too_is_inconclusive() -> None:
     layers, finding = judged(rows)
     assert layers["nccl"] == "inconclusive"
     assert finding["status"] == "fail"
-    assert judge.settings(layers) == {"environment": {}, "arguments": []}
+    assert judge.settings(layers, []) == {"environment": {}, "arguments": []}
+
+
+@pytest.mark.parametrize(
+    ("control", "avoidable"), [({}, True), ({"hangs": [1]}, False), ({"error": "x"}, False), ({"not_run": "x"}, True)]
+)
+def test_settings_avoid_a_fault_only_if_all_reduce_is_right_without_the_access(
+    control: dict[str, t.Any], avoidable: bool
+) -> None:
+    copies = {"test": "copy", "from": 1, "bytes": 4}
+    rows = [{**row, "hangs": [1]} if copies.items() <= row.items() else row for row in ROWS]
+    rows = [{**row, **control} if row.get("arm") == "control LL" and "bytes" in row else row for row in rows]
+    pairs, groups = judge.pairs_of(rows, GPUS, SIZES), judge.groups_of(rows, GPUS, SIZES)
+    assert judge.verdict_of(pairs, groups) == "hangs"
+    assert bool(judge.settings(judge.layers_of(pairs, groups), groups)["arguments"]) is avoidable
 
 
 @pytest.mark.parametrize("kept", [0, 3, len(ROWS) // 2, len(ROWS) - 20, len(ROWS) - 1])
