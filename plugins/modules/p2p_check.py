@@ -62,7 +62,7 @@ options:
     description:
       - With V(always), the GPUs are tested.
       - With V(auto), the result in O(result_file) is returned if it is for the same GPUs, driver and O(image).
-        Otherwise, the GPUs are tested if no program uses them.
+        Otherwise, the GPUs are tested if no program uses them and less than 10 % of their memory is in use.
       - With V(never), only a stored result is returned.
       - If nothing is tested, a stored fault is returned even if the image or the driver has changed since then.
     type: str

@@ -23,6 +23,8 @@ class Node(Commands):
     """A node with four GPUs, as the driver and Docker describe it."""
 
     backend = "nvml"
+    used = 5
+    processes: list[dict[str, t.Any]] | None = []
 
     def __init__(self, driver: str = "580.1", image: str = "sha256:a", busy: tuple[int, ...] = ()) -> None:
         self.driver, self.image, self.busy = driver, image, busy
@@ -36,7 +38,16 @@ class Node(Commands):
 
     def devices(self, _subsets: t.Collection[str]) -> list[dict[str, t.Any]]:
         vllm = [{"pid": 7, "name": "VLLM::Worker_TP0", "memory_used": 1}]
-        return [{"index": at, "uuid": f"GPU-{at}", "processes": vllm if at in self.busy else []} for at in range(4)]
+        return [
+            {
+                "index": at,
+                "uuid": f"GPU-{at}",
+                "processes": vllm if at in self.busy else self.processes,
+                "memory_used": self.used,
+                "memory_total": 1000,
+            }
+            for at in range(4)
+        ]
 
     def close(self) -> None:
         pass
@@ -86,6 +97,18 @@ def test_result_of_gpus_in_use_is_not_tested(ask: Callable[..., dict[str, t.Any]
     result = ask(GOOD, Node(busy=(2,)), test=mode)
     assert (result["verdict"], result["pairs"]) == ("not_tested", [])
     assert reason in result["findings"][0]["summary"]
+
+
+@pytest.mark.parametrize(("used", "verdict"), [(5, "pass"), (900, "not_tested"), (None, "pass")])
+@pytest.mark.parametrize("processes", [[], None])
+def test_gpus_without_visible_programs_are_free_if_their_memory_is(
+    ask: Callable[..., dict[str, t.Any]], used: int | None, verdict: str, processes: list[t.Any] | None
+) -> None:
+    node = Node()
+    node.used, node.processes = used, processes
+    result = ask(GOOD, node)
+    assert result["verdict"] == verdict
+    assert ("90 % of its memory" in result["findings"][0]["summary"]) is (verdict == "not_tested")
 
 
 def test_only_the_tested_gpus_must_be_free(ask: Callable[..., dict[str, t.Any]]) -> None:
