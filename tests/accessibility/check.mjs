@@ -47,6 +47,16 @@ async function examine(browser, file, name, view, pictures) {
   await page.evaluate(() => document.querySelectorAll("details").forEach((part) => (part.open = true)));
   const widest = await page.evaluate(() => document.scrollingElement.scrollWidth);
   if (widest > view.width) problems.push(`${widest} pixels wide on a screen of ${view.width}`);
+  // On a phone, the cells of a row of the fleet table stand side by side: "3 of 4TP 2" is hard to read.
+  const touching = await page.evaluate(() =>
+    [...document.querySelectorAll(".fleet tbody tr")].filter((row) => getComputedStyle(row).display === "flex")
+      .flatMap((row) => {
+        const cells = [...row.children].map((cell) => ({ text: cell.innerText, box: cell.getBoundingClientRect() }));
+        return cells.flatMap((left) => cells.filter(({ box }) => box.left >= left.box.right - 1 &&
+          box.left < left.box.right + 4 && box.top < left.box.bottom && left.box.top < box.bottom)
+          .map((right) => left.text + right.text));
+      }));
+  if (touching.length) problems.push(`${touching.length} cells touch the next one, first: ${touching[0]}`);
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   for (const { id, impact, help, nodes } of violations) {
