@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import monitor
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.modules import gpu_monitor
+
+PLAYBOOKS = Path(__file__).parents[4] / "playbooks"
 
 
 @pytest.fixture(autouse=True)
@@ -35,11 +40,16 @@ def play(capsys):
     return run
 
 
-def test_gpu_monitor_without_driver_succeeds(play):
+def test_gpu_monitor_without_driver_succeeds_and_its_playbook_fails(play):
     code, result = play()
     assert code == 0
     assert result["changed"] is False
     assert result["findings"][0]["check"] == "hardware.driver"
+    sample, fail = yaml.safe_load((PLAYBOOKS / "monitor.yml").read_text("utf-8"))[0]["tasks"][-2:]
+    for outcome, fails in ((result, True), ({"error": None}, False)):
+        templar = Templar(loader=DataLoader(), variables={sample["register"]: outcome})
+        assert templar.evaluate_conditional(trust_as_template(fail["when"])) is fails
+    assert "ansible.builtin.fail" in fail
 
 
 @pytest.mark.parametrize(

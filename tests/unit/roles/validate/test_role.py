@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES, needs
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
@@ -123,3 +125,22 @@ def test_measurements_after_the_time_limit_are_not_tested(tmp_path: Path) -> Non
 def test_options_in_the_report_contain_no_secret() -> None:
     options = load("vars/main.yml")["_validate_options"]
     assert not any("api_key" in value or "environment" in value for value in options.values())
+
+
+@pytest.mark.parametrize(
+    ("variables", "reasons"),
+    [
+        ({}, []),
+        ({"_validate_quick": True}, ["quick check"]),
+        ({"ansible_limit": "gpu-01"}, ["--limit gpu-01"]),
+        ({"_validate_quick": True, "ansible_limit": "gpu-01"}, ["quick check", "--limit gpu-01"]),
+    ],
+)
+def test_quick_check_and_limit_make_a_partial_report(variables: dict[str, object], reasons: list[str]) -> None:
+    expression = trust_as_template(load("vars/main.yml")["_validate_partial"])
+    assert Templar(loader=DataLoader(), variables=variables).template(expression) == reasons
+
+
+def test_quick_check_is_the_only_playbook_of_a_quick_check() -> None:
+    playbooks = sorted((ROLE.parents[1] / "playbooks").glob("*.yml"))
+    assert [path.stem for path in playbooks if "_validate_quick: true" in path.read_text("utf-8")] == ["quick_check"]
