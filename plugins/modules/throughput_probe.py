@@ -118,7 +118,8 @@ options:
     default: 2
   warmup_requests:
     description:
-      - Number of warm-up requests before the first step. These requests are not measured.
+      - Number of warm-up requests before the first step. These requests are not measured. They run at the same time, as
+        far as a step also has that many streams.
       - If none of these requests completes, no load is generated.
     type: int
     default: 4

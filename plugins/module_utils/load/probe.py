@@ -297,7 +297,7 @@ class Probe:
         for tokens in dict.fromkeys(step.prompt_tokens for step in steps):
             self._prompts[tokens] = self._make_prompts(tokens)
         if steps and options.warmup_requests:
-            self._warm_up(steps[0])
+            self._warm_up(steps[0], max(step.concurrency for step in steps))
         samples_gpus = options.sample_gpus and (steps or options.share_index == options.share_count)
         sampler = self._driver.sampler(options) if samples_gpus else "not requested"
         self._sleep_until(options.start_at, _AHEAD)
@@ -384,14 +384,14 @@ class Probe:
         start_at = 0.0 if start is None else start - self._wall
         return self._driver.run(setup, options, self._rng.getrandbits(64), start_at, attempt)
 
-    def _warm_up(self, like: Step) -> None:
-        """Send a few warm-up requests whose prompts are as long as the prompts of the step ``like``.
+    def _warm_up(self, like: Step, streams: int) -> None:
+        """Send a few warm-up requests, up to ``streams`` at a time, with prompts as long as those of the step ``like``.
 
         :raises RequestFailed: if none of them completes.
         """
         count = self._options.warmup_requests
         tokens = min(like.output_tokens, _WARMUP_TOKENS)
-        self._load_unmeasured(Step("warm-up", like.prompt_tokens, tokens, min(count, like.concurrency), count))
+        self._load_unmeasured(Step("warm-up", like.prompt_tokens, tokens, min(count, streams), count))
 
     def _load_unmeasured(self, step: Step, prompts: Prompts | None = None) -> LoadOutcome:
         """Run ``step``, which is not part of the measurement (such as the warm-up), and return its outcome.

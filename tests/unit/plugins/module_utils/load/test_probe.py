@@ -516,6 +516,19 @@ def test_driver_publishes_the_attempt():
     assert names == ["warm-up", "16x5@2", "16x5@2 (attempt 2)"]
 
 
+def test_warm_up_requests_run_at_the_same_time_if_a_step_has_the_streams():
+    steps = []
+
+    class RecordingDriver(Driver):
+        def run(self, setup, options, seed, start_at, attempt) -> LoadOutcome:
+            steps.append(setup.step)
+            return super().run(setup, options, seed, start_at, attempt)
+
+    with serve() as server:
+        run(server, RecordingDriver(), steps=[STEP | {"concurrency": 1}, STEP | {"concurrency": 2}], warmup_requests=3)
+    assert [(step.name, step.concurrency, step.requests) for step in steps[:1]] == [("warm-up", 2, 3)]
+
+
 def test_probe_in_check_mode_sends_nothing():
     with serve() as server:
         result = subject.probe(options(base_url=server.url), Driver(), check_mode=True)
