@@ -75,22 +75,25 @@ class ActionModule(ControllerAction):
             raise AnsibleActionFail("; ".join(problems))
         nodes = {name: (result or {}).get("node") for name, result in options["nodes"].items()}
         directory, keep = Path(options["directory"]), options["keep"]
-        run = run_header(options["options"], check_mode=self._task.check_mode)
+        unselected, check_mode = _unselected(nodes), self._task.check_mode
+        run = run_header(options["options"], check_mode=check_mode)
         run["begin"] = run["time"] if options["begin"] is None else timestamp(options["begin"])
-        run["partial"] = [*options["partial"], *_unselected(nodes)]
+        run["partial"] = [*options["partial"], *unselected]
+        # A section that was not to be measured has not changed.
+        comparable = keep and not unselected and not check_mode
         document, contents = formats.fleet_report(
             nodes,
             options["formats"],
             run=run,
             secrets=options["secrets"],
-            earlier=kept_reports.earlier(directory, run["begin"], nodes) if keep else {},
+            earlier=kept_reports.earlier(directory, run["begin"], nodes) if comparable else {},
         )
         written = kept_reports.places(directory, run["begin"], partial=bool(run["partial"]), keep=keep)
-        files, problem = ([], None) if self._task.check_mode else _write(written, contents)
+        files, problem = ([], None) if check_mode else _write(written, contents)
         if keep and files and not problem:
             problem = _prune(directory, keep)
         style = terminal_style(locale.getpreferredencoding(False))
-        full = self._display.verbosity > 0 or self._task.check_mode
+        full = self._display.verbosity > 0 or check_mode
         kept = str(written[-1]) if files and written[1:] else None
         self._display.display(summary_text(document, files, style, full=full, kept=kept))
         # Fail only after printing the summary, so that the verdict is shown even if a file cannot be written.

@@ -69,6 +69,25 @@ def test_report_keeps_dated_reports_and_compares_with_the_last_one(
     assert ": no change" in shown[-1]
 
 
+@pytest.mark.parametrize(
+    ("check_mode", "tags", "compared"), [(False, ["all"], True), (True, ["all"], False), (False, ["memory"], False)]
+)
+def test_report_is_compared_only_if_all_sections_were_to_be_measured(
+    run_action: t.Callable[..., dict],
+    arguments: dict,
+    shown: list[str],
+    check_mode: bool,
+    tags: list[str],
+    compared: bool,
+) -> None:
+    nodes = {"a": run_action(Diagnose, {"results": {}})}
+    run_action(report.ActionModule, {**arguments, "nodes": nodes, "keep": 2, "begin": 0.0})
+    nodes = {"a": run_action(Diagnose, {"results": {}, "tags": tags})}
+    again = {**arguments, "nodes": nodes, "keep": 2, "begin": 86400.0}
+    run_action(report.ActionModule, again, check_mode=check_mode)
+    assert ("Since " in shown[-1]) is compared
+
+
 def test_report_of_a_partial_run_does_not_replace_a_full_one(
     run_action: t.Callable[..., dict], arguments: dict, shown: list[str], tmp_path: Path
 ) -> None:
