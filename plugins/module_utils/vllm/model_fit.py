@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
+
 #: Keys in config.json by field of ``ModelShape``, current name first. Source: ``attribute_map`` in transformers.
 _KEYS: t.Final[dict[str, tuple[str, ...]]] = {
     "attention_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
@@ -134,7 +136,7 @@ def read_shape(paths: Iterable[Path]) -> tuple[ModelShape | None, str]:
             return shape_of(config), str(path)
     if not tried:
         return None, "the model's directory is unknown"
-    more = f" and {len(tried) - 1} other places" if len(tried) > 1 else ""
+    more = f" and {counted(len(tried) - 1, 'other place')}" if len(tried) > 1 else ""
     return None, f"no readable config.json in {os.path.dirname(tried[0])}{more}"
 
 

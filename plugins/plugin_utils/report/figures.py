@@ -171,6 +171,7 @@ def cost(price: t.Mapping[str, t.Any]) -> list[str]:
     parts = [f"{amount:.2f} for {_WASTED[name]}" for name, amount in price["wasted"].items() if amount >= 0.005]
     if parts:
         total = f"{price['wasted_hourly']:.2f} USD/h ({price['wasted_monthly']:,.0f} USD a month)"
+        total = "all" if phrases[0] == total else total
         phrases.append(f"{total} of that is wasted: {', '.join(parts)}")
     return phrases
 

@@ -116,13 +116,15 @@ def check_lines(finding: Finding, style: Style) -> list[str]:
 def figure(finding: Finding) -> str:
     """Format the measured and expected values of a finding, such as `` [3, expected 4]``.
 
-    Return an empty string if nothing was expected, if both values are equal, or if the summary contains both.
+    Return an empty string if nothing was expected, if both values are equal, or if the summary contains both, or names
+    the measured one in words (``connection_refused``).
     """
     measured, expected = finding["measured"], finding["expected"]
     if measured is None or expected is None or measured == expected:
         return ""
     words = finding["summary"].replace(",", " ").split()
-    if str(measured) in words and str(expected) in words:
+    named = "_" in str(measured) and str(measured).replace("_", " ") in finding["summary"]
+    if named or (str(measured) in words and str(expected) in words):
         return ""
     unit = finding["unit"] or ""
     bound = "" if str(expected).startswith(("at least", "at most", "below")) else "expected "

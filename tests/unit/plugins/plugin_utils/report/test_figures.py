@@ -91,6 +91,10 @@ def test_dollars_format(amount: float, shown: str) -> None:
 def test_cost_phrases() -> None:
     shares = wasted_shares(4, 4, 0, None)
     assert figures.cost(node_cost(3.57, None, None, shares)) == ["3.57 USD/h (2,606 USD a month)"]
+    shares = wasted_shares(4, 4, 0, None, dead=True)
+    assert figures.cost(node_cost(3.57, None, None, shares))[1:] == [
+        "all of that is wasted: 3.57 for servers that do not answer"
+    ]
     shares = wasted_shares(4, 3, 1, 50.0)
     assert figures.cost(node_cost(4.0, None, 500.0, shares))[1:] == [
         "2.22 USD per 1M output tokens",

@@ -102,6 +102,7 @@ def test_node_lines_mark_unselected_section(fleet: dict) -> None:
         ("alike", None, 4, "GPUs", ""),
         ("alike", 4, None, "GPUs", ""),
         ("some", 1, 4, "GPUs with model memory", " [1, expected 4]"),
+        ("not usable: connection refused", "connection_refused", "an answer", None, ""),
     ],
 )
 def test_figure_compares_measured_with_expected(
