@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def rows_of(
     :param timeout: limit in seconds.
     :raises FileNotFoundError: if Docker is missing.
     """
-    source = program.__loader__.get_source(program.__name__)  # type: ignore[union-attr]
+    # Ansible runs modules from a zip file, where the program is no file.
+    source = inspect.getsource(program)
     with tempfile.TemporaryDirectory(prefix="peer-access-") as directory:
         path = Path(directory) / "program.py"
         path.write_text(source, encoding="utf-8")
