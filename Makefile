@@ -6,7 +6,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Without bytecode, each process compiles the collection and the tests again.
-unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE
+unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 # Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
 

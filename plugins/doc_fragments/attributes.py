@@ -5,16 +5,6 @@
 
 from __future__ import annotations
 
-#: Fragment of modules in the action group ``group`` and in those before it.
-_ACTION_GROUP = """
-options: {{}}
-attributes:
-  action_group:
-    description: Use C(group/multigpu.vllm.{group}) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership: [{before}multigpu.vllm.{group}]
-"""
-
 
 class ModuleDocFragment:
     """Provide documentation fragments for the attributes of modules and actions.
@@ -60,7 +50,38 @@ attributes:
     support: full
 """
 
-    ACTION_GROUP = _ACTION_GROUP.format(group="all", before="")
-    ACTION_GROUP_GPU = _ACTION_GROUP.format(group="gpu", before="multigpu.vllm.all, ")
-    ACTION_GROUP_LINODE = _ACTION_GROUP.format(group="linode", before="multigpu.vllm.all, ")
-    ACTION_GROUP_VLLM = _ACTION_GROUP.format(group="vllm", before="multigpu.vllm.all, ")
+    ACTION_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.all) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership: [multigpu.vllm.all]
+"""
+
+    ACTION_GROUP_GPU = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.gpu) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership: [multigpu.vllm.all, multigpu.vllm.gpu]
+"""
+
+    ACTION_GROUP_LINODE = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.linode) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership: [multigpu.vllm.all, multigpu.vllm.linode]
+"""
+
+    ACTION_GROUP_VLLM = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/multigpu.vllm.vllm) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership: [multigpu.vllm.all, multigpu.vllm.vllm]
+"""
