@@ -397,7 +397,7 @@ def _is_failure(line: str) -> bool:
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:
-    """Return the index of the line with the exception that ended the process, or None if there is no such line.
+    """Return the index of the line with the exception that ended the process, or None without one.
 
     The log may be cut: neither the start of vLLM nor the line "Traceback" needs to be in it.
     """

@@ -50,7 +50,7 @@ def stuck_processes(address: str, pid: int, deadline: float = DEADLINE) -> dict[
     :param address: host and port of the service, as in NCCL_RAS_ADDR.
     :param pid: process of the job, whose network namespace is used. Another namespace requires root.
     :param deadline: maximum duration in seconds.
-    :raises RasUnavailable: if nothing listens, or if there is no report in time.
+    :raises RasUnavailable: if nothing listens or the report does not arrive in time.
     """
     # A namespace applies to a thread, and this thread ends with the query.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:

@@ -131,7 +131,7 @@ class UniqueId(ctypes.Structure):
 
 
 class Driver:
-    """The CUDA driver with the first context of one GPU. Each method raises ``CudaError`` if a call fails."""
+    """The CUDA driver with the primary context of one GPU. Each method raises ``CudaError`` if a call fails."""
 
     def __init__(self, index: int) -> None:
         self.library = ctypes.CDLL("libcuda.so.1")

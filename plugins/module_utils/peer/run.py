@@ -36,7 +36,7 @@ def rows_of(
     :param timeout: limit in seconds.
     :raises FileNotFoundError: if Docker is missing.
     """
-    # Ansible runs modules from a zip file, where the program is no file.
+    # Ansible runs modules from a zip file, where the program is not a file.
     source = inspect.getsource(program)
     with tempfile.TemporaryDirectory(prefix="peer-access-") as directory:
         path = Path(directory) / "program.py"

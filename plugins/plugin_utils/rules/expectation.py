@@ -197,7 +197,7 @@ def impossible(facts: Setup, measured: float) -> str | None:
 
 
 def speculative(node: NodeFacts, step: Step) -> str | None:
-    """Return a message if the server decoded the step speculatively, so that plain decoding is no measure of its speed.
+    """Return a message if the server decoded the step speculatively, so the speed of plain decoding does not apply.
 
     A server that drafts no tokens, for example because no n-gram of a prompt recurs, decodes plainly.
     """

@@ -89,7 +89,7 @@ def pack(layout: Layout, size: int, record: Record) -> array[int]:
 
 
 class StateFile:
-    """Writer of the state file. During an update, the file's sequence number is odd, which tells readers to wait.
+    """Writer of the state file. During an update, the file's sequence number is odd, so readers wait.
 
     Several processes may write to the same file: each update locks it.
     """
