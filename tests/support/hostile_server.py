@@ -17,6 +17,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -25,7 +26,6 @@ import traceback
 import typing as t
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pynvml  # noqa: F401  # vllm_tp_check imports it in each run
 from ansible.module_utils.testing import patch_module_args
@@ -319,30 +319,52 @@ def call(module: t.Any, arguments: dict[str, t.Any], output: t.IO[bytes]) -> Non
     os._exit(1)
 
 
-def run(module: t.Any, mode: str, url: str, timeout: float) -> dict[str, t.Any]:
-    """Run ``module`` against ``mode`` in a separate process. Return its status, output, duration and peak memory."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        process = os.fork()
-        if process == 0:
-            call(module, options(module, f"{url}/{mode}", timeout), output)
-        done, status, usage = 0, 0, None
-        while not done:
-            if time.monotonic() - started > LIMIT:
-                os.kill(process, 9)
-            done, status, usage = os.wait4(process, os.WNOHANG)
-            time.sleep(0.02)
-        output.seek(0)
-        text = output.read().decode("utf-8", "replace")
-    return {
-        "mode": mode,
-        "module": module.__name__.rpartition(".")[2],
-        "status": status,
-        "seconds": round(time.monotonic() - started, 1),
-        "memory": usage.ru_maxrss * 1024,
-        "output": text if len(text) < 5000 else text[:2500] + " ... " + text[-2500:],
-        "problem": problem(status, text),
-    }
+class Run:
+    """A module that runs against a mode in a separate process."""
+
+    def __init__(self, module: t.Any, mode: str, url: str, timeout: float) -> None:
+        self.module, self.mode, self.started = module, mode, time.monotonic()
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115  # result() closes it
+        self.process = os.fork()
+        if self.process == 0:
+            call(module, options(module, f"{url}/{mode}", timeout), self.output)
+
+    def result(self) -> dict[str, t.Any] | None:
+        """Return the status, output, duration and peak memory of the process, or None while it runs."""
+        seconds = time.monotonic() - self.started
+        if seconds > LIMIT:
+            os.kill(self.process, signal.SIGKILL)
+        done, status, usage = os.wait4(self.process, os.WNOHANG)
+        if not done:
+            return None
+        with self.output:
+            self.output.seek(0)
+            text = self.output.read().decode("utf-8", "replace")
+        return {
+            "mode": self.mode,
+            "module": self.module.__name__.rpartition(".")[2],
+            "status": status,
+            "seconds": round(seconds, 1),
+            "memory": usage.ru_maxrss * 1024,
+            "output": text if len(text) < 5000 else text[:2500] + " ... " + text[-2500:],
+            "problem": problem(status, text),
+        }
+
+
+def results(runs: Iterable[tuple[t.Any, str]], url: str, timeout: float) -> Iterator[dict[str, t.Any]]:
+    """Run each module against its mode, ``PARALLEL`` at a time, and yield the results in the order in which they end.
+
+    No thread starts a process: a lock that another thread holds at that moment would never be free in the new process.
+    """
+    waiting, running = iter(runs), []
+    while True:
+        running += [Run(*pair, url, timeout) for pair in itertools.islice(waiting, PARALLEL - len(running))]
+        if not running:
+            return
+        ended = {run: result for run in running if (result := run.result())}
+        yield from ended.values()
+        running = [run for run in running if run not in ended]
+        time.sleep(0.02)
 
 
 def problem(status: int, text: str) -> str | None:
@@ -378,9 +400,8 @@ def main(timeout: float, modes: Iterable[str]) -> None:
         if module is not vllm_wait or mode in EVERYWHERE
     ]
     try:
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            for result in pool.map(lambda pair: run(*pair, url, timeout), runs):
-                print(json.dumps(result), flush=True)  # noqa: T201
+        for result in results(runs, url, timeout):
+            print(json.dumps(result), flush=True)  # noqa: T201
     finally:
         for server in servers:
             server.terminate()
