@@ -92,18 +92,42 @@ _WAITING = re.compile(
     r"|Still waiting for"
 )
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Exception)(?:_\w+)?(?:: |$)")
-#: Lines of any program about a failure, searched only if nothing else explains how the log ends.
-_FAILURE = re.compile(
-    r"(?<![\w-])(?:ERROR|FATAL|CRITICAL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]|^docker: "
-    r"|^(?:\S+: )?[Ee]rror(?: while [\w ]+)?: |Error response from daemon|unhandled exception|marked (?:as )?dead"
-    r"|[Ff]ailed (?:with (?:exit code|error)|because|due to)|exited with code [1-9]|status=[1-9]\d?/|core dumped"
-    r"|(?:[Ff]ailed|[Uu]nable) to (?:connect|create|determine|initiali[sz]e|insert|load|open|pull|start) "
-    r"|[Pp]ermission denied|executable file not found|command not found|has an invalid value"
-    r"|[Cc]ould not (?:insert|load) "
+#: Log levels of errors in the formats of many programs.
+_ERROR_LEVEL = re.compile(r"(?<![\w-])(?:ERROR|FATAL|CRITICAL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]|^[EF]\d{4} \d\d:")
+#: Log levels below those of errors. A failure in such a line did not end the program.
+_HARMLESS_LEVEL = re.compile(
+    r"(?<![\w-])(?:DEBUG|TRACE|INFO|NOTICE|WARN|WARNING)(?![\w-])|Warning: |^\[[\d: ,.-]+ [DIW] \d+ \d+\]"
+    r"|^[DIW]\d{4} \d\d:|(?i:\blevel=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|\bwarning:)"
 )
-#: Lines of the kernel: of these, only failures of the NVIDIA driver count, but not those of its display part.
+#: Words with which any program reports a failure, searched only if nothing else explains how the log ends.
+_FAILURE = re.compile(
+    r"(?<![\w./=-])(?i:errors?|fatal|fail(?:s|ed|ing|ures?)?|panic(?:ked)?|abort(?:ed|ing)|crash(?:ed|es)?|killed|dead"
+    r"|can(?:no|'|\sno)t|could(?:n'| no)t|does(?:n'| no)t (?:exist|match)|unable to|no such|no \w+ (?:found|available)"
+    r"|not (?:allowed|available|compatible|enough|found|implemented|initiali[sz]ed|permitted|responding|supported)"
+    r"|denied|refused|rejected|unauthori[sz]ed|forbidden|timed out|exceed(?:ed|s)|invalid|illegal|incompatible"
+    r"|insufficient|missing|mismatch(?:ed)?|corrupt(?:ed|ion)?|out of (?:bounds|memory|range)|no space left|read-only"
+    r"|un(?:available|caught|defined|expected|expectedly|handled|known|reachable|resolved|supported)|evicted|broken"
+    r"|too (?:few|large|many|old|small)|core dumped|deadlock|hangs|hung|lockup|lost|stalled|stuck)(?![\w=/]|[.-]\w)"
+    r"|\w*(?<!Cancelled)(?:ERROR|Error|Exception)(?:_\w+)?(?![\w=./-])|[a-z](?:Failed|Failure|Exceeded|BackOff)\b"
+    r"|(?i:exit(?:ed)?(?: with)?(?: code| status)?)[ :=]+-?[1-9]|\bstatus=[1-9]|non-zero exit"
+)
+#: Phrases about a failure that did not happen or that the program works around.
+_HARMLESS = re.compile(
+    r"(?i)\b(?:no|0|without) (?:\w+ )?(?:errors?|failures?)\b|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
+    r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bretrying\b|\bskipp(?:ed|ing)\b|\bdefaulting\b|\bdeprecated\b"
+    r"|not a big deal|unable to find image"
+)
+#: Lines that are no messages: data in JSON, an HTTP status, a heading, the entry of a legend, and a row of a table.
+_DATA = re.compile(r"^Errors\s*$|^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^\s*\S+(?:\s{2,}\S+)+\s*$")
 _KERNEL_LINE = re.compile(r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: ")
-_DRIVER_FAILURE = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*nvidia.*(?:failed with error|could not )")
+#: Lines of the kernel about failures of the kernel itself. Other lines count only if the NVIDIA driver wrote them.
+_KERNEL_FAILURE = re.compile(
+    r"\bBUG: |\bOops: |Kernel panic|Kernel memory exposure|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds"
+    r"|(?i:\bhardware error\b|detected stalls on)"
+)
+_DRIVER_LINE = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*(?:nvidia|nvrm|nvswitch)")
+#: Messages of the NVIDIA driver on nodes that work.
+_HARMLESS_DRIVER = re.compile(r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint")
 #: Lines about an exception that does not end the process: it was raised in a destructor or by a request.
 _SURVIVED = re.compile(r"Exception ignored|Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
 _TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
@@ -341,9 +365,11 @@ class Scanner:
             return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
         if (hang := self._startup_hang(tail, facts, last)) is not None:
             return [hang]
-        if (failure := _failure_line(lines)) is not None:
+        named = [fault for fault in self._faults.values() if fault.severity != INFO]
+        for failure in _failure_lines(lines):
             number = tail.first + failure
-            return [LogFault("unrecognised_error", WARNING, _shown(lines[failure]), number, number)]
+            if not any(fault.first_line <= number <= fault.last_line for fault in named):
+                return [LogFault("unrecognised_error", WARNING, _shown(lines[failure]), number, number)]
         return []
 
     def _startup_hang(self, tail: LogTail, facts: EngineFacts, last: int) -> LogFault | None:
@@ -378,22 +404,32 @@ def _survived(lines: Sequence[str]) -> bool:
     return any(_SURVIVED.search(line) or _STATISTICS.search(line) or ' HTTP/1.1" ' in line for line in lines)
 
 
-def _failure_line(lines: Sequence[str]) -> int | None:
-    """Return the index of the first line at the end of the log that reports any failure, or None."""
+def _failure_lines(lines: Sequence[str]) -> list[int]:
+    """Return the indexes of the lines at the end of the log that report any failure, and of all such kernel lines."""
     if _survived(lines[-_TRACEBACK_LINES:]):
-        return None
-    first = max(0, len(lines) - _LINES_AFTER_TRACEBACK)
-    return next((index for index in range(first, len(lines)) if _is_failure(lines[index])), None)
+        return []
+    old = len(lines) - _LINES_AFTER_TRACEBACK
+    return [
+        index for index, line in enumerate(lines) if (index >= old or _KERNEL_LINE.search(line)) and _is_failure(line)
+    ]
 
 
 def _is_failure(line: str) -> bool:
-    if _KERNEL_LINE.search(line):
-        return _DRIVER_FAILURE.search(line) is not None
+    text = without_user_text(line)
+    is_kernel = _KERNEL_LINE.search(text) is not None
+    if is_kernel and (not _DRIVER_LINE.search(text) or _HARMLESS_DRIVER.search(text)):
+        return _KERNEL_FAILURE.search(text) is not None
     prefix, _message = strip_prefix(line)
-    if prefix.level in _HARMLESS_LEVELS or prefix.source == "nccl":
+    if prefix.level in _HARMLESS_LEVELS or prefix.source == "nccl" or _DATA.search(text):
         return False
-    match = _FAILURE.search(without_user_text(line))
-    return match is not None and not HEDGE.search(line[: match.start()])
+    error = _ERROR_LEVEL.search(text)
+    match = error or _FAILURE.search(text)
+    if match is None:
+        return prefix.level is not None
+    before = text[: match.start()]
+    if HEDGE.search(before) or _HARMLESS_LEVEL.search(before):
+        return False
+    return error is not None or _HARMLESS.search(text) is None
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:

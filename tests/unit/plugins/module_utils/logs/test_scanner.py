@@ -338,7 +338,6 @@ def test_engine_failed_failed_request_of_a_running_server_is_no_fault(line: str)
     [
         ("2024-05-24 10:22:29.245 ERROR [5231:5273] ReadNvSwitchStatusAllSwitches() returned an error", True),
         ("docker: Error response from daemon: No such image: vllm/vllm-openai:v9", True),
-        ("[   60.0] nvidia 0000:2c:00.0: probe with driver nvidia failed with error -1", True),
         ("[   60.0] iwlwifi 0000:00:14.3: probe with driver iwlwifi failed with error -110", False),
         (
             "[    1.9] [drm:nv_drm_load [nvidia_drm]] *ERROR* Failed to allocate NvKmsKapiDevice, could not register",
@@ -347,12 +346,43 @@ def test_engine_failed_failed_request_of_a_running_server_is_no_fault(line: str)
         ("INFO 10-10 10:00:00 [x.py:1] ERROR is a word in this message", False),
         ("h:1:1 [0] NCCL INFO TUNER/Plugin: Failed to load the ERROR table", False),
         ("If the server failed to start, see ERROR above", False),
+        ("E0401 10:00:00.123456       1 main.go:12] no device plugin", True),
+        ("2026-04-01 10:00:00,1 - manager - INFO - instance x is in state error", False),
+        ("/x/cuda.py:5: UserWarning: The driver could not be asked", False),
+        ("Warning  FailedScheduling  3s  scheduler  0/2 nodes: insufficient nvidia.com/gpu", True),
+        ("Unable to find image 'vllm/vllm-openai:v9' locally", False),
+        ("Could not load the kernel, falling back to the slow one", False),
+        ("Finished with 0 errors", False),
+        ('    "failOnInitError": "not supported",', False),
+        ("NS   = Not supported", False),
     ],
 )
 def test_unrecognised_error_at_the_end_of_the_log_is_reported(line: str, is_reported: bool) -> None:
     assert serious(scan(line + "\n")) == ({"unrecognised_error"} if is_reported else set())
     for later in ("INFO:     Application startup complete.\n", "INFO 10-10 10:00:00 [x.py:1] goes on\n" * 20):
         assert serious(scan(line + "\n" + later)) == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "is_reported"),
+    [
+        ("[   60.0] NVRM: nvAssertFailedNoLog: Assertion failed: 0 @ mem_list.c:268", True),
+        ("[   60.0] nvidia 0000:2c:00.0: probe with driver nvidia failed with error -1", True),
+        ("[   60.0] BUG: unable to handle page fault for address: 0000000000002f28", True),
+        ("[   60.0] INFO: task python3:4242 blocked for more than 122 seconds.", True),
+        ("[    5.0] nvidia: module verification failed: signature and/or required key missing", False),
+        ("[    5.0] usb 1-1: device descriptor read/64, error -71", False),
+    ],
+)
+def test_unrecognised_error_of_the_kernel_is_reported_wherever_it_is(line: str, is_reported: bool) -> None:
+    later = "[   70.0] docker0: port 1(veth1) entered forwarding state\n" * 20
+    assert serious(scan(line + "\n" + later)) == ({"unrecognised_error"} if is_reported else set())
+
+
+def test_unrecognised_error_is_not_a_line_that_a_warning_names() -> None:
+    ray = "(autoscaler +9s) Error: No available node types can fulfill resource request {'GPU': 1.0}.\n"
+    assert serious(scan(ray)) == {"ray_resources_missing"}
+    assert serious(scan(ray + "exec: ray: not found\n")) == {"ray_resources_missing", "unrecognised_error"}
 
 
 def test_engine_failed_handled_exception_is_no_fault() -> None:
