@@ -120,14 +120,18 @@ _HARMLESS = re.compile(
 #: Lines that are no messages: data in JSON, an HTTP status, a heading, the entry of a legend, and a row of a table.
 _DATA = re.compile(r"^Errors\s*$|^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^\s*\S+(?:\s{2,}\S+)+\s*$")
 _KERNEL_LINE = re.compile(r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: ")
-#: Lines of the kernel about failures of the kernel itself. Other lines count only if the NVIDIA driver wrote them.
+#: Lines about failures of the kernel itself or in a stack trace of the NVIDIA driver. Of the other lines of the kernel,
+#: only those count that the NVIDIA driver wrote.
 _KERNEL_FAILURE = re.compile(
-    r"\bBUG: |\bOops: |Kernel panic|Kernel memory exposure|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds"
-    r"|(?i:\bhardware error\b|detected stalls on)"
+    r"\+0x[\da-f]+/0x[\da-f]+ \[nvidia|general protection fault|\bBUG: |\bOops: |Kernel panic|Kernel memory exposure"
+    r"|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds|(?i:\bhardware error\b|detected stalls on)"
 )
 _DRIVER_LINE = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*(?:nvidia|nvrm|nvswitch)")
 #: Messages of the NVIDIA driver on nodes that work.
 _HARMLESS_DRIVER = re.compile(r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint")
+_FRAME = re.compile(r'(?:^|\s)File "[^"]+", line \d+, in \S')
+#: Empty lines, and the marks under a line of source code in a traceback.
+_NO_WORDS = re.compile(r"^\s*$|[~^]\s*$")
 #: Lines about an exception that does not end the process: it was raised in a destructor or by a request.
 _SURVIVED = re.compile(r"Exception ignored|Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
 _TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
@@ -409,20 +413,26 @@ def _failure_lines(lines: Sequence[str]) -> list[int]:
     if _survived(lines[-_TRACEBACK_LINES:]):
         return []
     old = len(lines) - _LINES_AFTER_TRACEBACK
+    # A traceback without its exception ends with a stack frame and perhaps a line of source code.
+    last = [index for index, line in enumerate(lines) if not _NO_WORDS.search(line)][-2:]
     return [
-        index for index, line in enumerate(lines) if (index >= old or _KERNEL_LINE.search(line)) and _is_failure(line)
+        index
+        for index, line in enumerate(lines)
+        if (index >= old or _KERNEL_LINE.search(line)) and _is_failure(line, index in last)
     ]
 
 
-def _is_failure(line: str) -> bool:
+def _is_failure(line: str, is_last: bool) -> bool:
     text = without_user_text(line)
-    is_kernel = _KERNEL_LINE.search(text) is not None
-    if is_kernel and (not _DRIVER_LINE.search(text) or _HARMLESS_DRIVER.search(text)):
-        return _KERNEL_FAILURE.search(text) is not None
+    if _KERNEL_LINE.search(text):
+        if _KERNEL_FAILURE.search(text):
+            return True
+        if not _DRIVER_LINE.search(text) or _HARMLESS_DRIVER.search(text):
+            return False
     prefix, _message = strip_prefix(line)
     if prefix.level in _HARMLESS_LEVELS or prefix.source == "nccl" or _DATA.search(text):
         return False
-    error = _ERROR_LEVEL.search(text)
+    error = _ERROR_LEVEL.search(text) or (_FRAME.search(text) if is_last else None)
     match = error or _FAILURE.search(text)
     if match is None:
         return prefix.level is not None

@@ -370,6 +370,8 @@ def test_unrecognised_error_at_the_end_of_the_log_is_reported(line: str, is_repo
         ("[   60.0] nvidia 0000:2c:00.0: probe with driver nvidia failed with error -1", True),
         ("[   60.0] BUG: unable to handle page fault for address: 0000000000002f28", True),
         ("[   60.0] INFO: task python3:4242 blocked for more than 122 seconds.", True),
+        ("[   60.0] general protection fault, probably for non-canonical address 0x78d2: 0000 [#1] SMP NOPTI", True),
+        ("[   60.0]  uvm_pmm_gpu_alloc+0x2f5/0x6d0 [nvidia_uvm]", True),
         ("[    5.0] nvidia: module verification failed: signature and/or required key missing", False),
         ("[    5.0] usb 1-1: device descriptor read/64, error -71", False),
     ],
@@ -377,6 +379,13 @@ def test_unrecognised_error_at_the_end_of_the_log_is_reported(line: str, is_repo
 def test_unrecognised_error_of_the_kernel_is_reported_wherever_it_is(line: str, is_reported: bool) -> None:
     later = "[   70.0] docker0: port 1(veth1) entered forwarding state\n" * 20
     assert serious(scan(line + "\n" + later)) == ({"unrecognised_error"} if is_reported else set())
+
+
+def test_unrecognised_error_is_reported_if_the_log_ends_in_a_traceback() -> None:
+    frame = '  File "/x.py", line 3, in load\n    return read(arg)\n           ^^^^^^^^^\n'
+    assert serious(scan("Traceback (most recent call last):\n" + frame)) == {"unrecognised_error"}
+    assert serious(scan(frame + "KeyboardInterrupt: terminated\n")) == set()
+    assert serious(scan(frame + "INFO 10-10 10:00:00 [x.py:1] goes on\n" * 2)) == set()
 
 
 def test_unrecognised_error_is_not_a_line_that_a_warning_names() -> None:
