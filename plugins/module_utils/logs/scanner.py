@@ -108,17 +108,19 @@ _FAILURE = re.compile(
     r"|insufficient|missing|mismatch(?:ed)?|corrupt(?:ed|ion)?|out of (?:bounds|memory|range)|no space left|read-only"
     r"|un(?:available|caught|defined|expected|expectedly|handled|known|reachable|resolved|supported)|evicted|broken"
     r"|too (?:few|large|many|old|small)|core dumped|deadlock|hangs|hung|lockup|lost|stalled|stuck)(?![\w=/]|[.-]\w)"
-    r"|\w*(?<!Cancelled)(?:ERROR|Error|Exception)(?:_\w+)?(?![\w=./-])|[a-z](?:Failed|Failure|Exceeded|BackOff)\b"
+    r"|\b\w*(?<!Cancelled)(?:ERROR|Error|Exception)(?:_\w+)?(?![\w=./-])|[a-z](?:Failed|Failure|Exceeded|BackOff)\b"
     r"|(?i:exit(?:ed)?(?: with)?(?: code| status)?)[ :=]+-?[1-9]|\bstatus=[1-9]|non-zero exit"
 )
 #: Phrases about a failure that did not happen or that the program works around.
 _HARMLESS = re.compile(
     r"(?i)\b(?:no|0|without) (?:\w+ )?(?:errors?|failures?)\b|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
     r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bretrying\b|\bskipp(?:ed|ing)\b|\bdefaulting\b|\bdeprecated\b"
-    r"|not a big deal|unable to find image"
+    r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image"
 )
-#: Lines that are no messages: data in JSON, an HTTP status, a heading, the entry of a legend, and a row of a table.
-_DATA = re.compile(r"^Errors\s*$|^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^\s*\S+(?:\s{2,}\S+)+\s*$")
+#: Failures that Ray and shells report below the level of errors.
+_UNMISTAKABLE = re.compile(r"has been marked (?:as )?dead|core dumped")
+#: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, and headings, also those of tables.
+_DATA = re.compile(r"^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^Errors\s*$|^[#\s]*[A-Za-z]+(?:\s{2,}#?[A-Za-z]+){2,}\s*$")
 _KERNEL_LINE = re.compile(r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: ")
 #: Lines about failures of the kernel itself or in a stack trace of the NVIDIA driver. Of the other lines of the kernel,
 #: only those count that the NVIDIA driver wrote.
@@ -423,12 +425,14 @@ def _failure_lines(lines: Sequence[str]) -> list[int]:
 
 
 def _is_failure(line: str, is_last: bool) -> bool:
-    text = without_user_text(line)
+    text = without_user_text(line[:_FAULT_LENGTH])
     if _KERNEL_LINE.search(text):
         if _KERNEL_FAILURE.search(text):
             return True
         if not _DRIVER_LINE.search(text) or _HARMLESS_DRIVER.search(text):
             return False
+    if _UNMISTAKABLE.search(text):
+        return True
     prefix, _message = strip_prefix(line)
     if prefix.level in _HARMLESS_LEVELS or prefix.source == "nccl" or _DATA.search(text):
         return False
