@@ -38,7 +38,7 @@ class Prefix:
 # Colour codes start with an escape character. Copying and pasting loses this character; syslog replaces it with #033.
 _ANSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b)\[[0-9;?]*[A-Za-z]|\[\d{1,2}(?:;\d{1,3})*m")
 _ANSI_HINT = re.compile(r"\x1b|#033|\[\d{1,2}(?:;\d{1,3})*m|\\x1b|\\u001b")
-_RAY_REPEAT = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
+_RAY_REPEAT = re.compile(r"(?<!\s)\s*\[repeated \d+x across cluster\].*$")
 
 _ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
 _SYSLOG_STAMP = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
@@ -94,7 +94,7 @@ def clean(line: str) -> str:
 def _unwrap_json(line: str) -> str:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line
     texts = (record.get(key) for key in _JSON_KEYS)
     return next((text.rstrip("\r\n") for text in texts if isinstance(text, str)), line)

@@ -82,6 +82,11 @@ def test_clean_keeps_json_that_is_not_a_log_record() -> None:
     assert clean("{not json") == "{not json"
 
 
+def test_clean_keeps_json_that_is_nested_too_deeply() -> None:
+    line = '{"a":' * 10_000
+    assert clean(line) == line
+
+
 def test_nccl_header_is_found_in_the_middle_of_a_line() -> None:
     header = nccl_header("half a line gpu-a:11:22 [3] NCCL WARN x")
     assert header is not None
