@@ -102,10 +102,11 @@ _HARMLESS_LEVEL = re.compile(
 #: Words with which any program reports a failure, searched only if nothing else explains how the log ends.
 _FAILURE = re.compile(
     r"(?<![\w./=-])(?i:errors?|fatal|fail(?:s|ed|ing|ures?)?|panic(?:ked)?|abort(?:ed|ing)|crash(?:ed|es)?|killed|dead"
-    r"|can(?:no|'|\sno)t|could(?:n'| no)t|does(?:n'| no)t (?:exist|match)|unable to|no such|no \w+ (?:found|available)"
+    r"|can(?:no|'|\sno)t|could(?:n'| no)t|does(?:n'| no)t (?:exist|match)|unable to|no such"
     r"|not (?:allowed|available|compatible|enough|found|implemented|initiali[sz]ed|permitted|responding|supported)"
-    r"|denied|refused|rejected|unauthori[sz]ed|forbidden|timed out|exceed(?:ed|s)|invalid|illegal|incompatible"
-    r"|insufficient|missing|mismatch(?:ed)?|corrupt(?:ed|ion)?|out of (?:bounds|memory|range)|no space left|read-only"
+    r"|no (?:\w+ ){1,2}(?:found|available)|denied|refused|rejected|unauthori[sz]ed|forbidden|timed out|exceed(?:ed|s)"
+    r"|invalid|illegal|incompatible|insufficient|missing|mismatch(?:ed)?|corrupt(?:ed|ion)?"
+    r"|out of (?:bounds|memory|range)|no space left|read-only"
     r"|un(?:available|caught|defined|expected|expectedly|handled|known|reachable|resolved|supported)|evicted|broken"
     r"|too (?:few|large|many|old|small)|core dumped|deadlock|hangs|hung|lockup|lost|stalled|stuck)(?![\w=/]|[.-]\w)"
     r"|\b\w*(?<!Cancelled)(?:ERROR|Error|Exception)(?:_\w+)?(?![\w=./-])|[a-z](?:Failed|Failure|Exceeded|BackOff)\b"
@@ -130,7 +131,9 @@ _KERNEL_FAILURE = re.compile(
 )
 _DRIVER_LINE = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*(?:nvidia|nvrm|nvswitch)")
 #: Messages of the NVIDIA driver on nodes that work.
-_HARMLESS_DRIVER = re.compile(r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint")
+_HARMLESS_DRIVER = re.compile(
+    r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint|i2c timeout"
+)
 _FRAME = re.compile(r'(?:^|\s)File "[^"]+", line \d+, in \S')
 #: Empty lines, and the marks under a line of source code in a traceback.
 _NO_WORDS = re.compile(r"^\s*$|[~^]\s*$")

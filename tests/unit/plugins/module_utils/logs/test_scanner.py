@@ -372,6 +372,8 @@ def test_unrecognised_error_at_the_end_of_the_log_is_reported(line: str, is_repo
         ("[   60.0] INFO: task python3:4242 blocked for more than 122 seconds.", True),
         ("[   60.0] general protection fault, probably for non-canonical address 0x78d2: 0000 [#1] SMP NOPTI", True),
         ("[   60.0]  uvm_pmm_gpu_alloc+0x2f5/0x6d0 [nvidia_uvm]", True),
+        ("[   60.0] NVRM: No NVIDIA GPU found.", True),
+        ("[    5.0] nvidia-gpu 0000:01:00.3: i2c timeout error e0000000", False),
         ("[    5.0] nvidia: module verification failed: signature and/or required key missing", False),
         ("[    5.0] usb 1-1: device descriptor read/64, error -71", False),
     ],
