@@ -51,8 +51,20 @@ keepable() {
         { [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c "$identity")" = "$("$VENV/bin/python" -c "$identity")" ]; }
 }
 
+# On a terminal, show how many packages pip has found and downloaded while it works.
+show_progress() {
+    [ -t 1 ] || return 0
+    while sleep 1; do
+        if grep -q '^Installing collected packages' "$LOG"; then
+            printf '\rsetup: installing %s packages   ' "$(grep -c '^Collecting' "$LOG")"
+        else
+            printf '\rsetup: found %s packages   ' "$(grep -c '^Collecting' "$LOG")"
+        fi
+    done
+}
+
 pip_install() {
-    "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt "$@" >>"$LOG" 2>&1 || {
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt "$@" >>"$LOG" 2>&1 || {
         grep -v '^WARNING' "$LOG" | tail -n 20 >&2
         die "pip could not install the requirements; see $LOG"
     }
@@ -67,7 +79,7 @@ link_collection() {
 }
 
 main() {
-    local current python
+    local current python watcher
     current=$(fingerprint)
     if [ "$(cat "$STAMP" 2>/dev/null)" = "$current" ] && keepable; then
         return
@@ -80,11 +92,17 @@ main() {
     fi
     echo "setup: installing the requirements"
     : >"$LOG"
+    show_progress &
+    watcher=$!
+    # Expanded now: the variable does not exist any more when the script ends.
+    # shellcheck disable=SC2064
+    trap "kill $watcher 2>/dev/null || true" EXIT
     pip_install --requirement requirements-test.txt
     command -v cc >/dev/null || pip_install --requirement requirements-compiler.txt
     link_collection
     scripts/collections.sh >>"$LOG" 2>&1 || die "the collections of galaxy.yml could not be installed; see $LOG"
     echo "$current" >"$STAMP"
+    kill "$watcher" 2>/dev/null && printf '\r\033[K'
     echo "setup: ready"
 }
 
