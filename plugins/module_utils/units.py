@@ -12,6 +12,11 @@ MIB: t.Final = 2**20
 GIB: t.Final = 2**30
 
 
+def gb_per_second(bandwidth: float) -> str:
+    """Format a bandwidth in bytes per second, such as ``21.4 GB/s``."""
+    return f"{bandwidth / 1e9:.1f} GB/s"
+
+
 def counted(number: int, noun: str) -> str:
     """Format a number with a noun that forms its plural with ``s``, such as ``1 node`` or ``2 nodes``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -23,6 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.command import Comma
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.peer.run import missing_library, rows_of
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import gb_per_second
 
 CHECK: t.Final = "nccl.bandwidth"
 
@@ -155,15 +156,17 @@ def judge(results: Mapping[str, Measured], limit: float | None, source: str) -> 
             remedy=f"Set {_assignment(fastest)}, as the vllm role does with vllm_nccl_bandwidth." if fastest else None,
         )
     if limit is None:
-        return passed(CHECK, f"all-reduce reaches {_speed(default.bandwidth)}", measured=default.bandwidth, unit="B/s")
+        return passed(
+            CHECK, f"all-reduce reaches {gb_per_second(default.bandwidth)}", measured=default.bandwidth, unit="B/s"
+        )
     details: Result = {"expected": limit, "measured": default.bandwidth, "unit": "B/s", "source": source}
-    summary = f"all-reduce reaches {_speed(default.bandwidth)} of {_speed(limit)} expected"
+    summary = f"all-reduce reaches {gb_per_second(default.bandwidth)} of {gb_per_second(limit)} expected"
     if default.bandwidth >= TOLERANCE * limit:
         return passed(CHECK, summary, **details)
     better = fastest if fastest and others[fastest] > default.bandwidth / TOLERANCE else None
     if better:
         cause = "NCCL chooses a slow path between the GPUs."
-        remedy = f"Set {_assignment(better)}, which reached {_speed(others[better])} in this measurement."
+        remedy = f"Set {_assignment(better)}, which reached {gb_per_second(others[better])} in this measurement."
     else:
         cause = "The interconnect is slower than usual for its kind."
         remedy = "See hardware.pcie_link and hardware.topology; on a shared host, request another one."
@@ -214,7 +217,3 @@ def _failure(output: str, code: int) -> str:
 
 def _assignment(variant: str | None) -> str:
     return " ".join(f"{name}={value}" for name, value in VARIANTS[variant or "default"].items())
-
-
-def _speed(bandwidth: float) -> str:
-    return f"{bandwidth / 1e9:.1f} GB/s"

@@ -10,12 +10,14 @@ Verdicts: ``pass``; ``corrupts``, wrong data; ``hangs``, no answer before the de
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import KIB, MIB, gb_per_second
 
 CHECK: t.Final = "hardware.peer_data"
 #: NCCL settings: both message classes, with and without peer access. LL sends small messages and Simple large ones
@@ -72,11 +74,9 @@ def outcome(rows: Sequence[Row], sizes: Sequence[int]) -> tuple[str, str | None]
 def pairs_of(rows: Sequence[Row], gpus: Sequence[int], sizes: Sequence[int]) -> list[Verdict]:
     """Return verdict, bandwidth (bytes/s) and latency (s) for each ordered pair of GPUs."""
     result = []
-    for sender in gpus:
-        for owner in gpus:
-            if sender != owner:
-                own = [row for row in rows if (row.get("from"), row.get("to")) == (sender, owner)]
-                result.append({"from": sender, "to": owner, **_pair(own, sizes)})
+    for sender, owner in itertools.permutations(gpus, 2):
+        own = [row for row in rows if (row.get("from"), row.get("to")) == (sender, owner)]
+        result.append({"from": sender, "to": owner, **_pair(own, sizes)})
     for method in ("copy", "write"):
         measured = [pair[f"{method}_bandwidth"] for pair in result if pair[f"{method}_bandwidth"]]
         usual = statistics.median(measured) if measured else 0.0
@@ -84,7 +84,9 @@ def pairs_of(rows: Sequence[Row], gpus: Sequence[int], sizes: Sequence[int]) -> 
             bandwidth = pair[f"{method}_bandwidth"]
             if bandwidth and bandwidth < SLOW * usual and pair[method] == "pass":
                 pair[method] = "slow"
-                pair["seen"] = pair["seen"] or f"{_speed(bandwidth)}, half of all directions reach {_speed(usual)}"
+                pair["seen"] = (
+                    pair["seen"] or f"{gb_per_second(bandwidth)}, half of all directions reach {gb_per_second(usual)}"
+                )
     return result
 
 
@@ -188,11 +190,7 @@ def settings(layers: Mapping[str, str], groups: Sequence[Verdict]) -> dict[str, 
 
 
 def _size(count: int) -> str:
-    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+    for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
         if count >= unit:
             return f"{count // unit} {name}"
     return f"{count} B"
-
-
-def _speed(bandwidth: float) -> str:
-    return f"{bandwidth / 1e9:.1f} GB/s"

@@ -14,6 +14,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import gb_per_second
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.variable_names import VARIABLES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version
@@ -157,7 +158,7 @@ def _peer_off(link: Link, bandwidth: Mapping[str, float | None]) -> str | None:
     if _works_only(bandwidth, "p2p_off"):
         return "Measured: all-reduce fails with peer access and works without it (common in virtual machines)."
     if default and without and without > MINIMUM_GAIN * default:
-        return f"Measured: {without / 1e9:.1f} GB/s through host memory, {default / 1e9:.1f} GB/s with peer access."
+        return f"Measured: {gb_per_second(without)} through host memory, {gb_per_second(default)} with peer access."
     if link.peer is False:
         return "The driver denies peer access between some GPUs (due to a virtual machine or the chipset)."
     return None
@@ -176,7 +177,7 @@ def _peer_access_settings(
         return []
     paths = {"PHB": " through the host bridge", "NODE": " across host bridges", "SYS": " across sockets"}
     path = paths.get(link.farthest or "", "")
-    why = f"Measured: {default / 1e9:.1f} GB/s with peer access{path}, {without / 1e9:.1f} GB/s without it."
+    why = f"Measured: {gb_per_second(default)} with peer access{path}, {gb_per_second(without)} without it."
     settings = [Setting("NCCL_P2P_LEVEL", "PHB" if link.farthest == "PHB" else "SYS", why)] if path else []
     sizes = _PCIE_ALL_REDUCE_SIZES if link.farthest != "SYS" else ()
     if version >= _PCIE_ALL_REDUCE_SINCE and tensor_parallel_size in sizes:

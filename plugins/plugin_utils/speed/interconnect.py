@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
+from ansible_collections.multigpu.vllm.plugins.module_utils.units import gb_per_second
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.tables import load_table
 
 _TABLE: t.Final = load_table("interconnect")
@@ -32,7 +33,7 @@ def bus_bandwidth(path: str, gpus: int, gpu_name: str | None, link_rate: float) 
     rows = [row for row in _TABLE["bus_bandwidth"] if row["path"] == path]
     own = [row for row in rows if row.get("gpu") == normalise(gpu_name or "")]
     row = _row(own or [row for row in rows if "gpu" not in row], gpus)
-    rate = f"{row['percent']:g} % of the {link_rate / 1e9:.1f} GB/s of {_TABLE['links'][path]}"
+    rate = f"{row['percent']:g} % of the {gb_per_second(link_rate)} of {_TABLE['links'][path]}"
     source = f"{rate}; {_TABLE['sources'][row['source']]}"
     return row["percent"] / 100 * link_rate, source
 
