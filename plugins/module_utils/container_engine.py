@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import typing as t
+from collections.abc import Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 
@@ -54,6 +55,23 @@ def inspect(name: str, commands: Commands) -> tuple[str, dict[str, t.Any]]:
     if problems:
         raise ContainerUnavailable("; ".join(problems))
     raise UnknownContainer(f"no container named {name!r} ({', '.join(engines)})")
+
+
+def gpu_container(image: str, argv: Sequence[str], name: str, volume: str, options: Sequence[str] = ()) -> list[str]:
+    """Return the Docker command that runs ``argv`` in a new container with all GPUs of the node.
+
+    The container outlives the Docker command if that is killed, until ``remove`` ends it.
+
+    :param volume: a directory of the node and its place in the container, as in ``docker run --volume``.
+    :param options: further options of ``docker run``.
+    """
+    run = ["docker", "run", "--rm", "--gpus", "all", "--ipc", "host", "--name", name, "--volume", volume, *options]
+    return [*run, "--entrypoint", argv[0], image, *argv[1:]]
+
+
+def remove(name: str, commands: Commands) -> None:
+    """Kill and remove a container, if it exists."""
+    commands.run(["docker", "rm", "--force", name])
 
 
 def _document(engine: str, output: str) -> dict[str, t.Any]:

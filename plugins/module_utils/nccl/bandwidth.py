@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.multigpu.vllm.plugins.module_utils import container_engine
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.peer.run import missing_library, rows_of
@@ -58,15 +59,14 @@ def command(
 ) -> list[str]:
     """Return the command that measures the bandwidth and writes the file ``REPORT`` to ``directory``.
 
-    The command runs in a container if ``image`` is set.
+    The command runs in a container with the name of ``directory`` if ``image`` is set.
     """
     options = ["-b", str(largest // 8), "-e", str(largest), "-f", "2", "-g", str(gpus), "-J", f"{directory}/{REPORT}"]
     if image is None:
         return [program, *options]
     variables = [option for name, value in environment.items() for option in ("--env", f"{name}={value}")]
-    mounts = ["--volume", f"{directory}:{directory}"]
-    run = ["docker", "run", "--rm", "--gpus", "all", "--ipc", "host", *mounts, *variables, "--entrypoint", program]
-    return [*run, image, *options]
+    volume = f"{directory}:{directory}"
+    return container_engine.gpu_container(image, [program, *options], Path(directory).name, volume, variables)
 
 
 def read_report(text: str) -> Measured:
@@ -100,7 +100,7 @@ def read_rows(rows: Sequence[Result], ended: str | None, gpus: int) -> Measured:
     return Measured(best) if best and not ended else Measured(None, ended or "the program measured nothing")
 
 
-def measure_here(variant: str, options: Mapping[str, t.Any], commands: Commands) -> Measured:
+def measure_with_own_program(variant: str, options: Mapping[str, t.Any], commands: Commands) -> Measured:
     """Measure as ``measure`` does, with this collection's program."""
     largest, gpus = options["size"] // 4 * 4, options["gpus"]
     configuration = {
@@ -124,13 +124,15 @@ def measure(variant: str, options: Mapping[str, t.Any], commands: Commands) -> M
     :raises FileNotFoundError: if the program is not installed.
     """
     if options["program"] is None:
-        return measure_here(variant, options, commands)
+        return measure_with_own_program(variant, options, commands)
     environment = VARIANTS[variant]
-    with tempfile.TemporaryDirectory(prefix="nccl-bandwidth-") as directory:
+    with tempfile.TemporaryDirectory(prefix="multigpu-nccl-bandwidth-") as directory:
         argv = command(options["program"], options["image"], directory, options["gpus"], options["size"], environment)
         try:
             finished = commands.complete(argv, environment, options["timeout"], joined=True)
         except subprocess.TimeoutExpired:
+            if options["image"] is not None:
+                container_engine.remove(Path(directory).name, commands)
             return Measured(None, f"no result after {options['timeout']:.0f} s")
         report = Path(directory) / REPORT
         if finished.returncode or not report.exists():

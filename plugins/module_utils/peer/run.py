@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 import typing as t
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ansible_collections.multigpu.vllm.plugins.module_utils import container_engine
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import not_tested
 from ansible_collections.multigpu.vllm.plugins.module_utils.peer import judge, program
@@ -38,21 +38,20 @@ def rows_of(
     """
     # Ansible runs modules from a zip file, where the program is not a file.
     source = inspect.getsource(program)
-    with tempfile.TemporaryDirectory(prefix="peer-access-") as directory:
+    with tempfile.TemporaryDirectory(prefix="multigpu-peer-access-") as directory:
         path = Path(directory) / "program.py"
         path.write_text(source, encoding="utf-8")
         argv = [sys.executable, str(path), json.dumps(configuration)]
-        name = f"multigpu-peer-access-{uuid.uuid4().hex[:12]}"
         if image is not None:
-            run = ["docker", "run", "--rm", "--name", name, "--gpus", "all", "--ipc", "host", "--network", "none"]
-            argv = [*run, "--volume", f"{directory}:{directory}:ro", "--entrypoint", "python3", image, *argv[1:]]
+            volume, options = f"{directory}:{directory}:ro", ("--network", "none")
+            argv = container_engine.gpu_container(image, ["python3", *argv[1:]], Path(directory).name, volume, options)
         try:
             done = commands.complete(argv, timeout=timeout)
             output, reason = done.stdout, _reason(done) if done.returncode else None
         except subprocess.TimeoutExpired as expired:
             output, reason = _text(expired.stdout), f"the test did not finish within {timeout:g} s"
             if image is not None:
-                commands.run(["docker", "rm", "--force", name])
+                container_engine.remove(Path(directory).name, commands)
     rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     ended = bool(rows) and rows[-1]["test"] == "end"
     return rows, reason if reason or ended else "the test ended early"

@@ -219,6 +219,27 @@ def test_command_in_container_has_gpus_volume_and_variables() -> None:
     assert argv[argv.index("nccl-tests:1") + 1 :] == options.split()
 
 
+@pytest.mark.parametrize("program", ["all_reduce_perf", None])
+def test_run_removes_the_container_of_a_measurement_that_hangs(program: str | None) -> None:
+    started: list[str] = []
+    removed: list[str] = []
+
+    class Hanging(Commands):
+        def complete(self, argv: Sequence[str], *_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
+            started.append(argv[list(argv).index("--name") + 1])
+            raise subprocess.TimeoutExpired(argv, 60)
+
+        def run(self, argv: Sequence[str], timeout: float = 30) -> tuple[int, str]:
+            assert list(argv[:3]) == ["docker", "rm", "--force"]
+            removed.append(argv[3])
+            return 0, ""
+
+    result = run({**OPTIONS, "program": program, "image": "vllm:1"}, Hanging())
+    assert result["bandwidth"] == {"default": None, "p2p_off": None}
+    assert len(set(started)) == 2
+    assert removed == started
+
+
 def test_run_gpus_without_free_memory_are_not_tested() -> None:
     output = "vm: Test CUDA failure common.cu:1190 'out of memory'"
     result = run(OPTIONS, Fake(default=(2, output), p2p_off=(2, output)))
