@@ -52,7 +52,8 @@ def rows_of(
             output, reason = _text(expired.stdout), f"the test did not finish within {timeout:g} s"
             if image is not None:
                 container_engine.remove(Path(directory).name, commands)
-    rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    # NCCL also prints to standard output, and a program that is killed may leave half a line.
+    rows = [json.loads(line) for line in output.splitlines(keepends=True) if line[0] == "{" and line.endswith("}\n")]
     ended = bool(rows) and rows[-1]["test"] == "end"
     return rows, reason if reason or ended else "the test ended early"
 

@@ -136,7 +136,7 @@ class FakeProgram(Commands):
 
     def __init__(self, *rows: dict[str, t.Any], stopped: bool = False) -> None:
         ended = [] if stopped else [{"test": "end"}]
-        self.text = "".join(json.dumps(row) + "\n" for row in [*rows, *ended])
+        self.text = "".join(json.dumps(row) + "\n" for row in [*rows, *ended]) + ('{"test": "all_' if stopped else "")
         self.stopped = stopped
 
     def complete(
