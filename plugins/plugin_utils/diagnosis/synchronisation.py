@@ -73,9 +73,16 @@ def _prefill_advice(context: DiagnosisContext) -> t.Iterator[str]:
 def _nccl_advice(context: DiagnosisContext) -> str:
     """Return the NCCL variables that this node needs and lacks, or else those that are set without need."""
     node = context.node
-    topology, measured = node.gpu_facts.get("topology"), node.nccl_bandwidth.data.get("bandwidth")
-    size = int(node.tensor_parallel.data.get("tensor_parallel_size") or context.gpu_count)
-    needed = {item.name: item for item in nccl_settings(topology, size, node.version or (), measured).environment}
+    settings = nccl_settings(
+        node.gpu_facts.get("topology"),
+        (node.tensor_parallel_size or context.gpu_count) * node.stages,
+        node.version or (),
+        node.nccl_bandwidth.data.get("bandwidth"),
+        replicas=node.replicas,
+        stages=node.stages,
+        peer_data=node.peer_data.data,
+    )
+    needed = {item.name: item for item in settings.environment}
     debug = [name for name in (*needed, *(node.environment or {})) if name.startswith("NCCL_DEBUG")]
     lacking = [item for name, item in needed.items() if name not in debug and node.variable(name) != item.value]
     if lacking:

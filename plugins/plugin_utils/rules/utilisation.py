@@ -80,7 +80,7 @@ def activity(node: NodeFacts) -> dict[str, t.Any]:
     elif total == 1:
         summary = "The only GPU is active"
     else:
-        size = node.tensor_parallel.data.get("tensor_parallel_size")
+        size = node.tensor_parallel_size
         working = "tensor parallelism working" if size == total else f"TP {size}" if size else "TP size unknown"
         summary = f"{'Both' if total == 2 else f'All {total}'} GPUs active ({working})"
     return {"active": busy, "idle": idle, "missing": missing, "summary": summary}

@@ -96,6 +96,7 @@ class Situation:
     step: dict[str, t.Any] = field(default_factory=dict)
     options: dict[str, t.Any] = field(default_factory=dict)
 
+    peer_data: dict[str, t.Any] | None = None
     transport: str | None = "P2P/CUMEM"
     booted: bool = True
     loaded: bool = True
@@ -130,6 +131,7 @@ class Situation:
             "load": self._load(),
             "logs": log_scan.run({"text": "\n".join(self._lines())}, WithoutGrep()),
         }
+        results |= {} if self.peer_data is None else {"peer_data": self.peer_data}
         options = JudgingOptions(expected_throughput=self.expected_throughput, **self.options)
         return NodeFacts.from_results("node-01", results, options=options)
 

@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
+from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging
 
 Build = Callable[..., t.Any]
 
@@ -67,3 +68,13 @@ def test_unexplained_diagnosis_has_low_confidence(situation: Build) -> None:
 def test_too_much_expected_diagnosis_names_the_possible_speed(situation: Build) -> None:
     diagnosis = situation(expected_throughput=300.0).diagnosis("performance.too_much_expected")
     assert "300.0 tok/s. The memory bandwidth allows 92" in diagnosis.cause
+
+
+def test_waiting_diagnosis_keeps_the_settings_that_avoid_a_proven_fault(situation: Build) -> None:
+    """Without them, the server would give wrong answers or hang."""
+    environment = {"NCCL_DEBUG": "INFO", "NCCL_P2P_DISABLE": "1"}
+    slow = {"apart": True, "speed": 0.4, "path": "PIX", "environment": environment}
+    assert "Remove NCCL_P2P_DISABLE" in situation(**slow).diagnosis("gpus.waiting").remedy
+    remedy = situation(**slow, peer_data=hanging()).diagnosis("gpus.waiting").remedy
+    assert "Remove NCCL_P2P_DISABLE" not in remedy
+    assert "Set VLLM_ALLREDUCE_USE_SYMM_MEM=0 (vllm_environment): Tested: A transfer between GPUs never ends" in remedy
