@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 import time
 import typing as t
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
+from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_content
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import known_secrets, redact
@@ -33,7 +33,7 @@ class ActionModule(ControllerAction):
             files = contents(options, host)
             if not self._task.check_mode:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                write_archive(path, files)
+                replace_content(str(path), archive(path.name.removesuffix(".tar.gz"), files))
         except OSError as error:
             raise AnsibleActionFail(f"cannot write {path}: {error.strerror}") from error
         return {"path": str(path), "files": sorted(files)}
@@ -68,17 +68,13 @@ def _report_entry(report: str | None, host: str) -> t.Any:
         return None
 
 
-def write_archive(path: Path, files: Mapping[str, str]) -> None:
-    """Write ``files`` as a compressed tar archive that only the user can read.
-
-    :raises OSError: if it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.part")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as archive:
+def archive(folder: str, files: Mapping[str, str]) -> bytes:
+    """Return a compressed tar archive with ``files`` in ``folder``."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as writer:
         for name, text in sorted(files.items()):
             data = text.encode("utf-8", "replace")
-            entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
+            entry = tarfile.TarInfo(f"{folder}/{name}")
             entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
-            archive.addfile(entry, io.BytesIO(data))
-    partial.replace(path)
+            writer.addfile(entry, io.BytesIO(data))
+    return content.getvalue()

@@ -10,14 +10,19 @@ import tempfile
 
 
 def replace_text(path: str, text: str, mode: int = 0o600) -> None:
-    """Replace the content of ``path`` with ``text`` atomically. If writing fails, the old file stays unchanged.
+    """Replace the content of ``path`` with ``text``, as ``replace_content`` does."""
+    replace_content(path, text.encode("utf-8"), mode)
+
+
+def replace_content(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Replace the content of ``path`` atomically. If writing fails, the old file stays unchanged.
 
     :raises OSError: if the new file cannot be written.
     """
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".multigpu-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
