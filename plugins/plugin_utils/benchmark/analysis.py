@@ -39,8 +39,11 @@ def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
 
 
 def combination(result: Mapping[str, t.Any]) -> tuple[int, ...]:
-    """Return the numbers in ``COMBINATION`` that were requested; the result itself has the means of its requests."""
-    sizes = {**result, **result["requested"]}
+    """Return the numbers in ``COMBINATION`` of a cell, or of a load step's result.
+
+    A result has the requested sizes apart, and itself the means of its requests.
+    """
+    sizes = {**result, **result.get("requested", {})}
     return tuple(sizes[name] for name in COMBINATION)
 
 

@@ -47,11 +47,9 @@ def with_expected(node: NodeFacts, cells: Sequence[Json]) -> list[Json]:
     steps = {combination(step): step for step in node.steps}
     single = _single(node)
     measured = expectation.decode_rate(single) if single else 0.0
-    return [{**cell, "expected_throughput": _expected(node, cell, steps.get(_key(cell)), measured)} for cell in cells]
-
-
-def _key(cell: Json) -> tuple[int, int, int]:
-    return cell["prompt_tokens"], cell["output_tokens"], cell["concurrency"]
+    return [
+        {**cell, "expected_throughput": _expected(node, cell, steps.get(combination(cell)), measured)} for cell in cells
+    ]
 
 
 def _expected(node: NodeFacts, cell: Json, step: Step | None, measured: float) -> float | None:

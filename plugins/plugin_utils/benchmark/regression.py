@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, failed, not_tested, passed, warned
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import COMBINATION
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.analysis import COMBINATION, combination
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.permutation_test import (
     MINIMUM_EFFECT,
     SIGNIFICANCE,
@@ -96,7 +96,7 @@ def _rows(pairs: Mapping[t.Any, tuple[Json, Json]]) -> list[Json]:
 
 
 def _by_combination(cells: Sequence[Json]) -> dict[t.Any, Json]:
-    return {tuple(cell[name] for name in COMBINATION): cell for cell in cells}
+    return {combination(cell): cell for cell in cells}
 
 
 def _sizes(key: Sequence[int | None]) -> Json:
