@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import typing as t
 from collections.abc import Mapping
 
@@ -66,16 +65,10 @@ def _pareto(node: Document) -> list[plot.Drawing]:
     points = [point for line in lines.values() for point in line]
     if len(points) <= len(lines) or not any(total for _each, total, _streams in points):
         return []
-    steps = [plot.nice_step(1.08 * max(point[axis] for point in points), 4) for axis in (0, 1)]
-    tops = [step * math.ceil(1.08 * max(point[axis] for point in points) / step) for axis, step in enumerate(steps)]
-
-    def ticks(axis: int) -> list[plot.Tick]:
-        count = round(tops[axis] / steps[axis])
-        return [plot.Tick(100 * number / count, f"{number * steps[axis]:,g}") for number in range(count + 1)]
-
-    placed = [
-        [(100 * each / tops[0], 100 * total / tops[1]) for each, total, _streams in line] for line in lines.values()
-    ]
+    (right, x_ticks), (top, y_ticks) = (
+        plot.linear_axis(1.08 * max(point[axis] for point in points)) for axis in (0, 1)
+    )
+    placed = [[(100 * each / right, 100 * total / top) for each, total, _streams in line] for line in lines.values()]
     described = (
         f"{name}: "
         + ", ".join(
@@ -88,8 +81,8 @@ def _pareto(node: Document) -> list[plot.Drawing]:
         "title": "Total speed",
         "unit": "tok/s",
         "x_title": "tok/s of one stream",
-        "x_ticks": ticks(0),
-        "y_ticks": ticks(1),
+        "x_ticks": x_ticks,
+        "y_ticks": y_ticks,
         "series": tuple(
             {
                 "line": plot.path(line),

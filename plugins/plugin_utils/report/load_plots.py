@@ -113,9 +113,7 @@ def _panel(
     expectations = {x: step["expectation"].get(metric.key) for points in lines.values() for x, step in points.items()}
     expected = {x: data for x, data in sorted(expectations.items()) if data is not None}
     x_at = _log_axis([x for points in lines.values() for x in points])
-    top = _top(metric, values.values(), expected.values())
-    step = plot.nice_step(top, 4)
-    top = step * math.ceil(top / step - 1e-9)
+    top, y_ticks = plot.linear_axis(_top(metric, values.values(), expected.values()))
 
     def y_at(value: float) -> float:
         return 100.0 * value / top
@@ -129,7 +127,7 @@ def _panel(
         "unit": metric.unit,
         "x_title": x_title,
         "x_ticks": _x_ticks(x_at),
-        "y_ticks": [plot.Tick(y_at(number * step), f"{number * step:,g}") for number in range(round(top / step) + 1)],
+        "y_ticks": y_ticks,
         "series": tuple(_series(points) for points in placed),
         "labels": labels,
         "limits": _limits(metric, expected, x_at, y_at),

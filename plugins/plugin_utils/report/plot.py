@@ -43,6 +43,13 @@ def nice_step(top: float, count: int) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
 
 
+def linear_axis(largest: float) -> tuple[float, list[Tick]]:
+    """Return the value at the end of an axis that begins at 0 and holds ``largest``, and its ticks."""
+    step = nice_step(largest, 4)
+    intervals = math.ceil(largest / step - 1e-9)
+    return step * intervals, [Tick(100.0 * i / intervals, f"{i * step:,g}") for i in range(intervals + 1)]
+
+
 def number(value: float) -> str:
     """Format a coordinate with at most one decimal, which keeps SVG paths short."""
     return f"{value:.1f}".rstrip("0").rstrip(".") if value else "0"

@@ -26,3 +26,9 @@ def test_number_has_at_most_one_decimal(value: float, text: str) -> None:
 def test_path_and_area_flip_the_y_axis() -> None:
     assert plot.path([(0, 0), (50, 100)]) == "M0 100L50 0"
     assert plot.area([(0, 10), (9, 10)], [(0, 0), (9, 0)]) == "M0 90L9 90L9 100L0 100Z"
+
+
+def test_linear_axis_holds_the_largest_value_between_round_ticks() -> None:
+    end, ticks = plot.linear_axis(173.0)
+    assert end == 200
+    assert [(tick.at, tick.label) for tick in ticks] == [(0, "0"), (25, "50"), (50, "100"), (75, "150"), (100, "200")]
