@@ -95,7 +95,7 @@ _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Excep
 #: Log levels of errors in the formats of many programs.
 _ERROR_LEVEL = re.compile(r"(?<![\w-])(?:ERROR|FATAL|CRITICAL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]|^[EF]\d{4} \d\d:")
 #: Log levels below those of errors. A failure in such a line did not end the program.
-_HARMLESS_LEVEL = re.compile(
+_LOWER_LEVEL = re.compile(
     r"(?<![\w-])(?:DEBUG|TRACE|INFO|NOTICE|WARN|WARNING)(?![\w-])|Warning: |^\[[\d: ,.-]+ [DIW] \d+ \d+\]"
     r"|^[DIW]\d{4} \d\d:|(?i:\blevel=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|\bwarning:)"
 )
@@ -444,7 +444,7 @@ def _is_failure(line: str, is_last: bool) -> bool:
     if match is None:
         return prefix.level is not None
     before = text[: match.start()]
-    if HEDGE.search(before) or _HARMLESS_LEVEL.search(before):
+    if HEDGE.search(before) or _LOWER_LEVEL.search(before):
         return False
     return error is not None or _HARMLESS.search(text) is None
 
