@@ -234,7 +234,7 @@ def load(node: Document, style: Style) -> Iterator[str]:
 
 
 def load_sources(steps: Sequence[Document]) -> list[str]:
-    """Return lines that state which hosts sent the requests of which load steps.
+    """Return one line for each group of load steps whose requests came from the same hosts, and name these hosts.
 
     The list is empty if the node itself sent all requests.
     """
