@@ -55,7 +55,7 @@ def node_document(
         "gpus": len(node.devices) or None,
         "model": identity.model,
         "vllm_version": identity.vllm_version,
-        "tensor_parallel_size": node.tensor_parallel.data.get("tensor_parallel_size"),
+        "tensor_parallel_size": node.tensor_parallel_size,
         "cells": cells,
         "knees": analysis.knees(cells, targets),
         "comparison": comparison,
@@ -81,7 +81,7 @@ def _compare(
             remedy="Delete the file, or run again with -e benchmark_update_baseline=true to replace it.",
         )
     comparison = None if baseline is None else regression.compare_runs(cells, baseline)
-    size = node.tensor_parallel.data.get("tensor_parallel_size")
+    size = node.tensor_parallel_size
     return comparison, regression.judge(comparison, identity, size, accept=update)
 
 

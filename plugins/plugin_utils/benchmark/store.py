@@ -124,7 +124,7 @@ def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
     :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """
     baseline = find(directory, Identity.of(node))
-    if baseline is None or baseline.tensor_parallel_size != node.tensor_parallel.data.get("tensor_parallel_size"):
+    if baseline is None or baseline.tensor_parallel_size != node.tensor_parallel_size:
         return []
     rounds = [entry for cell in baseline.cells if cell["concurrency"] == 1 for entry in cell["rounds"]]
     return [1.0 / entry["itl"]["p50"] for entry in rounds if entry["invalid"] is None and entry["itl"]]

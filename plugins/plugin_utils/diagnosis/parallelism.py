@@ -141,7 +141,7 @@ def model_does_not_fit(context: DiagnosisContext) -> Diagnosis | None:
     node, model_fits = context.node, context.worst_finding("tensor_parallel.model_fit")
     if model_fits is None:
         return None
-    size = node.argument("tensor_parallel_size") or node.tensor_parallel.data.get("tensor_parallel_size")
+    size = node.argument("tensor_parallel_size") or node.tensor_parallel_size
     sizes = [number for number in model_fit.neighbours(context.shape, int(size or 1)) if number is not None]
     allowed = [number for number in sizes if number <= max(context.gpu_count, 1)] or sizes
     choice = " or ".join(flag("tensor_parallel_size", number) for number in allowed)
