@@ -28,10 +28,10 @@ def changed(change: dict[str, t.Any], **where: t.Any) -> list[dict[str, t.Any]]:
 
 
 def healthy(*, stored: bool = False) -> dict[str, t.Any]:
-    return {**run.result_of(ROWS, None, [0, 1]), "tested": TESTED, "stored": stored}
+    return {**run.result_from(ROWS, None, [0, 1]), "tested": TESTED, "stored": stored}
 
 
 def hanging(*, stored: bool = False) -> dict[str, t.Any]:
     """Return the result of a node on which the copies from GPU 1 to GPU 0 hang."""
     rows = changed({"hangs": [1]}, **{"test": "copy", "from": 1, "bytes": 4})
-    return {**run.result_of(rows, None, [0, 1]), "tested": TESTED, "stored": stored}
+    return {**run.result_from(rows, None, [0, 1]), "tested": TESTED, "stored": stored}

@@ -82,10 +82,10 @@ def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Resul
         rows, reason = rows_of(configuration, options["image"], options["timeout"], commands or Commands())
     except FileNotFoundError as error:
         return without_test(f"{error.filename} is not installed on this node")
-    return result_of(rows, reason, gpus)
+    return result_from(rows, reason, gpus)
 
 
-def result_of(rows: Sequence[Result], reason: str | None, gpus: Sequence[int]) -> Result:
+def result_from(rows: Sequence[Result], reason: str | None, gpus: Sequence[int]) -> Result:
     """Return the module's result from the rows of the program.
 
     :param reason: why the program ended early, or None.

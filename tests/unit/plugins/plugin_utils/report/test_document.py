@@ -213,7 +213,7 @@ def test_document_masks_given_secrets(fleet_hosts: dict) -> None:
         (healthy(), [(0, 1, "pass"), (1, 0, "pass")]),
         (hanging(), [(0, 1, "pass"), (1, 0, "hangs")]),
         (without_test("no Docker"), []),
-        (run.result_of([], "no GPU access", [0, 1]), []),
+        (run.result_from([], "no GPU access", [0, 1]), []),
     ],
 )
 def test_document_has_the_tested_pairs(results: dict, result: dict, verdicts: list) -> None:
