@@ -131,8 +131,9 @@ def test_identity_lists_all_gpu_models() -> None:
     assert identity == dataclasses.replace(IDENTITY, gpu_model="NVIDIA RTX 4000 Ada Generation + NVIDIA L4")
 
 
-def measured_node(tensor_parallel_size: int = 4, version: str = "0.32.0") -> NodeFacts:
+def measured_node(tensor_parallel_size: int | None = 4, version: str = "0.32.0", **others: t.Any) -> NodeFacts:
     results = {
+        **others,
         "tensor_parallel": {"tensor_parallel_size": tensor_parallel_size},
         "load": {"server": {"model": "m", "version": version}},
     }
@@ -166,6 +167,12 @@ def test_past_speeds_include_another_vllm_version(tmp_path: Path) -> None:
 def test_past_speeds_exclude_another_parallel_size(tmp_path: Path) -> None:
     store_cells(tmp_path, size=2)
     assert past_speeds(tmp_path, measured_node()) == []
+
+
+def test_past_speeds_with_a_parallel_size_that_only_the_log_contains(tmp_path: Path) -> None:
+    store_cells(tmp_path)
+    log = {"engine": {"tensor_parallel_size": 4}}
+    assert past_speeds(tmp_path, measured_node(tensor_parallel_size=None, logs=log)) == pytest.approx([50.0, 40.0])
 
 
 def test_past_speeds_without_a_baseline_are_empty(tmp_path: Path) -> None:
