@@ -64,6 +64,8 @@ def write(shape: str, folder: Path) -> None:
     wrapped = tokenizer()
     document = json.loads(wrapped.backend_tokenizer.to_str())
     vocabulary = document["model"]["vocab"]
+    # A reasoning parser requires these tokens. Chosen so that the random answers contain them rarely.
+    vocabulary |= {tag: len(vocabulary) + index for index, tag in enumerate(("<think>", "</think>"))}
     # Every token that a random model generates must have a text, or clients receive empty pieces.
     vocabulary |= {f"\u0120x{number}": number for number in range(len(vocabulary), SHAPES[shape]["vocab_size"])}
     wrapped = type(wrapped)(

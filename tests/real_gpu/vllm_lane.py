@@ -30,7 +30,7 @@ from pathlib import Path
 
 import traces
 import whole
-from node import output_of
+from node import output_of, run_module
 from vllm_bench import Bench
 from vllm_server import (
     SOCKETS,
@@ -96,6 +96,10 @@ class Check:
 
 
 HEALTHY = tensor_parallel("7b")
+#: Speculative decoding without a second model.
+NGRAM = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
+#: A load step of the chat endpoint.
+CHAT = {"name": "chat", "prompt_tokens": 128, "output_tokens": 128, "concurrency": 4, "requests": 16}
 #: Consecutive checks of the same server share a start.
 CHECKS: dict[str, Check] = {
     "healthy": Check(HEALTHY, fails=False),
@@ -111,6 +115,17 @@ CHECKS: dict[str, Check] = {
     "embeddings": Check(tensor_parallel("7b", "--runner", "pooling", "--convert", "embed"), fails=False),
     "pp2": Check(pipeline_parallel("7b"), fails=False),
     "dp2": Check(data_parallel("7b"), fails=False),
+    # These need one GPU.
+    "single": Check(Case("7b"), fails=False),
+    "second_server": Check(Case("7b", arguments=("--gpu-memory-utilization", "0.5")), fails=False, fault="server"),
+    "context": Check(
+        Case("7b", arguments=("--max-model-len", "auto", "--kv-cache-memory-bytes", str(2**30))), fails=False
+    ),
+    "speculation": Check(Case("7b", arguments=("--speculative-config", json.dumps(NGRAM))), fails=False),
+    "preemptions": Check(
+        Case("7b", arguments=("--num-gpu-blocks-override", "600")), fails=False, text=r"preempted|KV cache"
+    ),
+    "reasoning": Check(Case("7b", arguments=("--reasoning-parser", "deepseek_r1")), fails=False),
 }
 
 
@@ -219,8 +234,8 @@ def measure(lane: Lane, name: str, server: Server, bench: Bench) -> None:
 
 
 @contextlib.contextmanager
-def fault(name: str, server: Server) -> Iterator[None]:
-    """Apply a fault to GPU 1, to the process of rank 1 or to the server."""
+def fault(lane: Lane, name: str, server: Server) -> Iterator[None]:
+    """Apply a fault to GPU 1, to the process of rank 1 or to the server, or start an idle second server."""
     if name == "contention":
         with traces.running("one_gpu", 1, {"CUDA_VISIBLE_DEVICES": "1"}):
             yield
@@ -230,6 +245,13 @@ def fault(name: str, server: Server) -> Iterator[None]:
         server.get("/sleep", b"{}", timeout=90)
         yield
         server.get("/wake_up", b"{}", timeout=90)
+        return
+    if name == "server":
+        other = lane.server("other", Case("1.5b", arguments=("--gpu-memory-utilization", "0.3")), SINGLE, {})
+        with running([other], lane.deadline - VALIDATION):
+            if other.start_seconds is None:
+                raise RuntimeError(f"not up: {other.error()}")
+            yield
         return
     pid = server.rank("Worker_TP1") if name else 0
     if name:
@@ -279,7 +301,7 @@ def verdict(lane: Lane, name: str, check: Check, server: Server, bench: Bench) -
         raise RuntimeError(f"not up: {server.error()}")
     out = lane.out / name
     out.mkdir(exist_ok=True)
-    with fault(check.fault, server):
+    with fault(lane, check.fault, server):
         report = whole.validate(
             lane.work,
             server.url,
@@ -299,6 +321,9 @@ def verdict(lane: Lane, name: str, check: Check, server: Server, bench: Bench) -
         with contextlib.suppress(urllib.error.HTTPError):  # a server of embeddings
             (out / "completion.json").write_bytes(server.get("/v1/completions", body.encode()))
         (out / "metrics.prom").write_bytes(server.get("/metrics"))
+    if "--reasoning-parser" in server.case.arguments:
+        probed = run_module("throughput_probe", {"base_url": server.url, "endpoint": "chat", "steps": [CHAT]})
+        (out / "chat.json").write_text(json.dumps(probed, indent=1))
     result = {
         **figures_of(report),
         "seconds": round(report["seconds"], 1),

@@ -106,7 +106,7 @@ class Server:
         self.command = [
             *(sys.executable, str(program(work)), "serve", str(self.model)),
             *("--served-model-name", case.shape, "--load-format", "dummy", "--port", str(self.port)),
-            *("--max-num-seqs", "64", *case.arguments, *arguments),
+            *("--max-num-seqs", "64", *arguments, *case.arguments),
         ]
         self.process: subprocess.Popen[bytes] | None = None
         self.begun = 0.0
