@@ -7,6 +7,7 @@
 #     tests/real_gpu/run.sh OUT [PHASE...]
 #     tests/real_gpu/run.sh OUT vllm|speeds [--help]     # a real vLLM on two GPUs
 #     tests/real_gpu/run.sh OUT peers                    # the data that two GPUs exchange
+#     tests/real_gpu/run.sh OUT outputs [--help]         # the answers of healthy servers on one GPU
 #
 # Needs a node with GPUs and a Python with torch, nvidia-ml-py, requests and ansible-core (or wheels of ansible-core and
 # its dependencies in the directory WHEELS). Set NCCL_TESTS to a source tree of NVIDIA's nccl-tests (2.17 or newer) to
@@ -31,5 +32,6 @@ script=run.py
 case "${1:-}" in
   vllm | speeds) script=vllm_lane.py ;;
   peers) script=peer_access.py ;;
+  outputs) script=outputs.py ;;
 esac
 "$python" "tests/real_gpu/$script" "$out" "$@"
