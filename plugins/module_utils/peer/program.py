@@ -171,6 +171,9 @@ class Driver:
 
     def put(self, address: int, data: bytes) -> None:
         self.call("cuMemcpyHtoD_v2", ctypes.c_uint64(address), data, ctypes.c_size_t(len(data)))
+        # The call returns when the data has left the host's memory. Without this, a copy to the other GPU can start
+        # before it has arrived (CUDA driver API, "API synchronization behavior").
+        self.call("cuCtxSynchronize")
 
     def get(self, address: int, size: int) -> bytes:
         data = ctypes.create_string_buffer(size)

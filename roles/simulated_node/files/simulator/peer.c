@@ -124,7 +124,14 @@ int cuGetErrorName(int code, const char **name) { (void)code; *name = "CUDA_ERRO
 int cuDeviceGet(int *device, int index) { *device = index; if (self < 0) self = index; return 0; }
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(intptr_t)(device + 1); return 0; }
 int cuCtxSetCurrent(void *context) { (void)context; return 0; }
-int cuCtxSynchronize(void) { return 0; }
+// Data from the host is staged and arrives with the next synchronisation, as a real driver may do.
+static struct { uint64_t to; void *data; size_t size; } staged;
+int cuCtxSynchronize(void) {
+    if (staged.data) memcpy((void *)(uintptr_t)staged.to, staged.data, staged.size);
+    free(staged.data);
+    staged.data = NULL;
+    return 0;
+}
 int cuStreamCreate(void **stream, unsigned flags) { (void)flags; *stream = (void *)1; return 0; }
 int cuStreamSynchronize(void *stream) { (void)stream; return 0; }
 int cuMemAlloc_v2(uint64_t *address, size_t size) {
@@ -133,8 +140,18 @@ int cuMemAlloc_v2(uint64_t *address, size_t size) {
     *address = keep(name, size, self);
     return 0;
 }
-int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t size) { memcpy((void *)(uintptr_t)to, from, size); return 0; }
-int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t size) { memcpy(to, (void *)(uintptr_t)from, size); return 0; }
+int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t size) {
+    cuCtxSynchronize();
+    staged.to = to, staged.size = size, staged.data = malloc(size);
+    if (!staged.data) return 2;
+    memcpy(staged.data, from, size);
+    return 0;
+}
+int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t size) {
+    cuCtxSynchronize();
+    memcpy(to, (void *)(uintptr_t)from, size);
+    return 0;
+}
 int cuMemsetD8_v2(uint64_t to, unsigned char byte, size_t size) { memset((void *)(uintptr_t)to, byte, size); return 0; }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t size, void *stream) {
     (void)stream;
