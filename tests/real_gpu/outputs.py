@@ -3,15 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure by how much the answers of healthy servers differ: ``outputs.py OUT outputs``; see ``run.sh``.
 
-Starts a real vLLM on one GPU with each configuration in ``CASES``, sends the prompts of ``output_check`` several times,
-alone and while other requests run, and compares all answers with those of the first server. ``damaged`` serves a copy
-of the weights with a fault, which must be farther away than any healthy server. The weights are random, with a scale at
-which some tokens are likely, as in a trained model.
+Starts a real vLLM with each configuration in ``cases``, all at the same time, sends the prompts of ``output_check``
+several times to one after the other, alone and while other requests run, and compares all answers with those of the
+first server. ``damaged`` serves a copy of the weights with a fault, which must be farther away than any healthy server.
+The weights are random, with a scale at which some tokens are likely, as in a trained model.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import sys
@@ -22,10 +23,16 @@ from pathlib import Path
 
 import shapes
 from ansible_collections.multigpu.vllm.tests.support.output_distances import distances, recordings, summary
-from vllm_server import Case, Server, running
+from node import output_of
+from vllm_server import Case, Server, running, tensor_parallel
 
-#: Longest expected seconds of a start and of the measurements of one server.
-START, MEASUREMENT = 150, 90
+#: Longest expected seconds of the measurements of one server.
+MEASUREMENT = 90
+LISTED = output_of("nvidia-smi", "--query-gpu=index", "--format=csv,noheader").split()
+#: GPUs of this machine; one without nvidia-smi, for a dry run.
+GPUS = [index for index in LISTED if index.isdigit()] or ["0"]
+#: Servers share the GPUs, so no server may size its KV cache by the free memory.
+SHARED = ("--max-model-len", "8192", "--gpu-memory-utilization", "0.02", "--kv-cache-memory-bytes", str(4 * 2**30))
 #: Seeds of the prompts, and numbers of other requests that run at the same time.
 SEEDS, LOADS = range(5), (0, 16)
 #: Factor on the weights of the output layer, so that the likeliest of 152,000 tokens gets a few per cent.
@@ -41,13 +48,11 @@ def cases(shape: str) -> dict[str, Case]:
         REFERENCE: Case(shape),
         "one_sequence": Case(shape, arguments=alone),
         "triton": Case(shape, arguments=("--attention-backend", "TRITON_ATTN")),
+        "tp2": tensor_parallel(shape),
+        "tp2_nccl": tensor_parallel(shape, "--disable-custom-all-reduce"),
         "fp8": Case(shape, arguments=("--quantization", "fp8")),
         "damaged": Case(shape),
     }
-
-
-#: Cases that are run by default; each takes 100 to 160 s.
-DEFAULT = f"{REFERENCE},one_sequence,triton"
 
 
 def write_weights(model: Path, damage: bool) -> None:
@@ -74,8 +79,11 @@ def write_weights(model: Path, damage: bool) -> None:
 class WeightsServer(Server):
     """A server that loads the weights from the model's folder."""
 
-    def __init__(self, case: Case, folder: Path, work: Path, name: str) -> None:
-        super().__init__(case, folder, work, ("--max-model-len", "8192"), {"VLLM_CACHE_ROOT": str(work / "cache")})
+    def __init__(self, case: Case, folder: Path, work: Path, name: str, gpu: str) -> None:
+        """Use GPU ``gpu``, or all GPUs if the case needs several."""
+        environment = {"VLLM_CACHE_ROOT": str(work / "cache" / name)}
+        environment |= {"CUDA_VISIBLE_DEVICES": gpu} if case.gpus == 1 else {}
+        super().__init__(case, folder, work, SHARED, environment)
         model = work / "models" / f"{case.shape}-{'damaged' if name == 'damaged' else 'healthy'}"
         place = self.command.index("--load-format")
         self.command[place : place + 2] = []
@@ -92,58 +100,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("mode", choices=["outputs"])
-    parser.add_argument(
-        "--cases", default=DEFAULT, help="names, separated by commas: reference, one_sequence, triton, fp8, damaged"
-    )
-    parser.add_argument("--shape", default="1.5b", choices=shapes.SHAPES)
-    parser.add_argument("--budget", type=float, default=580, help="seconds after which no further server is started")
+    parser.add_argument("--cases", default="", help="names, separated by commas; default: all")
+    parser.add_argument("--shape", default="7b", choices=shapes.SHAPES)
+    parser.add_argument("--budget", type=float, default=580, help="seconds after which nothing more is measured")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "multigpu-vllm-outputs"))
     parser.add_argument("--dry-run", action="store_true", help="print the servers' commands")
     options = parser.parse_args()
     known = cases(options.shape)
-    wanted = options.cases.split(",")
+    wanted = options.cases.split(",") if options.cases else list(known)
     if unknown := set(wanted) - set(known):
         parser.error(f"unknown cases {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     # Stop the servers also when a time limit ends the run.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     deadline = time.monotonic() + options.budget
     options.out.mkdir(parents=True, exist_ok=True)
+    gpus = itertools.cycle(GPUS)
+    servers = {
+        name: WeightsServer(known[name], options.out / name, options.work, name, next(gpus))
+        for name in wanted
+        if known[name].gpus <= len(GPUS)
+    }
+    if options.dry_run:
+        print(*servers.values(), sep="\n")
+        return
+    for name, server in servers.items():
+        server.prepare(damage=name == "damaged")
+    print(f"weights written with {deadline - time.monotonic():.0f} s left", flush=True)
     results: dict[str, t.Any] = {}
     reference: list[dict[str, t.Any]] = []
-    for name in wanted:
-        server = WeightsServer(known[name], options.out / name, options.work, name)
-        if options.dry_run:
-            print(server)
-            continue
-        if deadline - time.monotonic() < START + MEASUREMENT / 3:
-            results[name] = {"error": "not run: no time left"}
-        else:
-            results[name] = run(name, server, deadline, options.out, reference)
-        print(json.dumps({name: {key: value for key, value in results[name].items() if key != "rows"}}), flush=True)
-        (options.out / "distances.json").write_text(json.dumps(results, indent=1) + "\n")
+    with running(servers.values(), deadline - MEASUREMENT):
+        for name, server in servers.items():
+            results[name] = measure(server, deadline, options.out / name, reference)
+            figures = {key: value for key, value in results[name].items() if key != "rows"}
+            print(f"[{deadline - time.monotonic():.0f} s left]", json.dumps({name: figures}), flush=True)
+            (options.out / "distances.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
-def run(
-    name: str, server: WeightsServer, deadline: float, out: Path, reference: list[dict[str, t.Any]]
+def measure(
+    server: WeightsServer, deadline: float, folder: Path, reference: list[dict[str, t.Any]]
 ) -> dict[str, t.Any]:
-    """Start a server, and return its distances from ``reference``, which the first server fills."""
-    begun = time.monotonic()
-    server.prepare(damage=name == "damaged")
-    prepared = time.monotonic() - begun
-    with running([server], deadline):
-        if server.start_seconds is None:
-            return {"error": f"not up: {server.error()}"}
-        # A server for one sequence would let the prompts wait for the other requests.
-        loads = LOADS[:1] if "--enforce-eager" in server.case.arguments else LOADS
-        measured = recordings(
-            server.url, server.case.shape, loads, SEEDS, min(deadline, time.monotonic() + MEASUREMENT)
-        )
-    (out / name / "recordings.json").write_text(json.dumps(measured))
+    """Return the distances of a server from ``reference``, which the first server fills."""
+    if server.start_seconds is None:
+        return {"error": f"not up: {server.error()}"}
+    # A server for one sequence would let the prompts wait for the other requests.
+    loads = LOADS[:1] if "--enforce-eager" in server.case.arguments else LOADS
+    measured = recordings(server.url, server.case.shape, loads, SEEDS, min(deadline, time.monotonic() + MEASUREMENT))
+    (folder / "recordings.json").write_text(json.dumps(measured))
     reference[:] = reference or measured
     rows = list(distances(measured, reference))
     errors = [answer for item in measured for answer in item["answers"] if "error" in answer]
     return {
-        "prepare_seconds": round(prepared, 1),
         "start_seconds": round(server.start_seconds, 1),
         "seconds": [item["seconds"] for item in measured],
         "errors": errors[:3],

@@ -115,6 +115,11 @@ CHECKS: dict[str, Check] = {
     "embeddings": Check(tensor_parallel("7b", "--runner", "pooling", "--convert", "embed"), fails=False),
     "pp2": Check(pipeline_parallel("7b"), fails=False),
     "dp2": Check(data_parallel("7b"), fails=False),
+    "preemptions": Check(
+        tensor_parallel("7b", "--max-model-len", "1280", "--num-gpu-blocks-override", "150"),
+        fails=False,
+        text=r"preempted|KV cache",
+    ),
     # These need one GPU.
     "single": Check(Case("7b"), fails=False),
     "second_server": Check(Case("7b", arguments=("--gpu-memory-utilization", "0.5")), fails=False, fault="server"),
@@ -122,9 +127,6 @@ CHECKS: dict[str, Check] = {
         Case("7b", arguments=("--max-model-len", "auto", "--kv-cache-memory-bytes", str(2**30))), fails=False
     ),
     "speculation": Check(Case("7b", arguments=("--speculative-config", json.dumps(NGRAM))), fails=False),
-    "preemptions": Check(
-        Case("7b", arguments=("--num-gpu-blocks-override", "600")), fails=False, text=r"preempted|KV cache"
-    ),
     "reasoning": Check(Case("7b", arguments=("--reasoning-parser", "deepseek_r1")), fails=False),
 }
 

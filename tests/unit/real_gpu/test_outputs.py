@@ -35,7 +35,7 @@ def test_distances_are_taken_from_the_first_server_without_load() -> None:
 def test_servers_load_the_weights_and_only_one_is_damaged(tmp_path: Path) -> None:
     models = {}
     for name, case in outputs.cases("1.5b").items():
-        server = outputs.WeightsServer(case, tmp_path, tmp_path, name)
+        server = outputs.WeightsServer(case, tmp_path, tmp_path, name, "0")
         assert "--load-format" not in server.command
         assert str(server.model) in server.command
         models[name] = server.model
