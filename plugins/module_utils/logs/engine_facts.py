@@ -93,6 +93,9 @@ _MEMORY_MARKERS = (
     "KV cache size",
     "# GPU blocks",
     "Available KV cache memory",
+    "memory for KV Cache as specified",
+    "Overriding num_gpu_blocks=",
+    "Auto-fit max_model_len: reduced",
     "Loading model weights took",
     "Model loading took",
 )
@@ -135,7 +138,11 @@ _MEGATRON_WORLD = re.compile(r"using world size: (\d+)\b")
 _MEGATRON_SIZE = re.compile(r"\b(tensor|pipeline)-model-parallel size: (\d+)")
 _KV_TOKENS = re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens")
 _KV_BLOCKS = re.compile(r"# (?:GPU|CUDA) blocks: (\d+)")
-_KV_MEMORY = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+#: The second wording is that of --kv-cache-memory-bytes (vllm/v1/worker/gpu_worker.py).
+_KV_MEMORY = re.compile(r"(?:Available KV cache memory:|reserved) ([\d.]+) GiB")
+#: vllm/v1/core/kv_cache_utils.py, one line for each worker.
+_KV_OVERRIDE = re.compile(r"Overriding num_gpu_blocks=([1-9]\d*) with num_gpu_blocks_override=(\d+)")
+_FITTED_LENGTH = re.compile(r"Auto-fit max_model_len: reduced from \d+ to (\d+)")
 # Older vLLM versions print the memory of a model in "GB" but mean GiB (vllm/worker/model_runner.py, load_model).
 _MODEL_MEMORY = re.compile(r"(?:Loading model weights|Model loading) took ([\d.]+) Gi?B")
 _HEADS = re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)")
@@ -179,6 +186,8 @@ class EngineLogParser:
         self._command_sizes: dict[str, int] = {}
         self._workers: set[int] = set()
         self._replicas = 0
+        #: Share of the available memory that --num-gpu-blocks-override takes for the KV cache, or None without it.
+        self._cache_share: float | None = None
 
     def feed(self, prefix: Prefix, text: str) -> None:
         """Extract the facts from one log line, given as the ``prefix`` and ``text`` that ``strip_prefix`` returns."""
@@ -322,6 +331,10 @@ class EngineLogParser:
             # vLLM limits the KV cache of every rank to the memory available on the rank that has the least.
             smallest = self._facts.kv_cache_memory
             self._facts.kv_cache_memory = min(_bytes(match[1]), smallest) if smallest else _bytes(match[1])
+        elif match := _KV_OVERRIDE.search(text):
+            self._cache_share = max(self._cache_share or 0.0, int(match[2]) / int(match[1]))
+        elif match := _FITTED_LENGTH.search(text):
+            self._facts.max_model_len = int(match[1])
         elif match := _MODEL_MEMORY.search(text):
             self._facts.model_memory = max(_bytes(match[1]), self._facts.model_memory or 0)
 
@@ -344,6 +357,8 @@ class EngineLogParser:
         facts.model = facts.model or (str(model) if model else None)
         if facts.max_model_len is None and isinstance(arguments.get("max_model_len"), int):
             facts.max_model_len = arguments["max_model_len"]
+        if facts.kv_cache_memory and self._cache_share is not None:
+            facts.kv_cache_memory = round(facts.kv_cache_memory * self._cache_share)
         utilization = arguments.get("gpu_memory_utilization")
         facts.gpu_memory_utilization = float(utilization) if isinstance(utilization, (int, float)) else None
         return facts
@@ -353,7 +368,17 @@ class EngineLogParser:
 _FACT_PATTERNS = (
     *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
     *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
-    *(_BACKENDS, _MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP, _ENVIRONMENT, _QUOTED_ENVIRONMENT),
+    *(
+        _KV_OVERRIDE,
+        _FITTED_LENGTH,
+        _BACKENDS,
+        _MODEL_MEMORY,
+        _HEADS,
+        _COMMAND_TP,
+        _COMMAND_PP,
+        _ENVIRONMENT,
+        _QUOTED_ENVIRONMENT,
+    ),
 )
 
 

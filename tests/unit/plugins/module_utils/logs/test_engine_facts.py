@@ -234,6 +234,39 @@ def test_memory_takes_largest_weights_and_smallest_cache() -> None:
     assert (facts.model_memory, facts.kv_cache_memory) == (9 * 2**30, 3.25 * 2**30)
 
 
+def test_cache_memory_that_an_option_reserves() -> None:
+    line = (
+        "INFO 11-30 18:22:05 [gpu_worker.py:479] Initial free memory 139.29 GiB, reserved 1.0 GiB memory for KV Cache "
+        "as specified by kv_cache_memory_bytes config and skipped memory profiling."
+    )
+    assert engine_facts([line]).kv_cache_memory == 2**30
+
+
+def test_cache_memory_with_a_number_of_blocks_is_that_of_these_blocks() -> None:
+    facts = engine_facts(
+        [
+            "INFO 11-30 18:25:45 [gpu_worker.py:560] Available KV cache memory: 96.2 GiB",
+            "INFO 11-30 18:25:45 [kv_cache_utils.py:2115] Overriding num_gpu_blocks=112583 with "
+            "num_gpu_blocks_override=600",
+            "INFO 11-30 18:25:45 [kv_cache_utils.py:2177] GPU KV cache size: 9,600 tokens",
+        ]
+    )
+    # 28 layers with keys and values of 4 heads with 128 dimensions in bfloat16.
+    assert facts.kv_cache_memory is not None
+    assert facts.kv_cache_memory / 9600 == pytest.approx(28 * 2 * 4 * 128 * 2, rel=0.001)
+
+
+def test_context_length_that_the_engine_chose() -> None:
+    facts = engine_facts(
+        [
+            "INFO 11-30 18:21:39 [core.py:116] Initializing a V1 LLM engine (v0.26.0) with config: max_seq_len=32768,",
+            "INFO 11-30 18:22:05 [kv_cache_utils.py:1985] Auto-fit max_model_len: reduced from 32768 to 18720 to fit "
+            "in available GPU memory (1.0 GiB available for KV cache)",
+        ]
+    )
+    assert facts.max_model_len == 18720
+
+
 def test_environment_is_collected_and_masked() -> None:
     facts = engine_facts(
         [
