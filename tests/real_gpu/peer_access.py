@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare the test of GPU pairs with PyTorch's copies and nccl-tests, and inject wrong data; see ``run.sh``.
 
-``peer_access.py OUT`` needs two GPUs. For nccl-tests, ``ALL_REDUCE_PERF`` is the path of the program.
+``peer_access.py OUT peers [RUNS]`` needs two GPUs and tests them ``RUNS`` times (default: 5), because a fault or a
+mistake of the test may not show each time. For nccl-tests, ``ALL_REDUCE_PERF`` is the path of the program.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ def lines(**options: t.Any) -> tuple[list[dict[str, t.Any]], float]:
     return [json.loads(line) for line in printed.getvalue().splitlines()], time.perf_counter() - begun
 
 
-def healthy(out: Path) -> dict[str, t.Any]:
-    rows, seconds = lines(arms=PROTOCOLS)
-    (out / "healthy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    bad = [row for row in rows if row.get("wrong") or "error" in row or "hangs" in row]
-    return {"seconds": round(seconds, 1), "results": len(rows), "bad": bad}
+def healthy(out: Path, runs: int) -> list[dict[str, t.Any]]:
+    result = []
+    for run in range(runs):
+        rows, seconds = lines(arms=PROTOCOLS)
+        (out / f"healthy-{run + 1}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        bad = [row for row in rows if row.get("wrong") or "error" in row or "hangs" in row]
+        result.append({"seconds": round(seconds, 1), "results": len(rows), "bad": bad})
+    return result
 
 
 def torch_copies() -> dict[str, float]:
@@ -124,8 +128,9 @@ def injected(rounds: int) -> dict[str, t.Any]:
 def main() -> None:
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
+    runs = int(sys.argv[3]) if len(sys.argv) > 3 else 5
     for name, test in {
-        "healthy": lambda: healthy(out),
+        "healthy": lambda: healthy(out, runs),
         "bus_bandwidths": lambda: bus_bandwidths(out),
         "injected": lambda: injected(3),
         "torch_copies": torch_copies,
