@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 import typing as t
 from collections.abc import Mapping
@@ -91,7 +92,8 @@ class ActionModule(ControllerAction):
 
         :raises CommandFailed: if the command fails; the message is its output.
         """
-        result = self._low_level_execute_command(f"( {command} ) 2>&1")
+        environment = self._compute_environment_string()
+        result = self._low_level_execute_command(f"{environment} /bin/sh -c {shlex.quote(command)} 2>&1")
         if result["rc"]:
             raise logs.CommandFailed(mask_line(result["stdout"].strip()), result["rc"])
         return t.cast("list[str]", result["stdout"].replace("\r\n", "\n").splitlines())

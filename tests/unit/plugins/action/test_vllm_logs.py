@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import shlex
 import typing as t
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def action(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> vllm_logs.ActionM
         plugin.commands.append(command)
         return {"rc": plugin.code, "stdout": "\n".join(plugin.log)}
 
+    monkeypatch.setattr(plugin, "_compute_environment_string", lambda: "PATH=/own/bin", raising=False)
     monkeypatch.setattr(plugin, "_low_level_execute_command", execute, raising=False)
     monkeypatch.setattr(plugin, "validate_argument_spec", lambda **_: (None, plugin.options), raising=False)
     monkeypatch.setattr(controller.ActionBase, "run", lambda *_: {})
@@ -61,7 +63,9 @@ def test_log_is_written_in_order_under_the_nodes_name(action: vllm_logs.ActionMo
     assert (tmp_path / "logs/gpu-1.log").read_text("utf-8") == "first\nsecond\n"
     modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("logs", "logs/gpu-1.log")]
     assert modes == [0o700, 0o600]
-    assert action.commands == ["( docker --host 'unix:///x y' logs --timestamps --tail 5 vllm ) 2>&1"]
+    (command,) = action.commands
+    assert command.startswith("PATH=/own/bin /bin/sh -c ")
+    assert shlex.split(command)[3] == "docker --host 'unix:///x y' logs --timestamps --tail 5 vllm"
 
 
 def test_follow_prints_and_appends_new_lines_once(
@@ -91,7 +95,7 @@ def test_part_start_has_its_own_file(action: vllm_logs.ActionModule, tmp_path: P
     ]
     assert action.run(task_vars={"inventory_hostname": "gpu-1"})["lines"] == 2
     assert (tmp_path / "logs/gpu-1.start.log").read_text("utf-8").endswith("Application startup complete.\n")
-    assert action.commands[0].endswith("--since 2026-11-23T10:00:00.5Z vllm 2>&1 | head -n 5 ) 2>&1")
+    assert action.commands[0].endswith("--since 2026-11-23T10:00:00.5Z vllm 2>&1 | head -n 5' 2>&1")
 
 
 def test_summary_explains_the_first_error(action: vllm_logs.ActionModule, tmp_path: Path) -> None:
