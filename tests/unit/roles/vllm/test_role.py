@@ -319,3 +319,11 @@ def test_settings_contain_the_result_unless_the_user_rejects_it(mode: str, used:
 
     assert peer_data(__vllm_peer={"verdict": "hangs"}) == used
     assert peer_data() == {}
+
+
+def test_role_without_root_needs_no_other_user() -> None:
+    """No task names root, so the role also works for the user of a rootless Docker Engine."""
+    texts = [path.read_text("utf-8") for path in (ROLE / "tasks").glob("*.yml")]
+    assert [line for text in texts for line in text.splitlines() if re.search(r"(owner|group):.*\broot\b", line)] == []
+    templar = Templar(loader=DataLoader(), variables={"vllm_owner": "ann", "vllm_user": None})
+    assert templar.template(trusted(load("vars/main.yml")["_vllm_owner"])) == "ann"
