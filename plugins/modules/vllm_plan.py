@@ -135,7 +135,7 @@ plan:
       elements: str
       sample: ["--kv-cache-dtype fp8_e4m3fn is not a value that vLLM knows. Use fp8_e4m3."]
     warnings:
-      description: Settings that work but could be better.
+      description: Settings that work but could be better, and those that avoid a proven fault of the GPUs.
       returned: success
       type: list
       elements: str

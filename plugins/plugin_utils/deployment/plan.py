@@ -8,6 +8,7 @@ These functions do not access the node. A plan with errors (``refused``) must no
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import json
@@ -22,7 +23,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.parallel import Parallel, choose_parallel
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import argument_names, profiles
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import NcclSettings, nccl_settings
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import NcclSettings, nccl_settings, peer_fault
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.review import review, review_memory
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
@@ -75,7 +76,8 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
     selected = _selected_gpus(settings.get("gpus"))
     gpu_count, gpu_errors = _check_gpus(selected, gpu)
     parallel = _choose_sizes(model, gpu_count, settings, extra_options)
-    nccl = nccl_settings(
+    nccl_with = functools.partial(
+        nccl_settings,
         _topology_of(selected, gpu),
         parallel.tensor * parallel.pipeline if gpu_count else 1,
         version or (),
@@ -84,8 +86,8 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         settings.get("nccl_debug") or "INFO",
         parallel.data,
         parallel.pipeline,
-        settings.get("peer_data"),
     )
+    nccl = nccl_with(settings.get("peer_data"))
     arguments = _arguments(settings, version, gpu, parallel, nccl)
     # Arguments in vllm_extra_args override the role's own arguments.
     arguments = [setting for setting in arguments if setting.name not in extra_options]
@@ -99,6 +101,15 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
     private = not is_vllm_image or "VLLM_PLUGINS" in variables
     set_by_user = {*extra_options, *(settings.get("environment") or {})}
     measured = {setting.name for setting in (*nccl.arguments, *nccl.environment)} - set_by_user
+    fault, healthy = peer_fault(settings.get("peer_data")), nccl_with(None)
+    avoiding = [
+        *(
+            f"{item.name}={item.value}"
+            for item in environment
+            if item in nccl.environment and item not in healthy.environment
+        ),
+        *command_line([item for item in arguments if item in nccl.arguments and item not in healthy.arguments]),
+    ]
     issues = [
         *review({**_values(arguments), **extra_options}, variables, str(settings["version"]), measured, private),
         *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
@@ -130,6 +141,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
         ],
         "warnings": [
             *([parallel.offer] if parallel.offer else []),
+            *([f"{fault} The server therefore runs with {', '.join(avoiding)}."] if fault and avoiding else []),
             *([] if is_vllm_image else unknown),
             *(issue.text for issue in issues if not issue.fatal),
         ],

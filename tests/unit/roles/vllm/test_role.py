@@ -257,30 +257,40 @@ def test_docker_that_does_not_respond_names_what_to_run(response: dict[str, t.An
         assert message.endswith(response["msg"])
 
 
-@pytest.mark.parametrize("file", ["preflight", "request"])
-def test_plan_is_made_once_before_anything_is_changed(file: str) -> None:
+@pytest.mark.parametrize(("file", "plans"), [("preflight", 2), ("request", 1)])
+def test_plan_is_refused_before_anything_is_changed(file: str, plans: int) -> None:
     tasks = load(f"tasks/{file}.yml")
-    (plan,) = [task for task in tasks if "multigpu.vllm.vllm_plan" in task]
-    assert plan["register"] == "__vllm_plan"
-    assert ("instance_type" in plan["multigpu.vllm.vllm_plan"]) is (file == "request")
-    assert tasks[tasks.index(plan) + 1]["when"] == "_vllm_plan.refused | length > 0"
+    planned = [task for task in tasks if "multigpu.vllm.vllm_plan" in task]
+    assert [task["register"] for task in planned] == ["__vllm_plan"] * plans
+    assert ("instance_type" in planned[0]["multigpu.vllm.vllm_plan"]) is (file == "request")
+    assert planned[0]["multigpu.vllm.vllm_plan"] == planned[-1]["multigpu.vllm.vllm_plan"]
+    assert tasks[tasks.index(planned[-1]) + 1]["when"] == "_vllm_plan.refused | length > 0"
+
+
+def test_plan_uses_a_stored_result_without_a_test() -> None:
+    first, read, second = (
+        task for task in load("tasks/preflight.yml") if {"multigpu.vllm.vllm_plan", "multigpu.vllm.p2p_check"} & {*task}
+    )
+    assert read["multigpu.vllm.p2p_check"]["test"] == "never"
+    assert read["register"] == load("tasks/peer.yml")[0]["register"] == "__vllm_peer"
+    assert first["name"] != second["name"]
 
 
 def test_data_between_gpus_is_tested_with_the_image_before_the_server_changes() -> None:
     files = [task.get("ansible.builtin.import_tasks", "peer.yml") for task in load("tasks/main.yml")]
     assert files[:5] == ["preflight.yml", "install.yml", "peer.yml", "configure.yml", "run.yml"]
-    test, _message, _stop, store, plan = load("tasks/peer.yml")
+    test, _message, _stop, store, plan, _settings = load("tasks/peer.yml")
     options = test["multigpu.vllm.p2p_check"]
     assert options["image"] == "{{ _vllm_image }}"
     assert options["result_file"] == store["ansible.builtin.copy"]["dest"] == "{{ _vllm_peer_file }}"
-    (planned,) = [task for task in load("tasks/preflight.yml") if "multigpu.vllm.vllm_plan" in task]
+    planned = next(task for task in load("tasks/preflight.yml") if "multigpu.vllm.vllm_plan" in task)
     assert plan["multigpu.vllm.vllm_plan"]["settings"] == planned["multigpu.vllm.vllm_plan"]["settings"]
     assert plan["register"] == planned["register"]
 
 
 @pytest.mark.parametrize(
     ("mode", "trial", "test"),
-    [("auto", {}, "auto"), ("always", {}, "always"), ("auto", {"_vllm_heartbeat": "f"}, "never"), ("never", {}, None)],
+    [("auto", {}, "auto"), ("always", {}, "always"), ("auto", {"_vllm_heartbeat": "f"}, None), ("never", {}, None)],
 )
 @pytest.mark.parametrize("gpus", [[0, 1], []])
 def test_option_decides_about_the_test_of_the_data(
@@ -318,7 +328,7 @@ def test_settings_contain_the_result_unless_the_user_rejects_it(mode: str, used:
         return templar.template(trusted(SETTINGS["peer_data"]))
 
     assert peer_data(__vllm_peer={"verdict": "hangs"}) == used
-    assert peer_data() == {}
+    assert peer_data(__vllm_peer={"skipped": True}) == peer_data() == {}
 
 
 def test_role_without_root_needs_no_other_user() -> None:

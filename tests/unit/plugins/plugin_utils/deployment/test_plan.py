@@ -488,7 +488,10 @@ def test_plan_of_faulty_gpus_avoids_peer_access_with_the_reason() -> None:
         "findings": [{"summary": "Data between GPUs arrives wrong: GPU 2 to GPU 1"}],
     }
     deployment = planned(peer_data=peer_data)
-    assert deployment["warnings"] == []
+    assert deployment["warnings"] == [
+        "Tested: Data between GPUs arrives wrong: GPU 2 to GPU 1. The server therefore runs with NCCL_P2P_DISABLE=1, "
+        "VLLM_SKIP_P2P_CHECK=0, --disable-custom-all-reduce."
+    ]
     assert served_arguments(deployment)["disable_custom_all_reduce"] is True
     assert deployment["container"]["env"]["NCCL_P2P_DISABLE"] == "1"
     (why,) = [setting["why"] for setting in deployment["environment"] if setting["name"] == "NCCL_P2P_DISABLE"]
