@@ -336,6 +336,9 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
     by_name["HF_HOME"] = Setting("HF_HOME", INNER_CACHE, "vllm_cache_dir is mounted there.")
     if settings.get("read_only") or settings.get("user"):
         by_name["HOME"] = Setting("HOME", INNER_TEMPORARY, "The user's home directory may not be writable.")
+    if settings.get("user"):
+        # https://github.com/vllm-project/vllm/issues/44548
+        by_name["USER"] = Setting("USER", "vllm", "PyTorch needs a name, which the image may lack for vllm_user.")
     if settings.get("hf_token_file"):
         by_name["HF_TOKEN_PATH"] = Setting(
             "HF_TOKEN_PATH", f"{INNER_FILES}/secrets/hf_token", "The token is in a file, not in the environment."

@@ -420,7 +420,11 @@ def test_plan_limits_the_privileges_of_the_container() -> None:
     assert "HOME" not in container["env"]
     container = planned(no_new_privileges=False, read_only=True)["container"]
     assert (container["security_opts"], container["tmpfs"]) == ([], ["/tmp:exec,mode=1777"])
-    assert planned(user="1000:1000")["container"]["env"]["HOME"] == container["env"]["HOME"] == "/tmp"
+    assert "USER" not in container["env"]
+    environment = planned(user="1000:1000")["container"]["env"]
+    assert environment["HOME"] == container["env"]["HOME"] == "/tmp"
+    # Without a name for its user, PyTorch fails when it is imported.
+    assert environment["USER"] == "vllm"
 
 
 def test_plan_refuses_variables_unknown_to_the_version() -> None:
