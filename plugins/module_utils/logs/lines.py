@@ -77,6 +77,7 @@ _NCCL = re.compile(
 )
 _C10_LEVELS = {"E": "ERROR", "W": "WARNING", "I": "INFO", "F": "CRITICAL", "C": "CRITICAL"}
 _JSON_KEYS = ("log", "message", "MESSAGE", "msg")
+_JSON_ERRORS = frozenset({"ERROR", "FATAL", "CRITICAL", "PANIC"})
 #: Maximum number of prefixes to remove from one line.
 _MAX_PREFIXES = 12
 
@@ -97,7 +98,10 @@ def _unwrap_json(line: str) -> str:
     except (ValueError, RecursionError):
         return line
     texts = (record.get(key) for key in _JSON_KEYS)
-    return next((text.rstrip("\r\n") for text in texts if isinstance(text, str)), line)
+    text = next((text.rstrip("\r\n") for text in texts if isinstance(text, str)), line)
+    # Only an error is marked, because the messages of vLLM have to stay as they are.
+    is_error = any(str(record.get(key)).upper() in _JSON_ERRORS for key in ("level", "levelname", "severity"))
+    return f"ERROR {text}" if is_error else text
 
 
 def strip_prefix(line: str) -> tuple[Prefix, str]:

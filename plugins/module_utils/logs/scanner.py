@@ -21,6 +21,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts im
     EngineLogParser,
     numbers_change_facts,
 )
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import (
+    EXCEPTION,
+    FAULT_LENGTH,
+    HARMLESS_LEVELS,
+    KERNEL_LINE,
+    ends_process,
+    is_failure,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
     Prefix,
     clean,
@@ -70,8 +78,6 @@ for _signature in SIGNATURES:
 _SUBSTRINGS_IN_TEMPLATES: t.Final = as_in_templates(REQUIRED_SUBSTRINGS)
 _NEEDLES_IN_TEMPLATES: t.Final = as_in_templates(list(_SIGNATURES_BY_NEEDLE))
 
-#: Number of characters at the start of a message that are searched for faults.
-_FAULT_LENGTH = 8192
 #: Number of characters at the start of a message that are searched for facts.
 _FACT_LENGTH = 1 << 16
 #: Maximum number of characters of a log line in a finding.
@@ -84,61 +90,15 @@ _NETWORK_CLASSES = frozenset(
     "nccl_ib_error nccl_net_plugin nccl_bootstrap_network nccl_remote_error "
     "transport_net_socket transport_net_ib transport_net_other".split()
 )
-#: Log levels of vLLM that do not indicate an error.
-_HARMLESS_LEVELS = frozenset({"DEBUG", "INFO", "WARNING"})
 _CONFIGURATION = re.compile(r"Initializing an? (?:V[01] )?LLM engine|non-default args|args: Namespace")
 _WAITING = re.compile(
     r"Waiting for (?:creating a placement group(?:.*? (\d+) seconds)?|\d+ (?:local|remote|core engine))"
     r"|Still waiting for"
 )
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Exception)(?:_\w+)?(?:: |$)")
-#: Log levels of errors in the formats of many programs.
-_ERROR_LEVEL = re.compile(r"(?<![\w-])(?:ERROR|FATAL|CRITICAL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]|^[EF]\d{4} \d\d:")
-#: Log levels below those of errors. A failure in such a line did not end the program.
-_LOWER_LEVEL = re.compile(
-    r"(?<![\w-])(?:DEBUG|TRACE|INFO|NOTICE|WARN|WARNING)(?![\w-])|Warning: |^\[[\d: ,.-]+ [DIW] \d+ \d+\]"
-    r"|^[DIW]\d{4} \d\d:|(?i:\blevel=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|\bwarning:)"
-)
-#: Words with which any program reports a failure, searched only if nothing else explains how the log ends.
-_FAILURE = re.compile(
-    r"(?<![\w./=-])(?i:errors?|fatal|fail(?:s|ed|ing|ures?)?|panic(?:ked)?|abort(?:ed|ing)|crash(?:ed|es)?|killed|dead"
-    r"|can(?:no|'|\sno)t|could(?:n'| no)t|does(?:n'| no)t (?:exist|match)|unable to|no such"
-    r"|not (?:allowed|available|compatible|enough|found|implemented|initiali[sz]ed|permitted|responding|supported)"
-    r"|no (?:\w+ ){1,2}(?:found|available)|denied|refused|rejected|unauthori[sz]ed|forbidden|timed out|exceed(?:ed|s)"
-    r"|invalid|illegal|incompatible|insufficient|missing|mismatch(?:ed)?|corrupt(?:ed|ion)?"
-    r"|out of (?:bounds|memory|range)|no space left|read-only"
-    r"|un(?:available|caught|defined|expected|expectedly|handled|known|reachable|resolved|supported)|evicted|broken"
-    r"|too (?:few|large|many|old|small)|core dumped|deadlock|hangs|hung|lockup|lost|stalled|stuck)(?![\w=/]|[.-]\w)"
-    r"|\b\w*(?<!Cancelled)(?:ERROR|Error|Exception)(?:_\w+)?(?![\w=./-])|[a-z](?:Failed|Failure|Exceeded|BackOff)\b"
-    r"|(?i:exit(?:ed)?(?: with)?(?: code| status)?)[ :=]+-?[1-9]|\bstatus=[1-9]|non-zero exit"
-)
-#: Phrases about a failure that did not happen or that the program works around.
-_HARMLESS = re.compile(
-    r"(?i)\b(?:no|0|without) (?:\w+ )?(?:errors?|failures?)\b|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
-    r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bretrying\b|\bskipp(?:ed|ing)\b|\bdefaulting\b|\bdeprecated\b"
-    r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image"
-)
-#: Failures that Ray and shells report below the level of errors.
-_UNMISTAKABLE = re.compile(r"has been marked (?:as )?dead|core dumped")
-#: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, and headings, also those of tables.
-_DATA = re.compile(r"^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^Errors\s*$|^[#\s]*[A-Za-z]+(?:\s{2,}#?[A-Za-z]+){2,}\s*$")
-_KERNEL_LINE = re.compile(r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: ")
-#: Lines about failures of the kernel itself or in a stack trace of the NVIDIA driver. Of the other lines of the kernel,
-#: only those count that the NVIDIA driver wrote.
-_KERNEL_FAILURE = re.compile(
-    r"\+0x[\da-f]+/0x[\da-f]+ \[nvidia|general protection fault|\bBUG: |\bOops: |Kernel panic|Kernel memory exposure"
-    r"|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds|(?i:\bhardware error\b|detected stalls on)"
-)
-_DRIVER_LINE = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*(?:nvidia|nvrm|nvswitch)")
-#: Messages of the NVIDIA driver on nodes that work.
-_HARMLESS_DRIVER = re.compile(
-    r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint|i2c timeout"
-)
-_FRAME = re.compile(r'(?:^|\s)File "[^"]+", line \d+, in \S')
 #: Empty lines, and the marks under a line of source code in a traceback.
 _NO_WORDS = re.compile(r"^\s*$|[~^]\s*$")
-#: Lines about an exception that does not end the process: it was raised in a destructor or by a request.
-_SURVIVED = re.compile(r"Exception ignored|Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
+#: Lines about an exception that does not end the process, because a request raised it.
+_SURVIVED = re.compile(r"Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
 _TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
 #: Number of lines to search for a traceback at the end of the log, and number of lines after which an error is old.
 _TRACEBACK_LINES, _LINES_AFTER_TRACEBACK = 200, 12
@@ -217,7 +177,7 @@ class Scanner:
             self._waits.setdefault(prefix.label, []).append((number, line))
         if is_fact and _CONFIGURATION.search(line):
             return ALWAYS_PARSE
-        faults = [] if template is FACTS_ONLY else self._match(number, without_user_text(line[:_FAULT_LENGTH]), prefix)
+        faults = [] if template is FACTS_ONLY else self._match(number, without_user_text(line[:FAULT_LENGTH]), prefix)
         if is_progress or is_wait or (is_fact and (template is not None or numbers_change_facts(prefix, message))):
             return ALWAYS_PARSE
         if not faults:
@@ -252,7 +212,7 @@ class Scanner:
         """Record the faults that a line shows, and return them."""
         faults: list[LogFault] = []
         # vLLM has handled any problem that it logs below level ERROR, unless an NCCL message is on the same line.
-        handled = prefix.source == "vllm" and prefix.level in _HARMLESS_LEVELS and not nccl_header(line)
+        handled = prefix.source == "vllm" and prefix.level in HARMLESS_LEVELS and not nccl_header(line)
         candidates = (signatures for needle, signatures in _SIGNATURES_BY_NEEDLE.items() if needle in line)
         for signature in itertools.chain.from_iterable(candidates):
             if handled and signature.severity == ERROR:
@@ -367,15 +327,17 @@ class Scanner:
         """Return a fault if the log ends during startup, either with an exception or at a step that often hangs."""
         lines = tail.text
         last = next((index for index in reversed(range(len(lines))) if lines[index].strip()), None)
-        if last is None or facts.ready:
+        if last is None:
             return []
-        if (fatal := _final_exception(lines)) is not None:
-            number = tail.first + fatal
-            return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
-        if (hang := self._startup_hang(tail, facts, last)) is not None:
-            return [hang]
+        fatal_lines = _without_ignored_exceptions(lines)
+        if not facts.ready:
+            if (fatal := _final_exception(fatal_lines)) is not None:
+                number = tail.first + fatal
+                return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
+            if (hang := self._startup_hang(tail, facts, last)) is not None:
+                return [hang]
         named = [fault for fault in self._faults.values() if fault.severity != INFO]
-        for failure in _failure_lines(lines):
+        for failure in _failure_lines(fatal_lines, facts.ready):
             number = tail.first + failure
             if not any(fault.first_line <= number <= fault.last_line for fault in named):
                 return [LogFault("unrecognised_error", WARNING, _shown(lines[failure]), number, number)]
@@ -408,45 +370,43 @@ def _shows_work(line: str) -> bool:
     return '"POST ' in line and " 200" in line
 
 
+def _is_alive(line: str) -> bool:
+    """Return whether the line was written by a server that has started."""
+    return "startup complete" in line or ' HTTP/1.1" ' in line or _STATISTICS.search(line) is not None
+
+
 def _survived(lines: Sequence[str]) -> bool:
     """Return whether the process that wrote the lines survived the exceptions in them, or was a started server."""
-    return any(_SURVIVED.search(line) or _STATISTICS.search(line) or ' HTTP/1.1" ' in line for line in lines)
+    return any(_SURVIVED.search(line) or _is_alive(line) for line in lines)
 
 
-def _failure_lines(lines: Sequence[str]) -> list[int]:
-    """Return the indexes of the lines at the end of the log that report any failure, and of all such kernel lines."""
-    if _survived(lines[-_TRACEBACK_LINES:]):
-        return []
+def _without_ignored_exceptions(lines: Sequence[str]) -> list[str]:
+    """Replace the lines about exceptions in destructors by empty lines, because they do not end a process."""
+    result, ignored = [], False
+    for line in lines:
+        ignored = ignored or "Exception ignored" in line
+        result.append("" if ignored else line)
+        ignored = ignored and not EXCEPTION.match(strip_prefix(line)[1])
+    return result
+
+
+def _failure_lines(lines: Sequence[str], ready: bool) -> list[int]:
+    """Return the indexes of the lines at the end of the log that report any failure, and of all such kernel lines.
+
+    If the server worked before, only failures that end a process count, and only if nothing shows that it works again.
+    """
     old = len(lines) - _LINES_AFTER_TRACEBACK
+    if ready or _survived(lines[-_TRACEBACK_LINES:]):
+        alive = max((index for index, line in enumerate(lines) if _is_alive(line)), default=-1)
+        return [index for index in range(max(old, alive + 1), len(lines)) if ends_process(lines[index])]
     # A traceback without its exception ends with a stack frame and perhaps a line of source code.
     last = [index for index, line in enumerate(lines) if not _NO_WORDS.search(line)][-2:]
+    went_on = max((index for index, line in enumerate(lines) if any(mark in line for mark in PROGRESS)), default=-1)
     return [
         index
         for index, line in enumerate(lines)
-        if (index >= old or _KERNEL_LINE.search(line)) and _is_failure(line, index in last)
+        if (index >= max(old, went_on) or KERNEL_LINE.search(line)) and is_failure(line, index in last)
     ]
-
-
-def _is_failure(line: str, is_last: bool) -> bool:
-    text = without_user_text(line[:_FAULT_LENGTH])
-    if _KERNEL_LINE.search(text):
-        if _KERNEL_FAILURE.search(text):
-            return True
-        if not _DRIVER_LINE.search(text) or _HARMLESS_DRIVER.search(text):
-            return False
-    if _UNMISTAKABLE.search(text):
-        return True
-    prefix, _message = strip_prefix(line)
-    if prefix.level in _HARMLESS_LEVELS or prefix.source == "nccl" or _DATA.search(text):
-        return False
-    error = _ERROR_LEVEL.search(text) or (_FRAME.search(text) if is_last else None)
-    match = error or _FAILURE.search(text)
-    if match is None:
-        return prefix.level is not None
-    before = text[: match.start()]
-    if HEDGE.search(before) or _LOWER_LEVEL.search(before):
-        return False
-    return error is not None or _HARMLESS.search(text) is None
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:
@@ -460,7 +420,7 @@ def _final_exception(lines: Sequence[str]) -> int | None:
     prefixes, messages = zip(*map(strip_prefix, last_lines), strict=True)
     start = max((index for index, message in enumerate(messages) if message.startswith("Traceback (")), default=0)
     for index in range(max(start, len(messages) - _LINES_AFTER_TRACEBACK), len(messages)):
-        if _EXCEPTION.match(messages[index]) and prefixes[index].level not in _HARMLESS_LEVELS:
+        if EXCEPTION.match(messages[index]) and prefixes[index].level not in HARMLESS_LEVELS:
             return len(lines) - len(messages) + index
     return None
 

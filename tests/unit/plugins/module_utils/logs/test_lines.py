@@ -82,6 +82,11 @@ def test_clean_keeps_json_that_is_not_a_log_record() -> None:
     assert clean("{not json") == "{not json"
 
 
+def test_clean_marks_only_errors_with_the_level_of_the_record() -> None:
+    assert clean('{"level": "error", "ts": 1.5, "msg": "reconciler stops"}') == "ERROR reconciler stops"
+    assert clean('{"level": "info", "msg": "vLLM starts"}') == "vLLM starts"
+
+
 def test_clean_keeps_json_that_is_nested_too_deeply() -> None:
     line = '{"a":' * 10_000
     assert clean(line) == line

@@ -390,6 +390,28 @@ def test_unrecognised_error_is_reported_if_the_log_ends_in_a_traceback() -> None
     assert serious(scan(frame + "INFO 10-10 10:00:00 [x.py:1] goes on\n" * 2)) == set()
 
 
+def test_unrecognised_error_of_a_server_that_worked_is_the_end_of_its_process() -> None:
+    ready = "INFO:     Application startup complete.\n"
+    request = 'INFO:     10.0.0.1:40112 - "POST /v1/completions HTTP/1.1" 200 OK\n'
+    for before in (ready, request):
+        assert serious(scan(before + "vllm-1 exited with code 139\n")) == {"unrecognised_error"}
+        assert serious(scan(before + "vllm-1 exited with code 139\n" + ready)) == set()
+        assert serious(scan(before + "Error: no route to host\n")) == set()
+
+
+def test_unrecognised_error_before_an_ignored_exception_is_reported() -> None:
+    ignored = "Exception ignored in: <function Comm.__del__ at 0x7f>\nTraceback (most recent call last):\n"
+    ignored += "AttributeError: no attribute 'comm'\n"
+    assert serious(scan("Error: no route to host\n" + ignored)) == {"unrecognised_error"}
+    assert serious(scan(ignored + "Error: no route to host\n")) == {"unrecognised_error"}
+
+
+def test_unrecognised_error_before_progress_of_the_start_is_not_reported() -> None:
+    error = "ERROR 10-01 10:00:00 [fa_utils.py:57] Cannot use FA version 2 on this device\n"
+    assert serious(scan(error)) == {"unrecognised_error"}
+    assert serious(scan(error + "INFO 10-01 10:00:09 [loader.py:1] Loading weights took 2.49 seconds\n")) == set()
+
+
 def test_unrecognised_error_is_not_a_line_that_a_warning_names() -> None:
     ray = "(autoscaler +9s) Error: No available node types can fulfill resource request {'GPU': 1.0}.\n"
     assert serious(scan(ray)) == {"ray_resources_missing"}

@@ -1,0 +1,178 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recognise log lines with which any program reports a failure: levels, words, exit codes, and texts of the C library.
+
+These rules name no cause. They only decide whether a line that no signature explains reports a failure.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import typing as t
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import strip_prefix, without_user_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import HEDGE
+
+#: Number of characters at the start of a message that are searched for faults.
+FAULT_LENGTH: t.Final = 8192
+#: Log levels of vLLM that do not indicate an error.
+HARMLESS_LEVELS: t.Final = frozenset({"DEBUG", "INFO", "WARNING"})
+#: First line of the message about an exception, with which a traceback ends.
+EXCEPTION: t.Final = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*(?!Cancelled)[A-Z]\w*(?:Error|Exception)(?:_\w+)?(?:: |$)"
+    r"|(?:\w+\.)+(?:exc|errors?|exceptions?)\.(?!Cancelled)[A-Z]\w*(?:: |$)"
+)
+KERNEL_LINE: t.Final = re.compile(
+    r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: "
+)
+#: Messages about the end of a process or container, whatever their level. Exit codes of SIGINT and SIGTERM do not
+#: count, because somebody stopped the program.
+PROCESS_END: t.Final = re.compile(
+    r"core dumped|(?:^|: line \d+: +\d+ |\| +)Killed\b|has been marked (?:as )?dead|CrashLoopBackOff|OOMKilled"
+    r"|\*\*\* SIG\w+ received|[Ff]ailed with result '|repeated too quickly|restart counter is at (?!1\b)"
+    r"|(?i:\bexit(?:ed|s|ing)?[ _]?(?:with )?(?:exit )?(?:code|status)?[ :=(]+(?!-(?:2|15)\b|(?:130|143)\b)-?[1-9])"
+    r"|\b(?:Exited|Restarting) \((?!130|143)[1-9]|code=(?:exited|killed|dumped), status=(?!0|2/INT|15|130|143)"
+)
+#: Log levels of errors in the formats of many programs.
+_ERROR_LEVEL: t.Final = re.compile(
+    r"(?<![\w-])(?:ERROR|ERR|FATAL|CRITICAL|SEVERE|PANIC|EMERG|ALERT|FTL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]"
+    r"|^[EF]\d{4} \d\d:|: [EF] [\w./-]+:\d+\]|\b(?:level|lvl|severity)=\W?(?:crit|d?panic|err?or|fatal)"
+    r"|\[(?:alert|crit|critical|emerg|err|error|fatal|panic)\]"
+)
+#: Log levels below those of errors. A failure in such a line did not end the program.
+_LOWER_LEVEL: t.Final = re.compile(
+    r"(?<![\w-])(?:DBG|DEBUG|TRACE|INF|INFO|NOTICE|WARN|WARNING|WRN)(?![\w-])|Warning: |^\[[\d: ,.-]+ [DIW] \d+ \d+\]"
+    r"|^[DIW]\d{4} \d\d:|: [IW] [\w./-]+:\d+\]"
+    r"|(?i:\b(?:level|lvl)=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|\bwarning:)"
+)
+#: Words with which any program reports a failure.
+_WORDS: t.Final = (
+    r"errors?|fatal(?:ly)?|fail(?:s|ed|ing|ures?)?|panic(?:ked)?|abort(?:ed|ing)?|crash(?:ed|es|ing)?|killed|dead|died"
+    r"|faults?|faulted|faulty|bad|wrong|oom|oops|evicted|broken|deadlock|hangs?|hung|lockup|lost|stalled|stuck|degraded"
+    r"|can(?:no|['\u2019]|\sno)t|could(?:n['\u2019]| no)t|unable to|gave up|giving up|bail(?:ed|ing)? out|back-off"
+    r"|do(?:es)?(?:n['\u2019]| no)t (?:exist|match|support|fit|work|recogni[sz]e|contain|respond)"
+    r"|did(?:n['\u2019]| no)t (?:\w+ )?(?:start|respond|complete|finish|match|succeed|become|return|receive|get)"
+    r"|not (?:a valid|accessible|allowed|authori[sz]ed|available|compatible|configured|connected|defined"
+    r"|detected|enough|exist|found|healthy|implemented|initiali[sz]ed|installed|known|match|mounted|permitted|present|reachable"
+    r"|readable|ready|recogni[sz]ed|registered|responding|running|supported|trusted|valid|writable)"
+    r"|no (?:\w+ ){1,3}(?:available|configured|detected|exists?|found|left|present|provided|visible)"
+    r"|no (?:such|route|space|matching|healthy|suitable|compatible|usable|runtime|response)"
+    r"|denied|denies|refus(?:ed|es|ing)|reject(?:ed|s|ing)|forbidden|revoked|expired|exhausted|interrupted"
+    r"|tim(?:ed|ing) out|(?:i/o|connect|connection|handshake|read) timeout|exceed(?:ed|s|ing)"
+    r"|time-?out (?:after|while|waiting|reached|exceeded|expired|occurred)"
+    r"|limit(?:s)? (?:reached|hit)|conflict(?:s|ing)?|violat(?:ed|es|ion)|overflow(?:ed)?|disconnected|self[- ]signed"
+    r"|in(?:accessible|compatible|complete|consistent|feasible|sufficient|valid)|illegal|impossible"
+    r"|malformed|truncated|misaligned|misconfigured|mismatch(?:ed|es)?|missing|lacks|corrupt(?:ed|ion)?|nonexistent"
+    r"|out of (?:bounds|disk|memory|range|resources?|space|sync)|read-only|already (?:allocated|in use|running)"
+    r"|un(?:authenticated|authori[sz]ed|available|caught|correctable|corrected|defined|expected(?:ly)?|handled|healthy"
+    r"|implemented|initiali[sz]ed|known|met|reachable|recogni[sz]ed|recoverable|resolved|responsive|satisfi(?:able|ed)"
+    r"|schedulable|supported|terminated|tolerated|trusted|usable)|must (?:be|have|match|not)|(?:is|link|went) down"
+    r"|too (?:big|few|high|large|late|long|low|many|much|new|old|short|slow|small)|(?:is|still|too) busy"
+    r"|exit(?:ing)? (?:because|due)|requires? reset|[1-9]\d*% packet loss|(?:back|call|stack) ?trace"
+)
+#: Names of exceptions, error codes and events, and results of calls, in which a case or a number is significant.
+_NAMES: t.Final = (
+    r"\b\w*(?<!Cancelled)(?:ERROR|Error|Exception)(?:_\w+)?(?![\w=./-])|\b\w+_(?:ERR|FAIL)(?:_\w+|ED|URE)?(?![\w=])"
+    r"|[a-z](?:Failed|Failure|Exceeded|BackOff|Unavailable|Refused|Timeout)\b|\b(?:Failed|Err)[A-Z]\w+|\bNotReady\b"
+    r"|\bCU\w+_STATUS_(?!SUCCESS)\w+|\bstatus=[1-9]|non-zero exit|return(?:ed)? ?code:? -?[1-9]|returned -[1-9]"
+    r"|\b(?:rc|ret|errno) ?[=:] ?-?[1-9]|\berr(?:or)?=(?!\"?(?:\"|0\b|<?nil|none|None|null))\S"
+    r"|\b(?:HTTP|[Ss]tatus(?:[ _]?code)?)[ :=]+[45]\d\d\b|\s0/[1-9]\d* +Pending\b|^E: |\*\*\* \["
+    r"|\bSIG(?:ABRT|BUS|FPE|ILL|KILL|SEGV)\b|goroutine \d+ \[|\bframe #\d+: |what\(\): |\bexpected [^.]{1,80}\bgot\b"
+)
+#: Phrases about a failure that did not happen or that the program works around.
+_HARMLESS: t.Final = re.compile(
+    r"(?i)\b(?:no|0|without) (?:\w+ )?(?:errors?|failures?)\b|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
+    r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bskipp(?:ed|ing)\b|\bdefaulting\b|\bdeprecated\b|\bcan lead to\b"
+    r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image|fault toleran|unrecognized keys"
+    r"|not a git repository|\s: *(?:0|N/A|No|None)\s*$|^(?:debconf|invoke-rc\.d): "
+)
+#: TensorFlow logs a library that was loaded twice as an error.
+_HARMLESS_ERROR: t.Final = re.compile(r"Unable to register cu\w+ factory|computation placer already registered")
+_RETRY: t.Final = re.compile(r"\bretrying\b")
+#: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, and headings, also those of tables.
+_DATA: t.Final = re.compile(
+    r"^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^Errors\s*$|^[#\s]*[A-Za-z]+(?:\s{2,}#?[A-Za-z]+){2,}\s*$|^usage: "
+)
+#: Lines about failures of the kernel itself, of disks, PCIe devices and networks, or in a stack trace of the NVIDIA
+#: driver. Of the other lines of the kernel, only those count that the NVIDIA driver wrote.
+_KERNEL_FAILURE: t.Final = re.compile(
+    r"\+0x[\da-f]+/0x[\da-f]+ \[nvidia|general protection fault|\bBUG: |\bOops: |Kernel panic|Kernel memory exposure"
+    r"|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds|(?i:\bhardware error\b|detected stalls on)"
+    r"|page allocation failure|divide error|I/O error(?!.*\bdev (?:fd|sr)\d)|Remounting filesystem read-only"
+    r"|\b(?:EXT4-fs|XFS|BTRFS)\b.*(?i:\berror\b|corrupt|shut(?:ting)? ?down)|nvme\S* .*(?:controller is down|timeout)"
+    r"|transmit queue \d+ timed out|(?:DMAR|AMD-Vi|arm-smmu).*(?:\b|_)(?i:fault)|AER: .*\bUncorrect"
+    r"|device recovery failed|mlx5_core .*(?i:fatal|compromised|error)|not responding, |rejected by pids controller"
+    r"|table full, dropping"
+)
+_DRIVER_LINE: t.Final = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*(?:nvidia|nvrm|nvswitch)")
+#: Messages of the NVIDIA driver on nodes that work.
+_HARMLESS_DRIVER: t.Final = re.compile(
+    r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint|i2c timeout"
+)
+_FRAME: t.Final = re.compile(r'(?:^|\s)File "[^"]+", line \d+, in \S')
+
+
+#: Processes of vLLM that serve all requests.
+_ENGINE: t.Final = re.compile(r"EngineCore|(?:Ray|Vllm)?Worker")
+
+
+@functools.cache
+def _failure() -> re.Pattern[str]:
+    """Return the pattern of all words for failures, including the texts of ``strerror`` for all errors."""
+    system_errors = "|".join(sorted(re.escape(os.strerror(code)) for code in errno.errorcode))
+    return re.compile(rf"(?<![\w./=#-])(?i:{_WORDS}|{system_errors})(?![\w=/]|[.-]\w)|{_NAMES}")
+
+
+def ends_process(line: str) -> bool:
+    """Return whether a log line reports the end of a process, or an error of a process that serves all requests.
+
+    Only such failures count in the log of a server that worked before, because requests fail for other reasons too.
+    """
+    prefix, message = strip_prefix(line)
+    is_engine = prefix.level == "ERROR" and _ENGINE.match(prefix.process or "") is not None
+    return PROCESS_END.search(without_user_text(line[:FAULT_LENGTH])) is not None or (
+        is_engine and EXCEPTION.match(message) is not None
+    )
+
+
+def is_failure(line: str, is_last: bool = False) -> bool:
+    """Return whether a log line reports a failure of any program.
+
+    :param line: the line without colour codes, with its prefixes.
+    :param is_last: whether the line is one of the last two of the log. The log may end within a traceback, or with a
+        call that is to be repeated.
+    """
+    text = without_user_text(line[:FAULT_LENGTH])
+    if KERNEL_LINE.search(text):
+        if _KERNEL_FAILURE.search(text):
+            return True
+        if not _DRIVER_LINE.search(text) or _HARMLESS_DRIVER.search(text):
+            return False
+    if PROCESS_END.search(text):
+        return True
+    prefix, message = strip_prefix(text)
+    if prefix.level in HARMLESS_LEVELS or _DATA.search(text) or _HARMLESS_ERROR.search(text):
+        return False
+    if not is_last and _RETRY.search(text):
+        return False
+    if prefix.source == "nccl":
+        # NCCL logs its errors as warnings. The service with which it is monitored is not needed.
+        return prefix.level == "WARN" and " ras/" not in text and _has_failure_word(message)
+    if prefix.level is not None or EXCEPTION.match(message):
+        return True
+    if error := _ERROR_LEVEL.search(text) or (_FRAME.search(text) if is_last else None):
+        before = text[: error.start()]
+        return not HEDGE.search(before) and not _LOWER_LEVEL.search(before)
+    return _has_failure_word(text)
+
+
+def _has_failure_word(text: str) -> bool:
+    if _HARMLESS.search(text):
+        return False
+    lower = _LOWER_LEVEL.search(text)
+    words = _failure().finditer(text, 0, lower.start() if lower else len(text))
+    return any(not HEDGE.search(text[: word.start()]) for word in words)

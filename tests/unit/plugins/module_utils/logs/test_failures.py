@@ -1,0 +1,84 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lines of any program report a failure or not. ``test_scanner.py`` tests whole logs."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import ends_process, is_failure
+
+FAILURES = [
+    # Texts of the C library, also in the lower case of Go.
+    "curl: (35) OpenSSL SSL_connect: Connection reset by peer in connection to huggingface.co:443",
+    "dial tcp 10.0.0.1:443: connect: no route to host",
+    "cp: cannot stat '/models': Stale file handle",
+    # Levels of other formats.
+    'time="2024-01-01T00:00:00Z" level=error msg="attach to the cgroup"',
+    "10:01AM ERR exporter stops",
+    "2024-05-01 10:00:00.1: E external/local_xla/xla/cuda_driver.cc:152] cuInit",
+    "2024/05/01 10:00:00 [emerg] 1#1: host is down in upstream",
+    # Exceptions without "Error" in their name.
+    "torch._dynamo.exc.Unsupported: call_function UserDefinedObjectVariable",
+    # Codes and states.
+    "[exporter] returned -22 from the ioctl",
+    "vllm-0   0/1   Pending   0   12m",
+    "Readiness probe: HTTP 503",
+    "cudnn: CUDNN_STATUS_NOT_SUPPORTED in the convolution",
+    # A program that tries again for the last time that the log shows.
+    "hub: connection refused, retrying in 5 s",
+    # NCCL has no other level for errors.
+    "h:1:2 [3] graph/xml.cc:10 NCCL WARN Could not open the topology file",
+    # Kernel messages about disks, networks and PCIe.
+    "[  123.4] nvme nvme0: controller is down; will reset: CSTS=0xffffffff, PCI_STATUS=0x10",
+    "[  123.4] blk_update_request: I/O error, dev sda, sector 12345",
+    "[  123.4] NETDEV WATCHDOG: eth0 (mlx5_core): transmit queue 3 timed out",
+]
+
+HARMLESS = [
+    "[  1.2] blk_update_request: I/O error, dev fd0, sector 0 op 0x0:(READ) flags 0x0",
+    "[  1.2] DMAR: Setting default domain type to translated",
+    "E0000 00:00:1746.5 1 cuda_fft.cc:477] Unable to register cuFFT factory: one has already been registered",
+    "Unrecognized keys in `rope_scaling` for 'rope_type'='yarn': {'finetuned'}",
+    "h:1:2 [0] ras/client_support.cc:160 NCCL WARN Call to bind failed: Address already in use",
+    "#  size  count  type  redop  busbw #wrong  time",
+    "usage: vllm serve [-h] [--uvicorn-log-level {debug,info,warning,error}]",
+    "level=info err=nil request done",
+    "fatal: not a git repository (or any of the parent directories): .git",
+    "INFO:     Waiting for application startup.",
+    "            SRAM Uncorrectable Parity         : 0",
+    "        HW Thermal Slowdown               : Not Active",
+]
+
+
+@pytest.mark.parametrize("line", FAILURES)
+def test_is_failure_line_of_any_program_is_reported(line: str) -> None:
+    assert is_failure(line, is_last=True)
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_is_failure_harmless_line_is_not_reported(line: str) -> None:
+    assert not is_failure(line, is_last=True)
+
+
+def test_is_failure_call_that_is_repeated_counts_only_at_the_end() -> None:
+    assert not is_failure("ERROR 01-01 10:00:00 [repo_utils.py:65] Error retrieving file list, retrying 1 of 2")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("./run.sh: line 12:  1234 Killed                  vllm serve /m", True),
+        ("vllm-1 exited with code 139", True),
+        ("INFO exited: vllm (exit status 1; not expected)", True),
+        ("systemd[1]: vllm.service: Main process exited, code=exited, status=1/FAILURE", True),
+        ("(EngineCore_DP0 pid=1) ERROR 10-01 10:00:00 [core.py:700] KeyError: 'layers.0'", True),
+        ("vllm-1 exited with code 143", False),
+        ("vllm-1 exited with code 0", False),
+        ("systemd[1]: vllm.service: Main process exited, code=killed, status=15/TERM", False),
+        ("(APIServer pid=1) ERROR 10-01 10:00:00 [serving.py:7] ValueError: empty prompt", False),
+        ("(EngineCore_DP0 pid=1) ERROR 10-01 10:00:00 [core.py:700] request rejected", False),
+    ],
+)
+def test_ends_process_ignores_requests_and_deliberate_stops(line: str, expected: bool) -> None:
+    assert ends_process(line) is expected
