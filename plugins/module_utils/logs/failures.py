@@ -13,6 +13,7 @@ import functools
 import os
 import re
 import typing as t
+from collections.abc import Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import strip_prefix, without_user_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures import HEDGE
@@ -27,7 +28,7 @@ EXCEPTION: t.Final = re.compile(
     r"|(?:\w+\.)+(?:exc|errors?|exceptions?)\.(?!Cancelled)[A-Z]\w*(?:: |$)"
 )
 KERNEL_LINE: t.Final = re.compile(
-    r"^\s*(?:\[ *\d+\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: "
+    r"^\s*(?:\[ *\d{1,8}\.\d+\]|kern\s*:|NVRM:)|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d |\bkernel: "
 )
 #: Messages about the end of a process or container, whatever their level. Exit codes of SIGINT and SIGTERM do not
 #: count, because somebody stopped the program.
@@ -52,7 +53,7 @@ _LOWER_LEVEL: t.Final = re.compile(
 #: Words with which any program reports a failure.
 _WORDS: t.Final = (
     r"errors?|fatal(?:ly)?|fail(?:s|ed|ing|ures?)?|panic(?:ked)?|abort(?:ed|ing)?|crash(?:ed|es|ing)?|killed|dead|died"
-    r"|faults?|faulted|faulty|bad|wrong|oom|oops|evicted|broken|deadlock|hangs?|hung|lockup|lost|stalled|stuck|degraded"
+    r"|faults?|faulted|faulty|bad|wrong|oops|evicted|broken|deadlock|hangs?|hung|lockup|lost|stalled|stuck|degraded"
     r"|can(?:no|['\u2019]|\sno)t|could(?:n['\u2019]| no)t|unable to|gave up|giving up|bail(?:ed|ing)? out|back-off"
     r"|do(?:es)?(?:n['\u2019]| no)t (?:exist|match|support|fit|work|recogni[sz]e|contain|respond)"
     r"|did(?:n['\u2019]| no)t (?:\w+ )?(?:start|respond|complete|finish|match|succeed|become|return|receive|get)"
@@ -81,21 +82,28 @@ _NAMES: t.Final = (
     r"|\bCU\w+_STATUS_(?!SUCCESS)\w+|\bstatus=[1-9]|non-zero exit|return(?:ed)? ?code:? -?[1-9]|returned -[1-9]"
     r"|\b(?:rc|ret|errno) ?[=:] ?-?[1-9]|\berr(?:or)?=(?!\"?(?:\"|0\b|<?nil|none|None|null))\S"
     r"|\b(?:HTTP|[Ss]tatus(?:[ _]?code)?)[ :=]+[45]\d\d\b|\s0/[1-9]\d* +Pending\b|^E: |\*\*\* \["
-    r"|\bSIG(?:ABRT|BUS|FPE|ILL|KILL|SEGV)\b|goroutine \d+ \[|\bframe #\d+: |what\(\): |\bexpected [^.]{1,80}\bgot\b"
+    r"|\bSIG(?:ABRT|BUS|FPE|ILL|SEGV)\b|\b(?:by|received|sending) SIGKILL\b"
+    r"|goroutine \d+ \[|\bframe #\d+: |what\(\): |\bexpected [^.]{1,80}\bgot\b"
 )
 #: Phrases about a failure that did not happen or that the program works around.
 _HARMLESS: t.Final = re.compile(
     r"(?i)\b(?:no|0|without) (?:\w+ )?(?:errors?|failures?)\b|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
-    r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bskipp(?:ed|ing)\b|\bdefaulting\b|\bdeprecated\b|\bcan lead to\b"
+    r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bskip(?:ped|ping)?\b|\bdefaulting\b|\bdeprecated\b|\bcan lead to\b"
+    r"|\b(?:continuing|disabling|proceeding)\b|\boptional\b|\bharmless\b|\bthis is expected\b"
+    r"|[,.;] (?:will )?us(?:e|ing) |\bwill be (?:created|disabled|downloaded|used)\b"
     r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image|fault toleran|unrecognized keys"
-    r"|not a git repository|\s: *(?:0|N/A|No|None)\s*$|^(?:debconf|invoke-rc\.d): "
+    r"|newly initialized|not a git repository|\s: *(?:0|N/A|No|None)\s*$|^(?:debconf|invoke-rc\.d): "
 )
-#: TensorFlow logs a library that was loaded twice as an error.
-_HARMLESS_ERROR: t.Final = re.compile(r"Unable to register cu\w+ factory|computation placer already registered")
+#: TensorFlow logs a library that was loaded twice as an error, and containerd the unused network of Kubernetes.
+_HARMLESS_ERROR: t.Final = re.compile(
+    r"Unable to register cu\w+ factory|computation placer already registered|no network config found in /etc/cni/net\.d"
+)
 _RETRY: t.Final = re.compile(r"\bretrying\b")
-#: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, and headings, also those of tables.
+#: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, headings, also those of tables, and
+#: the items of a numbered list of possible causes.
 _DATA: t.Final = re.compile(
     r"^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^Errors\s*$|^[#\s]*[A-Za-z]+(?:\s{2,}#?[A-Za-z]+){2,}\s*$|^usage: "
+    r"|^\s*(?:\d+[.)]|\(\d+\)) "
 )
 #: Lines about failures of the kernel itself, of disks, PCIe devices and networks, or in a stack trace of the NVIDIA
 #: driver. Of the other lines of the kernel, only those count that the NVIDIA driver wrote.
@@ -114,6 +122,8 @@ _HARMLESS_DRIVER: t.Final = re.compile(
     r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint|i2c timeout"
 )
 _FRAME: t.Final = re.compile(r'(?:^|\s)File "[^"]+", line \d+, in \S')
+#: Exceptions with which a program is stopped.
+_STOPPED: t.Final = re.compile(r"KeyboardInterrupt|SystemExit|CancelledError")
 
 
 #: Processes of vLLM that serve all requests.
@@ -143,8 +153,7 @@ def is_failure(line: str, is_last: bool = False) -> bool:
     """Return whether a log line reports a failure of any program.
 
     :param line: the line without colour codes, with its prefixes.
-    :param is_last: whether the line is one of the last two of the log. The log may end within a traceback, or with a
-        call that is to be repeated.
+    :param is_last: whether the line is one of the last two of the log. The log may end with a call that is repeated.
     """
     text = without_user_text(line[:FAULT_LENGTH])
     if KERNEL_LINE.search(text):
@@ -164,10 +173,18 @@ def is_failure(line: str, is_last: bool = False) -> bool:
         return prefix.level == "WARN" and " ras/" not in text and _has_failure_word(message)
     if prefix.level is not None or EXCEPTION.match(message):
         return True
-    if error := _ERROR_LEVEL.search(text) or (_FRAME.search(text) if is_last else None):
+    if error := _ERROR_LEVEL.search(text):
         before = text[: error.start()]
         return not HEDGE.search(before) and not _LOWER_LEVEL.search(before)
     return _has_failure_word(text)
+
+
+def open_traceback(lines: Sequence[str]) -> int | None:
+    """Return the index of the last stack frame if the log ends within its traceback or the text of its exception."""
+    frame = max((index for index, line in enumerate(lines) if _FRAME.search(line)), default=None)
+    if frame is None or any(_LOWER_LEVEL.search(line) or _STOPPED.search(line) for line in lines[frame:]):
+        return None
+    return frame
 
 
 def _has_failure_word(text: str) -> bool:

@@ -28,6 +28,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import
     KERNEL_LINE,
     ends_process,
     is_failure,
+    open_traceback,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
     Prefix,
@@ -399,14 +400,16 @@ def _failure_lines(lines: Sequence[str], ready: bool) -> list[int]:
     if ready or _survived(lines[-_TRACEBACK_LINES:]):
         alive = max((index for index, line in enumerate(lines) if _is_alive(line)), default=-1)
         return [index for index in range(max(old, alive + 1), len(lines)) if ends_process(lines[index])]
-    # A traceback without its exception ends with a stack frame and perhaps a line of source code.
     last = [index for index, line in enumerate(lines) if not _NO_WORDS.search(line)][-2:]
     went_on = max((index for index, line in enumerate(lines) if any(mark in line for mark in PROGRESS)), default=-1)
-    return [
+    failures = [
         index
         for index, line in enumerate(lines)
         if (index >= max(old, went_on) or KERNEL_LINE.search(line)) and is_failure(line, index in last)
     ]
+    recent = max(old, 0)
+    frame = open_traceback(lines[recent:])
+    return failures if frame is None else [*failures, recent + frame]
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:

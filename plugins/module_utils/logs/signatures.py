@@ -82,6 +82,7 @@ _KERNEL_ERRORS: t.Final[Messages] = {
         "oom-kill:constraint",
         "invoked oom-killer",
         ("Out of memory: Kill", r"Out of memory: Kill(?:ed)? process"),
+        ("Killed process", r"\bKilled process \d+ \(.*\) total-vm:"),
         "Memory cgroup out of memory",
         "oom_reaper: reaped process",
         "killed by the OOM killer",

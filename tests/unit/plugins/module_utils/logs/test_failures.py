@@ -20,6 +20,8 @@ FAILURES = [
     "2024/05/01 10:00:00 [emerg] 1#1: host is down in upstream",
     # Exceptions without "Error" in their name.
     "torch._dynamo.exc.Unsupported: call_function UserDefinedObjectVariable",
+    # The time of UCX is not that of the kernel.
+    "[1730117228.178968] [node-23:3000 :0]   tl_cuda_cache.c:231  UCC  ERROR ipc-cache: failed to open ipc mem handle",
     # Codes and states.
     "[exporter] returned -22 from the ioctl",
     "vllm-0   0/1   Pending   0   12m",
@@ -44,6 +46,10 @@ HARMLESS = [
     "#  size  count  type  redop  busbw #wrong  time",
     "usage: vllm serve [-h] [--uvicorn-log-level {debug,info,warning,error}]",
     "level=info err=nil request done",
+    "flash_attn is not installed. Using PyTorch native attention implementation.",
+    "Could not set priority: Permission denied. Continuing anyway",
+    "3. CUDA and nvcc are not installed in your device.",
+    "earlyoom[1460]:         SIGKILL when mem <=  2.00% and swap <=  5.00%",
     "fatal: not a git repository (or any of the parent directories): .git",
     "INFO:     Waiting for application startup.",
     "            SRAM Uncorrectable Parity         : 0",

@@ -31,7 +31,7 @@ from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 HERE = pathlib.Path(__file__).parent
 LABELS = yaml.safe_load((FIXTURES / "logs" / "labels.yaml").read_text())
-EXCERPTS = yaml.safe_load((FIXTURES / "logs" / "excerpts.yml").read_text())
+EXCERPTS = [item for path in (FIXTURES / "logs").glob("excerpts*.yml") for item in yaml.safe_load(path.read_text())]
 MESSAGES = yaml.safe_load((HERE / "messages.yml").read_text())
 ENGINE = (
     "INFO 01-01 10:00:00 [core.py:1] Initializing a V1 LLM engine (v0.11.0) with config: model='/m', "
@@ -386,6 +386,7 @@ def test_unrecognised_error_of_the_kernel_is_reported_wherever_it_is(line: str, 
 def test_unrecognised_error_is_reported_if_the_log_ends_in_a_traceback() -> None:
     frame = '  File "/x.py", line 3, in load\n    return read(arg)\n           ^^^^^^^^^\n'
     assert serious(scan("Traceback (most recent call last):\n" + frame)) == {"unrecognised_error"}
+    assert serious(scan(frame + "To prevent overwriting, clone the\ntensor outside\n")) == {"unrecognised_error"}
     assert serious(scan(frame + "KeyboardInterrupt: terminated\n")) == set()
     assert serious(scan(frame + "INFO 10-10 10:00:00 [x.py:1] goes on\n" * 2)) == set()
 
