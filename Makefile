@@ -10,7 +10,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONUNBUF
 # Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu demo-provision provisioning accessibility bench bench-peers changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda demo-provision provisioning accessibility bench bench-peers changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ test-deployment: setup ## run prepare, deploy, tune and site on a real Docker En
 
 test-gpu: ## on a GPU node: compare the collection with nvidia-smi, measured copies, real loads and NCCL (ARGS=vllm: a real vLLM)
 	@tests/real_gpu/run.sh $(or $(OUT),tests/output/real_gpu) $(ARGS)
+
+test-eda: setup ## run the rulebooks for Event-Driven Ansible with ansible-rulebook (needs Java 17)
+	@[ -x .cache/eda/bin/ansible-rulebook ] || { python -m venv .cache/eda; .cache/eda/bin/pip install --quiet --constraint constraints.txt ansible-rulebook==1.3.2 ansible-core==2.19.14; }
+	@pytest -q tests/unit/test_event_driven.py $(ARGS)
 
 demo-provision: setup ## provision, list and tear down a fleet on a fake Linode API (no account needed)
 	@python scripts/demo_provision.py $(ARGS)
