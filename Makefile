@@ -10,7 +10,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONUNBUF
 # Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda demo-provision provisioning accessibility bench bench-peers changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda demo-provision provisioning accessibility bench bench-peers docs changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench: setup ## measure accuracy and cost of the probe, scanner and fleet run (1
 
 bench-peers: setup ## compare the probe with vllm bench serve, guidellm and aiperf (20 minutes, 11 GB on first use)
 	@benchmarks/bench.sh peers $(ARGS)
+
+docs: setup ## build the documentation site in .cache/docs/html (ARGS=external: check links to other sites, too)
+	@scripts/docs.sh $(ARGS)
 
 changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
 	@antsibull-changelog release --version $(VERSION)
