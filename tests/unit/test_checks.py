@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/checks.md describes every check, limit, cause and fault class as the code has them."""
+"""docs/checks.md and docs/troubleshooting.md describe checks, limits, causes and fault classes as the code has them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ SECTIONS = {
     for match in re.finditer(r"^### `([a-z_]+\.[a-z0-9_]+)` .*?(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
 }
 
-#: Sections that are tables of the code's data; the text before each table is written by hand.
-TABLES = ("Causes", "Fault classes")
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 def test_checks_are_in_the_order_of_the_report() -> None:
     assert list(SECTIONS) == list(CHECKS)
-    assert re.findall(r"^## (.+)$", TEXT, re.MULTILINE) == [*AREAS.values(), *TABLES]
+    assert re.findall(r"^## (.+)$", TEXT, re.MULTILINE) == [*AREAS.values(), "Causes", "Fault classes"]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -98,27 +97,43 @@ def test_limits_are_those_of_the_code(check: str, values: list[str]) -> None:
     assert [value for value in values if value not in SECTIONS[check]] == []
 
 
-def cause_rows() -> Iterator[str]:
-    """Yield the rows of the section Causes."""
-    yield "| Cause | Shown by |"
-    yield "|---|---|"
-    for identity, entry in causes().items():
-        yield f"| `{identity}` | {entry['shown_by']} |"
+def table_rows(text: str) -> list[str]:
+    """Return the rows of the tables in a text, without their heads."""
+    return re.findall(r"^\| .+", re.sub(r"^\| .+\n\|--.+", "", text, flags=re.MULTILINE), re.MULTILINE)
+
+
+def cause_row(identity: str) -> str:
+    """Return the row of a cause in docs/troubleshooting.md, with the placeholders of its titles in italics."""
+    entry = causes()[identity]
+    titles = [case["title"] for case in (entry, *entry.get("cases", {}).values()) if "title" in case]
+    shown = " / ".join(titles).translate({ord("{"): "*", ord("}"): "*"})
+    return f"| `{identity}` | {shown} | {entry['shown_by']} |"
 
 
 def fault_rows() -> Iterator[str]:
     """Yield the rows of the section Fault classes."""
-    yield "| Class | Check | Cause | Remedy |"
-    yield "|---|---|---|---|"
     for name, fault in FAULTS.items():
         if fault.cause:
             yield f"| `{name}` | `{fault.check}` | {fault.cause} | {fault.remedy} |"
 
 
-@pytest.mark.parametrize(("title", "rows"), list(zip(TABLES, (list(cause_rows()), list(fault_rows())), strict=True)))
-def test_table_has_the_rows_of_the_code(title: str, rows: list[str]) -> None:
-    section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    assert [line for line in section.splitlines() if line.startswith("|")] == rows
+def test_fault_classes_are_those_of_the_code() -> None:
+    assert table_rows(TEXT.partition("\n## Fault classes\n")[2]) == list(fault_rows())
+
+
+def test_troubleshooting_lists_each_cause_once() -> None:
+    symptoms, *sections = TROUBLESHOOTING.split("\n## ")
+    rows = [row for section in sections for row in table_rows(section)]
+    assert sorted(rows) == sorted(cause_row(identity) for identity in causes())
+    linked = re.findall(r"^\| \[(.+?)\]", symptoms, re.MULTILINE)
+    assert [section.partition("\n")[0] for section in sections] == linked
+
+
+def test_troubleshooting_names_checks_that_exist_and_a_command_for_each_symptom() -> None:
+    rows = [row.split(" | ") for row in table_rows(TROUBLESHOOTING.partition("\n## ")[0])]
+    checks = [check for _symptom, cell, _command in rows for check in re.findall("`(.+?)`", cell)]
+    assert len(checks) >= len(rows) and set(checks) <= set(CHECKS)
+    assert [row for row in rows if not row[2].startswith("`ansible-playbook ")] == []
 
 
 def test_every_cause_is_concluded_by_a_rule() -> None:
