@@ -1,10 +1,11 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/guide.md: every command exists, is run by a test, and prints what the table says."""
+"""The commands of all pages exist; those of docs/guide.md are run by a test and print what the table says."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import pathlib
 import re
@@ -27,6 +28,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import j
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.tests.support.emulated_node import EmulatedNode
 from emulator.scenario import Scenario
+from markdown_it import MarkdownIt
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: Scenarios whose reports have the lines of quick_check and validate in the tables.
@@ -40,6 +42,10 @@ RUN = {
     "check_mode": False,
     "options": {},
 }
+
+
+#: The pages of the documentation site that are written by hand.
+PAGES = sorted(path for glob in ("*.md", "docs/*.md", "roles/*/README.md") for path in ROOT.glob(glob))
 
 
 class Row(t.NamedTuple):
@@ -68,6 +74,31 @@ def rows() -> list[Row]:
 
 
 ROWS = rows()
+
+
+def commands(program: str) -> list[str]:
+    """Return the commands with this program in the examples and texts of all pages, without comments."""
+    found = []
+    for page in PAGES:
+        for token in MarkdownIt().enable("table").parse(page.read_text("utf-8")):
+            if token.type == "fence" and token.info in ("", "console"):
+                found += token.content.replace("\\\n", " ").splitlines()
+            found += [child.content for child in token.children or () if child.type == "code_inline"]
+    # Without arguments, it is the name of the program.
+    return sorted({line.partition("  #")[0].strip() for line in found if re.match(rf"(\w+=\S+ )?{program} ", line)})
+
+
+def ansible_playbook_parser() -> argparse.ArgumentParser:
+    """Return a parser for the options of ansible-playbook that the pages use."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("playbook")
+    parser.add_argument("-e", action="append", default=[])
+    parser.add_argument("--tags", default="")
+    for name in ("-i", "--limit"):
+        parser.add_argument(name)
+    for name in ("--check", "--diff"):
+        parser.add_argument(name, action="store_true")
+    return parser
 
 
 def play_files(playbook: str) -> list[pathlib.Path]:
@@ -99,28 +130,43 @@ def test_readme_links_the_tables() -> None:
     assert [row.guide for row in ROWS if not re.match(r"(better: |equal|not covered: )", row.verdict)] == []
 
 
-@pytest.mark.parametrize("command", sorted({command for row in ROWS for command in row.commands}))
+@pytest.mark.parametrize("command", commands("ansible-playbook"))
 def test_command_has_known_options_with_valid_values(command: str) -> None:
-    program, name, *words = shlex.split(command)
-    assert (program, name.rpartition(".")[0]) == ("ansible-playbook", "multigpu.vllm")
-    playbook = name.rpartition(".")[2]
+    arguments = ansible_playbook_parser().parse_args(shlex.split(command)[1:])
+    collection, _dot, playbook = arguments.playbook.rpartition(".")
+    assert collection == "multigpu.vllm"
     texts = [file.read_text("utf-8") for file in play_files(playbook)]
     roles = set(re.findall(r"multigpu\.vllm\.(\w+)", " ".join(texts))) & {path.name for path in ROOT.glob("roles/*")}
     commented = set(re.findall(r"^#   (\w+)  ", texts[0], re.M))
-    while words:
-        option = words.pop(0)
-        if option == "--check":
+    assert [tag for tag in arguments.tags.split(",") if tag and tag not in TAGS[playbook]] == []
+    for setting in arguments.e:
+        if setting.startswith("@"):
             continue
-        assert option in ("-e", "--tags", "--limit")
-        value = words.pop(0)
-        if option == "--tags":
-            assert value in TAGS[playbook]
-        elif option == "-e" and not value.startswith("@"):
-            variable, _equals, given = value.partition("=")
-            known = {role for role in roles if variable in role_options(role)}
-            assert known or variable in commented, f"{playbook} has no option {variable}"
-            for role in known:
-                assert check_values(role, {variable: given.split(",") if "," in given else given})[1] == []
+        variable, _equals, given = setting.partition("=")
+        known = {role for role in roles if variable in role_options(role)}
+        read = re.search(rf"\b{variable} \| default", " ".join(texts))
+        assert known or variable in commented or read, f"{playbook} has no option {variable}"
+        for role in known:
+            assert check_values(role, {variable: given.split(",") if "," in given else given})[1] == []
+
+
+@pytest.mark.parametrize("command", commands("make"))
+def test_make_command_has_a_known_target(command: str) -> None:
+    targets = re.findall(r"^([a-z-]+)(?:-%)?:", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    words = [word for word in shlex.split(command) if "=" not in word]
+    assert words[0] == "make"
+    assert [word for word in words[1:] if word not in targets] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_names_only_what_the_collection_contains(page: pathlib.Path) -> None:
+    """Playbooks, roles, plugins and action groups by their full names, and files of the collection in commands."""
+    names = {file.stem for glob in ("playbooks/*.yml", "roles/*", "plugins/*/*.*") for file in ROOT.glob(glob)}
+    names |= set(yaml.safe_load((ROOT / "meta/runtime.yml").read_text("utf-8"))["action_groups"])
+    text = page.read_text("utf-8")
+    assert set(re.findall(r"\bmultigpu\.vllm\.(\w+)", text)) - names == set()
+    files = re.findall(r"(?:ansible_collections/multigpu/vllm/|pip install -r |-i (?=inventory/))([\w./]+)", text)
+    assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.guide)
