@@ -38,7 +38,6 @@ html_use_index = False
 myst_heading_anchors = 3
 nitpicky = True
 smartquotes = False  # It would turn the "--" of options into a dash.
-linkcheck_ignore = [r"http://127\.0\.0\.1"]
 
 ANSIBLE = "https://docs.ansible.com/projects/ansible/latest"
 #: Labels of Ansible's documentation to which pages of antsibull-docs refer. A table, because intersphinx would need the
