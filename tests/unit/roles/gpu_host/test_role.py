@@ -51,7 +51,8 @@ def test_python_packages_have_hashes_and_the_versions_of_the_tests() -> None:
     ]
     pinned = {package.split()[0] for package in packages}
     assert pinned <= set(PINNED)
-    assert {package for package in REQUIREMENTS if package.startswith(("nvidia-ml-py", "requests"))} <= pinned
+    installed = {package.split("==")[0] for package in pinned}
+    assert installed & {re.split("[<>=]", line)[0] for line in REQUIREMENTS} == {"nvidia-ml-py", "requests"}
 
 
 def test_pip_installs_packages_with_hashes_only() -> None:
