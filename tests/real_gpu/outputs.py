@@ -24,7 +24,7 @@ from pathlib import Path
 import shapes
 from ansible_collections.multigpu.vllm.tests.support.output_distances import distances, recordings, summary
 from node import output_of
-from vllm_server import Case, Server, running, tensor_parallel
+from vllm_server import Case, Server, parallel, running
 
 #: Longest expected seconds of the measurements of one server.
 MEASUREMENT = 90
@@ -48,8 +48,8 @@ def cases(shape: str) -> dict[str, Case]:
         REFERENCE: Case(shape),
         "one_sequence": Case(shape, arguments=alone),
         "triton": Case(shape, arguments=("--attention-backend", "TRITON_ATTN")),
-        "tp2": tensor_parallel(shape),
-        "tp2_nccl": tensor_parallel(shape, "--disable-custom-all-reduce"),
+        "tp2": parallel(shape, 2),
+        "tp2_nccl": parallel(shape, 2, 1, 1, "--disable-custom-all-reduce"),
         "fp8": Case(shape, arguments=("--quantization", "fp8")),
         "damaged": Case(shape),
     }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a real vLLM with random weights on two GPUs: ``vllm_lane.py OUT MODE``; see ``run.sh``.
+"""Run a real vLLM with random weights on GPUs: ``vllm_lane.py OUT MODE``; see ``run.sh``.
 
 ``vllm`` validates healthy and faulty servers and compares verdict and speed with the truth and ``vllm bench serve``.
 ``speeds`` only measures, with several servers on the GPUs at the same time, of which one per GPU has requests.
@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import shapes
 import traces
 import whole
 from node import output_of, run_module
@@ -36,10 +37,8 @@ from vllm_server import (
     SOCKETS,
     Case,
     Server,
-    data_parallel,
-    pipeline_parallel,
+    parallel,
     running,
-    tensor_parallel,
 )
 
 LISTED = output_of("nvidia-smi", "--query-gpu=index", "--format=csv,noheader").split()
@@ -55,28 +54,30 @@ SHARED = (
     *("--max-model-len", "512", "--gpu-memory-utilization", "0.02"),
     *("--compilation-config", json.dumps({"cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64]})),
 )
+#: Of the second server in ``second_server`` and ``two_servers``.
+OTHER_SERVER = ("--gpu-memory-utilization", "0.3")
 #: In ``vllm``; leaves memory for another process on the GPU.
 SINGLE = ("--max-model-len", "8192", "--gpu-memory-utilization", "0.8")
 
 #: Cases of ``speeds``, in the order in which they share the GPUs.
 SPEEDS: dict[str, Case] = {
     "7b-tp1": Case("7b"),
-    "7b-tp2": tensor_parallel("7b"),
+    "7b-tp2": parallel("7b", 2),
     "32b-tp1": Case("32b"),
-    "32b-tp2": tensor_parallel("32b"),
+    "32b-tp2": parallel("32b", 2),
     "8b-gqa-tp1": Case("8b-gqa"),
-    "8b-gqa-tp2": tensor_parallel("8b-gqa"),
+    "8b-gqa-tp2": parallel("8b-gqa", 2),
     "1.5b-tp1": Case("1.5b"),
-    "1.5b-tp2": tensor_parallel("1.5b"),
+    "1.5b-tp2": parallel("1.5b", 2),
     "14b-tp1": Case("14b"),
-    "14b-tp2": tensor_parallel("14b"),
+    "14b-tp2": parallel("14b", 2),
     "8b-gqa-fp8-tp1": Case("8b-gqa", arguments=("--quantization", "fp8")),
-    "8b-gqa-fp8-tp2": tensor_parallel("8b-gqa", "--quantization", "fp8"),
+    "8b-gqa-fp8-tp2": parallel("8b-gqa", 2, 1, 1, "--quantization", "fp8"),
     "8b-gqa-fp8kv-tp1": Case("8b-gqa", arguments=("--kv-cache-dtype", "fp8")),
-    "14b-pp2": pipeline_parallel("14b"),
-    "32b-pp2": pipeline_parallel("32b"),
-    "7b-tp2-nccl": tensor_parallel("7b", "--disable-custom-all-reduce"),
-    "7b-tp2-sockets-nccl": tensor_parallel("7b", "--disable-custom-all-reduce", **SOCKETS),
+    "14b-pp2": parallel("14b", stages=2),
+    "32b-pp2": parallel("32b", stages=2),
+    "7b-tp2-nccl": parallel("7b", 2, 1, 1, "--disable-custom-all-reduce"),
+    "7b-tp2-sockets-nccl": parallel("7b", 2, 1, 1, "--disable-custom-all-reduce", **SOCKETS),
 }
 
 
@@ -95,40 +96,60 @@ class Check:
         return matches is not None and (status == "fail") == self.fails
 
 
-HEALTHY = tensor_parallel("7b")
 #: Speculative decoding without a second model.
 NGRAM = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
 #: A load step of the chat endpoint.
 CHAT = {"name": "chat", "prompt_tokens": 128, "output_tokens": 128, "concurrency": 4, "requests": 16}
-#: Consecutive checks of the same server share a start.
-CHECKS: dict[str, Check] = {
-    "healthy": Check(HEALTHY, fails=False),
-    "contention": Check(HEALTHY, text=r"another process", fault="contention"),
-    "stopped": Check(HEALTHY, text=r"rank 1\b.*stopped", fault="stopped"),
-    "killed": Check(HEALTHY, text=r"rank 1\b.*(died|killed|exited)", fault="killed"),
-    "tp_off": Check(Case("7b"), text=r"1 of 2 GPUs"),
-    "sockets_nccl": Check(tensor_parallel("7b", "--disable-custom-all-reduce", **SOCKETS), text=r"TCP sockets"),
-    "sockets": Check(tensor_parallel("7b", **SOCKETS), fails=False, text=r"sockets"),
-    "sleeping": Check(
-        tensor_parallel("7b", "--enable-sleep-mode", VLLM_SERVER_DEV_MODE="1"), text=r"sleep", fault="sleeping"
-    ),
-    "embeddings": Check(tensor_parallel("7b", "--runner", "pooling", "--convert", "embed"), fails=False),
-    "pp2": Check(pipeline_parallel("7b"), fails=False),
-    "dp2": Check(data_parallel("7b"), fails=False),
-    "preemptions": Check(
-        tensor_parallel("7b", "--max-model-len", "1280", "--num-gpu-blocks-override", "150"),
-        fails=False,
-        text=r"preempted|KV cache",
-    ),
-    # These need one GPU.
-    "single": Check(Case("7b"), fails=False),
-    "second_server": Check(Case("7b", arguments=("--gpu-memory-utilization", "0.5")), fails=False, fault="server"),
-    "context": Check(
-        Case("7b", arguments=("--max-model-len", "auto", "--kv-cache-memory-bytes", str(2**30))), fails=False
-    ),
-    "speculation": Check(Case("7b", arguments=("--speculative-config", json.dumps(NGRAM))), fails=False),
-    "reasoning": Check(Case("7b", arguments=("--reasoning-parser", "deepseek_r1")), fails=False),
-}
+
+
+def checks(shape: str, gpus: int) -> dict[str, Check]:
+    """Return the checks for a machine with ``gpus`` GPUs. Consecutive checks of the same server share a start."""
+    rank, half = lost_rank(gpus), gpus // 2
+    healthy = parallel(shape, gpus)
+    own = "--disable-custom-all-reduce"
+    single = {
+        "single": Check(Case(shape), fails=False),
+        "second_server": Check(Case(shape, arguments=("--gpu-memory-utilization", "0.5")), fails=False, fault="server"),
+        "context": Check(
+            Case(shape, arguments=("--max-model-len", "auto", "--kv-cache-memory-bytes", str(2**30))), fails=False
+        ),
+        "speculation": Check(Case(shape, arguments=("--speculative-config", json.dumps(NGRAM))), fails=False),
+        "reasoning": Check(Case(shape, arguments=("--reasoning-parser", "deepseek_r1")), fails=False),
+    }
+    several = {
+        "healthy": Check(healthy, fails=False),
+        "contention": Check(healthy, text=r"another process", fault="contention"),
+        "stopped": Check(healthy, text=rf"rank {rank}\b.*stopped", fault="stopped"),
+        "killed": Check(healthy, text=rf"rank {rank}\b.*(died|killed|exited)", fault="killed"),
+        "tp_off": Check(Case(shape), text=rf"1 of {gpus} GPUs"),
+        "sockets_nccl": Check(parallel(shape, gpus, 1, 1, own, **SOCKETS), text=r"TCP sockets"),
+        "sockets": Check(parallel(shape, gpus, 1, 1, **SOCKETS), fails=False, text=r"sockets"),
+        "sleeping": Check(
+            parallel(shape, gpus, 1, 1, "--enable-sleep-mode", VLLM_SERVER_DEV_MODE="1"), text="sleep", fault="sleeping"
+        ),
+        "embeddings": Check(parallel(shape, gpus, 1, 1, "--runner", "pooling", "--convert", "embed"), fails=False),
+        "preemptions": Check(
+            parallel(shape, gpus, 1, 1, "--max-model-len", "1280", "--num-gpu-blocks-override", "150"),
+            fails=False,
+            text=r"preempted|KV cache",
+        ),
+        "pp": Check(parallel(shape, stages=gpus), fails=False),
+        "dp": Check(parallel(shape, replicas=gpus), fails=False),
+    }
+    of_four = {
+        "half": Check(parallel(shape, half), text=rf"{half} of {gpus} GPUs"),
+        "tp_pp": Check(parallel(shape, half, stages=2), fails=False),
+        "tp_dp": Check(parallel(shape, half, replicas=2), fails=False),
+        "two_servers": Check(
+            parallel(shape, half, CUDA_VISIBLE_DEVICES=",".join(map(str, range(half)))), fails=False, fault="server"
+        ),
+    }
+    return single if gpus == 1 else {**several, **(of_four if gpus >= 4 else {})}
+
+
+def lost_rank(gpus: int) -> int:
+    """Return the rank that is stopped or killed; it runs on the GPU with the same number."""
+    return gpus // 2
 
 
 class Lane:
@@ -136,7 +157,7 @@ class Lane:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.out, self.work, self.streams = options.out.resolve(), options.work.resolve(), options.streams
-        self.at_once, self.dry_run = options.at_once, options.dry_run
+        self.at_once, self.dry_run, self.gpus = options.at_once, options.dry_run, options.gpus
         self.begun = time.monotonic()
         self.deadline = self.begun + options.budget
         self.out.mkdir(parents=True, exist_ok=True)
@@ -237,9 +258,9 @@ def measure(lane: Lane, name: str, server: Server, bench: Bench) -> None:
 
 @contextlib.contextmanager
 def fault(lane: Lane, name: str, server: Server) -> Iterator[None]:
-    """Apply a fault to GPU 1, to the process of rank 1 or to the server, or start an idle second server."""
+    """Apply a fault to a GPU, to the process of a rank or to the server, or start an idle second server."""
     if name == "contention":
-        with traces.running("one_gpu", 1, {"CUDA_VISIBLE_DEVICES": "1"}):
+        with traces.running("one_gpu", 1, {"CUDA_VISIBLE_DEVICES": str(lane.gpus - 1)}):
             yield
         return
     if name == "sleeping":
@@ -249,13 +270,15 @@ def fault(lane: Lane, name: str, server: Server) -> Iterator[None]:
         server.get("/wake_up", b"{}", timeout=90)
         return
     if name == "server":
-        other = lane.server("other", Case("1.5b", arguments=("--gpu-memory-utilization", "0.3")), SINGLE, {})
+        free = range(server.case.gpus, lane.gpus) or range(lane.gpus)
+        case = dataclasses.replace(server.case, shape="1.5b", arguments=(*server.case.arguments, *OTHER_SERVER))
+        other = lane.server("other", case, SINGLE, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, free))})
         with running([other], lane.deadline - VALIDATION):
             if other.start_seconds is None:
                 raise RuntimeError(f"not up: {other.error()}")
             yield
         return
-    pid = server.rank("Worker_TP1") if name else 0
+    pid = server.rank(f"Worker_TP{lost_rank(lane.gpus)}") if name else 0
     if name:
         os.kill(pid, {"stopped": signal.SIGSTOP, "killed": signal.SIGKILL}[name])
         time.sleep(5)
@@ -307,7 +330,7 @@ def verdict(lane: Lane, name: str, check: Check, server: Server, bench: Bench) -
         report = whole.validate(
             lane.work,
             server.url,
-            GPUS,
+            lane.gpus,
             out,
             validate_log_paths=[str(server.log)],
             validate_report_formats=["text"],
@@ -398,17 +421,13 @@ def speed(row: Mapping[str, t.Any], who: str, streams: str) -> float | None:
     return figures.get("output_throughput")
 
 
-MODES: dict[str, tuple[t.Callable[[Lane, t.Any], None], Mapping[str, t.Any]]] = {
-    "vllm": (verdicts, CHECKS),
-    "speeds": (speeds, SPEEDS),
-}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("mode", choices=["vllm", "speeds"])
     parser.add_argument("--cases", default="", help="names, separated by commas; default: all of the mode")
+    parser.add_argument("--shape", default="7b", choices=shapes.SHAPES, help="dimensions of the model in vllm")
+    parser.add_argument("--gpus", type=int, default=GPUS, help="GPUs to use in vllm; default: all")
     parser.add_argument("--streams", default="1,2,4,8,16,32,64", help="concurrent requests in speeds")
     parser.add_argument("--budget", type=float, default=3600, help="seconds after which no further case is started")
     parser.add_argument("--at-once", type=int, default=8, help="servers that share the GPUs in speeds")
@@ -416,7 +435,7 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the servers' commands")
     options = parser.parse_args()
     options.streams = [int(number) for number in options.streams.split(",")]
-    run, known = MODES[options.mode]
+    known = checks(options.shape, options.gpus) if options.mode == "vllm" else SPEEDS
     wanted = options.cases.split(",") if options.cases else list(known)
     if unknown := set(wanted) - set(known):
         parser.error(f"unknown cases {', '.join(sorted(unknown))}; known: {', '.join(known)}")
@@ -424,10 +443,14 @@ def main() -> None:
     # Stop the servers also when a time limit ends the run.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     lane = Lane(options)
-    fitting = {name: known[name] for name in wanted if getattr(known[name], "case", known[name]).gpus <= GPUS}
-    for name in set(wanted) - set(fitting):
+    chosen: dict[str, t.Any] = {name: known[name] for name in wanted}
+    if options.mode == "vllm":
+        verdicts(lane, chosen)
+        return
+    fitting = {name: case for name, case in chosen.items() if case.gpus <= GPUS}
+    for name in set(chosen) - set(fitting):
         lane.row(name, error=f"not run: it needs more than {GPUS} GPU")
-    run(lane, fitting)
+    speeds(lane, fitting)
 
 
 if __name__ == "__main__":

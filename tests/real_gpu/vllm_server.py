@@ -73,16 +73,13 @@ class Case:
         return shapes.weight_bytes(self.shape) // self.gpus // width + self.kv_cache_bytes + OTHER_BYTES
 
 
-def tensor_parallel(shape: str, *arguments: str, **environment: str) -> Case:
-    return Case(shape, 2, ("--tensor-parallel-size", "2", *arguments), tuple(environment.items()))
-
-
-def pipeline_parallel(shape: str) -> Case:
-    return Case(shape, 2, ("--pipeline-parallel-size", "2"))
-
-
-def data_parallel(shape: str) -> Case:
-    return Case(shape, 2, ("--data-parallel-size", "2"))
+def parallel(
+    shape: str, tensor: int = 1, stages: int = 1, replicas: int = 1, *arguments: str, **environment: str
+) -> Case:
+    """Return a case whose server uses ``tensor * stages * replicas`` GPUs."""
+    sizes = {"tensor": tensor, "pipeline": stages, "data": replicas}
+    options = [part for kind, size in sizes.items() if size > 1 for part in (f"--{kind}-parallel-size", str(size))]
+    return Case(shape, tensor * stages * replicas, (*options, *arguments), tuple(environment.items()))
 
 
 def program(work: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 import shapes
 import vllm_lane as lane
 from vllm_bench import Bench
-from vllm_server import Case, tensor_parallel
+from vllm_server import Case, parallel
 
 MEMORY = 135 * 10**9
 
@@ -46,8 +46,10 @@ def test_gpu_bytes_fp8_weights_take_half() -> None:
     assert plain.gpu_bytes - quantized.gpu_bytes == shapes.weight_bytes("8b-gqa") // 2
 
 
-def test_checks_of_one_server_are_consecutive() -> None:
-    cases = [check.case for check in lane.CHECKS.values()]
+@pytest.mark.parametrize("gpus", [1, 2, 4])
+def test_checks_of_one_server_are_consecutive_and_fit_the_machine(gpus: int) -> None:
+    cases = [check.case for check in lane.checks("7b", gpus).values()]
+    assert max(case.gpus for case in cases) == gpus
     starts = [case for number, case in enumerate(cases) if not number or cases[number - 1] != case]
     assert len(starts) == len(set(starts))
 
@@ -63,7 +65,7 @@ def test_checks_of_one_server_are_consecutive() -> None:
     ],
 )
 def test_holds_compares_status_and_first_cause(name: str, status: str, first: str, holds: bool) -> None:
-    assert lane.CHECKS[name].holds(status, first) is holds
+    assert lane.checks("7b", 2)[name].holds(status, first) is holds
 
 
 def report() -> dict[str, t.Any]:
@@ -101,7 +103,9 @@ def test_bench_without_vllm_reports_an_error(tmp_path: Path) -> None:
     assert result == {"error": f"the benchmark process ended, see {tmp_path / 'bench.log'}"}
 
 
-def test_tensor_parallel_keeps_arguments_and_environment() -> None:
-    case = tensor_parallel("7b", "--disable-custom-all-reduce", NCCL_P2P_DISABLE="1")
-    assert case.arguments == ("--tensor-parallel-size", "2", "--disable-custom-all-reduce")
+def test_parallel_keeps_arguments_and_environment() -> None:
+    case = parallel("7b", 2, 1, 2, "--disable-custom-all-reduce", NCCL_P2P_DISABLE="1")
+    assert case.gpus == 4
+    sizes = ("--tensor-parallel-size", "2", "--data-parallel-size", "2")
+    assert case.arguments == (*sizes, "--disable-custom-all-reduce")
     assert dict(case.environment) == {"NCCL_P2P_DISABLE": "1"}
