@@ -34,6 +34,7 @@ KERNEL_LINE: t.Final = re.compile(
 #: count, because somebody stopped the program.
 PROCESS_END: t.Final = re.compile(
     r"core dumped|(?:^|: line \d+: +\d+ |\| +)Killed\b|has been marked (?:as )?dead|CrashLoopBackOff|OOMKilled"
+    r"|(?i:\b(?:process|worker|\w*server) (?:has )?(?:crashed|died)\b)"
     r"|\*\*\* SIG\w+ received|[Ff]ailed with result '|repeated too quickly|restart counter is at (?!1\b)"
     r"|(?i:\bexit(?:ed|s|ing)?[ _]?(?:with )?(?:exit )?(?:code|status)?[ :=(]+(?!-(?:2|15)\b|(?:130|143)\b)-?[1-9])"
     r"|\b(?:Exited|Restarting) \((?!130|143)[1-9]|code=(?:exited|killed|dumped), status=(?!0|2/INT|15|130|143)"
@@ -41,14 +42,14 @@ PROCESS_END: t.Final = re.compile(
 #: Log levels of errors in the formats of many programs.
 _ERROR_LEVEL: t.Final = re.compile(
     r"(?<![\w-])(?:ERROR|ERR|FATAL|CRITICAL|SEVERE|PANIC|EMERG|ALERT|FTL)(?![\w-])|^\[[\d: ,.-]+ [EFC] \d+ \d+\]"
-    r"|^[EF]\d{4} \d\d:|: [EF] [\w./-]+:\d+\]|\b(?:level|lvl|severity)=\W?(?:crit|d?panic|err?or|fatal)"
+    r"|(?:^|: )[EF]\d{4} \d\d:|: [EF] [\w./-]+:\d+\]|\b(?:level|lvl|severity)=\W?(?:crit|d?panic|err?or|fatal)"
     r"|\[(?:alert|crit|critical|emerg|err|error|fatal|panic)\]"
 )
 #: Log levels below those of errors. A failure in such a line did not end the program.
 _LOWER_LEVEL: t.Final = re.compile(
     r"(?<![\w-])(?:DBG|DEBUG|TRACE|INF|INFO|NOTICE|WARN|WARNING|WRN)(?![\w-])|Warning: |^\[[\d: ,.-]+ [DIW] \d+ \d+\]"
-    r"|^[DIW]\d{4} \d\d:|: [IW] [\w./-]+:\d+\]"
-    r"|(?i:\b(?:level|lvl)=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|\bwarning:)"
+    r"|^W: |(?:^|: )[DIW]\d{4} \d\d:|: [IW] [\w./-]+:\d+\]"
+    r"|(?i:\b(?:level|lvl)=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|: info: |\bwarning:)"
 )
 #: Words with which any program reports a failure.
 _WORDS: t.Final = (
@@ -81,7 +82,7 @@ _NAMES: t.Final = (
     r"|[a-z](?:Failed|Failure|Exceeded|BackOff|Unavailable|Refused|Timeout)\b|\b(?:Failed|Err)[A-Z]\w+|\bNotReady\b"
     r"|\bCU\w+_STATUS_(?!SUCCESS)\w+|\bstatus=[1-9]|non-zero exit|return(?:ed)? ?code:? -?[1-9]|returned -[1-9]"
     r"|\b(?:rc|ret|errno) ?[=:] ?-?[1-9]|\berr(?:or)?=(?!\"?(?:\"|0\b|<?nil|none|None|null))\S"
-    r"|\b(?:HTTP|[Ss]tatus(?:[ _]?code)?)[ :=]+[45]\d\d\b|\s0/[1-9]\d* +Pending\b|^E: |\*\*\* \["
+    r"|\b(?:HTTP|[Ss]tatus(?:[ _]?code)?)[ :=]+[45]\d\d\b|\s0/[1-9]\d* +Pending\b|^E: |\*\*\* \[|\b[A-Z]+_ASSERT: "
     r"|\bSIG(?:ABRT|BUS|FPE|ILL|SEGV)\b|\b(?:by|received|sending) SIGKILL\b"
     r"|goroutine \d+ \[|\bframe #\d+: |what\(\): |\bexpected [^.]{1,80}\bgot\b"
 )

@@ -18,6 +18,7 @@ FAILURES = [
     "10:01AM ERR exporter stops",
     "2024-05-01 10:00:00.1: E external/local_xla/xla/cuda_driver.cc:152] cuInit",
     "2024/05/01 10:00:00 [emerg] 1#1: host is down in upstream",
+    "Apr 18 14:14:22 node kubelet[874]: E0418 14:14:22.803642 874 kubelet.go:1635] volumes of the pod; skipping pod",
     # Exceptions without "Error" in their name.
     "torch._dynamo.exc.Unsupported: call_function UserDefinedObjectVariable",
     # The time of UCX is not that of the kernel.
@@ -27,6 +28,7 @@ FAILURES = [
     "vllm-0   0/1   Pending   0   12m",
     "Readiness probe: HTTP 503",
     "cudnn: CUDNN_STATUS_NOT_SUPPORTED in the convolution",
+    "GGML_ASSERT: ggml-cuda/argsort.cu:48: (ncols & (ncols - 1)) == 0",
     # A program that tries again for the last time that the log shows.
     "hub: connection refused, retrying in 5 s",
     # NCCL has no other level for errors.
@@ -52,6 +54,8 @@ HARMLESS = [
     "earlyoom[1460]:         SIGKILL when mem <=  2.00% and swap <=  5.00%",
     "fatal: not a git repository (or any of the parent directories): .git",
     "INFO:     Waiting for application startup.",
+    "W: Possible missing firmware /lib/firmware/rtl_nic/rtl8125a-3.fw for module r8169",
+    "10-listen-on-ipv6-by-default.sh: info: can not modify /etc/nginx/conf.d/default.conf (read-only file system?)",
     "            SRAM Uncorrectable Parity         : 0",
     "        HW Thermal Slowdown               : Not Active",
 ]
@@ -79,6 +83,7 @@ def test_is_failure_call_that_is_repeated_counts_only_at_the_end() -> None:
         ("INFO exited: vllm (exit status 1; not expected)", True),
         ("systemd[1]: vllm.service: Main process exited, code=exited, status=1/FAILURE", True),
         ("(EngineCore_DP0 pid=1) ERROR 10-01 10:00:00 [core.py:700] KeyError: 'layers.0'", True),
+        ("[INFO ] W-9000-model_1.0-stdout MODEL_LOG - Backend worker process died.", True),
         ("vllm-1 exited with code 143", False),
         ("vllm-1 exited with code 0", False),
         ("systemd[1]: vllm.service: Main process exited, code=killed, status=15/TERM", False),
