@@ -59,11 +59,6 @@ class Site:
         simulate.prepare(self.node, self.scenario, name, build.default_cache())
         settings = {"scenario": SCENARIO, "vllm_version": VERSION, "name": name}
         (self.node / "settings.json").write_text(json.dumps(settings), "utf-8")
-        # Fill the cache as if the model had been downloaded before.
-        folder = self.scenario.model.id.replace("/", "--")
-        cached = home / "cache/hub" / f"models--{folder}" / "snapshots/main"
-        cached.mkdir(parents=True, exist_ok=True)
-        shutil.copy(self.node / "model/config.json", cached)
         self.inventory = home / "hosts.json"
         self.inventory.write_text(json.dumps({"all": {"hosts": {name: self.variables()}}}), "utf-8")
 
@@ -80,7 +75,7 @@ class Site:
             "vllm_instance_type": self.scenario.plan,
             "vllm_port": self.port,
             "vllm_config_dir": str(self.home / "etc"),
-            "vllm_cache_dir": str(self.home / "cache"),
+            "vllm_cache_dir": str(self.node / "cache"),
             "vllm_volumes": [f"{self.node}:{self.node}"],
             "vllm_environment": {"SIMULATED_NODE": str(self.node)},
             "vllm_module_environment": {"LD_LIBRARY_PATH": str(self.node / "lib")},

@@ -138,10 +138,6 @@ class Fleet:
             simulate.prepare(node, self.scenario, label, build.default_cache())
             settings = {"scenario": SCENARIO, "vllm_version": VERSION, "name": label}
             (node / "settings.json").write_text(json.dumps(settings), "utf-8")
-        folder = self.scenario.model.id.replace("/", "--")
-        cached = home / "cache/hub" / f"models--{folder}" / "snapshots/main"
-        cached.mkdir(parents=True)
-        shutil.copy(home / LABELS[0] / "model/config.json", cached)
         (home / "fleet.yml").write_text(yaml.safe_dump(self.variables(ports)), "utf-8")
         self.datacentre = Datacentre(home, engine, self.account, self.ssh_port)
         self.datacentre.start()
@@ -172,7 +168,7 @@ class Fleet:
             "vllm_api_key": KEY,
             "vllm_hf_token": TOKEN,
             "vllm_config_dir": f"{self.home}/etc",
-            "vllm_cache_dir": f"{self.home}/cache",
+            "vllm_cache_dir": f"{node}/cache",
             "vllm_volumes": [f"{node}:{node}"],
             "vllm_environment": {"SIMULATED_NODE": node},
             "vllm_module_environment": nvml,

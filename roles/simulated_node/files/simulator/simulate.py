@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -19,8 +20,10 @@ import time
 import typing as t
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 from emulator import build
+from emulator.docker_client import SOCKET, DockerClient, RequestRefused
 from emulator.scenario import MODEL, ROOT, SECOND_MODEL, Scenario, UnknownScenario, scenario_names, versions
 from emulator.speed import Model
 from emulator.state import FILE_NAME, StateFile
@@ -34,10 +37,13 @@ BOOT_LINE: t.Final = "[    0.000000] Linux version 6.8.0-60-generic (buildd@simu
 #: Values of the scenario key ``behaviour`` for which the server responds to requests.
 ANSWERING: t.Final = ("serve",)
 
+#: Container of the scenario's server.
+CONTAINER: t.Final = "vllm"
 #: Kinds of parallelism.
 PARALLEL: t.Final = ("tensor", "pipeline", "data")
 
 Result = dict[str, t.Any]
+Exited = Callable[[], "int | None"]
 
 
 class SimulationError(Exception):
@@ -140,17 +146,19 @@ def check_port_is_free(host: str, port: int) -> None:
         raise SimulationError(f"cannot listen on port {port} of {host}: {reason}{hint}") from error
 
 
-def wait_for_api(url: str, process: subprocess.Popen[bytes], log: pathlib.Path) -> None:
+def wait_for_api(url: str, exited: Exited, log: pathlib.Path) -> None:
     """Wait until the API at ``url`` responds to a health check.
 
+    :param exited: returns the exit status of the server, or None if it is running.
     :raises SimulationError: if the server exits or does not respond in time.
     """
     deadline = time.monotonic() + START_TIMEOUT
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        status = exited()
+        if status is not None:
             tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-5:])
-            raise SimulationError(f"the server exited with status {process.returncode}; end of its log:\n{tail}")
+            raise SimulationError(f"the server exited with status {status}; end of its log:\n{tail}")
         try:
             with opener.open(f"{url}/health", timeout=2):
                 return
@@ -181,7 +189,7 @@ def prepare_peer_access(folder: pathlib.Path, fault: str | None, cache: pathlib.
 
 
 def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathlib.Path) -> None:
-    """Create the files of a node: mock NVML library, GPU state, model configuration and kernel log."""
+    """Create the files of a node: mock NVML library, GPU state, model configuration, cache and kernel log."""
     for part in ("lib", "bin"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     install(directory / "lib", build.NVML, cache)
@@ -195,6 +203,8 @@ def prepare(directory: pathlib.Path, scenario: Scenario, name: str, cache: pathl
     program.unlink(missing_ok=True)
     program.symlink_to(ROOT / "vllm.py")
     write_model(directory / MODEL, scenario.model)
+    # The cache has the model's configuration, as if the model had been downloaded before.
+    write_model(directory / f"cache/hub/models--{scenario.model.id.replace('/', '--')}/snapshots/main", scenario.model)
     lines = "".join(f"{line}\n" for line in (BOOT_LINE, *scenario.kernel_log))
     (directory / "kernel.log").write_text(lines, "utf-8")
 
@@ -221,7 +231,7 @@ def write_model(directory: pathlib.Path, model: Model) -> None:
             "zero_point": True,
             "version": "gemm",
         }
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
@@ -259,6 +269,7 @@ def start(arguments: argparse.Namespace) -> Result:
         "scenario": scenario.name,
         "vllm_version": arguments.vllm_version,
         "arguments": arguments.server_argument,
+        "docker": arguments.docker,
     }
     current = read_node(directory)
     # In a scenario with the behaviour "exit", the server exits on its own. The node then counts as started, even though
@@ -283,12 +294,14 @@ def start(arguments: argparse.Namespace) -> Result:
     (directory / "settings.json").write_text(json.dumps(settings) + "\n", "utf-8")
     log = directory / "vllm.log"
     url = f"http://{arguments.host}:{port}"
-    process = background(
-        vllm_command(directory, scenario, arguments.host, port, arguments.server_argument),
-        directory,
-        log,
-        scenario.environment,
-    )
+    command = vllm_command(directory, scenario, arguments.host, port, arguments.server_argument)
+    docker: Result = {}
+    if arguments.docker:
+        process, exited, docker = start_in_container(directory, command, scenario, arguments.vllm_version)
+        log = pathlib.Path(docker["log_path"])
+    else:
+        process = background(command, directory, log, scenario.environment)
+        exited = process.poll
     programs = [process, *others.values()]
     second = start_second(directory, scenario, arguments.host, programs) if scenario.second_server else None
     node = {
@@ -300,6 +313,7 @@ def start(arguments: argparse.Namespace) -> Result:
         "port": port,
         "lib_dir": str(directory / "lib"),
         "log_path": str(log),
+        **docker,
         "kernel_log_path": str(directory / "kernel.log"),
         "pid": process.pid,
         "other_pids": [program.pid for program in programs[1:]],
@@ -314,11 +328,11 @@ def start(arguments: argparse.Namespace) -> Result:
     write_node(directory, node)
     try:
         if second:
-            wait_for_api(second["base_url"], programs[-1], pathlib.Path(second["log_path"]))
+            wait_for_api(second["base_url"], programs[-1].poll, pathlib.Path(second["log_path"]))
         if scenario.behaviour in ANSWERING:
-            wait_for_api(url, process, log)
+            wait_for_api(url, exited, log)
         else:
-            wait_for_log(directory, process)
+            wait_for_log(directory, exited)
     except SimulationError:
         stop(directory)
         raise
@@ -340,6 +354,71 @@ def start_others(directory: pathlib.Path, scenario: Scenario) -> dict[int, subpr
     }
 
 
+def start_in_container(
+    directory: pathlib.Path, command: list[str], scenario: Scenario, version: str
+) -> tuple[subprocess.Popen[bytes], Exited, Result]:
+    """Start the node's Docker Engine and, in a container with the name ``vllm``, the server of the scenario.
+
+    :return: the process of the engine, a function that returns the exit status of the server or None, and the facts
+        about the engine for ``node.json``.
+    :raises SimulationError: if the engine does not start.
+    """
+    write_program(directory / "bin/docker", ROOT / "docker_cli.py")
+    write_program(directory / "image/vllm", directory / "bin/vllm")
+    # A new node has neither containers nor files of deployments.
+    for name in ("containers", "etc"):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    log = directory / "docker.log"
+    engine = background([sys.executable, str(ROOT / "docker_engine.py"), str(directory)], directory, log, {})
+    client = DockerClient(f"unix://{directory / SOCKET}")
+    variables = {**scenario.environment, "SIMULATED_SERVER": ""}
+    body = {
+        "Image": f"vllm/vllm-openai:v{version}",
+        "Cmd": command[command.index("serve") + 1 :],
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "HostConfig": {"NetworkMode": "host", "IpcMode": "host"},
+    }
+    try:
+        wait_for_engine(client, engine, log)
+        client.request("POST", "/containers/create", body, name=CONTAINER)
+        client.request("POST", f"/containers/{CONTAINER}/start")
+        facts = {
+            "log_path": client.get(f"/containers/{CONTAINER}/json")["LogPath"],
+            "docker_host": client.url,
+            "bin_dir": str(directory / "bin"),
+        }
+    except (SimulationError, RequestRefused) as error:
+        stop_group(directory, engine.pid)
+        raise SimulationError(str(error)) from error
+
+    def exited() -> int | None:
+        state = client.get(f"/containers/{CONTAINER}/json")["State"]
+        return None if state["Running"] else int(state["ExitCode"])
+
+    return engine, exited, facts
+
+
+def wait_for_engine(client: DockerClient, engine: subprocess.Popen[bytes], log: pathlib.Path) -> None:
+    """Wait until the Docker Engine responds.
+
+    :raises SimulationError: if it exits or does not respond in time.
+    """
+    deadline = time.monotonic() + START_TIMEOUT
+    while engine.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            client.get("/version")
+            return
+        time.sleep(0.03)
+    raise SimulationError(f"the simulated Docker Engine did not start: {log.read_text('utf-8', 'replace').strip()}")
+
+
+def write_program(path: pathlib.Path, script: pathlib.Path) -> None:
+    """Write an executable file that runs a Python program."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', "utf-8")
+    path.chmod(0o755)
+
+
 def start_second(
     directory: pathlib.Path, scenario: Scenario, host: str, programs: list[subprocess.Popen[bytes]]
 ) -> Result:
@@ -351,13 +430,13 @@ def start_second(
     return {"base_url": f"http://{host}:{port}", "log_path": str(log), "model": second.model.id}
 
 
-def wait_for_log(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for_log(directory: pathlib.Path, exited: Exited) -> None:
     """Wait until a server whose API does not respond has created the file ``ready`` or has exited.
 
     :raises SimulationError: if neither happens in time.
     """
     deadline = time.monotonic() + START_TIMEOUT
-    while process.poll() is None and not (directory / "ready").exists():
+    while exited() is None and not (directory / "ready").exists():
         if time.monotonic() > deadline:
             raise SimulationError(f"the server in {directory} was not ready within {START_TIMEOUT:.0f} s")
         time.sleep(0.03)
@@ -402,6 +481,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     start_parser.add_argument("--cache-dir", type=pathlib.Path, default=build.default_cache())
     start_parser.add_argument(
         "--server-argument", action="append", default=[], help="additional argument for vllm serve (repeatable)"
+    )
+    start_parser.add_argument(
+        "--docker", action="store_true", help="run the server in a container of a simulated Docker Engine"
     )
     stop_parser = commands.add_parser("stop", help="stop a node")
     stop_parser.add_argument("--dir", required=True, type=lambda text: pathlib.Path(text).resolve())

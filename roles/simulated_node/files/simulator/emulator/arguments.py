@@ -8,18 +8,26 @@ from __future__ import annotations
 import argparse
 import sys
 import typing as t
+from collections.abc import Callable
+
+
+def human_readable_int_or_auto(text: str) -> int:
+    """Return a number of tokens, or -1 for as many as the KV cache holds. Errors contain this function's name."""
+    return -1 if text == "auto" else int(text)
+
 
 #: Type and default of each option. The type of a flag is None; flags also have a ``--no-`` form.
-OPTIONS: t.Final[dict[str, tuple[type | None, t.Any]]] = {
+OPTIONS: t.Final[dict[str, tuple[Callable[[str], t.Any] | None, t.Any]]] = {
     "host": (str, None),
     "port": (int, 8000),
     "api-key": (str, None),
     "served-model-name": (str, None),
     "model": (str, None),
     "tokenizer": (str, None),
+    "revision": (str, None),
     "dtype": (str, "auto"),
     "quantization": (str, None),
-    "max-model-len": (int, None),
+    "max-model-len": (human_readable_int_or_auto, None),
     "seed": (int, 0),
     "download-dir": (str, None),
     "load-format": (str, "auto"),

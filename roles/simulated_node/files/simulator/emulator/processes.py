@@ -45,6 +45,14 @@ def stop(pids: t.Iterable[int]) -> None:
         os.waitpid(pid, 0)
 
 
+def exists(pid: int) -> bool:
+    """Return whether a process exists. A zombie, and a process that is exiting, has no command line any more."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
 def set_title(title: str, libc: ctypes.CDLL) -> None:
     """Set the title that ``/proc/PID/cmdline`` and ``ps`` show for this process."""
     libc.prctl(_PR_SET_NAME, title.encode()[:15])

@@ -113,6 +113,38 @@ class Scenario:
         model = Model(**load_json("data/models.json")[own["model"]])
         return replace(self, model=model, arguments=own["arguments"], environment=own["environment"])
 
+    def deployed(self, environment: t.Mapping[str, str]) -> Scenario:
+        """Return the scenario of a server in a container: the node's hardware, without the faults of its first server.
+
+        :param environment: variables of the container. Those of NCCL select the path between the GPUs.
+        """
+        return replace(
+            self,
+            environment={name: value for name, value in environment.items() if name.startswith(("NCCL_", "CUDA_"))},
+            interconnect=self._interconnect(environment),
+            arguments={},
+            behaviour="serve",
+            second_server=None,
+            stop_rank=None,
+            kill_rank=None,
+            boot_until=None,
+            then=[],
+            log_age=0.0,
+        )
+
+    def _interconnect(self, environment: t.Mapping[str, str]) -> Interconnect:
+        """Return the path that NCCL uses with these variables: peer access, shared memory or sockets."""
+        if any("phase" in facts for facts in self.gpus.values()):
+            return self.interconnect
+        links = self.topology.startswith("NV")
+        name = "nvlink" if links else "p2p-gen5" if self.gpu["pcie_generation"] >= 5 else "p2p"
+        levels = ("LOC", "NVL", "PIX", "PXB", "PHB", "SYS")
+        level = environment.get("NCCL_P2P_LEVEL", "SYS")
+        near = level not in levels or levels.index("NVL" if links else self.topology) <= levels.index(level)
+        if not self.p2p or not near or environment.get("NCCL_P2P_DISABLE") == "1":
+            name = "socket" if environment.get("NCCL_SHM_DISABLE") == "1" else "shm"
+        return Interconnect(**load_json("data/interconnects.json")[name])
+
     @property
     def visible_gpus(self) -> list[int]:
         """Indices of the GPUs that the server may use."""

@@ -26,7 +26,7 @@ from .metrics import Metrics
 from .requests import Dialect
 from .scenario import CUDA_VERSION, GIB, MODEL, NCCL_VERSION, ROOT, SECOND_MODEL, Scenario, load_json
 from .speed import Speed
-from .state import FILE_NAME, StateFile
+from .state import FILE_NAME, Record, StateFile
 from .tokens import Tokenizer
 
 #: Seconds between updates of the GPU state.
@@ -74,7 +74,8 @@ class Node:
     :param options: parsed command line.
     :param settings: content of ``settings.json`` in the node's directory.
     :param whole: scenario of the node.
-    :param second: whether this process is the node's second, independent server.
+    :param role: ``second`` for the node's second, independent server, ``container`` for a server in a container, and
+        empty for the server of the scenario.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class Node:
         options: argparse.Namespace,
         settings: dict[str, t.Any],
         whole: Scenario,
-        second: bool = False,
+        role: str = "",
     ) -> None:
+        second = role == "second"
         self.directory = directory
         self.options = options
         self.version: str = settings["vllm_version"]
@@ -95,11 +97,13 @@ class Node:
         self.other_pids = {int(index): pid for index, pid in settings.get("other_pids", {}).items()}
         #: GPUs whose state this process writes.
         others = set() if second or not whole.second_server else set(whole.second.visible_gpus)
-        self.gpus = self.scenario.visible_gpus if second else sorted(set(range(whole.gpu_count)) - others)
+        self.gpus = self.scenario.visible_gpus if role else sorted(set(range(whole.gpu_count)) - others)
         self.layout = self.scenario.layout(options)
-        self.model_length = options.max_model_len or self.scenario.model.max_position
         self.served_name = options.served_model_name or options.model
         self.memory = Memory.plan(self.scenario, options)
+        longest = self.scenario.model.max_position
+        fitting = min(longest, self.memory.kv_tokens) if options.max_model_len == -1 else options.max_model_len
+        self.model_length = fitting or longest
         # Made-up PIDs for the log of a server that exits before it starts any process.
         pids = range(os.getpid() + 1, os.getpid() + 1 + self.layout.data * (1 + self.layout.world_size))
         self.log = Log(
@@ -230,6 +234,41 @@ class Node:
         self.log.boot(template, self.facts(), until="configured")
         self.log.write(arguments.traceback(reason))
 
+    def memory_error(self) -> str | None:
+        """Return vLLM's error if the GPUs have too little memory for the server, otherwise None."""
+        memory, total = self.memory, self.scenario.gpu["memory_total"]
+        file, share = StateFile(self.directory / "lib" / FILE_NAME), self.options.gpu_memory_utilization
+        for rank in self.layout.ranks:
+            free = total - file.values(rank.gpu, "memory_used")[0]
+            if free < share * total:
+                return (
+                    f"Free memory on device cuda:{rank.gpu} ({free / GIB:.2f}/{total / GIB:.2f} GiB) on startup is "
+                    f"less than desired GPU memory utilization ({share}, {share * total / GIB:.2f} GiB). Decrease GPU "
+                    "memory utilization or reduce GPU memory used by other processes."
+                )
+        if memory.kv_cache == 0:
+            return (
+                "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing "
+                "the engine."
+            )
+        if memory.kv_tokens < self.model_length:
+            needed = memory.kv_cache / max(1, memory.kv_tokens) * self.model_length
+            return (
+                f"To serve at least one request with the models's max seq len ({self.model_length}), "
+                f"({needed / GIB:.2f} GiB KV cache is needed, which is larger than the available KV cache memory "
+                f"({memory.kv_cache / GIB:.2f} GiB). Based on the available memory, the estimated maximum model length "
+                f"is {memory.kv_tokens}. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when "
+                "initializing the engine."
+            )
+        return None
+
+    def write_failure(self, reason: str) -> None:
+        """Write the log of a server that fails when it reserves memory for the KV cache."""
+        self.boot(until="loaded")
+        lines = ("EngineCore failed to start.", "Traceback (most recent call last):", f"ValueError: {reason}")
+        self.log.boot([f"core ERROR [core.py:1180] {line}" for line in lines], {})
+        self.log.write("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}")
+
     def boards(self) -> Boards:
         """Create the simulated GPUs, and write their memory use and processes to the state file."""
         scenario, layout = self.scenario, self.layout
@@ -237,17 +276,12 @@ class Node:
         boards, changes = {}, {}
         own = dict(zip((rank.gpu for rank in layout.ranks), self.log.worker_pids, strict=True))
         for index in self.gpus:
-            holders = [(own[index], self.memory.total)] if index in own else []
-            if index in self.other_pids:
-                holders.append((self.other_pids[index], scenario.gpus[index]["other_process"]["memory"]))
-            used = sum(memory for _unused, memory in holders) + scenario.gpus.get(index, {}).get("extra_memory", 0)
+            holders = {own[index]: self.memory.total} if index in own else {}
+            changes[index] = holders_record(
+                scenario, index, {**holders, **other_holder(scenario, index, self.other_pids)}
+            )
+            used = t.cast(int, changes[index]["memory_used"])
             boards[index] = Board(scenario.gpu, index in own, used, scenario.fault(index))
-            changes[index] = {
-                "memory_used": used,
-                "process_count": len(holders),
-                "process_pid": [pid for pid, _unused in holders],
-                "process_memory": [memory for _unused, memory in holders],
-            }
         file.update(changes)
         return Boards(boards, file, seed=zlib.crc32(self.name.encode()))
 
@@ -314,8 +348,7 @@ class Node:
             loop.add_signal_handler(number, stopped.set)
         listener = await loop.create_server(
             lambda: Connection(api.handle, self.log.access),
-            options.host,
-            options.port,
+            *published_address(options.host, options.port),
             backlog=2048,
             reuse_address=True,
         )
@@ -406,6 +439,47 @@ class Node:
             quiet = idle
 
 
+def other_holder(scenario: Scenario, index: int, other_pids: t.Mapping[int, int]) -> dict[int, int]:
+    """Return the pid and the GPU memory of another program on a GPU, if there is one."""
+    return {other_pids[index]: scenario.gpus[index]["other_process"]["memory"]} if index in other_pids else {}
+
+
+def holders_record(scenario: Scenario, index: int, holders: t.Mapping[int, int]) -> Record:
+    """Return the fields of a GPU that describe its memory use. ``holders``: bytes by the pid of each process."""
+    return {
+        "memory_used": sum(holders.values()) + scenario.gpus.get(index, {}).get("extra_memory", 0),
+        "process_count": len(holders),
+        "process_pid": list(holders),
+        "process_memory": list(holders.values()),
+    }
+
+
+def release(directory: pathlib.Path) -> None:
+    """Make the GPUs of a node idle whose processes have exited, as the driver does."""
+    settings = json.loads((directory / "settings.json").read_text("utf-8"))
+    scenario, file = Scenario.load(settings["scenario"]), StateFile(directory / "lib" / FILE_NAME)
+    other_pids = {int(index): pid for index, pid in settings.get("other_pids", {}).items()}
+    changes = {}
+    for index in range(scenario.gpu_count):
+        others = other_holder(scenario, index, other_pids)
+        count = file.values(index, "process_count")[0]
+        own = {*file.values(index, "process_pid")[:count]} - {*others}
+        if own and not any(processes.exists(pid) for pid in own):
+            idle = scenario.gpu_record(index, settings["name"])
+            # The texts, such as the name of the GPU, do not change.
+            values = {name: value for name, value in idle.items() if not isinstance(value, str)}
+            changes[index] = {**values, **holders_record(scenario, index, others)}
+    file.update(changes)
+    file.close()
+
+
+def published_address(host: str | None, port: int) -> tuple[str | None, int]:
+    """Return the address on which the server listens: in a container, that at which its port is published."""
+    if "SIMULATED_ADDRESS" in os.environ:
+        host, port = json.loads(os.environ["SIMULATED_ADDRESS"])
+    return host, port
+
+
 def masked(non_default: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return the arguments with the API key masked, as vLLM logs them."""
     return {key: "***" if key == "api_key" else value for key, value in non_default.items()}
@@ -415,8 +489,11 @@ def main(argv: list[str], directory: pathlib.Path) -> int:
     """Run the emulated ``vllm serve`` for the node in ``directory``. Return the exit status of the process."""
     options = arguments.parse(argv)
     settings = json.loads((directory / "settings.json").read_text("utf-8"))
-    whole = Scenario.load(settings["scenario"])
-    node = Node(directory, options, settings, whole, second=os.environ.get("SIMULATED_SERVER") == "second")
+    whole, role = Scenario.load(settings["scenario"]), os.environ.get("SIMULATED_SERVER", "")
+    if role == "container":
+        whole = whole.deployed(os.environ)
+        settings["vllm_version"] = os.environ["SIMULATED_VLLM_VERSION"]
+    node = Node(directory, options, settings, whole, role)
     scenario = node.scenario
     reason = arguments.rejection_reason(options, scenario.model.heads, len(scenario.visible_gpus))
     if reason:
@@ -424,6 +501,10 @@ def main(argv: list[str], directory: pathlib.Path) -> int:
         return 1
     if scenario.behaviour == "exit" and scenario.kill_rank is None:
         node.boot(until=scenario.boot_until)
+        return 1
+    error = node.memory_error() if role == "container" else None
+    if error:
+        node.write_failure(error)
         return 1
     node.start_processes()
     try:

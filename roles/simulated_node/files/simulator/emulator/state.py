@@ -130,6 +130,11 @@ class StateFile:
         self._words[self._sequence] += 1
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
+    def values(self, index: int, name: str) -> list[int]:
+        """Return the values of a field of a GPU."""
+        start = NODE_SIZE + index * GPU_SIZE + GPU[name].offset
+        return list(self._words[start : start + GPU[name].length])
+
     def close(self) -> None:
         self._words.release()
         self._memory.close()
