@@ -88,7 +88,8 @@ _NAMES: t.Final = (
 )
 #: Phrases about a failure that did not happen or that the program works around.
 _HARMLESS: t.Final = re.compile(
-    r"(?i)\b(?:no|0|without) (?:\w+ )?(?:errors?|failures?)\b|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
+    r"(?i)\b(?:no|0|without) (?:(?:\w+ )?(?:error|failure)|(?:\w+ ){0,2}(?:errors|failures))\b"
+    r"|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
     r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bskip(?:ped|ping)?\b|\bdefaulting\b|\bdeprecated\b|\bcan lead to\b"
     r"|\b(?:continuing|disabling|proceeding)\b|\boptional\b|\bharmless\b|\bthis is expected\b"
     r"|[,.;] (?:will )?us(?:e|ing) |\bwill be (?:created|disabled|downloaded|used)\b"
@@ -111,6 +112,7 @@ _DATA: t.Final = re.compile(
 _KERNEL_FAILURE: t.Final = re.compile(
     r"\+0x[\da-f]+/0x[\da-f]+ \[nvidia|general protection fault|\bBUG: |\bOops: |Kernel panic|Kernel memory exposure"
     r"|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds|(?i:\bhardware error\b|detected stalls on)"
+    r"|EDAC .*MC\d+: .*(?i:error)"
     r"|page allocation failure|divide error|I/O error(?!.*\bdev (?:fd|sr)\d)|Remounting filesystem read-only"
     r"|\b(?:EXT4-fs|XFS|BTRFS)\b.*(?i:\berror\b|corrupt|shut(?:ting)? ?down)|nvme\S* .*(?:controller is down|timeout)"
     r"|transmit queue \d+ timed out|(?:DMAR|AMD-Vi|arm-smmu).*(?:\b|_)(?i:fault)|AER: .*\bUncorrect"

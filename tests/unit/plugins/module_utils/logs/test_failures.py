@@ -36,11 +36,14 @@ FAILURES = [
     # Kernel messages about disks, networks and PCIe.
     "[  123.4] nvme nvme0: controller is down; will reset: CSTS=0xffffffff, PCI_STATUS=0x10",
     "[  123.4] blk_update_request: I/O error, dev sda, sector 12345",
+    "Feb 23 03:28:16 node kernel: EDAC sbridge MC1: HANDLING MCE MEMORY ERROR",
     "[  123.4] NETDEV WATCHDOG: eth0 (mlx5_core): transmit queue 3 timed out",
 ]
 
 HARMLESS = [
     "[  1.2] blk_update_request: I/O error, dev fd0, sector 0 op 0x0:(READ) flags 0x0",
+    "[  1.2] EDAC amd64: Error: F0 not found, device 0x1460 (broken BIOS?)",
+    "No PCIe AER errors.",
     "[  1.2] DMAR: Setting default domain type to translated",
     "E0000 00:00:1746.5 1 cuda_fft.cc:477] Unable to register cuFFT factory: one has already been registered",
     "Unrecognized keys in `rope_scaling` for 'rope_type'='yarn': {'finetuned'}",
