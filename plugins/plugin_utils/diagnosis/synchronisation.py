@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Statu
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import DiagnosisContext, figures, listed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import Diagnosis, conclude
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import gpus, limits, utilisation
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import nccl_settings
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import IB_DISABLE, nccl_settings
 
 #: Minimum mean utilisation, as a percentage, of a GPU that counts as fully busy. A GPU that waits in NCCL also looks
 #: busy, because NCCL polls while it waits.
@@ -87,7 +87,9 @@ def _nccl_advice(context: DiagnosisContext) -> str:
     lacking = [item for name, item in needed.items() if name not in debug and node.variable(name) != item.value]
     if lacking:
         return " ".join(f"Set {item.name}={item.value} (vllm_environment): {item.why}" for item in lacking)
-    extra = [name for name in node.environment or {} if name.startswith("NCCL_") and name not in (*needed, *debug)]
+    # The role sets this variable if the node has no InfiniBand device, which the facts of the node do not tell.
+    known = (*needed, *debug, IB_DISABLE.name)
+    extra = [name for name in node.environment or {} if name.startswith("NCCL_") and name not in known]
     if extra:
         return f"Remove {listed(extra)} (vllm_environment) for a test: NCCL chooses the fastest path by itself."
     return "" if node.environment is None else "The NCCL variables need no change."

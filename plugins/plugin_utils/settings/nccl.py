@@ -34,7 +34,7 @@ _CUMEM_SINCE: t.Final = (0, 10, 2)
 _PCIE_ALL_REDUCE_SINCE: t.Final = (0, 32)
 _PCIE_ALL_REDUCE_SIZES: t.Final = (4, 8)
 
-_IB_DISABLE: t.Final = Setting(
+IB_DISABLE: t.Final = Setting(
     "NCCL_IB_DISABLE", "1", "The node has no InfiniBand device, so NCCL need not search for one."
 )
 _TEST_PEER_ACCESS: t.Final = Setting(
@@ -113,7 +113,7 @@ def nccl_settings(
     log = "Logs the chosen transports at start for the validate role to check; later only errors."
     environment = [Setting("NCCL_DEBUG", debug, log)]
     if infiniband is False:
-        environment.append(_IB_DISABLE)
+        environment.append(IB_DISABLE)
     if peer_off:
         environment.append(Setting("NCCL_P2P_DISABLE", "1", peer_off))
         environment += [_TEST_PEER_ACCESS] if version >= _TRUSTS_DRIVER_SINCE else []

@@ -49,6 +49,7 @@ def test_waiting_diagnosis_with_one_signal_is_less_certain(situation: Build) -> 
         ({"arguments": {"no_enable_chunked_prefill": True}}, "Turn on chunked prefill"),
         ({"version": "0.9.0", "arguments": {"no_enable_chunked_prefill": True}}, "Chunked prefill is already on"),
         ({"environment": {"NCCL_ALGO": "Tree"}}, "Remove NCCL_ALGO (vllm_environment) for a test"),
+        ({"environment": {"NCCL_DEBUG": "INFO", "NCCL_IB_DISABLE": "1"}}, "The NCCL variables need no change."),
         ({"p2p": "CNS"}, "Set NCCL_P2P_DISABLE=1 (vllm_environment): The driver denies peer access"),
         ({}, "A lower --max-num-seqs does not help, because one stream alone is slow."),
         ({"speed": 0.92}, "A lower --max-num-seqs (vllm_max_num_seqs) shortens each step"),
