@@ -254,6 +254,11 @@ def main(directory: Path) -> None:
         while (running := requests_running(directory)) and time.monotonic() < limit:
             time.sleep(0.5)
         check(running == 0, "the load has ended")
+        text = in_a_pipeline("deploy", inventory, vllm_hosts="slow-interconnect", vllm_max_num_seqs=64)
+        check("serves Qwen/Qwen2.5-Coder-14B-Instruct-AWQ with tensor parallel 4" in text, "deploy reports its server")
+        docker = [directory / "slow-interconnect/bin/docker", "-H", f"unix://{directory}/slow-interconnect/docker.sock"]
+        log = subprocess.run([*docker, "logs", "vllm"], check=True, capture_output=True, text=True).stdout
+        check("via P2P" in log and "'max_num_seqs': 64" in log, "a deployed server has its own settings")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
+import re
 import typing as t
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import role_options
 from emulator.scenario import scenario_names
 
 PLAYBOOKS = pathlib.Path(__file__).parents[4] / "playbooks"
@@ -49,9 +50,11 @@ def test_inventory_has_the_address_and_paths_of_each_node(tmp_path: pathlib.Path
             "base_url": f"http://127.0.0.1:{port}",
             "plan": plan,
             "expected_gpu_count": gpus,
-            "log_path": f"{tmp_path}/{name}/vllm.log",
+            "model": "Qwen/Q",
             "kernel_log_path": f"{tmp_path}/{name}/kernel.log",
             "lib_dir": f"{tmp_path}/{name}/lib",
+            "bin_dir": f"{tmp_path}/{name}/bin",
+            "docker_host": f"unix://{tmp_path}/{name}/docker.sock",
         }
         for name, port, plan, gpus in (("healthy-tp8", 18001, None, 8), ("idle-gpus", 18002, "g2-gpu-rtx4000a4-m", 4))
     }
@@ -60,11 +63,24 @@ def test_inventory_has_the_address_and_paths_of_each_node(tmp_path: pathlib.Path
         groups={"simulated_nodes": list(facts)},
         hostvars={name: {"simulated_node_facts": node} for name, node in facts.items()},
         ansible_playbook_python="/opt/venv/bin/python",
+        simulate_path="/usr/bin",
+        simulate_user="ann",
     )
     group = yaml.safe_load(text)["all"]["children"]["simulated_nodes"]
     assert group["vars"]["ansible_connection"] == "local"
+    assert (group["vars"]["ansible_become"], group["vars"]["vllm_owner"]) == (False, "ann")
+    assert group["vars"]["vllm_module_environment"] == "{{ validate_environment }}"
     hosts = group["hosts"]
     assert hosts["healthy-tp8"]["validate_instance_type"] is None
     assert hosts["idle-gpus"]["validate_base_url"] == "http://127.0.0.1:18002"
-    assert hosts["idle-gpus"]["validate_environment"] == {"LD_LIBRARY_PATH": f"{tmp_path}/idle-gpus/lib"}
-    assert json.dumps(hosts["idle-gpus"]["validate_log_paths"]) == json.dumps([f"{tmp_path}/idle-gpus/vllm.log"])
+    assert hosts["idle-gpus"]["validate_environment"] == {
+        "LD_LIBRARY_PATH": f"{tmp_path}/idle-gpus/lib",
+        "PATH": f"{tmp_path}/idle-gpus/bin:/usr/bin",
+        "DOCKER_HOST": f"unix://{tmp_path}/idle-gpus/docker.sock",
+    }
+
+
+def test_inventory_sets_valid_options_of_the_roles() -> None:
+    text = (PLAYBOOKS / "templates/simulated_nodes.yml.j2").read_text("utf-8")
+    names = set(re.findall(r"^ +((?:vllm|validate|simulated_node)_\w+):", text, re.M))
+    assert names - {name for role in ("vllm", "validate", "simulated_node") for name in role_options(role)} == set()
