@@ -25,9 +25,17 @@ LEFTOVERS = "*cpushm*"
 class Server:
     """``vllm serve`` with two tensor-parallel ranks, one per core."""
 
-    def __init__(self, home: Path, log: Path, tensor_parallel_size: int = 2) -> None:
+    def __init__(
+        self,
+        home: Path,
+        log: Path,
+        tensor_parallel_size: int = 2,
+        model: Path | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
         self._venv = home / "venv"
-        self._model = home / "model"
+        self._model = model or home / "model"
+        self._arguments = arguments
         self.log = log
         self.port = _free_port()
         self.size = tensor_parallel_size
@@ -64,7 +72,7 @@ class Server:
             *("serve", str(self._model), "--served-model-name", "small"),
             *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--tensor-parallel-size", str(self.size), "--distributed-executor-backend", "mp"),
-            *("--max-model-len", "2048", "--enforce-eager"),
+            *("--max-model-len", "2048", "--enforce-eager", *self._arguments),
         ]
 
     def _environment(self) -> dict[str, str]:
