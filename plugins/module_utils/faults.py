@@ -113,6 +113,47 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         check="hardware.peer_data",
         harmful=True,
     ),
+    "output_unlikely": Fault(
+        "A generated token is not the most likely one",
+        "At temperature 0, vLLM sends the token with the highest log probability. Here it sent another one: the choice "
+        "is computed wrong, or a logits processor of the server changes it.",
+        "Start vLLM without --logits-processors. If that does not help, test the GPUs with p2p_check, restart vLLM and "
+        "try another version.",
+        check="output.valid",
+        harmful=True,
+    ),
+    "output_constant": Fault(
+        "Every prompt gets the same answer",
+        "What the server generates does not depend on the prompt, as with damaged weights or a broken kernel.",
+        "Send a prompt by hand. If the answer is garbled, download the model again and try another --dtype or "
+        "--attention-backend.",
+        check="output.valid",
+        harmful=True,
+    ),
+    "output_differs": Fault(
+        "The server computes other answers than its reference",
+        "Other kernels, versions or numbers of GPUs change the log probabilities far less than this. GPUs that receive "
+        "wrong data, damaged weights, other weights, or a setting such as --rope-scaling do.",
+        f"Test the GPUs (validate_p2p_check: always). {NO_PEER_ACCESS} If the answers are then right, the access "
+        "between the GPUs is faulty. Otherwise download the model again. If the model was changed on purpose, delete "
+        "the stored reference.",
+        check="output.reference",
+        harmful=True,
+    ),
+    "output_outlier": Fault(
+        "Nodes with the same model compute different answers",
+        "Most nodes agree, so the weights, the GPUs or the settings of the named ones differ.",
+        "Compare revision and settings of the model on these nodes, then run their validation with "
+        "validate_p2p_check: always.",
+        check="fleet.output",
+        harmful=True,
+    ),
+    "output_split": Fault(
+        "Nodes disagree, and no majority shows which are right",
+        "The nodes have other weights or settings, or some of them compute wrong answers.",
+        "Record a reference on one GPU (validate_output_reference), and compare every node with it.",
+        check="fleet.output",
+    ),
     "gpu_lost": Fault(
         "GPU fell off the bus",
         "A GPU has fallen off the bus: the driver lists it, but it does not respond.",

@@ -45,6 +45,7 @@ AREAS: t.Final[dict[str, str]] = {
     "performance": "Live performance",
     "utilisation": "GPU utilisation under load",
     "configuration": "Configuration",
+    "output": "Answers",
     "user": "Your thresholds",
     "fleet": "Fleet",
     "baseline": "Baseline",
@@ -94,8 +95,15 @@ CHECKS: t.Final[dict[str, Check]] = {
     ),
     "configuration.environment": Check("Environment", "Are the server's environment variables valid and harmless?"),
     "configuration.profile": Check("Profile", "Do the server's settings match the tuning profile that you set?"),
+    "output.valid": Check(
+        "Valid answers", "Does the server answer with valid numbers, and with its most likely tokens?"
+    ),
+    "output.reference": Check(
+        "Same answers", "Does the server compute what a healthy server of the same model computes?"
+    ),
     "user.threshold": Check("Threshold", "Does the node meet the limits that you set?"),
     "fleet.outlier": Check("Outlier", "Does the node perform like its peers?"),
+    "fleet.output": Check("Same answers", "Do nodes with the same model compute the same answers?"),
     "fleet.missing": Check("Missing", "Did every node report every measurement?"),
     "baseline.regression": Check("Regression", "Is the node as fast as before?"),
 }

@@ -236,6 +236,7 @@ _CHECKERS: t.Final = {
         "gpu_monitor",
         "nccl_bandwidth",
         "nccl_log_scan",
+        "output_check",
         "p2p_check",
         "throughput_probe",
         "vllm_tp_check",

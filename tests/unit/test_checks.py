@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import AREAS, CHECKS
+from ansible_collections.multigpu.vllm.plugins.module_utils.output import judge as answers
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark import permutation_test, regression
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model import causes
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import limits
@@ -90,6 +91,8 @@ def test_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
                 ),
             ],
         ),
+        ("output.valid", [f"{answers.TIE:g} nats"]),
+        ("output.reference", [f"above {answers.LIMIT:g}", f"fewer than {answers.POSITIONS} comparable"]),
         ("fleet.outlier", [f"{SCORE_LIMIT:g}", f"Below {MINIMUM_NODES} comparable nodes"]),
     ],
 )

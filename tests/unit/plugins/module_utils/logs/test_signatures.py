@@ -34,10 +34,13 @@ LABELLED = set(
 #: Classes of which every signature only states a fact.
 FACTS = {name for name in FAULTS if {item.severity for item in SIGNATURES if item.class_ == name} == {INFO}}
 
+#: Checks of what a server answers, which no log shows.
+ANSWERS = ("output.valid", "output.reference", "fleet.output")
+
 #: Classes that have no signature: modules and rules on other data find them, and the scanner the last one.
 WITHOUT_SIGNATURE = {
     *("nccl_paths_disabled", "mig_mode"),
-    *(name for name in FAULTS if FAULTS[name].check == "hardware.peer_data"),
+    *(name for name in FAULTS if FAULTS[name].check in ("hardware.peer_data", *ANSWERS)),
     "unrecognised_error",
 }
 
