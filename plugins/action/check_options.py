@@ -9,6 +9,7 @@ all filters of a collection again in the worker process of every host.
 
 from __future__ import annotations
 
+import time
 import typing as t
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -165,6 +166,7 @@ class ActionModule(ControllerAction):
         warnings = [*warnings, *hints(values)]
         if role in LOAD_STEPS:
             result["steps"] = LOAD_STEPS[role](values)
+            result["begin"] = time.time()
             result["measures"] = measures(tags, self._task.tags)
             if not result["measures"]:
                 # Drop the other warnings: options do not matter if nothing is validated.

@@ -17,7 +17,7 @@ description:
     C(plugins/plugin_utils/data/option_limits.yml). Numbers must be finite.
   - Warns about each variable of the host whose name looks like a misspelt option of O(role). Ansible silently accepts
     such a variable, and the role uses the default value of the option.
-  - For the C(validate) and C(benchmark) roles, returns the load steps that the options describe.
+  - For the C(validate) and C(benchmark) roles, returns the load steps that the options describe, and the time.
   - Runs on the controller and opens no connection. Creates the report directory of the C(validate) role, except in
     check mode.
 options:
@@ -78,6 +78,11 @@ misspelt:
   type: list
   elements: str
   sample: ["provision_regoin is not an option of role provision and has no effect; did you mean provision_region?"]
+begin:
+  description: Time of the check, in seconds since the epoch. The measurements begin after it.
+  returned: for the C(validate) and C(benchmark) roles
+  type: float
+  sample: 1764525600.25
 measures:
   description: Whether O(tags) select at least one section.
   returned: for the C(validate) and C(benchmark) roles

@@ -14,11 +14,16 @@ from collections.abc import Mapping
 
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import test_loader
 
 Spec = dict[str, dict[str, t.Any]]
 
 #: Keys that both the documentation of an option and its argument specification have.
 _SHARED_KEYS: t.Final = ("type", "elements", "required", "default", "choices")
+
+# Ansible imports actions in its main process and then forks a worker for every host and every task. The workers inherit
+# the test plugins, which each of them would otherwise load for a test such as "is none".
+test_loader.get("ansible.builtin.failed")
 
 
 def documented_arguments(module: str) -> Spec:

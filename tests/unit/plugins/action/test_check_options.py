@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_options_if_valid_return_the_steps(check: Check) -> None:
+    before = time.time()
     result = check(
         "validate",
         validate_prompt_tokens=[128, 1024],
@@ -70,6 +72,7 @@ def test_options_if_valid_return_the_steps(check: Check) -> None:
         validate_load_duration=6,
     )
     assert not result["changed"]
+    assert before <= result["begin"] <= time.time()
     assert [step["name"] for step in result["steps"]] == ["prompt-128", "prompt-1024", "sustained"]
     assert result["steps"][0] == {
         "name": "prompt-128",

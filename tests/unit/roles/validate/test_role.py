@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def run_measurements(folder: Path, **variables: object) -> dict[str, dict]:
         "tasks": [
             {
                 "ansible.builtin.include_role": {"name": "multigpu.vllm.validate", "tasks_from": "measure"},
-                "vars": {"__validate_checked": {"steps": []}} | variables,
+                "vars": {"__validate_checked": {"steps": [], "begin": time.time()}} | variables,
             },
             {
                 "ansible.builtin.copy": {
@@ -120,6 +121,19 @@ def test_measurements_after_the_time_limit_are_not_tested(tmp_path: Path) -> Non
     assert reasons == {
         key: f"{key} had not finished after validate_max_duration" for key in MEASUREMENTS if key != "nccl_bandwidth"
     } | {"nccl_bandwidth": "nccl_bandwidth was skipped"}
+
+
+@pytest.mark.parametrize(
+    ("results", "unreachable"),
+    [
+        ({}, False),
+        ({"__validate_gpu": {"changed": False}, "__validate_load": {"skipped": True}}, False),
+        *[({f"__validate_{key}": {"unreachable": True, "msg": "x"}}, True) for key in list(MEASUREMENTS)[:-1]],
+    ],
+)
+def test_node_is_unreachable_after_any_measurement_but_the_last(results: dict[str, object], unreachable: bool) -> None:
+    expression = trust_as_template(load("vars/main.yml")["_validate_unreachable"])
+    assert Templar(loader=DataLoader(), variables=results).template(expression) is unreachable
 
 
 def test_options_in_the_report_contain_no_secret() -> None:
