@@ -10,7 +10,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONUNBUF
 # Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda demo-provision provisioning accessibility bench bench-peers docs changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda matrix demo-provision provisioning accessibility bench bench-peers docs changelog clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,21 @@ test-eda: setup ## run the rulebooks for Event-Driven Ansible with ansible-ruleb
 
 demo-provision: setup ## provision, list and tear down a fleet on a fake Linode API (no account needed)
 	@python scripts/demo_provision.py $(ARGS)
+
+core-%: setup
+	@scripts/matrix.sh core $(subst -, ,$*)
+
+unit-%: setup
+	@scripts/matrix.sh unit $(subst -, ,$*)
+
+sanity-%: setup
+	@scripts/matrix.sh sanity $(subst -, ,$*)
+
+node-%: setup
+	@scripts/matrix.sh node $(subst -, ,$*)
+
+matrix: ## test every supported ansible-core and Python (an hour; one of them: make core-2.21, unit-2.21-3.14, sanity-2.21, node-3.10)
+	@scripts/test.sh node-3.10,core-2.19,unit-2.19-3.12,sanity-2.19,core-2.20,unit-2.20-3.13,sanity-2.20,core-2.21,unit-2.21-3.14,sanity-2.21
 
 provisioning: setup ## test provisioning; every request is validated against Linode's OpenAPI document (needs npm)
 	@tests/provisioning/run.sh $(ARGS)

@@ -6,12 +6,14 @@
 # Passes its arguments to ansible-test: scripts/ansible_test.sh sanity --test pylint plugins/modules/gpu_facts.py
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export PATH=$PWD/.venv/bin:$PATH
+# scripts/matrix.sh sets VENV to an environment with another release of ansible-core.
+VENV=${VENV:-$PWD/.venv}
+export PATH=$VENV/bin:$PATH
 
-readonly CACHE=$PWD/.cache/ansible-test
+readonly CACHE=$PWD/.cache/ansible-test/${VENV##*/}
 # Each command has a separate copy, so that two can run at the same time.
 readonly TREE=$CACHE/$1/ansible_collections/multigpu/vllm
-python=$(.venv/bin/python -c 'import sys; print("{}.{}".format(*sys.version_info))')
+python=$("$VENV/bin/python" -c 'import sys; print("{}.{}".format(*sys.version_info))')
 readonly python
 
 # The sanity tests cover what users install. pytest and ruff check the Python files of the repository's own tests and

@@ -14,7 +14,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import Nvml
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath
 
 PARAMS = {"duration": 10.0, "interval": 1.0, "backend": "auto", "output": None, "progress_path": None}
-NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.timezone.utc)
 
 
 @pytest.fixture
