@@ -2,8 +2,8 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs ansible-lint with the strictest profile (it includes yamllint), ruff, mypy --strict over plugins/, and the lint
-# of antsibull-docs over the documentation of all plugins and roles.
+# Runs ansible-lint with the strictest profile (it includes yamllint), ruff, mypy --strict over plugins/, the lint of
+# antsibull-docs over the documentation of all plugins and roles, and reuse: every file states its licence.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH
@@ -16,5 +16,6 @@ ln -sfn "$PWD" "$TREE"
 ruff check .
 ruff format --check --quiet .
 mypy
+reuse lint --quiet || reuse lint
 antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=dependent "$PWD/$TREE"
 ansible-lint --offline --profile production "$@"

@@ -21,12 +21,6 @@ MODULES = sorted((PLUGINS / "modules").glob("*.py"))
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 SOURCES = sorted(path for path in PLUGINS.rglob("*.py") if path.name != "__init__.py")
 NODE_SIDE = [path for path in SOURCES if path.relative_to(PLUGINS).parts[0] in ("modules", "module_utils")]
-PYTHON = sorted(
-    path
-    for folder in ("plugins", "roles", "tests", "scripts")
-    for path in (ROOT / folder).rglob("*.py")
-    if "output" not in path.parts and path.name != "__init__.py"
-)
 TASK_FILES = sorted(
     path
     for folder in ("roles", "playbooks", "extensions", "tests/integration")
@@ -34,12 +28,6 @@ TASK_FILES = sorted(
     if path.parent.name not in ("meta", "defaults", "vars", "inventory", "scenarios")
 )
 DOC_BLOCKS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
-HEADER = re.compile(
-    r"(#!.*\n)?"
-    r"# Copyright \(c\) \d{4}, multigpu\.vllm maintainers\n"
-    r"# GNU General Public License v3\.0\+ .*\n"
-    r"# SPDX-License-Identifier: GPL-3\.0-or-later\n"
-)
 
 
 def name(path: pathlib.Path) -> str:
@@ -96,11 +84,6 @@ def tasks(node: t.Any) -> t.Iterator[dict[str, t.Any]]:
     elif isinstance(node, list):
         for item in node:
             yield from tasks(item)
-
-
-@pytest.mark.parametrize("path", PYTHON, ids=name)
-def test_file_has_licence_header(path: pathlib.Path) -> None:
-    assert HEADER.match(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", NODE_SIDE, ids=name)
