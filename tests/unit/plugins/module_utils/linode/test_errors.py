@@ -1,13 +1,13 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import errors as subject
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.retry import MAX_ATTEMPTS
 
-NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
+NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=timezone.utc)
 
 
 def classified(status, *reasons, fields=None, retry_after=None):
