@@ -10,7 +10,7 @@ unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONUNBUF
 # Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda matrix demo-provision provisioning accessibility bench bench-peers docs changelog clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda matrix demo-provision provisioning accessibility bench bench-peers docs changelog release clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ docs: setup ## build the documentation site in .cache/docs/html (ARGS=external: 
 changelog: setup ## write CHANGELOG.md from the fragments (VERSION=0.2.0)
 	@antsibull-changelog release --version $(VERSION)
 
+release: setup ## write artifact, changelog, SBOM and checksums of the version in galaxy.yml to dist
+	@scripts/release.sh
+
 clean: ## remove everything that these commands created
-	@rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis .ansible tests/output validation-reports
+	@rm -rf .venv .cache dist .pytest_cache .ruff_cache .hypothesis .ansible tests/output validation-reports
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
