@@ -63,9 +63,10 @@ EXPECTED: t.Final[dict[str, tuple[set[str], set[str]]]] = {
     "hanging-server": ({"nccl.errors", "performance.throughput"}, set()),
     "no-driver": ({"hardware.driver", "hardware.gpu_count", "performance.throughput"}, set()),
     "no-permission": ({"hardware.driver", "hardware.gpu_count"}, set()),
+    "wrong-answers": ({"output.valid"}, set()),
 }
-#: Scenarios in tests/unit/roles/simulated_node/test_emulated_verdicts.py.
-UNIT_TESTED: t.Final = {"dead-rank", "healthy-dp4"}
+#: Scenarios in test_emulated_verdicts.py and test_logprobs.py in tests/unit/roles/simulated_node.
+UNIT_TESTED: t.Final = {"dead-rank", "healthy-dp4", "wrong-answers"}
 RUN: t.Final = [name for name in EXPECTED if name not in UNIT_TESTED]
 
 

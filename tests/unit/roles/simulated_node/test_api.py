@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 from ansible_collections.multigpu.vllm.tests.support.emulated_node import EmulatedNode
-from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES
+from ansible_collections.multigpu.vllm.tests.support.recorded import CAPTURES, FIXTURES
 from emulator.scenario import Scenario
 
 VERSIONS = ("0.27", "0.32")
@@ -114,6 +114,27 @@ def test_completion_token_out_of_vocabulary_is_rejected(ports: dict[str, int], v
     expected = captured(version, OTHER_VOCABULARY)[3]
     assert answer.status == expected.status
     assert answer.body == expected.body.replace("5000", "999999")
+
+
+def test_completion_logprobs_have_the_format_of_the_captured_server(ports: dict[str, int]) -> None:
+    capture = json.loads((FIXTURES / "output/completion-0.32.json").read_text("utf-8"))
+    response = request(ports["0.32"], "POST", "/v1/completions", json.dumps(capture["request"]))
+    # The tokens are keys.
+    ours, theirs = (
+        json.loads(re.sub(r'"(token_id:)?[0-9]+":', '"token":', text))
+        for text in (response.body, json.dumps(capture["response"]))
+    )
+    assert shape(ours) == shape(theirs)
+    assert shape(ours["choices"][0]["prompt_logprobs"][1:]) == shape(theirs["choices"][0]["prompt_logprobs"][1:])
+
+
+@pytest.mark.parametrize("name", ["logprobs", "prompt_logprobs"])
+def test_completion_more_logprobs_than_allowed_are_rejected(ports: dict[str, int], name: str) -> None:
+    body = json.dumps({"prompt": "a", "max_tokens": 1, name: 25})
+    kind = {"logprobs": "sample", "prompt_logprobs": "prompt"}[name]
+    text = f"Requested {kind} logprobs of 25, which is greater than max allowed: 20 (parameter={name}, value=25)"
+    error = json.loads(request(ports["0.32"], "POST", "/v1/completions", body).body)["error"]
+    assert error == {"message": text, "type": "BadRequestError", "param": name, "code": 400}
 
 
 def test_completion_fingerprint_contains_tensor_parallel_size(ports: dict[str, int]) -> None:

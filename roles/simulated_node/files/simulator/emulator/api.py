@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import time
 import typing as t
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from .engine import Engine
 from .http import Connection, Request, Response
+from .logprobs import Output
 from .metrics import Metrics, page
 from .requests import ApiError, Body, Dialect, Sampling
 from .sequence import Sequence
@@ -50,6 +52,7 @@ class Server:
     fingerprint: str | None
     api_key: str | None
     started: int
+    output: Output
     #: Content of ``/server_info``, or None without ``VLLM_SERVER_DEV_MODE=1``.
     info: dict[str, t.Any] | None = None
 
@@ -360,6 +363,7 @@ class FullCompletion(Completion):
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
+        self._tokenizer: Tokenizer = args[0].tokenizer
         self._texts: dict[int, list[str]] = {}
         self._reasons: dict[int, str] = {}
 
@@ -418,11 +422,44 @@ class FullCompletion(Completion):
         return {
             "index": index,
             "text": text,
-            "logprobs": None,
+            "logprobs": self._logprobs(prompt, len(self._texts[index])),
             "finish_reason": reason,
             "stop_reason": None,
             "token_ids": list(range(300, 300 + len(self._texts[index]))) if ids else None,
-            "prompt_logprobs": None,
+            "prompt_logprobs": self._prompt_logprobs(prompt),
             "prompt_token_ids": prompt if ids else None,
             "routed_experts": None,
         }
+
+    def _logprobs(self, prompt: list[int], count: int) -> dict[str, t.Any] | None:
+        """Return the log probabilities of ``count`` generated tokens, or None if the request has none.
+
+        They belong to made-up tokens, not to the words of the text.
+        """
+        top = self.sampling.logprobs
+        if top is None:
+            return None
+        tokens = self.server.output.generated(prompt, count)
+        names = [self._name(token) for token, _listed in tokens]
+        return {
+            "text_offset": list(itertools.accumulate(map(len, names[:-1]), initial=0)),
+            "token_logprobs": [dict(listed)[token] for token, listed in tokens],
+            "tokens": names,
+            "top_logprobs": [
+                {self._name(number): value for number, value in [(token, dict(listed)[token]), *listed[:top]]}
+                for token, listed in tokens
+            ],
+        }
+
+    def _prompt_logprobs(self, prompt: list[int]) -> list[t.Any] | None:
+        if self.sampling.prompt_logprobs is None:
+            return None
+        scored = self.server.output.scored(prompt, self.sampling.prompt_logprobs)
+        return [
+            entry
+            and {key: {**item, "decoded_token": self._tokenizer.decode([int(key)])} for key, item in entry.items()}
+            for entry in scored
+        ]
+
+    def _name(self, token: int) -> str:
+        return f"token_id:{token}" if self.sampling.token_ids else self._tokenizer.decode([token])

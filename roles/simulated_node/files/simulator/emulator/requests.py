@@ -13,6 +13,9 @@ Body = dict[str, t.Any]
 
 #: First vLLM version that reduces ``max_tokens`` to fit the context length instead of rejecting the request.
 REDUCES_MAX_TOKENS: t.Final = (0, 32)
+#: Most log probabilities for each token that vLLM returns by default (--max-logprobs), and what it calls each kind.
+MAX_LOGPROBS: t.Final = 20
+_SCORES: t.Final = {"logprobs": "sample", "prompt_logprobs": "prompt"}
 
 
 class ApiError(Exception):
@@ -129,6 +132,9 @@ class Sampling:
     include_usage: bool
     continuous_usage: bool
     forced_end: bool
+    logprobs: int | None
+    prompt_logprobs: int | None
+    token_ids: bool
 
     @classmethod
     def read(cls, dialect: Dialect, body: Body, chat: bool) -> Sampling:
@@ -154,6 +160,13 @@ class Sampling:
         if body.get("tools") and body.get("tool_choice", "auto") == "auto":
             raise ApiError('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
         stream = bool(body.get("stream"))
+        scores = {} if chat else {name: dialect.integer(body, name, None) for name in _SCORES}
+        for name, number in scores.items():
+            if number is not None and number > MAX_LOGPROBS:
+                text = (
+                    f"Requested {_SCORES[name]} logprobs of {number}, which is greater than max allowed: {MAX_LOGPROBS}"
+                )
+                raise ApiError(f"{text} (parameter={name}, value={number})", name)
         options = body.get("stream_options") or {}
         if options and not stream:
             raise dialect.invalid(
@@ -168,4 +181,7 @@ class Sampling:
             include_usage=bool(options.get("include_usage")),
             continuous_usage=bool(options.get("include_usage") and options.get("continuous_usage_stats")),
             forced_end=(body.get("logit_bias") or {}).get("2", 0) >= 100,
+            logprobs=scores.get("logprobs"),
+            prompt_logprobs=scores.get("prompt_logprobs"),
+            token_ids=bool(body.get("return_tokens_as_token_ids")),
         )

@@ -68,6 +68,8 @@ class Scenario:
     nvml: str | None = None
     p2p: bool = True
     peer_fault: str | None = None
+    logit_noise: float = 0.0
+    token_flip: float = 0.0
     topology: str = "PHB"
     gpus: dict[int, dict[str, t.Any]] = field(default_factory=dict)
     second_server: dict[str, t.Any] | None = None

@@ -21,6 +21,7 @@ from .api import Api, Server
 from .boards import Board, Boards
 from .engine import Engine, Load
 from .http import Connection
+from .logprobs import Output
 from .logs import Log
 from .metrics import Metrics
 from .requests import Dialect
@@ -339,6 +340,7 @@ class Node:
             fingerprint=self.fingerprint,
             api_key=options.api_key or os.environ.get("VLLM_API_KEY"),
             started=int(time.time()),
+            output=Output(scenario.model.id, scenario.logit_noise, scenario.token_flip),
             info=self.info if os.environ.get("VLLM_SERVER_DEV_MODE") == "1" else None,
         )
         api = Api(server, engines, Tokenizer(scenario.model.vocabulary))
