@@ -37,3 +37,8 @@ def printable_data(data: t.Any) -> t.Any:
         values = {field.name: printable_data(getattr(data, field.name)) for field in dataclasses.fields(data)}
         return dataclasses.replace(data, **values)
     return data
+
+
+def slug(text: str) -> str:
+    """Return ``text`` with everything replaced by "-" that a file name may not contain on every file system."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "unknown"

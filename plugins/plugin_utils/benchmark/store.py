@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import typing as t
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import slug
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -52,7 +52,7 @@ class Identity:
         """Return a file name that is readable, safe on every file system, and unique even for similar node names."""
         values = [str(value) if value is not None else "unknown" for value in asdict(self).values()]
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-        return f"{'--'.join(map(_slug, values))}--{digest}.json"
+        return f"{'--'.join(map(slug, values))}--{digest}.json"
 
     def differs_only_in_version(self, other: Identity) -> bool:
         """Return whether ``other`` has the same node, GPU model and language model. The vLLM version may differ."""
@@ -110,7 +110,7 @@ def find(directory: Path, identity: Identity) -> Baseline | None:
     if exact.is_file():
         return read(exact)
     # Names of baseline files for different nodes can start with the same text, so check the node name in each file.
-    candidates = [read(path) for path in sorted(directory.glob(f"{_slug(identity.node)}--*.json"))]
+    candidates = [read(path) for path in sorted(directory.glob(f"{slug(identity.node)}--*.json"))]
     related = [baseline for baseline in candidates if identity.differs_only_in_version(baseline.identity)]
     return max(related, key=lambda baseline: baseline.time, default=None)
 
@@ -145,7 +145,3 @@ def read(path: Path) -> Baseline:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UnreadableBaseline(f"baseline {path} cannot be used: {reason}") from error
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "unknown"
